@@ -1,0 +1,120 @@
+"""Colour tags: matrix, range, primaries and transfer, each its own value.
+
+The numbers are those of ITU-T H.273 (FFmpeg uses the same), except ``range``,
+where FFmpeg's 1 is limited ("tv") and 2 is full ("pc"). 2 means "unspecified"
+for matrix, primaries and transfer, 0 for range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+LIMITED, FULL = 1, 2
+
+MATRIX_NAMES = {
+    0: "rgb",
+    1: "bt709",
+    2: "unspecified",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+    14: "ictcp",
+}
+RANGE_NAMES = {0: "unspecified", LIMITED: "tv", FULL: "pc"}
+PRIMARIES_NAMES = {
+    1: "bt709",
+    2: "unspecified",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
+}
+TRANSFER_NAMES = {
+    1: "bt709",
+    2: "unspecified",
+    4: "gamma22",
+    5: "gamma28",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    17: "smpte428",
+    18: "arib-std-b67",
+}
+PQ, HLG = 16, 18
+
+#: Luma weights (Kr, Kb) by matrix number, ITU-T H.273 table 4.
+LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+
+
+@dataclass(frozen=True)
+class ColourTags:
+    """What a stream says of its colours; numbers as in the module's docstring."""
+
+    matrix: int = 2
+    range: int = 0
+    primaries: int = 2
+    transfer: int = 2
+
+    def resolved(self, width: int, height: int, is_rgb: bool) -> ColourTags:
+        """Fill what is unspecified, by size, as FFmpeg's users expect.
+
+        RGB pictures: matrix rgb, full range, sRGB transfer, bt709 primaries.
+        YCbCr of 1280x720 and above: bt709. Below: bt470bg with 576 lines
+        (625-line systems), else smpte170m. Limited range. What the stream does
+        say is never overruled; a missing transfer or primaries follows the size.
+        """
+        if is_rgb:
+            family, matrix, transfer, range_ = 1, 0, 13, FULL
+        else:
+            family = 1 if width >= 1280 or height >= 720 else 5 if height == 576 else 6
+            matrix, range_ = family, LIMITED
+            transfer = 1 if family == 1 else 6
+        return ColourTags(
+            matrix=matrix if self.matrix == 2 or is_rgb else self.matrix,
+            range=self.range or range_,
+            primaries=family if self.primaries == 2 else self.primaries,
+            transfer=transfer if self.transfer == 2 else self.transfer,
+        )
+
+    @property
+    def is_hdr(self) -> bool:
+        """True for PQ and HLG transfers."""
+        return self.transfer in (PQ, HLG)
+
+    def as_names(self) -> dict[str, str]:
+        """The four values by FFmpeg's names, for people and for JSON."""
+        return {
+            "matrix": MATRIX_NAMES.get(self.matrix, str(self.matrix)),
+            "range": RANGE_NAMES.get(self.range, str(self.range)),
+            "primaries": PRIMARIES_NAMES.get(self.primaries, str(self.primaries)),
+            "transfer": TRANSFER_NAMES.get(self.transfer, str(self.transfer)),
+        }
+
+    def with_matrix(self, matrix: int, range_: int) -> ColourTags:
+        """These primaries and transfer under another matrix and range."""
+        return replace(self, matrix=matrix, range=range_)

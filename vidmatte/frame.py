@@ -1,0 +1,111 @@
+"""What travels: a Frame, and the Clip that says what all its frames share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vidmatte.colour import ColourTags
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One sound track of a source: its stream index in the container and what it is."""
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a source says of itself, after rotation and trimming.
+
+    ``width``/``height`` are upright. Times: a frame's ``pts * time_base`` is in
+    seconds from ``origin``, the moment of the container's own timeline (seconds)
+    that is zero in the output; ``until`` (same timeline) ends it, None is the end
+    of the file. ``stated`` is what the stream says of its colours, ``colour`` the
+    same with the gaps filled. ``frame_count`` is None where the container does
+    not tell. ``names`` are the picture files, relative to the folder, in order.
+    """
+
+    path: Path
+    kind: str  # "movie", "pictures" (a folder) or "picture"
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pixel_format: str
+    working_format: str
+    bit_depth: int
+    colour: ColourTags
+    stated: ColourTags
+    constant_rate: bool = True
+    frame_count: int | None = None
+    origin: Fraction = Fraction(0)
+    until: Fraction | None = None
+    sample_aspect_ratio: Fraction = Fraction(1)
+    rotation: int = 0
+    interlaced: bool = False
+    has_alpha: bool = False
+    container: str = ""
+    codec: str = ""
+    timecode: str | None = None
+    reel: str | None = None
+    audio: tuple[AudioTrack, ...] = ()
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, repr=False)
+class Frame:
+    """One picture on its way, with its place in time.
+
+    picture: the source's own pixels in the working format (no trip through RGB),
+        upright, colour tags resolved.
+    rgb: (H, W, 3) uint8, full range, display-referred: what networks and filters see.
+    alpha: (H, W) float32 in 0..1, straight coverage; None before the matting stage.
+    foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
+    pts, duration: integers in units of ``time_base``.
+    new_shot: this frame begins a shot (the first frame does).
+    give_back: returns the slot that holds the pixels; the arrays are void after it.
+    """
+
+    index: int
+    pts: int
+    duration: int
+    time_base: Fraction
+    picture: av.VideoFrame
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+    new_shot: bool = False
+    name: str | None = None
+    give_back: Callable[[], None] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        height, width = self.picture.height, self.picture.width
+        if self.rgb.shape != (height, width, 3) or self.rgb.dtype != np.uint8:
+            raise ValueError(
+                f"rgb is {self.rgb.dtype} {self.rgb.shape}, not uint8 {(height, width, 3)}"
+            )
+
+    def __repr__(self) -> str:
+        alpha = None if self.alpha is None else f"{self.alpha.dtype} {self.alpha.shape}"
+        return (
+            f"Frame({self.index}, pts={self.pts}, {self.picture.format.name}"
+            f" {self.picture.width}x{self.picture.height}, alpha={alpha})"
+        )
+
+    def release(self) -> None:
+        """Give the slot back; doing it twice is harmless."""
+        give_back, self.give_back = self.give_back, None
+        if give_back is not None:
+            give_back()

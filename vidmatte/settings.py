@@ -1,0 +1,207 @@
+"""All options of a run in one table: default, type, allowed values, help.
+
+The command line, the Python API and the manifest are made from this table; an
+option exists nowhere else. ``Settings(...)`` checks every value when it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, dataclass, field, fields
+from fractions import Fraction
+from typing import Any
+
+from vidmatte.errors import UsageError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    metavar: str | None = None,
+    group: str = "Options",
+    negative: str | None = None,
+) -> Any:
+    """One row of the table. ``low`` and ``high`` are inclusive; ``negative`` is the
+    flag that turns a switch which is on by default off."""
+    row = {
+        "help": help,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "metavar": metavar,
+        "group": group,
+        "negative": negative,
+    }
+    return field(default=default, metadata=row)
+
+
+SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def parse_bytes(text: str) -> int:
+    """'512M' -> 536870912. Units K, M, G are powers of 1024, in either case.
+
+    Raises UsageError.
+    """
+    number, unit = text.strip().lower().removesuffix("b"), ""
+    if number and number[-1] in "kmg":
+        number, unit = number[:-1], number[-1]
+    try:
+        size = int(float(number) * SIZE_UNITS[unit])
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise UsageError(f"'{text}' is not an amount of memory: write it like 512M or 2G")
+    return size
+
+
+def parse_rate(text: str) -> Fraction:
+    """'24000/1001', '25' or '29.97' -> Fraction; the NTSC decimals become n*1000/1001.
+
+    Raises UsageError.
+    """
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise UsageError(f"'{text}' is not a frame rate: write it like 25, 24000/1001 or 29.97")
+    ntsc = Fraction(round(rate) * 1000, 1001)
+    return (
+        ntsc
+        if "/" not in text
+        and rate != ntsc
+        and abs(rate - ntsc) < Fraction(1, 150)
+        and (rate.denominator != 1)
+        else rate
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run is done. Raises UsageError for a value that is not allowed."""
+
+    model: str = option(
+        "isnet", "network by name (see 'vidmatte models') or an .onnx file", group="Matte"
+    )
+    family: str | None = option(
+        None,
+        "how an .onnx file of your own is fed",
+        choices=("isnet", "u2net", "isnet-anime", "birefnet", "rvm"),
+        group="Matte",
+    )
+    smooth: str = option(
+        "auto",
+        "steady the alpha over time: 'auto' smooths per-frame models and leaves recurrent ones,"
+        " 'live' looks at no later frame, 'strong' also averages each frame with its mirror image"
+        " (twice the network)",
+        choices=("auto", "on", "live", "strong", "off"),
+        group="Matte",
+    )
+    refine: str = option(
+        "fast",
+        "draw the soft edge along the picture's own detail",
+        choices=("fast", "off"),
+        group="Matte",
+    )
+    foreground: str = option(
+        "auto",
+        "colours of soft pixels: 'estimate' without the old background, the 'source' as it is,"
+        " 'model' as the network gives them; auto is model where there is one, else estimate",
+        choices=("auto", "estimate", "source", "model"),
+        group="Matte",
+    )
+    normalize: str = option(
+        "clip",
+        "'clip' keeps the network's own alpha, 'minmax' stretches each frame as rembg does",
+        choices=("clip", "minmax"),
+        group="Matte",
+    )
+    downsample: float = option(
+        0.0,
+        "rvm: size of the coarse pass against the frame (0 picks it by frame size)",
+        low=0.0,
+        high=1.0,
+        group="Matte",
+    )
+    cuts: bool = option(True, "start afresh at each shot cut", negative="--no-cuts", group="Matte")
+    format: str | None = option(
+        None, "output format (default: by the output's suffix)", group="Output"
+    )
+    fps: str | None = option(
+        None,
+        "frame rate of a picture folder, like 25 or 24000/1001",
+        metavar="RATE",
+        group="Output",
+    )
+    audio: bool = option(
+        True, "carry the source's sound tracks", negative="--no-audio", group="Output"
+    )
+    overwrite: bool = option(False, "replace an output that exists", group="Output")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine")
+    batch: int = option(
+        0,
+        "frames in one run of a per-frame network (0: automatic)",
+        low=0,
+        high=64,
+        group="Machine",
+    )
+    threads: int = option(
+        0, "CPU threads of the network (0: automatic)", low=0, high=256, group="Machine"
+    )
+    memory: str = option("512M", "memory for frames on their way", metavar="SIZE", group="Machine")
+    models_dir: str | None = option(
+        None,
+        "where weights are kept (default: the platform's cache folder)",
+        metavar="DIR",
+        group="Machine",
+    )
+
+    def __post_init__(self) -> None:
+        for row in fields(self):
+            check_option(row, getattr(self, row.name))
+        parse_bytes(self.memory)
+        if self.fps is not None:
+            parse_rate(self.fps)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The frame memory budget in bytes."""
+        return parse_bytes(self.memory)
+
+
+def flag_of(row: Field) -> str:
+    """The command line's name of an option."""
+    return "--" + row.name.replace("_", "-")
+
+
+def check_option(row: Field, value: Any) -> None:
+    """Raise UsageError when ``value`` is not allowed by its row of the table."""
+    choices, low, high = (row.metadata[key] for key in ("choices", "low", "high"))
+    if value is None and row.default is None:
+        return
+    if choices and value not in choices:
+        raise UsageError(f"{flag_of(row)} {value}: choose from {', '.join(choices)}")
+    if isinstance(row.default, bool | int | float) and not isinstance(value, bool | int | float):
+        raise UsageError(f"{flag_of(row)} {value!r}: a number is wanted")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise UsageError(f"{flag_of(row)} {value}: allowed is {low:g} to {high:g}")
+
+
+def make_settings(**options: Any) -> Settings:
+    """Settings from keyword options; an unknown one is named. Raises UsageError."""
+    known = {row.name for row in fields(Settings)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise UsageError(
+            f"no option is called {', '.join(unknown)}: there are {', '.join(sorted(known))}"
+        )
+    return Settings(**options)
+
+
+def defaults() -> dict[str, Any]:
+    """Every option's default by name."""
+    return {row.name: row.default for row in fields(Settings) if row.default is not MISSING}
