@@ -1,0 +1,133 @@
+"""The ground of all tests: what is isolated, what is guarded, which lanes can be skipped.
+
+- Every test runs in an empty folder of its own, without vidmatte's environment
+  variables and with the platform's cache folder elsewhere.
+- After every test: no thread left, no child process left, no file of its folders
+  left open, nothing in the working directory, no ERROR in the log.
+- A lane that cannot run here is skipped with its reason, and fails where
+  VIDMATTE_REQUIRE_GPU=1 or VIDMATTE_REQUIRE_FFMPEG=1 says that it has to run.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from media import SOURCE_KINDS, Movie
+from readback import require_ffmpeg
+
+GRACE_S = 3.0
+LANE_VARIABLES = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_FFMPEG", "VIDMATTE_OFFLINE")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect slow tests unless asked for; the summary counts them."""
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a gpu test with its reason where there is no CUDA device to run on."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    reason = why_no_gpu()
+    if reason and os.environ.get("VIDMATTE_REQUIRE_GPU") == "1":
+        pytest.fail(f"{reason}, and VIDMATTE_REQUIRE_GPU=1 asks for one", pytrace=False)
+    if reason:
+        pytest.skip(reason)
+
+
+def why_no_gpu() -> str | None:
+    """Why a network cannot run on CUDA here, or None where it can."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return "onnxruntime here has no CUDA provider (onnxruntime-gpu has)"
+    if not Path("/dev/nvidiactl").exists():
+        return "no NVIDIA device here"
+    return None
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory and an environment without this machine's settings.
+
+    Gives the working directory, a folder ``cwd`` inside ``tmp_path``.
+    """
+    for name in [name for name in os.environ if name.startswith("VIDMATTE_")]:
+        if name not in LANE_VARIABLES:
+            monkeypatch.delenv(name)
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder
+    left = sorted(path.name for path in folder.rglob("*"))
+    if left:
+        pytest.fail(f"left in the working directory: {', '.join(left)}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, isolated: Path
+) -> Iterator[None]:
+    """Fail the test that leaves a thread, a child process, an open file or a logged error."""
+    me = psutil.Process()
+    threads, children = set(threading.enumerate()), set(me.children(recursive=True))
+
+    def leftovers() -> list[str]:
+        new_threads = set(threading.enumerate()) - threads
+        new_children = set(me.children(recursive=True)) - children
+        files = [file.path for file in me.open_files() if Path(file.path).is_relative_to(tmp_path)]
+        return [
+            *(f"thread {thread.name}" for thread in new_threads if thread.is_alive()),
+            *(f"process {child.pid}" for child in new_children if child.is_running()),
+            *(f"open file {path}" for path in files),
+        ]
+
+    yield
+    deadline = time.monotonic() + GRACE_S
+    while (left := leftovers()) and time.monotonic() < deadline:
+        gc.collect()  # a test's own reader may hold a file until it is collected
+        time.sleep(0.02)
+    errors = [entry for entry in caplog.get_records("call") if entry.levelno >= logging.ERROR]
+    if left or errors:
+        logged = (f"log: {entry.getMessage()}" for entry in errors)
+        pytest.fail("left behind: " + "; ".join([*left, *logged]))
+
+
+@pytest.fixture
+def requires_ffmpeg() -> None:
+    """For tests that read back with ffmpeg or ffprobe other than through ``readback``."""
+    require_ffmpeg()
+
+
+@pytest.fixture(scope="session")
+def source_movie(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Movie]:
+    """A clip by its name in SOURCE_KINDS, made once for all tests: read it, never write it."""
+    folder = tmp_path_factory.mktemp("sources")
+    made: dict[str, Movie] = {}
+
+    def by_kind(kind: str) -> Movie:
+        if kind not in made:
+            slug = "".join(letter if letter.isalnum() else "_" for letter in kind)
+            made[kind] = SOURCE_KINDS[kind].make(folder, slug)
+        return made[kind]
+
+    return by_kind

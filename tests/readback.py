@@ -1,0 +1,131 @@
+"""Reading files back with tools that are not ours: ffprobe and ffmpeg on the PATH.
+
+Without them a test that asks is skipped with its reason; with
+VIDMATTE_REQUIRE_FFMPEG=1 it fails instead, so that a lane cannot be lost unseen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+#: Pixel formats that ``decode`` returns: number type, channels, planar or packed.
+LAYOUTS = {
+    "gray": (np.uint8, 1, False),
+    "gray10le": (np.uint16, 1, False),
+    "gray16le": (np.uint16, 1, False),
+    "rgb24": (np.uint8, 3, False),
+    "rgba": (np.uint8, 4, False),
+    "rgb48le": (np.uint16, 3, False),
+    "rgba64le": (np.uint16, 4, False),
+    "yuv444p": (np.uint8, 3, True),
+    "yuv444p10le": (np.uint16, 3, True),
+    "yuv444p12le": (np.uint16, 3, True),
+    "yuva444p": (np.uint8, 4, True),
+    "yuva444p10le": (np.uint16, 4, True),
+    "yuva444p12le": (np.uint16, 4, True),
+    "yuva444p16le": (np.uint16, 4, True),
+}
+
+
+def require_ffmpeg() -> None:
+    """Skip the running test where ffmpeg or ffprobe is missing, or fail it where asked to."""
+    missing = [tool for tool in ("ffmpeg", "ffprobe") if shutil.which(tool) is None]
+    if not missing:
+        return
+    reason = f"no {' and no '.join(missing)} on the PATH to read results back with"
+    if os.environ.get("VIDMATTE_REQUIRE_FFMPEG") == "1":
+        pytest.fail(reason + ", and VIDMATTE_REQUIRE_FFMPEG=1 asks for it")
+    pytest.skip(reason)
+
+
+def run_tool(*words: str | Path) -> bytes:
+    """Standard output of ffmpeg or ffprobe; a failure or a complaint fails the test."""
+    require_ffmpeg()
+    done = subprocess.run([str(word) for word in words], capture_output=True, check=False)
+    complaint = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0 or complaint:
+        pytest.fail(f"{words[0]} exits {done.returncode} and says: {complaint}")
+    return done.stdout
+
+
+def probe(path: Path) -> dict[str, Any]:
+    """What ffprobe says of a file: keys 'format' and 'streams'."""
+    words = ("ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path)
+    found: dict[str, Any] = json.loads(run_tool(*words))
+    return found
+
+
+def probe_stream(path: Path, kind: str = "video", which: int = 0) -> dict[str, Any]:
+    """ffprobe's words on stream number ``which`` of 'video', 'audio' or 'data'."""
+    streams = [s for s in probe(path)["streams"] if s["codec_type"] == kind]
+    assert which < len(streams), f"{path.name} has {len(streams)} {kind} streams"
+    stream: dict[str, Any] = streams[which]
+    return stream
+
+
+def probe_frames(path: Path) -> list[dict[str, Any]]:
+    """ffprobe's words on each decoded picture of the first video stream, in order."""
+    words = ("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_frames", "-of", "json")
+    frames: list[dict[str, Any]] = json.loads(run_tool(*words, path))["frames"]
+    return frames
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """The presentation times of the pictures on the file's own timeline, in seconds."""
+    time_base = Fraction(probe_stream(path)["time_base"])
+    return [frame["best_effort_timestamp"] * time_base for frame in probe_frames(path)]
+
+
+def decode(
+    path: Path | str,
+    pixel_format: str = "rgb24",
+    *,
+    before: tuple[str, ...] = (),
+    filters: str | None = None,
+) -> np.ndarray:
+    """All pictures of a file (or an image pattern) by ffmpeg: (N, H, W, C), upright.
+
+    Planar formats come with their planes as channels, in FFmpeg's order. ``before``
+    are options of the input, ``filters`` a filter chain.
+    """
+    kind, channels, planar = LAYOUTS[pixel_format]
+    chain = f"{filters}," if filters else ""
+    # The size comes in the header of the first picture, for rotation may turn it.
+    size = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
+                    "-frames:v", "1", "-vf", f"{chain}format=gray", "-c:v", "pgm",
+                    "-f", "image2pipe", "-").split(maxsplit=3)  # fmt: skip
+    if not size:
+        return np.empty((0, 0, 0, channels), kind)
+    width, height = int(size[1]), int(size[2])
+    raw = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
+                   "-fps_mode", "passthrough", "-enc_time_base", "-1",
+                   "-vf", f"{chain}scale=flags=accurate_rnd+full_chroma_int+bitexact,"
+                   f"format={pixel_format}", "-f", "rawvideo", "-")  # fmt: skip
+    values = np.frombuffer(raw, kind)
+    if planar:
+        return values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    return values.reshape(-1, height, width, channels)
+
+
+def decode_sound(path: Path, track: int = 0, rate: int = 48000) -> np.ndarray:
+    """One sound track, mixed to mono float32, from time 0 of the file's own timeline."""
+    raw = run_tool("ffmpeg", "-v", "error", "-copyts", "-i", path, "-map", f"0:a:{track}",
+                   "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(rate),
+                   "-f", "f32le", "-")  # fmt: skip
+    return np.frombuffer(raw, np.float32)
+
+
+def beep_time(path: Path, track: int = 0) -> float:
+    """When the first loud sample of a sound track is heard, in seconds from time 0."""
+    loud = np.flatnonzero(np.abs(decode_sound(path, track)) > 0.4)
+    assert loud.size, f"no beep on track {track} of {path.name}"
+    return float(loud[0]) / 48000

@@ -1,0 +1,164 @@
+"""Networks that a test can compute by hand: real ONNX files of a few kilobytes.
+
+They have the inputs and outputs of the model families that they stand for, so the
+whole product runs on them as on real weights, at a thousandth of the time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+#: Steep enough that the subject of scene.py becomes exactly 1 and the ground 0 at 16 bits.
+STEEPNESS, THRESHOLD = 100.0, 0.45
+STATE_CHANNELS = (16, 20, 40, 64)
+DECAYS = (0.5, 0.6, 0.7, 0.8)
+
+
+def make_salient(path: Path, size: int = 32, *, mean: float = 0.5, std: float = 1.0) -> Path:
+    """An ISNet-like file: input (1, 3, size, size), alpha (1, 1, size, size), a side output.
+
+    alpha = sigmoid(100 * (luma - 0.45)) with luma of R'G'B' in 0..1, see
+    ``salient_alpha``. The batch is fixed at 1 in the header, as in the published
+    files. mean, std: what the family takes from and divides its input by (ISNet:
+    0.5 and 1).
+    """
+    weights = (LUMA * std * STEEPNESS).reshape(1, 3, 1, 1)
+    bias = np.array([STEEPNESS * (mean - THRESHOLD)], np.float32)
+    nodes = [
+        helper.make_node("Conv", ["input", "weights", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["output"]),
+        helper.make_node("AveragePool", ["output"], ["side"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    return save_graph(
+        path,
+        nodes,
+        inputs={"input": (1, 3, size, size)},
+        outputs={"output": (1, 1, size, size), "side": (1, 1, size // 2, size // 2)},
+        constants={"weights": weights, "bias": bias},
+        opset=15,
+    )
+
+
+def salient_alpha(rgb: np.ndarray) -> np.ndarray:
+    """What ``make_salient`` gives for R'G'B' (..., 3) in 0..1: (...) float32 in 0..1."""
+    return (1 / (1 + np.exp(-STEEPNESS * (rgb @ LUMA - THRESHOLD)))).astype(np.float32)
+
+
+def make_recurrent(path: Path) -> Path:
+    """An RVM-like file: src, r1i..r4i, downsample_ratio -> fgr, pha, r1o..r4o.
+
+    Each state remembers the luma of the reduced frame, at the size of RVM's state
+    for r1 and as the frame's mean for the others: rKo = d * rKi + (1 - d) * luma
+    with d of DECAYS. What is remembered is seen in the alpha: pha = 0.5 * luma +
+    0.125 * (mean of r1i + ... + mean of r4i); fgr = 1 - src. All sizes are dynamic.
+    """
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["src", "weights"], ["luma"]),
+        node("Concat", ["one", "one", "downsample_ratio", "downsample_ratio"], ["scales"], axis=0),
+        node("Resize", ["luma", "", "scales"], ["reduced"], mode="linear"),
+        node("AveragePool", ["reduced"], ["map"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("GlobalAveragePool", ["reduced"], ["point"]),
+    ]
+    for number in range(1, 5):
+        seen = "map" if number == 1 else "point"
+        nodes += [
+            node("Expand", [seen, f"shape{number}"], [f"wide{number}"]),
+            node("Mul", [f"wide{number}", f"gain{number}"], [f"new{number}"]),
+            node("Mul", [f"r{number}i", f"decay{number}"], [f"old{number}"]),
+            node("Add", [f"old{number}", f"new{number}"], [f"r{number}o"]),
+            node("ReduceMean", [f"r{number}i"], [f"mean{number}"], axes=[1, 2, 3]),
+        ]
+    nodes += [
+        node("Sum", [f"mean{number}" for number in range(1, 5)], ["memory"]),
+        node("Mul", ["memory", "eighth"], ["remembered"]),
+        node("Mul", ["luma", "half"], ["seen"]),
+        node("Add", ["seen", "remembered"], ["pha"]),
+        node("Sub", ["one", "src"], ["fgr"]),
+    ]
+    picture, matte = ("batch_size", 3, "height", "width"), ("batch_size", 1, "height", "width")
+    # onnxruntime takes dimensions of one name to be of one size: each state has its own.
+    states = {
+        f"r{number}{end}": tuple(f"{size}_r{number}{end}" for size in ("n", "c", "h", "w"))
+        for end in "io"
+        for number in range(1, 5)
+    }
+    sources = {name: shape for name, shape in states.items() if name.endswith("i")}
+    results = {name: shape for name, shape in states.items() if name.endswith("o")}
+    constants = {
+        "weights": LUMA.reshape(1, 3, 1, 1),
+        "one": np.ones(1, np.float32),
+        "half": np.full(1, 0.5, np.float32),
+        "eighth": np.full(1, 0.125, np.float32),
+    }
+    for number, (channels, decay) in enumerate(zip(STATE_CHANNELS, DECAYS, strict=True), start=1):
+        constants[f"shape{number}"] = np.array([1, channels, 1, 1], np.int64)
+        constants[f"decay{number}"] = np.full(1, decay, np.float32)
+        constants[f"gain{number}"] = np.full(1, 1 - decay, np.float32)
+    return save_graph(
+        path,
+        nodes,
+        inputs={"src": picture, **sources, "downsample_ratio": (1,)},
+        outputs={"fgr": picture, "pha": matte, **results},
+        constants=constants,
+        opset=13,
+    )
+
+
+class RecurrentReference:
+    """``make_recurrent`` in numpy, one frame after the other."""
+
+    def __init__(self) -> None:
+        self.means = [0.0] * len(DECAYS)
+
+    def reset(self) -> None:
+        """Forget everything, as at the start of a shot."""
+        self.means = [0.0] * len(DECAYS)
+
+    def step(self, rgb: np.ndarray) -> np.ndarray:
+        """R'G'B' (H, W, 3) in 0..1 -> alpha (H, W) float32 in 0..1.
+
+        Exact for a ratio of 1 and even sizes; else the pooled means differ a little.
+        """
+        luma = rgb @ LUMA
+        alpha = 0.5 * luma + 0.125 * sum(self.means)
+        now = float(luma.mean())
+        self.means = [
+            decay * mean + (1 - decay) * now for decay, mean in zip(DECAYS, self.means, strict=True)
+        ]
+        return alpha.astype(np.float32)
+
+
+def save_graph(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    *,
+    inputs: dict[str, tuple[int | str, ...]],
+    outputs: dict[str, tuple[int | str, ...]],
+    constants: dict[str, np.ndarray],
+    opset: int,
+) -> Path:
+    """Check and write a graph whose inputs and outputs are float32."""
+
+    def values(shapes: dict[str, tuple[int | str, ...]]) -> list[onnx.ValueInfoProto]:
+        return [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in shapes.items()
+        ]
+
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        values(inputs),
+        values(outputs),
+        initializer=[numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    return path
