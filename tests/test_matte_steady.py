@@ -1,0 +1,159 @@
+"""The steady filter: order, bounds, exact ends, cuts, any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+
+from vidmatte.matte.steady import WINDOWS, steady
+
+MODES = ["off", "live", "on"]
+
+
+@dataclass
+class Picture:
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    new_shot: bool = False
+    number: int = 0
+
+
+def texture(seed: int, height: int, width: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    cells = random.integers(0, 256, (max(2, height // 8), max(2, width // 8), 3), np.uint8)
+    return cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def disc(height: int, width: int, x: float, radius: float) -> np.ndarray:
+    """A soft disc of exact coverage, (height, width) float32."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    distance = np.hypot(columns - x, rows - height / 2)
+    return np.clip((radius - distance) / 6 + 0.5, 0, 1).astype(np.float32)
+
+
+def shot(
+    count: int, *, seed: int = 0, size: tuple[int, int] = (120, 200), speed: float = 3, noise=0.0
+) -> Iterator[Picture]:
+    """A textured disc that moves over another texture, with a noisy matte."""
+    height, width = size
+    ground, skin = texture(seed + 1, height, width), texture(seed + 2, height, width)
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        alpha = disc(height, width, width * 0.3 + speed * number, height * 0.3)
+        moved = np.roll(skin, round(speed * number), axis=1)
+        rgb = moved * alpha[..., None] + ground * (1 - alpha[..., None])
+        soft = (alpha > 0) & (alpha < 1)
+        guess = np.clip(alpha + soft * random.normal(0, noise, alpha.shape), 0, 1)
+        yield Picture(rgb.astype(np.uint8), guess.astype(np.float32), number == 0, number)
+
+
+@pytest.mark.parametrize("refine", ["fast", "off"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_all_frames_come_out_in_order(mode: str, refine: str, count: int) -> None:
+    out = list(steady(shot(count), mode=mode, refine=refine))
+    assert [frame.number for frame in out] == list(range(count))
+    for frame in out:
+        assert frame.alpha.dtype == np.float32
+        assert frame.alpha.shape == frame.rgb.shape[:2]
+        assert frame.alpha.min() >= 0
+        assert frame.alpha.max() <= 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_more_frames_are_held_than_the_look_ahead(mode: str) -> None:
+    taken = 0
+
+    def counted() -> Iterator[Picture]:
+        nonlocal taken
+        for frame in shot(9):
+            taken += 1
+            yield frame
+
+    ahead = []
+    for frame in steady(counted(), mode=mode):
+        ahead.append(taken - 1 - frame.number)
+    assert max(ahead) == len(WINDOWS[mode].after) <= 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_frame_is_not_read_after_it_was_handed_on(mode: str) -> None:
+    untouched = [frame.alpha.copy() for frame in steady(shot(8, noise=0.2), mode=mode)]
+    overwritten = []
+    for frame in steady(shot(8, noise=0.2), mode=mode):
+        overwritten.append(frame.alpha.copy())
+        frame.rgb[:] = 0
+        frame.alpha[:] = 1
+    for one, other in zip(untouched, overwritten, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_off_and_off_changes_nothing() -> None:
+    raw = [frame.alpha for frame in shot(4, noise=0.2)]
+    for before, frame in zip(
+        raw, steady(shot(4, noise=0.2), mode="off", refine="off"), strict=True
+    ):
+        np.testing.assert_array_equal(before, frame.alpha)
+
+
+@pytest.mark.parametrize("refine", ["fast", "off"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_empty_and_full_mattes_stay_exact(mode: str, refine: str, value: float) -> None:
+    frames = [
+        Picture(texture(n, 48, 80), np.full((48, 80), value, np.float32), n == 0) for n in range(5)
+    ]
+    for frame in steady(frames, mode=mode, refine=refine):
+        assert (frame.alpha == value).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_inside_stays_one_and_outside_stays_zero(mode: str) -> None:
+    for frame in steady(shot(8, noise=0.2), mode=mode):
+        truth = disc(120, 200, 60 + 3 * frame.number, 36)
+        deep = cv2.erode(truth, np.ones((15, 15))) == 1
+        far = cv2.dilate(truth, np.ones((41, 41))) == 0
+        assert deep.any()
+        assert far.any()
+        assert (frame.alpha[deep] == 1).all()
+        assert (frame.alpha[far] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["live", "on"])
+def test_nothing_is_mixed_across_a_cut(mode: str) -> None:
+    apart = [frame.alpha for seed in (0, 50) for frame in steady(shot(5, seed=seed), mode=mode)]
+
+    def joined() -> Iterator[Picture]:
+        for seed in (0, 50):
+            yield from shot(5, seed=seed)
+
+    together = [frame.alpha for frame in steady(joined(), mode=mode)]
+    for one, other in zip(apart, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (7, 5), (33, 41), (355, 1283)])
+def test_any_size_works(mode: str, size: tuple[int, int]) -> None:
+    out = list(steady(shot(4, size=size, noise=0.1), mode=mode))
+    assert [frame.alpha.shape for frame in out] == [size] * 4
+
+
+def test_a_noisy_edge_becomes_steadier_while_it_moves() -> None:
+    def error(mode: str) -> float:
+        total = 0.0
+        for frame in steady(shot(10, noise=0.25), mode=mode, refine="off"):
+            truth = disc(120, 200, 60 + 3 * frame.number, 36)
+            total += float(np.square(frame.alpha - truth).mean())
+        return total
+
+    assert error("on") < 0.5 * error("off")
+
+
+def test_a_frame_without_alpha_is_refused() -> None:
+    with pytest.raises(ValueError, match="no alpha"):
+        list(steady([Picture(texture(0, 8, 8), None, True)], mode="on"))
