@@ -1,0 +1,191 @@
+"""``vidmatte models``: the catalogue, and the weights in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidmatte.errors import UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from vidmatte.weights.catalogue import Entry
+    from vidmatte.weights.store import Store
+
+app = typer.Typer(
+    help="List, fetch, check and remove the networks' weights.",
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+WIDTH = 80
+
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        metavar="DIR",
+        help="Where weights are kept (default: VIDMATTE_MODELS_DIR, else the platform's"
+        " cache folder).",
+        show_default=False,
+    ),
+]
+NAME_HELP = "Names or aliases from the list."
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help=NAME_HELP)]
+OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=NAME_HELP)]
+OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", help=NAME_HELP)]
+
+
+@app.callback(invoke_without_command=True)
+def show(
+    context: typer.Context,
+    models_dir: ModelsDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
+) -> None:
+    """List the models: what for, licence, size, fetched or not."""
+    context.obj = models_dir
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise UsageError(
+                f"--json has no effect on 'models {context.invoked_subcommand}': it is for the list"
+            )
+        return
+    store = _store(context, None)
+    rows = _rows(store)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for line in _table(rows, store.folder):
+        typer.echo(line)
+
+
+@app.command()
+def pull(
+    context: typer.Context,
+    names: Names,
+    models_dir: ModelsDir = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on success.")] = False,
+) -> None:
+    """Fetch the weights of models by name."""
+    store = _store(context, models_dir)
+    report = None if quiet else _say
+    for entry in _entries(names):
+        path = store.ensure(entry, report=report, quiet=quiet)
+        if not quiet:
+            typer.echo(f"{entry.name}: {path}")
+
+
+@app.command()
+def verify(
+    context: typer.Context, names: OptionalNames = None, models_dir: ModelsDir = None
+) -> None:
+    """Hash the fetched weights and compare them with what was published."""
+    from vidmatte.weights.catalogue import CATALOGUE
+
+    store = _store(context, models_dir)
+    entries = _entries(names or []) or [one for one in CATALOGUE if store.path(one).exists()]
+    if not entries:
+        typer.echo(f"no weights in {store.folder}")
+    failures: list[str] = []
+    for entry in entries:
+        try:
+            typer.echo(f"{entry.name}: as published, SHA-256 {store.verify(entry)}")
+        except WeightsError as error:
+            failures.append(str(error))
+    if failures:
+        raise WeightsError("\n".join(failures))
+
+
+@app.command()
+def path(context: typer.Context, name: OptionalName = None, models_dir: ModelsDir = None) -> None:
+    """Print the folder of the weights, or the file of one model."""
+    store = _store(context, models_dir)
+    if name is None:
+        typer.echo(str(store.folder))
+        return
+    (entry,) = _entries([name])
+    typer.echo(str(store.path(entry)))
+    if not store.path(entry).exists():
+        _say(f"not fetched yet: 'vidmatte models pull {entry.name}'")
+
+
+@app.command()
+def remove(context: typer.Context, names: Names, models_dir: ModelsDir = None) -> None:
+    """Delete the weights of models by name."""
+    store = _store(context, models_dir)
+    for entry in _entries(names):
+        freed = store.remove(entry)
+        typer.echo(
+            f"{entry.name}: removed, {_size(freed)} freed" if freed else f"{entry.name}: not here"
+        )
+
+
+def _store(context: typer.Context, models_dir: Path | None) -> Store:
+    from vidmatte.weights.store import Store
+
+    return Store(models_dir if models_dir is not None else context.find_object(Path))
+
+
+def _entries(names: list[str]) -> list[Entry]:
+    """All names are known before the first is acted on. Raises ModelError."""
+    from vidmatte.weights.catalogue import lookup
+
+    return list(dict.fromkeys(lookup(name) for name in names))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def _rows(store: Store) -> list[dict[str, Any]]:
+    from vidmatte.weights.catalogue import CATALOGUE
+
+    rows = []
+    for entry in CATALOGUE:
+        file = store.path(entry)
+        there = file.is_file()
+        rows.append(
+            {
+                "name": entry.name,
+                "aliases": list(entry.aliases),
+                "family": entry.family,
+                "purpose": entry.purpose,
+                "licence": entry.licence,
+                "commercial": entry.commercial,
+                "size_bytes": file.stat().st_size if there else entry.size_bytes,
+                "state": ("fetched" if store.has(entry) else "damaged") if there else "not fetched",
+                "path": str(file),
+                "accepted": [str(one) for one in entry.fingerprints],
+                "sources": [source.describe() for source in entry.sources],
+            }
+        )
+    return rows
+
+
+def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
+    """The list in ``WIDTH`` columns, notes on licences under it."""
+    import textwrap
+
+    notes = list(dict.fromkeys(row["commercial"] for row in rows if row["commercial"]))
+    lines = [f"{'name':<22}{'what for':<29}{'licence':<12}{'size':>6}  state"]
+    for row in rows:
+        mark = f" {notes.index(row['commercial']) + 1}" if row["commercial"] else ""
+        lines.append(
+            f"{row['name']:<22}{row['purpose']:<29}{row['licence'] + mark:<12}"
+            f"{_size(row['size_bytes']):>6}  {row['state'].replace('not fetched', '-')}"
+        )
+    lines.append("")
+    for number, note in enumerate(notes, 1):
+        lines += textwrap.wrap(f"{number} {note}", WIDTH, subsequent_indent="  ")
+    aliases = ", ".join(f"{one} = {row['name']}" for row in rows for one in row["aliases"])
+    lines += textwrap.wrap(f"Also known as: {aliases}", WIDTH)
+    lines.append(f"Folder: {folder}")
+    return lines
