@@ -1,0 +1,104 @@
+"""Where frames go: one small class that every kind of output fills in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from vidmatte.errors import SinkError
+from vidmatte.frame import Frame
+
+
+@dataclass(frozen=True)
+class Written:
+    """What stands under the final name. ``path`` is a file, or the folder of a sequence.
+
+    ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
+    one entry a track, like ``aac (copied)``.
+    """
+
+    path: Path
+    frames: int
+    width: int
+    height: int
+    rate: Fraction
+    format: str
+    pixel_format: str
+    bytes: int
+    seconds: Fraction
+    sound: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Sink(ABC):
+    """Takes the frames of one clip, in order, and makes one result of them.
+
+    Nothing stands under the final name before ``close`` has proven what was
+    written. Not thread-safe: one thread writes, closes or aborts.
+    """
+
+    @property
+    @abstractmethod
+    def slots_held(self) -> int:
+        """How many frames at most are held unreleased between two writes."""
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None:
+        """Take a frame with its alpha; the sink releases it. May block.
+
+        Raises SinkError, or the error of the worker that failed.
+        """
+
+    @abstractmethod
+    def close(self) -> Written:
+        """Finish, prove and rename into place. Raises SinkError, ProofError."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop everything and remove what is not finished; harmless at any time."""
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+def as_sink_error(error: BaseException, path: Path) -> SinkError:
+    """The one line to show for what the system or FFmpeg said of ``path``."""
+    if isinstance(error, SinkError):
+        return error
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+        return SinkError(
+            f"{path}: the disk is full ({free / 2**20:.0f} MB free): make room or write elsewhere"
+        )
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return SinkError(f"{path}: may not be written here: choose another folder")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return SinkError(f"{path}: {reason}")
+
+
+def worker_count() -> int:
+    """Encoders that run at once: one a core this process may use, 16 at most."""
+    return max(
+        1,
+        min(
+            16,
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+        ),
+    )

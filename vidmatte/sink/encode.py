@@ -1,0 +1,64 @@
+"""Encoder contexts: one way to set them up, for the muxer's stream and for workers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from vidmatte.colour import ColourTags
+from vidmatte.frame import Clip
+from vidmatte.sink.formats import Format
+
+#: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
+#: one of the same curve or coefficients, else to unspecified. The container's own
+#: tags keep the source's numbers.
+PRORES_MATRIX = {1: 1, 5: 6, 6: 6, 9: 9, 10: 9}
+PRORES_PRIMARIES = {1: 1, 5: 5, 6: 6, 7: 6, 9: 9, 11: 11, 12: 12}
+PRORES_TRANSFER = {1: 1, 6: 1, 14: 1, 15: 1, 16: 16, 18: 18}
+
+PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
+
+
+def frame_colour(row: Format, colour: ColourTags) -> ColourTags:
+    """The tags for the codec's own frame headers."""
+    if not row.codec.startswith("prores"):
+        return colour
+    return ColourTags(
+        matrix=PRORES_MATRIX.get(colour.matrix, 2),
+        range=colour.range,
+        primaries=PRORES_PRIMARIES.get(colour.primaries, 2),
+        transfer=PRORES_TRANSFER.get(colour.transfer, 2),
+    )
+
+
+def set_up(
+    context: VideoCodecContext, row: Format, clip: Clip, colour: ColourTags, time_base: Fraction
+) -> None:
+    """Give an encoder context its size, time, colours and options; it is not opened."""
+    context.width, context.height = clip.width, clip.height
+    context.pix_fmt = row.pixel_format(clip)
+    context.time_base = time_base
+    context.framerate = clip.rate
+    context.sample_aspect_ratio = clip.sample_aspect_ratio
+    context.colorspace, context.color_range = colour.matrix, colour.range
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    context.field_order = PROGRESSIVE
+    context.options = dict(row.options)
+    if row.profile is not None:
+        context.profile = row.profile
+    if row.codec_tag is not None:
+        context.codec_tag = row.codec_tag
+
+
+def worker_encoder(row: Format, clip: Clip, colour: ColourTags) -> VideoCodecContext:
+    """An encoder of its own, one thread, for intra-only codecs.
+
+    Its packets carry the pts of their frames in ``clip.time_base``.
+    """
+    context = av.CodecContext.create(row.codec, "w")
+    assert isinstance(context, VideoCodecContext)
+    set_up(context, row, clip, frame_colour(row, colour), clip.time_base)
+    context.thread_count = 1
+    return context

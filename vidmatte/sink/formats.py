@@ -1,0 +1,154 @@
+"""The one table of output formats, and the choice of a row by name or suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row: how frames become this kind of file.
+
+    container: FFmpeg's muxer; None writes one picture file a frame.
+    pixel_format: what the encoder takes, given the clip.
+    range: 1 or 2 where the format fixes the colour range, None keeps the source's.
+    intra: every frame stands alone, so a pool of encoders makes the same bytes.
+    max_size: the largest width or height that the codec holds.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    container: str | None
+    codec: str
+    depth: str
+    alpha: str
+    good_for: str
+    pixel_format: Callable[[Clip], str]
+    profile: str | None = None
+    codec_tag: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    range: int | None = None
+    intra: bool = True
+    lossless: bool = False
+    max_size: int = 65535
+
+
+def always(pixel_format: str) -> Callable[[Clip], str]:
+    """The same pixel format whatever the clip."""
+    return lambda _clip: pixel_format
+
+
+#: prores_aw makes the same picture quality and alpha as prores_ks at a quarter of
+#: the time; ProRes decoders assume limited range, so full range is converted to it.
+PRORES = {"vendor": "apl0"}
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "prores",
+        (".mov",),
+        "mov",
+        "prores_aw",
+        "4:4:4, 10 bits",
+        "straight, 1024 levels",
+        "editing: ProRes 4444 in Premiere, Resolve, Final Cut, After Effects",
+        always("yuva444p10le"),
+        profile="4444",
+        codec_tag="ap4h",
+        options=PRORES,
+        range=LIMITED,
+    ),
+    Format(
+        "webm",
+        (".webm",),
+        "webm",
+        "libvpx-vp9",
+        "4:2:0, 8 bits",
+        "straight, 256 levels",
+        "web pages: VP9 with alpha in Chrome, Firefox, Edge, OBS",
+        always("yuva420p"),
+        options={"crf": "20", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
+        intra=False,
+        max_size=16384,
+    ),
+    Format(
+        "png",
+        (".png",),
+        None,
+        "png",
+        "RGB, 8 bits",
+        "straight, 256 levels",
+        "compositing and stills: one RGBA picture a frame, lossless",
+        always("rgba"),
+        options={"pred": "paeth", "compression_level": "1"},
+        range=FULL,
+        lossless=True,
+    ),
+)
+
+#: What people write for a format besides its name.
+ALIASES = {"mov": "prores", "prores4444": "prores", "vp9": "webm"}
+
+
+def by_name(name: str) -> Format:
+    """The row of that name or alias. Raises UsageError."""
+    wanted = ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
+    for row in FORMATS:
+        if row.name == wanted:
+            return row
+    raise UsageError(f"--format {name}: choose from {', '.join(row.name for row in FORMATS)}")
+
+
+def choose(out: Path, name: str | None) -> Format:
+    """The row for ``out``: by ``name``, else by suffix; no suffix means a PNG folder.
+
+    Raises UsageError for a suffix that is not known or not the format's own.
+    """
+    suffix = out.suffix.lower()
+    if name is not None:
+        row = by_name(name)
+        if row.container is not None and suffix not in row.suffixes:
+            raise UsageError(
+                f"{out.name}: --format {row.name} is written to {' or '.join(row.suffixes)}"
+            )
+        return row
+    if not suffix or out.is_dir():
+        return by_name("png")
+    for row in FORMATS:
+        if suffix in row.suffixes:
+            return row
+    known = sorted({suffix for row in FORMATS for suffix in row.suffixes})
+    raise UsageError(
+        f"{out.name}: no format has the suffix {suffix}: use {', '.join(known)},"
+        " or a folder for PNG pictures"
+    )
+
+
+def output_colour(clip: Clip, row: Format) -> ColourTags:
+    """The tags that ``row`` gives a picture of ``clip``.
+
+    YCbCr sources keep their matrix, and their range unless the format fixes one, so
+    that nothing is converted. RGB and grey sources become bt2020nc where their
+    primaries are bt2020 and bt709 otherwise, limited range. RGB outputs are full range.
+    """
+    colour = clip.colour
+    if is_rgb(row.pixel_format(clip)):
+        return colour.with_matrix(0, FULL)
+    if not is_yuv(clip.working_format):
+        return colour.with_matrix(9 if colour.primaries == 9 else 1, row.range or LIMITED)
+    return colour.with_matrix(colour.matrix, row.range or colour.range)
+
+
+def is_yuv(pixel_format: str) -> bool:
+    """True for YCbCr formats; grey is none."""
+    return pixel_format.startswith("yuv")
+
+
+def is_rgb(pixel_format: str) -> bool:
+    """True for RGB formats, planar or packed."""
+    return not is_yuv(pixel_format) and not pixel_format.startswith(("gray", "ya"))

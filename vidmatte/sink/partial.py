@@ -1,0 +1,95 @@
+"""Outputs are written beside their final name and renamed when they are complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from vidmatte.errors import OutputExistsError, SinkError
+from vidmatte.sink.base import as_sink_error
+
+
+class Partial:
+    """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures.
+
+    ``path`` is where to write; its suffix is the final one, so that readers and
+    writers that go by suffix see the right one. What an earlier run that was killed
+    left under this name is replaced.
+    """
+
+    def __init__(self, final: Path, overwrite: bool) -> None:
+        self.final = final
+        self.overwrite = overwrite
+        self.path = final.with_name(f".{final.stem}.partial{final.suffix}")
+        self._begun = False
+
+    def check(self) -> None:
+        """Raise before anything is touched: OutputExistsError, SinkError."""
+        folder = self.final.parent
+        if not folder.is_dir():
+            raise SinkError(f"{folder}: there is no such folder for {self.final.name}: make it")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise SinkError(f"{folder}: may not be written here: choose another folder")
+        if self.final.is_dir():
+            exists = any(self.final.iterdir())
+        else:
+            exists = self.final.exists()
+        if exists and not self.overwrite:
+            raise OutputExistsError(f"{self.final} exists: --overwrite replaces it")
+
+    def begin_file(self) -> Path:
+        """Make way for the file; returns where to write it."""
+        self._begun = True
+        self.path.unlink(missing_ok=True)
+        return self.path
+
+    def begin_folder(self) -> Path:
+        """An empty folder to write into. Raises SinkError."""
+        self._begun = True
+        try:
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            self.path.mkdir()
+        except OSError as error:
+            raise as_sink_error(error, self.path) from error
+        return self.path
+
+    def commit(self) -> None:
+        """Give it the final name.
+
+        A folder takes the place of one that is missing or empty; in a folder that
+        holds files (overwrite), each picture replaces the one of its name and the
+        others stay. Raises OutputExistsError, SinkError.
+        """
+        self.check()
+        try:
+            if self.path.is_dir() and self.final.is_dir() and any(self.final.iterdir()):
+                self._merge()
+            elif self.path.is_dir() and self.final.is_dir():
+                self.final.rmdir()
+                self.path.replace(self.final)
+            else:
+                self.path.replace(self.final)
+        except OSError as error:
+            raise as_sink_error(error, self.final) from error
+        self._begun = False
+
+    def _merge(self) -> None:
+        for picture in sorted(self.path.rglob("*")):
+            target = self.final / picture.relative_to(self.path)
+            if picture.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                picture.replace(target)
+        shutil.rmtree(self.path)
+
+    def discard(self) -> None:
+        """Remove what is not finished; harmless at any time."""
+        if not self._begun:
+            return
+        self._begun = False
+        if self.path.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,142 @@
+"""A picture's samples as numpy arrays, and back: the layouts that outputs have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import cv2
+import numpy as np
+
+#: Boxes begin and end on multiples of this, or at the picture's edge, so that no
+#: chroma sample lies across their border.
+ALIGN = 16
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a picture, in pixels; no pixels at all when the width is 0."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """To cut the box out of an array (rows, columns, ...)."""
+        return np.s_[self.y : self.y + self.height, self.x : self.x + self.width]
+
+    def scaled(self, step_y: int, step_x: int) -> Box:
+        """The same box in a plane that is subsampled by these steps."""
+        return Box(
+            self.x // step_x, self.y // step_y, -(-self.width // step_x), -(-self.height // step_y)
+        )
+
+
+def sample_type(pixel_format: str) -> np.dtype:
+    """uint8, uint16 or float32, as FFmpeg stores this format."""
+    depth = max(component.bits for component in av.VideoFormat(pixel_format).components)
+    return np.dtype(np.uint8 if depth <= 8 else np.uint16 if depth <= 16 else np.float32)
+
+
+def full_scale(pixel_format: str) -> int:
+    """The largest sample of an integer format: 255, 1023, 4095, 65535."""
+    depth = max(component.bits for component in av.VideoFormat(pixel_format).components)
+    return int(2**depth) - 1
+
+
+def views(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Writable arrays over the frame's own memory, padding cut off.
+
+    Planar formats: one (rows, columns) array a plane, in FFmpeg's order. Packed
+    formats: one (rows, columns, channels) array.
+    """
+    dtype = sample_type(frame.format.name)
+    packed = len(frame.planes) == 1
+    channels = len(frame.format.components) if packed else 1
+    arrays = []
+    for plane in frame.planes:
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(
+            -1, plane.line_size // dtype.itemsize
+        )
+        view = rows[: plane.height, : plane.width * channels]
+        if channels > 1:
+            view = view.reshape(plane.height, plane.width, channels)
+        arrays.append(view)
+    return arrays
+
+
+def colours(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W, 3) copy of the three colour channels, subsampled chroma repeated.
+
+    The order of channels is that of the planes (Y Cb Cr, G B R, or R G B).
+    """
+    arrays = views(frame)
+    if len(arrays) == 1:
+        return np.asarray(cv2.cvtColor(arrays[0], cv2.COLOR_RGBA2RGB))
+    size = (frame.width, frame.height)
+    repeated = [
+        plane
+        if plane.shape == arrays[0].shape
+        else cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        for plane in arrays[:3]
+    ]
+    return np.asarray(cv2.merge(repeated))
+
+
+def steps(plane: np.ndarray, full: np.ndarray) -> tuple[int, int]:
+    """Rows and columns of the full-size plane that one sample of ``plane`` stands for."""
+    return -(-full.shape[0] // plane.shape[0]), -(-full.shape[1] // plane.shape[1])
+
+
+def fill_outside(frame: av.VideoFrame, box: Box, colour: tuple[int, ...]) -> None:
+    """Paint everything but ``box`` in one colour; the alpha of packed formats becomes 0."""
+    arrays = views(frame)
+    samples = [(*colour, 0)] if len(arrays) == 1 else colour
+    for plane, sample in zip(arrays, samples, strict=False):
+        area = box.scaled(*steps(plane, arrays[0]))
+        bottom, right = area.y + area.height, area.x + area.width
+        plane[: area.y] = sample
+        plane[bottom:] = sample
+        plane[area.y : bottom, : area.x] = sample
+        plane[area.y : bottom, right:] = sample
+
+
+def put_colours(frame: av.VideoFrame, changed: np.ndarray, colour: np.ndarray, box: Box) -> None:
+    """Write ``colour`` (h, w, 3) into ``box`` where ``changed`` (h, w) uint8 is not 0.
+
+    A subsampled chroma sample takes the mean of its pixels where all of them are
+    changed, and stays as it was where one is not: it belongs to an opaque pixel
+    then. The alpha of packed formats is overwritten too: write it after.
+    """
+    arrays = views(frame)
+    if len(arrays) == 1:
+        rgba = cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA)
+        paste(arrays[0], box, rgba, changed)
+        return
+    for plane, channel in zip(arrays[:3], cv2.split(colour), strict=True):
+        step_y, step_x = steps(plane, arrays[0])
+        if step_y == step_x == 1:
+            paste(plane, box, channel, changed)
+        else:
+            paste(plane, box.scaled(step_y, step_x), *shrunk(channel, changed, step_y, step_x))
+
+
+def paste(plane: np.ndarray, box: Box, samples: np.ndarray, changed: np.ndarray) -> None:
+    """Copy ``samples`` into the box where ``changed`` is not 0."""
+    target = plane[box.slices]
+    target[...] = cv2.copyTo(samples, changed, np.ascontiguousarray(target))
+
+
+def shrunk(
+    channel: np.ndarray, changed: np.ndarray, step_y: int, step_x: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the cells of a channel, and the mask of cells that are changed entirely."""
+    height, width = changed.shape
+    pad = ((0, -height % step_y), (0, -width % step_x))
+    channel, changed = np.pad(channel, pad, "edge"), np.pad(changed, pad, "edge")
+    size = (channel.shape[1] // step_x, channel.shape[0] // step_y)
+    mean = cv2.resize(channel, size, interpolation=cv2.INTER_AREA)
+    cells = changed.reshape(size[1], step_y, size[0], step_x).min(axis=(1, 3))
+    return np.asarray(mean), cells

@@ -1,0 +1,98 @@
+"""The source's sound, read again beside the frames: copied, or encoded anew."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+from av.audio.stream import AudioStream
+
+from vidmatte.errors import SinkError
+from vidmatte.frame import Clip
+from vidmatte.sink.tracks import PCM, CopiedTrack, EncodedTrack, Track
+
+#: Codecs that are copied into a container: what players and editors take there, not
+#: all that FFmpeg's muxer would swallow.
+COPIED = {
+    "mov": {"aac", "alac", "mp3", "ac3", "eac3", *PCM} - {"pcm_u8"},
+    "mp4": {"aac", "alac", "mp3", "ac3", "eac3"},
+    "webm": {"opus", "vorbis"},
+    "matroska": {"aac", "alac", "mp3", "mp2", "ac3", "eac3", "dts", "flac", "opus", "vorbis"}
+    | {name for name in PCM if name.endswith("le")},
+}
+#: What other codecs become; elsewhere PCM, which loses nothing.
+ENCODERS = {"webm": "libopus", "mp4": "aac"}
+
+
+class Sound:
+    """All sound tracks of a clip on their way into one container.
+
+    Reads the source through a handle of its own, no farther than ``advance`` asks,
+    so that memory stays bounded and the file is interleaved.
+    """
+
+    def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
+        self._input = av.open(str(clip.path))
+        self._tracks: dict[int, Track] = {}
+        try:
+            for track in clip.audio:
+                stream = self._input.streams[track.index]
+                assert isinstance(stream, AudioStream)
+                self._tracks[track.index] = open_track(container, stream, clip, muxer)
+            if clip.origin > 1:
+                # To the key frame before; a second more warms every decoder up.
+                self._input.seek(int((clip.origin - 1) * av.time_base))
+        except BaseException:
+            self._input.close()
+            raise
+        self._end = None if clip.until is None else clip.until - clip.origin
+        self._packets = self._input.demux(
+            [self._input.streams[track.index] for track in clip.audio]
+        )
+        self._finished = False
+
+    def advance(self, seconds: Fraction) -> None:
+        """Write all tracks at least up to ``seconds`` of the output's timeline."""
+        if self._end is not None:
+            seconds = min(seconds, self._end)
+        while not self._finished and any(
+            track.position < seconds for track in self._tracks.values()
+        ):
+            packet = next(self._packets, None)
+            if packet is None:
+                self._finished = True
+            elif packet.dts is not None or packet.pts is not None:
+                self._tracks[packet.stream.index].take(packet)
+
+    def close(self) -> tuple[str, ...]:
+        """Write the rest; returns what became of each track."""
+        self.advance(self._end if self._end is not None else Fraction(10**9))
+        for track in self._tracks.values():
+            track.flush()
+        self._input.close()
+        return tuple(track.described for track in self._tracks.values())
+
+    def abort(self) -> None:
+        """Let go of the source; harmless at any time."""
+        self._finished = True
+        self._input.close()
+
+
+def open_track(
+    container: av.container.OutputContainer, stream: AudioStream, clip: Clip, muxer: str
+) -> Track:
+    """Copy where the container takes the codec, else the container's own encoder.
+
+    Raises SinkError when the sound is in a codec that cannot be decoded either.
+    """
+    context = stream.codec_context
+    if context is None:
+        raise SinkError(
+            f"{clip.path.name}: sound track {stream.index} is in an unknown codec:"
+            " leave it out with --no-audio"
+        )
+    if context.name in COPIED.get(muxer, set()):
+        return CopiedTrack(container, stream, clip, keeps_negative=muxer in ("mov", "mp4"))
+    deep = context.format is not None and context.format.bits > 16
+    codec = ENCODERS.get(muxer, "pcm_s24le" if deep else "pcm_s16le")
+    return EncodedTrack(container, stream, clip, codec)

@@ -1,0 +1,280 @@
+"""One sound track on its way: copied packet by packet, or decoded and encoded anew."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+
+from vidmatte.frame import Clip
+
+#: Bytes of one sample of the PCM codecs; such tracks are cut exactly.
+PCM = {
+    "pcm_s8": 1,
+    "pcm_u8": 1,
+    "pcm_s16le": 2,
+    "pcm_s16be": 2,
+    "pcm_s24le": 3,
+    "pcm_s24be": 3,
+    "pcm_s32le": 4,
+    "pcm_s32be": 4,
+    "pcm_f32le": 4,
+    "pcm_f32be": 4,
+    "pcm_f64le": 8,
+    "pcm_f64be": 8,
+    "pcm_alaw": 1,
+    "pcm_mulaw": 1,
+}
+#: Packets before the first sample that is wanted, which a decoder needs to warm up.
+PREROLL = {"aac": 1, "mp3": 2, "ac3": 1, "eac3": 1}
+#: Seconds: gaps and overlaps in the source's sound below this are jitter of its clock.
+JITTER = Fraction(1, 20)
+#: What lossy encoders take, by number of channels.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+#: Bits a second and channel.
+BIT_RATES = {"libopus": 80_000, "aac": 128_000}
+
+
+class Track(ABC):
+    """One sound track on its way into the output."""
+
+    def __init__(
+        self, container: av.container.OutputContainer, source: AudioStream, clip: Clip
+    ) -> None:
+        self._container = container
+        self._source = source
+        self._origin = clip.origin
+        self._end = None if clip.until is None else clip.until - clip.origin
+        #: Seconds on the output's timeline up to which packets were taken in.
+        self.position = Fraction(-(10**9))
+
+    @abstractmethod
+    def take(self, packet: av.Packet) -> None:
+        """Take one packet of the source."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write what is held back; nothing is taken after it."""
+
+    @property
+    @abstractmethod
+    def described(self) -> str:
+        """What became of the track, like 'aac (copied)'."""
+
+    def _start_of(self, packet: av.Packet) -> Fraction:
+        """Seconds on the output's timeline; packets without a time follow the last."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None:
+            return max(self.position, Fraction(0))
+        return Fraction(stamp * packet.time_base) - self._origin
+
+    def _label(self, stream: AudioStream) -> None:
+        for key in ("language", "title", "handler_name"):
+            if key in self._source.metadata:
+                stream.metadata[key] = self._source.metadata[key]
+
+
+class CopiedTrack(Track):
+    """Packets as they are, shifted in time.
+
+    Kept are the packets that overlap the wanted span, and before it as many as the
+    decoder needs; a player leaves out what lies before zero where the container can
+    say so (mov: an edit list). PCM is cut to the sample.
+    """
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        source: AudioStream,
+        clip: Clip,
+        keeps_negative: bool,
+    ) -> None:
+        super().__init__(container, source, clip)
+        self._codec = source.codec_context.name
+        self._rate = source.codec_context.sample_rate
+        self._sample_bytes = PCM.get(self._codec, 0) * source.codec_context.layout.nb_channels
+        self._keeps_negative = keeps_negative
+        self._waiting: list[av.Packet] = []  # before zero, perhaps needed to warm up
+        self._next: int | None = None
+        self._stream = container.add_stream_from_template(source, opaque=True)
+        self._stream.time_base = Fraction(1, self._rate)
+        self._label(self._stream)
+
+    @property
+    def described(self) -> str:
+        """See ``Track.described``."""
+        return f"{self._codec} (copied)"
+
+    def take(self, packet: av.Packet) -> None:
+        """See ``Track.take``."""
+        start = self._start_of(packet)
+        first = round(start * self._rate)
+        count = self._samples_in(packet)
+        if self._next is not None and abs(first - self._next) <= self._tolerance(packet):
+            # Clocks coarser than a sample (MPEG-TS, Matroska): count instead.
+            first = self._next
+        self._next = first + count
+        self.position = Fraction(self._next, self._rate)
+        if self._sample_bytes:
+            packet, first, count = self._cut(packet, first, count)
+        last = None if self._end is None else round(self._end * self._rate)
+        if count <= 0 or (last is not None and first >= last):
+            return
+        packet.pts = packet.dts = first
+        packet.time_base = Fraction(1, self._rate)
+        packet.duration = count
+        packet.stream = self._stream
+        self._place(packet, first, count)
+
+    def flush(self) -> None:
+        """See ``Track.flush``."""
+        self._waiting.clear()
+
+    def _place(self, packet: av.Packet, first: int, count: int) -> None:
+        if first + count <= 0:
+            self._waiting.append(packet)
+            del self._waiting[: -PREROLL.get(self._codec, 0) or len(self._waiting)]
+            return
+        if first < 0 and not self._keeps_negative:
+            return
+        if self._keeps_negative:
+            self._container.mux(self._waiting)
+        self._waiting.clear()
+        self._container.mux(packet)
+
+    def _samples_in(self, packet: av.Packet) -> int:
+        if self._sample_bytes:
+            return packet.size // self._sample_bytes
+        framed = self._source.codec_context.frame_size
+        stated = round(Fraction((packet.duration or 0) * packet.time_base) * self._rate)
+        near = abs(stated - framed) <= self._tolerance(packet)
+        return framed if framed and (near or not stated) else stated
+
+    def _tolerance(self, packet: av.Packet) -> int:
+        """Samples that one tick of the source's clock can hide."""
+        return int(packet.time_base * self._rate)
+
+    def _cut(self, packet: av.Packet, first: int, count: int) -> tuple[av.Packet, int, int]:
+        """The part of a PCM packet from zero to the end, sample for sample."""
+        stop = first + count
+        if self._end is not None:
+            stop = min(stop, round(self._end * self._rate))
+        begin = max(first, 0)
+        if begin >= stop:
+            return packet, first, 0
+        if (begin, stop) == (first, first + count):
+            return packet, first, count
+        data = bytes(packet)[
+            (begin - first) * self._sample_bytes : (stop - first) * self._sample_bytes
+        ]
+        return av.Packet(data), begin, stop - begin
+
+
+class EncodedTrack(Track):
+    """Decoded, cut to the sample, resampled and encoded anew.
+
+    Gaps in the source's clock become silence and overlaps are cut, so that the count
+    of samples is the clock and sound never drifts.
+    """
+
+    def __init__(
+        self, container: av.container.OutputContainer, source: AudioStream, clip: Clip, codec: str
+    ) -> None:
+        super().__init__(container, source, clip)
+        self._decoder = source.codec_context
+        self._rate = self._decoder.sample_rate
+        layout = self._decoder.layout
+        name = LAYOUTS.get(layout.nb_channels, layout.name) if codec in BIT_RATES else layout.name
+        stream = container.add_stream(codec, rate=48000 if codec == "libopus" else self._rate)
+        assert isinstance(stream, AudioStream)
+        self._stream = stream
+        self._encoder = stream.codec_context
+        self._encoder.layout = name
+        if codec in BIT_RATES:
+            self._encoder.bit_rate = BIT_RATES[codec] * layout.nb_channels
+        self._out_rate = self._encoder.sample_rate
+        stream.time_base = Fraction(1, self._out_rate)
+        self._label(stream)
+        self._resampler = av.AudioResampler(self._encoder.format.name, name, self._out_rate)
+        self._next: int | None = None  # the source sample that comes next, from zero
+        self._out: int | None = None  # the same in the output's samples
+
+    @property
+    def described(self) -> str:
+        """See ``Track.described``."""
+        return f"{self._decoder.name} -> {self._encoder.codec.canonical_name}"
+
+    def take(self, packet: av.Packet) -> None:
+        """See ``Track.take``."""
+        start = self._start_of(packet)
+        length = Fraction((packet.duration or 0) * packet.time_base)
+        self.position = max(self.position, start + length)
+        for frame in self._decoder.decode(packet):
+            self._take_frame(frame)
+
+    def flush(self) -> None:
+        """See ``Track.flush``."""
+        for frame in self._decoder.decode(None):
+            self._take_frame(frame)
+        self._encode(self._resampler.resample(None))
+        self._container.mux(self._stream.encode(None))
+
+    def _take_frame(self, frame: av.AudioFrame) -> None:
+        first = self._next
+        if frame.pts is not None and frame.time_base is not None:
+            stated = round((frame.pts * frame.time_base - self._origin) * self._rate)
+            if first is None or abs(stated - first) > JITTER * self._rate:
+                first = stated
+        first = first or 0
+        if self._next is not None and first > self._next:
+            self._feed(silence(frame, first - self._next), self._next)
+        self._feed(frame, first)
+
+    def _feed(self, frame: av.AudioFrame, first: int) -> None:
+        """Resample and encode the part of ``frame`` that is wanted and not there yet."""
+        begin = max(first, 0, self._next if self._next is not None else 0)
+        stop = first + frame.samples
+        if self._end is not None:
+            stop = min(stop, round(self._end * self._rate))
+        if begin >= stop:
+            return
+        if (begin, stop) != (first, first + frame.samples):
+            frame = part(frame, begin - first, stop - first)
+        if self._out is None:
+            self._out = round(Fraction(begin * self._out_rate, self._rate))
+        self._next = stop
+        frame.pts = None
+        self._encode(self._resampler.resample(frame))
+
+    def _encode(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            frame.pts = self._out
+            frame.time_base = Fraction(1, self._out_rate)
+            self._out = (self._out or 0) + frame.samples
+            self._container.mux(self._stream.encode(frame))
+
+
+def part(frame: av.AudioFrame, begin: int, stop: int) -> av.AudioFrame:
+    """Samples ``begin`` to ``stop`` (exclusive) of a frame."""
+    samples = frame.to_ndarray()
+    channels = 1 if frame.format.is_planar else frame.layout.nb_channels
+    cut: Any = np.ascontiguousarray(samples[:, begin * channels : stop * channels])
+    result = av.AudioFrame.from_ndarray(cut, frame.format.name, frame.layout.name)
+    result.sample_rate = frame.sample_rate
+    return result
+
+
+def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
+    """``count`` samples of nothing in the same format."""
+    planar = like.format.is_planar
+    channels = like.layout.nb_channels
+    dtype = like.to_ndarray().dtype
+    shape = (channels, count) if planar else (1, channels * count)
+    quiet: Any = np.full(shape, 128 if dtype == np.uint8 else 0, dtype)
+    result = av.AudioFrame.from_ndarray(quiet, like.format.name, like.layout.name)
+    result.sample_rate = like.sample_rate
+    return result
