@@ -33,7 +33,7 @@ class Clip:
     that is zero in the output; ``until`` (same timeline) ends it, None is the end
     of the file. ``stated`` is what the stream says of its colours, ``colour`` the
     same with the gaps filled. ``frame_count`` is None where the container does
-    not tell. ``names`` are the picture files, relative to the folder, in order.
+    not tell. ``names``: what each picture's result is called, without suffix, in order.
     """
 
     path: Path

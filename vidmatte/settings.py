@@ -22,10 +22,11 @@ def option(
     high: float | None = None,
     metavar: str | None = None,
     group: str = "Options",
+    flag: str | None = None,
     negative: str | None = None,
 ) -> Any:
-    """One row of the table. ``low`` and ``high`` are inclusive; ``negative`` is the
-    flag that turns a switch which is on by default off."""
+    """One row of the table. ``low`` and ``high`` are inclusive; ``flag`` is the command
+    line's name where it is not the field's; ``negative`` turns a switch off that is on."""
     row = {
         "help": help,
         "choices": choices,
@@ -33,6 +34,7 @@ def option(
         "high": high,
         "metavar": metavar,
         "group": group,
+        "flag": flag,
         "negative": negative,
     }
     return field(default=default, metadata=row)
@@ -70,14 +72,8 @@ def parse_rate(text: str) -> Fraction:
     if not 0 < rate <= 1000:
         raise UsageError(f"'{text}' is not a frame rate: write it like 25, 24000/1001 or 29.97")
     ntsc = Fraction(round(rate) * 1000, 1001)
-    return (
-        ntsc
-        if "/" not in text
-        and rate != ntsc
-        and abs(rate - ntsc) < Fraction(1, 150)
-        and (rate.denominator != 1)
-        else rate
-    )
+    is_decimal = "." in text and rate.denominator != 1
+    return ntsc if is_decimal and abs(rate - ntsc) < Fraction(1, 150) else rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +98,9 @@ class Settings:
         group="Matte",
     )
     refine: str = option(
-        "fast",
-        "draw the soft edge along the picture's own detail",
-        choices=("fast", "off"),
+        "auto",
+        "draw the soft edge along the picture's own detail; auto is fast for per-frame models",
+        choices=("auto", "fast", "off"),
         group="Matte",
     )
     foreground: str = option(
@@ -136,6 +132,27 @@ class Settings:
         "frame rate of a picture folder, like 25 or 24000/1001",
         metavar="RATE",
         group="Output",
+    )
+    in_point: str | None = option(
+        None,
+        "first frame, as f120, seconds or a timecode of the clip",
+        metavar="POINT",
+        group="Input",
+        flag="--in",
+    )
+    out_point: str | None = option(
+        None,
+        "first frame left out, written like --in",
+        metavar="POINT",
+        group="Input",
+        flag="--out",
+    )
+    handles: int = option(
+        0,
+        "frames to add on both sides of --in and --out",
+        low=0,
+        high=1000,
+        group="Input",
     )
     audio: bool = option(
         True, "carry the source's sound tracks", negative="--no-audio", group="Output"
@@ -175,7 +192,7 @@ class Settings:
 
 def flag_of(row: Field) -> str:
     """The command line's name of an option."""
-    return "--" + row.name.replace("_", "-")
+    return str(row.metadata["flag"] or "--" + row.name.replace("_", "-"))
 
 
 def check_option(row: Field, value: Any) -> None:

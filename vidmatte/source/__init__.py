@@ -1,0 +1,35 @@
+"""Where frames come from: movies, picture folders, single pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.settings import Settings
+from vidmatte.source.base import Picture, Source
+
+__all__ = ["Picture", "Source", "open_source"]
+
+
+def open_source(path: str | Path, settings: Settings) -> Source:
+    """Open a movie, a folder of pictures or one picture.
+
+    Raises SourceMissingError, SourceError, or UsageError for in and out points
+    that do not fit.
+    """
+    from vidmatte.source.movie import MovieSource
+    from vidmatte.source.pictures import SUFFIXES, PictureSource
+
+    path = Path(path)
+    if not path.exists():
+        raise SourceMissingError(f"{path}: there is no such file or folder")
+    if not os.access(path, os.R_OK):
+        raise SourceMissingError(f"{path}: no permission to read it")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty")
+    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+        return PictureSource(path, settings)
+    if settings.fps is not None:
+        raise UsageError(f"--fps {settings.fps} is for picture folders; {path.name} has its own")
+    return MovieSource(path, settings)

@@ -1,0 +1,206 @@
+"""The Python API: matte a file, or stream its frames with their alpha."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from vidmatte.errors import InterruptedRunError, SinkError
+from vidmatte.frame import Clip, Frame
+from vidmatte.network.model import Model, load_model
+from vidmatte.run.channel import Cancelled
+from vidmatte.run.job import FramePath, lay_path
+from vidmatte.run.report import Progress, Reporter
+from vidmatte.settings import Settings, make_settings
+from vidmatte.sink import Written, open_sink
+from vidmatte.source import Source, open_source
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has written, and how it went.
+
+    busy_seconds: work by stage, without its waiting.
+    """
+
+    source: Path
+    clip: Clip
+    written: Written
+    model: str
+    device: str
+    seconds: float
+    busy_seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+    @property
+    def fps(self) -> float:
+        """Frames written a second."""
+        return self.written.frames / self.seconds if self.seconds else 0.0
+
+
+def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
+    """Cut the subject out of ``source`` and write it to ``output``.
+
+    source: a movie, a folder of pictures or one picture. output: a file, its format
+    by its suffix, or a folder for pictures. options: those of ``Settings``, by name.
+    Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``.
+    """
+    settings = make_settings(**options)
+    with open_source(source, settings) as opened:
+        model = load_model(settings, lambda _: None)
+        return run(opened, Path(output), model, settings, Reporter())
+
+
+def run(
+    source: Source, output: Path, model: Model, settings: Settings, reporter: Reporter
+) -> Result:
+    """One job with a loaded model: every frame of ``source`` into ``output``.
+
+    Ctrl+C stops it cleanly and raises InterruptedRunError; whatever ends it early,
+    nothing stands under the output's name and no thread is left.
+    """
+    began = time.perf_counter()
+    clip = source.clip
+    with open_sink(output, clip, settings) as sink:
+        progress = Progress(clip.path.name, clip.frame_count)
+        path = lay_path(source, model, settings, sink)
+        reporter.start(progress)
+        try:
+            for _ in path.pipeline:
+                progress.done += 1
+                progress.busy = path.pipeline.busy_seconds()
+                reporter.advance(progress)
+            written = sink.close()
+        except (KeyboardInterrupt, Cancelled):
+            path.close()
+            sink.abort()
+            raise InterruptedRunError(
+                f"stopped after {progress.done} frames: {output} was not written"
+            ) from None
+        finally:
+            path.close()
+            reporter.finish()
+    if clip.frame_count is not None and progress.done < clip.frame_count:
+        source.warnings.append(
+            f"{clip.path.name}: {clip.frame_count} frames were announced, {progress.done} came"
+        )
+    return Result(
+        source=clip.path,
+        clip=clip,
+        written=written,
+        model=model.name,
+        device=model.device.name,
+        seconds=time.perf_counter() - began,
+        busy_seconds=progress.busy,
+        warnings=(*source.warnings, *written.notes),
+    )
+
+
+@dataclass(frozen=True)
+class StreamedFrame:
+    """A frame with its alpha; the arrays are the caller's to keep.
+
+    rgb: (H, W, 3), full range RGB as the source has it, uint8, or uint16 (0..65535)
+    for sources of more than 8 bits. alpha: (H, W) float32 in 0..1, straight.
+    foreground: (H, W, 3) uint8 where the model gives one. pts counts ``time_base``
+    (seconds) from the clip's start.
+    """
+
+    index: int
+    pts: int
+    time_base: Fraction
+    rgb: np.ndarray
+    alpha: np.ndarray
+    foreground: np.ndarray | None = None
+
+
+class Stream:
+    """Frames with their alpha, one after the other; see ``stream``."""
+
+    def __init__(self, source: Source, model: Model, settings: Settings) -> None:
+        self.clip = source.clip
+        self._source = source
+        self._open = lambda: lay_path(source, model, settings, None)
+        self._path: FramePath | None = None
+        self._frames: Iterator[Frame] = iter(())
+        self._closed = False
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> StreamedFrame:
+        if self._closed:
+            raise StopIteration
+        if self._path is None:
+            self._path = self._open()
+            self._frames = iter(self._path.pipeline)
+        try:
+            frame = next(self._frames)
+        except BaseException:
+            self.close()
+            raise
+        try:
+            return detached(frame)
+        finally:
+            frame.release()
+
+    def close(self) -> None:
+        """Stop the stages and close the source; harmless when done twice."""
+        self._closed = True
+        if self._path is not None:
+            self._path.close()
+        self._source.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+
+def stream(source: str | Path, **options: Any) -> Stream:
+    """Iterate over ``source``: each frame with its pixels, alpha and time.
+
+    Memory is bounded whatever the clip's length; leaving the loop early (and letting
+    go of the iterator, or closing it) ends every thread and closes every file.
+    options: those of ``Settings``, by name. Raises the errors of vidmatte.errors.
+    """
+    settings = make_settings(**options)
+    opened = open_source(source, settings)
+    try:
+        return Stream(opened, load_model(settings, lambda _: None), settings)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def detached(frame: Frame) -> StreamedFrame:
+    """A copy of a frame that outlives its slot."""
+    from vidmatte.source.view import full_range_rgb
+
+    if frame.alpha is None:
+        raise SinkError(f"frame {frame.index} has no alpha")
+    return StreamedFrame(
+        index=frame.index,
+        pts=frame.pts,
+        time_base=frame.time_base,
+        rgb=full_range_rgb(frame.picture),
+        alpha=frame.alpha.copy(),
+        foreground=frame.foreground,
+    )

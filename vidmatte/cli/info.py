@@ -1,0 +1,104 @@
+"""``vidmatte info`` and ``vidmatte formats``: what there is, and what would be written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from vidmatte.frame import Clip
+from vidmatte.settings import Settings
+from vidmatte.sink.formats import FORMATS, by_name, output_colour
+from vidmatte.source import open_source
+
+
+def show_info(inputs: list[Path], as_json: bool) -> None:
+    """Print what each input is. Raises SourceError at the first that cannot be read."""
+    described = []
+    for path in inputs:
+        with open_source(path, Settings()) as source:
+            facts = clip_facts(source.clip)
+            facts["warnings"] = source.warnings
+            described.append(facts)
+            if not as_json:
+                typer.echo("\n".join(info_lines(source.clip)))
+                for warning in source.warnings:
+                    typer.echo(f"  note         {warning}")
+    if as_json:
+        typer.echo(json.dumps(described if len(described) > 1 else described[0], indent=2))
+
+
+def clip_facts(clip: Clip) -> dict[str, Any]:
+    """A clip for JSON."""
+    return {
+        "path": str(clip.path),
+        "kind": clip.kind,
+        "container": clip.container,
+        "codec": clip.codec,
+        "width": clip.width,
+        "height": clip.height,
+        "rotation": clip.rotation,
+        "sample_aspect_ratio": str(clip.sample_aspect_ratio),
+        "rate": str(clip.rate),
+        "constant_rate": clip.constant_rate,
+        "time_base": str(clip.time_base),
+        "frames": clip.frame_count,
+        "pixel_format": clip.pixel_format,
+        "bit_depth": clip.bit_depth,
+        "colour": clip.colour.as_names(),
+        "stated_colour": clip.stated.as_names(),
+        "interlaced": clip.interlaced,
+        "timecode": clip.timecode,
+        "reel": clip.reel,
+        "audio": [
+            {
+                "codec": track.codec,
+                "sample_rate": track.sample_rate,
+                "channels": track.channels,
+                "language": track.language,
+            }
+            for track in clip.audio
+        ],
+    }
+
+
+def info_lines(clip: Clip) -> list[str]:
+    """A clip for people."""
+    stated, used = clip.stated.as_names(), clip.colour.as_names()
+    colour = ", ".join(
+        f"{key} {used[key]}" + (" (by size)" if stated[key] == "unspecified" else "")
+        for key in used
+    )
+    rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
+    count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
+    prores = by_name("prores")
+    goes_to = output_colour(clip, prores).as_names()
+    lines = [
+        str(clip.path),
+        f"  file         {clip.container}, {clip.codec}",
+        f"  time         {count}, {rate}, timecode {clip.timecode or 'none'}",
+        f"  size         {clip.width}x{clip.height} upright"
+        f" (turned by {clip.rotation} degrees), pixel aspect {clip.sample_aspect_ratio}",
+        f"  pixels       {clip.pixel_format}, {clip.bit_depth} bits"
+        + (", interlaced" if clip.interlaced else ""),
+        f"  colour       {colour}",
+    ]
+    lines += [
+        f"  sound        {track.codec}, {track.sample_rate} Hz, {track.channels} channels"
+        + (f", {track.language}" if track.language else "")
+        for track in clip.audio
+    ] or ["  sound        none"]
+    lines.append(
+        f"  as ProRes    {prores.pixel_format(clip)}, {goes_to['matrix']}, {goes_to['range']},"
+        f" {clip.rate} fps"
+    )
+    return lines
+
+
+def show_formats() -> None:
+    """Print the table of output formats."""
+    for row in FORMATS:
+        typer.echo(f"{row.name:10} {' '.join(row.suffixes):14} {row.depth}; alpha {row.alpha}")
+        typer.echo(f"{'':10} {row.good_for}")

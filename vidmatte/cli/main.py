@@ -1,0 +1,150 @@
+"""The command line: ``vidmatte FILE`` mattes, the other words are subcommands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vidmatte import __version__
+from vidmatte.cli import models
+from vidmatte.cli.help import write_help
+from vidmatte.cli.options import with_options
+from vidmatte.errors import VidmatteError
+
+MAIN = "run"
+WIDTH = {"max_content_width": 80}
+
+
+class MainOrSub(TyperGroup):
+    """Takes the first word as a subcommand if it is one, else as the main command's."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            args = [MAIN, *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Options before the first file belong to the main command too.
+        own = ("--help", "-h", "--version")
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = [MAIN, *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        write_help(self.commands[MAIN], self.commands, ctx, formatter)
+
+
+app = typer.Typer(
+    cls=MainOrSub,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], **WIDTH},
+)
+app.add_typer(models.app, name="models")
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(f"vidmatte {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Cut the subject out of a video, with alpha, ready for a timeline."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+
+
+def main_command(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="file, or folder for pictures or many results"
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what went wrong")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="progress and summary as lines of JSON on stdout")
+    ] = False,
+    **options: Any,
+) -> None:
+    """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
+    from vidmatte.cli.matte import make_reporter, matte_all
+
+    raise typer.Exit(matte_all(inputs, output, options, make_reporter(quiet, verbose, as_json)))
+
+
+app.command(MAIN, hidden=True, context_settings=WIDTH)(with_options(main_command))
+
+
+@app.command("info", context_settings=WIDTH)
+def info_command(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="what to look at")],
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Show what a file is, and what would be written."""
+    from vidmatte.cli.info import show_info
+
+    show_info(inputs, as_json)
+
+
+@app.command("formats", context_settings=WIDTH)
+def formats_command() -> None:
+    """List the output formats."""
+    from vidmatte.cli.info import show_formats
+
+    show_formats()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; every error becomes one message and an exit status."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
+    except VidmatteError as error:
+        return fail(str(error), error.exit_status)
+    except typer.Abort:
+        return fail("stopped", 130)
+    except KeyboardInterrupt:
+        return fail("stopped", 130)
+    except BrokenPipeError:
+        return 1
+    except typer.TyperException as error:
+        return fail(str(error), 2)
+    except OSError as error:
+        return fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    except Exception as error:  # the last door: no user sees a traceback
+        if os.environ.get("VIDMATTE_DEBUG"):
+            raise
+        return fail(
+            f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
+            " what VIDMATTE_DEBUG=1 adds",
+            70,
+        )
+    return status if isinstance(status, int) else 0
+
+
+def fail(message: str, status: int) -> int:
+    """One message on stderr; the status to exit with."""
+    sys.stderr.write(f"vidmatte: {message}\n")
+    return status

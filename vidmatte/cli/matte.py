@@ -1,0 +1,169 @@
+"""The main command: one result for each input, with one load of the model."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidmatte.api import Result, run
+from vidmatte.cli.outputs import plan_outputs
+from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
+from vidmatte.network.model import Model, load_model
+from vidmatte.run.report import JsonReporter, Reporter, TextReporter
+from vidmatte.settings import Settings, make_settings
+from vidmatte.sink import check_sink
+from vidmatte.source import open_source
+
+MOST_FAILURES = 100  # exit statuses above it mean other things to a shell
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its result goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass
+class Batch:
+    """All jobs of one call, and how each ended."""
+
+    jobs: list[Job]
+    settings: Settings
+    reporter: Reporter
+    failures: dict[Path, VidmatteError] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+
+    def check(self) -> list[Job]:
+        """The jobs that can be done; looked at whole before a model is loaded."""
+        good = []
+        for job in self.jobs:
+            try:
+                with open_source(job.source, self.settings) as source:
+                    check_sink(job.target, source.clip, self.settings)
+                good.append(job)
+            except VidmatteError as error:
+                self._failed(job, error)
+        return good
+
+    def do(self, job: Job, model: Model) -> None:
+        """Run one job; its failure is noted, an interrupt ends the whole batch."""
+        try:
+            with open_source(job.source, self.settings) as source:
+                result = run(source, job.target, model, self.settings, self.reporter)
+        except InterruptedRunError:
+            raise
+        except VidmatteError as error:
+            self._failed(job, error)
+            return
+        self.results.append(result)
+        for warning in result.warnings:
+            self.reporter.note(f"vidmatte: {warning}")
+        self.reporter.detail(busy_line(result))
+        self.reporter.summary(facts(result), one_line(result))
+
+    def _failed(self, job: Job, error: VidmatteError) -> None:
+        self.failures[job.source] = error
+        self.reporter.failure(str(job.source), str(error))
+
+    def status(self) -> int:
+        """0, an error's own status for a single job, else how many failed."""
+        if len(self.jobs) == 1 and self.failures:
+            return next(iter(self.failures.values())).exit_status
+        return min(len(self.failures), MOST_FAILURES)
+
+
+def matte_all(
+    inputs: list[Path], output: Path | None, options: dict[str, Any], reporter: Reporter
+) -> int:
+    """Matte every input; the exit status: 0, or how many failed (at most 100).
+
+    One that fails does not stop the others; Ctrl+C stops all. Raises VidmatteError
+    for what concerns the whole call.
+    """
+    settings = make_settings(**options)
+    jobs = [Job(*pair) for pair in plan_outputs(inputs, output, settings)]
+    batch = Batch(jobs, settings, reporter)
+    good = batch.check()
+    if good:
+        model = load_model(settings, reporter.note, quiet=reporter.is_quiet)
+        reporter.detail(f"{model.name} ({model.path}) on {model.device.name}")
+        for job in good:
+            batch.do(job, model)
+    if len(jobs) > 1:
+        for line in table(batch):
+            reporter.closing(line)
+    return batch.status()
+
+
+def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
+    """The reporter that the command line asks for. Raises UsageError."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other")
+    if as_json:
+        return JsonReporter()
+    if quiet:
+        return Reporter()
+    return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
+
+
+def one_line(result: Result) -> str:
+    """What was written, in one line."""
+    written = result.written
+    sound = f", {len(written.sound)} sound" if written.sound else ""
+    return (
+        f"{written.path}: {written.frames} frames, {written.width}x{written.height},"
+        f" {rate_text(written.rate)} fps, {written.format} {written.pixel_format}{sound},"
+        f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
+    )
+
+
+def busy_line(result: Result) -> str:
+    """Each stage's share of the time."""
+    shares = (
+        f"{name} {100 * seconds / max(result.seconds, 1e-9):.0f} %"
+        for name, seconds in result.busy_seconds.items()
+    )
+    return f"busy: {', '.join(shares)}"
+
+
+def facts(result: Result) -> dict[str, Any]:
+    """A result for JSON."""
+    written = result.written
+    return {
+        "input": str(result.source),
+        "output": str(written.path),
+        "frames": written.frames,
+        "width": written.width,
+        "height": written.height,
+        "rate": str(written.rate),
+        "format": written.format,
+        "pixel_format": written.pixel_format,
+        "sound": list(written.sound),
+        "bytes": written.bytes,
+        "model": result.model,
+        "device": result.device,
+        "seconds": round(result.seconds, 3),
+        "fps": round(result.fps, 3),
+        "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
+        "warnings": list(result.warnings),
+    }
+
+
+def table(batch: Batch) -> list[str]:
+    """How every job ended, a line each, and a count."""
+    lines = []
+    for job in batch.jobs:
+        error = batch.failures.get(job.source)
+        lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(str(job.source))}")
+    lines.append(f"{len(batch.results)} done, {len(batch.failures)} failed")
+    return lines
+
+
+def rate_text(rate: Any) -> str:
+    """25 or 30000/1001 as it is."""
+    return str(rate)

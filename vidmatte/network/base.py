@@ -1,0 +1,30 @@
+"""What gives a frame its alpha: one small class over every kind of network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from vidmatte.frame import Frame
+
+
+class Network(ABC):
+    """A loaded network.
+
+    recurrent: sees consecutive frames in order and keeps a state that a new shot
+    resets; else frames are independent and run ``batch`` at a time.
+    """
+
+    recurrent: bool
+    batch: int = 1
+
+    @abstractmethod
+    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Fill each frame's ``alpha`` (and ``foreground`` where the network gives one).
+
+        Frames come out in the order in which they went in.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Make a run under way end soon; safe from another thread."""

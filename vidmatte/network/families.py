@@ -1,0 +1,35 @@
+"""How each family of networks is fed and read, as its authors trained it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A salient network's input and output.
+
+    size: side of its square input in pixels. mean, std: of RGB in 0..1.
+    logits: the first output needs a sigmoid; else it is one already.
+    """
+
+    name: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    logits: bool = False
+
+
+SALIENT = {
+    family.name: family
+    for family in (
+        Family("isnet", 1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
+        Family("u2net", 320, IMAGENET_MEAN, IMAGENET_STD),
+        Family("isnet-anime", 1024, IMAGENET_MEAN, (1.0, 1.0, 1.0)),
+        Family("birefnet", 1024, IMAGENET_MEAN, IMAGENET_STD, logits=True),
+    )
+}
+RECURRENT = ("rvm",)

@@ -1,0 +1,82 @@
+"""Recurrent networks: Robust Video Matting (Lin et al., WACV 2022).
+
+https://github.com/PeterL1n/RobustVideoMatting
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vidmatte.frame import Frame
+from vidmatte.network.base import Network
+from vidmatte.network.device import Runner
+
+STATES = ("r1", "r2", "r3", "r4")
+KEPT = tuple(f"{state}o" for state in STATES)
+COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 and 512 px
+
+
+class RecurrentNetwork(Network):
+    """Alpha and foreground of people, frame after frame, with a state.
+
+    downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
+    """
+
+    recurrent = True
+
+    def __init__(self, runner: Runner, downsample: float = 0.0) -> None:
+        self._runner = runner
+        self._downsample = downsample
+
+    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        state = first_state()
+        for frame in frames:
+            if frame.new_shot:
+                state = first_state()
+            height, width = frame.rgb.shape[:2]
+            ratio = self._downsample or coarse_ratio(width, height)
+            outputs = self._runner.run(
+                {
+                    "src": planar(frame.rgb),
+                    "downsample_ratio": np.array([ratio], np.float32),
+                    **state,
+                },
+                keep=KEPT,
+            )
+            state = {f"{name}i": outputs[f"{name}o"] for name in STATES}
+            if frame.alpha is None:
+                frame.alpha = np.empty((height, width), np.float32)
+            np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.alpha)
+            frame.foreground = interleaved(outputs["fgr"][0])
+            yield frame
+
+    def cancel(self) -> None:
+        self._runner.cancel()
+
+
+def first_state() -> dict[str, Any]:
+    """The state at the start of a shot: zeros, which the network broadcasts."""
+    return {f"{name}i": np.zeros((1, 1, 1, 1), np.float32) for name in STATES}
+
+
+def coarse_ratio(width: int, height: int) -> float:
+    """The size of the coarse pass: its longer side at 512 pixels, never enlarged."""
+    return min(1.0, COARSE_SIDE / max(width, height))
+
+
+def planar(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in 0..1."""
+    planes = np.empty((1, 3, *rgb.shape[:2]), np.float32)
+    np.multiply(rgb.transpose(2, 0, 1), np.float32(1 / 255), out=planes[0])
+    return planes
+
+
+def interleaved(planes: np.ndarray) -> np.ndarray:
+    """(3, H, W) float32 in 0..1 -> (H, W, 3) uint8, rounded."""
+    scaled = planes * np.float32(255.0)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, 0.0, 255.0, out=scaled)
+    return np.ascontiguousarray(scaled.transpose(1, 2, 0).astype(np.uint8))

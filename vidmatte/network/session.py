@@ -1,0 +1,99 @@
+"""From an ONNX file to a session that takes batches."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidmatte.errors import DeviceError, ModelError
+from vidmatte.network.device import Device, Runner
+
+FATAL_ONLY = 4
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to run, and the shapes of its inputs by name (names: free sizes)."""
+
+    runner: Runner
+    inputs: dict[str, list[int | str]]
+
+
+def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None) -> Loaded:
+    """Load a network. ``outputs``: how many of its outputs are kept (None: all).
+
+    Salient networks are exported at batch 1 with side outputs: the batch dimension
+    is given a name and the side outputs are cut off before the session is made.
+    Raises ModelError for a file that is no network, DeviceError where CUDA fails.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(FATAL_ONLY)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.inter_op_num_threads = 1
+    model = path.read_bytes() if outputs is None else batchable(path, outputs)
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=device.providers())
+    except Exception as error:
+        raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
+    wanted = device.providers()[0]
+    name = wanted if isinstance(wanted, str) else wanted[0]
+    if name not in session.get_providers():
+        raise DeviceError(
+            f"{device.name}: CUDA or cuDNN libraries are missing or too old for this"
+            f" onnxruntime {onnxruntime.__version__}; use --device cpu"
+        )
+    shapes = {item.name: list(item.shape) for item in session.get_inputs()}
+    return Loaded(device.runner(session), shapes)
+
+
+def square_side(path: Path, inputs: dict[str, list[int | str]], usual: int) -> int:
+    """The side of a salient network's square input: as exported, else as usual.
+
+    Raises ModelError where the first input is not a picture, (B, 3, S, S).
+    """
+    shape = next(iter(inputs.values()))
+    sides = {side for side in shape[2:] if isinstance(side, int)}
+    if len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
+        raise ModelError(f"{path}: its input is {shape}, not (B, 3, S, S): is the family right?")
+    return sides.pop() if sides else usual
+
+
+def batchable(path: Path, outputs: int) -> bytes:
+    """The network with a free batch dimension and only its first ``outputs`` outputs.
+
+    Raises ModelError.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path))
+    except (DecodeError, OSError) as error:
+        raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
+    graph = model.graph
+    if not graph.input or not graph.output:
+        raise ModelError(f"{path}: not a network: it has no input or no output")
+    free_batch(graph.input[0])
+    del graph.output[outputs:]
+    del graph.value_info[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def free_batch(value: Any) -> None:
+    """Give dimension 0 of a value a name in place of its number."""
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) == 4:
+        dims[0].dim_param = "batch"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error, for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,90 @@
+"""The ring buffer: a fixed number of preallocated slots that frames travel in.
+
+A slot has one owner at a time: the ring, or the frame that holds it. However long
+the clip is, no more frames than slots are under way; when none is free, reading
+waits. That wait is the back-pressure of the whole pipeline.
+"""
+
+from __future__ import annotations
+
+import queue
+
+import av
+import numpy as np
+
+from vidmatte.frame import Clip, Frame
+from vidmatte.network.device import Device
+from vidmatte.run.channel import Cancelled, Stop
+from vidmatte.source.base import Picture
+from vidmatte.source.pixels import copy_planes, plane_arrays, tag
+from vidmatte.source.view import Viewer
+
+
+class Slot:
+    """Memory for one frame: its own planes, the network's view of it, its alpha."""
+
+    def __init__(self, clip: Clip, device: Device) -> None:
+        self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
+        self.rgb = device.host_array((clip.height, clip.width, 3), np.uint8)
+        self.alpha = device.host_array((clip.height, clip.width), np.float32)
+        tag(self.picture, clip.colour)
+
+    @staticmethod
+    def size_of(clip: Clip) -> int:
+        """Bytes that one slot takes."""
+        sample = av.VideoFrame(clip.width, clip.height, clip.working_format)
+        planes = sum(plane.nbytes for plane in plane_arrays(sample))
+        return planes + clip.width * clip.height * (3 + 4)
+
+
+class Ring:
+    """``count`` slots for the frames of one clip."""
+
+    def __init__(self, clip: Clip, count: int, device: Device, stop: Stop) -> None:
+        self.count = count
+        self._clip = clip
+        self._stop = stop
+        self._viewer = Viewer(clip)
+        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for _ in range(count):
+            self._free.put(Slot(clip, device))
+
+    def fill(self, picture: Picture, index: int) -> Frame:
+        """A frame that holds a copy of ``picture`` in a free slot; waits for one.
+
+        Raises Cancelled when the run is stopped meanwhile.
+        """
+        slot = self._take()
+        copy_planes(picture.pixels, slot.picture)
+        self._viewer.view(slot.picture, slot.rgb)
+        return Frame(
+            index=index,
+            pts=picture.pts,
+            duration=picture.duration,
+            time_base=self._clip.time_base,
+            picture=slot.picture,
+            rgb=slot.rgb,
+            alpha=slot.alpha,
+            name=picture.name,
+            give_back=lambda: self._free.put(slot),
+        )
+
+    def free_slots(self) -> int:
+        """How many slots nobody owns."""
+        return self._free.qsize()
+
+    def _take(self) -> Slot:
+        while not self._stop.is_set():
+            try:
+                return self._free.get(timeout=0.1)
+            except queue.Empty:
+                continue
+        raise Cancelled
+
+
+def slots_for(clip: Clip, budget: int, needed: int) -> int:
+    """How many slots a memory budget (bytes) allows: at least ``needed``, at most twice that.
+
+    More than twice what all stages can hold at once would only sit idle.
+    """
+    return max(needed, min(2 * needed, budget // Slot.size_of(clip)))

@@ -1,0 +1,59 @@
+"""Where frames come from: one small class that every kind of input fills in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+import av
+
+from vidmatte.frame import Clip
+
+
+@dataclass(slots=True)
+class Picture:
+    """One decoded picture: the source's pixels, upright, and its place in time.
+
+    ``pts`` and ``duration`` count the clip's ``time_base``, zero at ``clip.origin``.
+    """
+
+    pixels: av.VideoFrame
+    pts: int
+    duration: int
+    name: str | None = None
+
+
+class Source(ABC):
+    """A clip that can be read once, from its first frame to its last."""
+
+    clip: Clip
+
+    @abstractmethod
+    def pictures(self) -> Iterator[Picture]:
+        """The pictures in order of display, ``clip.frame_count`` of them where that is known.
+
+        Each picture's ``pixels`` are in ``clip.working_format``, upright, with the
+        resolved matrix and range set, and valid until the next one is asked for.
+        Raises SourceError when the file breaks off or does not decode.
+        """
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong on the way without ending the run, one line each."""
+        return []
+
+    def close(self) -> None:  # noqa: B027 (most sources hold nothing open)
+        """Let go of files; harmless when done twice."""
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,257 @@
+"""Movies: any container and codec that FFmpeg reads, through PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidmatte import timecode
+from vidmatte.colour import FULL, ColourTags
+from vidmatte.errors import SourceError
+from vidmatte.frame import AudioTrack, Clip
+from vidmatte.settings import Settings
+from vidmatte.source.base import Picture, Source
+from vidmatte.source.pixels import Repacker, bit_depth, working_format
+from vidmatte.source.timing import Timing, read_timing
+from vidmatte.source.trim import Trim, make_trim
+
+
+class MovieSource(Source):
+    """A movie file, decoded with FFmpeg's frame threading. Raises SourceError, UsageError."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._warnings: list[str] = []
+        with open_container(path) as container:
+            stream = picture_stream(container, path)
+            first = first_frame(container, stream, path)
+            self._size = (first.width, first.height)
+            self._timing = read_timing(container, stream, first.pts or 0)
+            check_complete(path, stream)
+            clip = describe(path, container, stream, first, self._timing)
+        self._trim = make_trim(
+            settings.in_point,
+            settings.out_point,
+            settings.handles,
+            rate=clip.rate,
+            start_timecode=clip.timecode,
+            frame_count=clip.frame_count,
+        )
+        self.clip = trimmed(clip, self._trim, self._timing) if self._trim else clip
+        self._repack = Repacker(clip.working_format, clip.rotation, clip.colour)
+        self._container = open_container(path)
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._warnings
+
+    def close(self) -> None:
+        self._container.close()
+
+    def pictures(self) -> Iterator[Picture]:
+        clip, timing = self.clip, self._timing
+        origin = int(clip.origin / clip.time_base)
+        for frame in self._wanted():
+            if (frame.width, frame.height) != self._size:
+                raise SourceError(
+                    f"{clip.path.name}: the picture size changes inside the clip from"
+                    f" {self._size[0]}x{self._size[1]} to {frame.width}x{frame.height};"
+                    " cut it there and matte the parts"
+                )
+            if frame.pts is None:
+                raise SourceError(f"{clip.path}: a frame has no time; remux the clip first")
+            duration = frame.duration
+            if clip.constant_rate or not duration:
+                duration = timing.frame_duration
+            yield Picture(self._repack(frame), timing.grid_pts(frame.pts) - origin, duration)
+
+    def _wanted(self) -> Iterator[av.VideoFrame]:
+        """The frames between the in and out points, from the key frame before them."""
+        stream = picture_stream(self._container, self.clip.path)
+        stream.thread_type = "AUTO"
+        trim, timing = self._trim, self._timing
+        start = None
+        if trim.first and self.clip.constant_rate:
+            start = timing.first + round(trim.first / (timing.rate * timing.stream_time_base))
+            self._container.seek(start, stream=stream, backward=True)
+        for number, frame in enumerate(self._decoded(stream)):
+            # Counted from the first frame where there was no jump, else told by its time.
+            place = number if start is None else timing.frame_number(frame.pts or 0)
+            if trim.end is not None and place >= trim.end:
+                return
+            if place >= trim.first:
+                yield frame
+
+    def _decoded(self, stream: VideoStream) -> Iterator[av.VideoFrame]:
+        """Frames in order; a packet that does not decode is reported and passed over."""
+        for packet in self._container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                seconds = float((packet.pts or 0) * self._timing.stream_time_base)
+                self._warnings.append(
+                    f"{self.clip.path.name}: a broken packet at {seconds:.2f} s was passed over"
+                )
+
+
+def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+    """The first frame that decodes; only it tells format, range and rotation for sure."""
+    try:
+        for frame in container.decode(stream):
+            return frame
+    except av.error.FFmpegError as error:
+        raise SourceError(f"{path}: it does not decode ({error.strerror})") from error
+    raise SourceError(f"{path}: there is no frame in it")
+
+
+def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
+    """The clip between its in and out points: time zero, count and timecode moved."""
+    count = clip.frame_count
+    if count is not None:
+        count = min(count, trim.end if trim.end is not None else count) - trim.first
+    start = timing.first * timing.stream_time_base
+    return replace(
+        clip,
+        frame_count=count,
+        origin=start + trim.first / timing.rate if trim.first else clip.origin,
+        until=start + trim.end / timing.rate if trim.end is not None else None,
+        timecode=timecode.moved(clip.timecode, trim.first, clip.rate) if clip.timecode else None,
+    )
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a movie for reading. Raises SourceError."""
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{path}: not a movie that can be read ({error.strerror});"
+            " is it complete, and a video file?"
+        ) from error
+
+
+def picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The main video stream; cover art does not count. Raises SourceError."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise SourceError(f"{path}: no decoder for its video codec")
+            return stream
+    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    raise SourceError(f"{path}: there is no video in it (it holds: {kinds})")
+
+
+def check_complete(path: Path, stream: VideoStream) -> None:
+    """Raise SourceError when the container's index points past the end of the file."""
+    size = path.stat().st_size
+    entries = stream.index_entries
+    whole = sum(1 for entry in entries if entry.pos + entry.size <= size)
+    if whole < len(entries):
+        raise SourceError(
+            f"{path}: the file is cut short: {whole} of its {len(entries)} frames are there;"
+            " copy it again, or remux what is there with ffmpeg -i IN -c copy OUT"
+        )
+
+
+def describe(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    first: av.VideoFrame,
+    timing: Timing,
+) -> Clip:
+    """The Clip of a movie, from its stream and its first decoded frame."""
+    rotation = round(first.rotation / 90) * 90 % 360
+    width, height = first.width, first.height
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if rotation % 180:
+        width, height, aspect = height, width, 1 / aspect
+    stated = stated_colour(first, stream)
+    working = working_format(first.format.name, rotation)
+    return Clip(
+        path=path,
+        kind="movie",
+        width=width,
+        height=height,
+        rate=timing.rate,
+        time_base=timing.time_base,
+        pixel_format=first.format.name,
+        working_format=working,
+        bit_depth=bit_depth(first.format.name),
+        colour=stated.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
+        stated=stated,
+        constant_rate=timing.constant,
+        frame_count=timing.frame_count,
+        origin=find_origin(container, timing),
+        sample_aspect_ratio=aspect,
+        rotation=rotation,
+        interlaced=first.interlaced_frame,
+        has_alpha=any(component.is_alpha for component in first.format.components),
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        timecode=find_tag("timecode", container),
+        reel=find_tag("reel_name", container),
+        audio=tuple(audio_tracks(container)),
+    )
+
+
+def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
+    """What is said of the colours; the frame's word goes before the container's.
+
+    0 (reserved, or RGB where the samples are not) and 2 both say nothing.
+    """
+
+    def first_said(*values: int) -> int:
+        return next((int(value) for value in values if value not in (0, 2)), 2)
+
+    full = frame.format.name.startswith("yuvj")
+    return ColourTags(
+        matrix=first_said(frame.colorspace, stream.colorspace),
+        range=FULL if full else int(frame.color_range or stream.color_range),
+        primaries=first_said(frame.color_primaries, stream.color_primaries),
+        transfer=first_said(frame.color_trc, stream.color_trc),
+    )
+
+
+def find_origin(container: InputContainer, timing: Timing) -> Fraction:
+    """The container's moment that becomes time zero, in seconds on the frames' clock.
+
+    It is the first frame's, or that of a sound track which begins a frame or more
+    before it; a shorter lead is the priming of a sound codec.
+    """
+    start = timing.first * timing.stream_time_base
+    sounds = [
+        track.start_time * track.time_base
+        for track in container.streams.audio
+        if track.start_time is not None and track.time_base is not None
+    ]
+    earliest = min([start, *sounds])
+    if start - earliest < 1 / timing.rate:
+        return start
+    return start - round((start - earliest) / timing.time_base) * timing.time_base
+
+
+def find_tag(name: str, container: InputContainer) -> str | None:
+    """A metadata entry, wherever the container keeps it."""
+    for metadata in (container.metadata, *(stream.metadata for stream in container.streams)):
+        if name in metadata:
+            return metadata[name]
+    return None
+
+
+def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
+    """The sound tracks in container order."""
+    for stream in container.streams.audio:
+        context = stream.codec_context
+        yield AudioTrack(
+            index=stream.index,
+            codec=context.name if context is not None else "unknown",
+            sample_rate=context.sample_rate if context is not None else 0,
+            channels=context.layout.nb_channels if context is not None else 0,
+            language=stream.language,
+        )

@@ -1,0 +1,175 @@
+"""Picture folders and single pictures, in natural order, at their own depth."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from vidmatte.colour import FULL, ColourTags
+from vidmatte.errors import SourceError
+from vidmatte.frame import Clip
+from vidmatte.settings import Settings, parse_rate
+from vidmatte.source.base import Picture, Source
+from vidmatte.source.pixels import Repacker, bit_depth, working_format
+from vidmatte.source.trim import make_trim
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".exr", ".dpx", ".webp", ".bmp", ".tga")
+    + (".jp2", ".ppm", ".pgm", ".pnm", ".hdr")
+)
+DEFAULT_RATE = Fraction(25)
+
+
+class PictureSource(Source):
+    """A folder of pictures, or one picture. Raises SourceError, UsageError."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        files = list_pictures(path) if path.is_dir() else [path]
+        rate = parse_rate(settings.fps) if settings.fps else DEFAULT_RATE
+        trim = make_trim(
+            settings.in_point,
+            settings.out_point,
+            settings.handles,
+            rate=rate,
+            start_timecode=None,
+            frame_count=len(files),
+        )
+        self._files = files[trim.first : trim.end]
+        self._warnings: list[str] = []
+        if path.is_dir() and not settings.fps:
+            self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
+        self._warnings += missing_numbers(self._files)
+        self.clip = describe(path, self._files, read_picture(self._files[0]), rate)
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._warnings
+
+    def pictures(self) -> Iterator[Picture]:
+        clip = self.clip
+        for index, file in enumerate(self._files):
+            frame = read_picture(file)
+            rotation = quarter_turns(frame)
+            repack = Repacker(clip.working_format, rotation, stated(frame), clip.colour)
+            pixels = repack(frame)
+            if (pixels.width, pixels.height) != (clip.width, clip.height):
+                raise SourceError(
+                    f"{file}: it is {pixels.width}x{pixels.height}, the folder began with"
+                    f" {clip.width}x{clip.height}; give pictures of several sizes one by one:"
+                    f" {clip.path.name}/*{file.suffix}"
+                )
+            yield Picture(pixels, index, 1, name=clip.names[index])
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, in natural order (2 before 10). Raises SourceError."""
+    found = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    if not found:
+        nested = sorted(
+            {file.parent for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES}
+        )
+        hint = f"; there are in {nested[0]}" if nested else ""
+        raise SourceError(f"{folder}: no picture in it{hint} ({' '.join(sorted(SUFFIXES))})")
+    return sorted(found, key=natural_key)
+
+
+def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts digits by value and letters without case; equal keys by the exact name."""
+    parts = re.split(r"(\d+)", file.name)
+    key = [(0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts]
+    return key, file.name
+
+
+def result_names(files: list[Path]) -> tuple[str, ...]:
+    """What each picture's result is called, without a suffix: its own stem.
+
+    Where two share a stem (a.jpg and a.png), their suffixes stay in the name.
+    """
+    shared = Counter(file.stem for file in files)
+    return tuple(file.stem if shared[file.stem] == 1 else file.name for file in files)
+
+
+def missing_numbers(files: list[Path]) -> list[str]:
+    """A warning when the files' own numbering has holes."""
+    numbers = [re.search(r"(\d+)$", file.stem) for file in files]
+    values = [int(match[1]) for match in numbers if match]
+    if len(values) < len(files) or len(set(values)) < len(values):
+        return []
+    holes = values[-1] - values[0] + 1 - len(values)
+    if holes <= 0:
+        return []
+    place = next(i for i in range(1, len(values)) if values[i] != values[i - 1] + 1)
+    return [
+        f"{files[0].parent.name}: {holes} numbers are missing, the first after"
+        f" {files[place - 1].name}; the pictures that are there follow each other"
+    ]
+
+
+def read_picture(file: Path) -> av.VideoFrame:
+    """One decoded picture. Raises SourceError naming the file."""
+    try:
+        with av.open(str(file)) as container:
+            for frame in container.decode(video=0):
+                return frame
+    except (av.error.FFmpegError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or "no picture in it"
+        raise SourceError(f"{file}: not a picture that can be read ({reason})") from error
+    raise SourceError(f"{file}: not a picture that can be read (it is cut short)")
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """The rotation that a picture asks for, counter-clockwise, in steps of 90 degrees."""
+    return round(frame.rotation / 90) * 90 % 360
+
+
+def stated(frame: av.VideoFrame) -> ColourTags:
+    """The colour tags of a picture, gaps filled: pictures are full range."""
+    is_rgb = frame.format.is_rgb or frame.format.has_palette or frame.format.name.startswith("gray")
+    return ColourTags(
+        matrix=2 if is_rgb else frame.colorspace or 2,
+        range=frame.color_range or FULL,
+        primaries=frame.color_primaries or 2,
+        transfer=frame.color_trc or 2,
+    ).resolved(frame.width, frame.height, is_rgb)
+
+
+def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
+    """The Clip of a folder or picture, from its first picture."""
+    rotation = quarter_turns(first)
+    turned = rotation % 180 != 0
+    suffixes = {file.suffix.lower() for file in files}
+    working = working_format(first.format.name, rotation)
+    depth = bit_depth(first.format.name)
+    colour = stated(first)
+    if len(suffixes) > 1:
+        # Pictures of several kinds meet in RGB, each by its own tags.
+        working = "rgb48le" if depth > 8 else "rgb24"
+        colour = ColourTags().resolved(first.width, first.height, is_rgb=True)
+    return Clip(
+        path=path,
+        kind="pictures" if path.is_dir() else "picture",
+        width=first.height if turned else first.width,
+        height=first.width if turned else first.height,
+        rate=rate,
+        time_base=1 / rate,
+        pixel_format=first.format.name,
+        working_format=working,
+        bit_depth=depth,
+        colour=colour,
+        stated=colour,
+        frame_count=len(files),
+        rotation=rotation,
+        has_alpha=any(component.is_alpha for component in first.format.components),
+        container="pictures",
+        codec=files[0].suffix.lower().lstrip("."),
+        names=result_names(files),
+    )

@@ -1,0 +1,176 @@
+"""The pixel formats that frames travel in, and the way into them without loss.
+
+A frame keeps the source's own samples: planes are copied, not converted, wherever
+the format is one of ``WORKING_FORMATS``. Semi-planar, packed and big-endian layouts
+are repacked into the planar little-endian one with the same samples.
+"""
+
+from __future__ import annotations
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from vidmatte.colour import ColourTags
+
+YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
+DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
+WORKING_FORMATS = frozenset(
+    [f"yuv{layout}p{depth}" for layout in YUV_LAYOUTS for depth in DEPTHS]
+    + [f"gbrp{depth}" for depth in DEPTHS]
+    + [f"gray{depth}" for depth in DEPTHS]
+    + ["rgb24", "rgb48le", "gbrpf32le", "grayf32le"]
+)
+
+#: Other layouts of the same samples, and what carries them.
+REPACKED = {
+    "nv12": "yuv420p",
+    "nv21": "yuv420p",
+    "nv16": "yuv422p",
+    "nv20le": "yuv422p10le",
+    "nv24": "yuv444p",
+    "yuyv422": "yuv422p",
+    "uyvy422": "yuv422p",
+    "yvyu422": "yuv422p",
+    "uyyvyy411": "yuv411p",
+    "p010le": "yuv420p10le",
+    "p012le": "yuv420p12le",
+    "p016le": "yuv420p16le",
+    "p210le": "yuv422p10le",
+    "p216le": "yuv422p16le",
+    "p410le": "yuv444p10le",
+    "p416le": "yuv444p16le",
+    "y210le": "yuv422p10le",
+    "y212le": "yuv422p12le",
+    "xv30le": "yuv444p10le",
+    "xv36le": "yuv444p12le",
+    "vuya": "yuv444p",
+    "ayuv64le": "yuv444p16le",
+    "x2rgb10le": "gbrp10le",
+    "gbrapf32le": "gbrpf32le",
+    "ya8": "gray",
+    "ya16le": "gray16le",
+    "ya16be": "gray16le",
+    "monob": "gray",
+    "monow": "gray",
+}
+
+#: Accurate conversions: no shortcuts in rounding or in chroma.
+ACCURATE = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+def working_format(pixel_format: str, rotation: int) -> str:
+    """The format that frames of ``pixel_format`` travel in.
+
+    Unequal chroma subsampling cannot be turned on its side in place: such frames
+    travel as 4:4:4 of the same depth when ``rotation`` is 90 or 270.
+    """
+    name = pixel_format.replace("yuvj", "yuv").replace("yuva", "yuv")
+    name = name.replace("gbrap", "gbrp") if name != "gbrapf32le" else "gbrpf32le"
+    name = name.removesuffix("be") + "le" if name.endswith("be") else name
+    name = REPACKED.get(pixel_format, REPACKED.get(name, name))
+    if name not in WORKING_FORMATS:
+        described = av.VideoFormat(pixel_format)
+        deep = any(component.bits > 8 for component in described.components)
+        if described.is_rgb or "pal" in pixel_format or described.has_palette:
+            name = "rgb48le" if deep else "rgb24"
+        else:
+            name = "yuv444p16le" if deep else "yuv444p"
+    if rotation % 180 and name.startswith(("yuv422", "yuv440", "yuv411", "yuv410")):
+        name = "yuv444" + name[6:]
+    return name
+
+
+def bit_depth(pixel_format: str) -> int:
+    """Bits of one sample: 8 to 16, 32 for float."""
+    return max(component.bits for component in av.VideoFormat(pixel_format).components)
+
+
+def plane_arrays(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Writable views of a frame's planes, padding cut off.
+
+    Planar formats: (rows, columns); packed RGB: (rows, columns, 3). dtype is
+    uint8, uint16 or float32 by the format's depth.
+    """
+    depth = bit_depth(frame.format.name)
+    dtype = np.dtype(np.uint8 if depth <= 8 else np.float32 if depth > 16 else np.uint16)
+    channels = 3 if frame.format.name in ("rgb24", "rgb48le") else 1
+    views = []
+    for plane in frame.planes:
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)
+        view = rows[:, : plane.width * channels]
+        views.append(view.reshape(plane.height, plane.width, 3) if channels == 3 else view)
+    return views
+
+
+def turned(plane: np.ndarray, rotation: int) -> np.ndarray:
+    """A plane rotated counter-clockwise by 0, 90, 180 or 270 degrees."""
+    if rotation == 0:
+        return plane
+    code = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+    return np.asarray(cv2.rotate(np.ascontiguousarray(plane), code[rotation]))
+
+
+def tag(frame: av.VideoFrame, colour: ColourTags) -> None:
+    """Write resolved colour tags onto a frame."""
+    frame.colorspace = colour.matrix
+    frame.color_range = colour.range
+    frame.color_primaries = colour.primaries
+    frame.color_trc = colour.transfer
+
+
+class Repacker:
+    """Brings decoded frames into the working format, upright.
+
+    Frames that need neither pass through as they are. The old full-range twins
+    (yuvj420p and its like) count as the format whose samples they share. ``source``
+    says how the samples are to be read, ``target`` (default: the same) how they are
+    written: with equal tags samples are moved, not changed.
+    """
+
+    def __init__(
+        self, working: str, rotation: int, source: ColourTags, target: ColourTags | None = None
+    ) -> None:
+        self.working = working
+        self.rotation = rotation
+        self.source = source
+        self.target = target or source
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The same picture, tags set."""
+        tag(frame, self.source)
+        if frame.format.name.replace("yuvj", "yuv") != self.working:
+            frame = self._reformatter.reformat(
+                frame,
+                format=self.working,
+                interpolation=ACCURATE,
+                threads=1,
+                src_color_range=self.source.range,
+                dst_colorspace=self.target.matrix or None,
+                dst_color_range=self.target.range,
+            )
+        if self.rotation:
+            frame = self._turned(frame)
+        tag(frame, self.target)
+        return frame
+
+    def _turned(self, frame: av.VideoFrame) -> av.VideoFrame:
+        width, height = frame.width, frame.height
+        if self.rotation % 180:
+            width, height = height, width
+        upright = av.VideoFrame(width, height, self.working)
+        copy_planes(frame, upright, self.rotation)
+        return upright
+
+
+def copy_planes(frame: av.VideoFrame, target: av.VideoFrame, rotation: int = 0) -> None:
+    """Copy a frame's samples into another of the same layout, turned on the way."""
+    for to, plane in zip(plane_arrays(target), plane_arrays(frame), strict=True):
+        np.copyto(to, turned(plane, rotation))

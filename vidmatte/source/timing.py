@@ -1,0 +1,128 @@
+"""The clock of a movie: is its rate constant, and on which grid do its frames lie.
+
+A container's time base is often too coarse for its rate (Matroska: milliseconds).
+Where all frames lie on a rational grid to within one tick, their exact times are
+taken from the grid; a clip of variable rate keeps its pts as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+STANDARD_RATES = tuple(
+    Fraction(rate)
+    for rate in (
+        "24000/1001", 24, 25, "30000/1001", 30, "48000/1001", 48, 50, "60000/1001", 60,
+        "120000/1001", 100, 120, 15, 12, 10,
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a movie's frames are shown.
+
+    rate: frames a second, exact where ``constant``, else the average.
+    time_base: fine enough for every frame's time to be an integer.
+    first: the first frame's pts in the stream's own time base.
+    """
+
+    rate: Fraction
+    constant: bool
+    time_base: Fraction
+    stream_time_base: Fraction
+    first: int
+    frame_count: int | None
+
+    def grid_pts(self, pts: int) -> int:
+        """A decoded frame's pts, from the stream's time base into ``time_base``.
+
+        With a constant rate the nearest grid point is taken, so that rounding in
+        the container does not add up.
+        """
+        if not self.constant:
+            return pts
+        seconds = self.first * self.stream_time_base + self.frame_number(pts) / self.rate
+        return int(seconds / self.time_base)  # an integer by the choice of time_base
+
+    def frame_number(self, pts: int) -> int:
+        """Which frame from the first it is at the rate, by its pts in the stream's time base."""
+        return round((pts - self.first) * self.stream_time_base * self.rate)
+
+    @property
+    def frame_duration(self) -> int:
+        """One frame at ``rate`` in units of ``time_base``, at least 1."""
+        return max(1, round(1 / (self.rate * self.time_base)))
+
+
+def times_of(container: InputContainer, stream: VideoStream) -> list[int]:
+    """Every frame's timestamp in the stream's time base, sorted.
+
+    Taken from the container's own index where it covers each frame (QuickTime and
+    MP4, decode order: enough to know the spacing), else by reading all packets,
+    after which the container stands at its end: seek back.
+    """
+    entries = stream.index_entries
+    if stream.frames and len(entries) == stream.frames:
+        return sorted(entry.timestamp for entry in entries if not entry.is_discard)
+    times = []
+    for packet in container.demux(stream):
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None and packet.size and not packet.is_discard:
+            times.append(stamp)
+    return sorted(times)
+
+
+def lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
+    """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ..."""
+    step = 1 / (rate * time_base)
+    first = times[0]
+    return all(abs(stamp - first - index * step) <= 1 for index, stamp in enumerate(times))
+
+
+def find_rate(
+    times: list[int], time_base: Fraction, candidates: Iterable[Fraction | None]
+) -> tuple[Fraction, bool]:
+    """The rate of frames at ``times`` and whether it is constant.
+
+    The container's own words are tried first, then the standard rates, nearest to
+    the mean spacing first.
+    """
+    stated = [rate for rate in candidates if rate]
+    if len(times) < 2 or times[-1] == times[0]:
+        return (stated[0] if stated else Fraction(25)), True
+    mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
+    nearest = sorted(STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
+    for rate in [*stated, *nearest, mean.limit_denominator(1001)]:
+        if lies_on_grid(times, time_base, rate):
+            return rate, True
+    return mean.limit_denominator(100_000), False
+
+
+def read_timing(container: InputContainer, stream: VideoStream, first_pts: int) -> Timing:
+    """The timing of ``stream``; ``first_pts`` is that of the first decoded frame.
+
+    Leaves the container at an unspecified place: seek before decoding.
+    """
+    time_base = stream.time_base or Fraction(1, av.time_base)
+    times = times_of(container, stream)
+    stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    rate, constant = find_rate(times, time_base, stated)
+    exact = time_base
+    if constant:
+        exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
+    return Timing(
+        rate=rate,
+        constant=constant,
+        time_base=exact,
+        stream_time_base=time_base,
+        first=first_pts,
+        frame_count=len(times) or None,
+    )

@@ -1,0 +1,74 @@
+"""In and out points: which of a clip's frames are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from vidmatte import timecode
+from vidmatte.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Frame numbers from the clip's first frame: ``first`` included, ``end`` not."""
+
+    first: int = 0
+    end: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.first > 0 or self.end is not None
+
+
+def parse_point(text: str, rate: Fraction, start_timecode: str | None) -> int:
+    """An in or out point as a frame number from the clip's first frame.
+
+    'f120' is a frame number; '12.5' seconds, to the nearest frame; 'HH:MM:SS:FF' a
+    timecode, counted from the clip's own start timecode (00:00:00:00 without one).
+    Raises UsageError.
+    """
+    if text.startswith("f") and text[1:].isdigit():
+        return int(text[1:])
+    if timecode.is_timecode(text):
+        start = start_timecode or "00:00:00:00"
+        if start_timecode and start[-3] in ";.,":
+            # An editor's ';' is often typed as ':': count as the clip counts.
+            text = text[:-3] + ";" + text[-2:]
+        return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
+    try:
+        return round(Fraction(text) * rate)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
+            " or 01:00:02:10 (timecode)"
+        ) from None
+
+
+def make_trim(
+    in_point: str | None,
+    out_point: str | None,
+    handles: int,
+    *,
+    rate: Fraction,
+    start_timecode: str | None,
+    frame_count: int | None,
+) -> Trim:
+    """The wanted frames; the out point is the first frame left out.
+
+    ``handles`` frames are added on both sides, as far as the clip goes.
+    Raises UsageError where the points leave nothing.
+    """
+    first = parse_point(in_point, rate, start_timecode) if in_point else 0
+    end = parse_point(out_point, rate, start_timecode) if out_point else None
+    last = frame_count if frame_count is not None else end
+    for name, point, text in (("--in", first, in_point), ("--out", end, out_point)):
+        if point is not None and (point < 0 or (frame_count is not None and point > frame_count)):
+            raise UsageError(
+                f"{name} {text} is frame {point}, outside the clip's {frame_count} frames"
+                f" (start timecode {start_timecode or 'none'})"
+            )
+    if (end is not None and end <= first) or (frame_count is not None and first >= frame_count):
+        raise UsageError(f"--in {in_point} --out {out_point} leave no frame")
+    if end is not None:
+        end = end + handles if last is None else min(end + handles, max(last, end))
+    return Trim(first=max(0, first - handles), end=end)

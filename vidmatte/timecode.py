@@ -1,0 +1,68 @@
+"""SMPTE ST 12 timecode: frame numbers and HH:MM:SS:FF, drop frame too."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from vidmatte.errors import UsageError
+
+PATTERN = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{2,3})$")
+
+
+def is_timecode(text: str) -> bool:
+    """True for HH:MM:SS:FF, with ; . or , before FF for drop frame."""
+    return PATTERN.match(text) is not None
+
+
+def to_frames(text: str, rate: Fraction) -> int:
+    """The frame number of a timecode at ``rate``, 00:00:00:00 being 0.
+
+    A ``;``, ``.`` or ``,`` before the frames means drop frame: two numbers (four at
+    60000/1001) are left out each minute but every tenth. Raises UsageError.
+    """
+    match = PATTERN.match(text)
+    if match is None:
+        raise UsageError(f"'{text}' is not a timecode: write it as HH:MM:SS:FF")
+    hours, minutes, seconds, frames = (int(match[group]) for group in (1, 2, 3, 5))
+    base = round(rate)
+    if minutes > 59 or seconds > 59 or frames >= base:
+        raise UsageError(f"timecode {text} does not exist at {rate} frames a second")
+    number = ((hours * 60 + minutes) * 60 + seconds) * base + frames
+    if match[4] == ":":
+        return number
+    dropped = dropped_per_minute(rate, text)
+    if seconds == 0 and frames < dropped and minutes % 10:
+        raise UsageError(f"timecode {text} is one of those that drop frame leaves out")
+    total_minutes = hours * 60 + minutes
+    return number - dropped * (total_minutes - total_minutes // 10)
+
+
+def from_frames(number: int, rate: Fraction, drop: bool) -> str:
+    """The timecode of frame ``number`` at ``rate``; runs over at 24 hours.
+
+    Raises UsageError where drop frame does not exist at the rate.
+    """
+    base = round(rate)
+    if drop:
+        dropped = dropped_per_minute(rate, "drop frame")
+        per_ten = base * 600 - 9 * dropped
+        tens, rest = divmod(number, per_ten)
+        minutes = max(0, (rest - dropped) // (base * 60 - dropped))
+        number += dropped * (9 * tens + minutes)
+    seconds, frames = divmod(number, base)
+    hours, seconds = divmod(seconds, 3600)
+    colon = ";" if drop else ":"
+    return f"{hours % 24:02}:{seconds // 60:02}:{seconds % 60:02}{colon}{frames:02}"
+
+
+def moved(text: str, by_frames: int, rate: Fraction) -> str:
+    """A timecode some frames later, in the same counting."""
+    return from_frames(to_frames(text, rate) + by_frames, rate, drop=text[-3] in ";.,")
+
+
+def dropped_per_minute(rate: Fraction, text: str) -> int:
+    """How many numbers drop frame leaves out a minute: 2 at 29.97, 4 at 59.94."""
+    if rate not in (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(120000, 1001)):
+        raise UsageError(f"{text}: drop frame exists at 29.97 and its multiples, not at {rate}")
+    return 2 * round(rate) // 30
