@@ -6,6 +6,7 @@
   left open, nothing in the working directory, no ERROR in the log.
 - A lane that cannot run here is skipped with its reason, and fails where
   VIDMATTE_REQUIRE_GPU=1 or VIDMATTE_REQUIRE_FFMPEG=1 says that it has to run.
+  Real weights and the real clip are skipped where VIDMATTE_OFFLINE=1 says so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import runpy
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +25,14 @@ import pytest
 from media import SOURCE_KINDS, Movie
 from readback import require_ffmpeg
 
+from vidmatte.weights.catalogue import lookup
+from vidmatte.weights.store import Store, default_folder, is_offline
+
 GRACE_S = 3.0
-LANE_VARIABLES = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_FFMPEG", "VIDMATTE_OFFLINE")
+LANE_VARIABLES = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_FFMPEG")
+ROOT = Path(__file__).parent.parent
+# Asked before any test changes the environment.
+OFFLINE, MODELS_FOLDER = is_offline(), default_folder()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,13 +62,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def why_no_gpu() -> str | None:
     """Why a network cannot run on CUDA here, or None where it can."""
-    import onnxruntime
+    from vidmatte.network.device import what_cuda_lacks
 
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return "onnxruntime here has no CUDA provider (onnxruntime-gpu has)"
-    if not Path("/dev/nvidiactl").exists():
-        return "no NVIDIA device here"
-    return None
+    return what_cuda_lacks(0)
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +135,32 @@ def source_movie(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mo
         return made[kind]
 
     return by_kind
+
+
+@pytest.fixture(scope="session")
+def weights() -> Callable[[str], Path]:
+    """The file of a model's real weights by its name, from this user's own store.
+
+    The product fetches what is not there. Skips with its reason only where
+    VIDMATTE_OFFLINE=1 forbids to fetch what is missing; a fetch that fails is a failure.
+    """
+
+    def by_name(name: str) -> Path:
+        store = Store(MODELS_FOLDER)
+        entry = lookup(name)
+        if OFFLINE and not store.has(entry):
+            pytest.skip(f"VIDMATTE_OFFLINE is set and the weights of {name} are not here")
+        return store.ensure(entry, quiet=True)
+
+    return by_name
+
+
+@pytest.fixture(scope="session")
+def bigbuckbunny() -> Path:
+    """The real clip of the demo: 1280x720, 25 fps, 132 frames, with sound."""
+    script = runpy.run_path(str(ROOT / "examples" / "fetch_clip.py"))
+    folder = ROOT / ".demo"
+    if OFFLINE and not (folder / "bigbuckbunny.mp4").exists():
+        pytest.skip("VIDMATTE_OFFLINE is set and the demo's clip is not here")
+    path: Path = script["fetch"]("bigbuckbunny", folder)
+    return path

@@ -125,6 +125,7 @@ def make_movie(
     flash: int | None = None,
     draw: Draw = draw_ball,
     options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Movie:
     """Write a clip; the container follows from the suffix.
 
@@ -137,7 +138,7 @@ def make_movie(
     rotation: counter-clockwise degrees by which a player turns the stored picture.
     interlaced: top field first, the lower field half a frame later.
     flash: index of the frame that lights up; every track of ``audio`` beeps with it.
-    options: for the encoder, over ENCODER_OPTIONS.
+    options: for the encoder, over ENCODER_OPTIONS; container_options: for the muxer.
     """
     time_base = time_base or 1 / rate
     movie = Movie(
@@ -156,7 +157,7 @@ def make_movie(
         flash=flash,
         draw=draw,
     )
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         video = add_video(container, movie, codec, options or {})
         if timecode:
             video.metadata["timecode"] = timecode

@@ -1,0 +1,63 @@
+# vidmatte: short verbs. Everything is set up in .venv and .demo, nothing outside this folder
+# but the weights, which go where vidmatte keeps them (see 'vidmatte models').
+#
+#   make demo       set up, fetch a real clip and real weights, cut its subject out
+#   make test       set up, run the tests       make test-all   the ones that take minutes too
+#   make check      lint, format, types         make clean      remove all that was set up
+#   PYTHON=python3.12 make ...                  to choose the Python (3.11 or newer)
+
+PYTHON ?= python3
+BIN := .venv/bin
+CONSTRAINTS := .ci/constraints.txt
+# Also for the build of the package itself, so that two installs are the same.
+export PIP_CONSTRAINT := $(CONSTRAINTS)
+export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+CLIP := .demo/bigbuckbunny.mp4
+RESULT := .demo/bigbuckbunny-cut.mov
+
+.PHONY: demo setup test test-all check clean
+.DEFAULT_GOAL := test
+
+demo: .venv/ready $(CLIP)
+	$(BIN)/vidmatte $(CLIP) -o $(RESULT) --model isnet --in f60 --out f100 --overwrite
+	@echo
+	@echo "$(RESULT) is ProRes 4444 with alpha and sound: lay it over anything."
+	@$(BIN)/vidmatte info $(RESULT)
+
+setup: .venv/ready-dev
+
+test: .venv/ready-dev
+	$(BIN)/python -m pytest -q
+
+test-all: .venv/ready-dev
+	$(BIN)/python -m pytest -q --slow
+
+check: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CLIP): examples/fetch_clip.py | .venv/ready
+	$(BIN)/python examples/fetch_clip.py bigbuckbunny --to .demo
+	@touch $@
+
+# The stamps are newer than what they were made from: a second run installs nothing.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: name another, as in 'make PYTHON=python3.12'"; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "no venv could be made: on Debian and Ubuntu 'apt install python3-venv' brings what it needs"; exit 1; }
+
+.venv/ready: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+.venv/ready-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch .venv/ready $@

@@ -1,0 +1,73 @@
+"""The guards of conftest.py do notice what they are there for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LEAKS = """
+import logging, pathlib, threading, time, pytest
+
+def test_thread():
+    threading.Thread(target=time.sleep, args=(20,), daemon=True, name="lost").start()
+
+def test_directory():
+    pathlib.Path("crumb.txt").write_text("x")
+
+def test_log():
+    logging.getLogger("any").error("it broke")
+
+@pytest.mark.gpu
+def test_on_gpu():
+    pass
+
+@pytest.mark.slow
+def test_slow():
+    pass
+
+def test_ffmpeg(requires_ffmpeg):
+    pass
+
+def test_clean():
+    pass
+"""
+
+
+def run_pytest(folder: Path, *words: str, **environment: str) -> str:
+    """The output of pytest over the leaking tests, under this project's conftest."""
+    test = folder / "test_leaks.py"
+    test.write_text(LEAKS)
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "conftest", "-p", "no:cacheprovider",
+               "-c", str(here.parent / "pyproject.toml"), "--rootdir", str(folder), str(test),
+               *words]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(here), "CUDA_VISIBLE_DEVICES": ""} | environment
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False,
+                          timeout=120, cwd=folder).stdout  # fmt: skip
+
+
+def test_guards_name_what_was_left(tmp_path: Path) -> None:
+    said = run_pytest(tmp_path, "-k", "not gpu and not ffmpeg")
+    assert "left behind: thread lost" in said
+    assert "left in the working directory: crumb.txt" in said
+    assert "left behind: log: it broke" in said
+    assert "4 passed" in said
+    assert "3 errors" in said
+    assert "ERROR test_leaks.py::test_clean" not in said
+
+
+def test_lanes_are_skipped_with_a_reason_or_fail(tmp_path: Path) -> None:
+    lanes = ("-k", "gpu or ffmpeg or slow")
+    nothing = {"PATH": str(tmp_path)}
+    skipped = run_pytest(tmp_path, *lanes, **nothing, VIDMATTE_REQUIRE_FFMPEG="0",
+                         VIDMATTE_REQUIRE_GPU="0")  # fmt: skip
+    assert "2 skipped" in skipped
+    assert "no ffmpeg and no ffprobe on the PATH" in skipped
+    failed = run_pytest(tmp_path, *lanes, **nothing, VIDMATTE_REQUIRE_FFMPEG="1",
+                        VIDMATTE_REQUIRE_GPU="1")  # fmt: skip
+    assert "2 errors" in failed
+    assert "VIDMATTE_REQUIRE_GPU=1 asks for one" in failed
+    slow = run_pytest(tmp_path, "--slow", "-k", "slow")
+    assert "1 passed" in slow
