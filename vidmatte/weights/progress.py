@@ -38,7 +38,9 @@ class Progress:
         if self.visible:
             from tqdm import tqdm
 
-            self._bar = tqdm(
+            # tqdm's monitor thread would outlive the bar; a fetch needs none.
+            bar = type("Bar", (tqdm,), {"monitor_interval": 0})
+            self._bar = bar(
                 desc=self.label,
                 total=total,
                 initial=done,

