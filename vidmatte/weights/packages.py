@@ -28,7 +28,7 @@ from vidmatte.weights.progress import Progress
 from vidmatte.weights.sources import FetchError, Source
 
 POLL_S = 0.2
-STALL_LIMIT_S = 180.0  # no byte for this long: the client hangs
+STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,8 @@ def _complaint(log: str, client: str, status: int) -> str:
     said = [line for line in lines if line.startswith(marks)] or lines[-1:]
     for mark in marks:
         said = [line.removeprefix(mark).strip() for line in said]
-    reason = "; ".join(line for line in said[:2] if line)
+    telling = [line for line in said if line and not line.startswith(("syscall ", "errno "))]
+    reason = "; ".join(telling[:2])
     return reason[:200] or f"{Path(client).name} ended with status {status}"
 
 
