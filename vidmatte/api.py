@@ -127,7 +127,8 @@ class Stream:
     def __init__(self, source: Source, model: Model, settings: Settings) -> None:
         self.clip = source.clip
         self._source = source
-        self._open = lambda: lay_path(source, model, settings, None)
+        self._model = model
+        self._settings = settings
         self._path: FramePath | None = None
         self._frames: Iterator[Frame] = iter(())
         self._closed = False
@@ -139,7 +140,7 @@ class Stream:
         if self._closed:
             raise StopIteration
         if self._path is None:
-            self._path = self._open()
+            self._path = lay_path(self._source, self._model, self._settings, None)
             self._frames = iter(self._path.pipeline)
         try:
             frame = next(self._frames)

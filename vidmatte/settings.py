@@ -154,6 +154,11 @@ class Settings:
         high=1000,
         group="Input",
     )
+    strict: bool = option(
+        False,
+        "stop at a frame that does not decode (else the one before it is repeated)",
+        group="Input",
+    )
     audio: bool = option(
         True, "carry the source's sound tracks", negative="--no-audio", group="Output"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +18,7 @@ EXAMPLES = (
 )
 
 
-def write_help(main: Any, subcommands: dict[str, Any], ctx: Any, formatter: Any) -> None:
+def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: Any) -> None:
     """Write the whole help; ``main`` is the main command, hidden among the others."""
     formatter.write_usage("vidmatte", "INPUT... [-o PATH] [OPTIONS]")
     formatter.write_usage("vidmatte", "COMMAND ...", prefix="       ")

@@ -64,6 +64,7 @@ def root(
     ] = False,
 ) -> None:
     """Cut the subject out of a video, with alpha, ready for a timeline."""
+    del version  # its callback has done the work
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
         raise typer.Exit(2)

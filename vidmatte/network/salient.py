@@ -64,17 +64,17 @@ class SalientNetwork(Network):
         alphas = self._infer(inputs)
         if self._mirrored:
             mirrored = self._infer(np.ascontiguousarray(inputs[..., ::-1]))
-            alphas = (alphas + mirrored[..., ::-1]) * np.float32(0.5)
+            alphas = np.float32(0.5) * (alphas + mirrored[..., ::-1])
         if self._minmax:
             low = alphas.min(axis=(1, 2), keepdims=True)
             high = alphas.max(axis=(1, 2), keepdims=True)
             alphas = (alphas - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
-        return np.clip(alphas, 0.0, 1.0)
+        return np.asarray(np.clip(alphas, 0.0, 1.0))
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
-        alphas: np.ndarray = np.asarray(output, np.float32).reshape(len(inputs), *output.shape[-2:])
-        return 1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas
+        alphas = np.asarray(output, np.float32).reshape(len(inputs), *output.shape[-2:])
+        return np.asarray(1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas)
 
     def _prepare(self, pictures: list[np.ndarray]) -> np.ndarray:
         """(H, W, 3) uint8 pictures -> (B, 3, S, S) float32, normalized."""

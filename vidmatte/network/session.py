@@ -54,12 +54,14 @@ def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None
 def square_side(path: Path, inputs: dict[str, list[int | str]], usual: int) -> int:
     """The side of a salient network's square input: as exported, else as usual.
 
-    Raises ModelError where the first input is not a picture, (B, 3, S, S).
+    Raises ModelError where its input is not one picture, (B, 3, S, S).
     """
     shape = next(iter(inputs.values()))
     sides = {side for side in shape[2:] if isinstance(side, int)}
-    if len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
-        raise ModelError(f"{path}: its input is {shape}, not (B, 3, S, S): is the family right?")
+    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
+        raise ModelError(
+            f"{path}: it takes {inputs}, not one picture (B, 3, S, S): is the family right?"
+        )
     return sides.pop() if sides else usual
 
 
@@ -69,11 +71,10 @@ def batchable(path: Path, outputs: int) -> bytes:
     Raises ModelError.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load(str(path))
-    except (DecodeError, OSError) as error:
+    except Exception as error:  # protobuf's DecodeError has no public home with types
         raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
     graph = model.graph
     if not graph.input or not graph.output:

@@ -27,6 +27,8 @@ class MovieSource(Source):
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self._warnings: list[str] = []
+        self._strict = settings.strict
+        self._broken = 0
         with open_container(path) as container:
             stream = picture_stream(container, path)
             first = first_frame(container, stream, path)
@@ -54,8 +56,11 @@ class MovieSource(Source):
         self._container.close()
 
     def pictures(self) -> Iterator[Picture]:
+        """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
+        not decode is replaced by the one before it."""
         clip, timing = self.clip, self._timing
         origin = int(clip.origin / clip.time_base)
+        last: Picture | None = None
         for frame in self._wanted():
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
@@ -68,7 +73,27 @@ class MovieSource(Source):
             duration = frame.duration
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
-            yield Picture(self._repack(frame), timing.grid_pts(frame.pts) - origin, duration)
+            pts = timing.grid_pts(frame.pts) - origin
+            yield from self._repeats(last, pts)
+            last = Picture(self._repack(frame), pts, duration)
+            yield last
+        if last is not None and clip.frame_count is not None:
+            step = timing.frame_duration
+            first = self._trim.first * step + timing.grid_pts(timing.first) - origin
+            yield from self._repeats(last, first + clip.frame_count * step)
+
+    def _repeats(self, last: Picture | None, pts: int) -> Iterator[Picture]:
+        """Copies of the last good picture for what did not decode before ``pts``."""
+        if last is None or not self._broken or not self.clip.constant_rate:
+            return
+        step = self._timing.frame_duration
+        for missing in range(last.pts + step, pts, step):
+            seconds = float(missing * self.clip.time_base)
+            self._warnings.append(
+                f"{self.clip.path.name}: the frame at {seconds:.2f} s is broken;"
+                " the one before it stands in its place"
+            )
+            yield Picture(last.pixels, missing, step)
 
     def _wanted(self) -> Iterator[av.VideoFrame]:
         """The frames between the in and out points, from the key frame before them."""
@@ -88,15 +113,16 @@ class MovieSource(Source):
                 yield frame
 
     def _decoded(self, stream: VideoStream) -> Iterator[av.VideoFrame]:
-        """Frames in order; a packet that does not decode is reported and passed over."""
+        """Frames in order; packets that do not decode are passed over and counted."""
         for packet in self._container.demux(stream):
             try:
                 yield from packet.decode()
-            except av.error.InvalidDataError:
-                seconds = float((packet.pts or 0) * self._timing.stream_time_base)
-                self._warnings.append(
-                    f"{self.clip.path.name}: a broken packet at {seconds:.2f} s was passed over"
-                )
+            except av.error.InvalidDataError as error:
+                self._broken += 1
+                if self._strict:
+                    raise SourceError(
+                        f"{self.clip.path}: a packet does not decode, and --strict is on"
+                    ) from error
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:

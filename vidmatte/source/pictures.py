@@ -19,8 +19,8 @@ from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
 
 SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".exr", ".dpx", ".webp", ".bmp", ".tga")
-    + (".jp2", ".ppm", ".pgm", ".pnm", ".hdr")
+    f".{kind}"
+    for kind in ("png", "jpg", "jpeg", "jpe", "tif", "tiff", "exr", "dpx", "webp", "bmp", "tga")
 )
 DEFAULT_RATE = Fraction(25)
 

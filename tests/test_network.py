@@ -1,0 +1,212 @@
+"""The networks against plain references over the same weights and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+from tiny_onnx import RecurrentReference, make_recurrent, make_salient, salient_alpha
+from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
+
+from vidmatte.errors import DeviceError, ModelError, UsageError
+from vidmatte.frame import Frame
+from vidmatte.network import choose_device, load_network
+from vidmatte.network.device import BoundRunner, CpuRunner, Device
+from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio
+from vidmatte.settings import Settings
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FEEDING = {"isnet": (1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)), "u2netp": (320, *IMAGENET)}
+
+
+def frame_of(rgb: np.ndarray, index: int = 0, new_shot: bool = False) -> Frame:
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    return Frame(index, index, 1, Fraction(1, 25), picture, rgb, new_shot=new_shot)
+
+
+def pictures_of(path: Path, numbers: list[int]) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        decoded = list(container.decode(video=0))
+    return [decoded[number].to_ndarray(format="rgb24") for number in numbers]
+
+
+def alphas_of(network: object, frames: list[Frame]) -> list[np.ndarray]:
+    return [frame.alpha.copy() for frame in network.mattes(iter(frames))]
+
+
+def rembg_way(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: str) -> np.ndarray:
+    """What rembg does: divide by the picture's own maximum, normalise, run at batch 1,
+    stretch by the output's extremes, 8 bits, resize back. Lanczos both ways."""
+    size, mean, std = FEEDING[name]
+    small = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
+    scaled = (small / max(small.max(), 1e-6) - np.array(mean)) / np.array(std)
+    inputs = scaled.transpose(2, 0, 1)[None].astype(np.float32)
+    output = session.run(None, {session.get_inputs()[0].name: inputs})[0][0, 0]
+    stretched = (output - output.min()) / (output.max() - output.min())
+    coded = np.round(stretched * 255).astype(np.uint8)
+    height, width = rgb.shape[:2]
+    return cv2.resize(coded, (width, height), interpolation=cv2.INTER_LANCZOS4) / np.float32(255)
+
+
+@pytest.mark.parametrize(("name", "family"), [("isnet", "isnet"), ("u2netp", "u2net")])
+def test_salient_networks_agree_with_rembgs_way(
+    name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
+) -> None:
+    path = weights(name)
+    network = load_network(path, family, Settings(normalize="minmax"), Device())
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for rgb in pictures_of(bigbuckbunny, [70, 110]):
+        alpha = alphas_of(network, [frame_of(rgb)])[0]
+        assert 0.02 < alpha.mean() < 0.9, "the network found no subject: nothing is compared"
+        assert_close(alpha, rembg_way(session, rgb, name), SAME_NETWORK)
+
+
+def test_rvm_agrees_with_a_bare_loop(weights: Callable[[str], Path], bigbuckbunny: Path) -> None:
+    path = weights("rvm")
+    pictures = pictures_of(bigbuckbunny, [60, 61, 62, 63])
+    frames = [frame_of(rgb, index, index == 0) for index, rgb in enumerate(pictures)]
+    network = load_network(path, "rvm", Settings(), Device())
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    state = [np.zeros((1, 1, 1, 1), np.float32)] * 4
+    for frame, rgb in zip(network.mattes(iter(frames)), pictures, strict=True):
+        inputs = {
+            "src": (rgb.astype(np.float32) / 255).transpose(2, 0, 1)[None],
+            "downsample_ratio": np.array([coarse_ratio(1280, 720)], np.float32),
+        }
+        inputs |= {f"r{number}i": value for number, value in enumerate(state, 1)}
+        foreground, alpha, *state = session.run(None, inputs)
+        assert_close(frame.alpha, np.clip(alpha[0, 0], 0, 1), SAME_LOOP)
+        colours = np.clip(np.rint(foreground[0].transpose(1, 2, 0) * 255), 0, 255)
+        assert_close(frame.foreground, colours.astype(np.uint8), SAME_LOOP)
+
+
+def noise_frames(count: int, size: tuple[int, int] = (40, 56)) -> list[Frame]:
+    rng = np.random.default_rng(3)
+    return [
+        frame_of(rng.integers(0, 256, (*size, 3), np.uint8), index, index == 0)
+        for index in range(count)
+    ]
+
+
+def test_a_batch_equals_single_runs_bit_for_bit(weights: Callable[[str], Path]) -> None:
+    path = weights("u2netp")
+    single = load_network(path, "u2net", Settings(batch=1), Device())
+    batched = load_network(path, "u2net", Settings(batch=3), Device())
+    for one, other in zip(
+        alphas_of(single, noise_frames(5)), alphas_of(batched, noise_frames(5)), strict=True
+    ):
+        assert_close(other, one, EXACT)
+
+
+def test_the_networks_own_alpha_is_kept_and_minmax_stretches_it(tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    grey = np.full((64, 64, 3), 114, np.uint8)  # just below the threshold: alpha about 0.4
+    grey[:32] += 1
+    network = load_network(path, "isnet", Settings(), Device())
+    alpha = alphas_of(network, [frame_of(grey)])[0]
+    expected = salient_alpha(np.array([[[114 / 255] * 3], [[115 / 255] * 3]], np.float32))
+    assert abs(alpha[60, 5] - expected[0, 0]) < 1e-3
+    assert abs(alpha[2, 5] - expected[1, 0]) < 1e-3
+    stretching = load_network(path, "isnet", Settings(normalize="minmax"), Device())
+    stretched = alphas_of(stretching, [frame_of(grey)])[0]
+    assert stretched.min() == 0.0
+    assert stretched.max() == 1.0
+
+
+def test_an_empty_scene_stays_empty(weights: Callable[[str], Path]) -> None:
+    rng = np.random.default_rng(0)
+    grey = np.clip(rng.normal(128, 3, (360, 640, 3)), 0, 255).astype(np.uint8)
+    network = load_network(weights("u2netp"), "u2net", Settings(), Device())
+    assert alphas_of(network, [frame_of(grey)])[0].mean() < 0.005
+
+
+def test_strong_averages_both_mirror_images(tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    plain = load_network(path, "isnet", Settings(), Device())
+    strong = load_network(path, "isnet", Settings(smooth="strong"), Device())
+    frames, again = noise_frames(2), noise_frames(2)
+    mirrored = [frame_of(np.ascontiguousarray(frame.rgb[:, ::-1])) for frame in again]
+    one, other = alphas_of(plain, noise_frames(2)), alphas_of(plain, mirrored)
+    for alpha, left, right in zip(alphas_of(strong, frames), one, other, strict=True):
+        np.testing.assert_allclose(alpha, (left + right[:, ::-1]) / 2, atol=1e-4)
+
+
+def test_the_state_is_reset_at_a_cut_and_kept_within_a_shot(tmp_path: Path) -> None:
+    network = load_network(make_recurrent(tmp_path / "tiny.onnx"), "rvm", Settings(), Device())
+    frames = noise_frames(6)
+    frames[3].new_shot = True
+    reference = RecurrentReference()
+    for frame in network.mattes(iter(frames)):
+        if frame.new_shot:
+            reference = RecurrentReference()
+        alpha = reference.step(frame.rgb.astype(np.float32) / 255)
+        np.testing.assert_allclose(frame.alpha, alpha, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_both_runners_give_the_same(kind: str, weights: Callable[[str], Path]) -> None:
+    """The bound runner is the GPU's; over torch's CPU device it is the same code."""
+    options = onnxruntime.SessionOptions()
+    session = onnxruntime.InferenceSession(
+        str(weights("rvm")), options, providers=["CPUExecutionProvider"]
+    )
+    if kind == "torch":
+        pytest.importorskip("torch", reason="torch is not installed: the GPU's runner is not run")
+    runner = BoundRunner(session, "cpu") if kind == "torch" else CpuRunner(session)
+    expected = alphas_of(RecurrentNetwork(CpuRunner(session)), noise_frames(3, (96, 128)))
+    actual = alphas_of(RecurrentNetwork(runner), noise_frames(3, (96, 128)))
+    for one, other in zip(actual, expected, strict=True):
+        assert_close(one, other, SAME_LOOP)
+
+
+def test_coarse_ratio_follows_the_frame() -> None:
+    assert coarse_ratio(512, 288) == 1.0
+    assert coarse_ratio(1920, 1080) == coarse_ratio(1080, 1920) == 512 / 1920
+
+
+def no_network(folder: Path) -> Iterator[tuple[Path, str]]:
+    text = folder / "text.onnx"
+    text.write_text("this is no network")
+    yield text, "isnet"
+    yield make_recurrent(folder / "recurrent.onnx"), "birefnet"
+    yield make_salient(folder / "salient.onnx"), "rvm"
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    for path, family in no_network(tmp_path):
+        with pytest.raises(ModelError, match=path.name) as caught:
+            load_network(path, family, Settings(), Device())
+        assert "\n" not in str(caught.value)
+
+
+def test_options_without_effect_are_refused(tmp_path: Path) -> None:
+    salient, recurrent = make_salient(tmp_path / "s.onnx"), make_recurrent(tmp_path / "r.onnx")
+    with pytest.raises(UsageError, match="downsample"):
+        load_network(salient, "isnet", Settings(downsample=0.5), Device())
+    with pytest.raises(UsageError, match="batch"):
+        load_network(recurrent, "rvm", Settings(batch=4), Device())
+
+
+def test_a_device_that_is_not_there_is_named_with_what_is_missing() -> None:
+    with pytest.raises(UsageError, match="tpu"):
+        choose_device("tpu")
+    if choose_device("auto")[0].name == "cpu":
+        with pytest.raises(DeviceError, match="--device cpu"):
+            choose_device("cuda:7")
+
+
+@pytest.mark.gpu
+def test_the_gpu_gives_what_the_cpu_gives(weights: Callable[[str], Path]) -> None:
+    device, _ = choose_device("cuda")
+    for name, family in (("u2netp", "u2net"), ("rvm", "rvm")):
+        here = load_network(weights(name), family, Settings(), Device())
+        there = load_network(weights(name), family, Settings(), device)
+        expected = alphas_of(here, noise_frames(3, (180, 320)))
+        for one, other in zip(alphas_of(there, noise_frames(3, (180, 320))), expected, strict=True):
+            assert_close(one, other, SAME_NETWORK)

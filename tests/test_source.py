@@ -1,0 +1,272 @@
+"""Sources: every kind of clip in order, upright, on time, in its own samples."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import BT709, Movie, Tone, make_movie, make_pictures
+from scene import read_index
+from tolerance import CLIP_PICTURE, assert_close
+
+from vidmatte.colour import HLG, PQ, ColourTags
+from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, working_format
+from vidmatte.source.timing import find_rate
+from vidmatte.source.trim import make_trim, parse_point
+from vidmatte.source.view import Viewer, curve_for
+
+KINDS = [
+    "8-bit 709",
+    "8-bit full range",
+    "601 SD",
+    "10-bit 709",
+    "10-bit 2020 PQ",
+    "12-bit 4:4:4",
+    "drop frame timecode",
+    "variable rate",
+    "rotated by 90",
+    "anamorphic 720x576",
+    "late sound",
+]
+
+
+def read_all(path: Path, **options: object) -> tuple[list[int], list[Fraction], list[np.ndarray]]:
+    """Indices read from the pictures, times in seconds, and the network's views."""
+    with open_source(path, Settings(**options)) as source:
+        clip, viewer = source.clip, Viewer(source.clip)
+        times, views = [], []
+        for picture in source.pictures():
+            view = np.empty((clip.height, clip.width, 3), np.uint8)
+            viewer.view(picture.pixels, view)
+            views.append(view)
+            times.append(picture.pts * clip.time_base)
+    return [read_index(view) for view in views], times, views
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_comes_in_order_and_on_time(
+    kind: str, source_movie: Callable[[str], Movie]
+) -> None:
+    movie = source_movie(kind)
+    indices, times, views = read_all(movie.path)
+    assert indices == list(range(movie.frames))
+    first = movie.pts[0] * movie.time_base
+    expected = [pts * movie.time_base - first for pts in movie.pts]
+    assert [time - times[0] for time in times] == expected
+    with open_source(movie.path, Settings()) as source:
+        clip = source.clip
+    assert (clip.width, clip.height) == movie.size
+    assert clip.frame_count == movie.frames
+    assert clip.constant_rate == (kind != "variable rate")
+    if clip.constant_rate:
+        assert clip.rate == movie.rate
+    assert clip.timecode == movie.timecode
+    assert clip.working_format in WORKING_FORMATS
+    if clip.colour.transfer not in (PQ, HLG):
+        drawn = np.round(movie.picture(0).rgb * 255).astype(np.uint8)
+        assert_close(views[0], drawn, CLIP_PICTURE)
+
+
+def test_samples_are_moved_not_changed(source_movie: Callable[[str], Movie]) -> None:
+    path = source_movie("10-bit 709").path
+    with av.open(str(path)) as container:
+        expected = [
+            [view.copy() for view in plane_arrays(frame)] for frame in container.decode(video=0)
+        ]
+    with open_source(path, Settings()) as source:
+        for picture, planes in zip(source.pictures(), expected, strict=True):
+            for one, other in zip(plane_arrays(picture.pixels), planes, strict=True):
+                assert np.array_equal(one, other)
+
+
+def test_milliseconds_of_matroska_do_not_blur_an_exact_rate(tmp_path: Path) -> None:
+    rate = Fraction(30000, 1001)
+    movie = make_movie(tmp_path / "a b.mkv", rate=rate, frames=50, audio=[Tone()])
+    indices, times, _ = read_all(movie.path)
+    assert indices == list(range(50))
+    assert [time - times[0] for time in times] == [index / rate for index in range(50)]
+    with open_source(movie.path, Settings()) as source:
+        assert (source.clip.rate, source.clip.constant_rate) == (rate, True)
+
+
+def test_late_sound_does_not_move_the_picture(source_movie: Callable[[str], Movie]) -> None:
+    with open_source(source_movie("late sound").path, Settings()) as source:
+        assert next(source.pictures()).pts == 0
+
+
+def test_rates_are_found_on_their_grid() -> None:
+    def stamps(rate: Fraction, base: Fraction) -> list[int]:
+        return [round(index / rate / base) for index in range(400)]
+
+    thousandth = Fraction(1, 1000)
+    for text in ("24000/1001", "25", "30000/1001", "60", "60000/1001", "12.5", "7"):
+        rate = Fraction(text)
+        assert find_rate(stamps(rate, thousandth), thousandth, [None]) == (rate, True)
+    jumpy = stamps(Fraction(25), thousandth)
+    jumpy[200:] = [stamp + 30 for stamp in jumpy[200:]]
+    assert find_rate(jumpy, thousandth, [Fraction(25)])[1] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("f3", "f7", 0), [3, 4, 5, 6]),
+        (("f3", "f7", 2), [1, 2, 3, 4, 5, 6, 7, 8]),
+        (("0.2", "0.28", 0), [5, 6]),
+        (("f7", None, 0), [7, 8, 9]),
+        ((None, "f2", 5), [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_in_and_out_points(
+    given: tuple[str | None, str | None, int], expected: list[int], tmp_path: Path
+) -> None:
+    make_movie(tmp_path / "clip.mp4", options={"g": "4", "bf": "2"})
+    in_point, out_point, handles = given
+    indices, times, _ = read_all(
+        tmp_path / "clip.mp4", in_point=in_point, out_point=out_point, handles=handles
+    )
+    assert indices == expected
+    assert times[0] == 0
+
+
+def test_points_by_drop_frame_timecode_move_the_start_timecode(
+    source_movie: Callable[[str], Movie],
+) -> None:
+    movie = source_movie("drop frame timecode")
+    assert movie.timecode is not None
+    start = movie.timecode
+    base = int(start[-2:])
+    later = f"{start[:-2]}{base + 2:02}"
+    with open_source(movie.path, Settings(in_point=later)) as source:
+        assert source.clip.timecode == later
+        assert source.clip.frame_count == movie.frames - 2
+    assert read_all(movie.path, in_point=later)[0] == list(range(2, movie.frames))
+
+
+def test_points_outside_the_clip_are_refused() -> None:
+    def trim(in_point: str | None, out_point: str | None) -> None:
+        make_trim(
+            in_point,
+            out_point,
+            0,
+            rate=Fraction(25),
+            start_timecode="01:00:00:00",
+            frame_count=100,
+        )
+
+    for points in (("f101", None), ("f50", "f50"), ("00:59:59:24", None), (None, "f101")):
+        with pytest.raises(UsageError):
+            trim(*points)
+    with pytest.raises(UsageError, match="half past"):
+        trim("half past", None)
+    assert parse_point("01:00:02:10", Fraction(25), "01:00:00:00") == 60
+
+
+def test_picture_folders_keep_names_and_natural_order(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", frames=12)
+    names = sorted(file.name for file in (tmp_path / "in").iterdir())
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).rename(tmp_path / "in" / f"shot {number}.png")
+    with open_source(tmp_path / "in", Settings(fps="24000/1001")) as source:
+        assert source.clip.rate == Fraction(24000, 1001)
+        assert source.clip.names == tuple(f"shot {number}" for number in range(12))
+    assert read_all(tmp_path / "in", fps="24")[0] == list(range(12))
+
+
+def test_a_folder_that_lost_a_frame_says_so(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", frames=5)
+    sorted((tmp_path / "in").iterdir())[2].unlink()
+    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+        assert "1 numbers are missing" in source.warnings[0]
+
+
+def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", frames=1)
+    make_pictures(tmp_path / "in", frames=1, suffix=".jpg")
+    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+        assert len(set(source.clip.names)) == 2
+        one, other = (plane_arrays(picture.pixels)[0].copy() for picture in source.pictures())
+    assert_close(one, other, CLIP_PICTURE)
+
+
+def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:
+    assert working_format("yuv422p10le", 90) == "yuv444p10le"
+    assert working_format("yuv422p10le", 180) == "yuv422p10le"
+    assert working_format("yuvj420p", 90) == "yuv420p"
+    assert working_format("nv12", 0) == "yuv420p"
+    assert working_format("p010le", 0) == "yuv420p10le"
+    assert working_format("rgba64be", 0) == "rgb48le"
+    assert working_format("pal8", 0) == "rgb24"
+
+
+def test_what_is_not_stated_follows_the_size() -> None:
+    assert ColourTags().resolved(1280, 720, False) == BT709
+    assert ColourTags().resolved(720, 576, False).matrix == 5
+    assert ColourTags().resolved(720, 480, False).matrix == 6
+    assert ColourTags(matrix=9, transfer=PQ).resolved(1280, 720, False) == ColourTags(9, 1, 1, PQ)
+
+
+def test_high_dynamic_range_is_shown_to_the_network_in_display_range() -> None:
+    for transfer, white in ((PQ, 0.58), (HLG, 0.75)):  # code of diffuse white, ITU-R BT.2408
+        curve = curve_for(transfer)
+        assert curve is not None
+        assert (np.diff(curve.astype(int)) >= 0).all()
+        assert curve[0] == 0
+        assert 150 < curve[round(white * 65535)] < 215
+        assert curve[-1] >= 250
+    assert curve_for(1) is None
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissingError, match="gone"):
+        open_source(tmp_path / "gone.mp4", Settings())
+    with pytest.raises(FileNotFoundError):
+        open_source(tmp_path / "gone.mp4", Settings())
+    make_movie(tmp_path / "clip.mp4")
+    with pytest.raises(UsageError, match="--fps"):
+        open_source(tmp_path / "clip.mp4", Settings(fps="25"))
+
+
+def test_a_cut_short_file_is_noticed_before_the_work(tmp_path: Path) -> None:
+    movie = make_movie(
+        tmp_path / "clip.mp4", frames=40, container_options={"movflags": "faststart"}
+    )
+    whole = movie.path.read_bytes()
+    short = tmp_path / "short.mp4"
+    short.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(SourceError, match=r"cut short: \d+ of its 40 frames"):
+        open_source(short, Settings())
+
+
+def test_a_broken_frame_is_replaced_and_reported(tmp_path: Path) -> None:
+    movie = make_movie(
+        tmp_path / "clip.mov", frames=12, codec="prores_ks", pixel_format="yuv422p10le"
+    )
+    with av.open(str(movie.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place = packets[5].pos
+    damaged = tmp_path / "damaged.mov"
+    shutil.copy(movie.path, damaged)
+    with damaged.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 64)
+    with open_source(damaged, Settings()) as source:
+        pictures = [
+            (picture.pts * source.clip.time_base, plane_arrays(picture.pixels)[0].copy())
+            for picture in source.pictures()
+        ]
+        assert len(source.warnings) == 1
+        assert "0.20 s" in source.warnings[0]
+    assert [time for time, _ in pictures] == [index / movie.rate for index in range(12)]
+    assert np.array_equal(pictures[5][1], pictures[4][1])
+    assert not np.array_equal(pictures[6][1], pictures[4][1])
+    with open_source(damaged, Settings(strict=True)) as source, pytest.raises(SourceError):
+        list(source.pictures())
