@@ -31,6 +31,8 @@ from vidmatte.weights.store import Store, default_folder, is_offline
 GRACE_S = 3.0
 LANE_VARIABLES = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_FFMPEG")
 ROOT = Path(__file__).parent.parent
+# onnxruntime keeps a database open in the cache folder otherwise, from its first import on.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Asked before any test changes the environment.
 OFFLINE, MODELS_FOLDER = is_offline(), default_folder()
 

