@@ -270,3 +270,37 @@ def test_a_broken_frame_is_replaced_and_reported(tmp_path: Path) -> None:
     assert not np.array_equal(pictures[6][1], pictures[4][1])
     with open_source(damaged, Settings(strict=True)) as source, pytest.raises(SourceError):
         list(source.pictures())
+
+
+def comb(rgb: np.ndarray) -> float:
+    """How much lines differ from the lines two away less than from their neighbours."""
+    luma = rgb[..., 1].astype(float)
+    return float(np.abs(luma[2:] - 2 * luma[1:-1] + luma[:-2]).mean())
+
+
+def test_interlaced_frames_are_made_whole_one_for_one(
+    source_movie: Callable[[str], Movie],
+) -> None:
+    movie = source_movie("4:2:2 interlaced")
+    with open_source(movie.path, Settings()) as source:
+        assert source.clip.interlaced
+    woven_indices, woven_times, woven = read_all(movie.path, deinterlace="off")
+    indices, times, whole = read_all(movie.path)
+    assert indices == woven_indices == list(range(movie.frames))
+    assert times == woven_times
+    assert comb(whole[3]) < 0.8 * comb(woven[3])
+
+
+def test_conform_makes_the_rate_constant_and_counts(
+    source_movie: Callable[[str], Movie],
+) -> None:
+    movie = source_movie("variable rate")
+    with open_source(movie.path, Settings(conform="30")) as source:
+        pictures = list(source.pictures())
+        assert [picture.pts for picture in pictures] == list(range(len(pictures)))
+        assert source.clip.time_base == Fraction(1, 30)
+        report = source.warnings[-1]
+    last = round(movie.pts[-1] * movie.time_base * 30)
+    assert len(pictures) in (last + 1, last + 2)
+    assert "frames repeated" in report
+    assert ", 1 dropped" in report  # two frames lie within a 30th of a second

@@ -154,6 +154,18 @@ class Settings:
         high=1000,
         group="Input",
     )
+    conform: str | None = option(
+        None,
+        "make the rate constant, repeating and dropping frames",
+        metavar="RATE",
+        group="Input",
+    )
+    deinterlace: str = option(
+        "auto",
+        "'auto' where the source says that it is interlaced, 'bwdif' always",
+        choices=("auto", "off", "bwdif"),
+        group="Input",
+    )
     strict: bool = option(
         False,
         "stop at a frame that does not decode (else the one before it is repeated)",
@@ -186,8 +198,9 @@ class Settings:
         for row in fields(self):
             check_option(row, getattr(self, row.name))
         parse_bytes(self.memory)
-        if self.fps is not None:
-            parse_rate(self.fps)
+        for rate in (self.fps, self.conform):
+            if rate is not None:
+                parse_rate(rate)
 
     @property
     def memory_bytes(self) -> int:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.settings import Settings
+from vidmatte.settings import Settings, parse_rate
 from vidmatte.source.base import Picture, Source
 
 __all__ = ["Picture", "Source", "open_source"]
@@ -18,8 +18,7 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     Raises SourceMissingError, SourceError, or UsageError for in and out points
     that do not fit.
     """
-    from vidmatte.source.movie import MovieSource
-    from vidmatte.source.pictures import SUFFIXES, PictureSource
+    from vidmatte.source.conform import ConformedSource
 
     path = Path(path)
     if not path.exists():
@@ -28,6 +27,17 @@ def open_source(path: str | Path, settings: Settings) -> Source:
         raise SourceMissingError(f"{path}: no permission to read it")
     if path.is_file() and path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty")
+    source = open_kind(path, settings)
+    if settings.conform is None:
+        return source
+    return ConformedSource(source, parse_rate(settings.conform))
+
+
+def open_kind(path: Path, settings: Settings) -> Source:
+    """The source for what ``path`` is. Raises SourceError, UsageError."""
+    from vidmatte.source.movie import MovieSource
+    from vidmatte.source.pictures import SUFFIXES, PictureSource
+
     if path.is_dir() or path.suffix.lower() in SUFFIXES:
         return PictureSource(path, settings)
     if settings.fps is not None:

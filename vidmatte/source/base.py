@@ -35,7 +35,7 @@ class Source(ABC):
         """The pictures in order of display, ``clip.frame_count`` of them where that is known.
 
         Each picture's ``pixels`` are in ``clip.working_format``, upright, with the
-        resolved matrix and range set, and valid until the next one is asked for.
+        resolved matrix and range set; they may be held as long as wanted.
         Raises SourceError when the file breaks off or does not decode.
         """
 

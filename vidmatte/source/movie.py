@@ -17,9 +17,12 @@ from vidmatte.errors import SourceError
 from vidmatte.frame import AudioTrack, Clip
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
+from vidmatte.source.deinterlace import Deinterlacer
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.timing import Timing, read_timing
 from vidmatte.source.trim import Trim, make_trim
+
+FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
 
 
 class MovieSource(Source):
@@ -28,6 +31,7 @@ class MovieSource(Source):
     def __init__(self, path: Path, settings: Settings) -> None:
         self._warnings: list[str] = []
         self._strict = settings.strict
+        self._deinterlace = settings.deinterlace
         self._broken = 0
         with open_container(path) as container:
             stream = picture_stream(container, path)
@@ -104,7 +108,11 @@ class MovieSource(Source):
         if trim.first and self.clip.constant_rate:
             start = timing.first + round(trim.first / (timing.rate * timing.stream_time_base))
             self._container.seek(start, stream=stream, backward=True)
-        for number, frame in enumerate(self._decoded(stream)):
+        frames = self._decoded(stream)
+        if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
+            everything = self._deinterlace == "bwdif"
+            frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
+        for number, frame in enumerate(frames):
             # Counted from the first frame where there was no jump, else told by its time.
             place = number if start is None else timing.frame_number(frame.pts or 0)
             if trim.end is not None and place >= trim.end:
@@ -216,7 +224,7 @@ def describe(
         origin=find_origin(container, timing),
         sample_aspect_ratio=aspect,
         rotation=rotation,
-        interlaced=first.interlaced_frame,
+        interlaced=first.interlaced_frame or stream.codec_context.field_order in FIELDS,
         has_alpha=any(component.is_alpha for component in first.format.components),
         container=container.format.name,
         codec=stream.codec_context.name,
