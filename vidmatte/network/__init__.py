@@ -9,31 +9,41 @@ from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.settings import Settings
 
-__all__ = ["Device", "Network", "choose_device", "load_network"]
+__all__ = ["Device", "Network", "check_options", "choose_device", "load_network"]
 
 
-def load_network(path: Path, family_name: str, settings: Settings, device: Device) -> Network:
-    """Load the weights at ``path``, fed as its family wants.
-
-    Raises ModelError for a file that does not fit the family, DeviceError.
-    """
-    from vidmatte.network.families import RECURRENT, SALIENT
-    from vidmatte.network.recurrent import RecurrentNetwork
-    from vidmatte.network.salient import SalientNetwork
-    from vidmatte.network.session import load_runner, square_side
+def check_options(family_name: str, settings: Settings) -> None:
+    """Raise UsageError for an option that has no effect on models of the family."""
+    from vidmatte.network.families import RECURRENT
 
     if family_name in RECURRENT:
         if settings.batch > 1:
             raise UsageError(f"--batch {settings.batch}: a recurrent model runs frame by frame")
         if settings.smooth == "strong":
             raise UsageError("--smooth strong is for per-frame models; use --smooth on")
+        if settings.normalize != "clip":
+            raise UsageError(f"--normalize {settings.normalize} is for per-frame models")
+    elif settings.downsample:
+        raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
+
+
+def load_network(path: Path, family_name: str, settings: Settings, device: Device) -> Network:
+    """Load the weights at ``path``, fed as its family wants.
+
+    Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
+    """
+    from vidmatte.network.families import RECURRENT, SALIENT
+    from vidmatte.network.recurrent import RecurrentNetwork
+    from vidmatte.network.salient import SalientNetwork
+    from vidmatte.network.session import load_runner, square_side
+
+    check_options(family_name, settings)
+    if family_name in RECURRENT:
         loaded = load_runner(path, device, settings.threads, outputs=None)
         needed = {"src", "downsample_ratio", "r1i", "r2i", "r3i", "r4i"}
         if not needed <= set(loaded.inputs):
             raise ModelError(f"{path}: not of the family rvm: it lacks the input 'src' or a state")
         return RecurrentNetwork(loaded.runner, settings.downsample)
-    if settings.downsample:
-        raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
     family = SALIENT[family_name]
     loaded = load_runner(path, device, settings.threads, outputs=1)
     return SalientNetwork(

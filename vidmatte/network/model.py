@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidmatte.errors import ModelError, UsageError
-from vidmatte.network import load_network
+from vidmatte.network import check_options, load_network
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.settings import Settings
@@ -30,8 +30,8 @@ def load_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     ``report`` is given what the user should know, a line at a time. Raises ModelError,
     WeightsError, DeviceError, UsageError.
     """
+    device, note = choose_device(settings.device)  # before hundreds of megabytes are fetched
     name, family, path = find_weights(settings, report, quiet)
-    device, note = choose_device(settings.device)
     if note:
         report(note)
     return Model(name, family, path, device, load_network(path, family, settings, device))
@@ -50,6 +50,7 @@ def find_weights(
         if settings.family is not None:
             raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
         entry = lookup(wanted)
+        check_options(entry.family, settings)
         folder = Path(settings.models_dir) if settings.models_dir else None
         return entry.name, entry.family, Store(folder).ensure(entry, report=report, quiet=quiet)
     if not own.is_file():

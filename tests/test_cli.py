@@ -1,0 +1,193 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from media import Tone, make_movie, make_pictures
+from tiny_onnx import make_recurrent, make_salient
+
+from vidmatte.cli.main import main
+from vidmatte.cli.outputs import plan_outputs
+from vidmatte.errors import UsageError
+from vidmatte.settings import Settings, make_settings, parse_bytes, parse_rate
+
+COLUMNS = 80
+QUICK_S = 0.4
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    return ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vidmatte", *words], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_is_quick_and_fits_a_terminal() -> None:
+    python("--help")  # once, so that compiled files are there
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        told = python("--help")
+        seconds.append(time.perf_counter() - began)
+    assert told.returncode == 0
+    assert min(seconds) < QUICK_S
+    assert max(len(line) for line in told.stdout.splitlines()) <= COLUMNS
+    for word in ("INPUT", "--model", "--smooth", "models", "info", "ProRes 4444"):
+        assert word in told.stdout
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    code = "import sys, vidmatte.cli.main; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"av", "numpy", "cv2", "onnxruntime", "onnx", "torch"} & set(modules)
+
+
+def test_version() -> None:
+    assert python("--version").stdout.startswith("vidmatte 0.")
+
+
+def test_one_movie_says_what_was_written(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_movie(tmp_path / "my clip.mp4", frames=6, audio=[Tone()])
+    out = tmp_path / "out put.mov"
+    assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), *tiny]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "6 frames, 192x108, 25 fps, prores" in told.err
+    assert len(told.err.splitlines()) == 1
+    assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), *tiny]) != 0
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), "--overwrite", "-q", *tiny]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=6)
+    clip, out = str(tmp_path / "clip.mp4"), str(tmp_path / "out.mov")
+    assert main([clip, "-o", out, "--json", *tiny]) == 0
+    told = capsys.readouterr()
+    events = [json.loads(line) for line in told.out.splitlines()]
+    assert [event["event"] for event in events] == ["start", "progress", "done"]
+    assert events[-1]["frames"] == 6
+    assert events[-1]["output"] == out
+    assert set(events[-1]["busy_seconds"]) == {"read", "matte", "steady", "write"}
+
+
+def test_several_inputs_one_fails_the_others_are_done(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_movie(tmp_path / "a.mp4", frames=3)
+    make_pictures(tmp_path / "shots", frames=4)
+    (tmp_path / "b.mp4").write_text("no movie")
+    names = [str(tmp_path / name) for name in ("a.mp4", "b.mp4", "shots")]
+    cuts = tmp_path / "cuts"
+    assert main([*names, "-o", f"{cuts}/", "--format", "mov", "--fps", "24", *tiny]) == 2
+    told = capsys.readouterr().err
+    assert "b.mp4" in told
+    cuts_made = sorted(file.name for file in cuts.iterdir()) if cuts.exists() else []
+    assert cuts_made == ["shots.mov"], told
+    assert "--fps 24 is for picture folders" in told
+    assert main([*names, "-o", f"{cuts}/", "--format", "mov", "--overwrite", *tiny]) == 1
+    assert sorted(file.name for file in cuts.iterdir()) == ["a.mov", "shots.mov"]
+    assert "2 done, 1 failed" in capsys.readouterr().err
+
+
+def test_where_results_go(tmp_path: Path) -> None:
+    def plan(inputs: list[str], output: str | None, **options: object) -> list[str]:
+        pairs = plan_outputs(
+            [Path(name) for name in inputs],
+            Path(output) if output else None,
+            make_settings(**options),
+        )
+        return [str(target) for _, target in pairs]
+
+    assert plan(["clip.mp4"], "out.mov") == ["out.mov"]
+    assert plan(["clip.mp4"], "frames") == ["frames"]
+    assert plan(["a/clip.v2.mp4"], "cuts", format="mov") == ["cuts/clip.v2.mov"]
+    assert plan(["clip.mp4"], None) == ["clip_matte.mov"]
+    assert plan(["a.mp4", "a.mov"], "cuts", format="mov") == ["cuts/a_mp4.mov", "cuts/a_mov.mov"]
+    assert plan(["a.mp4", "b.mp4"], "cuts", format="png") == ["cuts/a", "cuts/b"]
+    for inputs, output in ((["a.mp4", "b.mp4"], "out.mov"), (["x/a.mp4", "y/a.mp4"], "cuts")):
+        with pytest.raises(UsageError):
+            plan(inputs, output)
+    (tmp_path / "same.mov").touch()
+    with pytest.raises(UsageError, match="input itself"):
+        plan([str(tmp_path / "same.mov")], str(tmp_path / "same.mov"))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--model", "isnt"], "isnet"),
+        (["--smooth", "much"], "choose from"),
+        (["--batch", "1000"], "0 to 64"),
+        (["--memory", "lots"], "512M"),
+        (["--device", "tpu"], "cuda"),
+        (["--format", "avi"], "prores"),
+        (["--family", "isnet"], ".onnx"),
+        (["--no-such-option"], "--no-such-option"),
+        (["--in", "f100"], "outside"),
+        (["--fps", "25"], "picture folders"),
+    ],
+)
+def test_bad_options_are_named_in_one_line(words: list[str], part: str, tmp_path: Path) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=3)
+    told = python(str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), *words)
+    assert told.returncode != 0
+    assert part in told.stderr
+    assert len(told.stderr.strip().splitlines()) == 1, told.stderr
+    assert not (tmp_path / "out.mov").exists()
+
+
+def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_movie(
+        tmp_path / "clip.mov", frames=4, rate=Fraction(30000, 1001), timecode="01:00:00;00",
+        audio=[Tone()],
+    )  # fmt: skip
+    assert main(["info", str(tmp_path / "clip.mov")]) == 0
+    told = capsys.readouterr().out
+    for part in ("30000/1001", "01:00:00;00", "192x108", "yuv420p", "bt709", "48000 Hz"):
+        assert part in told
+    assert main(["info", str(tmp_path / "clip.mov"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["frames"] == 4
+    assert facts["rate"] == "30000/1001"
+    assert facts["colour"]["matrix"] == "bt709"
+
+
+def test_options_of_the_table_are_checked() -> None:
+    assert parse_rate("29.97") == Fraction(30000, 1001)
+    assert parse_rate("23.976") == Fraction(24000, 1001)
+    assert parse_rate("25") == 25
+    assert parse_rate("12.5") == Fraction(25, 2)
+    assert parse_bytes("1.5G") == 3 * 2**29
+    for wrong in ({"batch": "many"}, {"downsample": 2.0}, {"fps": "0"}, {"conform": "x"}):
+        with pytest.raises(UsageError):
+            Settings(**wrong)
+    with pytest.raises(UsageError, match="no option is called colour"):
+        make_settings(colour="red")
+
+
+def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=5)
+    model = make_recurrent(tmp_path / "own.onnx")
+    out = tmp_path / "out.webm"
+    words = [str(tmp_path / "clip.mp4"), "-o", str(out), "--model", str(model), "--family", "rvm"]
+    assert main([*words, "-q"]) == 0
+    with av.open(str(out)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 5
