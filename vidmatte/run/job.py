@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vidmatte.frame import Frame
-from vidmatte.network.device import Device
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
-from vidmatte.run.pipeline import Pipeline, Stage
-from vidmatte.run.ring import Ring, slots_for
+from vidmatte.run.pipeline import Pipeline, Stage, Work
+from vidmatte.run.ring import Ring, queue_depth
 from vidmatte.settings import Settings
 from vidmatte.sink import Sink
 from vidmatte.source import Source
 
-QUEUE_SIZE = 2
-SPARE_SLOTS = 2  # one being filled, one being handed on
+IN_HAND = 2  # a frame that is being filled, a frame that is being handed on
 
 
 @dataclass
@@ -26,7 +24,6 @@ class FramePath:
     pipeline: Pipeline
     ring: Ring
     cancel: Callable[[], None]
-    notes: list[str] = field(default_factory=list)
 
     def close(self) -> None:
         """Stop every stage and wait for its thread; harmless when done twice."""
@@ -44,24 +41,20 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
 
     stop = Stop()
     network = model.network
-    stages = [
-        Stage("read", lambda _: read(source, ring, settings), QUEUE_SIZE),
-        Stage("matte", network.mattes, QUEUE_SIZE),
-        Stage("steady", lambda frames: smooth(frames, network.recurrent, settings), QUEUE_SIZE),
-    ]
+    works: dict[str, Work] = {
+        "read": lambda _: read(source, ring, settings),
+        "matte": network.mattes,
+        "steady": lambda frames: smooth(frames, network.recurrent, settings),
+    }
     look_ahead = max(len(window.after) for window in WINDOWS.values())
-    held = network.batch + look_ahead + 1 + SPARE_SLOTS
+    held = network.batch + look_ahead + 1 + IN_HAND
     if sink is not None:
-        stages.append(Stage("write", lambda frames: write(frames, sink), QUEUE_SIZE))
+        works["write"] = lambda frames: write(frames, sink)
         held += sink.slots_held
-    needed = held + sum(stage.queue_size for stage in stages)
-    ring = make_ring(source, needed, settings, model.device, stop)
+    depth = queue_depth(source.clip, settings.memory_bytes, held, len(works))
+    stages = [Stage(name, work, depth) for name, work in works.items()]
+    ring = Ring(source.clip, held + depth * len(stages), model.device, stop)
     return FramePath(Pipeline(stages, stop), ring, network.cancel)
-
-
-def make_ring(source: Source, needed: int, settings: Settings, device: Device, stop: Stop) -> Ring:
-    """The ring for a clip, as large as the memory budget allows."""
-    return Ring(source.clip, slots_for(source.clip, settings.memory_bytes, needed), device, stop)
 
 
 def read(source: Source, ring: Ring, settings: Settings) -> Iterator[Frame]:

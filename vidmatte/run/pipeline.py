@@ -21,7 +21,7 @@ class Stage:
 
     name: str
     work: Work
-    queue_size: int = 2
+    queue_size: int
 
 
 class _Runner(threading.Thread):

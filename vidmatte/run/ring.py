@@ -19,6 +19,8 @@ from vidmatte.source.base import Picture
 from vidmatte.source.pixels import copy_planes, plane_arrays, tag
 from vidmatte.source.view import Viewer
 
+DEEPEST_QUEUE = 8
+
 
 class Slot:
     """Memory for one frame: its own planes, the network's view of it, its alpha."""
@@ -82,9 +84,12 @@ class Ring:
         raise Cancelled
 
 
-def slots_for(clip: Clip, budget: int, needed: int) -> int:
-    """How many slots a memory budget (bytes) allows: at least ``needed``, at most twice that.
+def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
+    """How many frames may wait between two stages, within a memory budget in bytes.
 
-    More than twice what all stages can hold at once would only sit idle.
+    ``held`` frames are in the stages' own hands whatever the budget; what it leaves
+    is shared out to the ``queues``, at least one frame each and at most eight, since
+    more would only sit idle.
     """
-    return max(needed, min(2 * needed, budget // Slot.size_of(clip)))
+    affordable = budget // Slot.size_of(clip) - held
+    return max(1, min(DEEPEST_QUEUE, affordable // queues))

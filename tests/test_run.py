@@ -1,0 +1,140 @@
+"""The frame path: channels, stages, the ring, and what they cost."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import make_movie
+from scene import read_index
+from tiny_onnx import make_recurrent, make_salient
+
+import vidmatte
+from vidmatte.network.device import Device
+from vidmatte.run.channel import Cancelled, Channel, Stop
+from vidmatte.run.pipeline import Pipeline, Stage
+from vidmatte.run.ring import Ring, Slot, queue_depth
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+
+
+def numbers(count: int) -> Stage:
+    return Stage("numbers", lambda _: iter(range(count)), 2)
+
+
+def doubled(items: Iterator[int]) -> Iterator[int]:
+    for item in items:
+        yield 2 * item
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7, 8, 50])
+def test_all_items_come_through_in_order(count: int) -> None:
+    with Pipeline([numbers(count), Stage("doubled", doubled, 1)], Stop()) as pipeline:
+        assert list(pipeline) == [2 * number for number in range(count)]
+
+
+@pytest.mark.parametrize("at", range(9))
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None:
+    def broken(items: Iterator[int]) -> Iterator[int]:
+        for place, item in enumerate(items):
+            if place == at:
+                raise ValueError(f"item {at}")
+            yield item
+
+    stages = [numbers(12), *(Stage(f"pass{i}", doubled, 1) for i in range(3))]
+    stages[where + 1] = Stage("broken", broken, 1)
+    began = time.perf_counter()
+    with Pipeline(stages, Stop()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
+        list(pipeline)
+    assert time.perf_counter() - began < 2
+
+
+def test_leaving_early_ends_every_thread() -> None:
+    endless = Stage("endless", lambda _: itertools.count(), 1)
+    with Pipeline([endless, Stage("doubled", doubled, 1)], Stop()) as pipeline:
+        assert list(itertools.islice(pipeline, 3)) == [0, 2, 4]
+    assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]
+    pipeline.close()
+
+
+def test_a_channel_never_holds_more_than_its_size() -> None:
+    stop = Stop()
+    channel: Channel[int] = Channel(2, stop)
+    channel.put(1)
+    channel.put(2)
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(Cancelled):
+        channel.put(3)
+    with pytest.raises(Cancelled):
+        next(iter(channel))
+
+
+def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=4)
+    stop = Stop()
+    with open_source(tmp_path / "clip.mp4", Settings()) as source:
+        ring = Ring(source.clip, 2, Device(), stop)
+        pictures = source.pictures()
+        first, second = (ring.fill(next(pictures), index) for index in range(2))
+        assert not np.shares_memory(first.rgb, second.rgb)
+        assert ring.free_slots() == 0
+        first.release()
+        first.release()
+        assert ring.free_slots() == 1
+        third = ring.fill(next(pictures), 2)
+        assert np.shares_memory(first.rgb, third.rgb)
+        assert (read_index(second.rgb), read_index(third.rgb)) == (1, 2)
+        threading.Timer(0.3, stop.set).start()
+        with pytest.raises(Cancelled):
+            ring.fill(next(pictures), 3)
+
+
+def test_the_memory_budget_sets_the_depth_of_the_queues(tmp_path: Path) -> None:
+    make_movie(tmp_path / "clip.mp4")
+    with open_source(tmp_path / "clip.mp4", Settings()) as source:
+        clip = source.clip
+    slot = Slot.size_of(clip)
+    assert slot == 192 * 108 * 3 // 2 + 192 * 108 * 7
+    assert queue_depth(clip, 1, 9, 4) == 1
+    assert queue_depth(clip, 17 * slot, 9, 4) == 2
+    assert queue_depth(clip, 10**12, 9, 4) == 8
+
+
+def test_streamed_frames_are_the_callers_to_keep(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=40)
+    model = make_salient(tmp_path / "tiny.onnx")
+    with vidmatte.stream(movie.path, model=str(model), family="isnet", memory="1M") as stream:
+        kept = list(stream)  # far more than there are slots
+    assert [read_index(frame.rgb) for frame in kept] == list(range(40))
+    assert [frame.pts * frame.time_base for frame in kept] == [
+        index / movie.rate for index in range(40)
+    ]
+    assert all(isinstance(frame.time_base, Fraction) for frame in kept)
+    for index in (0, 20, 39):
+        truth = movie.picture(index).alpha
+        assert np.abs(kept[index].alpha - truth).mean() < 0.08
+        assert kept[index].alpha.dtype == np.float32
+
+
+def test_a_deeper_source_streams_sixteen_bits_and_a_model_its_foreground(tmp_path: Path) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=3, pixel_format="yuv420p10le")
+    model = make_recurrent(tmp_path / "tiny.onnx")
+    frames = list(vidmatte.stream(tmp_path / "clip.mp4", model=str(model), family="rvm"))
+    assert frames[0].rgb.dtype == np.uint16
+    assert frames[0].foreground is not None
+    assert frames[0].foreground.shape == (108, 192, 3)
+
+
+def test_a_stream_left_early_leaves_nothing(tmp_path: Path) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=60)
+    model = make_salient(tmp_path / "tiny.onnx")
+    for frame in vidmatte.stream(tmp_path / "clip.mp4", model=str(model), family="isnet"):
+        if frame.index == 2:
+            break
