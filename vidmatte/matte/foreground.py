@@ -1,0 +1,154 @@
+"""The subject's own colours in soft pixels, without the old background's.
+
+A soft pixel shows I = alpha F + (1 - alpha) B. As in blur fusion (Forte, Pitie,
+"Approximate Fast Foreground Colour Estimation", ICIP 2021) F and B are first taken
+as local means, weighted by alpha and by its rest, then corrected by what they leave
+unexplained. Here the means are refined from coarse to fine, and the rest is shared
+out between F and B as its most likely cause, by least squares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vidmatte.matte.box import Box, Pixels, box_around, sample
+
+# Halvings of the frame and radius of the means at that scale, coarse to fine.
+LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
+COARSEST = 2 ** LEVELS[0][0]
+MARGIN = 96  # pixels around the soft ones whose colours are looked at
+LEAST, MOST = 1 / 4096, 1 - 1 / 4096  # alpha beyond: the colour is as good as the source's
+REGULAR = 0.01  # trust in the local means against the pixel itself
+TINY = 1e-5
+
+
+@dataclass
+class Layers:
+    """Local mean colours of subject and background, each (3, h, w) float32."""
+
+    subject: np.ndarray
+    background: np.ndarray
+
+    def scaled(self, height: int, width: int) -> Layers:
+        """The same at another size."""
+        if self.subject.shape[1:] == (height, width):
+            return self
+        return Layers(
+            enlarged(self.subject, height, width), enlarged(self.background, height, width)
+        )
+
+
+def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = None) -> np.ndarray:
+    """Colours in which soft pixels show the subject alone; all others bit for bit.
+
+    colours: (H, W, 3) uint8 or uint16, three planes in which light mixes linearly
+    enough (R'G'B', or Y'CbCr at full resolution). alpha: (H, W) float32 in 0..1.
+    full_scale: the largest code allowed; without it no code outside the picture's own
+    range is made. Returns a new array of the same type; where nothing is soft, the
+    given one. Raises ValueError where the shapes do not fit.
+    """
+    if colours.shape != (*alpha.shape, 3):
+        raise ValueError(f"colours are {colours.shape} and alpha is {alpha.shape}: equal sizes")
+    soft = cv2.inRange(alpha, LEAST, MOST)
+    box = box_around(soft)
+    if box.is_empty:
+        return colours
+    around = box.grown(MARGIN, *alpha.shape)
+    near = padded(around.crop(colours))
+    means = local_means(near, padded(around.crop(alpha)))
+    pixels = Pixels(box.crop(soft), box, alpha.shape[1])
+    found = at_pixels(means, around, colours, alpha, pixels)
+    low, high = (0, full_scale) if full_scale else (near.min(), near.max())
+    np.clip(np.rint(found, out=found), low, high, out=found)
+    result = colours.copy()
+    result.reshape(-1, 3)[pixels.index] = found
+    return result
+
+
+def padded(picture: np.ndarray) -> np.ndarray:
+    """Repeat the last row and column up to whole pixels of the coarsest scale."""
+    below, right = (-size % COARSEST for size in picture.shape[:2])
+    return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE))
+
+
+def local_means(colours: np.ndarray, alpha: np.ndarray) -> Layers:
+    """Layers at the finest scale of LEVELS.
+
+    colours: (h, w, 3) and alpha: (h, w), both sides multiples of COARSEST.
+    """
+    scales = [(colours, alpha)]
+    for _ in range(LEVELS[0][0]):
+        scales.append((halved(scales[-1][0]), halved(scales[-1][1])))
+    layers: Layers | None = None
+    for halvings, radius in LEVELS:
+        small, weight = scales[halvings]
+        picture = np.ascontiguousarray(small.transpose(2, 0, 1), np.float32)
+        if layers is None:
+            layers = Layers(picture, picture)
+        else:
+            layers = explained(picture, weight, layers.scaled(*weight.shape))
+        layers = Layers(
+            weighted_mean(layers.subject, weight, radius),
+            weighted_mean(layers.background, 1 - weight, radius),
+        )
+    if layers is None:
+        raise RuntimeError("LEVELS is empty")
+    return layers
+
+
+def halved(picture: np.ndarray) -> np.ndarray:
+    """Mean of each 2x2 pixels."""
+    size = (picture.shape[1] // 2, picture.shape[0] // 2)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def weighted_mean(planes: np.ndarray, weight: np.ndarray, radius: int) -> np.ndarray:
+    """Mean of (3, h, w) planes in a square window, weighted by (h, w)."""
+    size = (2 * radius + 1,) * 2
+    total = 1 / (cv2.blur(weight, size) + np.float32(TINY))
+    return np.stack([cv2.blur(plane * weight, size) * total for plane in planes])
+
+
+def shares(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of the unexplained rest goes to the subject, and to the background.
+
+    The least-squares solution for F and B around their means, both as uncertain.
+    """
+    rest = 1 - alpha
+    scale = 1 / (alpha * alpha + rest * rest + np.float32(REGULAR))
+    return alpha * scale, rest * scale
+
+
+def explained(picture: np.ndarray, alpha: np.ndarray, means: Layers) -> Layers:
+    """The layers after each pixel's unexplained rest was shared out."""
+    to_subject, to_background = shares(alpha)
+    rest = picture - means.background - alpha * (means.subject - means.background)
+    return Layers(means.subject + to_subject * rest, means.background + to_background * rest)
+
+
+def at_pixels(
+    means: Layers, around: Box, colours: np.ndarray, alpha: np.ndarray, pixels: Pixels
+) -> np.ndarray:
+    """The subject's colour (N, 3) float32 at pixels of the whole frame; means cover ``around``."""
+    scale = np.float32(0.5 ** LEVELS[-1][0])
+    x = (pixels.x - np.float32(around.left - 0.5)) * scale - np.float32(0.5)
+    y = (pixels.y - np.float32(around.top - 0.5)) * scale - np.float32(0.5)
+    here = pixels.of(alpha)
+    to_subject, _ = shares(here)
+    shown = pixels.of(colours)
+    found = np.empty(shown.shape, np.float32)
+    for channel in range(3):
+        subject = sample(means.subject[channel], x, y)
+        background = sample(means.background[channel], x, y)
+        rest = shown[:, channel] - background - here * (subject - background)
+        found[:, channel] = subject + to_subject * rest
+    return found
+
+
+def enlarged(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(3, h, w) planes at another size, bilinear."""
+    size = (width, height)
+    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in planes])

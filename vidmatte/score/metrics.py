@@ -1,0 +1,207 @@
+"""Errors of alpha mattes against a known truth.
+
+Every function takes alpha as (H, W) float32 in 0..1, prediction first. The scale of
+each number is that of the tables in the video matting literature (Lin et al.,
+"Robust High-Resolution Video Matting with Temporal Guidance", WACV 2022,
+https://github.com/PeterL1n/RobustVideoMatting): MAD and MSE x 1e3, Grad and
+Conn / 1e3, dtSSD x 1e2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+GRADIENT_SIGMA = 1.4
+CONNECTIVITY_STEP, CONNECTIVITY_TOLERANCE = 0.1, 0.15
+
+
+def mad(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute difference, x 1e3."""
+    return float(cv2.absdiff(prediction, truth).mean(dtype=np.float64)) * 1e3
+
+
+def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared error, x 1e3."""
+    return float(np.square(prediction - truth).mean(dtype=np.float64)) * 1e3
+
+
+def gradient_error(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Grad: sum of squared differences of the gradients' lengths, / 1e3.
+
+    Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting"
+    (CVPR 2009): first derivatives of a Gaussian of sigma 1.4, filters of unit length,
+    each alpha stretched to 0..1 first, as the benchmark's own code does it.
+    """
+    difference = gradient_length(prediction) - gradient_length(truth)
+    return float(np.square(difference).sum(dtype=np.float64)) / 1e3
+
+
+def gradient_length(alpha: np.ndarray) -> np.ndarray:
+    """Length of the Gaussian gradient of alpha stretched to 0..1."""
+    low, high = float(alpha.min()), float(alpha.max())
+    stretched = (alpha - np.float32(low)) / np.float32(high - low) if high > low else alpha * 0
+    reach = int(np.ceil(GRADIENT_SIGMA * np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * 0.01 * 1.4))))
+    at = np.arange(-reach, reach + 1, dtype=np.float64)
+    bell = np.exp(-(at**2) / (2 * GRADIENT_SIGMA**2))
+    slope = -at * bell
+    norm = np.sqrt((bell**2).sum() * (slope**2).sum())
+    across = cv2.sepFilter2D(stretched, -1, slope / norm, bell, borderType=cv2.BORDER_REPLICATE)
+    down = cv2.sepFilter2D(stretched, -1, bell / norm, slope, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.magnitude(across, down))
+
+
+def connectivity_error(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Conn: how much of each matte hangs loose from what both agree on, / 1e3.
+
+    Rhemann et al. 2009, with the steps of 0.1 and the tolerance of 0.15 of their code:
+    a pixel's degree of connectedness falls with the distance between its alpha and
+    the highest threshold at which it belongs to the largest region of both mattes.
+    """
+    steps = np.arange(0, 1 + CONNECTIVITY_STEP, CONNECTIVITY_STEP)
+    connected = np.full(truth.shape, -1.0, np.float32)
+    for place in range(1, len(steps)):
+        both = ((prediction >= steps[place]) & (truth >= steps[place])).astype(np.uint8)
+        lost = (connected == -1) & ~largest_region(both)
+        connected[lost] = steps[place - 1]
+    connected[connected == -1] = 1
+    degrees = []
+    for alpha in (prediction, truth):
+        distance = alpha - connected
+        degrees.append(1 - distance * (distance >= CONNECTIVITY_TOLERANCE))
+    return float(np.abs(degrees[0] - degrees[1]).sum(dtype=np.float64)) / 1e3
+
+
+def largest_region(mask: np.ndarray) -> np.ndarray:
+    """The largest 4-connected region of a (H, W) uint8 mask, as bool; none where it is empty."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    if count == 1:
+        return np.zeros(mask.shape, bool)
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+
+
+def dtssd(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    last_prediction: np.ndarray,
+    last_truth: np.ndarray,
+) -> float:
+    """dtSSD of one pair of frames: root mean square of the changes' difference, x 1e2.
+
+    Erofeev et al., "Perceptually Motivated Benchmark for Video Matting" (BMVC 2015),
+    as a mean over pixels instead of their sum, like Lin et al.
+    """
+    difference = (prediction - last_prediction) - (truth - last_truth)
+    return float(np.sqrt(np.square(difference).mean(dtype=np.float64))) * 1e2
+
+
+def messd_dt(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    last_prediction: np.ndarray,
+    last_truth: np.ndarray,
+    motion: np.ndarray,
+) -> float:
+    """MESSDdt of one pair of frames: change of the squared error along the motion, x 1e3.
+
+    Erofeev et al. 2015: mean over pixels of |(p - g)^2 now - (p - g)^2 then|, the
+    latter taken where the pixel was. motion: (H, W, 2) float32, from this frame to
+    the last one, x then y.
+    """
+    now, then = np.square(prediction - truth), np.square(last_prediction - last_truth)
+    moved, inside = follow(then, motion)
+    return float(np.abs(now - moved)[inside].mean(dtype=np.float64)) * 1e3 if inside.any() else 0.0
+
+
+def flicker(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    last_prediction: np.ndarray,
+    last_truth: np.ndarray,
+    motion: np.ndarray,
+) -> float:
+    """The part of the error that changes while the subject moves, x 1e2.
+
+    Root mean square of the error now minus the last frame's error moved along. An
+    error that merely travels with the subject (a strand that is always missing)
+    does not count, as it does in dtSSD. Pixels that came from outside the frame are
+    left out. motion: as for ``messd_dt``.
+    """
+    moved, inside = follow(last_prediction - last_truth, motion)
+    change = (prediction - truth - moved)[inside]
+    return float(np.sqrt(np.square(change).mean(dtype=np.float64))) * 1e2 if change.size else 0.0
+
+
+def follow(last: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of the last frame moved to this one, and where it came from inside."""
+    height, width = last.shape
+    x = motion[..., 0] + np.arange(width, dtype=np.float32)
+    y = motion[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    moved = cv2.remap(last, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return moved, inside
+
+
+def estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Motion from this frame to the last where none is known: (H, W, 2) float32.
+
+    now, last: (H, W, 3) uint8 pictures, or (H, W) uint8 mattes.
+    """
+    if now.ndim == 3:
+        now, last = cv2.cvtColor(now, cv2.COLOR_RGB2GRAY), cv2.cvtColor(last, cv2.COLOR_RGB2GRAY)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    still = np.zeros((*now.shape, 2), np.float32)
+    return np.asarray(search.calc(now, last, still))
+
+
+@dataclass
+class Score:
+    """The measures of a sequence, frame by frame; only the last frame is held."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    _last: tuple[np.ndarray, np.ndarray] | None = None
+
+    def add(
+        self, prediction: np.ndarray, truth: np.ndarray, motion: np.ndarray | None = None
+    ) -> None:
+        """Take the next frame. motion, to the last frame, is for MESSDdt and flicker.
+
+        Raises ValueError where the shapes differ.
+        """
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f"prediction is {prediction.shape} and truth {truth.shape}: score equal sizes"
+            )
+        here = prediction, truth
+        self._note("mad", mad(*here))
+        self._note("mse", mse(*here))
+        self._note("grad", gradient_error(*here))
+        self._note("conn", connectivity_error(*here))
+        if self._last is not None:
+            self._note("dtssd", dtssd(*here, *self._last))
+            if motion is not None:
+                self._note("messd_dt", messd_dt(*here, *self._last, motion))
+                self._note("flicker", flicker(*here, *self._last, motion))
+        self._last = prediction.copy(), truth.copy()
+
+    def _note(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Each measure's mean over its frames, or pairs of frames, by name."""
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
+
+
+def score_frames(
+    frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+) -> dict[str, float]:
+    """The means over (prediction, truth, motion to the last frame or None) in order."""
+    score = Score()
+    for prediction, truth, motion in frames:
+        score.add(prediction, truth, motion)
+    return score.means()
