@@ -186,7 +186,7 @@ class Settings:
     threads: int = option(
         0, "CPU threads of the network (0: automatic)", low=0, high=256, group="Machine"
     )
-    memory: str = option("512M", "memory for frames on their way", metavar="SIZE", group="Machine")
+    memory: str = option("256M", "memory for frames on their way", metavar="SIZE", group="Machine")
     models_dir: str | None = option(
         None,
         "where weights are kept (default: the platform's cache folder)",

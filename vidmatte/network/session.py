@@ -35,6 +35,8 @@ def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None
     options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads or os.cpu_count() or 1
     options.inter_op_num_threads = 1
+    # Planned buffers are kept beside those of the arena: a third more memory for no speed.
+    options.enable_mem_pattern = False
     model = path.read_bytes() if outputs is None else batchable(path, outputs)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=device.providers())
