@@ -103,3 +103,19 @@ def test_fetch_clip_refuses_another_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="is not the file it should be"):
         script["fetch"]("bigbuckbunny", tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_the_public_names_work_again_and_again(tmp_path: Path, tiny: list[str]) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", size=(96, 64), frames=3)
+    script = f"""
+import vidmatte
+options = dict(model={tiny[1]!r}, family={tiny[3]!r})
+for name in ("one.mov", "two.mov"):
+    print(vidmatte.matte({str(movie.path)!r}, {str(tmp_path)!r} + "/" + name, **options))
+print([frame.index for frame in vidmatte.stream({str(movie.path)!r}, **options)])
+assert callable(vidmatte.matte) and callable(vidmatte.stream)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("[0, 1, 2]\n")

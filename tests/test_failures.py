@@ -28,6 +28,8 @@ from vidmatte.errors import SinkError, SourceError
 from vidmatte.network.recurrent import RecurrentNetwork
 from vidmatte.network.salient import SalientNetwork
 from vidmatte.run import job
+from vidmatte.run.pipeline import Stage
+from vidmatte.run.ring import Ring
 from vidmatte.sink.movie import MovieSink
 from vidmatte.sink.pictures import PictureSink
 from vidmatte.sink.pixels import PictureMaker
@@ -35,12 +37,13 @@ from vidmatte.sink.sound import Sound
 from vidmatte.source.movie import MovieSource
 
 END_WITHIN_S = 5.0
-FRAMES = 42
-#: With the smallest ring that a run works with: the four queues hold 8 frames, the ring 18.
-SMALL = "256K"
-#: Around these capacities, and around a ring of twice the size, which is the largest.
-PLACES = [(item, SMALL) for item in (0, 1, 2, 7, 8, 9, 10, 16, 17, 18, 19, 20, FRAMES - 1)]
-PLACES += [(item, "512M") for item in (35, 36, 37)]
+FRAMES = 60
+#: Budgets that give the shortest queues and the deepest.
+SMALL, LARGE = "1K", "512M"
+#: Where a stage fails: at the ends, and around what all queues and the whole ring hold.
+PLACES = [(place, SMALL) for place in ("first", "second", "queues-1", "queues", "queues+1")]
+PLACES += [(place, SMALL) for place in ("ring-1", "ring", "ring+1", "last")]
+PLACES += [(place, LARGE) for place in ("queues", "ring-1", "ring", "ring+1")]
 
 
 class InjectedError(Exception):
@@ -108,40 +111,57 @@ def left_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.fixture(scope="module")
+def items(
+    clip: Movie, network: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], int]:
+    """The item that each of PLACES means, by what a run that succeeds is laid out with."""
+    folder, found = tmp_path_factory.mktemp("measured"), {}
+    for memory in (SMALL, LARGE):
+        depths: list[int] = []
+        rings: list[int] = []
+
+        def stage(*words: Any, depths: list[int] = depths) -> Stage:
+            depths.append(words[2])
+            return Stage(*words)
+
+        def ring(*words: Any, rings: list[int] = rings) -> Ring:
+            rings.append(words[1])
+            return Ring(*words)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(job, "Stage", stage)
+            patch.setattr(job, "Ring", ring)
+            matte(clip.path, folder / f"{memory}.mov", memory=memory, **network)
+        centres = {"queues": sum(depths), "ring": rings[0]}
+        assert 1 < centres["queues"] < centres["ring"] < FRAMES - 2, centres
+        places = {"first": 0, "second": 1, "last": FRAMES - 1}
+        for name, centre in centres.items():
+            places |= {f"{name}-1": centre - 1, name: centre, f"{name}+1": centre + 1}
+        found |= {(place, memory): item for place, item in places.items()}
+    return found
+
+
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize(("item", "memory"), PLACES)
+@pytest.mark.parametrize(("place", "memory"), PLACES)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_failing_stage_ends_the_run_with_its_own_message(
     stage: str,
-    item: int,
+    place: str,
     memory: str,
+    items: dict[tuple[str, str], int],
     clip: Movie,
     network: dict[str, str],
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    item = items[place, memory]
     STAGES[stage](item, monkeypatch)
     began = time.monotonic()
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, out / "cut.mov", memory=memory, **network)
     assert time.monotonic() - began < END_WITHIN_S
     assert left_in(out) == []
-
-
-def test_the_capacities_are_those_that_failures_are_tried_around(
-    clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counts, whole = [], job.slots_for
-
-    def slots_for(*given: Any) -> int:
-        counts.append(whole(*given))
-        return counts[-1]
-
-    monkeypatch.setattr(job, "slots_for", slots_for)
-    for memory in (SMALL, "512M"):
-        matte(clip.path, out / f"{memory}.mov", memory=memory, **network)
-    assert counts == [18, 36], "move PLACES to the capacities of today"
-    assert job.QUEUE_SIZE == 2
 
 
 @pytest.mark.timeout(60)
@@ -153,7 +173,7 @@ def test_the_smallest_ring_carries_a_whole_clip(
     target: str, options: dict[str, Any], clip: Movie, network: dict[str, str], out: Path
 ) -> None:
     kind = {"format": "png"} if target.endswith("/") else {}
-    result = matte(clip.path, f"{out}/{target}", memory="1K", **kind, **options, **network)
+    result = matte(clip.path, f"{out}/{target}", memory=SMALL, **kind, **options, **network)
     assert result.written.frames == FRAMES
 
 
