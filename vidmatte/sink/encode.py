@@ -46,6 +46,11 @@ def set_up(
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     context.field_order = PROGRESSIVE
     context.options = dict(row.options)
+    if row.intra:
+        context.gop_size = 1
+    if row.quantiser is not None:
+        context.qscale = True
+        context.global_quality = row.quantiser
     if row.profile is not None:
         context.profile = row.profile
     if row.codec_tag is not None:

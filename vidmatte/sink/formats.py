@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidmatte.colour import FULL, LIMITED, ColourTags
@@ -19,6 +19,7 @@ class Format:
     pixel_format: what the encoder takes, given the clip.
     range: 1 or 2 where the format fixes the colour range, None keeps the source's.
     intra: every frame stands alone, so a pool of encoders makes the same bytes.
+    quantiser: a fixed one for the encoder, 1 is the finest.
     max_size: the largest width or height that the codec holds.
     """
 
@@ -33,10 +34,12 @@ class Format:
     profile: str | None = None
     codec_tag: str | None = None
     options: dict[str, str] = field(default_factory=dict)
+    quantiser: int | None = None
     range: int | None = None
     intra: bool = True
     lossless: bool = False
     max_size: int = 65535
+    width_multiple: int = 1
 
 
 def always(pixel_format: str) -> Callable[[Clip], str]:
@@ -44,24 +47,78 @@ def always(pixel_format: str) -> Callable[[Clip], str]:
     return lambda _clip: pixel_format
 
 
-#: prores_aw makes the same picture quality and alpha as prores_ks at a quarter of
-#: the time; ProRes decoders assume limited range, so full range is converted to it.
-PRORES = {"vendor": "apl0"}
+def with_alpha(clip: Clip) -> str:
+    """The format that holds every sample of the clip's own and alpha of the same depth.
+
+    12 and 14 bits go up to 16, where every sample still comes back: FFmpeg before 6.0
+    does not read FFV1 with alpha of 12 bits. 8-bit planar RGB with alpha is no format
+    of FFV1 and becomes packed.
+    """
+    name = clip.working_format
+    depth = clip.bit_depth if clip.bit_depth <= 16 else 16
+    if not is_yuv(name):
+        return "bgra" if depth == 8 else f"gbrap{next(d for d in (10, 12, 14, 16) if d >= depth)}le"
+    layout = next((part for part in ("420", "422") if name.startswith(f"yuv{part}")), "444")
+    if depth == 8:
+        return f"yuva{layout}p"
+    return f"yuva{layout}p{next(d for d in (9, 10, 16) if d >= depth)}le"
+
+
+#: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
+#: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
+#: bits (prores_aw: 65472), and takes odd widths. Left to choose the quantiser, it finds
+#: the same one for pictures with alpha, in four times the time.
+#: ProRes decoders assume limited range, so full range is converted to it.
+PRORES = Format(
+    "prores",
+    (".mov",),
+    "mov",
+    "prores_ks",
+    "4:4:4, 10 bits",
+    "straight, 1024 levels",
+    "editing: ProRes 4444 in Premiere, Resolve, Final Cut, After Effects",
+    always("yuva444p10le"),
+    profile="4444",
+    codec_tag="ap4h",
+    options={"vendor": "apl0"},
+    quantiser=1,
+    range=LIMITED,
+    max_size=16383,
+)
 
 FORMATS: tuple[Format, ...] = (
+    PRORES,
+    replace(
+        PRORES,
+        name="prores-xq",
+        good_for="editing where 4444 XQ is asked for: the same samples under that tag",
+        profile="XQ",
+        codec_tag="ap4x",
+    ),
     Format(
-        "prores",
+        "cineform",
         (".mov",),
         "mov",
-        "prores_aw",
-        "4:4:4, 10 bits",
-        "straight, 1024 levels",
-        "editing: ProRes 4444 in Premiere, Resolve, Final Cut, After Effects",
-        always("yuva444p10le"),
-        profile="4444",
-        codec_tag="ap4h",
-        options=PRORES,
-        range=LIMITED,
+        "cfhd",
+        "RGB, 12 bits",
+        "straight, 4096 levels (soft ones within 0.5 %)",
+        "editing on Windows: CineForm RGBA; widths that are multiples of 16",
+        always("gbrap12le"),
+        codec_tag="CFHD",
+        options={"quality": "film3+"},
+        width_multiple=16,
+    ),
+    Format(
+        "ffv1",
+        (".mkv",),
+        "matroska",
+        "ffv1",
+        "the source's own layout and depth",
+        "straight, as deep as the picture",
+        "archives and further work: lossless, every sample as it was",
+        with_alpha,
+        options={"level": "3", "slicecrc": "1"},
+        lossless=True,
     ),
     Format(
         "webm",
@@ -69,10 +126,16 @@ FORMATS: tuple[Format, ...] = (
         "webm",
         "libvpx-vp9",
         "4:2:0, 8 bits",
-        "straight, 256 levels",
+        "straight, 256 levels, lossless",
         "web pages: VP9 with alpha in Chrome, Firefox, Edge, OBS",
         always("yuva420p"),
-        options={"crf": "20", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
+        options={
+            "crf": "20",
+            "cpu-used": "4",
+            "row-mt": "1",
+            "auto-alt-ref": "0",
+            "lag-in-frames": "16",
+        },
         intra=False,
         max_size=16384,
     ),
@@ -86,13 +149,45 @@ FORMATS: tuple[Format, ...] = (
         "compositing and stills: one RGBA picture a frame, lossless",
         always("rgba"),
         options={"pred": "paeth", "compression_level": "1"},
-        range=FULL,
+        lossless=True,
+    ),
+    Format(
+        "png16",
+        (".png",),
+        None,
+        "png",
+        "RGB, 16 bits",
+        "straight, 65536 levels",
+        "compositing of 10-bit and deeper sources",
+        always("rgba64be"),
+        options={"pred": "paeth", "compression_level": "1"},
+        lossless=True,
+    ),
+    Format(
+        "tiff16",
+        (".tif", ".tiff"),
+        None,
+        "tiff",
+        "RGB, 16 bits",
+        "straight, 65536 levels",
+        "print and stills: one picture a frame, deflate",
+        always("rgba64le"),
+        options={"compression_algo": "deflate"},
         lossless=True,
     ),
 )
 
 #: What people write for a format besides its name.
-ALIASES = {"mov": "prores", "prores4444": "prores", "vp9": "webm"}
+ALIASES = {
+    "mov": "prores",
+    "prores4444": "prores",
+    "prores4444xq": "prores-xq",
+    "mkv": "ffv1",
+    "vp9": "webm",
+    "cfhd": "cineform",
+    "tif": "tiff16",
+    "tiff": "tiff16",
+}
 
 
 def by_name(name: str) -> Format:

@@ -10,14 +10,15 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vidmatte.errors import SinkError
+from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written, as_sink_error, worker_count
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.formats import Format, output_colour
+from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.partial import Partial
-from vidmatte.sink.pixels import PictureMaker
+from vidmatte.sink.pixels import PictureMaker, check_fit
 from vidmatte.sink.pool import OrderedPool
 from vidmatte.sink.proof import Expected, prove_movie
 from vidmatte.sink.sound import Sound
@@ -41,20 +42,29 @@ class MovieSink(Sink):
 
     def __init__(self, out: Path, clip: Clip, settings: Settings, row: Format) -> None:
         self._clip, self._row, self._settings = clip, row, settings
+        self.check(out, clip, settings, row)
         self._partial = Partial(out, settings.overwrite)
-        self._partial.check()
         self._colour = output_colour(clip, row)
-        PictureMaker(clip, row, settings.foreground)  # raises before a file is touched
         self._frames = 0
         self._first_pts = self._end = self._last_pts = 0
         self._pool = OrderedPool(worker_count(), lambda: Worker(clip, row, settings), self._work)
         self._container: av.container.OutputContainer | None = None
         self._sound: Sound | None = None
+        self._ordered: OrderedEncoder | None = None
+        self._durations: dict[int, int] = {}  # by pts, for encoders that hold frames back
         try:
             self._open()
         except BaseException:
             self.abort()
             raise
+
+    @staticmethod
+    def check(out: Path, clip: Clip, settings: Settings, row: Format) -> None:
+        """What ``check_sink`` does for movies."""
+        check_fit(clip, row)
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")
+        Partial(out, settings.overwrite).check()
 
     @property
     def slots_held(self) -> int:
@@ -81,8 +91,8 @@ class MovieSink(Sink):
         try:
             for piece in self._pool.drain():
                 self._take(piece)
-            if not self._row.intra:
-                self._mux(self._stream.encode(None))
+            if self._ordered is not None:
+                self._mux_ordered(self._ordered.encode(None))
             sound = self._sound.close() if self._sound else ()
             assert self._container is not None
             self._container.close()
@@ -127,6 +137,9 @@ class MovieSink(Sink):
         stream.time_base = clip.time_base
         if row.intra:
             context.thread_count = 1  # only its parameters are used
+        else:
+            has_alpha = row.codec == "libvpx-vp9"
+            self._ordered = Vp9AlphaEncoder(stream) if has_alpha else OrderedEncoder(stream)
         if clip.timecode and row.container in ("mov", "matroska"):
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
@@ -159,7 +172,9 @@ class MovieSink(Sink):
         if self._sound is not None:
             self._sound.advance(frame.pts * frame.time_base)
         if isinstance(result, av.VideoFrame):
-            self._mux(self._stream.encode(result))
+            assert self._ordered is not None
+            self._durations[frame.pts] = frame.duration
+            self._mux_ordered(self._ordered.encode(result))
             return
         packet = result[0]
         packet.pts = packet.dts = frame.pts
@@ -167,6 +182,12 @@ class MovieSink(Sink):
         packet.time_base = frame.time_base
         packet.stream = self._stream
         self._mux(result)
+
+    def _mux_ordered(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            packet.duration = self._durations.pop(packet.pts)
+        self._mux(packets)
 
     def _mux(self, packets: list[av.Packet]) -> None:
         assert self._container is not None

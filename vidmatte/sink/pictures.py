@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -16,7 +15,7 @@ from vidmatte.sink.base import Sink, Written, as_sink_error, worker_count
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.formats import Format
 from vidmatte.sink.partial import Partial
-from vidmatte.sink.pixels import PictureMaker
+from vidmatte.sink.pixels import PictureMaker, check_fit
 from vidmatte.sink.pool import OrderedPool
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
@@ -41,17 +40,9 @@ class PictureSink(Sink):
 
     def __init__(self, out: Path, clip: Clip, settings: Settings, row: Format) -> None:
         self._clip, self._row = clip, row
-        self._single = out.suffix.lower() in row.suffixes and not out.is_dir()
-        if self._single and clip.kind != "picture":
-            raise UsageError(
-                f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
-            )
-        if not self._single and out.exists() and not out.is_dir():
-            raise SinkError(f"{out} is a file where a folder of pictures is wanted: rename one")
+        self.check(out, clip, settings, row)
+        self._single = is_single(out, row)
         self._partial = Partial(out, settings.overwrite)
-        self._partial.check()
-        PictureMaker(clip, row, settings.foreground)  # raises before a file is touched
-        self._names = output_names(clip.names, row.suffixes[0])
         self._written: list[Path] = []
         self._bytes = 0
         self._duration = 0
@@ -59,6 +50,19 @@ class PictureSink(Sink):
         self._folder = (
             self._partial.begin_file().parent if self._single else self._partial.begin_folder()
         )
+
+    @staticmethod
+    def check(out: Path, clip: Clip, settings: Settings, row: Format) -> None:
+        """What ``check_sink`` does for pictures."""
+        check_fit(clip, row)
+        single = is_single(out, row)
+        if single and clip.kind != "picture":
+            raise UsageError(
+                f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
+            )
+        if not single and out.exists() and not out.is_dir():
+            raise SinkError(f"{out} is a file where a folder of pictures is wanted: rename one")
+        Partial(out, settings.overwrite).check()
 
     @property
     def slots_held(self) -> int:
@@ -118,10 +122,8 @@ class PictureSink(Sink):
     def _path_of(self, frame: Frame) -> Path:
         if self._single:
             return self._partial.path
-        if frame.name is None:
-            return self._folder / f"{frame.index:0{DIGITS}d}{self._row.suffixes[0]}"
-        name = self._names.get(frame.name)
-        return self._folder / (name or PurePath(frame.name).with_suffix(self._row.suffixes[0]))
+        name = frame.name if frame.name is not None else f"{frame.index:0{DIGITS}d}"
+        return self._folder / (name + self._row.suffixes[0])
 
     def _work(self, worker: Worker, frame: Frame) -> tuple[Path, int]:
         picture = worker.maker.make(frame)
@@ -147,6 +149,11 @@ class PictureSink(Sink):
             prove_picture(path, self._clip, self._row)
 
 
+def is_single(out: Path, row: Format) -> bool:
+    """Whether ``out`` names one picture, not a folder of them."""
+    return out.suffix.lower() in row.suffixes and not out.is_dir()
+
+
 def prove_picture(path: Path, clip: Clip, row: Format) -> None:
     """Raise ProofError unless the picture decodes with the size and samples meant."""
     try:
@@ -158,18 +165,3 @@ def prove_picture(path: Path, clip: Clip, row: Format) -> None:
     meant = (clip.width, clip.height, row.pixel_format(clip))
     if found != meant:
         raise ProofError(f"{path.name}, read back, is {found} instead of {meant}")
-
-
-def output_names(names: tuple[str, ...], suffix: str) -> dict[str, PurePath]:
-    """The name of each source picture's result: its own with another suffix.
-
-    Pictures of one folder that would then be the same file (a.jpg and a.png, also
-    a.jpg and A.jpg, for file systems that take them as one) keep their whole names:
-    a.jpg.png and a.png.png.
-    """
-    plain = {name: PurePath(name).with_suffix(suffix) for name in names}
-    taken = Counter(str(path).casefold() for path in plain.values())
-    return {
-        name: path if taken[str(path).casefold()] == 1 else PurePath(name + suffix)
-        for name, path in plain.items()
-    }

@@ -1,5 +1,4 @@
-"""The colours that go under alpha: soft pixels without the old background, nothing
-under fully transparent ones that could bleed."""
+"""What stands under alpha 0: the colours of the subject beside it, so that nothing bleeds."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from vidmatte.sink.planes import ALIGN, Box
 CELL = 8
 #: Rings of cells around the subject that carry its colours outwards.
 RINGS = 3
-#: How far the subject's box is widened: the rings, and what the estimate looks at.
-MARGIN = 64
+#: How far the subject's box is widened, in pixels: the rings, and what the estimate looks at.
+MARGIN = 96
 
 
 def box_of(visible: np.ndarray) -> Box:

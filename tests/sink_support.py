@@ -1,0 +1,75 @@
+"""What the tests of outputs share: frames of a real clip with a known alpha, written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from media import Movie
+
+from vidmatte.frame import Clip, Frame
+from vidmatte.settings import Settings
+from vidmatte.sink import Written, open_sink
+from vidmatte.source import open_source
+from vidmatte.source.pixels import copy_planes, tag
+
+#: (index, width, height) -> alpha (H, W) float32
+Alpha = Callable[[int, int, int], np.ndarray]
+
+
+def disc(index: int, width: int, height: int) -> np.ndarray:
+    """A disc that moves to the right, opaque inside, with an edge of 12 pixels."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    centre_x, centre_y = width * (0.35 + 0.01 * index), height * 0.5
+    distance = np.hypot(x - centre_x, y - centre_y)
+    return np.clip((0.3 * height - distance) / 12 + 0.5, 0, 1).astype(np.float32)
+
+
+def levels(index: int, width: int, height: int) -> np.ndarray:
+    """Every alpha from 0 to 1 in even steps, row by row through the picture."""
+    return np.linspace(0, 1, width * height, dtype=np.float32).reshape(height, width)
+
+
+def read_frames(path: Path, settings: Settings, alpha: Alpha) -> tuple[Clip, Iterator[Frame]]:
+    """The clip at ``path`` and its frames, copied, with ``alpha``."""
+    with open_source(path, settings) as source:
+        clip = source.clip
+        frames = []
+        for index, picture in enumerate(source.pictures()):
+            # As in the ring: samples in a slot's own planes.
+            slot = av.VideoFrame(clip.width, clip.height, clip.working_format)
+            copy_planes(picture.pixels, slot)
+            tag(slot, clip.colour)
+            frames.append(
+                Frame(
+                    index=index,
+                    pts=picture.pts,
+                    duration=picture.duration,
+                    time_base=clip.time_base,
+                    picture=slot,
+                    rgb=np.zeros((clip.height, clip.width, 3), np.uint8),
+                    alpha=alpha(index, clip.width, clip.height),
+                    name=picture.name,
+                )
+            )
+    return clip, iter(frames)
+
+
+def write_clip(
+    movie: Movie | Path, out: Path, alpha: Alpha = disc, **options: object
+) -> tuple[Clip, Written]:
+    """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
+    settings = Settings(**{"foreground": "source", **options})
+    path = movie if isinstance(movie, Path) else movie.path
+    clip, frames = read_frames(path, settings, alpha)
+    given, returned = 0, []
+    with open_sink(out, clip, settings) as sink:
+        for frame in frames:
+            given += 1
+            frame.give_back = lambda: returned.append(1)
+            sink.write(frame)
+        written = sink.close()
+    assert len(returned) == given, f"{given} frames went in, {len(returned)} slots came back"
+    return clip, written
