@@ -14,7 +14,7 @@ import numpy as np
 
 from vidmatte.errors import InterruptedRunError, SinkError
 from vidmatte.frame import Clip, Frame
-from vidmatte.network.model import Model, load_model
+from vidmatte.network.model import Model, find_model
 from vidmatte.run.channel import Cancelled
 from vidmatte.run.job import FramePath, lay_path
 from vidmatte.run.report import Progress, Reporter
@@ -54,7 +54,7 @@ def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
     """
     settings = make_settings(**options)
     with open_source(source, settings) as opened:
-        model = load_model(settings, lambda _: None)
+        model = find_model(settings, lambda _: None)
         return run(opened, Path(output), model, settings, Reporter())
 
 
@@ -185,7 +185,7 @@ def stream(source: str | Path, **options: Any) -> Stream:
     settings = make_settings(**options)
     opened = open_source(source, settings)
     try:
-        return Stream(opened, load_model(settings, lambda _: None), settings)
+        return Stream(opened, find_model(settings, lambda _: None), settings)
     except BaseException:
         opened.close()
         raise

@@ -81,12 +81,28 @@ class Settings:
     """How a run is done. Raises UsageError for a value that is not allowed."""
 
     model: str = option(
-        "isnet", "network by name (see 'vidmatte models') or an .onnx file", group="Matte"
+        "isnet",
+        "network by name (see 'vidmatte models'), an .onnx file, or two joined by +",
+        group="Matte",
     )
     family: str | None = option(
         None,
         "how an .onnx file of your own is fed",
         choices=("isnet", "u2net", "isnet-anime", "birefnet", "rvm"),
+        group="Matte",
+    )
+    combine: str = option(
+        "edges",
+        "of two models, as in --model isnet+rvm: 'edges' takes the subject from the first and"
+        " its soft edge from the second",
+        choices=("edges", "max", "min", "mean"),
+        group="Matte",
+    )
+    cache: str | None = option(
+        None,
+        "keep the raw alphas there, and use them again: other filters, controls and formats"
+        " then need no network",
+        metavar="DIR",
         group="Matte",
     )
     smooth: str = option(

@@ -11,7 +11,7 @@ from typing import Any
 from vidmatte.api import Result, run
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
-from vidmatte.network.model import Model, load_model
+from vidmatte.network.model import Model, find_model
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import check_sink
@@ -90,8 +90,11 @@ def matte_all(
     batch = Batch(jobs, settings, reporter)
     good = batch.check()
     if good:
-        model = load_model(settings, reporter.note, quiet=reporter.is_quiet)
-        reporter.detail(f"{model.name} ({model.path}) on {model.device.name}")
+        model = find_model(settings, reporter.note, quiet=reporter.is_quiet)
+        if settings.cache is None:
+            _ = model.network  # loaded now: where that fails, all jobs do
+        for part in model.weights:
+            reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
         for job in good:
             batch.do(job, model)
     if len(jobs) > 1:

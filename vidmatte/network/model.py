@@ -3,56 +3,129 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from vidmatte.errors import ModelError, UsageError
+from vidmatte.frame import Clip
 from vidmatte.network import check_options, load_network
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
+from vidmatte.network.families import RECURRENT
 from vidmatte.settings import Settings
+
+#: The options that, with source and weights, decide the raw alpha of a frame.
+DECISIVE = ("normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
+            "conform", "deinterlace", "fps")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Model:
-    """A loaded model: its name, its file, where it runs, and the network itself."""
+class Weights:
+    """One network's file: what it is called, how it is fed, where it lies."""
 
     name: str
     family: str
     path: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256, 64 hexadecimal digits."""
+        from vidmatte.weights.fingerprint import sha256_of
+
+        return sha256_of(self.path)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose weights are there; its network is loaded when it is first needed."""
+
+    weights: tuple[Weights, ...]
     device: Device
-    network: Network
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """As the user calls it: 'isnet', or 'isnet+rvm' for two at once."""
+        return "+".join(part.name for part in self.weights)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, loaded. Raises ModelError, DeviceError, UsageError."""
+        networks = [
+            load_network(part.path, part.family, self._settings_for(part), self.device)
+            for part in self.weights
+        ]
+        if len(networks) == 1:
+            return networks[0]
+        from vidmatte.network.combined import CombinedNetwork
+
+        return CombinedNetwork(networks[0], networks[1], self.settings.combine)
+
+    def network_for(self, clip: Clip) -> Network:
+        """The network for a clip: from the cache where its alphas are kept, else loaded."""
+        if self.settings.cache is None:
+            return self.network
+        from vidmatte.network.cache import KeepingNetwork, KeptAlphas
+
+        kept = Path(self.settings.cache).expanduser() / f"{self.cache_key(clip)}.mkv"
+        if kept.is_file():
+            return KeptAlphas(kept, all(part.family in RECURRENT for part in self.weights))
+        return KeepingNetwork(self.network, kept)
+
+    def cache_key(self, clip: Clip) -> str:
+        """What the raw alphas of a clip are kept under."""
+        from vidmatte.network.cache import cache_key, source_identity
+
+        facts: dict[str, Any] = {name: getattr(self.settings, name) for name in DECISIVE}
+        facts["mirrored"] = self.settings.smooth == "strong"
+        facts["source"] = source_identity(clip.path)
+        facts["weights"] = [(part.family, part.sha256) for part in self.weights]
+        return cache_key(facts)
+
+    def _settings_for(self, part: Weights) -> Settings:
+        """The settings as far as they concern one of two networks."""
+        if len(self.weights) == 1:
+            return self.settings
+        if part.family in RECURRENT:
+            return replace(self.settings, batch=0, smooth="on", normalize="clip")
+        return replace(self.settings, downsample=0.0)
 
 
-def load_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
-    """Fetch the weights where need be, and load them.
+def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
+    """The model that the settings ask for, its weights fetched where need be.
 
     ``report`` is given what the user should know, a line at a time. Raises ModelError,
     WeightsError, DeviceError, UsageError.
     """
     device, note = choose_device(settings.device)  # before hundreds of megabytes are fetched
-    name, family, path = find_weights(settings, report, quiet)
+    names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
+    if len(names) > 2:
+        raise UsageError(f"--model {settings.model}: two models at most")
+    weights = tuple(find_weights(name, len(names) == 1, settings, report, quiet) for name in names)
+    if settings.family is not None and not any(part.name.endswith(".onnx") for part in weights):
+        raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if note:
         report(note)
-    return Model(name, family, path, device, load_network(path, family, settings, device))
+    return Model(weights, device, settings)
 
 
 def find_weights(
-    settings: Settings, report: Callable[[str], None], quiet: bool
-) -> tuple[str, str, Path]:
-    """Name, family and file of the model that the settings ask for."""
+    name: str, alone: bool, settings: Settings, report: Callable[[str], None], quiet: bool
+) -> Weights:
+    """The weights called ``name``: of the catalogue, or an .onnx file."""
     from vidmatte.weights.catalogue import lookup
     from vidmatte.weights.store import Store
 
-    wanted = settings.model
-    own = Path(wanted)
+    own = Path(name)
     if own.suffix.lower() != ".onnx":
-        if settings.family is not None:
-            raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
-        entry = lookup(wanted)
-        check_options(entry.family, settings)
+        entry = lookup(name)
+        if alone:
+            check_options(entry.family, settings)
         folder = Path(settings.models_dir) if settings.models_dir else None
-        return entry.name, entry.family, Store(folder).ensure(entry, report=report, quiet=quiet)
+        path = Store(folder).ensure(entry, report=report, quiet=quiet)
+        return Weights(entry.name, entry.family, path)
     if not own.is_file():
         raise ModelError(f"{own}: there is no such file; 'vidmatte models' lists the names")
     if settings.family is None:
@@ -60,4 +133,4 @@ def find_weights(
             f"{own.name}: say how it is fed with --family isnet, u2net, isnet-anime,"
             " birefnet or rvm"
         )
-    return own.name, settings.family, own
+    return Weights(own.name, settings.family, own)

@@ -40,7 +40,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     from vidmatte.matte.steady import WINDOWS
 
     stop = Stop()
-    network = model.network
+    network = model.network_for(source.clip)
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings),
         "matte": network.mattes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -39,8 +39,13 @@ class _Runner(threading.Thread):
     def run(self) -> None:
         items = iter(self._inlet) if self._inlet is not None else iter(())
         try:
-            for item in self.stage.work(items):
-                self._outlet.put(item)
+            work = iter(self.stage.work(items))
+            try:
+                for item in work:
+                    self._outlet.put(item)
+            finally:
+                if isinstance(work, Generator):
+                    work.close()  # its own clean-up runs here, not when memory is collected
             self._outlet.put(None)
         except Cancelled:
             pass

@@ -1,0 +1,102 @@
+"""Models by name or file, two at once, and raw alphas kept between runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import make_movie
+from tiny_onnx import make_recurrent, make_salient
+from tolerance import ROUNDED_16, assert_close
+
+import vidmatte
+from vidmatte.errors import ModelError, UsageError
+from vidmatte.network.combined import COMBINATIONS
+from vidmatte.network.model import find_model
+from vidmatte.settings import Settings
+
+
+def silent(line: str) -> None:
+    del line
+
+
+def alphas(clip: Path, model: str, **options: object) -> list[np.ndarray]:
+    with vidmatte.stream(clip, model=model, smooth="off", refine="off", **options) as frames:
+        return [frame.alpha for frame in frames]
+
+
+def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"gone\.onnx"):
+        find_model(Settings(model=str(tmp_path / "gone.onnx"), family="rvm"), silent)
+    model = make_salient(tmp_path / "tiny.onnx")
+    with pytest.raises(UsageError, match="--family"):
+        find_model(Settings(model=str(model)), silent)
+    with pytest.raises(UsageError, match="two models at most"):
+        find_model(Settings(model="a+b+c"), silent)
+
+
+def test_a_plus_in_a_file_name_is_no_second_model(tmp_path: Path) -> None:
+    model = make_salient(tmp_path / "a+b.onnx")
+    found = find_model(Settings(model=str(model), family="isnet"), silent)
+    assert [part.path for part in found.weights] == [model]
+
+
+@pytest.mark.parametrize("how", ["max", "min", "mean"])
+def test_two_models_at_once(how: str, tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=5)
+    one = make_salient(tmp_path / "one.onnx", 32)
+    other = make_salient(tmp_path / "other.onnx", 64)
+    both = alphas(movie.path, f"{one}+{other}", family="isnet", combine=how)
+    first = alphas(movie.path, str(one), family="isnet")
+    second = alphas(movie.path, str(other), family="isnet")
+    expected = {"max": np.maximum, "min": np.minimum, "mean": lambda a, b: (a + b) / 2}[how]
+    for combined, a, b in zip(both, first, second, strict=True):
+        np.testing.assert_allclose(combined, expected(a, b), atol=1e-6)
+
+
+def test_edges_takes_the_subject_from_the_first_and_its_edge_from_the_second() -> None:
+    first, second = np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32)
+    first[50:150, 50:150] = 1
+    second[52:148, 52:148] = 1  # the finer outline
+    second[90:110, 90:110] = 0  # a hole that only the second has
+    second[:20, :20] = 1  # a thing that only the second takes for the subject
+    combined = COMBINATIONS["edges"](first, second)
+    assert combined[100, 100] == 1
+    assert combined[10, 10] == 0
+    assert combined[100, 50] < 0.05
+    assert combined[100, 53] > 0.95
+
+
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_kept_alphas_are_used_again_without_the_network(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=7)
+    make = make_salient if family == "isnet" else make_recurrent
+    model = str(make(tmp_path / "tiny.onnx"))
+    options = {"family": family, "cache": str(tmp_path / "kept")}
+    plain = alphas(movie.path, model, family=family)
+    first = alphas(movie.path, model, **options)
+    files = list((tmp_path / "kept").iterdir())
+    assert [file.suffix for file in files] == [".mkv"]
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("the network was loaded")
+
+    monkeypatch.setattr("vidmatte.network.model.load_network", refuse)
+    again = alphas(movie.path, model, **options)
+    for kept, one, raw in zip(again, first, plain, strict=True):
+        assert np.array_equal(kept, one)
+        assert_close(kept, raw, ROUNDED_16)
+    with pytest.raises(AssertionError, match="was loaded"):
+        alphas(movie.path, model, in_point="f2", **options)  # another range: not the same frames
+
+
+def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=40)
+    model = make_salient(tmp_path / "tiny.onnx")
+    kept = tmp_path / "kept"
+    with vidmatte.stream(movie.path, model=str(model), family="isnet", cache=str(kept)) as frames:
+        next(frames)
+    assert list(kept.iterdir()) == []

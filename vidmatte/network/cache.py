@@ -1,0 +1,147 @@
+"""Raw alphas kept between runs, so that trying again needs no network.
+
+One Matroska file for each combination of source, weights and settings: FFV1, 16-bit
+grey, lossless at 16 bits; a second stream holds the model's foreground, 8-bit RGB,
+where it gives one. A file exists only when its clip is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from vidmatte.errors import SinkError
+from vidmatte.frame import Frame
+from vidmatte.network.base import Network
+
+FULL_SCALE = 65535
+CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
+
+
+def cache_key(facts: dict[str, Any]) -> str:
+    """A name for what decides the raw alpha: 32 hexadecimal digits."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def source_identity(path: Path) -> list[list[Any]]:
+    """Name, size and modification time (ns) of a file, or of each file of a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+class KeptAlphas(Network):
+    """Gives frames the alphas of an earlier run, read from its file."""
+
+    batch = 1
+
+    def __init__(self, path: Path, recurrent: bool) -> None:
+        self.recurrent = recurrent
+        self._path = path
+
+    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        with av.open(str(self._path)) as container:
+            alphas = container.streams.video[0]
+            colours = container.streams.video[1] if len(container.streams.video) > 1 else None
+            read = pairs(container, alphas, colours)
+            for frame, (alpha, foreground) in zip(frames, read, strict=True):
+                levels = alpha.to_ndarray()
+                if frame.alpha is None:
+                    frame.alpha = np.empty(levels.shape, np.float32)
+                np.multiply(levels, np.float32(1 / FULL_SCALE), out=frame.alpha)
+                frame.foreground = foreground.to_ndarray(format="rgb24") if foreground else None
+                yield frame
+
+    def cancel(self) -> None:
+        """Reading ends by itself."""
+
+
+def pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any]]:
+    """Decoded alpha and foreground of one frame after the other."""
+    waiting: dict[int, list[Any]] = {alphas.index: []}
+    if colours is not None:
+        waiting[colours.index] = []
+    for packet in container.demux(*waiting):
+        waiting[packet.stream.index].extend(packet.decode())
+        while all(waiting.values()):
+            taken = [queue.pop(0) for queue in waiting.values()]
+            yield taken[0], taken[1] if colours is not None else None
+
+
+class KeepingNetwork(Network):
+    """A network whose alphas are also written to the cache while they go by."""
+
+    def __init__(self, network: Network, path: Path) -> None:
+        self.recurrent, self.batch = network.recurrent, network.batch
+        self._network = network
+        self._path = path
+
+    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        keeper: _Keeper | None = None
+        complete = False
+        try:
+            for frame in self._network.mattes(frames):
+                keeper = keeper or _Keeper(partial, frame)
+                keeper.keep(frame)
+                yield frame
+            complete = True
+        finally:
+            if keeper is not None:
+                keeper.close()
+            if complete and keeper is not None:
+                partial.replace(self._path)
+            partial.unlink(missing_ok=True)
+
+    def cancel(self) -> None:
+        self._network.cancel()
+
+
+class _Keeper:
+    """Writes one cache file; streams are laid out by the first frame."""
+
+    def __init__(self, path: Path, frame: Frame) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(path), "w", format="matroska")
+        except OSError as error:
+            raise SinkError(f"--cache {path.parent}: {error.strerror or error}") from error
+        self._alphas = self._stream(frame, "gray16le")
+        self._colours = self._stream(frame, "bgr0") if frame.foreground is not None else None
+
+    def _stream(self, frame: Frame, pixel_format: str) -> Any:
+        stream = self._container.add_stream("ffv1", rate=25, options=CODEC_OPTIONS)
+        stream.width, stream.height = frame.picture.width, frame.picture.height
+        stream.pix_fmt = pixel_format
+        stream.time_base = Fraction(1, 25)
+        return stream
+
+    def keep(self, frame: Frame) -> None:
+        """Write one frame's alpha, rounded to 16 bits, and its foreground."""
+        assert frame.alpha is not None
+        levels = np.rint(frame.alpha * np.float32(FULL_SCALE)).astype(np.uint16)
+        self._encode(self._alphas, av.VideoFrame.from_ndarray(levels, "gray16le"), frame.index)
+        # What this run goes on with is what a run from the cache will read.
+        np.multiply(levels, np.float32(1 / FULL_SCALE), out=frame.alpha)
+        if self._colours is not None and frame.foreground is not None:
+            colours = av.VideoFrame.from_ndarray(frame.foreground, "rgb24")
+            self._encode(self._colours, colours.reformat(format="bgr0", threads=1), frame.index)
+
+    def _encode(self, stream: Any, picture: av.VideoFrame, index: int) -> None:
+        picture.pts, picture.time_base = index, Fraction(1, 25)
+        self._container.mux(stream.encode(picture))
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        for stream in (self._alphas, self._colours):
+            if stream is not None:
+                self._container.mux(stream.encode(None))
+        self._container.close()
