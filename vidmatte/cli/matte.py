@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vidmatte.api import Result, run
 from vidmatte.cli.outputs import plan_outputs
-from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
+from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.settings import Settings, make_settings
@@ -60,6 +62,12 @@ class Batch:
         except VidmatteError as error:
             self._failed(job, error)
             return
+        except Exception as error:
+            if len(self.jobs) == 1:
+                raise
+            # A fault of ours on one input is no reason to lose the others.
+            self._failed(job, VidmatteError(f"{job.source}: {type(error).__name__}: {error}"))
+            return
         self.results.append(result)
         for warning in result.warnings:
             self.reporter.note(f"vidmatte: {warning}")
@@ -88,6 +96,34 @@ def matte_all(
     settings = make_settings(**options)
     jobs = [Job(*pair) for pair in plan_outputs(inputs, output, settings)]
     batch = Batch(jobs, settings, reporter)
+    with folder_of_results(output, jobs):
+        do_all(batch)
+    if len(jobs) > 1:
+        for line in table(batch):
+            reporter.closing(line)
+    return batch.status()
+
+
+@contextmanager
+def folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
+    """Make the folder that results go into, and take it away if none came. Raises SinkError."""
+    if output is None or output.exists() or all(job.target == output for job in jobs):
+        yield
+        return
+    try:
+        output.mkdir(parents=True)
+    except OSError as error:
+        raise SinkError(f"{output}: the folder cannot be made ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        if not any(output.iterdir()):
+            output.rmdir()
+
+
+def do_all(batch: Batch) -> None:
+    """Every job that can be done, with one load of the model."""
+    settings, reporter = batch.settings, batch.reporter
     good = batch.check()
     if good:
         model = find_model(settings, reporter.note, quiet=reporter.is_quiet)
@@ -97,10 +133,6 @@ def matte_all(
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
         for job in good:
             batch.do(job, model)
-    if len(jobs) > 1:
-        for line in table(batch):
-            reporter.closing(line)
-    return batch.status()
 
 
 def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:

@@ -15,6 +15,8 @@ from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.network.families import RECURRENT
 from vidmatte.settings import Settings
+from vidmatte.weights.catalogue import Entry, lookup
+from vidmatte.weights.store import Store
 
 #: The options that, with source and weights, decide the raw alpha of a frame.
 DECISIVE = ("normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
@@ -103,29 +105,22 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
     if len(names) > 2:
         raise UsageError(f"--model {settings.model}: two models at most")
-    weights = tuple(find_weights(name, len(names) == 1, settings, report, quiet) for name in names)
-    if settings.family is not None and not any(part.name.endswith(".onnx") for part in weights):
+    known = [identify(name, settings) for name in names]
+    if len(known) == 1:
+        check_options(known[0].family, settings)
+    if settings.family is not None and not any(isinstance(part, Weights) for part in known):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if note:
         report(note)
-    return Model(weights, device, settings)
+    store = Store(Path(settings.models_dir) if settings.models_dir else None)
+    return Model(tuple(fetched(part, store, report, quiet) for part in known), device, settings)
 
 
-def find_weights(
-    name: str, alone: bool, settings: Settings, report: Callable[[str], None], quiet: bool
-) -> Weights:
-    """The weights called ``name``: of the catalogue, or an .onnx file."""
-    from vidmatte.weights.catalogue import lookup
-    from vidmatte.weights.store import Store
-
+def identify(name: str, settings: Settings) -> Weights | Entry:
+    """The user's own file, or the entry of the catalogue, called ``name``; nothing is fetched."""
     own = Path(name)
     if own.suffix.lower() != ".onnx":
-        entry = lookup(name)
-        if alone:
-            check_options(entry.family, settings)
-        folder = Path(settings.models_dir) if settings.models_dir else None
-        path = Store(folder).ensure(entry, report=report, quiet=quiet)
-        return Weights(entry.name, entry.family, path)
+        return lookup(name)
     if not own.is_file():
         raise ModelError(f"{own}: there is no such file; 'vidmatte models' lists the names")
     if settings.family is None:
@@ -134,3 +129,12 @@ def find_weights(
             " birefnet or rvm"
         )
     return Weights(own.name, settings.family, own)
+
+
+def fetched(
+    part: Weights | Entry, store: Store, report: Callable[[str], None], quiet: bool
+) -> Weights:
+    """The weights of a part, fetched into the store where need be."""
+    if isinstance(part, Weights):
+        return part
+    return Weights(part.name, part.family, store.ensure(part, report=report, quiet=quiet))
