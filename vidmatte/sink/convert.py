@@ -61,9 +61,11 @@ class Converter:
             if source_range != self._target.range:
                 change_range(result, planes.full_scale(name), source_range)
             return result
-        if planes.sample_type(self._format) == np.uint8:
+        # swscale takes deep full-range samples for shifted ones: its white is too dark.
+        is_plain = self._source.range == LIMITED or planes.sample_type(name) == np.uint8
+        if planes.sample_type(self._format) == np.uint8 and is_plain:
             return self._to_rgb_8(picture)
-        return self._to_deep_rgb(picture)
+        return self._to_exact_rgb(picture)
 
     def _moved(self, picture: av.VideoFrame, target: str) -> av.VideoFrame:
         """YCbCr to YCbCr. One range and matrix is given for both sides, so that samples
@@ -92,7 +94,7 @@ class Converter:
             threads=1,
         )
 
-    def _to_deep_rgb(self, picture: av.VideoFrame) -> av.VideoFrame:
+    def _to_exact_rgb(self, picture: av.VideoFrame) -> av.VideoFrame:
         full = self._moved(picture, "yuv444p16le")
         # Shifted up to 16 bits, the largest sample is not 65535 but this.
         top = planes.full_scale(picture.format.name)
@@ -101,8 +103,8 @@ class Converter:
         coded = cv2.merge(planes.views(full))
         to_rgb = rgb_matrix(self._source, 65536, top, planes.full_scale(self._format))
         result = av.VideoFrame(picture.width, picture.height, self._format)
-        rgb = cv2.transform(coded, to_rgb)
-        put_rgb(result, np.minimum(rgb, planes.full_scale(self._format)))
+        rgb = np.minimum(cv2.transform(coded, to_rgb), planes.full_scale(self._format))
+        put_rgb(result, rgb.astype(planes.sample_type(self._format), copy=False))
         return result
 
     def _coded(self, rgb: np.ndarray, full_scale: int) -> np.ndarray:

@@ -51,8 +51,6 @@ def set_up(
     if row.quantiser is not None:
         context.qscale = True
         context.global_quality = row.quantiser
-    if row.profile is not None:
-        context.profile = row.profile
     if row.codec_tag is not None:
         context.codec_tag = row.codec_tag
 

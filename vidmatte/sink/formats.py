@@ -31,7 +31,6 @@ class Format:
     alpha: str
     good_for: str
     pixel_format: Callable[[Clip], str]
-    profile: str | None = None
     codec_tag: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     quantiser: int | None = None
@@ -78,9 +77,8 @@ PRORES = Format(
     "straight, 1024 levels",
     "editing: ProRes 4444 in Premiere, Resolve, Final Cut, After Effects",
     always("yuva444p10le"),
-    profile="4444",
     codec_tag="ap4h",
-    options={"vendor": "apl0"},
+    options={"profile": "4444", "vendor": "apl0"},
     quantiser=1,
     range=LIMITED,
     max_size=16383,
@@ -92,7 +90,7 @@ FORMATS: tuple[Format, ...] = (
         PRORES,
         name="prores-xq",
         good_for="editing where 4444 XQ is asked for: the same samples under that tag",
-        profile="XQ",
+        options={"profile": "4444xq", "vendor": "apl0"},
         codec_tag="ap4x",
     ),
     Format(

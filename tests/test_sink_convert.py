@@ -1,0 +1,141 @@
+"""Conversions between pixel formats, held against ITU-T H.273 written out in float64."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from codes import KR_KB
+
+from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.sink import planes
+from vidmatte.sink.convert import Converter
+
+RGB_TAGS = ColourTags(0, FULL, 1, 13)
+#: One rounding to an integer, and what float32 leaves of a 16-bit one.
+ONE_ROUNDING = 0.52
+
+
+def random_rgb(pixel_format: str) -> tuple[av.VideoFrame, np.ndarray]:
+    """A picture of noise, and its R, G, B in 0..1."""
+    generator = np.random.default_rng(5)
+    frame = av.VideoFrame(64, 48, pixel_format)
+    arrays = planes.views(frame)
+    is_float = arrays[0].dtype == np.float32
+    top = 1 if is_float else planes.full_scale(pixel_format)
+    for array in arrays:
+        noise = generator.random(array.shape) * top
+        array[...] = noise if is_float else np.rint(noise)
+    if len(arrays) == 1:
+        packed = arrays[0] if arrays[0].ndim == 3 else np.stack([arrays[0]] * 3, axis=-1)
+        return frame, packed[..., :3].astype(np.float64) / top
+    green, blue, red = arrays[:3]
+    return frame, np.stack([red, green, blue], axis=-1).astype(np.float64) / top
+
+
+def coded(rgb: np.ndarray, colour: ColourTags, bits: int) -> np.ndarray:
+    """Y', Cb, Cr codes before rounding, ITU-T H.273."""
+    kr, kb = KR_KB[colour.matrix]
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    unit, top = 2 ** (bits - 8), 2**bits - 1
+    full = colour.range == FULL
+    scales = (top, top, top) if full else (219 * unit, 224 * unit, 224 * unit)
+    zero = 0 if full else 16 * unit
+    return np.stack(
+        [
+            luma * scales[0] + zero,
+            (blue - luma) / (2 * (1 - kb)) * scales[1] + 128 * unit,
+            (red - luma) / (2 * (1 - kr)) * scales[2] + 128 * unit,
+        ],
+        axis=-1,
+    )
+
+
+def channels(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W, 3) float64: R, G, B, or Y', Cb, Cr."""
+    arrays = planes.views(frame)
+    name = frame.format.name
+    if len(arrays) == 1:
+        rgb = arrays[0][..., :3]
+        return (rgb[..., ::-1] if name.startswith("bgr") else rgb).astype(np.float64)
+    order = (2, 0, 1) if name.startswith("gbr") else (0, 1, 2)
+    return np.stack([arrays[plane] for plane in order], axis=-1).astype(np.float64)
+
+
+@pytest.mark.parametrize("colour", [ColourTags(matrix, LIMITED) for matrix in (1, 5, 6, 9)])
+@pytest.mark.parametrize(
+    "source", ["rgb24", "rgb48le", "gbrp", "gbrp10le", "gbrp12le", "gray", "gray10le", "gbrpf32le"]
+)
+def test_rgb_becomes_ycbcr_with_one_rounding(source: str, colour: ColourTags) -> None:
+    frame, rgb = random_rgb(source)
+    found = channels(Converter(RGB_TAGS, "yuva444p10le", colour)(frame))
+    assert np.abs(found - coded(rgb, colour, 10)).max() <= ONE_ROUNDING
+
+
+@pytest.mark.parametrize("target", ["rgba", "bgra", "rgba64le", "gbrap10le", "gbrap12le"])
+@pytest.mark.parametrize("source", ["rgb24", "rgb48le", "gbrp10le", "gbrp16le", "gray", "gray12le"])
+def test_rgb_becomes_rgb_of_another_depth_with_one_rounding(source: str, target: str) -> None:
+    frame, rgb = random_rgb(source)
+    found = channels(Converter(RGB_TAGS, target, RGB_TAGS)(frame))
+    assert np.abs(found - rgb * planes.full_scale(target)).max() <= ONE_ROUNDING
+
+
+@pytest.mark.parametrize("range_", [LIMITED, FULL])
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("target", ["rgba", "rgba64le", "gbrap12le", "gbrap16le"])
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_ycbcr_becomes_rgb_as_deep_as_asked(
+    bits: int, target: str, matrix: int, range_: int
+) -> None:
+    """White comes out white: swscale alone makes 65283 of 65535."""
+    colour = ColourTags(matrix, range_)
+    _, rgb = random_rgb("rgb48le")
+    codes = np.rint(coded(rgb, colour, bits))
+    name = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
+    frame = av.VideoFrame(64, 48, name)
+    for plane, code in zip(planes.views(frame), np.moveaxis(codes, -1, 0), strict=True):
+        plane[...] = code
+    found = channels(Converter(colour, target, RGB_TAGS)(frame))
+    # What the rounded codes stand for: the formula solved for R, G, B.
+    basis = np.stack([coded(one, colour, bits) for one in np.vstack([np.zeros(3), np.eye(3)])])
+    solved = (codes - basis[0]) @ np.linalg.inv(basis[1:] - basis[0])
+    expected = np.clip(solved, 0, 1) * planes.full_scale(target)
+    # swscale's own 8-bit path rounds its coefficients too.
+    allowed = ONE_ROUNDING if target != "rgba" else 1.0
+    assert np.abs(found - expected).max() <= allowed
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(FULL, LIMITED), (LIMITED, FULL)])
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> None:
+    """Full-range white of 8 bits becomes 940, not the 937 of a shifted 255."""
+    source, target = ColourTags(1, given), ColourTags(1, wanted)
+    _, rgb = random_rgb("rgb48le")
+    rgb[0, :2] = [[0, 0, 0], [1, 1, 1]]
+    codes = np.rint(coded(rgb, source, bits))
+    name = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
+    frame = av.VideoFrame(64, 48, name)
+    for plane, code in zip(planes.views(frame), np.moveaxis(codes, -1, 0), strict=True):
+        plane[...] = code
+    found = channels(Converter(source, "yuva444p10le", target)(frame))
+    basis = np.stack([coded(one, source, bits) for one in np.vstack([np.zeros(3), np.eye(3)])])
+    solved = (codes - basis[0]) @ np.linalg.inv(basis[1:] - basis[0])
+    expected = np.clip(coded(solved, target, 10), 0, 1023)
+    # A 12-bit source is brought to 10 bits first, by swscale, which dithers.
+    apart = found - expected
+    assert np.abs(apart).max() <= (ONE_ROUNDING if bits <= 10 else 1.7)
+    assert abs(apart.mean()) < 0.02
+    if wanted == LIMITED and bits <= 10:
+        assert found[0, :2, 0].tolist() == [64, 940]
+
+
+def test_a_deep_ramp_keeps_its_levels_in_16_bit_rgb() -> None:
+    frame = av.VideoFrame(1024, 2, "yuv444p10le")
+    luma, *chroma = planes.views(frame)
+    luma[...] = np.arange(1024)
+    for plane in chroma:
+        plane[...] = 512
+    found = channels(Converter(ColourTags(1, FULL), "rgba64le", RGB_TAGS)(frame))
+    assert len(np.unique(found[0, :, 0])) == 1024
+    assert found[0, [0, 1023], 0].tolist() == [0, 65535]

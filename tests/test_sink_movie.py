@@ -1,0 +1,252 @@
+"""Movies that sinks write, read back by ffmpeg and ffprobe."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import SOURCE_KINDS, Movie, make_movie, make_pictures
+from readback import decode, frame_times, probe_stream
+from scene import read_index
+from sink_support import disc, levels, read_frames, write_clip
+from tolerance import EXACT, PRORES_PICTURE, assert_close
+
+from vidmatte.colour import FULL, LIMITED
+from vidmatte.frame import Clip
+from vidmatte.settings import Settings
+from vidmatte.sink import planes
+
+PROGRESSIVE = [kind for kind in SOURCE_KINDS if "interlaced" not in kind]
+#: How ffprobe calls what a ProRes frame header has no number for.
+HEADER_WORDS = {"bt470bg": "smpte170m"}
+
+
+def alphas(clip: Clip, count: int) -> np.ndarray:
+    """(N, H, W) float64, the disc of every frame."""
+    return np.stack([disc(i, clip.width, clip.height) for i in range(count)]).astype(np.float64)
+
+
+def wide(level: np.ndarray, bits: int) -> np.ndarray:
+    """10-bit alpha as a ProRes decoder gives it back in more bits: repeated from above."""
+    sixteen = (level << 6) | (level >> 4)
+    return sixteen >> (16 - bits)
+
+
+@pytest.mark.parametrize("kind", PROGRESSIVE)
+def test_prores_keeps_picture_alpha_time_and_tags(
+    kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie(kind)
+    clip, written = write_clip(movie, out := tmp_path / "out.mov")
+    stream = probe_stream(out)
+    assert (stream["codec_tag_string"], stream["profile"]) == ("ap4h", "4444")
+    assert (stream["width"], stream["height"]) == movie.size
+    assert int(stream["nb_frames"]) == movie.frames == written.frames
+    # The picture: opaque pixels against ffmpeg's own decode of the source.
+    found = decode(out, "yuva444p12le")
+    expected = decode(movie.path, "yuv444p10le")
+    alpha = alphas(clip, movie.frames)
+    assert_close(decode(out, "yuv444p10le"), expected, PRORES_PICTURE, where=alpha == 1, full=1023)
+    # Alpha: ten bits, rounded; nothing in between moves, 0 and 1 least of all.
+    level = found[..., 3] >> 2
+    assert np.abs(level - alpha * 1023).max() <= 0.501
+    assert np.array_equal(found[..., 3], wide(level.astype(int), 12))
+    # Time: from zero, each frame in its place, the last as long as the others.
+    start = movie.pts[0] * movie.time_base
+    times = frame_times(out)
+    origin = start - clip.origin
+    assert times == [origin + (pts - movie.pts[0]) * movie.time_base for pts in movie.pts]
+    assert Fraction(stream["duration_ts"]) * Fraction(stream["time_base"]) == written.seconds
+    if clip.constant_rate:
+        assert Fraction(stream["avg_frame_rate"]) == movie.rate
+    # Tags, each of its own.
+    names = clip.colour.with_matrix(clip.colour.matrix, LIMITED).as_names()
+    assert stream["color_range"] == names["range"]
+    assert stream["color_space"] == HEADER_WORDS.get(names["matrix"], names["matrix"])
+    assert stream["color_primaries"] in (names["primaries"], "bt470bg")
+    aspect = clip.sample_aspect_ratio
+    assert stream["sample_aspect_ratio"] == f"{aspect.numerator}:{aspect.denominator}"
+    assert stream["field_order"] == "progressive"
+
+
+@pytest.mark.parametrize("kind", PROGRESSIVE)
+def test_ffv1_keeps_every_sample(
+    kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie(kind)
+    clip, _ = write_clip(movie, out := tmp_path / "out.mkv")
+    _, frames = read_frames(movie.path, Settings(), disc)
+    with av.open(str(out)) as container:
+        for frame, found in zip(frames, container.decode(video=0), strict=True):
+            arrays = planes.views(found)
+            full_scale = planes.full_scale(found.format.name)
+            shift = full_scale.bit_length() - clip.bit_depth
+            for plane, given in zip(arrays, planes.views(frame.picture), strict=False):
+                assert plane.shape == given.shape
+                assert np.array_equal(plane, given.astype(plane.dtype) << shift)
+            assert frame.alpha is not None
+            assert np.abs(arrays[3] - frame.alpha.astype(float) * full_scale).max() <= 0.51
+            assert found.colorspace == clip.colour.matrix
+            assert found.color_range == clip.colour.range
+            assert found.color_primaries == clip.colour.primaries
+            assert found.color_trc == clip.colour.transfer
+
+
+@pytest.mark.parametrize("kind", ["8-bit 709", "8-bit full range", "10-bit 709"])
+def test_ffv1_is_the_source_to_ffmpeg_too(
+    kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie(kind)
+    clip, _ = write_clip(movie, out := tmp_path / "out.mkv")
+    opaque = alphas(clip, movie.frames) == 1
+    for pixel_format in ("yuv444p10le", "rgb24"):
+        found, expected = decode(out, pixel_format), decode(movie.path, pixel_format)
+        assert_close(found, expected, EXACT, where=opaque)
+
+
+@pytest.mark.parametrize("kind", ["8-bit 709", "odd size", "variable rate", "anamorphic 720x576"])
+def test_webm_alpha_is_lossless(
+    kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    """Colours are VP9's, alpha is exact: no specks where the picture is clear or opaque."""
+    movie = source_movie(kind)
+    clip, _ = write_clip(movie, out := tmp_path / "out.webm")
+    stream = probe_stream(out)
+    assert (stream["codec_name"], stream["tags"]["ALPHA_MODE"]) == ("vp9", "1")
+    found = decode(out, "yuva444p", before=("-c:v", "libvpx-vp9"))
+    alpha = alphas(clip, movie.frames)
+    assert np.abs(found[..., 3] - alpha * 255).max() <= 0.51
+    expected = decode(movie.path, "yuv444p")
+    apart = np.abs(found[..., :3].astype(int) - expected)[alpha == 1]
+    assert apart.mean() < 3
+    start = movie.pts[0] * movie.time_base - clip.origin
+    meant = [start + (pts - movie.pts[0]) * movie.time_base for pts in movie.pts]
+    # WebM counts milliseconds: every time is rounded by itself, so nothing adds up.
+    assert all(
+        abs(a - b) <= Fraction(1, 2000) for a, b in zip(frame_times(out), meant, strict=True)
+    )
+
+
+def test_webm_has_an_alpha_key_frame_at_every_key_frame(tmp_path: Path) -> None:
+    """A player that seeks starts both decoders there."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=300, size=(64, 36), options={"crf": "30"})
+    write_clip(movie, out := tmp_path / "out.webm")
+    keys = 0
+    with av.open(str(out)) as container:
+        for packet in container.demux(video=0):
+            if packet.size and packet.is_keyframe:
+                keys += 1
+                addition = bytes(packet.get_sidedata("matroska_block_additional"))
+                # VP9 uncompressed header: frame marker 2, profile 0, then 0 for a key frame.
+                assert addition[8] & 0b11111100 == 0b10000000
+    assert keys >= 2
+
+
+def test_cineform_holds_rgba_within_its_own_loss(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("10-bit 709")
+    clip, _ = write_clip(movie, out := tmp_path / "out.mov", format="cineform")
+    assert probe_stream(out)["codec_tag_string"] == "CFHD"
+    _, frames = read_frames(movie.path, Settings(), disc)
+    alpha = alphas(clip, movie.frames)
+    with av.open(str(out)) as container:
+        found = np.stack([planes.views(f)[3].copy() for f in container.decode(video=0)])
+    assert set(np.unique(found[alpha == 0])) == {0}
+    assert set(np.unique(found[alpha == 1])) == {4095}
+    assert np.abs(found - alpha * 4095).max() < 0.01 * 4095
+    assert len(list(frames)) == len(found)
+
+
+def test_prores_xq_is_tagged_so(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov", format="prores-xq")
+    assert probe_stream(out)["codec_tag_string"] == "ap4x"
+
+
+def test_all_levels_of_alpha_come_back_from_prores(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov", alpha=levels)
+    assert len(np.unique(decode(out, "yuva444p12le")[..., 3])) == 1024
+
+
+def test_the_mov_says_what_editors_look_for(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("drop frame timecode")
+    write_clip(movie, out := tmp_path / "out.mov")
+    assert probe_stream(out)["tags"]["timecode"] == "01:00:00;00"
+    track = probe_stream(out, "data")
+    assert track["codec_tag_string"] == "tmcd"
+    assert track["tags"]["timecode"] == "01:00:00;00"
+    assert track["tags"]["reel_name"] == "A001C003"
+    data = out.read_bytes()
+    # Apple ProRes frame header, SMPTE RDD 36 table 2: vendor, chroma, alpha bits.
+    header = data.index(b"icpf") + 4
+    assert data[header + 4 : header + 8] == b"apl0"
+    assert data[header + 12] >> 6 == 3, "4:4:4"
+    assert data[header + 17] & 15 == 2, "alpha of 16 bits"
+    at = data.index(b"colr") + 4
+    assert struct.unpack(">4s3H", data[at : at + 10]) == (b"nclc", 1, 1, 1)
+
+
+def test_the_container_keeps_tags_that_prores_cannot_name(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    write_clip(source_movie("anamorphic 720x576"), out := tmp_path / "out.mov")
+    data = out.read_bytes()
+    at = data.index(b"colr") + 4
+    assert struct.unpack(">4s3H", data[at : at + 10]) == (b"nclc", 5, 6, 5)
+
+
+def test_a_full_range_source_becomes_limited_and_says_so(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("8-bit full range")
+    clip, _ = write_clip(movie, out := tmp_path / "out.mov")
+    assert clip.colour.range == FULL
+    assert probe_stream(out)["color_range"] == "tv"
+    opaque = alphas(clip, movie.frames) == 1
+    apart = np.abs(decode(out, "rgb24").astype(int) - decode(movie.path, "rgb24"))[opaque]
+    assert apart.mean() < 0.5
+    assert apart.max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
+def test_frames_stay_in_order(suffix: str, tmp_path: Path) -> None:
+    """More frames than workers and lag together, each with its number in its picture."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=70, size=(192, 108))
+    write_clip(movie, out := tmp_path / f"out{suffix}")
+    assert [read_index(picture) for picture in decode(out)] == list(range(70))
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
+def test_one_frame_is_a_movie_too(suffix: str, tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=1)
+    _, written = write_clip(movie, out := tmp_path / f"out{suffix}")
+    assert written.frames == 1
+    assert written.seconds == Fraction(1, 25)
+    assert len(decode(out)) == 1
+
+
+def test_pictures_become_a_movie(tmp_path: Path) -> None:
+    """RGB pictures at a rate of one's own: bt709, limited, sRGB's curve named."""
+    folder = tmp_path / "plates"
+    make_pictures(folder, frames=3)
+    clip, written = write_clip(folder, out := tmp_path / "out.mov", fps="24000/1001")
+    assert (clip.rate, written.frames) == (Fraction(24000, 1001), 3)
+    stream = probe_stream(out)
+    assert stream["avg_frame_rate"] == "24000/1001"
+    assert (stream["color_space"], stream["color_range"]) == ("bt709", "tv")
+    original = np.stack(
+        [planes.views(f.picture)[0] for f in read_frames(folder, Settings(), disc)[1]]
+    )
+    opaque = alphas(clip, 3) == 1
+    apart = np.abs(decode(out, "rgb24").astype(int) - original)[opaque]
+    assert apart.mean() < 0.6
+    assert apart.max() <= 3
