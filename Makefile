@@ -21,7 +21,7 @@ RESULT := .demo/bigbuckbunny-cut.mov
 .DEFAULT_GOAL := test
 
 demo: .venv/ready $(CLIP)
-	$(BIN)/vidmatte $(CLIP) -o $(RESULT) --model isnet --in f60 --out f100 --overwrite
+	$(BIN)/vidmatte $(CLIP) -o $(RESULT) --model isnet --in f72 --out f102 --overwrite
 	@echo
 	@echo "$(RESULT) is ProRes 4444 with alpha and sound: lay it over anything."
 	@$(BIN)/vidmatte info $(RESULT)
