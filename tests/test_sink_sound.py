@@ -1,0 +1,176 @@
+"""Sound beside the frames: copied or encoded, in time with the flash it was recorded with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import Movie, Tone, make_movie
+from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
+from sink_support import write_clip
+
+#: A sample of 48 kHz, and what a codec's own filter blurs an attack by.
+SAMPLE = 1 / 48000
+ATTACK = 0.003
+
+
+def delay(movie: Movie, out: Path, track: int = 0) -> float:
+    """How much later than the flash the beep is, in seconds, compared with the source."""
+    assert movie.flash is not None
+    here = beep_time(out, track) - float(frame_times(out)[movie.flash])
+    return here - (beep_time(movie.path, track) - float(frame_times(movie.path)[movie.flash]))
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize(
+    "kind",
+    ["8-bit 709", "drop frame timecode", "variable rate", "late sound", "several tracks",
+     "late start"],
+)  # fmt: skip
+def test_the_beep_stays_at_the_flash(
+    kind: str, suffix: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie(kind)
+    _, written = write_clip(movie, out := tmp_path / f"out{suffix}")
+    assert len(written.sound) == len(movie.audio)
+    for track in range(len(movie.audio)):
+        assert abs(delay(movie, out, track)) <= ATTACK
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "suffix", "fate"),
+    [
+        ("aac", ".mp4", ".mov", "aac (copied)"),
+        ("alac", ".mov", ".mov", "alac (copied)"),
+        ("pcm_s16le", ".mov", ".mov", "pcm_s16le (copied)"),
+        ("pcm_s24le", ".mov", ".mov", "pcm_s24le (copied)"),
+        ("ac3", ".mov", ".mov", "ac3 (copied)"),
+        ("flac", ".mkv", ".mov", "flac -> pcm_s16le"),
+        ("libopus", ".mkv", ".mov", "opus -> pcm_s24le"),
+        ("libopus", ".mkv", ".webm", "opus (copied)"),
+        ("aac", ".mp4", ".webm", "aac -> opus"),
+        ("pcm_s16le", ".mov", ".webm", "pcm_s16le -> opus"),
+        ("flac", ".mkv", ".mkv", "flac (copied)"),
+        ("pcm_s16be", ".mov", ".mkv", "pcm_s16be -> pcm_s16le"),
+    ],
+)
+def test_sound_is_copied_where_the_container_takes_it(
+    codec: str, container: str, suffix: str, fate: str, tmp_path: Path
+) -> None:
+    movie = make_movie(
+        tmp_path / f"clip{container}", frames=40, audio=[Tone(codec=codec)], flash=20
+    )
+    _, written = write_clip(movie, out := tmp_path / f"out{suffix}")
+    assert written.sound == (fate,)
+    assert abs(delay(movie, out)) <= ATTACK
+    assert probe_stream(out, "audio")["sample_rate"] == "48000"
+    apart = abs(len(decode_sound(out)) - len(decode_sound(movie.path)))
+    assert apart <= 48000 * 0.03, "the sound ends with the source's, but for a codec's last packet"
+
+
+def test_pcm_is_the_same_samples(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mov", frames=40, audio=[Tone(codec="pcm_s16le")], flash=20)
+    write_clip(movie, out := tmp_path / "out.mov")
+    assert np.array_equal(decode_sound(out), decode_sound(movie.path))
+
+
+def test_a_codec_that_must_be_decoded_anyway_is_exact_in_pcm(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mkv", frames=40, audio=[Tone(codec="flac")], flash=20)
+    write_clip(movie, out := tmp_path / "out.mov")
+    assert np.array_equal(decode_sound(out), decode_sound(movie.path))
+
+
+@pytest.mark.parametrize("rate", [44100, 22050, 96000])
+def test_other_sample_rates_are_resampled_for_opus(rate: int, tmp_path: Path) -> None:
+    tone = Tone(codec="pcm_s16le", rate=rate, channels=1)
+    movie = make_movie(tmp_path / "clip.mov", frames=60, audio=[tone], flash=30)
+    write_clip(movie, out := tmp_path / "out.webm")
+    assert abs(delay(movie, out)) <= ATTACK
+    assert probe_stream(out, "audio")["channels"] == 1
+
+
+def test_surround_goes_into_opus(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=40, audio=[Tone(channels=6)], flash=20)
+    write_clip(movie, out := tmp_path / "out.webm")
+    stream = probe_stream(out, "audio")
+    assert (stream["codec_name"], stream["channels"]) == ("opus", 6)
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
+def test_sound_is_trimmed_with_the_in_and_out_points(
+    codec: str, suffix: str, tmp_path: Path
+) -> None:
+    """29.97 frames a second: no frame lies on a whole sample or millisecond."""
+    movie = make_movie(
+        tmp_path / "clip.mov",
+        rate=Fraction(30000, 1001),
+        frames=120,
+        audio=[Tone(codec=codec)],
+        flash=70,
+    )
+    clip, written = write_clip(
+        movie, out := tmp_path / f"out{suffix}", in_point="f45", out_point="f95"
+    )
+    assert written.frames == 50
+    here = beep_time(out) - float(frame_times(out)[25])
+    there = beep_time(movie.path) - float(frame_times(movie.path)[70])
+    # mkv and webm count milliseconds.
+    assert abs(here - there) <= ATTACK
+    length = len(decode_sound(out)) * SAMPLE
+    assert abs(length - float(written.seconds)) <= 0.03
+    if codec == "pcm_s16le" and suffix == ".mov":
+        whole = decode_sound(movie.path)
+        first = round(float(clip.origin) / SAMPLE)
+        cut = decode_sound(out)
+        assert abs(len(cut) - round(float(written.seconds) / SAMPLE)) <= 1
+        assert np.array_equal(cut, whole[first : first + len(cut)])
+
+
+def test_no_audio_means_none(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    _, written = write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov", audio=False)
+    assert written.sound == ()
+    assert [s["codec_type"] for s in probe(out)["streams"]] == ["video"]
+
+
+def test_every_track_keeps_its_language(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("several tracks")
+    write_clip(movie, out := tmp_path / "out.mov")
+    found = [probe_stream(out, "audio", track)["tags"].get("language") for track in range(3)]
+    assert found == [tone.language for tone in movie.audio]
+
+
+def test_sound_and_video_are_interleaved(tmp_path: Path) -> None:
+    """A player that reads along never has to jump far: no second of one without the other."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=100, audio=[Tone()], size=(320, 180))
+    write_clip(movie, out := tmp_path / "out.mov")
+    with av.open(str(out)) as container:
+        packets = [
+            (packet.pos, packet.stream.type, float(packet.pts * packet.time_base))
+            for packet in container.demux()
+            if packet.pos is not None and packet.pts is not None and packet.stream.type != "data"
+        ]
+    last = {"video": 0.0, "audio": 0.0}
+    for _, kind, time in sorted(packets):
+        last[kind] = time
+        assert abs(last["video"] - last["audio"]) < 1.0
+
+
+def test_silence_in_the_clock_becomes_silence(tmp_path: Path) -> None:
+    """A source whose sound pauses keeps the beep after the pause in its place."""
+    tone = Tone(codec="flac")
+    movie = make_movie(tmp_path / "whole.mkv", frames=75, audio=[tone], flash=60)
+    gapped = tmp_path / "gapped.mkv"
+    run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c:v", "copy", "-c:a", "flac",
+             "-af", "aselect='not(between(t,1,2))'", gapped)  # fmt: skip
+    for suffix in (".mov", ".webm", ".mkv"):
+        write_clip(gapped, out := tmp_path / f"out{suffix}")
+        assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
+        quiet = decode_sound(out)[round(1.2 / SAMPLE) : round(1.8 / SAMPLE)]
+        assert np.abs(quiet).max() < 0.01
