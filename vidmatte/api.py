@@ -14,6 +14,7 @@ import numpy as np
 
 from vidmatte.errors import InterruptedRunError, SinkError
 from vidmatte.frame import Clip, Frame
+from vidmatte.matte.quality import Quality
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.channel import Cancelled
 from vidmatte.run.job import FramePath, lay_path
@@ -27,7 +28,8 @@ from vidmatte.source import Source, open_source
 class Result:
     """What a run has written, and how it went.
 
-    busy_seconds: work by stage, without its waiting.
+    busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
+    mattes.
     """
 
     source: Path
@@ -38,6 +40,7 @@ class Result:
     seconds: float
     busy_seconds: dict[str, float]
     warnings: tuple[str, ...]
+    quality: Quality
 
     @property
     def fps(self) -> float:
@@ -100,6 +103,7 @@ def run(
         seconds=time.perf_counter() - began,
         busy_seconds=progress.busy,
         warnings=(*source.warnings, *written.notes),
+        quality=path.quality,
     )
 
 

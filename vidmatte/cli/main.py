@@ -90,7 +90,11 @@ def main_command(
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
     from vidmatte.cli.matte import make_reporter, matte_all
 
-    raise typer.Exit(matte_all(inputs, output, options, make_reporter(quiet, verbose, as_json)))
+    try:
+        status = matte_all(inputs, output, options, make_reporter(quiet, verbose, as_json))
+    except KeyboardInterrupt as error:  # typer would exit without a word
+        status = fail(str(error) or "stopped", 130)
+    raise typer.Exit(status)
 
 
 app.command(MAIN, hidden=True, context_settings=WIDTH)(with_options(main_command))

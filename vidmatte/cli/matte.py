@@ -71,6 +71,8 @@ class Batch:
         self.results.append(result)
         for warning in result.warnings:
             self.reporter.note(f"vidmatte: {warning}")
+        for line in result.quality.lines():
+            self.reporter.note(f"vidmatte: look at {job.target.name}: {line}")
         self.reporter.detail(busy_line(result))
         self.reporter.summary(facts(result), one_line(result))
 
@@ -186,6 +188,7 @@ def facts(result: Result) -> dict[str, Any]:
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
         "warnings": list(result.warnings),
+        "quality": result.quality.as_facts(),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vidmatte.errors import DeviceError, UsageError
+from vidmatte.network.ort import onnxruntime
 
 Arrays = Mapping[str, Any]
 
@@ -79,11 +80,9 @@ class CpuRunner:
     """A session fed with numpy arrays."""
 
     def __init__(self, session: Any) -> None:
-        import onnxruntime
-
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
-        self._new_options = onnxruntime.RunOptions
+        self._new_options = onnxruntime().RunOptions
         self._options = self._new_options()
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
@@ -99,14 +98,13 @@ class BoundRunner:
     """A session whose inputs and outputs are bound to torch tensors on a device."""
 
     def __init__(self, session: Any, device: str) -> None:
-        import onnxruntime
         import torch
 
         self._session = session
         self._device = torch.device(device)
         self._inputs = {item.name: item.type for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
-        self._new_options = onnxruntime.RunOptions
+        self._new_options = onnxruntime().RunOptions
         self._options = self._new_options()
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -166,9 +164,7 @@ def has_nvidia_gpu() -> bool:
 
 def what_cuda_lacks(number: int) -> str | None:
     """One line on why CUDA cannot be used, or None where it can."""
-    import onnxruntime
-
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
         return "onnxruntime has no CUDA in it (pip install onnxruntime-gpu in its place)"
     try:
         import torch

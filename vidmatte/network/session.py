@@ -9,8 +9,7 @@ from typing import Any
 
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import Device, Runner
-
-FATAL_ONLY = 4
+from vidmatte.network.ort import FATAL_ONLY, onnxruntime
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,8 @@ def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None
     is given a name and the side outputs are cut off before the session is made.
     Raises ModelError for a file that is no network, DeviceError where CUDA fails.
     """
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(FATAL_ONLY)
-    options = onnxruntime.SessionOptions()
+    ort = onnxruntime()
+    options = ort.SessionOptions()
     options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads or os.cpu_count() or 1
     options.inter_op_num_threads = 1
@@ -39,7 +36,7 @@ def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None
     options.enable_mem_pattern = False
     model = path.read_bytes() if outputs is None else batchable(path, outputs)
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=device.providers())
+        session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:
         raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
     wanted = device.providers()[0]
@@ -47,7 +44,7 @@ def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None
     if name not in session.get_providers():
         raise DeviceError(
             f"{device.name}: CUDA or cuDNN libraries are missing or too old for this"
-            f" onnxruntime {onnxruntime.__version__}; use --device cpu"
+            f" onnxruntime {ort.__version__}; use --device cpu"
         )
     shapes = {item.name: list(item.shape) for item in session.get_inputs()}
     return Loaded(device.runner(session), shapes)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vidmatte.frame import Frame
+from vidmatte.matte.quality import Quality, Watcher
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
@@ -24,6 +25,7 @@ class FramePath:
     pipeline: Pipeline
     ring: Ring
     cancel: Callable[[], None]
+    quality: Quality
 
     def close(self) -> None:
         """Stop every stage and wait for its thread; harmless when done twice."""
@@ -40,11 +42,12 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     from vidmatte.matte.steady import WINDOWS
 
     stop = Stop()
+    watcher = Watcher()
     network = model.network_for(source.clip)
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings),
         "matte": network.mattes,
-        "steady": lambda frames: smooth(frames, network.recurrent, settings),
+        "steady": lambda frames: watcher.watched(smooth(frames, network.recurrent, settings)),
     }
     look_ahead = max(len(window.after) for window in WINDOWS.values())
     held = network.batch + look_ahead + 1 + IN_HAND
@@ -54,7 +57,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     depth = queue_depth(source.clip, settings.memory_bytes, held, len(works))
     stages = [Stage(name, work, depth) for name, work in works.items()]
     ring = Ring(source.clip, held + depth * len(stages), model.device, stop)
-    return FramePath(Pipeline(stages, stop), ring, network.cancel)
+    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality)
 
 
 def read(source: Source, ring: Ring, settings: Settings) -> Iterator[Frame]:

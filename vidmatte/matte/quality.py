@@ -1,0 +1,110 @@
+"""What can be said of a matte without knowing the truth: empty, full, jumping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vidmatte.frame import Frame
+
+THUMB = (160, 90)  # width, height
+EMPTY_SHARE = 0.0005  # of the picture covered, under which a matte counts as empty
+FULL_SHARE = 0.995
+JUMP_SHARE = 0.015  # of the picture whose alpha changes without a motion that explains it
+NAMED_RANGES = 5
+
+
+@dataclass
+class Quality:
+    """Numbers of frames with each fault, in order."""
+
+    frames: int = 0
+    empty: list[int] = field(default_factory=list)
+    full: list[int] = field(default_factory=list)
+    jumps: list[int] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """What a user should look at, a line for each fault that there is."""
+        named = (
+            (self.empty, "without a subject"),
+            (self.full, "taken whole for the subject"),
+            (self.jumps, "where the matte jumps more than the motion explains"),
+        )
+        return [
+            f"{len(numbers)} of {self.frames} frames {what}: {ranges_text(numbers)}"
+            for numbers, what in named
+            if numbers
+        ]
+
+    def as_facts(self) -> dict[str, Any]:
+        """The same for JSON: inclusive ranges of frame numbers."""
+        return {
+            "empty": ranges(self.empty),
+            "full": ranges(self.full),
+            "jumps": ranges(self.jumps),
+        }
+
+
+class Watcher:
+    """Looks at finished frames as they go by and counts their faults."""
+
+    def __init__(self) -> None:
+        self.quality = Quality()
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        xs, ys = np.meshgrid(np.arange(THUMB[0]), np.arange(THUMB[1]))
+        self._grid = np.dstack([xs, ys]).astype(np.float32)
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
+
+    def watched(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames, looked at."""
+        for frame in frames:
+            self._look(frame)
+            yield frame
+
+    def _look(self, frame: Frame) -> None:
+        assert frame.alpha is not None
+        alpha = cv2.resize(frame.alpha, THUMB, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(frame.rgb, THUMB, interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        quality, share = self.quality, float(alpha.mean())
+        quality.frames += 1
+        if share < EMPTY_SHARE:
+            quality.empty.append(frame.index)
+        elif share > FULL_SHARE:
+            quality.full.append(frame.index)
+        last, self._last = self._last, (grey, alpha)
+        if last is not None and not frame.new_shot and self._jump(last, grey, alpha) > JUMP_SHARE:
+            quality.jumps.append(frame.index)
+
+    def _jump(
+        self, last: tuple[np.ndarray, np.ndarray], grey: np.ndarray, alpha: np.ndarray
+    ) -> float:
+        """Mean change of alpha that neither standing still nor the flow explains."""
+        still = float(np.abs(alpha - last[1]).mean())
+        if still <= JUMP_SHARE:
+            return still
+        where = self._grid + self._flow.calc(grey, last[0], None)
+        moved = cv2.remap(last[1], where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return min(still, float(np.abs(alpha - moved).mean()))
+
+
+def ranges(numbers: list[int]) -> list[list[int]]:
+    """[3, 4, 5, 9] -> [[3, 5], [9, 9]]."""
+    runs = [
+        [number for _, number in run]
+        for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    ]
+    return [[run[0], run[-1]] for run in runs]
+
+
+def ranges_text(numbers: list[int]) -> str:
+    """[3, 4, 5, 9] -> '3-5, 9'; a long list ends in a count."""
+    found = ranges(numbers)
+    named = [f"{first}-{last}" if first != last else str(first) for first, last in found]
+    more = len(named) - NAMED_RANGES
+    return ", ".join(named[:NAMED_RANGES]) + (f" and {more} more ranges" if more > 0 else "")
