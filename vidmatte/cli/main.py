@@ -100,6 +100,28 @@ def main_command(
 app.command(MAIN, hidden=True, context_settings=WIDTH)(with_options(main_command))
 
 
+def preview_command(
+    clip: Annotated[Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_preview.png"),
+    ] = None,
+    frames: Annotated[int, typer.Option("--frames", min=1, max=100, help="how many frames")] = 5,
+    **options: Any,
+) -> None:
+    """Write a contact sheet: a few frames cut out, and their alpha."""
+    from vidmatte.cli.preview import preview
+
+    preview(clip, output, frames, options)
+
+
+PREVIEW_OPTIONS = (
+    "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "fps",
+    "in_point", "out_point", "overwrite", "device", "threads", "models_dir",
+)  # fmt: skip
+app.command("preview", context_settings=WIDTH)(with_options(preview_command, PREVIEW_OPTIONS))
+
+
 @app.command("info", context_settings=WIDTH)
 def info_command(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="what to look at")],

@@ -1,0 +1,53 @@
+"""The contact sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import make_movie, make_pictures
+from tiny_onnx import make_recurrent, make_salient
+
+from vidmatte.cli.main import main
+from vidmatte.preview import CELL, GAP, spaced
+
+
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_a_sheet_shows_frames_spread_over_the_clip(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=30)
+    make = make_salient if family == "isnet" else make_recurrent
+    words = ["--model", str(make(tmp_path / "tiny.onnx")), "--family", family]
+    assert main(["preview", str(movie.path), "--frames", "3", *words]) == 0
+    out = tmp_path / "clip_preview.png"
+    assert f"{out}: 3 frames" in capsys.readouterr().err
+    sheet = cv2.imread(str(out))
+    height = CELL * 108 // 192
+    assert sheet.shape == (3 * (height + GAP), 4 * (CELL + GAP), 3)
+    if family == "isnet":
+        alpha = sheet[GAP:height, -CELL:].astype(float)
+        black = sheet[GAP:height, CELL + 2 * GAP : 2 * (CELL + GAP)].astype(float)
+        assert 20 < alpha.mean() < 200
+        assert black[alpha[..., 0] < 1].max() <= 2
+    assert main(["preview", str(movie.path), *words]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert np.array_equal(cv2.imread(str(out)), sheet)
+
+
+def test_a_folder_and_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_pictures(tmp_path / "shot", frames=3)
+    words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    out = tmp_path / "sheet.jpg"
+    assert main(["preview", str(tmp_path / "shot"), "-o", str(out), "--fps", "24", *words]) == 0
+    assert cv2.imread(str(out)) is not None
+    assert main(["preview", str(tmp_path / "shot"), "-o", str(tmp_path / "x.mov"), *words]) == 2
+    assert "a sheet is a picture" in capsys.readouterr().err
+
+
+def test_places_are_spread_evenly() -> None:
+    assert spaced(30, 3) == [5, 15, 25]
+    assert spaced(2, 5) == [0, 1]
+    assert spaced(1, 1) == [0]

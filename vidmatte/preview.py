@@ -1,0 +1,115 @@
+"""A contact sheet: a few frames of a clip, cut out, to look at before a long run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vidmatte.api import Stream, StreamedFrame
+from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.matte.foreground import estimate
+from vidmatte.network.model import Model
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+from vidmatte.source.trim import make_trim
+
+CELL = 480  # longest side of a picture on the sheet, pixels
+GAP = 6
+LEAD = 8  # frames before a sample that a recurrent model sees first
+TILE, LIGHT, DARK = 12, 0.8, 0.6
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+
+
+def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: int) -> int:
+    """Write a sheet of ``count`` evenly spaced frames of ``clip``; how many it shows.
+
+    A row a frame: over a checkerboard, over black, over white, and the alpha. Frames
+    are matted one by one, so the temporal filter is not seen here. Raises the errors
+    of vidmatte.errors.
+    """
+    check_sheet(out, settings)
+    rows = [row_of(frame) for frame in samples(clip, model, settings, count)]
+    sheet = np.concatenate(rows)
+    done, coded = cv2.imencode(out.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise SinkError(f"{out}: the sheet of {sheet.shape[1]}x{sheet.shape[0]} does not encode")
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        partial.write_bytes(coded.tobytes())
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise SinkError(f"{out}: {error.strerror}") from error
+    return len(rows)
+
+
+def check_sheet(out: Path, settings: Settings) -> None:
+    """Raise UsageError or OutputExistsError where ``out`` cannot be the sheet."""
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{out}: a sheet is a picture: {', '.join(SUFFIXES)}")
+    if out.exists() and not settings.overwrite:
+        raise OutputExistsError(f"{out} exists: --overwrite replaces it")
+
+
+def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterator[StreamedFrame]:
+    """Evenly spaced frames, each with its alpha and its number in the clip."""
+    whole = replace(settings, in_point=None, out_point=None, cache=None)
+    with open_source(clip, whole) as source:
+        trim = make_trim(
+            settings.in_point,
+            settings.out_point,
+            0,
+            rate=source.clip.rate,
+            start_timecode=source.clip.timecode,
+            frame_count=source.clip.frame_count,
+        )
+        total = (trim.end or source.clip.frame_count or count) - trim.first
+    lead = LEAD if model.network.recurrent else 0
+    smooth = settings.smooth if settings.smooth == "strong" else "off"
+    for place in spaced(total, count):
+        wanted = trim.first + place
+        one = replace(
+            whole, in_point=f"f{max(0, wanted - lead)}", out_point=f"f{wanted + 1}", smooth=smooth
+        )
+        with Stream(open_source(clip, one), model, one) as frames:
+            *_, last = frames
+            yield replace(last, index=wanted)
+
+
+def spaced(total: int, count: int) -> list[int]:
+    """``count`` places spread evenly over ``total`` frames, ends left out."""
+    count = min(count, total)
+    return [int(Fraction(2 * place + 1, 2 * count) * total) for place in range(count)]
+
+
+def row_of(frame: StreamedFrame) -> np.ndarray:
+    """One row of the sheet, (h, w, 3) uint8."""
+    rgb = frame.rgb if frame.rgb.dtype == np.uint8 else (frame.rgb >> 8).astype(np.uint8)
+    colours = frame.foreground if frame.foreground is not None else estimate(rgb, frame.alpha)
+    height, width = frame.alpha.shape
+    scale = CELL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    alpha = cv2.resize(frame.alpha, size, interpolation=cv2.INTER_AREA)[..., None]
+    premultiplied = cv2.resize(
+        colours * (frame.alpha / np.float32(255))[..., None], size, interpolation=cv2.INTER_AREA
+    )
+    grounds: list[np.ndarray | float] = [checkerboard(size), 0.0, 1.0]
+    cells = [premultiplied + (1 - alpha) * ground for ground in grounds]
+    cells.append(np.repeat(alpha, 3, axis=2))
+    framed = [cv2.copyMakeBorder(cell, GAP, 0, GAP, 0, cv2.BORDER_CONSTANT, value=(0.2,) * 3)
+              for cell in cells]  # fmt: skip
+    row = np.rint(np.clip(np.concatenate(framed, axis=1), 0, 1) * 255).astype(np.uint8)
+    place = (2 * GAP, GAP + 18)
+    cv2.putText(row, str(frame.index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (220, 40, 40), 1, 16)
+    return row
+
+
+def checkerboard(size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 1) float32 tiles of two greys; ``size`` is (width, height)."""
+    y, x = np.mgrid[: size[1], : size[0]] // TILE
+    return np.asarray(np.where((x + y) % 2, DARK, LIGHT)[..., None], np.float32)
