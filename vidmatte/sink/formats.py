@@ -20,6 +20,7 @@ class Format:
     range: 1 or 2 where the format fixes the colour range, None keeps the source's.
     intra: every frame stands alone, so a pool of encoders makes the same bytes.
     quantiser: a fixed one for the encoder, 1 is the finest.
+    decoded_format: what FFmpeg's decoder gives where it is not what the encoder takes.
     max_size: the largest width or height that the codec holds.
     """
 
@@ -39,6 +40,7 @@ class Format:
     lossless: bool = False
     max_size: int = 65535
     width_multiple: int = 1
+    decoded_format: str | None = None
 
 
 def always(pixel_format: str) -> Callable[[Clip], str]:
@@ -82,6 +84,7 @@ PRORES = Format(
     quantiser=1,
     range=LIMITED,
     max_size=16383,
+    decoded_format="yuva444p12le",
 )
 
 FORMATS: tuple[Format, ...] = (
@@ -136,6 +139,7 @@ FORMATS: tuple[Format, ...] = (
         },
         intra=False,
         max_size=16384,
+        decoded_format="yuv420p",
     ),
     Format(
         "png",

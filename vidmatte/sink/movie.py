@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,6 +23,7 @@ from vidmatte.sink.pixels import PictureMaker, check_fit
 from vidmatte.sink.pool import OrderedPool
 from vidmatte.sink.proof import Expected, prove_movie
 from vidmatte.sink.sound import Sound
+from vidmatte.sink.tracks import Track
 
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
@@ -91,6 +93,8 @@ class MovieSink(Sink):
         try:
             for piece in self._pool.drain():
                 self._take(piece)
+            if not self._frames:
+                raise SinkError(f"{self._partial.final}: there was no frame to write")
             if self._ordered is not None:
                 self._mux_ordered(self._ordered.encode(None))
             sound = self._sound.close() if self._sound else ()
@@ -193,7 +197,7 @@ class MovieSink(Sink):
         assert self._container is not None
         self._container.mux(packets)
 
-    def _finish(self, sound: tuple[str, ...]) -> Written:
+    def _finish(self, sound: tuple[Track, ...]) -> Written:
         clip, row = self._clip, self._row
         try:
             expected = Expected(
@@ -201,7 +205,7 @@ class MovieSink(Sink):
                 first=self._first_pts * clip.time_base,
                 last=self._last_pts * clip.time_base,
                 end=self._end * clip.time_base,
-                sound=len(sound),
+                sound=tuple(track.end or Fraction(0) for track in sound),
                 colour=self._colour,
             )
             prove_movie(self._partial.path, clip, row, expected)
@@ -220,7 +224,7 @@ class MovieSink(Sink):
             pixel_format=row.pixel_format(clip),
             bytes=size,
             seconds=(self._end - self._first_pts) * clip.time_base,
-            sound=sound,
+            sound=tuple(track.described for track in sound),
         )
 
 

@@ -90,6 +90,8 @@ class PictureSink(Sink):
         try:
             for path, count in self._pool.drain():
                 self._take(path, count)
+            if not self._written:
+                raise SinkError(f"{self._partial.final}: there was no frame to write")
             self._prove()
             self._partial.commit()
         except (OSError, av.FFmpegError) as error:

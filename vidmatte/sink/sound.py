@@ -64,13 +64,13 @@ class Sound:
             elif packet.dts is not None or packet.pts is not None:
                 self._tracks[packet.stream.index].take(packet)
 
-    def close(self) -> tuple[str, ...]:
-        """Write the rest; returns what became of each track."""
+    def close(self) -> tuple[Track, ...]:
+        """Write the rest; returns the tracks, which say what became of them."""
         self.advance(self._end if self._end is not None else Fraction(10**9))
         for track in self._tracks.values():
             track.flush()
         self._input.close()
-        return tuple(track.described for track in self._tracks.values())
+        return tuple(self._tracks.values())
 
     def abort(self) -> None:
         """Let go of the source; harmless at any time."""

@@ -48,9 +48,11 @@ class Track(ABC):
         self._container = container
         self._source = source
         self._origin = clip.origin
-        self._end = None if clip.until is None else clip.until - clip.origin
+        self._until = None if clip.until is None else clip.until - clip.origin
         #: Seconds on the output's timeline up to which packets were taken in.
         self.position = Fraction(-(10**9))
+        #: Where the last sample that was written ends; None where none was.
+        self.end: Fraction | None = None
 
     @abstractmethod
     def take(self, packet: av.Packet) -> None:
@@ -121,7 +123,7 @@ class CopiedTrack(Track):
         self.position = Fraction(self._next, self._rate)
         if self._sample_bytes:
             packet, first, count = self._cut(packet, first, count)
-        last = None if self._end is None else round(self._end * self._rate)
+        last = None if self._until is None else round(self._until * self._rate)
         if count <= 0 or (last is not None and first >= last):
             return
         packet.pts = packet.dts = first
@@ -145,6 +147,7 @@ class CopiedTrack(Track):
             self._container.mux(self._waiting)
         self._waiting.clear()
         self._container.mux(packet)
+        self.end = Fraction(first + count, self._rate)
 
     def _samples_in(self, packet: av.Packet) -> int:
         if self._sample_bytes:
@@ -161,8 +164,8 @@ class CopiedTrack(Track):
     def _cut(self, packet: av.Packet, first: int, count: int) -> tuple[av.Packet, int, int]:
         """The part of a PCM packet from zero to the end, sample for sample."""
         stop = first + count
-        if self._end is not None:
-            stop = min(stop, round(self._end * self._rate))
+        if self._until is not None:
+            stop = min(stop, round(self._until * self._rate))
         begin = max(first, 0)
         if begin >= stop:
             return packet, first, 0
@@ -238,8 +241,8 @@ class EncodedTrack(Track):
         """Resample and encode the part of ``frame`` that is wanted and not there yet."""
         begin = max(first, 0, self._next if self._next is not None else 0)
         stop = first + frame.samples
-        if self._end is not None:
-            stop = min(stop, round(self._end * self._rate))
+        if self._until is not None:
+            stop = min(stop, round(self._until * self._rate))
         if begin >= stop:
             return
         if (begin, stop) != (first, first + frame.samples):
@@ -255,6 +258,7 @@ class EncodedTrack(Track):
             frame.pts = self._out
             frame.time_base = Fraction(1, self._out_rate)
             self._out = (self._out or 0) + frame.samples
+            self.end = Fraction(self._out, self._out_rate)
             self._container.mux(self._stream.encode(frame))
 
 

@@ -1,0 +1,280 @@
+"""How outputs end when something goes wrong: the error in one line, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import Movie, make_movie
+from sink_support import disc, read_frames, write_clip
+
+from vidmatte.errors import OutputExistsError, ProofError, SinkError, UsageError
+from vidmatte.frame import Clip, Frame
+from vidmatte.settings import Settings
+from vidmatte.sink import Sink, check_sink, choose, open_sink
+from vidmatte.sink.formats import by_name
+from vidmatte.sink.pixels import PictureMaker
+from vidmatte.sink.proof import Expected, prove_movie
+
+OUTPUTS = ["out.mov", "out.webm", "out.mkv", "frames"]
+SETTINGS = Settings(foreground="source")
+
+
+class Slots:
+    """Counts frames out and back."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self.out, self.back = 0, 0
+        self._frames = frames
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            frame.give_back = self._returned
+            self.out += 1
+            yield frame
+
+    def _returned(self) -> None:
+        with self._lock:
+            self.back += 1
+
+
+def begin(movie: Movie, out: Path) -> tuple[Clip, Slots, Sink]:
+    clip, frames = read_frames(movie.path, SETTINGS, disc)
+    return clip, Slots(frames), open_sink(out, clip, SETTINGS)
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "results"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("after", [0, 1, 4, 9])
+def test_abort_leaves_nothing(
+    name: str, after: int, source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
+    for number, frame in enumerate(slots):
+        if number == after:
+            frame.release()
+            break
+        sink.write(frame)
+    sink.abort()
+    sink.abort()
+    assert left_in(folder) == []
+    assert slots.back == slots.out
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_abort_after_close_takes_nothing_away(
+    name: str, source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
+    for frame in slots:
+        sink.write(frame)
+    written = sink.close()
+    sink.abort()
+    assert left_in(folder) == [name]
+    assert written.frames == slots.back == slots.out
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("at", [0, 1, 3, 5, 9])
+def test_a_failing_worker_ends_the_run_with_its_own_error(
+    name: str,
+    at: int,
+    source_movie: Callable[[str], Movie],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = PictureMaker.make
+
+    def fails(maker: PictureMaker, frame: Frame) -> av.VideoFrame:
+        if frame.index == at:
+            raise MemoryError(f"no memory for frame {at}")
+        return whole(maker, frame)
+
+    monkeypatch.setattr(PictureMaker, "make", fails)
+    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
+    with pytest.raises(MemoryError, match=f"frame {at}"), sink:
+        for frame in slots:
+            sink.write(frame)
+        sink.close()
+    assert left_in(folder) == []
+    assert slots.back == slots.out
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_no_frame_is_no_result(
+    name: str, source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    _, _, sink = begin(source_movie("8-bit 709"), folder / name)
+    with pytest.raises(SinkError, match="no frame"):
+        sink.close()
+    assert left_in(folder) == []
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_frame_of_another_size_is_refused(
+    name: str, source_movie: Callable[[str], Movie], tmp_path: Path, folder: Path
+) -> None:
+    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
+    other = make_movie(tmp_path / "other.mp4", size=(64, 48), frames=1)
+    _, frames = read_frames(other.path, SETTINGS, disc)
+    with pytest.raises(SinkError, match="64x48"), sink:
+        sink.write(next(iter(slots)))
+        sink.write(next(frames))
+    assert left_in(folder) == []
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mkv"])
+def test_an_output_that_exists_is_not_touched(
+    name: str, source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    out = folder / name
+    out.write_bytes(b"mine")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        write_clip(source_movie("8-bit 709"), out)
+    assert out.read_bytes() == b"mine"
+    write_clip(source_movie("8-bit 709"), out, overwrite=True)
+    assert out.stat().st_size > 1000
+    assert left_in(folder) == [name]
+
+
+def test_an_output_that_appears_meanwhile_is_not_touched(
+    source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    _, slots, sink = begin(source_movie("8-bit 709"), folder / "out.mov")
+    for frame in slots:
+        sink.write(frame)
+    (folder / "out.mov").write_bytes(b"mine")
+    with pytest.raises(OutputExistsError):
+        sink.close()
+    assert (folder / "out.mov").read_bytes() == b"mine"
+    assert left_in(folder) == ["out.mov"]
+
+
+def test_what_a_killed_run_left_is_replaced(
+    source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    (folder / ".out.partial.mov").write_bytes(b"half")
+    (folder / ".frames.partial").mkdir()
+    (folder / ".frames.partial" / "000900.png").write_bytes(b"half")
+    write_clip(source_movie("8-bit 709"), folder / "out.mov")
+    write_clip(source_movie("8-bit 709"), folder / "frames")
+    assert left_in(folder) == ["frames", "out.mov"]
+    assert len(left_in(folder / "frames")) == 10
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_missing_folder_is_said_before_the_run(
+    name: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    clip, _ = read_frames(source_movie("8-bit 709").path, SETTINGS, disc)
+    with pytest.raises(SinkError, match="no such folder"):
+        check_sink(tmp_path / "nowhere" / name, clip, SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out.mp3", "out.partial.xyz"])
+def test_an_unknown_suffix_names_the_known_ones(name: str) -> None:
+    with pytest.raises(UsageError, match=r"\.mov.*\.webm"):
+        choose(Path(name), None)
+
+
+def test_a_format_that_is_not_the_suffixs_own_is_refused() -> None:
+    with pytest.raises(UsageError, match="webm"):
+        choose(Path("out.mov"), "webm")
+    with pytest.raises(UsageError, match="choose from prores"):
+        choose(Path("out.mov"), "divx")
+    assert choose(Path("out.MOV"), "mov").name == "prores"
+    assert choose(Path("frames"), None).name == "png"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a small file system can only be mounted by root")
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_full_disk_is_one_clear_line(name: str, small_disk: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    movie = make_movie(tmp_path / "clip.mp4", size=(320, 240), frames=60)
+    clip, frames = read_frames(movie.path, SETTINGS, disc)
+    slots = Slots(frames)
+    with (
+        pytest.raises(SinkError, match=rf"^{small_disk}/{name}: the disk is full"),
+        open_sink(small_disk / name, clip, SETTINGS) as sink,
+    ):
+        for frame in slots:
+            for plane in frame.picture.planes:
+                noise = generator.integers(16, 235, plane.buffer_size, dtype=np.uint8)
+                plane.update(noise)
+            sink.write(frame)
+        sink.close()
+    assert left_in(small_disk) == []
+    assert slots.back == slots.out
+
+
+def test_the_proof_says_what_differs(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    movie = source_movie("8-bit 709")
+    clip, written = write_clip(movie, out := tmp_path / "out.mov")
+    row = by_name("prores")
+    truth = {
+        "frames": 10,
+        "first": clip.time_base * 0,
+        "last": 9 / clip.rate,
+        "end": 10 / clip.rate,
+        "sound": (written.seconds,),
+        "colour": clip.colour,
+    }
+    prove_movie(out, clip, row, Expected(**truth))
+    wrong = {
+        "frames": (11, "frames: 10 instead of 11"),
+        "first": (1 / clip.rate, "the first frame is at 0.000000 s instead of 0.040000 s"),
+        "last": (8 / clip.rate, "the last frame"),
+        "end": (1 + 10 / clip.rate, "the end is at"),
+        "sound": ((), "sound tracks: 1 instead of 0"),
+        "colour": (clip.colour.with_matrix(9, 1), "matrix: bt709 instead of bt2020nc"),
+    }
+    for field, (value, clause) in wrong.items():
+        with pytest.raises(ProofError, match=clause):
+            prove_movie(out, clip, row, Expected(**(truth | {field: value})))
+    with pytest.raises(ProofError, match="sound 1"):
+        prove_movie(out, clip, row, Expected(**(truth | {"sound": (written.seconds + 1,)})))
+    with pytest.raises(ProofError, match="codec tag"):
+        prove_movie(out, clip, by_name("prores-xq"), Expected(**truth))
+
+
+def test_a_damaged_file_is_not_proven(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    clip, _ = write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov")
+    out.write_bytes(out.read_bytes()[:-500])
+    expected = Expected(10, clip.origin, clip.origin, clip.origin, (), clip.colour)
+    with pytest.raises(ProofError, match="cannot be read back"):
+        prove_movie(out, clip, by_name("prores"), expected)

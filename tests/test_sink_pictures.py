@@ -1,0 +1,145 @@
+"""Picture files: names, depths, folders, one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import Movie, make_movie, make_pictures
+from readback import decode, probe_stream
+from scene import read_index
+from sink_support import disc, levels, write_clip
+
+from vidmatte.errors import OutputExistsError, SinkError, UsageError
+
+
+def read(path: Path) -> np.ndarray:
+    """(H, W, 4) R, G, B, alpha as stored, by OpenCV."""
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None, f"{path} does not decode"
+    return picture[..., [2, 1, 0, 3]]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_movie_becomes_numbered_pictures(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("8-bit 709")
+    _, written = write_clip(movie, out := tmp_path / "frames")
+    assert names(out) == [f"{index:06d}.png" for index in range(movie.frames)]
+    assert written.frames == movie.frames
+    assert written.bytes == sum(file.stat().st_size for file in out.iterdir())
+    assert [read_index(read(file)) for file in sorted(out.iterdir())] == list(range(movie.frames))
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["8-bit 709", "8-bit full range", "601 SD", "odd size"])
+def test_png_colours_are_ffmpegs(
+    kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie(kind)
+    clip, _ = write_clip(movie, out := tmp_path / "frames")
+    found = np.stack([read(file) for file in sorted(out.iterdir())])
+    expected = decode(movie.path, "rgb24")
+    alpha = np.stack([disc(i, clip.width, clip.height) for i in range(len(found))])
+    assert np.abs(found[..., :3].astype(int) - expected)[alpha == 1].max() <= 1
+    assert np.abs(found[..., 3] - alpha.astype(float) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("png16", ".png"), ("tiff16", ".tif")])
+def test_16_bits_hold_every_level_of_alpha_and_of_a_10_bit_ramp(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
+    from scene import draw_ramp
+
+    movie = make_movie(
+        tmp_path / "ramp.mov",
+        size=(1024, 64),
+        frames=2,
+        codec="prores_ks",
+        options={"profile": "4444"},
+        pixel_format="yuv444p10le",
+        draw=draw_ramp,
+    )
+    write_clip(movie, out := tmp_path / "frames", alpha=levels, format=name)
+    assert names(out) == [f"00000{index}{suffix}" for index in range(2)]
+    picture = read(out / f"000000{suffix}")
+    assert picture.dtype == np.uint16
+    assert len(np.unique(picture[..., 3])) == 65536
+    ramp = picture[32, :, 1].astype(int)
+    assert len(np.unique(ramp)) > 700, "877 codes of limited range, some lost to ProRes"
+    assert abs(ramp[-8:].mean() - 65535) < 300
+
+
+def test_pictures_keep_their_names(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "plates", frames=3, pattern="shot.v2_{:04d}", start=1001)
+    write_clip(tmp_path / "plates", out := tmp_path / "cut", fps="25")
+    assert names(out) == [f"shot.v2_{number}.png" for number in (1001, 1002, 1003)]
+
+
+def test_two_suffixes_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "plates", frames=1, pattern="a{:.0f}", start=1)
+    make_pictures(tmp_path / "plates", frames=1, pattern="a{:.0f}", start=1, suffix=".jpg")
+    _, written = write_clip(tmp_path / "plates", out := tmp_path / "cut", fps="25")
+    assert written.frames == len(names(out)) == 2
+
+
+def test_16_bit_pictures_stay_16_bit(tmp_path: Path) -> None:
+    (path,) = make_pictures(tmp_path / "plates", frames=1, bits=16)
+    write_clip(path, out := tmp_path / "cut.png", format="png16")
+    original = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    opaque = disc(0, 192, 108) == 1
+    assert np.array_equal(read(out)[..., :3][opaque], original[opaque])
+
+
+def test_one_picture_becomes_one_file(tmp_path: Path) -> None:
+    (path,) = make_pictures(tmp_path / "plates", frames=1, suffix=".jpg")
+    _, written = write_clip(path, out := tmp_path / "cutout.png")
+    assert (written.frames, written.path) == (1, out)
+    assert probe_stream(out)["pix_fmt"] == "rgba"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cutout.png", "cwd", "plates"]
+
+
+def test_one_picture_into_a_folder(tmp_path: Path) -> None:
+    (path,) = make_pictures(tmp_path / "plates", frames=1)
+    write_clip(path, out := tmp_path / "cut")
+    assert names(out) == [path.name]
+
+
+def test_many_frames_do_not_go_into_one_file(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="write -o out/"):
+        write_clip(source_movie("8-bit 709"), tmp_path / "out.png")
+
+
+def test_a_folder_with_files_is_not_touched(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    out = tmp_path / "frames"
+    out.mkdir()
+    write_clip(source_movie("8-bit 709"), out)  # an empty one is taken
+    (out / "000000.png").write_bytes(b"mine")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        write_clip(source_movie("8-bit 709"), out)
+    assert (out / "000000.png").read_bytes() == b"mine"
+    (out / "notes.txt").write_text("keep")
+    write_clip(source_movie("8-bit 709"), out, overwrite=True)
+    assert read(out / "000000.png").shape == (108, 192, 4)
+    assert (out / "notes.txt").read_text() == "keep"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_where_the_folder_should_be(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    (tmp_path / "frames").write_text("a file")
+    with pytest.raises((SinkError, UsageError)):
+        write_clip(source_movie("8-bit 709"), tmp_path / "frames", format="png", overwrite=True)
+    assert (tmp_path / "frames").read_text() == "a file"
