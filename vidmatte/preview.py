@@ -112,4 +112,4 @@ def row_of(frame: StreamedFrame) -> np.ndarray:
 def checkerboard(size: tuple[int, int]) -> np.ndarray:
     """(h, w, 1) float32 tiles of two greys; ``size`` is (width, height)."""
     y, x = np.mgrid[: size[1], : size[0]] // TILE
-    return np.asarray(np.where((x + y) % 2, DARK, LIGHT)[..., None], np.float32)
+    return np.asarray(np.where((x + y) % 2, DARK, LIGHT), np.float32).reshape(*y.shape, 1)

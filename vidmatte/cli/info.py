@@ -67,10 +67,8 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
 def info_lines(clip: Clip) -> list[str]:
     """A clip for people."""
     stated, used = clip.stated.as_names(), clip.colour.as_names()
-    colour = ", ".join(
-        f"{key} {used[key]}" + (" (by size)" if stated[key] == "unspecified" else "")
-        for key in used
-    )
+    colour = ", ".join(f"{key} {value}" for key, value in used.items())
+    filled = [key for key in used if stated[key] == "unspecified"]
     rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
     count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
     prores = by_name("prores")
@@ -78,13 +76,17 @@ def info_lines(clip: Clip) -> list[str]:
     lines = [
         str(clip.path),
         f"  file         {clip.container}, {clip.codec}",
-        f"  time         {count}, {rate}, timecode {clip.timecode or 'none'}",
-        f"  size         {clip.width}x{clip.height} upright"
-        f" (turned by {clip.rotation} degrees), pixel aspect {clip.sample_aspect_ratio}",
+        f"  time         {count}, {rate}"
+        + (f", from timecode {clip.timecode}" if clip.timecode else ", no timecode"),
+        f"  size         {clip.width}x{clip.height}"
+        + (f", turned upright by {clip.rotation} degrees" if clip.rotation else "")
+        + (f", pixel aspect {aspect}" if (aspect := clip.sample_aspect_ratio) != 1 else ""),
         f"  pixels       {clip.pixel_format}, {clip.bit_depth} bits"
-        + (", interlaced" if clip.interlaced else ""),
+        + (", interlaced (made progressive by bwdif)" if clip.interlaced else ""),
         f"  colour       {colour}",
     ]
+    if filled:
+        lines.append(f"               not stated, taken by size: {', '.join(filled)}")
     lines += [
         f"  sound        {track.codec}, {track.sample_rate} Hz, {track.channels} channels"
         + (f", {track.language}" if track.language else "")
