@@ -103,7 +103,8 @@ def row_of(frame: StreamedFrame) -> np.ndarray:
     cells.append(np.repeat(alpha, 3, axis=2))
     framed = [cv2.copyMakeBorder(cell, GAP, 0, GAP, 0, cv2.BORDER_CONSTANT, value=(0.2,) * 3)
               for cell in cells]  # fmt: skip
-    row = np.rint(np.clip(np.concatenate(framed, axis=1), 0, 1) * 255).astype(np.uint8)
+    joined = np.clip(np.concatenate(framed, axis=1), 0, 1)
+    row: np.ndarray = np.rint(joined * 255).astype(np.uint8)
     place = (2 * GAP, GAP + 18)
     cv2.putText(row, str(frame.index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (220, 40, 40), 1, 16)
     return row
