@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from vidmatte.terminal import progress_bar
+
 SECONDS_BETWEEN_LINES = 1.0
 
 
@@ -87,15 +89,7 @@ class TextReporter(Reporter):
 
     def start(self, progress: Progress) -> None:
         if self._wants_bar:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=progress.total,
-                desc=progress.name,
-                unit="f",
-                dynamic_ncols=True,
-                file=sys.stderr,
-            )
+            self._bar = progress_bar(total=progress.total, desc=progress.name, unit="f")
 
     def advance(self, progress: Progress) -> None:
         if self._bar is not None:

@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import Any
 
+from vidmatte.terminal import progress_bar
+
 
 class Progress:
     """A bar on stderr for one fetch; silent when ``quiet`` or not on a terminal.
@@ -36,18 +38,12 @@ class Progress:
         self.close()
         self.total, self.done = total, done
         if self.visible:
-            from tqdm import tqdm
-
-            # tqdm's monitor thread would outlive the bar; a fetch needs none.
-            bar = type("Bar", (tqdm,), {"monitor_interval": 0})
-            self._bar = bar(
+            self._bar = progress_bar(
                 desc=self.label,
                 total=total,
                 initial=done,
                 unit="B",
                 unit_scale=True,
-                dynamic_ncols=True,
-                file=sys.stderr,
             )
 
     def advance(self, count: int) -> None:
