@@ -11,7 +11,7 @@ from media import Movie
 
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.sink import Written, open_sink
+from vidmatte.sink import Sides, Written, open_sink
 from vidmatte.source import open_source
 from vidmatte.source.pixels import copy_planes, tag
 
@@ -58,14 +58,18 @@ def read_frames(path: Path, settings: Settings, alpha: Alpha) -> tuple[Clip, Ite
 
 
 def write_clip(
-    movie: Movie | Path, out: Path, alpha: Alpha = disc, **options: object
+    movie: Movie | Path,
+    out: Path,
+    alpha: Alpha = disc,
+    sides: Sides | None = None,
+    **options: object,
 ) -> tuple[Clip, Written]:
     """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
     settings = Settings(**{"foreground": "source", **options})
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
     given, returned = 0, []
-    with open_sink(out, clip, settings) as sink:
+    with open_sink(out, clip, settings, sides) as sink:
         for frame in frames:
             given += 1
             frame.give_back = lambda: returned.append(1)

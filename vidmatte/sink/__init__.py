@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
 from vidmatte.sink.formats import FORMATS, Format, choose
+from vidmatte.sink.sides import Sides
 
 if TYPE_CHECKING:
-    from vidmatte.sink.movie import MovieSink
-    from vidmatte.sink.pictures import PictureSink
+    from vidmatte.sink.movie import MovieOutput
+    from vidmatte.sink.output import Plan
+    from vidmatte.sink.pictures import PictureOutput
 
-__all__ = ["FORMATS", "Format", "Sink", "Written", "check_sink", "choose", "open_sink"]
+__all__ = ["FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose", "open_sink"]
 
 
-def open_sink(out: Path, clip: Clip, settings: Settings) -> Sink:
-    """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings.
+def open_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = None) -> Sink:
+    """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
+    and the side results with it.
 
     Everything is checked before a file is touched. Raises UsageError (format and
     clip do not fit), OutputExistsError, SinkError.
     """
-    row = choose(out, settings.format)
-    return kind_of(row)(out, clip, settings, row)
+    from vidmatte.sink.pooled import PooledSink
+
+    check_sink(out, clip, settings, sides)
+    outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings, sides or Sides())]
+    return PooledSink(clip, settings.foreground, outputs)
 
 
-def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
+def check_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = None) -> None:
     """Everything about an output that can be told without touching a file.
 
     Raises UsageError (format and clip do not fit), OutputExistsError, SinkError.
     """
-    row = choose(out, settings.format)
-    kind_of(row).check(out, clip, settings, row)
+    seen: set[Path] = set()
+    for plan in plans(out, clip, settings, sides or Sides()):
+        if plan.show.background is not None:
+            plan.show.background.close()
+        kind_of(plan.row).check(plan)
+        if plan.out.absolute() in seen:
+            raise UsageError(f"{plan.out}: two results of one run would go there")
+        seen.add(plan.out.absolute())
 
 
-def kind_of(row: Format) -> type[MovieSink] | type[PictureSink]:
+def plans(out: Path, clip: Clip, settings: Settings, sides: Sides) -> Iterator[Plan]:
+    """The main output and the side ones. Raises UsageError, SourceError."""
+    from vidmatte.sink.background import CHECKER, open_background
+    from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
+    from vidmatte.sink.output import Plan, Show
+
+    def plan(path: Path, row: Format, show: Show) -> Plan:
+        return Plan(path, clip, row, settings.overwrite, settings.audio, show)
+
+    yield plan(out, choose(out, settings.format), CutoutShow())
+    for what, path, row in sides.wanted(clip):
+        if what == "comp":
+            background = open_background(sides.background or CHECKER, clip)
+            yield plan(path, row, CompShow(background))
+        else:
+            yield plan(path, row, MatteShow() if what == "matte" else ForegroundShow())
+
+
+def kind_of(row: Format) -> type[MovieOutput] | type[PictureOutput]:
     """The class that writes this format; loaded when the first output is opened."""
-    from vidmatte.sink.movie import MovieSink
-    from vidmatte.sink.pictures import PictureSink
+    from vidmatte.sink.movie import MovieOutput
+    from vidmatte.sink.pictures import PictureOutput
 
-    return PictureSink if row.container is None else MovieSink
+    return PictureOutput if row.container is None else MovieOutput

@@ -20,7 +20,7 @@ class Written:
     """What stands under the final name. ``path`` is a file, or the folder of a sequence.
 
     ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
-    one entry a track, like ``aac (copied)``.
+    one entry a track, like ``aac (copied)``; ``sides`` are the results made beside it.
     """
 
     path: Path
@@ -34,6 +34,7 @@ class Written:
     seconds: Fraction
     sound: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    sides: tuple[Written, ...] = ()
 
 
 class Sink(ABC):

@@ -10,6 +10,8 @@ from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 
+UNSPECIFIED = 2
+
 
 @dataclass(frozen=True)
 class Format:
@@ -214,12 +216,19 @@ def choose(out: Path, name: str | None) -> Format:
                 f"{out.name}: --format {row.name} is written to {' or '.join(row.suffixes)}"
             )
         return row
-    if not suffix or out.is_dir():
-        return by_name("png")
-    for row in FORMATS:
+    return suffix_row(out, FORMATS)
+
+
+def suffix_row(out: Path, rows: tuple[Format, ...]) -> Format:
+    """The first of ``rows`` with the suffix of ``out``; a folder's is .png.
+
+    Raises UsageError.
+    """
+    suffix = ".png" if not out.suffix or out.is_dir() else out.suffix.lower()
+    for row in rows:
         if suffix in row.suffixes:
             return row
-    known = sorted({suffix for row in FORMATS for suffix in row.suffixes})
+    known = sorted({suffix for row in rows for suffix in row.suffixes})
     raise UsageError(
         f"{out.name}: no format has the suffix {suffix}: use {', '.join(known)},"
         " or a folder for PNG pictures"
@@ -231,11 +240,12 @@ def output_colour(clip: Clip, row: Format) -> ColourTags:
 
     YCbCr sources keep their matrix, and their range unless the format fixes one, so
     that nothing is converted. RGB and grey sources become bt2020nc where their
-    primaries are bt2020 and bt709 otherwise, limited range. RGB outputs are full range.
+    primaries are bt2020 and bt709 otherwise, limited range. RGB and grey outputs are
+    full range.
     """
-    colour = clip.colour
-    if is_rgb(row.pixel_format(clip)):
-        return colour.with_matrix(0, FULL)
+    colour, target = clip.colour, row.pixel_format(clip)
+    if not is_yuv(target):
+        return colour.with_matrix(0 if is_rgb(target) else UNSPECIFIED, FULL)
     if not is_yuv(clip.working_format):
         return colour.with_matrix(9 if colour.primaries == 9 else 1, row.range or LIMITED)
     return colour.with_matrix(colour.matrix, row.range or colour.range)

@@ -6,23 +6,30 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from vidmatte.frame import Frame
+
+class Releasable(Protocol):
+    """Work that holds a slot."""
+
+    def release(self) -> None:
+        """Give the slot back; doing it twice is harmless."""
+
 
 Tool = TypeVar("Tool")
+Item = TypeVar("Item", bound=Releasable)
 Piece = TypeVar("Piece")
 
 
-class OrderedPool(Generic[Tool, Piece]):
-    """``workers`` threads, each frame worked on by one of them with a tool of its own.
+class OrderedPool(Generic[Tool, Item, Piece]):
+    """``workers`` threads, each item worked on by one of them with a tool of its own.
 
     make_tool: makes what a worker needs and may not share (an encoder, a converter).
-    work: ``work(tool, frame) -> piece``; it releases the frame's slot when it is done
+    work: ``work(tool, item) -> piece``; it releases the item's slot when it is done
         with the pixels, and the pool does so in any case when it ends.
 
-    At most ``workers + 2`` frames are in flight. Results come back in the order in
-    which frames went in; the first error of a worker is raised where its result
+    At most ``workers + 2`` items are in flight. Results come back in the order in
+    which items went in; the first error of a worker is raised where its result
     would have come.
     """
 
@@ -30,25 +37,25 @@ class OrderedPool(Generic[Tool, Piece]):
         self,
         workers: int,
         make_tool: Callable[[], Tool],
-        work: Callable[[Tool, Frame], Piece],
+        work: Callable[[Tool, Item], Piece],
     ) -> None:
         self.limit = workers + 2
         self._make_tool = make_tool
         self._work = work
         self._tools: SimpleQueue[Tool] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="vidmatte-encode")
-        self._flight: deque[tuple[Future[Piece], Frame]] = deque()
+        self._flight: deque[tuple[Future[Piece], Item]] = deque()
 
-    def submit(self, frame: Frame) -> list[Piece]:
-        """Hand a frame in; returns what is finished, in order. Blocks at the limit."""
+    def submit(self, item: Item) -> list[Piece]:
+        """Hand an item in; returns what is finished, in order. Blocks at the limit."""
         finished = []
         try:
             while len(self._flight) >= self.limit or (self._flight and self._flight[0][0].done()):
                 finished.append(self._flight.popleft()[0].result())
         except BaseException:
-            frame.release()
+            item.release()
             raise
-        self._flight.append((self._threads.submit(self._run, frame), frame))
+        self._flight.append((self._threads.submit(self._run, item), item))
         return finished
 
     def drain(self) -> Iterator[Piece]:
@@ -58,20 +65,20 @@ class OrderedPool(Generic[Tool, Piece]):
         self._threads.shutdown()
 
     def abort(self) -> None:
-        """Drop what has not begun, wait for what has; all frames are released."""
+        """Drop what has not begun, wait for what has; all items are released."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for _, frame in self._flight:
-            frame.release()
+        for _, item in self._flight:
+            item.release()
         self._flight.clear()
 
-    def _run(self, frame: Frame) -> Piece:
+    def _run(self, item: Item) -> Piece:
         try:
             try:
                 tool = self._tools.get_nowait()
             except Empty:
                 tool = self._make_tool()
-            piece = self._work(tool, frame)
+            piece = self._work(tool, item)
             self._tools.put(tool)
             return piece
         finally:
-            frame.release()
+            item.release()

@@ -1,0 +1,201 @@
+"""Side results of one pass: the matte, the colours alone, the subject over something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import Movie, make_movie, make_pictures
+from readback import beep_time, decode, frame_times, probe_stream
+from scene import read_index
+from sink_support import disc, write_clip
+
+from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.sink import Sides
+from vidmatte.sink.background import COLOURS, parse_colour
+
+
+def alphas(movie: Movie) -> np.ndarray:
+    """(N, H, W) float64, the disc of every frame."""
+    return np.stack([disc(i, *movie.size) for i in range(movie.frames)]).astype(np.float64)
+
+
+@pytest.fixture
+def movie(source_movie: Callable[[str], Movie]) -> Movie:
+    return source_movie("8-bit 709")
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_format", "low", "high"),
+    [
+        ("m.mov", "yuv422p10le", 64, 940),
+        ("m.mkv", "gray16le", 0, 65535),
+        ("m", "gray16be", 0, 65535),
+    ],
+)
+def test_the_matte_holds_alpha(
+    name: str, pixel_format: str, low: int, high: int, movie: Movie, tmp_path: Path
+) -> None:
+    _, written = write_clip(movie, tmp_path / "out.mov", sides=Sides(matte=tmp_path / name))
+    (side,) = written.sides
+    assert (side.frames, side.pixel_format) == (movie.frames, pixel_format)
+    path = tmp_path / name
+    picture = path / "%06d.png" if path.is_dir() else path
+    found = decode(picture, "gray10le" if low else "gray16le")[..., 0].astype(np.float64)
+    meant = low + alphas(movie) * (high - low)
+    if low:
+        # ffmpeg shows limited luma as full-range grey.
+        meant, high = (meant - low) * 1023 / (high - low), 1023
+        assert np.abs(found - meant).max() < 0.02 * high, "ProRes is lossy at the edge"
+        assert np.abs(found - meant)[(alphas(movie) == 0) | (alphas(movie) == 1)].mean() < 0.5
+    else:
+        assert np.abs(found - meant).max() <= 0.51
+
+
+def test_a_matte_in_h264_is_a_grey_movie(movie: Movie, tmp_path: Path) -> None:
+    write_clip(movie, tmp_path / "out.mov", sides=Sides(matte=tmp_path / "m.mp4"))
+    found = decode(tmp_path / "m.mp4", "rgb24").astype(float)
+    assert np.abs(found - alphas(movie)[..., None] * 255).mean() < 1
+
+
+@pytest.mark.parametrize("policy", ["source", "estimate"])
+def test_the_foreground_is_the_cut_outs_colours(policy: str, movie: Movie, tmp_path: Path) -> None:
+    write_clip(
+        movie,
+        out := tmp_path / "out.mov",
+        sides=Sides(foreground=tmp_path / "f.mov"),
+        foreground=policy,
+    )
+    stream = probe_stream(tmp_path / "f.mov")
+    assert (stream["codec_tag_string"], stream["pix_fmt"]) == ("ap4h", "yuv444p12le")
+    assert np.array_equal(
+        decode(tmp_path / "f.mov", "yuv444p12le"), decode(out, "yuva444p12le")[..., :3]
+    )
+
+
+@pytest.mark.parametrize("name", ["f.mkv", "f", "f16"])
+def test_foreground_pictures_and_ffv1(name: str, movie: Movie, tmp_path: Path) -> None:
+    write_clip(movie, tmp_path / "out.mov", sides=Sides(foreground=tmp_path / name))
+    path = tmp_path / name
+    found = decode(path / "%06d.png" if path.is_dir() else path, "rgb24")
+    expected = decode(movie.path, "rgb24")
+    assert np.abs(found.astype(int) - expected).max() <= 1, "'source' colours, all of them"
+
+
+@pytest.mark.parametrize("name", ["c.mov", "c.mkv", "c"])
+@pytest.mark.parametrize(
+    ("background", "colour"), [("#3366cc", (0x33, 0x66, 0xCC)), ("green", COLOURS["green"])]
+)
+def test_a_composite_is_alpha_times_subject_plus_the_rest(
+    name: str, background: str, colour: tuple[int, int, int], movie: Movie, tmp_path: Path
+) -> None:
+    sides = Sides(comp=tmp_path / name, background=background)
+    write_clip(movie, tmp_path / "out.mov", sides=sides)
+    path = tmp_path / name
+    found = decode(path / "%06d.png" if path.is_dir() else path, "rgb24").astype(float)
+    alpha = alphas(movie)[..., None]
+    expected = alpha * decode(movie.path, "rgb24") + (1 - alpha) * np.array(colour)
+    apart = np.abs(found - expected)
+    if name == "c.mov":
+        # 4:2:2 and ProRes at the edge of a saturated ground.
+        assert apart.mean() < 2
+        assert apart[alphas(movie) == 1].mean() < 1.5
+    else:
+        assert apart.mean() < 0.6
+        assert apart.max() <= 3
+
+
+def test_a_composite_to_show_around_plays_everywhere(movie: Movie, tmp_path: Path) -> None:
+    def ruler(index: int, width: int, height: int) -> np.ndarray:
+        alpha = disc(index, width, height)
+        alpha[height // 2 :] = 1
+        return alpha
+
+    write_clip(movie, tmp_path / "out.mov", ruler, sides=Sides(comp=tmp_path / "c.mp4"))
+    stream = probe_stream(tmp_path / "c.mp4")
+    assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
+    assert stream["color_range"] == "tv"
+    assert [read_index(picture) for picture in decode(tmp_path / "c.mp4")] == list(range(10))
+    assert movie.flash is not None
+    flash = float(frame_times(tmp_path / "c.mp4")[movie.flash])
+    assert abs(beep_time(tmp_path / "c.mp4") - flash) < 0.003
+    # Without --background the ground is a checkerboard: two greys.
+    corner = decode(tmp_path / "c.mp4")[0, :8, :8]
+    assert set(np.unique(np.round(corner / 25.5).astype(int))) <= {6, 8}
+
+
+def test_a_clip_behind_moves_with_its_own_clock(movie: Movie, tmp_path: Path) -> None:
+    """At half the rate each of its pictures stays for two; the last one stays to the end."""
+    behind = make_movie(tmp_path / "behind.mov", rate=movie.rate / 2, frames=4, size=(384, 216))
+    sides = Sides(comp=tmp_path / "c.mkv", background=str(behind.path))
+    nothing = lambda index, width, height: np.zeros((height, width), np.float32)  # noqa: E731
+    write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
+    shown = [read_index(picture) for picture in decode(tmp_path / "c.mkv")]
+    assert shown == [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
+
+
+def test_a_picture_behind_covers_the_frame(movie: Movie, tmp_path: Path) -> None:
+    """A tall picture is scaled to the width and cropped above and below."""
+    (path,) = make_pictures(tmp_path / "plates", frames=1, size=(100, 300))
+    sides = Sides(comp=tmp_path / "c.mkv", background=str(path))
+    write_clip(movie, tmp_path / "out.mov", sides=sides)
+    corner = decode(tmp_path / "c.mkv")[0, :30, :30]
+    assert corner.mean() > 10, "the picture reaches the corner"
+
+
+def test_all_sides_come_from_one_pass_and_change_nothing(movie: Movie, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone.mov", tmp_path / "together.mov"
+    write_clip(movie, alone, foreground="estimate")
+    sides = Sides(
+        matte=tmp_path / "m.mkv",
+        foreground=tmp_path / "f.mov",
+        comp=tmp_path / "c.mp4",
+        background="white",
+    )
+    _, written = write_clip(movie, together, sides=sides, foreground="estimate")
+    assert [side.path.name for side in written.sides] == ["m.mkv", "f.mov", "c.mp4"]
+    assert alone.read_bytes() == together.read_bytes()
+
+
+def test_a_side_that_fails_takes_everything_with_it(
+    movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidmatte.sink.makers import MatteMaker
+
+    def fails(maker: MatteMaker, scene: object) -> None:
+        raise MemoryError("no memory for the matte")
+
+    monkeypatch.setattr(MatteMaker, "make", fails)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    sides = Sides(matte=folder / "m.mov", comp=folder / "c.mp4")
+    with pytest.raises(MemoryError, match="the matte"):
+        write_clip(movie, folder / "out.mov", sides=sides)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_cannot_be_is_said_before_the_run(movie: Movie, tmp_path: Path) -> None:
+    out = tmp_path / "out.mov"
+    with pytest.raises(UsageError, match="two results"):
+        write_clip(movie, out, sides=Sides(matte=out))
+    with pytest.raises(UsageError, match="neither a file nor a colour"):
+        write_clip(movie, out, sides=Sides(comp=tmp_path / "c.mp4", background="#12345"))
+    with pytest.raises(UsageError, match="--comp"):
+        Sides(background="white")
+    with pytest.raises(UsageError, match=r"\.webm"):
+        write_clip(movie, out, sides=Sides(matte=tmp_path / "m.webm"))
+    (tmp_path / "m.mov").write_bytes(b"mine")
+    with pytest.raises(OutputExistsError):
+        write_clip(movie, out, sides=Sides(matte=tmp_path / "m.mov"))
+    with pytest.raises(SinkError):
+        write_clip(movie, out, sides=Sides(matte=tmp_path / "none" / "m.mov"))
+    assert not out.exists()
+
+
+def test_colours_are_written_as_people_write_them() -> None:
+    assert parse_colour("#00ff7F") == (0, 255, 127)
+    assert parse_colour("White") == (255, 255, 255)
+    for text in ("00ff7f", "#00ff7", "#00ff7g", "mauve", ""):
+        assert parse_colour(text) is None

@@ -1,0 +1,124 @@
+"""One result of a run: what its pictures show, and the file or folder they go to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+
+from vidmatte.frame import Clip, Frame
+from vidmatte.sink.background import Background
+from vidmatte.sink.base import Written
+from vidmatte.sink.formats import Format
+from vidmatte.sink.partial import Partial
+from vidmatte.sink.pixels import PictureMaker
+
+
+@dataclass
+class Scene:
+    """One frame, its cut-out pictures, and what lies behind them for the output at hand.
+
+    A picture is made once however many outputs use it, and shared: who changes one
+    takes a copy. One scene for each worker thread.
+    """
+
+    clip: Clip
+    foreground: str
+    behind: av.VideoFrame | None = None
+    _makers: dict[str, PictureMaker] = field(default_factory=dict)
+    _pictures: dict[str, av.VideoFrame] = field(default_factory=dict)
+    _frame: Frame | None = None
+
+    def begin(self, frame: Frame) -> None:
+        """The pictures are now those of ``frame``."""
+        self._frame = frame
+        self._pictures.clear()
+
+    @property
+    def frame(self) -> Frame:
+        """The frame at hand."""
+        if self._frame is None:
+            raise ValueError("no frame was begun")
+        return self._frame
+
+    def picture(self, row: Format) -> av.VideoFrame:
+        """The cut-out as ``row`` wants it."""
+        if row.name not in self._makers:
+            self._makers[row.name] = PictureMaker(self.clip, row, self.foreground)
+        if row.name not in self._pictures:
+            self._pictures[row.name] = self._makers[row.name].make(self.frame)
+        return self._pictures[row.name]
+
+
+class Maker(ABC):
+    """What the pictures of one output show. One for each worker thread."""
+
+    @abstractmethod
+    def make(self, scene: Scene) -> av.VideoFrame:
+        """The picture in the output's pixel format, tagged and timed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one output is to be, settled before a file is touched."""
+
+    out: Path
+    clip: Clip
+    row: Format
+    overwrite: bool
+    audio: bool
+    show: Show
+
+
+class Show(ABC):
+    """Makes the makers of one output, and gives it what lies behind the subject."""
+
+    @abstractmethod
+    def maker(self, clip: Clip, row: Format) -> Maker:
+        """A maker for one worker."""
+
+    #: What lies behind the subject, for shows that have it.
+    background: Background | None = None
+
+
+class Output(ABC):
+    """Encodes pictures, writes what was encoded, proves it, and gives it its name.
+
+    ``tool``, ``picture`` and ``encode`` run in worker threads, all else in the thread
+    that writes, with the frames in order.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.partial = Partial(plan.out, plan.overwrite)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Create the unfinished file or folder. Raises SinkError."""
+
+    @abstractmethod
+    def tool(self) -> Any:
+        """What one worker needs for ``encode`` and may not share."""
+
+    @abstractmethod
+    def encode(self, tool: Any, picture: av.VideoFrame, frame: Frame) -> Any:
+        """The piece that one picture becomes. The frame's slot is given back already."""
+
+    @abstractmethod
+    def take(self, piece: Any, frame: Frame) -> None:
+        """Write a piece."""
+
+    @abstractmethod
+    def complete(self) -> None:
+        """Write what is held back and prove the whole. Raises SinkError, ProofError."""
+
+    @abstractmethod
+    def written(self) -> Written:
+        """What was written, once it is complete."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop everything that is not under its final name; harmless at any time."""
