@@ -1,0 +1,44 @@
+"""Memory depends on the frame's size, never on the clip's length."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from media import make_movie
+from tiny_onnx import make_salient
+
+GROWTH = 1.05
+PEAK = """
+import resource, sys
+from vidmatte.cli.main import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(status)
+"""
+
+
+def peak_kib(*words: str | Path) -> int:
+    """Peak resident memory of one run of the command line, as Linux counts it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return int(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
+def test_ten_times_the_frames_take_the_same_memory(tmp_path: Path) -> None:
+    model = make_salient(tmp_path / "tiny.onnx")
+    peaks = []
+    for frames in (40, 400):
+        clip = make_movie(tmp_path / f"{frames}.mp4", size=(480, 270), frames=frames).path
+        out = tmp_path / f"{frames}.mov"
+        peaks.append(peak_kib(clip, "-o", out, "--model", model, "--family", "isnet", "-q"))
+        out.unlink()
+    assert peaks[1] < GROWTH * peaks[0], f"{peaks[0]} KiB for 40 frames, {peaks[1]} for 400"
