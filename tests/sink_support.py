@@ -62,6 +62,7 @@ def write_clip(
     out: Path,
     alpha: Alpha = disc,
     sides: Sides | None = None,
+    premultiplied: bool = False,
     **options: object,
 ) -> tuple[Clip, Written]:
     """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
@@ -69,7 +70,7 @@ def write_clip(
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
     given, returned = 0, []
-    with open_sink(out, clip, settings, sides) as sink:
+    with open_sink(out, clip, settings, sides, premultiplied=premultiplied) as sink:
         for frame in frames:
             given += 1
             frame.give_back = lambda: returned.append(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,26 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose", "open_sink"]
 
 
-def open_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = None) -> Sink:
+def open_sink(
+    out: Path,
+    clip: Clip,
+    settings: Settings,
+    sides: Sides | None = None,
+    *,
+    premultiplied: bool = False,
+) -> Sink:
     """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
     and the side results with it.
 
+    premultiplied: the colours of the cut-out are multiplied by its alpha.
     Everything is checked before a file is touched. Raises UsageError (format and
     clip do not fit), OutputExistsError, SinkError.
     """
     from vidmatte.sink.pooled import PooledSink
 
     check_sink(out, clip, settings, sides)
-    outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings, sides or Sides())]
+    wanted = plans(out, clip, settings, sides or Sides(), premultiplied)
+    outputs = [kind_of(plan.row)(plan) for plan in wanted]
     return PooledSink(clip, settings.foreground, outputs)
 
 
@@ -50,7 +60,9 @@ def check_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = 
         seen.add(plan.out.absolute())
 
 
-def plans(out: Path, clip: Clip, settings: Settings, sides: Sides) -> Iterator[Plan]:
+def plans(
+    out: Path, clip: Clip, settings: Settings, sides: Sides, premultiplied: bool = False
+) -> Iterator[Plan]:
     """The main output and the side ones. Raises UsageError, SourceError."""
     from vidmatte.sink.background import CHECKER, open_background
     from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
@@ -59,7 +71,8 @@ def plans(out: Path, clip: Clip, settings: Settings, sides: Sides) -> Iterator[P
     def plan(path: Path, row: Format, show: Show) -> Plan:
         return Plan(path, clip, row, settings.overwrite, settings.audio, show)
 
-    yield plan(out, choose(out, settings.format), CutoutShow())
+    main = plan(out, choose(out, settings.format), CutoutShow(premultiplied))
+    yield replace(main, premultiplied=premultiplied)
     for what, path, row in sides.wanted(clip):
         if what == "comp":
             background = open_background(sides.background or CHECKER, clip)

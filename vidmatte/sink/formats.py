@@ -9,6 +9,7 @@ from pathlib import Path
 from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
+from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 
 UNSPECIFIED = 2
 
@@ -23,6 +24,8 @@ class Format:
     intra: every frame stands alone, so a pool of encoders makes the same bytes.
     quantiser: a fixed one for the encoder, 1 is the finest.
     decoded_format: what FFmpeg's decoder gives where it is not what the encoder takes.
+    linear: colours are brought to linear light where their curve has an agreed inverse.
+    tagged: the file says what its colours are.
     max_size: the largest width or height that the codec holds.
     """
 
@@ -43,6 +46,8 @@ class Format:
     max_size: int = 65535
     width_multiple: int = 1
     decoded_format: str | None = None
+    linear: bool = False
+    tagged: bool = True
 
 
 def always(pixel_format: str) -> Callable[[Clip], str]:
@@ -87,6 +92,20 @@ PRORES = Format(
     range=LIMITED,
     max_size=16383,
     decoded_format="yuva444p12le",
+)
+
+EXR = Format(
+    "exr",
+    (".exr",),
+    None,
+    "exr-half",
+    "RGB, half float, linear light",
+    "straight, half float",
+    "compositing in Nuke, Fusion, After Effects: one picture a frame, ZIP",
+    always("gbrapf32le"),
+    lossless=True,
+    decoded_format="gbrapf16le",
+    linear=True,
 )
 
 FORMATS: tuple[Format, ...] = (
@@ -179,6 +198,50 @@ FORMATS: tuple[Format, ...] = (
         options={"compression_algo": "deflate"},
         lossless=True,
     ),
+    EXR,
+    replace(
+        EXR,
+        name="exr32",
+        codec="exr-float",
+        depth="RGB, 32-bit float, linear light",
+        alpha="straight, 32-bit float",
+        good_for="compositing where half is too coarse",
+        decoded_format="gbrapf32le",
+    ),
+    replace(
+        EXR,
+        name="exr-coded",
+        depth="RGB, half float, code values as they are",
+        good_for="log and HDR material for tools that convert it themselves",
+        linear=False,
+    ),
+    Format(
+        "webp",
+        (".webp",),
+        "webp",
+        "libwebp_anim",
+        "RGB, 8 bits",
+        "straight, 256 levels, lossy",
+        "previews: animated, no sound",
+        always("bgra"),
+        options={"quality": "80", "loop": "0"},
+        intra=False,
+        max_size=16383,
+        tagged=False,
+    ),
+    Format(
+        "gif",
+        (".gif",),
+        "gif",
+        "gif",
+        "252 colours",
+        "2 levels, cut at half",
+        "previews: animated, no sound",
+        always("pal8"),
+        intra=False,
+        decoded_format="bgra",
+        tagged=False,
+    ),
 )
 
 #: What people write for a format besides its name.
@@ -241,9 +304,11 @@ def output_colour(clip: Clip, row: Format) -> ColourTags:
     YCbCr sources keep their matrix, and their range unless the format fixes one, so
     that nothing is converted. RGB and grey sources become bt2020nc where their
     primaries are bt2020 and bt709 otherwise, limited range. RGB and grey outputs are
-    full range.
+    full range; linear formats say so where the source's curve can be undone.
     """
     colour, target = clip.colour, row.pixel_format(clip)
+    if row.linear and colour.transfer in TO_LINEAR:
+        colour = replace(colour, transfer=LINEAR)
     if not is_yuv(target):
         return colour.with_matrix(0 if is_rgb(target) else UNSPECIFIED, FULL)
     if not is_yuv(clip.working_format):

@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 
 from vidmatte.colour import FULL, ColourTags
-from vidmatte.frame import Clip, Frame
+from vidmatte.frame import Clip
 from vidmatte.sink import planes
 from vidmatte.sink.background import Background
 from vidmatte.sink.convert import Converter
 from vidmatte.sink.formats import PRORES, Format, by_name, is_yuv, output_colour
 from vidmatte.sink.output import Maker, Scene, Show
 from vidmatte.sink.pixels import black, quantised
+from vidmatte.sink.special import FloatMaker, PaletteMaker
+from vidmatte.sink.tags import tagged
 
 
 class CutoutShow(Show):
@@ -24,7 +26,12 @@ class CutoutShow(Show):
 
     def maker(self, clip: Clip, row: Format) -> Maker:
         """See ``Show.maker``."""
-        return CutoutMaker(row, output_colour(clip, row), self.premultiplied)
+        colour, pixel_format = output_colour(clip, row), row.pixel_format(clip)
+        if pixel_format == "gbrapf32le":
+            return FloatMaker(clip, row, colour, self.premultiplied)
+        if pixel_format == "pal8":
+            return PaletteMaker(colour)
+        return CutoutMaker(row, colour, self.premultiplied)
 
 
 class CutoutMaker(Maker):
@@ -158,11 +165,3 @@ def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
             plane[...] = np.rint((source.astype(np.float32) - zero) * part + zero)
         target[3][...] = alpha
     return picture.reformat(format=f"{picture.format.name[:-2]}be") if swapped else picture
-
-
-def tagged(picture: av.VideoFrame, colour: ColourTags, frame: Frame) -> av.VideoFrame:
-    """``picture`` with colour tags, and the time of ``frame``."""
-    picture.colorspace, picture.color_range = colour.matrix, colour.range
-    picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
-    picture.pts, picture.time_base = frame.pts, frame.time_base
-    return picture

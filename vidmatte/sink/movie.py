@@ -26,6 +26,8 @@ from vidmatte.sink.tracks import Track
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
 INTERLEAVE = "250000"
+#: Containers without sound.
+SILENT = ("gif", "webp")
 
 
 class MovieOutput(Output):
@@ -117,6 +119,7 @@ class MovieOutput(Output):
     def written(self) -> Written:
         """See ``Output.written``."""
         clip, row = self._clip, self._row
+        lost = self.plan.audio and clip.audio and row.container in SILENT
         return Written(
             path=self.plan.out,
             frames=self._frames,
@@ -128,6 +131,7 @@ class MovieOutput(Output):
             bytes=self._bytes,
             seconds=(self._end - self._first_pts) * clip.time_base,
             sound=tuple(track.described for track in self._tracks),
+            notes=(f"{row.name} holds no sound",) if lost else (),
         )
 
     def discard(self) -> None:
@@ -166,13 +170,13 @@ class MovieOutput(Output):
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
                 stream.metadata["reel_name"] = clip.reel
-        if self.plan.audio and clip.audio:
+        if self.plan.audio and clip.audio and row.container not in SILENT:
             self._sound = Sound(self._container, clip, row.container or "")
 
     def _mux_ordered(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             assert packet.pts is not None
-            packet.duration = self._durations.pop(packet.pts)
+            packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
         self._mux(packets)
 
     def _mux(self, packets: list[av.Packet]) -> None:

@@ -71,6 +71,7 @@ class Plan:
     overwrite: bool
     audio: bool
     show: Show
+    premultiplied: bool = False
 
 
 class Show(ABC):

@@ -12,6 +12,7 @@ from vidmatte.errors import ProofError, SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
+from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.formats import Format, output_colour
 from vidmatte.sink.output import Output, Plan
 from vidmatte.sink.partial import Partial
@@ -19,6 +20,7 @@ from vidmatte.sink.pixels import check_fit
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
 DIGITS = 6
+EXR_KINDS = {"exr-half": HALF, "exr-float": FLOAT}
 
 
 class PictureOutput(Output):
@@ -57,12 +59,16 @@ class PictureOutput(Output):
             self.partial.begin_file().parent if self._single else self.partial.begin_folder()
         )
 
-    def tool(self) -> VideoCodecContext:
+    def tool(self) -> VideoCodecContext | ExrWriter:
         """See ``Output.tool``."""
-        return worker_encoder(self._row, self._clip, output_colour(self._clip, self._row))
+        colour = output_colour(self._clip, self._row)
+        if self._row.codec in EXR_KINDS:
+            alpha = "premultiplied" if self.plan.premultiplied else "straight"
+            return ExrWriter(self._clip, EXR_KINDS[self._row.codec], colour, alpha)
+        return worker_encoder(self._row, self._clip, colour)
 
     def encode(
-        self, tool: VideoCodecContext, picture: av.VideoFrame, frame: Frame
+        self, tool: VideoCodecContext | ExrWriter, picture: av.VideoFrame, frame: Frame
     ) -> tuple[Path, int]:
         """Encode a picture into its file; gives its path and size in bytes."""
         path = self._path_of(frame)
@@ -129,6 +135,6 @@ def prove_picture(path: Path, clip: Clip, row: Format) -> None:
     except (av.FFmpegError, StopIteration) as error:
         raise ProofError(f"{path.name} cannot be read back: {error}") from error
     found = (picture.width, picture.height, picture.format.name)
-    meant = (clip.width, clip.height, row.pixel_format(clip))
+    meant = (clip.width, clip.height, row.decoded_format or row.pixel_format(clip))
     if found != meant:
         raise ProofError(f"{path.name}, read back, is {found} instead of {meant}")

@@ -19,6 +19,7 @@ from vidmatte.matte.foreground import estimate
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter, is_convertible
 from vidmatte.sink.formats import Format, is_rgb, is_yuv, output_colour
+from vidmatte.sink.tags import tagged
 from vidmatte.sink.transparent import box_of, extend
 
 
@@ -52,8 +53,7 @@ class PictureMaker:
         np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
         if self._working != self.pixel_format:
             picture = picture.reformat(format=self.pixel_format, threads=1)
-        self._tag(picture, frame)
-        return picture
+        return tagged(picture, self.colour, frame)
 
     def _clean(
         self, picture: av.VideoFrame, frame: Frame, alpha: np.ndarray, levels: np.ndarray
@@ -76,14 +76,6 @@ class PictureMaker:
         else:
             colour = estimate(colour, np.ascontiguousarray(alpha[inside]), self._full_scale)
         planes.put_colours(picture, changed, extend(colour, visible, empty), box)
-
-    def _tag(self, picture: av.VideoFrame, frame: Frame) -> None:
-        picture.colorspace = self.colour.matrix
-        picture.color_range = self.colour.range
-        picture.color_primaries = self.colour.primaries
-        picture.color_trc = self.colour.transfer
-        picture.pts = frame.pts
-        picture.time_base = frame.time_base
 
 
 def quantised(alpha: np.ndarray, full_scale: int) -> np.ndarray:

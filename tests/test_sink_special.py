@@ -1,0 +1,215 @@
+"""OpenEXR, animated WebP and GIF; colours with alpha multiplied in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from media import Movie, make_movie
+from readback import decode, probe_frames
+from sink_support import disc, levels, read_frames, write_clip
+from test_sink_pixels import make_clip
+
+from vidmatte.colour import FULL, ColourTags
+from vidmatte.frame import Clip, Frame
+from vidmatte.settings import Settings
+from vidmatte.sink import planes
+from vidmatte.sink.convert import Converter
+from vidmatte.sink.formats import by_name
+from vidmatte.sink.makers import CutoutShow
+from vidmatte.sink.output import Scene
+from vidmatte.sink.transfer import LINEAR
+from vidmatte.sink.webp import read_webp
+
+
+def read_exr(path: Path) -> np.ndarray:
+    """(H, W, 4) float32 R, G, B, alpha."""
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0))
+    half = picture.format.name == "gbrapf16le"
+    arrays = planes.views(picture)
+    green, blue, red, alpha = (a.view(np.float16) if half else a for a in arrays)
+    return np.stack([red, green, blue, alpha], axis=-1).astype(np.float32)
+
+
+def codes_of(movie: Movie) -> tuple[Clip, np.ndarray]:
+    """The clip and R', G', B' (N, H, W, 3) in 0..1."""
+    clip, frames = read_frames(movie.path, Settings(), disc)
+    convert = Converter(clip.colour, "rgba64le", ColourTags(0, 2))
+    rgb = [planes.views(convert(frame.picture))[0][..., :3] / 65535 for frame in frames]
+    return clip, np.stack(rgb)
+
+
+def to_light(code: np.ndarray) -> np.ndarray:
+    """The bt709 camera curve undone, ITU-R BT.709 item 1.2."""
+    return np.where(code < 0.081, code / 4.5, ((code + 0.099) / 1.099) ** (1 / 0.45))
+
+
+@pytest.mark.parametrize(("name", "step"), [("exr", 2.0**-11), ("exr32", 1e-6)])
+def test_exr_is_linear_light_and_says_so(
+    name: str, step: float, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("10-bit 709")
+    write_clip(movie, out := tmp_path / "frames", format=name)
+    clip, codes = codes_of(movie)
+    alpha = disc(0, clip.width, clip.height)
+    found = read_exr(out / "000000.exr")
+    opaque = alpha == 1
+    expected = to_light(codes[0])
+    apart = np.abs(found[..., :3] - expected)[opaque]
+    assert (apart <= step * np.maximum(expected[opaque], 2.0**-14) + 1e-6).all()
+    assert np.abs(found[..., 3] - alpha).max() <= step
+    head = (out / "000000.exr").read_bytes()[:2000]
+    assert b"transfer\0string\0" in head
+    assert b"linear" in head
+    assert b"chromaticities" in head
+    assert b"straight alpha; colours are linear light" in head
+
+
+def test_exr_of_pq_passes_as_it_is(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    movie = source_movie("10-bit 2020 PQ")
+    write_clip(movie, out := tmp_path / "frames", format="exr")
+    clip, codes = codes_of(movie)
+    opaque = disc(0, clip.width, clip.height) == 1
+    found = read_exr(out / "000000.exr")[..., :3]
+    assert np.abs(found - codes[0])[opaque].max() < 2.0**-11
+    assert b"smpte2084" in (out / "000000.exr").read_bytes()[:2000]
+
+
+def test_coded_exr_keeps_code_values(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    movie = source_movie("8-bit 709")
+    write_clip(movie, out := tmp_path / "frames", format="exr-coded")
+    clip, codes = codes_of(movie)
+    opaque = disc(3, clip.width, clip.height) == 1
+    found = read_exr(out / "000003.exr")[..., :3]
+    assert np.abs(found - codes[3])[opaque].max() < 2.0**-11
+
+
+def test_exr_alpha_is_as_fine_as_the_matte(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("8-bit 709")
+    write_clip(movie, out := tmp_path / "frames", alpha=levels, format="exr32")
+    found = read_exr(out / "000000.exr")[..., 3]
+    assert np.array_equal(found, levels(0, *movie.size))
+
+
+def test_ffmpeg_reads_our_exr(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    """An independent reader sees the same picture; odd sizes end in a short block."""
+    movie = source_movie("odd size")
+    write_clip(movie, out := tmp_path / "frames", format="exr-coded")
+    found = decode(out / "%06d.exr", "rgba")
+    assert found.shape == (movie.frames, movie.size[1], movie.size[0], 4)
+    opaque = disc(0, *movie.size) == 1
+    expected = decode(movie.path, "rgb24")[0]
+    assert np.abs(found[0, ..., :3].astype(int) - expected)[opaque].max() <= 1
+
+
+def test_float_pictures_keep_their_highlights() -> None:
+    """Light above 1 comes out as it went in where the subject is opaque."""
+    clip = make_clip("gbrpf32le", colour=ColourTags(0, FULL, 1, LINEAR))
+    picture = av.VideoFrame(clip.width, clip.height, "gbrpf32le")
+    generator = np.random.default_rng(3)
+    for plane in planes.views(picture):
+        plane[...] = generator.random(plane.shape) * 4 - 0.5
+    alpha = disc(0, clip.width, clip.height)
+    blank = np.zeros((*alpha.shape, 3), np.uint8)
+    scene = Scene(clip, "estimate")
+    scene.begin(Frame(0, 0, 1, clip.time_base, picture, blank, alpha))
+    made = CutoutShow().maker(clip, by_name("exr32")).make(scene)
+    opaque = alpha == 1
+    for found, given in zip(planes.views(made), planes.views(picture), strict=False):
+        assert np.array_equal(found[opaque], given[opaque])
+
+
+def alpha_of(movie: Movie, index: int) -> np.ndarray:
+    return disc(index, *movie.size)
+
+
+@pytest.mark.parametrize("kind", ["8-bit 709", "variable rate"])
+def test_webp_moves_in_time_with_alpha(
+    kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie(kind)
+    _, written = write_clip(movie, out := tmp_path / "out.webp")
+    found = read_webp(out)
+    assert (found.width, found.height, found.has_alpha) == (*movie.size, True)
+    assert len(found.lengths) == movie.frames
+    pts = [*movie.pts, movie.pts[-1] + movie.pts[-1] - movie.pts[-2]]
+    for index, length in enumerate(found.lengths[:-1]):
+        meant = (pts[index + 1] - pts[index]) * movie.time_base
+        assert abs(length - meant) <= Fraction(1, 1000)
+    ok, animation = cv2.imreadanimation(str(out))
+    assert ok
+    assert np.abs(animation.frames[2][..., 3] / 255 - alpha_of(movie, 2)).mean() < 0.01
+    if movie.audio:
+        assert written.notes == ("webp holds no sound",)
+
+
+def test_one_frame_of_webp(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=1)
+    _, written = write_clip(movie, tmp_path / "out.webp")
+    assert written.frames == 1
+
+
+def test_gif_moves_in_time_and_is_clear_where_alpha_is_below_half(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("8-bit 709")
+    write_clip(movie, out := tmp_path / "out.gif")
+    assert len(probe_frames(out)) == movie.frames
+    found = decode(out, "rgba")
+    expected = decode(movie.path, "rgb24").astype(int)
+    for index in range(movie.frames):
+        alpha = alpha_of(movie, index)
+        assert np.array_equal(found[index, ..., 3] == 255, np.rint(alpha * 255) >= 128)
+        apart = (found[index, ..., :3] - expected[index])[alpha == 1]
+        assert np.abs(apart).mean() < 25, "six or seven steps a channel, dithered"
+        assert np.abs(apart.mean(axis=0)).max() < 3, "the mean colour stays"
+
+
+@pytest.mark.parametrize("name", ["prores", "ffv1", "webm", "png", "png16", "exr32"])
+@pytest.mark.parametrize("name", ["prores", "ffv1", "webm", "png", "png16", "exr32"])
+def test_premultiplied_colours_are_alpha_times_straight_ones(
+    name: str, source_movie: Callable[[str], Movie]
+) -> None:
+    """Around black, for RGB and for luma; opaque pixels are the same."""
+    clip, frames = read_frames(source_movie("8-bit 709").path, Settings(), disc)
+    row, frame = by_name(name), next(frames)
+    scene = Scene(clip, "estimate")
+    scene.begin(frame)
+    straight = CutoutShow().maker(clip, row).make(scene)
+    multiplied = CutoutShow(premultiplied=True).maker(clip, row).make(scene)
+
+    def first_channel(picture: av.VideoFrame) -> np.ndarray:
+        if picture.format.name.endswith("be"):
+            picture = picture.reformat(format="rgba64le")
+        plane = planes.views(picture)[0]
+        return (plane[..., 0] if plane.ndim == 3 else plane).astype(np.float64)
+
+    alpha = disc(0, clip.width, clip.height).astype(np.float64)
+    is_float = row.pixel_format(clip) == "gbrapf32le"
+    scale = 1 if is_float else planes.full_scale(row.pixel_format(clip))
+    zero = (scale + 1) // 16 if row.pixel_format(clip).startswith("yuv") else 0
+    expected = zero + (first_channel(straight) - zero) * alpha
+    step = 1e-6 if is_float else 1.01
+    assert np.abs(first_channel(multiplied) - expected).max() <= step
+    for one, two in zip(planes.views(straight), planes.views(multiplied), strict=True):
+        if one.shape[:2] == alpha.shape:
+            assert np.array_equal(one[alpha == 1], two[alpha == 1])
+
+
+def test_a_premultiplied_movie_is_written(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("8-bit 709")
+    write_clip(movie, out := tmp_path / "out.mov", premultiplied=True)
+    found = decode(out, "rgba")
+    clear = alpha_of(movie, 0) == 0
+    assert found[0, ..., :3][clear].max() <= 8
+    assert found[0, ..., 3][clear].max() == 0
