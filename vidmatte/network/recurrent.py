@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 
 from vidmatte.frame import Frame
@@ -76,7 +77,6 @@ def planar(rgb: np.ndarray) -> np.ndarray:
 
 def interleaved(planes: np.ndarray) -> np.ndarray:
     """(3, H, W) float32 in 0..1 -> (H, W, 3) uint8, rounded."""
-    scaled = planes * np.float32(255.0)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0.0, 255.0, out=scaled)
-    return np.ascontiguousarray(scaled.transpose(1, 2, 0).astype(np.uint8))
+    # cv2.addWeighted scales, rounds to nearest and saturates in one pass over each plane.
+    codes = [cv2.addWeighted(plane, 255.0, plane, 0.0, 0.0, dtype=cv2.CV_8U) for plane in planes]
+    return np.asarray(cv2.merge(codes))

@@ -34,6 +34,9 @@ def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None
     options.inter_op_num_threads = 1
     # Planned buffers are kept beside those of the arena: a third more memory for no speed.
     options.enable_mem_pattern = False
+    # Threads that spin while they wait take cores from the other stages: a sixth (isnet,
+    # u2netp) to a quarter (rvm) of the network's core-seconds on two cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = path.read_bytes() if outputs is None else batchable(path, outputs)
     try:
         session = ort.InferenceSession(model, options, providers=device.providers())
