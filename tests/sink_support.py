@@ -63,6 +63,7 @@ def write_clip(
     alpha: Alpha = disc,
     sides: Sides | None = None,
     premultiplied: bool = False,
+    start_number: int = 0,
     **options: object,
 ) -> tuple[Clip, Written]:
     """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
@@ -70,7 +71,8 @@ def write_clip(
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
     given, returned = 0, []
-    with open_sink(out, clip, settings, sides, premultiplied=premultiplied) as sink:
+    looks = {"premultiplied": premultiplied, "start_number": start_number}
+    with open_sink(out, clip, settings, sides, **looks) as sink:
         for frame in frames:
             given += 1
             frame.give_back = lambda: returned.append(1)

@@ -143,3 +143,31 @@ def test_a_file_where_the_folder_should_be(
     with pytest.raises((SinkError, UsageError)):
         write_clip(source_movie("8-bit 709"), tmp_path / "frames", format="png", overwrite=True)
     assert (tmp_path / "frames").read_text() == "a file"
+
+
+def test_a_pattern_names_the_pictures(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    movie = source_movie("8-bit 709")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "other.txt").write_text("keep")
+    pattern = tmp_path / "cut" / "shot_%04d.png"
+    _, written = write_clip(movie, pattern, start_number=1001)
+    expected = [f"shot_{number}.png" for number in range(1001, 1001 + movie.frames)]
+    assert names(tmp_path / "cut") == ["other.txt", *expected]
+    assert written.path == pattern
+    with pytest.raises(OutputExistsError):
+        write_clip(movie, pattern)
+    write_clip(movie, tmp_path / "cut" / "matte_%04d.png")
+    assert len(names(tmp_path / "cut")) == 1 + 2 * movie.frames
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_pattern_makes_its_folder(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    movie = source_movie("8-bit 709")
+    write_clip(movie, tmp_path / "new" / "%d.tif")
+    assert names(tmp_path / "new") == sorted(f"{number}.tif" for number in range(movie.frames))
+    assert read(tmp_path / "new" / "0.tif").dtype == np.uint16
+
+
+def test_a_movie_takes_no_pattern(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one file"):
+        write_clip(source_movie("8-bit 709"), tmp_path / "out_%d.mov")

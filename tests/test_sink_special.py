@@ -174,7 +174,6 @@ def test_gif_moves_in_time_and_is_clear_where_alpha_is_below_half(
 
 
 @pytest.mark.parametrize("name", ["prores", "ffv1", "webm", "png", "png16", "exr32"])
-@pytest.mark.parametrize("name", ["prores", "ffv1", "webm", "png", "png16", "exr32"])
 def test_premultiplied_colours_are_alpha_times_straight_ones(
     name: str, source_movie: Callable[[str], Movie]
 ) -> None:

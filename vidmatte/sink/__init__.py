@@ -29,11 +29,13 @@ def open_sink(
     sides: Sides | None = None,
     *,
     premultiplied: bool = False,
+    start_number: int = 0,
 ) -> Sink:
     """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
     and the side results with it.
 
     premultiplied: the colours of the cut-out are multiplied by its alpha.
+    start_number: the number of the first picture of a pattern like shot_%06d.png.
     Everything is checked before a file is touched. Raises UsageError (format and
     clip do not fit), OutputExistsError, SinkError.
     """
@@ -41,7 +43,7 @@ def open_sink(
 
     check_sink(out, clip, settings, sides)
     wanted = plans(out, clip, settings, sides or Sides(), premultiplied)
-    outputs = [kind_of(plan.row)(plan) for plan in wanted]
+    outputs = [kind_of(plan.row)(replace(plan, start_number=start_number)) for plan in wanted]
     return PooledSink(clip, settings.foreground, outputs)
 
 

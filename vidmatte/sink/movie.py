@@ -16,8 +16,7 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.formats import output_colour
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
-from vidmatte.sink.output import Output, Plan
-from vidmatte.sink.partial import Partial
+from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
 from vidmatte.sink.pixels import check_fit
 from vidmatte.sink.proof import Expected, prove_movie
 from vidmatte.sink.sound import Sound
@@ -52,9 +51,11 @@ class MovieOutput(Output):
         """What ``check_sink`` does for movies."""
         out, clip = plan.out, plan.clip
         check_fit(clip, plan.row)
+        if is_pattern(out):
+            raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
         if out.is_dir():
             raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")
-        Partial(out, plan.overwrite).check()
+        partial_of(plan).check()
 
     def tool(self) -> VideoCodecContext | None:
         """See ``Output.tool``."""

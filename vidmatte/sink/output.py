@@ -13,7 +13,7 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.sink.background import Background
 from vidmatte.sink.base import Written
 from vidmatte.sink.formats import Format
-from vidmatte.sink.partial import Partial
+from vidmatte.sink.partial import NUMBER, Partial, PartialSequence
 from vidmatte.sink.pixels import PictureMaker
 
 
@@ -72,6 +72,7 @@ class Plan:
     audio: bool
     show: Show
     premultiplied: bool = False
+    start_number: int = 0
 
 
 class Show(ABC):
@@ -94,7 +95,7 @@ class Output(ABC):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.partial = Partial(plan.out, plan.overwrite)
+        self.partial = partial_of(plan)
 
     @abstractmethod
     def open(self) -> None:
@@ -123,3 +124,14 @@ class Output(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Drop everything that is not under its final name; harmless at any time."""
+
+
+def partial_of(plan: Plan) -> Partial:
+    """Where the unfinished result of ``plan`` is written."""
+    kind = PartialSequence if is_pattern(plan.out) else Partial
+    return kind(plan.out, plan.overwrite)
+
+
+def is_pattern(out: Path) -> bool:
+    """Whether a name has a place for the frame's number, like ``shot_%06d.png``."""
+    return NUMBER.search(out.name) is not None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 from vidmatte.errors import OutputExistsError, SinkError
 from vidmatte.sink.base import as_sink_error
+
+#: The place of the frame's number in a name.
+NUMBER = re.compile(r"%0?\d*d")
 
 
 class Partial:
@@ -31,12 +35,14 @@ class Partial:
             raise SinkError(f"{folder}: there is no such folder for {self.final.name}: make it")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SinkError(f"{folder}: may not be written here: choose another folder")
-        if self.final.is_dir():
-            exists = any(self.final.iterdir())
-        else:
-            exists = self.final.exists()
-        if exists and not self.overwrite:
+        if self._exists() and not self.overwrite:
             raise OutputExistsError(f"{self.final} exists: --overwrite replaces it")
+
+    def _exists(self) -> bool:
+        """Whether something that counts stands under the final name; an empty folder does not."""
+        if self.final.is_dir():
+            return any(self.final.iterdir())
+        return self.final.exists()
 
     def begin_file(self) -> Path:
         """Make way for the file; returns where to write it."""
@@ -93,3 +99,23 @@ class Partial:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
             self.path.unlink(missing_ok=True)
+
+
+class PartialSequence(Partial):
+    """The unfinished twin of the pictures of a pattern like ``cut/shot_%06d.png``.
+
+    They join what else is in their folder, which is made when it is missing.
+    """
+
+    def __init__(self, pattern: Path, overwrite: bool) -> None:
+        super().__init__(pattern.parent, overwrite)
+        self.pattern = pattern
+        plain = NUMBER.sub("", pattern.name)
+        self.path = pattern.parent.with_name(f".{pattern.parent.name}.{plain}.partial")
+
+    def _exists(self) -> bool:
+        parts = (re.escape(part) for part in NUMBER.split(self.pattern.name))
+        ours = re.compile(r"-?\d+".join(parts))
+        return self.final.is_dir() and any(
+            ours.fullmatch(path.name) for path in self.final.iterdir()
+        )

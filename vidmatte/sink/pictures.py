@@ -14,8 +14,8 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.formats import Format, output_colour
-from vidmatte.sink.output import Output, Plan
-from vidmatte.sink.partial import Partial
+from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
+from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.pixels import check_fit
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
@@ -26,9 +26,9 @@ EXR_KINDS = {"exr-half": HALF, "exr-float": FLOAT}
 class PictureOutput(Output):
     """A folder of pictures under the source's own names, or one picture file.
 
-    Pictures from a movie are named by the frame's number, from 000000 on. The
-    pictures are written into a folder beside the final one, which is renamed when
-    the last one is proven.
+    Pictures from a movie are named by the frame's number, from 000000 on; a pattern
+    like ``shot_%06d.png`` names all alike, from the start number on. They are written
+    into a folder beside the final one, which is renamed when the last one is proven.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -49,9 +49,9 @@ class PictureOutput(Output):
             raise UsageError(
                 f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
             )
-        if not single and out.exists() and not out.is_dir():
+        if not single and not is_pattern(out) and out.exists() and not out.is_dir():
             raise SinkError(f"{out} is a file where a folder of pictures is wanted: rename one")
-        Partial(out, plan.overwrite).check()
+        partial_of(plan).check()
 
     def open(self) -> None:
         """See ``Output.open``."""
@@ -118,13 +118,20 @@ class PictureOutput(Output):
     def _path_of(self, frame: Frame) -> Path:
         if self._single:
             return self.partial.path
+        if is_pattern(self.plan.out):
+            return self._folder / numbered(self.plan.out.name, self.plan.start_number + frame.index)
         name = frame.name if frame.name is not None else f"{frame.index:0{DIGITS}d}"
         return self._folder / (name + self._row.suffixes[0])
 
 
 def is_single(out: Path, row: Format) -> bool:
-    """Whether ``out`` names one picture, not a folder of them."""
-    return out.suffix.lower() in row.suffixes and not out.is_dir()
+    """Whether ``out`` names one picture, not a folder or a pattern of many."""
+    return out.suffix.lower() in row.suffixes and not out.is_dir() and not is_pattern(out)
+
+
+def numbered(pattern: str, number: int) -> str:
+    """The name in which ``%d`` or ``%06d`` has become the number."""
+    return NUMBER.sub(lambda place: place[0] % number, pattern, count=1)
 
 
 def prove_picture(path: Path, clip: Clip, row: Format) -> None:

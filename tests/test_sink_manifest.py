@@ -1,0 +1,107 @@
+"""The manifest beside a result: what it says, and that a change of any file is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from media import Movie
+from sink_support import write_clip
+
+from vidmatte.errors import SourceError, SourceMissingError
+from vidmatte.settings import Settings, defaults
+from vidmatte.sink import Sides
+from vidmatte.sink.manifest import (
+    Making,
+    describe,
+    digest,
+    manifest_path,
+    read,
+    size_of,
+    verify,
+    write,
+)
+
+MAKING = Making(
+    command=["vidmatte", "clip.mp4", "-o", "out.mov"],
+    model="isnet",
+    weights="ab" * 32,
+    device="cpu",
+    settings=defaults(),
+    warnings=["a broken packet at 0.20 s was passed over"],
+)
+
+
+def make_result(movie: Movie, out: Path, **sides: Path) -> Path:
+    clip, written = write_clip(movie, out, sides=Sides(**sides))
+    return write(describe(written, clip, MAKING, digest(movie.path)), out)
+
+
+@pytest.mark.parametrize("name", ["out.mov", "frames", "cut_%04d.png"])
+def test_the_manifest_says_how_the_result_was_made(
+    name: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("drop frame timecode")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    out = folder / name
+    path = make_result(movie, out)
+    assert path == manifest_path(out)
+    assert path.name == {"cut_%04d.png": "cut_.png.json"}.get(name, f"{name}.json")
+    found = json.loads(path.read_text())
+    assert found["model"] == {"name": "isnet", "sha256": "ab" * 32}
+    assert found["command"][0] == "vidmatte"
+    assert found["settings"]["model"] == Settings().model
+    assert found["source"]["sha256"] == hashlib.sha256(movie.path.read_bytes()).hexdigest()
+    assert found["source"]["bytes"] == movie.path.stat().st_size
+    assert (found["frames"], found["rate"]) == (movie.frames, "30000/1001")
+    assert (found["timecode"], found["reel"]) == ("01:00:00;00", "A001C003")
+    assert found["alpha"] == "straight"
+    assert found["colour"]["primaries"] == "bt709"
+    assert found["warnings"] == list(MAKING.warnings)
+    assert found["result"]["bytes"] == size_of(out)
+    assert verify(out) == []
+
+
+def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    original = source_movie("8-bit 709")
+    source = tmp_path / "clip.mp4"
+    source.write_bytes(original.path.read_bytes())
+    clip, written = write_clip(source, out := tmp_path / "out.mov", sides=Sides(
+        matte=tmp_path / "m.mkv"))  # fmt: skip
+    write(describe(written, clip, MAKING, digest(source)), out)
+    assert verify(out) == []
+    data = out.read_bytes()
+    out.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert verify(out) == ["out.mov has the right size and other content"]
+    out.write_bytes(data + b"x")
+    assert verify(out) == [f"out.mov has {len(data) + 1} bytes instead of {len(data)}"]
+    out.write_bytes(data)
+    (tmp_path / "m.mkv").unlink()
+    assert verify(out) == ["m.mkv is not there"]
+    make_again = tmp_path / "elsewhere.mp4"
+    source.rename(make_again)
+    assert verify(out) == ["m.mkv is not there", "clip.mp4 is not there"]
+    assert verify(out, source=make_again) == ["m.mkv is not there"]
+
+
+def test_a_changed_picture_of_a_sequence_is_noticed(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    make_result(source_movie("8-bit 709"), out := tmp_path / "frames")
+    (out / "000003.png").rename(out / "000013.png")
+    assert verify(out) == ["frames has the right size and other content"]
+
+
+def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissingError, match="has no manifest"):
+        read(tmp_path / "out.mov")
+    (tmp_path / "out.mov.json").write_text("{")
+    with pytest.raises(SourceError, match="not a manifest"):
+        read(tmp_path / "out.mov")
+    (tmp_path / "out.mov.json").write_text('{"schema": 0}')
+    with pytest.raises(SourceError, match="schema 1"):
+        read(tmp_path / "out.mov")

@@ -1,0 +1,190 @@
+"""The manifest: a JSON file beside a result that says what it is and how it was made.
+
+``out.mov.json`` belongs to ``out.mov``, ``frames.json`` to the folder ``frames``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidmatte import __version__
+from vidmatte.errors import SourceError, SourceMissingError
+from vidmatte.frame import Clip
+from vidmatte.sink.base import Written, as_sink_error
+from vidmatte.sink.formats import by_name, output_colour
+from vidmatte.sink.partial import NUMBER
+
+#: Raised when the meaning of a field changes.
+SCHEMA = 1
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a result was made, as far as the output does not know it.
+
+    weights: the SHA-256 of the model's file. settings: every option by name.
+    alpha: ``straight`` or ``premultiplied``.
+    """
+
+    command: Sequence[str]
+    model: str
+    weights: str
+    device: str
+    settings: dict[str, Any]
+    warnings: Sequence[str] = ()
+    alpha: str = "straight"
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of ``out`` stands: beside it, ``.json`` added to its name."""
+    return out.with_name(NUMBER.sub("", out.name) + ".json")
+
+
+def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
+    """The manifest of a result and of its sides, ready for JSON.
+
+    source_digest: ``digest`` of the source, which can be had while the run goes on.
+    """
+    row = by_name(written.format)
+    return {
+        "schema": SCHEMA,
+        "vidmatte": __version__,
+        "command": list(making.command),
+        "model": {"name": making.model, "sha256": making.weights},
+        "device": making.device,
+        "settings": {name: plain(value) for name, value in sorted(making.settings.items())},
+        "source": {
+            "path": os.path.relpath(clip.path, written.path.parent),
+            "bytes": size_of(clip.path),
+            "sha256": source_digest,
+            "kind": clip.kind,
+            "width": clip.width,
+            "height": clip.height,
+            "rate": str(clip.rate),
+            "pixel_format": clip.pixel_format,
+            "colour": clip.stated.as_names(),
+            "rotation": clip.rotation,
+        },
+        "result": result_entry(written),
+        "frames": written.frames,
+        "rate": str(written.rate),
+        "timecode": clip.timecode,
+        "reel": clip.reel,
+        "colour": output_colour(clip, row).as_names(),
+        "alpha": making.alpha,
+        "sides": [result_entry(side) for side in written.sides],
+        "warnings": [*making.warnings, *written.notes],
+    }
+
+
+def result_entry(written: Written) -> dict[str, Any]:
+    """One result: its name, size and digest."""
+    return {
+        "name": written.path.name,
+        "format": written.format,
+        "pixel_format": written.pixel_format,
+        "frames": written.frames,
+        "width": written.width,
+        "height": written.height,
+        "sound": list(written.sound),
+        "bytes": written.bytes,
+        "sha256": digest(written.path),
+    }
+
+
+def write(manifest: dict[str, Any], out: Path) -> Path:
+    """Write the manifest of ``out``; an old one is replaced. Raises SinkError."""
+    path = manifest_path(out)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise as_sink_error(error, path) from error
+    return path
+
+
+def read(out: Path) -> dict[str, Any]:
+    """The manifest of ``out``. Raises SourceMissingError, SourceError."""
+    path = manifest_path(out)
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise SourceMissingError(
+            f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, or moved"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} is not a manifest: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise SourceError(f"{path}: not a manifest of schema {SCHEMA}: made by another version?")
+    return manifest
+
+
+def verify(out: Path, source: Path | None = None) -> list[str]:
+    """What differs between a result, its sides, its source and its manifest; empty is good.
+
+    source: where the source is now, if not where it was. Raises SourceMissingError,
+    SourceError.
+    """
+    manifest = read(out)
+    differences = []
+    entries = [(out, manifest["result"])]
+    entries += [(out.with_name(side["name"]), side) for side in manifest["sides"]]
+    where = source or out.parent / manifest["source"]["path"]
+    entries.append((where, manifest["source"]))
+    for path, entry in entries:
+        found = size_of(path)
+        if found == 0:
+            differences.append(f"{path.name} is not there")
+        elif found != entry["bytes"]:
+            differences.append(f"{path.name} has {found} bytes instead of {entry['bytes']}")
+        elif digest(path) != entry["sha256"]:
+            differences.append(f"{path.name} has the right size and other content")
+    return differences
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder or pattern, of its files' digests and names in order."""
+    if path.is_file():
+        with path.open("rb") as file:
+            sum_ = hashlib.sha256()
+            while block := file.read(BLOCK):
+                sum_.update(block)
+            return sum_.hexdigest()
+    lines = [f"{digest(file)}  {file.name}\n" for file in files_of(path)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder or pattern; 0 where there is none."""
+    files = [path] if path.is_file() else files_of(path)
+    return sum(file.stat().st_size for file in files)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    if NUMBER.search(path.name) is None or not path.parent.is_dir():
+        return []
+    before, after = NUMBER.split(path.name, maxsplit=1)
+    return sorted(
+        file
+        for file in path.parent.iterdir()
+        if file.name.startswith(before)
+        and file.name.endswith(after)
+        and file.name[len(before) : len(file.name) - len(after)].isdigit()
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON holds; others by their text."""
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
