@@ -75,6 +75,8 @@ class Frame:
     foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
     pts, duration: integers in units of ``time_base``.
     new_shot: this frame begins a shot (the first frame does).
+    memory: a recurrent network's state before this frame, by name; it is left there by
+        the network where ``wants_memory``, and taken up where it was there before.
     give_back: returns the slot that holds the pixels; the arrays are void after it.
     """
 
@@ -88,6 +90,8 @@ class Frame:
     foreground: np.ndarray | None = None
     new_shot: bool = False
     name: str | None = None
+    wants_memory: bool = False
+    memory: dict[str, np.ndarray] | None = None
     give_back: Callable[[], None] | None = field(default=None)
 
     def __post_init__(self) -> None:

@@ -13,10 +13,17 @@ class Network(ABC):
 
     recurrent: sees consecutive frames in order and keeps a state that a new shot
     resets; else frames are independent and run ``batch`` at a time.
+    states: how many networks with a state are in it; see ``Frame.memory``.
     """
 
     recurrent: bool
+    states: int = 0
     batch: int = 1
+
+    @property
+    def stride(self) -> int:
+        """Every so many frames from the first, the batches begin anew."""
+        return self.batch
 
     @abstractmethod
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:

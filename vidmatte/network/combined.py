@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -22,9 +23,14 @@ class CombinedNetwork(Network):
 
     def __init__(self, first: Network, second: Network, how: str) -> None:
         self.recurrent = first.recurrent and second.recurrent
+        self.states = first.states + second.states
         self.batch = first.batch + second.batch
         self._first, self._second = first, second
         self._combine = COMBINATIONS[how]
+
+    @property
+    def stride(self) -> int:
+        return math.lcm(self._first.stride, self._second.stride)
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         kept: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}

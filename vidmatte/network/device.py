@@ -134,6 +134,11 @@ class BoundRunner:
         self._options.terminate = True
 
 
+def on_host(value: Any) -> np.ndarray:
+    """A kept output as a numpy array, wherever it lies."""
+    return np.asarray(value if isinstance(value, np.ndarray) else value.cpu())
+
+
 def choose_device(wanted: str) -> tuple[Device, str | None]:
     """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, and a note for the user.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
-from vidmatte.network.device import Runner
+from vidmatte.network.device import Runner, on_host
 
 STATES = ("r1", "r2", "r3", "r4")
 KEPT = tuple(f"{state}o" for state in STATES)
@@ -27,16 +27,21 @@ class RecurrentNetwork(Network):
     """
 
     recurrent = True
+    states = 1
 
     def __init__(self, runner: Runner, downsample: float = 0.0) -> None:
         self._runner = runner
         self._downsample = downsample
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        state = first_state()
+        state: dict[str, Any] = first_state()
         for frame in frames:
+            if frame.memory is not None:
+                state = frame.memory
             if frame.new_shot:
                 state = first_state()
+            if frame.wants_memory:
+                frame.memory = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
             ratio = self._downsample or coarse_ratio(width, height)
             outputs = self._runner.run(

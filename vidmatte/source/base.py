@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 
 import av
@@ -38,6 +39,14 @@ class Source(ABC):
         resolved matrix and range set; they may be held as long as wanted.
         Raises SourceError when the file breaks off or does not decode.
         """
+
+    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:  # noqa: ARG002
+        """The pictures from number ``index`` on, which lies at ``pts``.
+
+        The same pictures as those of ``pictures``; sources that can jump need not
+        decode what comes before.
+        """
+        return islice(self.pictures(), index, None)
 
     @property
     def warnings(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,17 +12,19 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte import timecode
-from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
-from vidmatte.frame import AudioTrack, Clip
+from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.deinterlace import Deinterlacer
-from vidmatte.source.pixels import Repacker, bit_depth, working_format
+from vidmatte.source.describe import describe
+from vidmatte.source.pixels import Repacker
 from vidmatte.source.timing import Timing, read_timing
 from vidmatte.source.trim import Trim, make_trim
 
-FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
+#: Containers with an index of key frames, in which a jump lands on one.
+INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+JUMP_MARGIN = 32  # frames: no decoder holds back more, no filter looks farther
 
 
 class MovieSource(Source):
@@ -50,6 +52,7 @@ class MovieSource(Source):
         )
         self.clip = trimmed(clip, self._trim, self._timing) if self._trim else clip
         self._repack = Repacker(clip.working_format, clip.rotation, clip.colour)
+        self._origin = int(self.clip.origin / self.clip.time_base)
         self._container = open_container(path)
 
     @property
@@ -62,10 +65,28 @@ class MovieSource(Source):
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
         not decode is replaced by the one before it."""
+        return self._placed(self._wanted())
+
+    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:
+        """See ``Source.pictures_from``. Where the container knows its key frames the one
+        well before ``pts`` is looked up; if the picture is not found so, all are decoded."""
+        if index and self._container.format.name in INDEXED:
+            found = self._placed(self._wanted_from(index, pts))
+            first = next(found, None)
+            if first is not None and first.pts == pts:
+                yield first
+                yield from found
+                return
+            self._container.close()
+            self._container = open_container(self.clip.path)
+        yield from islice(self.pictures(), index, None)
+
+    def _placed(self, frames: Iterator[av.VideoFrame]) -> Iterator[Picture]:
+        """The frames, upright, each at its place in the output's time."""
         clip, timing = self.clip, self._timing
-        origin = int(clip.origin / clip.time_base)
+        origin = self._origin
         last: Picture | None = None
-        for frame in self._wanted():
+        for frame in frames:
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
                     f"{clip.path.name}: the picture size changes inside the clip from"
@@ -101,24 +122,45 @@ class MovieSource(Source):
 
     def _wanted(self) -> Iterator[av.VideoFrame]:
         """The frames between the in and out points, from the key frame before them."""
-        stream = picture_stream(self._container, self.clip.path)
-        stream.thread_type = "AUTO"
         trim, timing = self._trim, self._timing
         start = None
         if trim.first and self.clip.constant_rate:
             start = timing.first + round(trim.first / (timing.rate * timing.stream_time_base))
-            self._container.seek(start, stream=stream, backward=True)
-        frames = self._decoded(stream)
-        if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
-            everything = self._deinterlace == "bwdif"
-            frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(self._frames(start)):
             # Counted from the first frame where there was no jump, else told by its time.
             place = number if start is None else timing.frame_number(frame.pts or 0)
             if trim.end is not None and place >= trim.end:
                 return
             if place >= trim.first:
                 yield frame
+
+    def _wanted_from(self, index: int, pts: int) -> Iterator[av.VideoFrame]:
+        """The wanted frames from number ``index`` on, which is the first at ``pts`` or later."""
+        trim, timing = self._trim, self._timing
+        seconds = (pts + self._origin) * self.clip.time_base - JUMP_MARGIN / timing.rate
+        before = max(timing.first, round(seconds / timing.stream_time_base))
+        place = trim.first + index
+        for frame in self._frames(before):
+            if frame.pts is not None and timing.grid_pts(frame.pts) - self._origin < pts:
+                continue
+            if self.clip.constant_rate and trim.first:
+                place = timing.frame_number(frame.pts or 0)
+            if trim.end is not None and place >= trim.end:
+                return
+            yield frame
+            place += 1
+
+    def _frames(self, start: int | None) -> Iterator[av.VideoFrame]:
+        """Whole frames in order, all or from a key frame at or before ``start``."""
+        stream = picture_stream(self._container, self.clip.path)
+        stream.thread_type = "AUTO"
+        if start is not None:
+            self._container.seek(start, stream=stream, backward=True)
+        frames = self._decoded(stream)
+        if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
+            everything = self._deinterlace == "bwdif"
+            frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
+        return frames
 
     def _decoded(self, stream: VideoStream) -> Iterator[av.VideoFrame]:
         """Frames in order; packets that do not decode are passed over and counted."""
@@ -189,103 +231,4 @@ def check_complete(path: Path, stream: VideoStream) -> None:
         raise SourceError(
             f"{path}: the file is cut short: {whole} of its {len(entries)} frames are there;"
             " copy it again, or remux what is there with ffmpeg -i IN -c copy OUT"
-        )
-
-
-def describe(
-    path: Path,
-    container: InputContainer,
-    stream: VideoStream,
-    first: av.VideoFrame,
-    timing: Timing,
-) -> Clip:
-    """The Clip of a movie, from its stream and its first decoded frame."""
-    rotation = round(first.rotation / 90) * 90 % 360
-    width, height = first.width, first.height
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    if rotation % 180:
-        width, height, aspect = height, width, 1 / aspect
-    stated = stated_colour(first, stream)
-    working = working_format(first.format.name, rotation)
-    return Clip(
-        path=path,
-        kind="movie",
-        width=width,
-        height=height,
-        rate=timing.rate,
-        time_base=timing.time_base,
-        pixel_format=first.format.name,
-        working_format=working,
-        bit_depth=bit_depth(first.format.name),
-        colour=stated.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
-        stated=stated,
-        constant_rate=timing.constant,
-        frame_count=timing.frame_count,
-        origin=find_origin(container, timing),
-        sample_aspect_ratio=aspect,
-        rotation=rotation,
-        interlaced=first.interlaced_frame or stream.codec_context.field_order in FIELDS,
-        has_alpha=any(component.is_alpha for component in first.format.components),
-        container=container.format.name,
-        codec=stream.codec_context.name,
-        timecode=find_tag("timecode", container),
-        reel=find_tag("reel_name", container),
-        audio=tuple(audio_tracks(container)),
-    )
-
-
-def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
-    """What is said of the colours; the frame's word goes before the container's.
-
-    0 (reserved, or RGB where the samples are not) and 2 both say nothing.
-    """
-
-    def first_said(*values: int) -> int:
-        return next((int(value) for value in values if value not in (0, 2)), 2)
-
-    full = frame.format.name.startswith("yuvj")
-    return ColourTags(
-        matrix=first_said(frame.colorspace, stream.colorspace),
-        range=FULL if full else int(frame.color_range or stream.color_range),
-        primaries=first_said(frame.color_primaries, stream.color_primaries),
-        transfer=first_said(frame.color_trc, stream.color_trc),
-    )
-
-
-def find_origin(container: InputContainer, timing: Timing) -> Fraction:
-    """The container's moment that becomes time zero, in seconds on the frames' clock.
-
-    It is the first frame's, or that of a sound track which begins a frame or more
-    before it; a shorter lead is the priming of a sound codec.
-    """
-    start = timing.first * timing.stream_time_base
-    sounds = [
-        track.start_time * track.time_base
-        for track in container.streams.audio
-        if track.start_time is not None and track.time_base is not None
-    ]
-    earliest = min([start, *sounds])
-    if start - earliest < 1 / timing.rate:
-        return start
-    return start - round((start - earliest) / timing.time_base) * timing.time_base
-
-
-def find_tag(name: str, container: InputContainer) -> str | None:
-    """A metadata entry, wherever the container keeps it."""
-    for metadata in (container.metadata, *(stream.metadata for stream in container.streams)):
-        if name in metadata:
-            return metadata[name]
-    return None
-
-
-def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
-    """The sound tracks in container order."""
-    for stream in container.streams.audio:
-        context = stream.codec_context
-        yield AudioTrack(
-            index=stream.index,
-            codec=context.name if context is not None else "unknown",
-            sample_rate=context.sample_rate if context is not None else 0,
-            channels=context.layout.nb_channels if context is not None else 0,
-            language=stream.language,
         )

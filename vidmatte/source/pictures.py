@@ -51,8 +51,11 @@ class PictureSource(Source):
         return self._warnings
 
     def pictures(self) -> Iterator[Picture]:
+        return self.pictures_from(0, 0)
+
+    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:  # noqa: ARG002
         clip = self.clip
-        for index, file in enumerate(self._files):
+        for number, file in enumerate(self._files[index:], index):
             frame = read_picture(file)
             rotation = quarter_turns(frame)
             repack = Repacker(clip.working_format, rotation, stated(frame), clip.colour)
@@ -63,7 +66,7 @@ class PictureSource(Source):
                     f" {clip.width}x{clip.height}; give pictures of several sizes one by one:"
                     f" {clip.path.name}/*{file.suffix}"
                 )
-            yield Picture(pixels, index, 1, name=clip.names[index])
+            yield Picture(pixels, number, 1, name=clip.names[number])
 
 
 def list_pictures(folder: Path) -> list[Path]:

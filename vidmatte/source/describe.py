@@ -1,0 +1,117 @@
+"""What a movie says of itself: its Clip, from its stream and its first decoded frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidmatte.colour import FULL, ColourTags
+from vidmatte.frame import AudioTrack, Clip
+from vidmatte.source.pixels import bit_depth, working_format
+from vidmatte.source.timing import Timing
+
+FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
+
+
+def describe(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    first: av.VideoFrame,
+    timing: Timing,
+) -> Clip:
+    """The Clip of a movie, from its stream and its first decoded frame."""
+    rotation = round(first.rotation / 90) * 90 % 360
+    width, height = first.width, first.height
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if rotation % 180:
+        width, height, aspect = height, width, 1 / aspect
+    stated = stated_colour(first, stream)
+    working = working_format(first.format.name, rotation)
+    return Clip(
+        path=path,
+        kind="movie",
+        width=width,
+        height=height,
+        rate=timing.rate,
+        time_base=timing.time_base,
+        pixel_format=first.format.name,
+        working_format=working,
+        bit_depth=bit_depth(first.format.name),
+        colour=stated.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
+        stated=stated,
+        constant_rate=timing.constant,
+        frame_count=timing.frame_count,
+        origin=find_origin(container, timing),
+        sample_aspect_ratio=aspect,
+        rotation=rotation,
+        interlaced=first.interlaced_frame or stream.codec_context.field_order in FIELDS,
+        has_alpha=any(component.is_alpha for component in first.format.components),
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        timecode=find_tag("timecode", container),
+        reel=find_tag("reel_name", container),
+        audio=tuple(audio_tracks(container)),
+    )
+
+
+def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
+    """What is said of the colours; the frame's word goes before the container's.
+
+    0 (reserved, or RGB where the samples are not) and 2 both say nothing.
+    """
+
+    def first_said(*values: int) -> int:
+        return next((int(value) for value in values if value not in (0, 2)), 2)
+
+    full = frame.format.name.startswith("yuvj")
+    return ColourTags(
+        matrix=first_said(frame.colorspace, stream.colorspace),
+        range=FULL if full else int(frame.color_range or stream.color_range),
+        primaries=first_said(frame.color_primaries, stream.color_primaries),
+        transfer=first_said(frame.color_trc, stream.color_trc),
+    )
+
+
+def find_origin(container: InputContainer, timing: Timing) -> Fraction:
+    """The container's moment that becomes time zero, in seconds on the frames' clock.
+
+    It is the first frame's, or that of a sound track which begins a frame or more
+    before it; a shorter lead is the priming of a sound codec.
+    """
+    start = timing.first * timing.stream_time_base
+    sounds = [
+        track.start_time * track.time_base
+        for track in container.streams.audio
+        if track.start_time is not None and track.time_base is not None
+    ]
+    earliest = min([start, *sounds])
+    if start - earliest < 1 / timing.rate:
+        return start
+    return start - round((start - earliest) / timing.time_base) * timing.time_base
+
+
+def find_tag(name: str, container: InputContainer) -> str | None:
+    """A metadata entry, wherever the container keeps it."""
+    for metadata in (container.metadata, *(stream.metadata for stream in container.streams)):
+        if name in metadata:
+            return metadata[name]
+    return None
+
+
+def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
+    """The sound tracks in container order."""
+    for stream in container.streams.audio:
+        context = stream.codec_context
+        yield AudioTrack(
+            index=stream.index,
+            codec=context.name if context is not None else "unknown",
+            sample_rate=context.sample_rate if context is not None else 0,
+            channels=context.layout.nb_channels if context is not None else 0,
+            language=stream.language,
+        )
