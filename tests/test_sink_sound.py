@@ -174,3 +174,37 @@ def test_silence_in_the_clock_becomes_silence(tmp_path: Path) -> None:
         assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
         quiet = decode_sound(out)[round(1.2 / SAMPLE) : round(1.8 / SAMPLE)]
         assert np.abs(quiet).max() < 0.01
+
+
+def test_mp3_is_copied_by_the_codecs_name_not_the_decoders(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=40, audio=[Tone(codec="libmp3lame")], flash=20)
+    _, written = write_clip(movie, out := tmp_path / "out.mov")
+    assert written.sound == ("mp3 (copied)",)
+    assert abs(delay(movie, out)) <= ATTACK
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
+def test_a_transport_stream_keeps_sync(suffix: str, tmp_path: Path) -> None:
+    """Its clock starts at 1.4 s, counts 90 kHz, and its AAC carries ADTS headers."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=60, audio=[Tone()], flash=40)
+    stream = tmp_path / "clip.ts"
+    run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c", "copy", "-muxdelay", "0.7", stream)
+    _, written = write_clip(stream, out := tmp_path / f"out{suffix}")
+    assert written.frames == 60
+    flash = float(frame_times(out)[40] - frame_times(stream)[40])
+    assert abs(beep_time(out) - beep_time(stream) - flash) <= ATTACK
+
+
+def test_a_broken_packet_of_sound_becomes_silence_and_is_said(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mkv", frames=75, audio=[Tone(codec="flac")], flash=60)
+    data = bytearray(movie.path.read_bytes())
+    with av.open(str(movie.path)) as container:
+        packets = [p for p in container.demux(audio=0) if p.size]
+        for packet in packets[5:8]:
+            at = data.find(bytes(packet)[:16])
+            data[at : at + 12] = b"\xff" * 12
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(data)
+    _, written = write_clip(broken, out := tmp_path / "out.mov")
+    assert any("became silence" in note for note in written.notes)
+    assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK

@@ -44,7 +44,7 @@ def open_sink(
     check_sink(out, clip, settings, sides)
     wanted = plans(out, clip, settings, sides or Sides(), premultiplied)
     outputs = [kind_of(plan.row)(replace(plan, start_number=start_number)) for plan in wanted]
-    return PooledSink(clip, settings.foreground, outputs)
+    return PooledSink(clip, settings, outputs)
 
 
 def check_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = None) -> None:
@@ -70,17 +70,18 @@ def plans(
     from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
     from vidmatte.sink.output import Plan, Show
 
-    def plan(path: Path, row: Format, show: Show) -> Plan:
-        return Plan(path, clip, row, settings.overwrite, settings.audio, show)
+    def plan(path: Path, row: Format, show: Show, audio: bool) -> Plan:
+        return Plan(path, clip, row, settings.overwrite, audio and settings.audio, show)
 
-    main = plan(out, choose(out, settings.format), CutoutShow(premultiplied))
+    main = plan(out, choose(out, settings.format), CutoutShow(premultiplied), True)
     yield replace(main, premultiplied=premultiplied)
     for what, path, row in sides.wanted(clip):
         if what == "comp":
             background = open_background(sides.background or CHECKER, clip)
-            yield plan(path, row, CompShow(background))
+            yield plan(path, row, CompShow(background), True)
         else:
-            yield plan(path, row, MatteShow() if what == "matte" else ForegroundShow())
+            # Laid over each other on a timeline: the sound comes with the main result.
+            yield plan(path, row, MatteShow() if what == "matte" else ForegroundShow(), False)
 
 
 def kind_of(row: Format) -> type[MovieOutput] | type[PictureOutput]:

@@ -16,7 +16,8 @@ from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
 from vidmatte.sink.convert import ACCURATE, Converter
-from vidmatte.sink.formats import PRORES, output_colour
+from vidmatte.sink.formats import PRORES
+from vidmatte.sink.row import output_colour
 
 RGB = ColourTags(0, FULL)
 #: Colours by name; "green" is the cloth's, so that a keyer finds it.

@@ -14,6 +14,10 @@ from types import TracebackType
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 
+#: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
+BYTES_PER_PIXEL = 45
+MOST_WORKERS = 16
+
 
 @dataclass(frozen=True)
 class Written:
@@ -92,14 +96,17 @@ def as_sink_error(error: BaseException, path: Path) -> SinkError:
     return SinkError(f"{path}: {reason}")
 
 
-def worker_count() -> int:
-    """Encoders that run at once: one a core this process may use, 16 at most."""
-    return max(
-        1,
-        min(
-            16,
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1,
-        ),
-    )
+def core_count() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def worker_count(width: int, height: int, memory: int) -> int:
+    """Encoders that run at once: one a core, as far as ``memory`` (bytes) goes, 16 at most.
+
+    Two even where memory is short, so that one can convert while the other encodes.
+    """
+    affordable = max(2, memory // (width * height * BYTES_PER_PIXEL))
+    return min(core_count(), affordable, MOST_WORKERS)

@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, ColourTags
 from vidmatte.sink import planes
-from vidmatte.sink.formats import is_yuv
+from vidmatte.sink.row import is_yuv
 
 #: No shortcuts in rounding or in chroma.
 ACCURATE = (

@@ -9,7 +9,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.colour import ColourTags
 from vidmatte.frame import Clip
-from vidmatte.sink.formats import Format
+from vidmatte.sink.row import Format
 
 #: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
 #: one of the same curve or coefficients, else to unspecified. The container's own

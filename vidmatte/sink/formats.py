@@ -2,75 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
-from vidmatte.frame import Clip
-from vidmatte.sink.transfer import LINEAR, TO_LINEAR
+from vidmatte.sink.row import Format, always, is_rgb, is_yuv, output_colour, with_alpha
 
-UNSPECIFIED = 2
-
-
-@dataclass(frozen=True)
-class Format:
-    """One row: how frames become this kind of file.
-
-    container: FFmpeg's muxer; None writes one picture file a frame.
-    pixel_format: what the encoder takes, given the clip.
-    range: 1 or 2 where the format fixes the colour range, None keeps the source's.
-    intra: every frame stands alone, so a pool of encoders makes the same bytes.
-    quantiser: a fixed one for the encoder, 1 is the finest.
-    decoded_format: what FFmpeg's decoder gives where it is not what the encoder takes.
-    linear: colours are brought to linear light where their curve has an agreed inverse.
-    tagged: the file says what its colours are.
-    max_size: the largest width or height that the codec holds.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    container: str | None
-    codec: str
-    depth: str
-    alpha: str
-    good_for: str
-    pixel_format: Callable[[Clip], str]
-    codec_tag: str | None = None
-    options: dict[str, str] = field(default_factory=dict)
-    quantiser: int | None = None
-    range: int | None = None
-    intra: bool = True
-    lossless: bool = False
-    max_size: int = 65535
-    width_multiple: int = 1
-    decoded_format: str | None = None
-    linear: bool = False
-    tagged: bool = True
-
-
-def always(pixel_format: str) -> Callable[[Clip], str]:
-    """The same pixel format whatever the clip."""
-    return lambda _clip: pixel_format
-
-
-def with_alpha(clip: Clip) -> str:
-    """The format that holds every sample of the clip's own and alpha of the same depth.
-
-    12 and 14 bits go up to 16, where every sample still comes back: FFmpeg before 6.0
-    does not read FFV1 with alpha of 12 bits. 8-bit planar RGB with alpha is no format
-    of FFV1 and becomes packed.
-    """
-    name = clip.working_format
-    depth = clip.bit_depth if clip.bit_depth <= 16 else 16
-    if not is_yuv(name):
-        return "bgra" if depth == 8 else f"gbrap{next(d for d in (10, 12, 14, 16) if d >= depth)}le"
-    layout = next((part for part in ("420", "422") if name.startswith(f"yuv{part}")), "444")
-    if depth == 8:
-        return f"yuva{layout}p"
-    return f"yuva{layout}p{next(d for d in (9, 10, 16) if d >= depth)}le"
-
+__all__ = ["FORMATS", "PRORES", "Format", "by_name", "choose", "is_rgb", "is_yuv", "output_colour"]
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
@@ -296,31 +235,3 @@ def suffix_row(out: Path, rows: tuple[Format, ...]) -> Format:
         f"{out.name}: no format has the suffix {suffix}: use {', '.join(known)},"
         " or a folder for PNG pictures"
     )
-
-
-def output_colour(clip: Clip, row: Format) -> ColourTags:
-    """The tags that ``row`` gives a picture of ``clip``.
-
-    YCbCr sources keep their matrix, and their range unless the format fixes one, so
-    that nothing is converted. RGB and grey sources become bt2020nc where their
-    primaries are bt2020 and bt709 otherwise, limited range. RGB and grey outputs are
-    full range; linear formats say so where the source's curve can be undone.
-    """
-    colour, target = clip.colour, row.pixel_format(clip)
-    if row.linear and colour.transfer in TO_LINEAR:
-        colour = replace(colour, transfer=LINEAR)
-    if not is_yuv(target):
-        return colour.with_matrix(0 if is_rgb(target) else UNSPECIFIED, FULL)
-    if not is_yuv(clip.working_format):
-        return colour.with_matrix(9 if colour.primaries == 9 else 1, row.range or LIMITED)
-    return colour.with_matrix(colour.matrix, row.range or colour.range)
-
-
-def is_yuv(pixel_format: str) -> bool:
-    """True for YCbCr formats; grey is none."""
-    return pixel_format.startswith("yuv")
-
-
-def is_rgb(pixel_format: str) -> bool:
-    """True for RGB formats, planar or packed."""
-    return not is_yuv(pixel_format) and not pixel_format.startswith(("gray", "ya"))

@@ -11,9 +11,10 @@ from vidmatte.frame import Clip
 from vidmatte.sink import planes
 from vidmatte.sink.background import Background
 from vidmatte.sink.convert import Converter
-from vidmatte.sink.formats import PRORES, Format, by_name, is_yuv, output_colour
+from vidmatte.sink.formats import PRORES, by_name
 from vidmatte.sink.output import Maker, Scene, Show
 from vidmatte.sink.pixels import black, quantised
+from vidmatte.sink.row import Format, is_yuv, output_colour
 from vidmatte.sink.special import FloatMaker, PaletteMaker
 from vidmatte.sink.tags import tagged
 

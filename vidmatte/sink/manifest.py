@@ -17,8 +17,9 @@ from vidmatte import __version__
 from vidmatte.errors import SourceError, SourceMissingError
 from vidmatte.frame import Clip
 from vidmatte.sink.base import Written, as_sink_error
-from vidmatte.sink.formats import by_name, output_colour
+from vidmatte.sink.formats import by_name
 from vidmatte.sink.partial import NUMBER
+from vidmatte.sink.row import output_colour
 
 #: Raised when the meaning of a field changes.
 SCHEMA = 1

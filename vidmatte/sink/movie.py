@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import av
@@ -12,13 +13,14 @@ from av.video.stream import VideoStream
 
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame
+from vidmatte.sink import planes
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
-from vidmatte.sink.formats import output_colour
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
 from vidmatte.sink.pixels import check_fit
 from vidmatte.sink.proof import Expected, prove_movie
+from vidmatte.sink.row import output_colour
 from vidmatte.sink.sound import Sound
 from vidmatte.sink.tracks import Track
 
@@ -120,7 +122,6 @@ class MovieOutput(Output):
     def written(self) -> Written:
         """See ``Output.written``."""
         clip, row = self._clip, self._row
-        lost = self.plan.audio and clip.audio and row.container in SILENT
         return Written(
             path=self.plan.out,
             frames=self._frames,
@@ -132,8 +133,18 @@ class MovieOutput(Output):
             bytes=self._bytes,
             seconds=(self._end - self._first_pts) * clip.time_base,
             sound=tuple(track.described for track in self._tracks),
-            notes=(f"{row.name} holds no sound",) if lost else (),
+            notes=tuple(self._notes()),
         )
+
+    def _notes(self) -> Iterator[str]:
+        clip, row = self._clip, self._row
+        if self.plan.audio and clip.audio and row.container in SILENT:
+            yield f"{row.name} holds no sound"
+        depth = planes.full_scale(row.pixel_format(clip)).bit_length()
+        if clip.colour.is_hdr and depth < clip.bit_depth:
+            yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
+        if self._sound is not None:
+            yield from self._sound.notes
 
     def discard(self) -> None:
         """See ``Output.discard``."""

@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidmatte.sink import planes
-from vidmatte.sink.base import worker_count
+from vidmatte.sink.base import core_count
 
 #: Lossless, and as quick as libvpx goes: a matte is nearly flat, so it stays small.
 ALPHA_OPTIONS = {
@@ -23,6 +23,7 @@ ALPHA_OPTIONS = {
     "lag-in-frames": "0",
     "auto-alt-ref": "0",
 }
+MOST_THREADS = 16
 KEY_FRAME = 1  # AV_PICTURE_TYPE_I
 BLOCK_ADDITION = packet_sidedata_type_from_literal("matroska_block_additional")
 ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
@@ -33,7 +34,7 @@ class OrderedEncoder:
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
-        stream.codec_context.thread_count = worker_count()
+        stream.codec_context.thread_count = min(core_count(), MOST_THREADS)
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """Packets that are ready; None flushes."""
@@ -91,5 +92,5 @@ class Vp9AlphaEncoder(OrderedEncoder):
         context.width, context.height, context.pix_fmt = own.width, own.height, "yuv420p"
         context.time_base, context.framerate = own.time_base, own.framerate
         context.options = dict(ALPHA_OPTIONS)
-        context.thread_count = worker_count()
+        context.thread_count = min(core_count(), MOST_THREADS)
         return context

@@ -12,9 +12,9 @@ import av
 from vidmatte.frame import Clip, Frame
 from vidmatte.sink.background import Background
 from vidmatte.sink.base import Written
-from vidmatte.sink.formats import Format
 from vidmatte.sink.partial import NUMBER, Partial, PartialSequence
 from vidmatte.sink.pixels import PictureMaker
+from vidmatte.sink.row import Format
 
 
 @dataclass

@@ -27,6 +27,7 @@ class Partial:
         self.overwrite = overwrite
         self.path = final.with_name(f".{final.stem}.partial{final.suffix}")
         self._begun = False
+        self.keep = False  # what is in a folder already stays, and so does what is unfinished
 
     def check(self) -> None:
         """Raise before anything is touched: OutputExistsError, SinkError."""
@@ -54,9 +55,9 @@ class Partial:
         """An empty folder to write into. Raises SinkError."""
         self._begun = True
         try:
-            if self.path.exists():
+            if self.path.exists() and not self.keep:
                 shutil.rmtree(self.path)
-            self.path.mkdir()
+            self.path.mkdir(exist_ok=self.keep)
         except OSError as error:
             raise as_sink_error(error, self.path) from error
         return self.path
@@ -92,7 +93,7 @@ class Partial:
 
     def discard(self) -> None:
         """Remove what is not finished; harmless at any time."""
-        if not self._begun:
+        if not self._begun or self.keep:
             return
         self._begun = False
         if self.path.is_dir():

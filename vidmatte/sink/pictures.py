@@ -13,10 +13,10 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
-from vidmatte.sink.formats import Format, output_colour
 from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
 from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.pixels import check_fit
+from vidmatte.sink.row import Format, output_colour
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
 DIGITS = 6

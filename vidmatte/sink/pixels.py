@@ -18,7 +18,7 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.matte.foreground import estimate
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter, is_convertible
-from vidmatte.sink.formats import Format, is_rgb, is_yuv, output_colour
+from vidmatte.sink.row import Format, is_rgb, is_yuv, output_colour
 from vidmatte.sink.tags import tagged
 from vidmatte.sink.transparent import box_of, extend
 

@@ -10,6 +10,7 @@ import av
 
 from vidmatte.errors import SinkError
 from vidmatte.frame import Clip, Frame
+from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written, as_sink_error, worker_count
 from vidmatte.sink.output import Maker, Output, Scene
 from vidmatte.sink.pool import OrderedPool
@@ -41,17 +42,18 @@ class Worker:
 class PooledSink(Sink):
     """Frames in, one result a plan out; the first output is the main one."""
 
-    def __init__(self, clip: Clip, foreground: str, outputs: Sequence[Output]) -> None:
+    def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
         self._clip = clip
         self._outputs = list(outputs)
         self._frames = 0
         self._pool = OrderedPool(
-            worker_count(), lambda: Worker(clip, foreground, self._outputs), self._work
+            worker_count(clip.width, clip.height, settings.memory_bytes),
+            lambda: Worker(clip, settings.foreground, self._outputs),
+            self._work,
         )
         self._at = self._outputs[0]  # the output at hand, for messages
         try:
-            for output in self._each():
-                output.open()
+            self._begin()
         except (OSError, av.FFmpegError) as error:
             self.abort()
             raise as_sink_error(error, self._at.plan.out) from error
@@ -83,12 +85,7 @@ class PooledSink(Sink):
         try:
             for piece in self._pool.drain():
                 self._take(*piece)
-            if not self._frames:
-                raise SinkError(f"{self._outputs[0].plan.out}: there was no frame to write")
-            for output in self._each():
-                output.complete()
-            for output in self._each():
-                output.partial.commit()
+            self._finish()
         except (OSError, av.FFmpegError) as error:
             self.abort()
             raise as_sink_error(error, self._at.plan.out) from error
@@ -105,6 +102,18 @@ class PooledSink(Sink):
         for output in self._outputs:
             output.discard()
         self._let_go()
+
+    def _begin(self) -> None:
+        for output in self._each():
+            output.open()
+
+    def _finish(self) -> None:
+        if not self._frames:
+            raise SinkError(f"{self._outputs[0].plan.out}: there was no frame to write")
+        for output in self._each():
+            output.complete()
+        for output in self._each():
+            output.partial.commit()
 
     def _let_go(self) -> None:
         for output in self._outputs:

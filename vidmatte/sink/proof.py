@@ -16,7 +16,7 @@ from vidmatte.colour import ColourTags
 from vidmatte.errors import ProofError
 from vidmatte.frame import Clip
 from vidmatte.sink.encode import frame_colour
-from vidmatte.sink.formats import Format, is_yuv
+from vidmatte.sink.row import Format, is_yuv
 from vidmatte.sink.webp import WebpHeader, read_webp
 
 #: Seconds by which a sound track may end before or after what was written: the last

@@ -9,7 +9,8 @@ from pathlib import Path
 from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
-from vidmatte.sink.formats import FORMATS, PRORES, Format, always, by_name, suffix_row
+from vidmatte.sink.formats import FORMATS, PRORES, by_name, suffix_row
+from vidmatte.sink.row import Format, always
 
 PRORES_HQ = replace(
     PRORES,

@@ -32,8 +32,9 @@ class Sound:
     """
 
     def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
-        self._input = av.open(str(clip.path))
+        self._input = av.open(str(clip.path), metadata_errors="replace")
         self._tracks: dict[int, Track] = {}
+        self.notes: list[str] = []
         try:
             for track in clip.audio:
                 stream = self._input.streams[track.index]
@@ -58,7 +59,12 @@ class Sound:
         while not self._finished and any(
             track.position < seconds for track in self._tracks.values()
         ):
-            packet = next(self._packets, None)
+            try:
+                packet = next(self._packets, None)
+            except av.error.InvalidDataError:
+                end = max(track.position for track in self._tracks.values())
+                self.notes.append(f"the sound breaks off at {float(end):.2f} s")
+                packet = None
             if packet is None:
                 self._finished = True
             elif packet.dts is not None or packet.pts is not None:
@@ -70,6 +76,7 @@ class Sound:
         for track in self._tracks.values():
             track.flush()
         self._input.close()
+        self.notes += [track.note for track in self._tracks.values() if track.note]
         return tuple(self._tracks.values())
 
     def abort(self) -> None:
@@ -91,7 +98,7 @@ def open_track(
             f"{clip.path.name}: sound track {stream.index} is in an unknown codec:"
             " leave it out with --no-audio"
         )
-    if context.name in COPIED.get(muxer, set()):
+    if context.codec.canonical_name in COPIED.get(muxer, set()):
         return CopiedTrack(container, stream, clip, keeps_negative=muxer in ("mov", "mp4"))
     deep = context.format is not None and context.format.bits > 16
     codec = ENCODERS.get(muxer, "pcm_s24le" if deep else "pcm_s16le")

@@ -10,8 +10,9 @@ import numpy as np
 from vidmatte.colour import ColourTags
 from vidmatte.frame import Clip
 from vidmatte.sink import planes
-from vidmatte.sink.formats import Format, always, by_name
+from vidmatte.sink.formats import by_name
 from vidmatte.sink.output import Maker, Scene
+from vidmatte.sink.row import Format, always
 from vidmatte.sink.tags import tagged
 from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 

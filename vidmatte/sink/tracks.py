@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from fractions import Fraction
-from typing import Any
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 
 from vidmatte.frame import Clip
+from vidmatte.sink.samples import part, silence
 
 #: Bytes of one sample of the PCM codecs; such tracks are cut exactly.
 PCM = {
@@ -67,6 +66,11 @@ class Track(ABC):
     def described(self) -> str:
         """What became of the track, like 'aac (copied)'."""
 
+    @property
+    def note(self) -> str | None:
+        """What went wrong without ending the run, in one line."""
+        return None
+
     def _start_of(self, packet: av.Packet) -> Fraction:
         """Seconds on the output's timeline; packets without a time follow the last."""
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -96,7 +100,7 @@ class CopiedTrack(Track):
         keeps_negative: bool,
     ) -> None:
         super().__init__(container, source, clip)
-        self._codec = source.codec_context.name
+        self._codec = source.codec_context.codec.canonical_name
         self._rate = source.codec_context.sample_rate
         self._sample_bytes = PCM.get(self._codec, 0) * source.codec_context.layout.nb_channels
         self._keeps_negative = keeps_negative
@@ -205,18 +209,32 @@ class EncodedTrack(Track):
         self._resampler = av.AudioResampler(self._encoder.format.name, name, self._out_rate)
         self._next: int | None = None  # the source sample that comes next, from zero
         self._out: int | None = None  # the same in the output's samples
+        self._broken = 0
 
     @property
     def described(self) -> str:
         """See ``Track.described``."""
-        return f"{self._decoder.name} -> {self._encoder.codec.canonical_name}"
+        return f"{self._decoder.codec.canonical_name} -> {self._encoder.codec.canonical_name}"
+
+    @property
+    def note(self) -> str | None:
+        """See ``Track.note``."""
+        if not self._broken:
+            return None
+        return f"sound track {self._source.index}: {self._broken} broken packets became silence"
 
     def take(self, packet: av.Packet) -> None:
         """See ``Track.take``."""
         start = self._start_of(packet)
         length = Fraction((packet.duration or 0) * packet.time_base)
         self.position = max(self.position, start + length)
-        for frame in self._decoder.decode(packet):
+        try:
+            frames = self._decoder.decode(packet)
+        except av.error.InvalidDataError:
+            # The gap that it leaves becomes silence.
+            self._broken += 1
+            return
+        for frame in frames:
             self._take_frame(frame)
 
     def flush(self) -> None:
@@ -260,25 +278,3 @@ class EncodedTrack(Track):
             self._out = (self._out or 0) + frame.samples
             self.end = Fraction(self._out, self._out_rate)
             self._container.mux(self._stream.encode(frame))
-
-
-def part(frame: av.AudioFrame, begin: int, stop: int) -> av.AudioFrame:
-    """Samples ``begin`` to ``stop`` (exclusive) of a frame."""
-    samples = frame.to_ndarray()
-    channels = 1 if frame.format.is_planar else frame.layout.nb_channels
-    cut: Any = np.ascontiguousarray(samples[:, begin * channels : stop * channels])
-    result = av.AudioFrame.from_ndarray(cut, frame.format.name, frame.layout.name)
-    result.sample_rate = frame.sample_rate
-    return result
-
-
-def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
-    """``count`` samples of nothing in the same format."""
-    planar = like.format.is_planar
-    channels = like.layout.nb_channels
-    dtype = like.to_ndarray().dtype
-    shape = (channels, count) if planar else (1, channels * count)
-    quiet: Any = np.full(shape, 128 if dtype == np.uint8 else 0, dtype)
-    result = av.AudioFrame.from_ndarray(quiet, like.format.name, like.layout.name)
-    result.sample_rate = like.sample_rate
-    return result
