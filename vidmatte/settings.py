@@ -192,6 +192,13 @@ class Settings:
     )
     overwrite: bool = option(False, "replace an output that exists", group="Output")
     device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine")
+    runtime: str = option(
+        "auto",
+        "what runs the network on the CPU; auto is openvino where it is installed, the CPU"
+        " computes in bfloat16 and the model bears that",
+        choices=("auto", "onnxruntime", "openvino"),
+        group="Machine",
+    )
     batch: int = option(
         0,
         "frames in one run of a per-frame network (0: automatic)",

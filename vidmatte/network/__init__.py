@@ -39,13 +39,20 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
-        loaded = load_runner(path, device, settings.threads, outputs=None)
+        loaded = load_runner(path, device, settings.threads, outputs=None, runtime=settings.runtime)
         needed = {"src", "downsample_ratio", "r1i", "r2i", "r3i", "r4i"}
         if not needed <= set(loaded.inputs):
             raise ModelError(f"{path}: not of the family rvm: it lacks the input 'src' or a state")
         return RecurrentNetwork(loaded.runner, settings.downsample)
     family = SALIENT[family_name]
-    loaded = load_runner(path, device, settings.threads, outputs=1)
+    loaded = load_runner(
+        path,
+        device,
+        settings.threads,
+        outputs=1,
+        runtime=settings.runtime,
+        family_name=family_name,
+    )
     return SalientNetwork(
         loaded.runner,
         family,

@@ -13,10 +13,12 @@ class Network(ABC):
 
     recurrent: sees consecutive frames in order and keeps a state that a new shot
     resets; else frames are independent and run ``batch`` at a time.
+    about: what runs it (runtime, precision, threads), for the user.
     states: how many networks with a state are in it; see ``Frame.memory``.
     """
 
     recurrent: bool
+    about: str = ""
     states: int = 0
     batch: int = 1
 

@@ -25,6 +25,7 @@ class CombinedNetwork(Network):
         self.recurrent = first.recurrent and second.recurrent
         self.states = first.states + second.states
         self.batch = first.batch + second.batch
+        self.about = f"{first.about}; {second.about}"
         self._first, self._second = first, second
         self._combine = COMBINATIONS[how]
 

@@ -20,7 +20,13 @@ Arrays = Mapping[str, Any]
 
 
 class Runner(Protocol):
-    """A loaded network: named inputs in, named outputs out."""
+    """A loaded network: named inputs in, named outputs out.
+
+    streams: how many threads may call ``run`` at once. about: what runs it, for the user.
+    """
+
+    streams: int
+    about: str
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
         """All outputs by name: numpy arrays, except those in ``keep``.
@@ -79,8 +85,12 @@ class CudaDevice(Device):
 class CpuRunner:
     """A session fed with numpy arrays."""
 
+    streams = 1  # its threads share a frame: another one takes isnet a gigabyte and gains nothing
+
     def __init__(self, session: Any) -> None:
         self._session = session
+        threads = session.get_session_options().intra_op_num_threads
+        self.about = f"onnxruntime, float32, {threads} threads"
         self._outputs = [output.name for output in session.get_outputs()]
         self._new_options = onnxruntime().RunOptions
         self._options = self._new_options()
@@ -97,10 +107,13 @@ class CpuRunner:
 class BoundRunner:
     """A session whose inputs and outputs are bound to torch tensors on a device."""
 
+    streams = 1
+
     def __init__(self, session: Any, device: str) -> None:
         import torch
 
         self._session = session
+        self.about = f"onnxruntime on {device}"
         self._device = torch.device(device)
         self._inputs = {item.name: item.type for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]

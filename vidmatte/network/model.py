@@ -20,7 +20,7 @@ from vidmatte.weights.store import Store
 
 #: The options that, with source and weights, decide the raw alpha of a frame.
 DECISIVE = ("normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
-            "conform", "deinterlace", "fps")  # fmt: skip
+            "conform", "deinterlace", "fps", "runtime")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class RecurrentNetwork(Network):
     states = 1
 
     def __init__(self, runner: Runner, downsample: float = 0.0) -> None:
+        self.about = runner.about
         self._runner = runner
         self._downsample = downsample
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import cv2
@@ -19,6 +21,8 @@ SMALL_NET = 512
 class SalientNetwork(Network):
     """One alpha a frame, from that frame alone.
 
+    ``batch`` counts the frames in its hands at once: those of one run of the network,
+    times the runs at once that the runner allows.
     mirrored: each frame is also run mirrored, and the two alphas are averaged.
     minmax: each alpha is stretched to 0..1 by its own extremes, as rembg does; on
     video that changes the gain from frame to frame.
@@ -37,7 +41,9 @@ class SalientNetwork(Network):
         mirrored: bool = False,
         minmax: bool = False,
     ) -> None:
-        self.batch = batch
+        self.batch = batch * runner.streams
+        self.about = runner.about
+        self._frames_a_run = batch
         self._runner = runner
         self._family = family
         self._size = size
@@ -50,10 +56,30 @@ class SalientNetwork(Network):
         self._offset = offset.reshape(3, 1, 1)
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        while batch := list(islice(frames, self.batch)):
-            for frame, coarse in zip(batch, self._run(batch), strict=True):
-                self._upsample(coarse, frame)
-                yield frame
+        batches = iter(lambda: list(islice(frames, self._frames_a_run)), [])
+        if self._runner.streams == 1:
+            for batch in batches:
+                yield from self._matte(batch)
+        else:
+            yield from self._matte_at_once(batches)
+
+    def _matte_at_once(self, batches: Iterator[list[Frame]]) -> Iterator[Frame]:
+        """Several batches at a time, each on a thread of its own, handed on in order."""
+        streams = self._runner.streams
+        under_way: deque[Future[list[Frame]]] = deque()
+        with ThreadPoolExecutor(streams, thread_name_prefix="vidmatte-network") as threads:
+            for batch in batches:
+                under_way.append(threads.submit(self._matte, batch))
+                if len(under_way) == streams:
+                    yield from under_way.popleft().result()
+            while under_way:
+                yield from under_way.popleft().result()
+
+    def _matte(self, batch: list[Frame]) -> list[Frame]:
+        """The same frames, each with its alpha."""
+        for frame, coarse in zip(batch, self._run(batch), strict=True):
+            self._upsample(coarse, frame)
+        return batch
 
     def cancel(self) -> None:
         self._runner.cancel()

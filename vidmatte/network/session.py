@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import Device, Runner
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
+from vidmatte.network.threads import usable_cores
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,41 @@ class Loaded:
     inputs: dict[str, list[int | str]]
 
 
-def load_runner(path: Path, device: Device, threads: int, *, outputs: int | None) -> Loaded:
+def load_runner(
+    path: Path,
+    device: Device,
+    threads: int,
+    *,
+    outputs: int | None,
+    runtime: str = "onnxruntime",
+    family_name: str = "",
+) -> Loaded:
     """Load a network. ``outputs``: how many of its outputs are kept (None: all).
 
+    threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
+    takes depends on the family.
     Salient networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
-    Raises ModelError for a file that is no network, DeviceError where CUDA fails.
+    Raises ModelError for a file that is no network, DeviceError where CUDA fails or
+    the runtime is not there.
     """
+    from vidmatte.network.openvino import is_chosen, load_openvino
+
+    threads = threads or usable_cores()
+    model = path.read_bytes() if outputs is None else batchable(path, outputs)
+    if is_chosen(runtime, family_name, device):
+        runner, inputs = load_openvino(path, model, family_name, threads)
+        return Loaded(runner, inputs)
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_ONLY
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Planned buffers are kept beside those of the arena: a third more memory for no speed.
     options.enable_mem_pattern = False
     # Threads that spin while they wait take cores from the other stages: a sixth (isnet,
     # u2netp) to a quarter (rvm) of the network's core-seconds on two cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    model = path.read_bytes() if outputs is None else batchable(path, outputs)
     try:
         session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:

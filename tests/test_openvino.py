@@ -1,0 +1,239 @@
+"""OpenVINO in onnxruntime's place: the same alpha, in order, cancelled and refused alike."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from test_network import alphas_of, frame_of, noise_frames, pictures_of
+from tiny_onnx import make_recurrent, make_salient
+
+from vidmatte.errors import DeviceError, ModelError
+from vidmatte.network import load_network, openvino
+from vidmatte.network.device import Device
+from vidmatte.network.offsets import in_bfloat16_parts, split_offsets
+from vidmatte.network.session import batchable
+from vidmatte.settings import Settings
+
+needs_openvino = pytest.mark.skipif(
+    not openvino.is_installed(), reason="openvino is not installed (pip install vidmatte[openvino])"
+)
+
+
+def settings(runtime: str, **options: object) -> Settings:
+    return Settings(runtime=runtime, **options)
+
+
+@needs_openvino
+@pytest.mark.parametrize(("name", "family"), [("u2netp", "u2net"), ("isnet", "isnet")])
+def test_alpha_stays_within_one_code_of_float32(
+    name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
+) -> None:
+    path = weights(name)
+    pictures = pictures_of(bigbuckbunny, [70, 110])
+    expected = alphas_of(
+        load_network(path, family, settings("onnxruntime"), Device()), map(frame_of, pictures)
+    )
+    network = load_network(path, family, settings("openvino"), Device())
+    assert ("bfloat16" if openvino.has_bfloat16() else "float32") in network.about
+    for alpha, reference in zip(alphas_of(network, map(frame_of, pictures)), expected, strict=True):
+        assert 0.02 < reference.mean() < 0.9, "the network found no subject: nothing is compared"
+        assert np.abs(alpha - reference).mean() < 1 / 255
+
+
+@needs_openvino
+def test_frames_keep_their_order_and_their_own_alpha(tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    network = load_network(path, "isnet", settings("openvino", threads=3), Device())
+    assert network.batch == 3
+    expected = alphas_of(
+        load_network(path, "isnet", settings("onnxruntime"), Device()), noise_frames(8)
+    )
+    frames = noise_frames(8)
+    out = list(network.mattes(iter(frames)))
+    assert [frame.index for frame in out] == list(range(8))
+    for frame, reference in zip(out, expected, strict=True):
+        assert np.abs(frame.alpha - reference).mean() < 1 / 255
+
+
+@needs_openvino
+def test_a_batch_is_run_as_one(tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    expected = alphas_of(
+        load_network(path, "isnet", settings("openvino"), Device()), noise_frames(5)
+    )
+    batched = load_network(path, "isnet", settings("openvino", batch=2), Device())
+    for alpha, reference in zip(alphas_of(batched, noise_frames(5)), expected, strict=True):
+        np.testing.assert_allclose(alpha, reference, atol=1e-2)
+
+
+@needs_openvino
+def test_recurrent_networks_run_in_float32_when_asked_for(weights: Callable[[str], Path]) -> None:
+    path = weights("rvm")
+    frames = noise_frames(3, (96, 128))
+    expected = alphas_of(load_network(path, "rvm", settings("onnxruntime"), Device()), frames)
+    network = load_network(path, "rvm", settings("openvino"), Device())
+    assert "float32" in network.about
+    for alpha, reference in zip(
+        alphas_of(network, noise_frames(3, (96, 128))), expected, strict=True
+    ):
+        np.testing.assert_allclose(alpha, reference, atol=1e-3)
+
+
+@needs_openvino
+def test_a_cancelled_run_ends_at_once_and_the_next_one_works(
+    weights: Callable[[str], Path],
+) -> None:
+    network = load_network(weights("isnet"), "isnet", settings("openvino"), Device())
+    frame = frame_of(np.full((64, 64, 3), 90, np.uint8))
+    first = alphas_of(network, [frame])[0]  # compiled kernels are there now
+    ended = threading.Event()
+
+    def cancel_until_ended() -> None:
+        while not ended.is_set():
+            network.cancel()
+            time.sleep(0.001)
+
+    canceller = threading.Thread(target=cancel_until_ended)
+    canceller.start()
+    try:
+        with pytest.raises(RuntimeError, match="cancel"):
+            list(network.mattes(frame_of(frame.rgb) for _ in range(20)))
+    finally:
+        ended.set()
+        canceller.join()
+    assert np.array_equal(alphas_of(network, [frame])[0], first)
+
+
+@needs_openvino
+def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("this is no network")
+    with pytest.raises(ModelError, match=r"text\.onnx: OpenVINO does not load it \(\S.+\)$"):
+        load_network(text, "rvm", settings("openvino"), Device())
+
+
+@needs_openvino
+def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
+    salient, recurrent = make_salient(tmp_path / "s.onnx"), make_recurrent(tmp_path / "r.onnx")
+
+    def about(path: Path, family: str, runtime: str) -> str:
+        return load_network(path, family, settings(runtime), Device()).about
+
+    by_itself = "OpenVINO" if openvino.has_bfloat16() else "onnxruntime"
+    assert about(salient, "isnet", "auto").startswith(by_itself)
+    assert about(salient, "isnet", "onnxruntime").startswith("onnxruntime")
+    assert about(recurrent, "rvm", "auto").startswith("onnxruntime")
+    gpu = Device()
+    gpu.name = "cuda:0"
+    with pytest.raises(DeviceError, match="--device cpu"):
+        openvino.is_chosen("openvino", "isnet", gpu)
+    assert not openvino.is_chosen("auto", "isnet", gpu)
+
+
+@needs_openvino
+def test_its_makers_are_told_nothing() -> None:
+    openvino.openvino()
+    assert sys.modules["openvino_telemetry"] is None
+
+
+def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
+    path = make_salient(tmp_path / "tiny.onnx")
+    assert load_network(path, "isnet", Settings(), Device()).about.startswith("onnxruntime")
+    with pytest.raises(DeviceError, match=r"pip install 'vidmatte\[openvino\]'"):
+        load_network(path, "isnet", settings("openvino"), Device())
+
+
+def constant_channel_network(constant: float) -> onnx.ModelProto:
+    """Conv, relu, resize, concat, conv: the first conv's channel 1 is nearly ``constant``,
+    and the last one takes it away again."""
+    rng = np.random.default_rng(4)
+    first = rng.normal(0, 0.2, (3, 3, 3, 3)).astype(np.float32)
+    first[1] *= 0.01
+    last = rng.normal(0, 0.2, (2, 4, 3, 3)).astype(np.float32)
+    bias = np.array([0.1, constant, -0.1], np.float32)
+    back = np.array([0.2, -0.1], np.float32) - constant * last[:, 2].sum(axis=(1, 2))
+    arrays = {
+        "w1": first,
+        "b1": bias,
+        "w2": last,
+        "b2": back.astype(np.float32),
+        "wg": rng.normal(0, 0.2, (1, 3, 1, 1)).astype(np.float32),
+        "bg": np.zeros(1, np.float32),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+    }
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["y"], strides=[2, 2], **same),
+        helper.make_node("Relu", ["y"], ["r"]),
+        helper.make_node("Resize", ["r", "", "scales"], ["up"], mode="linear"),
+        helper.make_node("Conv", ["x", "wg", "bg"], ["grey"], kernel_shape=[1, 1]),
+        helper.make_node("Concat", ["grey", "up"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "w2", "b2"], ["out"], **same),
+    ]
+    picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])
+    result = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    weights = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "offset", [picture], [result], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def run_onnx(model: bytes, picture: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": picture})[0]
+
+
+def test_splitting_a_large_constant_changes_nothing_in_float32() -> None:
+    picture = np.random.default_rng(5).random((1, 3, 32, 32), np.float32)
+    model = constant_channel_network(200.0).SerializeToString()
+    changed = split_offsets(model)
+    weights = {item.name: item.dims for item in onnx.load_from_string(changed).graph.initializer}
+    assert list(weights["w1"]) == [6, 3, 3, 3], "the constant was not found"
+    assert list(weights["w2"]) == [2, 7, 3, 3]
+    # The border too, where padding takes the constant away.
+    np.testing.assert_allclose(run_onnx(changed, picture), run_onnx(model, picture), atol=1e-3)
+
+
+@needs_openvino
+def test_splitting_a_large_constant_saves_bfloat16() -> None:
+    if not openvino.has_bfloat16():
+        pytest.skip("this CPU does not compute in bfloat16")
+    picture = np.random.default_rng(6).random((1, 3, 32, 32), np.float32)
+    model = constant_channel_network(200.0).SerializeToString()
+    exact = run_onnx(model, picture)
+
+    def error(candidate: bytes) -> float:
+        core = openvino.openvino().Core()
+        options = {"INFERENCE_PRECISION_HINT": "bf16"}
+        compiled = core.compile_model(core.read_model(candidate), "CPU", options)
+        difference = compiled({"x": picture})[0] - exact
+        return float(np.abs(difference[..., 1:-1, 1:-1]).mean())
+
+    assert error(split_offsets(model)) < 0.02
+    assert error(model) > 5 * error(split_offsets(model))
+
+
+def test_networks_without_large_constants_are_left_alone(weights: Callable[[str], Path]) -> None:
+    model = constant_channel_network(0.3).SerializeToString()
+    assert split_offsets(model) == model
+    isnet = batchable(weights("isnet"), 1)
+    assert split_offsets(isnet) is isnet
+
+
+def test_bfloat16_parts_add_up() -> None:
+    values = np.array([1360.987, -0.1, 3.0, 1e-3])
+    parts = in_bfloat16_parts(values)
+    np.testing.assert_allclose(sum(parts), values, rtol=1e-6)
+    for part in parts:
+        assert not (part.astype(np.float32).view(np.uint32) & 0xFFFF).any()

@@ -1,0 +1,201 @@
+"""Large constants taken out of a network's channels, so that half precision bears them.
+
+Training leaves some channels nearly constant: u2netp has one of 228 +- 0.2, and the
+convolution that reads it takes the same amount away again. Of two large numbers that
+cancel, bfloat16 with its 8 bits leaves only noise: the alpha is off by 1 to 6 of 255.
+Here such a constant is carried apart from what varies. In exact arithmetic the network
+stays the same.
+
+A convolution gives y = w * x + b with a large b, and relu(y) = max(y - b, -b) + b. So
+the channel keeps max(y - b, -b), which is small. The constant b is left to the
+convolutions that read it, as weights of added channels that are 1 everywhere: padding
+with zeros then stays what it was. These weights take in the reader's own bias, from
+the tap that never lies in the padding, and are written as sums of bfloat16 numbers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LARGE_BIAS = 16.0
+NEARLY_CONSTANT = 25.0  # bias against the sum of the channel's absolute weights
+PARTS = 3  # bfloat16 numbers to a float32: 3 times 8 bits
+MOVES = ("Resize", "MaxPool")  # change no constant and no order of channels
+KEEPS_CHANNELS = (*MOVES, "Relu", "Max", "Add", "Sigmoid", "AveragePool")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A convolution, and from which of its input channels on it reads a tensor."""
+
+    node: Any
+    first: int
+
+
+class Graph:
+    """An ONNX graph with its weights by name and the readers of each tensor."""
+
+    def __init__(self, graph: Any) -> None:
+        self.proto = graph
+        self.weights = {item.name: item for item in graph.initializer}
+        self.readers: dict[str, list[Any]] = defaultdict(list)
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name].append(node)
+        self.outputs = {item.name for item in graph.output}
+
+    def parameters(self, conv: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """Weight (O, I, h, w) and bias (O,) in float64; None where they are not its own."""
+        from onnx import numpy_helper
+
+        names = list(conv.input[1:])
+        own = len(names) == 2 and all(
+            name in self.weights and len(self.readers[name]) == 1 for name in names
+        )
+        if not own or attribute(conv, "group", 1) != 1:
+            return None
+        weight, bias = (numpy_helper.to_array(self.weights[name]) for name in names)
+        return (weight.astype(np.float64), bias.astype(np.float64)) if weight.ndim == 4 else None
+
+    def set_parameters(self, conv: Any, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Replace both, as float32."""
+        from onnx import numpy_helper
+
+        for name, array in zip(conv.input[1:], (weight, bias), strict=True):
+            self.weights[name].CopyFrom(numpy_helper.from_array(array.astype(np.float32), name))
+
+    def channels(self) -> dict[str, int]:
+        """How many channels each tensor has, as far as the weights tell."""
+        known: dict[str, int] = {}
+        for node in self.proto.node:
+            counts = [known.get(name, 0) for name in node.input]
+            if node.op_type == "Conv" and node.input[1] in self.weights:
+                known[node.output[0]] = self.weights[node.input[1]].dims[0]
+            elif node.op_type in KEEPS_CHANNELS and counts[0]:
+                known[node.output[0]] = counts[0]
+            elif node.op_type == "Concat" and attribute(node, "axis", 0) == 1 and all(counts):
+                known[node.output[0]] = sum(counts)
+        return known
+
+    def convolutions_after(self, tensor: str) -> list[Reader] | None:
+        """The convolutions that read a tensor; None where anything else may."""
+        found: list[Reader] = []
+        ways = [(tensor, 0)]
+        counts = self.channels()
+        while ways:
+            name, first = ways.pop()
+            if name in self.outputs:
+                return None
+            for node in self.readers[name]:
+                if node.op_type == "Concat" and attribute(node, "axis", 0) == 1:
+                    before = list(node.input)[: list(node.input).index(name)]
+                    if not all(counts.get(other) for other in before):
+                        return None
+                    ways.append((node.output[0], first + sum(counts[other] for other in before)))
+                elif node.op_type in MOVES:
+                    ways.append((node.output[0], first))
+                elif node.op_type == "Conv" and node.input[0] == name and is_centred(node):
+                    found.append(Reader(node, first))
+                elif node.op_type != "Shape":
+                    return None
+        return found
+
+
+def split_offsets(model: bytes) -> bytes:
+    """The same network with its large constants carried apart; unchanged if it has none.
+
+    model: ONNX. It may have been exported with any opset that knows ``Max``.
+    """
+    import onnx
+
+    network = onnx.load_from_string(model)
+    graph = Graph(network.graph)
+    # From the end on: a reader's bias is looked at before it moves into its weights.
+    changed = [split_offset(graph, node) for node in reversed(network.graph.node)]
+    if not any(changed):
+        return model
+    serialized: bytes = network.SerializeToString()
+    return serialized
+
+
+def split_offset(graph: Graph, conv: Any) -> bool:
+    """Carry the large constants of one convolution apart; False where there is none."""
+    from onnx import numpy_helper
+
+    if conv.op_type != "Conv" or (own := graph.parameters(conv)) is None:
+        return False
+    weight, bias = own
+    constant = np.where(is_nearly_constant(weight, bias), bias, 0.0)
+    after = graph.readers[conv.output[0]]
+    if not constant.any() or [node.op_type for node in after] != ["Relu"]:
+        return False
+    relu = after[0]
+    readers = graph.convolutions_after(relu.output[0])
+    if not readers or any(graph.parameters(reader.node) is None for reader in readers):
+        return False
+    for reader in readers:
+        take_over(graph, reader, constant)
+    blank = np.zeros((PARTS, *weight.shape[1:]))
+    ones = np.concatenate([bias - constant, np.ones(PARTS)])
+    graph.set_parameters(conv, np.concatenate([weight, blank]), ones)
+    floor = np.concatenate([-constant, np.zeros(PARTS)]).astype(np.float32)
+    name = f"{relu.output[0]}/floor"
+    graph.proto.initializer.append(numpy_helper.from_array(floor.reshape(1, -1, 1, 1), name))
+    relu.op_type = "Max"
+    relu.input.append(name)
+    return True
+
+
+def take_over(graph: Graph, reader: Reader, constant: np.ndarray) -> None:
+    """Give a reading convolution the constants (C,) of its channels, as weights of ones."""
+    parameters = graph.parameters(reader.node)
+    assert parameters is not None
+    weight, bias = parameters
+    end = reader.first + len(constant)
+    taps = np.einsum("oihw,i->ohw", weight[:, reader.first : end], constant)
+    taps[:, weight.shape[2] // 2, weight.shape[3] // 2] += bias
+    added = np.stack(in_bfloat16_parts(taps), axis=1)
+    widened = np.concatenate([weight[:, :end], added, weight[:, end:]], axis=1)
+    graph.set_parameters(reader.node, widened, np.zeros_like(bias))
+
+
+def is_nearly_constant(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Which channels (O,) are a large bias with little added."""
+    reach = np.abs(weight).sum(axis=(1, 2, 3))
+    return np.asarray((bias > LARGE_BIAS) & (bias > NEARLY_CONSTANT * reach))
+
+
+def in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
+    """``PARTS`` arrays of bfloat16 numbers that add up to ``values`` in float32."""
+    parts = []
+    for _ in range(PARTS):
+        bits = values.astype(np.float32).view(np.uint32)
+        rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
+        part = (rounded & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+        parts.append(part)
+        values = values - part
+    return parts
+
+
+def is_centred(conv: Any) -> bool:
+    """Whether the kernel's middle tap lies on a pixel of the picture, never in its padding."""
+    shape = attribute(conv, "kernel_shape", [])
+    dilations = attribute(conv, "dilations", [1] * len(shape))
+    pads = attribute(conv, "pads", [0] * 2 * len(shape))
+    reach = [dilation * (size // 2) for size, dilation in zip(shape, dilations, strict=True)]
+    odd = bool(shape) and all(size % 2 for size in shape)
+    return odd and list(pads) == reach * 2
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """An attribute of a node, or what ONNX takes where it is not given."""
+    from onnx import helper
+
+    for item in node.attribute:
+        if item.name == name:
+            return helper.get_attribute_value(item)
+    return default

@@ -1,0 +1,138 @@
+"""OpenVINO's runtime in onnxruntime's place, for CPUs that compute in bfloat16.
+
+There it needs a quarter (u2netp) to a sixth (isnet) of onnxruntime's core-seconds.
+The package is optional: ``pip install 'vidmatte[openvino]'``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidmatte.errors import DeviceError, ModelError
+from vidmatte.network.device import Arrays, Device
+from vidmatte.network.offsets import split_offsets
+from vidmatte.network.threads import streams_for
+
+#: Networks whose alpha in bfloat16 stays within 1/255 of that in float32 on average.
+#: RVM's does not, and in float32 onnxruntime is the faster one for it.
+BFLOAT16_FAMILIES = ("isnet", "isnet-anime", "u2net")
+
+
+def openvino() -> Any:
+    """The module. Its first import, wherever it happens, goes through here.
+
+    Left alone it reports its import to its makers and writes an identity of this user
+    into the home folder.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino as module
+
+    return module
+
+
+def is_installed() -> bool:
+    """True where the package is there; it is not imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def has_bfloat16() -> bool:
+    """True where the CPU computes in bfloat16 (AVX512_BF16, AMX)."""
+    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
+    """Whether a network of the family is run by OpenVINO.
+
+    ``auto`` takes it where it is installed, the CPU computes in bfloat16, and the
+    family bears that. Raises DeviceError where it is asked for by name and cannot run.
+    """
+    if wanted == "openvino":
+        if device.name != "cpu":
+            raise DeviceError("--runtime openvino runs on the CPU: add --device cpu")
+        if not is_installed():
+            raise DeviceError(
+                "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
+            )
+        return True
+    if wanted != "auto" or device.name != "cpu" or family_name not in BFLOAT16_FAMILIES:
+        return False
+    return is_installed() and has_bfloat16()
+
+
+class OpenVinoRunner:
+    """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request."""
+
+    def __init__(self, compiled: Any, streams: int) -> None:
+        self.streams = streams
+        bits = compiled.get_property("INFERENCE_PRECISION_HINT").get_bitwidth()
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        precision = "bfloat16" if bits == 16 else "float32"
+        self.about = f"OpenVINO, {precision}, {threads} threads, {streams} frames at once"
+        self._outputs = [output.get_any_name() for output in compiled.outputs]
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for request in self._requests:
+            self._idle.put(request)
+        # Two first tensors made by two threads at once would block each other for good.
+        openvino().Tensor(np.zeros(1, np.float32))
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
+        with self._request() as request:
+            values = request.infer(dict(inputs), share_inputs=True).to_tuple()
+        return dict(zip(self._outputs, values, strict=True))
+
+    def cancel(self) -> None:
+        for request in self._requests:
+            request.cancel()
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        request = self._idle.get()
+        try:
+            yield request
+        finally:
+            self._idle.put(request)
+
+
+def load_openvino(
+    path: Path, model: bytes, family_name: str, threads: int
+) -> tuple[OpenVinoRunner, dict[str, list[int | str]]]:
+    """A runner for the network in ``model`` (ONNX), and the shapes of its inputs by name.
+
+    bfloat16 where CPU and family allow, else float32. Raises ModelError, naming ``path``.
+    """
+    core = openvino().Core()
+    half = family_name in BFLOAT16_FAMILIES and has_bfloat16()
+    streams = streams_for(threads) if family_name in BFLOAT16_FAMILIES else 1
+    try:
+        network = core.read_model(split_offsets(model) if half else model)
+        compiled = core.compile_model(
+            network,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": streams,
+                # A pinned thread waits for its core while the encoder has it.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
+        raise ModelError(f"{path}: OpenVINO does not load it ({reason})") from error
+    shapes = {item.get_any_name(): shape_of(item) for item in network.inputs}
+    return OpenVinoRunner(compiled, streams), shapes
+
+
+def shape_of(item: Any) -> list[int | str]:
+    """The shape of an input; sizes that are free are '?'."""
+    return [size.get_length() if size.is_static else "?" for size in item.get_partial_shape()]
