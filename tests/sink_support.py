@@ -62,17 +62,25 @@ def write_clip(
     out: Path,
     alpha: Alpha = disc,
     sides: Sides | None = None,
-    premultiplied: bool = False,
-    start_number: int = 0,
+    alpha_kind: str = "straight",
     **options: object,
 ) -> tuple[Clip, Written]:
     """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
-    settings = Settings(**{"foreground": "source", **options})
+    wanted = (
+        {}
+        if sides is None
+        else {
+            "matte": sides.matte and str(sides.matte),
+            "foreground_file": sides.foreground and str(sides.foreground),
+            "comp": sides.comp and str(sides.comp),
+            "background": sides.background,
+        }
+    )
+    settings = Settings(**{"foreground": "source", "alpha": alpha_kind, **wanted, **options})
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
     given, returned = 0, []
-    looks = {"premultiplied": premultiplied, "start_number": start_number}
-    with open_sink(out, clip, settings, sides, **looks) as sink:
+    with open_sink(out, clip, settings) as sink:
         for frame in frames:
             given += 1
             frame.give_back = lambda: returned.append(1)

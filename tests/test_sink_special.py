@@ -207,7 +207,7 @@ def test_a_premultiplied_movie_is_written(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("8-bit 709")
-    write_clip(movie, out := tmp_path / "out.mov", premultiplied=True)
+    write_clip(movie, out := tmp_path / "out.mov", alpha_kind="premultiplied")
     found = decode(out, "rgba")
     clear = alpha_of(movie, 0) == 0
     assert found[0, ..., :3][clear].max() <= 8

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -58,16 +58,23 @@ def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
     settings = make_settings(**options)
     with open_source(source, settings) as opened:
         model = find_model(settings, lambda _: None)
-        return run(opened, Path(output), model, settings, Reporter())
+        said = ("vidmatte.matte", str(source), str(output))
+        return run(opened, Path(output), model, settings, Reporter(), said)
 
 
 def run(
-    source: Source, output: Path, model: Model, settings: Settings, reporter: Reporter
+    source: Source,
+    output: Path,
+    model: Model,
+    settings: Settings,
+    reporter: Reporter,
+    command: Sequence[str] = (),
 ) -> Result:
     """One job with a loaded model: every frame of ``source`` into ``output``.
 
     Ctrl+C stops it cleanly and raises InterruptedRunError; whatever ends it early,
-    nothing stands under the output's name and no thread is left.
+    nothing stands under the output's name and no thread is left. ``command`` is what
+    the manifest says of how the run was called.
     """
     began = time.perf_counter()
     clip = source.clip
@@ -94,7 +101,7 @@ def run(
         source.warnings.append(
             f"{clip.path.name}: {clip.frame_count} frames were announced, {progress.done} came"
         )
-    return Result(
+    result = Result(
         source=clip.path,
         clip=clip,
         written=written,
@@ -105,6 +112,29 @@ def run(
         warnings=(*source.warnings, *written.notes),
         quality=path.quality,
     )
+    if settings.manifest:
+        leave_manifest(result, model, settings, command)
+    return result
+
+
+def leave_manifest(
+    result: Result, model: Model, settings: Settings, command: Sequence[str]
+) -> None:
+    """Write the JSON file that says what a result is. Raises SinkError."""
+    from vidmatte.sink import manifest
+
+    making = manifest.Making(
+        command=command,
+        model=model.name,
+        weights="+".join(part.sha256 for part in model.weights),
+        device=model.device.name,
+        settings=asdict(settings),
+        warnings=(*result.warnings, *result.quality.lines()),
+        alpha=settings.alpha,
+    )
+    source = manifest.digest(result.clip.path)
+    facts = manifest.describe(result.written, result.clip, making, source)
+    manifest.write(facts, result.written.path)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ option exists nowhere else. ``Settings(...)`` checks every value when it is made
 
 from __future__ import annotations
 
+import os
 from dataclasses import MISSING, Field, dataclass, field, fields
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from vidmatte.errors import UsageError
@@ -143,6 +145,47 @@ class Settings:
     format: str | None = option(
         None, "output format (default: by the output's suffix)", group="Output"
     )
+    codec: str | None = option(
+        None, "choose among formats of one suffix, like prores-xq or cineform", group="Output"
+    )
+    alpha: str = option(
+        "straight",
+        "'premultiplied' multiplies the colours by alpha",
+        choices=("straight", "premultiplied"),
+        group="Output",
+    )
+    matte: str | None = option(
+        None, "also write the alpha as a grey picture", metavar="FILE", group="Output"
+    )
+    foreground_file: str | None = option(
+        None,
+        "also write the colours without alpha ('--foreground FILE' does the same)",
+        metavar="FILE",
+        group="Output",
+    )
+    comp: str | None = option(
+        None, "also write the subject over a background", metavar="FILE", group="Output"
+    )
+    background: str | None = option(
+        None,
+        "of --comp: a colour (#20a040, white), a picture, a clip, or 'checker', the default",
+        metavar="WHAT",
+        group="Output",
+    )
+    checker: bool = option(False, "same as --background checker", group="Output")
+    manifest: bool = option(
+        True,
+        "a JSON file beside the result says how it was made ('vidmatte verify' checks it)",
+        negative="--no-manifest",
+        group="Output",
+    )
+    start_number: int = option(
+        0,
+        "number of the first picture of a pattern, as in -o 'cut/shot_%06d.png'",
+        low=0,
+        high=2**31,
+        group="Output",
+    )
     fps: str | None = option(
         None,
         "frame rate of a picture folder, like 25 or 24000/1001",
@@ -191,6 +234,13 @@ class Settings:
         True, "carry the source's sound tracks", negative="--no-audio", group="Output"
     )
     overwrite: bool = option(False, "replace an output that exists", group="Output")
+    resume: bool = option(
+        False,
+        "keep what is finished in a folder .NAME.resume beside the output, and go on from there"
+        " after a run that was stopped, killed or failed; the folder goes when the output is"
+        " complete",
+        group="Output",
+    )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine")
     runtime: str = option(
         "auto",
@@ -221,6 +271,8 @@ class Settings:
         for row in fields(self):
             check_option(row, getattr(self, row.name))
         parse_bytes(self.memory)
+        if self.checker and self.background not in (None, "checker"):
+            raise UsageError(f"--checker and --background {self.background} exclude each other")
         for rate in (self.fps, self.conform):
             if rate is not None:
                 parse_rate(rate)
@@ -252,6 +304,12 @@ def check_option(row: Field, value: Any) -> None:
 def make_settings(**options: Any) -> Settings:
     """Settings from keyword options; an unknown one is named. Raises UsageError."""
     known = {row.name for row in fields(Settings)}
+    named = options.get("foreground")
+    if isinstance(named, str | os.PathLike) and "." in Path(named).name:
+        # --foreground takes a policy or, as --matte and --comp do, a file.
+        if options.get("foreground_file") is not None:
+            raise UsageError(f"--foreground {named}: --foreground-file names a file already")
+        options = {**options, "foreground": "auto", "foreground_file": str(named)}
     unknown = sorted(set(options) - known)
     if unknown:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""``vidmatte info`` and ``vidmatte formats``: what there is, and what would be written."""
+"""``vidmatte info``, ``formats`` and ``verify``: what there is, what would be, what was made."""
 
 from __future__ import annotations
 
@@ -97,6 +97,24 @@ def info_lines(clip: Clip) -> list[str]:
         f" {clip.rate} fps"
     )
     return lines
+
+
+def verify_results(outputs: list[Path], source: Path | None) -> int:
+    """Say of each result whether it is what its manifest says; how many are not.
+
+    Raises SourceMissingError, SourceError.
+    """
+    from vidmatte.sink.manifest import verify
+
+    wrong = 0
+    for out in outputs:
+        differences = verify(out, source)
+        wrong += bool(differences)
+        for line in differences:
+            typer.echo(f"vidmatte: {out}: {line}", err=True)
+        if not differences:
+            typer.echo(f"{out}: as its manifest says")
+    return min(wrong, 100)
 
 
 def show_formats() -> None:

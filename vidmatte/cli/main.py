@@ -133,6 +133,19 @@ def info_command(
     show_info(inputs, as_json)
 
 
+@app.command("verify", context_settings=WIDTH)
+def verify_command(
+    outputs: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="what to check")],
+    source: Annotated[
+        Path | None, typer.Option("--source", metavar="PATH", help="where the source is now")
+    ] = None,
+) -> None:
+    """Check a result, its side results and its source against its manifest."""
+    from vidmatte.cli.info import verify_results
+
+    raise typer.Exit(verify_results(outputs, source))
+
+
 @app.command("formats", context_settings=WIDTH)
 def formats_command() -> None:
     """List the output formats."""

@@ -56,7 +56,7 @@ class Batch:
         """Run one job; its failure is noted, an interrupt ends the whole batch."""
         try:
             with open_source(job.source, self.settings) as source:
-                result = run(source, job.target, model, self.settings, self.reporter)
+                result = run(source, job.target, model, self.settings, self.reporter, sys.argv)
         except InterruptedRunError:
             raise
         except VidmatteError as error:

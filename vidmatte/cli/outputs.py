@@ -23,11 +23,18 @@ def plan_outputs(
         raise UsageError(
             f"-o {output}: for {len(inputs)} inputs give a folder, like -o cuts/ --format mov"
         )
+    if len(inputs) > 1:
+        for flag in ("matte", "foreground_file", "comp"):
+            if getattr(settings, flag) is not None:
+                raise UsageError(
+                    f"--{flag.replace('_', '-')} {getattr(settings, flag)}: one file for"
+                    f" {len(inputs)} inputs; do them one by one"
+                )
     if len(inputs) == 1 and output is not None:
         pairs = [(inputs[0], single_target(inputs[0], output, settings))]
     else:
         names = result_names(inputs)
-        suffix = movie_suffix(settings.format or "prores")
+        suffix = movie_suffix(settings.codec or settings.format or "prores")
         pairs = [
             (source, (output / name if output else source.parent / f"{name}_matte"))
             for source, name in zip(inputs, names, strict=True)
@@ -41,7 +48,8 @@ def plan_outputs(
 
 def single_target(source: Path, output: Path, settings: Settings) -> Path:
     """The target of a single input; inside ``output`` where that is a folder for a movie."""
-    suffix = movie_suffix(settings.format) if settings.format else None
+    chosen = settings.codec or settings.format
+    suffix = movie_suffix(chosen) if chosen else None
     if suffix and not output.suffix:
         return with_suffix(output / source.stem, suffix)
     return output

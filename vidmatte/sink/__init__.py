@@ -26,34 +26,27 @@ def open_sink(
     out: Path,
     clip: Clip,
     settings: Settings,
-    sides: Sides | None = None,
-    *,
-    premultiplied: bool = False,
-    start_number: int = 0,
 ) -> Sink:
     """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
     and the side results with it.
 
-    premultiplied: the colours of the cut-out are multiplied by its alpha.
-    start_number: the number of the first picture of a pattern like shot_%06d.png.
     Everything is checked before a file is touched. Raises UsageError (format and
     clip do not fit), OutputExistsError, SinkError.
     """
     from vidmatte.sink.pooled import PooledSink
 
-    check_sink(out, clip, settings, sides)
-    wanted = plans(out, clip, settings, sides or Sides(), premultiplied)
-    outputs = [kind_of(plan.row)(replace(plan, start_number=start_number)) for plan in wanted]
+    check_sink(out, clip, settings)
+    outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings)]
     return PooledSink(clip, settings, outputs)
 
 
-def check_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = None) -> None:
+def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     """Everything about an output that can be told without touching a file.
 
     Raises UsageError (format and clip do not fit), OutputExistsError, SinkError.
     """
     seen: set[Path] = set()
-    for plan in plans(out, clip, settings, sides or Sides()):
+    for plan in plans(out, clip, settings):
         if plan.show.background is not None:
             plan.show.background.close()
         kind_of(plan.row).check(plan)
@@ -62,19 +55,28 @@ def check_sink(out: Path, clip: Clip, settings: Settings, sides: Sides | None = 
         seen.add(plan.out.absolute())
 
 
-def plans(
-    out: Path, clip: Clip, settings: Settings, sides: Sides, premultiplied: bool = False
-) -> Iterator[Plan]:
+def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
     """The main output and the side ones. Raises UsageError, SourceError."""
     from vidmatte.sink.background import CHECKER, open_background
     from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
     from vidmatte.sink.output import Plan, Show
 
     def plan(path: Path, row: Format, show: Show, audio: bool) -> Plan:
-        return Plan(path, clip, row, settings.overwrite, audio and settings.audio, show)
+        return Plan(
+            path,
+            clip,
+            row,
+            settings.overwrite,
+            audio and settings.audio,
+            show,
+            start_number=settings.start_number,
+        )
 
-    main = plan(out, choose(out, settings.format), CutoutShow(premultiplied), True)
+    premultiplied = settings.alpha == "premultiplied"
+    row = choose(out, settings.codec or settings.format)
+    main = plan(out, row, CutoutShow(premultiplied), True)
     yield replace(main, premultiplied=premultiplied)
+    sides = Sides.of(settings)
     for what, path, row in sides.wanted(clip):
         if what == "comp":
             background = open_background(sides.background or CHECKER, clip)

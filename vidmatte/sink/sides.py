@@ -9,6 +9,7 @@ from pathlib import Path
 from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
+from vidmatte.settings import Settings
 from vidmatte.sink.formats import FORMATS, PRORES, by_name, suffix_row
 from vidmatte.sink.row import Format, always
 
@@ -104,6 +105,20 @@ class Sides:
     def __post_init__(self) -> None:
         if self.background is not None and self.comp is None:
             raise UsageError(f"--background {self.background}: it needs --comp FILE to show it")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Sides:
+        """Those that the settings ask for. Raises UsageError."""
+
+        def path(name: str | None) -> Path | None:
+            return Path(name) if name is not None else None
+
+        return cls(
+            matte=path(settings.matte),
+            foreground=path(settings.foreground_file),
+            comp=path(settings.comp),
+            background="checker" if settings.checker else settings.background,
+        )
 
     def wanted(self, clip: Clip) -> list[tuple[str, Path, Format]]:
         """(what, where, format) of each. Raises UsageError for an unknown suffix."""
