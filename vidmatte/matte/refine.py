@@ -2,7 +2,10 @@
 
 He, Sun, Tang, "Guided Image Filtering" (PAMI 2013), with a colour guide, and its
 fast form (He, Sun, "Fast Guided Filter", 2015): the linear models alpha = a . rgb + b
-are fitted at the working scale and applied to the full-resolution colours.
+are fitted at the working scale and applied to the full-resolution colours. Where
+subject and background share their colours (a dark stripe before dark ground) no such
+model holds; a window therefore counts the less, and the edge is redrawn the less, the
+more of alpha its model leaves unexplained.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import numpy as np
 from vidmatte.matte.box import Box, Pixels, box_around, sample
 
 WORKING_SIDE = 640  # the longer side at the working scale is at least about this
-RADIUS = 4  # of the fit's window, working pixels
+RADIUS = 6  # of the fit's window, working pixels
 EPSILON = 1e-4  # regulariser, squared colour in 0..1
+GOOD_FIT = 0.003  # variance of alpha that any model may leave unexplained
+POOR_FIT = 0.06  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 BAND_REACH = 2  # dilation of the edge band, working pixels
 BAND_SIGMA = 1.0  # its soft border, working pixels
@@ -73,14 +78,15 @@ def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View) -> np.ndarray:
     height, width = alpha.shape
     pixels = pixels_under(weight > 1 / 255, box, view.alpha.shape, height, width)
     around = box.grown(2 * RADIUS + 1, *view.alpha.shape)
-    models = fit_models(around.crop(view.rgb), around.crop(view.alpha))
+    models, doubt = fit_models(around.crop(view.rgb), around.crop(view.alpha))
     x, y = to_working(pixels, alpha.shape, view.alpha.shape)
     model = sample(models, x - around.left, y - around.top)
     colour = pixels.of(rgb).astype(np.float32)
     drawn = np.einsum("nc,nc->n", model[:, :3], colour) / np.float32(255) + model[:, 3]
     mix = sample(weight, x - box.left, y - box.top)
+    mix *= np.exp(sample(doubt, x - around.left, y - around.top) * np.float32(-1 / POOR_FIT))
     before = pixels.of(alpha)
-    pixels.put(refined, np.clip(before + mix * (drawn - before), 0, 1))
+    pixels.put(refined, before + mix * (np.clip(drawn, 0, 1) - before))
     return refined
 
 
@@ -102,11 +108,12 @@ def edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     return cv2.GaussianBlur(wide, (0, 0), BAND_SIGMA), box
 
 
-def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Coefficients (h, w, 4) float32 of alpha = a . rgb + b, averaged over each window.
+def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (h, w, 4) of alpha = a . rgb + b, and the variance (h, w) they leave.
 
-    rgb: (h, w, 3) uint8; alpha: (h, w) float32. Equations 14 to 16 of the paper;
-    the symmetric 3x3 systems are solved by their cofactors.
+    rgb: (h, w, 3) uint8; alpha: (h, w) float32; all results float32. Equations 14 to
+    16 of the paper, the symmetric 3x3 systems solved by their cofactors; the models of
+    all windows around a pixel are averaged, each by how well it fits.
     """
     size = (2 * RADIUS + 1,) * 2
 
@@ -131,7 +138,13 @@ def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     a_g = (c_rg * rp + c_gg * gp + c_gb * bp) * scale
     a_b = (c_rb * rp + c_gb * gp + c_bb * bp) * scale
     b = mean_p - a_r * mean_r - a_g * mean_g - a_b * mean_b
-    return mean(cv2.merge([a_r, a_g, a_b, b]))
+    explained = a_r * rp + a_g * gp + a_b * bp
+    left = np.maximum(mean(alpha * alpha) - mean_p * mean_p - explained, 0)
+    weight = 1 / (left + np.float32(GOOD_FIT))
+    planes = (a_r, a_g, a_b, b)
+    models = mean(cv2.merge([plane * weight for plane in planes]))
+    total = 1 / mean(weight)
+    return models * total[..., None], mean(left * weight) * total
 
 
 def pixels_under(

@@ -1,0 +1,138 @@
+"""The controls: each alone on a case known by hand, and all in their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vidmatte.matte import controls
+from vidmatte.matte.controls import Controls
+
+
+def square(size: int = 40, low: int = 10, high: int = 30) -> np.ndarray:
+    alpha = np.zeros((size, size), np.float32)
+    alpha[low:high, low:high] = 1
+    return alpha
+
+
+def test_defaults_change_nothing() -> None:
+    alpha = np.random.default_rng(0).random((5, 7), np.float32)
+    assert controls.apply(alpha, Controls()) is alpha
+
+
+def test_threshold_is_linear_between_its_ends() -> None:
+    alpha = np.float32([[0, 0.1, 0.2, 0.5, 0.8, 0.9, 1]])
+    np.testing.assert_allclose(
+        controls.threshold(alpha, 0.2, 0.8), [[0, 0, 0, 0.5, 1, 1, 1]], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("pair", [(0.5, 0.5), (0.8, 0.2), (-0.1, 1), (0, 1.1)])
+def test_a_threshold_that_is_none_is_refused(pair: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="LOW < HIGH"):
+        controls.apply(square(), Controls(threshold=pair))
+
+
+def test_gamma_keeps_the_ends() -> None:
+    alpha = np.float32([[0, 0.25, 1]])
+    np.testing.assert_allclose(controls.gamma(alpha, 2), [[0, 0.5, 1]], atol=1e-6)
+    with pytest.raises(ValueError, match="gamma"):
+        controls.gamma(alpha, 0)
+
+
+@pytest.mark.parametrize("pixels", [0.25, 0.5, 1, 1.75, 3, 7.5])
+def test_edges_move_by_fractions_of_a_pixel(pixels: float) -> None:
+    alpha = square(60, 20, 40)
+    across = controls.erode(alpha, pixels)[30].sum()
+    assert across == pytest.approx(20 - 2 * pixels, abs=1e-4)
+    across = controls.dilate(alpha, pixels)[30].sum()
+    assert across == pytest.approx(20 + 2 * pixels, abs=1e-4)
+
+
+def test_feather_softens_but_keeps_the_coverage() -> None:
+    soft = controls.feather(square(), 4)
+    assert soft.sum() == pytest.approx(square().sum(), rel=1e-3)
+    assert soft[20, 20] == pytest.approx(1, abs=1e-3)
+    assert 0.3 < soft[20, 10] < 0.7
+
+
+def test_holes_are_filled_up_to_their_area_with_their_soft_rim() -> None:
+    alpha = square()
+    alpha[14:18, 14:18] = 0.4
+    alpha[15:17, 15:17] = 0
+    alpha[22:28, 22:28] = 0
+    filled = controls.fill_holes(alpha, 20)
+    assert (filled[12:20, 12:20] == 1).all()
+    assert (filled[22:28, 22:28] == 0).all()
+    assert (controls.fill_holes(alpha, 36) == square()).all()
+
+
+def test_background_at_the_border_is_no_hole() -> None:
+    alpha = 1 - square(20, 0, 4)
+    assert (controls.fill_holes(alpha, 100) == alpha).all()
+
+
+def test_specks_go_up_to_their_area_and_nothing_else() -> None:
+    alpha = square()
+    alpha[2:5, 2:5] = 0.6
+    alpha[3, 3] = 1
+    assert (controls.remove_specks(alpha, 9) == square()).all()
+    assert (controls.remove_specks(alpha, 8)[2:5, 2:5] > 0).all()
+
+
+def test_what_is_not_touched_keeps_its_precision() -> None:
+    alpha = np.random.default_rng(0).random((30, 40), np.float32) * 0.1 + 0.45
+    assert (controls.fill_holes(alpha, 0) == alpha).all()
+    assert (controls.remove_specks(alpha, 0) == alpha).all()
+
+
+def test_the_largest_region_stays_with_its_own_soft_edge() -> None:
+    alpha = square()
+    alpha[9, 10:30] = 0.3
+    alpha[33:38, 33:38] = 1
+    alpha[32, 33:38] = 0.3
+    kept = controls.keep_largest(alpha)
+    assert (kept[31:, 31:] == 0).all()
+    assert (kept[:30] == alpha[:30]).all()
+
+
+def test_masks_win_over_the_matte() -> None:
+    garbage, holdout = np.zeros((40, 40), np.float32), np.zeros((40, 40), np.float32)
+    garbage[:, :20] = 1
+    holdout[:2] = 1
+    alpha = controls.apply(square(), Controls(feather=3, garbage=garbage, holdout=holdout))
+    assert (alpha[2:, :20] == 0).all()
+    assert (alpha[:2] == 1).all()
+    assert alpha[20, 25] > 0.9
+    with pytest.raises(ValueError, match="equal sizes"):
+        controls.apply(square(), Controls(garbage=np.zeros((3, 3), np.float32)))
+
+
+def test_the_order_is_the_documented_one() -> None:
+    """Invert comes last, thresholds come before the edge moves."""
+    soft = controls.feather(square(), 4)
+    settings = Controls(threshold=(0.2, 0.6), erode=1.5, invert=True)
+    expected = 1 - controls.erode(controls.threshold(soft, 0.2, 0.6), 1.5)
+    np.testing.assert_array_equal(controls.apply(soft, settings), expected)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 1), (np.uint16, 257)])
+def test_despill_holds_the_screen_to_the_others(dtype: type, scale: int) -> None:
+    rgb = (np.array([[[100, 200, 60], [100, 50, 60]]]) * scale).astype(dtype)
+    clean = controls.despill(rgb, "green")
+    assert clean.dtype == dtype
+    np.testing.assert_array_equal(clean[0, 0], np.array([100, 80, 60]) * scale)
+    np.testing.assert_array_equal(clean[0, 1], rgb[0, 1])
+    half = controls.despill(rgb, "green", 0.5)
+    assert half[0, 0, 1] == 140 * scale
+    with pytest.raises(ValueError, match="choose from"):
+        controls.despill(rgb, "mauve")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 3)])
+def test_any_size_works(size: tuple[int, int]) -> None:
+    alpha = np.full(size, 0.7, np.float32)
+    everything = Controls((0.1, 0.9), 1.2, True, 3, 3, 1.5, 0.5, 2, True)
+    out = controls.apply(alpha, everything)
+    assert out.shape == size
+    assert out.dtype == np.float32
