@@ -250,3 +250,14 @@ def test_pictures_become_a_movie(tmp_path: Path) -> None:
     apart = np.abs(decode(out, "rgb24").astype(int) - original)[opaque]
     assert apart.mean() < 0.6
     assert apart.max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_a_variable_rate_promises_no_rate(
+    suffix: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    """A default duration in the header would let players count frames instead of time."""
+    for kind, promised in (("8-bit 709", True), ("variable rate", False)):
+        write_clip(source_movie(kind), out := tmp_path / f"{promised}{suffix}")
+        # Matroska element DefaultDuration, 23 E3 83, in the track's header.
+        assert (b"\x23\xe3\x83" in out.read_bytes()[:2000]) == promised

@@ -40,7 +40,9 @@ def set_up(
     context.width, context.height = clip.width, clip.height
     context.pix_fmt = row.pixel_format(clip)
     context.time_base = time_base
-    context.framerate = clip.rate
+    # Matroska would promise players that every frame lasts the same.
+    is_timed = row.container in ("matroska", "webm") and not clip.constant_rate
+    context.framerate = Fraction(0) if is_timed else clip.rate
     context.sample_aspect_ratio = clip.sample_aspect_ratio
     context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -90,7 +91,8 @@ class Vp9AlphaEncoder(OrderedEncoder):
         context = av.CodecContext.create("libvpx-vp9", "w")
         assert isinstance(context, VideoCodecContext)
         context.width, context.height, context.pix_fmt = own.width, own.height, "yuv420p"
-        context.time_base, context.framerate = own.time_base, own.framerate
+        context.time_base = own.time_base
+        context.framerate = own.framerate or Fraction(0)
         context.options = dict(ALPHA_OPTIONS)
         context.thread_count = min(core_count(), MOST_THREADS)
         return context
