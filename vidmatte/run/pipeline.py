@@ -63,6 +63,7 @@ class _Runner(threading.Thread):
 
 class Pipeline:
     """Runs stages and yields what the last one yields; iterate once, close always.
+    The threads start with the iteration.
 
     The first failure of any stage stops all of them and is raised again here, as it
     was. Leaving early (close, or the end of a ``with``) stops them too.
@@ -77,12 +78,12 @@ class Pipeline:
             self._runners.append(_Runner(stage, inlet, outlet, stop))
             inlet = outlet
         self._last = inlet
-        for runner in self._runners:
-            runner.start()
 
     def __iter__(self) -> Iterator[Any]:
         if self._last is None:
             return
+        for runner in self._runners:
+            runner.start()
         try:
             yield from self._last
         except Cancelled:
@@ -99,6 +100,8 @@ class Pipeline:
         self._stop.set()
         deadline = time.monotonic() + JOIN_SECONDS
         for runner in self._runners:
+            if not runner.is_alive():
+                continue
             runner.join(max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> Pipeline:

@@ -35,6 +35,7 @@ class MovieSource(Source):
         self._strict = settings.strict
         self._deinterlace = settings.deinterlace
         self._broken = 0
+        self._reading = self._closed = False
         with open_container(path) as container:
             stream = picture_stream(container, path)
             first = first_frame(container, stream, path)
@@ -60,7 +61,9 @@ class MovieSource(Source):
         return self._warnings
 
     def close(self) -> None:
-        self._container.close()
+        self._closed = True
+        if not self._reading:  # FFmpeg does not survive a close under a reading thread
+            self._container.close()
 
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
@@ -164,15 +167,21 @@ class MovieSource(Source):
 
     def _decoded(self, stream: VideoStream) -> Iterator[av.VideoFrame]:
         """Frames in order; packets that do not decode are passed over and counted."""
-        for packet in self._container.demux(stream):
-            try:
-                yield from packet.decode()
-            except av.error.InvalidDataError as error:
-                self._broken += 1
-                if self._strict:
-                    raise SourceError(
-                        f"{self.clip.path}: a packet does not decode, and --strict is on"
-                    ) from error
+        self._reading = True
+        try:
+            for packet in self._container.demux(stream):
+                try:
+                    yield from packet.decode()
+                except av.error.InvalidDataError as error:
+                    self._broken += 1
+                    if self._strict:
+                        raise SourceError(
+                            f"{self.clip.path}: a packet does not decode, and --strict is on"
+                        ) from error
+        finally:
+            self._reading = False
+            if self._closed:
+                self._container.close()
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
