@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidmatte.matte import controls
-from vidmatte.matte.controls import Controls
+from vidmatte.alpha import controls
+from vidmatte.alpha.controls import Controls
 
 
 def square(size: int = 40, low: int = 10, high: int = 30) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from composites import Scene, furry_ball, painted_background
 
-from vidmatte.matte.foreground import estimate
+from vidmatte.alpha.foreground import estimate
 
 
 def smooth_ball() -> np.ndarray:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.matte.steady import WINDOWS, steady
+from vidmatte.alpha.steady import WINDOWS, steady
 
 MODES = ["off", "live", "on"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from vidmatte.errors import InterruptedRunError, SinkError
 from vidmatte.frame import Clip, Frame
-from vidmatte.matte.quality import Quality
+from vidmatte.alpha.quality import Quality
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.channel import Cancelled
 from vidmatte.run.job import FramePath, lay_path

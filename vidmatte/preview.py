@@ -12,7 +12,7 @@ import numpy as np
 
 from vidmatte.api import Stream, StreamedFrame
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
-from vidmatte.matte.foreground import estimate
+from vidmatte.alpha.foreground import estimate
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.source import open_source

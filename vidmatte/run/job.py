@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vidmatte.frame import Frame
-from vidmatte.matte.quality import Quality, Watcher
+from vidmatte.alpha.quality import Quality, Watcher
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
@@ -39,7 +39,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     With a sink the last stage writes and yields released frames; without one the
     frames come out whole, for the caller to release.
     """
-    from vidmatte.matte.steady import WINDOWS
+    from vidmatte.alpha.steady import WINDOWS
 
     stop = Stop()
     watcher = Watcher()
@@ -62,7 +62,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
 
 def read(source: Source, ring: Ring, settings: Settings) -> Iterator[Frame]:
     """Decoded pictures in slots of the ring, with shot cuts marked."""
-    from vidmatte.matte.cuts import CutDetector
+    from vidmatte.alpha.cuts import CutDetector
 
     detector = CutDetector()
     for index, picture in enumerate(source.pictures()):
@@ -77,7 +77,7 @@ def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iter
     A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
     without both.
     """
-    from vidmatte.matte.steady import steady
+    from vidmatte.alpha.steady import steady
 
     mode = settings.smooth
     if mode == "auto":

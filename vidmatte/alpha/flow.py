@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.matte.box import NOTHING, Box
-from vidmatte.matte.refine import View
+from vidmatte.alpha.box import NOTHING, Box
+from vidmatte.alpha.refine import View
 
 MARGIN = 32  # working pixels around the subject in which motion is searched
 SMALLEST = 24  # side of a picture, working pixels, below which no motion is searched

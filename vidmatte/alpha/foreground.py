@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.matte.box import Box, Pixels, box_around, sample
+from vidmatte.alpha.box import Box, Pixels, box_around, sample
 
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
 LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.matte.box import Box, Pixels, box_around, sample
+from vidmatte.alpha.box import Box, Pixels, box_around, sample
 
 WORKING_SIDE = 640  # the longer side at the working scale is at least about this
 RADIUS = 6  # of the fit's window, working pixels

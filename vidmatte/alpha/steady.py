@@ -16,9 +16,9 @@ from typing import Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from vidmatte.matte.box import Pixels, sample
-from vidmatte.matte.flow import Field, MotionEstimator, remap
-from vidmatte.matte.refine import (
+from vidmatte.alpha.box import Pixels, sample
+from vidmatte.alpha.flow import Field, MotionEstimator, remap
+from vidmatte.alpha.refine import (
     View,
     pixels_under,
     reduce_alpha,
