@@ -30,9 +30,9 @@ from vidmatte.network.salient import SalientNetwork
 from vidmatte.run import job
 from vidmatte.run.pipeline import Stage
 from vidmatte.run.ring import Ring
-from vidmatte.sink.movie import MovieSink
-from vidmatte.sink.pictures import PictureSink
-from vidmatte.sink.pixels import PictureMaker
+from vidmatte.sink.movie import MovieOutput
+from vidmatte.sink.pictures import PictureOutput
+from vidmatte.sink.pooled import PooledSink
 from vidmatte.sink.sound import Sound
 from vidmatte.source.movie import MovieSource
 
@@ -44,6 +44,8 @@ SMALL, LARGE = "1K", "512M"
 PLACES = [(place, SMALL) for place in ("first", "second", "queues-1", "queues", "queues+1")]
 PLACES += [(place, SMALL) for place in ("ring-1", "ring", "ring+1", "last")]
 PLACES += [(place, LARGE) for place in ("queues", "ring-1", "ring", "ring+1")]
+
+WHOLE = {kind: kind.encode for kind in (MovieOutput, PictureOutput)}
 
 
 class InjectedError(Exception):
@@ -80,7 +82,7 @@ STAGES: dict[str, Callable[[int, pytest.MonkeyPatch], None]] = {
     "source": lambda item, patch: break_generator(MovieSource, "pictures", item, patch),
     "network": lambda item, patch: break_generator(SalientNetwork, "mattes", item, patch),
     "filter": lambda item, patch: break_generator(job, "smooth", item, patch),
-    "sink": lambda item, patch: break_write(MovieSink, item, patch),
+    "sink": lambda item, patch: break_write(PooledSink, item, patch),
 }
 
 
@@ -194,7 +196,7 @@ def test_a_failing_recurrent_network(
 def test_a_failing_picture_sink(
     item: int, clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_write(PictureSink, item, monkeypatch)
+    break_write(PooledSink, item, monkeypatch)
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, f"{out}/cut/", format="png", **network)
     assert left_in(out) == []
@@ -211,14 +213,13 @@ def test_a_failing_worker_of_a_sink(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = PictureMaker.make
-
-    def make(self: PictureMaker, frame: Any) -> Any:
+    def encode(self: Any, tool: Any, picture: Any, frame: Any) -> Any:
         if frame.index == item:
             raise OSError(28, f"injected at item {item}")
-        return whole(self, frame)
+        return WHOLE[type(self)](self, tool, picture, frame)
 
-    monkeypatch.setattr(PictureMaker, "make", make)
+    for kind_of_output in WHOLE:
+        monkeypatch.setattr(kind_of_output, "encode", encode)
     kind = {"format": "png"} if target.endswith("/") else {}
     began = time.monotonic()
     with pytest.raises(SinkError, match=r"the disk is full"):
@@ -250,10 +251,10 @@ def test_sound_that_fails(
 def test_a_sink_that_cannot_close(
     clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def close(self: MovieSink) -> None:
+    def close(self: PooledSink) -> None:
         raise InjectedError("injected at the end")
 
-    monkeypatch.setattr(MovieSink, "close", close)
+    monkeypatch.setattr(PooledSink, "close", close)
     with pytest.raises(InjectedError, match=r"^injected at the end$"):
         matte(clip.path, out / "cut.mov", **network)
     assert left_in(out) == []
