@@ -122,6 +122,36 @@ PREVIEW_OPTIONS = (
 app.command("preview", context_settings=WIDTH)(with_options(preview_command, PREVIEW_OPTIONS))
 
 
+def bench_command(
+    clip: Annotated[
+        Path | None, typer.Argument(metavar="[INPUT]", help="default: a clip made for it")
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="of the made clip")
+    ] = "1920x1080",
+    frames: Annotated[
+        int, typer.Option("--frames", metavar="N", min=8, max=10000, help="of each whole run")
+    ] = 48,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", min=1, max=100, help="medians are told")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    **options: Any,
+) -> None:
+    """Measure this machine: each stage alone, then all together."""
+    from vidmatte.cli.bench import bench
+
+    bench(clip, size, frames, rounds, as_json, options)
+
+
+BENCH_OPTIONS = (
+    "model", "family", "combine", "smooth", "refine", "foreground", "normalize", "downsample",
+    "format", "in_point", "out_point", "device", "runtime", "batch", "threads", "memory",
+    "models_dir",
+)  # fmt: skip
+app.command("bench", context_settings=WIDTH)(with_options(bench_command, BENCH_OPTIONS))
+
+
 @app.command("info", context_settings=WIDTH)
 def info_command(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="what to look at")],

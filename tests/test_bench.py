@@ -1,0 +1,113 @@
+"""``vidmatte bench``: what it measures adds up, and what it prints says so."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from tiny_onnx import make_recurrent, make_salient
+
+from vidmatte.bench.clip import make_clip
+from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
+from vidmatte.bench.stages import Measured
+from vidmatte.cli.bench import parse_size
+from vidmatte.cli.main import main
+from vidmatte.errors import UsageError
+
+STAGES = ["read", "network", "steady", "write"]
+
+
+def bench_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    assert main(["bench", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", ["prores", "png"])
+def test_every_stage_is_measured_and_the_figures_add_up(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    options = ["--model", model, "--family", "isnet", "--size", "192x108", "--frames", "10"]
+    told = bench_json(capsys, *options, "--format", kind, "--rounds", "2")
+    assert list(told["stages"]) == STAGES
+    assert all(stage["frames"] == 10 and stage["fps"] > 0 for stage in told["stages"].values())
+    total = sum(stage["core_ms"] for stage in told["stages"].values())
+    assert told["core_ms"] == pytest.approx(total, abs=0.1)
+    assert told["bound_fps"] == pytest.approx(1000 * told["cores"] / total, rel=0.01)
+    assert told["pipeline"]["frames"] == 10
+    share = told["pipeline"]["fps"] / told["bound_fps"]
+    assert told["share_of_bound"] == pytest.approx(share, rel=0.01)
+    assert told["peak_memory_bytes"] > 50e6
+
+
+def test_a_clip_of_ones_own_is_read_as_far_as_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(make_recurrent(tmp_path / "tiny.onnx"))
+    clip = tmp_path / "own.mp4"
+    make_clip(clip, 128, 72, 20)
+    before = sorted(tmp_path.iterdir())
+    options = ["--model", model, "--family", "rvm", "--frames", "12"]
+    told = bench_json(capsys, str(clip), *options)
+    assert told["pipeline"]["frames"] == 12
+    assert told["clip"] == "own.mp4, 128x72"
+    assert sorted(tmp_path.iterdir()) == before, "the result was left beside the clip"
+
+
+def test_people_read_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    options = ["--model", model, "--family", "isnet", "--size", "128x72", "--frames", "8"]
+    assert main(["bench", *options]) == 0
+    text = capsys.readouterr().out
+    for word in (*STAGES, "bound", "pipeline", "share of the bound", "peak memory", "network: "):
+        assert word in text
+
+
+@pytest.mark.parametrize("size", ["1920", "1920x1081", "10x10", "axb", "64x99999"])
+def test_a_size_that_cannot_be_is_refused(size: str) -> None:
+    with pytest.raises(UsageError, match="--size"):
+        parse_size(size)
+
+
+def test_the_made_clip_has_the_frames_asked_for_and_a_figure_that_moves(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", 256, 144, 12)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(pictures) == 12
+    assert pictures[0].shape == (144, 256, 3)
+    blue = [(p[100:, :, 2].astype(int) - p[100:, :, 0] > 30).any(axis=0) for p in pictures]
+    places = [np.flatnonzero(columns).mean() for columns in blue]
+    assert places[8] > places[0] + 10
+
+
+def test_cost_counts_the_clock_and_all_cores() -> None:
+    def idle_then_work() -> int:
+        time.sleep(0.1)
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+        return 4
+
+    cost = cost_of(idle_then_work)
+    assert cost.seconds >= 0.2
+    assert 0.1 <= cost.core_seconds < cost.seconds
+    assert cost.core_ms == pytest.approx(1000 * cost.core_seconds / 4)
+
+
+def test_the_share_is_the_spread_core_seconds_over_the_clock() -> None:
+    stages = {"network": Cost(10, 1.0, 1.6), "write": Cost(5, 1.0, 0.2)}
+    measured = Measured(stages, Cost(10, 1.25, 2.0), cores=2, peak_bytes=None)
+    assert measured.core_ms == pytest.approx(200)
+    assert measured.bound_fps == pytest.approx(10)
+    assert measured.share == pytest.approx(0.8)
+
+
+def test_medians_are_told_and_memory_is_in_bytes() -> None:
+    costs = [Cost(3, seconds, 2 * seconds) for seconds in (1.0, 9.0, 2.0)]
+    assert middle(costs) == Cost(3, 2.0, 4.0)
+    peak = peak_memory()
+    assert peak is None or 20e6 < peak < 1e12

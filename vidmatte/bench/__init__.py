@@ -1,0 +1,1 @@
+"""How fast this machine is: each stage alone, then the pipeline, against what the cores allow."""

@@ -1,0 +1,162 @@
+"""The stages of a run one by one, each with nothing else at work, then all together.
+
+The bound is what the cores allow: the stages' core-seconds added up and spread evenly
+over all cores. The share of it that the pipeline reaches says how much time the cores
+stand idle, or do what no stage alone had to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from vidmatte.api import run
+from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
+from vidmatte.frame import Frame
+from vidmatte.network.model import Model
+from vidmatte.network.threads import usable_cores
+from vidmatte.run.channel import Stop
+from vidmatte.run.job import smooth
+from vidmatte.run.report import Reporter
+from vidmatte.run.ring import Ring, Slot
+from vidmatte.settings import Settings
+from vidmatte.sink import open_sink
+from vidmatte.source import Source, open_source
+
+MOST_HELD = 16
+LEAST_HELD = 6  # the filter looks two frames ahead and two back
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Costs of each stage alone and of the whole run.
+
+    peak_bytes: of the process after the whole run, before the stages were held in
+    memory; None where the system does not tell.
+    """
+
+    stages: dict[str, Cost]
+    pipeline: Cost
+    cores: int
+    peak_bytes: int | None
+
+    @property
+    def core_ms(self) -> float:
+        """Core milliseconds a frame, all stages together."""
+        return sum(cost.core_ms for cost in self.stages.values())
+
+    @property
+    def bound_fps(self) -> float:
+        """Frames a second if no core ever waited."""
+        return 1000 * self.cores / self.core_ms
+
+    @property
+    def share(self) -> float:
+        """(sum of the stages' core-seconds / cores) / wall-clock of the whole run."""
+        return self.pipeline.fps / self.bound_fps
+
+
+def measure(
+    clip: Path, output: Path, model: Model, settings: Settings, rounds: int, tell: Tell
+) -> Measured:
+    """Run the whole pipeline and each stage alone, in turn, ``rounds`` times.
+
+    clip: what is read, all of it, in every whole run. output: overwritten each time.
+    tell: is given what is at work. Raises VidmatteError.
+    """
+    tell("warming up")
+    stages = Stages(clip, output, model, settings)
+    stages.warm_up()
+    whole: list[Cost] = []
+    alone: dict[str, list[Cost]] = {name: [] for name in stages.all}
+    peak = None
+    for number in range(1, rounds + 1):
+        tell(f"round {number} of {rounds}: the whole run")
+        whole.append(cost_of(stages.whole))
+        peak = peak if alone["read"] else peak_memory()
+        for name, stage in stages.all.items():
+            tell(f"round {number} of {rounds}: {name} alone")
+            alone[name].append(stage())
+    return Measured(
+        stages={name: middle(costs) for name, costs in alone.items()},
+        pipeline=middle(whole),
+        cores=usable_cores(),
+        peak_bytes=peak,
+    )
+
+
+class Stages:
+    """The stages of one clip's run, each to be called alone, in the order of the work."""
+
+    def __init__(self, clip: Path, output: Path, model: Model, settings: Settings) -> None:
+        self._clip, self._output, self._model, self._settings = clip, output, model, settings
+        self._frames: list[Frame] = []
+        self.all: dict[str, Callable[[], Cost]] = {
+            "read": self.read,
+            "network": self.network,
+            "steady": self.steady,
+            "write": self.write,
+        }
+
+    def warm_up(self) -> None:
+        """One frame through the network, so that no later one pays for its start."""
+        with open_source(self._clip, self._settings) as source:
+            list(self._model.network.mattes(iter(self._filled(source, 1))))
+
+    def whole(self) -> int:
+        """The run as a user would start it; how many frames it wrote."""
+        with open_source(self._clip, self._settings) as source:
+            result = run(source, self._output, self._model, self._settings, Reporter())
+        return result.written.frames
+
+    def read(self) -> Cost:
+        """Decoding, the network's view of each frame, shot cuts."""
+        with open_source(self._clip, self._settings) as source:
+            depth = self._settings.memory_bytes // Slot.size_of(source.clip)
+            held = max(LEAST_HELD, min(MOST_HELD, depth))
+
+            def work() -> int:
+                self._frames = self._filled(source, held)
+                return len(self._frames)
+
+            return cost_of(work)
+
+    def network(self) -> Cost:
+        """Resizing, the network, its alpha brought to the frame's size."""
+        network = self._model.network
+        return cost_of(lambda: sum(1 for _ in network.mattes(iter(self._frames))))
+
+    def steady(self) -> Cost:
+        """Edges redrawn, motion, the average along it."""
+        recurrent = self._model.network.recurrent
+        frames = iter(self._frames)
+        return cost_of(lambda: sum(1 for _ in smooth(frames, recurrent, self._settings)))
+
+    def write(self) -> Cost:
+        """Colours under soft edges, conversion, encoding, the file and its proof."""
+
+        def work() -> int:
+            with open_sink(self._output, source.clip, self._settings) as sink:
+                for frame in self._frames:
+                    sink.write(frame)
+                return sink.close().frames
+
+        with open_source(self._clip, self._settings) as source:
+            return cost_of(work)
+
+    def _filled(self, source: Source, count: int) -> list[Frame]:
+        """The first frames of the clip, in slots of a ring of their own."""
+        from vidmatte.alpha.cuts import CutDetector
+
+        ring = Ring(source.clip, count, self._model.device, Stop())
+        detector = CutDetector()
+        frames = []
+        for index, picture in enumerate(islice(source.pictures(), count)):
+            frame = ring.fill(picture, index)
+            frame.new_shot = detector.is_new_shot(frame.rgb)
+            frames.append(frame)
+        return frames
