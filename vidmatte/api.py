@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.errors import InterruptedRunError, SinkError
-from vidmatte.frame import Clip, Frame
 from vidmatte.alpha.quality import Quality
+from vidmatte.errors import InterruptedRunError, SinkError, VidmatteError
+from vidmatte.frame import Clip, Frame
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.channel import Cancelled
 from vidmatte.run.job import FramePath, lay_path
 from vidmatte.run.report import Progress, Reporter
+from vidmatte.run.resume import facts_of, forget, has_manifest, whole_quality, whole_warnings
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import Written, open_sink
 from vidmatte.source import Source, open_source
@@ -29,7 +30,7 @@ class Result:
     """What a run has written, and how it went.
 
     busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
-    mattes.
+    mattes. resumed_at: how many of the frames earlier runs had finished.
     """
 
     source: Path
@@ -41,11 +42,12 @@ class Result:
     busy_seconds: dict[str, float]
     warnings: tuple[str, ...]
     quality: Quality
+    resumed_at: int = 0
 
     @property
     def fps(self) -> float:
-        """Frames written a second."""
-        return self.written.frames / self.seconds if self.seconds else 0.0
+        """Frames done a second, by this run."""
+        return (self.written.frames - self.resumed_at) / self.seconds if self.seconds else 0.0
 
 
 def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
@@ -59,7 +61,10 @@ def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
     with open_source(source, settings) as opened:
         model = find_model(settings, lambda _: None)
         said = ("vidmatte.matte", str(source), str(output))
-        return run(opened, Path(output), model, settings, Reporter(), said)
+        result = run(opened, Path(output), model, settings, Reporter(), said)
+    if settings.resume:
+        forget(Path(output))
+    return result
 
 
 def run(
@@ -78,9 +83,11 @@ def run(
     """
     began = time.perf_counter()
     clip = source.clip
-    with open_sink(output, clip, settings) as sink:
-        progress = Progress(clip.path.name, clip.frame_count)
+    facts = facts_of(clip, model, settings) if settings.resume else None
+    with open_sink(output, clip, settings, facts) as sink:
         path = lay_path(source, model, settings, sink)
+        point = path.point
+        progress = Progress(clip.path.name, clip.frame_count, point.first, before=point.first)
         reporter.start(progress)
         try:
             for _ in path.pipeline:
@@ -91,9 +98,14 @@ def run(
         except (KeyboardInterrupt, Cancelled):
             path.close()
             sink.abort()
+            stays = f"; --resume goes on from frame {sink.kept}" if sink.kept else ""
             raise InterruptedRunError(
-                f"stopped after {progress.done} frames: {output} was not written"
+                f"stopped after {progress.done} frames: {output} was not written{stays}"
             ) from None
+        except VidmatteError:
+            if sink.kept:
+                reporter.note(f"vidmatte: --resume goes on from frame {sink.kept} of {output.name}")
+            raise
         finally:
             path.close()
             reporter.finish()
@@ -109,10 +121,11 @@ def run(
         device=model.device.name,
         seconds=time.perf_counter() - began,
         busy_seconds=progress.busy,
-        warnings=(*source.warnings, *written.notes),
-        quality=path.quality,
+        warnings=(*whole_warnings(source.warnings, point), *written.notes),
+        quality=whole_quality(path.quality, point),
+        resumed_at=point.first,
     )
-    if settings.manifest:
+    if settings.manifest and not (point.finished and has_manifest(written.path)):
         leave_manifest(result, model, settings, command)
     return result
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -64,6 +65,15 @@ class Clip:
     notes: tuple[str, ...] = ()
 
 
+class InTime(Protocol):
+    """A place in time: all that muxers need to know of a frame."""
+
+    index: int
+    pts: int
+    duration: int
+    time_base: Fraction
+
+
 @dataclass(slots=True, repr=False)
 class Frame:
     """One picture on its way, with its place in time.
@@ -77,6 +87,7 @@ class Frame:
     new_shot: this frame begins a shot (the first frame does).
     memory: a recurrent network's state before this frame, by name; it is left there by
         the network where ``wants_memory``, and taken up where it was there before.
+    remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
     give_back: returns the slot that holds the pixels; the arrays are void after it.
     """
 
@@ -92,6 +103,7 @@ class Frame:
     name: str | None = None
     wants_memory: bool = False
     memory: dict[str, np.ndarray] | None = None
+    remarks: dict[str, list[str]] = field(default_factory=dict)
     give_back: Callable[[], None] | None = field(default=None)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
+from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import check_sink
 from vidmatte.source import open_source
@@ -100,6 +101,10 @@ def matte_all(
     batch = Batch(jobs, settings, reporter)
     with folder_of_results(output, jobs):
         do_all(batch)
+        if settings.resume and not batch.failures:
+            # Until then, what is left says to the next call which inputs are finished.
+            for job in jobs:
+                forget(job.target)
     if len(jobs) > 1:
         for line in table(batch):
             reporter.closing(line)

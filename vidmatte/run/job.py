@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from vidmatte.frame import Frame
 from vidmatte.alpha.quality import Quality, Watcher
+from vidmatte.frame import Frame
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
+from vidmatte.run.resume import check, faults_of
 from vidmatte.run.ring import Ring, queue_depth
 from vidmatte.settings import Settings
 from vidmatte.sink import Sink
+from vidmatte.sink.point import Point
 from vidmatte.source import Source
 
 IN_HAND = 2  # a frame that is being filled, a frame that is being handed on
+MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
 
 
 @dataclass
@@ -26,6 +29,7 @@ class FramePath:
     ring: Ring
     cancel: Callable[[], None]
     quality: Quality
+    point: Point
 
     def close(self) -> None:
         """Stop every stage and wait for its thread; harmless when done twice."""
@@ -44,30 +48,46 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     stop = Stop()
     watcher = Watcher()
     network = model.network_for(source.clip)
+    check(network, settings)
+    point = sink.point(network.states, network.stride) if sink is not None else Point()
     works: dict[str, Work] = {
-        "read": lambda _: read(source, ring, settings),
+        "read": lambda _: read(source, ring, settings, point),
         "matte": network.mattes,
-        "steady": lambda frames: watcher.watched(smooth(frames, network.recurrent, settings)),
+        "steady": lambda frames: remarked(
+            watcher.watched(smooth(frames, network.recurrent, settings)), watcher.quality
+        ),
     }
     look_ahead = max(len(window.after) for window in WINDOWS.values())
     held = network.batch + look_ahead + 1 + IN_HAND
     if sink is not None:
-        works["write"] = lambda frames: write(frames, sink)
+        works["write"] = lambda frames: write(frames, sink, point.first)
         held += sink.slots_held
     depth = queue_depth(source.clip, settings.memory_bytes, held, len(works))
     stages = [Stage(name, work, depth) for name, work in works.items()]
     ring = Ring(source.clip, held + depth * len(stages), model.device, stop)
-    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality)
+    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point)
 
 
-def read(source: Source, ring: Ring, settings: Settings) -> Iterator[Frame]:
-    """Decoded pictures in slots of the ring, with shot cuts marked."""
+def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:
+    """Decoded pictures in slots of the ring, with shot cuts marked, from the point on."""
     from vidmatte.alpha.cuts import CutDetector
 
+    if point.done:
+        return
     detector = CutDetector()
-    for index, picture in enumerate(source.pictures()):
+    pictures = source.pictures_from(point.lead, point.pts)
+    said = 0
+    for index, picture in enumerate(pictures, point.lead):
         frame = ring.fill(picture, index)
-        frame.new_shot = index == 0 or (settings.cuts and detector.is_new_shot(frame.rgb))
+        if new := source.warnings[said:]:
+            frame.remarks["warnings"], said = new, said + len(new)
+        is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
+        frame.new_shot = point.shots.get(index, index == 0 or is_cut)
+        if index < point.start:
+            frame.release()
+            continue
+        frame.memory = point.memory if index == point.start else None
+        frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
         yield frame
 
 
@@ -88,8 +108,19 @@ def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iter
     return steady(frames, mode="on" if mode == "strong" else mode, refine=refine)
 
 
-def write(frames: Iterator[Frame], sink: Sink) -> Iterator[Frame]:
-    """Every frame to the sink, which releases it."""
+def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
+    """The same frames, each with the faults that its matte was found to have."""
     for frame in frames:
-        sink.write(frame)
+        if faults := faults_of(frame.index, quality):
+            frame.remarks["faults"] = faults
         yield frame
+
+
+def write(frames: Iterator[Frame], sink: Sink, first: int) -> Iterator[Frame]:
+    """Every frame from number ``first`` on to the sink, which releases it."""
+    for frame in frames:
+        if frame.index < first:
+            frame.release()
+        else:
+            sink.write(frame)
+            yield frame

@@ -15,11 +15,12 @@ SECONDS_BETWEEN_LINES = 1.0
 
 @dataclass
 class Progress:
-    """Where one job stands."""
+    """Where one job stands. ``before``: frames that were done before it began."""
 
     name: str
     total: int | None
     done: int = 0
+    before: int = 0
     busy: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
@@ -31,7 +32,7 @@ class Progress:
     @property
     def fps(self) -> float:
         """Frames done a second."""
-        return self.done / self.seconds if self.done else 0.0
+        return (self.done - self.before) / self.seconds if self.done else 0.0
 
     @property
     def slowest(self) -> str:
@@ -89,7 +90,9 @@ class TextReporter(Reporter):
 
     def start(self, progress: Progress) -> None:
         if self._wants_bar:
-            self._bar = progress_bar(total=progress.total, desc=progress.name, unit="f")
+            self._bar = progress_bar(
+                total=progress.total, desc=progress.name, unit="f", initial=progress.done
+            )
 
     def advance(self, progress: Progress) -> None:
         if self._bar is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
@@ -26,17 +26,23 @@ def open_sink(
     out: Path,
     clip: Clip,
     settings: Settings,
+    facts: dict[str, Any] | None = None,
 ) -> Sink:
     """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
     and the side results with it.
 
-    Everything is checked before a file is touched. Raises UsageError (format and
-    clip do not fit), OutputExistsError, SinkError.
+    facts: what decides the result besides its format; ``--resume`` takes up work of the
+    same facts alone. Everything is checked before a file is touched. Raises UsageError
+    (format and clip do not fit), OutputExistsError, SinkError.
     """
     from vidmatte.sink.pooled import PooledSink
 
     check_sink(out, clip, settings)
     outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings)]
+    if settings.resume and clip.kind != "picture":
+        from vidmatte.sink.kept import open_kept
+
+        return open_kept(clip, settings, outputs, facts or {})
     return PooledSink(clip, settings, outputs)
 
 
@@ -60,13 +66,16 @@ def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
     from vidmatte.sink.background import CHECKER, open_background
     from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
     from vidmatte.sink.output import Plan, Show
+    from vidmatte.sink.workfolder import folder_for, may_replace
+
+    folder = folder_for(out)
 
     def plan(path: Path, row: Format, show: Show, audio: bool) -> Plan:
         return Plan(
             path,
             clip,
             row,
-            settings.overwrite,
+            settings.overwrite or (settings.resume and may_replace(path, folder)),
             audio and settings.audio,
             show,
             start_number=settings.start_number,

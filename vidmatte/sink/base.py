@@ -13,6 +13,7 @@ from types import TracebackType
 
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
+from vidmatte.sink.point import Point
 
 #: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
 BYTES_PER_PIXEL = 45
@@ -52,6 +53,15 @@ class Sink(ABC):
     @abstractmethod
     def slots_held(self) -> int:
         """How many frames at most are held unreleased between two writes."""
+
+    @property
+    def kept(self) -> int | None:
+        """Frames that stay for a later run if this one ends early; None where none do."""
+        return None
+
+    def point(self, states: int, stride: int) -> Point:  # noqa: ARG002
+        """Where the run has to begin; see ``Network.states`` and ``Network.stride``."""
+        return Point()
 
     @abstractmethod
     def write(self, frame: Frame) -> None:

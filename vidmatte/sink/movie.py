@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SinkError, UsageError
-from vidmatte.frame import Clip, Frame
+from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink import planes
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
@@ -79,7 +79,7 @@ class MovieOutput(Output):
             )
         return packets[0]
 
-    def take(self, piece: av.Packet | av.VideoFrame, frame: Frame) -> None:
+    def take(self, piece: av.Packet | av.VideoFrame, frame: InTime) -> None:
         """Mux what one frame became; sound up to its time goes first."""
         if not self._frames:
             self._first_pts = frame.pts

@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from vidmatte.frame import Clip, Frame
+from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.background import Background
 from vidmatte.sink.base import Written
 from vidmatte.sink.partial import NUMBER, Partial, PartialSequence
@@ -110,7 +110,7 @@ class Output(ABC):
         """The piece that one picture becomes. The frame's slot is given back already."""
 
     @abstractmethod
-    def take(self, piece: Any, frame: Frame) -> None:
+    def take(self, piece: Any, frame: InTime) -> None:
         """Write a piece."""
 
     @abstractmethod

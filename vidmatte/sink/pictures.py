@@ -9,7 +9,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.errors import ProofError, SinkError, UsageError
-from vidmatte.frame import Clip, Frame
+from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
@@ -80,7 +80,7 @@ class PictureOutput(Output):
         unfinished.replace(path)
         return path, len(data)
 
-    def take(self, piece: tuple[Path, int], frame: Frame) -> None:
+    def take(self, piece: tuple[Path, int], frame: InTime) -> None:
         """See ``Output.take``."""
         self._written.append(piece[0])
         self._bytes += piece[1]

@@ -93,8 +93,7 @@ class PooledSink(Sink):
             self.abort()
             raise
         self._let_go()
-        main, *sides = [output.written() for output in self._outputs]
-        return replace(main, sides=tuple(sides))
+        return self._result()
 
     def abort(self) -> None:
         """See ``Sink.abort``."""
@@ -114,6 +113,10 @@ class PooledSink(Sink):
             output.complete()
         for output in self._each():
             output.partial.commit()
+
+    def _result(self) -> Written:
+        main, *sides = [output.written() for output in self._outputs]
+        return replace(main, sides=tuple(sides))
 
     def _let_go(self) -> None:
         for output in self._outputs:

@@ -1,0 +1,113 @@
+"""What ``--resume`` compares before it goes on with an earlier run's work."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from vidmatte import __version__
+from vidmatte.alpha.quality import Quality
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
+from vidmatte.network.base import Network
+from vidmatte.network.model import Model
+from vidmatte.settings import Settings
+from vidmatte.sink.point import Point
+
+#: Options that change how a run goes, not what comes out; the model is told by its weights.
+WITHOUT_EFFECT = {
+    "batch", "device", "family", "manifest", "memory", "model", "models_dir", "overwrite",
+    "resume", "strict", "threads",
+}  # fmt: skip
+#: The faults that are counted by the frames that have them.
+FAULTS = ("empty", "full", "jumps")
+#: Options that name a file which is read.
+READ = ("background",)
+
+
+def check(network: Network, settings: Settings) -> None:
+    """Raise UsageError where a run could not be taken up again as it was."""
+    if not settings.resume:
+        return
+    if settings.cache is not None:
+        raise UsageError("--resume and --cache exclude each other: the work kept is enough")
+    if network.states > 1:
+        raise UsageError(
+            f"--resume with --model {settings.model}: at most one of two models may be recurrent"
+        )
+
+
+def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
+    """What decides a result besides its format: source, weights, options, version."""
+    options = {
+        row.name: getattr(settings, row.name)
+        for row in fields(settings)
+        if row.name not in WITHOUT_EFFECT
+    }
+    facts = {
+        "version": __version__,
+        "source": identity(clip.path),
+        "weights": [[part.family, part.sha256] for part in model.weights],
+        "settings": options,
+    }
+    for name in READ:
+        text = options.get(name)
+        if text and Path(text).exists():
+            facts[f"file for --{name}"] = identity(Path(text))
+    return facts
+
+
+def identity(path: Path) -> list[Any]:
+    """Name, number of files, and a hash of their names, sizes and modification times (ns)."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
+    return [path.resolve().name, len(files), hashlib.sha256("".join(lines).encode()).hexdigest()]
+
+
+def faults_of(index: int, quality: Quality) -> list[str]:
+    """Which of the faults counted there are those of frame ``index``, the latest."""
+    return [name for name in FAULTS if getattr(quality, name)[-1:] == [index]]
+
+
+def whole_quality(quality: Quality, point: Point) -> Quality:
+    """The faults of all frames: those of this run, and what earlier ones found before it."""
+    if not point.first:
+        return quality
+    again = point.first - point.start
+    found = {
+        name: [index for index, remarks in point.remarks if name in remarks.get("faults", ())]
+        + [index for index in getattr(quality, name) if index >= point.first]
+        for name in FAULTS
+    }
+    return replace(quality, frames=point.first + max(0, quality.frames - again), **found)
+
+
+def whole_warnings(warnings: list[str], point: Point) -> list[str]:
+    """The source's warnings of all frames, each once."""
+    earlier = [line for _, remarks in point.remarks for line in remarks.get("warnings", ())]
+    return list(dict.fromkeys([*earlier, *warnings]))
+
+
+def has_manifest(out: Path) -> bool:
+    """Whether a finished output has its manifest, written after it."""
+    from vidmatte.sink.manifest import manifest_path
+
+    try:
+        return manifest_path(out).stat().st_mtime_ns >= out.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def forget(out: Path) -> None:
+    """Remove what is left of the work folder of a finished output."""
+    from vidmatte.sink.workfolder import FINISHED, JOB, LOCK, folder_for
+
+    folder = folder_for(out)
+    if not (folder / FINISHED).is_file():
+        return
+    # What says that the output is finished goes last: a kill in between is no loss.
+    for name in (LOCK, JOB, FINISHED):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()

@@ -1,0 +1,189 @@
+"""What a run has finished, frame after frame, in one file that survives a kill.
+
+A record holds one frame: a JSON head and the pieces that the frame became, each part
+with its CRC-32. Records are only ever added. Whatever ends a run in the middle of
+one, the records before it are whole, and the torn one is cut off by the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+#: Mark, bytes of the head, bytes of the body, CRC-32 of each.
+HEADER = struct.Struct("<4sIQII")
+MARK = b"VMF1"
+BLOCK = 1 << 20
+SYNC_SECONDS = 5.0  # a loss of power costs no more than that
+REMEMBERED = 512  # frames: more than a run goes back before the first that is missing
+LONGEST_HEAD = 1 << 24
+
+Head = dict[str, Any]
+#: What is to be said of frames, by number; see ``Frame.remarks``.
+Remarks = list[tuple[int, dict[str, list[str]]]]
+
+
+class TornRecordError(Exception):
+    """A record is cut short or damaged."""
+
+
+@dataclass
+class Summary:
+    """What is in a log.
+
+    count: whole records of frames. end: bytes up to where they are whole. complete: the
+    run had given its last frame. heads: those of the last frames, by number.
+    remarks: those of all frames that have any, by number.
+    offsets: where the frames with ``memory`` among them begin, by number.
+    """
+
+    count: int = 0
+    end: int = 0
+    complete: bool = False
+    heads: deque[tuple[int, Head]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    remarks: Remarks = field(default_factory=list)
+    offsets: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+
+class FrameLog:
+    """The log at ``path``, for one writer. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: BinaryIO | None = None
+        self._synced = time.monotonic()
+
+    def survey(self, is_whole: Callable[[Head], bool]) -> Summary:
+        """Read everything; ``is_whole`` says whether what a head points to is there.
+
+        What follows the first record that is not whole counts as missing.
+        """
+        found = Summary()
+        if not self.path.exists():
+            return found
+        with self.path.open("rb") as file:
+            while True:
+                start = file.tell()
+                try:
+                    head, size = read_head(file)
+                    skip_body(file, size)
+                except TornRecordError:
+                    return found
+                if head.get("complete"):
+                    found.complete = True
+                    return found
+                if head["index"] != found.count or not is_whole(head):
+                    return found
+                found.count, found.end = found.count + 1, file.tell()
+                found.heads.append((head["index"], head))
+                if head["remarks"]:
+                    found.remarks.append((head["index"], head["remarks"]))
+                if head["memory"]:
+                    found.offsets.append((head["index"], start))
+
+    def open(self, summary: Summary) -> None:
+        """Get ready to add records behind what is whole; the rest is cut off."""
+        self.path.touch()
+        self._file = self.path.open("r+b", buffering=0)
+        self._file.truncate(summary.end)
+        self._file.seek(summary.end)
+        self.count = summary.count
+        self.sync()
+
+    def append(self, head: Head, parts: Sequence[bytes | memoryview]) -> bool:
+        """Add a record; True when it was time to bring all to the disk, and it is there."""
+        text = json.dumps(head, separators=(",", ":")).encode()
+        crc = 0
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        size = sum(len(part) for part in parts)
+        file = self._opened()
+        for part in (HEADER.pack(MARK, len(text), size, zlib.crc32(text), crc), text, *parts):
+            write_all(file, part)
+        self.count += "index" in head
+        if time.monotonic() - self._synced < SYNC_SECONDS:
+            return False
+        self.sync()
+        return True
+
+    def records(self) -> Iterator[tuple[Head, bytes]]:
+        """Every frame's head and body, in order. Raises TornRecordError."""
+        with self.path.open("rb") as file:
+            for _ in range(self.count):
+                yield read_record(file)
+
+    def record_at(self, offset: int) -> tuple[Head, bytes]:
+        """The record that begins there. Raises TornRecordError."""
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return read_record(file)
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        os.fsync(self._opened().fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Let go of the file; harmless when done twice."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("the log is not open")
+        return self._file
+
+
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write every byte: a raw file may take fewer at once."""
+    rest = memoryview(data)
+    while len(rest):
+        rest = rest[file.write(rest) :]
+
+
+def read_record(file: BinaryIO) -> tuple[Head, bytes]:
+    """The record at the file's place. Raises TornRecordError."""
+    head, (size, crc) = read_head(file)
+    body = file.read(size)
+    if len(body) != size or zlib.crc32(body) != crc:
+        raise TornRecordError
+    return head, body
+
+
+def read_head(file: BinaryIO) -> tuple[Head, tuple[int, int]]:
+    """A record's head, and its body's size and CRC-32. Raises TornRecordError."""
+    raw = file.read(HEADER.size)
+    if len(raw) != HEADER.size:
+        raise TornRecordError
+    mark, length, size, head_crc, crc = HEADER.unpack(raw)
+    if mark != MARK or length > LONGEST_HEAD:
+        raise TornRecordError
+    text = file.read(length)
+    if len(text) != length or zlib.crc32(text) != head_crc:
+        raise TornRecordError
+    head: Head = json.loads(text)
+    return head, (size, crc)
+
+
+def skip_body(file: BinaryIO, expected: tuple[int, int]) -> None:
+    """Read past a body, checking it a block at a time. Raises TornRecordError."""
+    size, crc = expected
+    found = 0
+    while size:
+        block = file.read(min(size, BLOCK))
+        if not block:
+            raise TornRecordError
+        found = zlib.crc32(block, found)
+        size -= len(block)
+    if found != crc:
+        raise TornRecordError

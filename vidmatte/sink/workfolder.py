@@ -1,0 +1,232 @@
+"""The folder beside an output in which a run with ``--resume`` keeps its finished work.
+
+``job.json`` says what the work is of, ``frames.log`` holds the frames (``framelog``),
+``finished.json`` says what the outputs are to be, once they are about to get their
+names. Each of the JSON files is written beside its name, brought to the disk and
+renamed: it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vidmatte.errors import SinkError, UsageError
+from vidmatte.sink.base import Written, as_sink_error
+from vidmatte.sink.framelog import FrameLog, Remarks
+from vidmatte.sink.partial import NUMBER
+
+JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
+
+#: By the place of a result: each file's name in it ("" for the place itself), its size in
+#: bytes, and its modification time (ns) for a file that is not one of many.
+Files = dict[str, dict[str, list[int]]]
+
+
+class WorkFolder:
+    """The work folder at ``path``. Raises SinkError where it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = FrameLog(path / LOG)
+        self._lock = FileLock(path / LOCK)
+        self._facts: dict[str, Any] = {}
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Make the folder for a job, or take it up where it is of the same job.
+
+        facts: what decides the result. Raises UsageError that names what differs, or
+        when another run is at work in the folder.
+        """
+        self._facts = facts = json.loads(json.dumps(facts))
+        try:
+            self.path.mkdir(exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"--resume: another run is at work in {self.path}: wait for its end"
+            ) from None
+        except OSError as error:
+            raise as_sink_error(error, self.path) from error
+        try:
+            note = read_json(self.path / FINISHED) or {}
+            begun = read_json(self.path / JOB) or note.get("facts")
+            if begun is None:
+                self.clear()
+                write_json(self.path / JOB, facts)
+                sync_folder(self.path.parent)
+            elif differences := list(compare(begun, facts)):
+                raise UsageError(
+                    f"--resume: {self.path} was begun with {', '.join(differences)}: use the same,"
+                    " or remove that folder to start anew"
+                )
+        except OSError as error:
+            self.release()
+            raise as_sink_error(error, self.path) from error
+        except BaseException:
+            self.release()
+            raise
+
+    def clear(self) -> None:
+        """Remove the work, not what says which job it is of."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (JOB, FINISHED, LOCK):
+                path.unlink()
+
+    def mark(self, written: Written, files: Files, remarks: Remarks) -> None:
+        """Note what the outputs are, before the first of them gets its name."""
+        note = {
+            "facts": self._facts,
+            "written": to_json(written),
+            "files": files,
+            "remarks": remarks,
+        }
+        write_json(self.path / FINISHED, note)
+
+    def finished(self) -> tuple[Written, Remarks] | None:
+        """What an earlier run has written, if all of it is there as it was."""
+        note = read_json(self.path / FINISHED)
+        if note is None or not all(is_as_noted(place, note) for place in note["files"]):
+            return None
+        return from_json(note["written"]), [(index, said) for index, said in note["remarks"]]
+
+    def release(self) -> None:
+        """Let others at the folder; harmless when done twice."""
+        self.log.close()
+        self._lock.release()
+
+
+def folder_for(out: Path) -> Path:
+    """The work folder of an output. That of a pattern like ``cut/shot_%06d.png`` is beside
+    the pictures' folder, which need not be there yet."""
+    if NUMBER.search(out.name):
+        return out.parent.with_name(f".{out.parent.name}.{NUMBER.sub('', out.name)}.resume")
+    return out.with_name(f".{out.name}.resume")
+
+
+def may_replace(place: Path, folder: Path) -> bool:
+    """Whether what stands at ``place`` is there because a run with ``--resume`` was killed
+    while it gave its results their names."""
+    note = read_json(folder / FINISHED)
+    if note is None or str(place) not in note["files"]:
+        return False
+    names = note["files"][str(place)]
+    found = {"": place} if place.is_file() else dict(files_in(place))
+    return all(
+        name in names and (kept := identity(path, names[name])) == names[name] and bool(kept)
+        for name, path in found.items()
+    )
+
+
+def is_as_noted(place: str, note: dict[str, Any]) -> bool:
+    """Whether every file of a result is there with its size, and its time where noted."""
+    root = Path(place)
+    return all(
+        identity(root / name if name else root, facts) == facts
+        for name, facts in note["files"][place].items()
+    )
+
+
+def identity(path: Path, like: Sequence[int] = (0, 0)) -> list[int]:
+    """Size and modification time of a file, as many of the two as ``like`` has; [] if missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns][: len(like)]
+
+
+def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files under a folder by their names in it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def compare(begun: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
+    """What two jobs differ in, a clause each."""
+    for name in sorted({*begun, *facts}):
+        old, new = begun.get(name), facts.get(name)
+        if old == new:
+            continue
+        if name == "settings" and old and new:
+            for option in sorted({*old, *new}):
+                if old.get(option) != new.get(option):
+                    flag = "--" + option.replace("_", "-")
+                    yield f"{flag} {old.get(option)} (now {new.get(option)})"
+        elif isinstance(old, str) and isinstance(new, str):
+            yield f"{name} {old} (now {new})"
+        else:
+            yield f"another {name}, or one that has changed since"
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, None where there is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SinkError(f"{path} is damaged: remove the folder {path.parent}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is there whole or not at all, even after a loss of power."""
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content to the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's entries to the disk; Windows does that by itself."""
+    if os.name != "posix":
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        # Some network file systems take no fsync of a folder, and need none.
+        with contextlib.suppress(OSError):
+            os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def to_json(written: Written) -> dict[str, Any]:
+    """A result for JSON."""
+    sides = [to_json(side) for side in written.sides]
+    plain = {name: value for name, value in asdict(written).items() if name != "sides"}
+    texts = {"path": str(written.path), "rate": str(written.rate), "seconds": str(written.seconds)}
+    return plain | texts | {"sides": sides}
+
+
+def from_json(facts: dict[str, Any]) -> Written:
+    """The inverse of ``to_json``."""
+    changed = {
+        "path": Path(facts["path"]),
+        "rate": Fraction(facts["rate"]),
+        "seconds": Fraction(facts["seconds"]),
+        "sound": tuple(facts["sound"]),
+        "notes": tuple(facts["notes"]),
+        "sides": tuple(from_json(side) for side in facts["sides"]),
+    }
+    return Written(**{**facts, **changed})
