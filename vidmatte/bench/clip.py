@@ -60,11 +60,13 @@ def draw_figure(height: int) -> tuple[np.ndarray, np.ndarray]:
         cv2.ellipse(mask, place, half, 0, 0, 360, 255, -1, cv2.LINE_AA)
     rng = np.random.default_rng(2)
     for angle in rng.uniform(np.pi, 2 * np.pi, 300):  # loose hairs
-        near, far = 0.19, rng.uniform(0.24, 0.29)
-        ends = [(0.5 + r * np.cos(angle), 0.3 + 1.1 * r * np.sin(angle)) for r in (near, far)]
-        line = [tuple(round(size * value) for value in end) for end in ends]
-        cv2.line(picture, *line, HAIR, 1, cv2.LINE_AA)
-        cv2.line(mask, *line, 160, 1, cv2.LINE_AA)
+        near_end, far_end = (
+            (round(size * (0.5 + reach * x)), round(size * (0.3 + 1.1 * reach * y)))
+            for x, y in [(np.cos(angle), np.sin(angle))]
+            for reach in (0.19, rng.uniform(0.24, 0.29))
+        )
+        cv2.line(picture, near_end, far_end, HAIR, 1, cv2.LINE_AA)
+        cv2.line(mask, near_end, far_end, 160, 1, cv2.LINE_AA)
     light = np.linspace(1.15, 0.75, size, dtype=np.float32)[None, :, None]
     grain = rng.normal(0, 4, picture.shape).astype(np.float32)
     colours = np.clip(cv2.GaussianBlur(picture, (0, 0), 2) * light + grain, 0, 255)
