@@ -35,6 +35,8 @@ KINDS = [
     "rotated by 90",
     "anamorphic 720x576",
     "late sound",
+    "late start",
+    "odd size",
 ]
 
 

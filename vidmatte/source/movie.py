@@ -40,7 +40,8 @@ class MovieSource(Source):
             stream = picture_stream(container, path)
             first = first_frame(container, stream, path)
             self._size = (first.width, first.height)
-            self._timing = read_timing(container, stream, first.pts or 0)
+            with open_container(path) as unread:  # the first frame took packets from the other
+                self._timing = read_timing(unread, picture_stream(unread, path), first.pts or 0)
             check_complete(path, stream)
             clip = describe(path, container, stream, first, self._timing)
         self._trim = make_trim(

@@ -66,8 +66,8 @@ def times_of(container: InputContainer, stream: VideoStream) -> list[int]:
     """Every frame's timestamp in the stream's time base, sorted.
 
     Taken from the container's own index where it covers each frame (QuickTime and
-    MP4, decode order: enough to know the spacing), else by reading all packets,
-    after which the container stands at its end: seek back.
+    MP4, decode order: enough to know the spacing), else by reading all packets of a
+    container that nothing was read from yet; it stands at its end then.
     """
     entries = stream.index_entries
     if stream.frames and len(entries) == stream.frames:
@@ -109,7 +109,7 @@ def find_rate(
 def read_timing(container: InputContainer, stream: VideoStream, first_pts: int) -> Timing:
     """The timing of ``stream``; ``first_pts`` is that of the first decoded frame.
 
-    Leaves the container at an unspecified place: seek before decoding.
+    The container is a fresh one, and is used up.
     """
     time_base = stream.time_base or Fraction(1, av.time_base)
     times = times_of(container, stream)

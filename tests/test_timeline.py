@@ -1,0 +1,125 @@
+"""What lands on the timeline: whole runs, read back by ffmpeg beside the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import SOURCE_KINDS, Movie
+from readback import decode, frame_times, probe_stream, run_tool
+from scene import read_index
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.cli.main import main
+
+FORMATS = {
+    "prores": "out.mov",
+    "ffv1": "out.mkv",
+    "webm": "out.webm",
+    "png16": "frames",
+}
+LONGEST = 30  # frames
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict[str, str]:
+    return {"model": str(make_salient(tmp_path / "tiny.onnx", 64)), "family": "isnet"}
+
+
+@pytest.mark.parametrize("kind", SOURCE_KINDS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_kind_of_source_in_every_format(
+    name: str,
+    kind: str,
+    tiny: dict[str, str],
+    source_movie: Callable[[str], Movie],
+    tmp_path: Path,
+) -> None:
+    """Count, order, size and times; what each format does to samples is tested by itself."""
+    movie = source_movie(kind)
+    out = tmp_path / FORMATS[name]
+    count = min(LONGEST, movie.frames)
+    result = vidmatte.matte(movie.path, out, format=name, out_point=f"f{count}", **tiny)
+    assert result.written.frames == count
+    assert (result.written.width, result.written.height) == movie.size
+    if out.is_dir():
+        pictures = [decode(file, "rgb24")[0] for file in sorted(out.iterdir())]
+    else:
+        pictures = list(decode(out, "rgb24"))
+        times = frame_times(out)
+        exact = Fraction(1, 1000) if out.suffix in (".webm", ".mkv") else Fraction(0)
+        for time, pts in zip(times, movie.pts[:count], strict=True):
+            assert abs(time - times[0] - (pts - movie.pts[0]) * movie.time_base) <= exact
+        sound = [*result.clip.audio]
+        assert len(result.written.sound) == len(sound)
+    assert [read_index(picture) for picture in pictures] == list(range(count))
+
+
+def planes_of(size: tuple[int, int], *words: str | Path) -> np.ndarray:
+    """What ffmpeg makes of its words, as Y'CbCr codes: (N, 3, H, W) int."""
+    raw = run_tool("ffmpeg", "-v", "error", *words, "-f", "rawvideo", "-")
+    return np.frombuffer(raw, np.uint8).reshape(-1, 3, size[1], size[0]).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "over", "largest"),
+    # ffmpeg's overlay has no 10-bit 4:4:4: what its own chroma rounding adds is seen there.
+    [("yuv420p", "yuv444", 1), ("yuv420p10le", "yuv422p10", 2)],
+)
+def test_the_result_over_the_original_is_the_original(
+    pixel_format: str,
+    over: str,
+    largest: int,
+    bigbuckbunny: Path,
+    weights: Callable[[str], Path],
+    tmp_path: Path,
+    requires_ffmpeg: None,
+) -> None:
+    clip, out, size = tmp_path / "clip.mp4", tmp_path / "out.mov", (1280, 720)
+    run_tool(
+        "ffmpeg", "-v", "error", "-ss", "2.6", "-i", bigbuckbunny, "-frames:v", "4", "-an",
+        "-c:v", "libx264", "-crf", "6", "-pix_fmt", pixel_format, clip,
+    )  # fmt: skip
+    vidmatte.matte(clip, out, model=str(weights("u2netp")), family="u2net")
+    graph = f"[0:v][1:v]overlay=format={over}:eof_action=endall,format=yuv444p"
+    found = planes_of(size, "-i", clip, "-i", out, "-filter_complex", graph)
+    same = "yuv444p" if over == "yuv444" else "yuv422p10le"
+    original = planes_of(size, "-i", clip, "-vf", f"format={same},format=yuv444p")
+    alpha = decode(out, "yuva444p12le")[..., 3]
+    decided = (alpha == 0) | (alpha == alpha.max())
+    assert 0.5 < decided.mean() < 1
+    assert (alpha == alpha.max()).mean() > 0.1
+    apart = np.abs(found - original).transpose(0, 2, 3, 1)[decided]
+    assert apart.max() <= largest
+    assert (apart > 1).mean() < 1e-4
+    assert np.abs(found - original)[:, 0][decided].max() <= 1
+
+
+def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
+    tiny: dict[str, str],
+    source_movie: Callable[[str], Movie],
+    tmp_path: Path,
+    requires_ffmpeg: None,
+) -> None:
+    movie = source_movie("drop frame timecode")  # 01:00:00;00, 120 frames of 29.97
+    out = tmp_path / "out.mov"
+    words = [str(movie.path), "-o", str(out), "--in", "01:00:02:10", "--out", "01:00:03:00"]
+    assert main([*words, "-q", "--model", tiny["model"], "--family", "isnet"]) == 0
+    selected = run_tool(
+        "ffmpeg", "-v", "error", "-i", movie.path, "-vf", "select=between(n\\,70\\,89)",
+        "-vsync", "0", "-pix_fmt", "rgb24", "-f", "rawvideo", "-",
+    )  # fmt: skip
+    wanted = np.frombuffer(selected, np.uint8).reshape(-1, *movie.size[::-1], 3)
+    found = decode(out, "rgb24")
+    assert (
+        [read_index(picture) for picture in found]
+        == [read_index(picture) for picture in wanted]
+        == list(range(70, 90))
+    )
+    assert probe_stream(out, "data")["tags"]["timecode"] == "01:00:02;10"
+    sound = probe_stream(out, "audio")
+    assert abs(float(sound["duration"]) - 20 * 1001 / 30000) < 0.03
