@@ -142,6 +142,72 @@ class Settings:
         group="Matte",
     )
     cuts: bool = option(True, "start afresh at each shot cut", negative="--no-cuts", group="Matte")
+    threshold: str | None = option(
+        None,
+        "levels: alpha up to LOW becomes 0, from HIGH on 1",
+        metavar="LOW,HIGH",
+        group="Controls, in this order",
+    )
+    gamma: float = option(
+        1.0,
+        "above 1 thickens soft parts, below 1 thins them",
+        low=0.05,
+        high=20.0,
+        group="Controls, in this order",
+    )
+    keep_largest: bool = option(
+        False, "keep only the largest thing", group="Controls, in this order"
+    )
+    remove_specks: int = option(
+        0,
+        "drop things up to this area in pixels",
+        metavar="AREA",
+        low=0,
+        high=2**31,
+        group="Controls, in this order",
+    )
+    fill_holes: int = option(
+        0,
+        "fill holes up to this area in pixels",
+        metavar="AREA",
+        low=0,
+        high=2**31,
+        group="Controls, in this order",
+    )
+    dilate: float = option(
+        0.0,
+        "move the edge outward by pixels",
+        metavar="PX",
+        low=0.0,
+        high=500.0,
+        group="Controls, in this order",
+    )
+    erode: float = option(
+        0.0,
+        "move the edge inward by pixels",
+        metavar="PX",
+        low=0.0,
+        high=500.0,
+        group="Controls, in this order",
+    )
+    feather: float = option(
+        0.0,
+        "soften the edge by pixels",
+        metavar="PX",
+        low=0.0,
+        high=500.0,
+        group="Controls, in this order",
+    )
+    garbage_matte: str | None = option(
+        None,
+        "white is never subject: a picture, or a folder with one a frame",
+        metavar="PATH",
+        group="Controls, in this order",
+    )
+    holdout: str | None = option(
+        None, "white is always subject", metavar="PATH", group="Controls, in this order"
+    )
+    invert: bool = option(False, "take the background instead", group="Controls, in this order")
     format: str | None = option(
         None, "output format (default: by the output's suffix)", group="Output"
     )

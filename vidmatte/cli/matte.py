@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidmatte.alpha.by_hand import check_masks
 from vidmatte.api import Result, run
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
@@ -48,6 +49,7 @@ class Batch:
             try:
                 with open_source(job.source, self.settings) as source:
                     check_sink(job.target, source.clip, self.settings)
+                    check_masks(self.settings, source.clip)
                 good.append(job)
             except VidmatteError as error:
                 self._failed(job, error)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.frame import Frame
+from vidmatte.frame import Clip, Frame
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
-from vidmatte.run.resume import check, faults_of
+from vidmatte.run.resume import faults_of
 from vidmatte.run.ring import Ring, queue_depth
 from vidmatte.settings import Settings
 from vidmatte.sink import Sink
@@ -48,13 +49,13 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     stop = Stop()
     watcher = Watcher()
     network = model.network_for(source.clip)
-    check(network, settings)
     point = sink.point(network.states, network.stride) if sink is not None else Point()
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings, point),
         "matte": network.mattes,
         "steady": lambda frames: remarked(
-            watcher.watched(smooth(frames, network.recurrent, settings)), watcher.quality
+            watcher.watched(finish(frames, network.recurrent, settings, source.clip)),
+            watcher.quality,
         ),
     }
     look_ahead = max(len(window.after) for window in WINDOWS.values())
@@ -89,6 +90,13 @@ def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterat
         frame.memory = point.memory if index == point.start else None
         frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
         yield frame
+
+
+def finish(
+    frames: Iterator[Frame], recurrent: bool, settings: Settings, clip: Clip
+) -> Iterator[Frame]:
+    """From the network's alpha to the final one: filter, refinement, controls."""
+    return by_hand(smooth(frames, recurrent, settings), settings, clip)
 
 
 def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iterator[Frame]:

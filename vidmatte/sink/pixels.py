@@ -12,10 +12,10 @@ import av
 import cv2
 import numpy as np
 
+from vidmatte.alpha.foreground import estimate
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
-from vidmatte.alpha.foreground import estimate
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter, is_convertible
 from vidmatte.sink.row import Format, is_rgb, is_yuv, output_colour

@@ -1,0 +1,80 @@
+"""The controls on the command line and in the API, over whole runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import Movie, make_movie
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.alpha.by_hand import parse_threshold
+from vidmatte.cli.main import main
+from vidmatte.errors import UsageError
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Movie:
+    return make_movie(tmp_path / "clip.mp4", frames=3)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict[str, str]:
+    return {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+
+
+def alphas(movie: Movie, tiny: dict[str, str], **options: object) -> list[np.ndarray]:
+    with vidmatte.stream(movie.path, smooth="off", refine="off", **tiny, **options) as frames:
+        return [frame.alpha for frame in frames]
+
+
+def test_controls_reach_the_alpha(movie: Movie, tiny: dict[str, str]) -> None:
+    plain = alphas(movie, tiny)
+    for one, inverted in zip(plain, alphas(movie, tiny, invert=True), strict=True):
+        np.testing.assert_allclose(inverted, 1 - one, atol=1e-6)
+    for one, hard in zip(plain, alphas(movie, tiny, threshold="0.4,0.6"), strict=True):
+        np.testing.assert_allclose(hard, np.clip((one - 0.4) / 0.2, 0, 1), atol=1e-5)
+    for options, sign in (({"erode": 2.5}, -1), ({"dilate": 2.5}, 1)):
+        for one, moved in zip(plain, alphas(movie, tiny, **options), strict=True):
+            assert sign * (moved.mean() - one.mean()) > 0.005
+
+
+def test_masks_are_pictures_or_folders(movie: Movie, tiny: dict[str, str], tmp_path: Path) -> None:
+    mask = np.zeros((108, 192), np.uint8)
+    mask[:, :96] = 255
+    cv2.imwrite(str(tmp_path / "left.png"), mask)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(masks / f"m{number}.png"), mask if number == 1 else 0 * mask)
+    for alpha in alphas(movie, tiny, garbage_matte=str(tmp_path / "left.png")):
+        assert alpha[:, :96].max() == 0
+        assert alpha[:, 96:].max() > 0.9
+    held = alphas(movie, tiny, holdout=str(masks))
+    assert [bool((alpha[:, :96] == 1).all()) for alpha in held] == [False, True, False]
+
+
+def test_what_is_not_allowed_is_said_before_the_work(
+    movie: Movie, tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(movie.path), "-o", str(tmp_path / "out.mov"), "--family", "isnet"]
+    words += ["--model", tiny["model"]]
+    few = tmp_path / "few"
+    few.mkdir()
+    cv2.imwrite(str(few / "1.png"), np.zeros((108, 192), np.uint8))
+    for more, part in (
+        (["--threshold", "0.9,0.1"], "LOW,HIGH"),
+        (["--garbage-matte", str(tmp_path / "gone.png")], "gone.png"),
+        (["--holdout", str(few)], "1 pictures for 3 frames"),
+        (["--gamma", "0"], "0.05 to 20"),
+    ):
+        assert main([*words, *more]) != 0
+        told = capsys.readouterr().err
+        assert part in told
+        assert len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "out.mov").exists()
+    with pytest.raises(UsageError):
+        parse_threshold("half")

@@ -1,0 +1,108 @@
+"""The controls that the settings ask for, frame after frame, with their mattes from files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vidmatte.alpha.controls import Controls, apply
+from vidmatte.errors import SourceMissingError, UsageError
+from vidmatte.frame import Clip, Frame
+from vidmatte.settings import Settings
+from vidmatte.source.pictures import list_pictures, read_picture
+
+
+class MaskFile:
+    """A grey picture for the whole clip, or a folder with one for each frame.
+
+    Raises SourceMissingError, SourceError, UsageError where there are too few.
+    """
+
+    def __init__(self, flag: str, path: Path, clip: Clip) -> None:
+        if not path.exists():
+            raise SourceMissingError(f"{flag} {path}: there is no such file or folder")
+        self._files = list_pictures(path) if path.is_dir() else [path]
+        self._single = not path.is_dir()
+        self._size = (clip.width, clip.height)
+        self._last: tuple[Path, np.ndarray] | None = None
+        if not self._single and clip.frame_count and len(self._files) < clip.frame_count:
+            raise UsageError(
+                f"{flag} {path}: {len(self._files)} pictures for {clip.frame_count} frames"
+            )
+
+    def at(self, index: int) -> np.ndarray:
+        """The mask of frame ``index``, (H, W) float32 in 0..1; the last one goes on."""
+        file = self._files[0 if self._single else min(index, len(self._files) - 1)]
+        if self._last is None or self._last[0] != file:
+            self._last = file, self._read(file)
+        return self._last[1]
+
+    def _read(self, file: Path) -> np.ndarray:
+        levels = read_picture(file).reformat(format="gray16le", threads=1).to_ndarray()
+        mask = levels.astype(np.float32) / np.float32(65535)
+        if mask.shape != self._size[::-1]:
+            mask = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_LINEAR))
+        return mask
+
+
+def parse_threshold(text: str) -> tuple[float, float]:
+    """'0.1,0.9' -> (0.1, 0.9). Raises UsageError."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low < high <= 1:
+        raise UsageError(f"--threshold {text}: write LOW,HIGH with 0 <= LOW < HIGH <= 1")
+    return low, high
+
+
+def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator[Frame]:
+    """The frames with the settings' controls applied to their alpha, in the order of ``apply``.
+
+    Without any control the frames pass as they are. Raises UsageError, SourceError.
+    """
+    controls = Controls(
+        threshold=parse_threshold(settings.threshold) if settings.threshold else (0.0, 1.0),
+        gamma=settings.gamma,
+        keep_largest=settings.keep_largest,
+        remove_specks=settings.remove_specks,
+        fill_holes=settings.fill_holes,
+        dilate=settings.dilate,
+        erode=settings.erode,
+        feather=settings.feather,
+        invert=settings.invert,
+    )
+    garbage = mask_of("--garbage-matte", settings.garbage_matte, clip)
+    holdout = mask_of("--holdout", settings.holdout, clip)
+    untouched = controls == Controls() and garbage is None and holdout is None
+    for frame in frames:
+        if not untouched and frame.alpha is not None:
+            now = replace(
+                controls,
+                garbage=garbage.at(frame.index) if garbage else None,
+                holdout=holdout.at(frame.index) if holdout else None,
+            )
+            np.copyto(frame.alpha, apply(frame.alpha, now))
+        yield frame
+
+
+def mask_of(flag: str, name: str | None, clip: Clip) -> MaskFile | None:
+    """The mask of an option, if it is given."""
+    return MaskFile(flag, Path(name), clip) if name is not None else None
+
+
+def check_masks(settings: Settings, clip: Clip) -> None:
+    """Raise UsageError or SourceError where a mask or threshold does not fit the clip."""
+    for flag, name in (
+        ("--garbage-matte", settings.garbage_matte),
+        ("--holdout", settings.holdout),
+    ):
+        mask = mask_of(flag, name, clip)
+        if mask is not None:
+            mask.at(0)
+    if settings.threshold:
+        parse_threshold(settings.threshold)
