@@ -306,3 +306,23 @@ def test_conform_makes_the_rate_constant_and_counts(
     assert len(pictures) in (last + 1, last + 2)
     assert "frames repeated" in report
     assert ", 1 dropped" in report  # two frames lie within a 30th of a second
+
+
+@pytest.mark.parametrize("kind", ["gbrpf32le", "gbrapf32le", "half"])
+def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
+    light = np.linspace(0, 4, 64 * 16 * 4, dtype=np.float32).reshape(16, 64, 4)
+    planar = "gbrapf32le" if kind == "gbrapf32le" else "gbrpf32le"
+    frame = av.VideoFrame.from_ndarray(
+        np.ascontiguousarray(light[..., : 4 if planar == "gbrapf32le" else 3]), planar
+    )
+    path = tmp_path / "light.exr"
+    options = {"format": "half"} if kind == "half" else {}
+    encoder = av.CodecContext.create("exr", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 16, planar
+    encoder.time_base, encoder.options = Fraction(1, 25), options
+    path.write_bytes(b"".join(bytes(packet) for packet in encoder.encode(frame)))
+    with open_source(path, Settings()) as source:
+        assert source.clip.working_format == "gbrpf32le"
+        green, blue, red = plane_arrays(next(source.pictures()).pixels)
+    for found, channel in ((red, 0), (green, 1), (blue, 2)):
+        np.testing.assert_allclose(found, light[..., channel], rtol=1e-3)

@@ -77,6 +77,8 @@ def working_format(pixel_format: str, rotation: int) -> str:
     name = REPACKED.get(pixel_format, REPACKED.get(name, name))
     if name not in WORKING_FORMATS:
         described = av.VideoFormat(pixel_format)
+        if is_float(pixel_format):
+            return "gbrpf32le" if described.is_rgb else "grayf32le"
         deep = any(component.bits > 8 for component in described.components)
         if described.is_rgb or "pal" in pixel_format or described.has_palette:
             name = "rgb48le" if deep else "rgb24"
@@ -85,6 +87,11 @@ def working_format(pixel_format: str, rotation: int) -> str:
     if rotation % 180 and name.startswith(("yuv422", "yuv440", "yuv411", "yuv410")):
         name = "yuv444" + name[6:]
     return name
+
+
+def is_float(pixel_format: str) -> bool:
+    """True where samples are half or single floats."""
+    return "f16" in pixel_format or "f32" in pixel_format
 
 
 def bit_depth(pixel_format: str) -> int:
@@ -146,7 +153,9 @@ class Repacker:
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The same picture, tags set."""
         tag(frame, self.source)
-        if frame.format.name.replace("yuvj", "yuv") != self.working:
+        if is_float(frame.format.name) and is_float(self.working):
+            frame = as_planar_floats(frame, self.working)
+        elif frame.format.name.replace("yuvj", "yuv") != self.working:
             frame = self._reformatter.reformat(
                 frame,
                 format=self.working,
@@ -168,6 +177,28 @@ class Repacker:
         upright = av.VideoFrame(width, height, self.working)
         copy_planes(frame, upright, self.rotation)
         return upright
+
+
+def as_planar_floats(frame: av.VideoFrame, working: str) -> av.VideoFrame:
+    """A float picture in ``working``, light above 1 kept (swscale would clip it)."""
+    if frame.format.name == working:
+        return frame
+    kind = np.dtype(np.float16 if "f16" in frame.format.name else np.float32)
+    if frame.format.is_big_endian:
+        kind = kind.newbyteorder(">")
+    copy = av.VideoFrame(frame.width, frame.height, working)
+    targets = plane_arrays(copy)
+    components = frame.format.components[: len(targets)]
+    packed = max(component.plane for component in components) == 0 and len(components) > 1
+    channels = len(frame.format.components) if packed else 1
+    for place, component in enumerate(components):
+        plane = frame.planes[component.plane]
+        rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
+        offset = place if packed else 0
+        samples = rows[:, offset : plane.width * channels : channels]
+        # Components are counted R, G, B; planes of gbrp lie as G, B, R.
+        np.copyto(targets[copy.format.components[place].plane], samples)
+    return copy
 
 
 def copy_planes(frame: av.VideoFrame, target: av.VideoFrame, rotation: int = 0) -> None:
