@@ -144,6 +144,7 @@ class Trials:
         self._seconds: dict[str, float] = {}
         self._number = 0
         make_inputs(folder)
+        self._finish(self._begun(time.sleep, 0))  # from here on the server is there
 
     def run(self, name: str) -> Trial:
         """One trial of the case ``name``."""
@@ -158,10 +159,11 @@ class Trials:
             while (how := self._kill(name, out)) is None and not trial.kills:
                 shutil.rmtree(place)  # it had come to its end before: that shows nothing
                 place.mkdir()
-            if how is not None:
-                trial.kills.append(how)
-        if not is_finished(out):
+            if how is None:
+                break
+            trial.kills.append(how)
             trial.resumed_at = kept(out)
+        if not is_finished(out):
             self._finish(self._start(out, case, True, None))
         trial.differences = list(differences(self._references[name], fingerprint(out)))
         left = [path.name for path in place.iterdir() if path.name.startswith(".")]
@@ -207,8 +209,10 @@ class Trials:
         return f"{moment:.2f} s" if how == "moment" else f"{how} {number}"
 
     def _start(self, out: Path, case: Case, resume: bool, dies_at: int | None) -> Any:
-        arguments = (self._folder, out, case, resume, dies_at)
-        process = self._context.Process(target=work, args=arguments)
+        return self._begun(work, self._folder, out, case, resume, dies_at)
+
+    def _begun(self, function: Any, *arguments: Any) -> Any:
+        process = self._context.Process(target=function, args=arguments)
         process.start()
         return process
 

@@ -29,8 +29,6 @@ READ = ("background",)
 
 def check(network: Network, settings: Settings) -> None:
     """Raise UsageError where a run could not be taken up again as it was."""
-    if not settings.resume:
-        return
     if settings.cache is not None:
         raise UsageError("--resume and --cache exclude each other: the work kept is enough")
     if network.states > 1:
@@ -40,7 +38,11 @@ def check(network: Network, settings: Settings) -> None:
 
 
 def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
-    """What decides a result besides its format: source, weights, options, version."""
+    """What decides a result besides its format: source, weights, options, version.
+
+    Raises UsageError where a run could not be taken up again as it was.
+    """
+    check(model.network, settings)
     options = {
         row.name: getattr(settings, row.name)
         for row in fields(settings)

@@ -29,6 +29,7 @@ from vidmatte.sink.workfolder import (
     WorkFolder,
     folder_for,
     identity,
+    place_of,
     sync_file,
     sync_folder,
 )
@@ -121,6 +122,7 @@ class KeptSink(PooledSink):
         self._folder = folder
         self._summary = Summary()
         self._remarks: Remarks = []
+        self._is_open = False
         super().__init__(clip, settings, outputs)
 
     @property
@@ -155,7 +157,10 @@ class KeptSink(PooledSink):
     def abort(self) -> None:
         """See ``Sink.abort``. What is kept stays."""
         super().abort()
+        if self._is_open and not self.kept:
+            self._folder.remove()
         self._folder.release()
+        self._is_open = False
 
     def _begin(self) -> None:
         for number, output in enumerate(self._each()):
@@ -167,6 +172,7 @@ class KeptSink(PooledSink):
         self._folder.log.open(self._summary)
         self._frames = self._summary.count
         self._remarks = list(self._summary.remarks)
+        self._is_open = True
 
     def _is_whole(self, head: Head) -> bool:
         pairs = zip(self._outputs, head["pieces"], strict=True)
@@ -212,15 +218,15 @@ class KeptSink(PooledSink):
                 sync_folder(output.partial.path)
             else:
                 sync_file(output.partial.path)
-                files[str(output.partial.final.absolute())] = {
-                    "": identity(output.partial.path),
-                }
+                place = str(place_of(output.plan.out))
+                files[place] = {"": identity(output.partial.path)}
         self._folder.mark(self._result(), files, self._remarks)
         for output in self._each():
             output.partial.commit()
             sync_folder(output.partial.final.parent)
         self._folder.clear()
         self._folder.release()
+        self._is_open = False
 
     def _join(self) -> Files:
         """Every output from the log; returns the files of picture sequences."""
@@ -237,7 +243,7 @@ class KeptSink(PooledSink):
                 ):
                     output.take(piece, moment)
                     if facts["kind"] == "file":
-                        place = files.setdefault(str(output.partial.final.absolute()), {})
+                        place = files.setdefault(str(place_of(output.plan.out)), {})
                         place[facts["name"]] = [facts["bytes"]]
         except TornRecordError:
             raise SinkError(

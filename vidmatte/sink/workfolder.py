@@ -84,6 +84,11 @@ class WorkFolder:
             elif path.name not in (JOB, FINISHED, LOCK):
                 path.unlink()
 
+    def remove(self) -> None:
+        """Remove the folder and all in it."""
+        self.release()
+        shutil.rmtree(self.path)
+
     def mark(self, written: Written, files: Files, remarks: Remarks) -> None:
         """Note what the outputs are, before the first of them gets its name."""
         note = {
@@ -115,17 +120,22 @@ def folder_for(out: Path) -> Path:
     return out.with_name(f".{out.name}.resume")
 
 
-def may_replace(place: Path, folder: Path) -> bool:
-    """Whether what stands at ``place`` is there because a run with ``--resume`` was killed
-    while it gave its results their names."""
+def place_of(out: Path) -> Path:
+    """The file or folder that ``out`` is, or that the pictures of its pattern are in."""
+    return (out.parent if NUMBER.search(out.name) else out).absolute()
+
+
+def may_replace(out: Path, folder: Path) -> bool:
+    """Whether what stands at ``out`` is there because a run with ``--resume`` was stopped
+    while it gave its results their names, or after that."""
     note = read_json(folder / FINISHED)
+    place = place_of(out)
     if note is None or str(place) not in note["files"]:
         return False
     names = note["files"][str(place)]
     found = {"": place} if place.is_file() else dict(files_in(place))
     return all(
-        name in names and (kept := identity(path, names[name])) == names[name] and bool(kept)
-        for name, path in found.items()
+        name in names and identity(path, names[name]) == names[name] for name, path in found.items()
     )
 
 

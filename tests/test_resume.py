@@ -1,0 +1,559 @@
+"""Runs that were stopped go on where they were, and end as if they had never stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint, make_inputs
+from media import SOURCE_KINDS, Movie, make_movie, make_pictures
+from tiny_onnx import make_salient
+
+from vidmatte.api import Result, matte, run
+from vidmatte.cli.main import main
+from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
+from vidmatte.network.model import find_model
+from vidmatte.run.report import Progress, Reporter
+from vidmatte.settings import make_settings
+from vidmatte.sink import framelog
+from vidmatte.sink.framelog import FrameLog, Summary
+from vidmatte.sink.partial import Partial
+from vidmatte.source import Source, open_source
+from vidmatte.source.movie import MovieSource
+from vidmatte.source.pixels import plane_arrays
+
+#: First frames that are missing: around the warm-up, the kept states, the cut, the ends.
+PLACES = (1, 15, 17, 33, 49, CUT - 1, CUT, CUT + 1, CUT + 3, FRAMES - 1, FRAMES)
+WRITTEN = ("out.mov", "frames")
+SEAMS = [("out.mov", network, first) for network in ("isnet", "rvm") for first in PLACES]
+SEAMS += [("frames", "rvm", first) for first in (15, 33, FRAMES)]
+
+
+class StopAfter(Reporter):
+    """Interrupts a run when it has done that many frames; keeps what it is told."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.notes: list[str] = []
+
+    def advance(self, progress: Progress) -> None:
+        if progress.done >= self.frames:
+            raise KeyboardInterrupt
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the clip and the two networks."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def peaceful(inputs: Path) -> Callable[[str, str], dict[str, str]]:
+    """What a run without --resume writes, by the output's and the network's name."""
+    made: dict[tuple[str, str], dict[str, str]] = {}
+
+    def fingerprint_of(out: str, network: str) -> dict[str, str]:
+        if (out, network) not in made:
+            place = inputs / f"peaceful-{network}"
+            place.mkdir(exist_ok=True)
+            matte(inputs / "clip.mov", place / out, **options(inputs, network))
+            made[out, network] = fingerprint(place / out)
+        return made[out, network]
+
+    return fingerprint_of
+
+
+def options(inputs: Path, network: str = "isnet", **more: Any) -> dict[str, Any]:
+    """The options of a run with a tiny network."""
+    return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
+
+
+def stopped(inputs: Path, out: Path, after: int, network: str = "isnet", **more: Any) -> str:
+    """Interrupt a run after that many frames; gives its message."""
+    settings = make_settings(**options(inputs, network, resume=True, **more))
+    with (
+        open_source(inputs / "clip.mov", settings) as source,
+        pytest.raises(InterruptedRunError) as caught,
+    ):
+        run(source, out, find_model(settings, lambda _: None), settings, StopAfter(after))
+    return str(caught.value)
+
+
+def resumed(inputs: Path, out: Path, network: str = "isnet", **more: Any) -> Result:
+    """Let a run come to its end, going on from what is there."""
+    return matte(inputs / "clip.mov", out, **options(inputs, network, resume=True, **more))
+
+
+def work_of(out: Path) -> Path:
+    """The work folder of an output."""
+    return out.with_name(f".{out.name}.resume")
+
+
+def hidden(folder: Path) -> list[str]:
+    """What is left beside the results."""
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def cut_log(path: Path, frames: int) -> None:
+    """Leave that many frames in a log."""
+    left = [0]
+
+    def is_whole(head: dict[str, Any]) -> bool:
+        left[0] += 1
+        return left[0] <= frames
+
+    log = FrameLog(path)
+    log.open(log.survey(is_whole))
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def complete(inputs: Path) -> Callable[[str, str], Path]:
+    """A folder with the work of a run that had kept every frame, by output and network."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def folder_of(out: str, network: str) -> Path:
+        if (out, network) not in made:
+            place = inputs / f"complete-{network}-{out}"
+            place.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Partial, "commit", no_room)
+                with pytest.raises(SinkError):
+                    resumed(inputs, place / out, network)
+            made[out, network] = place
+        return made[out, network]
+
+    return folder_of
+
+
+def no_room(*_: Any) -> None:
+    """What a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(("name", "network", "first"), SEAMS)
+def test_going_on_from_any_frame_changes_nothing(
+    name: str,
+    network: str,
+    first: int,
+    inputs: Path,
+    complete: Callable[[str, str], Path],
+    peaceful: Callable[[str, str], dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(complete(name, network), tmp_path / "out")
+    out = tmp_path / "out" / name
+    (work_of(out) / "finished.json").unlink()
+    cut_log(work_of(out) / "frames.log", first)
+    result = resumed(inputs, out, network)
+    assert result.resumed_at == first
+    assert result.written.frames == FRAMES
+    assert list(differences(peaceful(name, network), fingerprint(out))) == []
+    assert hidden(out.parent) == []
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Trials:
+    """Runs that are killed; their server process stays until the end."""
+    return Trials(tmp_path_factory.mktemp("trials"), seed=20)
+
+
+@pytest.mark.parametrize("name", ["prores", "prores, recurrent", "ffv1", "png", "webm"])
+def test_a_killed_run_goes_on(name: str, trials: Trials) -> None:
+    trial = trials.run(name)
+    assert trial.kills
+    assert trial.differences == [], trial
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_thirty_killed_runs_go_on(trials: Trials) -> None:
+    for number in range(30):
+        trial = trials.run(list(CASES)[number % len(CASES)])
+        assert trial.differences == [], trial
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_interrupt_says_where_it_goes_on(
+    name: str, inputs: Path, peaceful: Callable[[str, str], dict[str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / name
+    said = stopped(inputs, out, 50)
+    survey = FrameLog(work_of(out) / "frames.log").survey(lambda head: True)
+    assert 30 < survey.count <= 60
+    assert said.endswith(f"{out} was not written; --resume goes on from frame {survey.count}")
+    result = resumed(inputs, out)
+    assert result.resumed_at == survey.count
+    assert list(differences(peaceful(name, "isnet"), fingerprint(out))) == []
+
+
+def test_a_run_that_kept_nothing_leaves_nothing(inputs: Path, tmp_path: Path) -> None:
+    settings = make_settings(**options(inputs, resume=True))
+    with (
+        open_source(inputs / "clip.mov", settings) as source,
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ValueError, match="no picture"),
+    ):
+        patch.setattr(MovieSource, "_frames", no_picture)
+        run(source, tmp_path / "a.mov", find_model(settings, str), settings, Reporter())
+    assert hidden(tmp_path) == []
+
+
+def no_picture(*_: Any) -> Iterator[Any]:
+    """A source that fails."""
+    raise ValueError("no picture")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"smooth": "off"}, r"--smooth auto \(now off\)"),
+        ({"in_point": "f3"}, r"--in-point None \(now f3\)"),
+        ({"format": "prores-xq"}, "another output"),
+        ({"network": "rvm"}, "another weights"),
+    ],
+)
+def test_changed_options_are_refused(
+    change: dict[str, Any], named: str, inputs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mov"
+    stopped(inputs, out, 40)
+    kept = (work_of(out) / "frames.log").stat().st_size
+    with pytest.raises(UsageError, match=named) as caught:
+        resumed(inputs, out, **change)
+    assert str(work_of(out)) in str(caught.value)
+    assert (work_of(out) / "frames.log").stat().st_size == kept
+    # What has no say in the result may change.
+    resumed(inputs, out, threads=2, memory="64M", batch=1)
+
+
+@pytest.mark.parametrize("which", ["clip.mov", "isnet.onnx"])
+def test_a_changed_file_is_refused(which: str, inputs: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "inputs"
+    mine.mkdir()
+    for name in ("clip.mov", "isnet.onnx"):
+        shutil.copy(inputs / name, mine)
+    out = tmp_path / "out.mov"
+    stopped(mine, out, 40)
+    if which == "clip.mov":
+        os.utime(mine / which, (1, 1))
+    else:
+        make_salient(mine / which, size=64)
+    with pytest.raises(UsageError, match=r"another (source|weights), or one that has changed"):
+        resumed(mine, out)
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+def test_a_damaged_frame_is_noticed_and_done_again(
+    at: float, inputs: Path, peaceful: Callable[[str, str], dict[str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mov"
+    stopped(inputs, out, 80)
+    log = work_of(out) / "frames.log"
+    data = bytearray(log.read_bytes())
+    before = FrameLog(log).survey(lambda head: True).count
+    data[int(at * len(data))] ^= 0x10
+    log.write_bytes(data)
+    result = resumed(inputs, out)
+    assert 0 < result.resumed_at < before
+    assert list(differences(peaceful("out.mov", "isnet"), fingerprint(out))) == []
+
+
+@pytest.mark.parametrize("how", ["cut short", "missing", "other content"])
+def test_a_damaged_picture_is_done_again(
+    how: str, inputs: Path, peaceful: Callable[[str, str], dict[str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "frames"
+    stopped(inputs, out, 80)
+    picture = work_of(out) / "pictures-0" / "000023.png"
+    data = picture.read_bytes()
+    picture.unlink()
+    if how == "cut short":
+        picture.write_bytes(data[:100])
+    elif how == "other content":
+        picture.write_bytes(data[:-1] + b"!")
+    assert resumed(inputs, out).resumed_at == 23
+    assert list(differences(peaceful("frames", "isnet"), fingerprint(out))) == []
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_finished_job_is_left_alone(name: str, inputs: Path, tmp_path: Path) -> None:
+    settings = make_settings(**options(inputs, resume=True))
+    out, model = tmp_path / name, find_model(settings, lambda _: None)
+    with open_source(inputs / "clip.mov", settings) as source:
+        first = run(source, out, model, settings, Reporter())
+    written = fingerprint(out)
+    again = resumed(inputs, out)  # the one before was killed as it removed its work
+    assert again.written.notes == (f"{name}: an earlier run has finished it",)
+    assert (again.written.frames, again.written.bytes) == (FRAMES, first.written.bytes)
+    assert again.quality == first.quality
+    assert fingerprint(out) == written
+    assert hidden(tmp_path) == []
+    with pytest.raises(OutputExistsError):
+        resumed(inputs, out)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_output_of_someone_else_is_not_replaced(name: str, inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / name
+    stopped(inputs, out, 40)
+    if out.suffix:
+        out.write_bytes(b"precious")
+    else:
+        out.mkdir()
+        (out / "precious.png").write_bytes(b"precious")
+    with pytest.raises(OutputExistsError):
+        resumed(inputs, out)
+
+
+@pytest.mark.parametrize("sides", [{"matte": "matte.mov"}, {"matte": "mattes", "format": "png"}])
+def test_results_that_have_their_names_already_are_no_obstacle(
+    sides: dict[str, str], inputs: Path, tmp_path: Path
+) -> None:
+    sides = {**sides, "matte": str(tmp_path / sides["matte"])}
+    out, whole = tmp_path / ("frames" if "format" in sides else "out.mov"), Partial.commit
+    done: list[Path] = []
+
+    def commit(self: Partial) -> None:
+        if done:
+            no_room()
+        done.append(self.final)
+        whole(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Partial, "commit", commit)
+        with pytest.raises(SinkError, match="full"):
+            resumed(inputs, out, **sides)
+    assert out.exists()
+    assert not Path(sides["matte"]).exists()
+    result = resumed(inputs, out, **sides)
+    assert [side.frames for side in result.written.sides] == [FRAMES]
+    other = tmp_path / "peaceful"
+    other.mkdir()
+    peaceful = {**sides, "matte": str(other / Path(sides["matte"]).name)}
+    matte(inputs / "clip.mov", other / out.name, **options(inputs, **peaceful))
+    assert fingerprint(out) == fingerprint(other / out.name)
+    assert fingerprint(Path(sides["matte"])) == fingerprint(Path(peaceful["matte"]))
+    assert hidden(tmp_path) == []
+
+
+def test_only_one_run_at_a_time(inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mov"
+    stopped(inputs, out, 40)
+    with (
+        FileLock(work_of(out) / "lock"),
+        pytest.raises(UsageError, match="another run is at work in"),
+    ):
+        resumed(inputs, out)
+    resumed(inputs, out)
+
+
+def test_a_run_without_the_option_takes_no_notice(
+    inputs: Path, peaceful: Callable[[str, str], dict[str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mov"
+    stopped(inputs, out, 40)
+    result = matte(inputs / "clip.mov", out, **options(inputs))
+    assert result.resumed_at == 0
+    assert fingerprint(out) == peaceful("out.mov", "isnet")
+    assert hidden(tmp_path) == [work_of(out).name]
+
+
+def test_what_cannot_be_taken_up_is_refused_at_once(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--resume and --cache exclude each other"):
+        resumed(inputs, tmp_path / "out.mov", cache=str(tmp_path / "cache"))
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_full_disk_costs_nothing_that_is_done(
+    name: str,
+    inputs: Path,
+    peaceful: Callable[[str, str], dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, room = tmp_path / name, [150_000 if name == "out.mov" else 20_000]
+    whole = framelog.write_all
+
+    def write_all(file: Any, data: bytes) -> None:
+        whole(file, data[: max(0, room[0])])  # a full disk takes what still fits
+        room[0] -= len(data)
+        if room[0] < 0:
+            no_room()
+
+    reporter = StopAfter(FRAMES + 1)
+    settings = make_settings(**options(inputs, resume=True))
+    with monkeypatch.context() as patch, open_source(inputs / "clip.mov", settings) as source:
+        patch.setattr(framelog, "write_all", write_all)
+        with pytest.raises(SinkError, match="disk is full"):
+            run(source, out, find_model(settings, lambda _: None), settings, reporter)
+    (note,) = reporter.notes
+    result = resumed(inputs, out)
+    assert result.resumed_at > 5
+    assert note == f"vidmatte: --resume goes on from frame {result.resumed_at} of {name}"
+    assert list(differences(peaceful(name, "isnet"), fingerprint(out))) == []
+
+
+def test_after_room_was_made_a_run_goes_on(
+    inputs: Path, peaceful: Callable[[str, str], dict[str, str]], tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with pytest.raises(SinkError, match="disk is full"):
+            resumed(inputs, disk / "out.mov")
+        subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
+        result = resumed(inputs, disk / "out.mov")
+        assert 5 < result.resumed_at <= FRAMES
+        assert fingerprint(disk / "out.mov") == peaceful("out.mov", "isnet")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_several_inputs_are_taken_up_one_by_one(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, cuts = (tmp_path / name for name in ("first.mov", "second.mov", "cuts"))
+    shutil.copy(inputs / "clip.mov", first)
+    whole = first.read_bytes()
+    second.write_bytes(whole[: len(whole) // 2])
+    words = [str(first), str(second), "-o", str(cuts), "--format", "mov", "--resume",
+             "--model", str(inputs / "isnet.onnx"), "--family", "isnet"]  # fmt: skip
+    assert main(words) == 1
+    assert sorted(path.name for path in cuts.glob("*.mov")) == ["first.mov"]
+    written = (cuts / "first.mov").stat()
+    second.write_bytes(whole)
+    capsys.readouterr()
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert "first.mov: an earlier run has finished it" in told
+    assert "2 done, 0 failed" in told
+    assert (cuts / "first.mov").stat() == written
+    assert fingerprint(cuts / "first.mov") == fingerprint(cuts / "second.mov")
+    assert hidden(cuts) == []
+
+
+def test_a_picture_folder_and_one_picture(inputs: Path, tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "shots", frames=40)
+    chosen = options(inputs, fps="25")
+    matte(tmp_path / "shots", tmp_path / "peaceful", **chosen)
+    settings = make_settings(**chosen, resume=True)
+    model = find_model(settings, lambda _: None)
+    with open_source(tmp_path / "shots", settings) as source, pytest.raises(InterruptedRunError):
+        run(source, tmp_path / "cut", model, settings, StopAfter(30))
+    assert matte(tmp_path / "shots", tmp_path / "cut", **chosen, resume=True).resumed_at > 10
+    assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "peaceful")
+    matte(pictures[0], tmp_path / "one.png", **options(inputs, resume=True))
+    assert hidden(tmp_path) == []
+
+
+def test_what_was_found_before_the_stop_is_still_said(inputs: Path, tmp_path: Path) -> None:
+    def empty_at_first(position: float, *shape: int) -> Any:
+        from scene import draw_ball, draw_nothing
+
+        return (draw_nothing if position < 5 else draw_ball)(position, *shape)
+
+    make_movie(tmp_path / "clip.mov", frames=70, size=(128, 96), draw=empty_at_first)
+    for name in ("isnet.onnx",):
+        shutil.copy(inputs / name, tmp_path)
+    chosen = options(tmp_path)
+    meant = matte(tmp_path / "clip.mov", tmp_path / "peaceful.mov", **chosen).quality
+    assert meant.empty == [0, 1, 2, 3, 4]
+    stopped(tmp_path, tmp_path / "out.mov", 50)
+    result = resumed(tmp_path, tmp_path / "out.mov")
+    assert result.resumed_at > 30
+    assert result.quality == meant
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("8-bit 709", {}),
+        ("10-bit 2020 HLG", {}),
+        ("4:2:2 interlaced", {}),
+        ("variable rate", {}),
+        ("late start", {}),
+        ("601 SD", {"in_point": "f5"}),
+        ("drop frame timecode", {"in_point": "f20", "out_point": "f90"}),
+        ("variable rate", {"conform": "30"}),
+        ("variable rate", {"in_point": "f2", "out_point": "f8"}),
+    ],
+)
+def test_pictures_from_any_number_are_the_same(
+    kind: str, more: dict[str, str], tmp_path: Path
+) -> None:
+    if "pts" in SOURCE_KINDS[kind].options:
+        movie = SOURCE_KINDS[kind].make(tmp_path)
+    else:
+        # Several groups of pictures, open ones too, so that there is something to jump to.
+        codec = SOURCE_KINDS[kind].options.get("codec", "libx264")
+        groups = {"g": "12", "bf": "2"} if codec in ("libx264", "mpeg2video") else {}
+        if codec == "libx264":
+            groups |= {"x264-params": "open-gop=1"}
+        movie = SOURCE_KINDS[kind].make(tmp_path, frames=130, options=groups)
+    settings = make_settings(**more)
+    with open_source(movie.path, settings) as source:
+        meant = list(pictures_of(source, 0, 0))
+    step = max(1, len(meant) // 9)
+    for index in [1, *range(step, len(meant), step), len(meant) - 1]:
+        with open_source(movie.path, settings) as source:
+            found = list(pictures_of(source, index, meant[index][0]))
+        assert found == meant[index:], f"from {index} on"
+
+
+def pictures_of(source: Source, index: int, pts: int) -> Iterator[tuple[int, int, bytes]]:
+    """Time, duration and samples of each picture."""
+    for picture in source.pictures_from(index, pts):
+        samples = b"".join(np.ascontiguousarray(p).tobytes() for p in plane_arrays(picture.pixels))
+        yield picture.pts, picture.duration, samples
+
+
+def test_a_jump_is_a_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    movie: Movie = make_movie(tmp_path / "clip.mov", frames=200, options={"g": "10", "bf": "2"})
+    seen = 0
+    whole = MovieSource._decoded
+
+    def counted(self: MovieSource, stream: Any) -> Iterator[Any]:
+        nonlocal seen
+        for frame in whole(self, stream):
+            seen += 1
+            yield frame
+
+    monkeypatch.setattr(MovieSource, "_decoded", counted)
+    with open_source(movie.path, make_settings()) as source:
+        assert len(list(source.pictures_from(150, 150 * round(1 / (25 * source.clip.time_base)))))
+    assert 50 <= seen < 100
+
+
+def test_a_log_ends_at_its_first_torn_record(tmp_path: Path) -> None:
+    path = tmp_path / "frames.log"
+    log = FrameLog(path)
+    log.open(Summary())
+    for index in range(5):
+        log.append({"index": index, "remarks": {}, "memory": []}, [bytes([index]) * 1000])
+    log.close()
+    data = path.read_bytes()
+    for size in range(0, len(data), 37):
+        path.write_bytes(data[:size])
+        found = log.survey(lambda head: True)
+        assert found.count == size * 5 // len(data)
+        assert found.end == found.count * len(data) // 5
+    path.write_bytes(data)
+    assert [body[0] for _, body in log.records()] == [0, 1, 2, 3, 4]
