@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
 from vidmatte.network.model import find_model
 from vidmatte.run.report import Progress, Reporter
-from vidmatte.settings import make_settings
+from vidmatte.run.resume import READ, WITHOUT_EFFECT
+from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import framelog
 from vidmatte.sink.framelog import FrameLog, Summary
 from vidmatte.sink.partial import Partial
@@ -238,6 +240,21 @@ def test_changed_options_are_refused(
     assert (work_of(out) / "frames.log").stat().st_size == kept
     # What has no say in the result may change.
     resumed(inputs, out, threads=2, memory="64M", batch=1)
+
+
+def test_every_option_has_a_say_but_for_those_named() -> None:
+    names = {row.name for row in fields(Settings)}
+    assert {*WITHOUT_EFFECT, *READ} <= names
+    assert not WITHOUT_EFFECT & set(READ)
+
+
+def test_a_changed_mask_is_refused(inputs: Path, tmp_path: Path) -> None:
+    (mask,) = make_pictures(tmp_path / "masks", size=(128, 96), frames=1)
+    out = tmp_path / "out.mov"
+    stopped(inputs, out, 40, garbage_matte=str(mask))
+    os.utime(mask, (1, 1))
+    with pytest.raises(UsageError, match="another file for --garbage-matte, or one that has"):
+        resumed(inputs, out, garbage_matte=str(mask))
 
 
 @pytest.mark.parametrize("which", ["clip.mov", "isnet.onnx"])

@@ -302,9 +302,8 @@ class Settings:
     overwrite: bool = option(False, "replace an output that exists", group="Output")
     resume: bool = option(
         False,
-        "keep what is finished in a folder .NAME.resume beside the output, and go on from there"
-        " after a run that was stopped, killed or failed; the folder goes when the output is"
-        " complete",
+        "keep finished frames in a folder .NAME.resume beside the output, as large as the output,"
+        " until it is complete; after a run that was stopped, killed or failed go on from there",
         group="Output",
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine")

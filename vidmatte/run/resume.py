@@ -24,7 +24,7 @@ WITHOUT_EFFECT = {
 #: The faults that are counted by the frames that have them.
 FAULTS = ("empty", "full", "jumps")
 #: Options that name a file which is read.
-READ = ("background",)
+READ = ("background", "garbage_matte", "holdout")
 
 
 def check(network: Network, settings: Settings) -> None:
@@ -57,7 +57,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     for name in READ:
         text = options.get(name)
         if text and Path(text).exists():
-            facts[f"file for --{name}"] = identity(Path(text))
+            facts[f"file for --{name.replace('_', '-')}"] = identity(Path(text))
     return facts
 
 
