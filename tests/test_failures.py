@@ -299,7 +299,7 @@ def test_a_failed_overwrite_keeps_what_was_there(
     with pytest.raises(InjectedError):
         matte(clip.path, out / "cut.mov", overwrite=True, **network)
     assert (out / "cut.mov").read_bytes() == b"precious"
-    assert left_in(out) == ["cut.mov"]
+    assert left_in(out) == ["cut.mov", "cut.mov.json"]
 
 
 # The command line, in a process of its own.
@@ -317,7 +317,7 @@ def test_a_run_writes_its_result_and_nothing_else(
     words = command(clip.path, "-o", out / "cut.mov", "--quiet", network=network)
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert left_in(out) == ["cut.mov"]
+    assert left_in(out) == ["cut.mov", "cut.mov.json"]
     # onnxruntime would leave an identity of this device and report to its makers.
     assert left_in(home) == []
 
