@@ -33,17 +33,17 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
     from vidmatte.network.families import RECURRENT, SALIENT
-    from vidmatte.network.recurrent import RecurrentNetwork
+    from vidmatte.network.recurrent import KEPT, RecurrentNetwork
     from vidmatte.network.salient import SalientNetwork
-    from vidmatte.network.session import load_runner, square_side
+    from vidmatte.network.session import load_recurrent, load_runner, square_side
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
-        loaded = load_runner(path, device, settings.threads, outputs=None, runtime=settings.runtime)
+        loaded, finisher = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
         needed = {"src", "downsample_ratio", "r1i", "r2i", "r3i", "r4i"}
         if not needed <= set(loaded.inputs):
             raise ModelError(f"{path}: not of the family rvm: it lacks the input 'src' or a state")
-        return RecurrentNetwork(loaded.runner, settings.downsample)
+        return RecurrentNetwork(loaded.runner, settings.downsample, finisher)
     family = SALIENT[family_name]
     loaded = load_runner(
         path,

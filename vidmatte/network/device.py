@@ -22,6 +22,7 @@ Arrays = Mapping[str, Any]
 class Runner(Protocol):
     """A loaded network: named inputs in, named outputs out.
 
+    Inputs that it does not have are passed over.
     streams: how many threads may call ``run`` at once. about: what runs it, for the user.
     """
 
@@ -83,25 +84,35 @@ class CudaDevice(Device):
 
 
 class CpuRunner:
-    """A session fed with numpy arrays."""
+    """A session fed with numpy arrays.
 
-    streams = 1  # its threads share a frame: another one takes isnet a gigabyte and gains nothing
+    One stream where the session's threads share a frame: a second frame at once would
+    take isnet a gigabyte and gain nothing.
+    """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, streams: int = 1) -> None:
+        self.streams = streams
         self._session = session
         threads = session.get_session_options().intra_op_num_threads
-        self.about = f"onnxruntime, float32, {threads} threads"
+        self.about = f"onnxruntime, float32, threads: {threads}"
+        self._inputs = {item.name for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
         self._new_options = onnxruntime().RunOptions
-        self._options = self._new_options()
+        self._under_way: set[Any] = set()
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
-        self._options = self._new_options()  # a cancelled run's options would cancel this one
-        values = self._session.run(self._outputs, dict(inputs), self._options)
+        options = self._new_options()  # a cancelled run's options would cancel this one
+        self._under_way.add(options)
+        try:
+            fed = {name: value for name, value in inputs.items() if name in self._inputs}
+            values = self._session.run(self._outputs, fed, options)
+        finally:
+            self._under_way.discard(options)
         return dict(zip(self._outputs, values, strict=True))
 
     def cancel(self) -> None:
-        self._options.terminate = True
+        for options in tuple(self._under_way):
+            options.terminate = True
 
 
 class BoundRunner:

@@ -5,6 +5,7 @@ https://github.com/PeterL1n/RobustVideoMatting
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner, on_host
+from vidmatte.network.threads import in_order
 
 STATES = ("r1", "r2", "r3", "r4")
 KEPT = tuple(f"{state}o" for state in STATES)
@@ -23,18 +25,40 @@ COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 a
 class RecurrentNetwork(Network):
     """Alpha and foreground of people, frame after frame, with a state.
 
+    finisher: makes the result from what ``runner`` made, on several frames at once;
+    without one ``runner`` makes it all (see ``halves``).
     downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
     """
 
     recurrent = True
     states = 1
+    stride = 1
 
-    def __init__(self, runner: Runner, downsample: float = 0.0) -> None:
+    def __init__(
+        self, runner: Runner, downsample: float = 0.0, finisher: Runner | None = None
+    ) -> None:
         self.about = runner.about
         self._runner = runner
+        self._finisher = finisher
         self._downsample = downsample
+        if finisher is not None:
+            self.batch = finisher.streams + 1
+            self.about += f", details of {finisher.streams} frames at once"
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        steps = self._steps(frames)
+        if self._finisher is None:
+            return itertools.starmap(take_result, steps)
+        return in_order(self._finish, steps, self._finisher.streams)
+
+    def _finish(self, step: tuple[Frame, dict[str, Any]]) -> Frame:
+        """The frame with its result, made from what the first half gave."""
+        assert self._finisher is not None
+        frame, values = step
+        return take_result(frame, self._finisher.run(values))
+
+    def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
+        """Each frame with the values that its result is, or is made from."""
         state: dict[str, Any] = first_state()
         for frame in frames:
             if frame.memory is not None:
@@ -45,23 +69,28 @@ class RecurrentNetwork(Network):
                 frame.memory = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
             ratio = self._downsample or coarse_ratio(width, height)
-            outputs = self._runner.run(
-                {
-                    "src": planar(frame.rgb),
-                    "downsample_ratio": np.array([ratio], np.float32),
-                    **state,
-                },
-                keep=KEPT,
-            )
+            inputs = {
+                "src": planar(frame.rgb),
+                "downsample_ratio": np.array([ratio], np.float32),
+                **state,
+            }
+            outputs = self._runner.run(inputs, keep=KEPT)
             state = {f"{name}i": outputs[f"{name}o"] for name in STATES}
-            if frame.alpha is None:
-                frame.alpha = np.empty((height, width), np.float32)
-            np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.alpha)
-            frame.foreground = interleaved(outputs["fgr"][0])
-            yield frame
+            yield frame, inputs | outputs
 
     def cancel(self) -> None:
         self._runner.cancel()
+        if self._finisher is not None:
+            self._finisher.cancel()
+
+
+def take_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
+    """The frame with the network's alpha and foreground in it."""
+    if frame.alpha is None:
+        frame.alpha = np.empty(frame.rgb.shape[:2], np.float32)
+    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.alpha)
+    frame.foreground = interleaved(outputs["fgr"][0])
+    return frame
 
 
 def first_state() -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner
 from vidmatte.network.families import Family
+from vidmatte.network.threads import in_order
 
 SMALL_NET = 512
 
@@ -57,23 +56,9 @@ class SalientNetwork(Network):
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         batches = iter(lambda: list(islice(frames, self._frames_a_run)), [])
-        if self._runner.streams == 1:
-            for batch in batches:
-                yield from self._matte(batch)
-        else:
-            yield from self._matte_at_once(batches)
-
-    def _matte_at_once(self, batches: Iterator[list[Frame]]) -> Iterator[Frame]:
-        """Several batches at a time, each on a thread of its own, handed on in order."""
         streams = self._runner.streams
-        under_way: deque[Future[list[Frame]]] = deque()
-        with ThreadPoolExecutor(streams, thread_name_prefix="vidmatte-network") as threads:
-            for batch in batches:
-                under_way.append(threads.submit(self._matte, batch))
-                if len(under_way) == streams:
-                    yield from under_way.popleft().result()
-            while under_way:
-                yield from under_way.popleft().result()
+        done = in_order(self._matte, batches, streams) if streams > 1 else map(self._matte, batches)
+        return chain.from_iterable(done)
 
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""

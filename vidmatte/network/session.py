@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte.errors import DeviceError, ModelError
-from vidmatte.network.device import Device, Runner
+from vidmatte.network.device import CpuRunner, Device, Runner
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
-from vidmatte.network.threads import usable_cores
+from vidmatte.network.threads import streams_for, usable_cores
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,32 @@ def load_runner(
     if is_chosen(runtime, family_name, device):
         runner, inputs = load_openvino(path, model, family_name, threads)
         return Loaded(runner, inputs)
+    return loaded(open_session(path, model, device, threads), device)
+
+
+def load_recurrent(
+    path: Path, device: Device, threads: int, states: tuple[str, ...], runtime: str
+) -> tuple[Loaded, Runner | None]:
+    """A recurrent network, and on the CPU the half of it that has no part in the state.
+
+    states: the names of its state outputs. Raises as ``load_runner`` does.
+    """
+    from vidmatte.network.halves import split_at_states
+
+    halves = None
+    if device.name == "cpu" and runtime != "openvino":
+        halves = split_at_states(as_onnx(path), states)
+    if halves is None:
+        return load_runner(path, device, threads, outputs=None, runtime=runtime), None
+    threads = threads or usable_cores()
+    first = open_session(path, halves[0], device, max(1, threads // 2))
+    # A thread a frame, as many frames as there are cores: no thread waits for another.
+    second = open_session(path, halves[1], device, 1)
+    return loaded(first, device), CpuRunner(second, streams_for(threads))
+
+
+def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
+    """An onnxruntime session for ``model``. Raises ModelError, naming ``path``, DeviceError."""
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_ONLY
@@ -66,6 +92,11 @@ def load_runner(
             f"{device.name}: CUDA or cuDNN libraries are missing or too old for this"
             f" onnxruntime {ort.__version__}; use --device cpu"
         )
+    return session
+
+
+def loaded(session: Any, device: Device) -> Loaded:
+    """What runs a session, and the shapes of its inputs."""
     shapes = {item.name: list(item.shape) for item in session.get_inputs()}
     return Loaded(device.runner(session), shapes)
 
@@ -89,15 +120,8 @@ def batchable(path: Path, outputs: int) -> bytes:
 
     Raises ModelError.
     """
-    import onnx
-
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf's DecodeError has no public home with types
-        raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
+    model = as_onnx(path)
     graph = model.graph
-    if not graph.input or not graph.output:
-        raise ModelError(f"{path}: not a network: it has no input or no output")
     free_batch(graph.input[0])
     del graph.output[outputs:]
     del graph.value_info[:]
@@ -105,6 +129,19 @@ def batchable(path: Path, outputs: int) -> bytes:
         output.type.tensor_type.ClearField("shape")
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def as_onnx(path: Path) -> Any:
+    """The file as an ONNX model. Raises ModelError."""
+    import onnx
+
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # protobuf's DecodeError has no public home with types
+        raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
+    if not model.graph.input or not model.graph.output:
+        raise ModelError(f"{path}: not a network: it has no input or no output")
+    return model
 
 
 def free_batch(value: Any) -> None:

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: More frames at once than this would only take memory: isnet's take 0.4 GB each.
 MOST_STREAMS = 4
@@ -22,3 +29,20 @@ def streams_for(threads: int) -> int:
     tenth of the network's core-seconds.
     """
     return max(1, min(MOST_STREAMS, threads))
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], at_once: int
+) -> Iterator[Result]:
+    """The work on ``at_once`` items at a time, each on its own thread; results in order.
+
+    No more than ``at_once`` items are taken before the first one's result is handed on.
+    """
+    under_way: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(at_once, thread_name_prefix="vidmatte-network") as threads:
+        for item in items:
+            under_way.append(threads.submit(work, item))
+            if len(under_way) == at_once:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()

@@ -1,0 +1,125 @@
+"""A recurrent network cut in two gives what it gave whole, in order, and stops when told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from test_network import noise_frames
+from tiny_onnx import make_recurrent, make_salient
+
+from vidmatte.errors import ModelError
+from vidmatte.frame import Frame
+from vidmatte.network import load_network
+from vidmatte.network.device import CpuRunner, Device
+from vidmatte.network.halves import split_at_states
+from vidmatte.network.recurrent import KEPT, RecurrentNetwork
+from vidmatte.network.session import as_onnx, loaded, open_session
+from vidmatte.network.threads import in_order
+from vidmatte.settings import Settings
+
+
+def whole(path: Path) -> RecurrentNetwork:
+    session = open_session(path, path.read_bytes(), Device(), 1)
+    return RecurrentNetwork(loaded(session, Device()).runner)
+
+
+def results(network: RecurrentNetwork, frames: list[Frame]) -> list[tuple[int, bytes, bytes]]:
+    return [
+        (frame.index, frame.alpha.tobytes(), frame.foreground.tobytes())
+        for frame in network.mattes(iter(frames))
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_both_halves_give_the_wholes_bytes(threads: int, weights: Callable[[str], Path]) -> None:
+    path = weights("rvm")
+    network = load_network(path, "rvm", Settings(threads=threads), Device())
+    assert "at once" in network.about
+
+    def frames() -> list[Frame]:
+        made = noise_frames(7, (90, 160))
+        made[4].new_shot = True
+        return made
+
+    assert results(network, frames()) == results(whole(path), frames())
+
+
+def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) -> None:
+    halves = split_at_states(as_onnx(weights("rvm")), KEPT)
+    assert halves is not None
+    first, second = (onnx.load_from_string(half).graph for half in halves)
+    assert {item.name for item in first.output} >= set(KEPT)
+    assert [item.name for item in second.output] == ["fgr", "pha"]
+    handed_on = {item.name for item in second.input} - {"src"}
+    assert handed_on <= {item.name for item in first.output}
+    assert len(first.node) > len(second.node) > 20
+
+
+def test_what_has_no_states_is_left_whole(tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    assert split_at_states(as_onnx(path), KEPT) is None
+    with pytest.raises(ModelError, match="not of the family rvm"):
+        load_network(path, "rvm", Settings(), Device())
+
+
+def test_frames_not_handed_on_are_as_many_as_it_says(tmp_path: Path) -> None:
+    network = load_network(
+        make_recurrent(tmp_path / "tiny.onnx"), "rvm", Settings(threads=3), Device()
+    )
+    taken = 0
+
+    def counted() -> Iterator[Frame]:
+        nonlocal taken
+        for frame in noise_frames(12):
+            taken += 1
+            yield frame
+
+    for given, _ in enumerate(network.mattes(counted())):
+        assert taken - given <= network.batch
+
+
+def test_cancelling_reaches_every_run_under_way(weights: Callable[[str], Path]) -> None:
+    session = open_session(weights("isnet"), weights("isnet").read_bytes(), Device(), 1)
+    runner = CpuRunner(session, streams=2)
+    picture = {session.get_inputs()[0].name: np.zeros((1, 3, 1024, 1024), np.float32)}
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            runner.run(picture)
+        except Exception as error:  # noqa: BLE001 (onnxruntime has a class for each failure)
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        runner.cancel()
+        time.sleep(0.01)
+    assert len(errors) == 2
+
+
+def test_work_in_order_raises_what_failed_and_takes_no_more() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="five"):
+        got.extend(in_order(work, items(), 3))
+    assert got == [] or got == [0, 1, 2, 3, 4]
+    assert len(taken) <= 9
