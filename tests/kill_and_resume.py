@@ -166,8 +166,9 @@ class Trials:
         if not is_finished(out):
             self._finish(self._start(out, case, True, None))
         trial.differences = list(differences(self._references[name], fingerprint(out)))
-        left = [path.name for path in place.iterdir() if path.name.startswith(".")]
-        if left and any((place / name).iterdir() for name in left):
+        # A kill before the very last change leaves the empty folder.
+        left = [path.name for path in place.rglob(".*/*")]
+        if left:
             trial.differences.append(f"left behind: {', '.join(left)}")
         return trial
 
