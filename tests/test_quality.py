@@ -8,8 +8,8 @@ import av
 import cv2
 import numpy as np
 
-from vidmatte.frame import Frame
 from vidmatte.alpha.quality import Quality, Watcher, ranges, ranges_text
+from vidmatte.frame import Frame
 
 SIZE = (180, 320)
 

@@ -191,6 +191,7 @@ def test_the_mov_says_what_editors_look_for(
     assert data[header + 4 : header + 8] == b"apl0"
     assert data[header + 12] >> 6 == 3, "4:4:4"
     assert data[header + 17] & 15 == 2, "alpha of 16 bits"
+    assert probe_stream(out)["tags"]["vendor_id"] == "apl0"
     at = data.index(b"colr") + 4
     assert struct.unpack(">4s3H", data[at : at + 10]) == (b"nclc", 1, 1, 1)
 
@@ -200,6 +201,7 @@ def test_the_container_keeps_tags_that_prores_cannot_name(
 ) -> None:
     write_clip(source_movie("anamorphic 720x576"), out := tmp_path / "out.mov")
     data = out.read_bytes()
+    assert probe_stream(out)["tags"]["vendor_id"] == "apl0"
     at = data.index(b"colr") + 4
     assert struct.unpack(">4s3H", data[at : at + 10]) == (b"nclc", 5, 6, 5)
 

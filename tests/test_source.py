@@ -224,6 +224,10 @@ def test_high_dynamic_range_is_shown_to_the_network_in_display_range() -> None:
         assert curve[0] == 0
         assert 150 < curve[round(white * 65535)] < 215
         assert curve[-1] >= 250
+    for log in (9, 10):
+        curve = curve_for(log)
+        assert curve is not None
+        assert (curve[0], curve[-1]) == (0, 255)
     assert curve_for(1) is None
 
 

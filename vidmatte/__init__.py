@@ -1,10 +1,10 @@
 """Cut the subject out of a video: a matte that lies exactly over the original.
 
-    import vidmatte
+import vidmatte
 
-    vidmatte.matte("clip.mp4", "out.mov", model="isnet")
-    for frame in vidmatte.stream("clip.mp4", model="rvm"):
-        frame.rgb, frame.alpha, frame.pts
+vidmatte.matte("clip.mp4", "out.mov", model="isnet")
+for frame in vidmatte.stream("clip.mp4", model="rvm"):
+    frame.rgb, frame.alpha, frame.pts
 """
 
 from __future__ import annotations

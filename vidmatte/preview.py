@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidmatte.alpha.foreground import estimate
 from vidmatte.api import Stream, StreamedFrame
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
-from vidmatte.alpha.foreground import estimate
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.source import open_source

@@ -66,9 +66,6 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
 
 def info_lines(clip: Clip) -> list[str]:
     """A clip for people."""
-    stated, used = clip.stated.as_names(), clip.colour.as_names()
-    colour = ", ".join(f"{key} {value}" for key, value in used.items())
-    filled = [key for key in used if stated[key] == "unspecified"]
     rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
     count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
     prores = by_name("prores")
@@ -83,10 +80,8 @@ def info_lines(clip: Clip) -> list[str]:
         + (f", pixel aspect {aspect}" if (aspect := clip.sample_aspect_ratio) != 1 else ""),
         f"  pixels       {clip.pixel_format}, {clip.bit_depth} bits"
         + (", interlaced (made progressive by bwdif)" if clip.interlaced else ""),
-        f"  colour       {colour}",
+        *colour_lines(clip),
     ]
-    if filled:
-        lines.append(f"               not stated, taken by size: {', '.join(filled)}")
     lines += [
         f"  sound        {track.codec}, {track.sample_rate} Hz, {track.channels} channels"
         + (f", {track.language}" if track.language else "")
@@ -96,6 +91,16 @@ def info_lines(clip: Clip) -> list[str]:
         f"  as ProRes    {prores.pixel_format(clip)}, {goes_to['matrix']}, {goes_to['range']},"
         f" {clip.rate} fps"
     )
+    return lines
+
+
+def colour_lines(clip: Clip) -> list[str]:
+    """The colours that a clip is read with, and which of them it does not state itself."""
+    stated, used = clip.stated.as_names(), clip.colour.as_names()
+    lines = ["  colour       " + ", ".join(f"{key} {value}" for key, value in used.items())]
+    filled = [key for key in used if stated[key] == "unspecified"]
+    if filled:
+        lines.append(f"               not stated, taken by size: {', '.join(filled)}")
     return lines
 
 

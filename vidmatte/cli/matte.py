@@ -12,6 +12,7 @@ from typing import Any
 
 from vidmatte.alpha.by_hand import check_masks
 from vidmatte.api import Result, run
+from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.network.model import Model, find_model
@@ -72,6 +73,8 @@ class Batch:
             self._failed(job, VidmatteError(f"{job.source}: {type(error).__name__}: {error}"))
             return
         self.results.append(result)
+        for line in colour_lines(result.clip):
+            self.reporter.detail(line.strip())
         for warning in result.warnings:
             self.reporter.note(f"vidmatte: {warning}")
         for line in result.quality.lines():

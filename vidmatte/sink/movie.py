@@ -23,6 +23,7 @@ from vidmatte.sink.proof import Expected, prove_movie
 from vidmatte.sink.row import output_colour
 from vidmatte.sink.sound import Sound
 from vidmatte.sink.tracks import Track
+from vidmatte.sink.vendor import stamp_vendor
 
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
@@ -107,6 +108,9 @@ class MovieOutput(Output):
         assert self._container is not None
         container, self._container = self._container, None
         container.close()
+        tag, vendor = self._row.codec_tag, self._row.options.get("vendor")
+        if tag is not None and vendor is not None:
+            stamp_vendor(self.partial.path, tag, vendor)
         unit = self._clip.time_base
         expected = Expected(
             frames=self._frames,

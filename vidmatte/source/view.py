@@ -18,6 +18,7 @@ from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays
 WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 PEAK_NITS = 1000.0
 LINEAR = 8
+LOG_DECADES = {9: 2.0, 10: 2.5}  # ITU-T H.273: 100:1 and 316:1
 
 
 class Viewer:
@@ -67,6 +68,8 @@ def curve_for(transfer: int) -> np.ndarray | None:
     PQ (SMPTE ST 2084) and HLG (ITU-R BT.2100, system gamma 1.2 at 1000 nits) are
     decoded to light; light is divided by diffuse white, brought under 1 by the
     extended operator of Reinhard et al. 2002 (peak 1000 nits), and encoded as sRGB.
+    Logarithmic transfers are decoded to light; camera logs that no tag names pass as
+    they are.
     """
     code = np.arange(65536) / 65535.0
     if transfer == PQ:
@@ -75,9 +78,11 @@ def curve_for(transfer: int) -> np.ndarray | None:
         light = PEAK_NITS * hlg_to_scene(code) ** 1.2 / WHITE_NITS
     elif transfer == LINEAR:
         light = code
+    elif transfer in LOG_DECADES:
+        light = np.where(code > 0, 10.0 ** (LOG_DECADES[transfer] * (code - 1.0)), 0.0)
     else:
         return None
-    if transfer != LINEAR:
+    if transfer in (PQ, HLG):
         light = light * (1.0 + light * (WHITE_NITS / PEAK_NITS) ** 2) / (1.0 + light)
     return np.round(255.0 * srgb_encode(np.clip(light, 0.0, 1.0))).astype(np.uint8)
 

@@ -1,0 +1,51 @@
+"""The vendor of a QuickTime sample description, which FFmpeg's muxer always calls FFMP.
+
+Layout: Apple's QuickTime File Format, "Video sample description".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+VENDOR_OFFSET = 20  # in the sample entry, after its size and format
+ENTRIES_OFFSET = 16  # in the stsd atom: size, type, version and flags, count
+
+
+def stamp_vendor(movie: Path, codec_tag: str, vendor: str) -> int:
+    """Write ``vendor`` into every sample entry of ``codec_tag``; how many there were.
+
+    Both are four characters. Raises OSError.
+    """
+    stamped = 0
+    with movie.open("r+b") as file:
+        for start, _, kind in list(atoms(file, 0, movie.stat().st_size)):
+            if kind != b"stsd":
+                continue
+            file.seek(start + ENTRIES_OFFSET + 4)
+            if file.read(4) == codec_tag.encode():
+                file.seek(start + ENTRIES_OFFSET + VENDOR_OFFSET)
+                file.write(vendor.encode())
+                stamped += 1
+    return stamped
+
+
+def atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+    """(start, end, type) of each atom, and of those inside the containers."""
+    while start + 8 <= end:
+        file.seek(start)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        header = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+            header = 16
+        stop = end if size == 0 else start + size
+        if stop < start + header:
+            return
+        yield start, stop, kind
+        if kind in CONTAINERS:
+            yield from atoms(file, start + header, stop)
+        start = stop
