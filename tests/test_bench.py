@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import pytest
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.bench.clip import make_clip
-from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
+from vidmatte.bench.meter import Cost, cost_of, machine_core_seconds, middle, peak_memory
 from vidmatte.bench.stages import Measured
-from vidmatte.cli.bench import parse_size
+from vidmatte.cli.bench import busy_note, parse_size
 from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
 
@@ -106,8 +108,31 @@ def test_the_share_is_the_spread_core_seconds_over_the_clock() -> None:
     assert measured.share == pytest.approx(0.8)
 
 
+def test_a_busy_machine_is_told_of() -> None:
+    stages = {"network": Cost(10, 1.0, 1.6)}
+    quiet = Measured(stages, Cost(10, 2.0, 1.6, 0.1), cores=2, peak_bytes=None)
+    busy = Measured(stages, Cost(10, 2.0, 1.6, 2.0), cores=2, peak_bytes=None)
+    untold = Measured(stages, Cost(10, 2.0, 1.6), cores=2, peak_bytes=None)
+    assert busy_note(quiet) == busy_note(untold) == []
+    assert "50 % of the cores" in busy_note(busy)[0]
+
+
+def test_other_programs_core_seconds_are_counted() -> None:
+    if machine_core_seconds() is None:
+        pytest.skip("this system does not tell what all programs take")
+    code = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+
+    def wait_for_another() -> int:
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return 1
+
+    cost = cost_of(wait_for_another)
+    assert cost.others is not None
+    assert cost.others >= 0.4 > cost.core_seconds
+
+
 def test_medians_are_told_and_memory_is_in_bytes() -> None:
-    costs = [Cost(3, seconds, 2 * seconds) for seconds in (1.0, 9.0, 2.0)]
-    assert middle(costs) == Cost(3, 2.0, 4.0)
+    costs = [Cost(3, seconds, 2 * seconds, seconds) for seconds in (1.0, 9.0, 2.0)]
+    assert middle(costs) == Cost(3, 2.0, 4.0, 2.0)
     peak = peak_memory()
     assert peak is None or 20e6 < peak < 1e12

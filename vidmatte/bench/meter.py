@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 
 @dataclass(frozen=True)
 class Cost:
-    """``frames`` took ``seconds``, and all threads together ``core_seconds``."""
+    """``frames`` took ``seconds``, and all threads together ``core_seconds``.
+
+    others: core-seconds that other programs took meanwhile; None where it is not told.
+    """
 
     frames: int
     seconds: float
     core_seconds: float
+    others: float | None = None
 
     @property
     def fps(self) -> float:
@@ -30,18 +36,35 @@ class Cost:
 
 def cost_of(work: Callable[[], int]) -> Cost:
     """Do the work, which says how many frames it did, and tell what it cost."""
-    began, cores_began = time.perf_counter(), time.process_time()
+    began, cores_began, all_began = time.perf_counter(), time.process_time(), machine_core_seconds()
     frames = work()
-    return Cost(frames, time.perf_counter() - began, time.process_time() - cores_began)
+    core_seconds = time.process_time() - cores_began
+    all_ended = machine_core_seconds()
+    others = None
+    if all_began is not None and all_ended is not None:
+        others = max(0.0, all_ended - all_began - core_seconds)
+    return Cost(frames, time.perf_counter() - began, core_seconds, others)
 
 
 def middle(costs: list[Cost]) -> Cost:
     """The medians of the same work done several times."""
+    others = [cost.others for cost in costs if cost.others is not None]
     return Cost(
         frames=costs[0].frames,
         seconds=median(cost.seconds for cost in costs),
         core_seconds=median(cost.core_seconds for cost in costs),
+        others=median(others) if len(others) == len(costs) else None,
     )
+
+
+def machine_core_seconds() -> float | None:
+    """Core-seconds that all programs have taken since the start; None where it is not told."""
+    try:
+        line = Path("/proc/stat").read_text().splitlines()[0]
+    except OSError:  # no Linux
+        return None
+    user, nice, system, _idle, _waiting, irq, soft_irq, stolen = map(int, line.split()[1:9])
+    return (user + nice + system + irq + soft_irq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory() -> int | None:

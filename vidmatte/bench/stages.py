@@ -55,6 +55,11 @@ class Measured:
         return 1000 * self.cores / self.core_ms
 
     @property
+    def taken(self) -> float:
+        """The part of the cores, 0..1, that other programs took during the whole run."""
+        return (self.pipeline.others or 0.0) / (self.cores * self.pipeline.seconds)
+
+    @property
     def share(self) -> float:
         """(sum of the stages' core-seconds / cores) / wall-clock of the whole run."""
         return self.pipeline.fps / self.bound_fps

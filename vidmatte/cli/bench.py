@@ -19,6 +19,7 @@ from vidmatte.sink import check_sink
 from vidmatte.source import open_source
 
 SIDES = (64, 16384)
+BUSY = 0.05  # of the cores taken by other programs: beyond this the rates say little
 
 
 def bench(
@@ -110,6 +111,7 @@ def facts(measured: Measured, model: Model, clip: str, settings: Settings) -> di
             "core_ms": round(measured.pipeline.core_ms, 2),
         },
         "share_of_bound": round(measured.share, 4),
+        "cores_taken_by_others": round(measured.taken, 3),
         "peak_memory_bytes": measured.peak_bytes,
     }
 
@@ -135,4 +137,15 @@ def lines(measured: Measured, model: Model, clip: str, settings: Settings) -> li
         f"share of the bound: {measured.share:.2f}",
         "peak memory: "
         + (f"{peak / 2**20:.0f} MiB" if peak is not None else "not told by this system"),
+        *busy_note(measured),
+    ]
+
+
+def busy_note(measured: Measured) -> list[str]:
+    """A line where other programs have taken what the share counts as idle."""
+    if measured.taken <= BUSY:
+        return []
+    return [
+        f"other programs took {100 * measured.taken:.0f} % of the cores meanwhile: rates and"
+        " share are too low, core ms are near the truth"
     ]
