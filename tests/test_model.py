@@ -11,8 +11,9 @@ from tiny_onnx import make_recurrent, make_salient
 from tolerance import ROUNDED_16, assert_close
 
 import vidmatte
-from vidmatte.errors import ModelError, UsageError
+from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.network.combined import COMBINATIONS
+from vidmatte.network.device import CudaDevice
 from vidmatte.network.model import find_model
 from vidmatte.settings import Settings
 
@@ -100,3 +101,21 @@ def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:
     with vidmatte.stream(movie.path, model=str(model), family="isnet", cache=str(kept)) as frames:
         next(frames)
     assert list(kept.iterdir()) == []
+
+
+def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the missing libraries are onnxruntime's: it has no CUDA in it."""
+    path = make_salient(tmp_path / "tiny.onnx")
+    said: list[str] = []
+    monkeypatch.setattr(
+        "vidmatte.network.model.choose_device", lambda wanted: (CudaDevice(0), None)
+    )
+    model = find_model(Settings(model=str(path), family="isnet"), said.append)
+    assert model.network is model.network
+    assert model.device.name == "cpu"
+    assert said[-1].startswith("running on the CPU: cuda:0: ")
+    named = find_model(Settings(model=str(path), family="isnet", device="cuda"), said.append)
+    with pytest.raises(DeviceError, match="--device cpu"):
+        _ = named.network

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vidmatte.errors import ModelError, UsageError
+from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.frame import Clip
 from vidmatte.network import check_options, load_network
 from vidmatte.network.base import Network
@@ -39,13 +39,18 @@ class Weights:
         return sha256_of(self.path)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
-    """A model whose weights are there; its network is loaded when it is first needed."""
+    """A model whose weights are there; its network is loaded when it is first needed.
+
+    Where ``auto`` chose a GPU whose libraries then fail, ``device`` becomes the CPU and
+    ``report`` is told so in one line.
+    """
 
     weights: tuple[Weights, ...]
     device: Device
     settings: Settings
+    report: Callable[[str], None]
 
     @property
     def name(self) -> str:
@@ -55,6 +60,16 @@ class Model:
     @cached_property
     def network(self) -> Network:
         """The network, loaded. Raises ModelError, DeviceError, UsageError."""
+        try:
+            return self._load()
+        except DeviceError as error:
+            if self.settings.device != "auto" or self.device.name == "cpu":
+                raise
+            self.report(f"running on the CPU: {error}")
+            self.device = Device()
+            return self._load()
+
+    def _load(self) -> Network:
         networks = [
             load_network(part.path, part.family, self._settings_for(part), self.device)
             for part in self.weights
@@ -113,7 +128,8 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     if note:
         report(note)
     store = Store(Path(settings.models_dir) if settings.models_dir else None)
-    return Model(tuple(fetched(part, store, report, quiet) for part in known), device, settings)
+    weights = tuple(fetched(part, store, report, quiet) for part in known)
+    return Model(weights, device, settings, report)
 
 
 def identify(name: str, settings: Settings) -> Weights | Entry:

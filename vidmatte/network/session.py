@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     # u2netp) to a quarter (rvm) of the network's core-seconds on two cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(model, options, providers=device.providers())
+        with warnings.catch_warnings():  # that CUDA fails is said below, in one line
+            warnings.simplefilter("ignore")
+            session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:
         raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
     wanted = device.providers()[0]
