@@ -15,11 +15,13 @@ from vidmatte.api import Result, run
 from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
+from vidmatte.frame import Clip
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import check_sink
+from vidmatte.sink.base import core_count, worker_count
 from vidmatte.source import open_source
 
 MOST_FAILURES = 100  # exit statuses above it mean other things to a shell
@@ -60,6 +62,7 @@ class Batch:
         """Run one job; its failure is noted, an interrupt ends the whole batch."""
         try:
             with open_source(job.source, self.settings) as source:
+                self.reporter.detail(shares_line(model, source.clip, self.settings))
                 result = run(source, job.target, model, self.settings, self.reporter, sys.argv)
         except InterruptedRunError:
             raise
@@ -167,6 +170,13 @@ def one_line(result: Result) -> str:
         f" {rate_text(written.rate)} fps, {written.format} {written.pixel_format}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
     )
+
+
+def shares_line(model: Model, clip: Clip, settings: Settings) -> str:
+    """How the cores are shared out between the network and the rest."""
+    encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
+    network = model.network.about if settings.cache is None else "loaded if no alphas are kept"
+    return f"cores: {core_count()}; network: {network}; encoders: {encoders}"
 
 
 def busy_line(result: Result) -> str:
