@@ -9,10 +9,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := .ci/constraints.txt
-# Also for the build of the package itself, so that two installs are the same.
-export PIP_CONSTRAINT := $(CONSTRAINTS)
-export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Also for the build of the package itself, so that two installs are the same. Not exported:
+# the product and its tests call pip too, from other folders.
+INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
+  PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
@@ -55,9 +55,9 @@ $(CLIP): examples/fetch_clip.py | .venv/ready
 	  echo "no venv could be made: on Debian and Ubuntu 'apt install python3-venv' brings what it needs"; exit 1; }
 
 .venv/ready: .venv/bin/python pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet -e .
+	$(INSTALL) -e .
 	@touch $@
 
 .venv/ready-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch .venv/ready $@

@@ -299,7 +299,7 @@ def test_a_failed_overwrite_keeps_what_was_there(
     with pytest.raises(InjectedError):
         matte(clip.path, out / "cut.mov", overwrite=True, **network)
     assert (out / "cut.mov").read_bytes() == b"precious"
-    assert left_in(out) == ["cut.mov", "cut.mov.json"]
+    assert left_in(out) == ["cut.mov"]
 
 
 # The command line, in a process of its own.

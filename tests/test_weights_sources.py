@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from weights_support import (
     file_server,
     fingerprint_of,
     npm_tarball,
+    python_script,
     release,
     serve_npm,
     write_wheel,
@@ -273,7 +273,7 @@ def test_without_npm_it_says_so(part: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def fake_npm(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     script = folder / "npm"
-    script.write_text(f"#!{sys.executable}\nimport os, sys, time\n{body}\n")
+    script.write_text(python_script(f"import os, sys, time\n{body}\n"))
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 

@@ -25,6 +25,7 @@ from weights_support import (
     entry_of,
     file_server,
     nobody,
+    python_script,
     release,
 )
 
@@ -360,8 +361,7 @@ def test_ctrl_c_leaves_only_a_partial_file(store: Store, toy: Entry, server: Fil
     assert server.log[-1][1].startswith("bytes=")
 
 
-NPM = """#!{python}
-import os, time
+NPM = """import os, time
 open({pid!r}, "w").write(str(os.getpid()))
 time.sleep(60)
 """
@@ -381,7 +381,7 @@ def test_ctrl_c_ends_the_client_and_leaves_nothing(store: Store, tmp_path: Path)
     pid_file = tmp_path / "pid"
     npm = tmp_path / "bin" / "npm"
     npm.parent.mkdir()
-    npm.write_text(NPM.format(python=sys.executable, pid=str(pid_file)))
+    npm.write_text(python_script(NPM.format(pid=str(pid_file))))
     npm.chmod(0o755)
     code = PULL.format(path=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
     environment = os.environ | {"PATH": f"{npm.parent}{os.pathsep}{os.environ['PATH']}"}

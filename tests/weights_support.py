@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import sys
 import tarfile
 import threading
 import time
@@ -209,3 +210,8 @@ def nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def python_script(body: str) -> str:
+    """A script for this Python, wherever it lies: a plain #! line breaks at a space."""
+    return f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n{body}"
