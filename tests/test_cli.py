@@ -17,7 +17,8 @@ from tiny_onnx import make_recurrent, make_salient
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
-from vidmatte.settings import Settings, make_settings, parse_bytes, parse_rate
+from vidmatte.option import parse_bytes, parse_rate
+from vidmatte.settings import Settings, make_settings
 
 COLUMNS = 80
 QUICK_S = 0.4

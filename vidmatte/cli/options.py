@@ -9,7 +9,8 @@ from typing import Any, get_type_hints
 
 import typer
 
-from vidmatte.settings import Settings, flag_of
+from vidmatte.option import flag_of
+from vidmatte.settings import Settings
 
 
 def parameter_of(row: Field, kind: Any) -> inspect.Parameter:

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.settings import Settings, parse_rate
+from vidmatte.option import parse_rate
+from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 
 __all__ = ["Picture", "Source", "open_source"]

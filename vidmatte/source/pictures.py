@@ -13,7 +13,8 @@ import av
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
-from vidmatte.settings import Settings, parse_rate
+from vidmatte.option import parse_rate
+from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
