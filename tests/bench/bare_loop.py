@@ -1,8 +1,9 @@
 """A straightforward Robust Video Matting loop, to compare with: decode, onnxruntime, prores_ks.
 
-    python bare_loop.py WEIGHTS.onnx CLIP OUT.mov
+    python bare_loop.py WEIGHTS.onnx CLIP OUT.mov [ENCODER_THREADS]
 
-One frame after the other in one thread, everything left at its default.
+One frame after the other, everything left at its default; PyAV gives the encoder a
+thread a core then.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 
-def main(weights: str, clip: str, out: str) -> None:
+def main(weights: str, clip: str, out: str, encoder_threads: str = "0") -> None:
     session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
     state = [np.zeros((1, 1, 1, 1), np.float32)] * 4
     with av.open(clip) as source, av.open(out, "w") as target:
@@ -22,6 +23,7 @@ def main(weights: str, clip: str, out: str) -> None:
         stream = target.add_stream("prores_ks", rate=video.average_rate)
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuva444p10le"
         stream.options = {"profile": "4444", "alpha_bits": "16"}
+        stream.codec_context.thread_count = int(encoder_threads)
         ratio = np.array([512 / max(video.width, video.height)], np.float32)
         for frame in source.decode(video):
             rgb = frame.to_ndarray(format="rgb24")

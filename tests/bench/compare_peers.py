@@ -174,17 +174,16 @@ def compare_clip(frames: int, rounds: int, folder: Path, clip: Path) -> None:
         if not path.exists():
             make_clip(path, 1920, 1080, count)
 
-    def bare(count: int, out: Path) -> list[str]:
-        return [
-            sys.executable,
-            str(HERE / "bare_loop.py"),
-            str(weights),
-            str(clips[count]),
-            str(out),
-        ]
+    def bare(encoder_threads: int) -> Callable[[int, Path], list[str]]:
+        def command(count: int, out: Path) -> list[str]:
+            files = [str(weights), str(clips[count]), str(out)]
+            return [sys.executable, str(HERE / "bare_loop.py"), *files, str(encoder_threads)]
+
+        return command
 
     contenders = [
-        Contender("straightforward loop, prores_ks", bare),
+        Contender("bare loop, prores_ks in one thread", bare(1)),
+        Contender("bare loop, prores_ks in a thread a core", bare(0)),
         Contender("vidmatte", vidmatte(lambda count: [str(clips[count])], "--model", "rvm")),
     ]
     print(f"rvm, {frames} frames of 1920x1080, H.264 to ProRes 4444")
