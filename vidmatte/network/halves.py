@@ -7,6 +7,7 @@ through it side by side while the coarse pass is at the next one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -74,3 +75,61 @@ def part_of(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> bytes:
     part.ir_version = network.ir_version
     serialized: bytes = part.SerializeToString()
     return serialized
+
+
+def cut_before_drawing(half: bytes) -> bytes | None:
+    """The second half without its last steps at the frame's size; None where it has others.
+
+    Those of RVM's deep guided filter are linear models of the frame's colours, fitted on
+    the coarse grid: out = a * (R, G, B, mean) + b, and the foreground is R, G, B + out.
+    What is left gives a and b, (1, 4, h, w), in this order.
+    """
+    import onnx
+
+    network = onnx.load_from_string(half)
+    makers = {name: node for node in network.graph.node for name in node.output}
+
+    def before(name: str, kind: str) -> list[str]:
+        """The inputs of the node that makes a tensor, none where it is of another kind."""
+        node = makers.get(name)
+        return list(node.input) if node is not None and node.op_type == kind else []
+
+    drawn = [before(name, "Clip")[:1] for name in ("fgr", "pha")]
+    if not all(drawn):
+        return None
+    moved = before(drawn[0][0], "Add")
+    split = makers.get(drawn[1][0])
+    if "src" not in moved or split is None or list(split.output) != [moved[0], drawn[1][0]]:
+        return None
+    total = before(next(iter(before(moved[0], "Split")), ""), "Add")
+    product = before(next(iter(total), ""), "Mul")
+    if len(total) != 2 or len(product) != 2 or not is_colours_and_mean(product[1], before):
+        return None
+    coefficients = [before(name, "Resize")[:1] for name in (product[0], total[1])]
+    if not all(coefficients) or not all(
+        is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
+    ):
+        return None
+    names = [name for (name,) in coefficients]
+    needed = needed_for(tuple(names), makers)
+    nodes = [node for node in network.graph.node if id(node) in needed]
+    read = {name for node in nodes for name in node.input}
+    inputs = [item for item in network.graph.input if item.name in read]
+    free = onnx.TensorProto.FLOAT
+    outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in names]
+    return part_of(network, nodes, inputs, outputs)
+
+
+def is_colours_and_mean(name: str, before: Callable[[str, str], list[str]]) -> bool:
+    """Whether a tensor is the frame's colours with their mean as a fourth channel."""
+    parts = before(name, "Concat")
+    return len(parts) == 2 and parts[0] == "src" and before(parts[1], "ReduceMean")[:1] == ["src"]
+
+
+def is_half_pixel_linear(resize: Any) -> bool:
+    """Whether a Resize node places and weighs pixels as OpenCV's linear resize does."""
+    from onnx import helper
+
+    said = {item.name: helper.get_attribute_value(item) for item in resize.attribute}
+    place = said.get("coordinate_transformation_mode", b"half_pixel")
+    return said.get("mode") == b"linear" and place in (b"half_pixel", b"pytorch_half_pixel")

@@ -55,7 +55,8 @@ class RecurrentNetwork(Network):
         """The frame with its result, made from what the first half gave."""
         assert self._finisher is not None
         frame, values = step
-        return take_result(frame, self._finisher.run(values))
+        outputs = self._finisher.run(values)
+        return take_result(frame, outputs) if "pha" in outputs else draw(frame, *outputs.values())
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
         """Each frame with the values that its result is, or is made from."""
@@ -90,6 +91,35 @@ def take_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
         frame.alpha = np.empty(frame.rgb.shape[:2], np.float32)
     np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.alpha)
     frame.foreground = interleaved(outputs["fgr"][0])
+    return frame
+
+
+def draw(frame: Frame, slopes: np.ndarray, offsets: np.ndarray) -> Frame:
+    """The frame with its alpha and foreground drawn from linear models of its colours.
+
+    slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
+    ``halves.cut_before_drawing``. A fifth of the time that the network's own steps take.
+    """
+    height, width = frame.rgb.shape[:2]
+
+    def enlarged(plane: np.ndarray) -> np.ndarray:
+        return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR))
+
+    red, green, blue = cv2.split(frame.rgb)
+    codes = [
+        cv2.add(
+            cv2.multiply(enlarged(slope + np.float32(1)), plane, dtype=cv2.CV_32F),
+            enlarged(offset * np.float32(255)),
+            dtype=cv2.CV_8U,
+        )
+        for plane, slope, offset in zip((red, green, blue), slopes[0], offsets[0], strict=False)
+    ]
+    frame.foreground = np.asarray(cv2.merge(codes))
+    if frame.alpha is None:
+        frame.alpha = np.empty((height, width), np.float32)
+    brightness = cv2.add(cv2.add(red, green, dtype=cv2.CV_16U), blue, dtype=cv2.CV_16U)
+    light = cv2.multiply(enlarged(slopes[0, 3]), brightness, scale=1 / 765, dtype=cv2.CV_32F)
+    np.clip(cv2.add(light, enlarged(offsets[0, 3])), 0.0, 1.0, out=frame.alpha)
     return frame
 
 

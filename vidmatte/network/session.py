@@ -56,7 +56,7 @@ def load_recurrent(
 
     states: the names of its state outputs. Raises as ``load_runner`` does.
     """
-    from vidmatte.network.halves import split_at_states
+    from vidmatte.network.halves import cut_before_drawing, split_at_states
 
     halves = None
     if device.name == "cpu" and runtime != "openvino":
@@ -66,7 +66,7 @@ def load_recurrent(
     threads = threads or usable_cores()
     first = open_session(path, halves[0], device, max(1, threads // 2))
     # A thread a frame, as many frames as there are cores: no thread waits for another.
-    second = open_session(path, halves[1], device, 1)
+    second = open_session(path, cut_before_drawing(halves[1]) or halves[1], device, 1)
     return loaded(first, device), CpuRunner(second, streams_for(threads))
 
 
