@@ -15,9 +15,9 @@ from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.errors import ModelError
 from vidmatte.frame import Frame
-from vidmatte.network import load_network
+from vidmatte.network import halves, load_network
 from vidmatte.network.device import CpuRunner, Device
-from vidmatte.network.halves import split_at_states
+from vidmatte.network.halves import cut_before_drawing, split_at_states
 from vidmatte.network.recurrent import KEPT, RecurrentNetwork
 from vidmatte.network.session import as_onnx, loaded, open_session
 from vidmatte.network.threads import in_order
@@ -29,31 +29,68 @@ def whole(path: Path) -> RecurrentNetwork:
     return RecurrentNetwork(loaded(session, Device()).runner)
 
 
-def results(network: RecurrentNetwork, frames: list[Frame]) -> list[tuple[int, bytes, bytes]]:
-    return [
-        (frame.index, frame.alpha.tobytes(), frame.foreground.tobytes())
-        for frame in network.mattes(iter(frames))
-    ]
+def results(network: RecurrentNetwork, frames: list[Frame]) -> list[Frame]:
+    return list(network.mattes(iter(frames)))
+
+
+def shot(count: int = 7) -> list[Frame]:
+    """Noise with a cut in it: every pixel of the drawing is put to the test."""
+    frames = noise_frames(count, (90, 160))
+    frames[4].new_shot = True
+    return frames
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_both_halves_give_the_wholes_bytes(threads: int, weights: Callable[[str], Path]) -> None:
+def test_both_halves_give_what_the_whole_gives(
+    threads: int, weights: Callable[[str], Path]
+) -> None:
     path = weights("rvm")
     network = load_network(path, "rvm", Settings(threads=threads), Device())
     assert "at once" in network.about
+    expected = results(whole(path), shot())
+    actual = results(network, shot())
+    assert [frame.index for frame in actual] == list(range(7))
+    for frame, reference in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(frame.alpha, reference.alpha, atol=1e-4)
+        off = np.abs(frame.foreground.astype(int) - reference.foreground)
+        assert off.max() <= 1, "only what lies between two codes may be rounded otherwise"
+        assert (off > 0).mean() < 1e-3
 
-    def frames() -> list[Frame]:
-        made = noise_frames(7, (90, 160))
-        made[4].new_shot = True
-        return made
 
-    assert results(network, frames()) == results(whole(path), frames())
+def test_a_half_that_draws_otherwise_is_run_whole(
+    weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = weights("rvm")
+    monkeypatch.setattr(halves, "cut_before_drawing", lambda half: None)
+    network = load_network(path, "rvm", Settings(threads=2), Device())
+    for frame, reference in zip(
+        results(network, shot()), results(whole(path), shot()), strict=True
+    ):
+        assert np.array_equal(frame.alpha, reference.alpha)
+        assert np.array_equal(frame.foreground, reference.foreground)
+
+
+def test_only_rvms_own_way_of_drawing_is_cut_off(weights: Callable[[str], Path]) -> None:
+    split = split_at_states(as_onnx(weights("rvm")), KEPT)
+    assert split is not None
+    assert cut_before_drawing(split[1]) is not None
+    resize_otherwise = onnx.load_from_string(split[1])
+    for node in resize_otherwise.graph.node:
+        for item in node.attribute:
+            if item.name == "coordinate_transformation_mode":
+                item.s = b"align_corners"
+    assert cut_before_drawing(resize_otherwise.SerializeToString()) is None
+    another_sum = onnx.load_from_string(split[1])
+    for node in another_sum.graph.node:
+        if node.op_type == "Add":
+            node.op_type = "Sub"
+    assert cut_before_drawing(another_sum.SerializeToString()) is None
 
 
 def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) -> None:
-    halves = split_at_states(as_onnx(weights("rvm")), KEPT)
-    assert halves is not None
-    first, second = (onnx.load_from_string(half).graph for half in halves)
+    split = split_at_states(as_onnx(weights("rvm")), KEPT)
+    assert split is not None
+    first, second = (onnx.load_from_string(half).graph for half in split)
     assert {item.name for item in first.output} >= set(KEPT)
     assert [item.name for item in second.output] == ["fgr", "pha"]
     handed_on = {item.name for item in second.input} - {"src"}
