@@ -22,6 +22,8 @@ SPREAD_SIGMA = 10.0  # of the subject's motion into the band, working pixels
 ROUND_TRIP, ROUND_TRIP_SHARE = 2.0, 0.1  # allowed there-and-back error: pixels, share of motion
 COLOUR_SIGMA, COLOUR_NOISE = 12.0, 12.0  # of 8-bit codes; variance that noise explains
 TRUST_SIGMA = 6.0  # smoothing of the trust, working pixels
+KEPT = 0.97  # of the trust, with each frame that the motion is followed on
+KEPT_FOR = 14.0  # working pixels of motion, over which exp(-1) of it is kept
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Field:
     """Motion from one frame to another, on the first one's working grid, within ``box``.
 
     flow: (h, w, 2) float32, x then y, in working pixels: what is at p is at p + flow
-    in the other frame. trust: (h, w) float32, 0..1.
+    in the other frame. trust: (h, w) float32, 0..1, less the further things move:
+    errors pile up along the way, while in a still scene many frames tell the same.
     """
 
     box: Box
@@ -99,7 +102,8 @@ def trusted_field(box: Box, flow: np.ndarray, back: np.ndarray, here: View, ther
     moved = Field(box, flow, trust)
     trust *= colour_trust(moved, here.rgb, there.rgb)
     trust += reach * (1 - trust)
-    moved.trust = cv2.GaussianBlur(trust, (0, 0), TRUST_SIGMA)
+    pace = np.sqrt(squared_length(flow)) * np.float32(-1 / KEPT_FOR)
+    moved.trust = cv2.GaussianBlur(trust, (0, 0), TRUST_SIGMA) * np.float32(KEPT) * np.exp(pace)
     return moved
 
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from vidmatte.alpha.box import Box, Pixels, box_around, sample
 
-WORKING_SIDE = 640  # the longer side at the working scale is at least about this
-RADIUS = 6  # of the fit's window, working pixels
+WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
+WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
+RADIUS = 5  # of the fit's window, working pixels
 EPSILON = 1e-4  # regulariser, squared colour in 0..1
-GOOD_FIT = 0.003  # variance of alpha that any model may leave unexplained
-POOR_FIT = 0.06  # at which the redrawn edge counts exp(-1)
+GOOD_FIT = 0.002  # variance of alpha that any model may leave unexplained
+POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 BAND_REACH = 2  # dilation of the edge band, working pixels
 BAND_SIGMA = 1.0  # its soft border, working pixels
@@ -29,7 +30,8 @@ BAND_SIGMA = 1.0  # its soft border, working pixels
 
 def working_size(height: int, width: int) -> tuple[int, int]:
     """(height, width) at which motion and fits are computed: a whole fraction."""
-    factor = max(1, round(max(height, width) / WORKING_SIDE))
+    side = max(height, width)
+    factor = 1 if side < WHOLE_SIDE else max(2, round(side / WORKING_SIDE))
     return max(1, round(height / factor)), max(1, round(width / factor))
 
 
@@ -65,16 +67,15 @@ def reduce_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View) -> np.ndarray:
-    """Alpha with its edge band redrawn by the colours of the frame.
+def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View, share: float = 1.0) -> None:
+    """Redraw the edge band of alpha by the colours of the frame, in place.
 
-    rgb: (H, W, 3) uint8; alpha: (H, W) float32 in 0..1; view: the same, reduced.
-    Returns a new (H, W) float32 array in 0..1, equal to alpha outside the band.
+    rgb: (H, W, 3) uint8; alpha: (H, W) float32 in 0..1; view: the same, reduced;
+    share: 0..1, how far. Outside the band nothing changes.
     """
-    refined = alpha.copy()
     weight, box = edge_band(view.alpha)
     if box.is_empty:
-        return refined
+        return
     height, width = alpha.shape
     pixels = pixels_under(weight > 1 / 255, box, view.alpha.shape, height, width)
     around = box.grown(2 * RADIUS + 1, *view.alpha.shape)
@@ -83,11 +84,10 @@ def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View) -> np.ndarray:
     model = sample(models, x - around.left, y - around.top)
     colour = pixels.of(rgb).astype(np.float32)
     drawn = np.einsum("nc,nc->n", model[:, :3], colour) / np.float32(255) + model[:, 3]
-    mix = sample(weight, x - box.left, y - box.top)
+    mix = sample(weight, x - box.left, y - box.top) * np.float32(share)
     mix *= np.exp(sample(doubt, x - around.left, y - around.top) * np.float32(-1 / POOR_FIT))
     before = pixels.of(alpha)
-    pixels.put(refined, before + mix * (np.clip(drawn, 0, 1) - before))
-    return refined
+    pixels.put(alpha, before + mix * (np.clip(drawn, 0, 1) - before))
 
 
 def edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:

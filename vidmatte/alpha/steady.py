@@ -3,20 +3,26 @@
 Smoothing without compensation leaves ghosts behind whatever moves, so none is done
 here. The chain a frame goes through: its soft edge is redrawn by its own colours
 (``refine``), then averaged with its neighbours moved to where the subject is now
-(``flow``), then stretched a little, which takes back the grey that averaging adds.
+(``flow``); then parts in doubt are decided (``conviction``) and the ends stretched a
+little, which takes back the grey that averaging adds; then the edge is redrawn once
+more by half, now that the noise is gone from it.
+
+The result for a frame depends on it, on ``LONGEST_PAST`` frames before it and on the
+look-ahead, and on nothing else: there is no recursion.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Pixels, sample
+from vidmatte.alpha import conviction
+from vidmatte.alpha.box import Box, Pixels, sample
 from vidmatte.alpha.flow import Field, MotionEstimator, remap
 from vidmatte.alpha.refine import (
     View,
@@ -46,24 +52,33 @@ class Window:
     after: tuple[float, ...]
 
 
+LONGEST_PAST = 8
+LIVE_PAST = 6
 WINDOWS = {
     "off": Window((), ()),
-    "live": Window((1.0, 0.7), ()),
-    "on": Window((1.0, 0.7), (1.0, 0.7)),
+    "live": Window((1.0,) * LIVE_PAST, ()),
+    "on": Window((1.0,) * LONGEST_PAST, (1.0, 0.9)),
 }
 WINDOWS["strong"] = WINDOWS["on"]
 
-BLACK, WHITE = 0.02, 0.95  # levels after the average
-SURE_LOW, SURE_HIGH = 0.01, 0.97  # outside, and unless a neighbour differs, nothing is mixed
+REDRAWN = 0.5  # share of the second redrawing
+BLACK, WHITE = 0.01, 0.98  # levels after the average
+SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, and unless a neighbour differs, nothing is mixed
 DIFFERS = 0.004  # of alpha, about one 8-bit code
+FULL_SCALE = 65535
 
 
 @dataclass
 class Moment(Generic[AnyFrame]):
-    """A frame in the window. ``frame`` goes to None once it was handed on."""
+    """A frame in the window, and what its neighbours need of it.
+
+    frame: None once it was handed on. alpha: refined, 0..65535, (H', W') uint16 within
+    ``box`` of the full resolution; outside it is nothing.
+    """
 
     frame: AnyFrame | None
-    alpha: np.ndarray  # refined, full resolution, owned
+    alpha: np.ndarray
+    box: Box
     view: View
     to_last: Field | None = None
     to_next: Field | None = None
@@ -126,12 +141,16 @@ class Steadier(Generic[AnyFrame]):
         if alone and not self._refine:
             return None
         view = View.of(frame.rgb, alpha)
-        refined = refine_edges(frame.rgb, alpha, view) if self._refine else alpha.copy()
+        frame.alpha = alpha.copy()
+        if self._refine:
+            refine_edges(frame.rgb, frame.alpha, view)
+            view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
         if alone:
-            frame.alpha = refined
+            finish(frame.alpha, view.alpha, True)
             return None
-        view.alpha = reduce_alpha(refined, *view.alpha.shape)
-        moment = Moment(frame, refined, view)
+        box = full_box(view, *alpha.shape)
+        codes = cv2.multiply(box.crop(frame.alpha), float(FULL_SCALE), dtype=cv2.CV_16U)
+        moment = Moment(frame, codes, box, view)
         if self._moments:
             last = self._moments[-1]
             last.to_next, moment.to_last = self._motion.between(last.view, view)
@@ -144,34 +163,45 @@ class Steadier(Generic[AnyFrame]):
         frame, moment.frame = moment.frame, None
         if frame is None:
             raise RuntimeError("a frame would be handed on twice")
-        frame.alpha = levels(self._average(place))
+        if frame.alpha is None:
+            raise RuntimeError("the alpha was taken from a frame that the filter holds")
+        around = self._average(place, frame.alpha)
+        finish(frame.alpha, around, self._refine)
+        if self._refine:
+            refine_edges(frame.rgb, frame.alpha, replace(moment.view, alpha=around), REDRAWN)
         self._waiting -= 1
         while len(self._moments) - self._waiting > len(self._window.before):
             self._moments.popleft()
         return frame
 
-    def _average(self, place: int) -> np.ndarray:
-        """The mean along the motion for the moment at ``place``; a new array."""
+    def _average(self, place: int, alpha: np.ndarray) -> np.ndarray:
+        """Mean along the motion for the moment at ``place``, into its ``alpha`` (H, W).
+
+        Returns about the same at the working scale.
+        """
         now = self._moments[place]
-        result = now.alpha.copy()
         neighbours = list(self._neighbours(place))
-        pixels = self._unsettled(now, neighbours)
+        around, pixels = self._unsettled(now, neighbours, alpha.shape)
         if not len(pixels):
-            return result
-        x, y = to_working(pixels, now.alpha.shape, now.view.alpha.shape)
-        down, across = (a / b for a, b in zip(now.alpha.shape, now.view.alpha.shape, strict=True))
-        total, weights = pixels.of(now.alpha), np.ones(len(pixels), np.float32)
+            return around
+        x, y = to_working(pixels, alpha.shape, around.shape)
+        down, across = (a / b for a, b in zip(alpha.shape, around.shape, strict=True))
+        total, weights = pixels.of(alpha), np.ones(len(pixels), np.float32)
         for field, other, gain in neighbours:
             x_in, y_in = x - field.box.left, y - field.box.top
             flow = sample(field.flow, x_in, y_in)
             weight = sample(field.trust, x_in, y_in, cv2.BORDER_CONSTANT) * np.float32(gain)
             there = sample(
-                other.alpha, pixels.x + flow[:, 0] * across, pixels.y + flow[:, 1] * down
+                other.alpha,
+                pixels.x + flow[:, 0] * np.float32(across) - np.float32(other.box.left),
+                pixels.y + flow[:, 1] * np.float32(down) - np.float32(other.box.top),
+                cv2.BORDER_CONSTANT,
             )
-            total += weight * there
             weights += weight
-        pixels.put(result, total / weights)
-        return result
+            weight *= np.float32(1 / FULL_SCALE)
+            total += weight * there
+        pixels.put(alpha, total / weights)
+        return around
 
     def _neighbours(self, place: int) -> Iterator[tuple[Field, Moment[AnyFrame], float]]:
         """The moments around, each with the way to it and its weight."""
@@ -183,32 +213,63 @@ class Steadier(Generic[AnyFrame]):
                     break
                 previous = self._moments[index - step]
                 leg = previous.to_last if step < 0 else previous.to_next
-                if leg is None or leg.box.is_empty:
+                if leg is None or leg.box.is_empty or self._moments[index].box.is_empty:
                     break
                 way = leg if way is None else leg.after(way)
                 yield way, self._moments[index], gain * self._strength
 
     def _unsettled(
-        self, now: Moment[AnyFrame], neighbours: list[tuple[Field, Moment[AnyFrame], float]]
-    ) -> Pixels:
-        """The pixels that are soft now, or where a neighbour says something else."""
+        self,
+        now: Moment[AnyFrame],
+        neighbours: list[tuple[Field, Moment[AnyFrame], float]],
+        shape: tuple[int, ...],
+    ) -> tuple[np.ndarray, Pixels]:
+        """The mean at the working scale, and the full-resolution pixels that need one.
+
+        Those are the pixels that are soft now, or where a neighbour says something else.
+        """
         alpha = now.view.alpha
+        total, weights = alpha.copy(), np.ones_like(alpha)
+        unsettled = np.asarray(cv2.inRange(alpha, SURE_LOW, SURE_HIGH))
         box = now.view.box
-        for field, _, _ in neighbours:
+        for field, other, gain in neighbours:
             box = box.union(field.box)
-        here = box.crop(alpha)
-        soft = ((here > SURE_LOW) & (here < SURE_HIGH)).view(np.uint8)
-        for field, other, _ in neighbours:
             there = remap(other.view.alpha, *field.arrivals(), cv2.BORDER_REPLICATE)
-            differs = (np.abs(there - field.box.crop(alpha)) > DIFFERS).view(np.uint8)
-            rows = slice(field.box.top - box.top, field.box.bottom - box.top)
-            columns = slice(field.box.left - box.left, field.box.right - box.left)
-            soft[rows, columns] |= differs
-        return pixels_under(soft, box, alpha.shape, *now.alpha.shape)
+            differs = cv2.absdiff(there, field.box.crop(alpha)) > DIFFERS
+            field.box.crop(unsettled)[differs] = 1
+            weight = field.trust * np.float32(gain)
+            field.box.crop(weights)[:] += weight
+            weight *= there
+            field.box.crop(total)[:] += weight
+        total /= weights
+        return total, pixels_under(box.crop(unsettled), box, alpha.shape, *shape)
 
 
-def levels(alpha: np.ndarray) -> np.ndarray:
-    """Stretch alpha so that nearly nothing is nothing and nearly full is full, in place."""
-    alpha -= np.float32(BLACK)
-    alpha *= np.float32(1 / (WHITE - BLACK))
-    return np.asarray(np.clip(alpha, 0, 1, out=alpha))
+def full_box(view: View, height: int, width: int) -> Box:
+    """The box of a view's subject at the full resolution, a little larger."""
+    small, (rows, columns) = view.box, view.alpha.shape
+    if small.is_empty:
+        return small
+    down, across = height / rows, width / columns
+    box = Box(
+        int(small.top * down),
+        int(small.left * across),
+        min(int(np.ceil(small.bottom * down)), height),
+        min(int(np.ceil(small.right * across)), width),
+    )
+    return box.grown(2, height, width)
+
+
+def finish(alpha: np.ndarray, around: np.ndarray, decide: bool) -> None:
+    """Decide what is in doubt, if wanted, and stretch the ends of alpha, in place.
+
+    alpha: (H, W); around: the same at the working scale; both are changed alike.
+    """
+    gain = conviction.gain(around) if decide else None
+    for picture in (alpha, around):
+        if gain is not None:
+            height, width = picture.shape
+            picture *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+        picture -= np.float32(BLACK)
+        picture *= np.float32(1 / (WHITE - BLACK))
+        np.clip(picture, 0, 1, out=picture)

@@ -1,0 +1,49 @@
+"""A decision where the network could not make up its mind.
+
+Salient-object networks leave whole parts of a subject half transparent (a grey body
+under a sure head) where they are in doubt. Such a part is flat: its alpha is neither
+near 0 nor near 1, without being an edge between the two. There alpha is brought
+towards what it is nearer to. Edges, hair and motion blur, where soft alpha mixes sure
+subject with sure background, are left as they are.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
+OPACITY_WINDOW = 13
+FLAT, SURELY_FLAT = 0.35, 0.6  # share of softness that mixing does not explain
+MIDDLE, WIDTH = 0.42, 0.7  # of the curve that decides
+TINY = 1e-3
+LEAST = 0.004  # change of gain worth making
+
+
+def gain(alpha: np.ndarray) -> np.ndarray | None:
+    """What alpha is to be multiplied by, (h / 2, w / 2) float32, or None for ones.
+
+    alpha: (h, w) float32 at the working scale, steady already.
+    """
+    height, width = (max(1, size // 2) for size in alpha.shape)
+    coarse = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
+    window = (WINDOW, WINDOW)
+    mean = cv2.blur(coarse, window)
+    # Within a window alpha * (1 - alpha) is 0 for any mixture of 0 and 1, and
+    # mean * (1 - mean) for a flat grey.
+    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(TINY))
+    weight = smooth_step((softness - np.float32(FLAT)) * np.float32(1 / (SURELY_FLAT - FLAT)))
+    if not weight.any():
+        return None
+    # The opacity of the subject around: the mean of alpha, weighted by itself.
+    window = (OPACITY_WINDOW, OPACITY_WINDOW)
+    opacity = cv2.blur(coarse * coarse, window) / (cv2.blur(coarse, window) + np.float32(TINY / 10))
+    decided = smooth_step((opacity - np.float32(MIDDLE)) * np.float32(1 / WIDTH) + np.float32(0.5))
+    change = weight * (decided / np.maximum(opacity, np.float32(0.05)) - 1)
+    return change + 1 if np.abs(change).max() > LEAST else None
+
+
+def smooth_step(value: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, with no corner between."""
+    value = np.clip(value, 0, 1)
+    return np.asarray(value * value * (3 - 2 * value))
