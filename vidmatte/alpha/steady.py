@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import cv2
@@ -23,7 +23,7 @@ import numpy as np
 
 from vidmatte.alpha import conviction
 from vidmatte.alpha.box import Box, Pixels, sample
-from vidmatte.alpha.flow import Field, MotionEstimator, remap
+from vidmatte.alpha.flow import Field, Glance, MotionEstimator, remap
 from vidmatte.alpha.refine import (
     View,
     pixels_under,
@@ -65,6 +65,7 @@ REDRAWN = 0.5  # share of the second redrawing
 BLACK, WHITE = 0.01, 0.98  # levels after the average
 SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, and unless a neighbour differs, nothing is mixed
 DIFFERS = 0.004  # of alpha, about one 8-bit code
+LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
 FULL_SCALE = 65535
 
 
@@ -72,14 +73,17 @@ FULL_SCALE = 65535
 class Moment(Generic[AnyFrame]):
     """A frame in the window, and what its neighbours need of it.
 
-    frame: None once it was handed on. alpha: refined, 0..65535, (H', W') uint16 within
-    ``box`` of the full resolution; outside it is nothing.
+    frame, view: None once the frame was handed on. alpha: refined, 0..65535, (H', W')
+    uint16 within ``box`` of the full resolution; outside it is nothing. grey: at the
+    working scale.
     """
 
     frame: AnyFrame | None
+    view: View | None
     alpha: np.ndarray
     box: Box
-    view: View
+    grey: np.ndarray
+    glance: Glance
     to_last: Field | None = None
     to_next: Field | None = None
 
@@ -146,62 +150,61 @@ class Steadier(Generic[AnyFrame]):
             refine_edges(frame.rgb, frame.alpha, view)
             view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
         if alone:
-            finish(frame.alpha, view.alpha, True)
+            finish(frame.alpha, view, True)
             return None
         box = full_box(view, *alpha.shape)
         codes = cv2.multiply(box.crop(frame.alpha), float(FULL_SCALE), dtype=cv2.CV_16U)
-        moment = Moment(frame, codes, box, view)
+        moment = Moment(frame, view, codes, box, view.grey, Glance.of(view))
         if self._moments:
             last = self._moments[-1]
-            last.to_next, moment.to_last = self._motion.between(last.view, view)
+            last.to_next, moment.to_last = self._motion.between(
+                last.glance, moment.glance, last.grey, moment.grey
+            )
         return moment
 
     def _hand_on(self) -> AnyFrame:
         """Finish the oldest waiting moment and forget what no later one needs."""
         place = len(self._moments) - self._waiting
         moment = self._moments[place]
-        frame, moment.frame = moment.frame, None
-        if frame is None:
-            raise RuntimeError("a frame would be handed on twice")
-        if frame.alpha is None:
-            raise RuntimeError("the alpha was taken from a frame that the filter holds")
-        around = self._average(place, frame.alpha)
-        finish(frame.alpha, around, self._refine)
+        frame, view = moment.frame, moment.view
+        moment.frame = moment.view = None
+        if frame is None or view is None or frame.alpha is None:
+            raise RuntimeError("a frame was handed on twice, or its alpha taken before")
+        self._average(place, frame.alpha)
+        finish(frame.alpha, view, self._refine)
         if self._refine:
-            refine_edges(frame.rgb, frame.alpha, replace(moment.view, alpha=around), REDRAWN)
+            refine_edges(frame.rgb, frame.alpha, view, REDRAWN)
         self._waiting -= 1
         while len(self._moments) - self._waiting > len(self._window.before):
             self._moments.popleft()
         return frame
 
-    def _average(self, place: int, alpha: np.ndarray) -> np.ndarray:
-        """Mean along the motion for the moment at ``place``, into its ``alpha`` (H, W).
-
-        Returns about the same at the working scale.
-        """
+    def _average(self, place: int, alpha: np.ndarray) -> None:
+        """Mean along the motion for the moment at ``place``, into its ``alpha`` (H, W)."""
         now = self._moments[place]
         neighbours = list(self._neighbours(place))
-        around, pixels = self._unsettled(now, neighbours, alpha.shape)
+        pixels = unsettled(now, neighbours, alpha.shape)
         if not len(pixels):
-            return around
-        x, y = to_working(pixels, alpha.shape, around.shape)
-        down, across = (a / b for a, b in zip(alpha.shape, around.shape, strict=True))
+            return
+        coarse = now.glance.alpha.shape
+        x, y = to_working(pixels, alpha.shape, coarse)
+        down, across = (np.float32(a / b) for a, b in zip(alpha.shape, coarse, strict=True))
         total, weights = pixels.of(alpha), np.ones(len(pixels), np.float32)
         for field, other, gain in neighbours:
-            x_in, y_in = x - field.box.left, y - field.box.top
-            flow = sample(field.flow, x_in, y_in)
-            weight = sample(field.trust, x_in, y_in, cv2.BORDER_CONSTANT) * np.float32(gain)
+            motion = sample(field.motion, x - field.box.left, y - field.box.top)
+            weight = motion[:, 2] * np.float32(gain)
+            weights += weight
+            if other.box.is_empty:
+                continue
             there = sample(
                 other.alpha,
-                pixels.x + flow[:, 0] * np.float32(across) - np.float32(other.box.left),
-                pixels.y + flow[:, 1] * np.float32(down) - np.float32(other.box.top),
+                pixels.x + motion[:, 0] * across - np.float32(other.box.left),
+                pixels.y + motion[:, 1] * down - np.float32(other.box.top),
                 cv2.BORDER_CONSTANT,
             )
-            weights += weight
             weight *= np.float32(1 / FULL_SCALE)
             total += weight * there
         pixels.put(alpha, total / weights)
-        return around
 
     def _neighbours(self, place: int) -> Iterator[tuple[Field, Moment[AnyFrame], float]]:
         """The moments around, each with the way to it and its weight."""
@@ -213,36 +216,28 @@ class Steadier(Generic[AnyFrame]):
                     break
                 previous = self._moments[index - step]
                 leg = previous.to_last if step < 0 else previous.to_next
-                if leg is None or leg.box.is_empty or self._moments[index].box.is_empty:
+                if leg is None or leg.box.is_empty:
                     break
                 way = leg if way is None else leg.after(way)
+                if distance > 2 and way.trust.max() < LEAST_TRUST:
+                    break
                 yield way, self._moments[index], gain * self._strength
 
-    def _unsettled(
-        self,
-        now: Moment[AnyFrame],
-        neighbours: list[tuple[Field, Moment[AnyFrame], float]],
-        shape: tuple[int, ...],
-    ) -> tuple[np.ndarray, Pixels]:
-        """The mean at the working scale, and the full-resolution pixels that need one.
 
-        Those are the pixels that are soft now, or where a neighbour says something else.
-        """
-        alpha = now.view.alpha
-        total, weights = alpha.copy(), np.ones_like(alpha)
-        unsettled = np.asarray(cv2.inRange(alpha, SURE_LOW, SURE_HIGH))
-        box = now.view.box
-        for field, other, gain in neighbours:
-            box = box.union(field.box)
-            there = remap(other.view.alpha, *field.arrivals(), cv2.BORDER_REPLICATE)
-            differs = cv2.absdiff(there, field.box.crop(alpha)) > DIFFERS
-            field.box.crop(unsettled)[differs] = 1
-            weight = field.trust * np.float32(gain)
-            field.box.crop(weights)[:] += weight
-            weight *= there
-            field.box.crop(total)[:] += weight
-        total /= weights
-        return total, pixels_under(box.crop(unsettled), box, alpha.shape, *shape)
+def unsettled(
+    now: Moment[AnyFrame],
+    neighbours: list[tuple[Field, Moment[AnyFrame], float]],
+    shape: tuple[int, ...],
+) -> Pixels:
+    """The pixels, in a picture of ``shape``, that are soft now or that a neighbour disputes."""
+    alpha, box = now.glance.alpha, now.glance.box
+    mask = np.asarray(cv2.inRange(alpha, SURE_LOW, SURE_HIGH))
+    for field, other, _ in neighbours:
+        box = box.union(field.box)
+        there = remap(other.glance.alpha, *field.arrivals(), cv2.BORDER_REPLICATE)
+        differs = cv2.absdiff(there, field.box.crop(alpha)) > DIFFERS
+        field.box.crop(mask)[differs] = 1
+    return pixels_under(box.crop(mask), box, alpha.shape, *shape)
 
 
 def full_box(view: View, height: int, width: int) -> Box:
@@ -260,16 +255,18 @@ def full_box(view: View, height: int, width: int) -> Box:
     return box.grown(2, height, width)
 
 
-def finish(alpha: np.ndarray, around: np.ndarray, decide: bool) -> None:
-    """Decide what is in doubt, if wanted, and stretch the ends of alpha, in place.
+def finish(alpha: np.ndarray, view: View, decide: bool) -> None:
+    """Decide what is in doubt, if wanted, and stretch the ends of alpha (H, W), in place.
 
-    alpha: (H, W); around: the same at the working scale; both are changed alike.
+    view: its alpha is brought up to date with the result.
     """
-    gain = conviction.gain(around) if decide else None
-    for picture in (alpha, around):
+    if decide:
+        gain = conviction.gain(reduce_alpha(alpha, *view.alpha.shape))
         if gain is not None:
-            height, width = picture.shape
-            picture *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-        picture -= np.float32(BLACK)
-        picture *= np.float32(1 / (WHITE - BLACK))
-        np.clip(picture, 0, 1, out=picture)
+            height, width = alpha.shape
+            alpha *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha -= np.float32(BLACK)
+    alpha *= np.float32(1 / (WHITE - BLACK))
+    np.clip(alpha, 0, 1, out=alpha)
+    if decide:
+        view.alpha = reduce_alpha(alpha, *view.alpha.shape)
