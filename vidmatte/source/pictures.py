@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
@@ -19,10 +20,21 @@ from vidmatte.source.base import Picture, Source
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
 
-SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in ("png", "jpg", "jpeg", "jpe", "tif", "tiff", "exr", "dpx", "webp", "bmp", "tga")
-)
+#: FFmpeg's decoder for the pictures of each suffix.
+DECODERS = {
+    ".png": "png",
+    ".jpg": "mjpeg",
+    ".jpeg": "mjpeg",
+    ".jpe": "mjpeg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".exr": "exr",
+    ".dpx": "dpx",
+    ".webp": "webp",
+    ".bmp": "bmp",
+    ".tga": "targa",
+}
+SUFFIXES = frozenset(DECODERS)
 DEFAULT_RATE = Fraction(25)
 
 
@@ -121,13 +133,28 @@ def missing_numbers(files: list[Path]) -> list[str]:
 def read_picture(file: Path) -> av.VideoFrame:
     """One decoded picture. Raises SourceError naming the file."""
     try:
-        with av.open(str(file)) as container:
-            for frame in container.decode(video=0):
-                return frame
-    except (av.error.FFmpegError, IndexError) as error:
+        for frame in decoded_whole(file):
+            return frame
+    except (OSError, av.error.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "no picture in it"
         raise SourceError(f"{file}: not a picture that can be read ({reason})") from error
     raise SourceError(f"{file}: not a picture that can be read (it is cut short)")
+
+
+def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
+    """The picture of a file, which its decoder takes in one piece.
+
+    Opening it as a container would decode it twice, the first time to learn its size.
+    That is left for files whose content is not what their suffix says.
+    """
+    decoder = av.CodecContext.create(DECODERS.get(file.suffix.lower(), "png"), "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    try:
+        yield from [*decoder.decode(av.Packet(file.read_bytes())), *decoder.decode(None)]
+    except av.error.InvalidDataError:
+        with av.open(str(file)) as container:
+            yield from container.decode(video=0)
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
