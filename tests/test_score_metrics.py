@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -134,3 +136,35 @@ def test_a_composite_is_what_its_layers_say() -> None:
     assert alpha.min() == 0
     picture = colour + (1 - alpha[..., None]) * ground
     np.testing.assert_allclose(scene.picture(2), np.clip(picture, 0, 255), atol=0.51)
+
+
+def test_connectivity_is_what_its_definition_says() -> None:
+    """Written out plainly, over the whole picture, for random mattes and for round values."""
+
+    def plainly(prediction: np.ndarray, truth: np.ndarray) -> float:
+        steps, connected = np.arange(0, 1.05, 0.1), np.full(truth.shape, -1.0)
+        for low, high in pairwise(steps):
+            both = ((prediction >= high) & (truth >= high)).astype(np.uint8)
+            count, labels = cv2.connectedComponents(both, connectivity=4)
+            sizes = np.bincount(labels.ravel(), minlength=count)[1:]
+            largest = labels == 1 + sizes.argmax() if count > 1 else np.zeros_like(both, bool)
+            connected[(connected < 0) & ~largest] = low
+        connected[connected < 0] = 1
+        degrees = [1 - (a - connected) * (a - connected >= 0.15) for a in (prediction, truth)]
+        return float(np.abs(degrees[0] - degrees[1]).sum()) / 1e3
+
+    random = np.random.default_rng(1)
+    for number in range(60):
+        size = random.integers(3, 40, 2)
+        noise = cv2.GaussianBlur(random.random(size, np.float32), (0, 0), 1.5)
+        truth = np.clip(noise * 4 - 1.5, 0, 1)
+        prediction = np.clip(truth + random.normal(0, 0.2, size).astype(np.float32), 0, 1)
+        if number % 3 == 0:
+            truth, prediction = (np.round(one * 4) / 4 for one in (truth, prediction))
+        assert metrics.connectivity_error(prediction, truth) == pytest.approx(
+            plainly(prediction, truth), rel=1e-5, abs=1e-6
+        )
+
+
+def test_motion_of_tiny_mattes_is_taken_as_none() -> None:
+    assert not metrics.estimated_motion(np.zeros((12, 40), np.uint8), np.eye(12, 40)).any()

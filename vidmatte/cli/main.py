@@ -176,6 +176,26 @@ def verify_command(
     raise typer.Exit(verify_results(outputs, source))
 
 
+@app.command("score", context_settings=WIDTH)
+def score_command(
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PRED", help="mattes: a movie, a picture folder, a picture")
+    ],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="the true ones, frame for frame")],
+    motion: Annotated[
+        Path | None,
+        typer.Option(
+            "--motion", metavar="DIR", help="known motion to the frame before, as KITTI's PNGs"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Measure mattes against true ones: MAD, MSE, Grad, Conn, dtSSD..."""
+    from vidmatte.cli.score import score
+
+    score(prediction, truth, motion, as_json)
+
+
 @app.command("formats", context_settings=WIDTH)
 def formats_command() -> None:
     """List the output formats."""

@@ -9,14 +9,14 @@ Conn / 1e3, dtSSD x 1e2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 GRADIENT_SIGMA = 1.4
-CONNECTIVITY_STEP, CONNECTIVITY_TOLERANCE = 0.1, 0.15
+CONNECTIVITY_STEPS, CONNECTIVITY_TOLERANCE = 10, 0.15
+SMALLEST = 16  # side of a picture below which OpenCV's search finds no motion, or breaks
 
 
 def mad(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -61,26 +61,54 @@ def connectivity_error(prediction: np.ndarray, truth: np.ndarray) -> float:
     a pixel's degree of connectedness falls with the distance between its alpha and
     the highest threshold at which it belongs to the largest region of both mattes.
     """
-    steps = np.arange(0, 1 + CONNECTIVITY_STEP, CONNECTIVITY_STEP)
-    connected = np.full(truth.shape, -1.0, np.float32)
-    for place in range(1, len(steps)):
-        both = ((prediction >= steps[place]) & (truth >= steps[place])).astype(np.uint8)
-        lost = (connected == -1) & ~largest_region(both)
-        connected[lost] = steps[place - 1]
-    connected[connected == -1] = 1
-    degrees = []
-    for alpha in (prediction, truth):
-        distance = alpha - connected
-        degrees.append(1 - distance * (distance >= CONNECTIVITY_TOLERANCE))
-    return float(np.abs(degrees[0] - degrees[1]).sum(dtype=np.float64)) / 1e3
+    connected = connected_alpha(cv2.min(prediction, truth))
+    degrees = (degree_of(alpha, connected) for alpha in (prediction, truth))
+    return float(cv2.sumElems(cv2.absdiff(*degrees))[0]) / 1e3
+
+
+def connected_alpha(both: np.ndarray) -> np.ndarray:
+    """The highest step up to which each pixel is in the largest region at every step, 0..1.
+
+    both: (H, W) float32, the lower alpha of the two mattes.
+    """
+    steps = np.arange(1, CONNECTIVITY_STEPS + 1) * (1 / CONNECTIVITY_STEPS)
+    connected = np.zeros(both.shape, np.float32)
+    # Where not even the first step is reached there is nothing to look for.
+    x, y, width, height = cv2.boundingRect(cv2.compare(both, no_less(steps[0]), cv2.CMP_GE))
+    if not width:
+        return connected
+    inside = np.s_[y : y + height, x : x + width]
+    both, found = np.ascontiguousarray(both[inside]), connected[inside]
+    member = np.full(both.shape, 255, np.uint8)
+    for step in steps:
+        member &= largest_region(cv2.compare(both, no_less(step), cv2.CMP_GE))
+        if not member.any():
+            break
+        found[member > 0] = step
+    return connected
+
+
+def degree_of(alpha: np.ndarray, connected: np.ndarray) -> np.ndarray:
+    """Degree of connectedness: 1 less the distance, where that is beyond the tolerance."""
+    distance = cv2.subtract(alpha, connected)
+    below = float(np.nextafter(np.float32(CONNECTIVITY_TOLERANCE), np.float32(0)))
+    cv2.threshold(distance, below, 0, cv2.THRESH_TOZERO, dst=distance)
+    return np.asarray(cv2.subtract(1.0, distance))
+
+
+def no_less(value: float) -> float:
+    """The smallest float32 that is not below ``value``."""
+    near = np.float32(value)
+    return float(near if near >= value else np.nextafter(near, np.float32(2)))
 
 
 def largest_region(mask: np.ndarray) -> np.ndarray:
-    """The largest 4-connected region of a (H, W) uint8 mask, as bool; none where it is empty."""
+    """The largest 4-connected region of a (H, W) uint8 mask, as 0 and 255."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count == 1:
-        return np.zeros(mask.shape, bool)
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+        return np.zeros_like(mask)
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    return np.asarray(cv2.inRange(labels, largest, largest))
 
 
 def dtssd(
@@ -148,60 +176,78 @@ def follow(last: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Motion from this frame to the last where none is known: (H, W, 2) float32.
 
-    now, last: (H, W, 3) uint8 pictures, or (H, W) uint8 mattes.
+    now, last: (H, W, 3) uint8 pictures, or (H, W) uint8 mattes. Pictures under 16
+    pixels high or wide are taken to be still.
     """
     if now.ndim == 3:
         now, last = cv2.cvtColor(now, cv2.COLOR_RGB2GRAY), cv2.cvtColor(last, cv2.COLOR_RGB2GRAY)
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     still = np.zeros((*now.shape, 2), np.float32)
+    if min(now.shape) < SMALLEST:
+        return still
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(search.calc(now, last, still))
 
 
 @dataclass
 class Score:
-    """The measures of a sequence, frame by frame; only the last frame is held."""
+    """The measures of a sequence, frame by frame; only the last frame is held.
 
+    estimates: where no motion is given, MESSDdt goes by that of the truth's mattes.
+    """
+
+    estimates: bool = False
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     _last: tuple[np.ndarray, np.ndarray] | None = None
 
     def add(
         self, prediction: np.ndarray, truth: np.ndarray, motion: np.ndarray | None = None
-    ) -> None:
-        """Take the next frame. motion, to the last frame, is for MESSDdt and flicker.
+    ) -> dict[str, float]:
+        """Take the next frame; its measures, by name.
 
-        Raises ValueError where the shapes differ.
+        motion: where each pixel was in the last frame, as for ``messd_dt``; MESSDdt and
+        flicker are found along it. Raises ValueError where the shapes differ.
         """
         if prediction.shape != truth.shape:
             raise ValueError(
                 f"prediction is {prediction.shape} and truth {truth.shape}: score equal sizes"
             )
         here = prediction, truth
-        self._note("mad", mad(*here))
-        self._note("mse", mse(*here))
-        self._note("grad", gradient_error(*here))
-        self._note("conn", connectivity_error(*here))
+        found = {
+            "mad": mad(*here),
+            "mse": mse(*here),
+            "grad": gradient_error(*here),
+            "conn": connectivity_error(*here),
+        }
         if self._last is not None:
-            self._note("dtssd", dtssd(*here, *self._last))
-            if motion is not None:
-                self._note("messd_dt", messd_dt(*here, *self._last, motion))
-                self._note("flicker", flicker(*here, *self._last, motion))
+            found |= self._changes(here, self._last, motion)
         self._last = prediction.copy(), truth.copy()
+        for name, value in found.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        return found
 
-    def _note(self, name: str, value: float) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value
-        self.counts[name] = self.counts.get(name, 0) + 1
+    def _changes(
+        self,
+        here: tuple[np.ndarray, np.ndarray],
+        last: tuple[np.ndarray, np.ndarray],
+        motion: np.ndarray | None,
+    ) -> dict[str, float]:
+        """The measures of a pair of frames."""
+        found = {"dtssd": dtssd(*here, *last)}
+        if motion is not None:
+            found["messd_dt"] = messd_dt(*here, *last, motion)
+            found["flicker"] = flicker(*here, *last, motion)
+        elif self.estimates:
+            along = estimated_motion(codes(here[1]), codes(last[1]))
+            found["messd_dt"] = messd_dt(*here, *last, along)
+        return found
 
     def means(self) -> dict[str, float]:
         """Each measure's mean over its frames, or pairs of frames, by name."""
         return {name: total / self.counts[name] for name, total in self.sums.items()}
 
 
-def score_frames(
-    frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
-) -> dict[str, float]:
-    """The means over (prediction, truth, motion to the last frame or None) in order."""
-    score = Score()
-    for prediction, truth, motion in frames:
-        score.add(prediction, truth, motion)
-    return score.means()
+def codes(alpha: np.ndarray) -> np.ndarray:
+    """Alpha as (H, W) uint8."""
+    return np.asarray(cv2.multiply(alpha, 255.0, dtype=cv2.CV_8U))
