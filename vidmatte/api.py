@@ -154,7 +154,8 @@ class StreamedFrame:
     """A frame with its alpha; the arrays are the caller's to keep.
 
     rgb: (H, W, 3), full range RGB as the source has it, uint8, or uint16 (0..65535)
-    for sources of more than 8 bits. alpha: (H, W) float32 in 0..1, straight.
+    for sources of more than 8 bits; with ``despill``, without that screen's light
+    where alpha is above 0, and so the foreground. alpha: (H, W) float32 in 0..1, straight.
     foreground: (H, W, 3) uint8 where the model gives one. pts counts ``time_base``
     (seconds) from the clip's start.
     """
@@ -194,7 +195,7 @@ class Stream:
             self.close()
             raise
         try:
-            return detached(frame)
+            return detached(frame, self._settings)
         finally:
             frame.release()
 
@@ -232,17 +233,24 @@ def stream(source: str | Path, **options: Any) -> Stream:
         raise
 
 
-def detached(frame: Frame) -> StreamedFrame:
-    """A copy of a frame that outlives its slot."""
+def detached(frame: Frame, settings: Settings) -> StreamedFrame:
+    """A copy of a frame that outlives its slot, without spill where the settings say so."""
+    from vidmatte.alpha.controls import despill
     from vidmatte.source.view import full_range_rgb
 
     if frame.alpha is None:
         raise SinkError(f"frame {frame.index} has no alpha")
+    rgb, foreground = full_range_rgb(frame.picture), frame.foreground
+    if settings.despill is not None:
+        held = despill(rgb, settings.despill, settings.despill_strength)
+        np.copyto(rgb, held, where=(frame.alpha > 0)[..., None])
+        if foreground is not None:
+            foreground = despill(foreground, settings.despill, settings.despill_strength)
     return StreamedFrame(
         index=frame.index,
         pts=frame.pts,
         time_base=frame.time_base,
-        rgb=full_range_rgb(frame.picture),
+        rgb=rgb,
         alpha=frame.alpha.copy(),
-        foreground=frame.foreground,
+        foreground=foreground,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidmatte.alpha.controls import despill
 from vidmatte.alpha.foreground import estimate
 from vidmatte.api import Stream, StreamedFrame
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
@@ -33,7 +34,7 @@ def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: 
     of vidmatte.errors.
     """
     check_sheet(out, settings)
-    rows = [row_of(frame) for frame in samples(clip, model, settings, count)]
+    rows = [row_of(frame, settings) for frame in samples(clip, model, settings, count)]
     sheet = np.concatenate(rows)
     done, coded = cv2.imencode(out.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
@@ -58,7 +59,10 @@ def check_sheet(out: Path, settings: Settings) -> None:
 
 def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterator[StreamedFrame]:
     """Evenly spaced frames, each with its alpha and its number in the clip."""
-    whole = replace(settings, in_point=None, out_point=None, cache=None)
+    # Spill goes when the colours are estimated, as in a run.
+    whole = replace(
+        settings, in_point=None, out_point=None, cache=None, despill=None, despill_strength=1.0
+    )
     with open_source(clip, whole) as source:
         trim = make_trim(
             settings.in_point,
@@ -87,10 +91,12 @@ def spaced(total: int, count: int) -> list[int]:
     return [int(Fraction(2 * place + 1, 2 * count) * total) for place in range(count)]
 
 
-def row_of(frame: StreamedFrame) -> np.ndarray:
+def row_of(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     """One row of the sheet, (h, w, 3) uint8."""
     rgb = frame.rgb if frame.rgb.dtype == np.uint8 else (frame.rgb >> 8).astype(np.uint8)
     colours = frame.foreground if frame.foreground is not None else estimate(rgb, frame.alpha)
+    if settings.despill is not None:
+        colours = despill(colours, settings.despill, settings.despill_strength)
     height, width = frame.alpha.shape
     scale = CELL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

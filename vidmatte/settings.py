@@ -14,6 +14,9 @@ from typing import Any
 from vidmatte.errors import UsageError
 from vidmatte.option import check_option, option, parse_bytes, parse_rate
 
+#: The group whose rows are applied one after the other.
+CONTROLS = "Controls, in this order"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -83,68 +86,49 @@ class Settings:
         None,
         "levels: alpha up to LOW becomes 0, from HIGH on 1",
         metavar="LOW,HIGH",
-        group="Controls, in this order",
+        group=CONTROLS,
     )
     gamma: float = option(
-        1.0,
-        "above 1 thickens soft parts, below 1 thins them",
-        low=0.05,
-        high=20.0,
-        group="Controls, in this order",
+        1.0, "above 1 thickens soft parts, below 1 thins them", low=0.05, high=20.0, group=CONTROLS
     )
-    keep_largest: bool = option(
-        False, "keep only the largest thing", group="Controls, in this order"
-    )
+    keep_largest: bool = option(False, "keep only the largest thing", group=CONTROLS)
     remove_specks: int = option(
         0,
         "drop things up to this area in pixels",
         metavar="AREA",
         low=0,
         high=2**31,
-        group="Controls, in this order",
+        group=CONTROLS,
     )
     fill_holes: int = option(
-        0,
-        "fill holes up to this area in pixels",
-        metavar="AREA",
-        low=0,
-        high=2**31,
-        group="Controls, in this order",
+        0, "fill holes up to this area in pixels", metavar="AREA", low=0, high=2**31, group=CONTROLS
     )
     dilate: float = option(
-        0.0,
-        "move the edge outward by pixels",
-        metavar="PX",
-        low=0.0,
-        high=500.0,
-        group="Controls, in this order",
+        0.0, "move the edge outward by pixels", metavar="PX", low=0.0, high=500.0, group=CONTROLS
     )
     erode: float = option(
-        0.0,
-        "move the edge inward by pixels",
-        metavar="PX",
-        low=0.0,
-        high=500.0,
-        group="Controls, in this order",
+        0.0, "move the edge inward by pixels", metavar="PX", low=0.0, high=500.0, group=CONTROLS
     )
     feather: float = option(
-        0.0,
-        "soften the edge by pixels",
-        metavar="PX",
-        low=0.0,
-        high=500.0,
-        group="Controls, in this order",
+        0.0, "soften the edge by pixels", metavar="PX", low=0.0, high=500.0, group=CONTROLS
     )
     garbage_matte: str | None = option(
         None,
         "white is never subject: a picture, or a folder with one a frame",
         metavar="PATH",
-        group="Controls, in this order",
+        group=CONTROLS,
     )
-    holdout: str | None = option(
-        None, "white is always subject", metavar="PATH", group="Controls, in this order"
+    holdout: str | None = option(None, "white is always subject", metavar="PATH", group=CONTROLS)
+    invert: bool = option(False, "take the background instead", group=CONTROLS)
+    despill: str | None = option(
+        None,
+        "take a screen's light off the colours: hold that channel to the mean of the others",
+        choices=("red", "green", "blue"),
+        group=CONTROLS,
     )
-    invert: bool = option(False, "take the background instead", group="Controls, in this order")
+    despill_strength: float = option(
+        1.0, "how much of that light goes", low=0.0, high=1.0, group=CONTROLS
+    )
     format: str | None = option(
         None, "output format (default: by the output's suffix)", group="Output"
     )
@@ -275,6 +259,9 @@ class Settings:
         parse_bytes(self.memory)
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
+        if self.despill is None and self.despill_strength != 1:
+            strength = f"--despill-strength {self.despill_strength:g}"
+            raise UsageError(f"{strength}: it needs --despill with red, green or blue")
         for rate in (self.fps, self.conform):
             if rate is not None:
                 parse_rate(rate)

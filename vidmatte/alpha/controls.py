@@ -2,7 +2,7 @@
 
 The order of ``apply``: threshold, gamma, keep-largest, remove-specks, fill-holes,
 dilate, erode, feather, garbage matte, holdout matte, invert. Each step does nothing
-at its default.
+at its default. ``despill`` changes the colours, after all that.
 """
 
 from __future__ import annotations

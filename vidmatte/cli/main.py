@@ -116,8 +116,9 @@ def preview_command(
 
 
 PREVIEW_OPTIONS = (
-    "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "fps",
-    "in_point", "out_point", "overwrite", "device", "threads", "models_dir",
+    "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "despill",
+    "despill_strength", "fps", "in_point", "out_point", "overwrite", "device", "threads",
+    "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=WIDTH)(with_options(preview_command, PREVIEW_OPTIONS))
 

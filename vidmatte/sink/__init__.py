@@ -51,6 +51,9 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
 
     Raises UsageError (format and clip do not fit), OutputExistsError, SinkError.
     """
+    from vidmatte.sink.spill import check_despill
+
+    check_despill(clip, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):
         if plan.show.background is not None:

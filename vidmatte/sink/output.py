@@ -15,6 +15,7 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.partial import NUMBER, Partial, PartialSequence
 from vidmatte.sink.pixels import PictureMaker
 from vidmatte.sink.row import Format
+from vidmatte.sink.spill import Despill
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Scene:
 
     clip: Clip
     foreground: str
+    despill: Despill | None = None
     behind: av.VideoFrame | None = None
     _makers: dict[str, PictureMaker] = field(default_factory=dict)
     _pictures: dict[str, av.VideoFrame] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class Scene:
     def picture(self, row: Format) -> av.VideoFrame:
         """The cut-out as ``row`` wants it."""
         if row.name not in self._makers:
-            self._makers[row.name] = PictureMaker(self.clip, row, self.foreground)
+            self._makers[row.name] = PictureMaker(self.clip, row, self.foreground, self.despill)
         if row.name not in self._pictures:
             self._pictures[row.name] = self._makers[row.name].make(self.frame)
         return self._pictures[row.name]

@@ -19,6 +19,7 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter, is_convertible
 from vidmatte.sink.row import Format, is_rgb, is_yuv, output_colour
+from vidmatte.sink.spill import Despill, SpillRemover
 from vidmatte.sink.tags import tagged
 from vidmatte.sink.transparent import box_of, extend
 
@@ -27,9 +28,12 @@ class PictureMaker:
     """Makes the pictures of one output. Not thread-safe: one for each worker.
 
     foreground: ``estimate``, ``source``, ``model`` or ``auto``, see the settings.
+    despill: the screen's light to take off what is visible, after that.
     """
 
-    def __init__(self, clip: Clip, row: Format, foreground: str) -> None:
+    def __init__(
+        self, clip: Clip, row: Format, foreground: str, despill: Despill | None = None
+    ) -> None:
         self.pixel_format = row.pixel_format(clip)
         self.colour = output_colour(clip, row)
         self.policy = foreground
@@ -39,6 +43,7 @@ class PictureMaker:
         self._working = self.pixel_format.replace("64be", "64le")
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
+        self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
         self._convert_model = Converter(ColourTags(0, FULL), self._working, self.colour)
 
     def make(self, frame: Frame) -> av.VideoFrame:
@@ -49,6 +54,8 @@ class PictureMaker:
         levels = quantised(frame.alpha, self._full_scale)
         if self.policy != "source":
             self._clean(picture, frame, frame.alpha, levels)
+        elif self._remove_spill:
+            self._despill(picture, levels, self._remove_spill)
         plane = planes.views(picture)[-1]
         np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
         if self._working != self.pixel_format:
@@ -75,7 +82,22 @@ class PictureMaker:
             cv2.copyTo(own, changed & visible, colour)
         else:
             colour = estimate(colour, np.ascontiguousarray(alpha[inside]), self._full_scale)
+        if self._remove_spill:
+            colour, spilled = self._remove_spill(colour)
+            changed |= spilled & visible
         planes.put_colours(picture, changed, extend(colour, visible, empty), box)
+
+    @staticmethod
+    def _despill(picture: av.VideoFrame, levels: np.ndarray, remove: SpillRemover) -> None:
+        """Visible pixels lose the screen's light, all else stays as the source has it."""
+        visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
+        box = box_of(visible)
+        if not box.width:
+            return
+        colour, spilled = remove(np.ascontiguousarray(planes.colours(picture)[box.slices]))
+        # Pixels that share a chroma sample with a visible one change with it.
+        sharing = cv2.dilate(visible[box.slices], np.ones(planes.reach(picture), np.uint8))
+        planes.put_colours(picture, spilled & sharing, colour, box)
 
 
 def quantised(alpha: np.ndarray, full_scale: int) -> np.ndarray:

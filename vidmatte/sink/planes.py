@@ -90,6 +90,13 @@ def steps(plane: np.ndarray, full: np.ndarray) -> tuple[int, int]:
     return -(-full.shape[0] // plane.shape[0]), -(-full.shape[1] // plane.shape[1])
 
 
+def reach(frame: av.VideoFrame) -> tuple[int, int]:
+    """Rows and columns of the window around a pixel that holds all which share its chroma."""
+    arrays = views(frame)
+    down, across = steps(arrays[1], arrays[0]) if len(arrays) > 1 else (1, 1)
+    return 2 * down - 1, 2 * across - 1
+
+
 def fill_outside(frame: av.VideoFrame, box: Box, colour: tuple[int, ...]) -> None:
     """Paint everything but ``box`` in one colour; the alpha of packed formats becomes 0."""
     arrays = views(frame)

@@ -14,6 +14,7 @@ from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written, as_sink_error, worker_count
 from vidmatte.sink.output import Maker, Output, Scene
 from vidmatte.sink.pool import OrderedPool
+from vidmatte.sink.spill import Despill
 
 
 @dataclass
@@ -31,8 +32,8 @@ class Job:
 class Worker:
     """What one thread needs: makers and encoders of all outputs."""
 
-    def __init__(self, clip: Clip, foreground: str, outputs: Sequence[Output]) -> None:
-        self.scene = Scene(clip, foreground)
+    def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
+        self.scene = Scene(clip, settings.foreground, Despill.of(settings))
         self.makers: list[Maker] = [
             output.plan.show.maker(clip, output.plan.row) for output in outputs
         ]
@@ -48,7 +49,7 @@ class PooledSink(Sink):
         self._frames = 0
         self._pool = OrderedPool(
             worker_count(clip.width, clip.height, settings.memory_bytes),
-            lambda: Worker(clip, settings.foreground, self._outputs),
+            lambda: Worker(clip, settings, self._outputs),
             self._work,
         )
         self._at = self._outputs[0]  # the output at hand, for messages

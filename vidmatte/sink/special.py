@@ -13,6 +13,7 @@ from vidmatte.sink import planes
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.output import Maker, Scene
 from vidmatte.sink.row import Format, always
+from vidmatte.sink.spill import despilled_floats
 from vidmatte.sink.tags import tagged
 from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 
@@ -50,14 +51,22 @@ class FloatMaker(Maker):
         *targets, alpha = planes.views(picture)
         *codes, levels = planes.views(base)
         np.clip(frame.alpha, 0, 1, out=alpha)
+        floats = self._own_floats(scene) if self._keeps_floats else None
         for number, (target, code) in enumerate(zip(targets, codes, strict=True)):
             np.take(self._curve, code, out=target)
-            if self._keeps_floats:
-                own = planes.views(frame.picture)[number]
-                np.copyto(target, own, where=levels == FULL_SCALE)
+            if floats is not None:
+                np.copyto(target, floats[number], where=levels == FULL_SCALE)
             if self._premultiplied:
                 target *= alpha
         return tagged(picture, self._colour, frame)
+
+    @staticmethod
+    def _own_floats(scene: Scene) -> list[np.ndarray]:
+        """The source's own planes G, B, R, without spill where that is asked for."""
+        green, blue, red = planes.views(scene.frame.picture)
+        if scene.despill is not None:
+            red, green, blue = despilled_floats([red, green, blue], scene.despill)
+        return [green, blue, red]
 
 
 class PaletteMaker(Maker):
