@@ -223,6 +223,8 @@ def no_picture(*_: Any) -> Iterator[Any]:
     ("change", "named"),
     [
         ({"smooth": "off"}, r"--smooth auto \(now off\)"),
+        ({"smooth_strength": 0.5}, r"--smooth-strength 1.0 \(now 0.5\)"),
+        ({"despill": "green"}, r"--despill None \(now green\)"),
         ({"in_point": "f3"}, r"--in-point None \(now f3\)"),
         ({"format": "prores-xq"}, "another output"),
         ({"network": "rvm"}, "another weights"),

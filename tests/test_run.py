@@ -16,6 +16,7 @@ from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
+from vidmatte.errors import UsageError
 from vidmatte.network.device import Device
 from vidmatte.run.channel import Cancelled, Channel, Stop
 from vidmatte.run.pipeline import Pipeline, Stage
@@ -54,6 +55,40 @@ def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None
     with Pipeline(stages, Stop()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
         list(pipeline)
     assert time.perf_counter() - began < 2
+
+
+def test_the_filters_strength_and_none_of_it(tmp_path: Path) -> None:
+    """0 is refinement alone, 1 the default; the filter's neighbours count by it between."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=6)
+    model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+
+    def mattes(**options: object) -> np.ndarray:
+        with vidmatte.stream(movie.path, **model, **options) as frames:
+            return np.stack([frame.alpha for frame in frames])
+
+    for mode in ("auto", "live", "strong"):
+        alone = mattes(smooth=mode, smooth_strength=0)
+        if mode != "strong":  # which also mirrors each frame
+            assert np.array_equal(alone, mattes(smooth="off", refine="fast"))
+        steadied = [mattes(smooth=mode, smooth_strength=much) for much in (0.25, 1, 2)]
+        assert np.array_equal(steadied[1], mattes(smooth=mode))
+        assert len({found.tobytes() for found in (alone, *steadied)}) == 4
+    # The more the neighbours count, the farther from the frame's own matte.
+    apart = [np.abs(found - steadied[0]).mean() for found in steadied[1:]]
+    assert 0 < apart[0] < apart[1]
+
+
+def test_a_strength_without_a_filter_is_refused(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=2)
+    own = {"model": str(make_recurrent(tmp_path / "own.onnx")), "family": "rvm"}
+    with pytest.raises(UsageError, match="--smooth is off"):
+        Settings(smooth="off", smooth_strength=0.5)
+    with pytest.raises(UsageError, match="0 to 2"):
+        Settings(smooth_strength=2.5)
+    with pytest.raises(UsageError, match="--smooth on"):
+        vidmatte.stream(movie.path, smooth_strength=0.5, **own)
+    with vidmatte.stream(movie.path, smooth="on", smooth_strength=0.5, **own) as frames:
+        assert len(list(frames)) == 2
 
 
 def test_leaving_early_ends_every_thread() -> None:

@@ -59,9 +59,15 @@ def check_sheet(out: Path, settings: Settings) -> None:
 
 def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterator[StreamedFrame]:
     """Evenly spaced frames, each with its alpha and its number in the clip."""
-    # Spill goes when the colours are estimated, as in a run.
+    # Spill goes when the colours are estimated, as in a run; nothing is steadied.
     whole = replace(
-        settings, in_point=None, out_point=None, cache=None, despill=None, despill_strength=1.0
+        settings,
+        in_point=None,
+        out_point=None,
+        cache=None,
+        smooth_strength=1.0,
+        despill=None,
+        despill_strength=1.0,
     )
     with open_source(clip, whole) as source:
         trim = make_trim(

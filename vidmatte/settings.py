@@ -55,6 +55,13 @@ class Settings:
         choices=("auto", "on", "live", "strong", "off"),
         group="Matte",
     )
+    smooth_strength: float = option(
+        1.0,
+        "weight of the frames around in --smooth: 0 mixes none, 2 twice as much of them",
+        low=0.0,
+        high=2.0,
+        group="Matte",
+    )
     refine: str = option(
         "auto",
         "draw the soft edge along the picture's own detail; auto is fast for per-frame models",
@@ -259,6 +266,8 @@ class Settings:
         parse_bytes(self.memory)
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
+        if self.smooth == "off" and self.smooth_strength != 1:
+            raise UsageError(f"--smooth-strength {self.smooth_strength:g}: --smooth is off")
         if self.despill is None and self.despill_strength != 1:
             strength = f"--despill-strength {self.despill_strength:g}"
             raise UsageError(f"{strength}: it needs --despill with red, green or blue")

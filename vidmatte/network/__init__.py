@@ -21,6 +21,9 @@ def check_options(family_name: str, settings: Settings) -> None:
             raise UsageError(f"--batch {settings.batch}: a recurrent model runs frame by frame")
         if settings.smooth == "strong":
             raise UsageError("--smooth strong is for per-frame models; use --smooth on")
+        if settings.smooth == "auto" and settings.smooth_strength != 1:
+            strength = f"--smooth-strength {settings.smooth_strength:g}"
+            raise UsageError(f"{strength}: recurrent models go unsmoothed; add --smooth on")
         if settings.normalize != "clip":
             raise UsageError(f"--normalize {settings.normalize} is for per-frame models")
     elif settings.downsample:

@@ -113,7 +113,8 @@ def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iter
     refine = settings.refine
     if refine == "auto":
         refine = "off" if recurrent and mode == "off" else "fast"
-    return steady(frames, mode="on" if mode == "strong" else mode, refine=refine)
+    strength = settings.smooth_strength
+    return steady(frames, mode=mode if strength else "off", refine=refine, strength=strength)
 
 
 def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
