@@ -154,13 +154,13 @@ def test_luminance_takes_all_of_the_range(
 def test_alpha_lies_where_the_pixel_format_says(name: str, bits: int) -> None:
     rgba = np.full((16, 50, 4), 12345, np.uint16)
     rgba[..., 3] = np.linspace(0, 65535, 16 * 50).reshape(16, 50)
-    frame = av.VideoFrame.from_ndarray(rgba, "rgba64le").reformat(format=name)
+    frame = av.VideoFrame.from_ndarray(rgba, "rgba64le").reformat(format=name, threads=1)
     found = alpha_of(frame, "it")
-    # swscale makes fewer bits with an error of its own, here up to three codes.
-    np.testing.assert_allclose(found, rgba[..., 3] / 65535, atol=3 / 2**bits)
+    # swscale dithers where it makes fewer bits: two codes.
+    np.testing.assert_allclose(found, rgba[..., 3] / 65535, atol=2 / 2**bits)
     assert found.dtype == np.float32
     with pytest.raises(SourceError, match="no alpha"):
-        alpha_of(frame.reformat(format="rgb24"), "it")
+        alpha_of(frame.reformat(format="rgb24", threads=1), "it")
 
 
 def scene() -> Scene:

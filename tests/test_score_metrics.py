@@ -166,5 +166,14 @@ def test_connectivity_is_what_its_definition_says() -> None:
         )
 
 
+def test_motion_of_mattes_is_sought_around_them() -> None:
+    now, last = (np.pad(blob(x), ((60, 90), (200, 80))) for x in (33, 30))
+    motion = metrics.motion_of_mattes(now, last)
+    edge = (now > 0.1) & (now < 0.9)
+    assert np.median(motion[edge][:, 0]) == pytest.approx(-3, abs=0.5)
+    assert not motion[:, :160].any()
+    assert not metrics.motion_of_mattes(now * 0, last * 0).any()
+
+
 def test_motion_of_tiny_mattes_is_taken_as_none() -> None:
     assert not metrics.estimated_motion(np.zeros((12, 40), np.uint8), np.eye(12, 40)).any()

@@ -16,6 +16,7 @@ import numpy as np
 
 GRADIENT_SIGMA = 1.4
 CONNECTIVITY_STEPS, CONNECTIVITY_TOLERANCE = 10, 0.15
+MARGIN = 32  # pixels around mattes in which their motion is sought
 SMALLEST = 16  # side of a picture below which OpenCV's search finds no motion, or breaks
 
 
@@ -188,6 +189,19 @@ def estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     return np.asarray(search.calc(now, last, still))
 
 
+def motion_of_mattes(now: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """``estimated_motion`` of two mattes, sought where either has something: (H, W, 2)."""
+    height, width = now.shape
+    motion = np.zeros((height, width, 2), np.float32)
+    x, y, across, down = cv2.boundingRect(codes(cv2.max(now, last)))
+    if across:
+        rows = slice(max(0, y - MARGIN), min(height, y + down + MARGIN))
+        columns = slice(max(0, x - MARGIN), min(width, x + across + MARGIN))
+        near = (np.ascontiguousarray(codes(matte)[rows, columns]) for matte in (now, last))
+        motion[rows, columns] = estimated_motion(*near)
+    return motion
+
+
 @dataclass
 class Score:
     """The measures of a sequence, frame by frame; only the last frame is held.
@@ -239,7 +253,7 @@ class Score:
             found["messd_dt"] = messd_dt(*here, *last, motion)
             found["flicker"] = flicker(*here, *last, motion)
         elif self.estimates:
-            along = estimated_motion(codes(here[1]), codes(last[1]))
+            along = motion_of_mattes(here[1], last[1])
             found["messd_dt"] = messd_dt(*here, *last, along)
         return found
 

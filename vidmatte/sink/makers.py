@@ -165,4 +165,6 @@ def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
                 part = cv2.resize(share, plane.shape[::-1], interpolation=cv2.INTER_AREA)
             plane[...] = np.rint((source.astype(np.float32) - zero) * part + zero)
         target[3][...] = alpha
-    return picture.reformat(format=f"{picture.format.name[:-2]}be") if swapped else picture
+    return (
+        picture.reformat(format=f"{picture.format.name[:-2]}be", threads=1) if swapped else picture
+    )
