@@ -16,8 +16,9 @@ from tiny_onnx import make_recurrent, make_salient
 from vidmatte.errors import ModelError
 from vidmatte.frame import Frame
 from vidmatte.network import halves, load_network
+from vidmatte.network.channels import split_awkward
 from vidmatte.network.device import CpuRunner, Device
-from vidmatte.network.halves import cut_before_drawing, split_at_states
+from vidmatte.network.halves import cut_after_reduction, cut_before_drawing, split_at_states
 from vidmatte.network.recurrent import KEPT, RecurrentNetwork
 from vidmatte.network.session import as_onnx, loaded, open_session
 from vidmatte.network.threads import in_order
@@ -40,6 +41,15 @@ def shot(count: int = 7) -> list[Frame]:
     return frames
 
 
+def assert_alike(actual: list[Frame], expected: list[Frame]) -> None:
+    """The same but for what floats round."""
+    for frame, reference in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(frame.alpha, reference.alpha, atol=1e-4)
+        off = np.abs(frame.foreground.astype(int) - reference.foreground)
+        assert off.max() <= 1, "only what lies between two codes may be rounded otherwise"
+        assert (off > 0).mean() < 1e-3
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_both_halves_give_what_the_whole_gives(
     threads: int, weights: Callable[[str], Path]
@@ -50,11 +60,20 @@ def test_both_halves_give_what_the_whole_gives(
     expected = results(whole(path), shot())
     actual = results(network, shot())
     assert [frame.index for frame in actual] == list(range(7))
-    for frame, reference in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(frame.alpha, reference.alpha, atol=1e-4)
-        off = np.abs(frame.foreground.astype(int) - reference.foreground)
-        assert off.max() <= 1, "only what lies between two codes may be rounded otherwise"
-        assert (off > 0).mean() < 1e-3
+    assert_alike(actual, expected)
+
+
+@pytest.mark.parametrize("size", [(90, 161), (291, 517), (360, 640)])
+def test_frames_are_made_smaller_as_the_network_does_it(
+    size: tuple[int, int], weights: Callable[[str], Path]
+) -> None:
+    path = weights("rvm")
+    for ratio in (0.0, 0.37):
+        network = load_network(path, "rvm", Settings(downsample=ratio), Device())
+        session = open_session(path, path.read_bytes(), Device(), 1)
+        reference = RecurrentNetwork(loaded(session, Device()).runner, ratio)
+        frames = [noise_frames(2, size) for _ in range(2)]
+        assert_alike(results(network, frames[0]), results(reference, frames[1]))
 
 
 def test_a_half_that_draws_otherwise_is_run_whole(
@@ -63,11 +82,7 @@ def test_a_half_that_draws_otherwise_is_run_whole(
     path = weights("rvm")
     monkeypatch.setattr(halves, "cut_before_drawing", lambda half: None)
     network = load_network(path, "rvm", Settings(threads=2), Device())
-    for frame, reference in zip(
-        results(network, shot()), results(whole(path), shot()), strict=True
-    ):
-        assert np.array_equal(frame.alpha, reference.alpha)
-        assert np.array_equal(frame.foreground, reference.foreground)
+    assert_alike(results(network, shot()), results(whole(path), shot()))
 
 
 def test_only_rvms_own_way_of_drawing_is_cut_off(weights: Callable[[str], Path]) -> None:
@@ -85,6 +100,42 @@ def test_only_rvms_own_way_of_drawing_is_cut_off(weights: Callable[[str], Path])
         if node.op_type == "Add":
             node.op_type = "Sub"
     assert cut_before_drawing(another_sum.SerializeToString()) is None
+
+
+def test_only_a_first_step_that_makes_the_frame_smaller_is_cut_off(
+    weights: Callable[[str], Path],
+) -> None:
+    split = split_at_states(as_onnx(weights("rvm")), KEPT)
+    assert split is not None
+    cut = cut_after_reduction(split[0])
+    assert cut is not None
+    names = {item.name for item in onnx.load_from_string(cut[0]).graph.input}
+    assert cut[1] in names
+    assert "src" not in names
+    read_twice = onnx.load_from_string(split[0])
+    read_twice.graph.node.append(onnx.helper.make_node("Identity", ["src"], ["again"]))
+    assert cut_after_reduction(read_twice.SerializeToString()) is None
+
+
+def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], Path]) -> None:
+    def widths(network: onnx.ModelProto) -> list[int]:
+        kernels = {item.name: item.dims[1:2] for item in network.graph.initializer}
+        return [
+            width
+            for node in network.graph.node
+            if node.op_type == "Conv"
+            for width in kernels[node.input[1]]
+        ]
+
+    network = as_onnx(weights("rvm"))
+    before = widths(network)
+    awkward = [width for width in before if width > 16 and width % 4]
+    assert awkward == [171, 107, 59, 35]
+    split_awkward(network)
+    onnx.checker.check_model(network)
+    parts = [part for width in awkward for part in (width - 3, 3)]
+    left = [width for width in before if width not in awkward]
+    assert sorted(widths(network)) == sorted(left + parts)
 
 
 def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) -> None:

@@ -42,11 +42,12 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
-        loaded, finisher = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
+        loaded, finishing = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
         needed = {"src", "downsample_ratio", "r1i", "r2i", "r3i", "r4i"}
-        if not needed <= set(loaded.inputs):
+        is_reduced = finishing is not None and finishing.reduced
+        if not is_reduced and not needed <= set(loaded.inputs):
             raise ModelError(f"{path}: not of the family rvm: it lacks the input 'src' or a state")
-        return RecurrentNetwork(loaded.runner, settings.downsample, finisher)
+        return RecurrentNetwork(loaded.runner, settings.downsample, finishing)
     family = SALIENT[family_name]
     loaded = load_runner(
         path,

@@ -120,6 +120,29 @@ def cut_before_drawing(half: bytes) -> bytes | None:
     return part_of(network, nodes, inputs, outputs)
 
 
+def cut_after_reduction(half: bytes) -> tuple[bytes, str] | None:
+    """The first half without its first step, which makes the frame smaller, and the name of
+    the input that takes the reduced frame instead; None where it begins otherwise."""
+    import onnx
+
+    network = onnx.load_from_string(half)
+    readers = [node for node in network.graph.node if "src" in node.input]
+    if len(readers) != 1 or readers[0].op_type != "Resize" or not is_half_pixel_linear(readers[0]):
+        return None
+    (name,) = readers[0].output
+    makers = {
+        made: node for node in network.graph.node for made in node.output if node != readers[0]
+    }
+    outputs = [item for item in network.graph.output if item.name != name]
+    needed = needed_for(tuple(item.name for item in outputs), makers)
+    nodes = [node for node in network.graph.node if id(node) in needed]
+    read = {used for node in nodes for used in node.input}
+    sizes = ["batch", 3, "reduced_height", "reduced_width"]
+    reduced = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
+    inputs = [reduced, *(item for item in network.graph.input if item.name in read)]
+    return part_of(network, nodes, inputs, outputs), name
+
+
 def is_colours_and_mean(name: str, before: Callable[[str, str], list[str]]) -> bool:
     """Whether a tensor is the frame's colours with their mean as a fourth channel."""
     parts = before(name, "Concat")

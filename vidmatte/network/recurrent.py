@@ -15,6 +15,8 @@ import numpy as np
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner, on_host
+from vidmatte.network.reduce import Reducer
+from vidmatte.network.session import Finishing
 from vidmatte.network.threads import in_order
 
 STATES = ("r1", "r2", "r3", "r4")
@@ -25,8 +27,8 @@ COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 a
 class RecurrentNetwork(Network):
     """Alpha and foreground of people, frame after frame, with a state.
 
-    finisher: makes the result from what ``runner`` made, on several frames at once;
-    without one ``runner`` makes it all (see ``halves``).
+    finishing: makes the result from what ``runner`` made, on several frames at once;
+    without it ``runner`` makes it all (see ``halves``).
     downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
     """
 
@@ -35,15 +37,16 @@ class RecurrentNetwork(Network):
     stride = 1
 
     def __init__(
-        self, runner: Runner, downsample: float = 0.0, finisher: Runner | None = None
+        self, runner: Runner, downsample: float = 0.0, finishing: Finishing | None = None
     ) -> None:
         self.about = runner.about
         self._runner = runner
-        self._finisher = finisher
+        self._finisher = finishing.runner if finishing is not None else None
+        self._reduced = finishing.reduced if finishing is not None else ""
         self._downsample = downsample
-        if finisher is not None:
-            self.batch = finisher.streams + 1
-            self.about += f", details of {finisher.streams} frames at once"
+        if self._finisher is not None:
+            self.batch = self._finisher.streams + 1
+            self.about += f", details of {self._finisher.streams} frames at once"
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         steps = self._steps(frames)
@@ -61,6 +64,7 @@ class RecurrentNetwork(Network):
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
         """Each frame with the values that its result is, or is made from."""
         state: dict[str, Any] = first_state()
+        reducer: Reducer | None = None
         for frame in frames:
             if frame.memory is not None:
                 state = frame.memory
@@ -70,11 +74,13 @@ class RecurrentNetwork(Network):
                 frame.memory = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
             ratio = self._downsample or coarse_ratio(width, height)
-            inputs = {
-                "src": planar(frame.rgb),
-                "downsample_ratio": np.array([ratio], np.float32),
-                **state,
-            }
+            inputs = {"downsample_ratio": np.array([ratio], np.float32), **state}
+            if self._reduced:
+                if reducer is None or reducer.key != (height, width, ratio):
+                    reducer = Reducer(height, width, ratio)
+                inputs[self._reduced] = reducer(frame.rgb)
+            else:
+                inputs["src"] = planar(frame.rgb)
             outputs = self._runner.run(inputs, keep=KEPT)
             state = {f"{name}i": outputs[f"{name}o"] for name in STATES}
             yield frame, inputs | outputs

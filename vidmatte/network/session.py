@@ -49,25 +49,45 @@ def load_runner(
     return loaded(open_session(path, model, device, threads), device)
 
 
+@dataclass(frozen=True)
+class Finishing:
+    """How a recurrent network's result is made from what its first half gives.
+
+    reduced: the first half's input that takes the frame made smaller; '' where it takes
+    the frame itself.
+    """
+
+    runner: Runner
+    reduced: str
+
+
 def load_recurrent(
     path: Path, device: Device, threads: int, states: tuple[str, ...], runtime: str
-) -> tuple[Loaded, Runner | None]:
+) -> tuple[Loaded, Finishing | None]:
     """A recurrent network, and on the CPU the half of it that has no part in the state.
 
     states: the names of its state outputs. Raises as ``load_runner`` does.
     """
-    from vidmatte.network.halves import cut_before_drawing, split_at_states
+    from vidmatte.network.channels import split_awkward
+    from vidmatte.network.halves import cut_after_reduction, cut_before_drawing, split_at_states
 
     halves = None
     if device.name == "cpu" and runtime != "openvino":
-        halves = split_at_states(as_onnx(path), states)
+        network = as_onnx(path)
+        split_awkward(network)
+        halves = split_at_states(network, states)
     if halves is None:
         return load_runner(path, device, threads, outputs=None, runtime=runtime), None
+    first, second = halves
+    reduced = ""
+    if drawn := cut_before_drawing(second):
+        second = drawn
+        first, reduced = cut_after_reduction(first) or (first, "")
     threads = threads or usable_cores()
-    first = open_session(path, halves[0], device, max(1, threads // 2))
+    session = open_session(path, first, device, max(1, threads // 2))
     # A thread a frame, as many frames as there are cores: no thread waits for another.
-    second = open_session(path, cut_before_drawing(halves[1]) or halves[1], device, 1)
-    return loaded(first, device), CpuRunner(second, streams_for(threads))
+    finisher = CpuRunner(open_session(path, second, device, 1), streams_for(threads))
+    return loaded(session, device), Finishing(finisher, reduced)
 
 
 def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
