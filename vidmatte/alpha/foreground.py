@@ -25,16 +25,19 @@ REGULAR = 0.01  # trust in the local means against the pixel itself
 TINY = 1e-5
 
 
+Planes = list[np.ndarray]  # of the three channels, each (h, w) float32
+
+
 @dataclass
 class Layers:
-    """Local mean colours of subject and background, each (3, h, w) float32."""
+    """Local mean colours of subject and background."""
 
-    subject: np.ndarray
-    background: np.ndarray
+    subject: Planes
+    background: Planes
 
     def scaled(self, height: int, width: int) -> Layers:
         """The same at another size."""
-        if self.subject.shape[1:] == (height, width):
+        if self.subject[0].shape == (height, width):
             return self
         return Layers(
             enlarged(self.subject, height, width), enlarged(self.background, height, width)
@@ -83,9 +86,12 @@ def local_means(colours: np.ndarray, alpha: np.ndarray) -> Layers:
     for _ in range(LEVELS[0][0]):
         scales.append((halved(scales[-1][0]), halved(scales[-1][1])))
     layers: Layers | None = None
+    pictures: dict[int, Planes] = {}
     for halvings, radius in LEVELS:
         small, weight = scales[halvings]
-        picture = np.ascontiguousarray(small.transpose(2, 0, 1), np.float32)
+        if halvings not in pictures:
+            pictures[halvings] = [plane.astype(np.float32) for plane in cv2.split(small)]
+        picture = pictures[halvings]
         if layers is None:
             layers = Layers(picture, picture)
         else:
@@ -105,11 +111,14 @@ def halved(picture: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
-def weighted_mean(planes: np.ndarray, weight: np.ndarray, radius: int) -> np.ndarray:
-    """Mean of (3, h, w) planes in a square window, weighted by (h, w)."""
+def weighted_mean(planes: Planes, weight: np.ndarray, radius: int) -> Planes:
+    """Mean of the planes in a square window, weighted by (h, w)."""
     size = (2 * radius + 1,) * 2
     total = 1 / (cv2.blur(weight, size) + np.float32(TINY))
-    return np.stack([cv2.blur(plane * weight, size) * total for plane in planes])
+    means = [cv2.blur(plane * weight, size) for plane in planes]
+    for mean in means:
+        mean *= total
+    return means
 
 
 def shares(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,11 +131,18 @@ def shares(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return alpha * scale, rest * scale
 
 
-def explained(picture: np.ndarray, alpha: np.ndarray, means: Layers) -> Layers:
-    """The layers after each pixel's unexplained rest was shared out."""
+def explained(picture: Planes, alpha: np.ndarray, means: Layers) -> Layers:
+    """The layers after each pixel's unexplained rest was shared out; ``means`` is used up."""
     to_subject, to_background = shares(alpha)
-    rest = picture - means.background - alpha * (means.subject - means.background)
-    return Layers(means.subject + to_subject * rest, means.background + to_background * rest)
+    share = np.empty_like(alpha)
+    for shown, subject, background in zip(picture, means.subject, means.background, strict=True):
+        rest = subject - background
+        rest *= alpha
+        rest += background
+        np.subtract(shown, rest, out=rest)
+        subject += np.multiply(to_subject, rest, out=share)
+        background += np.multiply(to_background, rest, out=share)
+    return means
 
 
 def at_pixels(
@@ -148,7 +164,7 @@ def at_pixels(
     return found
 
 
-def enlarged(planes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(3, h, w) planes at another size, bilinear."""
+def enlarged(planes: Planes, height: int, width: int) -> Planes:
+    """The planes at another size, bilinear."""
     size = (width, height)
-    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in planes])
+    return [np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)) for plane in planes]

@@ -8,10 +8,13 @@ in its tools, subsampled chroma counts as centred on the pixels that it covers.
 
 from __future__ import annotations
 
+import re
+
 import av
 import cv2
 import numpy as np
 
+from vidmatte.alpha.box import ROW
 from vidmatte.alpha.foreground import estimate
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import UsageError
@@ -44,7 +47,9 @@ class PictureMaker:
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
         self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
-        self._convert_model = Converter(ColourTags(0, FULL), self._working, self.colour)
+        # Chroma of its own for each pixel, as the estimate has it.
+        whole = re.sub("yuva4..p", "yuva444p", self._working)
+        self._convert_model = Converter(ColourTags(0, FULL), whole, self.colour)
 
     def make(self, frame: Frame) -> av.VideoFrame:
         """The output picture with its tags, pts and time base. The frame is only read."""
@@ -75,17 +80,27 @@ class PictureMaker:
         inside = box.slices
         visible = visible[inside]
         changed = np.asarray(cv2.compare(levels[inside], self._full_scale, cv2.CMP_LT))
-        colour = np.ascontiguousarray(planes.colours(picture)[inside])
+        colour = planes.colours(picture, box)
         if frame.foreground is not None and self._takes_model:
-            given = self._convert_model(av.VideoFrame.from_ndarray(frame.foreground, "rgb24"))
-            own = np.ascontiguousarray(planes.colours(given)[inside])
-            cv2.copyTo(own, changed & visible, colour)
+            soft = np.flatnonzero(changed & visible)
+            given = frame.foreground[inside].reshape(-1, 3)[soft]
+            colour.reshape(-1, 3)[soft] = self._model_colours(given)
         else:
             colour = estimate(colour, np.ascontiguousarray(alpha[inside]), self._full_scale)
         if self._remove_spill:
             colour, spilled = self._remove_spill(colour)
             changed |= spilled & visible
         planes.put_colours(picture, changed, extend(colour, visible, empty), box)
+
+    def _model_colours(self, rgb: np.ndarray) -> np.ndarray:
+        """(N, 3) uint8 R, G, B of a network, as samples of the output."""
+        rows = -(-len(rgb) // ROW)
+        strip = np.zeros((rows * ROW, 3), np.uint8)
+        strip[: len(rgb)] = rgb
+        if not rows:
+            return strip
+        given = av.VideoFrame.from_ndarray(strip.reshape(rows, ROW, 3), "rgb24")
+        return planes.colours(self._convert_model(given)).reshape(-1, 3)[: len(rgb)]
 
     @staticmethod
     def _despill(picture: av.VideoFrame, levels: np.ndarray, remove: SpillRemover) -> None:
@@ -94,7 +109,7 @@ class PictureMaker:
         box = box_of(visible)
         if not box.width:
             return
-        colour, spilled = remove(np.ascontiguousarray(planes.colours(picture)[box.slices]))
+        colour, spilled = remove(planes.colours(picture, box))
         # Pixels that share a chroma sample with a visible one change with it.
         sharing = cv2.dilate(visible[box.slices], np.ones(planes.reach(picture), np.uint8))
         planes.put_colours(picture, spilled & sharing, colour, box)

@@ -67,21 +67,24 @@ def views(frame: av.VideoFrame) -> list[np.ndarray]:
     return arrays
 
 
-def colours(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) copy of the three colour channels, subsampled chroma repeated.
+def colours(frame: av.VideoFrame, box: Box | None = None) -> np.ndarray:
+    """(h, w, 3) copy of the three colour channels in a box, subsampled chroma repeated.
 
-    The order of channels is that of the planes (Y Cb Cr, G B R, or R G B).
+    The order of channels is that of the planes (Y Cb Cr, G B R, or R G B). box: with
+    its corner on multiples of ``ALIGN``; None for the whole picture.
     """
     arrays = views(frame)
+    box = box or Box(0, 0, frame.width, frame.height)
     if len(arrays) == 1:
-        return np.asarray(cv2.cvtColor(arrays[0], cv2.COLOR_RGBA2RGB))
-    size = (frame.width, frame.height)
-    repeated = [
-        plane
-        if plane.shape == arrays[0].shape
-        else cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        for plane in arrays[:3]
-    ]
+        return np.asarray(cv2.cvtColor(arrays[0][box.slices], cv2.COLOR_RGBA2RGB))
+    repeated = []
+    for plane in arrays[:3]:
+        step_y, step_x = steps(plane, arrays[0])
+        part = plane[box.scaled(step_y, step_x).slices]
+        if step_y > 1 or step_x > 1:
+            size = (part.shape[1] * step_x, part.shape[0] * step_y)
+            part = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        repeated.append(part[: box.height, : box.width])
     return np.asarray(cv2.merge(repeated))
 
 

@@ -43,7 +43,8 @@ def extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> n
     size = (-(-width // CELL), -(-height // CELL))
     weight = (visible > 0).astype(np.float32)
     # INTER_AREA takes ratios that are no integers; the grid then stretches by less than a cell.
-    sums = cv2.resize(colour * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    shown = cv2.copyTo(colour, visible).astype(np.float32)
+    sums = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     weights = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     for _ in range(RINGS):
         spread, spread_weights = cv2.blur(sums, (3, 3)), cv2.blur(weights, (3, 3))
