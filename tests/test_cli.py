@@ -87,6 +87,7 @@ def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixtu
     assert events[-1]["frames"] == 6
     assert events[-1]["output"] == out
     assert set(events[-1]["busy_seconds"]) == {"read", "matte", "steady", "write"}
+    assert events[-1]["busy_seconds"]["write"] > 0, "the encoders' time is not counted"
 
 
 def test_several_inputs_one_fails_the_others_are_done(

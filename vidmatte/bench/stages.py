@@ -14,9 +14,9 @@ from pathlib import Path
 
 from vidmatte.api import run
 from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
+from vidmatte.cores import usable_cores
 from vidmatte.frame import Frame
 from vidmatte.network.model import Model
-from vidmatte.network.threads import usable_cores
 from vidmatte.run.channel import Stop
 from vidmatte.run.job import smooth
 from vidmatte.run.report import Reporter

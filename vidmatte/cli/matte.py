@@ -14,6 +14,7 @@ from vidmatte.alpha.by_hand import check_masks
 from vidmatte.api import Result, run
 from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
+from vidmatte.cores import usable_cores
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.frame import Clip
 from vidmatte.network.model import Model, find_model
@@ -21,7 +22,7 @@ from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import check_sink
-from vidmatte.sink.base import core_count, worker_count
+from vidmatte.sink.base import worker_count
 from vidmatte.source import open_source
 
 MOST_FAILURES = 100  # exit statuses above it mean other things to a shell
@@ -176,7 +177,7 @@ def shares_line(model: Model, clip: Clip, settings: Settings) -> str:
     """How the cores are shared out between the network and the rest."""
     encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
     network = model.network.about if settings.cache is None else "loaded if no alphas are kept"
-    return f"cores: {core_count()}; network: {network}; encoders: {encoders}"
+    return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
 
 
 def busy_line(result: Result) -> str:

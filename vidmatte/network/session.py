@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidmatte.cores import usable_cores
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import CpuRunner, Device, Runner
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
-from vidmatte.network.threads import streams_for, usable_cores
+from vidmatte.network.threads import streams_for
 
 
 @dataclass(frozen=True)

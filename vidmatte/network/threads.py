@@ -1,8 +1,7 @@
-"""How many cores there are, and how they are shared out."""
+"""How the cores are shared out."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,13 +12,6 @@ Result = TypeVar("Result")
 
 #: More frames at once than this would only take memory: isnet's take 0.4 GB each.
 MOST_STREAMS = 4
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def streams_for(threads: int) -> int:

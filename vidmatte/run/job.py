@@ -31,6 +31,14 @@ class FramePath:
     cancel: Callable[[], None]
     quality: Quality
     point: Point
+    sink: Sink | None
+
+    def busy_seconds(self) -> dict[str, float]:
+        """Seconds of work by stage, in order; of several threads of one, on average."""
+        busy = self.pipeline.busy_seconds()
+        if self.sink is not None:
+            busy["write"] = self.sink.busy_seconds(busy["write"])
+        return busy
 
     def close(self) -> None:
         """Stop every stage and wait for its thread; harmless when done twice."""
@@ -66,7 +74,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     depth = queue_depth(source.clip, settings.memory_bytes, held, len(works))
     stages = [Stage(name, work, depth) for name, work in works.items()]
     ring = Ring(source.clip, held + depth * len(stages), model.device, stop)
-    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point)
+    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point, sink)
 
 
 def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from vidmatte.cores import usable_cores
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 from vidmatte.sink.point import Point
@@ -58,6 +58,13 @@ class Sink(ABC):
         """Frames that stay for a later run if this one ends early; None where none do."""
         return None
 
+    def busy_seconds(self, writing: float) -> float:
+        """How long it was at work, as one of the run's stages.
+
+        writing: seconds that the thread which writes was not idle in.
+        """
+        return writing
+
     def point(self, states: int, stride: int) -> Point:  # noqa: ARG002
         """Where the run has to begin; see ``Network.states`` and ``Network.stride``."""
         return Point()
@@ -100,17 +107,10 @@ def as_sink_error(error: BaseException, path: Path) -> SinkError:
     return SinkError(f"{path}: {reason}")
 
 
-def core_count() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
 def worker_count(width: int, height: int, memory: int) -> int:
     """Encoders that run at once: one a core, as far as ``memory`` (bytes) goes, 16 at most.
 
     Two even where memory is short, so that one can convert while the other encodes.
     """
     affordable = max(2, memory // (width * height * BYTES_PER_PIXEL))
-    return min(core_count(), affordable, MOST_WORKERS)
+    return min(usable_cores(), affordable, MOST_WORKERS)

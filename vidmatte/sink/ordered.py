@@ -12,8 +12,8 @@ from av.packet import PacketSideData, packet_sidedata_type_from_literal
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from vidmatte.cores import usable_cores
 from vidmatte.sink import planes
-from vidmatte.sink.base import core_count
 
 #: Lossless, and as quick as libvpx goes: a matte is nearly flat, so it stays small.
 ALPHA_OPTIONS = {
@@ -35,7 +35,7 @@ class OrderedEncoder:
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
-        stream.codec_context.thread_count = min(core_count(), MOST_THREADS)
+        stream.codec_context.thread_count = min(usable_cores(), MOST_THREADS)
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """Packets that are ready; None flushes."""
@@ -94,5 +94,5 @@ class Vp9AlphaEncoder(OrderedEncoder):
         context.time_base = own.time_base
         context.framerate = own.framerate or Fraction(0)
         context.options = dict(ALPHA_OPTIONS)
-        context.thread_count = min(core_count(), MOST_THREADS)
+        context.thread_count = min(usable_cores(), MOST_THREADS)
         return context

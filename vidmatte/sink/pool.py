@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +42,9 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         work: Callable[[Tool, Item], Piece],
     ) -> None:
         self.limit = workers + 2
+        self._workers = workers
+        self._worked = self._waited = 0.0
+        self._lock = threading.Lock()
         self._make_tool = make_tool
         self._work = work
         self._tools: SimpleQueue[Tool] = SimpleQueue()
@@ -51,7 +56,7 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         finished = []
         try:
             while len(self._flight) >= self.limit or (self._flight and self._flight[0][0].done()):
-                finished.append(self._flight.popleft()[0].result())
+                finished.append(self._first())
         except BaseException:
             item.release()
             raise
@@ -61,7 +66,7 @@ class OrderedPool(Generic[Tool, Item, Piece]):
     def drain(self) -> Iterator[Piece]:
         """The rest, in order; the threads end with it."""
         while self._flight:
-            yield self._flight.popleft()[0].result()
+            yield self._first()
         self._threads.shutdown()
 
     def abort(self) -> None:
@@ -71,7 +76,23 @@ class OrderedPool(Generic[Tool, Item, Piece]):
             item.release()
         self._flight.clear()
 
+    def busy_seconds(self, calling: float) -> float:
+        """How long a worker was at work on average, or the thread that calls, if longer.
+
+        calling: seconds that this one was not idle in, but for its waiting for workers.
+        """
+        return max(self._worked / self._workers, calling - self._waited)
+
+    def _first(self) -> Piece:
+        """The oldest result, once it is there."""
+        began = time.perf_counter()
+        try:
+            return self._flight.popleft()[0].result()
+        finally:
+            self._waited += time.perf_counter() - began
+
     def _run(self, item: Item) -> Piece:
+        began = time.perf_counter()
         try:
             try:
                 tool = self._tools.get_nowait()
@@ -82,3 +103,5 @@ class OrderedPool(Generic[Tool, Item, Piece]):
             return piece
         finally:
             item.release()
+            with self._lock:
+                self._worked += time.perf_counter() - began

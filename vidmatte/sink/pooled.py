@@ -67,6 +67,10 @@ class PooledSink(Sink):
         """Frames in flight in the pool."""
         return self._pool.limit
 
+    def busy_seconds(self, writing: float) -> float:
+        """See ``Sink.busy_seconds``."""
+        return self._pool.busy_seconds(writing)
+
     def write(self, frame: Frame) -> None:
         """See ``Sink.write``. A frame of another size than the clip's is a SinkError."""
         try:

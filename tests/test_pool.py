@@ -1,0 +1,46 @@
+"""The encoders' pool: how long it was at work, whoever waited for whom."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from vidmatte.sink.pool import OrderedPool
+
+WORK = 0.02
+
+
+class Item:
+    def release(self) -> None:
+        pass
+
+
+def run(workers: int, items: int, pause: float) -> tuple[OrderedPool, float]:
+    """A pool after its work, and the seconds that the calling thread took."""
+
+    def work(tool: None, item: Item) -> int:
+        time.sleep(WORK)
+        return 1
+
+    pool: OrderedPool = OrderedPool(workers, lambda: None, work)
+    began = time.perf_counter()
+    done = 0
+    for _ in range(items):
+        done += len(pool.submit(Item()))
+        time.sleep(pause)
+    done += sum(pool.drain())
+    assert done == items
+    return pool, time.perf_counter() - began
+
+
+def test_workers_are_busy_while_the_thread_that_calls_waits_for_them() -> None:
+    pool, calling = run(workers=2, items=20, pause=0)
+    assert 0.9 * 10 * WORK < pool.busy_seconds(calling) <= calling
+    assert pool.busy_seconds(calling) > 0.7 * calling
+
+
+def test_a_thread_that_calls_and_has_more_to_do_than_the_workers_counts_instead() -> None:
+    pool, calling = run(workers=4, items=20, pause=WORK)
+    assert pool.busy_seconds(calling) == pytest.approx(calling, rel=0.2)
+    assert pool.busy_seconds(0.0) < 0.5 * calling
