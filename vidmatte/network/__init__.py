@@ -49,6 +49,7 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
             raise ModelError(f"{path}: not of the family rvm: it lacks the input 'src' or a state")
         return RecurrentNetwork(loaded.runner, settings.downsample, finishing)
     family = SALIENT[family_name]
+    batch = settings.batch or device.default_batch
     loaded = load_runner(
         path,
         device,
@@ -56,13 +57,14 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
         outputs=1,
         runtime=settings.runtime,
         family_name=family_name,
+        batch=batch,
     )
     return SalientNetwork(
         loaded.runner,
         family,
         size=square_side(path, loaded.inputs, family.size),
         input_name=next(iter(loaded.inputs)),
-        batch=settings.batch or device.default_batch,
+        batch=batch,
         mirrored=settings.smooth == "strong",
         minmax=settings.normalize == "minmax",
     )

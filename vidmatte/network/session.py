@@ -30,11 +30,12 @@ def load_runner(
     outputs: int | None,
     runtime: str = "onnxruntime",
     family_name: str = "",
+    batch: int = 0,
 ) -> Loaded:
     """Load a network. ``outputs``: how many of its outputs are kept (None: all).
 
     threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
-    takes depends on the family.
+    takes depends on the family. batch: 1 where no run will take more pictures.
     Salient networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
     Raises ModelError for a file that is no network, DeviceError where CUDA fails or
@@ -45,7 +46,7 @@ def load_runner(
     threads = threads or usable_cores()
     model = path.read_bytes() if outputs is None else batchable(path, outputs)
     if is_chosen(runtime, family_name, device):
-        runner, inputs = load_openvino(path, model, family_name, threads)
+        runner, inputs = load_openvino(path, model, family_name, threads, batch)
         return Loaded(runner, inputs)
     return loaded(open_session(path, model, device, threads), device)
 
