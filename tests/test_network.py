@@ -9,8 +9,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tiny_onnx import RecurrentReference, make_recurrent, make_salient, salient_alpha
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 
@@ -19,6 +21,7 @@ from vidmatte.frame import Frame
 from vidmatte.network import choose_device, load_network
 from vidmatte.network.device import BoundRunner, CpuRunner, Device
 from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio
+from vidmatte.network.session import batchable
 from vidmatte.settings import Settings
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -210,3 +213,35 @@ def test_the_gpu_gives_what_the_cpu_gives(weights: Callable[[str], Path]) -> Non
         expected = alphas_of(here, noise_frames(3, (180, 320)))
         for one, other in zip(alphas_of(there, noise_frames(3, (180, 320))), expected, strict=True):
             assert_close(one, other, SAME_NETWORK)
+
+
+def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    model = onnx.load(str(path))
+    for item in model.graph.initializer:
+        item.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(item).astype(np.float16), item.name)
+        )
+    nodes = list(model.graph.node)
+    for place, name in ((0, "input"), (len(nodes), "output")):
+        to = TensorProto.FLOAT16 if place == 0 else TensorProto.FLOAT
+        given = [name, f"{name}/half"] if place == 0 else [f"{name}/half", name]
+        for node in nodes:
+            for names in (node.input, node.output):
+                for number, used in enumerate(names):
+                    if used == name:
+                        names[number] = f"{name}/half"
+        model.graph.node.insert(place, helper.make_node("Cast", [given[0]], [given[1]], to=to))
+    onnx.checker.check_model(model)
+    stored = tmp_path / "half.onnx"
+    stored.write_bytes(model.SerializeToString())
+    widened = onnx.load_from_string(batchable(stored, 1, widen=True)).graph
+    kinds = {item.data_type for item in widened.initializer}
+    assert kinds == {TensorProto.FLOAT}
+    kept = onnx.load_from_string(batchable(stored, 1)).graph
+    assert {item.data_type for item in kept.initializer} == {TensorProto.FLOAT16}
+    expected = alphas_of(load_network(path, "isnet", Settings(), Device()), noise_frames(2))
+    actual = alphas_of(load_network(stored, "isnet", Settings(), Device()), noise_frames(2))
+    for alpha, reference in zip(actual, expected, strict=True):
+        # Only the weights were rounded, and they are steep.
+        assert np.abs(alpha - reference).mean() < 2 / 255

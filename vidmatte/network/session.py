@@ -44,8 +44,12 @@ def load_runner(
     from vidmatte.network.openvino import is_chosen, load_openvino
 
     threads = threads or usable_cores()
-    model = path.read_bytes() if outputs is None else batchable(path, outputs)
-    if is_chosen(runtime, family_name, device):
+    uses_openvino = is_chosen(runtime, family_name, device)
+    if outputs is None:
+        model = path.read_bytes()
+    else:
+        model = batchable(path, outputs, widen=device.name == "cpu" and not uses_openvino)
+    if uses_openvino:
         runner, inputs = load_openvino(path, model, family_name, threads, batch)
         return Loaded(runner, inputs)
     return loaded(open_session(path, model, device, threads), device)
@@ -140,13 +144,15 @@ def square_side(path: Path, inputs: dict[str, list[int | str]], usual: int) -> i
     return sides.pop() if sides else usual
 
 
-def batchable(path: Path, outputs: int) -> bytes:
+def batchable(path: Path, outputs: int, widen: bool = False) -> bytes:
     """The network with a free batch dimension and only its first ``outputs`` outputs.
 
-    Raises ModelError.
+    widen: in float32 where it was stored in half precision. Raises ModelError.
     """
     model = as_onnx(path)
     graph = model.graph
+    if widen:
+        widen_halves(graph)
     free_batch(graph.input[0])
     del graph.output[outputs:]
     del graph.value_info[:]
@@ -154,6 +160,28 @@ def batchable(path: Path, outputs: int) -> bytes:
         output.type.tensor_type.ClearField("shape")
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def widen_halves(graph: Any) -> None:
+    """Turn a graph's half-precision weights, and casts to it, into float32, in place.
+
+    On the CPU onnxruntime computes in float32 and brings each result back to half
+    precision: a sixteenth of isnet's time. Inputs and outputs are left as they are.
+    """
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    half = TensorProto.FLOAT16
+    if any(item.type.tensor_type.elem_type == half for item in (*graph.input, *graph.output)):
+        return
+    said = [(node, item) for node in graph.node for item in node.attribute]
+    for tensor in [*graph.initializer, *(item.t for _, item in said)]:
+        if tensor.data_type == half:
+            wide = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    for node, item in said:
+        if node.op_type == "Cast" and item.name == "to" and item.i == half:
+            item.i = TensorProto.FLOAT
 
 
 def as_onnx(path: Path) -> Any:
