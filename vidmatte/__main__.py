@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    from vidmatte.heap import share_heap
+
+    share_heap()
     from vidmatte.cli.main import main as run
 
     sys.exit(run())
