@@ -6,6 +6,7 @@ https://github.com/PeterL1n/RobustVideoMatting
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ class RecurrentNetwork(Network):
         self._finisher = finishing.runner if finishing is not None else None
         self._reduced = finishing.reduced if finishing is not None else ""
         self._downsample = downsample
+        self._drawing = Drawing()
         if self._finisher is not None:
             self.batch = self._finisher.streams + 1
             self.about += f", details of {self._finisher.streams} frames at once"
@@ -59,7 +61,9 @@ class RecurrentNetwork(Network):
         assert self._finisher is not None
         frame, values = step
         outputs = self._finisher.run(values)
-        return take_result(frame, outputs) if "pha" in outputs else draw(frame, *outputs.values())
+        if "pha" in outputs:
+            return take_result(frame, outputs)
+        return self._drawing.draw(frame, *outputs.values())
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
         """Each frame with the values that its result is, or is made from."""
@@ -100,33 +104,48 @@ def take_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
     return frame
 
 
-def draw(frame: Frame, slopes: np.ndarray, offsets: np.ndarray) -> Frame:
-    """The frame with its alpha and foreground drawn from linear models of its colours.
+class Drawing(threading.local):
+    """Draws alpha and foreground from linear models of a frame's colours.
 
-    slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
-    ``halves.cut_before_drawing``. A fifth of the time that the network's own steps take.
+    Each thread has planes of its own to work in; to allocate them for every frame took
+    as long as the work.
     """
-    height, width = frame.rgb.shape[:2]
 
-    def enlarged(plane: np.ndarray) -> np.ndarray:
-        return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR))
+    _work: tuple[np.ndarray, np.ndarray] | None = None
 
-    red, green, blue = cv2.split(frame.rgb)
-    codes = [
-        cv2.add(
-            cv2.multiply(enlarged(slope + np.float32(1)), plane, dtype=cv2.CV_32F),
-            enlarged(offset * np.float32(255)),
-            dtype=cv2.CV_8U,
-        )
-        for plane, slope, offset in zip((red, green, blue), slopes[0], offsets[0], strict=False)
-    ]
-    frame.foreground = np.asarray(cv2.merge(codes))
-    if frame.alpha is None:
-        frame.alpha = np.empty((height, width), np.float32)
-    brightness = cv2.add(cv2.add(red, green, dtype=cv2.CV_16U), blue, dtype=cv2.CV_16U)
-    light = cv2.multiply(enlarged(slopes[0, 3]), brightness, scale=1 / 765, dtype=cv2.CV_32F)
-    np.clip(cv2.add(light, enlarged(offsets[0, 3])), 0.0, 1.0, out=frame.alpha)
-    return frame
+    def draw(self, frame: Frame, slopes: np.ndarray, offsets: np.ndarray) -> Frame:
+        """The frame with its result.
+
+        slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
+        ``halves.cut_before_drawing``. A seventh of the time that the network's own steps take.
+        """
+        height, width = frame.rgb.shape[:2]
+        if self._work is None or self._work[0].shape != (height, width):
+            self._work = (
+                np.empty((height, width), np.float32),
+                np.empty((height, width), np.float32),
+            )
+        slope, offset = self._work
+
+        def enlarge(plane: np.ndarray, into: np.ndarray) -> None:
+            cv2.resize(plane, (width, height), dst=into, interpolation=cv2.INTER_LINEAR)
+
+        codes = list(cv2.split(frame.rgb))
+        red, green, blue = codes
+        brightness = cv2.add(cv2.add(red, green, dtype=cv2.CV_16U), blue, dtype=cv2.CV_16U)
+        for number, plane in enumerate(codes):
+            enlarge(slopes[0, number] + np.float32(1), slope)
+            enlarge(offsets[0, number] * np.float32(255), offset)
+            cv2.multiply(slope, plane, dst=slope, dtype=cv2.CV_32F)
+            cv2.add(slope, offset, dst=plane, dtype=cv2.CV_8U)
+        frame.foreground = np.asarray(cv2.merge(codes))
+        if frame.alpha is None:
+            frame.alpha = np.empty((height, width), np.float32)
+        enlarge(slopes[0, 3], slope)
+        enlarge(offsets[0, 3], offset)
+        cv2.multiply(slope, brightness, dst=slope, scale=1 / 765, dtype=cv2.CV_32F)
+        np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.alpha)
+        return frame
 
 
 def first_state() -> dict[str, Any]:
