@@ -10,6 +10,7 @@ from typing import Any
 from vidmatte.cores import usable_cores
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import CpuRunner, Device, Runner
+from vidmatte.network.halving import HalvingRunner
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
 from vidmatte.network.threads import streams_for
 
@@ -52,7 +53,10 @@ def load_runner(
     if uses_openvino:
         runner, inputs = load_openvino(path, model, family_name, threads, batch)
         return Loaded(runner, inputs)
-    return loaded(open_session(path, model, device, threads), device)
+    ready = loaded(open_session(path, model, device, threads), device)
+    if outputs is None:
+        return ready
+    return Loaded(HalvingRunner(ready.runner, device.name), ready.inputs)
 
 
 @dataclass(frozen=True)
