@@ -4,6 +4,7 @@
 #   make demo       set up, fetch a real clip and real weights, cut its subject out
 #   make test       set up, run the tests       make test-all   the ones that take minutes too
 #   make check      lint, format, types         make clean      remove all that was set up
+#   make bench      how fast this machine is with isnet, u2netp and rvm
 #   PYTHON=python3.12 make ...                  to choose the Python (3.11 or newer)
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
 
-.PHONY: demo setup test test-all check clean
+.PHONY: demo setup test test-all check bench clean
 .DEFAULT_GOAL := test
 
 demo: .venv/ready $(CLIP)
@@ -38,6 +39,13 @@ check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/vidmatte bench --model isnet
+	@echo
+	$(BIN)/vidmatte bench --model u2netp
+	@echo
+	$(BIN)/vidmatte bench --model rvm
 
 clean:
 	rm -rf .venv .demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
