@@ -1,0 +1,92 @@
+"""A picture file decoded in one piece is what it is when opened as a container."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from vidmatte.errors import SourceError
+from vidmatte.source.pictures import quarter_turns, read_picture
+
+SIZE = (64, 96)  # height, width
+
+
+def encoded(suffix: str, depth: type = np.uint8) -> bytes:
+    noise = np.random.default_rng(4).integers(0, 255, (*SIZE, 3)).astype(np.float32)
+    picture = cv2.GaussianBlur(noise, (0, 0), 3)
+    picture *= np.iinfo(depth).max / 255
+    done, data = cv2.imencode(suffix, picture.astype(depth))
+    assert done
+    return data.tobytes()
+
+
+def turned_jpeg(orientation: int) -> bytes:
+    """A JPEG whose EXIF block asks to be shown turned."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    plain = encoded(".jpg")
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+
+
+def opened(file: Path) -> av.VideoFrame:
+    with av.open(str(file)) as container:
+        return next(container.decode(video=0))
+
+
+def assert_same(file: Path) -> None:
+    read, reference = read_picture(file), opened(file)
+    assert read.format.name == reference.format.name
+    assert (read.width, read.height) == SIZE[::-1]
+    assert np.array_equal(read.to_ndarray(format="rgb48le"), reference.to_ndarray(format="rgb48le"))
+    for tag in ("colorspace", "color_range", "color_primaries", "color_trc", "rotation"):
+        assert getattr(read, tag) == getattr(reference, tag), tag
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"])
+def test_pixels_and_tags_are_those_of_the_container(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"picture{suffix}"
+    file.write_bytes(encoded(suffix))
+    assert_same(file)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_stay(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"deep{suffix}"
+    file.write_bytes(encoded(suffix, np.uint16))
+    assert "48" in read_picture(file).format.name
+    assert_same(file)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 180), (6, 270), (8, 90)])
+def test_a_picture_says_how_it_is_to_be_turned(
+    orientation: int, turns: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "turned.jpg"
+    file.write_bytes(turned_jpeg(orientation))
+    assert quarter_turns(read_picture(file)) == turns
+    assert_same(file)
+
+
+@pytest.mark.parametrize("content", [".png", ".jpg", ".tif", ".webp", ".bmp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".exr", ".dpx", ".tga"])
+def test_a_file_may_hold_what_its_suffix_does_not_say(
+    content: str, suffix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"picture{suffix}"
+    file.write_bytes(encoded(content))
+    assert_same(file)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp"])
+def test_a_file_that_is_cut_short_is_named(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"short{suffix}"
+    whole = encoded(suffix)
+    for length in (len(whole) // 2, 3, 0):
+        file.write_bytes(whole[:length])
+        with pytest.raises(SourceError, match=f"short{suffix}: not a picture"):
+            read_picture(file)
