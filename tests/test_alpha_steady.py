@@ -20,6 +20,7 @@ class Picture:
     alpha: np.ndarray | None
     new_shot: bool = False
     number: int = 0
+    mirrored: bool = False
 
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:

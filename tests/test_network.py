@@ -245,3 +245,25 @@ def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> Non
     for alpha, reference in zip(actual, expected, strict=True):
         # Only the weights were rounded, and they are steep.
         assert np.abs(alpha - reference).mean() < 2 / 255
+
+
+def test_every_other_frame_is_seen_mirrored_where_the_filter_brings_them_together(
+    tmp_path: Path,
+) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    seen = {
+        smooth: load_network(path, "isnet", Settings(smooth=smooth), Device())
+        for smooth in ("auto", "live", "off")
+    }
+    seen["other family"] = load_network(path, "isnet-anime", Settings(), Device())
+    flags, alphas = {}, {}
+    for name, network in seen.items():
+        frames = noise_frames(5)
+        frames[3].new_shot = True
+        alphas[name] = alphas_of(network, frames)
+        flags[name] = [frame.mirrored for frame in frames]
+    assert flags["auto"] == flags["live"] == [False, True, False, False, False]
+    assert not any(flags["off"] + flags["other family"])
+    # This network looks at one pixel at a time: turned there and back, nothing may change.
+    for one, other in zip(alphas["auto"], alphas["off"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)

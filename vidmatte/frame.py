@@ -85,6 +85,7 @@ class Frame:
     foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
     pts, duration: integers in units of ``time_base``.
     new_shot: this frame begins a shot (the first frame does).
+    mirrored: the network saw its mirror image (alpha is turned back).
     memory: a recurrent network's state before this frame, by name; it is left there by
         the network where ``wants_memory``, and taken up where it was there before.
     remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
@@ -100,6 +101,7 @@ class Frame:
     alpha: np.ndarray | None = None
     foreground: np.ndarray | None = None
     new_shot: bool = False
+    mirrored: bool = False
     name: str | None = None
     wants_memory: bool = False
     memory: dict[str, np.ndarray] | None = None

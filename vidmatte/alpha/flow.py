@@ -27,8 +27,6 @@ SURE_TRIP = 0.5  # error of the way there and back, of motion that is spread
 ROUND_TRIP, ROUND_TRIP_SHARE = 1.0, 0.1  # allowed such error: pixels, share of motion
 COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise explains
 TRUST_SIGMA = 3.0  # smoothing of the trust
-KEPT = 0.97  # of the trust, with each frame that the motion is followed on
-KEPT_FOR = 7.0  # length of motion over which exp(-1) of it is kept
 
 
 @dataclass
@@ -56,8 +54,7 @@ class Field:
     """Motion from one frame to another, on the first one's coarse grid, within ``box``.
 
     motion: (h, w, 3) float32: x, y and trust. What is at p is at p + (x, y) in the
-    other frame. Trust is 0..1, less the further things move: errors pile up along the
-    way, while in a still scene many frames tell the same.
+    other frame. Trust is 0..1.
     """
 
     box: Box
@@ -77,6 +74,12 @@ class Field:
         onward[..., :2] += first.motion[..., :2]
         onward[..., 2] *= first.motion[..., 2]
         return Field(first.box, onward)
+
+    def faded(self, length: float) -> Field:
+        """The same motion, trusted the less the further it goes: exp(-1) of it at ``length``."""
+        motion = self.motion.copy()
+        motion[..., 2] *= np.exp(np.sqrt(squared_length(motion)) * np.float32(-1 / length))
+        return Field(self.box, motion)
 
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows, in the whole picture, that the box's pixels move to."""
@@ -149,8 +152,7 @@ def trusted_field(
     allowed = ROUND_TRIP**2 + ROUND_TRIP_SHARE**2 * length_squared
     trust = np.exp(trip_squared / (-2 * allowed)) * colour_trust(field, here.rgb, there.rgb)
     trust += reach * (1 - trust)
-    pace = np.sqrt(length_squared) * np.float32(-1 / KEPT_FOR)
-    motion[..., 2] = cv2.GaussianBlur(trust, (0, 0), TRUST_SIGMA) * np.float32(KEPT) * np.exp(pace)
+    motion[..., 2] = cv2.GaussianBlur(trust, (0, 0), TRUST_SIGMA)
     return field
 
 

@@ -9,7 +9,7 @@ from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.settings import Settings
 
-__all__ = ["Device", "Network", "check_options", "choose_device", "load_network"]
+__all__ = ["Device", "Network", "check_options", "choose_device", "load_network", "mirroring"]
 
 
 def check_options(family_name: str, settings: Settings) -> None:
@@ -28,6 +28,18 @@ def check_options(family_name: str, settings: Settings) -> None:
             raise UsageError(f"--normalize {settings.normalize} is for per-frame models")
     elif settings.downsample:
         raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
+
+
+def mirroring(family_name: str, settings: Settings) -> str:
+    """How mirror images are used: 'no', 'alternate' or 'both'."""
+    from vidmatte.network.families import SALIENT
+
+    if family_name not in SALIENT:
+        return "no"
+    if settings.smooth == "strong":
+        return "both"
+    steadied = settings.smooth != "off" and settings.smooth_strength > 0
+    return "alternate" if steadied and SALIENT[family_name].alternates else "no"
 
 
 def load_network(path: Path, family_name: str, settings: Settings, device: Device) -> Network:
@@ -65,6 +77,6 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
         size=square_side(path, loaded.inputs, family.size),
         input_name=next(iter(loaded.inputs)),
         batch=batch,
-        mirrored=settings.smooth == "strong",
+        mirror=mirroring(family_name, settings),
         minmax=settings.normalize == "minmax",
     )

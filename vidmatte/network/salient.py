@@ -8,13 +8,15 @@ from itertools import chain, islice
 import cv2
 import numpy as np
 
+from vidmatte.alpha.mirrored import reconcile, verdict
 from vidmatte.frame import Frame
-from vidmatte.network.base import Network
+from vidmatte.network.base import Network, alternate
 from vidmatte.network.device import Runner
 from vidmatte.network.families import Family
 from vidmatte.network.threads import in_order
 
 SMALL_NET = 512
+VERDICT_SIDE = 288  # of the reduced mattes that a decision is made on
 
 
 class SalientNetwork(Network):
@@ -22,7 +24,8 @@ class SalientNetwork(Network):
 
     ``batch`` counts the frames in its hands at once: those of one run of the network,
     times the runs at once that the runner allows.
-    mirrored: each frame is also run mirrored, and the two alphas are averaged.
+    mirror: 'no', 'alternate' (every other frame is seen mirrored, for the temporal filter
+    to bring together) or 'both' (each frame is seen both ways, and one alpha made of the two).
     minmax: each alpha is stretched to 0..1 by its own extremes, as rembg does; on
     video that changes the gain from frame to frame.
     """
@@ -37,7 +40,7 @@ class SalientNetwork(Network):
         size: int,
         input_name: str,
         batch: int = 1,
-        mirrored: bool = False,
+        mirror: str = "no",
         minmax: bool = False,
     ) -> None:
         self.batch = batch * runner.streams
@@ -47,7 +50,7 @@ class SalientNetwork(Network):
         self._family = family
         self._size = size
         self._input_name = input_name
-        self._mirrored = mirrored
+        self._mirror = mirror
         self._minmax = minmax
         scale = 1.0 / (255.0 * np.array(family.std, np.float32))
         self._scale = scale.astype(np.float32).reshape(3, 1, 1)
@@ -62,6 +65,8 @@ class SalientNetwork(Network):
 
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""
+        for frame in batch:
+            frame.mirrored = self._mirror == "alternate" and alternate(frame)
         for frame, coarse in zip(batch, self._run(batch), strict=True):
             self._upsample(coarse, frame)
         return batch
@@ -71,11 +76,14 @@ class SalientNetwork(Network):
 
     def _run(self, batch: list[Frame]) -> np.ndarray:
         """Alphas at the network's size, (B, S, S) float32 in 0..1."""
-        inputs = self._prepare([frame.rgb for frame in batch])
+        inputs = self._prepare(batch)
         alphas = self._infer(inputs)
-        if self._mirrored:
-            mirrored = self._infer(np.ascontiguousarray(inputs[..., ::-1]))
-            alphas = np.float32(0.5) * (alphas + mirrored[..., ::-1])
+        for frame, alpha in zip(batch, alphas, strict=True):
+            if frame.mirrored:
+                alpha[:] = alpha[:, ::-1].copy()
+        if self._mirror == "both":
+            mirrored = self._infer(np.ascontiguousarray(inputs[..., ::-1]))[..., ::-1]
+            alphas = np.stack([of_both(*pair) for pair in zip(alphas, mirrored, strict=True)])
         if self._minmax:
             low = alphas.min(axis=(1, 2), keepdims=True)
             high = alphas.max(axis=(1, 2), keepdims=True)
@@ -84,14 +92,15 @@ class SalientNetwork(Network):
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
-        alphas = np.asarray(output, np.float32).reshape(len(inputs), *output.shape[-2:])
+        alphas = np.array(output, np.float32).reshape(len(inputs), *output.shape[-2:])
         return np.asarray(1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas)
 
-    def _prepare(self, pictures: list[np.ndarray]) -> np.ndarray:
-        """(H, W, 3) uint8 pictures -> (B, 3, S, S) float32, normalized."""
-        inputs = np.empty((len(pictures), 3, self._size, self._size), np.float32)
-        for picture, target in zip(pictures, inputs, strict=True):
-            resized = resize(picture, self._size, self._size)
+    def _prepare(self, batch: list[Frame]) -> np.ndarray:
+        """The frames' pictures, turned where mirrored: (B, 3, S, S) float32, normalized."""
+        inputs = np.empty((len(batch), 3, self._size, self._size), np.float32)
+        for frame, target in zip(batch, inputs, strict=True):
+            resized = resize(frame.rgb, self._size, self._size)
+            resized = resized[:, ::-1] if frame.mirrored else resized
             np.multiply(resized.transpose(2, 0, 1), self._scale, out=target)
             np.subtract(target, self._offset, out=target)
         return inputs
@@ -114,3 +123,18 @@ def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     shrinks = picture.shape[1] > width or picture.shape[0] > height
     kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=kind))
+
+
+def of_both(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """One alpha of a picture's and its mirror image's (turned back), (S, S) float32."""
+    small = [
+        cv2.resize(alpha, (VERDICT_SIDE,) * 2, interpolation=cv2.INTER_AREA)
+        for alpha in (straight, np.ascontiguousarray(mirrored))
+    ]
+    maps = verdict(*small)
+    if maps is None:
+        return np.asarray(np.float32(0.5) * (straight + mirrored))
+    larger, own = (
+        cv2.resize(part, straight.shape[::-1], interpolation=cv2.INTER_LINEAR) for part in maps
+    )
+    return reconcile(straight, mirrored, larger, own)

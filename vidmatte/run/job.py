@@ -113,7 +113,7 @@ def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iter
     A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
     without both.
     """
-    from vidmatte.alpha.steady import steady
+    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, steady
 
     mode = settings.smooth
     if mode == "auto":
@@ -122,7 +122,9 @@ def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iter
     if refine == "auto":
         refine = "off" if recurrent and mode == "off" else "fast"
     strength = settings.smooth_strength
-    return steady(frames, mode=mode if strength else "off", refine=refine, strength=strength)
+    manner = RECURRENT if recurrent else PER_FRAME
+    mode = mode if strength else "off"
+    return steady(frames, mode=mode, refine=refine, strength=strength, manner=manner)
 
 
 def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:

@@ -1,0 +1,86 @@
+"""Straight and mirrored mattes of one picture: what is decided where they differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_alpha_steady import Picture, shot, texture
+
+from vidmatte.alpha.mirrored import reconcile, verdict
+from vidmatte.alpha.steady import steady
+from vidmatte.network.salient import of_both
+
+BODY, ARM, STONE = np.s_[40:160, 100:180], np.s_[60:90, 180:230], np.s_[120:160, 20:60]
+
+
+def matte(*parts: tuple[slice, slice]) -> np.ndarray:
+    """One inside the parts, zero elsewhere: (180, 320) float32."""
+    alpha = np.zeros((180, 320), np.float32)
+    for part in parts:
+        alpha[part] = 1
+    return alpha
+
+
+def made_of(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    maps = verdict(straight, mirrored)
+    assert maps is not None
+    return reconcile(straight, mirrored, *maps)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_part_of_what_both_see_is_taken(swap: bool) -> None:
+    pair = [matte(BODY, ARM), matte(BODY)]
+    alpha = made_of(*(reversed(pair) if swap else pair))
+    assert alpha[62:88, 185:225].min() > 0.8
+    assert (alpha[50:150, 110:170] == 1).all()
+    assert alpha[STONE].max() == 0
+
+
+def test_another_thing_is_left_to_the_straight_picture() -> None:
+    inner = np.s_[126:154, 26:54]
+    assert made_of(matte(BODY), matte(BODY, STONE))[inner].max() < 0.05
+    assert made_of(matte(BODY, STONE), matte(BODY))[inner].min() > 0.95
+
+
+def test_edges_are_averaged() -> None:
+    straight, mirrored = matte(BODY), matte(BODY)
+    mirrored[40:160, 180] = 0.5
+    assert verdict(straight, mirrored) is None
+    np.testing.assert_array_equal(of_both(straight, mirrored), (straight + mirrored) / 2)
+
+
+def test_no_subject_in_either_is_none() -> None:
+    nothing = matte()
+    assert verdict(nothing, nothing) is None
+
+
+def held(mattes: list[np.ndarray]) -> list[np.ndarray]:
+    """The mattes, every other one seen mirrored, after the filter on a still picture."""
+    rgb = texture(4, 180, 320)
+    frames = [
+        Picture(rgb.copy(), alpha, number == 0, number, number % 2 == 1)
+        for number, alpha in enumerate(mattes)
+    ]
+    return [frame.alpha for frame in steady(frames, refine="off")]
+
+
+def test_what_comes_and_goes_with_the_mirror_is_steady() -> None:
+    arm = np.s_[66:84, 190:220]
+    for alpha in held([matte(BODY, ARM), matte(BODY)] * 5):
+        assert alpha[arm].min() > 0.8
+    stone = np.s_[130:150, 30:50]
+    for alpha in held([matte(BODY), matte(BODY, STONE)] * 5):
+        assert alpha[stone].max() < 0.05
+
+
+def test_a_subject_at_the_pictures_border_stays_whole() -> None:
+    for up in (False, True):
+        frames = list(shot(9))
+        for frame in frames:
+            shift = (-1 if up else 1) * 3 * frame.number
+            row = 60 + shift
+            frame.alpha = np.zeros((120, 200), np.float32)
+            frame.alpha[row:, 60:140] = 1
+            frame.rgb = np.ascontiguousarray(np.roll(texture(7, 240, 200), shift, axis=0)[60:180])
+        for frame in steady(frames):
+            assert frame.alpha[-6:, 66:134].min() > 0.99
