@@ -4,7 +4,8 @@ A network's faults are not symmetric: what it misses in a picture it often sees 
 mirror image. The mean of both is the better one at edges. Where they differ in whole
 parts the mean would be half transparent, so there a decision is made: a part of
 something that both call the subject is likely subject; anything else is left to the
-picture as it is.
+picture as it is. How much both agree on decides which it is: an arm is a small part of a
+body, while a rock that swallows the subject is not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 SMOOTHING = 3.0  # of the difference, in pixels of mattes about 320 wide
 APART, FAR_APART = 0.1, 0.3  # smoothed difference of alpha that edges alone do not make
-LITTLE_SHARED, SHARED = 0.25, 0.5  # share of a thing that both mattes call subject
+LITTLE_SHARED, SHARED = 0.65, 0.85  # share of a thing that both mattes call subject
 TAKEN = 0.75  # of the way from the mean to the larger matte
 
 
