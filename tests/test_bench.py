@@ -20,7 +20,7 @@ from vidmatte.cli.bench import busy_note, parse_size
 from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
 
-STAGES = ["read", "network", "steady", "write"]
+STAGES = ["read", "network", "motion", "steady", "write"]
 
 
 def bench_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:

@@ -86,7 +86,7 @@ def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixtu
     assert [event["event"] for event in events] == ["start", "progress", "done"]
     assert events[-1]["frames"] == 6
     assert events[-1]["output"] == out
-    assert set(events[-1]["busy_seconds"]) == {"read", "matte", "steady", "write"}
+    assert set(events[-1]["busy_seconds"]) == {"read", "matte", "motion", "steady", "write"}
     assert events[-1]["busy_seconds"]["write"] > 0, "the encoders' time is not counted"
 
 

@@ -23,6 +23,7 @@ from media import Movie, Tone, make_movie, make_pictures
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
+from vidmatte.alpha.steady import Filter
 from vidmatte.api import matte, stream
 from vidmatte.errors import SinkError, SourceError
 from vidmatte.network.recurrent import RecurrentNetwork
@@ -81,7 +82,8 @@ def break_write(sink: type, item: int, monkeypatch: pytest.MonkeyPatch) -> None:
 STAGES: dict[str, Callable[[int, pytest.MonkeyPatch], None]] = {
     "source": lambda item, patch: break_generator(MovieSource, "pictures", item, patch),
     "network": lambda item, patch: break_generator(SalientNetwork, "mattes", item, patch),
-    "filter": lambda item, patch: break_generator(job, "smooth", item, patch),
+    "motion": lambda item, patch: break_generator(Filter, "follow", item, patch),
+    "filter": lambda item, patch: break_generator(Filter, "settle", item, patch),
     "sink": lambda item, patch: break_write(PooledSink, item, patch),
 }
 
@@ -261,7 +263,7 @@ def test_a_sink_that_cannot_close(
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("stage", ["source", "network", "filter"])
+@pytest.mark.parametrize("stage", ["source", "network", "motion", "filter"])
 @pytest.mark.parametrize("item", (0, 8, FRAMES - 1))
 def test_a_failing_stage_ends_a_stream(
     stage: str, item: int, clip: Movie, network: dict[str, str], monkeypatch: pytest.MonkeyPatch

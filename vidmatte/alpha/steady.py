@@ -2,10 +2,11 @@
 
 Smoothing without compensation leaves ghosts behind whatever moves, so none is done
 here. The chain a frame goes through: its soft edge is redrawn by its own colours
-(``refine``), then averaged with its neighbours moved to where the subject is now
-(``flow``, ``average``); then parts in doubt are decided (``conviction``) and the ends stretched a
-little, which takes back the grey that averaging adds; then the edge is redrawn once
-more in part, now that the noise is gone from it.
+(``refine``) and its motion found (``flow``), both in ``follow``; then it is averaged with
+its neighbours moved to where the subject is now (``average``); then parts in doubt are
+decided (``conviction``) and the ends stretched a little, which takes back the grey that
+averaging adds; then the edge is redrawn once more in part, now that the noise is gone
+from it.
 
 The result for a frame depends on it, on ``LONGEST_PAST`` frames before it and on the
 look-ahead, and on nothing else: there is no recursion.
@@ -16,28 +17,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 import cv2
 import numpy as np
 
 from vidmatte.alpha import conviction
-from vidmatte.alpha.average import Seen, Voice, average
-from vidmatte.alpha.box import Box
-from vidmatte.alpha.flow import Field, Glance, MotionEstimator
+from vidmatte.alpha.average import Voice, average
+from vidmatte.alpha.flow import Field
+from vidmatte.alpha.follow import AnyFrame, Moment, follow
 from vidmatte.alpha.refine import View, reduce_alpha, refine_edges
-
-
-class HasAlpha(Protocol):
-    """What a frame needs for the filter; ``vidmatte.frame.Frame`` has it."""
-
-    rgb: np.ndarray
-    alpha: np.ndarray | None
-    new_shot: bool
-    mirrored: bool
-
-
-AnyFrame = TypeVar("AnyFrame", bound=HasAlpha)
 
 
 @dataclass(frozen=True)
@@ -59,20 +48,6 @@ WINDOWS = {
 WINDOWS["strong"] = WINDOWS["on"]
 
 LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
-
-
-@dataclass(kw_only=True)
-class Moment(Seen, Generic[AnyFrame]):
-    """A frame in the window, and what its neighbours need of it.
-
-    frame, view: None once the frame was handed on. grey: at the working scale.
-    """
-
-    frame: AnyFrame | None
-    view: View | None
-    grey: np.ndarray
-    to_last: Field | None = None
-    to_next: Field | None = None
 
 
 @dataclass(frozen=True)
@@ -113,33 +88,50 @@ def steady(
     A frame's ``alpha`` is replaced by a new (H, W) float32 array; ``new_shot`` starts
     afresh. A frame handed on is not looked at again. Raises KeyError for another mode.
     """
-    window = WINDOWS[mode]
-    steadier: Steadier[AnyFrame] = Steadier(window, refine != "off", strength, manner)
-    for frame in frames:
-        yield from steadier.feed(frame)
-    yield from steadier.flush()
+    how = Filter(WINDOWS[mode], refine, strength, manner)
+    return how.settle(how.follow(frames))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The filter's two halves, for a thread each; the words are those of ``steady``."""
+
+    window: Window
+    refine: str
+    strength: float
+    manner: Manner
+
+    @property
+    def redraws(self) -> bool:
+        """Whether soft edges are redrawn."""
+        return self.refine != "off"
+
+    def follow(self, frames: Iterable[AnyFrame]) -> Iterator[Moment[AnyFrame]]:
+        """The first half: edges redrawn, motion found."""
+        mix = bool(self.window.before or self.window.after)
+        return follow(frames, redraw=self.redraws, mix=mix)
+
+    def settle(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
+        """The second half: the frames of ``moments``, averaged and finished."""
+        steadier: Steadier[AnyFrame] = Steadier(self)
+        for moment in moments:
+            yield from steadier.feed(moment)
+        yield from steadier.flush()
 
 
 class Steadier(Generic[AnyFrame]):
-    """The filter's state: the last few moments of the present shot."""
+    """The second half's state: the last few moments of the present shot."""
 
-    def __init__(self, window: Window, refine: bool, strength: float, manner: Manner) -> None:
-        self._window = window
-        self._refine = refine
-        self._strength = strength
-        self._manner = manner
-        self._motion = MotionEstimator()
+    def __init__(self, how: Filter) -> None:
+        self._how = how
+        self._window = how.window
         self._moments: deque[Moment[AnyFrame]] = deque()
         self._waiting = 0  # moments at the end of the deque whose frame was not handed on
 
-    def feed(self, frame: AnyFrame) -> Iterator[AnyFrame]:
-        """Take the next frame; hand on those that are ready."""
-        if frame.new_shot:
+    def feed(self, moment: Moment[AnyFrame]) -> Iterator[AnyFrame]:
+        """Take the next moment; hand on the frames that are ready."""
+        if moment.frame is not None and moment.frame.new_shot:
             yield from self.flush()
-        moment = self._enter(frame)
-        if moment is None:
-            yield frame
-            return
         self._moments.append(moment)
         self._waiting += 1
         while self._waiting > len(self._window.after):
@@ -151,55 +143,29 @@ class Steadier(Generic[AnyFrame]):
             yield self._hand_on()
         self._moments.clear()
 
-    def _enter(self, frame: AnyFrame) -> Moment[AnyFrame] | None:
-        """Refine a frame and find its motion; None where nothing needs to be mixed."""
-        alpha = frame.alpha
-        if alpha is None:
-            raise ValueError("the frame has no alpha yet: the network comes before the filter")
-        alone = not (self._window.before or self._window.after)
-        if alone and not self._refine:
-            return None
-        view = View.of(frame.rgb, alpha)
-        frame.alpha = alpha.copy()
-        if self._refine:
-            refine_edges(frame.rgb, frame.alpha, view)
-            view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
-        if alone:
-            finish(frame.alpha, view, self._manner, True)
-            return None
-        box = full_box(view, *alpha.shape)
-        moment = Moment(
-            frame=frame,
-            view=view,
-            codes=Seen.coded(box.crop(frame.alpha)),
-            box=box,
-            glance=Glance.of(view),
-            mirrored=frame.mirrored,
-            grey=view.grey,
-        )
-        if self._moments:
-            last = self._moments[-1]
-            last.to_next, moment.to_last = self._motion.between(
-                last.glance, moment.glance, last.grey, moment.grey
-            )
-        return moment
-
     def _hand_on(self) -> AnyFrame:
-        """Finish the oldest waiting moment and forget what no later one needs."""
+        """Finish the oldest waiting frame and forget what no later one needs."""
         place = len(self._moments) - self._waiting
         moment = self._moments[place]
         frame, view = moment.frame, moment.view
         moment.frame = moment.view = None
-        if frame is None or view is None or frame.alpha is None:
+        if frame is None or frame.alpha is None:
             raise RuntimeError("a frame was handed on twice, or its alpha taken before")
-        average(moment, list(self._voices(place)), frame.alpha)
-        finish(frame.alpha, view, self._manner, self._refine)
-        if self._refine:
-            refine_edges(frame.rgb, frame.alpha, view, self._manner.redrawn)
+        if view is not None:
+            self._finish(frame, frame.alpha, view, place)
         self._waiting -= 1
         while len(self._moments) - self._waiting > len(self._window.before):
             self._moments.popleft()
         return frame
+
+    def _finish(self, frame: AnyFrame, alpha: np.ndarray, view: View, place: int) -> None:
+        """All that is left to be done to a frame's alpha, in place."""
+        how, seen = self._how, self._moments[place].seen
+        if seen is not None:
+            average(seen, list(self._voices(place)), alpha)
+        stretch(alpha, view, how.manner, how.redraws)
+        if seen is not None and how.redraws:
+            refine_edges(frame.rgb, alpha, view, how.manner.redrawn)
 
     def _voices(self, place: int) -> Iterator[Voice]:
         """The moments around the one at ``place``, as far as the motion can be followed."""
@@ -209,35 +175,20 @@ class Steadier(Generic[AnyFrame]):
                 index = place + step * distance
                 if not 0 <= index < len(self._moments):
                     break
-                previous = self._moments[index - step]
-                leg = previous.to_last if step < 0 else previous.to_next
-                if leg is None or leg.box.is_empty:
+                there = self._moments[index]
+                leg = self._moments[index + 1].to_last if step < 0 else there.from_last
+                if leg is None or leg.box.is_empty or there.seen is None:
                     break
                 way = leg if way is None else leg.after(way)
                 told = way
                 if distance > NEAR:
-                    told = way.faded(self._manner.far_reach)
+                    told = way.faded(self._how.manner.far_reach)
                     if told.trust.max() < LEAST_TRUST:
                         break
-                yield Voice(told, self._moments[index], gain * self._strength)
+                yield Voice(told, there.seen, gain * self._how.strength)
 
 
-def full_box(view: View, height: int, width: int) -> Box:
-    """The box of a view's subject at the full resolution, a little larger."""
-    small, (rows, columns) = view.box, view.alpha.shape
-    if small.is_empty:
-        return small
-    down, across = height / rows, width / columns
-    box = Box(
-        int(small.top * down),
-        int(small.left * across),
-        min(int(np.ceil(small.bottom * down)), height),
-        min(int(np.ceil(small.right * across)), width),
-    )
-    return box.grown(2, height, width)
-
-
-def finish(alpha: np.ndarray, view: View, manner: Manner, refine: bool) -> None:
+def stretch(alpha: np.ndarray, view: View, manner: Manner, refine: bool) -> None:
     """Decide what is in doubt and stretch the ends of alpha (H, W), in place.
 
     refine: without it nothing is decided; with it the view's alpha is brought up to

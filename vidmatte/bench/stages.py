@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from vidmatte.alpha.follow import Moment
 from vidmatte.api import run
 from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
 from vidmatte.cores import usable_cores
 from vidmatte.frame import Frame
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
-from vidmatte.run.job import smooth
+from vidmatte.run.job import smoother
 from vidmatte.run.report import Reporter
 from vidmatte.run.ring import Ring, Slot
 from vidmatte.settings import Settings
@@ -100,9 +101,12 @@ class Stages:
     def __init__(self, clip: Path, output: Path, model: Model, settings: Settings) -> None:
         self._clip, self._output, self._model, self._settings = clip, output, model, settings
         self._frames: list[Frame] = []
+        self._moments: list[Moment[Frame]] = []
+        self._filter = smoother(model.network.recurrent, settings)
         self.all: dict[str, Callable[[], Cost]] = {
             "read": self.read,
             "network": self.network,
+            "motion": self.motion,
             "steady": self.steady,
             "write": self.write,
         }
@@ -135,11 +139,19 @@ class Stages:
         network = self._model.network
         return cost_of(lambda: sum(1 for _ in network.mattes(iter(self._frames))))
 
+    def motion(self) -> Cost:
+        """Edges redrawn, motion from frame to frame."""
+
+        def work() -> int:
+            self._moments = list(self._filter.follow(self._frames))
+            return len(self._moments)
+
+        return cost_of(work)
+
     def steady(self) -> Cost:
-        """Edges redrawn, motion, the average along it."""
-        recurrent = self._model.network.recurrent
-        frames = iter(self._frames)
-        return cost_of(lambda: sum(1 for _ in smooth(frames, recurrent, self._settings)))
+        """The average along the motion, its edges redrawn."""
+        moments, self._moments = iter(self._moments), []
+        return cost_of(lambda: sum(1 for _ in self._filter.settle(moments)))
 
     def write(self) -> Cost:
         """Colours under soft edges, conversion, encoding, the file and its proof."""

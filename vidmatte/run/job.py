@@ -1,13 +1,14 @@
-"""One input on its way: read -> matte -> steady -> write, each stage on its own thread."""
+"""One input on its way: read, matte, motion, steady, write, each stage on its own thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.frame import Clip, Frame
+from vidmatte.frame import Frame
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
@@ -18,7 +19,11 @@ from vidmatte.sink import Sink
 from vidmatte.sink.point import Point
 from vidmatte.source import Source
 
-IN_HAND = 2  # a frame that is being filled, a frame that is being handed on
+if TYPE_CHECKING:
+    from vidmatte.alpha.steady import Filter
+
+IN_HAND = 3  # frames being filled, being followed, and being handed on
+MOMENTS_QUEUED = 2  # between motion and steady: a moment weighs more than its slot
 MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
 
 
@@ -58,11 +63,13 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     watcher = Watcher()
     network = model.network_for(source.clip)
     point = sink.point(network.states, network.stride) if sink is not None else Point()
+    smooth = smoother(network.recurrent, settings)
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings, point),
         "matte": network.mattes,
-        "steady": lambda frames: remarked(
-            watcher.watched(finish(frames, network.recurrent, settings, source.clip)),
+        "motion": smooth.follow,
+        "steady": lambda moments: remarked(
+            watcher.watched(by_hand(smooth.settle(moments), settings, source.clip)),
             watcher.quality,
         ),
     }
@@ -72,8 +79,12 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
         works["write"] = lambda frames: write(frames, sink, point.first)
         held += sink.slots_held
     depth = queue_depth(source.clip, settings.memory_bytes, held, len(works))
-    stages = [Stage(name, work, depth) for name, work in works.items()]
-    ring = Ring(source.clip, held + depth * len(stages), model.device, stop)
+    stages = [
+        Stage(name, work, min(depth, MOMENTS_QUEUED) if name == "motion" else depth)
+        for name, work in works.items()
+    ]
+    slots = held + sum(stage.queue_size for stage in stages)
+    ring = Ring(source.clip, slots, model.device, stop)
     return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point, sink)
 
 
@@ -100,20 +111,13 @@ def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterat
         yield frame
 
 
-def finish(
-    frames: Iterator[Frame], recurrent: bool, settings: Settings, clip: Clip
-) -> Iterator[Frame]:
-    """From the network's alpha to the final one: filter, refinement, controls."""
-    return by_hand(smooth(frames, recurrent, settings), settings, clip)
-
-
-def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iterator[Frame]:
+def smoother(recurrent: bool, settings: Settings) -> Filter:
     """The temporal filter and edge refinement that the settings ask for.
 
     A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
     without both.
     """
-    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, steady
+    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, WINDOWS, Filter
 
     mode = settings.smooth
     if mode == "auto":
@@ -122,9 +126,8 @@ def smooth(frames: Iterator[Frame], recurrent: bool, settings: Settings) -> Iter
     if refine == "auto":
         refine = "off" if recurrent and mode == "off" else "fast"
     strength = settings.smooth_strength
-    manner = RECURRENT if recurrent else PER_FRAME
     mode = mode if strength else "off"
-    return steady(frames, mode=mode, refine=refine, strength=strength, manner=manner)
+    return Filter(WINDOWS[mode], refine, strength, RECURRENT if recurrent else PER_FRAME)
 
 
 def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
