@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Box, Pixels, sample
+from vidmatte.alpha.box import ROW, Box, Pixels, in_rows, sample
 from vidmatte.alpha.flow import Field, Glance, remap
 from vidmatte.alpha.mirrored import reconcile, verdict
 from vidmatte.alpha.refine import pixels_under, to_working
@@ -51,16 +51,20 @@ class Voice:
 
 
 class Side:
-    """What the straight, or the mirrored, frames say together."""
+    """What the straight, or the mirrored, frames say together.
 
-    def __init__(self, pixels: int, coarse: tuple[int, ...]) -> None:
-        self.total, self.weight = np.zeros(pixels, np.float32), np.zeros(pixels, np.float32)
+    total, weight: at the pixels, in rows of ``ROW``. coarse, coarse_weight: (h, w).
+    """
+
+    def __init__(self, rows: int, coarse: tuple[int, ...]) -> None:
+        self.total, self.weight = np.zeros((2, rows, ROW), np.float32)
         self.coarse, self.coarse_weight = np.zeros((2, *coarse), np.float32)
 
-    def mean(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mean at the pixels, and 0..1 for how much there is to it."""
-        mean = self.total / np.maximum(self.weight, np.float32(1e-6))
-        return mean, np.minimum(self.weight * np.float32(1 / ENOUGH), 1)
+    def mean(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mean at the first ``count`` pixels, and 0..1 for how much there is to it."""
+        weight = self.weight.reshape(-1)[:count]
+        mean = self.total.reshape(-1)[:count] / np.maximum(weight, np.float32(1e-6))
+        return mean, np.minimum(weight * np.float32(1 / ENOUGH), 1)
 
     def coarse_mean(self, otherwise: Side) -> np.ndarray:
         """The mean at the coarse scale; what the other side says where this one says little."""
@@ -81,24 +85,22 @@ def average(now: Seen, voices: list[Voice], alpha: np.ndarray) -> None:
         return
     coarse = now.glance.alpha.shape
     x, y = to_working(pixels, alpha.shape, coarse)
-    own = Side(len(pixels), coarse)
-    own.total += pixels.of(alpha)
+    own = Side(-(-len(pixels) // ROW), coarse)
+    own.total.reshape(-1)[: len(pixels)] = pixels.of(alpha)
     own.weight += 1
     own.coarse += now.glance.alpha
     own.coarse_weight += 1
-    other = Side(len(pixels), coarse) if mixes(now, voices) else None
+    other = Side(len(own.total), coarse) if mixes(now, voices) else None
+    ear = Ear(x, y, alpha.shape, coarse)
     for voice, there in zip(voices, moved, strict=True):
-        field = voice.field
-        motion = sample(field.motion, x - field.box.left, y - field.box.top)
-        weight = motion[:, 2] * np.float32(voice.gain)
         side = own if other is None or voice.seen.mirrored == now.mirrored else other
-        side.weight += weight
-        side.total += weight * codes_at(voice.seen, pixels, motion, alpha.shape, coarse)
+        ear.listen(voice, side)
         if other is not None:
-            trust = field.trust * np.float32(voice.gain)
-            field.box.crop(side.coarse_weight)[:] += trust
-            field.box.crop(side.coarse)[:] += trust * there
-    result = own.mean()[0] if other is None else of_both(now, own, other, x, y)
+            trust = voice.field.trust * np.float32(voice.gain)
+            voice.field.box.crop(side.coarse_weight)[:] += trust
+            trust *= there
+            voice.field.box.crop(side.coarse)[:] += trust
+    result = own.mean(len(x))[0] if other is None else of_both(now, own, other, x, y)
     pixels.put(alpha, result)
 
 
@@ -107,37 +109,107 @@ def mixes(now: Seen, voices: list[Voice]) -> bool:
     return any(voice.seen.mirrored != now.mirrored for voice in voices)
 
 
-def codes_at(
-    seen: Seen,
-    pixels: Pixels,
-    motion: np.ndarray,
-    shape: tuple[int, ...],
-    coarse: tuple[int, ...],
-) -> np.ndarray:
-    """A neighbour's alpha, (N,) in 0..1, where the pixels of a picture of ``shape`` move to.
+@dataclass(frozen=True)
+class Grid:
+    """A coarse box, its centres' places in the full picture, and where in it to look.
 
-    motion: (N, 3) in coarse pixels. What comes into the picture is taken to have looked
-    like its border.
+    centres: (h, w, 4) float32: x, y, zeros. x, y: in rows of ``ROW``.
     """
-    if seen.box.is_empty:
-        return np.zeros(len(pixels), np.float32)
-    down, across = (np.float32(a / b) for a, b in zip(shape, coarse, strict=True))
-    x = np.clip(pixels.x + motion[:, 0] * across, 0, shape[1] - 1) - np.float32(seen.box.left)
-    y = np.clip(pixels.y + motion[:, 1] * down, 0, shape[0] - 1) - np.float32(seen.box.top)
-    codes = sample(seen.codes, x, y, cv2.BORDER_CONSTANT)
-    return np.asarray(codes * np.float32(1 / FULL_SCALE))
+
+    box: Box
+    centres: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Ear:
+    """Asks neighbours for their alpha at the same pixels, again and again.
+
+    x, y: (N,), the pixels' places at the coarse scale. shape, coarse: (height, width) of
+    the two scales.
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, shape: tuple[int, ...], coarse: tuple[int, ...]
+    ) -> None:
+        self._shape = shape
+        self._down, self._across = (a / b for a, b in zip(shape, coarse, strict=True))
+        self._x, self._y = in_rows(x), in_rows(y)
+        top, left, bottom, right = y.min(), x.min(), y.max() + 2, x.max() + 2
+        self._around = Box(int(np.floor(top)), int(np.floor(left)), int(bottom), int(right))
+        self._grids: dict[Box, Grid] = {}
+        self._planes = np.empty((4, *self._x.shape), np.float32)
+
+    def listen(self, voice: Voice, side: Side) -> None:
+        """Add to ``side`` what a neighbour says, as far as it is trusted.
+
+        What comes into the picture is taken to have looked like its border.
+        """
+        seen, box = voice.seen, voice.field.box
+        grid = self._grids.get(box)
+        if grid is None:
+            grid = self._grids[box] = self._grid(box)
+        told = remap(self._ways(voice, grid), grid.x, grid.y, cv2.BORDER_REPLICATE)
+        x, y, weight, alpha = self._planes
+        for channel, plane in enumerate((x, y, weight)):
+            cv2.extractChannel(told, channel, plane)
+        cv2.add(side.weight, weight, side.weight)
+        if seen.box.is_empty:
+            return
+        np.clip(x, -seen.box.left, self._shape[1] - 1 - seen.box.left, out=x)
+        np.clip(y, -seen.box.top, self._shape[0] - 1 - seen.box.top, out=y)
+        cv2.multiply(
+            remap(seen.codes, x, y, cv2.BORDER_CONSTANT), weight, alpha, 1 / FULL_SCALE, cv2.CV_32F
+        )
+        cv2.add(side.total, alpha, side.total)
+
+    def _grid(self, box: Box) -> Grid:
+        """The places as seen from ``box``, which is made to hold all of them."""
+        around = self._around
+        wide = Box(
+            min(box.top, around.top),
+            min(box.left, around.left),
+            max(box.bottom, around.bottom),
+            max(box.right, around.right),
+        )
+        centres = np.zeros((*wide.shape, 4), np.float32)
+        centres[..., 0] = (np.arange(wide.left, wide.right) + 0.5) * self._across - 0.5
+        centres[..., 1] = ((np.arange(wide.top, wide.bottom) + 0.5) * self._down - 0.5)[:, None]
+        left, top = np.float32(wide.left), np.float32(wide.top)
+        return Grid(wide, centres, self._x - left, self._y - top)
+
+    def _ways(self, voice: Voice, grid: Grid) -> np.ndarray:
+        """Where in the neighbour's codes each coarse pixel's centre moves to, and its weight.
+
+        (h, w, 4) float32. Places grow evenly from one centre to the next, so those of the
+        pixels between can be interpolated as the motion itself.
+        """
+        box, wide, seen = voice.field.box, grid.box, voice.seen.box
+        motion = cv2.copyMakeBorder(
+            voice.field.motion,
+            box.top - wide.top,
+            wide.bottom - box.bottom,
+            box.left - wide.left,
+            wide.right - box.right,
+            cv2.BORDER_REPLICATE,
+        )
+        to_codes = np.zeros((4, 5), np.float32)
+        to_codes[(0, 1, 2), (0, 1, 2)] = self._across, self._down, voice.gain
+        to_codes[:2, 4] = -seen.left, -seen.top
+        motion = cv2.transform(motion, to_codes, motion)
+        return np.asarray(cv2.add(motion, grid.centres, motion))
 
 
 def of_both(now: Seen, own: Side, other: Side, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """One alpha (N,) of both sides, at the coarse places x and y."""
-    (mean, _), (there, share) = own.mean(), other.mean()
+    (mean, _), (there, share) = own.mean(len(x)), other.mean(len(x))
     there = mean + share * (there - mean)
     sides = own.coarse_mean(other), other.coarse_mean(own)
     straight, mirrored = (there, mean) if now.mirrored else (mean, there)
     maps = verdict(*(reversed(sides) if now.mirrored else sides))
     if maps is None:
         return np.asarray(np.float32(0.5) * (mean + there))
-    larger, straightest = sample(np.dstack(maps), x, y).T
+    larger, straightest = (sample(part, x, y) for part in maps)
     return reconcile(straight, mirrored, larger, straightest)
 
 
@@ -153,5 +225,6 @@ def unsettled(
     for voice, there in zip(voices, moved, strict=True):
         around = voice.field.box
         box = box.union(around)
-        around.crop(mask)[cv2.absdiff(there, around.crop(alpha)) > DIFFERS] = 1
+        disputed = cv2.absdiff(there, around.crop(alpha)) > DIFFERS
+        np.bitwise_or(around.crop(mask), disputed.view(np.uint8), out=around.crop(mask))
     return pixels_under(box.crop(mask), box, alpha.shape, *shape)

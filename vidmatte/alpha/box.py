@@ -92,6 +92,13 @@ class Pixels:
         picture.reshape(-1)[self.index] = values
 
 
+def in_rows(values: np.ndarray) -> np.ndarray:
+    """(N,) values as (rows, ``ROW``) float32, the last row filled up with zeros."""
+    rows = np.zeros((-(-max(len(values), 1) // ROW), ROW), np.float32)
+    rows.reshape(-1)[: len(values)] = values
+    return rows
+
+
 def sample(
     picture: np.ndarray, x: np.ndarray, y: np.ndarray, border: int = cv2.BORDER_REPLICATE
 ) -> np.ndarray:
@@ -99,10 +106,5 @@ def sample(
 
     Returns (N,) or (N, C). ``border`` as in cv2.remap; constant means zero.
     """
-    count = len(x)
-    rows = -(-max(count, 1) // ROW)
-    places = np.zeros((2, rows * ROW), np.float32)
-    places[0, :count], places[1, :count] = x, y
-    columns, lines = places.reshape(2, rows, ROW)
-    values = cv2.remap(picture, columns, lines, cv2.INTER_LINEAR, borderMode=border)
-    return np.asarray(values.reshape(rows * ROW, *picture.shape[2:])[:count])
+    values = cv2.remap(picture, in_rows(x), in_rows(y), cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(values.reshape(-1, *picture.shape[2:])[: len(x)])
