@@ -1,0 +1,264 @@
+"""Clips, their truth, and what networks see in them: kept in a folder, made once.
+
+FOLDER/NAME/ holds
+  rgb.npy      the frames as decoded, (T, H, W, 3) uint8
+  alpha.npy    the true alpha, (T, H, W) uint16; not of clips without truth
+  motion.npy   where each pixel was one frame earlier, (T - 1, H, W, 2) float32
+  layers.npz   of frames 4 and 16 the true colours times alpha (c4, c16) and the background
+               (b4, b16), 0..25500 for 0..255
+  MODEL.npy, MODEL_flip.npy   what the network gives for each frame and for its mirror
+      image (turned back), (T, S, S) uint16; of rvm its alpha at the frames' size
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from composites import Scene, read_clip, write_clip
+
+from vidmatte.alpha.cuts import CutDetector
+from vidmatte.frame import Frame
+from vidmatte.network import Device, load_network, mirroring
+from vidmatte.network.base import alternate
+from vidmatte.network.device import Arrays, Runner
+from vidmatte.network.families import RECURRENT, SALIENT
+from vidmatte.network.model import Weights
+from vidmatte.network.salient import SalientNetwork
+from vidmatte.network.session import load_runner, square_side
+from vidmatte.settings import Settings
+
+LAYER_FRAMES = (4, 16)
+CODES_A_LEVEL = np.float32(100)  # of layers.npz
+FULL_SCALE = 65535
+#: The same numbers on every machine: float32 everywhere.
+RUNTIME = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class KeptClip:
+    """One clip of the folder; ``length``: only so many of its frames."""
+
+    folder: Path
+    length: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the clip is called."""
+        return self.folder.name
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """See the module's docstring."""
+        return np.load(self.folder / "rgb.npy", mmap_mode="r")[: self.length]
+
+    @cached_property
+    def motion(self) -> np.ndarray:
+        """See the module's docstring; [t - 1] leads from frame t to the one before it."""
+        return np.load(self.folder / "motion.npy", mmap_mode="r")
+
+    @cached_property
+    def _alpha(self) -> np.ndarray:
+        return np.load(self.folder / "alpha.npy", mmap_mode="r")
+
+    def truth(self, index: int) -> np.ndarray:
+        """The true alpha of a frame, (H, W) float32."""
+        return as_float(self._alpha[index])
+
+    def layers(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Index, true colours times alpha, and background of some frames.
+
+        Both (H, W, 3) float32 in 0..255.
+        """
+        with np.load(self.folder / "layers.npz") as layers:
+            for index in LAYER_FRAMES:
+                if index < len(self.rgb):
+                    colours, ground = (layers[f"{kind}{index}"] for kind in "cb")
+                    yield index, colours / CODES_A_LEVEL, ground / CODES_A_LEVEL
+
+    def output(self, weights: Weights, mirrored: bool = False) -> np.ndarray:
+        """What the network gives for each frame, (T, S, S) uint16; it is run if need be."""
+        path = self.folder / f"{weights.name}{'_flip' if mirrored else ''}.npy"
+        if not path.exists() or len(np.load(path, mmap_mode="r")) < len(self.rgb):
+            save(path, run_network(self.rgb, weights, mirrored))
+        return np.load(path, mmap_mode="r")[: len(self.rgb)]
+
+    def footage(self, weights: Weights, settings: Settings) -> Footage:
+        """The frames with all that the network says of them under these settings."""
+        mirror = mirroring(weights.family, settings)
+        flipped = None if mirror == "no" else self.output(weights, mirrored=True)
+        return Footage(self.rgb, self.output(weights), flipped)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Frames (T, H, W, 3) uint8 and the network's outputs, as the module's docstring has them.
+
+    flipped: None where no mode asks for mirror images.
+    """
+
+    pictures: np.ndarray
+    straight: np.ndarray
+    flipped: np.ndarray | None
+
+    def part(self, frames: slice) -> Footage:
+        """Some of the frames."""
+        flipped = None if self.flipped is None else self.flipped[frames]
+        return Footage(self.pictures[frames], self.straight[frames], flipped)
+
+    def then(self, other: Footage) -> Footage:
+        """This, cut hard against another."""
+        flipped = None
+        if self.flipped is not None and other.flipped is not None:
+            flipped = np.concatenate([self.flipped, other.flipped])
+        return Footage(
+            np.concatenate([self.pictures, other.pictures]),
+            np.concatenate([self.straight, other.straight]),
+            flipped,
+        )
+
+    def mattes(self, weights: Weights, settings: Settings) -> list[Frame]:
+        """The frames as they come from the product's network stage."""
+        frames = frames_of(self.pictures)
+        if weights.family in RECURRENT:
+            for frame, alpha in zip(frames, self.straight, strict=True):
+                frame.alpha = as_float(alpha)
+            return frames
+        mirror = mirroring(weights.family, settings)
+        network = SalientNetwork(
+            Replay(self._asked_for(frames, mirror)),
+            SALIENT[weights.family],
+            size=self.straight.shape[-1],
+            input_name="input",
+            mirror=mirror,
+        )
+        return list(network.mattes(iter(frames)))
+
+    def _asked_for(self, frames: list[Frame], mirror: str) -> Iterator[np.ndarray]:
+        """The outputs that a salient network takes, one run after the other."""
+        flipped = self.straight if self.flipped is None else self.flipped
+        for frame, one, other in zip(frames, self.straight, flipped, strict=True):
+            if mirror == "alternate" and alternate(frame):
+                yield other[:, ::-1]
+                continue
+            yield one
+            if mirror == "both":
+                yield other[:, ::-1]
+
+
+class Replay:
+    """A runner that gives what is kept, in the order in which it will be asked for it."""
+
+    streams = 1
+    about = "from what is kept"
+
+    def __init__(self, outputs: Iterable[np.ndarray]) -> None:
+        self._outputs = iter(outputs)
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        """See ``Runner.run``."""
+        return {"output": as_float(next(self._outputs))[None, None]}
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+
+class Recorder(Replay):
+    """A runner whose every first output is put down, as (S, S) uint16."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.seen: list[np.ndarray] = []
+        self._runner = runner
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        """See ``Runner.run``."""
+        outputs = self._runner.run(inputs, keep)
+        self.seen.append(as_codes(np.asarray(next(iter(outputs.values())))[0, 0]))
+        return outputs
+
+
+def run_network(pictures: np.ndarray, weights: Weights, mirrored: bool) -> np.ndarray:
+    """The raw output for each picture (T, H, W, 3), or for its mirror image, turned back."""
+    turned = pictures[:, :, ::-1] if mirrored else pictures
+    frames = iter(frames_of(np.ascontiguousarray(turned)))
+    settings = Settings(smooth="off", runtime=RUNTIME)
+    if weights.family in RECURRENT:
+        network = load_network(weights.path, weights.family, settings, Device())
+        return np.stack([as_codes(frame.alpha) for frame in network.mattes(frames)])
+    loaded = load_runner(weights.path, Device(), 0, outputs=1, runtime=RUNTIME, batch=1)
+    family = SALIENT[weights.family]
+    recorder = Recorder(loaded.runner)
+    name, size = next(iter(loaded.inputs)), square_side(weights.path, loaded.inputs, family.size)
+    for _ in SalientNetwork(recorder, family, size=size, input_name=name).mattes(frames):
+        pass
+    seen = np.stack(recorder.seen)
+    return seen[:, :, ::-1] if mirrored else seen
+
+
+def frames_of(pictures: np.ndarray) -> list[Frame]:
+    """Pictures (T, H, W, 3) uint8 as the reading stage gives them; cuts are looked for."""
+    height, width = pictures.shape[1:3]
+    unused = av.VideoFrame(width, height, "rgb24")
+    detector = CutDetector()
+    frames = []
+    for index, picture in enumerate(pictures):
+        rgb = np.array(picture)
+        new_shot = detector.is_new_shot(rgb)
+        frames.append(Frame(index, index, 1, Fraction(1, 25), unused, rgb, new_shot=new_shot))
+    return frames
+
+
+def keep_scene(scene: Scene, folder: Path) -> KeptClip:
+    """Draw and compress a scene, unless the folder has it already."""
+    clip = KeptClip(folder / scene.name)
+    if (clip.folder / "rgb.npy").exists():
+        return clip
+    clip.folder.mkdir(parents=True, exist_ok=True)
+    movie = clip.folder / "clip.mp4"
+    write_clip(scene, movie)
+    indices = range(scene.frames)
+    alphas, layers = [], {}
+    for index in indices:
+        alpha, colours, ground = scene.layers(index)
+        alphas.append(as_codes(alpha))
+        if index in LAYER_FRAMES:
+            for kind, layer in zip("cb", (colours, ground), strict=True):
+                layers[f"{kind}{index}"] = np.rint(layer * CODES_A_LEVEL).astype(np.uint16)
+    np.savez(clip.folder / "layers.npz", **layers)
+    save(clip.folder / "alpha.npy", np.stack(alphas))
+    save(clip.folder / "motion.npy", np.stack([scene.motion(index) for index in indices[1:]]))
+    save(clip.folder / "rgb.npy", np.stack(list(read_clip(movie))))
+    return clip
+
+
+def keep_pictures(pictures: Iterable[np.ndarray], folder: Path) -> KeptClip:
+    """A clip without truth, of (H, W, 3) uint8 pictures, unless the folder has it already."""
+    clip = KeptClip(folder)
+    if not (folder / "rgb.npy").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        save(folder / "rgb.npy", np.stack(list(pictures)))
+    return clip
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    """Write an .npy file that is whole whenever it is there."""
+    partial = path.with_name(f".{path.name}")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    partial.replace(path)
+
+
+def as_codes(alpha: np.ndarray) -> np.ndarray:
+    """Alpha as uint16."""
+    return np.rint(np.clip(alpha, 0, 1) * FULL_SCALE).astype(np.uint16)
+
+
+def as_float(codes: np.ndarray) -> np.ndarray:
+    """16-bit alpha as float32."""
+    return codes.astype(np.float32) / np.float32(FULL_SCALE)
