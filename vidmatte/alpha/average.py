@@ -151,8 +151,7 @@ class Ear:
             grid = self._grids[box] = self._grid(box)
         told = remap(self._ways(voice, grid), grid.x, grid.y, cv2.BORDER_REPLICATE)
         x, y, weight, alpha = self._planes
-        for channel, plane in enumerate((x, y, weight)):
-            cv2.extractChannel(told, channel, plane)
+        cv2.mixChannels([told], [x, y, weight], [0, 0, 1, 1, 2, 2])
         cv2.add(side.weight, weight, side.weight)
         if seen.box.is_empty:
             return

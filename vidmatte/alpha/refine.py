@@ -20,12 +20,13 @@ from vidmatte.alpha.box import Box, Pixels, box_around, sample
 WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
 WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
 RADIUS = 5  # of the fit's window, working pixels
-EPSILON = 1e-4  # regulariser, squared colour in 0..1
+EPSILON = 1e-4 * 255**2  # regulariser, squared 8-bit codes
 GOOD_FIT = 0.002  # variance of alpha that any model may leave unexplained
 POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 BAND_REACH = 2  # dilation of the edge band, working pixels
 BAND_SIGMA = 1.0  # its soft border, working pixels
+AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
@@ -81,13 +82,27 @@ def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View, share: float = 
     around = box.grown(2 * RADIUS + 1, *view.alpha.shape)
     models, doubt = fit_models(around.crop(view.rgb), around.crop(view.alpha))
     x, y = to_working(pixels, alpha.shape, view.alpha.shape)
-    model = sample(models, x - around.left, y - around.top)
-    colour = pixels.of(rgb).astype(np.float32)
-    drawn = np.einsum("nc,nc->n", model[:, :3], colour) / np.float32(255) + model[:, 3]
-    mix = sample(weight, x - box.left, y - box.top) * np.float32(share)
-    mix *= np.exp(sample(doubt, x - around.left, y - around.top) * np.float32(-1 / POOR_FIT))
+    drawn = predicted(sample(models, x - around.left, y - around.top), pixels.of(rgb))
+    mix = sample(doubt, x - around.left, y - around.top)
+    mix *= np.float32(-1 / POOR_FIT)
+    np.exp(mix, out=mix)
+    mix *= sample(weight, x - box.left, y - box.top)
+    mix *= np.float32(share)
     before = pixels.of(alpha)
-    pixels.put(alpha, before + mix * (np.clip(drawn, 0, 1) - before))
+    np.clip(drawn, 0, 1, out=drawn)
+    drawn -= before
+    drawn *= mix
+    drawn += before
+    pixels.put(alpha, drawn)
+
+
+def predicted(models: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Alpha (N,) float32 by models (N, 4) float32 of colours (N, 3) uint8."""
+    red, green, blue, alpha = cv2.split(models[:, None])
+    for slope, colour in zip((red, green, blue), cv2.split(colours[:, None]), strict=True):
+        cv2.multiply(slope, colour, slope, 1, cv2.CV_32F)
+        cv2.add(alpha, slope, alpha)
+    return np.asarray(alpha.reshape(-1))
 
 
 def edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
@@ -112,39 +127,102 @@ def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Coefficients (h, w, 4) of alpha = a . rgb + b, and the variance (h, w) they leave.
 
     rgb: (h, w, 3) uint8; alpha: (h, w) float32; all results float32. Equations 14 to
-    16 of the paper, the symmetric 3x3 systems solved by their cofactors; the models of
-    all windows around a pixel are averaged, each by how well it fits.
+    16 of the paper; the models of all windows around a pixel are averaged, each by how
+    well it fits.
+    """
+    means = window_means(rgb, alpha)
+    flat = means.reshape(len(means), -1)
+    fits = np.empty((6, *alpha.shape), np.float32)
+    for start in range(0, alpha.size, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        solve(flat[:, part], fits.reshape(6, -1)[:, part])
+    size = (2 * RADIUS + 1,) * 2
+    for fit in fits:
+        cv2.blur(fit, size, fit)
+    *models, doubt, total = fits
+    np.reciprocal(total, out=total)
+    for plane in (*models, doubt):
+        plane *= total
+    return cv2.merge(models), doubt
+
+
+def window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Means over the window around each pixel, (14, h, w) float32.
+
+    Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp. Colours
+    are 8-bit codes: their sums are whole numbers, which is exact and faster.
     """
     size = (2 * RADIUS + 1,) * 2
+    means = np.empty((14, *alpha.shape), np.float32)
+    free = iter(means)
+    colours = cv2.split(rgb)
+    for colour in colours:
+        cv2.boxFilter(colour, cv2.CV_32F, size, next(free))
+    cv2.blur(alpha, size, next(free))
+    codes = [colour.astype(np.uint16) for colour in colours]
+    product = np.empty_like(codes[0])
+    for one in range(3):
+        for other in range(one, 3):
+            np.multiply(codes[one], codes[other], out=product)
+            cv2.boxFilter(product, cv2.CV_32F, size, next(free))
+    for factor in (*colours, alpha):
+        cv2.blur(cv2.multiply(factor, alpha, dtype=cv2.CV_32F), size, next(free))
+    return means
 
-    def mean(picture: np.ndarray) -> np.ndarray:
-        return np.asarray(cv2.blur(picture, size))
 
-    red, green, blue = cv2.split(rgb.astype(np.float32) * np.float32(1 / 255))
-    mean_r, mean_g, mean_b, mean_p = mean(red), mean(green), mean(blue), mean(alpha)
-    rr = mean(red * red) - mean_r * mean_r + EPSILON
-    rg = mean(red * green) - mean_r * mean_g
-    rb = mean(red * blue) - mean_r * mean_b
-    gg = mean(green * green) - mean_g * mean_g + EPSILON
-    gb = mean(green * blue) - mean_g * mean_b
-    bb = mean(blue * blue) - mean_b * mean_b + EPSILON
-    rp = mean(red * alpha) - mean_r * mean_p
-    gp = mean(green * alpha) - mean_g * mean_p
-    bp = mean(blue * alpha) - mean_b * mean_p
-    c_rr, c_rg, c_rb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
-    c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-    scale = 1 / (rr * c_rr + rg * c_rg + rb * c_rb)
-    a_r = (c_rr * rp + c_rg * gp + c_rb * bp) * scale
-    a_g = (c_rg * rp + c_gg * gp + c_gb * bp) * scale
-    a_b = (c_rb * rp + c_gb * gp + c_bb * bp) * scale
-    b = mean_p - a_r * mean_r - a_g * mean_g - a_b * mean_b
-    explained = a_r * rp + a_g * gp + a_b * bp
-    left = np.maximum(mean(alpha * alpha) - mean_p * mean_p - explained, 0)
-    weight = 1 / (left + np.float32(GOOD_FIT))
-    planes = (a_r, a_g, a_b, b)
-    models = mean(cv2.merge([plane * weight for plane in planes]))
-    total = 1 / mean(weight)
-    return models * total[..., None], mean(left * weight) * total
+def solve(means: np.ndarray, fits: np.ndarray) -> None:
+    """The models of N windows, each times its weight, by LDL' decomposition.
+
+    means: (14, N) float32 of ``window_means``; they are used up. fits: (6, N) float32,
+    filled with a for r, g and b, with b, with the variance left, and the weight.
+    """
+    r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = means
+    scratch = np.empty((6, means.shape[1]), np.float32)
+    product, per_rr, per_gg, g_by_r, b_by_r, b_by_g = scratch
+
+    def less(plane: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
+        np.multiply(one, other, out=product)
+        np.subtract(plane, product, out=plane)
+
+    for plane, one, other in (
+        (rr, r, r), (rg, r, g), (rb, r, b), (gg, g, g), (gb, g, b), (bb, b, b),
+        (rp, r, p), (gp, g, p), (bp, b, p), (pp, p, p),
+    ):  # fmt: skip
+        less(plane, one, other)  # means of products become covariances
+    for plane in (rr, gg, bb):
+        plane += np.float32(EPSILON)
+    np.reciprocal(rr, out=per_rr)
+    np.multiply(rg, per_rr, out=g_by_r)
+    np.multiply(rb, per_rr, out=b_by_r)
+    less(gg, g_by_r, rg)
+    less(gb, g_by_r, rb)
+    less(gp, g_by_r, rp)
+    np.reciprocal(gg, out=per_gg)
+    np.multiply(gb, per_gg, out=b_by_g)
+    for plane, one, other in (
+        (bb, b_by_r, rb),
+        (bb, b_by_g, gb),
+        (bp, b_by_r, rp),
+        (bp, b_by_g, gp),
+    ):
+        less(plane, one, other)
+    a_r, a_g, a_b, constant, left, weight = fits
+    np.multiply(rp, per_rr, out=a_r)
+    np.multiply(gp, per_gg, out=a_g)
+    np.divide(bp, bb, out=a_b)
+    for one, other in ((a_r, rp), (a_g, gp), (a_b, bp)):
+        less(pp, one, other)  # what each explains of alpha's variance
+    less(a_g, b_by_g, a_b)
+    less(a_r, g_by_r, a_g)
+    less(a_r, b_by_r, a_b)
+    constant[:] = p
+    for one, other in ((a_r, r), (a_g, g), (a_b, b)):
+        less(constant, one, other)
+    np.maximum(pp, 0, out=left)
+    np.add(left, np.float32(GOOD_FIT), out=weight)
+    np.reciprocal(weight, out=weight)
+    for plane in (a_r, a_g, a_b, constant, left):
+        plane *= weight
 
 
 def pixels_under(
