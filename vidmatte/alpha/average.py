@@ -139,6 +139,8 @@ class Ear:
         self._around = Box(int(np.floor(top)), int(np.floor(left)), int(bottom), int(right))
         self._grids: dict[Box, Grid] = {}
         self._planes = np.empty((4, *self._x.shape), np.float32)
+        self._told = np.empty((*self._x.shape, 4), np.float32)
+        self._codes = np.empty(self._x.shape, np.uint16)
 
     def listen(self, voice: Voice, side: Side) -> None:
         """Add to ``side`` what a neighbour says, as far as it is trusted.
@@ -149,7 +151,7 @@ class Ear:
         grid = self._grids.get(box)
         if grid is None:
             grid = self._grids[box] = self._grid(box)
-        told = remap(self._ways(voice, grid), grid.x, grid.y, cv2.BORDER_REPLICATE)
+        told = remap(self._ways(voice, grid), grid.x, grid.y, cv2.BORDER_REPLICATE, self._told)
         x, y, weight, alpha = self._planes
         cv2.mixChannels([told], [x, y, weight], [0, 0, 1, 1, 2, 2])
         cv2.add(side.weight, weight, side.weight)
@@ -157,9 +159,8 @@ class Ear:
             return
         np.clip(x, -seen.box.left, self._shape[1] - 1 - seen.box.left, out=x)
         np.clip(y, -seen.box.top, self._shape[0] - 1 - seen.box.top, out=y)
-        cv2.multiply(
-            remap(seen.codes, x, y, cv2.BORDER_CONSTANT), weight, alpha, 1 / FULL_SCALE, cv2.CV_32F
-        )
+        codes = remap(seen.codes, x, y, cv2.BORDER_CONSTANT, self._codes)
+        cv2.multiply(codes, weight, alpha, 1 / FULL_SCALE, cv2.CV_32F)
         cv2.add(side.total, alpha, side.total)
 
     def _grid(self, box: Box) -> Grid:

@@ -105,9 +105,11 @@ def arrivals(box: Box, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
     )
 
 
-def remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, border: int) -> np.ndarray:
-    """Bilinear samples of a picture at (h, w) float32 places."""
-    return np.asarray(cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=border))
+def remap(
+    picture: np.ndarray, x: np.ndarray, y: np.ndarray, border: int, into: np.ndarray | None = None
+) -> np.ndarray:
+    """Bilinear samples of a picture at (h, w) float32 places, written to ``into`` if given."""
+    return np.asarray(cv2.remap(picture, x, y, cv2.INTER_LINEAR, into, border))
 
 
 class MotionEstimator:

@@ -98,11 +98,13 @@ def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View, share: float = 
 
 def predicted(models: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Alpha (N,) float32 by models (N, 4) float32 of colours (N, 3) uint8."""
-    red, green, blue, alpha = cv2.split(models[:, None])
-    for slope, colour in zip((red, green, blue), cv2.split(colours[:, None]), strict=True):
+    slopes_and_alpha = np.empty((4, len(models), 1), np.float32)
+    cv2.split(models[:, None], list(slopes_and_alpha))
+    *slopes, alpha = slopes_and_alpha
+    for slope, colour in zip(slopes, cv2.split(colours[:, None]), strict=True):
         cv2.multiply(slope, colour, slope, 1, cv2.CV_32F)
         cv2.add(alpha, slope, alpha)
-    return np.asarray(alpha.reshape(-1))
+    return np.asarray(alpha[:, 0])
 
 
 def edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:

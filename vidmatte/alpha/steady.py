@@ -199,8 +199,8 @@ def stretch(alpha: np.ndarray, view: View, manner: Manner, refine: bool) -> None
         if gain is not None:
             height, width = alpha.shape
             alpha *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-    alpha -= np.float32(manner.black)
-    alpha *= np.float32(1 / (manner.white - manner.black))
+    scale = 1 / (manner.white - manner.black)
+    cv2.addWeighted(alpha, scale, alpha, 0, -manner.black * scale, alpha)
     np.clip(alpha, 0, 1, out=alpha)
     if refine:
         view.alpha = reduce_alpha(alpha, *view.alpha.shape)
