@@ -9,7 +9,8 @@ is the network's own alpha, neither smoothed nor refined.
            unfiltered matte in the frames beside the cut, and the difference to what comes
            out where each clip is filtered by itself. Limit: 2 codes, in the worst frame
   still    a scene in which nothing changes but the sensor's noise: root mean square
-           deviation of alpha in time, against the unfiltered. Limit: 1/3
+           deviation of alpha in time, against the unfiltered, of all frames and of those
+           in the middle. Limit: 1/3
   empty    backgrounds without a subject: mean alpha. Limit: 0.5 %, where the unfiltered
            has no more
   colours  squared error around soft edges over a new background, with the true alpha (any
@@ -46,6 +47,7 @@ from vidmatte.settings import Settings
 UNFILTERED = Settings(smooth="off", refine="off")
 SHOT, BESIDE = 12, 3  # frames of each clip beside a cut; of those, how many are compared
 STILL_FRAMES, STILL_NOISE, STILL_STEP = 16, 4.0, 3  # step: of the cut-outs
+SETTLED = slice(8, -2)  # frames with as many before and after them as the filter asks for
 EMPTY_FRAMES = 6
 REACH = 15  # pixels across, by which soft edges are widened
 SOFT = 1 / 255
@@ -116,23 +118,26 @@ def under_noise(scene: Scene) -> Iterator[np.ndarray]:
 
 def measure_still(clips: Iterator[KeptClip], weights: Weights, modes: dict[str, Settings]) -> None:
     """Print the case 'still'."""
-    print("\nstill: deviation of alpha in time, codes; of the modes against unfiltered")
-    ratios: dict[str, list[float]] = {name: [] for name in modes}
+    print("\nstill: deviation of alpha in time against unfiltered: all frames, the settled ones")
+    ratios: dict[str, list[np.ndarray]] = {name: [] for name in modes}
     for clip in clips:
         told = []
-        plain = deviation(filtered(clip.footage(weights, UNFILTERED), weights, UNFILTERED)[0])
+        plain = deviations(filtered(clip.footage(weights, UNFILTERED), weights, UNFILTERED)[0])
         for name, settings in modes.items():
-            ours = deviation(filtered(clip.footage(weights, settings), weights, settings)[0])
+            ours = deviations(filtered(clip.footage(weights, settings), weights, settings)[0])
             ratios[name].append(ours / plain)
-            told.append(f"{name} {ours / plain:.3f}")
-        print(f"  {clip.name}: unfiltered {plain:.3f}, {', '.join(told)}", flush=True)
+            told.append("{} {:.3f} {:.3f}".format(name, *ratios[name][-1]))
+        print(f"  {clip.name}: unfiltered {plain[0]:.2f} codes, {', '.join(told)}", flush=True)
     for name, values in ratios.items():
-        print(f"{name}: mean {np.mean(values):.3f}, worst {max(values):.3f}")
+        mean, worst = np.mean(values, axis=0), np.max(values, axis=0)
+        print(f"{name}: mean {mean[0]:.3f} {mean[1]:.3f}, worst {worst[0]:.3f} {worst[1]:.3f}")
 
 
-def deviation(alphas: list[np.ndarray]) -> float:
-    """Root mean square over pixels of the deviation in time, 8-bit codes."""
-    return float(255 * np.sqrt(np.stack(alphas).var(axis=0, dtype=np.float64).mean()))
+def deviations(alphas: list[np.ndarray]) -> np.ndarray:
+    """Root mean square over pixels of the deviation in time, of all frames and of the settled
+    ones: 8-bit codes."""
+    parts = np.stack(alphas), np.stack(alphas[SETTLED])
+    return np.array([255 * np.sqrt(part.var(axis=0, dtype=np.float64).mean()) for part in parts])
 
 
 def empty_clips(options: argparse.Namespace, folder: Path) -> Iterator[KeptClip]:
