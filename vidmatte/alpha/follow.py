@@ -51,8 +51,8 @@ def follow(frames: Iterable[AnyFrame], *, redraw: bool, mix: bool) -> Iterator[M
     """The moments of ``frames``, in order.
 
     redraw: whether soft edges are redrawn. mix: whether frames are to be mixed, and so
-    their motion is asked for. Each frame's ``alpha`` is replaced by a new (H, W)
-    float32 array, unless nothing is asked for. Raises ValueError for a frame without.
+    their motion is asked for. Each frame's ``alpha``, C-contiguous (H, W) float32, is
+    changed in place. Raises ValueError for a frame without.
     """
     motion = MotionEstimator()
     last: tuple[Glance, np.ndarray] | None = None
@@ -63,7 +63,6 @@ def follow(frames: Iterable[AnyFrame], *, redraw: bool, mix: bool) -> Iterator[M
             yield Moment(frame=frame)
             continue
         view = View.of(frame.rgb, frame.alpha)
-        frame.alpha = frame.alpha.copy()
         if redraw:
             refine_edges(frame.rgb, frame.alpha, view)
             view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)

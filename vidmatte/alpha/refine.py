@@ -26,6 +26,7 @@ POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 BAND_REACH = 2  # dilation of the edge band, working pixels
 BAND_SIGMA = 1.0  # its soft border, working pixels
+STRIP = 240  # rows of windows that are fitted together
 AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
@@ -130,22 +131,35 @@ def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     rgb: (h, w, 3) uint8; alpha: (h, w) float32; all results float32. Equations 14 to
     16 of the paper; the models of all windows around a pixel are averaged, each by how
-    well it fits.
+    well it fits. Done in strips, as it takes twenty planes of memory.
     """
+    height, width = alpha.shape
+    models = np.empty((height, width, 4), np.float32)
+    doubt = np.empty((height, width), np.float32)
+    for top in range(0, height, STRIP):
+        strip = Box(top, 0, min(top + STRIP, height), width)
+        around = Box(max(top - 2 * RADIUS, 0), 0, min(strip.bottom + 2 * RADIUS, height), width)
+        fits = fit_strip(around.crop(rgb), around.crop(alpha))
+        inner = fits[:, top - around.top : strip.bottom - around.top]
+        cv2.merge(list(inner[:4]), strip.crop(models))
+        strip.crop(doubt)[:] = inner[4]
+    return models, doubt
+
+
+def fit_strip(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The same for some rows: (5, h, w) float32, good where all windows are inside."""
     means = window_means(rgb, alpha)
     flat = means.reshape(len(means), -1)
-    fits = np.empty((6, *alpha.shape), np.float32)
     for start in range(0, alpha.size, AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        solve(flat[:, part], fits.reshape(6, -1)[:, part])
+        solve(flat[:, start : start + AT_ONCE])
+    *fits, total = means[:6]
     size = (2 * RADIUS + 1,) * 2
-    for fit in fits:
-        cv2.blur(fit, size, fit)
-    *models, doubt, total = fits
+    for plane in (*fits, total):
+        cv2.blur(plane, size, plane)
     np.reciprocal(total, out=total)
-    for plane in (*models, doubt):
+    for plane in fits:
         plane *= total
-    return cv2.merge(models), doubt
+    return np.asarray(means[:5])
 
 
 def window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -172,15 +186,15 @@ def window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return means
 
 
-def solve(means: np.ndarray, fits: np.ndarray) -> None:
+def solve(means: np.ndarray) -> None:
     """The models of N windows, each times its weight, by LDL' decomposition.
 
-    means: (14, N) float32 of ``window_means``; they are used up. fits: (6, N) float32,
-    filled with a for r, g and b, with b, with the variance left, and the weight.
+    means: (14, N) float32 of ``window_means``. They are used up: the first six become
+    a for r, g and b, then b, the variance left, and the weight.
     """
     r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = means
-    scratch = np.empty((6, means.shape[1]), np.float32)
-    product, per_rr, per_gg, g_by_r, b_by_r, b_by_g = scratch
+    scratch = np.empty((12, means.shape[1]), np.float32)
+    product, per_rr, per_gg, g_by_r, b_by_r, b_by_g, *fits = scratch
 
     def less(plane: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
         np.multiply(one, other, out=product)
@@ -225,6 +239,7 @@ def solve(means: np.ndarray, fits: np.ndarray) -> None:
     np.reciprocal(weight, out=weight)
     for plane in (a_r, a_g, a_b, constant, left):
         plane *= weight
+    means[:6] = scratch[6:]
 
 
 def pixels_under(

@@ -89,12 +89,23 @@ def steady(
     afresh. A frame handed on is not looked at again. Raises KeyError for another mode.
     """
     how = Filter(WINDOWS[mode], refine, strength, manner)
-    return how.settle(how.follow(frames))
+    return how.settle(how.follow(copied(frames)))
+
+
+def copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
+    """The same frames, each with an alpha of its own that may be changed."""
+    for frame in frames:
+        if frame.alpha is not None:
+            frame.alpha = np.array(frame.alpha, np.float32)
+        yield frame
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The filter's two halves, for a thread each; the words are those of ``steady``."""
+    """The filter's two halves, for a thread each; the words are those of ``steady``.
+
+    Both change the frames' alpha (H, W), float32 and C-contiguous, in place.
+    """
 
     window: Window
     refine: str
@@ -153,6 +164,7 @@ class Steadier(Generic[AnyFrame]):
             raise RuntimeError("a frame was handed on twice, or its alpha taken before")
         if view is not None:
             self._finish(frame, frame.alpha, view, place)
+        moment.from_last = None
         self._waiting -= 1
         while len(self._moments) - self._waiting > len(self._window.before):
             self._moments.popleft()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vidmatte.alpha.steady import Filter
 
 IN_HAND = 3  # frames being filled, being followed, and being handed on
-MOMENTS_QUEUED = 2  # between motion and steady: a moment weighs more than its slot
+MOMENTS_QUEUED = 1  # between motion and steady: a moment weighs more than its slot
 MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
 
 
