@@ -20,6 +20,7 @@ SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, and unless a neighbour differs, n
 DIFFERS = 0.004  # of alpha, about one 8-bit code
 ENOUGH = 0.3  # weight from which one side counts in full
 FULL_SCALE = 65535
+ROWS_AT_ONCE = 32  # of ROW pixels
 
 
 @dataclass(kw_only=True)
@@ -138,9 +139,11 @@ class Ear:
         top, left, bottom, right = y.min(), x.min(), y.max() + 2, x.max() + 2
         self._around = Box(int(np.floor(top)), int(np.floor(left)), int(bottom), int(right))
         self._grids: dict[Box, Grid] = {}
-        self._planes = np.empty((4, *self._x.shape), np.float32)
-        self._told = np.empty((*self._x.shape, 4), np.float32)
-        self._codes = np.empty(self._x.shape, np.uint16)
+        # Few places at a time, so that all that they need stays in the core's cache.
+        places = (min(ROWS_AT_ONCE, len(self._x)), ROW)
+        self._planes = np.empty((4, *places), np.float32)
+        self._told = np.empty((*places, 4), np.float32)
+        self._codes = np.empty(places, np.uint16)
 
     def listen(self, voice: Voice, side: Side) -> None:
         """Add to ``side`` what a neighbour says, as far as it is trusted.
@@ -151,17 +154,33 @@ class Ear:
         grid = self._grids.get(box)
         if grid is None:
             grid = self._grids[box] = self._grid(box)
-        told = remap(self._ways(voice, grid), grid.x, grid.y, cv2.BORDER_REPLICATE, self._told)
-        x, y, weight, alpha = self._planes
+        ways = self._ways(voice, grid)
+        for start in range(0, len(self._x), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            self._ask(seen, ways, grid.x[rows], grid.y[rows], side.total[rows], side.weight[rows])
+
+    def _ask(
+        self,
+        seen: Seen,
+        ways: np.ndarray,
+        coarse_x: np.ndarray,
+        coarse_y: np.ndarray,
+        total: np.ndarray,
+        sum_of_weights: np.ndarray,
+    ) -> None:
+        """Do so for a few rows of places."""
+        rows = len(coarse_x)
+        told = remap(ways, coarse_x, coarse_y, cv2.BORDER_REPLICATE, self._told[:rows])
+        x, y, weight, alpha = self._planes[:, :rows]
         cv2.mixChannels([told], [x, y, weight], [0, 0, 1, 1, 2, 2])
-        cv2.add(side.weight, weight, side.weight)
+        cv2.add(sum_of_weights, weight, sum_of_weights)
         if seen.box.is_empty:
             return
         np.clip(x, -seen.box.left, self._shape[1] - 1 - seen.box.left, out=x)
         np.clip(y, -seen.box.top, self._shape[0] - 1 - seen.box.top, out=y)
-        codes = remap(seen.codes, x, y, cv2.BORDER_CONSTANT, self._codes)
+        codes = remap(seen.codes, x, y, cv2.BORDER_CONSTANT, self._codes[:rows])
         cv2.multiply(codes, weight, alpha, 1 / FULL_SCALE, cv2.CV_32F)
-        cv2.add(side.total, alpha, side.total)
+        cv2.add(total, alpha, total)
 
     def _grid(self, box: Box) -> Grid:
         """The places as seen from ``box``, which is made to hold all of them."""
