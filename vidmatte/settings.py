@@ -64,8 +64,9 @@ class Settings:
     )
     refine: str = option(
         "auto",
-        "draw the soft edge along the picture's own detail; auto is fast for per-frame models",
-        choices=("auto", "fast", "off"),
+        "draw the soft edge along the picture's own detail; auto is fast for per-frame models,"
+        " best also solves for what is in doubt (several times the time)",
+        choices=("auto", "fast", "best", "off"),
         group="Matte",
     )
     foreground: str = option(

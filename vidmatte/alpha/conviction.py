@@ -25,15 +25,9 @@ def gain(alpha: np.ndarray) -> np.ndarray | None:
 
     alpha: (h, w) float32 at the working scale, steady already.
     """
-    height, width = (max(1, size // 2) for size in alpha.shape)
-    coarse = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
-    window = (WINDOW, WINDOW)
-    mean = cv2.blur(coarse, window)
-    # Within a window alpha * (1 - alpha) is 0 for any mixture of 0 and 1, and
-    # mean * (1 - mean) for a flat grey.
-    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(TINY))
-    weight = smooth_step((softness - np.float32(FLAT)) * np.float32(1 / (SURELY_FLAT - FLAT)))
-    if not weight.any():
+    coarse = halved(alpha)
+    weight = flatness(alpha)
+    if weight is None:
         return None
     # The opacity of the subject around: the mean of alpha, weighted by itself.
     window = (OPACITY_WINDOW, OPACITY_WINDOW)
@@ -47,3 +41,24 @@ def smooth_step(value: np.ndarray) -> np.ndarray:
     """0 below 0, 1 above 1, with no corner between."""
     value = np.clip(value, 0, 1)
     return np.asarray(value * value * (3 - 2 * value))
+
+
+def flatness(alpha: np.ndarray) -> np.ndarray | None:
+    """Where alpha is a flat grey and no edge, (h / 2, w / 2) float32 in 0..1; None for nowhere.
+
+    alpha: (h, w) float32 at the working scale.
+    """
+    coarse = halved(alpha)
+    window = (WINDOW, WINDOW)
+    mean = cv2.blur(coarse, window)
+    # Within a window alpha * (1 - alpha) is 0 for any mixture of 0 and 1, and
+    # mean * (1 - mean) for a flat grey.
+    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(TINY))
+    weight = smooth_step((softness - np.float32(FLAT)) * np.float32(1 / (SURELY_FLAT - FLAT)))
+    return weight if weight.any() else None
+
+
+def halved(alpha: np.ndarray) -> np.ndarray:
+    """The area mean of alpha at half its size."""
+    height, width = (max(1, size // 2) for size in alpha.shape)
+    return np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA))

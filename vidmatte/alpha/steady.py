@@ -8,15 +8,18 @@ decided (``conviction``) and the ends stretched a little, which takes back the g
 averaging adds; then the edge is redrawn once more in part, now that the noise is gone
 from it.
 
+With ``refine`` best, parts still in doubt are then solved for by their colours
+(``solve``), and the mean is taken once more.
+
 The result for a frame depends on it, on ``LONGEST_PAST`` frames before it and on the
-look-ahead, and on nothing else: there is no recursion.
+look-ahead (on twice as many with best), and on nothing else: there is no recursion.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import cv2
@@ -27,6 +30,7 @@ from vidmatte.alpha.average import Voice, average
 from vidmatte.alpha.flow import Field
 from vidmatte.alpha.follow import AnyFrame, Moment, follow
 from vidmatte.alpha.refine import View, reduce_alpha, refine_edges
+from vidmatte.alpha.solve import solve_doubt
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def steady(
     """The same frames, in order, each with its ``alpha`` refined and steadied.
 
     mode: 'off' mixes no frames, 'live' looks at no later frame, 'on' and 'strong'
-    hold back two frames. refine: 'fast' redraws the soft edge, 'off' does not.
+    hold back two frames. refine: 'fast' redraws the soft edge, 'best' also solves for
+    what is in doubt and averages twice, with twice the look-ahead; 'off' does neither.
     strength: 0..1 and above, scales the weight of the neighbours. manner: what suits
     the network that the alphas are from.
     A frame's ``alpha`` is replaced by a new (H, W) float32 array; ``new_shot`` starts
@@ -122,8 +127,31 @@ class Filter:
         mix = bool(self.window.before or self.window.after)
         return follow(frames, redraw=self.redraws, mix=mix)
 
+    @property
+    def look_ahead(self) -> int:
+        """Frames that are held back."""
+        return len(self.window.after) * (2 if self.refine == "best" else 1)
+
     def settle(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
         """The second half: the frames of ``moments``, averaged and finished."""
+        frames = self._averaged(moments)
+        return self._again(frames) if self.refine == "best" else frames
+
+    def _again(self, frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
+        """The frames with their doubts solved, averaged a second time."""
+
+        def solved() -> Iterator[AnyFrame]:
+            for frame in frames:
+                if frame.alpha is not None:
+                    solve_doubt(frame.rgb, frame.alpha)
+                frame.mirrored = False  # both sides are in it by now
+                yield frame
+
+        manner = replace(self.manner, redrawn=0.0, black=0.01, white=0.98, decides=False)
+        second = replace(self, refine="off", manner=manner)
+        return second.settle(second.follow(solved()))
+
+    def _averaged(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
         steadier: Steadier[AnyFrame] = Steadier(self)
         for moment in moments:
             yield from steadier.feed(moment)

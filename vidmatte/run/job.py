@@ -57,8 +57,6 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     With a sink the last stage writes and yields released frames; without one the
     frames come out whole, for the caller to release.
     """
-    from vidmatte.alpha.steady import WINDOWS
-
     stop = Stop()
     watcher = Watcher()
     network = model.network_for(source.clip)
@@ -73,8 +71,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
             watcher.quality,
         ),
     }
-    look_ahead = max(len(window.after) for window in WINDOWS.values())
-    held = network.batch + look_ahead + 1 + IN_HAND
+    held = network.batch + smooth.look_ahead + 1 + IN_HAND
     if sink is not None:
         works["write"] = lambda frames: write(frames, sink, point.first)
         held += sink.slots_held

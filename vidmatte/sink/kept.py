@@ -35,8 +35,8 @@ from vidmatte.sink.workfolder import (
 )
 
 #: Frames that go through network and filters again before the first that is missing. The
-#: filter over time looks at four others, and the rest is margin.
-WARM_UP = 16
+#: filter over time looks at eight before, twice that where it goes twice; the rest is margin.
+WARM_UP = 20
 #: Frames before those that only the cut detector sees: it remembers a flash of a few.
 LEAD = 24
 
