@@ -43,14 +43,14 @@ class Settings:
     cache: str | None = option(
         None,
         "keep the raw alphas there, and use them again: other filters, controls and formats"
-        " then need no network",
+        " then need no network (but for --smooth off and strong, which see frames otherwise)",
         metavar="DIR",
         group="Matte",
     )
     smooth: str = option(
         "auto",
         "steady the alpha over time: 'auto' smooths per-frame models and leaves recurrent ones,"
-        " 'live' looks at no later frame, 'strong' also averages each frame with its mirror image"
+        " 'live' looks at no later frame, 'strong' sees each frame mirrored as well"
         " (twice the network)",
         choices=("auto", "on", "live", "strong", "off"),
         group="Matte",
