@@ -49,6 +49,7 @@ MODES: dict[str, dict[str, dict[str, Any]]] = {
         "default": {},
         "live": {"smooth": "live"},
         "strong": {"smooth": "strong", "refine": "fast"},
+        "best": {"refine": "best"},
     },
     "u2netp": {"default": {}},
     "rvm": {"smooth": {"smooth": "on"}},
