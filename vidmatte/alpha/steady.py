@@ -43,10 +43,9 @@ class Window:
 
 LONGEST_PAST = 8
 NEAR = 2  # frames away that count in full however far things move
-LIVE_PAST = 6
 WINDOWS = {
     "off": Window((), ()),
-    "live": Window((1.0,) * NEAR + (0.8,) * (LIVE_PAST - NEAR), ()),
+    "live": Window((1.0,) * LONGEST_PAST, ()),
     "on": Window((1.0,) * NEAR + (0.8,) * (LONGEST_PAST - NEAR), (1.0, 1.0)),
 }
 WINDOWS["strong"] = WINDOWS["on"]
