@@ -69,15 +69,20 @@ def reduce_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View, share: float = 1.0) -> None:
+def refine_edges(
+    rgb: np.ndarray, alpha: np.ndarray, view: View, share: np.ndarray | None = None
+) -> None:
     """Redraw the edge band of alpha by the colours of the frame, in place.
 
     rgb: (H, W, 3) uint8; alpha: (H, W) float32 in 0..1; view: the same, reduced;
-    share: 0..1, how far. Outside the band nothing changes.
+    share: (h, w) float32 in 0..1 at the working scale, how far; None is wholly. Outside
+    the band nothing changes.
     """
     weight, box = edge_band(view.alpha)
     if box.is_empty:
         return
+    if share is not None:
+        weight = weight * box.crop(share)
     height, width = alpha.shape
     pixels = pixels_under(weight > 1 / 255, box, view.alpha.shape, height, width)
     around = box.grown(2 * RADIUS + 1, *view.alpha.shape)
@@ -88,7 +93,6 @@ def refine_edges(rgb: np.ndarray, alpha: np.ndarray, view: View, share: float = 
     mix *= np.float32(-1 / POOR_FIT)
     np.exp(mix, out=mix)
     mix *= sample(weight, x - box.left, y - box.top)
-    mix *= np.float32(share)
     before = pixels.of(alpha)
     np.clip(drawn, 0, 1, out=drawn)
     drawn -= before

@@ -50,6 +50,7 @@ WINDOWS = {
 }
 WINDOWS["strong"] = WINDOWS["on"]
 
+MOVING = 0.5  # coarse pixels a frame from which something counts as moving
 LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
 
 
@@ -204,7 +205,25 @@ class Steadier(Generic[AnyFrame]):
             average(seen, list(self._voices(place)), alpha)
         stretch(alpha, view, how.manner, how.redraws)
         if seen is not None and how.redraws:
-            refine_edges(frame.rgb, alpha, view, how.manner.redrawn)
+            share = how.manner.redrawn * self._pace(place, view.alpha.shape)
+            refine_edges(frame.rgb, alpha, view, share)
+
+    def _pace(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
+        """0 where nothing moves at the moment, 1 where it does: ``shape``, float32.
+
+        The mean over many frames is the better edge where they all tell the same; one
+        frame's colours would only bring its noise back.
+        """
+        moment = self._moments[place]
+        field = moment.to_last
+        if field is None and place + 1 < len(self._moments):
+            field = self._moments[place + 1].from_last
+        if field is None or moment.seen is None or field.box.is_empty:
+            return np.ones(shape, np.float32)
+        coarse = np.zeros(moment.seen.glance.alpha.shape, np.float32)
+        pace = cv2.magnitude(field.motion[..., 0], field.motion[..., 1])
+        field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / MOVING), 1)
+        return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
     def _voices(self, place: int) -> Iterator[Voice]:
         """The moments around the one at ``place``, as far as the motion can be followed."""
