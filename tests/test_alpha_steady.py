@@ -155,6 +155,19 @@ def test_a_noisy_edge_becomes_steadier_while_it_moves() -> None:
     assert error("on") < 0.5 * error("off")
 
 
+def test_a_still_scene_under_noise_is_three_times_steadier() -> None:
+    def deviation(mode: str, refine: str) -> float:
+        random = np.random.default_rng(5)
+        frames = list(shot(18, speed=0, noise=0.2))
+        for frame in frames:
+            noise = random.normal(0, 4, frame.rgb.shape)
+            frame.rgb = np.clip(np.rint(frame.rgb + noise), 0, 255).astype(np.uint8)
+        alphas = [frame.alpha for frame in steady(frames, mode=mode, refine=refine)]
+        return float(np.sqrt(np.var(alphas[8:-2], axis=0).mean()))
+
+    assert deviation("on", "fast") < deviation("off", "off") / 3
+
+
 def test_a_frame_without_alpha_is_refused() -> None:
     with pytest.raises(ValueError, match="no alpha"):
         list(steady([Picture(texture(0, 8, 8), None, True)], mode="on"))

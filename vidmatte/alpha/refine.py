@@ -85,6 +85,8 @@ def refine_edges(
         weight = weight * box.crop(share)
     height, width = alpha.shape
     pixels = pixels_under(weight > 1 / 255, box, view.alpha.shape, height, width)
+    if not len(pixels):
+        return
     around = box.grown(2 * RADIUS + 1, *view.alpha.shape)
     models, doubt = fit_models(around.crop(view.rgb), around.crop(view.alpha))
     x, y = to_working(pixels, alpha.shape, view.alpha.shape)
