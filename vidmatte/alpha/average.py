@@ -184,13 +184,7 @@ class Ear:
 
     def _grid(self, box: Box) -> Grid:
         """The places as seen from ``box``, which is made to hold all of them."""
-        around = self._around
-        wide = Box(
-            min(box.top, around.top),
-            min(box.left, around.left),
-            max(box.bottom, around.bottom),
-            max(box.right, around.right),
-        )
+        wide = box.union(self._around)
         centres = np.zeros((*wide.shape, 4), np.float32)
         centres[..., 0] = (np.arange(wide.left, wide.right) + 0.5) * self._across - 0.5
         centres[..., 1] = ((np.arange(wide.top, wide.bottom) + 0.5) * self._down - 0.5)[:, None]

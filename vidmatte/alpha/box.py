@@ -55,6 +55,16 @@ class Box:
             min(self.right + margin, width),
         )
 
+    def enlarged(self, working: tuple[int, ...], height: int, width: int) -> Box:
+        """What it covers of a picture of height x width that is ``working`` at its own scale."""
+        down, across = height / working[0], width / working[1]
+        return Box(
+            int(self.top * down),
+            int(self.left * across),
+            min(int(np.ceil(self.bottom * down)), height),
+            min(int(np.ceil(self.right * across)), width),
+        )
+
 
 NOTHING = Box(0, 0, 0, 0)
 

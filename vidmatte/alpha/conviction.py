@@ -26,7 +26,7 @@ def gain(alpha: np.ndarray) -> np.ndarray | None:
     alpha: (h, w) float32 at the working scale, steady already.
     """
     coarse = halved(alpha)
-    weight = flatness(alpha)
+    weight = flatness(coarse)
     if weight is None:
         return None
     # The opacity of the subject around: the mean of alpha, weighted by itself.
@@ -43,12 +43,11 @@ def smooth_step(value: np.ndarray) -> np.ndarray:
     return np.asarray(value * value * (3 - 2 * value))
 
 
-def flatness(alpha: np.ndarray) -> np.ndarray | None:
-    """Where alpha is a flat grey and no edge, (h / 2, w / 2) float32 in 0..1; None for nowhere.
+def flatness(coarse: np.ndarray) -> np.ndarray | None:
+    """Where alpha is a flat grey and no edge, (h, w) float32 in 0..1; None for nowhere.
 
-    alpha: (h, w) float32 at the working scale.
+    coarse: alpha (h, w) float32 at half the working scale.
     """
-    coarse = halved(alpha)
     window = (WINDOW, WINDOW)
     mean = cv2.blur(coarse, window)
     # Within a window alpha * (1 - alpha) is 0 for any mixture of 0 and 1, and

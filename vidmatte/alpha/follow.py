@@ -14,7 +14,6 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from vidmatte.alpha.average import Seen
-from vidmatte.alpha.box import Box
 from vidmatte.alpha.flow import Field, Glance, MotionEstimator
 from vidmatte.alpha.refine import View, reduce_alpha, refine_edges
 
@@ -79,25 +78,10 @@ def follow(frames: Iterable[AnyFrame], *, redraw: bool, mix: bool) -> Iterator[M
 
 def matte_seen(frame: HasAlpha, alpha: np.ndarray, view: View) -> Seen:
     """What a frame's neighbours are told of its refined alpha (H, W)."""
-    box = full_box(view, *alpha.shape)
+    box = view.box.enlarged(view.alpha.shape, *alpha.shape).grown(2, *alpha.shape)
     return Seen(
         codes=Seen.coded(box.crop(alpha)),
         box=box,
         glance=Glance.of(view),
         mirrored=frame.mirrored,
     )
-
-
-def full_box(view: View, height: int, width: int) -> Box:
-    """The box of a view's subject at the full resolution, a little larger."""
-    small, (rows, columns) = view.box, view.alpha.shape
-    if small.is_empty:
-        return small
-    down, across = height / rows, width / columns
-    box = Box(
-        int(small.top * down),
-        int(small.left * across),
-        min(int(np.ceil(small.bottom * down)), height),
-        min(int(np.ceil(small.right * across)), width),
-    )
-    return box.grown(2, height, width)

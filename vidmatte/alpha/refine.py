@@ -121,15 +121,20 @@ def edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     (box's shape, float32) falls softly to zero.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_REACH + 1,) * 2)
-    solid = (alpha > 0.5).astype(np.uint8)
-    hard = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    soft = cv2.inRange(alpha, SOFT_LOW, SOFT_HIGH) | hard
+    soft = soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH)
     box = box_around(soft)
     if box.is_empty:
         return np.zeros((0, 0), np.float32), box
     box = box.grown(BAND_REACH + round(3 * BAND_SIGMA) + 1, *alpha.shape)
-    wide = cv2.dilate((box.crop(soft) > 0).astype(np.float32), kernel)
+    wide = cv2.dilate(box.crop(soft).astype(np.float32), kernel)
     return cv2.GaussianBlur(wide, (0, 0), BAND_SIGMA), box
+
+
+def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
+    """1 where alpha is from low to high, or beside a hard edge: (h, w) uint8."""
+    solid = (alpha > 0.5).astype(np.uint8)
+    hard = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return np.asarray((cv2.inRange(alpha, low, high) | hard) > 0).view(np.uint8)
 
 
 def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +259,6 @@ def pixels_under(
     """The full-resolution pixels whose working pixel in ``box`` is set, and one more around."""
     if box.is_empty:
         return Pixels(np.zeros((0, 0), np.uint8), box, width)
-    down, across = height / working[0], width / working[1]
     around = box.grown(1, working[0], working[1])
     wide = np.zeros(around.shape, np.uint8)
     wide[
@@ -262,12 +266,7 @@ def pixels_under(
         box.left - around.left : box.right - around.left,
     ] = mask
     wide = cv2.dilate(wide, np.ones((3, 3), np.uint8))
-    full = Box(
-        int(around.top * down),
-        int(around.left * across),
-        min(int(np.ceil(around.bottom * down)), height),
-        min(int(np.ceil(around.right * across)), width),
-    )
+    full = around.enlarged(working, height, width)
     rows, columns = full.shape
     return Pixels(cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_NEAREST), full, width)
 

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.box import Box, box_around
-from vidmatte.alpha.conviction import flatness
-from vidmatte.alpha.refine import View
+from vidmatte.alpha.conviction import flatness, halved
+from vidmatte.alpha.refine import View, soft_or_edge
 
 SOFT_LOW, SOFT_HIGH = 0.03, 0.97
 BAND_REACH = 3  # dilation of what is soft, working pixels
@@ -37,7 +37,7 @@ def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
     """
     view = View.of(rgb, alpha)
     band = soft_band(view.alpha)
-    flat = flatness(view.alpha)
+    flat = flatness(halved(view.alpha))
     if flat is None or not band.any():
         return
     height, width = view.alpha.shape
@@ -55,11 +55,8 @@ def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
 
 def soft_band(alpha: np.ndarray) -> np.ndarray:
     """1 where alpha is soft or beside a hard edge, and a little more: (h, w) uint8."""
-    soft = cv2.inRange(alpha, SOFT_LOW, SOFT_HIGH)
-    solid = (alpha > 0.5).astype(np.uint8)
-    soft |= cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_REACH + 1,) * 2)
-    return np.asarray(cv2.dilate((np.asarray(soft) > 0).astype(np.uint8), kernel))
+    return np.asarray(cv2.dilate(soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH), kernel))
 
 
 def add_at_full_size(

@@ -68,19 +68,16 @@ class SalientNetwork(Network):
         for frame in batch:
             frame.mirrored = self._mirror == "alternate" and alternate(frame)
         for frame, coarse in zip(batch, self._run(batch), strict=True):
-            self._upsample(coarse, frame)
+            self._upsample(coarse[:, ::-1] if frame.mirrored else coarse, frame)
         return batch
 
     def cancel(self) -> None:
         self._runner.cancel()
 
     def _run(self, batch: list[Frame]) -> np.ndarray:
-        """Alphas at the network's size, (B, S, S) float32 in 0..1."""
+        """Alphas at the network's size, (B, S, S) float32 in 0..1; those mirrored still are."""
         inputs = self._prepare(batch)
         alphas = self._infer(inputs)
-        for frame, alpha in zip(batch, alphas, strict=True):
-            if frame.mirrored:
-                alpha[:] = alpha[:, ::-1].copy()
         if self._mirror == "both":
             mirrored = self._infer(np.ascontiguousarray(inputs[..., ::-1]))[..., ::-1]
             alphas = np.stack([of_both(*pair) for pair in zip(alphas, mirrored, strict=True)])
@@ -92,7 +89,7 @@ class SalientNetwork(Network):
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
-        alphas = np.array(output, np.float32).reshape(len(inputs), *output.shape[-2:])
+        alphas = np.asarray(output, np.float32).reshape(len(inputs), *output.shape[-2:])
         return np.asarray(1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas)
 
     def _prepare(self, batch: list[Frame]) -> np.ndarray:
