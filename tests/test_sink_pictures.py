@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -50,6 +53,34 @@ def test_png_colours_are_ffmpegs(
     alpha = np.stack([disc(i, clip.width, clip.height) for i in range(len(found))])
     assert np.abs(found[..., :3].astype(int) - expected)[alpha == 1].max() <= 1
     assert np.abs(found[..., 3] - alpha.astype(float) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize("name", ["png", "png16"])
+def test_every_chunk_of_a_png_is_whole(
+    name: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("anamorphic 720x576")
+    clip, _ = write_clip(movie, out := tmp_path / "frames", format=name)
+    for file in out.iterdir():
+        found = chunks(file.read_bytes())
+        assert list(found) == [b"IHDR", b"pHYs", b"cICP", b"cHRM", b"gAMA", b"IDAT", b"IEND"]
+        assert struct.unpack(">II", found[b"IHDR"][:8]) == (clip.width, clip.height)
+        # FFmpeg writes and reads pHYs as the pixel's width and height.
+        assert Fraction(*struct.unpack(">II", found[b"pHYs"][:8])) == clip.sample_aspect_ratio
+        assert found[b"cICP"] == bytes([clip.colour.primaries, clip.colour.transfer, 0, 1])
+
+
+def chunks(data: bytes) -> dict[bytes, bytes]:
+    """A PNG's chunks by kind, each checked against its checksum."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    found, at = {}, 8
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, content = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        at += 12 + length
+        assert struct.unpack_from(">I", data, at - 4) == (zlib.crc32(kind + content),)
+        found[kind] = content
+    return found
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("png16", ".png"), ("tiff16", ".tif")])

@@ -7,10 +7,10 @@ here: https://openexr.com/en/latest/OpenEXRFileLayout.html
 from __future__ import annotations
 
 import struct
-import zlib
 
 import av
 import numpy as np
+from isal import isal_zlib
 
 from vidmatte.colour import MATRIX_NAMES, TRANSFER_NAMES, ColourTags
 from vidmatte.frame import Clip
@@ -18,7 +18,7 @@ from vidmatte.sink import planes
 from vidmatte.sink.transfer import LINEAR
 
 MAGIC, VERSION = 20000630, 2
-ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 4
+ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
 HALF, FLOAT = 1, 2
 
 #: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
@@ -68,7 +68,7 @@ def packed(raw: bytes) -> bytes:
     parted = np.concatenate([taken[::2], taken[1::2]])
     steps = np.diff(parted, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
     steps[0] = parted[0]
-    data = zlib.compress(steps.tobytes(), ZIP_LEVEL)
+    data = isal_zlib.compress(steps, ZIP_LEVEL)
     return data if len(data) < len(raw) else raw
 
 

@@ -47,10 +47,6 @@ EXR = Format(
     linear=True,
 )
 
-#: Each row is told from the one above: of FFmpeg's predictors the quickest and, on film,
-#: animation and cut-outs alike, the smallest. Level 2 saves 2 % for a tenth of the time.
-PNG_OPTIONS = {"pred": "up", "compression_level": "1"}
-
 FORMATS: tuple[Format, ...] = (
     PRORES,
     replace(
@@ -114,7 +110,6 @@ FORMATS: tuple[Format, ...] = (
         "straight, 256 levels",
         "compositing and stills: one RGBA picture a frame, lossless",
         always("rgba"),
-        options=PNG_OPTIONS,
         lossless=True,
     ),
     Format(
@@ -126,7 +121,6 @@ FORMATS: tuple[Format, ...] = (
         "straight, 65536 levels",
         "compositing of 10-bit and deeper sources",
         always("rgba64be"),
-        options=PNG_OPTIONS,
         lossless=True,
     ),
     Format(

@@ -16,10 +16,12 @@ from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
 from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.pixels import check_fit
+from vidmatte.sink.png import PngWriter
 from vidmatte.sink.row import Format, output_colour
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
 DIGITS = 6
+Tool = VideoCodecContext | ExrWriter | PngWriter
 EXR_KINDS = {"exr-half": HALF, "exr-float": FLOAT}
 
 
@@ -59,17 +61,17 @@ class PictureOutput(Output):
             self.partial.begin_file().parent if self._single else self.partial.begin_folder()
         )
 
-    def tool(self) -> VideoCodecContext | ExrWriter:
+    def tool(self) -> Tool:
         """See ``Output.tool``."""
         colour = output_colour(self._clip, self._row)
         if self._row.codec in EXR_KINDS:
             alpha = "premultiplied" if self.plan.premultiplied else "straight"
             return ExrWriter(self._clip, EXR_KINDS[self._row.codec], colour, alpha)
+        if self._row.codec == "png":
+            return PngWriter(self._row, self._clip, colour)
         return worker_encoder(self._row, self._clip, colour)
 
-    def encode(
-        self, tool: VideoCodecContext | ExrWriter, picture: av.VideoFrame, frame: Frame
-    ) -> tuple[Path, int]:
+    def encode(self, tool: Tool, picture: av.VideoFrame, frame: Frame) -> tuple[Path, int]:
         """Encode a picture into its file; gives its path and size in bytes."""
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in tool.encode(picture))

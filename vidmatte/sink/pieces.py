@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+from isal import isal_zlib
 
 #: An encoded frame, a picture file with its size, or a picture that is encoded later.
 Piece = av.Packet | tuple[Path, int] | av.VideoFrame
-FASTEST = 1  # zlib: pictures that wait for an encoder are read once
+FASTEST = 1  # pictures that wait for an encoder are read once
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def pack(piece: Piece, folder: Path) -> Packed:
         return pack_picture(piece)
     path, size = piece
     with path.open("r+b") as file:
-        crc = zlib.crc32(file.read())
+        crc = isal_zlib.crc32(file.read())
         os.fsync(file.fileno())
     name = path.relative_to(folder).as_posix()
     return Packed({"kind": "file", "name": name, "bytes": size, "crc": crc})
@@ -61,7 +61,7 @@ def is_there(facts: Mapping[str, Any], folders: tuple[Path, ...]) -> bool:
     for folder in folders:
         path = folder / facts["name"]
         if path.is_file() and path.stat().st_size == facts["bytes"]:
-            return bool(zlib.crc32(path.read_bytes()) == facts["crc"])
+            return bool(isal_zlib.crc32(path.read_bytes()) == facts["crc"])
     return False
 
 
@@ -77,14 +77,14 @@ def pack_picture(picture: av.VideoFrame) -> Packed:
         "pts": picture.pts,
         "time_base": str(picture.time_base),
     }
-    return Packed(facts, zlib.compress(planes, FASTEST))
+    return Packed(facts, isal_zlib.compress(planes, FASTEST))
 
 
 def unpack_picture(facts: Mapping[str, Any], data: bytes) -> av.VideoFrame:
     """The inverse of ``pack_picture``."""
     width, height = facts["shape"]
     picture = av.VideoFrame(width, height, facts["format"])
-    values, at = zlib.decompress(data), 0
+    values, at = isal_zlib.decompress(data), 0
     for plane in picture.planes:
         plane.update(values[at : at + plane.buffer_size])
         at += plane.buffer_size
