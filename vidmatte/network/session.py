@@ -49,7 +49,8 @@ def load_runner(
     if outputs is None:
         model = path.read_bytes()
     else:
-        model = batchable(path, outputs, widen=device.name == "cpu" and not uses_openvino)
+        is_ours = device.name == "cpu" and not uses_openvino
+        model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
     if uses_openvino:
         runner, inputs = load_openvino(path, model, family_name, threads, batch)
         return Loaded(runner, inputs)
@@ -148,16 +149,22 @@ def square_side(path: Path, inputs: dict[str, list[int | str]], usual: int) -> i
     return sides.pop() if sides else usual
 
 
-def batchable(path: Path, outputs: int, widen: bool = False) -> bytes:
+def batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
     """The network with a free batch dimension and only its first ``outputs`` outputs.
 
-    widen: in float32 where it was stored in half precision. Raises ModelError.
+    widen: in float32 where it was stored in half precision. single: for one picture at a
+    time, in the way that suits onnxruntime's blocked kernels: a tenth of u2netp's time.
+    Raises ModelError.
     """
     model = as_onnx(path)
     graph = model.graph
     if widen:
         widen_halves(graph)
-    free_batch(graph.input[0])
+    if single:
+        set_batch(graph.input[0], dim_value=1)
+        name_alike(graph)
+    else:
+        set_batch(graph.input[0], dim_param="batch")
     del graph.output[outputs:]
     del graph.value_info[:]
     for output in graph.output:
@@ -201,11 +208,25 @@ def as_onnx(path: Path) -> Any:
     return model
 
 
-def free_batch(value: Any) -> None:
-    """Give dimension 0 of a value a name in place of its number."""
+def set_batch(value: Any, **said: int | str) -> None:
+    """Give dimension 0 of a picture a number (``dim_value``) or a name (``dim_param``)."""
     dims = value.type.tensor_type.shape.dim
     if len(dims) == 4:
-        dims[0].dim_param = "batch"
+        dims[0].Clear()
+        for field, what in said.items():
+            setattr(dims[0], field, what)
+
+
+def name_alike(graph: Any) -> None:
+    """Call PyTorch's half-pixel coordinates by ONNX's plain name, in place.
+
+    They differ only in what is resized to a single pixel; the blocked kernels know the
+    plain one.
+    """
+    for node in graph.node:
+        for item in node.attribute:
+            if item.name == "coordinate_transformation_mode" and item.s == b"pytorch_half_pixel":
+                item.s = b"half_pixel"
 
 
 def first_line(error: BaseException) -> str:
