@@ -6,8 +6,9 @@ FOLDER/NAME/ holds
   motion.npy   where each pixel was one frame earlier, (T - 1, H, W, 2) float32
   layers.npz   of frames 4 and 16 the true colours times alpha (c4, c16) and the background
                (b4, b16), 0..25500 for 0..255
-  MODEL.npy, MODEL_flip.npy   what the network gives for each frame and for its mirror
-      image (turned back), (T, S, S) uint16; of rvm its alpha at the frames' size
+  MODEL.npy, MODEL_mirrored.npy, MODEL_inset.npy, MODEL_mirrored_inset.npy
+      what the network gives for each frame as it is shown to it, (T, S, S) uint16; of rvm
+      its alpha at the frames' size
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from composites import Scene, read_clip, write_clip
 
 from vidmatte.alpha.cuts import CutDetector
 from vidmatte.frame import Frame
-from vidmatte.network import Device, load_network, mirroring
-from vidmatte.network.base import alternate
+from vidmatte.network import Device, load_network, way_of_looking
 from vidmatte.network.device import Arrays, Runner
 from vidmatte.network.families import RECURRENT, SALIENT
+from vidmatte.network.looks import PLAIN, WAYS, Look, looks_at
 from vidmatte.network.model import Weights
 from vidmatte.network.salient import SalientNetwork
 from vidmatte.network.session import load_runner, square_side
@@ -82,74 +83,63 @@ class KeptClip:
                     colours, ground = (layers[f"{kind}{index}"] for kind in "cb")
                     yield index, colours / CODES_A_LEVEL, ground / CODES_A_LEVEL
 
-    def output(self, weights: Weights, mirrored: bool = False) -> np.ndarray:
+    def output(self, weights: Weights, look: Look = PLAIN) -> np.ndarray:
         """What the network gives for each frame, (T, S, S) uint16; it is run if need be."""
-        path = self.folder / f"{weights.name}{'_flip' if mirrored else ''}.npy"
+        how = "_mirrored" * look.mirrored + "_inset" * look.inset
+        path = self.folder / f"{weights.name}{how}.npy"
         if not path.exists() or len(np.load(path, mmap_mode="r")) < len(self.rgb):
-            save(path, run_network(self.rgb, weights, mirrored))
+            save(path, run_network(self.rgb, weights, look))
         return np.load(path, mmap_mode="r")[: len(self.rgb)]
 
     def footage(self, weights: Weights, settings: Settings) -> Footage:
         """The frames with all that the network says of them under these settings."""
-        mirror = mirroring(weights.family, settings)
-        flipped = None if mirror == "no" else self.output(weights, mirrored=True)
-        return Footage(self.rgb, self.output(weights), flipped)
+        turns = WAYS[way_of_looking(weights.family, settings)]
+        looks = {PLAIN, *(look for turn in turns for look in turn)}
+        return Footage(self.rgb, {look: self.output(weights, look) for look in looks})
 
 
 @dataclass(frozen=True)
 class Footage:
-    """Frames (T, H, W, 3) uint8 and the network's outputs, as the module's docstring has them.
-
-    flipped: None where no mode asks for mirror images.
-    """
+    """Frames (T, H, W, 3) uint8 and the network's outputs, as the module's docstring has them."""
 
     pictures: np.ndarray
-    straight: np.ndarray
-    flipped: np.ndarray | None
+    outputs: dict[Look, np.ndarray]
 
     def part(self, frames: slice) -> Footage:
         """Some of the frames."""
-        flipped = None if self.flipped is None else self.flipped[frames]
-        return Footage(self.pictures[frames], self.straight[frames], flipped)
+        outputs = {look: codes[frames] for look, codes in self.outputs.items()}
+        return Footage(self.pictures[frames], outputs)
 
     def then(self, other: Footage) -> Footage:
         """This, cut hard against another."""
-        flipped = None
-        if self.flipped is not None and other.flipped is not None:
-            flipped = np.concatenate([self.flipped, other.flipped])
-        return Footage(
-            np.concatenate([self.pictures, other.pictures]),
-            np.concatenate([self.straight, other.straight]),
-            flipped,
-        )
+        outputs = {
+            look: np.concatenate([codes, other.outputs[look]])
+            for look, codes in self.outputs.items()
+        }
+        return Footage(np.concatenate([self.pictures, other.pictures]), outputs)
 
     def mattes(self, weights: Weights, settings: Settings) -> list[Frame]:
         """The frames as they come from the product's network stage."""
         frames = frames_of(self.pictures)
         if weights.family in RECURRENT:
-            for frame, alpha in zip(frames, self.straight, strict=True):
+            for frame, alpha in zip(frames, self.outputs[PLAIN], strict=True):
                 frame.alpha = as_float(alpha)
             return frames
-        mirror = mirroring(weights.family, settings)
+        way = way_of_looking(weights.family, settings)
         network = SalientNetwork(
-            Replay(self._asked_for(frames, mirror)),
+            Replay(self._asked_for(frames, way)),
             SALIENT[weights.family],
-            size=self.straight.shape[-1],
+            size=self.outputs[PLAIN].shape[-1],
             input_name="input",
-            mirror=mirror,
+            way=way,
         )
         return list(network.mattes(iter(frames)))
 
-    def _asked_for(self, frames: list[Frame], mirror: str) -> Iterator[np.ndarray]:
+    def _asked_for(self, frames: list[Frame], way: str) -> Iterator[np.ndarray]:
         """The outputs that a salient network takes, one run after the other."""
-        flipped = self.straight if self.flipped is None else self.flipped
-        for frame, one, other in zip(frames, self.straight, flipped, strict=True):
-            if mirror == "alternate" and alternate(frame):
-                yield other[:, ::-1]
-                continue
-            yield one
-            if mirror == "both":
-                yield other[:, ::-1]
+        for number, frame in enumerate(frames):
+            for look in looks_at(frame, way):
+                yield self.outputs[look][number]
 
 
 class Replay:
@@ -183,22 +173,22 @@ class Recorder(Replay):
         return outputs
 
 
-def run_network(pictures: np.ndarray, weights: Weights, mirrored: bool) -> np.ndarray:
-    """The raw output for each picture (T, H, W, 3), or for its mirror image, turned back."""
-    turned = pictures[:, :, ::-1] if mirrored else pictures
-    frames = iter(frames_of(np.ascontiguousarray(turned)))
+def run_network(pictures: np.ndarray, weights: Weights, look: Look = PLAIN) -> np.ndarray:
+    """The raw output for each picture (T, H, W, 3), as it is shown to the network."""
     settings = Settings(smooth="off", runtime=RUNTIME)
     if weights.family in RECURRENT:
         network = load_network(weights.path, weights.family, settings, Device())
-        return np.stack([as_codes(frame.alpha) for frame in network.mattes(frames)])
+        frames = network.mattes(iter(frames_of(pictures)))
+        return np.stack([as_codes(frame.alpha) for frame in frames])
     loaded = load_runner(weights.path, Device(), 0, outputs=1, runtime=RUNTIME, batch=1)
     family = SALIENT[weights.family]
     recorder = Recorder(loaded.runner)
     name, size = next(iter(loaded.inputs)), square_side(weights.path, loaded.inputs, family.size)
-    for _ in SalientNetwork(recorder, family, size=size, input_name=name).mattes(frames):
+    shown = np.stack([look.show(picture, size) for picture in pictures])
+    network = SalientNetwork(recorder, family, size=size, input_name=name)
+    for _ in network.mattes(iter(frames_of(shown))):
         pass
-    seen = np.stack(recorder.seen)
-    return seen[:, :, ::-1] if mirrored else seen
+    return np.stack(recorder.seen)
 
 
 def frames_of(pictures: np.ndarray) -> list[Frame]:

@@ -82,7 +82,7 @@ def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Setti
                 for clip, part in ((one, slice(-SHOT, None)), (other, slice(SHOT)))
             ]
             joined = shots[0].then(shots[1])
-            cut = len(shots[0].straight)
+            cut = len(shots[0].pictures)
             beside = slice(max(0, cut - BESIDE), cut + BESIDE)
             ours = filtered(joined, weights, settings)[0][beside]
             plain = filtered(joined, weights, UNFILTERED)[0][beside]

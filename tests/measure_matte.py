@@ -4,8 +4,8 @@
 
 Cut-outs with known alpha are moved over backgrounds along known paths, with motion blur,
 noise and H.264 (see composites.py); without ``--cutouts`` a furry ball is drawn. The
-network sees each clip once, and once mirrored where a mode asks for that. From its
-outputs, kept as 16-bit codes, come
+network sees each clip in every way that a mode asks for (see vidmatte.network.looks). From
+its outputs, kept as 16-bit codes, come
 
   raw    what rembg makes of them: each frame stretched to 0..1 by its own extremes, 8 bits,
          resized by Pillow's Lanczos filter; of rvm the network's own alpha

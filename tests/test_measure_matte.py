@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from composites import Scene, furry_ball, painted_background
@@ -10,10 +12,11 @@ from measure_cases import codes_apart, edge_error
 from measure_matte import MEASURES, MODES, by_size, filtered, measure, rembgs, score, show, summary
 from tiny_onnx import make_salient
 
+from vidmatte.network.looks import Look
 from vidmatte.network.model import Weights
 from vidmatte.settings import Settings
 
-FRAMES = 6
+FRAMES = 8  # a multiple of the turns in which frames are shown
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,8 @@ def test_the_truth_itself_scores_next_to_nothing(clip: KeptClip) -> None:
 
 
 def test_a_kept_output_is_what_the_network_gives(clip: KeptClip, weights: Weights) -> None:
-    first = clip.output(weights, mirrored=True)
-    np.testing.assert_array_equal(first, run_network(clip.rgb, weights, mirrored=True))
+    look = Look(mirrored=True, inset=True)
+    np.testing.assert_array_equal(clip.output(weights, look), run_network(clip.rgb, weights, look))
     part = KeptClip(clip.folder, length=2)
     assert len(part.output(weights)) == 2
 
@@ -72,25 +75,30 @@ def test_a_kept_output_is_what_the_network_gives(clip: KeptClip, weights: Weight
 def test_a_network_run_from_what_is_kept_asks_in_the_right_order(
     clip: KeptClip, weights: Weights
 ) -> None:
-    straight = np.stack([np.full((8, 8), number, np.uint16) for number in range(FRAMES)])
-    flipped = straight + 100
-    footage = Footage(clip.rgb, straight, flipped)
+    plain = np.stack([np.full((8, 8), number, np.uint16) for number in range(FRAMES)])
+    outputs = {
+        look: plain + 100 * look.mirrored + 200 * look.inset
+        for look in (Look(*of) for of in product((False, True), repeat=2))
+    }
+    footage = Footage(clip.rgb, outputs)
     asked = {
         mode: [
             round(float(frame.alpha[0, 0]) * 65535, 1)
             for frame in footage.mattes(weights, Settings(smooth=mode))
         ]
-        for mode in ("off", "on", "strong")
+        for mode in ("off", "live", "on", "strong")
     }
-    assert asked["off"] == [0, 1, 2, 3, 4, 5]
-    assert asked["on"] == [0, 101, 2, 103, 4, 105]
-    assert asked["strong"] == [50, 51, 52, 53, 54, 55]
+    assert asked["off"] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert asked["live"] == [200, 101, 202, 103, 204, 105, 206, 107]
+    assert asked["on"] == [200, 101, 2, 303, 204, 105, 6, 307]
+    assert asked["strong"] == [150, 151, 152, 153, 154, 155, 156, 157]
 
 
 def test_joined_clips_are_filtered_apart(clip: KeptClip, weights: Weights) -> None:
     settings = Settings()
     footage = clip.footage(weights, settings)
-    other = Footage(255 - footage.pictures, footage.straight[:, ::-1], footage.flipped[:, ::-1])
+    outputs = {look: codes[:, ::-1] for look, codes in footage.outputs.items()}
+    other = Footage(255 - footage.pictures, outputs)
     joined = filtered(footage.then(other), weights, settings)[0]
     alone = [*filtered(footage, weights, settings)[0], *filtered(other, weights, settings)[0]]
     assert codes_apart(joined, alone).max() < 0.01

@@ -19,9 +19,11 @@ from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.network import choose_device, load_network
-from vidmatte.network.device import BoundRunner, CpuRunner, Device
+from vidmatte.network.device import BoundRunner, CpuRunner, Device, Runner
+from vidmatte.network.looks import TURNS, Look, looks_at
 from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio
-from vidmatte.network.session import batchable
+from vidmatte.network.salient import of_both
+from vidmatte.network.session import batchable, load_runner
 from vidmatte.settings import Settings
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -62,7 +64,7 @@ def test_salient_networks_agree_with_rembgs_way(
     name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
 ) -> None:
     path = weights(name)
-    network = load_network(path, family, Settings(normalize="minmax"), Device())
+    network = load_network(path, family, Settings(normalize="minmax", smooth="off"), Device())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for rgb in pictures_of(bigbuckbunny, [70, 110]):
         alpha = alphas_of(network, [frame_of(rgb)])[0]
@@ -129,15 +131,30 @@ def test_an_empty_scene_stays_empty(weights: Callable[[str], Path]) -> None:
     assert alphas_of(network, [frame_of(grey)])[0].mean() < 0.005
 
 
-def test_strong_averages_both_mirror_images(tmp_path: Path) -> None:
+def test_strong_asks_twice_and_averages_the_answers(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
-    plain = load_network(path, "isnet", Settings(), Device())
-    strong = load_network(path, "isnet", Settings(smooth="strong"), Device())
-    frames, again = noise_frames(2), noise_frames(2)
-    mirrored = [frame_of(np.ascontiguousarray(frame.rgb[:, ::-1])) for frame in again]
-    one, other = alphas_of(plain, noise_frames(2)), alphas_of(plain, mirrored)
-    for alpha, left, right in zip(alphas_of(strong, frames), one, other, strict=True):
-        np.testing.assert_allclose(alpha, (left + right[:, ::-1]) / 2, atol=1e-4)
+    settings = Settings(smooth="strong", runtime="onnxruntime")
+    strong = load_network(path, "isnet", settings, Device())
+    frames = noise_frames(3)
+    found = alphas_of(strong, frames)
+    runner = load_runner(path, Device(), 1, outputs=1).runner
+    for frame, alpha in zip(frames, found, strict=True):
+        mean = of_both(*(seen_by(runner, look, frame) for look in looks_at(frame, "both")))
+        np.testing.assert_allclose(alpha, enlarged(mean, alpha), atol=1e-4)
+        assert not frame.mirrored
+
+
+def seen_by(runner: Runner, look: Look, frame: Frame) -> np.ndarray:
+    """A tiny ISNet's matte of a frame, as it lies in it, by one look."""
+    shown = look.show(frame.rgb, 32).astype(np.float32) / 255 - 0.5
+    alpha = runner.run({"input": shown.transpose(2, 0, 1)[None]})["output"][0, 0]
+    return np.ascontiguousarray(look.undo(alpha))
+
+
+def enlarged(small: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """A small network's matte at the size of another."""
+    size = like.shape[::-1]
+    return np.clip(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
 def test_the_state_is_reset_at_a_cut_and_kept_within_a_shot(tmp_path: Path) -> None:
@@ -247,23 +264,36 @@ def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> Non
         assert np.abs(alpha - reference).mean() < 2 / 255
 
 
-def test_every_other_frame_is_seen_mirrored_where_the_filter_brings_them_together(
-    tmp_path: Path,
-) -> None:
+def test_frames_are_shown_in_turns_where_the_filter_brings_them_together(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
-    seen = {
-        smooth: load_network(path, "isnet", Settings(smooth=smooth), Device())
-        for smooth in ("auto", "live", "off")
+    runner = load_runner(path, Device(), 1, outputs=1).runner
+    plain, (inset, mirrored, _, both) = Look(), TURNS
+    expected = {
+        ("isnet", "auto"): [inset, mirrored, plain, inset, inset],
+        ("isnet", "live"): [inset, mirrored, inset, inset, inset],
+        ("isnet", "off"): [plain] * 5,
+        ("isnet-anime", "auto"): [plain] * 5,
     }
-    seen["other family"] = load_network(path, "isnet-anime", Settings(), Device())
-    flags, alphas = {}, {}
-    for name, network in seen.items():
+    assert both == Look(mirrored=True, inset=True)
+    for (family, smooth), looks in expected.items():
+        settings = Settings(smooth=smooth, runtime="onnxruntime")
+        network = load_network(path, family, settings, Device())
         frames = noise_frames(5)
         frames[3].new_shot = True
-        alphas[name] = alphas_of(network, frames)
-        flags[name] = [frame.mirrored for frame in frames]
-    assert flags["auto"] == flags["live"] == [False, True, False, False, False]
-    assert not any(flags["off"] + flags["other family"])
-    # This network looks at one pixel at a time: turned there and back, nothing may change.
-    for one, other in zip(alphas["auto"], alphas["off"], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+        found = alphas_of(network, frames)
+        assert [frame.mirrored for frame in frames] == [look.mirrored for look in looks]
+        if family == "isnet":
+            for frame, alpha, look in zip(frames, found, looks, strict=True):
+                seen = enlarged(seen_by(runner, look, frame), alpha)
+                np.testing.assert_allclose(alpha, seen, atol=1e-4)
+
+
+def test_what_a_look_shows_lies_where_it_was() -> None:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    picture[20:40, 10:30] = 255
+    small = cv2.resize(picture, (200, 200), interpolation=cv2.INTER_LINEAR)[..., 0]
+    for look in (Look(), *TURNS):
+        shown = look.show(picture, 200)
+        assert shown.shape == (200, 200, 3)
+        back = cv2.resize(np.ascontiguousarray(look.undo(shown[..., 0])), (200, 200))
+        assert np.abs(back.astype(int) - small).mean() < 1

@@ -9,7 +9,7 @@ from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.settings import Settings
 
-__all__ = ["Device", "Network", "check_options", "choose_device", "load_network", "mirroring"]
+__all__ = ["Device", "Network", "check_options", "choose_device", "load_network", "way_of_looking"]
 
 
 def check_options(family_name: str, settings: Settings) -> None:
@@ -30,16 +30,19 @@ def check_options(family_name: str, settings: Settings) -> None:
         raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
 
 
-def mirroring(family_name: str, settings: Settings) -> str:
-    """How mirror images are used: 'no', 'alternate' or 'both'."""
+def way_of_looking(family_name: str, settings: Settings) -> str:
+    """How frames are shown to a network of the family: one of ``looks.WAYS``."""
     from vidmatte.network.families import SALIENT
 
     if family_name not in SALIENT:
-        return "no"
+        return "plain"
     if settings.smooth == "strong":
         return "both"
     steadied = settings.smooth != "off" and settings.smooth_strength > 0
-    return "alternate" if steadied and SALIENT[family_name].alternates else "no"
+    if not (steadied and SALIENT[family_name].takes_turns):
+        return "plain"
+    # Without a look ahead four are too few of each to be averaged.
+    return "two" if settings.smooth == "live" else "four"
 
 
 def load_network(path: Path, family_name: str, settings: Settings, device: Device) -> Network:
@@ -77,6 +80,6 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
         size=square_side(path, loaded.inputs, family.size),
         input_name=next(iter(loaded.inputs)),
         batch=batch,
-        mirror=mirroring(family_name, settings),
+        way=way_of_looking(family_name, settings),
         minmax=settings.normalize == "minmax",
     )

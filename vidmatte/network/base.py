@@ -37,8 +37,3 @@ class Network(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """Make a run under way end soon; safe from another thread."""
-
-
-def alternate(frame: Frame) -> bool:
-    """Whether ``frame`` is seen mirrored where every other frame is: the first of a shot is not."""
-    return frame.index % 2 == 1 and not frame.new_shot

@@ -20,7 +20,8 @@ import numpy as np
 
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
-from vidmatte.network.base import Network, alternate
+from vidmatte.network.base import Network
+from vidmatte.network.looks import is_mirrored
 
 FULL_SCALE = 65535
 CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
@@ -43,9 +44,9 @@ class KeptAlphas(Network):
 
     batch = 1
 
-    def __init__(self, path: Path, recurrent: bool, alternates: bool) -> None:
+    def __init__(self, path: Path, recurrent: bool, ways: list[str]) -> None:
         self.recurrent = recurrent
-        self._alternates = alternates
+        self._ways = ways
         self._path = path
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -54,7 +55,7 @@ class KeptAlphas(Network):
             colours = container.streams.video[1] if len(container.streams.video) > 1 else None
             read = pairs(container, alphas, colours)
             for frame, (alpha, foreground) in zip(frames, read, strict=True):
-                frame.mirrored = self._alternates and alternate(frame)
+                frame.mirrored = any(is_mirrored(frame, way) for way in self._ways)
                 levels = alpha.to_ndarray()
                 if frame.alpha is None:
                     frame.alpha = np.empty(levels.shape, np.float32)

@@ -14,8 +14,9 @@ class Family:
 
     size: side of its square input in pixels. mean, std: of RGB in 0..1.
     logits: the first output needs a sigmoid; else it is one already.
-    alternates: its mattes gain where every other frame is seen mirrored; measured on
-    composites with known alpha. U2-Netp's do not, the others were not measured.
+    takes_turns: its mattes gain where frames are shown to it in turns (see ``looks``);
+    measured on composites with known alpha. U2-Netp's flicker more, the others were not
+    measured.
     """
 
     name: str
@@ -23,13 +24,13 @@ class Family:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     logits: bool = False
-    alternates: bool = False
+    takes_turns: bool = False
 
 
 SALIENT = {
     family.name: family
     for family in (
-        Family("isnet", 1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), alternates=True),
+        Family("isnet", 1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), takes_turns=True),
         Family("u2net", 320, IMAGENET_MEAN, IMAGENET_STD),
         Family("isnet-anime", 1024, IMAGENET_MEAN, (1.0, 1.0, 1.0)),
         Family("birefnet", 1024, IMAGENET_MEAN, IMAGENET_STD, logits=True),

@@ -10,7 +10,7 @@ from typing import Any
 
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.frame import Clip
-from vidmatte.network import check_options, load_network, mirroring
+from vidmatte.network import check_options, load_network, way_of_looking
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.network.families import RECURRENT
@@ -89,7 +89,7 @@ class Model:
         kept = Path(self.settings.cache).expanduser() / f"{self.cache_key(clip)}.mkv"
         if kept.is_file():
             recurrent = all(part.family in RECURRENT for part in self.weights)
-            return KeptAlphas(kept, recurrent, "alternate" in self._mirroring)
+            return KeptAlphas(kept, recurrent, self._ways)
         return KeepingNetwork(self.network, kept)
 
     def cache_key(self, clip: Clip) -> str:
@@ -97,14 +97,14 @@ class Model:
         from vidmatte.network.cache import cache_key, source_identity
 
         facts: dict[str, Any] = {name: getattr(self.settings, name) for name in DECISIVE}
-        facts["mirror"] = self._mirroring
+        facts["looks"] = self._ways
         facts["source"] = source_identity(clip.path)
         facts["weights"] = [(part.family, part.sha256) for part in self.weights]
         return cache_key(facts)
 
     @property
-    def _mirroring(self) -> list[str]:
-        return [mirroring(part.family, self._settings_for(part)) for part in self.weights]
+    def _ways(self) -> list[str]:
+        return [way_of_looking(part.family, self._settings_for(part)) for part in self.weights]
 
     def _settings_for(self, part: Weights) -> Settings:
         """The settings as far as they concern one of two networks."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from vidmatte.alpha.mirrored import reconcile, verdict
 from vidmatte.frame import Frame
-from vidmatte.network.base import Network, alternate
+from vidmatte.network.base import Network
 from vidmatte.network.device import Runner
 from vidmatte.network.families import Family
+from vidmatte.network.looks import Look, is_mirrored, looks_at
 from vidmatte.network.threads import in_order
 
 SMALL_NET = 512
@@ -24,8 +25,8 @@ class SalientNetwork(Network):
 
     ``batch`` counts the frames in its hands at once: those of one run of the network,
     times the runs at once that the runner allows.
-    mirror: 'no', 'alternate' (every other frame is seen mirrored, for the temporal filter
-    to bring together) or 'both' (each frame is seen both ways, and one alpha made of the two).
+    way: how frames are shown to the network, one of ``looks.WAYS``. Where it takes two looks
+    at a frame, a straight and a mirrored one, one alpha is made of the two.
     minmax: each alpha is stretched to 0..1 by its own extremes, as rembg does; on
     video that changes the gain from frame to frame.
     """
@@ -40,7 +41,7 @@ class SalientNetwork(Network):
         size: int,
         input_name: str,
         batch: int = 1,
-        mirror: str = "no",
+        way: str = "plain",
         minmax: bool = False,
     ) -> None:
         self.batch = batch * runner.streams
@@ -50,7 +51,7 @@ class SalientNetwork(Network):
         self._family = family
         self._size = size
         self._input_name = input_name
-        self._mirror = mirror
+        self._way = way
         self._minmax = minmax
         scale = 1.0 / (255.0 * np.array(family.std, np.float32))
         self._scale = scale.astype(np.float32).reshape(3, 1, 1)
@@ -65,40 +66,44 @@ class SalientNetwork(Network):
 
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""
-        for frame in batch:
-            frame.mirrored = self._mirror == "alternate" and alternate(frame)
         for frame, coarse in zip(batch, self._run(batch), strict=True):
-            self._upsample(coarse[:, ::-1] if frame.mirrored else coarse, frame)
+            frame.mirrored = frame.mirrored or is_mirrored(frame, self._way)
+            self._upsample(coarse, frame)
         return batch
 
     def cancel(self) -> None:
         self._runner.cancel()
 
-    def _run(self, batch: list[Frame]) -> np.ndarray:
-        """Alphas at the network's size, (B, S, S) float32 in 0..1; those mirrored still are."""
-        inputs = self._prepare(batch)
-        alphas = self._infer(inputs)
-        if self._mirror == "both":
-            mirrored = self._infer(np.ascontiguousarray(inputs[..., ::-1]))[..., ::-1]
-            alphas = np.stack([of_both(*pair) for pair in zip(alphas, mirrored, strict=True)])
-        if self._minmax:
-            low = alphas.min(axis=(1, 2), keepdims=True)
-            high = alphas.max(axis=(1, 2), keepdims=True)
-            alphas = (alphas - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
-        return np.asarray(np.clip(alphas, 0.0, 1.0))
+    def _run(self, batch: list[Frame]) -> list[np.ndarray]:
+        """Each frame's alpha at about the network's size, (S', S') float32 in 0..1."""
+        looks = [looks_at(frame, self._way) for frame in batch]
+        alphas = [self._seen(batch, turn) for turn in zip(*looks, strict=True)]
+        single = alphas[0] if len(alphas) == 1 else map(of_both, *alphas)
+        return [np.clip(self._stretched(alpha), 0.0, 1.0) for alpha in single]
+
+    def _seen(self, batch: list[Frame], looks: tuple[Look, ...]) -> list[np.ndarray]:
+        """What the network says of each frame by one look at it, as it lies in the frame."""
+        seen = self._infer(self._prepare(batch, looks))
+        return [look.undo(alpha) for look, alpha in zip(looks, seen, strict=True)]
+
+    def _stretched(self, alpha: np.ndarray) -> np.ndarray:
+        """Stretched to 0..1 where that is asked for."""
+        if not self._minmax:
+            return alpha
+        low, high = alpha.min(), alpha.max()
+        return np.asarray((alpha - low) / max(high - low, np.finfo(np.float32).tiny))
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
         alphas = np.asarray(output, np.float32).reshape(len(inputs), *output.shape[-2:])
         return np.asarray(1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas)
 
-    def _prepare(self, batch: list[Frame]) -> np.ndarray:
-        """The frames' pictures, turned where mirrored: (B, 3, S, S) float32, normalized."""
+    def _prepare(self, batch: list[Frame], looks: tuple[Look, ...]) -> np.ndarray:
+        """The frames' pictures, each as it is looked at: (B, 3, S, S) float32, normalized."""
         inputs = np.empty((len(batch), 3, self._size, self._size), np.float32)
-        for frame, target in zip(batch, inputs, strict=True):
-            resized = resize(frame.rgb, self._size, self._size)
-            resized = resized[:, ::-1] if frame.mirrored else resized
-            np.multiply(resized.transpose(2, 0, 1), self._scale, out=target)
+        for frame, look, target in zip(batch, looks, inputs, strict=True):
+            shown = look.show(frame.rgb, self._size)
+            np.multiply(shown.transpose(2, 0, 1), self._scale, out=target)
             np.subtract(target, self._offset, out=target)
         return inputs
 
@@ -115,18 +120,12 @@ class SalientNetwork(Network):
         np.clip(alpha, 0.0, 1.0, out=frame.alpha)
 
 
-def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize (H, W, 3) uint8 without aliasing: by area where it shrinks, else linear."""
-    shrinks = picture.shape[1] > width or picture.shape[0] > height
-    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=kind))
-
-
 def of_both(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """One alpha of a picture's and its mirror image's (turned back), (S, S) float32."""
+    """One alpha of a picture's and its mirror image's (turned back), float32, the larger's size."""
+    straight, mirrored = alike(straight, mirrored)
     small = [
         cv2.resize(alpha, (VERDICT_SIDE,) * 2, interpolation=cv2.INTER_AREA)
-        for alpha in (straight, np.ascontiguousarray(mirrored))
+        for alpha in (straight, mirrored)
     ]
     maps = verdict(*small)
     if maps is None:
@@ -135,3 +134,10 @@ def of_both(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
         cv2.resize(part, straight.shape[::-1], interpolation=cv2.INTER_LINEAR) for part in maps
     )
     return reconcile(straight, mirrored, larger, own)
+
+
+def alike(*alphas: np.ndarray) -> list[np.ndarray]:
+    """Alphas at the size of the largest."""
+    height, width = max(alpha.shape for alpha in alphas)
+    same = map(np.ascontiguousarray, alphas)
+    return [cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) for alpha in same]

@@ -1,0 +1,72 @@
+"""How a salient network is shown a frame: plain, mirrored, or inset in its own reflection.
+
+A network's mistakes change with the way it is shown a picture; the subject does not.
+Frames that follow each other are therefore shown in turns, and the temporal filter, which
+averages them along the motion, brings together what they say: as good as asking several
+times, at no run more. Inset, a subject that the frame cuts off does not touch the border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vidmatte.frame import Frame
+
+INSET = 0.04  # of the network's input, on each side, that shows a reflection
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to show a picture."""
+
+    mirrored: bool = False
+    inset: bool = False
+
+    def show(self, picture: np.ndarray, size: int) -> np.ndarray:
+        """A picture (H, W, 3) uint8 as it is shown: (size, size, 3) uint8."""
+        margin = self._margin(size)
+        shown = resize(picture, size - 2 * margin, size - 2 * margin)
+        if margin:
+            shown = cv2.copyMakeBorder(shown, *(margin,) * 4, cv2.BORDER_REFLECT_101)
+        return shown[:, ::-1] if self.mirrored else shown
+
+    def undo(self, seen: np.ndarray) -> np.ndarray:
+        """The picture's part of a matte (size, size) of what was shown, turned back."""
+        margin = self._margin(len(seen))
+        inner = seen[margin : len(seen) - margin, margin : len(seen) - margin]
+        return inner[:, ::-1] if self.mirrored else inner
+
+    def _margin(self, size: int) -> int:
+        return round(INSET * size) if self.inset else 0
+
+
+PLAIN = Look()
+TURNS = (Look(inset=True), Look(mirrored=True), PLAIN, Look(mirrored=True, inset=True))
+#: The looks at a frame, and at those that follow it; then the same again.
+WAYS: dict[str, tuple[tuple[Look, ...], ...]] = {
+    "plain": ((PLAIN,),),
+    "two": tuple((look,) for look in TURNS[:2]),
+    "four": tuple((look,) for look in TURNS),
+    "both": (TURNS[:2], TURNS[2:]),
+}
+
+
+def looks_at(frame: Frame, way: str) -> tuple[Look, ...]:
+    """The looks that are taken at a frame; a shot always begins with the same."""
+    turns = WAYS[way]
+    return turns[0 if frame.new_shot else frame.index % len(turns)]
+
+
+def is_mirrored(frame: Frame, way: str) -> bool:
+    """Whether a frame's mirror image is all that the network sees of it."""
+    return all(look.mirrored for look in looks_at(frame, way))
+
+
+def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize (H, W, 3) uint8 without aliasing: by area where it shrinks, else linear."""
+    shrinks = picture.shape[1] > width or picture.shape[0] > height
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=kind))
