@@ -111,11 +111,7 @@ def test_several_inputs_one_fails_the_others_are_done(
 
 def test_where_results_go(tmp_path: Path) -> None:
     def plan(inputs: list[str], output: str | None, **options: object) -> list[str]:
-        pairs = plan_outputs(
-            [Path(name) for name in inputs],
-            Path(output) if output else None,
-            make_settings(**options),
-        )
+        pairs = plan_outputs([Path(name) for name in inputs], output, make_settings(**options))
         return [str(target) for _, target in pairs]
 
     assert plan(["clip.mp4"], "out.mov") == ["out.mov"]
@@ -124,12 +120,41 @@ def test_where_results_go(tmp_path: Path) -> None:
     assert plan(["clip.mp4"], None) == ["clip_matte.mov"]
     assert plan(["a.mp4", "a.mov"], "cuts", format="mov") == ["cuts/a_mp4.mov", "cuts/a_mov.mov"]
     assert plan(["a.mp4", "b.mp4"], "cuts", format="png") == ["cuts/a", "cuts/b"]
+    assert plan(["clip.mp4"], "SH010.v2/") == ["SH010.v2"]
+    assert plan(["clip.mp4"], "SH010.v2/", format="mov") == ["SH010.v2/clip.mov"]
+    assert plan(["a.mp4", "b.mp4"], "cuts.v2/") == ["cuts.v2/a.mov", "cuts.v2/b.mov"]
+    assert plan(["photo.jpg"], None) == ["photo_matte.png"]
+    assert plan(["photo.jpg"], "cut.tif") == ["cut.tif"]
+    assert plan(["photo.jpg"], "cut/") == ["cut/photo.png"]
+    assert plan(["photo.jpg"], "cut", format="exr") == ["cut/photo.exr"]
+    assert plan(["a.jpg", "b.mp4"], "cut") == ["cut/a.png", "cut/b.mov"]
+    assert plan(["a.jpg", "a.png"], "cut") == ["cut/a_jpg.png", "cut/a_png.png"]
+    assert plan(["a.jpg", "b.jpg"], "cut", format="png") == ["cut/a.png", "cut/b.png"]
     for inputs, output in ((["a.mp4", "b.mp4"], "out.mov"), (["x/a.mp4", "y/a.mp4"], "cuts")):
         with pytest.raises(UsageError):
             plan(inputs, output)
     (tmp_path / "same.mov").touch()
     with pytest.raises(UsageError, match="input itself"):
         plan([str(tmp_path / "same.mov")], str(tmp_path / "same.mov"))
+
+
+def test_pictures_lie_flat_in_a_folder(tmp_path: Path, tiny: list[str]) -> None:
+    photos = make_pictures(tmp_path / "photos", frames=3)
+    for one in (photos, photos[:1]):
+        out = tmp_path / f"cut.v{len(one)}"
+        assert main([*map(str, one), "-o", f"{out}/", "-q", "--no-manifest", *tiny]) == 0
+        assert sorted(path.name for path in out.iterdir()) == [photo.name for photo in one]
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=2)
+    folders = [tmp_path / name for name in ("SH010.v2", "matte.v2", "fg", "comp.v1")]
+    sides = zip(("--matte", "--foreground", "--comp"), folders[1:], strict=True)
+    words = [word for flag, folder in sides for word in (flag, f"{folder}/")]
+    out = ["-o", f"{folders[0]}/"]
+    assert main([str(tmp_path / "clip.mp4"), *out, *words, "-q", *tiny]) == 0
+    for folder in folders:
+        assert sorted(path.name for path in folder.iterdir()) == ["000000.png", "000001.png"]
 
 
 @pytest.mark.parametrize(

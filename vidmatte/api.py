@@ -20,7 +20,7 @@ from vidmatte.run.job import FramePath, lay_path
 from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import facts_of, forget, has_manifest, whole_quality, whole_warnings
 from vidmatte.settings import Settings, make_settings
-from vidmatte.sink import Written, open_sink
+from vidmatte.sink import Written, open_sink, settings_for
 from vidmatte.source import Source, open_source
 
 
@@ -56,7 +56,7 @@ def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
     by its suffix, or a folder for pictures. options: those of ``Settings``, by name.
     Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``.
     """
-    settings = make_settings(**options)
+    settings = settings_for(output, make_settings(**options))
     with open_source(source, settings) as opened:
         model = find_model(settings, lambda _: None)
         said = ("vidmatte.matte", str(source), str(output))

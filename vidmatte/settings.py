@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from vidmatte.errors import UsageError
@@ -286,8 +285,8 @@ def make_settings(**options: Any) -> Settings:
     """Settings from keyword options; an unknown one is named. Raises UsageError."""
     known = {row.name for row in fields(Settings)}
     named = options.get("foreground")
-    if isinstance(named, str | os.PathLike) and "." in Path(named).name:
-        # --foreground takes a policy or, as --matte and --comp do, a file.
+    if isinstance(named, os.PathLike) or (isinstance(named, str) and set(named) & set("./\\")):
+        # --foreground takes a policy or, as --matte and --comp do, a file or a folder.
         if options.get("foreground_file") is not None:
             raise UsageError(f"--foreground {named}: --foreground-file names a file already")
         options = {**options, "foreground": "auto", "foreground_file": str(named)}

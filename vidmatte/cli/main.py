@@ -75,7 +75,7 @@ def main_command(
         list[Path], typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures")
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output", "-o", metavar="PATH", help="file, or folder for pictures or many results"
         ),

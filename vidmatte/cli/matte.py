@@ -21,7 +21,7 @@ from vidmatte.network.model import Model, find_model
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
-from vidmatte.sink import check_sink
+from vidmatte.sink import check_sink, settings_for
 from vidmatte.sink.base import worker_count
 from vidmatte.source import open_source
 
@@ -98,7 +98,7 @@ class Batch:
 
 
 def matte_all(
-    inputs: list[Path], output: Path | None, options: dict[str, Any], reporter: Reporter
+    inputs: list[Path], output: str | None, options: dict[str, Any], reporter: Reporter
 ) -> int:
     """Matte every input; the exit status: 0, or how many failed (at most 100).
 
@@ -107,8 +107,10 @@ def matte_all(
     """
     settings = make_settings(**options)
     jobs = [Job(*pair) for pair in plan_outputs(inputs, output, settings)]
+    if output is not None and jobs[0].target == Path(output):
+        settings = settings_for(output, settings)
     batch = Batch(jobs, settings, reporter)
-    with folder_of_results(output, jobs):
+    with folder_of_results(None if output is None else Path(output), jobs):
         do_all(batch)
         if settings.resume and not batch.failures:
             # Until then, what is left says to the next call which inputs are finished.

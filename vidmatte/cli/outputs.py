@@ -7,19 +7,23 @@ from pathlib import Path
 
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.sink.formats import by_name
+from vidmatte.sink.formats import by_name, names_folder
+from vidmatte.sink.guard import identity
 
 
 def plan_outputs(
-    inputs: list[Path], output: Path | None, settings: Settings
+    inputs: list[Path], output: str | Path | None, settings: Settings
 ) -> list[tuple[Path, Path]]:
-    """(input, output) pairs. Raises UsageError where two would meet or one is its source.
+    """(input, output) pairs. Raises UsageError where two would meet or one is an input.
 
-    One input: ``output`` as it is; a folder for a movie format takes the input's name.
+    One input: ``output`` as it is; a folder for one file takes the input's name.
     Several: ``output`` is a folder; each result is called after its input. Without
-    ``output`` the result stands beside its input, ``_matte`` added to its name.
+    ``output`` the result stands beside its input, ``_matte`` added to its name. A name
+    that ends in a slash is a folder's, whatever dots are in it.
     """
-    if len(inputs) > 1 and output is not None and output.suffix and not output.is_dir():
+    is_folder = output is not None and names_folder(output)
+    output = None if output is None else Path(output)
+    if len(inputs) > 1 and output is not None and output.suffix and not is_folder:
         raise UsageError(
             f"-o {output}: for {len(inputs)} inputs give a folder, like -o cuts/ --format mov"
         )
@@ -31,34 +35,45 @@ def plan_outputs(
                     f" {len(inputs)} inputs; do them one by one"
                 )
     if len(inputs) == 1 and output is not None:
-        pairs = [(inputs[0], single_target(inputs[0], output, settings))]
+        pairs = [(inputs[0], single_target(inputs[0], output, is_folder, settings))]
     else:
-        names = result_names(inputs)
-        suffix = movie_suffix(settings.codec or settings.format or "prores")
         pairs = [
-            (source, (output / name if output else source.parent / f"{name}_matte"))
-            for source, name in zip(inputs, names, strict=True)
+            (
+                source,
+                with_suffix(
+                    output / name if output else source.parent / f"{name}_matte",
+                    file_suffix(source, settings),
+                ),
+            )
+            for source, name in zip(inputs, result_names(inputs), strict=True)
         ]
-        pairs = [(source, with_suffix(target, suffix)) for source, target in pairs]
-    for source, target in pairs:
-        if source.exists() and target.exists() and source.samefile(target):
-            raise UsageError(f"-o {target}: that is the input itself; name another output")
+    there = {identity(source) for source in inputs if source.exists()}
+    for _, target in pairs:
+        if target.exists() and identity(target) in there:
+            raise UsageError(f"-o {target}: that is an input itself; name another output")
     return pairs
 
 
-def single_target(source: Path, output: Path, settings: Settings) -> Path:
-    """The target of a single input; inside ``output`` where that is a folder for a movie."""
+def single_target(source: Path, output: Path, is_folder: bool, settings: Settings) -> Path:
+    """The target of a single input; inside ``output`` where that is a folder for one file."""
     chosen = settings.codec or settings.format
-    suffix = movie_suffix(chosen) if chosen else None
-    if suffix and not output.suffix:
+    suffix = file_suffix(source, settings) if chosen or is_picture(source) else None
+    if suffix and (is_folder or not output.suffix):
         return with_suffix(output / source.stem, suffix)
     return output
 
 
-def movie_suffix(format_name: str) -> str | None:
-    """The suffix of a format that makes one file, None for picture sequences."""
-    row = by_name(format_name)
-    return row.suffixes[0] if row.container is not None else None
+def file_suffix(source: Path, settings: Settings) -> str | None:
+    """The suffix of a result that is one file, None for picture sequences."""
+    row = by_name(settings.codec or settings.format or ("png" if is_picture(source) else "prores"))
+    return row.suffixes[0] if row.container is not None or is_picture(source) else None
+
+
+def is_picture(source: Path) -> bool:
+    """Whether an input is a single picture."""
+    from vidmatte.source.pictures import SUFFIXES
+
+    return source.suffix.lower() in SUFFIXES and not source.is_dir()
 
 
 def with_suffix(target: Path, suffix: str | None) -> Path:

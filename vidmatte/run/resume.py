@@ -14,6 +14,7 @@ from vidmatte.frame import Clip
 from vidmatte.network.base import Network
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
+from vidmatte.sink.guard import READ
 from vidmatte.sink.point import Point
 
 #: Options that change how a run goes, not what comes out; the model is told by its weights.
@@ -23,8 +24,6 @@ WITHOUT_EFFECT = {
 }  # fmt: skip
 #: The faults that are counted by the frames that have them.
 FAULTS = ("empty", "full", "jumps")
-#: Options that name a file which is read.
-READ = ("background", "garbage_matte", "holdout")
 
 
 def check(network: Network, settings: Settings) -> None:

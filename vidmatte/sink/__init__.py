@@ -11,7 +11,7 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
-from vidmatte.sink.formats import FORMATS, Format, choose
+from vidmatte.sink.formats import FORMATS, Format, choose, names_folder
 from vidmatte.sink.sides import Sides
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from vidmatte.sink.output import Plan
     from vidmatte.sink.pictures import PictureOutput
 
-__all__ = ["FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose", "open_sink"]
+__all__ = [
+    "FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose", "open_sink",
+    "settings_for",
+]  # fmt: skip
 
 
 def open_sink(
@@ -49,19 +52,32 @@ def open_sink(
 def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     """Everything about an output that can be told without touching a file.
 
-    Raises UsageError (format and clip do not fit), OutputExistsError, SinkError.
+    Raises UsageError (format and clip do not fit, or an input would be replaced),
+    OutputExistsError, SinkError.
     """
+    from vidmatte.sink.guard import check_replaced, inputs_of
     from vidmatte.sink.spill import check_despill
 
     check_despill(clip, settings)
+    inputs = inputs_of(clip, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):
         if plan.show.background is not None:
             plan.show.background.close()
+        check_replaced(plan, inputs)
         kind_of(plan.row).check(plan)
         if plan.out.absolute() in seen:
             raise UsageError(f"{plan.out}: two results of one run would go there")
         seen.add(plan.out.absolute())
+
+
+def settings_for(output: str | Path, settings: Settings) -> Settings:
+    """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
+    pictures, whatever its dot looks like."""
+    chosen = settings.codec or settings.format
+    if chosen or not Path(output).suffix or not names_folder(output):
+        return settings
+    return replace(settings, format="png")
 
 
 def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,12 +220,17 @@ def choose(out: Path, name: str | None) -> Format:
     return suffix_row(out, FORMATS)
 
 
-def suffix_row(out: Path, rows: tuple[Format, ...]) -> Format:
+def names_folder(output: str | Path) -> bool:
+    """Whether a name is a folder's: one that is there, or that ends in a slash."""
+    return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def suffix_row(out: Path, rows: tuple[Format, ...], is_folder: bool = False) -> Format:
     """The first of ``rows`` with the suffix of ``out``; a folder's is .png.
 
     Raises UsageError.
     """
-    suffix = ".png" if not out.suffix or out.is_dir() else out.suffix.lower()
+    suffix = ".png" if is_folder or not out.suffix or out.is_dir() else out.suffix.lower()
     for row in rows:
         if suffix in row.suffixes:
             return row

@@ -14,6 +14,11 @@ from vidmatte.sink.base import as_sink_error
 NUMBER = re.compile(r"%0?\d*d")
 
 
+def matcher(pattern: str) -> re.Pattern[str]:
+    """Matches the names that a pattern like ``shot_%06d.png`` gives."""
+    return re.compile(r"-?\d+".join(re.escape(part) for part in NUMBER.split(pattern)))
+
+
 class Partial:
     """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures.
 
@@ -115,8 +120,7 @@ class PartialSequence(Partial):
         self.path = pattern.parent.with_name(f".{pattern.parent.name}.{plain}.partial")
 
     def _exists(self) -> bool:
-        parts = (re.escape(part) for part in NUMBER.split(self.pattern.name))
-        ours = re.compile(r"-?\d+".join(parts))
+        ours = matcher(self.pattern.name)
         return self.final.is_dir() and any(
             ours.fullmatch(path.name) for path in self.final.iterdir()
         )

@@ -10,7 +10,7 @@ from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
-from vidmatte.sink.formats import FORMATS, PRORES, by_name, suffix_row
+from vidmatte.sink.formats import FORMATS, PRORES, by_name, names_folder, suffix_row
 from vidmatte.sink.row import Format, always
 
 PRORES_HQ = replace(
@@ -95,12 +95,14 @@ class Sides:
 
     matte: alpha as a grey picture. foreground: the colours alone. comp: the subject
     over ``background``: ``#rrggbb``, a colour's name, ``checker``, or a file.
+    folders: which of them are folders though their names have a suffix.
     """
 
     matte: Path | None = None
     foreground: Path | None = None
     comp: Path | None = None
     background: str | None = None
+    folders: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.background is not None and self.comp is None:
@@ -110,14 +112,15 @@ class Sides:
     def of(cls, settings: Settings) -> Sides:
         """Those that the settings ask for. Raises UsageError."""
 
-        def path(name: str | None) -> Path | None:
-            return Path(name) if name is not None else None
-
+        named = {
+            "matte": settings.matte,
+            "foreground": settings.foreground_file,
+            "comp": settings.comp,
+        }
         return cls(
-            matte=path(settings.matte),
-            foreground=path(settings.foreground_file),
-            comp=path(settings.comp),
+            **{what: Path(text) for what, text in named.items() if text is not None},
             background="checker" if settings.checker else settings.background,
+            folders=frozenset(what for what, text in named.items() if text and names_folder(text)),
         )
 
     def wanted(self, clip: Clip) -> list[tuple[str, Path, Format]]:
@@ -128,8 +131,9 @@ class Sides:
             ("comp", self.comp, COMP_FORMATS),
         ]
         return [
-            (what, out, deep_enough(what, suffix_row(out, formats), formats, clip))
+            (what, out, deep_enough(what, suffix_row(out, formats, folder), formats, clip))
             for what, out, formats in rows
+            for folder in [what in self.folders]
             if out is not None
         ]
 

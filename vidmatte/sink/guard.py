@@ -1,0 +1,65 @@
+"""No result may take the place of something that the run reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
+from vidmatte.settings import Settings
+from vidmatte.sink.output import Plan, is_pattern
+from vidmatte.sink.partial import matcher
+from vidmatte.sink.pictures import DIGITS, is_single
+
+#: The options that name a file or folder which is read.
+READ = ("background", "garbage_matte", "holdout")
+Identity = tuple[int, int]
+
+
+def inputs_of(clip: Clip, settings: Settings) -> dict[Identity, Path]:
+    """Every file that a run reads, and the folders that they are named by, by device and inode."""
+    named = [clip.path, *(Path(text) for name in READ if (text := getattr(settings, name)))]
+    found = {}
+    for path in named:
+        if path.exists():
+            for file in [path, *(path.iterdir() if path.is_dir() else ())]:
+                found[identity(file)] = file
+    return found
+
+
+def identity(path: Path) -> Identity:
+    """What a file or folder is, by whatever name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def check_replaced(plan: Plan, inputs: dict[Identity, Path]) -> None:
+    """Raise UsageError where an output would replace one of ``inputs``, see ``inputs_of``."""
+    for path in replaced(plan):
+        if path.exists() and (found := inputs.get(identity(path))):
+            raise UsageError(
+                f"{plan.out}: that would replace {found}, an input itself; name another output"
+            )
+
+
+def replaced(plan: Plan) -> Iterator[Path]:
+    """The files, there or not, that an output would replace."""
+    out, suffix = plan.out, plan.row.suffixes[0]
+    if is_pattern(out):
+        yield from found_in(out.parent, matcher(out.name))
+        return
+    yield out
+    if plan.row.container is not None or is_single(out, plan.row):
+        return
+    if plan.clip.names:
+        yield from (out / (name + suffix) for name in plan.clip.names)
+    else:
+        yield from found_in(out, re.compile(rf"\d{{{DIGITS},}}{re.escape(suffix)}"))
+
+
+def found_in(folder: Path, names: re.Pattern[str]) -> Iterator[Path]:
+    """The files of a folder, which need not be there, with such names."""
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if names.fullmatch(path.name))
