@@ -42,6 +42,13 @@ def test_another_thing_is_left_to_the_straight_picture() -> None:
     assert made_of(matte(BODY, STONE), matte(BODY))[inner].min() > 0.95
 
 
+def test_a_picture_that_is_all_subject_is_no_trouble() -> None:
+    everything = np.ones_like(matte(BODY))
+    with np.errstate(all="raise"):
+        alpha = made_of(everything, matte(BODY))
+    assert np.isfinite(alpha).all()
+
+
 def test_edges_are_averaged() -> None:
     straight, mirrored = matte(BODY), matte(BODY)
     mirrored[40:160, 180] = 0.5

@@ -32,7 +32,8 @@ def verdict(straight: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.
     either = (cv2.max(straight, mirrored) > 0.5).astype(np.uint8)
     both = cv2.min(straight, mirrored) > 0.5
     count, things, facts, _ = cv2.connectedComponentsWithStats(either, connectivity=4)
-    shared = np.bincount(things[both], minlength=count) / facts[:, cv2.CC_STAT_AREA]
+    areas = np.maximum(facts[:, cv2.CC_STAT_AREA], 1)  # where all is subject, 0 around it
+    shared = np.bincount(things[both], minlength=count) / areas
     known = np.clip((shared - LITTLE_SHARED) / (SHARED - LITTLE_SHARED), 0, 1)
     known[0] = 0
     of_known = cv2.GaussianBlur(known.astype(np.float32)[things], (0, 0), SMOOTHING / 2)
