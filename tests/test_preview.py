@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from media import make_movie, make_pictures
+from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
 from vidmatte.preview import CELL, GAP, spaced
+from vidmatte.source.movie import MovieSource
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
@@ -45,6 +50,31 @@ def test_a_folder_and_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cv2.imread(str(out)) is not None
     assert main(["preview", str(tmp_path / "shot"), "-o", str(tmp_path / "x.mov"), *words]) == 2
     assert "a sheet is a picture" in capsys.readouterr().err
+
+
+def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=9)
+    words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    words += ["--overwrite", "--frames", "3"]
+    between = MovieSource._between
+
+    def without(lost: tuple[int, ...]) -> None:
+        def kept(*given: Any) -> Iterator[av.VideoFrame]:
+            return (frame for frame in between(*given) if read_index(of(frame)) not in lost)
+
+        monkeypatch.setattr(MovieSource, "_between", kept)
+
+    def of(frame: av.VideoFrame) -> np.ndarray:
+        return frame.to_ndarray(format="rgb24")
+
+    without((4,))
+    assert main(["preview", str(movie.path), *words]) == 0
+    assert "2 frames over" in capsys.readouterr().err
+    without((1, 4, 7))
+    assert main(["preview", str(movie.path), *words]) == 1
+    assert "no frame of it" in capsys.readouterr().err
 
 
 def test_places_are_spread_evenly() -> None:

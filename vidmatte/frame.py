@@ -34,7 +34,9 @@ class Clip:
     that is zero in the output; ``until`` (same timeline) ends it, None is the end
     of the file. ``stated`` is what the stream says of its colours, ``colour`` the
     same with the gaps filled. ``frame_count`` is None where the container does
-    not tell. ``names``: what each picture's result is called, without suffix, in order.
+    not tell. ``first`` and ``whole``: which frame of the source the first one is, and how
+    many the source has without its in and out points (None: as many as ``frame_count``).
+    ``names``: what each picture's result is called, without suffix, in order.
     """
 
     path: Path
@@ -62,7 +64,8 @@ class Clip:
     reel: str | None = None
     audio: tuple[AudioTrack, ...] = ()
     names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    first: int = 0
+    whole: int | None = None
 
 
 class InTime(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -13,11 +14,10 @@ import numpy as np
 from vidmatte.alpha.controls import despill
 from vidmatte.alpha.foreground import estimate
 from vidmatte.api import Stream, StreamedFrame
-from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.errors import OutputExistsError, SinkError, SourceError, UsageError
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.trim import make_trim
 
 CELL = 480  # longest side of a picture on the sheet, pixels
 GAP = 6
@@ -35,6 +35,8 @@ def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: 
     """
     check_sheet(out, settings)
     rows = [row_of(frame, settings) for frame in samples(clip, model, settings, count)]
+    if not rows:
+        raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
     sheet = np.concatenate(rows)
     done, coded = cv2.imencode(out.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
@@ -69,26 +71,19 @@ def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterato
         despill=None,
         despill_strength=1.0,
     )
-    with open_source(clip, whole) as source:
-        trim = make_trim(
-            settings.in_point,
-            settings.out_point,
-            0,
-            rate=source.clip.rate,
-            start_timecode=source.clip.timecode,
-            frame_count=source.clip.frame_count,
-        )
-        total = (trim.end or source.clip.frame_count or count) - trim.first
+    part = replace(whole, in_point=settings.in_point, out_point=settings.out_point)
+    with open_source(clip, part) as source:
+        start, total = source.clip.first, source.clip.frame_count or count
     lead = LEAD if model.network.recurrent else 0
     smooth = settings.smooth if settings.smooth == "strong" else "off"
     for place in spaced(total, count):
-        wanted = trim.first + place
+        wanted = start + place
         one = replace(
             whole, in_point=f"f{max(0, wanted - lead)}", out_point=f"f{wanted + 1}", smooth=smooth
         )
         with Stream(open_source(clip, one), model, one) as frames:
-            *_, last = frames
-            yield replace(last, index=wanted)
+            for last in deque(frames, maxlen=1):  # none where a damaged clip lacks it
+                yield replace(last, index=wanted)
 
 
 def spaced(total: int, count: int) -> list[int]:

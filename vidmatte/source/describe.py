@@ -97,10 +97,11 @@ def find_origin(container: InputContainer, timing: Timing) -> Fraction:
 
 
 def find_tag(name: str, container: InputContainer) -> str | None:
-    """A metadata entry, wherever the container keeps it."""
+    """A metadata entry, wherever the container keeps it; Matroska has it in capitals."""
     for metadata in (container.metadata, *(stream.metadata for stream in container.streams)):
-        if name in metadata:
-            return metadata[name]
+        for key, value in metadata.items():
+            if key.lower() == name:
+                return value
     return None
 
 

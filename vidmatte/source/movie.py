@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from fractions import Fraction
+from itertools import dropwhile, islice
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte import timecode
-from vidmatte.errors import SourceError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
@@ -24,7 +25,11 @@ from vidmatte.source.trim import Trim, make_trim
 
 #: Containers with an index of key frames, in which a jump lands on one.
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-JUMP_MARGIN = 32  # frames: no decoder holds back more, no filter looks farther
+#: Containers that time only some of their packets: after a jump the rest would be guessed.
+GUESSING = {"mpeg"}
+#: Frames that a jump goes back from the one that is wanted: no decoder holds back more than
+#: the first, no filter looks farther; the next is for containers in which it missed.
+JUMP_MARGINS = (32, 512)
 
 
 class MovieSource(Source):
@@ -51,8 +56,13 @@ class MovieSource(Source):
             rate=clip.rate,
             start_timecode=clip.timecode,
             frame_count=clip.frame_count,
+            frame_at=self._timing.frame_at,
         )
-        self.clip = trimmed(clip, self._trim, self._timing) if self._trim else clip
+        self.clip = clip
+        if self._trim:
+            moved, warnings = moved_timecode(clip, self._trim)
+            self._warnings += warnings
+            self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.rotation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
         self._container = open_container(path)
@@ -69,54 +79,55 @@ class MovieSource(Source):
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
         not decode is replaced by the one before it."""
-        return self._placed(self._wanted())
+        return self._placed(self._trim.first)
 
     def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:
         """See ``Source.pictures_from``. Where the container knows its key frames the one
         well before ``pts`` is looked up; if the picture is not found so, all are decoded."""
         if index and self._container.format.name in INDEXED:
-            found = self._placed(self._wanted_from(index, pts))
+            stamp = (pts + self._origin) * self.clip.time_base / self._timing.stream_time_base
+            found = self._placed(self._timing.frame_number(round(stamp)))
             first = next(found, None)
             if first is not None and first.pts == pts:
                 yield first
                 yield from found
                 return
-            self._container.close()
-            self._container = open_container(self.clip.path)
+            self._reopen()
         yield from islice(self.pictures(), index, None)
 
-    def _placed(self, frames: Iterator[av.VideoFrame]) -> Iterator[Picture]:
-        """The frames, upright, each at its place in the output's time."""
+    def _placed(self, number: int) -> Iterator[Picture]:
+        """The wanted frames from ``number`` on, upright, each at its place in the output's
+        time."""
         clip, timing = self.clip, self._timing
         origin = self._origin
+        start = int(timing.moment(number) / clip.time_base) - origin
         last: Picture | None = None
-        for frame in frames:
+        for frame in self._wanted(number):
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
                     f"{clip.path.name}: the picture size changes inside the clip from"
                     f" {self._size[0]}x{self._size[1]} to {frame.width}x{frame.height};"
                     " cut it there and matte the parts"
                 )
-            if frame.pts is None:
-                raise SourceError(f"{clip.path}: a frame has no time; remux the clip first")
+            assert frame.pts is not None  # seen to in _between
             duration = frame.duration
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
-            yield from self._repeats(last, pts)
+            yield from self._repeats(last, start, pts)
             last = Picture(self._repack(frame), pts, duration)
-            yield last
-        if last is not None and clip.frame_count is not None:
-            step = timing.frame_duration
-            first = self._trim.first * step + timing.grid_pts(timing.first) - origin
-            yield from self._repeats(last, first + clip.frame_count * step)
+            if pts >= start:
+                yield last
+        if clip.frame_count is not None:
+            end = timing.moment(self._trim.first + clip.frame_count)
+            yield from self._repeats(last, start, int(end / clip.time_base) - origin)
 
-    def _repeats(self, last: Picture | None, pts: int) -> Iterator[Picture]:
-        """Copies of the last good picture for what did not decode before ``pts``."""
+    def _repeats(self, last: Picture | None, start: int, end: int) -> Iterator[Picture]:
+        """Copies of the last good picture for what did not decode from ``start`` to ``end``."""
         if last is None or not self._broken or not self.clip.constant_rate:
             return
         step = self._timing.frame_duration
-        for missing in range(last.pts + step, pts, step):
+        for missing in range(max(last.pts + step, start), end, step):
             seconds = float(missing * self.clip.time_base)
             self._warnings.append(
                 f"{self.clip.path.name}: the frame at {seconds:.2f} s is broken;"
@@ -124,53 +135,65 @@ class MovieSource(Source):
             )
             yield Picture(last.pixels, missing, step)
 
-    def _wanted(self) -> Iterator[av.VideoFrame]:
-        """The frames between the in and out points, from the key frame before them."""
-        trim, timing = self._trim, self._timing
-        start = None
-        if trim.first and self.clip.constant_rate:
-            start = timing.first + round(trim.first / (timing.rate * timing.stream_time_base))
-        for number, frame in enumerate(self._frames(start)):
-            # Counted from the first frame where there was no jump, else told by its time.
-            place = number if start is None else timing.frame_number(frame.pts or 0)
-            if trim.end is not None and place >= trim.end:
-                return
-            if place >= trim.first:
-                yield frame
-
-    def _wanted_from(self, index: int, pts: int) -> Iterator[av.VideoFrame]:
-        """The wanted frames from number ``index`` on, which is the first at ``pts`` or later."""
-        trim, timing = self._trim, self._timing
-        seconds = (pts + self._origin) * self.clip.time_base - JUMP_MARGIN / timing.rate
-        before = max(timing.first, round(seconds / timing.stream_time_base))
-        place = trim.first + index
-        for frame in self._frames(before):
-            if frame.pts is not None and timing.grid_pts(frame.pts) - self._origin < pts:
+    def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
+        """The wanted frames from ``number`` on, by a jump if that lands early enough."""
+        for margin in JUMP_MARGINS:
+            if number <= margin or self._container.format.name in GUESSING:
                 continue
-            if self.clip.constant_rate and trim.first:
-                place = timing.frame_number(frame.pts or 0)
-            if trim.end is not None and place >= trim.end:
+            found = self._between(number, self._frames(self._timing.moment(number - margin)))
+            first = next(found, None)
+            if first is not None and self._timing.frame_number(first.pts or 0) <= number:
+                yield first
+                yield from found
                 return
-            yield frame
-            place += 1
+            self._reopen()
+        yield from self._between(number, self._frames(None))
 
-    def _frames(self, start: int | None) -> Iterator[av.VideoFrame]:
-        """Whole frames in order, all or from a key frame at or before ``start``."""
+    def _between(self, number: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """Frames from ``number`` to the out point; if it is missing, the one before it first."""
+        before: av.VideoFrame | None = None
+        for frame in frames:
+            if frame.pts is None:
+                raise SourceError(f"{self.clip.path}: a frame has no time; remux the clip first")
+            place = self._timing.frame_number(frame.pts)
+            if self._trim.end is not None and place >= self._trim.end:
+                break
+            if place < number:
+                before = frame
+                continue
+            if before is not None and place > number:
+                yield before
+            before = None
+            yield frame
+        if before is not None:
+            yield before
+
+    def _reopen(self) -> None:
+        """Begin again at the start of the file."""
+        self._container.close()
+        self._container = open_container(self.clip.path)
+
+    def _frames(self, start: Fraction | None) -> Iterator[av.VideoFrame]:
+        """Whole frames in order: all, or from a key frame on, where the container can tell
+        one at or before ``start`` (seconds of its timeline)."""
         stream = picture_stream(self._container, self.clip.path)
         stream.thread_type = "AUTO"
+        packets = self._container.demux(stream)
         if start is not None:
-            self._container.seek(start, stream=stream, backward=True)
-        frames = self._decoded(stream)
+            stamp = int(start / self._timing.stream_time_base)
+            self._container.seek(stamp, stream=stream, backward=True)
+            packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
+        frames = self._decoded(packets)
         if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
             everything = self._deinterlace == "bwdif"
             frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
         return frames
 
-    def _decoded(self, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    def _decoded(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
         """Frames in order; packets that do not decode are passed over and counted."""
         self._reading = True
         try:
-            for packet in self._container.demux(stream):
+            for packet in packets:
                 try:
                     yield from packet.decode()
                 except av.error.InvalidDataError as error:
@@ -196,18 +219,28 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> a
 
 
 def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
-    """The clip between its in and out points: time zero, count and timecode moved."""
+    """The clip between its in and out points: time zero and count moved."""
     count = clip.frame_count
     if count is not None:
         count = min(count, trim.end if trim.end is not None else count) - trim.first
-    start = timing.first * timing.stream_time_base
     return replace(
         clip,
         frame_count=count,
-        origin=start + trim.first / timing.rate if trim.first else clip.origin,
-        until=start + trim.end / timing.rate if trim.end is not None else None,
-        timecode=timecode.moved(clip.timecode, trim.first, clip.rate) if clip.timecode else None,
+        first=trim.first,
+        whole=clip.frame_count,
+        origin=timing.moment(trim.first) if trim.first else clip.origin,
+        until=timing.moment(trim.end) if trim.end is not None else None,
     )
+
+
+def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
+    """The timecode at the in point, none where it does not fit the rate, and a word on that."""
+    if clip.timecode is None:
+        return None, []
+    try:
+        return timecode.moved(clip.timecode, trim.first, clip.rate), []
+    except UsageError as error:
+        return None, [f"{clip.path.name}: its timecode is left out: {error}"]
 
 
 def open_container(path: Path) -> InputContainer:

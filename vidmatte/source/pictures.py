@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -57,7 +58,8 @@ class PictureSource(Source):
         if path.is_dir() and not settings.fps:
             self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
         self._warnings += missing_numbers(self._files)
-        self.clip = describe(path, self._files, read_picture(self._files[0]), rate)
+        clip = describe(path, self._files, read_picture(self._files[0]), rate)
+        self.clip = replace(clip, first=trim.first, whole=len(files)) if trim else clip
 
     @property
     def warnings(self) -> list[str]:

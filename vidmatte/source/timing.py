@@ -8,6 +8,7 @@ taken from the grid; a clip of variable rate keeps its pts as they are.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +33,7 @@ class Timing:
     rate: frames a second, exact where ``constant``, else the average.
     time_base: fine enough for every frame's time to be an integer.
     first: the first frame's pts in the stream's own time base.
+    times: every frame's pts there, in order, where the rate is variable.
     """
 
     rate: Fraction
@@ -40,6 +42,7 @@ class Timing:
     stream_time_base: Fraction
     first: int
     frame_count: int | None
+    times: tuple[int, ...] = ()
 
     def grid_pts(self, pts: int) -> int:
         """A decoded frame's pts, from the stream's time base into ``time_base``.
@@ -53,8 +56,29 @@ class Timing:
         return int(seconds / self.time_base)  # an integer by the choice of time_base
 
     def frame_number(self, pts: int) -> int:
-        """Which frame from the first it is at the rate, by its pts in the stream's time base."""
+        """Which frame from the first it is, by its pts in the stream's time base."""
+        if not self.constant:
+            return bisect_left(self.times, pts)
         return round((pts - self.first) * self.stream_time_base * self.rate)
+
+    def moment(self, number: int) -> Fraction:
+        """When frame ``number`` is shown, in seconds on the container's own timeline.
+
+        The number after the last frame's gives the end.
+        """
+        if self.constant:
+            return self.first * self.stream_time_base + number / self.rate
+        if number < len(self.times):
+            return self.times[number] * self.stream_time_base
+        return self.times[-1] * self.stream_time_base + 1 / self.rate
+
+    def frame_at(self, seconds: Fraction) -> int:
+        """The number of the frame that begins nearest to ``seconds`` after the first."""
+        wanted = self.first * self.stream_time_base + seconds
+        if self.constant or not self.moment(0) <= wanted <= self.moment(len(self.times)):
+            return round(seconds * self.rate)
+        after = bisect_left(self.times, wanted / self.stream_time_base)
+        return min(max(after - 1, 0), after, key=lambda number: abs(self.moment(number) - wanted))
 
     @property
     def frame_duration(self) -> int:
@@ -62,16 +86,22 @@ class Timing:
         return max(1, round(1 / (self.rate * self.time_base)))
 
 
-def times_of(container: InputContainer, stream: VideoStream) -> list[int]:
-    """Every frame's timestamp in the stream's time base, sorted.
+def indexed_times(stream: VideoStream) -> list[int]:
+    """When each frame is decoded, by an index that covers all (QuickTime, MP4), else none.
 
-    Taken from the container's own index where it covers each frame (QuickTime and
-    MP4, decode order: enough to know the spacing), else by reading all packets of a
-    container that nothing was read from yet; it stands at its end then.
+    In the stream's time base, sorted: enough to know the spacing.
     """
     entries = stream.index_entries
-    if stream.frames and len(entries) == stream.frames:
-        return sorted(entry.timestamp for entry in entries if not entry.is_discard)
+    if not stream.frames or len(entries) != stream.frames:
+        return []
+    return sorted(entry.timestamp for entry in entries if not entry.is_discard)
+
+
+def packet_times(container: InputContainer, stream: VideoStream) -> list[int]:
+    """Every frame's timestamp in the stream's time base, sorted, by reading all packets.
+
+    Nothing was read from the container yet; it stands at its end then.
+    """
     times = []
     for packet in container.demux(stream):
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -92,15 +122,17 @@ def find_rate(
 ) -> tuple[Fraction, bool]:
     """The rate of frames at ``times`` and whether it is constant.
 
-    The container's own words are tried first, then the standard rates, nearest to
-    the mean spacing first.
+    Standard rates are tried before others, those that the container states first, then
+    those nearest to the mean spacing: what a container of coarse time base states is
+    often an average of its own.
     """
     stated = [rate for rate in candidates if rate]
     if len(times) < 2 or times[-1] == times[0]:
         return (stated[0] if stated else Fraction(25)), True
     mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
     nearest = sorted(STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
-    for rate in [*stated, *nearest, mean.limit_denominator(1001)]:
+    standard = [rate for rate in stated if rate in STANDARD_RATES]
+    for rate in [*standard, *nearest, *stated, mean.limit_denominator(1001)]:
         if lies_on_grid(times, time_base, rate):
             return rate, True
     return mean.limit_denominator(100_000), False
@@ -112,9 +144,13 @@ def read_timing(container: InputContainer, stream: VideoStream, first_pts: int) 
     The container is a fresh one, and is used up.
     """
     time_base = stream.time_base or Fraction(1, av.time_base)
-    times = times_of(container, stream)
+    indexed = indexed_times(stream)
+    times = indexed or packet_times(container, stream)
     stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     rate, constant = find_rate(times, time_base, stated)
+    if indexed and not constant:  # each frame's own time of display is needed
+        times = packet_times(container, stream)
+        rate, constant = find_rate(times, time_base, stated)
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
@@ -125,4 +161,5 @@ def read_timing(container: InputContainer, stream: VideoStream, first_pts: int) 
         stream_time_base=time_base,
         first=first_pts,
         frame_count=len(times) or None,
+        times=() if constant else tuple(times),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,14 +21,19 @@ class Trim:
         return self.first > 0 or self.end is not None
 
 
-def parse_point(text: str, rate: Fraction, start_timecode: str | None) -> int:
+def parse_point(
+    text: str,
+    rate: Fraction,
+    start_timecode: str | None,
+    frame_at: Callable[[Fraction], int] | None = None,
+) -> int:
     """An in or out point as a frame number from the clip's first frame.
 
-    'f120' is a frame number; '12.5' seconds, to the nearest frame; 'HH:MM:SS:FF' a
-    timecode, counted from the clip's own start timecode (00:00:00:00 without one).
-    Raises UsageError.
+    'f120' is a frame number; '12.5' seconds, to the nearest frame (by ``frame_at``, or at
+    the rate); 'HH:MM:SS:FF' a timecode, counted from the clip's own start timecode
+    (00:00:00:00 without one). Raises UsageError.
     """
-    if text.startswith("f") and text[1:].isdigit():
+    if text.startswith("f") and text[1:].isdecimal():
         return int(text[1:])
     if timecode.is_timecode(text):
         start = start_timecode or "00:00:00:00"
@@ -36,12 +42,13 @@ def parse_point(text: str, rate: Fraction, start_timecode: str | None) -> int:
             text = text[:-3] + ";" + text[-2:]
         return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
     try:
-        return round(Fraction(text) * rate)
+        seconds = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(
             f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
             " or 01:00:02:10 (timecode)"
         ) from None
+    return round(seconds * rate) if frame_at is None else frame_at(seconds)
 
 
 def make_trim(
@@ -52,14 +59,16 @@ def make_trim(
     rate: Fraction,
     start_timecode: str | None,
     frame_count: int | None,
+    frame_at: Callable[[Fraction], int] | None = None,
 ) -> Trim:
     """The wanted frames; the out point is the first frame left out.
 
+    ``frame_at`` finds the frame at a moment where the rate does not tell.
     ``handles`` frames are added on both sides, as far as the clip goes.
     Raises UsageError where the points leave nothing.
     """
-    first = parse_point(in_point, rate, start_timecode) if in_point else 0
-    end = parse_point(out_point, rate, start_timecode) if out_point else None
+    first = parse_point(in_point, rate, start_timecode, frame_at) if in_point else 0
+    end = parse_point(out_point, rate, start_timecode, frame_at) if out_point else None
     last = frame_count if frame_count is not None else end
     for name, point, text in (("--in", first, in_point), ("--out", end, out_point)):
         if point is not None and (point < 0 or (frame_count is not None and point > frame_count)):

@@ -1,0 +1,158 @@
+"""In and out points in every container: the frames that are asked for, all of them, on time."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from media import Movie, make_movie
+from readback import frame_times
+from scene import read_index
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+from vidmatte.source.timing import Timing, find_rate
+from vidmatte.source.view import full_range_rgb
+
+SPARSE_KEYS = {"g": "50", "sc_threshold": "0", "bf": "2"}
+OPEN_GOP = {"x264-params": "scenecut=0:open-gop=1:b-adapt=0:bframes=3:keyint=15:min-keyint=15"}
+VARIABLE = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240, 300, 312]
+
+
+def read(path: Path, **options: object) -> list[tuple[int, Fraction]]:
+    """The ruler's index and the time in seconds of each picture."""
+    with open_source(path, Settings(**options)) as source:
+        return [
+            (read_index(full_range_rgb(picture.pixels)), picture.pts * source.clip.time_base)
+            for picture in source.pictures()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        (".ts", "libx264", SPARSE_KEYS),
+        (".flv", "libx264", SPARSE_KEYS),
+        (".mp4", "libx264", OPEN_GOP),
+        (".mov", "libx264", OPEN_GOP),
+        (".mkv", "libx264", OPEN_GOP),
+        (".ts", "mpeg2video", {"g": "15", "bf": "2", "b": "4M"}),
+        (".mpg", "mpeg2video", {"g": "15", "bf": "2", "b": "4M"}),
+        (".avi", "mpeg4", {"g": "15", "bf": "2", "b": "4M"}),
+        (".mxf", "mpeg2video", {"g": "15", "bf": "2", "b": "4M"}),
+    ],
+)
+def test_no_frame_is_lost_at_the_in_point(
+    suffix: str, codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    size = (352, 288) if suffix == ".mxf" else (192, 108)
+    movie = make_movie(
+        tmp_path / f"clip{suffix}", frames=120, codec=codec, size=size, options=options
+    )
+    for first in (14, 40, 44, 45, 58, 74, 115):
+        expected = [(first + place, Fraction(place, 25)) for place in range(4)]
+        assert read(movie.path, in_point=f"f{first}", out_point=f"f{first + 4}") == expected
+
+
+def damage(path: Path, frame: int, out: Path) -> Path:
+    """A copy of an intra-only movie in which a frame does not decode."""
+    with av.open(str(path)) as container:
+        place = [packet for packet in container.demux(video=0) if packet.size][frame].pos
+    shutil.copy(path, out)
+    with out.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 64)
+    return out
+
+
+def test_a_broken_frame_at_the_in_point_is_replaced_by_the_one_before(tmp_path: Path) -> None:
+    movie = make_movie(
+        tmp_path / "clip.mov", frames=50, codec="prores_ks", pixel_format="yuv422p10le"
+    )
+    broken = damage(movie.path, 40, tmp_path / "broken.mov")
+    expected = [(39, Fraction(0)), (41, Fraction(1, 25)), (42, Fraction(2, 25))]
+    assert read(broken, in_point="f40", out_point="f43") == expected
+    assert read(broken, in_point="f40", out_point="f41") == expected[:1]
+    early = damage(movie.path, 3, tmp_path / "early.mov")
+    assert read(early, in_point="f3", out_point="f5") == [(2, 0), (4, Fraction(1, 25))]
+    with open_source(broken, Settings(in_point="f40", out_point="f43")) as source:
+        assert [picture.pts for picture in source.pictures()][:1] == [0]
+        assert len(source.warnings) == 1
+
+
+@pytest.fixture
+def variable(tmp_path: Path) -> Movie:
+    return make_movie(
+        tmp_path / "clip.mov", pts=VARIABLE, time_base=Fraction(1, 600), rate=Fraction(30),
+        options={"bf": "2"},
+    )  # fmt: skip
+
+
+def test_points_in_a_variable_rate_are_the_frames_own_times(variable: Movie) -> None:
+    for first in (1, 5, 8):
+        times = [Fraction(pts - VARIABLE[first], 600) for pts in VARIABLE[first:11]]
+        expected = list(zip(range(first, 11), times, strict=True))
+        assert read(variable.path, in_point=f"f{first}", out_point="f11") == expected
+    with open_source(variable.path, Settings(in_point="f5", out_point="f8")) as source:
+        clip = source.clip
+    assert (clip.origin, clip.until) == (Fraction(140, 600), Fraction(200, 600))
+    assert (clip.first, clip.frame_count, clip.whole) == (5, 3, 12)
+    # Frame 5 comes at 0.233 s; by the average rate it would be number 5 at 0.142 s.
+    assert [index for index, _ in read(variable.path, in_point="0.22", out_point="0.26")] == [5]
+
+
+def test_a_run_over_a_part_of_a_variable_rate(variable: Movie, tmp_path: Path) -> None:
+    model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    for name in ("out.mov", "out.mkv"):
+        out = tmp_path / name
+        codec = "ffv1" if name == "out.mkv" else None
+        vidmatte.matte(variable.path, out, in_point="f5", out_point="f10", format=codec, **model)
+        wanted = [Fraction(pts - VARIABLE[5], 600) for pts in VARIABLE[5:10]]
+        slack = Fraction(1, 1000) if name == "out.mkv" else 0
+        found = frame_times(out)
+        assert all(abs(a - b) <= slack for a, b in zip(found, wanted, strict=True)), found
+
+
+def test_moments_of_a_variable_rate() -> None:
+    base = Fraction(1, 600)
+    times = tuple(pts + 60 for pts in VARIABLE)
+    timing = Timing(Fraction(22), False, base, base, 60, len(times), times)
+    assert [timing.frame_number(pts) for pts in times] == list(range(12))
+    assert timing.moment(12) == timing.moment(11) + Fraction(1, 22)
+    found = [timing.frame_at(Fraction(pts, 600)) for pts in (-9, 0, 30, 112, 113, 600)]
+    assert found == [0, 0, 1, 4, 5, 22]
+
+
+@pytest.mark.parametrize(
+    ("rate", "base", "stated"),
+    [
+        ("24000/1001", "1/1000", "48500/2023"),
+        ("24000/1001", "1/600", "19400/809"),
+        ("30000/1001", "1/600", "29100/971"),
+        ("30000/1001", "1/1000", "989/33"),
+    ],
+)
+def test_a_standard_rate_goes_before_an_average_that_fits_as_well(
+    rate: str, base: str, stated: str
+) -> None:
+    exact, tick = Fraction(rate), Fraction(base)
+    times = [round(index / exact / tick) for index in range(97)]
+    assert find_rate(times, tick, [Fraction(stated)]) == (exact, True)
+    # A rate that no standard one is near to is still taken at the container's word.
+    odd_times = [round(index / Fraction(27) / tick) for index in range(97)]
+    assert find_rate(odd_times, tick, [Fraction(27)]) == (27, True)
+
+
+def test_a_timecode_that_does_not_fit_the_rate_is_left_out_with_a_word(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(30), timecode="01:00:00;02")
+    with open_source(movie.path, Settings()) as source:
+        assert source.clip.timecode == "01:00:00;02"
+    with open_source(movie.path, Settings(in_point="f3")) as source:
+        assert source.clip.timecode is None
+        assert len(source.warnings) == 1
+        assert "drop frame exists at 29.97" in source.warnings[0]
