@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from media import Movie, make_movie
+from media import Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
 import vidmatte
@@ -57,6 +57,29 @@ def test_masks_are_pictures_or_folders(movie: Movie, tiny: dict[str, str], tmp_p
     assert [bool((alpha[:, :96] == 1).all()) for alpha in held] == [False, True, False]
 
 
+def test_masks_belong_to_the_frames_of_the_source_or_of_the_part(
+    movie: Movie, tiny: dict[str, str], tmp_path: Path
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(masks / f"m{number}.png"), np.full((108, 192), 255 * (number == 2)))
+
+    def held(**part: str) -> list[bool]:
+        return [
+            bool((alpha == 1).all()) for alpha in alphas(movie, tiny, holdout=str(masks), **part)
+        ]
+
+    assert held() == [False, False, True]
+    assert held(in_point="f1") == [False, True]
+    assert held(in_point="f1", out_point="f2") == [False]
+    (masks / "m0.png").unlink()
+    assert held(in_point="f1") == [False, True]
+    assert held(out_point="f2") == [False, True]
+    with pytest.raises(UsageError, match=r"2 pictures for 1 frames \(of 3\)"):
+        held(out_point="f1")
+
+
 def test_what_is_not_allowed_is_said_before_the_work(
     movie: Movie, tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,10 +88,14 @@ def test_what_is_not_allowed_is_said_before_the_work(
     few = tmp_path / "few"
     few.mkdir()
     cv2.imwrite(str(few / "1.png"), np.zeros((108, 192), np.uint8))
+    many = tmp_path / "many"
+    make_pictures(many, frames=4)
     for more, part in (
         (["--threshold", "0.9,0.1"], "LOW,HIGH"),
         (["--garbage-matte", str(tmp_path / "gone.png")], "gone.png"),
         (["--holdout", str(few)], "1 pictures for 3 frames"),
+        (["--holdout", str(many)], "4 pictures for 3 frames"),
+        (["--garbage-matte", str(movie.path)], "give a picture"),
         (["--gamma", "0"], "0.05 to 20"),
     ):
         assert main([*words, *more]) != 0

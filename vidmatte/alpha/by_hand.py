@@ -13,25 +13,37 @@ from vidmatte.alpha.controls import Controls, apply
 from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.source.pictures import list_pictures, read_picture
+from vidmatte.source.pictures import SUFFIXES, list_pictures, read_picture
 
 
 class MaskFile:
-    """A grey picture for the whole clip, or a folder with one for each frame.
+    """A grey picture for the whole clip, or a folder with one for each frame: those of
+    the whole source, or only those between the in and out points.
 
-    Raises SourceMissingError, SourceError, UsageError where there are too few.
+    Raises SourceMissingError, SourceError, UsageError where their number is another.
     """
 
     def __init__(self, flag: str, path: Path, clip: Clip) -> None:
         if not path.exists():
             raise SourceMissingError(f"{flag} {path}: there is no such file or folder")
-        self._files = list_pictures(path) if path.is_dir() else [path]
         self._single = not path.is_dir()
+        if self._single and path.suffix.lower() not in SUFFIXES:
+            raise UsageError(
+                f"{flag} {path}: give a picture ({' '.join(sorted(SUFFIXES))}),"
+                " or a folder with one for each frame"
+            )
+        self._files = [path] if self._single else list_pictures(path)
         self._size = (clip.width, clip.height)
         self._last: tuple[Path, np.ndarray] | None = None
-        if not self._single and clip.frame_count and len(self._files) < clip.frame_count:
+        if self._single or clip.frame_count is None:
+            return
+        if len(self._files) == clip.whole:
+            self._files = self._files[clip.first :]
+        elif len(self._files) != clip.frame_count:
+            whole = f" (of {clip.whole})" if clip.whole else ""
             raise UsageError(
-                f"{flag} {path}: {len(self._files)} pictures for {clip.frame_count} frames"
+                f"{flag} {path}: {len(self._files)} pictures for {clip.frame_count} frames{whole};"
+                " give one for each"
             )
 
     def at(self, index: int) -> np.ndarray:
