@@ -146,6 +146,28 @@ def test_pictures_lie_flat_in_a_folder(tmp_path: Path, tiny: list[str]) -> None:
         assert sorted(path.name for path in out.iterdir()) == [photo.name for photo in one]
 
 
+@pytest.mark.parametrize(
+    ("out", "found"), [(".", "000001.png"), ("..", "000001.png"), ("f_%02d.png", "f_01.png"),
+    ("take 1:2.mov", "take 1:2.mov")],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_results_in_the_folder_at_hand(
+    out: str, found: str, more: list[str], tmp_path: Path, tiny: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    clip = make_movie(tmp_path / "clip.mp4", frames=2).path
+    here = tmp_path / "folder" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    words = ["--overwrite"] if out == ".." else []
+    assert main([str(clip), "-o", out, "-q", *tiny, *more, *words]) == 0
+    folder = here.parent if out == ".." else here
+    assert (folder / found).is_file()
+    assert Path.cwd() == here, "the folder is still the one that it was"
+    assert main(["verify", out]) == 0
+    assert not [path for path in tmp_path.rglob(".*")]
+
+
 def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) -> None:
     make_movie(tmp_path / "clip.mp4", frames=2)
     folders = [tmp_path / name for name in ("SH010.v2", "matte.v2", "fg", "comp.v1")]

@@ -306,4 +306,3 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     ycgco = make_clip(colour=ColourTags(8, 1, 1, 1))
     with pytest.raises(UsageError, match="ycgco"):
         check_sink(tmp_path / "o.mov", ycgco, Settings(despill="green"))
-    check_sink(tmp_path / "o.mov", ycgco, Settings())

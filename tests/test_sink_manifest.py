@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from media import Movie
+from media import Movie, make_movie
 from sink_support import write_clip
 
 from vidmatte.errors import SourceError, SourceMissingError
-from vidmatte.settings import Settings, defaults
+from vidmatte.settings import Settings
 from vidmatte.sink import Sides
 from vidmatte.sink.manifest import (
     Making,
@@ -30,7 +31,7 @@ MAKING = Making(
     model="isnet",
     weights="ab" * 32,
     device="cpu",
-    settings=defaults(),
+    settings=asdict(Settings()),
     warnings=["a broken packet at 0.20 s was passed over"],
 )
 
@@ -92,8 +93,30 @@ def test_a_changed_picture_of_a_sequence_is_noticed(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     make_result(source_movie("8-bit 709"), out := tmp_path / "frames")
-    (out / "000003.png").rename(out / "000013.png")
+    (out / "000003.png").rename(tmp_path / "3.png")
+    (out / "000004.png").rename(out / "000003.png")
+    (tmp_path / "3.png").rename(out / "000004.png")
     assert verify(out) == ["frames has the right size and other content"]
+
+
+def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
+    long, short = (make_movie(tmp_path / f"{n}.mp4", frames=n).path for n in (6, 2))
+    out = tmp_path / "frames"
+    write_clip(long, out)
+    clip, written = write_clip(short, out, overwrite=True)
+    write(describe(written, clip, MAKING, digest(short)), out)
+    assert verify(out) == []
+    (out / "000001.png").unlink()
+    (difference,) = verify(out)
+    assert "bytes instead of" in difference
+
+
+def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    for name in ("mattes", "cuts"):
+        (tmp_path / name).mkdir()
+    out = tmp_path / "cuts" / "out.mov"
+    make_result(source_movie("8-bit 709"), out, matte=tmp_path / "mattes" / "m.mkv")
+    assert verify(out) == []
 
 
 def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from scene import read_index
 from sink_support import disc, levels, write_clip
 
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.sink import Sides
 
 
 def read(path: Path) -> np.ndarray:
@@ -165,6 +166,33 @@ def test_a_folder_with_files_is_not_touched(
     assert read(out / "000000.png").shape == (108, 192, 4)
     assert (out / "notes.txt").read_text() == "keep"
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["frames", "frames/cut_%03d.png"])
+def test_pictures_of_an_earlier_run_are_told(name: str, tmp_path: Path) -> None:
+    """They may be wanted, where a part of a clip is done again, so they are not removed."""
+    long, short = (make_movie(tmp_path / f"{n}.mp4", frames=n).path for n in (6, 2))
+    assert write_clip(long, tmp_path / name)[1].notes == ()
+    _, written = write_clip(short, tmp_path / name, overwrite=True)
+    (note,) = written.notes
+    assert "4 pictures that were there stay among the 2" in note
+    assert len(names(tmp_path / "frames")) == 6
+    assert list(written.files) == names(tmp_path / "frames")[:2]
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [("exr", "code values of smpte2084"), ("exr-coded", ""), ("png", "8 bits"), ("png16", "")],
+)
+def test_what_a_format_loses_of_hdr_is_told(
+    row: str, part: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    sides = Sides(matte=tmp_path / "m")
+    hdr = source_movie("10-bit 2020 PQ")
+    _, written = write_clip(hdr, tmp_path / "out", sides=sides, format=row)
+    assert len(written.notes) == bool(part)
+    assert part in "".join(written.notes)
+    assert written.sides[0].notes == ()
 
 
 def test_a_file_where_the_folder_should_be(

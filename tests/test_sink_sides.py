@@ -194,6 +194,17 @@ def test_what_cannot_be_is_said_before_the_run(movie: Movie, tmp_path: Path) -> 
     assert not out.exists()
 
 
+@pytest.mark.parametrize("size", [(65, 48), (64, 47)])
+def test_h264_takes_even_sizes_alone(size: tuple[int, int], tmp_path: Path) -> None:
+    odd = make_movie(tmp_path / "odd.mkv", size=size, frames=2, pixel_format="yuv444p").path
+    for sides in (Sides(comp=tmp_path / "c.mp4"), Sides(matte=tmp_path / "m.mp4")):
+        with pytest.raises(UsageError, match="not a multiple of 2, which h264 needs"):
+            write_clip(odd, tmp_path / "out.mov", sides=sides)
+    sides = Sides(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov")
+    _, written = write_clip(odd, tmp_path / "out.mov", sides=sides)
+    assert [(side.width, side.height) for side in written.sides] == [size, size]
+
+
 def test_colours_are_written_as_people_write_them() -> None:
     assert parse_colour("#00ff7F") == (0, 255, 127)
     assert parse_colour("White") == (255, 255, 255)

@@ -121,13 +121,20 @@ def run(
         device=model.device.name,
         seconds=time.perf_counter() - began,
         busy_seconds=progress.busy,
-        warnings=(*whole_warnings(source.warnings, point), *written.notes),
+        warnings=(*whole_warnings(source.warnings, point), *notes_of(written)),
         quality=whole_quality(path.quality, point),
         resumed_at=point.first,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
         leave_manifest(result, model, settings, command)
     return result
+
+
+def notes_of(written: Written) -> Iterator[str]:
+    """What is to be said of a result, and of its sides what is not said of it too."""
+    yield from written.notes
+    for side in written.sides:
+        yield from (f"{side.path.name}: {note}" for note in side.notes if note not in written.notes)
 
 
 def leave_manifest(

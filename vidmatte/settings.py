@@ -7,7 +7,7 @@ option exists nowhere else. ``Settings(...)`` checks every value when it is made
 from __future__ import annotations
 
 import os
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from vidmatte.errors import UsageError
@@ -296,8 +296,3 @@ def make_settings(**options: Any) -> Settings:
             f"no option is called {', '.join(unknown)}: there are {', '.join(sorted(known))}"
         )
     return Settings(**options)
-
-
-def defaults() -> dict[str, Any]:
-    """Every option's default by name."""
-    return {row.name: row.default for row in fields(Settings) if row.default is not MISSING}

@@ -24,7 +24,8 @@ class Written:
     """What stands under the final name. ``path`` is a file, or the folder of a sequence.
 
     ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
-    one entry a track, like ``aac (copied)``; ``sides`` are the results made beside it.
+    one entry a track, like ``aac (copied)``; ``sides`` are the results made beside it;
+    ``files`` are the names of a sequence's pictures in their folder.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Written:
     sound: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     sides: tuple[Written, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 class Sink(ABC):

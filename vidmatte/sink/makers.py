@@ -52,6 +52,8 @@ class CutoutMaker(Maker):
 class MatteShow(Show):
     """Alpha as a grey picture: all of a grey format's levels, the luma range of YCbCr."""
 
+    in_colour = False
+
     def maker(self, clip: Clip, row: Format) -> Maker:
         """See ``Show.maker``."""
         return MatteMaker(row.pixel_format(clip), output_colour(clip, row))

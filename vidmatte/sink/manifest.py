@@ -18,7 +18,7 @@ from vidmatte.errors import SourceError, SourceMissingError
 from vidmatte.frame import Clip
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import by_name
-from vidmatte.sink.partial import NUMBER
+from vidmatte.sink.partial import NUMBER, beside, whole
 from vidmatte.sink.row import output_colour
 
 #: Raised when the meaning of a field changes.
@@ -45,15 +45,15 @@ class Making:
 
 def manifest_path(out: Path) -> Path:
     """Where the manifest of ``out`` stands: beside it, ``.json`` added to its name."""
-    return out.with_name(NUMBER.sub("", out.name) + ".json")
+    return beside(out, NUMBER.sub("", whole(out).name) + ".json")
 
 
 def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
     """The manifest of a result and of its sides, ready for JSON.
 
-    source_digest: ``digest`` of the source, which can be had while the run goes on.
+    source_digest: ``digest`` of the source.
     """
-    row = by_name(written.format)
+    row, folder = by_name(written.format), whole(written.path).parent
     return {
         "schema": SCHEMA,
         "vidmatte": __version__,
@@ -62,7 +62,7 @@ def describe(written: Written, clip: Clip, making: Making, source_digest: str) -
         "device": making.device,
         "settings": {name: plain(value) for name, value in sorted(making.settings.items())},
         "source": {
-            "path": os.path.relpath(clip.path, written.path.parent),
+            "path": os.path.relpath(clip.path, folder),
             "bytes": size_of(clip.path),
             "sha256": source_digest,
             "kind": clip.kind,
@@ -73,22 +73,22 @@ def describe(written: Written, clip: Clip, making: Making, source_digest: str) -
             "colour": clip.stated.as_names(),
             "rotation": clip.rotation,
         },
-        "result": result_entry(written),
+        "result": result_entry(written, folder),
         "frames": written.frames,
         "rate": str(written.rate),
         "timecode": clip.timecode,
         "reel": clip.reel,
         "colour": output_colour(clip, row).as_names(),
         "alpha": making.alpha,
-        "sides": [result_entry(side) for side in written.sides],
-        "warnings": [*making.warnings, *written.notes],
+        "sides": [result_entry(side, folder) for side in written.sides],
+        "warnings": list(making.warnings),
     }
 
 
-def result_entry(written: Written) -> dict[str, Any]:
-    """One result: its name, size and digest."""
+def result_entry(written: Written, folder: Path) -> dict[str, Any]:
+    """One result: its name as seen from ``folder``, its size and digest."""
     return {
-        "name": written.path.name,
+        "name": Path(os.path.relpath(written.path, folder)).as_posix(),
         "format": written.format,
         "pixel_format": written.pixel_format,
         "frames": written.frames,
@@ -96,7 +96,8 @@ def result_entry(written: Written) -> dict[str, Any]:
         "height": written.height,
         "sound": list(written.sound),
         "bytes": written.bytes,
-        "sha256": digest(written.path),
+        "sha256": digest(written.path, written.files),
+        "files": list(written.files),
     }
 
 
@@ -135,43 +136,53 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
     source: where the source is now, if not where it was. Raises SourceMissingError,
     SourceError.
     """
-    manifest = read(out)
+    manifest, folder = read(out), whole(out).parent
     differences = []
     entries = [(out, manifest["result"])]
-    entries += [(out.with_name(side["name"]), side) for side in manifest["sides"]]
-    where = source or out.parent / manifest["source"]["path"]
+    entries += [(folder / side["name"], side) for side in manifest["sides"]]
+    where = source or folder / manifest["source"]["path"]
     entries.append((where, manifest["source"]))
     for path, entry in entries:
-        found = size_of(path)
+        files = entry.get("files", ())
+        found = size_of(path, files)
         if found == 0:
             differences.append(f"{path.name} is not there")
         elif found != entry["bytes"]:
             differences.append(f"{path.name} has {found} bytes instead of {entry['bytes']}")
-        elif digest(path) != entry["sha256"]:
+        elif digest(path, files) != entry["sha256"]:
             differences.append(f"{path.name} has the right size and other content")
     return differences
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder or pattern, of its files' digests and names in order."""
+def digest(path: Path, names: Sequence[str] = ()) -> str:
+    """SHA-256 of a file; of a folder or pattern, of its files' digests and names in order.
+
+    names: those of the files that count, in order; empty for all. Others may lie there too.
+    """
     if path.is_file():
         with path.open("rb") as file:
             sum_ = hashlib.sha256()
             while block := file.read(BLOCK):
                 sum_.update(block)
             return sum_.hexdigest()
-    lines = [f"{digest(file)}  {file.name}\n" for file in files_of(path)]
+    lines = [f"{digest(file)}  {file.name}\n" for file in files_of(path, names)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder or pattern; 0 where there is none."""
-    files = [path] if path.is_file() else files_of(path)
+def size_of(path: Path, names: Sequence[str] = ()) -> int:
+    """Bytes of a file, or of the files of a folder or pattern; 0 where there is none."""
+    files = [path] if path.is_file() else files_of(path, names)
     return sum(file.stat().st_size for file in files)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name."""
+def files_of(path: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name.
+
+    names: see ``digest``; those that are missing are left out.
+    """
+    if names:
+        folder = path.parent if NUMBER.search(path.name) else path
+        return [file for name in names if (file := folder / name).is_file()]
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
     if NUMBER.search(path.name) is None or not path.parent.is_dir():

@@ -13,12 +13,11 @@ from av.video.stream import VideoStream
 
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame, InTime
-from vidmatte.sink import planes
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
-from vidmatte.sink.pixels import check_fit
+from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.proof import Expected, prove_movie
 from vidmatte.sink.row import output_colour
 from vidmatte.sink.sound import Sound
@@ -144,9 +143,8 @@ class MovieOutput(Output):
         clip, row = self._clip, self._row
         if self.plan.audio and clip.audio and row.container in SILENT:
             yield f"{row.name} holds no sound"
-        depth = planes.full_scale(row.pixel_format(clip)).bit_length()
-        if clip.colour.is_hdr and depth < clip.bit_depth:
-            yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
+        if self.plan.show.in_colour:
+            yield from colour_notes(clip, row)
         if self._sound is not None:
             yield from self._sound.notes
 

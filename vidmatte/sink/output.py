@@ -84,6 +84,8 @@ class Show(ABC):
     def maker(self, clip: Clip, row: Format) -> Maker:
         """A maker for one worker."""
 
+    #: Whether the subject's colours are seen.
+    in_colour = True
     #: What lies behind the subject, for shows that have it.
     background: Background | None = None
 

@@ -19,6 +19,17 @@ def matcher(pattern: str) -> re.Pattern[str]:
     return re.compile(r"-?\d+".join(re.escape(part) for part in NUMBER.split(pattern)))
 
 
+def whole(out: Path) -> Path:
+    """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not."""
+    return out.resolve() if out.name in ("", "..") else out.absolute()
+
+
+def beside(out: Path, name: str) -> Path:
+    """A path of that name in the folder that ``out`` lies in; absolute, so that FFmpeg takes
+    no colon in it for a protocol's."""
+    return whole(out).with_name(name)
+
+
 class Partial:
     """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures.
 
@@ -30,13 +41,13 @@ class Partial:
     def __init__(self, final: Path, overwrite: bool) -> None:
         self.final = final
         self.overwrite = overwrite
-        self.path = final.with_name(f".{final.stem}.partial{final.suffix}")
+        self.path = beside(final, f".{whole(final).stem}.partial{final.suffix}")
         self._begun = False
         self.keep = False  # what is in a folder already stays, and so does what is unfinished
 
     def check(self) -> None:
         """Raise before anything is touched: OutputExistsError, SinkError."""
-        folder = self.final.parent
+        folder = whole(self.final).parent
         if not folder.is_dir():
             raise SinkError(f"{folder}: there is no such folder for {self.final.name}: make it")
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -71,12 +82,12 @@ class Partial:
         """Give it the final name.
 
         A folder takes the place of one that is missing or empty; in a folder that
-        holds files (overwrite), each picture replaces the one of its name and the
-        others stay. Raises OutputExistsError, SinkError.
+        holds files (overwrite), or is the working directory, each picture replaces
+        the one of its name and the others stay. Raises OutputExistsError, SinkError.
         """
         self.check()
         try:
-            if self.path.is_dir() and self.final.is_dir() and any(self.final.iterdir()):
+            if self.path.is_dir() and self.final.is_dir() and self._stays():
                 self._merge()
             elif self.path.is_dir() and self.final.is_dir():
                 self.final.rmdir()
@@ -86,6 +97,11 @@ class Partial:
         except OSError as error:
             raise as_sink_error(error, self.final) from error
         self._begun = False
+
+    def _stays(self) -> bool:
+        """Whether the folder under the final name cannot be replaced by another."""
+        is_ours = self.final.is_symlink() or self.final.samefile(Path.cwd())
+        return is_ours or any(self.final.iterdir())
 
     def _merge(self) -> None:
         for picture in sorted(self.path.rglob("*")):
@@ -117,7 +133,7 @@ class PartialSequence(Partial):
         super().__init__(pattern.parent, overwrite)
         self.pattern = pattern
         plain = NUMBER.sub("", pattern.name)
-        self.path = pattern.parent.with_name(f".{pattern.parent.name}.{plain}.partial")
+        self.path = beside(pattern.parent, f".{whole(pattern.parent).name}.{plain}.partial")
 
     def _exists(self) -> bool:
         ours = matcher(self.pattern.name)

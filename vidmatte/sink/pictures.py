@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
-from vidmatte.sink.partial import NUMBER
-from vidmatte.sink.pixels import check_fit
+from vidmatte.sink.partial import NUMBER, matcher
+from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.png import PngWriter
 from vidmatte.sink.row import Format, output_colour
 
@@ -40,6 +41,7 @@ class PictureOutput(Output):
         self._written: list[Path] = []
         self._bytes = 0
         self._duration = 0
+        self._strangers = 0
 
     @staticmethod
     def check(plan: Plan) -> None:
@@ -98,6 +100,7 @@ class PictureOutput(Output):
             )
         for path in self._written[:1] + self._written[-1:]:
             prove_picture(path, self._clip, self._row)
+        self._strangers = self._count_strangers()
 
     def written(self) -> Written:
         """See ``Output.written``."""
@@ -111,7 +114,32 @@ class PictureOutput(Output):
             pixel_format=self._row.pixel_format(self._clip),
             bytes=self._bytes,
             seconds=Fraction(self._duration) * self._clip.time_base,
+            notes=tuple(self._notes()),
+            files=() if self._single else self._names(),
         )
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(path.name for path in self._written)
+
+    def _count_strangers(self) -> int:
+        """How many pictures of another run stay among these."""
+        final, ours = self.partial.final, {*self._names()}
+        if self._single or not final.is_dir():
+            return 0
+        names = (path.name for path in final.iterdir())
+        if is_pattern(self.plan.out):
+            like = matcher(self.plan.out.name)
+            return sum(like.fullmatch(name) is not None and name not in ours for name in names)
+        return sum(name.endswith(self._row.suffixes[0]) and name not in ours for name in names)
+
+    def _notes(self) -> Iterator[str]:
+        if self._strangers:
+            yield (
+                f"{self.plan.out.name}: {self._strangers} pictures that were there stay among the"
+                f" {len(self._written)} of this run"
+            )
+        if self.plan.show.in_colour:
+            yield from colour_notes(self._clip, self._row)
 
     def discard(self) -> None:
         """See ``Output.discard``."""

@@ -9,6 +9,7 @@ in its tools, subsampled chroma counts as centred on the pixels that it covers.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import av
 import cv2
@@ -21,9 +22,10 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter, is_convertible
-from vidmatte.sink.row import Format, is_rgb, is_yuv, output_colour
+from vidmatte.sink.row import Format, is_yuv, output_colour
 from vidmatte.sink.spill import Despill, SpillRemover
 from vidmatte.sink.tags import tagged
+from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 from vidmatte.sink.transparent import box_of, extend
 
 
@@ -133,6 +135,19 @@ def black(pixel_format: str, range_: int) -> tuple[int, int, int]:
     return (0 if range_ == FULL else top // 16), top // 2, top // 2
 
 
+def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
+    """What a user should know of a clip's colours in a format."""
+    pixel_format = row.pixel_format(clip)
+    if "f32" in pixel_format:
+        if row.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
+            curve = clip.colour.as_names()["transfer"]
+            yield f"{row.name} holds the code values of {curve} as they are, not linear light"
+        return
+    depth = planes.full_scale(pixel_format).bit_length()
+    if clip.colour.is_hdr and depth < clip.bit_depth:
+        yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
+
+
 def check_fit(clip: Clip, row: Format) -> None:
     """Raise UsageError where a clip cannot become this format at all."""
     name, width, height = clip.path.name, clip.width, clip.height
@@ -146,12 +161,13 @@ def check_fit(clip: Clip, row: Format) -> None:
             f"{name}: its width {width} is not a multiple of {row.width_multiple}, which"
             f" {row.name} needs: write prores"
         )
-    if (
-        is_yuv(clip.working_format)
-        and is_rgb(row.pixel_format(clip))
-        and not is_convertible(clip.colour.matrix)
-    ):
+    if height % row.height_multiple:
+        raise UsageError(
+            f"{name}: its height {height} is not a multiple of {row.height_multiple}, which"
+            f" {row.name} needs: write prores"
+        )
+    if is_yuv(clip.working_format) and not is_convertible(clip.colour.matrix):
         raise UsageError(
             f"{name}: its colour matrix is {clip.colour.as_names()['matrix']}, which cannot be"
-            " turned into RGB: write prores or ffv1, which keep it"
+            " turned into the RGB that networks see: convert it to bt709 first"
         )

@@ -43,6 +43,7 @@ class Format:
     lossless: bool = False
     max_size: int = 65535
     width_multiple: int = 1
+    height_multiple: int = 1
     decoded_format: str | None = None
     linear: bool = False
     tagged: bool = True

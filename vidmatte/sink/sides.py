@@ -38,6 +38,8 @@ H264 = Format(
     range=LIMITED,
     intra=False,
     max_size=16384,
+    width_multiple=2,
+    height_multiple=2,
 )
 
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.framelog import FrameLog, Remarks
-from vidmatte.sink.partial import NUMBER
+from vidmatte.sink.partial import NUMBER, beside, whole
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 
@@ -116,8 +116,9 @@ def folder_for(out: Path) -> Path:
     """The work folder of an output. That of a pattern like ``cut/shot_%06d.png`` is beside
     the pictures' folder, which need not be there yet."""
     if NUMBER.search(out.name):
-        return out.parent.with_name(f".{out.parent.name}.{NUMBER.sub('', out.name)}.resume")
-    return out.with_name(f".{out.name}.resume")
+        folder = out.parent
+        return beside(folder, f".{whole(folder).name}.{NUMBER.sub('', out.name)}.resume")
+    return beside(out, f".{whole(out).name}.resume")
 
 
 def place_of(out: Path) -> Path:
@@ -237,6 +238,7 @@ def from_json(facts: dict[str, Any]) -> Written:
         "seconds": Fraction(facts["seconds"]),
         "sound": tuple(facts["sound"]),
         "notes": tuple(facts["notes"]),
+        "files": tuple(facts["files"]),
         "sides": tuple(from_json(side) for side in facts["sides"]),
     }
     return Written(**{**facts, **changed})
