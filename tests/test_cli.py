@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from media import Tone, make_movie, make_pictures
 from tiny_onnx import make_recurrent, make_salient
@@ -230,6 +232,34 @@ def test_options_of_the_table_are_checked() -> None:
             Settings(**wrong)
     with pytest.raises(UsageError, match="no option is called colour"):
         make_settings(colour="red")
+
+
+def test_values_from_python_become_what_the_command_line_gives() -> None:
+    given = {
+        "fps": Fraction(24000, 1001), "conform": 25, "in_point": 1.5, "memory": 512_000_000,
+        "threshold": (0.1, 0.9), "background": Path("a.png"), "comp": Path("c.mp4"),
+        "gamma": 2, "batch": np.int64(3),
+    }  # fmt: skip
+    settings = Settings(**given)
+    meant = {
+        "fps": "24000/1001", "conform": "25", "in_point": "1.5", "memory": "512000000",
+        "threshold": "0.1,0.9", "background": "a.png", "comp": "c.mp4", "gamma": 2.0, "batch": 3,
+    }  # fmt: skip
+    assert {name: getattr(settings, name) for name in meant} == meant
+    json.dumps(asdict(settings))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"erode": float("nan")}, {"gamma": float("nan")}, {"memory": "inf"}, {"memory": "nan"},
+        {"batch": 1.5}, {"gamma": "2"}, {"cuts": "no"}, {"overwrite": 1}, {"batch": True},
+        {"fps": True}, {"model": None}, {"smooth": None}, {"comp": {"a": 1}}, {"background": b"x"},
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Settings(**wrong)
 
 
 def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import Field, field
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 from vidmatte.errors import UsageError
@@ -49,7 +51,7 @@ def parse_bytes(text: str) -> int:
         number, unit = number[:-1], number[-1]
     try:
         size = int(float(number) * SIZE_UNITS[unit])
-    except ValueError:
+    except (ValueError, OverflowError):
         size = 0
     if size <= 0:
         raise UsageError(f"'{text}' is not an amount of memory: write it like 512M or 2G")
@@ -77,14 +79,37 @@ def flag_of(row: Field) -> str:
     return str(row.metadata["flag"] or "--" + row.name.replace("_", "-"))
 
 
-def check_option(row: Field, value: Any) -> None:
-    """Raise UsageError when ``value`` is not allowed by its row of the table."""
+def checked_option(row: Field, value: Any) -> Any:
+    """``value`` as its row of the table has it; numbers and paths become the text that stands
+    for them on the command line. Raises UsageError when it is not allowed.
+    """
     choices, low, high = (row.metadata[key] for key in ("choices", "low", "high"))
     if value is None and row.default is None:
-        return
+        return None
+    value = of_kind(row, value)
     if choices and value not in choices:
         raise UsageError(f"{flag_of(row)} {value}: choose from {', '.join(choices)}")
-    if isinstance(row.default, bool | int | float) and not isinstance(value, bool | int | float):
-        raise UsageError(f"{flag_of(row)} {value!r}: a number is wanted")
-    if (low is not None and value < low) or (high is not None and value > high):
+    if low is not None and not low <= value <= high:  # true for what is no number, too
         raise UsageError(f"{flag_of(row)} {value}: allowed is {low:g} to {high:g}")
+    return value
+
+
+def of_kind(row: Field, value: Any) -> Any:
+    """``value`` as a bool, int, float or text, whichever its row takes. Raises UsageError."""
+    default: Any = row.default
+    kind: type[Any] = str if default is None else type(default)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise UsageError(f"{flag_of(row)} {value!r}: True or False is wanted")
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if kind is not str:
+        if is_number and (kind is float or isinstance(value, Integral)):
+            return kind(value)
+        a_number = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{flag_of(row)} {value!r}: {a_number} is wanted")
+    if isinstance(value, tuple | list):  # --threshold
+        return ",".join(str(part) for part in value)
+    if is_number or isinstance(value, str | os.PathLike):
+        return str(value)
+    raise UsageError(f"{flag_of(row)} {value!r}: a text is wanted")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vidmatte.errors import UsageError
-from vidmatte.option import check_option, option, parse_bytes, parse_rate
+from vidmatte.option import checked_option, option, parse_bytes, parse_rate
 
 #: The group whose rows are applied one after the other.
 CONTROLS = "Controls, in this order"
@@ -262,7 +262,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for row in fields(self):
-            check_option(row, getattr(self, row.name))
+            object.__setattr__(self, row.name, checked_option(row, getattr(self, row.name)))
         parse_bytes(self.memory)
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
