@@ -7,12 +7,18 @@ from fractions import Fraction
 
 from vidmatte.errors import UsageError
 
+DROP_RATES = (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(120000, 1001))
 PATTERN = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{2,3})$")
 
 
 def is_timecode(text: str) -> bool:
     """True for HH:MM:SS:FF, with ; . or , before FF for drop frame."""
     return PATTERN.match(text) is not None
+
+
+def is_drop(text: str) -> bool:
+    """True for a timecode that counts in drop frame."""
+    return re.search(r"[;.,]\d+$", text) is not None
 
 
 def to_frames(text: str, rate: Fraction) -> int:
@@ -58,11 +64,22 @@ def from_frames(number: int, rate: Fraction, drop: bool) -> str:
 
 def moved(text: str, by_frames: int, rate: Fraction) -> str:
     """A timecode some frames later, in the same counting."""
-    return from_frames(to_frames(text, rate) + by_frames, rate, drop=text[-3] in ";.,")
+    return from_frames(to_frames(text, rate) + by_frames, rate, drop=is_drop(text))
+
+
+def at_rate(text: str, rate: Fraction, new: Fraction) -> str:
+    """A timecode at ``rate`` as it reads at another: the same second, its frames scaled.
+
+    Drop frame goes on where the new rate has it. Raises UsageError.
+    """
+    to_frames(text, rate)  # refuses one that does not exist
+    clock, frames = re.split(r"[:;.,](?=\d+$)", text)
+    colon = ";" if is_drop(text) and new in DROP_RATES else ":"
+    return f"{clock}{colon}{int(frames) * round(new) // round(rate):02}"
 
 
 def dropped_per_minute(rate: Fraction, text: str) -> int:
     """How many numbers drop frame leaves out a minute: 2 at 29.97, 4 at 59.94."""
-    if rate not in (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(120000, 1001)):
+    if rate not in DROP_RATES:
         raise UsageError(f"{text}: drop frame exists at 29.97 and its multiples, not at {rate}")
     return 2 * round(rate) // 30

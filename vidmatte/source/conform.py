@@ -6,23 +6,36 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from vidmatte import timecode
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
 from vidmatte.source.base import Picture, Source
 
 
 class ConformedSource(Source):
-    """``source`` at ``rate``: at each moment the picture whose time is nearest before."""
+    """``source`` at ``rate``: each picture at the place nearest to its time, held until the
+    next one. Pictures lose their names, since one may stand for several frames."""
 
     def __init__(self, source: Source, rate: Fraction) -> None:
         self._source = source
         self._rate = rate
+        moved, self._notes = conformed_timecode(source.clip, rate)
         self._report: list[str] = []
         self.clip = replace(
-            source.clip, rate=rate, time_base=1 / rate, constant_rate=True, frame_count=None
+            source.clip,
+            rate=rate,
+            time_base=1 / rate,
+            constant_rate=True,
+            frame_count=None,
+            first=0,
+            whole=None,
+            timecode=moved,
+            names=(),
         )
 
     @property
     def warnings(self) -> list[str]:
-        return [*self._source.warnings, *self._report]
+        return [*self._notes, *self._source.warnings, *self._report]
 
     def close(self) -> None:
         self._source.close()
@@ -40,15 +53,28 @@ class ConformedSource(Source):
                 dropped += start <= place
                 repeated += max(0, start - place - 1)
                 for number in range(place, start):
-                    yield Picture(held.pixels, number, 1, held.name)
+                    yield Picture(held.pixels, number, 1)
                 place = max(place, start)
             held = picture
         if held is not None:
             end = round((held.pts + held.duration) * base * self._rate)
             repeated += max(0, end - place - 1)
             for number in range(place, max(end, place + 1)):
-                yield Picture(held.pixels, number, 1, held.name)
+                yield Picture(held.pixels, number, 1)
         self._report.append(
             f"{self.clip.path.name}: conformed to {self._rate} fps:"
             f" {repeated} frames repeated, {dropped} dropped"
         )
+
+
+def conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str]]:
+    """The clip's timecode at another rate, none where it has none, and a word if it changed."""
+    if clip.timecode is None:
+        return None, []
+    try:
+        moved = timecode.at_rate(clip.timecode, clip.rate, rate)
+    except UsageError as error:
+        return None, [f"{clip.path.name}: its timecode is left out: {error}"]
+    if moved == clip.timecode:
+        return moved, []
+    return moved, [f"{clip.path.name}: timecode {clip.timecode} becomes {moved} at {rate} fps"]

@@ -57,6 +57,8 @@ class Deinterlacer:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             if frame.pts is not None and frame.time_base and pushed.time_base:
-                frame.pts = round(frame.pts * frame.time_base / pushed.time_base)
+                scale = frame.time_base / pushed.time_base
+                frame.pts = round(frame.pts * scale)
+                frame.duration = round(frame.duration * scale)
                 frame.time_base = pushed.time_base
             yield frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,9 +38,9 @@ def parse_point(
         return int(text[1:])
     if timecode.is_timecode(text):
         start = start_timecode or "00:00:00:00"
-        if start_timecode and start[-3] in ";.,":
+        if timecode.is_drop(start):
             # An editor's ';' is often typed as ':': count as the clip counts.
-            text = text[:-3] + ";" + text[-2:]
+            text = re.sub(r":(?=\d+$)", ";", text)
         return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
     try:
         seconds = Fraction(text)

@@ -1,0 +1,78 @@
+"""A constant rate for any clip: names, timecodes and durations that go with it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from media import Movie, make_movie, make_pictures
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.colour import ColourTags
+from vidmatte.errors import UsageError
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+from vidmatte.source.deinterlace import Deinterlacer
+from vidmatte.timecode import at_rate, moved
+
+NTSC = Fraction(30000, 1001)
+
+
+def test_pictures_conformed_to_a_higher_rate_are_all_written(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "plates", frames=6)
+    model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    result = vidmatte.matte(tmp_path / "plates", tmp_path / "cut", fps="24", conform="30", **model)
+    written = sorted(file.name for file in (tmp_path / "cut").iterdir())
+    assert result.written.frames == 8
+    assert written == [f"{number:06}.png" for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "new", "expected"),
+    [
+        ("01:00:00:49", Fraction(50), Fraction(25), "01:00:00:24"),
+        ("01:00:00:24", Fraction(25), Fraction(50), "01:00:00:48"),
+        ("01:00:10;02", NTSC, Fraction(25), "01:00:10:01"),
+        ("01:01:00;02", NTSC, 2 * NTSC, "01:01:00;04"),
+        ("10:00:00:00", Fraction(24000, 1001), NTSC, "10:00:00:00"),
+        ("01:00:00;100", 4 * NTSC, NTSC, "01:00:00;25"),
+    ],
+)
+def test_a_timecode_names_the_same_moment_at_another_rate(
+    text: str, rate: Fraction, new: Fraction, expected: str
+) -> None:
+    assert at_rate(text, rate, new) == expected
+    with pytest.raises(UsageError):
+        at_rate("01:00:00:99", NTSC, new)
+
+
+def test_three_digits_of_frames_are_told_from_drop_frame() -> None:
+    assert moved("01:00:00;110", 20, 4 * NTSC) == "01:00:01;10"
+
+
+def test_conforming_takes_the_timecode_along(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "a.mov", rate=Fraction(50), timecode="01:00:00:49", frames=20)
+    with open_source(movie.path, Settings(conform="25")) as source:
+        assert source.clip.timecode == "01:00:00:24"
+        assert "becomes 01:00:00:24 at 25 fps" in source.warnings[0]
+        list(source.pictures())
+        assert len(source.warnings) == 2
+    drop = make_movie(tmp_path / "b.mov", rate=NTSC, timecode="01:00:00;00", frames=20)
+    with open_source(drop.path, Settings(conform="25", in_point="f5")) as source:
+        assert source.clip.timecode == "01:00:00:04"
+    wrong = make_movie(tmp_path / "c.mkv", rate=Fraction(30), timecode="01:00:00;02")
+    with open_source(wrong.path, Settings(conform="25")) as source:
+        assert source.clip.timecode is None
+        assert "left out" in source.warnings[0]
+
+
+def test_deinterlacing_keeps_times_and_durations(tmp_path: Path) -> None:
+    movie: Movie = make_movie(tmp_path / "clip.mp4", frames=6)
+    with av.open(str(movie.path)) as container:
+        frames = list(container.decode(video=0))
+    expected = [(frame.pts, frame.duration, frame.time_base) for frame in frames]
+    whole = Deinterlacer(ColourTags(1, 1, 1, 1), everything=True).frames(iter(frames))
+    assert [(frame.pts, frame.duration, frame.time_base) for frame in whole] == expected
