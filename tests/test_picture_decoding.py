@@ -10,7 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from vidmatte.cli.main import main
+from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
 from vidmatte.source.pictures import quarter_turns, read_picture
 
 SIZE = (64, 96)  # height, width
@@ -90,3 +94,28 @@ def test_a_file_that_is_cut_short_is_named(suffix: str, tmp_path: Path) -> None:
         file.write_bytes(whole[:length])
         with pytest.raises(SourceError, match=f"short{suffix}: not a picture"):
             read_picture(file)
+
+
+@pytest.mark.parametrize(("suffix", "matrix"), [(".jpg", 5), (".png", 0), (".webp", 5)])
+@pytest.mark.parametrize("size", [(48, 64), (720, 1280)])
+def test_what_a_picture_does_not_say_of_its_colours_is_srgb(
+    suffix: str,
+    matrix: int,
+    size: tuple[int, int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / f"picture{suffix}"
+    lossy = [cv2.IMWRITE_WEBP_QUALITY, 90]
+    assert cv2.imwrite(str(file), np.full((*size, 3), 90, np.uint8), lossy)
+    with open_source(file, Settings()) as source:
+        clip = source.clip
+        pixels = next(source.pictures()).pixels
+    assert (clip.colour.primaries, clip.colour.transfer, clip.colour.matrix) == (1, 13, matrix)
+    assert (pixels.color_primaries, pixels.color_trc) == (1, 13)
+    if suffix != ".png":
+        assert (clip.stated.primaries, clip.stated.transfer) == (2, 2)
+        assert main(["info", str(file)]) == 0
+        assert "not stated, taken as sRGB's: primaries, transfer" in capsys.readouterr().out
+    if suffix == ".jpg":
+        assert clip.stated == ColourTags(matrix=5, range=FULL)

@@ -100,7 +100,8 @@ def colour_lines(clip: Clip) -> list[str]:
     lines = ["  colour       " + ", ".join(f"{key} {value}" for key, value in used.items())]
     filled = [key for key in used if stated[key] == "unspecified"]
     if filled:
-        lines.append(f"               not stated, taken by size: {', '.join(filled)}")
+        how = "by size" if clip.kind == "movie" else "as sRGB's"
+        lines.append(f"               not stated, taken {how}: {', '.join(filled)}")
     return lines
 
 

@@ -73,7 +73,8 @@ class PictureSource(Source):
         for number, file in enumerate(self._files[index:], index):
             frame = read_picture(file)
             rotation = quarter_turns(frame)
-            repack = Repacker(clip.working_format, rotation, stated(frame), clip.colour)
+            colour = filled(stated(frame), frame)
+            repack = Repacker(clip.working_format, rotation, colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
                 raise SourceError(
@@ -165,14 +166,29 @@ def quarter_turns(frame: av.VideoFrame) -> int:
 
 
 def stated(frame: av.VideoFrame) -> ColourTags:
-    """The colour tags of a picture, gaps filled: pictures are full range."""
-    is_rgb = frame.format.is_rgb or frame.format.has_palette or frame.format.name.startswith("gray")
+    """What a picture says of its colours."""
     return ColourTags(
-        matrix=2 if is_rgb else frame.colorspace or 2,
-        range=frame.color_range or FULL,
+        matrix=2 if is_rgb(frame) else frame.colorspace or 2,
+        range=frame.color_range,
         primaries=frame.color_primaries or 2,
         transfer=frame.color_trc or 2,
-    ).resolved(frame.width, frame.height, is_rgb)
+    )
+
+
+def filled(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
+    """The colour tags of a picture, gaps filled: pictures are sRGB and full range."""
+    return replace(
+        said,
+        range=said.range or FULL,
+        primaries=1 if said.primaries == 2 else said.primaries,
+        transfer=13 if said.transfer == 2 else said.transfer,
+    ).resolved(frame.width, frame.height, is_rgb(frame))
+
+
+def is_rgb(frame: av.VideoFrame) -> bool:
+    """True for samples without a matrix: RGB, a palette, or grey."""
+    kind = frame.format
+    return kind.is_rgb or kind.has_palette or kind.name.startswith("gray")
 
 
 def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
@@ -182,11 +198,13 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
     suffixes = {file.suffix.lower() for file in files}
     working = working_format(first.format.name, rotation)
     depth = bit_depth(first.format.name)
-    colour = stated(first)
+    said = stated(first)
+    colour = filled(said, first)
     if len(suffixes) > 1:
         # Pictures of several kinds meet in RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
-        colour = ColourTags().resolved(first.width, first.height, is_rgb=True)
+        said = ColourTags()
+        colour = said.resolved(first.width, first.height, is_rgb=True)
     return Clip(
         path=path,
         kind="pictures" if path.is_dir() else "picture",
@@ -198,7 +216,7 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
         working_format=working,
         bit_depth=depth,
         colour=colour,
-        stated=colour,
+        stated=said,
         frame_count=len(files),
         rotation=rotation,
         has_alpha=any(component.is_alpha for component in first.format.components),
