@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from media import BT709, Movie, Tone, make_movie, make_pictures
 from scene import read_index
+from tiny_onnx import make_salient
 from tolerance import CLIP_PICTURE, assert_close
 
+import vidmatte
 from vidmatte.colour import HLG, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
@@ -239,6 +241,15 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4")
     with pytest.raises(UsageError, match="--fps"):
         open_source(tmp_path / "clip.mp4", Settings(fps="25"))
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_movie(Path("clip.mov"), audio=[Tone()]).path.rename("take10:30.mov")
+    make_pictures(Path("in"), frames=1)[0].rename("shot:1.jpg")  # a PNG by its content
+    model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    for name, out in (("take10:30.mov", "cut:1.mov"), ("shot:1.jpg", "cut:1.png")):
+        assert vidmatte.matte(name, out, **model).written.frames > 0
 
 
 def test_a_cut_short_file_is_noticed_before_the_work(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Sound:
     """
 
     def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
-        self._input = av.open(str(clip.path), metadata_errors="replace")
+        self._input = av.open(str(clip.path.absolute()), metadata_errors="replace")
         self._tracks: dict[int, Track] = {}
         self.notes: list[str] = []
         try:

@@ -246,7 +246,7 @@ def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
 def open_container(path: Path) -> InputContainer:
     """Open a movie for reading. Raises SourceError."""
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(str(path.absolute()), metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise SourceError(
             f"{path}: not a movie that can be read ({error.strerror});"

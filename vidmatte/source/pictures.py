@@ -156,7 +156,7 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
     try:
         yield from [*decoder.decode(av.Packet(file.read_bytes())), *decoder.decode(None)]
     except av.error.InvalidDataError:
-        with av.open(str(file)) as container:
+        with av.open(str(file.absolute())) as container:
             yield from container.decode(video=0)
 
 
