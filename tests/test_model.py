@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
+import onnx
 import pytest
 from media import make_movie
 from tiny_onnx import make_recurrent, make_salient
 from tolerance import ROUNDED_16, assert_close
 
 import vidmatte
-from vidmatte.errors import DeviceError, ModelError, UsageError
+from vidmatte.errors import DeviceError, ModelError, SinkError, UsageError
 from vidmatte.network.combined import COMBINATIONS
 from vidmatte.network.device import CudaDevice
 from vidmatte.network.model import find_model
@@ -35,6 +37,18 @@ def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
         find_model(Settings(model=str(model)), silent)
     with pytest.raises(UsageError, match="two models at most"):
         find_model(Settings(model="a+b+c"), silent)
+
+
+def test_inputs_of_half_precision_are_named(tmp_path: Path) -> None:
+    model = onnx.load(make_salient(tmp_path / "half.onnx"))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    model.graph.input[0].name = "half"
+    to_float = onnx.helper.make_node("Cast", ["half"], ["input"], to=onnx.TensorProto.FLOAT)
+    model.graph.node.insert(0, to_float)
+    onnx.save(model, str(tmp_path / "half.onnx"))
+    settings = Settings(model=str(tmp_path / "half.onnx"), family="isnet", runtime="onnxruntime")
+    with pytest.raises(ModelError, match=r"half is tensor\(float16\), not float32"):
+        _ = find_model(settings, silent).network
 
 
 def test_a_plus_in_a_file_name_is_no_second_model(tmp_path: Path) -> None:
@@ -92,6 +106,41 @@ def test_kept_alphas_are_used_again_without_the_network(
         assert_close(kept, raw, ROUNDED_16)
     with pytest.raises(AssertionError, match="was loaded"):
         alphas(movie.path, model, in_point="f2", **options)  # another range: not the same frames
+
+
+def test_kept_alphas_that_are_damaged_are_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=7)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    first = alphas(movie.path, model, **options)
+    (file,) = (tmp_path / "kept").iterdir()
+    data = file.read_bytes()
+    for damaged in (data[: len(data) // 2], b"", b"no movie"):  # seen before the run
+        file.write_bytes(damaged)
+        assert np.array_equal(first, alphas(movie.path, model, **options))
+        assert np.array_equal(first, alphas(movie.path, model, **options))
+    with av.open(str(file)) as container:
+        packet = [bytes(packet) for packet in container.demux() if packet.size][4]
+    file.write_bytes(file.read_bytes().replace(packet, b"\xff" * len(packet)))  # when decoded
+    with pytest.raises(SinkError, match="run it again"):
+        alphas(movie.path, model, **options)
+    assert np.array_equal(first, alphas(movie.path, model, **options))
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_is_kept_depends_on_version_and_strictness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    alphas(movie.path, model, **options)
+    alphas(movie.path, model, strict=True, **options)
+    monkeypatch.setattr("vidmatte.network.model.__version__", "0.0.1")
+    alphas(movie.path, model, **options)
+    assert len(list((tmp_path / "kept").iterdir())) == 3
 
 
 def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:

@@ -170,6 +170,18 @@ def test_the_state_is_reset_at_a_cut_and_kept_within_a_shot(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_inputs_that_a_network_has_not_are_passed_over(kind: str, tmp_path: Path) -> None:
+    session = onnxruntime.InferenceSession(
+        str(make_salient(tmp_path / "tiny.onnx")), providers=["CPUExecutionProvider"]
+    )
+    if kind == "torch":
+        pytest.importorskip("torch", reason="torch is not installed: the GPU's runner is not run")
+    runner = BoundRunner(session, "cpu") if kind == "torch" else CpuRunner(session)
+    given = {"input": np.zeros((1, 3, 32, 32), np.float32), "other": np.zeros(1, np.float32)}
+    assert runner.run(given)["output"].shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
 def test_both_runners_give_the_same(kind: str, weights: Callable[[str], Path]) -> None:
     """The bound runner is the GPU's; over torch's CPU device it is the same code."""
     options = onnxruntime.SessionOptions()

@@ -7,10 +7,11 @@ where it gives one. A file exists only when its clip is complete.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vidmatte.network.base import Network
 from vidmatte.network.looks import is_mirrored
 
 FULL_SCALE = 65535
+RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts
 CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
 
 
@@ -50,11 +52,9 @@ class KeptAlphas(Network):
         self._path = path
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        with av.open(str(self._path)) as container:
-            alphas = container.streams.video[0]
-            colours = container.streams.video[1] if len(container.streams.video) > 1 else None
-            read = pairs(container, alphas, colours)
-            for frame, (alpha, foreground) in zip(frames, read, strict=True):
+        with contextlib.closing(self._kept()) as kept:
+            for frame in frames:
+                alpha, foreground = self._next(kept, frame)
                 frame.mirrored = any(is_mirrored(frame, way) for way in self._ways)
                 levels = alpha.to_ndarray()
                 if frame.alpha is None:
@@ -65,6 +65,41 @@ class KeptAlphas(Network):
 
     def cancel(self) -> None:
         """Reading ends by itself."""
+
+    def _kept(self) -> Generator[tuple[Any, Any]]:
+        with av.open(absolute(self._path)) as container:
+            alphas = container.streams.video[0]
+            colours = container.streams.video[1] if len(container.streams.video) > 1 else None
+            yield from pairs(container, alphas, colours)
+
+    def _next(self, kept: Iterator[tuple[Any, Any]], frame: Frame) -> tuple[Any, Any]:
+        """What is kept of a frame. A damaged file is removed. Raises SinkError."""
+        try:
+            return next(kept)
+        except (av.FFmpegError, StopIteration) as error:
+            self._path.unlink(missing_ok=True)
+            raise SinkError(
+                f"--cache {self._path.parent}: the kept alphas were damaged at frame {frame.index}"
+                " and have been removed: run it again"
+            ) from error
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a cache file holds every frame that its header announces; nothing is decoded."""
+    try:
+        with av.open(absolute(path)) as container:
+            counts = dict.fromkeys((stream.index for stream in container.streams.video), 0)
+            announced = round((container.duration or 0) * RATE / av.time_base)
+            for packet in container.demux():
+                counts[packet.stream_index] += packet.size > 0
+    except av.FFmpegError:
+        return False
+    return announced > 0 and set(counts.values()) == {announced}
+
+
+def absolute(path: Path) -> str:
+    """A path in which FFmpeg takes no colon for a protocol's."""
+    return str(path.absolute())
 
 
 def pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any]]:
@@ -114,17 +149,17 @@ class _Keeper:
     def __init__(self, path: Path, frame: Frame) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(path), "w", format="matroska")
+            self._container = av.open(absolute(path), "w", format="matroska")
         except OSError as error:
             raise SinkError(f"--cache {path.parent}: {error.strerror or error}") from error
         self._alphas = self._stream(frame, "gray16le")
         self._colours = self._stream(frame, "bgr0") if frame.foreground is not None else None
 
     def _stream(self, frame: Frame, pixel_format: str) -> Any:
-        stream = self._container.add_stream("ffv1", rate=25, options=CODEC_OPTIONS)
+        stream = self._container.add_stream("ffv1", rate=RATE, options=CODEC_OPTIONS)
         stream.width, stream.height = frame.picture.width, frame.picture.height
         stream.pix_fmt = pixel_format
-        stream.time_base = Fraction(1, 25)
+        stream.time_base = Fraction(1, RATE)
         return stream
 
     def keep(self, frame: Frame) -> None:
@@ -139,7 +174,7 @@ class _Keeper:
             self._encode(self._colours, colours.reformat(format="bgr0", threads=1), frame.index)
 
     def _encode(self, stream: Any, picture: av.VideoFrame, index: int) -> None:
-        picture.pts, picture.time_base = index, Fraction(1, 25)
+        picture.pts, picture.time_base = index, Fraction(1, RATE)
         self._container.mux(stream.encode(picture))
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class BoundRunner:
         self._session = session
         self.about = f"onnxruntime on {device}"
         self._device = torch.device(device)
-        self._inputs = {item.name: item.type for item in session.get_inputs()}
+        self._inputs = {item.name for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
         self._new_options = onnxruntime().RunOptions
         self._options = self._new_options()
@@ -138,11 +138,13 @@ class BoundRunner:
         binding = self._session.io_binding()
         kind, number = self._device.type, self._device.index or 0
         held = []  # bound by address: must outlive the run
-        for name, value in inputs.items():
-            tensor = torch.as_tensor(value).to(self._device, non_blocking=True).contiguous()
+        for name in self._inputs & inputs.keys():
+            value = torch.as_tensor(inputs[name])
+            tensor = value.to(self._device, non_blocking=True).contiguous()
             held.append(tensor)
-            dtype = np.float16 if tensor.dtype == torch.float16 else np.float32
-            binding.bind_input(name, kind, number, dtype, tuple(tensor.shape), tensor.data_ptr())
+            binding.bind_input(
+                name, kind, number, np.float32, tuple(tensor.shape), tensor.data_ptr()
+            )
         for name in self._outputs:
             binding.bind_output(name, kind, number)
         if kind == "cuda":

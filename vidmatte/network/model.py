@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vidmatte import __version__
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.frame import Clip
 from vidmatte.network import check_options, load_network, way_of_looking
@@ -20,7 +21,7 @@ from vidmatte.weights.store import Store
 
 #: The options that, with source and weights, decide the raw alpha of a frame.
 DECISIVE = ("normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
-            "conform", "deinterlace", "fps", "runtime")  # fmt: skip
+            "conform", "deinterlace", "fps", "runtime", "strict")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,12 @@ class Model:
         """The network for a clip: from the cache where its alphas are kept, else loaded."""
         if self.settings.cache is None:
             return self.network
-        from vidmatte.network.cache import KeepingNetwork, KeptAlphas
+        from vidmatte.network.cache import KeepingNetwork, KeptAlphas, is_whole
 
         kept = Path(self.settings.cache).expanduser() / f"{self.cache_key(clip)}.mkv"
+        if kept.is_file() and not is_whole(kept):
+            self.report(f"--cache {kept.parent}: the kept alphas are damaged: made anew")
+            kept.unlink()
         if kept.is_file():
             recurrent = all(part.family in RECURRENT for part in self.weights)
             return KeptAlphas(kept, recurrent, self._ways)
@@ -98,6 +102,7 @@ class Model:
 
         facts: dict[str, Any] = {name: getattr(self.settings, name) for name in DECISIVE}
         facts["looks"] = self._ways
+        facts["version"] = __version__
         facts["source"] = source_identity(clip.path)
         facts["weights"] = [(part.family, part.sha256) for part in self.weights]
         return cache_key(facts)

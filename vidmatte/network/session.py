@@ -54,7 +54,9 @@ def load_runner(
     if uses_openvino:
         runner, inputs = load_openvino(path, model, family_name, threads, batch)
         return Loaded(runner, inputs)
-    ready = loaded(open_session(path, model, device, threads), device)
+    session = open_session(path, model, device, threads)
+    check_inputs(path, session)
+    ready = loaded(session, device)
     if outputs is None:
         return ready
     return Loaded(HalvingRunner(ready.runner, device.name), ready.inputs)
@@ -96,6 +98,7 @@ def load_recurrent(
         first, reduced = cut_after_reduction(first) or (first, "")
     threads = threads or usable_cores()
     session = open_session(path, first, device, max(1, threads // 2))
+    check_inputs(path, session)
     # A thread a frame, as many frames as there are cores: no thread waits for another.
     finisher = CpuRunner(open_session(path, second, device, 1), streams_for(threads))
     return loaded(session, device), Finishing(finisher, reduced)
@@ -127,6 +130,16 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
             f" onnxruntime {ort.__version__}; use --device cpu"
         )
     return session
+
+
+def check_inputs(path: Path, session: Any) -> None:
+    """Raise ModelError, naming ``path``, where a session takes other numbers than float32."""
+    for item in session.get_inputs():
+        if item.type != "tensor(float)":
+            raise ModelError(
+                f"{path}: its input {item.name} is {item.type}, not float32: export it with float32"
+                " inputs; its weights may be of half precision"
+            )
 
 
 def loaded(session: Any, device: Device) -> Loaded:
