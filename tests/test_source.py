@@ -16,6 +16,7 @@ from tiny_onnx import make_salient
 from tolerance import CLIP_PICTURE, assert_close
 
 import vidmatte
+from vidmatte.cli.main import main
 from vidmatte.colour import HLG, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
@@ -241,6 +242,18 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4")
     with pytest.raises(UsageError, match="--fps"):
         open_source(tmp_path / "clip.mp4", Settings(fps="25"))
+
+
+def test_an_alpha_of_its_own_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    movie = make_movie(tmp_path / "clip.mov", frames=2)
+    assert not vidmatte.matte(movie.path, tmp_path / "cut.mov", **model).warnings
+    vidmatte.matte(movie.path, tmp_path / "cut", **model)
+    for name in ("cut.mov", "cut"):
+        again = vidmatte.matte(tmp_path / name, tmp_path / f"again-{name}", **model)
+        assert [line for line in again.warnings if f"{name}: its own alpha" in line]
+        assert main(["info", str(tmp_path / name)]) == 0
+        assert "its own alpha is not used" in capsys.readouterr().out
 
 
 def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

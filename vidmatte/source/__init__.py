@@ -29,6 +29,8 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     if path.is_file() and path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty")
     source = open_kind(path, settings)
+    if source.clip.has_alpha:
+        source.warnings.append(f"{path.name}: its own alpha is not used, a new one is made")
     if settings.conform is None:
         return source
     return ConformedSource(source, parse_rate(settings.conform))
