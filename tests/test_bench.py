@@ -58,6 +58,8 @@ def test_a_clip_of_ones_own_is_read_as_far_as_asked(
     assert told["pipeline"]["frames"] == 12
     assert told["clip"] == "own.mp4, 128x72"
     assert sorted(tmp_path.iterdir()) == before, "the result was left beside the clip"
+    told = bench_json(capsys, str(clip), *options, "--in", "f4")
+    assert told["pipeline"]["frames"] == 12
 
 
 def test_people_read_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media import Tone, make_movie, make_pictures
@@ -168,6 +170,26 @@ def test_results_in_the_folder_at_hand(
     assert Path.cwd() == here, "the folder is still the one that it was"
     assert main(["verify", out]) == 0
     assert not [path for path in tmp_path.rglob(".*")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+@pytest.mark.parametrize("more", [[], ["--resume"], ["--json"]])
+def test_a_file_name_may_be_no_utf_8(more: list[str], tmp_path: Path, tiny: list[str]) -> None:
+    plates = tmp_path / os.fsdecode(b"pl\xff")
+    for number, file in enumerate(make_pictures(tmp_path / "plates", frames=2)):
+        file.rename(file.with_name(os.fsdecode(b"%d\xfe.png" % number)))
+    (tmp_path / "plates").rename(plates)
+    for out in (tmp_path / os.fsdecode(b"out\xfd.mov"), tmp_path / os.fsdecode(b"cut\xfd")):
+        assert main([str(plates), "-o", str(out), "-q", *tiny, *more]) == 0
+        assert main(["verify", str(out)]) == 0
+
+
+def test_a_single_pixel_is_refused(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((1, 1, 3), np.uint8))
+    assert main([str(tmp_path / "p.png"), *tiny]) == 2
+    assert "a single pixel" in capsys.readouterr().err
 
 
 def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) -> None:

@@ -70,10 +70,8 @@ def parse_size(text: str) -> tuple[int, int]:
 def last_point(clip: Path, settings: Settings, frames: int) -> str | None:
     """Where to stop in a clip that has more than ``frames`` frames from its in point."""
     with open_source(clip, settings) as source:
-        count = source.clip.frame_count
-    if count is None or count <= frames or settings.in_point is not None:
-        return None
-    return f"f{frames}"
+        count, first = source.clip.frame_count, source.clip.first
+    return None if count is None or count <= frames else f"f{first + frames}"
 
 
 def target(folder: Path, settings: Settings) -> Path:

@@ -64,7 +64,8 @@ def identity(path: Path) -> list[Any]:
     """Name, number of files, and a hash of their names, sizes and modification times (ns)."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
-    return [path.resolve().name, len(files), hashlib.sha256("".join(lines).encode()).hexdigest()]
+    names = "".join(lines).encode("utf-8", "surrogateescape")
+    return [path.resolve().name, len(files), hashlib.sha256(names).hexdigest()]
 
 
 def faults_of(index: int, quality: Quality) -> list[str]:

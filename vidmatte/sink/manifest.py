@@ -106,7 +106,9 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
     path = manifest_path(out)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        # A file's name that is no UTF-8 stands there as JSON escapes it.
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -166,7 +168,7 @@ def digest(path: Path, names: Sequence[str] = ()) -> str:
                 sum_.update(block)
             return sum_.hexdigest()
     lines = [f"{digest(file)}  {file.name}\n" for file in files_of(path, names)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def size_of(path: Path, names: Sequence[str] = ()) -> int:

@@ -151,6 +151,8 @@ def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
 def check_fit(clip: Clip, row: Format) -> None:
     """Raise UsageError where a clip cannot become this format at all."""
     name, width, height = clip.path.name, clip.width, clip.height
+    if max(width, height) == 1:
+        raise UsageError(f"{name}: it is a single pixel: there is no subject to cut out")
     if max(width, height) > row.max_size:
         raise UsageError(
             f"{name}: {width}x{height} is more than the {row.max_size} that {row.name} holds:"
