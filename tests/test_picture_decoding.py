@@ -15,7 +15,8 @@ from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.pictures import quarter_turns, read_picture
+from vidmatte.source.pictures import read_picture
+from vidmatte.source.pixels import quarter_turns
 
 SIZE = (64, 96)  # height, width
 

@@ -19,14 +19,8 @@ from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source import open_source
 from vidmatte.source.movie import open_container, picture_stream
-from vidmatte.source.pictures import (
-    SUFFIXES,
-    list_pictures,
-    missing_numbers,
-    quarter_turns,
-    read_picture,
-)
-from vidmatte.source.pixels import turned
+from vidmatte.source.pictures import SUFFIXES, list_pictures, missing_numbers, read_picture
+from vidmatte.source.pixels import quarter_turns, turned
 
 #: Codecs whose alpha lies beside the picture, where only these decoders look.
 BESIDE = {"vp9": "libvpx-vp9", "vp8": "libvpx"}

@@ -15,9 +15,10 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
-from vidmatte.sink.convert import ACCURATE, Converter
+from vidmatte.sink.convert import Converter
 from vidmatte.sink.formats import PRORES
 from vidmatte.sink.row import output_colour
+from vidmatte.source.pixels import ACCURATE
 
 RGB = ColourTags(0, FULL)
 #: Colours by name; "green" is the cloth's, so that a keyer finds it.

@@ -12,19 +12,13 @@ from __future__ import annotations
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, ColourTags
 from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
+from vidmatte.source.pixels import ACCURATE
 
-#: No shortcuts in rounding or in chroma.
-ACCURATE = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
 #: H.273 matrix number -> swscale's.
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 #: bt2020c is not a matrix of R'G'B'; as in FFmpeg, bt2020nc stands in for it.

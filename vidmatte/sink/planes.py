@@ -8,6 +8,11 @@ import av
 import cv2
 import numpy as np
 
+from vidmatte.source import pixels
+
+sample_type = pixels.sample_type
+views = pixels.plane_arrays
+
 #: Boxes begin and end on multiples of this, or at the picture's edge, so that no
 #: chroma sample lies across their border.
 ALIGN = 16
@@ -34,37 +39,9 @@ class Box:
         )
 
 
-def sample_type(pixel_format: str) -> np.dtype:
-    """uint8, uint16 or float32, as FFmpeg stores this format."""
-    depth = max(component.bits for component in av.VideoFormat(pixel_format).components)
-    return np.dtype(np.uint8 if depth <= 8 else np.uint16 if depth <= 16 else np.float32)
-
-
 def full_scale(pixel_format: str) -> int:
     """The largest sample of an integer format: 255, 1023, 4095, 65535."""
-    depth = max(component.bits for component in av.VideoFormat(pixel_format).components)
-    return int(2**depth) - 1
-
-
-def views(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Writable arrays over the frame's own memory, padding cut off.
-
-    Planar formats: one (rows, columns) array a plane, in FFmpeg's order. Packed
-    formats: one (rows, columns, channels) array.
-    """
-    dtype = sample_type(frame.format.name)
-    packed = len(frame.planes) == 1
-    channels = len(frame.format.components) if packed else 1
-    arrays = []
-    for plane in frame.planes:
-        rows = np.frombuffer(memoryview(plane), dtype).reshape(
-            -1, plane.line_size // dtype.itemsize
-        )
-        view = rows[: plane.height, : plane.width * channels]
-        if channels > 1:
-            view = view.reshape(plane.height, plane.width, channels)
-        arrays.append(view)
-    return arrays
+    return int(2 ** pixels.bit_depth(pixel_format)) - 1
 
 
 def colours(frame: av.VideoFrame, box: Box | None = None) -> np.ndarray:

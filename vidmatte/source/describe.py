@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.frame import AudioTrack, Clip
-from vidmatte.source.pixels import bit_depth, working_format
+from vidmatte.source.pixels import bit_depth, quarter_turns, working_format
 from vidmatte.source.timing import Timing
 
 FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
@@ -26,7 +26,7 @@ def describe(
     timing: Timing,
 ) -> Clip:
     """The Clip of a movie, from its stream and its first decoded frame."""
-    rotation = round(first.rotation / 90) * 90 % 360
+    rotation = quarter_turns(first)
     width, height = first.width, first.height
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if rotation % 180:

@@ -18,7 +18,7 @@ from vidmatte.frame import Clip
 from vidmatte.option import parse_rate
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
-from vidmatte.source.pixels import Repacker, bit_depth, working_format
+from vidmatte.source.pixels import Repacker, bit_depth, quarter_turns, working_format
 from vidmatte.source.trim import make_trim
 
 #: FFmpeg's decoder for the pictures of each suffix.
@@ -158,11 +158,6 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
     except av.error.InvalidDataError:
         with av.open(str(file.absolute())) as container:
             yield from container.decode(video=0)
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """The rotation that a picture asks for, counter-clockwise, in steps of 90 degrees."""
-    return round(frame.rotation / 90) * 90 % 360
 
 
 def stated(frame: av.VideoFrame) -> ColourTags:

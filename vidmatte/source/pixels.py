@@ -99,21 +99,32 @@ def bit_depth(pixel_format: str) -> int:
     return max(component.bits for component in av.VideoFormat(pixel_format).components)
 
 
+def sample_type(pixel_format: str) -> np.dtype:
+    """uint8, uint16 or float32, as FFmpeg stores this format."""
+    depth = bit_depth(pixel_format)
+    return np.dtype(np.uint8 if depth <= 8 else np.uint16 if depth <= 16 else np.float32)
+
+
 def plane_arrays(frame: av.VideoFrame) -> list[np.ndarray]:
     """Writable views of a frame's planes, padding cut off.
 
-    Planar formats: (rows, columns); packed RGB: (rows, columns, 3). dtype is
-    uint8, uint16 or float32 by the format's depth.
+    Planar formats: one (rows, columns) array a plane, in FFmpeg's order. Packed
+    formats: one (rows, columns, channels) array.
     """
-    depth = bit_depth(frame.format.name)
-    dtype = np.dtype(np.uint8 if depth <= 8 else np.float32 if depth > 16 else np.uint16)
-    channels = 3 if frame.format.name in ("rgb24", "rgb48le") else 1
+    dtype = sample_type(frame.format.name)
+    channels = len(frame.format.components) if len(frame.planes) == 1 else 1
     views = []
     for plane in frame.planes:
-        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)
-        view = rows[:, : plane.width * channels]
-        views.append(view.reshape(plane.height, plane.width, 3) if channels == 3 else view)
+        rows = np.frombuffer(memoryview(plane), dtype)
+        rows = rows.reshape(-1, plane.line_size // dtype.itemsize)
+        view = rows[: plane.height, : plane.width * channels]
+        views.append(view.reshape(*view.shape[:1], -1, channels) if channels > 1 else view)
     return views
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """The rotation that a picture asks for, counter-clockwise, in steps of 90 degrees."""
+    return round(frame.rotation / 90) * 90 % 360
 
 
 def turned(plane: np.ndarray, rotation: int) -> np.ndarray:
