@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from media import make_movie
+from media import Movie, make_movie
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
+from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
 from vidmatte.network.device import Device
 from vidmatte.run.channel import Cancelled, Channel, Stop
@@ -55,6 +57,40 @@ def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None
     with Pipeline(stages, Stop()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
         list(pipeline)
     assert time.perf_counter() - began < 2
+
+
+def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The result stands by then: who stops it must not be told that it was lost."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    model = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    out = tmp_path / "out.mov"
+
+    def stopped(path: Path) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidmatte.sink.manifest.digest", stopped)
+    monkeypatch.setattr("vidmatte.api.LONG_READ", 1)
+    assert main([str(movie.path), "-o", str(out), *model]) == 130
+    told = capsys.readouterr().err
+    assert "out.mov is written; 0.0 GB are read for its manifest's checksums" in told
+    assert f"{out} is whole, but without a manifest" in told
+    assert "not written" not in told
+    assert [path.name for path in tmp_path.glob("out*")] == ["out.mov"]
+
+
+def test_notes_of_sides_are_told_and_stand_in_the_manifest_once(
+    tmp_path: Path, source_movie: Callable[[str], Movie]
+) -> None:
+    movie = source_movie("10-bit 2020 PQ")
+    out, model = tmp_path / "out.webm", str(make_salient(tmp_path / "tiny.onnx"))
+    comp = tmp_path / "c.mp4"
+    result = vidmatte.matte(movie.path, out, model=model, family="isnet", comp=comp)
+    notes = [line for line in result.warnings if "8 bits" in line]
+    assert [line.split()[0] for line in notes] == ["webm", "c.mp4:"]
+    found = json.loads((tmp_path / "out.webm.json").read_text())["warnings"]
+    assert [line for line in found if "8 bits" in line] == notes
 
 
 def test_the_filters_strength_and_none_of_it(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import Written, open_sink, settings_for
 from vidmatte.source import Source, open_source
 
+#: Bytes that take about a second to be read and summed up.
+LONG_READ = 1 << 29
+
 
 @dataclass(frozen=True)
 class Result:
@@ -76,9 +79,8 @@ def run(
 ) -> Result:
     """One job with a loaded model: every frame of ``source`` into ``output``.
 
-    Ctrl+C stops it cleanly and raises InterruptedRunError; whatever ends it early,
-    nothing stands under the output's name and no thread is left. ``command`` is what
-    the manifest says of how the run was called.
+    Ctrl+C stops it cleanly and raises InterruptedRunError; no thread is left, and nothing
+    under the output's name that is not whole. command: what the manifest says of the call.
     """
     began = time.perf_counter()
     clip = source.clip
@@ -109,10 +111,7 @@ def run(
         finally:
             path.close()
             reporter.finish()
-    if clip.frame_count is not None and progress.done < clip.frame_count:
-        source.warnings.append(
-            f"{clip.path.name}: {clip.frame_count} frames were announced, {progress.done} came"
-        )
+    source.warnings.extend(missing_frames(clip, progress.done))
     result = Result(
         source=clip.path,
         clip=clip,
@@ -126,8 +125,28 @@ def run(
         resumed_at=point.first,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
+        tell_of_reading(result, reporter)
         leave_manifest(result, model, settings, command)
     return result
+
+
+def missing_frames(clip: Clip, done: int) -> Iterator[str]:
+    """A warning where fewer frames came than the container announced."""
+    if clip.frame_count is not None and done < clip.frame_count:
+        yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
+
+
+def tell_of_reading(result: Result, reporter: Reporter) -> None:
+    """Say what goes on where the checksums of a manifest take more than a moment."""
+    from vidmatte.sink.manifest import size_of
+
+    outputs = (result.written, *result.written.sides)
+    size = size_of(result.clip.path) + sum(one.bytes for one in outputs)
+    if size >= LONG_READ:
+        done = f"{result.written.path.name} is written"
+        reporter.note(
+            f"vidmatte: {done}; {size / 1e9:.1f} GB are read for its manifest's checksums"
+        )
 
 
 def notes_of(written: Written) -> Iterator[str]:
@@ -140,7 +159,7 @@ def notes_of(written: Written) -> Iterator[str]:
 def leave_manifest(
     result: Result, model: Model, settings: Settings, command: Sequence[str]
 ) -> None:
-    """Write the JSON file that says what a result is. Raises SinkError."""
+    """Write the JSON file that says what a result is. Raises SinkError, InterruptedRunError."""
     from vidmatte.sink import manifest
 
     making = manifest.Making(
@@ -152,9 +171,15 @@ def leave_manifest(
         warnings=(*result.warnings, *result.quality.lines()),
         alpha=settings.alpha,
     )
-    source = manifest.digest(result.clip.path)
-    facts = manifest.describe(result.written, result.clip, making, source)
-    manifest.write(facts, result.written.path)
+    try:
+        source = manifest.digest(result.clip.path)
+        facts = manifest.describe(result.written, result.clip, making, source)
+        manifest.write(facts, result.written.path)
+    except KeyboardInterrupt:
+        out = result.written.path
+        raise InterruptedRunError(
+            f"stopped while checksums were taken: {out} is whole, but without a manifest"
+        ) from None
 
 
 @dataclass(frozen=True)
