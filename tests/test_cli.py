@@ -84,7 +84,8 @@ def test_one_movie_says_what_was_written(
 def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     make_movie(tmp_path / "clip.mp4", frames=6)
     clip, out = str(tmp_path / "clip.mp4"), str(tmp_path / "out.mov")
-    assert main([clip, "-o", out, "--json", *tiny]) == 0
+    matte = str(tmp_path / "m.mkv")
+    assert main([clip, "-o", out, "--matte", matte, "--json", *tiny]) == 0
     told = capsys.readouterr()
     events = [json.loads(line) for line in told.out.splitlines()]
     assert [event["event"] for event in events] == ["start", "progress", "done"]
@@ -92,6 +93,28 @@ def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixtu
     assert events[-1]["output"] == out
     assert set(events[-1]["busy_seconds"]) == {"read", "matte", "motion", "steady", "write"}
     assert events[-1]["busy_seconds"]["write"] > 0, "the encoders' time is not counted"
+    assert events[-1]["manifest"] == f"{out}.json"
+    assert events[-1]["resumed_at"] == 0
+    (side,) = events[-1]["sides"]
+    assert (side["output"], side["frames"], side["format"]) == (matte, 6, "ffv1")
+
+
+def test_ctrl_c_is_an_event_too(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    make_movie(tmp_path / "clip.mp4", frames=6)
+    words = [str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), "--json", *tiny]
+    for place in ("vidmatte.run.report.JsonReporter.advance", "vidmatte.cli.matte.find_model"):
+        monkeypatch.setattr(place, stopped)
+        assert main(words) == 130
+        told = capsys.readouterr()
+        last = json.loads(told.out.splitlines()[-1])
+        assert last["event"] == "stopped"
+        assert told.err == f"vidmatte: {last['error']}\n"
 
 
 def test_several_inputs_one_fails_the_others_are_done(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import Movie, make_movie
+from media import Movie, make_movie, make_pictures
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
@@ -78,6 +78,16 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
     assert f"{out} is whole, but without a manifest" in told
     assert "not written" not in told
     assert [path.name for path in tmp_path.glob("out*")] == ["out.mov"]
+
+
+def test_a_stream_tells_of_warnings_and_quality(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "plates", frames=3)
+    options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    with vidmatte.stream(tmp_path / "plates", **options) as frames:
+        assert frames.quality.frames == 0
+        assert sum(1 for _ in frames) == 3
+        assert "no --fps given" in frames.warnings[0]
+        assert frames.quality.frames == 3
 
 
 def test_notes_of_sides_are_told_and_stand_in_the_manifest_once(

@@ -21,6 +21,7 @@ from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import facts_of, forget, has_manifest, whole_quality, whole_warnings
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import Written, open_sink, settings_for
+from vidmatte.sink.manifest import manifest_path
 from vidmatte.source import Source, open_source
 
 #: Bytes that take about a second to be read and summed up.
@@ -32,7 +33,8 @@ class Result:
     """What a run has written, and how it went.
 
     busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
-    mattes. resumed_at: how many of the frames earlier runs had finished.
+    mattes. resumed_at: how many of the frames earlier runs had finished. manifest: where
+    it stands, None without one.
     """
 
     source: Path
@@ -45,6 +47,7 @@ class Result:
     warnings: tuple[str, ...]
     quality: Quality
     resumed_at: int = 0
+    manifest: Path | None = None
 
     @property
     def fps(self) -> float:
@@ -123,6 +126,7 @@ def run(
         warnings=(*whole_warnings(source.warnings, point), *notes_of(written)),
         quality=whole_quality(path.quality, point),
         resumed_at=point.first,
+        manifest=manifest_path(written.path) if settings.manifest else None,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
         tell_of_reading(result, reporter)
@@ -202,7 +206,10 @@ class StreamedFrame:
 
 
 class Stream:
-    """Frames with their alpha, one after the other; see ``stream``."""
+    """Frames with their alpha, one after the other; see ``stream``.
+
+    ``warnings`` and ``quality`` tell of the frames read so far what a ``Result`` tells of all.
+    """
 
     def __init__(self, source: Source, model: Model, settings: Settings) -> None:
         self.clip = source.clip
@@ -212,6 +219,16 @@ class Stream:
         self._path: FramePath | None = None
         self._frames: Iterator[Frame] = iter(())
         self._closed = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong on the way without ending the run."""
+        return tuple(self._source.warnings)
+
+    @property
+    def quality(self) -> Quality:
+        """What looks wrong in the mattes."""
+        return Quality() if self._path is None else self._path.quality
 
     def __iter__(self) -> Stream:
         return self

@@ -90,10 +90,12 @@ def main_command(
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
     from vidmatte.cli.matte import make_reporter, matte_all
 
+    reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = matte_all(inputs, output, options, make_reporter(quiet, verbose, as_json))
+        status = matte_all(inputs, output, options, reporter)
     except KeyboardInterrupt as error:  # typer would exit without a word
         status = fail(str(error) or "stopped", 130)
+        reporter.stopped(str(error) or "stopped")
     raise typer.Exit(status)
 
 
@@ -116,9 +118,10 @@ def preview_command(
 
 
 PREVIEW_OPTIONS = (
-    "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "despill",
-    "despill_strength", "fps", "in_point", "out_point", "overwrite", "device", "threads",
-    "models_dir",
+    "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "threshold",
+    "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
+    "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
+    "out_point", "deinterlace", "overwrite", "device", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=WIDTH)(with_options(preview_command, PREVIEW_OPTIONS))
 

@@ -21,7 +21,7 @@ from vidmatte.network.model import Model, find_model
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
-from vidmatte.sink import check_sink, settings_for
+from vidmatte.sink import Written, check_sink, settings_for
 from vidmatte.sink.base import worker_count
 from vidmatte.source import open_source
 
@@ -191,11 +191,9 @@ def busy_line(result: Result) -> str:
     return f"busy: {', '.join(shares)}"
 
 
-def facts(result: Result) -> dict[str, Any]:
-    """A result for JSON."""
-    written = result.written
+def written_facts(written: Written) -> dict[str, Any]:
+    """What was written, for JSON."""
     return {
-        "input": str(result.source),
         "output": str(written.path),
         "frames": written.frames,
         "width": written.width,
@@ -205,11 +203,23 @@ def facts(result: Result) -> dict[str, Any]:
         "pixel_format": written.pixel_format,
         "sound": list(written.sound),
         "bytes": written.bytes,
+    }
+
+
+def facts(result: Result) -> dict[str, Any]:
+    """A result for JSON."""
+    written = result.written
+    return {
+        "input": str(result.source),
+        **written_facts(written),
         "model": result.model,
         "device": result.device,
         "seconds": round(result.seconds, 3),
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
+        "sides": [written_facts(side) for side in written.sides],
+        "manifest": None if result.manifest is None else str(result.manifest),
+        "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),
         "quality": result.quality.as_facts(),
     }

@@ -67,6 +67,9 @@ class Reporter:
     def summary(self, facts: dict[str, Any], line: str) -> None:
         """A job has ended well: the facts, and the same in one line."""
 
+    def stopped(self, line: str) -> None:
+        """The user has stopped the call; what is said of that on stderr."""
+
     def closing(self, line: str) -> None:
         """How a call with several jobs ended, a line at a time."""
 
@@ -151,6 +154,9 @@ class JsonReporter(Reporter):
     def failure(self, name: str, line: str) -> None:
         super().failure(name, line)
         self._print({"event": "failed", "input": name, "error": line})
+
+    def stopped(self, line: str) -> None:
+        self._print({"event": "stopped", "error": line})
 
     def _print(self, event: dict[str, Any]) -> None:
         self._out.write(json.dumps(event, default=str) + "\n")
