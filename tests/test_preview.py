@@ -77,6 +77,32 @@ def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
     assert "no frame of it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("part", [[], ["--in", "f3"]])
+def test_the_sheet_has_the_controls_and_each_frames_mask(part: list[str], tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=9)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(3 if part else 0, 9):
+        white = number == (6 if part else 7)
+        cv2.imwrite(str(masks / f"{number}.png"), np.full((108, 192), 255 * white, np.uint8))
+    words = [str(movie.path), "--model", str(make_salient(tmp_path / "tiny.onnx")), *part]
+    words += ["--family", "isnet", "--frames", "3", "--overwrite"]
+
+    def alphas(*more: str) -> list[np.ndarray]:
+        assert main(["preview", *words, *more]) == 0
+        sheet = cv2.imread(str(tmp_path / "clip_preview.png")).astype(float)
+        return [row[GAP:, -CELL:] for row in np.split(sheet, 3)]
+
+    # Frames 1, 4 and 7, and from the in point on 4, 6 and 8.
+    expected = [False, bool(part), not part]
+    assert [alpha.min() == 255 for alpha in alphas("--holdout", str(masks))] == expected
+    plain, shrunk = alphas(), alphas("--erode", "4")
+    for one, other in zip(plain, shrunk, strict=True):
+        assert other.mean() < one.mean() - 2
+    for one, other in zip(plain, alphas("--invert"), strict=True):
+        assert abs(one + other - 255).max() <= 2
+
+
 def test_places_are_spread_evenly() -> None:
     assert spaced(30, 3) == [5, 15, 25]
     assert spaced(2, 5) == [0, 1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidmatte.alpha.by_hand import check_masks, masks_of
 from vidmatte.alpha.controls import despill
 from vidmatte.alpha.foreground import estimate
 from vidmatte.api import Stream, StreamedFrame
@@ -74,12 +75,19 @@ def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterato
     part = replace(whole, in_point=settings.in_point, out_point=settings.out_point)
     with open_source(clip, part) as source:
         start, total = source.clip.first, source.clip.frame_count or count
+        check_masks(part, source.clip)
+        garbage, holdout = masks_of(part, source.clip)
     lead = LEAD if model.network.recurrent else 0
     smooth = settings.smooth if settings.smooth == "strong" else "off"
     for place in spaced(total, count):
         wanted = start + place
         one = replace(
-            whole, in_point=f"f{max(0, wanted - lead)}", out_point=f"f{wanted + 1}", smooth=smooth
+            whole,
+            in_point=f"f{max(0, wanted - lead)}",
+            out_point=f"f{wanted + 1}",
+            smooth=smooth,
+            garbage_matte=str(garbage.file(place)) if garbage is not None else None,
+            holdout=str(holdout.file(place)) if holdout is not None else None,
         )
         with Stream(open_source(clip, one), model, one) as frames:
             for last in deque(frames, maxlen=1):  # none where a damaged clip lacks it
@@ -95,7 +103,9 @@ def spaced(total: int, count: int) -> list[int]:
 def row_of(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     """One row of the sheet, (h, w, 3) uint8."""
     rgb = frame.rgb if frame.rgb.dtype == np.uint8 else (frame.rgb >> 8).astype(np.uint8)
-    colours = frame.foreground if frame.foreground is not None else estimate(rgb, frame.alpha)
+    colours = frame.foreground
+    if colours is None or settings.invert:  # the model's are the subject's alone
+        colours = estimate(rgb, frame.alpha)
     if settings.despill is not None:
         colours = despill(colours, settings.despill, settings.despill_strength)
     height, width = frame.alpha.shape

@@ -48,10 +48,14 @@ class MaskFile:
 
     def at(self, index: int) -> np.ndarray:
         """The mask of frame ``index``, (H, W) float32 in 0..1; the last one goes on."""
-        file = self._files[0 if self._single else min(index, len(self._files) - 1)]
+        file = self.file(index)
         if self._last is None or self._last[0] != file:
             self._last = file, self._read(file)
         return self._last[1]
+
+    def file(self, index: int) -> Path:
+        """The picture that is the mask of frame ``index``."""
+        return self._files[0 if self._single else min(index, len(self._files) - 1)]
 
     def _read(self, file: Path) -> np.ndarray:
         levels = read_picture(file).reformat(format="gray16le", threads=1).to_ndarray()
@@ -88,8 +92,7 @@ def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator
         feather=settings.feather,
         invert=settings.invert,
     )
-    garbage = mask_of("--garbage-matte", settings.garbage_matte, clip)
-    holdout = mask_of("--holdout", settings.holdout, clip)
+    garbage, holdout = masks_of(settings, clip)
     untouched = controls == Controls() and garbage is None and holdout is None
     for frame in frames:
         if not untouched and frame.alpha is not None:
@@ -102,18 +105,18 @@ def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator
         yield frame
 
 
-def mask_of(flag: str, name: str | None, clip: Clip) -> MaskFile | None:
-    """The mask of an option, if it is given."""
-    return MaskFile(flag, Path(name), clip) if name is not None else None
+def masks_of(settings: Settings, clip: Clip) -> tuple[MaskFile | None, MaskFile | None]:
+    """The garbage matte and the holdout, each where it is given."""
+    garbage, holdout = settings.garbage_matte, settings.holdout
+    return (
+        MaskFile("--garbage-matte", Path(garbage), clip) if garbage is not None else None,
+        MaskFile("--holdout", Path(holdout), clip) if holdout is not None else None,
+    )
 
 
 def check_masks(settings: Settings, clip: Clip) -> None:
     """Raise UsageError or SourceError where a mask or threshold does not fit the clip."""
-    for flag, name in (
-        ("--garbage-matte", settings.garbage_matte),
-        ("--holdout", settings.holdout),
-    ):
-        mask = mask_of(flag, name, clip)
+    for mask in masks_of(settings, clip):
         if mask is not None:
             mask.at(0)
     if settings.threshold:
