@@ -46,7 +46,12 @@ class MovieSource(Source):
             first = first_frame(container, stream, path)
             self._size = (first.width, first.height)
             with open_container(path) as unread:  # the first frame took packets from the other
-                self._timing = read_timing(unread, picture_stream(unread, path), first.pts or 0)
+                self._timing = read_timing(
+                    unread,
+                    picture_stream(unread, path),
+                    first.pts or 0,
+                    numbered=bool(settings.in_point or settings.out_point or settings.resume),
+                )
             check_complete(path, stream)
             clip = describe(path, container, stream, first, self._timing)
         self._trim = make_trim(
@@ -118,7 +123,7 @@ class MovieSource(Source):
             last = Picture(self._repack(frame), pts, duration)
             if pts >= start:
                 yield last
-        if clip.frame_count is not None:
+        if clip.constant_rate and clip.frame_count is not None:
             end = timing.moment(self._trim.first + clip.frame_count)
             yield from self._repeats(last, start, int(end / clip.time_base) - origin)
 

@@ -33,7 +33,7 @@ class Timing:
     rate: frames a second, exact where ``constant``, else the average.
     time_base: fine enough for every frame's time to be an integer.
     first: the first frame's pts in the stream's own time base.
-    times: every frame's pts there, in order, where the rate is variable.
+    times: every frame's pts there, in order, where the rate is variable and they are known.
     """
 
     rate: Fraction
@@ -66,7 +66,7 @@ class Timing:
 
         The number after the last frame's gives the end.
         """
-        if self.constant:
+        if self.constant or not number:
             return self.first * self.stream_time_base + number / self.rate
         if number < len(self.times):
             return self.times[number] * self.stream_time_base
@@ -138,19 +138,21 @@ def find_rate(
     return mean.limit_denominator(100_000), False
 
 
-def read_timing(container: InputContainer, stream: VideoStream, first_pts: int) -> Timing:
+def read_timing(
+    container: InputContainer, stream: VideoStream, first_pts: int, *, numbered: bool
+) -> Timing:
     """The timing of ``stream``; ``first_pts`` is that of the first decoded frame.
 
-    The container is a fresh one, and is used up.
+    The container is a fresh one, and is used up. numbered: frames will be looked up by
+    their numbers, for which the whole file is read where its rate is variable.
     """
     time_base = stream.time_base or Fraction(1, av.time_base)
     indexed = indexed_times(stream)
     times = indexed or packet_times(container, stream)
     stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     rate, constant = find_rate(times, time_base, stated)
-    if indexed and not constant:  # each frame's own time of display is needed
-        times = packet_times(container, stream)
-        rate, constant = find_rate(times, time_base, stated)
+    if indexed and not constant:
+        times = packet_times(container, stream) if numbered else []
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
@@ -160,6 +162,6 @@ def read_timing(container: InputContainer, stream: VideoStream, first_pts: int) 
         time_base=exact,
         stream_time_base=time_base,
         first=first_pts,
-        frame_count=len(times) or None,
+        frame_count=len(indexed) or len(times) or None,
         times=() if constant else tuple(times),
     )
