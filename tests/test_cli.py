@@ -239,6 +239,16 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) ->
         (["--no-such-option"], "--no-such-option"),
         (["--in", "f100"], "outside"),
         (["--fps", "25"], "picture folders"),
+        (["--codec", "avi"], "format avi"),
+        (["--codec", "cineform", "--format", "prores"], "give one of them"),
+        (["--checker"], "--checker: it needs --comp"),
+        (["--background", "white"], "--background white: it needs --comp"),
+        (["--handles", "5"], "--in or --out"),
+        (["--start-number", "5"], "%06d"),
+        (["--combine", "max"], "two models"),
+        (["--model", "isnet+u2netp", "--downsample", "0.5"], "recurrent models"),
+        (["--model", "isnet+u2netp", "--foreground", "model"], "gives none"),
+        (["--model", "isnet", "--foreground", "model"], "gives none"),
     ],
 )
 def test_bad_options_are_named_in_one_line(words: list[str], part: str, tmp_path: Path) -> None:

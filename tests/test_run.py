@@ -80,6 +80,15 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
     assert [path.name for path in tmp_path.glob("out*")] == ["out.mov"]
 
 
+@pytest.mark.parametrize(
+    "option", [{"comp": "c.mp4"}, {"format": "mov"}, {"alpha": "premultiplied"}, {"resume": True}]
+)
+def test_a_stream_writes_no_files(option: dict[str, object], tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=2)
+    with pytest.raises(UsageError, match="is for files"):
+        vidmatte.stream(movie.path, **option)
+
+
 def test_a_stream_tells_of_warnings_and_quality(tmp_path: Path) -> None:
     make_pictures(tmp_path / "plates", frames=3)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
@@ -165,10 +174,10 @@ def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
         pictures = source.pictures()
         first, second = (ring.fill(next(pictures), index) for index in range(2))
         assert not np.shares_memory(first.rgb, second.rgb)
-        assert ring.free_slots() == 0
+        assert ring._free.qsize() == 0
         first.release()
         first.release()
-        assert ring.free_slots() == 1
+        assert ring._free.qsize() == 1
         third = ring.fill(next(pictures), 2)
         assert np.shares_memory(first.rgb, third.rgb)
         assert (read_index(second.rgb), read_index(third.rgb)) == (1, 2)

@@ -184,7 +184,7 @@ class Settings:
         None,
         "frame rate of a picture folder, like 25 or 24000/1001",
         metavar="RATE",
-        group="Output",
+        group="Input",
     )
     in_point: str | None = option(
         None,
@@ -266,6 +266,12 @@ class Settings:
         parse_bytes(self.memory)
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
+        if self.checker and self.comp is None:
+            raise UsageError("--checker: it needs --comp FILE to show it")
+        if self.codec is not None and self.format not in (None, self.codec):
+            raise UsageError(f"--codec {self.codec} and --format {self.format}: give one of them")
+        if self.handles and self.in_point is None and self.out_point is None:
+            raise UsageError(f"--handles {self.handles}: it needs --in or --out")
         if self.smooth == "off" and self.smooth_strength != 1:
             raise UsageError(f"--smooth-strength {self.smooth_strength:g}: --smooth is off")
         if self.despill is None and self.despill_strength != 1:

@@ -131,8 +131,7 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     if len(names) > 2:
         raise UsageError(f"--model {settings.model}: two models at most")
     known = [identify(name, settings) for name in names]
-    if len(known) == 1:
-        check_options(known[0].family, settings)
+    check_used([part.family for part in known], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in known):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if note:
@@ -140,6 +139,19 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     store = Store(Path(settings.models_dir) if settings.models_dir else None)
     weights = tuple(fetched(part, store, report, quiet) for part in known)
     return Model(weights, device, settings, report)
+
+
+def check_used(families: list[str], settings: Settings) -> None:
+    """Raise UsageError for an option that has no effect on models of these families."""
+    if len(families) == 1:
+        if settings.combine != "edges":
+            raise UsageError(f"--combine {settings.combine}: it needs two models, as in isnet+rvm")
+        check_options(families[0], settings)
+    if not any(family in RECURRENT for family in families):
+        if settings.downsample:
+            raise UsageError(f"--downsample {settings.downsample:g} is for recurrent models")
+        if settings.foreground == "model":
+            raise UsageError("--foreground model: this model gives none; use estimate")
 
 
 def identify(name: str, settings: Settings) -> Weights | Entry:

@@ -71,10 +71,6 @@ class Ring:
             give_back=lambda: self._free.put(slot),
         )
 
-    def free_slots(self) -> int:
-        """How many slots nobody owns."""
-        return self._free.qsize()
-
     def _take(self) -> Slot:
         while not self._stop.is_set():
             try:

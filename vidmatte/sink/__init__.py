@@ -56,6 +56,7 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     OutputExistsError, SinkError.
     """
     from vidmatte.sink.guard import check_replaced, inputs_of
+    from vidmatte.sink.partial import NUMBER
     from vidmatte.sink.spill import check_despill
 
     check_despill(clip, settings)
@@ -69,6 +70,10 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
         if plan.out.absolute() in seen:
             raise UsageError(f"{plan.out}: two results of one run would go there")
         seen.add(plan.out.absolute())
+    if settings.start_number and not any(NUMBER.search(path.name) for path in seen):
+        raise UsageError(
+            f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
+        )
 
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:

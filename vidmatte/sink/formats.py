@@ -43,7 +43,6 @@ EXR = Format(
     "straight, half float",
     "compositing in Nuke, Fusion, After Effects: one picture a frame, ZIP",
     always("gbrapf32le"),
-    lossless=True,
     decoded_format="gbrapf16le",
     linear=True,
 )
@@ -80,7 +79,6 @@ FORMATS: tuple[Format, ...] = (
         "archives and further work: lossless, every sample as it was",
         with_alpha,
         options={"level": "3", "slicecrc": "1"},
-        lossless=True,
     ),
     Format(
         "webm",
@@ -111,7 +109,6 @@ FORMATS: tuple[Format, ...] = (
         "straight, 256 levels",
         "compositing and stills: one RGBA picture a frame, lossless",
         always("rgba"),
-        lossless=True,
     ),
     Format(
         "png16",
@@ -122,7 +119,6 @@ FORMATS: tuple[Format, ...] = (
         "straight, 65536 levels",
         "compositing of 10-bit and deeper sources",
         always("rgba64be"),
-        lossless=True,
     ),
     Format(
         "tiff16",
@@ -134,7 +130,6 @@ FORMATS: tuple[Format, ...] = (
         "print and stills: one picture a frame, deflate",
         always("rgba64le"),
         options={"compression_algo": "deflate"},
-        lossless=True,
     ),
     EXR,
     replace(
@@ -201,7 +196,7 @@ def by_name(name: str) -> Format:
     for row in FORMATS:
         if row.name == wanted:
             return row
-    raise UsageError(f"--format {name}: choose from {', '.join(row.name for row in FORMATS)}")
+    raise UsageError(f"format {name}: choose from {', '.join(row.name for row in FORMATS)}")
 
 
 def choose(out: Path, name: str | None) -> Format:

@@ -144,7 +144,8 @@ class PooledSink(Sink):
     def _work(self, worker: Worker, job: Job) -> tuple[Frame, list[Any]]:
         scene, pictures = worker.scene, []
         scene.begin(job.frame)
-        for maker, scene.behind in zip(worker.makers, job.behind, strict=True):
+        for maker, behind in zip(worker.makers, job.behind, strict=True):
+            scene.behind = behind
             pictures.append(maker.make(scene))
         job.release()
         pieces = [

@@ -40,7 +40,6 @@ class Format:
     quantiser: int | None = None
     range: int | None = None
     intra: bool = True
-    lossless: bool = False
     max_size: int = 65535
     width_multiple: int = 1
     height_multiple: int = 1

@@ -80,9 +80,7 @@ MATTE_FORMATS = (
     grey(by_name("png16"), "gray16be"),
     grey(by_name("tiff16"), "gray16le"),
 )
-FOREGROUND_FORMATS = table(
-    "prores", "prores-xq", "ffv1", "png", "png16", "tiff16", change=without_alpha
-)
+FOREGROUND_FORMATS = table("prores", "ffv1", "png", "png16", "tiff16", change=without_alpha)
 COMP_FORMATS = (
     H264,
     PRORES_HQ,

@@ -1,0 +1,148 @@
+"""The Python API's other half: a clip's frames with their alpha, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidmatte.alpha.quality import Quality
+from vidmatte.errors import SinkError, UsageError
+from vidmatte.frame import Frame
+from vidmatte.network.model import Model, find_model
+from vidmatte.run.job import FramePath, lay_path
+from vidmatte.settings import Settings, make_settings
+from vidmatte.source import Source, open_source
+
+#: Options that say which files are written, and how.
+OF_FILES = (
+    "format", "codec", "alpha", "matte", "foreground_file", "comp", "background", "start_number",
+    "resume",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StreamedFrame:
+    """A frame with its alpha; the arrays are the caller's to keep.
+
+    rgb: (H, W, 3), full range RGB as the source has it, uint8, or uint16 (0..65535)
+    for sources of more than 8 bits; with ``despill``, without that screen's light
+    where alpha is above 0, and so the foreground. alpha: (H, W) float32 in 0..1, straight.
+    foreground: (H, W, 3) uint8 where the model gives one. pts counts ``time_base``
+    (seconds) from the clip's start.
+    """
+
+    index: int
+    pts: int
+    time_base: Fraction
+    rgb: np.ndarray
+    alpha: np.ndarray
+    foreground: np.ndarray | None = None
+
+
+class Stream:
+    """Frames with their alpha, one after the other; see ``stream``.
+
+    ``warnings`` and ``quality`` tell of the frames read so far what a ``Result`` tells of all.
+    """
+
+    def __init__(self, source: Source, model: Model, settings: Settings) -> None:
+        self.clip = source.clip
+        self._source = source
+        self._model = model
+        self._settings = settings
+        self._path: FramePath | None = None
+        self._frames: Iterator[Frame] = iter(())
+        self._closed = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong on the way without ending the run."""
+        return tuple(self._source.warnings)
+
+    @property
+    def quality(self) -> Quality:
+        """What looks wrong in the mattes."""
+        return Quality() if self._path is None else self._path.quality
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> StreamedFrame:
+        if self._closed:
+            raise StopIteration
+        if self._path is None:
+            self._path = lay_path(self._source, self._model, self._settings, None)
+            self._frames = iter(self._path.pipeline)
+        try:
+            frame = next(self._frames)
+        except BaseException:
+            self.close()
+            raise
+        try:
+            return detached(frame, self._settings)
+        finally:
+            frame.release()
+
+    def close(self) -> None:
+        """Stop the stages and close the source; harmless when done twice."""
+        self._closed = True
+        if self._path is not None:
+            self._path.close()
+        self._source.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+
+def stream(source: str | Path, **options: Any) -> Stream:
+    """Iterate over ``source``: each frame with its pixels, alpha and time.
+
+    Memory is bounded whatever the clip's length; leaving the loop early (and letting
+    go of the iterator, or closing it) ends every thread and closes every file.
+    options: those of ``Settings``, by name. Raises the errors of vidmatte.errors.
+    """
+    settings = make_settings(**options)
+    for name in OF_FILES:
+        if (value := getattr(settings, name)) != getattr(Settings, name):
+            raise UsageError(f"{name}={value!r} is for files: a stream has none; use matte()")
+    opened = open_source(source, settings)
+    try:
+        return Stream(opened, find_model(settings, lambda _: None), settings)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def detached(frame: Frame, settings: Settings) -> StreamedFrame:
+    """A copy of a frame that outlives its slot, without spill where the settings say so."""
+    from vidmatte.alpha.controls import despill
+    from vidmatte.source.view import full_range_rgb
+
+    if frame.alpha is None:
+        raise SinkError(f"frame {frame.index} has no alpha")
+    rgb, foreground = full_range_rgb(frame.picture), frame.foreground
+    if settings.despill is not None:
+        held = despill(rgb, settings.despill, settings.despill_strength)
+        np.copyto(rgb, held, where=(frame.alpha > 0)[..., None])
+        if foreground is not None:
+            foreground = despill(foreground, settings.despill, settings.despill_strength)
+    return StreamedFrame(
+        index=frame.index,
+        pts=frame.pts,
+        time_base=frame.time_base,
+        rgb=rgb,
+        alpha=frame.alpha.copy(),
+        foreground=foreground,
+    )
