@@ -45,6 +45,9 @@ def read(path: Path, **options: object) -> list[tuple[int, Fraction]]:
         (".mpg", "mpeg2video", {"g": "15", "bf": "2", "b": "4M"}),
         (".avi", "mpeg4", {"g": "15", "bf": "2", "b": "4M"}),
         (".mxf", "mpeg2video", {"g": "15", "bf": "2", "b": "4M"}),
+        (".avi", "libx264", OPEN_GOP),
+        (".avi", "libx264", {"x264-params": "bframes=16:b-adapt=0:b-pyramid=none"}),
+        (".mxf", "libx264", OPEN_GOP),
     ],
 )
 def test_no_frame_is_lost_at_the_in_point(
@@ -57,6 +60,7 @@ def test_no_frame_is_lost_at_the_in_point(
     for first in (14, 40, 44, 45, 58, 74, 115):
         expected = [(first + place, Fraction(place, 25)) for place in range(4)]
         assert read(movie.path, in_point=f"f{first}", out_point=f"f{first + 4}") == expected
+    assert read(movie.path) == [(place, Fraction(place, 25)) for place in range(120)]
 
 
 def damage(path: Path, frame: int, out: Path) -> Path:

@@ -20,7 +20,7 @@ from vidmatte.source.base import Picture, Source
 from vidmatte.source.deinterlace import Deinterlacer
 from vidmatte.source.describe import describe
 from vidmatte.source.pixels import Repacker
-from vidmatte.source.timing import Timing, read_timing
+from vidmatte.source.timing import Timing, in_order, read_timing
 from vidmatte.source.trim import Trim, make_trim
 
 #: Containers with an index of key frames, in which a jump lands on one.
@@ -142,8 +142,9 @@ class MovieSource(Source):
 
     def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
         """The wanted frames from ``number`` on, by a jump if that lands early enough."""
+        guessed = self._timing.shuffled or self._container.format.name in GUESSING
         for margin in JUMP_MARGINS:
-            if number <= margin or self._container.format.name in GUESSING:
+            if number <= margin or guessed:
                 continue
             found = self._between(number, self._frames(self._timing.moment(number - margin)))
             first = next(found, None)
@@ -189,6 +190,8 @@ class MovieSource(Source):
             self._container.seek(stamp, stream=stream, backward=True)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
         frames = self._decoded(packets)
+        if self._timing.shuffled:
+            frames = in_order(frames)
         if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
             everything = self._deinterlace == "bwdif"
             frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)

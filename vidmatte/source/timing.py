@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 
 import av
 from av.container import InputContainer
@@ -26,6 +28,11 @@ STANDARD_RATES = tuple(
 )  # fmt: skip
 
 
+#: Containers that may know only in which order frames are decoded.
+ORDERED_BY_DECODING = {"avi", "mxf"}
+REORDERED = 16  # frames: no codec shows one later after it is decoded
+
+
 @dataclass(frozen=True)
 class Timing:
     """When a movie's frames are shown.
@@ -34,6 +41,7 @@ class Timing:
     time_base: fine enough for every frame's time to be an integer.
     first: the first frame's pts in the stream's own time base.
     times: every frame's pts there, in order, where the rate is variable and they are known.
+    shuffled: frames bear the times of their decoding, which are those of others.
     """
 
     rate: Fraction
@@ -43,6 +51,7 @@ class Timing:
     first: int
     frame_count: int | None
     times: tuple[int, ...] = ()
+    shuffled: bool = False
 
     def grid_pts(self, pts: int) -> int:
         """A decoded frame's pts, from the stream's time base into ``time_base``.
@@ -98,7 +107,7 @@ def indexed_times(stream: VideoStream) -> list[int]:
 
 
 def packet_times(container: InputContainer, stream: VideoStream) -> list[int]:
-    """Every frame's timestamp in the stream's time base, sorted, by reading all packets.
+    """Every frame's timestamp in the stream's time base, as they come, by reading all packets.
 
     Nothing was read from the container yet; it stands at its end then.
     """
@@ -107,7 +116,22 @@ def packet_times(container: InputContainer, stream: VideoStream) -> list[int]:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None and packet.size and not packet.is_discard:
             times.append(stamp)
-    return sorted(times)
+    return times
+
+
+def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Frames that bear each other's times, each with its own: the times in order."""
+    held: deque[av.VideoFrame] = deque()
+    stamps: list[int] = []
+    for frame in frames:
+        held.append(frame)
+        heappush(stamps, frame.pts or 0)
+        if len(held) > REORDERED:
+            held[0].pts = heappop(stamps)
+            yield held.popleft()
+    for frame in held:
+        frame.pts = heappop(stamps)
+        yield frame
 
 
 def lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
@@ -147,12 +171,14 @@ def read_timing(
     their numbers, for which the whole file is read where its rate is variable.
     """
     time_base = stream.time_base or Fraction(1, av.time_base)
-    indexed = indexed_times(stream)
-    times = indexed or packet_times(container, stream)
+    in_doubt = container.format.name in ORDERED_BY_DECODING and stream.codec_context.has_b_frames
+    indexed = [] if in_doubt else indexed_times(stream)
+    stamps = indexed or packet_times(container, stream)
+    times = sorted(stamps)
     stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     rate, constant = find_rate(times, time_base, stated)
     if indexed and not constant:
-        times = packet_times(container, stream) if numbered else []
+        times = sorted(packet_times(container, stream)) if numbered else []
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
@@ -164,4 +190,5 @@ def read_timing(
         first=first_pts,
         frame_count=len(indexed) or len(times) or None,
         times=() if constant else tuple(times),
+        shuffled=in_doubt and stamps == times,
     )
