@@ -157,7 +157,8 @@ def test_where_results_go(tmp_path: Path) -> None:
     assert plan(["a.jpg", "b.mp4"], "cut") == ["cut/a.png", "cut/b.mov"]
     assert plan(["a.jpg", "a.png"], "cut") == ["cut/a_jpg.png", "cut/a_png.png"]
     assert plan(["a.jpg", "b.jpg"], "cut", format="png") == ["cut/a.png", "cut/b.png"]
-    for inputs, output in ((["a.mp4", "b.mp4"], "out.mov"), (["x/a.mp4", "y/a.mp4"], "cuts")):
+    for inputs, output in ((["a.mp4", "b.mp4"], "out.mov"), (["x/a.mp4", "y/a.mp4"], "cuts"),
+                           (["a.mp4"], "")):  # fmt: skip
         with pytest.raises(UsageError):
             plan(inputs, output)
     (tmp_path / "same.mov").touch()

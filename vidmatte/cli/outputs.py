@@ -21,6 +21,8 @@ def plan_outputs(
     ``output`` the result stands beside its input, ``_matte`` added to its name. A name
     that ends in a slash is a folder's, whatever dots are in it.
     """
+    if output == "":
+        raise UsageError("-o: its name is empty: write a file or a folder")
     is_folder = output is not None and names_folder(output)
     output = None if output is None else Path(output)
     if len(inputs) > 1 and output is not None and output.suffix and not is_folder:

@@ -135,8 +135,8 @@ class PictureOutput(Output):
     def _notes(self) -> Iterator[str]:
         if self._strangers:
             yield (
-                f"{self.plan.out.name}: {self._strangers} pictures that were there stay among the"
-                f" {len(self._written)} of this run"
+                f"{self.plan.out.name}: beside the {len(self._written)} pictures of this run there"
+                f" are others from before: {self._strangers}"
             )
         if self.plan.show.in_colour:
             yield from colour_notes(self._clip, self._row)
