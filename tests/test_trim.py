@@ -122,6 +122,35 @@ def test_a_run_over_a_part_of_a_variable_rate(variable: Movie, tmp_path: Path) -
         assert all(abs(a - b) <= slack for a, b in zip(found, wanted, strict=True)), found
 
 
+@pytest.mark.parametrize("part", [{}, {"in_point": "f4", "out_point": "f60"}])
+@pytest.mark.parametrize("kind", ["broken", "variable", "open GOP"])
+def test_the_same_frames_come_wherever_the_reading_begins(
+    kind: str, part: dict[str, str], tmp_path: Path
+) -> None:
+    pts = [VARIABLE[place % 12] + 330 * (place // 12) for place in range(70)]
+    path = tmp_path / "clip.mov"
+    if kind == "broken":
+        made = {"codec": "prores_ks", "pixel_format": "yuv422p10le"}
+        movie = make_movie(tmp_path / "whole.mov", frames=70, **made)
+        damage(movie.path, 50, path)
+    elif kind == "variable":
+        make_movie(path, pts=pts, time_base=Fraction(1, 600), options={"bf": "2", "g": "9"})
+    else:
+        make_movie(path, frames=70, options=OPEN_GOP)
+
+    def read_from(index: int, at: int) -> list[tuple[int, int, int]]:
+        with open_source(path, Settings(resume=True, **part)) as source:
+            return [
+                (read_index(full_range_rgb(picture.pixels)), picture.pts, picture.duration)
+                for picture in source.pictures_from(index, at)
+            ]
+
+    whole = read_from(0, 0)
+    assert len(whole) == (56 if part else 70)
+    for index in (1, 33, 40, 45, 46, 50, 51, 55):
+        assert read_from(index, whole[index][1]) == whole[index:]
+
+
 def test_moments_of_a_variable_rate() -> None:
     base = Fraction(1, 600)
     times = tuple(pts + 60 for pts in VARIABLE)
