@@ -16,7 +16,7 @@ import numpy as np
 SMOOTHING = 3.0  # of the difference, in pixels of mattes about 320 wide
 APART, FAR_APART = 0.1, 0.3  # smoothed difference of alpha that edges alone do not make
 LITTLE_SHARED, SHARED = 0.65, 0.85  # share of a thing that both mattes call subject
-TAKEN = 0.75  # of the way from the mean to the larger matte
+TAKEN = 0.85  # of the way from the mean to the larger matte
 
 
 def verdict(straight: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

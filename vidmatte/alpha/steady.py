@@ -71,7 +71,7 @@ class Manner:
     decides: bool
 
 
-PER_FRAME = Manner(far_reach=12.0, redrawn=0.35, black=0.01, white=0.98, decides=True)
+PER_FRAME = Manner(far_reach=20.0, redrawn=0.6, black=0.018, white=0.985, decides=True)
 RECURRENT = Manner(far_reach=3.0, redrawn=0.25, black=0.02, white=0.95, decides=False)
 
 
