@@ -107,3 +107,20 @@ def test_places_are_spread_evenly() -> None:
     assert spaced(30, 3) == [5, 15, 25]
     assert spaced(2, 5) == [0, 1]
     assert spaced(1, 1) == [0]
+
+
+def test_the_sheet_replaces_nothing_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pictures(tmp_path / "shot", frames=2)
+    words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    picture = sorted((tmp_path / "shot").iterdir())[0]
+    before = picture.read_bytes()
+    (tmp_path / "shot" / ".#lock").symlink_to("nowhere")
+    for clip in (picture, tmp_path / "shot"):
+        assert main(["preview", str(clip), "-o", str(picture), "--overwrite", *words]) == 2
+        assert "an input itself" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+    monkeypatch.chdir(tmp_path / "shot")
+    assert main(["preview", ".", "--fps", "24", *words]) == 0
+    assert (tmp_path / "shot_preview.png").is_file()

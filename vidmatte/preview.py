@@ -18,6 +18,7 @@ from vidmatte.api import Stream, StreamedFrame
 from vidmatte.errors import OutputExistsError, SinkError, SourceError, UsageError
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
+from vidmatte.sink.guard import check_replaced, inputs_of
 from vidmatte.source import open_source
 
 CELL = 480  # longest side of a picture on the sheet, pixels
@@ -34,7 +35,7 @@ def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: 
     are matted one by one, so the temporal filter is not seen here. Raises the errors
     of vidmatte.errors.
     """
-    check_sheet(out, settings)
+    check_sheet(clip, out, settings)
     rows = [row_of(frame, settings) for frame in samples(clip, model, settings, count)]
     if not rows:
         raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
@@ -52,10 +53,11 @@ def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: 
     return len(rows)
 
 
-def check_sheet(out: Path, settings: Settings) -> None:
-    """Raise UsageError or OutputExistsError where ``out`` cannot be the sheet."""
+def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
+    """Raise UsageError or OutputExistsError where ``out`` cannot be the sheet of ``clip``."""
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: a sheet is a picture: {', '.join(SUFFIXES)}")
+    check_replaced(out, [out], inputs_of(clip, settings))
     if out.exists() and not settings.overwrite:
         raise OutputExistsError(f"{out} exists: --overwrite replaces it")
 

@@ -10,14 +10,15 @@ from vidmatte.network.model import find_model
 from vidmatte.preview import check_sheet, write_sheet
 from vidmatte.run.report import TextReporter
 from vidmatte.settings import make_settings
+from vidmatte.sink.partial import beside, whole
 
 
 def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:
     """Write the sheet and say where. Raises VidmatteError."""
     settings = make_settings(**options)
     reporter = TextReporter(bar=False, verbose=False)
-    out = output or clip.with_name(f"{clip.stem}_preview.png")
-    check_sheet(out, settings)
+    out = output or beside(clip, f"{whole(clip).stem}_preview.png")
+    check_sheet(clip, out, settings)
     model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
     shown = write_sheet(clip, out, model, settings, frames)
     reporter.note(f"{out}: {shown} frames over a checkerboard, black, white, and their alpha")

@@ -55,17 +55,15 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     Raises UsageError (format and clip do not fit, or an input would be replaced),
     OutputExistsError, SinkError.
     """
-    from vidmatte.sink.guard import check_replaced, inputs_of
+    from vidmatte.sink.guard import check_replaced, inputs_of, replaced
     from vidmatte.sink.partial import NUMBER
-    from vidmatte.sink.spill import check_despill
 
-    check_despill(clip, settings)
-    inputs = inputs_of(clip, settings)
+    inputs = inputs_of(clip.path, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):
         if plan.show.background is not None:
             plan.show.background.close()
-        check_replaced(plan, inputs)
+        check_replaced(plan.out, replaced(plan), inputs)
         kind_of(plan.row).check(plan)
         if plan.out.absolute() in seen:
             raise UsageError(f"{plan.out}: two results of one run would go there")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidmatte.errors import UsageError
-from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.output import Plan, is_pattern
 from vidmatte.sink.partial import matcher
@@ -18,14 +17,15 @@ READ = ("background", "garbage_matte", "holdout")
 Identity = tuple[int, int]
 
 
-def inputs_of(clip: Clip, settings: Settings) -> dict[Identity, Path]:
+def inputs_of(source: Path, settings: Settings) -> dict[Identity, Path]:
     """Every file that a run reads, and the folders that they are named by, by device and inode."""
-    named = [clip.path, *(Path(text) for name in READ if (text := getattr(settings, name)))]
+    named = [source, *(Path(text) for name in READ if (text := getattr(settings, name)))]
     found = {}
     for path in named:
         if path.exists():
             for file in [path, *(path.iterdir() if path.is_dir() else ())]:
-                found[identity(file)] = file
+                if file.exists():  # a link may lead nowhere
+                    found[identity(file)] = file
     return found
 
 
@@ -35,12 +35,12 @@ def identity(path: Path) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def check_replaced(plan: Plan, inputs: dict[Identity, Path]) -> None:
-    """Raise UsageError where an output would replace one of ``inputs``, see ``inputs_of``."""
-    for path in replaced(plan):
+def check_replaced(out: Path, files: Iterable[Path], inputs: dict[Identity, Path]) -> None:
+    """Raise UsageError where ``files``, which ``out`` replaces, hold one of ``inputs``."""
+    for path in files:
         if path.exists() and (found := inputs.get(identity(path))):
             raise UsageError(
-                f"{plan.out}: that would replace {found}, an input itself; name another output"
+                f"{out}: that would replace {found}, an input itself; name another output"
             )
 
 
