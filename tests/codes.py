@@ -13,8 +13,9 @@ import numpy as np
 
 from vidmatte.colour import FULL, ColourTags
 
-#: Kr and Kb, ITU-T H.273 table 4.
+#: Kr and Kb, ITU-T H.273 table 4; 10, which is no matrix of R'G'B', is coded as 9.
 KR_KB = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
+KR_KB[10] = KR_KB[9]
 
 
 def code_planes(rgb: np.ndarray, pixel_format: str, colour: ColourTags) -> list[np.ndarray]:

@@ -69,6 +69,13 @@ LUMA_WEIGHTS = {
     7: (0.212, 0.087),
     9: (0.2627, 0.0593),
 }
+#: bt2020c is not a matrix of R'G'B'; as in FFmpeg, bt2020nc stands in for it.
+STAND_INS = {10: 9}
+
+
+def is_convertible(matrix: int) -> bool:
+    """Whether pictures of this matrix can become RGB."""
+    return STAND_INS.get(matrix, matrix) in LUMA_WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, ColourTags
+from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, STAND_INS, ColourTags
 from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source.pixels import ACCURATE
 
 #: H.273 matrix number -> swscale's.
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-#: bt2020c is not a matrix of R'G'B'; as in FFmpeg, bt2020nc stands in for it.
-STAND_INS = {10: 9}
 
 
 class Converter:
@@ -106,11 +104,6 @@ class Converter:
         matrix = yuv_matrix(self._target, full_scale + 1, full_scale)
         coded = cv2.transform(rgb, matrix / np.array([65535, 65535, 65535, 1]))
         return np.asarray(np.minimum(coded, full_scale))
-
-
-def is_convertible(matrix: int) -> bool:
-    """Whether pictures of this matrix can become RGB."""
-    return STAND_INS.get(matrix, matrix) in SWS_MATRIX
 
 
 def yuv_matrix(colour: ColourTags, codes: int, top: int) -> np.ndarray:

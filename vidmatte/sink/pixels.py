@@ -21,12 +21,13 @@ from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.sink import planes
-from vidmatte.sink.convert import Converter, is_convertible
+from vidmatte.sink.convert import Converter
 from vidmatte.sink.row import Format, is_yuv, output_colour
 from vidmatte.sink.spill import Despill, SpillRemover
 from vidmatte.sink.tags import tagged
 from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 from vidmatte.sink.transparent import box_of, extend
+from vidmatte.source.view import check_viewable
 
 
 class PictureMaker:
@@ -168,8 +169,4 @@ def check_fit(clip: Clip, row: Format) -> None:
             f"{name}: its height {height} is not a multiple of {row.height_multiple}, which"
             f" {row.name} needs: write prores"
         )
-    if is_yuv(clip.working_format) and not is_convertible(clip.colour.matrix):
-        raise UsageError(
-            f"{name}: its colour matrix is {clip.colour.as_names()['matrix']}, which cannot be"
-            " turned into the RGB that networks see: convert it to bt709 first"
-        )
+    check_viewable(clip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.colour import FULL, LIMITED, STAND_INS, ColourTags
 from vidmatte.frame import Clip
 from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 
@@ -73,10 +73,11 @@ def with_alpha(clip: Clip) -> str:
 def output_colour(clip: Clip, row: Format) -> ColourTags:
     """The tags that ``row`` gives a picture of ``clip``.
 
-    YCbCr sources keep their matrix, and their range unless the format fixes one, so
-    that nothing is converted. RGB and grey sources become bt2020nc where their
-    primaries are bt2020 and bt709 otherwise, limited range. RGB and grey outputs are
-    full range; linear formats say so where the source's curve can be undone.
+    YCbCr sources keep their matrix (bt2020c is bt2020nc in VP9, which has no number for
+    it), and their range unless the format fixes one, so that nothing is converted. RGB and
+    grey sources become bt2020nc where their primaries are bt2020 and bt709 otherwise,
+    limited range. RGB and grey outputs are full range; linear formats say so where the
+    source's curve can be undone.
     """
     colour, target = clip.colour, row.pixel_format(clip)
     if row.linear and colour.transfer in TO_LINEAR:
@@ -85,7 +86,10 @@ def output_colour(clip: Clip, row: Format) -> ColourTags:
         return colour.with_matrix(0 if is_rgb(target) else UNSPECIFIED, FULL)
     if not is_yuv(clip.working_format):
         return colour.with_matrix(9 if colour.primaries == 9 else 1, row.range or LIMITED)
-    return colour.with_matrix(colour.matrix, row.range or colour.range)
+    stand_ins = STAND_INS if row.codec == "libvpx-vp9" else {}
+    return colour.with_matrix(
+        stand_ins.get(colour.matrix, colour.matrix), row.range or colour.range
+    )
 
 
 def is_yuv(pixel_format: str) -> bool:

@@ -15,11 +15,9 @@ import numpy as np
 
 from vidmatte.alpha.controls import SPILL_CHANNELS
 from vidmatte.colour import ColourTags
-from vidmatte.errors import UsageError
-from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
-from vidmatte.sink.convert import is_convertible, yuv_matrix
+from vidmatte.sink.convert import yuv_matrix
 from vidmatte.sink.row import is_yuv
 
 #: Where red, green and blue stand among the channels of ``planes.colours``.
@@ -104,12 +102,3 @@ def despilled_floats(rgb: list[np.ndarray], despill: Despill) -> list[np.ndarray
     excess = np.maximum(rgb[screen] - (one + other) / 2, 0)
     held = rgb[screen] - np.float32(despill.strength) * excess
     return [held if place == screen else plane for place, plane in enumerate(rgb)]
-
-
-def check_despill(clip: Clip, settings: Settings) -> None:
-    """Raise UsageError where a clip's colours do not tell what red, green and blue are."""
-    if settings.despill and is_yuv(clip.working_format) and not is_convertible(clip.colour.matrix):
-        raise UsageError(
-            f"--despill {settings.despill}: the colour matrix of {clip.path.name} is"
-            f" {clip.colour.as_names()['matrix']}, in which no colour is told apart; leave it out"
-        )

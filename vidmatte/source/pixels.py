@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vidmatte.colour import ColourTags
+from vidmatte.colour import STAND_INS, ColourTags
 
 YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
 DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
@@ -136,8 +136,8 @@ def turned(plane: np.ndarray, rotation: int) -> np.ndarray:
 
 
 def tag(frame: av.VideoFrame, colour: ColourTags) -> None:
-    """Write resolved colour tags onto a frame."""
-    frame.colorspace = colour.matrix
+    """Write resolved colour tags onto a frame, its matrix as swscale takes it."""
+    frame.colorspace = STAND_INS.get(colour.matrix, colour.matrix)
     frame.color_range = colour.range
     frame.color_primaries = colour.primaries
     frame.color_trc = colour.transfer
@@ -173,7 +173,7 @@ class Repacker:
                 interpolation=ACCURATE,
                 threads=1,
                 src_color_range=self.source.range,
-                dst_colorspace=self.target.matrix or None,
+                dst_colorspace=STAND_INS.get(self.target.matrix, self.target.matrix) or None,
                 dst_color_range=self.target.range,
             )
         if self.rotation:

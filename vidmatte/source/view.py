@@ -11,7 +11,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, HLG, PQ
+from vidmatte.colour import FULL, HLG, PQ, is_convertible
+from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays
 
@@ -22,9 +23,10 @@ LOG_DECADES = {9: 2.0, 10: 2.5}  # ITU-T H.273: 100:1 and 316:1
 
 
 class Viewer:
-    """Fills (H, W, 3) uint8 RGB arrays from pictures of one clip."""
+    """Fills (H, W, 3) uint8 RGB arrays from pictures of one clip. Raises UsageError."""
 
     def __init__(self, clip: Clip) -> None:
+        check_viewable(clip)
         self._curve = curve_for(clip.colour.transfer)
         self._range = clip.colour.range
         self._reformatter = VideoReformatter()
@@ -44,6 +46,15 @@ class Viewer:
             np.copyto(out, samples)
         else:
             np.take(self._curve, samples, out=out)
+
+
+def check_viewable(clip: Clip) -> None:
+    """Raise UsageError where the pictures of a clip cannot become RGB."""
+    if clip.working_format.startswith("yuv") and not is_convertible(clip.colour.matrix):
+        raise UsageError(
+            f"{clip.path.name}: its colour matrix is {clip.colour.as_names()['matrix']}, which"
+            " cannot be turned into the RGB that networks see: convert it to bt709 first"
+        )
 
 
 def full_range_rgb(picture: av.VideoFrame) -> np.ndarray:
