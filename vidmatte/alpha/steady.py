@@ -41,7 +41,9 @@ class Window:
     after: tuple[float, ...]
 
 
-LONGEST_PAST = 8
+#: With the present frame and the look-ahead as many as three rounds of the turns in which
+#: frames are shown to a network: no turn weighs much more than another.
+LONGEST_PAST = 9
 NEAR = 2  # frames away that count in full however far things move
 WINDOWS = {
     "off": Window((), ()),
@@ -71,7 +73,7 @@ class Manner:
     decides: bool
 
 
-PER_FRAME = Manner(far_reach=20.0, redrawn=0.6, black=0.018, white=0.985, decides=True)
+PER_FRAME = Manner(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
 RECURRENT = Manner(far_reach=3.0, redrawn=0.25, black=0.02, white=0.95, decides=False)
 
 
