@@ -94,3 +94,15 @@ def test_no_input_is_replaced_by_the_result_of_another(tmp_path: Path) -> None:
         path.touch()
     with pytest.raises(UsageError, match="input itself"):
         plan_outputs(inputs, None, make_settings())
+
+
+def test_a_link_that_leads_nowhere_is_no_input(
+    shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shots / "plates" / ".#lock").symlink_to("nowhere")
+    options = {"model": str(make_salient(shots / "tiny.onnx")), "family": "isnet", "fps": "25"}
+    vidmatte.matte(shots / "plates", shots / "cut.mov", resume=True, **options)
+    vidmatte.matte(shots / "plates", shots / "kept.mov", cache=str(shots / "raw"), **options)
+    monkeypatch.chdir(shots / "plates")
+    settings = make_settings(format="prores")
+    assert plan_outputs([Path()], "../cuts/", settings) == [(Path(), Path("../cuts/plates.mov"))]

@@ -61,7 +61,7 @@ def single_target(source: Path, output: Path, is_folder: bool, settings: Setting
     chosen = settings.codec or settings.format
     suffix = file_suffix(source, settings) if chosen or is_picture(source) else None
     if suffix and (is_folder or not output.suffix):
-        return with_suffix(output / source.stem, suffix)
+        return with_suffix(output / result_names([source])[0], suffix)
     return output
 
 

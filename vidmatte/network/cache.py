@@ -37,7 +37,9 @@ def cache_key(facts: dict[str, Any]) -> str:
 
 def source_identity(path: Path) -> list[list[Any]]:
     """Name, size and modification time (ns) of a file, or of each file of a folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():  # where a link may lead nowhere
+        files = sorted(file for file in path.iterdir() if file.exists())
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 

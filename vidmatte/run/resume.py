@@ -62,7 +62,9 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 
 def identity(path: Path) -> list[Any]:
     """Name, number of files, and a hash of their names, sizes and modification times (ns)."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():  # where a link may lead nowhere
+        files = sorted(file for file in path.iterdir() if file.exists())
     lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
     names = "".join(lines).encode("utf-8", "surrogateescape")
     return [path.resolve().name, len(files), hashlib.sha256(names).hexdigest()]

@@ -100,8 +100,8 @@ class Partial:
 
     def _stays(self) -> bool:
         """Whether the folder under the final name cannot be replaced by another."""
-        is_ours = self.final.is_symlink() or self.final.samefile(Path.cwd())
-        return is_ours or any(self.final.iterdir())
+        is_held = self.final.is_symlink() or self.final.samefile(Path.cwd())
+        return is_held or any(self.final.iterdir())
 
     def _merge(self) -> None:
         for picture in sorted(self.path.rglob("*")):
