@@ -115,6 +115,8 @@ def test_rates_are_found_on_their_grid() -> None:
     for text in ("24000/1001", "25", "30000/1001", "60", "60000/1001", "12.5", "7"):
         rate = Fraction(text)
         assert find_rate(stamps(rate, thousandth), thousandth, [None]) == (rate, True)
+    half = Fraction(15000, 1001)
+    assert find_rate(stamps(half, thousandth)[:12], thousandth, [half]) == (half, True)
     jumpy = stamps(Fraction(25), thousandth)
     jumpy[200:] = [stamp + 30 for stamp in jumpy[200:]]
     assert find_rate(jumpy, thousandth, [Fraction(25)])[1] is False
