@@ -42,7 +42,7 @@ class Settings:
     cache: str | None = option(
         None,
         "keep the raw alphas there, and use them again: other filters, controls and formats"
-        " then need no network (but for --smooth off and strong, which see frames otherwise)",
+        " then need no network (but for --smooth off, live and strong, which see frames otherwise)",
         metavar="DIR",
         group="Matte",
     )
