@@ -174,6 +174,15 @@ def test_pictures_lie_flat_in_a_folder(tmp_path: Path, tiny: list[str]) -> None:
         assert sorted(path.name for path in out.iterdir()) == [photo.name for photo in one]
 
 
+def test_one_frame_is_not_called_frames(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photo,) = make_pictures(tmp_path / "photos", frames=1)
+    assert main([str(photo), "-o", str(tmp_path / "cut.png"), *tiny]) == 0
+    printed = capsys.readouterr()
+    assert "cut.png: 1 frame, " in printed.out + printed.err
+
+
 @pytest.mark.parametrize(
     ("out", "found"), [(".", "000001.png"), ("..", "000001.png"), ("f_%02d.png", "f_01.png"),
     ("take1:2.mov", "take1:2.mov")],

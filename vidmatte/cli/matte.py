@@ -168,8 +168,9 @@ def one_line(result: Result) -> str:
     """What was written, in one line."""
     written = result.written
     sound = f", {len(written.sound)} sound" if written.sound else ""
+    frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
     return (
-        f"{written.path}: {written.frames} frames, {written.width}x{written.height},"
+        f"{written.path}: {frames}, {written.width}x{written.height},"
         f" {rate_text(written.rate)} fps, {written.format} {written.pixel_format}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
     )
