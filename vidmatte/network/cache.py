@@ -23,6 +23,7 @@ from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.looks import is_mirrored
+from vidmatte.source.base import files_of
 
 FULL_SCALE = 65535
 RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts
@@ -37,10 +38,10 @@ def cache_key(facts: dict[str, Any]) -> str:
 
 def source_identity(path: Path) -> list[list[Any]]:
     """Name, size and modification time (ns) of a file, or of each file of a folder."""
-    files = [path]
-    if path.is_dir():  # where a link may lead nowhere
-        files = sorted(file for file in path.iterdir() if file.exists())
-    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return [
+        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files_of(path)
+    ]
 
 
 class KeptAlphas(Network):

@@ -16,6 +16,7 @@ from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.sink.guard import READ
 from vidmatte.sink.point import Point
+from vidmatte.source.base import files_of
 
 #: Options that change how a run goes, not what comes out; the model is told by its weights.
 WITHOUT_EFFECT = {
@@ -62,9 +63,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 
 def identity(path: Path) -> list[Any]:
     """Name, number of files, and a hash of their names, sizes and modification times (ns)."""
-    files = [path]
-    if path.is_dir():  # where a link may lead nowhere
-        files = sorted(file for file in path.iterdir() if file.exists())
+    files = files_of(path)
     lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
     names = "".join(lines).encode("utf-8", "surrogateescape")
     return [path.resolve().name, len(files), hashlib.sha256(names).hexdigest()]

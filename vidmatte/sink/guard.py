@@ -11,6 +11,7 @@ from vidmatte.settings import Settings
 from vidmatte.sink.output import Plan, is_pattern
 from vidmatte.sink.partial import matcher
 from vidmatte.sink.pictures import DIGITS, is_single
+from vidmatte.source.base import files_of
 
 #: The options that name a file or folder which is read.
 READ = ("background", "garbage_matte", "holdout")
@@ -23,9 +24,8 @@ def inputs_of(source: Path, settings: Settings) -> dict[Identity, Path]:
     found = {}
     for path in named:
         if path.exists():
-            for file in [path, *(path.iterdir() if path.is_dir() else ())]:
-                if file.exists():  # a link may lead nowhere
-                    found[identity(file)] = file
+            for file in [path, *files_of(path)]:
+                found[identity(file)] = file
     return found
 
 
