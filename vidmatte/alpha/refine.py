@@ -20,7 +20,7 @@ from vidmatte.alpha.box import Box, Pixels, box_around, sample
 WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
 WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
 RADIUS = 5  # of the fit's window, working pixels
-EPSILON = 1e-4 * 255**2  # regulariser, squared 8-bit codes
+EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
 GOOD_FIT = 0.002  # variance of alpha that any model may leave unexplained
 POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95

@@ -26,7 +26,7 @@ RADIUS = 2  # of the colour models' windows, working pixels
 EPSILON = 1e-4  # their regulariser, squared colour in 0..1
 STEPS, TOLERANCE = 15, 1e-3  # of the conjugate gradients; the latter of the residual's length
 SMALLEST = 24  # side of the smallest picture solved for, working pixels
-HOLD_SURE, HOLD_EDGE, HOLD_FLAT = 4.0, 1.0, 0.005  # weights of what alpha was
+HOLD_SURE, HOLD_EDGE, HOLD_FLAT = 4.0, 3.0, 0.0005  # weights of what alpha was
 
 
 def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:

@@ -9,10 +9,11 @@ averaging adds; then the edge is redrawn once more in part, now that the noise i
 from it.
 
 With ``refine`` best, parts still in doubt are then solved for by their colours
-(``solve``), and the mean is taken once more.
+(``solve``), and a mean of the nearest frames is taken once more.
 
 The result for a frame depends on it, on ``LONGEST_PAST`` frames before it and on the
-look-ahead (on twice as many with best), and on nothing else: there is no recursion.
+look-ahead (on ``NEAR`` more each way with best), and on nothing else: there is no
+recursion.
 """
 
 from __future__ import annotations
@@ -35,22 +36,36 @@ from vidmatte.alpha.solve import solve_doubt
 
 @dataclass(frozen=True)
 class Window:
-    """How many frames before and after the present one are averaged, by their weights."""
+    """Which frames before and after the present one are averaged, by their weights.
+
+    ahead: how many of ``after`` are waited for. The first frames of a shot, which have no
+    past, wait for as many more as make up for it: all of ``after`` for the very first.
+    """
 
     before: tuple[float, ...]
     after: tuple[float, ...]
+    ahead: int
+
+    def ahead_of(self, place: int) -> int:
+        """Frames to wait for, of a frame with ``place`` frames of its shot before it."""
+        return max(self.ahead, len(self.after) - place)
+
+    def nearest(self) -> Window:
+        """The part of it in which motion brings no errors with it."""
+        return Window(self.before[:NEAR], self.after[:NEAR], min(self.ahead, NEAR))
 
 
-#: With the present frame and the look-ahead as many as three rounds of the turns in which
-#: frames are shown to a network: no turn weighs much more than another.
 LONGEST_PAST = 9
 NEAR = 2  # frames away that count in full however far things move
+#: With the present frame as many as three rounds of the turns in which frames are shown to
+#: a network: no turn weighs much more than another. What is waited for makes one round.
 WINDOWS = {
-    "off": Window((), ()),
-    "live": Window((1.0,) * LONGEST_PAST, ()),
-    "on": Window((1.0,) * NEAR + (0.8,) * (LONGEST_PAST - NEAR), (1.0, 1.0)),
+    "off": Window((), (), 0),
+    "live": Window((1.0,) * LONGEST_PAST, (), 0),
+    "on": Window((1.0,) * NEAR + (0.8,) * 6, (1.0,) * NEAR + (0.8,) * 2, 3),
 }
 WINDOWS["strong"] = WINDOWS["on"]
+SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
 MOVING = 0.5  # coarse pixels a frame from which something counts as moving
 LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
@@ -74,7 +89,7 @@ class Manner:
 
 
 PER_FRAME = Manner(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
-RECURRENT = Manner(far_reach=3.0, redrawn=0.25, black=0.02, white=0.95, decides=False)
+RECURRENT = Manner(far_reach=3.25, redrawn=0.25, black=0.005, white=0.9, decides=False)
 
 
 def steady(
@@ -88,10 +103,10 @@ def steady(
     """The same frames, in order, each with its ``alpha`` refined and steadied.
 
     mode: 'off' mixes no frames, 'live' looks at no later frame, 'on' and 'strong'
-    hold back two frames. refine: 'fast' redraws the soft edge, 'best' also solves for
-    what is in doubt and averages twice, with twice the look-ahead; 'off' does neither.
-    strength: 0..1 and above, scales the weight of the neighbours. manner: what suits
-    the network that the alphas are from.
+    hold back three frames, four where a shot begins. refine: 'fast' redraws the soft
+    edge, 'best' also solves for what is in doubt and averages once more, with a look-ahead
+    of two frames more; 'off' does neither. strength: 0..1 and above, scales the weight of the
+    neighbours. manner: what suits the network that the alphas are from.
     A frame's ``alpha`` is replaced by a new (H, W) float32 array; ``new_shot`` starts
     afresh. A frame handed on is not looked at again. Raises KeyError for another mode.
     """
@@ -131,8 +146,9 @@ class Filter:
 
     @property
     def look_ahead(self) -> int:
-        """Frames that are held back."""
-        return len(self.window.after) * (2 if self.refine == "best" else 1)
+        """Frames that are held back, at most."""
+        again = self.window.nearest().after if self.refine == "best" else ()
+        return len(self.window.after) + len(again)
 
     def settle(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
         """The second half: the frames of ``moments``, averaged and finished."""
@@ -140,7 +156,8 @@ class Filter:
         return self._again(frames) if self.refine == "best" else frames
 
     def _again(self, frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
-        """The frames with their doubts solved, averaged a second time."""
+        """The frames with their doubts solved, averaged a second time: a little, as every
+        mean takes some of the detail along with the flicker."""
 
         def solved() -> Iterator[AnyFrame]:
             for frame in frames:
@@ -150,7 +167,13 @@ class Filter:
                 yield frame
 
         manner = replace(self.manner, redrawn=0.0, black=0.01, white=0.98, decides=False)
-        second = replace(self, refine="off", manner=manner)
+        second = replace(
+            self,
+            window=self.window.nearest(),
+            refine="off",
+            strength=self.strength * SECOND_STRENGTH,
+            manner=manner,
+        )
         return second.settle(second.follow(solved()))
 
     def _averaged(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
@@ -175,7 +198,7 @@ class Steadier(Generic[AnyFrame]):
             yield from self.flush()
         self._moments.append(moment)
         self._waiting += 1
-        while self._waiting > len(self._window.after):
+        while self._waiting > self._window.ahead_of(len(self._moments) - self._waiting):
             yield self._hand_on()
 
     def flush(self) -> Iterator[AnyFrame]:
@@ -229,7 +252,8 @@ class Steadier(Generic[AnyFrame]):
 
     def _voices(self, place: int) -> Iterator[Voice]:
         """The moments around the one at ``place``, as far as the motion can be followed."""
-        for step, gains in ((-1, self._window.before), (1, self._window.after)):
+        after = self._window.after[: self._window.ahead_of(place)]
+        for step, gains in ((-1, self._window.before), (1, after)):
             way: Field | None = None
             for distance, gain in enumerate(gains, 1):
                 index = place + step * distance

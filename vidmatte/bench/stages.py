@@ -27,7 +27,7 @@ from vidmatte.sink import open_sink
 from vidmatte.source import Source, open_source
 
 MOST_HELD = 16
-LEAST_HELD = 6  # the filter looks two frames ahead and two back
+LEAST_HELD = 8  # the filter looks three frames ahead and more back
 
 Tell = Callable[[str], None]
 
