@@ -7,7 +7,8 @@ is the network's own alpha, neither smoothed nor refined.
 
   cuts     two clips of a size, cut hard one against the other: the mean difference to the
            unfiltered matte in the frames beside the cut, and the difference to what comes
-           out where each clip is filtered by itself. Limit: 2 codes, in the worst frame
+           out where each clip is filtered by itself. Limit: 2 codes, in the worst frame.
+           Then the mean error of these frames, and the unfiltered matte's
   still    a scene in which nothing changes but the sensor's noise: root mean square
            deviation of alpha in time, against the unfiltered, of all frames and of those
            in the middle. Limit: 1/3
@@ -72,10 +73,14 @@ def pairs_of_a_size(clips: list[KeptClip]) -> Iterator[tuple[KeptClip, KeptClip]
 
 def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Settings]) -> None:
     """Print the case 'cuts'."""
-    print("\ncuts: worst frame's mean difference to unfiltered, and to the clips by themselves")
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in modes}
+    print("\ncuts: worst frame's mean difference to unfiltered, and to the clips by themselves;")
+    print("mean error, and the unfiltered matte's")
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in modes}
     for one, other in pairs_of_a_size(clips):
         told = []
+        last = len(one.rgb) - min(BESIDE, SHOT)
+        truth = [one.truth(index) for index in range(last, len(one.rgb))]
+        truth += [other.truth(index) for index in range(min(BESIDE, SHOT))]
         for name, settings in modes.items():
             shots = [
                 clip.footage(weights, settings).part(part)
@@ -87,14 +92,20 @@ def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Setti
             ours = filtered(joined, weights, settings)[0][beside]
             plain = filtered(joined, weights, UNFILTERED)[0][beside]
             alone = [alpha for shot in shots for alpha in filtered(shot, weights, settings)[0]]
-            pair = codes_apart(ours, plain).max(), codes_apart(ours, alone[beside]).max()
-            found[name].append(pair)
-            told.append(f"{name} {pair[0]:.2f} {pair[1]:.2f}")
+            numbers = (
+                codes_apart(ours, plain).max(),
+                codes_apart(ours, alone[beside]).max(),
+                codes_apart(ours, truth).mean(),
+                codes_apart(plain, truth).mean(),
+            )
+            found[name].append(numbers)
+            told.append(name + "".join(f" {number:.2f}" for number in numbers))
         print(f"  {one.name} | {other.name}: {', '.join(told)}", flush=True)
     for name, values in found.items():
         if values:
             mean, worst = np.mean(values, axis=0), np.max(values, axis=0)
-            print(f"{name}: mean {mean[0]:.2f} {mean[1]:.2f}, worst {worst[0]:.2f} {worst[1]:.2f}")
+            means = "".join(f" {number:.2f}" for number in mean)
+            print(f"{name}: mean{means}, worst {worst[0]:.2f} {worst[1]:.2f}")
 
 
 def still_clips(options: argparse.Namespace, folder: Path) -> Iterator[KeptClip]:
