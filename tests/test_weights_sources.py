@@ -29,7 +29,7 @@ from weights_support import (
 from vidmatte.errors import WeightsError
 from vidmatte.weights import packages
 from vidmatte.weights.packages import NpmChunks, WheelMember
-from vidmatte.weights.progress import Progress
+from vidmatte.weights.progress import FetchBar
 from vidmatte.weights.sources import BrokenOffError, FetchError
 
 HALF = len(CONTENT) // 2
@@ -50,8 +50,8 @@ def part(tmp_path: Path) -> Path:
     return tmp_path / "toy.onnx.0.part"
 
 
-def quiet() -> Progress:
-    return Progress("toy", quiet=True)
+def quiet() -> FetchBar:
+    return FetchBar("toy", quiet=True)
 
 
 def test_download_of_a_whole_file(server: FileServer, part: Path) -> None:
@@ -304,7 +304,7 @@ sys.exit(1)
     fake_npm(tmp_path / "bin", body, monkeypatch)
     seen: list[int] = []
 
-    class Watched(Progress):
+    class Watched(FetchBar):
         def reach(self, done: int) -> None:
             super().reach(done)
             seen.append(self.done)

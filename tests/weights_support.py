@@ -21,7 +21,7 @@ from pathlib import Path
 
 from vidmatte.weights.catalogue import Entry
 from vidmatte.weights.fingerprint import Fingerprint
-from vidmatte.weights.sources import ReleaseFile, Source
+from vidmatte.weights.sources import ReleaseFile, WeightsSource
 
 CONTENT = random.Random(7).randbytes(600_000)  # more than one block of a download
 OTHER = random.Random(8).randbytes(600_000)
@@ -122,7 +122,7 @@ def file_server() -> Iterator[FileServer]:
         thread.join()
 
 
-def entry_of(*sources: Source, file_name: str = "toy.onnx", commercial: str = "") -> Entry:
+def entry_of(*sources: WeightsSource, file_name: str = "toy.onnx", commercial: str = "") -> Entry:
     """A catalogue entry made for a test."""
     return Entry(
         name="toy",

@@ -8,7 +8,7 @@ from pathlib import Path
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import by_name, names_folder
-from vidmatte.sink.guard import identity
+from vidmatte.sink.guard import inode_of
 
 
 def plan_outputs(
@@ -49,9 +49,9 @@ def plan_outputs(
             )
             for source, name in zip(inputs, result_names(inputs), strict=True)
         ]
-    there = {identity(source) for source in inputs if source.exists()}
+    there = {inode_of(source) for source in inputs if source.exists()}
     for _, target in pairs:
-        if target.exists() and identity(target) in there:
+        if target.exists() and inode_of(target) in there:
             raise UsageError(f"-o {target}: that is an input itself; name another output")
     return pairs
 

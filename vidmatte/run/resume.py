@@ -50,18 +50,18 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     }
     facts = {
         "version": __version__,
-        "source": identity(clip.path),
+        "source": state_of(clip.path),
         "weights": [[part.family, part.sha256] for part in model.weights],
         "settings": options,
     }
     for name in READ:
         text = options.get(name)
         if text and Path(text).exists():
-            facts[f"file for --{name.replace('_', '-')}"] = identity(Path(text))
+            facts[f"file for --{name.replace('_', '-')}"] = state_of(Path(text))
     return facts
 
 
-def identity(path: Path) -> list[Any]:
+def state_of(path: Path) -> list[Any]:
     """Name, number of files, and a hash of their names, sizes and modification times (ns)."""
     files = files_of(path)
     lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]

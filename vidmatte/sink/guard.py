@@ -15,30 +15,30 @@ from vidmatte.source.base import files_of
 
 #: The options that name a file or folder which is read.
 READ = ("background", "garbage_matte", "holdout")
-Identity = tuple[int, int]
+Inode = tuple[int, int]
 
 
-def inputs_of(source: Path, settings: Settings) -> dict[Identity, Path]:
+def inputs_of(source: Path, settings: Settings) -> dict[Inode, Path]:
     """Every file that a run reads, and the folders that they are named by, by device and inode."""
     named = [source, *(Path(text) for name in READ if (text := getattr(settings, name)))]
     found = {}
     for path in named:
         if path.exists():
             for file in [path, *files_of(path)]:
-                found[identity(file)] = file
+                found[inode_of(file)] = file
     return found
 
 
-def identity(path: Path) -> Identity:
+def inode_of(path: Path) -> Inode:
     """What a file or folder is, by whatever name."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
-def check_replaced(out: Path, files: Iterable[Path], inputs: dict[Identity, Path]) -> None:
+def check_replaced(out: Path, files: Iterable[Path], inputs: dict[Inode, Path]) -> None:
     """Raise UsageError where ``files``, which ``out`` replaces, hold one of ``inputs``."""
     for path in files:
-        if path.exists() and (found := inputs.get(identity(path))):
+        if path.exists() and (found := inputs.get(inode_of(path))):
             raise UsageError(
                 f"{out}: that would replace {found}, an input itself; name another output"
             )

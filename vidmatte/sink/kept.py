@@ -28,21 +28,21 @@ from vidmatte.sink.workfolder import (
     Files,
     WorkFolder,
     folder_for,
-    identity,
     place_of,
+    size_and_time,
     sync_file,
     sync_folder,
 )
 
 #: Frames that go through network and filters again before the first that is missing. The
-#: filter over time looks at eight before, twice that where it goes twice; the rest is margin.
+#: filter over time looks at nine before, two more where it goes twice; the rest is margin.
 WARM_UP = 20
 #: Frames before those that only the cut detector sees: it remembers a flash of a few.
 LEAD = 24
 
 
 @dataclass
-class Moment:
+class KeptFrame:
     """What outputs need to know of a frame whose pixels are gone."""
 
     index: int
@@ -219,7 +219,7 @@ class KeptSink(PooledSink):
             else:
                 sync_file(output.partial.path)
                 place = str(place_of(output.plan.out))
-                files[place] = {"": identity(output.partial.path)}
+                files[place] = {"": size_and_time(output.partial.path)}
         self._folder.mark(self._result(), files, self._remarks)
         for output in self._each():
             output.partial.commit()
@@ -237,7 +237,9 @@ class KeptSink(PooledSink):
         log: FrameLog = self._folder.log
         try:
             for head, body in log.records():
-                moment = Moment(head["index"], head["pts"], head["duration"], self._clip.time_base)
+                moment = KeptFrame(
+                    head["index"], head["pts"], head["duration"], self._clip.time_base
+                )
                 for output, piece, facts in zip(
                     self._each(), self._pieces(head, body), head["pieces"], strict=True
                 ):

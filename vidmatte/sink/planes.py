@@ -19,7 +19,7 @@ ALIGN = 16
 
 
 @dataclass(frozen=True)
-class Box:
+class Rectangle:
     """A part of a picture, in pixels; no pixels at all when the width is 0."""
 
     x: int
@@ -32,9 +32,9 @@ class Box:
         """To cut the box out of an array (rows, columns, ...)."""
         return np.s_[self.y : self.y + self.height, self.x : self.x + self.width]
 
-    def scaled(self, step_y: int, step_x: int) -> Box:
+    def scaled(self, step_y: int, step_x: int) -> Rectangle:
         """The same box in a plane that is subsampled by these steps."""
-        return Box(
+        return Rectangle(
             self.x // step_x, self.y // step_y, -(-self.width // step_x), -(-self.height // step_y)
         )
 
@@ -44,14 +44,14 @@ def full_scale(pixel_format: str) -> int:
     return int(2 ** pixels.bit_depth(pixel_format)) - 1
 
 
-def colours(frame: av.VideoFrame, box: Box | None = None) -> np.ndarray:
+def colours(frame: av.VideoFrame, box: Rectangle | None = None) -> np.ndarray:
     """(h, w, 3) copy of the three colour channels in a box, subsampled chroma repeated.
 
     The order of channels is that of the planes (Y Cb Cr, G B R, or R G B). box: with
     its corner on multiples of ``ALIGN``; None for the whole picture.
     """
     arrays = views(frame)
-    box = box or Box(0, 0, frame.width, frame.height)
+    box = box or Rectangle(0, 0, frame.width, frame.height)
     if len(arrays) == 1:
         return np.asarray(cv2.cvtColor(arrays[0][box.slices], cv2.COLOR_RGBA2RGB))
     repeated = []
@@ -77,7 +77,7 @@ def reach(frame: av.VideoFrame) -> tuple[int, int]:
     return 2 * down - 1, 2 * across - 1
 
 
-def fill_outside(frame: av.VideoFrame, box: Box, colour: tuple[int, ...]) -> None:
+def fill_outside(frame: av.VideoFrame, box: Rectangle, colour: tuple[int, ...]) -> None:
     """Paint everything but ``box`` in one colour; the alpha of packed formats becomes 0."""
     arrays = views(frame)
     samples = [(*colour, 0)] if len(arrays) == 1 else colour
@@ -90,7 +90,9 @@ def fill_outside(frame: av.VideoFrame, box: Box, colour: tuple[int, ...]) -> Non
         plane[area.y : bottom, right:] = sample
 
 
-def put_colours(frame: av.VideoFrame, changed: np.ndarray, colour: np.ndarray, box: Box) -> None:
+def put_colours(
+    frame: av.VideoFrame, changed: np.ndarray, colour: np.ndarray, box: Rectangle
+) -> None:
     """Write ``colour`` (h, w, 3) into ``box`` where ``changed`` (h, w) uint8 is not 0.
 
     A subsampled chroma sample takes the mean of its pixels where all of them are
@@ -110,7 +112,7 @@ def put_colours(frame: av.VideoFrame, changed: np.ndarray, colour: np.ndarray, b
             paste(plane, box.scaled(step_y, step_x), *shrunk(channel, changed, step_y, step_x))
 
 
-def paste(plane: np.ndarray, box: Box, samples: np.ndarray, changed: np.ndarray) -> None:
+def paste(plane: np.ndarray, box: Rectangle, samples: np.ndarray, changed: np.ndarray) -> None:
     """Copy ``samples`` into the box where ``changed`` is not 0."""
     target = plane[box.slices]
     target[...] = cv2.copyTo(samples, changed, np.ascontiguousarray(target))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vidmatte.sink.planes import ALIGN, Box
+from vidmatte.sink.planes import ALIGN, Rectangle
 
 #: Cells of the coarse grid on which transparent pixels get their colour.
 CELL = 8
@@ -15,15 +15,15 @@ RINGS = 3
 MARGIN = 96
 
 
-def box_of(visible: np.ndarray) -> Box:
+def box_of(visible: np.ndarray) -> Rectangle:
     """The box of the not-0 pixels of a (H, W) uint8 mask, widened by ``MARGIN``."""
     x, y, width, height = cv2.boundingRect(visible)
     if not width:
-        return Box(0, 0, 0, 0)
+        return Rectangle(0, 0, 0, 0)
     left, top = max(0, x - MARGIN) // ALIGN * ALIGN, max(0, y - MARGIN) // ALIGN * ALIGN
     right = min(visible.shape[1], -(-(x + width + MARGIN) // ALIGN) * ALIGN)
     bottom = min(visible.shape[0], -(-(y + height + MARGIN) // ALIGN) * ALIGN)
-    return Box(left, top, right - left, bottom - top)
+    return Rectangle(left, top, right - left, bottom - top)
 
 
 def extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:

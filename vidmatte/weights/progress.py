@@ -8,7 +8,7 @@ from typing import Any
 from vidmatte.terminal import progress_bar
 
 
-class Progress:
+class FetchBar:
     """A bar on stderr for one fetch; silent when ``quiet`` or not on a terminal.
 
     Sources call ``start`` (again after a retry), then ``advance`` or ``reach``.
@@ -21,7 +21,7 @@ class Progress:
         self.done = 0
         self._bar: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> FetchBar:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vidmatte.errors import WeightsError
 from vidmatte.weights.fingerprint import Fingerprint
-from vidmatte.weights.progress import Progress
+from vidmatte.weights.progress import FetchBar
 
 BLOCK_BYTES = 1 << 18
 MAX_ATTEMPTS = 5  # of one download that breaks off, each from where the last one ended
@@ -25,7 +25,7 @@ class BrokenOffError(FetchError):
     """The connection ended early; what came is kept and can be continued."""
 
 
-class Source(ABC):
+class WeightsSource(ABC):
     """One place that has the file, and the fingerprints of what it publishes."""
 
     accepts: tuple[Fingerprint, ...]
@@ -40,7 +40,7 @@ class Source(ABC):
         """What the user would call this place, for messages."""
 
     @abstractmethod
-    def fetch(self, destination: Path, progress: Progress) -> None:
+    def fetch(self, destination: Path, progress: FetchBar) -> None:
         """Leave the file at ``destination`` (unchecked: the store compares digests).
 
         The folder exists and nobody else writes to this name. An existing
@@ -50,7 +50,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True)
-class ReleaseFile(Source):
+class ReleaseFile(WeightsSource):
     """A file behind a URL (https, http or file), continued by Range where that works."""
 
     url: str
@@ -61,8 +61,8 @@ class ReleaseFile(Source):
     def describe(self) -> str:
         return self.url
 
-    def fetch(self, destination: Path, progress: Progress) -> None:
-        """See Source.fetch. A download that breaks off goes on while bytes keep coming."""
+    def fetch(self, destination: Path, progress: FetchBar) -> None:
+        """See WeightsSource.fetch. A download that breaks off goes on while bytes keep coming."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             before = _size(destination)
             try:
@@ -72,7 +72,7 @@ class ReleaseFile(Source):
                 if attempt == MAX_ATTEMPTS or _size(destination) <= before:
                     raise
 
-    def _fetch_rest(self, destination: Path, progress: Progress) -> None:
+    def _fetch_rest(self, destination: Path, progress: FetchBar) -> None:
         sizes = {one.size_bytes for one in self.accepts}
         offset = _size(destination)
         if offset in sizes:

@@ -13,9 +13,9 @@ from pathlib import Path
 from vidmatte.errors import WeightsError
 from vidmatte.weights.catalogue import Entry, lookup
 from vidmatte.weights.fingerprint import Fingerprint, identify, sha256_of
-from vidmatte.weights.progress import Progress
+from vidmatte.weights.progress import FetchBar
 from vidmatte.weights.record import Record, read_record, record_path, write_record
-from vidmatte.weights.sources import FetchError, ReleaseFile, Source
+from vidmatte.weights.sources import FetchError, ReleaseFile, WeightsSource
 
 FOLDER_VARIABLE = "VIDMATTE_MODELS_DIR"
 MIRROR_VARIABLE = "VIDMATTE_MODELS_URL"
@@ -137,7 +137,7 @@ class Store:
             raise self._refused(error) from error
         return freed
 
-    def _sources(self, entry: Entry) -> list[Source]:
+    def _sources(self, entry: Entry) -> list[WeightsSource]:
         base = os.environ.get(MIRROR_VARIABLE)
         if not base:
             return list(entry.sources)
@@ -152,7 +152,7 @@ class Store:
             part = self.folder / f"{entry.file_name}.{source.key}.part"
             say(f"{entry.name}: fetching from {source.describe()}")
             try:
-                with Progress(entry.name, quiet=quiet) as progress:
+                with FetchBar(entry.name, quiet=quiet) as progress:
                     found = _obtain(source, part, progress)
             except FetchError as error:
                 reasons.append(f"{source.describe()}: {error}")
@@ -243,7 +243,7 @@ class Store:
         )
 
 
-def _obtain(source: Source, part: Path, progress: Progress) -> Fingerprint:
+def _obtain(source: WeightsSource, part: Path, progress: FetchBar) -> Fingerprint:
     """Fetch into ``part`` and say which published file it is. Raises FetchError, OSError."""
     resumed = part.exists()
     source.fetch(part, progress)
