@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -55,6 +57,20 @@ def test_masks_are_pictures_or_folders(movie: Movie, tiny: dict[str, str], tmp_p
         assert alpha[:, 96:].max() > 0.9
     held = alphas(movie, tiny, holdout=str(masks))
     assert [bool((alpha[:, :96] == 1).all()) for alpha in held] == [False, True, False]
+
+
+@pytest.mark.parametrize("kind", ["ya8", "ya16be", "gray", "gray16be", "rgb24", "rgba", "rgba64be"])
+def test_a_white_mask_is_white_in_every_kind_of_png(
+    movie: Movie, tiny: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    picture = av.VideoFrame(192, 108, kind)
+    picture.planes[0].update(b"\xff" * picture.planes[0].buffer_size)
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 192, 108, kind
+    encoder.time_base = Fraction(1, 25)
+    (tmp_path / "white.png").write_bytes(b"".join(map(bytes, encoder.encode(picture))))
+    for alpha in alphas(movie, tiny, holdout=str(tmp_path / "white.png")):
+        assert alpha.min() == 1
 
 
 def test_masks_belong_to_the_frames_of_the_source_or_of_the_part(

@@ -18,6 +18,7 @@ import pytest
 from media import Tone, make_movie, make_pictures
 from tiny_onnx import make_recurrent, make_salient
 
+import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
@@ -33,10 +34,9 @@ def tiny(tmp_path: Path) -> list[str]:
     return ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
 
 
-def python(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vidmatte", *words], capture_output=True, text=True, timeout=60
-    )
+def python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vidmatte", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
 
 
 def test_help_is_quick_and_fits_a_terminal() -> None:
@@ -268,6 +268,17 @@ def test_bad_options_are_named_in_one_line(words: list[str], part: str, tmp_path
     assert part in told.stderr
     assert len(told.stderr.strip().splitlines()) == 1, told.stderr
     assert not (tmp_path / "out.mov").exists()
+
+
+@pytest.mark.parametrize("words", [["", "-o", "out.mov"], ["info", ""], ["preview", ""]])
+def test_an_empty_name_is_not_the_current_folder(words: list[str], tmp_path: Path) -> None:
+    make_pictures(tmp_path, frames=2)
+    told = python(*words, cwd=tmp_path)
+    assert told.returncode == 2
+    assert "name is empty" in told.stderr
+    assert len(told.stderr.strip().splitlines()) == 1, told.stderr
+    with pytest.raises(UsageError, match="name is empty"):
+        vidmatte.stream("")
 
 
 def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

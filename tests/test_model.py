@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
@@ -150,6 +154,49 @@ def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:
     with vidmatte.stream(movie.path, model=str(model), family="isnet", cache=str(kept)) as frames:
         next(frames)
     assert list(kept.iterdir()) == []
+
+
+def test_two_runs_at_once_keep_the_same_alphas(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=60)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    options = {"model": model, "family": "isnet", "cache": str(tmp_path / "kept")}
+    with (
+        vidmatte.stream(movie.path, **options) as one,
+        vidmatte.stream(movie.path, **options) as two,
+    ):
+        for frame, other in zip(one, two, strict=True):
+            assert np.array_equal(frame.alpha, other.alpha)
+    assert [file.suffix for file in (tmp_path / "kept").iterdir()] == [".mkv"]
+
+
+def test_nothing_unfinished_stays_where_alphas_are_kept(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=30)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    kept = tmp_path / "kept"
+    code = (
+        "import resource, signal, sys, vidmatte\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "clip, model, kept = sys.argv[1:]\n"
+        "for _ in vidmatte.stream(clip, model=model, family='isnet', cache=kept): pass\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(movie.path), model, str(kept)],
+        capture_output=True,
+        text=True,
+    )
+    assert f"SinkError: --cache {kept}: File too large; free" in told.stderr
+    assert list(kept.iterdir()) == []
+
+    alphas(movie.path, model, family="isnet", cache=str(kept))
+    (file,) = kept.iterdir()
+    file.unlink()
+    yesterday, now = kept / f".{file.name}.one.part", kept / f".{file.name}.two.part"
+    for partial in (yesterday, now):  # of a run that was killed, and of one beside this
+        partial.write_bytes(b"part")
+    os.utime(yesterday, (time.time() - 2 * 24 * 3600,) * 2)
+    alphas(movie.path, model, family="isnet", cache=str(kept))
+    assert {path.name for path in kept.iterdir()} == {file.name, now.name}
 
 
 def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(

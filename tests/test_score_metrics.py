@@ -50,6 +50,13 @@ def test_gradient_error_is_stretch_invariant_and_finds_blur() -> None:
     assert metrics.gradient_error(np.zeros_like(alpha), np.zeros_like(alpha)) == 0
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (4, 1)])
+def test_connectivity_of_the_smallest_mattes(size: tuple[int, int]) -> None:
+    full, empty = np.ones(size, np.float32), np.zeros(size, np.float32)
+    assert metrics.connectivity_error(full, full) == 0
+    assert metrics.connectivity_error(full, empty) == pytest.approx(full.size / 1e3)
+
+
 def test_connectivity_counts_what_hangs_loose() -> None:
     truth = np.zeros((20, 40), np.float32)
     truth[5:15, 5:15] = 1

@@ -227,6 +227,19 @@ def test_a_pattern_makes_its_folder(source_movie: Callable[[str], Movie], tmp_pa
     assert read(tmp_path / "new" / "0.tif").dtype == np.uint16
 
 
+@pytest.mark.parametrize("name", ["take_%02d", "take_%04d.v2", "50% of%d"])
+def test_a_folder_may_be_called_like_a_pattern(
+    name: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie = source_movie("8-bit 709")
+    folder = tmp_path / "cuts" / name
+    folder.parent.mkdir()
+    _, written = write_clip(movie, folder, format="png")
+    assert written.path == folder
+    assert len(names(folder)) == movie.frames
+    assert [*folder.parent.iterdir()] == [folder]
+
+
 def test_a_movie_takes_no_pattern(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one file"):
         write_clip(source_movie("8-bit 709"), tmp_path / "out_%d.mov")

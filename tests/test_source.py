@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media import BT709, Movie, Tone, make_movie, make_pictures
@@ -202,6 +203,34 @@ def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
         assert len(set(source.clip.names)) == 2
         one, other = (plane_arrays(picture.pixels)[0].copy() for picture in source.pictures())
     assert_close(one, other, CLIP_PICTURE)
+
+
+@pytest.mark.parametrize("deep_first", [False, True])
+def test_a_grey_or_flat_picture_takes_nothing_from_the_others(
+    tmp_path: Path, deep_first: bool
+) -> None:
+    bits = (16, 8) if deep_first else (8, 16)
+    first, *_ = make_pictures(tmp_path / "in", frames=1, bits=bits[0])
+    make_pictures(tmp_path / "in", frames=2, bits=bits[1], start=2)
+    cv2.imwrite(str(first), cv2.imread(str(first), cv2.IMREAD_UNCHANGED)[..., 1])
+    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+        shown = [plane_arrays(picture.pixels)[0].copy() for picture in source.pictures()]
+    for file, pixels in zip(sorted((tmp_path / "in").iterdir()), shown, strict=True):
+        written = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        peak = np.iinfo(written.dtype).max
+        colours = written[..., ::-1] if written.ndim == 3 else written[..., None]
+        assert pixels.dtype == np.uint16
+        np.testing.assert_allclose(pixels / 65535, colours / peak * [1, 1, 1], atol=1 / 255)
+
+
+def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
+    first, *_ = make_pictures(tmp_path / "in", frames=2, suffix=".tif")
+    cv2.imwrite(str(first), cv2.imread(str(first))[..., 1])
+    with (
+        open_source(tmp_path / "in", Settings(fps="25")) as source,
+        pytest.raises(SourceError, match="rgb24, the folder began with gray"),
+    ):
+        list(source.pictures())
 
 
 def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:

@@ -14,6 +14,7 @@ from scene import read_index
 from tiny_onnx import make_salient
 
 import vidmatte
+from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.timing import Timing, find_rate
@@ -31,6 +32,12 @@ def read(path: Path, **options: object) -> list[tuple[int, Fraction]]:
             (read_index(full_range_rgb(picture.pixels)), picture.pts * source.clip.time_base)
             for picture in source.pictures()
         ]
+
+
+def test_only_points_that_were_given_are_named(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    with pytest.raises(UsageError, match=r"^--in f3: that leaves no frame$"):
+        read(movie.path, in_point="f3")
 
 
 @pytest.mark.parametrize(

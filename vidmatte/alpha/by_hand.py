@@ -58,8 +58,11 @@ class MaskFile:
         return self._files[0 if self._single else min(index, len(self._files) - 1)]
 
     def _read(self, file: Path) -> np.ndarray:
-        levels = read_picture(file).reformat(format="gray16le", threads=1).to_ndarray()
-        mask = levels.astype(np.float32) / np.float32(65535)
+        picture = read_picture(file)
+        # FFmpeg makes 65280 of grey 255 beside an alpha, which 8 bits do without.
+        grey, white = ("gray", 255) if picture.format.name == "ya8" else ("gray16le", 65535)
+        levels = picture.reformat(format=grey, threads=1).to_ndarray()
+        mask = levels.astype(np.float32) / np.float32(white)
         if mask.shape != self._size[::-1]:
             mask = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_LINEAR))
         return mask

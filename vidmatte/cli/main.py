@@ -70,9 +70,17 @@ def root(
         raise typer.Exit(2)
 
 
+def named(text: str) -> Path:
+    """An input's path. Python takes an empty name for the current folder."""
+    if not text:
+        raise typer.BadParameter("an input's name is empty: write a movie, a folder or a picture")
+    return Path(text)
+
+
 def main_command(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures")
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=named),
     ],
     output: Annotated[
         str | None,
@@ -103,7 +111,9 @@ app.command(MAIN, hidden=True, context_settings=WIDTH)(with_options(main_command
 
 
 def preview_command(
-    clip: Annotated[Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder")],
+    clip: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named)
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_preview.png"),
@@ -158,7 +168,9 @@ app.command("bench", context_settings=WIDTH)(with_options(bench_command, BENCH_O
 
 @app.command("info", context_settings=WIDTH)
 def info_command(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="what to look at")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="what to look at", parser=named)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show what a file is, and what would be written."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
+import time
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import av
 import numpy as np
@@ -27,6 +28,8 @@ from vidmatte.source.base import files_of
 
 FULL_SCALE = 65535
 RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts
+#: How the names of unfinished files end, and seconds after which nobody writes them any more.
+PARTIAL, STALE = ".part", 24 * 3600
 CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
 
 
@@ -126,35 +129,41 @@ class KeepingNetwork(Network):
         self._path = path
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        remove_stale(self._path)
+        partial = self._path.with_name(f".{self._path.name}.{uuid4().hex}{PARTIAL}")
         keeper: _Keeper | None = None
-        complete = False
         try:
             for frame in self._network.mattes(frames):
                 keeper = keeper or _Keeper(partial, frame)
                 keeper.keep(frame)
                 yield frame
-            complete = True
-        finally:
             if keeper is not None:
                 keeper.close()
-            if complete and keeper is not None:
                 partial.replace(self._path)
+        finally:
+            if keeper is not None:
+                keeper.drop()
             partial.unlink(missing_ok=True)
 
     def cancel(self) -> None:
         self._network.cancel()
 
 
+def remove_stale(path: Path) -> None:
+    """Remove what runs that were killed have left of a cache file."""
+    for partial in path.parent.glob(f".{path.name}.*{PARTIAL}"):
+        if partial.exists() and time.time() - partial.stat().st_mtime > STALE:
+            partial.unlink(missing_ok=True)
+
+
 class _Keeper:
     """Writes one cache file; streams are laid out by the first frame."""
 
     def __init__(self, path: Path, frame: Frame) -> None:
-        try:
+        self._folder = path.parent
+        with self._failing():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(absolute(path), "w", format="matroska")
-        except OSError as error:
-            raise SinkError(f"--cache {path.parent}: {error.strerror or error}") from error
         self._alphas = self._stream(frame, "gray16le")
         self._colours = self._stream(frame, "bgr0") if frame.foreground is not None else None
 
@@ -178,11 +187,30 @@ class _Keeper:
 
     def _encode(self, stream: Any, picture: av.VideoFrame, index: int) -> None:
         picture.pts, picture.time_base = index, Fraction(1, RATE)
-        self._container.mux(stream.encode(picture))
+        with self._failing():
+            self._container.mux(stream.encode(picture))
 
     def close(self) -> None:
-        """Flush and close the file."""
-        for stream in (self._alphas, self._colours):
-            if stream is not None:
-                self._container.mux(stream.encode(None))
-        self._container.close()
+        """Flush and close the file. Raises SinkError."""
+        with self._failing():
+            for stream in (self._alphas, self._colours):
+                if stream is not None:
+                    self._container.mux(stream.encode(None))
+            self._container.close()
+
+    def drop(self) -> None:
+        """Close the file, whole or not; after ``close`` nothing is left to be done."""
+        with contextlib.suppress(OSError, av.FFmpegError):  # of a full disk, told before
+            self._container.close()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn errors into a SinkError that says what is to be changed."""
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            reason = error.strerror or error
+            raise SinkError(
+                f"--cache {self._folder}: {reason}; free some space there, name another folder,"
+                " or leave --cache out"
+            ) from error

@@ -75,14 +75,14 @@ def connected_alpha(both: np.ndarray) -> np.ndarray:
     steps = np.arange(1, CONNECTIVITY_STEPS + 1) * (1 / CONNECTIVITY_STEPS)
     connected = np.zeros(both.shape, np.float32)
     # Where not even the first step is reached there is nothing to look for.
-    x, y, width, height = cv2.boundingRect(cv2.compare(both, no_less(steps[0]), cv2.CMP_GE))
+    x, y, width, height = cv2.boundingRect(reached(both, steps[0]))
     if not width:
         return connected
     inside = np.s_[y : y + height, x : x + width]
     both, found = np.ascontiguousarray(both[inside]), connected[inside]
     member = np.full(both.shape, 255, np.uint8)
     for step in steps:
-        member &= largest_region(cv2.compare(both, no_less(step), cv2.CMP_GE))
+        member &= largest_region(reached(both, step))
         if not member.any():
             break
         found[member > 0] = step
@@ -94,7 +94,12 @@ def degree_of(alpha: np.ndarray, connected: np.ndarray) -> np.ndarray:
     distance = cv2.subtract(alpha, connected)
     below = float(np.nextafter(np.float32(CONNECTIVITY_TOLERANCE), np.float32(0)))
     cv2.threshold(distance, below, 0, cv2.THRESH_TOZERO, dst=distance)
-    return np.asarray(cv2.subtract(1.0, distance))
+    return np.asarray(1 - distance)
+
+
+def reached(alpha: np.ndarray, step: float) -> np.ndarray:
+    """Where alpha (H, W) float32 is no less than a step: 1, else 0, uint8."""
+    return (alpha >= no_less(step)).view(np.uint8)
 
 
 def no_less(value: float) -> float:

@@ -11,7 +11,7 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
-from vidmatte.sink.formats import FORMATS, Format, choose, names_folder
+from vidmatte.sink.formats import FORMATS, Format, choose, is_pattern, names_folder
 from vidmatte.sink.sides import Sides
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     OutputExistsError, SinkError.
     """
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
-    from vidmatte.sink.partial import NUMBER
 
     inputs = inputs_of(clip.path, settings)
     seen: set[Path] = set()
@@ -68,7 +67,7 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
         if plan.out.absolute() in seen:
             raise UsageError(f"{plan.out}: two results of one run would go there")
         seen.add(plan.out.absolute())
-    if settings.start_number and not any(NUMBER.search(path.name) for path in seen):
+    if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
         )

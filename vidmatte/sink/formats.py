@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
+from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.row import Format, always, is_rgb, is_yuv, output_colour, with_alpha
 
 __all__ = ["FORMATS", "PRORES", "Format", "by_name", "choose", "is_rgb", "is_yuv", "output_colour"]
@@ -218,6 +219,17 @@ def choose(out: Path, name: str | None) -> Format:
 def names_folder(output: str | Path) -> bool:
     """Whether a name is a folder's: one that is there, or that ends in a slash."""
     return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def is_pattern(out: Path) -> bool:
+    """Whether a picture's name has a place for the frame's number, like ``shot_%06d.png``.
+
+    Without a picture's suffix, or where a folder is there, the name is a folder's.
+    """
+    is_picture = any(
+        row.container is None and out.suffix.lower() in row.suffixes for row in FORMATS
+    )
+    return is_picture and NUMBER.search(out.name) is not None and not out.is_dir()
 
 
 def suffix_row(out: Path, rows: tuple[Format, ...], is_folder: bool = False) -> Format:

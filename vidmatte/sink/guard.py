@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.sink.output import Plan, is_pattern
+from vidmatte.sink.formats import is_pattern
+from vidmatte.sink.output import Plan
 from vidmatte.sink.partial import matcher
 from vidmatte.sink.pictures import DIGITS, is_single
 from vidmatte.source.base import files_of

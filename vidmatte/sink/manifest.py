@@ -17,7 +17,7 @@ from vidmatte import __version__
 from vidmatte.errors import SourceError, SourceMissingError
 from vidmatte.frame import Clip
 from vidmatte.sink.base import Written, as_sink_error
-from vidmatte.sink.formats import by_name
+from vidmatte.sink.formats import by_name, is_pattern
 from vidmatte.sink.partial import NUMBER, beside, whole
 from vidmatte.sink.row import output_colour
 
@@ -45,7 +45,8 @@ class Making:
 
 def manifest_path(out: Path) -> Path:
     """Where the manifest of ``out`` stands: beside it, ``.json`` added to its name."""
-    return beside(out, NUMBER.sub("", whole(out).name) + ".json")
+    name = whole(out).name
+    return beside(out, (NUMBER.sub("", name) if is_pattern(out) else name) + ".json")
 
 
 def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
@@ -183,11 +184,11 @@ def files_of(path: Path, names: Sequence[str] = ()) -> list[Path]:
     names: see ``digest``; those that are missing are left out.
     """
     if names:
-        folder = path.parent if NUMBER.search(path.name) else path
+        folder = path.parent if is_pattern(path) else path
         return [file for name in names if (file := folder / name).is_file()]
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
-    if NUMBER.search(path.name) is None or not path.parent.is_dir():
+    if not is_pattern(path) or not path.parent.is_dir():
         return []
     before, after = NUMBER.split(path.name, maxsplit=1)
     return sorted(

@@ -16,7 +16,8 @@ from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
-from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
+from vidmatte.sink.output import Output, Plan, partial_of
+from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.proof import Expected, prove_movie
 from vidmatte.sink.row import output_colour
@@ -53,7 +54,7 @@ class MovieOutput(Output):
         """What ``check_sink`` does for movies."""
         out, clip = plan.out, plan.clip
         check_fit(clip, plan.row)
-        if is_pattern(out):
+        if NUMBER.search(out.name):
             raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
         if out.is_dir():
             raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")

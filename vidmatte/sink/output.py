@@ -12,7 +12,8 @@ import av
 from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.background import Background
 from vidmatte.sink.base import Written
-from vidmatte.sink.partial import NUMBER, Partial, PartialSequence
+from vidmatte.sink.formats import is_pattern
+from vidmatte.sink.partial import Partial, PartialSequence
 from vidmatte.sink.pixels import PictureMaker
 from vidmatte.sink.row import Format
 from vidmatte.sink.spill import Despill
@@ -134,8 +135,3 @@ def partial_of(plan: Plan) -> Partial:
     """Where the unfinished result of ``plan`` is written."""
     kind = PartialSequence if is_pattern(plan.out) else Partial
     return kind(plan.out, plan.overwrite)
-
-
-def is_pattern(out: Path) -> bool:
-    """Whether a name has a place for the frame's number, like ``shot_%06d.png``."""
-    return NUMBER.search(out.name) is not None

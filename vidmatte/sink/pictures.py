@@ -14,7 +14,8 @@ from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
-from vidmatte.sink.output import Output, Plan, is_pattern, partial_of
+from vidmatte.sink.formats import is_pattern
+from vidmatte.sink.output import Output, Plan, partial_of
 from vidmatte.sink.partial import NUMBER, matcher
 from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.png import PngWriter

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.sink.base import Written, as_sink_error
+from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.framelog import FrameLog, Remarks
 from vidmatte.sink.partial import NUMBER, beside, whole
 
@@ -115,7 +116,7 @@ class WorkFolder:
 def folder_for(out: Path) -> Path:
     """The work folder of an output. That of a pattern like ``cut/shot_%06d.png`` is beside
     the pictures' folder, which need not be there yet."""
-    if NUMBER.search(out.name):
+    if is_pattern(out):
         folder = out.parent
         return beside(folder, f".{whole(folder).name}.{NUMBER.sub('', out.name)}.resume")
     return beside(out, f".{whole(out).name}.resume")
@@ -123,7 +124,7 @@ def folder_for(out: Path) -> Path:
 
 def place_of(out: Path) -> Path:
     """The file or folder that ``out`` is, or that the pictures of its pattern are in."""
-    return (out.parent if NUMBER.search(out.name) else out).absolute()
+    return (out.parent if is_pattern(out) else out).absolute()
 
 
 def may_replace(out: Path, folder: Path) -> bool:

@@ -21,6 +21,8 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     """
     from vidmatte.source.conform import ConformedSource
 
+    if path == "":  # which Path takes for the current folder
+        raise UsageError("the input's name is empty: write a movie, a folder or a picture")
     path = Path(path)
     if not path.exists():
         raise SourceMissingError(f"{path}: there is no such file or folder")

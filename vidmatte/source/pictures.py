@@ -72,6 +72,11 @@ class PictureSource(Source):
         clip = self.clip
         for number, file in enumerate(self._files[index:], index):
             frame = read_picture(file)
+            if loses(frame, clip):
+                raise SourceError(
+                    f"{file}: it is {frame.format.name}, the folder began with {clip.pixel_format},"
+                    " which holds less; convert one kind into the other, or give them one by one"
+                )
             rotation = quarter_turns(frame)
             colour = filled(stated(frame), frame)
             repack = Repacker(clip.working_format, rotation, colour, clip.colour)
@@ -186,16 +191,39 @@ def is_rgb(frame: av.VideoFrame) -> bool:
     return kind.is_rgb or kind.has_palette or kind.name.startswith("gray")
 
 
+def png_kind(file: Path) -> tuple[bool, bool]:
+    """Whether a PNG picture has more than 8 bits, and whether it is grey.
+
+    https://www.w3.org/TR/png-3/#11IHDR
+    """
+    with file.open("rb") as opened:
+        head = opened.read(26)
+    depth, colour = head[24:25], head[25:26]
+    return depth == b"\x10", colour in (b"\0", b"\4")
+
+
+def loses(frame: av.VideoFrame, clip: Clip) -> bool:
+    """Whether a picture's colours, or the lower half of its bits, have no place in the clip."""
+    grey = clip.working_format.startswith(("gray", "ya"))
+    return (grey and not is_grey(frame)) or bit_depth(frame.format.name) > max(8, clip.bit_depth)
+
+
+def is_grey(frame: av.VideoFrame) -> bool:
+    """Whether there is one component, or one and alpha."""
+    return frame.format.name.startswith(("gray", "ya", "mono"))
+
+
 def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
     """The Clip of a folder or picture, from its first picture."""
     rotation = quarter_turns(first)
     turned = rotation % 180 != 0
     suffixes = {file.suffix.lower() for file in files}
     working = working_format(first.format.name, rotation)
-    depth = bit_depth(first.format.name)
+    kinds = {png_kind(file) for file in files} if suffixes == {".png"} else set()
+    depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
     said = stated(first)
     colour = filled(said, first)
-    if len(suffixes) > 1:
+    if len(suffixes) > 1 or len(kinds) > 1:
         # Pictures of several kinds meet in RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
         said = ColourTags()
