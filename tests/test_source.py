@@ -223,6 +223,17 @@ def test_a_grey_or_flat_picture_takes_nothing_from_the_others(
         np.testing.assert_allclose(pixels / 65535, colours / peak * [1, 1, 1], atol=1 / 255)
 
 
+def test_what_is_called_png_and_is_none_has_no_depth_of_one(tmp_path: Path) -> None:
+    (jpeg,) = make_pictures(tmp_path / "in", frames=1, suffix=".jpg")
+    data = jpeg.read_bytes()
+    comment = b"\xff\xfe" + (30).to_bytes(2, "big") + b"\x10" * 28  # where a PNG says 16 bits
+    (tmp_path / "in" / "called.png").write_bytes(data[:2] + comment + data[2:])
+    jpeg.unlink()
+    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+        assert source.clip.bit_depth == 8
+        assert len(list(source.pictures())) == 1
+
+
 def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
     first, *_ = make_pictures(tmp_path / "in", frames=2, suffix=".tif")
     cv2.imwrite(str(first), cv2.imread(str(first))[..., 1])

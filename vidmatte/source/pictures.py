@@ -192,12 +192,14 @@ def is_rgb(frame: av.VideoFrame) -> bool:
 
 
 def png_kind(file: Path) -> tuple[bool, bool]:
-    """Whether a PNG picture has more than 8 bits, and whether it is grey.
+    """Whether a picture called .png has more than 8 bits, and whether it is grey.
 
     https://www.w3.org/TR/png-3/#11IHDR
     """
     with file.open("rb") as opened:
         head = opened.read(26)
+    if not head.startswith(b"\x89PNG"):  # another kind under that suffix, or no picture
+        return False, False
     depth, colour = head[24:25], head[25:26]
     return depth == b"\x10", colour in (b"\0", b"\4")
 
