@@ -95,7 +95,12 @@ def compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[
     size = f"{found.width}x{found.height}"
     yield from unlike("size", size, f"{clip.width}x{clip.height}")
     yield from unlike("alpha", found.has_alpha, True)
-    if len(found.lengths) > expected.frames or (expected.frames > 1 and not found.lengths):
+    if expected.frames > 1 and not found.lengths:
+        yield (
+            f"a still picture instead of {expected.frames} frames, which a WebP of frames that are"
+            " all alike becomes: choose another format"
+        )
+    if len(found.lengths) > expected.frames:
         yield f"frames: {len(found.lengths)} instead of {expected.frames}"
     if found.lengths:
         length = expected.end - expected.first
