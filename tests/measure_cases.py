@@ -78,9 +78,8 @@ def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Setti
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in modes}
     for one, other in pairs_of_a_size(clips):
         told = []
-        last = len(one.rgb) - min(BESIDE, SHOT)
-        truth = [one.truth(index) for index in range(last, len(one.rgb))]
-        truth += [other.truth(index) for index in range(min(BESIDE, SHOT))]
+        truth = [one.truth(index) for index in range(len(one.rgb))[-BESIDE:]]
+        truth += [other.truth(index) for index in range(len(other.rgb))[:BESIDE]]
         for name, settings in modes.items():
             shots = [
                 clip.footage(weights, settings).part(part)

@@ -39,6 +39,7 @@ class PictureOutput(Output):
         super().__init__(plan)
         self._clip, self._row = plan.clip, plan.row
         self._single = is_single(plan.out, plan.row)
+        self._numbered = is_pattern(plan.out)
         self._written: list[Path] = []
         self._bytes = 0
         self._duration = 0
@@ -128,7 +129,7 @@ class PictureOutput(Output):
         if self._single or not final.is_dir():
             return 0
         names = (path.name for path in final.iterdir())
-        if is_pattern(self.plan.out):
+        if self._numbered:
             like = matcher(self.plan.out.name)
             return sum(like.fullmatch(name) is not None and name not in ours for name in names)
         return sum(name.endswith(self._row.suffixes[0]) and name not in ours for name in names)
@@ -149,7 +150,7 @@ class PictureOutput(Output):
     def _path_of(self, frame: Frame) -> Path:
         if self._single:
             return self.partial.path
-        if is_pattern(self.plan.out):
+        if self._numbered:
             return self._folder / numbered(self.plan.out.name, self.plan.start_number + frame.index)
         name = frame.name if frame.name is not None else f"{frame.index:0{DIGITS}d}"
         return self._folder / (name + self._row.suffixes[0])

@@ -206,13 +206,14 @@ def png_kind(file: Path) -> tuple[bool, bool]:
 
 def loses(frame: av.VideoFrame, clip: Clip) -> bool:
     """Whether a picture's colours, or the lower half of its bits, have no place in the clip."""
-    grey = clip.working_format.startswith(("gray", "ya"))
-    return (grey and not is_grey(frame)) or bit_depth(frame.format.name) > max(8, clip.bit_depth)
+    found = frame.format.name
+    turns_grey = is_grey(clip.working_format) and not is_grey(found)
+    return turns_grey or bit_depth(found) > max(8, clip.bit_depth)
 
 
-def is_grey(frame: av.VideoFrame) -> bool:
-    """Whether there is one component, or one and alpha."""
-    return frame.format.name.startswith(("gray", "ya", "mono"))
+def is_grey(pixel_format: str) -> bool:
+    """Whether a format has one component, or one and alpha."""
+    return pixel_format.startswith(("gray", "ya", "mono"))
 
 
 def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:

@@ -78,8 +78,9 @@ def make_trim(
                 f" (start timecode {start_timecode or 'none'})"
             )
     if (end is not None and end <= first) or (frame_count is not None and first >= frame_count):
-        given = [f"--in {in_point}"] * bool(in_point) + [f"--out {out_point}"] * bool(out_point)
-        raise UsageError(f"{' '.join(given)}: that leaves no frame")
+        points = (("--in", in_point), ("--out", out_point))
+        given = " ".join(f"{name} {text}" for name, text in points if text)
+        raise UsageError(f"{given}: that leaves no frame")
     if end is not None:
         end = end + handles if last is None else min(end + handles, max(last, end))
     return Trim(first=max(0, first - handles), end=end)
