@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.steady import WINDOWS, steady
+from vidmatte.alpha.steady import PER_FRAME, WINDOWS, Filter, copied, steady
 
 MODES = ["off", "live", "on"]
 
@@ -80,6 +80,25 @@ def test_no_more_frames_are_held_than_the_look_ahead(mode: str) -> None:
         ahead.append(taken - 1 - frame.number)
     assert max(ahead) == ahead[0] == len(WINDOWS[mode].after) <= 4
     assert max(ahead[4:]) == WINDOWS[mode].ahead <= 3
+
+
+@pytest.mark.parametrize("refine", ["fast", "best"])
+@pytest.mark.parametrize("mode", MODES)
+def test_no_frame_further_back_than_is_said_has_a_part_in_a_result(mode: str, refine: str) -> None:
+    frames, last = list(shot(26, speed=1, noise=0.2)), 19
+    how = Filter(WINDOWS[mode], refine, 1.0, PER_FRAME)
+
+    def result(first: int, **changed: int) -> np.ndarray:
+        seen = list(copied(map(replace, frames[first:])))
+        seen[0].new_shot = False
+        for number in changed.values():
+            seen[number].alpha[:] = np.sqrt(seen[number].alpha)
+        return next(f for f in how.settle(how.follow(seen)) if f.number == last).alpha
+
+    whole = result(0)
+    furthest = last - how.look_back
+    np.testing.assert_array_equal(result(furthest), whole)
+    assert (result(0, changed=furthest) != whole).any()
 
 
 @pytest.mark.parametrize("mode", MODES)

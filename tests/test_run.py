@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
@@ -152,6 +153,33 @@ def test_leaving_early_ends_every_thread() -> None:
         assert list(itertools.islice(pipeline, 3)) == [0, 2, 4]
     assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]
     pipeline.close()
+
+
+def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
+    preparing, under_way, cut_short = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            preparing.set()
+            time.sleep(0.3)
+            under_way.set()
+            cut_short.wait(30)
+            yield item
+
+    pipeline = Pipeline([numbers(3), Stage("slow", slow, 1)], Stop())
+
+    def take() -> None:
+        with contextlib.suppress(Cancelled):
+            list(pipeline)
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    assert preparing.wait(5)
+    began = time.monotonic()
+    pipeline.close(lambda: cut_short.set() if under_way.is_set() else None)
+    assert time.monotonic() - began < 2
+    taking.join(5)
+    assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]
 
 
 def test_a_channel_never_holds_more_than_its_size() -> None:

@@ -11,9 +11,9 @@ from it.
 With ``refine`` best, parts still in doubt are then solved for by their colours
 (``solve``), and a mean of the nearest frames is taken once more.
 
-The result for a frame depends on it, on ``LONGEST_PAST`` frames before it and on the
+The result for a frame depends on it, on the window's frames before it and on the
 look-ahead (on ``NEAR`` more each way with best), and on nothing else: there is no
-recursion.
+recursion. ``Filter.look_back`` and ``Filter.look_ahead`` count them.
 """
 
 from __future__ import annotations
@@ -147,8 +147,17 @@ class Filter:
     @property
     def look_ahead(self) -> int:
         """Frames that are held back, at most."""
-        again = self.window.nearest().after if self.refine == "best" else ()
-        return len(self.window.after) + len(again)
+        return len(self.window.after) + len(self._again_window.after)
+
+    @property
+    def look_back(self) -> int:
+        """Frames before one that decide its result, at most."""
+        return len(self.window.before) + len(self._again_window.before)
+
+    @property
+    def _again_window(self) -> Window:
+        """That of the mean that is taken once more."""
+        return self.window.nearest() if self.refine == "best" else WINDOWS["off"]
 
     def settle(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
         """The second half: the frames of ``moments``, averaged and finished."""
@@ -169,7 +178,7 @@ class Filter:
         manner = replace(self.manner, redrawn=0.0, black=0.01, white=0.98, decides=False)
         second = replace(
             self,
-            window=self.window.nearest(),
+            window=self._again_window,
             refine="off",
             strength=self.strength * SECOND_STRENGTH,
             manner=manner,

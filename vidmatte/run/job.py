@@ -47,8 +47,7 @@ class FramePath:
 
     def close(self) -> None:
         """Stop every stage and wait for its thread; harmless when done twice."""
-        self.cancel()
-        self.pipeline.close()
+        self.pipeline.close(self.cancel)
 
 
 def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None) -> FramePath:
@@ -60,8 +59,10 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     stop = Stop()
     watcher = Watcher()
     network = model.network_for(source.clip)
-    point = sink.point(network.states, network.stride) if sink is not None else Point()
     smooth = smoother(network.recurrent, settings)
+    point = Point()
+    if sink is not None:
+        point = sink.point(network.states, network.stride, smooth.look_back)
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings, point),
         "matte": network.mattes,
@@ -75,12 +76,14 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     if sink is not None:
         works["write"] = lambda frames: write(frames, sink, point.first)
         held += sink.slots_held
-    depth = queue_depth(source.clip, settings.memory_bytes, held, len(works))
+    # What the last stage has written is in the sink's hands: it waits without a slot.
+    waiting = len(works) - (sink is not None)
+    depth = queue_depth(source.clip, settings.memory_bytes, held, waiting)
     stages = [
         Stage(name, work, min(depth, MOMENTS_QUEUED) if name == "motion" else depth)
         for name, work in works.items()
     ]
-    slots = held + sum(stage.queue_size for stage in stages)
+    slots = held + sum(stage.queue_size for stage in stages[:waiting])
     ring = Ring(source.clip, slots, model.device, stop)
     return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point, sink)
 

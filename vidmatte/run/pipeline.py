@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vidmatte.run.channel import Cancelled, Channel, Stop
+from vidmatte.run.channel import POLL_SECONDS, Cancelled, Channel, Stop
 
 Work = Callable[[Iterator[Any]], Iterable[Any]]
 JOIN_SECONDS = 4.0
@@ -94,14 +94,18 @@ class Pipeline:
         """Seconds of work by stage, in order."""
         return {runner.stage.name: runner.busy_seconds() for runner in self._runners}
 
-    def close(self) -> None:
-        """Stop all stages and wait for their threads; harmless when done twice."""
+    def close(self, interrupt: Callable[[], None] = lambda: None) -> None:
+        """Stop all stages and wait for their threads; harmless when done twice.
+
+        interrupt: cuts short what a stage has under way. It is called until all have ended,
+        as a stage may just have been about to begin it.
+        """
         self._stop.set()
         deadline = time.monotonic() + JOIN_SECONDS
         for runner in self._runners:
-            if not runner.is_alive():
-                continue
-            runner.join(max(0.0, deadline - time.monotonic()))
+            while runner.is_alive() and time.monotonic() < deadline:
+                interrupt()
+                runner.join(POLL_SECONDS)
 
     def __enter__(self) -> Pipeline:
         return self

@@ -67,8 +67,11 @@ class Sink(ABC):
         """
         return writing
 
-    def point(self, states: int, stride: int) -> Point:  # noqa: ARG002
-        """Where the run has to begin; see ``Network.states`` and ``Network.stride``."""
+    def point(self, states: int, stride: int, look_back: int) -> Point:  # noqa: ARG002
+        """Where the run has to begin.
+
+        See ``Network.states``, ``Network.stride`` and ``Filter.look_back``.
+        """
         return Point()
 
     @abstractmethod

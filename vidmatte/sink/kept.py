@@ -34,9 +34,9 @@ from vidmatte.sink.workfolder import (
     sync_folder,
 )
 
-#: Frames that go through network and filters again before the first that is missing. The
-#: filter over time looks at nine before, two more where it goes twice; the rest is margin.
-WARM_UP = 20
+#: Frames that go through network and filters again before the first that is missing, besides
+#: those that the filter over time looks back at.
+MARGIN = 10
 #: Frames before those that only the cut detector sees: it remembers a flash of a few.
 LEAD = 24
 
@@ -92,7 +92,7 @@ class FinishedSink(Sink):
         note = f"{written.path.name}: an earlier run has finished it"
         self._written = replace(written, notes=(*written.notes, note))
 
-    def point(self, states: int, stride: int) -> Point:  # noqa: ARG002
+    def point(self, states: int, stride: int, look_back: int) -> Point:  # noqa: ARG002
         """See ``Sink.point``."""
         first = self._written.frames
         return Point(first=first, remarks=self._remarks, done=True, finished=True)
@@ -130,10 +130,10 @@ class KeptSink(PooledSink):
         """See ``Sink.kept``."""
         return self._folder.log.count
 
-    def point(self, states: int, stride: int) -> Point:
+    def point(self, states: int, stride: int, look_back: int) -> Point:
         """See ``Sink.point``."""
         found, log = self._summary, self._folder.log
-        heads, start = dict(found.heads), max(0, found.count - WARM_UP)
+        heads, start = dict(found.heads), max(0, found.count - look_back - MARGIN)
         start -= start % stride
         memory = None
         if states and start:
