@@ -2,8 +2,8 @@
 
 Dense inverse search (Kroeger et al., "Fast Optical Flow using Dense Inverse
 Search", ECCV 2016) follows the subject's inside well but is wrong in the soft
-band around it, where two motions overlap. There the subject's own motion, spread
-outward from its inside, takes its place.
+band around it, where two motions overlap. There the subject's own motion, carried
+outward from its inside (``spread``), takes its place.
 
 Motion is searched at the working scale and kept at half of it, the coarse scale: it is
 smooth, and there composing it over many frames costs little.
@@ -18,15 +18,16 @@ import numpy as np
 
 from vidmatte.alpha.box import NOTHING, Box, box_around
 from vidmatte.alpha.refine import View
+from vidmatte.alpha.spread import spread_from_subject
 
 # All lengths here are in pixels of the coarse scale.
 MARGIN = 16  # around the subject, in which motion is searched
 SMALLEST = 12  # side of a picture below which no motion is searched
-SPREAD_SIGMA = 5.0  # of the subject's motion into the band
-SURE_TRIP = 0.5  # error of the way there and back, of motion that is spread
 ROUND_TRIP, ROUND_TRIP_SHARE = 1.0, 0.1  # allowed such error: pixels, share of motion
 COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise explains
-POLISHINGS = 2  # of the flow; the preset's five take a fifth more time and change nothing
+#: Of the search, at the working scale itself. Patches of eight, with a step between them of
+#: seven, and no polishing of the flow: denser ones take twice the time and find nothing more.
+PATCH_STEP, DESCENTS = 7, 12
 TRUST_SIGMA = 3.0  # smoothing of the trust
 
 
@@ -117,7 +118,10 @@ class MotionEstimator:
 
     def __init__(self) -> None:
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._search.setVariationalRefinementIterations(POLISHINGS)
+        self._search.setFinestScale(0)
+        self._search.setPatchStride(PATCH_STEP)
+        self._search.setGradientDescentIterations(DESCENTS)
+        self._search.setVariationalRefinementIterations(0)
 
     def between(
         self, one: Glance, other: Glance, one_grey: np.ndarray, other_grey: np.ndarray
@@ -193,37 +197,6 @@ def squared_length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     length = x * x
     length += y * y
     return np.asarray(length)
-
-
-def spread_from_subject(
-    x: np.ndarray, y: np.ndarray, alpha: np.ndarray, trip_squared: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The flow (x, y) with the subject's own in its soft band, and how much was replaced.
-
-    The mean of reliable inside flow, weighted by a Gaussian, reaches outward until its
-    weight fades.
-    """
-    inside = trip_squared * np.float32(-0.5 / SURE_TRIP**2)
-    np.exp(inside, out=inside)
-    inside *= alpha**4
-    weight = blurred(inside)
-    reach = np.clip((weight - np.float32(0.01)) * np.float32(20), 0, 1)
-    reach *= 1 - np.clip((alpha - np.float32(0.8)) * np.float32(1 / 0.15), 0, 1)
-    np.maximum(weight, np.float32(1e-6), out=weight)
-    planes = []
-    for plane in (x, y):
-        spread = blurred(inside * plane)
-        spread /= weight
-        spread -= plane
-        spread *= reach
-        spread += plane
-        planes.append(spread)
-    return planes[0], planes[1], reach
-
-
-def blurred(plane: np.ndarray) -> np.ndarray:
-    """A plane with each pixel spread as far as the subject's motion is."""
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), SPREAD_SIGMA))
 
 
 def colour_trust(

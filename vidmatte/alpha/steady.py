@@ -28,7 +28,7 @@ import numpy as np
 
 from vidmatte.alpha import conviction
 from vidmatte.alpha.average import Voice, average
-from vidmatte.alpha.flow import Field
+from vidmatte.alpha.flow import Field, squared_length
 from vidmatte.alpha.follow import AnyFrame, Moment, follow
 from vidmatte.alpha.refine import View, reduce_alpha, refine_edges
 from vidmatte.alpha.solve import solve_doubt
@@ -255,7 +255,8 @@ class Steadier(Generic[AnyFrame]):
         if field is None or moment.seen is None or field.box.is_empty:
             return np.ones(shape, np.float32)
         coarse = np.zeros(moment.seen.glance.alpha.shape, np.float32)
-        pace = cv2.magnitude(field.motion[..., 0], field.motion[..., 1])
+        # Not cv2.magnitude: the same input may give another last bit the next time.
+        pace = np.sqrt(squared_length(field.motion[..., 0], field.motion[..., 1]))
         field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / MOVING), 1)
         return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
