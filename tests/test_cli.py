@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -19,6 +20,7 @@ from media import Tone, make_movie, make_pictures
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
+from vidmatte.cli import matte as cli_matte
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
@@ -134,6 +136,33 @@ def test_several_inputs_one_fails_the_others_are_done(
     assert main([*names, "-o", f"{cuts}/", "--format", "mov", "--overwrite", *tiny]) == 1
     assert sorted(file.name for file in cuts.glob("*.mov")) == ["a.mov", "shots.mov"]
     assert "2 done, 1 failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["check_sink", "run"])
+def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
+    place: str,
+    tmp_path: Path,
+    tiny: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the first frame (the check of all inputs) as after it."""
+    names = [str(make_movie(tmp_path / f"{name}.mp4", frames=3).path) for name in "abc"]
+    whole = getattr(cli_matte, place)
+
+    def faulty(*arguments: Any) -> Any:
+        if any(Path(names[1]).stem == Path(str(one)).stem for one in arguments):
+            raise ZeroDivisionError("injected")
+        return whole(*arguments)
+
+    monkeypatch.setattr(cli_matte, place, faulty)
+    cuts = tmp_path / "cuts"
+    assert main([*names, "-o", f"{cuts}/", "--format", "mov", *tiny]) == 1
+    told = capsys.readouterr().err
+    assert "b.mp4: ZeroDivisionError: injected" in told
+    assert "2 done, 1 failed" in told
+    assert sorted(file.name for file in cuts.glob("*.mov")) == ["a.mov", "c.mov"]
+    assert main([names[1], "-o", str(tmp_path / "b.mov"), *tiny]) == 70
 
 
 def test_where_results_go(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +15,9 @@ import pytest
 from media import Movie, Tone, make_movie
 from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
 from sink_support import write_clip
+
+from vidmatte.errors import SourceError
+from vidmatte.sink.sound import Sound
 
 #: A sample of 48 kHz, and what a codec's own filter blurs an attack by.
 SAMPLE = 1 / 48000
@@ -195,16 +201,66 @@ def test_a_transport_stream_keeps_sync(suffix: str, tmp_path: Path) -> None:
     assert abs(beep_time(out) - beep_time(stream) - flash) <= ATTACK
 
 
-def test_a_broken_packet_of_sound_becomes_silence_and_is_said(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mkv", frames=75, audio=[Tone(codec="flac")], flash=60)
+@pytest.mark.parametrize(
+    ("codec", "container", "begin", "suffix", "fault"),
+    [
+        ("flac", ".mkv", 0, ".mov", av.error.InvalidDataError),
+        ("ac3", ".mov", 3, ".webm", av.error.UndefinedError),
+    ],
+)
+def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
+    codec: str, container: str, begin: int, suffix: str, fault: type[Exception], tmp_path: Path
+) -> None:
+    """Decoders answer damage with errors of several kinds."""
+    movie = make_movie(
+        tmp_path / f"clip{container}", frames=75, audio=[Tone(codec=codec)], flash=60
+    )
     data = bytearray(movie.path.read_bytes())
-    with av.open(str(movie.path)) as container:
-        packets = [p for p in container.demux(audio=0) if p.size]
+    with av.open(str(movie.path)) as opened:
+        packets = [p for p in opened.demux(audio=0) if p.size]
         for packet in packets[5:8]:
-            at = data.find(bytes(packet)[:16])
+            at = data.find(bytes(packet)[:16]) + begin
             data[at : at + 12] = b"\xff" * 12
-    broken = tmp_path / "broken.mkv"
+    broken = tmp_path / f"broken{container}"
     broken.write_bytes(data)
-    _, written = write_clip(broken, out := tmp_path / "out.mov")
-    assert any("became silence" in note for note in written.notes)
+    with av.open(str(broken)) as opened, pytest.raises(fault):
+        list(opened.decode(audio=0))
+    _, written = write_clip(broken, out := tmp_path / f"out{suffix}")
+    assert any("broken packets became silence" in note for note in written.notes)
     assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
+
+
+class FailingInput:
+    """The packets of a file's sound, and then one of FFmpeg's errors."""
+
+    def __init__(self, packets: Iterator[av.Packet], fault: Exception) -> None:
+        self._packets, self._fault = islice(packets, 30), fault
+
+    def __next__(self) -> av.Packet:
+        packet = next(self._packets, None)
+        if packet is None:
+            raise self._fault
+        return packet
+
+
+def fail_after_thirty_packets(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the source's sound unreadable after 30 packets."""
+    prepare = Sound.__init__
+
+    def prepared(self: Sound, *arguments: Any) -> None:
+        prepare(self, *arguments)
+        self._packets = FailingInput(self._packets, fault)
+
+    monkeypatch.setattr(Sound, "__init__", prepared)
+
+
+def test_sound_that_cannot_be_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage ends the sound with a note; a drive that does not answer ends the run."""
+    movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[Tone()])
+    with monkeypatch.context() as patched:
+        fail_after_thirty_packets(av.error.ArgumentError(errno.EINVAL, "damage"), patched)
+        _, written = write_clip(movie, tmp_path / "out.mov")
+    assert any("the sound breaks off at 0.6" in note for note in written.notes), written.notes
+    fail_after_thirty_packets(av.error.OSError(errno.EIO, "no answer"), monkeypatch)
+    with pytest.raises(SourceError, match=r"clip\.mov: reading its sound fails \(no answer\)"):
+        write_clip(movie, tmp_path / "again.mov")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -22,6 +25,7 @@ from vidmatte.colour import HLG, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
+from vidmatte.source.movie import MovieSource
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import make_trim, parse_point
@@ -318,18 +322,36 @@ def test_a_cut_short_file_is_noticed_before_the_work(tmp_path: Path) -> None:
         open_source(short, Settings())
 
 
-def test_a_broken_frame_is_replaced_and_reported(tmp_path: Path) -> None:
+#: Bytes of a ProRes packet that are overwritten (from, how many, with what), and which of
+#: FFmpeg's errors its decoder answers with.
+DAMAGES: dict[str, tuple[int, int, int, type[Exception]]] = {
+    "no header": (0, 64, 0xFF, av.error.InvalidDataError),
+    "zeroed behind the name": (8, 4096, 0x00, av.error.ArgumentError),
+    "an unknown kind of picture": (20, 1, 0x55, av.error.PermissionError),
+    "an unknown version": (11, 1, 0x55, av.error.PatchWelcomeError),
+}
+
+
+def with_a_broken_frame(folder: Path, number: int, damage: str) -> tuple[Movie, Path]:
+    """A ProRes clip of 12 frames, and the same with one of its packets damaged."""
     movie = make_movie(
-        tmp_path / "clip.mov", frames=12, codec="prores_ks", pixel_format="yuv422p10le"
+        folder / "clip.mov", frames=12, codec="prores_ks", pixel_format="yuv422p10le"
     )
     with av.open(str(movie.path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-        place = packets[5].pos
-    damaged = tmp_path / "damaged.mov"
-    shutil.copy(movie.path, damaged)
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+    begin, count, value, _ = DAMAGES[damage]
+    damaged = Path(shutil.copy(movie.path, folder / "damaged.mov"))
     with damaged.open("r+b") as file:
-        file.seek(place)
-        file.write(b"\xff" * 64)
+        file.seek(packet.pos + begin)
+        file.write(bytes([value]) * min(count, packet.size - begin))
+    return movie, damaged
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_frame_is_replaced_and_reported(damage: str, tmp_path: Path) -> None:
+    movie, damaged = with_a_broken_frame(tmp_path, 5, damage)
+    with av.open(str(damaged)) as container, pytest.raises(DAMAGES[damage][3]):
+        list(container.decode(video=0))
     with open_source(damaged, Settings()) as source:
         pictures = [
             (picture.pts * source.clip.time_base, plane_arrays(picture.pixels)[0].copy())
@@ -340,8 +362,39 @@ def test_a_broken_frame_is_replaced_and_reported(tmp_path: Path) -> None:
     assert [time for time, _ in pictures] == [index / movie.rate for index in range(12)]
     assert np.array_equal(pictures[5][1], pictures[4][1])
     assert not np.array_equal(pictures[6][1], pictures[4][1])
-    with open_source(damaged, Settings(strict=True)) as source, pytest.raises(SourceError):
+    with (
+        open_source(damaged, Settings(strict=True)) as source,
+        pytest.raises(SourceError, match=r"^[^\n]*damaged\.mov: [^\n]* --strict is on: [^\n]*$"),
+    ):
         list(source.pictures())
+
+
+class FailingContainer:
+    """An open movie of which three packets can be read, and then no more."""
+
+    def __init__(self, whole: av.container.InputContainer, fault: Exception) -> None:
+        self._whole, self._fault = whole, fault
+
+    def demux(self, stream: av.video.stream.VideoStream) -> Iterator[av.Packet]:
+        yield from islice(self._whole.demux(stream), 3)
+        raise self._fault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
+@pytest.mark.parametrize("kind", [av.error.OSError, av.error.InvalidDataError])
+def test_a_file_that_cannot_be_read_on_is_no_broken_frame(
+    kind: type[av.error.FFmpegError], tmp_path: Path
+) -> None:
+    """A drive that goes away in the middle: nothing is repeated for what was not read."""
+    movie = make_movie(tmp_path / "clip.mov", frames=12)
+    with open_source(movie.path, Settings()) as source:
+        assert isinstance(source, MovieSource)
+        source._container = FailingContainer(source._container, kind(errno.EIO, "no answer"))
+        with pytest.raises(SourceError, match=r"clip\.mov: reading it fails \(no answer\)"):
+            list(source.pictures())
+        assert source.warnings == []
 
 
 def comb(rgb: np.ndarray) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vidmatte.alpha.by_hand import check_masks
 from vidmatte.api import Result, run
@@ -25,6 +25,7 @@ from vidmatte.sink import Written, check_sink, settings_for
 from vidmatte.sink.base import worker_count
 from vidmatte.source import open_source
 
+Done = TypeVar("Done")
 MOST_FAILURES = 100  # exit statuses above it mean other things to a shell
 
 
@@ -48,33 +49,12 @@ class Batch:
 
     def check(self) -> list[Job]:
         """The jobs that can be done; looked at whole before a model is loaded."""
-        good = []
-        for job in self.jobs:
-            try:
-                with open_source(job.source, self.settings) as source:
-                    check_sink(job.target, source.clip, self.settings)
-                    check_masks(self.settings, source.clip)
-                good.append(job)
-            except VidmatteError as error:
-                self._failed(job, error)
-        return good
+        return [job for job in self.jobs if self._tried(job, self._checked)]
 
     def do(self, job: Job, model: Model) -> None:
         """Run one job; its failure is noted, an interrupt ends the whole batch."""
-        try:
-            with open_source(job.source, self.settings) as source:
-                self.reporter.detail(shares_line(model, source.clip, self.settings))
-                result = run(source, job.target, model, self.settings, self.reporter, sys.argv)
-        except InterruptedRunError:
-            raise
-        except VidmatteError as error:
-            self._failed(job, error)
-            return
-        except Exception as error:
-            if len(self.jobs) == 1:
-                raise
-            # A fault of ours on one input is no reason to lose the others.
-            self._failed(job, VidmatteError(f"{job.source}: {type(error).__name__}: {error}"))
+        result = self._tried(job, lambda job: self._run(job, model))
+        if result is None:
             return
         self.results.append(result)
         for line in colour_lines(result.clip):
@@ -85,6 +65,35 @@ class Batch:
             self.reporter.note(f"vidmatte: look at {job.target.name}: {line}")
         self.reporter.detail(busy_line(result))
         self.reporter.summary(facts(result), one_line(result))
+
+    def _checked(self, job: Job) -> bool:
+        with open_source(job.source, self.settings) as source:
+            check_sink(job.target, source.clip, self.settings)
+            check_masks(self.settings, source.clip)
+        return True
+
+    def _run(self, job: Job, model: Model) -> Result:
+        with open_source(job.source, self.settings) as source:
+            self.reporter.detail(shares_line(model, source.clip, self.settings))
+            return run(source, job.target, model, self.settings, self.reporter, sys.argv)
+
+    def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
+        """What ``work`` makes of a job; None where it fails, which is noted.
+
+        Raises InterruptedRunError, and for a single job what is no VidmatteError.
+        """
+        try:
+            return work(job)
+        except InterruptedRunError:
+            raise
+        except VidmatteError as error:
+            self._failed(job, error)
+        except Exception as error:
+            if len(self.jobs) == 1:
+                raise
+            # A fault of ours on one input is no reason to lose the others.
+            self._failed(job, VidmatteError(f"{job.source}: {type(error).__name__}: {error}"))
+        return None
 
     def _failed(self, job: Job, error: VidmatteError) -> None:
         self.failures[job.source] = error

@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 from av.audio.stream import AudioStream
 
-from vidmatte.errors import SinkError
+from vidmatte.errors import SinkError, SourceError
 from vidmatte.frame import Clip
 from vidmatte.sink.tracks import PCM, CopiedTrack, EncodedTrack, Track
 
@@ -32,6 +32,7 @@ class Sound:
     """
 
     def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
+        self._path = clip.path
         self._input = av.open(str(clip.path.absolute()), metadata_errors="replace")
         self._tracks: dict[int, Track] = {}
         self.notes: list[str] = []
@@ -53,7 +54,11 @@ class Sound:
         self._finished = False
 
     def advance(self, seconds: Fraction) -> None:
-        """Write all tracks at least up to ``seconds`` of the output's timeline."""
+        """Write all tracks at least up to ``seconds`` of the output's timeline.
+
+        Sound whose packets are damaged ends there, with a note. Raises SourceError where the
+        file cannot be read any more.
+        """
         if self._end is not None:
             seconds = min(seconds, self._end)
         while not self._finished and any(
@@ -61,7 +66,12 @@ class Sound:
         ):
             try:
                 packet = next(self._packets, None)
-            except av.error.InvalidDataError:
+            except av.error.FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise SourceError(
+                        f"{self._path}: reading its sound fails ({error.strerror}): is its drive"
+                        " still there? copy the file again, or use --no-audio"
+                    ) from error
                 end = max(track.position for track in self._tracks.values())
                 self.notes.append(f"the sound breaks off at {float(end):.2f} s")
                 packet = None

@@ -228,21 +228,24 @@ class EncodedTrack(Track):
         start = self._start_of(packet)
         length = Fraction((packet.duration or 0) * packet.time_base)
         self.position = max(self.position, start + length)
+        self._decode(packet)
+
+    def flush(self) -> None:
+        """See ``Track.flush``."""
+        self._decode(None)
+        self._encode(self._resampler.resample(None))
+        self._container.mux(self._stream.encode(None))
+
+    def _decode(self, packet: av.Packet | None) -> None:
+        """Take what a packet holds, None: what the decoder holds back."""
         try:
             frames = self._decoder.decode(packet)
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError:  # any of them, see MovieSource
             # The gap that it leaves becomes silence.
             self._broken += 1
             return
         for frame in frames:
             self._take_frame(frame)
-
-    def flush(self) -> None:
-        """See ``Track.flush``."""
-        for frame in self._decoder.decode(None):
-            self._take_frame(frame)
-        self._encode(self._resampler.resample(None))
-        self._container.mux(self._stream.encode(None))
 
     def _take_frame(self, frame: av.AudioFrame) -> None:
         first = self._next

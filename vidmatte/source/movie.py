@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import dropwhile, islice
@@ -45,7 +46,8 @@ class MovieSource(Source):
             stream = picture_stream(container, path)
             first = first_frame(container, stream, path)
             self._size = (first.width, first.height)
-            with open_container(path) as unread:  # the first frame took packets from the other
+            # The first frame took packets from the other container.
+            with open_container(path) as unread, reading(path):
                 self._timing = read_timing(
                     unread,
                     picture_stream(unread, path),
@@ -184,7 +186,7 @@ class MovieSource(Source):
         one at or before ``start`` (seconds of its timeline)."""
         stream = picture_stream(self._container, self.clip.path)
         stream.thread_type = "AUTO"
-        packets = self._container.demux(stream)
+        packets = packets_of(self._container, stream, self.clip.path)
         if start is not None:
             stamp = int(start / self._timing.stream_time_base)
             self._container.seek(stamp, stream=stream, backward=True)
@@ -198,17 +200,21 @@ class MovieSource(Source):
         return frames
 
     def _decoded(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
-        """Frames in order; packets that do not decode are passed over and counted."""
+        """Frames in order; packets that do not decode are passed over and counted.
+
+        Decoders answer damage with any of FFmpeg's errors, "operation not permitted" too.
+        """
         self._reading = True
         try:
             for packet in packets:
                 try:
                     yield from packet.decode()
-                except av.error.InvalidDataError as error:
+                except av.error.FFmpegError as error:
                     self._broken += 1
                     if self._strict:
                         raise SourceError(
-                            f"{self.clip.path}: a packet does not decode, and --strict is on"
+                            f"{self.clip.path}: a packet does not decode ({error.strerror}), and"
+                            " --strict is on: without it the frame before is repeated"
                         ) from error
         finally:
             self._reading = False
@@ -249,6 +255,24 @@ def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
         return timecode.moved(clip.timecode, trim.first, clip.rate), []
     except UsageError as error:
         return None, [f"{clip.path.name}: its timecode is left out: {error}"]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg says while a file is read, not decoded, into SourceError."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{path}: reading it fails ({error.strerror}): is its drive still there, and the file"
+            " whole? copy it again"
+        ) from error
+
+
+def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
+    """The packets of a stream, and an empty one at its end. Raises SourceError."""
+    with reading(path):
+        yield from container.demux(stream)
 
 
 def open_container(path: Path) -> InputContainer:
