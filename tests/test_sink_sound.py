@@ -230,6 +230,71 @@ def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
     assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
 
 
+def untime(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the times off some of the source's packets of sound."""
+    prepare = Sound.__init__
+
+    def prepared(self: Sound, *arguments: Any) -> None:
+        prepare(self, *arguments)
+        self._packets = without_time(self._packets)
+
+    def without_time(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        for number, packet in enumerate(packets):
+            if number in numbers:
+                packet.pts = packet.dts = None
+            yield packet
+
+    monkeypatch.setattr(Sound, "__init__", prepared)
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "numbers"),
+    [
+        ("flac", ".mkv", range(10)),
+        ("flac", ".mkv", range(20, 30)),
+        ("pcm_s16le", ".mov", range(10)),
+        ("pcm_s16le", ".mov", range(20, 30)),
+        ("aac", ".mp4", range(20, 30)),
+    ],
+)
+def test_packets_without_a_time_follow_the_last(
+    codec: str, container: str, numbers: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sample of them is lost or moved, whether they are copied or decoded."""
+    clip = tmp_path / f"clip{container}"
+    movie = make_movie(clip, frames=50, audio=[Tone(codec=codec)], flash=30)
+    write_clip(movie, timed := tmp_path / "timed.mov")
+    untime(numbers, monkeypatch)
+    write_clip(movie, out := tmp_path / "out.mov")
+    assert np.array_equal(decode_sound(out), decode_sound(timed))
+    assert abs(delay(movie, out)) <= ATTACK
+
+
+def test_packets_without_a_time_move_nothing_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AAC begins before its stream's start, so its first packets are placed too late here."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=50, audio=[Tone()], flash=30)
+    write_clip(movie, timed := tmp_path / "timed.mov")
+    untime(range(10), monkeypatch)
+    write_clip(movie, out := tmp_path / "out.mov")
+    found, expected = packets_of_sound(out), packets_of_sound(timed)
+    assert [data for _, data in found] == [data for _, data in expected]
+    # The first with a time lies over the last without, and so begins a sample after that.
+    later = [time - was for (time, _), (was, _) in zip(found[10:], expected[10:], strict=True)]
+    assert max(map(abs, later)) <= Fraction(1, 48000)
+
+
+def packets_of_sound(path: Path) -> list[tuple[Fraction, bytes]]:
+    """The packets of the first sound track: when (seconds), and what."""
+    with av.open(str(path)) as container:
+        return [
+            (packet.pts * packet.time_base, bytes(packet))
+            for packet in container.demux(audio=0)
+            if packet.size
+        ]
+
+
 class FailingInput:
     """The packets of a file's sound, and then one of FFmpeg's errors."""
 

@@ -77,7 +77,7 @@ class Sound:
                 packet = None
             if packet is None:
                 self._finished = True
-            elif packet.dts is not None or packet.pts is not None:
+            elif packet.size:  # those without a time too: see Track
                 self._tracks[packet.stream.index].take(packet)
 
     def close(self) -> tuple[Track, ...]:

@@ -39,7 +39,11 @@ BIT_RATES = {"libopus": 80_000, "aac": 128_000}
 
 
 class Track(ABC):
-    """One sound track on its way into the output."""
+    """One sound track on its way into the output.
+
+    Packets without a time, as damaged MPEG program streams have them, follow the one
+    before, the first its stream's start.
+    """
 
     def __init__(
         self, container: av.container.OutputContainer, source: AudioStream, clip: Clip
@@ -48,6 +52,7 @@ class Track(ABC):
         self._source = source
         self._origin = clip.origin
         self._until = None if clip.until is None else clip.until - clip.origin
+        self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
         #: Seconds on the output's timeline up to which packets were taken in.
         self.position = Fraction(-(10**9))
         #: Where the last sample that was written ends; None where none was.
@@ -72,10 +77,10 @@ class Track(ABC):
         return None
 
     def _start_of(self, packet: av.Packet) -> Fraction:
-        """Seconds on the output's timeline; packets without a time follow the last."""
+        """Seconds on the output's timeline."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
-            return max(self.position, Fraction(0))
+            return max(self.position, self._began)
         return Fraction(stamp * packet.time_base) - self._origin
 
     def _label(self, stream: AudioStream) -> None:
@@ -106,6 +111,7 @@ class CopiedTrack(Track):
         self._keeps_negative = keeps_negative
         self._waiting: list[av.Packet] = []  # before zero, perhaps needed to warm up
         self._next: int | None = None
+        self._last: int | None = None  # where the packet before began
         self._stream = container.add_stream_from_template(source, opaque=True)
         self._stream.time_base = Fraction(1, self._rate)
         self._label(self._stream)
@@ -123,7 +129,9 @@ class CopiedTrack(Track):
         if self._next is not None and abs(first - self._next) <= self._tolerance(packet):
             # Clocks coarser than a sample (MPEG-TS, Matroska): count instead.
             first = self._next
-        self._next = first + count
+        if self._last is not None:
+            first = max(first, self._last + 1)  # muxers refuse to go back
+        self._last, self._next = first, first + count
         self.position = Fraction(self._next, self._rate)
         if self._sample_bytes:
             packet, first, count = self._cut(packet, first, count)
@@ -208,7 +216,8 @@ class EncodedTrack(Track):
         self._label(stream)
         self._resampler = av.AudioResampler(self._encoder.format.name, name, self._out_rate)
         self._next: int | None = None  # the source sample that comes next, from zero
-        self._out: int | None = None  # the same in the output's samples
+        self._unfed = round(self._began * self._rate)  # the same while none was wanted
+        self._out: int | None = None  # what comes next in the output's samples
         self._broken = 0
 
     @property
@@ -253,10 +262,12 @@ class EncodedTrack(Track):
             stated = round((frame.pts * frame.time_base - self._origin) * self._rate)
             if first is None or abs(stated - first) > JITTER * self._rate:
                 first = stated
-        first = first or 0
+        if first is None:
+            first = self._unfed
         if self._next is not None and first > self._next:
             self._feed(silence(frame, first - self._next), self._next)
         self._feed(frame, first)
+        self._unfed = first + frame.samples
 
     def _feed(self, frame: av.AudioFrame, first: int) -> None:
         """Resample and encode the part of ``frame`` that is wanted and not there yet."""
