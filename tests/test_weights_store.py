@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -32,7 +34,7 @@ from weights_support import (
 from vidmatte.errors import ModelError, WeightsError
 from vidmatte.weights.catalogue import Entry
 from vidmatte.weights.fingerprint import Fingerprint, sha256_of
-from vidmatte.weights.record import read_record, record_path
+from vidmatte.weights.record import read_record, record_path, write_record
 from vidmatte.weights.sources import ReleaseFile
 from vidmatte.weights.store import Store, default_folder
 
@@ -340,6 +342,82 @@ def test_of_many_processes_one_fetches(store: Store, toy: Entry, server: FileSer
     assert all(out.strip().endswith(str(store.path(toy))) for out, _ in outputs)
     assert store.verify(toy) == SHA256
     assert names_in(store.folder) == ["toy.onnx", "toy.onnx.json"]
+
+
+def test_many_that_check_the_same_file_do_not_fail_each_other(store: Store, toy: Entry) -> None:
+    """Each finds it without a note that holds, hashes it, and notes what it found."""
+    path = store.ensure(toy)
+    record = read_record(path)
+    assert record is not None
+
+    def check(number: int) -> list[str]:
+        errors = []
+        for _ in range(50):
+            try:
+                write_record(path, replace(record, source=f"checker {number}"))
+                Store(store.folder).verify(toy)
+            except (OSError, WeightsError) as error:
+                errors.append(f"{type(error).__name__}: {error}")
+        return errors
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(check, range(4))) == [[]] * 4
+    assert store.has(toy)
+    assert left_in(store.folder) == [".toy.onnx.lock", "toy.onnx", "toy.onnx.json"]
+
+
+def left_in(folder: Path) -> list[str]:
+    """All names there, hidden ones too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_fetch_does_not_take_a_note_that_is_being_written(
+    store: Store, toy: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fetch sweeps away are unfinished downloads."""
+    path = store.ensure(toy)
+    record, put = read_record(path), Path.replace
+
+    def later(self: Path, target: Path) -> Path:
+        store._sweep(toy)
+        return put(self, target)
+
+    assert record is not None
+    monkeypatch.setattr(Path, "replace", later)
+    write_record(path, replace(record, source="elsewhere"))
+    noted = read_record(path)
+    assert noted is not None
+    assert noted.source == "elsewhere"
+
+
+def test_a_note_that_was_removed_on_its_way_is_no_failure(
+    store: Store, toy: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, put = store.ensure(toy), Path.replace
+
+    def later(self: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        store.remove(toy)
+        return put(self, target)
+
+    record = read_record(path)
+    assert record is not None
+    monkeypatch.setattr(Path, "replace", later)
+    write_record(path, record)
+    assert left_in(store.folder) == [".toy.onnx.lock"]
+
+
+def test_a_note_of_a_process_that_died_goes(store: Store, toy: Entry) -> None:
+    """The next note takes it along once it is old, ``remove`` at once."""
+    path = store.ensure(toy)
+    dead, young = (path.with_name(f".toy.onnx.json.{name}.new") for name in ("dead", "young"))
+    for half in (dead, young):
+        half.write_text("{")
+    os.utime(dead, (0, 0))
+    store.verify(toy)
+    assert (dead.exists(), young.exists()) == (False, True)
+    store.remove(toy)
+    assert left_in(store.folder) == [".toy.onnx.lock"]
 
 
 def test_ctrl_c_leaves_only_a_partial_file(store: Store, toy: Entry, server: FileServer) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
+
+#: How the names of half-written notes end, and seconds after which nobody writes them any more.
+UNFINISHED, STALE_S = ".new", 3600.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,29 @@ def read_record(path: Path) -> Record | None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Put the note beside its file, in one step. Raises OSError."""
+    """Put the note beside its file, in one step. Raises OSError.
+
+    Several processes may do so at once; the last one's note stays. What a process that
+    died has left half written goes.
+    """
+    remove_unfinished(path, older_than_s=STALE_S)
     target = record_path(path)
-    temporary = target.with_name(f"{target.name}.part")
-    temporary.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    temporary.replace(target)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}{UNFINISHED}")
+    try:
+        temporary.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        with contextlib.suppress(FileNotFoundError):  # removed with the file's note
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path, older_than_s: float = 0.0) -> int:
+    """Delete half-written notes of a file, bytes freed. Raises OSError."""
+    freed = 0
+    for temporary in path.parent.glob(f".{record_path(path).name}.*{UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):  # its process was done with it
+            stat = temporary.stat()
+            if time.time() - stat.st_mtime >= older_than_s:
+                temporary.unlink()
+                freed += stat.st_size
+    return freed

@@ -14,7 +14,13 @@ from vidmatte.errors import WeightsError
 from vidmatte.weights.catalogue import Entry, lookup
 from vidmatte.weights.fingerprint import Fingerprint, identify, sha256_of
 from vidmatte.weights.progress import FetchBar
-from vidmatte.weights.record import Record, read_record, record_path, write_record
+from vidmatte.weights.record import (
+    Record,
+    read_record,
+    record_path,
+    remove_unfinished,
+    write_record,
+)
 from vidmatte.weights.sources import FetchError, ReleaseFile, WeightsSource
 
 FOLDER_VARIABLE = "VIDMATTE_MODELS_DIR"
@@ -132,7 +138,7 @@ class Store:
                     if file.is_file():
                         freed += file.stat().st_size
                         file.unlink()
-                freed += self._sweep(entry)
+                freed += self._sweep(entry) + remove_unfinished(path)
         except OSError as error:
             raise self._refused(error) from error
         return freed
