@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import pytest
 from media import make_movie
 from tiny_onnx import make_recurrent, make_salient
 from tolerance import ROUNDED_16, assert_close
+from weights_support import entry_of, release
 
 import vidmatte
-from vidmatte.errors import DeviceError, ModelError, SinkError, UsageError
+from vidmatte.errors import DeviceError, ModelError, SinkError, UsageError, WeightsError
 from vidmatte.network.combined import COMBINATIONS
 from vidmatte.network.device import CudaDevice
-from vidmatte.network.model import find_model
+from vidmatte.network.model import Weights, find_model
 from vidmatte.settings import Settings
 
 
@@ -59,6 +61,43 @@ def test_a_plus_in_a_file_name_is_no_second_model(tmp_path: Path) -> None:
     model = make_salient(tmp_path / "a+b.onnx")
     found = find_model(Settings(model=str(model), family="isnet"), silent)
     assert [part.path for part in found.weights] == [model]
+
+
+def test_weights_of_the_store_are_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again in every run; but a file that was changed is, and one of the user's own."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    path = make_salient(folder / "toy.onnx")
+    published = path.read_bytes()
+    toy = entry_of(release("http://localhost:1/toy.onnx", published))
+    monkeypatch.setattr("vidmatte.network.model.lookup", lambda name: toy)
+    hashed: list[Path] = []
+
+    def counted(file: Path) -> str:
+        hashed.append(file)
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("vidmatte.weights.fingerprint.sha256_of", counted)
+
+    def weights(**settings: str) -> Weights:
+        return find_model(Settings(models_dir=str(folder), **settings), silent).weights[0]
+
+    expected = hashlib.sha256(published).hexdigest()
+    assert weights(model="toy").sha256 == expected
+    assert hashed == [path]  # once, when the store found it
+    assert weights(model="toy").sha256 == expected
+    assert hashed == [path]
+
+    assert weights(model=str(path), family="u2net").sha256 == expected
+    assert hashed == [path] * 2
+
+    found = weights(model="toy")
+    path.write_bytes(published + b"more")
+    assert found.sha256 == hashlib.sha256(published + b"more").hexdigest()
+    with pytest.raises(WeightsError, match="could not be fetched"):
+        weights(model="toy")
 
 
 @pytest.mark.parametrize("how", ["max", "min", "mean"])

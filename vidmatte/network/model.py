@@ -17,6 +17,7 @@ from vidmatte.network.device import Device, choose_device
 from vidmatte.network.families import RECURRENT
 from vidmatte.settings import Settings
 from vidmatte.weights.catalogue import Entry, lookup
+from vidmatte.weights.record import Record, read_record
 from vidmatte.weights.store import Store
 
 #: The options that, with source and weights, decide the raw alpha of a frame.
@@ -26,17 +27,24 @@ DECISIVE = ("normalize", "downsample", "combine", "cuts", "in_point", "out_point
 
 @dataclass(frozen=True)
 class Weights:
-    """One network's file: what it is called, how it is fed, where it lies."""
+    """One network's file: what it is called, how it is fed, where it lies.
+
+    record: the store's note of it; None for a file of the user's own, which has none.
+    """
 
     name: str
     family: str
     path: Path
+    record: Record | None = None
 
     @cached_property
     def sha256(self) -> str:
-        """The file's SHA-256, 64 hexadecimal digits."""
+        """The file's SHA-256, 64 hexadecimal digits: as noted, while size and time of the
+        file are those of the note, else computed. Raises OSError."""
         from vidmatte.weights.fingerprint import sha256_of
 
+        if self.record is not None and self.record.holds_for(self.path):
+            return self.record.sha256
         return sha256_of(self.path)
 
 
@@ -175,4 +183,5 @@ def fetched(
     """The weights of a part, fetched into the store where need be."""
     if isinstance(part, Weights):
         return part
-    return Weights(part.name, part.family, store.ensure(part, report=report, quiet=quiet))
+    path = store.ensure(part, report=report, quiet=quiet)
+    return Weights(part.name, part.family, path, read_record(path))
