@@ -29,10 +29,11 @@ from vidmatte.frame import Frame
 from vidmatte.network import Device, load_network, way_of_looking
 from vidmatte.network.device import Arrays, Runner
 from vidmatte.network.families import RECURRENT, SALIENT
+from vidmatte.network.fit import square_side
 from vidmatte.network.looks import PLAIN, WAYS, Look, looks_at
 from vidmatte.network.model import Weights
 from vidmatte.network.salient import SalientNetwork
-from vidmatte.network.session import load_runner, square_side
+from vidmatte.network.session import load_runner
 from vidmatte.settings import Settings
 
 LAYER_FRAMES = (4, 16)

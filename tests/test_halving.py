@@ -6,13 +6,18 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tiny_onnx import make_salient
+from test_network import noise_frames
+from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.errors import DeviceError
-from vidmatte.network.halving import HalvingRunner, is_out_of_memory
+from vidmatte.network import load_network, openvino
+from vidmatte.network.device import CpuRunner, Device
+from vidmatte.network.halving import HalvingRunner, MemoryGuard, is_out_of_memory
+from vidmatte.settings import Settings
 
 SIZE = 256
 LIMIT = 12_000_000  # bytes: two pictures fit, four do not
@@ -91,16 +96,89 @@ def test_where_one_picture_does_not_fit_a_line_says_so(tmp_path: Path) -> None:
 class Failing:
     streams, about = 1, "fails"
 
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     def run(self, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
-        raise RuntimeError("an operator is missing")
+        raise self._error
 
     def cancel(self) -> None:
         pass
 
 
+LACKS = [
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223:\nstd::bad_alloc"),
+    MemoryError("Unable to allocate 64.0 MiB for an array"),
+]
+ONE_LINE = r"^cpu: the memory does not suffice for [^\n]*: close other programs, [^\n]*$"
+
+
+@pytest.mark.parametrize("error", LACKS, ids=["CUDA", "OpenVINO", "numpy"])
+@pytest.mark.parametrize("kind", [MemoryGuard, HalvingRunner])
+def test_every_runners_lack_of_memory_is_one_line(
+    kind: type[MemoryGuard], error: Exception
+) -> None:
+    for device, step in (("cpu", "close other programs"), ("cuda:0", "--device cpu")):
+        runner = kind(Failing(error), device)
+        with pytest.raises(DeviceError, match=rf"^{device}: the memory does not .*{step}"):
+            runner.run({"input": np.zeros((4, 3, 8, 8), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("family", "runtime", "half"),
+    [
+        ("isnet", "onnxruntime", "any"),
+        ("isnet", "openvino", "any"),
+        ("rvm", "onnxruntime", "first"),
+        ("rvm", "onnxruntime", "second"),
+        ("rvm", "openvino", "any"),
+    ],
+)
+def test_every_network_says_that_memory_lacks(
+    family: str, runtime: str, half: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whichever runner; a recurrent network's first half is told by what it keeps."""
+    if runtime == "openvino" and not openvino.is_installed():
+        pytest.skip("openvino is not installed (pip install vidmatte[openvino])")
+
+    whole = CpuRunner.run
+
+    def lacking(self: Any, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
+        if half == "second" and keep:
+            return whole(self, inputs, keep)
+        raise LACKS[1]
+
+    make = make_salient if family == "isnet" else make_recurrent
+    path, settings = make(tmp_path / "tiny.onnx"), Settings(runtime=runtime)
+    network = load_network(path, family, settings, Device())
+    monkeypatch.setattr(CpuRunner, "run", lacking)
+    monkeypatch.setattr(openvino.OpenVinoRunner, "run", lacking)
+    with pytest.raises(DeviceError, match=ONE_LINE):
+        list(network.mattes(iter(noise_frames(2))))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_network_that_does_not_fit_when_it_is_loaded(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise LACKS[1]
+
+    if runtime == "openvino":
+        module = pytest.importorskip("openvino", reason="openvino is not installed")
+        monkeypatch.setattr(module.Core, "compile_model", lacking)
+    monkeypatch.setattr("onnxruntime.InferenceSession", lacking)
+    path = make_salient(tmp_path / "tiny.onnx")
+    with pytest.raises(DeviceError, match=ONE_LINE):
+        load_network(path, "isnet", Settings(runtime=runtime), Device())
+
+
 def test_other_failures_are_raised_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="an operator is missing"):
-        HalvingRunner(Failing(), "cpu").run({"input": np.zeros((4, 3, 8, 8), np.float32)})
+        HalvingRunner(Failing(RuntimeError("an operator is missing")), "cpu").run(
+            {"input": np.zeros((4, 3, 8, 8), np.float32)}
+        )
     assert not is_out_of_memory(RuntimeError("an operator is missing"))
     assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     assert is_out_of_memory(MemoryError())

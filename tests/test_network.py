@@ -13,16 +13,24 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_onnx import RecurrentReference, make_recurrent, make_salient, salient_alpha
+from tiny_onnx import (
+    RecurrentReference,
+    make_recurrent,
+    make_salient,
+    salient_alpha,
+    save_graph,
+)
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.network import choose_device, load_network
 from vidmatte.network.device import BoundRunner, CpuRunner, Device, Runner
+from vidmatte.network.families import SALIENT
 from vidmatte.network.looks import TURNS, Look, looks_at
+from vidmatte.network.openvino import is_installed
 from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio
-from vidmatte.network.salient import of_both
+from vidmatte.network.salient import SalientNetwork, of_both
 from vidmatte.network.session import batchable, load_runner
 from vidmatte.settings import Settings
 
@@ -215,6 +223,112 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=path.name) as caught:
             load_network(path, family, Settings(), Device())
         assert "\n" not in str(caught.value)
+
+
+RUNTIMES = [
+    "onnxruntime",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(not is_installed(), reason="openvino is not installed"),
+    ),
+]
+
+
+def two_channels(path: Path, *, stated: bool) -> Path:
+    """A network whose first output has two channels; ``stated``: its file says so."""
+    weights = np.ones((2, 3, 1, 1), np.float32)
+    save_graph(
+        path,
+        [helper.make_node("Conv", ["input", "w"], ["output"])],
+        inputs={"input": (1, 3, 32, 32)},
+        outputs={"output": (1, 2, 32, 32)},
+        constants={"w": weights},
+        opset=15,
+    )
+    if not stated:
+        model = onnx.load(str(path))
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+        onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("stated", [True, False])
+def test_an_output_that_is_no_alpha_is_named_at_load(
+    runtime: str, stated: bool, tmp_path: Path
+) -> None:
+    path = two_channels(tmp_path / "two.onnx", stated=stated)
+    line = (
+        r"^[^\n]*two\.onnx: its first output 'output' is \(\S+, 2, 32, 32\), not one alpha[^\n]*$"
+    )
+    with pytest.raises(ModelError, match=line):
+        load_network(path, "isnet", Settings(runtime=runtime), Device())
+
+
+class Fixed:
+    """A runner that gives the same whatever it is given."""
+
+    streams, about = 1, "fixed"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+
+    def run(self, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
+        return {"out": np.ones(self._shape, np.float32)}
+
+    def cancel(self) -> None:
+        pass
+
+
+def test_an_output_that_its_file_left_open_is_checked_when_it_comes() -> None:
+    def mattes(*shape: int) -> list[np.ndarray]:
+        network = SalientNetwork(Fixed(shape), SALIENT["isnet"], size=8, input_name="in", batch=2)
+        return alphas_of(network, noise_frames(2))
+
+    for shape in ((2, 1, 8, 8), (2, 8, 8)):
+        for alpha in mattes(*shape):
+            np.testing.assert_allclose(alpha, 1, atol=1e-6)
+    for shape in ((2, 2, 8, 8), (1, 2, 8, 8), (8, 8), (8,)):
+        line = rf"^the model's first output for 2 pictures is \({shape[0]}[^\n]*, not one alpha"
+        with pytest.raises(ModelError, match=line):
+            mattes(*shape)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", ["pha", "fgr", "r1o", "src", "r2i"])
+def test_a_recurrent_network_that_lacks_something_is_named_at_load(
+    name: str, runtime: str, tmp_path: Path
+) -> None:
+    path = make_recurrent(tmp_path / "tiny.onnx")
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["other" if used == name else used for used in names]
+    for item in (*model.graph.input, *model.graph.output):
+        if item.name == name:
+            item.name = "other"
+    onnx.save(model, str(path))
+    kind = "inputs" if name in ("src", "r2i") else "outputs"
+    line = rf"^[^\n]*tiny\.onnx: not of the family rvm: its {kind} are [^\n]*other[^\n]*;"
+    with pytest.raises(ModelError, match=rf"{line} it lacks {name}: export [^\n]*--family$"):
+        load_network(path, "rvm", Settings(runtime=runtime), Device())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_recurrent_network_of_other_channels_is_named_at_load(
+    runtime: str, tmp_path: Path
+) -> None:
+    path = make_recurrent(tmp_path / "tiny.onnx")
+    model = onnx.load(str(path))
+    by_name = {item.name: item for item in model.graph.output}
+    by_name["fgr"].name, by_name["pha"].name = "pha", "fgr"
+    for node in model.graph.node:
+        swapped = {"fgr": "pha", "pha": "fgr"}
+        node.output[:] = [swapped.get(made, made) for made in node.output]
+    onnx.save(model, str(path))
+    line = r"its 'fgr' is \(\S+, 1, \S+, \S+\), not \(B, 3, H, W\): export it as"
+    with pytest.raises(ModelError, match=line):
+        load_network(path, "rvm", Settings(runtime=runtime), Device())
 
 
 def test_options_without_effect_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidmatte.errors import ModelError, UsageError
+from vidmatte.errors import UsageError
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.settings import Settings
@@ -51,17 +51,14 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
     from vidmatte.network.families import RECURRENT, SALIENT
+    from vidmatte.network.fit import check_alpha, square_side
     from vidmatte.network.recurrent import KEPT, RecurrentNetwork
     from vidmatte.network.salient import SalientNetwork
-    from vidmatte.network.session import load_recurrent, load_runner, square_side
+    from vidmatte.network.session import load_recurrent, load_runner
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
         loaded, finishing = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
-        needed = {"src", "downsample_ratio", "r1i", "r2i", "r3i", "r4i"}
-        is_reduced = finishing is not None and finishing.reduced
-        if not is_reduced and not needed <= set(loaded.inputs):
-            raise ModelError(f"{path}: not of the family rvm: it lacks the input 'src' or a state")
         return RecurrentNetwork(loaded.runner, settings.downsample, finishing)
     family = SALIENT[family_name]
     batch = settings.batch or device.default_batch
@@ -74,10 +71,12 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
         family_name=family_name,
         batch=batch,
     )
+    side = square_side(path, loaded.inputs, family.size)
+    check_alpha(path, loaded.outputs)
     return SalientNetwork(
         loaded.runner,
         family,
-        size=square_side(path, loaded.inputs, family.size),
+        size=side,
         input_name=next(iter(loaded.inputs)),
         batch=batch,
         way=way_of_looking(family_name, settings),

@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory are halved, and the run goes on."""
+"""Lack of memory while a network runs: batches are halved, else a line says what to do."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 from vidmatte.errors import DeviceError
 from vidmatte.network.device import Arrays, Runner
 
-#: What onnxruntime, CUDA and torch say where memory does not suffice; onnxruntime has no
-#: class for it.
-SAID = ("out of memory", "failed to allocate memory", "smaller than requested bytes", "bad_alloc")
+#: What onnxruntime, CUDA, torch and OpenVINO say where memory does not suffice; they have
+#: no class for it.
+SAID = (
+    "out of memory", "failed to allocate", "smaller than requested bytes", "bad_alloc",
+    "bad allocation", "could not allocate", "cannot allocate", "status_alloc_failed",
+)  # fmt: skip
 
 
-class HalvingRunner:
-    """A runner of batches, all outputs numpy arrays with the batch first.
+class MemoryGuard:
+    """A runner whose lack of memory is a DeviceError that says the next step.
 
-    A batch too large for the memory is run in halves, and so are those after it.
+    device: its name, 'cpu' or 'cuda:N'.
     """
 
     def __init__(self, runner: Runner, device: str) -> None:
@@ -25,10 +28,35 @@ class HalvingRunner:
         self.about = runner.about
         self._runner = runner
         self._device = device
-        self._most: int | None = None  # in one run, once some did not fit
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        """See ``Runner.run``. Raises DeviceError where even one picture does not fit."""
+        """See ``Runner.run``. Raises DeviceError where not even one picture fits."""
+        try:
+            return self._run(inputs, keep)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise lack_of_memory(self._device, "one picture") from error
+            raise
+
+    def cancel(self) -> None:
+        """See ``Runner.cancel``."""
+        self._runner.cancel()
+
+    def _run(self, inputs: Arrays, keep: tuple[str, ...]) -> dict[str, Any]:
+        return self._runner.run(inputs, keep)
+
+
+class HalvingRunner(MemoryGuard):
+    """A runner of batches, all outputs numpy arrays with the batch first.
+
+    A batch too large for the memory is run in halves, and so are those after it.
+    """
+
+    def __init__(self, runner: Runner, device: str) -> None:
+        super().__init__(runner, device)
+        self._most: int | None = None  # in one run, once some did not fit
+
+    def _run(self, inputs: Arrays, keep: tuple[str, ...]) -> dict[str, Any]:
         count = len(next(iter(inputs.values())))
         size = min(count, self._most or count)
         done: list[dict[str, Any]] = []
@@ -38,13 +66,8 @@ class HalvingRunner:
             try:
                 done.append(self._runner.run(part, keep))
             except Exception as error:
-                if not is_out_of_memory(error):
+                if size == 1 or not is_out_of_memory(error):
                     raise
-                if size == 1:
-                    raise DeviceError(
-                        f"{self._device}: the memory does not suffice for one picture: choose a"
-                        " smaller model or another --device"
-                    ) from error
                 self._most = size = size // 2
                 continue
             start += size
@@ -52,9 +75,15 @@ class HalvingRunner:
             return done[0]
         return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
-    def cancel(self) -> None:
-        """See ``Runner.cancel``."""
-        self._runner.cancel()
+
+def lack_of_memory(device: str, what: str) -> DeviceError:
+    """The error for a device, by its name, whose memory does not suffice for ``what``."""
+    step = (
+        "close other programs, choose a smaller model or fewer --threads"
+        if device == "cpu"
+        else "choose a smaller model or --device cpu"
+    )
+    return DeviceError(f"{device}: the memory does not suffice for {what}: {step}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

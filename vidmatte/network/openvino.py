@@ -18,6 +18,8 @@ import numpy as np
 
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import Arrays, Device
+from vidmatte.network.fit import Shapes
+from vidmatte.network.halving import is_out_of_memory, lack_of_memory
 from vidmatte.network.offsets import split_offsets
 from vidmatte.network.threads import streams_for
 
@@ -105,12 +107,12 @@ class OpenVinoRunner:
 
 def load_openvino(
     path: Path, model: bytes, family_name: str, threads: int, batch: int = 0
-) -> tuple[OpenVinoRunner, dict[str, list[int | str]]]:
-    """A runner for the network in ``model`` (ONNX), and the shapes of its inputs by name.
+) -> tuple[OpenVinoRunner, Shapes, Shapes]:
+    """A runner for the network in ``model`` (ONNX), and the shapes of its inputs and outputs.
 
     bfloat16 where CPU and family allow, else float32. batch: 1 where no run will take
     more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
-    naming ``path``.
+    naming ``path``, DeviceError where the memory does not suffice.
     """
     core = openvino().Core()
     half = family_name in BFLOAT16_FAMILIES and has_bfloat16()
@@ -130,11 +132,16 @@ def load_openvino(
                 "ENABLE_CPU_PINNING": False,
             },
         )
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise lack_of_memory("cpu", path.name) from error
         reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
         raise ModelError(f"{path}: OpenVINO does not load it ({reason})") from error
-    shapes = {item.get_any_name(): shape_of(item) for item in network.inputs}
-    return OpenVinoRunner(compiled, streams), shapes
+    inputs, outputs = (
+        {item.get_any_name(): shape_of(item) for item in items}
+        for items in (network.inputs, network.outputs)
+    )
+    return OpenVinoRunner(compiled, streams), inputs, outputs
 
 
 def one_of(item: Any) -> Any:
@@ -145,5 +152,8 @@ def one_of(item: Any) -> Any:
 
 
 def shape_of(item: Any) -> list[int | str]:
-    """The shape of an input; sizes that are free are '?'."""
-    return [size.get_length() if size.is_static else "?" for size in item.get_partial_shape()]
+    """The shape of an input or output; sizes that are free are '?'; none of unknown rank."""
+    shape = item.get_partial_shape()
+    if shape.rank.is_dynamic:
+        return []
+    return [size.get_length() if size.is_static else "?" for size in shape]

@@ -13,6 +13,7 @@ from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner
 from vidmatte.network.families import Family
+from vidmatte.network.fit import alphas_in
 from vidmatte.network.looks import Look, is_mirrored, looks_at
 from vidmatte.network.threads import in_order
 
@@ -95,7 +96,7 @@ class SalientNetwork(Network):
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
-        alphas = np.asarray(output, np.float32).reshape(len(inputs), *output.shape[-2:])
+        alphas = alphas_in(output, len(inputs))
         return np.asarray(1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas)
 
     def _prepare(self, batch: list[Frame], looks: tuple[Look, ...]) -> np.ndarray:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vidmatte.cores import usable_cores
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import CpuRunner, Device, Runner
-from vidmatte.network.halving import HalvingRunner
+from vidmatte.network.fit import Shapes, check_inputs, check_recurrent, shapes_of
+from vidmatte.network.halving import (
+    HalvingRunner,
+    MemoryGuard,
+    is_out_of_memory,
+    lack_of_memory,
+)
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
 from vidmatte.network.threads import streams_for
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network ready to run, and the shapes of its inputs by name (names: free sizes)."""
+    """A network ready to run, and the shapes of its inputs and outputs."""
 
     runner: Runner
-    inputs: dict[str, list[int | str]]
+    inputs: Shapes
+    outputs: Shapes
 
 
 def load_runner(
@@ -39,8 +46,8 @@ def load_runner(
     takes depends on the family. batch: 1 where no run will take more pictures.
     Salient networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
-    Raises ModelError for a file that is no network, DeviceError where CUDA fails or
-    the runtime is not there.
+    Raises ModelError for a file that is no network, DeviceError where CUDA fails,
+    the runtime is not there or the memory does not suffice.
     """
     from vidmatte.network.openvino import is_chosen, load_openvino
 
@@ -52,14 +59,13 @@ def load_runner(
         is_ours = device.name == "cpu" and not uses_openvino
         model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
     if uses_openvino:
-        runner, inputs = load_openvino(path, model, family_name, threads, batch)
-        return Loaded(runner, inputs)
-    session = open_session(path, model, device, threads)
-    check_inputs(path, session)
-    ready = loaded(session, device)
-    if outputs is None:
-        return ready
-    return Loaded(HalvingRunner(ready.runner, device.name), ready.inputs)
+        ready = Loaded(*load_openvino(path, model, family_name, threads, batch))
+    else:
+        session = open_session(path, model, device, threads)
+        check_inputs(path, session)
+        ready = loaded(session, device)
+    guard = MemoryGuard if outputs is None else HalvingRunner
+    return replace(ready, runner=guard(ready.runner, device.name))
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,13 @@ def load_recurrent(
     halves = None
     if device.name == "cpu" and runtime != "openvino":
         network = as_onnx(path)
+        check_recurrent(path, shapes_of(network.graph.input), shapes_of(network.graph.output))
         split_awkward(network)
         halves = split_at_states(network, states)
     if halves is None:
-        return load_runner(path, device, threads, outputs=None, runtime=runtime), None
+        ready = load_runner(path, device, threads, outputs=None, runtime=runtime)
+        check_recurrent(path, ready.inputs, ready.outputs)
+        return ready, None
     first, second = halves
     reduced = ""
     if drawn := cut_before_drawing(second):
@@ -101,7 +110,11 @@ def load_recurrent(
     check_inputs(path, session)
     # A thread a frame, as many frames as there are cores: no thread waits for another.
     finisher = CpuRunner(open_session(path, second, device, 1), streams_for(threads))
-    return loaded(session, device), Finishing(finisher, reduced)
+    ready = loaded(session, device)
+    return (
+        replace(ready, runner=MemoryGuard(ready.runner, device.name)),
+        Finishing(MemoryGuard(finisher, device.name), reduced),
+    )
 
 
 def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
@@ -121,6 +134,8 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
             warnings.simplefilter("ignore")
             session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:
+        if is_out_of_memory(error):
+            raise lack_of_memory(device.name, path.name) from error
         raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
     wanted = device.providers()[0]
     name = wanted if isinstance(wanted, str) else wanted[0]
@@ -132,34 +147,13 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     return session
 
 
-def check_inputs(path: Path, session: Any) -> None:
-    """Raise ModelError, naming ``path``, where a session takes other numbers than float32."""
-    for item in session.get_inputs():
-        if item.type != "tensor(float)":
-            raise ModelError(
-                f"{path}: its input {item.name} is {item.type}, not float32: export it with float32"
-                " inputs; its weights may be of half precision"
-            )
-
-
 def loaded(session: Any, device: Device) -> Loaded:
-    """What runs a session, and the shapes of its inputs."""
-    shapes = {item.name: list(item.shape) for item in session.get_inputs()}
-    return Loaded(device.runner(session), shapes)
-
-
-def square_side(path: Path, inputs: dict[str, list[int | str]], usual: int) -> int:
-    """The side of a salient network's square input: as exported, else as usual.
-
-    Raises ModelError where its input is not one picture, (B, 3, S, S).
-    """
-    shape = next(iter(inputs.values()))
-    sides = {side for side in shape[2:] if isinstance(side, int)}
-    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
-        raise ModelError(
-            f"{path}: it takes {inputs}, not one picture (B, 3, S, S): is the family right?"
-        )
-    return sides.pop() if sides else usual
+    """What runs a session, and the shapes of its inputs and outputs."""
+    inputs, outputs = (
+        {item.name: ["?" if size is None else size for size in item.shape or ()] for item in items}
+        for items in (session.get_inputs(), session.get_outputs())
+    )
+    return Loaded(device.runner(session), inputs, outputs)
 
 
 def batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
@@ -209,11 +203,13 @@ def widen_halves(graph: Any) -> None:
 
 
 def as_onnx(path: Path) -> Any:
-    """The file as an ONNX model. Raises ModelError."""
+    """The file as an ONNX model. Raises ModelError, DeviceError where memory lacks."""
     import onnx
 
     try:
         model = onnx.load(str(path))
+    except MemoryError as error:
+        raise lack_of_memory("cpu", path.name) from error
     except Exception as error:  # protobuf's DecodeError has no public home with types
         raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
     if not model.graph.input or not model.graph.output:

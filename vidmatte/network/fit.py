@@ -1,0 +1,116 @@
+"""Whether a network takes and gives what its family does; else what is found is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidmatte.errors import ModelError
+
+#: Sizes by name of an input or output; a free size is a name, one of unknown rank is empty.
+Shapes = dict[str, list[int | str]]
+
+RECURRENT_INPUTS = ("src", "r1i", "r2i", "r3i", "r4i", "downsample_ratio")
+RECURRENT_OUTPUTS = ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
+#: Channels of a recurrent network's pictures.
+CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
+
+
+def check_inputs(path: Path, session: Any) -> None:
+    """Raise ModelError, naming ``path``, where a session takes other numbers than float32."""
+    for item in session.get_inputs():
+        if item.type != "tensor(float)":
+            raise ModelError(
+                f"{path}: its input {item.name} is {item.type}, not float32: export it with float32"
+                " inputs; its weights may be of half precision"
+            )
+
+
+def square_side(path: Path, inputs: Shapes, usual: int) -> int:
+    """The side of a salient network's square input: as exported, else as usual.
+
+    Raises ModelError where its input is not one picture, (B, 3, S, S).
+    """
+    shape = next(iter(inputs.values()))
+    sides = {side for side in shape[2:] if isinstance(side, int)}
+    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
+        raise ModelError(
+            f"{path}: it takes {inputs}, not one picture (B, 3, S, S): is the family right?"
+        )
+    return sides.pop() if sides else usual
+
+
+def check_alpha(path: Path, outputs: Shapes) -> None:
+    """Raise ModelError where a salient network's first output is not one alpha a picture.
+
+    What its file leaves open is checked when it has run, by ``alphas_in``.
+    """
+    name, shape = next(iter(outputs.items()))
+    if not shape or (2 <= len(shape) <= 4 and not has_channels(shape, other_than=1)):
+        return
+    raise ModelError(f"{path}: its first output {name!r} is {in_words(shape)}, {NOT_ALPHA}")
+
+
+def alphas_in(output: np.ndarray, count: int) -> np.ndarray:
+    """What a salient network gave for ``count`` pictures, as (count, H, W) float32.
+
+    Taken are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
+    """
+    taken = [(count, 1), (count,)] + [()] * (count == 1)
+    if output.ndim < 2 or output.shape[:-2] not in taken:
+        shape = in_words(output.shape)
+        raise ModelError(f"the model's first output for {count} pictures is {shape}, {NOT_ALPHA}")
+    return np.asarray(output, np.float32).reshape(count, *output.shape[-2:])
+
+
+NOT_ALPHA = (
+    "not one alpha (B, 1, H, W): export it with the alpha alone as its first output, or name"
+    " another --family"
+)
+
+
+def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes) -> None:
+    """Raise ModelError where a network has not the inputs and outputs of the family rvm."""
+    for kind, found, needed in (
+        ("inputs", inputs, RECURRENT_INPUTS),
+        ("outputs", outputs, RECURRENT_OUTPUTS),
+    ):
+        lacking = [name for name in needed if name not in found]
+        if lacking:
+            raise ModelError(
+                f"{path}: not of the family rvm: its {kind} are {', '.join(found)}; it lacks"
+                f" {', '.join(lacking)}: export it under Robust Video Matting's own names, or"
+                " name another --family"
+            )
+    for name, channels in CHANNELS.items():
+        shape = inputs.get(name) or outputs.get(name)
+        if shape and (len(shape) != 4 or has_channels(shape, other_than=channels)):
+            raise ModelError(
+                f"{path}: not of the family rvm: its {name!r} is {in_words(shape)}, not"
+                f" (B, {channels}, H, W): export it as Robust Video Matting does, or name another"
+                " --family"
+            )
+
+
+def has_channels(shape: list[int | str], other_than: int) -> bool:
+    """Whether a shape (B, C, H, W) states a number of channels, and not this one."""
+    return len(shape) == 4 and isinstance(shape[1], int) and shape[1] != other_than
+
+
+def in_words(shape: Iterable[int | str]) -> str:
+    """(1, 2, height, width): a shape for a message."""
+    return f"({', '.join(map(str, shape))})"
+
+
+def shapes_of(items: Any) -> Shapes:
+    """The shapes of an ONNX graph's inputs or outputs; a free size is its name or '?'."""
+    return {
+        item.name: [
+            size.dim_value if size.HasField("dim_value") else size.dim_param or "?"
+            for size in item.type.tensor_type.shape.dim
+        ]
+        for item in items
+    }
