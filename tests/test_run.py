@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from tiny_onnx import make_recurrent, make_salient
 import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
+from vidmatte.frame import Frame
 from vidmatte.network.device import Device
+from vidmatte.network.salient import SalientNetwork
 from vidmatte.run.channel import Cancelled, Channel, Stop
 from vidmatte.run.pipeline import Pipeline, Stage
 from vidmatte.run.ring import Ring, Slot, queue_depth
@@ -212,6 +215,53 @@ def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
         threading.Timer(0.3, stop.set).start()
         with pytest.raises(Cancelled):
             ring.fill(next(pictures), 3)
+
+
+def test_a_slot_used_again_shows_no_earlier_frames_alpha(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    with open_source(movie.path, Settings()) as source:
+        ring = Ring(source.clip, 1, Device(), Stop())
+        pictures = source.pictures()
+        first = ring.fill(next(pictures), 0)
+        assert first.alpha is None
+        alpha = first.fill_alpha()
+        alpha[:] = 0.25
+        assert first.alpha is alpha
+        assert first.fill_alpha() is alpha, "a second network would write elsewhere"
+        first.release()
+        second = ring.fill(next(pictures), 1)
+        assert second.alpha is None
+        assert "alpha=None" in repr(second)
+        assert np.shares_memory(second.fill_alpha(), alpha), "the slot's memory is not used"
+        second.release()
+    with pytest.raises(ValueError, match=r"alpha_memory is uint8 \(108, 192\), not float32"):
+        replace(second, alpha_memory=np.zeros((108, 192), np.uint8))
+    loose = replace(second, alpha=None, alpha_memory=None)
+    assert (loose.fill_alpha().shape, loose.alpha.dtype) == ((108, 192), np.float32)
+
+
+@pytest.mark.parametrize("options", [{}, {"smooth": "off", "refine": "off"}], ids=["on", "off"])
+def test_a_frame_that_the_network_forgot_does_not_pass_with_anothers_alpha(
+    options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Number 50: by then every slot of the ring has held an earlier frame."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=60)
+    model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    write = SalientNetwork._upsample
+
+    def forgetful(self: SalientNetwork, coarse: np.ndarray, frame: Frame) -> None:
+        if frame.index != 50:
+            write(self, coarse, frame)
+
+    monkeypatch.setattr(SalientNetwork, "_upsample", forgetful)
+    seen = []
+    with (
+        vidmatte.stream(movie.path, memory="1K", **model, **options) as frames,
+        pytest.raises(ValueError, match="no alpha yet"),
+    ):
+        for frame in frames:
+            seen.append(frame.index)
+    assert max(seen) < 50
 
 
 def test_the_memory_budget_sets_the_depth_of_the_queues(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class Frame:
     picture: the source's own pixels in the working format (no trip through RGB),
         upright, colour tags resolved.
     rgb: (H, W, 3) uint8, full range, display-referred: what networks and filters see.
-    alpha: (H, W) float32 in 0..1, straight coverage; None before the matting stage.
+    alpha: (H, W) float32 in 0..1, straight coverage; None before the matting stage, which
+        writes it into what ``fill_alpha`` gives.
     foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
     pts, duration: integers in units of ``time_base``.
     new_shot: this frame begins a shot (the first frame does).
@@ -92,6 +93,7 @@ class Frame:
     memory: a recurrent network's state before this frame, by name; it is left there by
         the network where ``wants_memory``, and taken up where it was there before.
     remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
+    alpha_memory: the slot's (H, W) float32, which holds whatever an earlier frame left there.
     give_back: returns the slot that holds the pixels; the arrays are void after it.
     """
 
@@ -109,6 +111,7 @@ class Frame:
     wants_memory: bool = False
     memory: dict[str, np.ndarray] | None = None
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    alpha_memory: np.ndarray | None = None
     give_back: Callable[[], None] | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -117,6 +120,11 @@ class Frame:
             raise ValueError(
                 f"rgb is {self.rgb.dtype} {self.rgb.shape}, not uint8 {(height, width, 3)}"
             )
+        memory = self.alpha_memory
+        if memory is not None and (memory.shape != (height, width) or memory.dtype != np.float32):
+            raise ValueError(
+                f"alpha_memory is {memory.dtype} {memory.shape}, not float32 {(height, width)}"
+            )
 
     def __repr__(self) -> str:
         alpha = None if self.alpha is None else f"{self.alpha.dtype} {self.alpha.shape}"
@@ -124,6 +132,16 @@ class Frame:
             f"Frame({self.index}, pts={self.pts}, {self.picture.format.name}"
             f" {self.picture.width}x{self.picture.height}, alpha={alpha})"
         )
+
+    def fill_alpha(self) -> np.ndarray:
+        """``alpha``, (H, W) float32, for the caller to write all of it.
+
+        Where there is none yet it becomes the slot's memory, or new memory outside a slot.
+        """
+        if self.alpha is None:
+            memory = self.alpha_memory
+            self.alpha = np.empty(self.rgb.shape[:2], np.float32) if memory is None else memory
+        return self.alpha
 
     def release(self) -> None:
         """Give the slot back; doing it twice is harmless."""

@@ -29,7 +29,8 @@ class Network(ABC):
 
     @abstractmethod
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Fill each frame's ``alpha`` (and ``foreground`` where the network gives one).
+        """Write each frame's alpha into what ``Frame.fill_alpha`` gives (and set its
+        ``foreground`` where the network gives one).
 
         Frames come out in the order in which they went in.
         """

@@ -63,9 +63,7 @@ class KeptAlphas(Network):
                 alpha, foreground = self._next(kept, frame)
                 frame.mirrored = any(is_mirrored(frame, way) for way in self._ways)
                 levels = alpha.to_ndarray()
-                if frame.alpha is None:
-                    frame.alpha = np.empty(levels.shape, np.float32)
-                np.multiply(levels, np.float32(1 / FULL_SCALE), out=frame.alpha)
+                np.multiply(levels, np.float32(1 / FULL_SCALE), out=frame.fill_alpha())
                 frame.foreground = foreground.to_ndarray(format="rgb24") if foreground else None
                 yield frame
 

@@ -97,9 +97,7 @@ class RecurrentNetwork(Network):
 
 def take_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
     """The frame with the network's alpha and foreground in it."""
-    if frame.alpha is None:
-        frame.alpha = np.empty(frame.rgb.shape[:2], np.float32)
-    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.alpha)
+    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.fill_alpha())
     frame.foreground = interleaved(outputs["fgr"][0])
     return frame
 
@@ -139,12 +137,10 @@ class Drawing(threading.local):
             cv2.multiply(slope, plane, dst=slope, dtype=cv2.CV_32F)
             cv2.add(slope, offset, dst=plane, dtype=cv2.CV_8U)
         frame.foreground = np.asarray(cv2.merge(codes))
-        if frame.alpha is None:
-            frame.alpha = np.empty((height, width), np.float32)
         enlarge(slopes[0, 3], slope)
         enlarge(offsets[0, 3], offset)
         cv2.multiply(slope, brightness, dst=slope, scale=1 / 765, dtype=cv2.CV_32F)
-        np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.alpha)
+        np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.fill_alpha())
         return frame
 
 

@@ -116,9 +116,7 @@ class SalientNetwork(Network):
         height, width = frame.rgb.shape[:2]
         kind = cv2.INTER_CUBIC if self._size < SMALL_NET else cv2.INTER_LINEAR
         alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
-        if frame.alpha is None:
-            frame.alpha = np.empty((height, width), np.float32)
-        np.clip(alpha, 0.0, 1.0, out=frame.alpha)
+        np.clip(alpha, 0.0, 1.0, out=frame.fill_alpha())
 
 
 def of_both(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:

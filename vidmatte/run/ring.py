@@ -23,7 +23,7 @@ DEEPEST_QUEUE = 8
 
 
 class Slot:
-    """Memory for one frame: its own planes, the network's view of it, its alpha."""
+    """Memory for one frame: its own planes, the network's view of it, its alpha to be."""
 
     def __init__(self, clip: Clip, device: Device) -> None:
         self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
@@ -54,7 +54,7 @@ class Ring:
     def fill(self, picture: Picture, index: int) -> Frame:
         """A frame that holds a copy of ``picture`` in a free slot; waits for one.
 
-        Raises Cancelled when the run is stopped meanwhile.
+        It has no alpha yet, only memory for it. Raises Cancelled when the run is stopped meanwhile.
         """
         slot = self._take()
         copy_planes(picture.pixels, slot.picture)
@@ -66,8 +66,8 @@ class Ring:
             time_base=self._clip.time_base,
             picture=slot.picture,
             rgb=slot.rgb,
-            alpha=slot.alpha,
             name=picture.name,
+            alpha_memory=slot.alpha,
             give_back=lambda: self._free.put(slot),
         )
 
