@@ -52,6 +52,8 @@ def test_the_beep_stays_at_the_flash(
     [
         ("aac", ".mp4", ".mov", "aac (copied)"),
         ("alac", ".mov", ".mov", "alac (copied)"),
+        ("alac", ".mkv", ".mov", "alac (copied)"),  # whose packets do not tell their length
+        ("alac", ".mkv", ".mkv", "alac (copied)"),
         ("pcm_s16le", ".mov", ".mov", "pcm_s16le (copied)"),
         ("pcm_s24le", ".mov", ".mov", "pcm_s24le (copied)"),
         ("ac3", ".mov", ".mov", "ac3 (copied)"),

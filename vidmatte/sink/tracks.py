@@ -94,7 +94,8 @@ class CopiedTrack(Track):
 
     Kept are the packets that overlap the wanted span, and before it as many as the
     decoder needs; a player leaves out what lies before zero where the container can
-    say so (mov: an edit list). PCM is cut to the sample.
+    say so (mov: an edit list). PCM is cut to the sample. A packet whose length the source
+    does not tell (ALAC in Matroska) waits for the next one, and lasts until that.
     """
 
     def __init__(
@@ -112,6 +113,8 @@ class CopiedTrack(Track):
         self._waiting: list[av.Packet] = []  # before zero, perhaps needed to warm up
         self._next: int | None = None
         self._last: int | None = None  # where the packet before began
+        self._unmeasured: tuple[av.Packet, Fraction] | None = None  # and when it begins
+        self._usual = 1  # samples in the packet before
         self._stream = container.add_stream_from_template(source, opaque=True)
         self._stream.time_base = Fraction(1, self._rate)
         self._label(self._stream)
@@ -124,8 +127,24 @@ class CopiedTrack(Track):
     def take(self, packet: av.Packet) -> None:
         """See ``Track.take``."""
         start = self._start_of(packet)
+        self._measure(start)
+        if count := self._samples_in(packet):
+            self._take(packet, start, count)
+        else:
+            self._unmeasured = packet, start
+            self.position = max(self.position, start)
+
+    def _measure(self, end: Fraction | None) -> None:
+        """Take the packet of unknown length as lasting until ``end``, else the usual time."""
+        if self._unmeasured is not None:
+            (packet, start), self._unmeasured = self._unmeasured, None
+            until = 0 if end is None else round((end - start) * self._rate)
+            self._take(packet, start, until if until > 0 else self._usual)
+
+    def _take(self, packet: av.Packet, start: Fraction, count: int) -> None:
+        """Place a packet of ``count`` samples that begins at ``start``, in seconds."""
         first = round(start * self._rate)
-        count = self._samples_in(packet)
+        self._usual = count
         if self._next is not None and abs(first - self._next) <= self._tolerance(packet):
             # Clocks coarser than a sample (MPEG-TS, Matroska): count instead.
             first = self._next
@@ -146,6 +165,7 @@ class CopiedTrack(Track):
 
     def flush(self) -> None:
         """See ``Track.flush``."""
+        self._measure(None)
         self._waiting.clear()
 
     def _place(self, packet: av.Packet, first: int, count: int) -> None:
