@@ -14,7 +14,7 @@ from scene import read_index
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.errors import UsageError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.timing import Timing, find_rate
@@ -196,3 +196,18 @@ def test_a_timecode_that_does_not_fit_the_rate_is_left_out_with_a_word(tmp_path:
         assert source.clip.timecode is None
         assert len(source.warnings) == 1
         assert "drop frame exists at 29.97" in source.warnings[0]
+
+
+def test_a_clip_in_which_no_jump_is_possible_is_named(tmp_path: Path) -> None:
+    """AVI whose first key frame is lost: FFmpeg answers a jump before the next with
+    "operation not permitted"."""
+    movie = make_movie(tmp_path / "clip.avi", frames=100, codec="mpeg4")
+    data = bytearray(movie.path.read_bytes())
+    begin = data.find(b"movi") - 12
+    data[begin : begin + 1034] = bytes(1034)
+    damaged = tmp_path / "damaged.avi"
+    damaged.write_bytes(data)
+    with open_source(damaged, Settings(in_point="f38")) as source:
+        line = r"^\S+damaged\.avi: reading it fails \(Operation not permitted\): is [^\n]+$"
+        with pytest.raises(SourceError, match=line):
+            list(source.pictures())

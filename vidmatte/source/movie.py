@@ -183,13 +183,14 @@ class MovieSource(Source):
 
     def _frames(self, start: Fraction | None) -> Iterator[av.VideoFrame]:
         """Whole frames in order: all, or from a key frame on, where the container can tell
-        one at or before ``start`` (seconds of its timeline)."""
+        one at or before ``start`` (seconds of its timeline). Raises SourceError."""
         stream = picture_stream(self._container, self.clip.path)
         stream.thread_type = "AUTO"
         packets = packets_of(self._container, stream, self.clip.path)
         if start is not None:
             stamp = int(start / self._timing.stream_time_base)
-            self._container.seek(stamp, stream=stream, backward=True)
+            with reading(self.clip.path):
+                self._container.seek(stamp, stream=stream, backward=True)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
         frames = self._decoded(packets)
         if self._timing.shuffled:
