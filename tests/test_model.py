@@ -13,7 +13,7 @@ import av
 import numpy as np
 import onnx
 import pytest
-from media import make_movie
+from media import make_movie, make_pictures
 from tiny_onnx import make_recurrent, make_salient
 from tolerance import ROUNDED_16, assert_close
 from weights_support import entry_of, release
@@ -149,6 +149,23 @@ def test_kept_alphas_are_used_again_without_the_network(
         assert_close(kept, raw, ROUNDED_16)
     with pytest.raises(AssertionError, match="was loaded"):
         alphas(movie.path, model, in_point="f2", **options)  # another range: not the same frames
+
+
+def test_kept_alphas_of_a_folder_are_those_of_its_pictures(tmp_path: Path) -> None:
+    (first, *_) = make_pictures(tmp_path / "plates", frames=3)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    kept = tmp_path / "kept"
+
+    def count() -> int:
+        alphas(tmp_path / "plates", model, family="isnet", cache=str(kept), fps="25")
+        return len(list(kept.iterdir()))
+
+    assert count() == 1
+    (tmp_path / "plates" / ".DS_Store").touch()
+    (tmp_path / "plates" / "cut").mkdir()
+    assert count() == 1
+    os.utime(first, (1, 1))
+    assert count() == 2
 
 
 def test_kept_alphas_that_are_damaged_are_made_anew(

@@ -369,6 +369,20 @@ def test_results_that_have_their_names_already_are_no_obstacle(
     assert hidden(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["cut", "cut.mov"])
+def test_work_kept_in_the_sources_own_folder_is_no_change_of_it(
+    name: str, inputs: Path, tmp_path: Path
+) -> None:
+    make_pictures(plates := tmp_path / "plates", frames=5)
+    more = options(inputs, resume=True, fps="25")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SinkError):
+        patch.setattr(Partial, "commit", no_room)
+        matte(plates, plates / name, **more)
+    assert hidden(plates) == [work_of(plates / name).name]
+    assert matte(plates, plates / name, **more).resumed_at == 5
+    assert hidden(plates) == []
+
+
 def test_only_one_run_at_a_time(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)

@@ -71,7 +71,7 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
     model = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
     out = tmp_path / "out.mov"
 
-    def stopped(path: Path) -> str:
+    def stopped(*_: object) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vidmatte.sink.manifest.digest", stopped)

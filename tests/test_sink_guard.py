@@ -88,6 +88,16 @@ def test_what_lies_beside_the_inputs_may_be_written(shots: Path) -> None:
     write_clip(shots / "plates", shots / "plates" / "cut_%03d.png", overwrite=True)
 
 
+def test_a_result_in_the_sources_own_folder_may_be_written_again(shots: Path) -> None:
+    """Only the folder's pictures are read, so nothing else in it is an input."""
+    plates = shots / "plates"
+    before = contents(plates)
+    for out in (plates / "out.mov", plates / "cut"):
+        for _ in range(2):
+            write_clip(plates, out, overwrite=True)
+    assert before.items() <= contents(plates).items()
+
+
 def test_no_input_is_replaced_by_the_result_of_another(tmp_path: Path) -> None:
     inputs = [tmp_path / "a.mp4", tmp_path / "a_matte.mov"]
     for path in inputs:

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from media import Movie, make_movie
+from media import Movie, make_movie, make_pictures
 from sink_support import write_clip
+from tiny_onnx import make_salient
 
+import vidmatte
 from vidmatte.errors import SourceError, SourceMissingError
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides
@@ -109,6 +111,33 @@ def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
     (out / "000001.png").unlink()
     (difference,) = verify(out)
     assert "bytes instead of" in difference
+
+
+@pytest.mark.parametrize("name", ["cut", "out.mov", "cut_%04d.png"])
+def test_a_result_in_the_sources_own_folder_is_no_change_of_it(name: str, tmp_path: Path) -> None:
+    """What was read counts: the results, their manifest and a file browser's notes do not."""
+    plates = tmp_path / "plates"
+    pictures = make_pictures(plates, frames=3)
+    options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet", "fps": "25"}
+    vidmatte.matte(plates, out := plates / name, **options)
+    (plates / ".DS_Store").touch()
+    assert verify(out) == []
+    assert read(out)["source"]["files"] == [path.name for path in pictures]
+    pictures[1].write_bytes(pictures[0].read_bytes())
+    (difference,) = verify(out)
+    assert difference.startswith("plates has ")
+
+
+def test_the_manifest_of_a_folder_that_names_no_files_counts_all_of_them(tmp_path: Path) -> None:
+    """As those of earlier versions were."""
+    make_pictures(plates := tmp_path / "plates", frames=3)
+    clip, written = write_clip(plates, out := tmp_path / "out.mov")
+    facts = describe(written, clip, MAKING, digest(plates))
+    del facts["source"]["files"]
+    write(facts, out)
+    assert verify(out) == []
+    (plates / "more.png").touch()
+    assert verify(out) == ["plates has the right size and other content"]
 
 
 def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ def tell_of_reading(result: Result, reporter: Reporter) -> None:
     from vidmatte.sink.manifest import size_of
 
     outputs = (result.written, *result.written.sides)
-    size = size_of(result.clip.path) + sum(one.bytes for one in outputs)
+    clip = result.clip
+    size = size_of(clip.path, clip.files) + sum(one.bytes for one in outputs)
     if size >= LONG_READ:
         done = f"{result.written.path.name} is written"
         reporter.note(
@@ -176,7 +177,7 @@ def leave_manifest(
         alpha=settings.alpha,
     )
     try:
-        source = manifest.digest(result.clip.path)
+        source = manifest.digest(result.clip.path, result.clip.files)
         facts = manifest.describe(result.written, result.clip, making, source)
         manifest.write(facts, result.written.path)
     except KeyboardInterrupt:

@@ -36,7 +36,8 @@ class Clip:
     same with the gaps filled. ``frame_count`` is None where the container does
     not tell. ``first`` and ``whole``: which frame of the source the first one is, and how
     many the source has without its in and out points (None: as many as ``frame_count``).
-    ``names``: what each picture's result is called, without suffix, in order.
+    ``names``: what each picture's result is called, without suffix, in order. ``files``: the
+    names of the pictures in a folder, when it was opened, those outside in and out points too.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Clip:
     reel: str | None = None
     audio: tuple[AudioTrack, ...] = ()
     names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     first: int = 0
     whole: int | None = None
 

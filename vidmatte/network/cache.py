@@ -24,7 +24,7 @@ from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.looks import is_mirrored
-from vidmatte.source.base import files_of
+from vidmatte.source.pictures import files_of
 
 FULL_SCALE = 65535
 RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts
@@ -40,7 +40,7 @@ def cache_key(facts: dict[str, Any]) -> str:
 
 
 def source_identity(path: Path) -> list[list[Any]]:
-    """Name, size and modification time (ns) of a file, or of each file of a folder."""
+    """Name, size and modification time (ns) of a file, or of each picture of a folder."""
     return [
         [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
         for file in files_of(path)

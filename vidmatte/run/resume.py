@@ -16,7 +16,7 @@ from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.sink.guard import READ
 from vidmatte.sink.point import Point
-from vidmatte.source.base import files_of
+from vidmatte.source.pictures import files_of
 
 #: Options that change how a run goes, not what comes out; the model is told by its weights.
 WITHOUT_EFFECT = {
@@ -62,7 +62,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def state_of(path: Path) -> list[Any]:
-    """Name, number of files, and a hash of their names, sizes and modification times (ns)."""
+    """Name, number of files read, and a hash of their names, sizes and modification times (ns)."""
     files = files_of(path)
     lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
     names = "".join(lines).encode("utf-8", "surrogateescape")

@@ -52,7 +52,7 @@ def manifest_path(out: Path) -> Path:
 def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
     """The manifest of a result and of its sides, ready for JSON.
 
-    source_digest: ``digest`` of the source.
+    source_digest: ``digest`` of the source's files.
     """
     row, folder = by_name(written.format), whole(written.path).parent
     return {
@@ -64,8 +64,9 @@ def describe(written: Written, clip: Clip, making: Making, source_digest: str) -
         "settings": {name: plain(value) for name, value in sorted(making.settings.items())},
         "source": {
             "path": os.path.relpath(clip.path, folder),
-            "bytes": size_of(clip.path),
+            "bytes": size_of(clip.path, clip.files),
             "sha256": source_digest,
+            "files": list(clip.files),
             "kind": clip.kind,
             "width": clip.width,
             "height": clip.height,
@@ -168,17 +169,17 @@ def digest(path: Path, names: Sequence[str] = ()) -> str:
             while block := file.read(BLOCK):
                 sum_.update(block)
             return sum_.hexdigest()
-    lines = [f"{digest(file)}  {file.name}\n" for file in files_of(path, names)]
+    lines = [f"{digest(file)}  {file.name}\n" for file in counted_files(path, names)]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def size_of(path: Path, names: Sequence[str] = ()) -> int:
     """Bytes of a file, or of the files of a folder or pattern; 0 where there is none."""
-    files = [path] if path.is_file() else files_of(path, names)
+    files = [path] if path.is_file() else counted_files(path, names)
     return sum(file.stat().st_size for file in files)
 
 
-def files_of(path: Path, names: Sequence[str] = ()) -> list[Path]:
+def counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
     """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name.
 
     names: see ``digest``; those that are missing are left out.

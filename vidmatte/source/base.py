@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import av
 
@@ -61,10 +60,3 @@ class Source(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def files_of(path: Path) -> list[Path]:
-    """The file that a path names, or all that is in a folder, in order; no link to nowhere."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.exists())

@@ -59,6 +59,8 @@ class PictureSource(Source):
             self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
         self._warnings += missing_numbers(self._files)
         clip = describe(path, self._files, read_picture(self._files[0]), rate)
+        if path.is_dir():
+            clip = replace(clip, files=tuple(file.name for file in files))
         self.clip = replace(clip, first=trim.first, whole=len(files)) if trim else clip
 
     @property
@@ -90,20 +92,30 @@ class PictureSource(Source):
             yield Picture(pixels, number, 1, name=clip.names[number])
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, in natural order (2 before 10). Raises SourceError."""
-    found = [
+def files_of(path: Path) -> list[Path]:
+    """The files that are read where ``path`` is an input: itself, or a folder's pictures in
+    natural order (2 before 10). Whatever else lies in the folder, results too, is not read.
+    """
+    if not path.is_dir():
+        return [path]
+    found = (
         file
-        for file in folder.iterdir()
+        for file in path.iterdir()
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
+    )
+    return sorted(found, key=natural_key)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, at least one, as ``files_of`` has them. Raises SourceError."""
+    found = files_of(folder)
     if not found:
         nested = sorted(
             {file.parent for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES}
         )
         hint = f"; there are in {nested[0]}" if nested else ""
         raise SourceError(f"{folder}: no picture in it{hint} ({' '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=natural_key)
+    return found
 
 
 def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
