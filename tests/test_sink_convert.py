@@ -130,6 +130,34 @@ def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> N
         assert found[0, :2, 0].tolist() == [64, 940]
 
 
+@pytest.mark.parametrize("wanted", [LIMITED, FULL])
+def test_the_full_range_twins_are_read_as_their_plain_formats(wanted: int) -> None:
+    """JPEGs and full-range H.264 are decoded to yuvj420p, which swscale makes limited unasked."""
+    given, tags = ColourTags(6, FULL), ColourTags(6, wanted)
+    frames = [av.VideoFrame(64, 48, name) for name in ("yuv444p", "yuvj444p")]
+    for frame in frames:
+        for plane, code in zip(planes.views(frame), (88, 101, 208), strict=True):
+            plane[...] = code
+    one, other = (channels(Converter(given, "yuv444p10le", tags)(frame)) for frame in frames)
+    assert np.array_equal(one, other)
+
+
+def test_another_matrix_is_refused_in_one_step_and_exact_in_two() -> None:
+    """Codes of one matrix under another's name would be other colours, in silence."""
+    source, target = ColourTags(6, LIMITED), ColourTags(1, LIMITED)
+    frame = av.VideoFrame(64, 48, "yuv444p10le")
+    _, rgb = random_rgb("rgb48le")
+    codes = np.rint(coded(rgb, source, 10))
+    for plane, code in zip(planes.views(frame), np.moveaxis(codes, -1, 0), strict=True):
+        plane[...] = code
+    with pytest.raises(ValueError, match="matrix 6 to 1"):
+        Converter(source, "yuv444p10le", target)(frame)
+    between = Converter(source, "gbrp16le", RGB_TAGS)(frame)
+    found = channels(Converter(RGB_TAGS, "yuv444p10le", target)(between))
+    # A code of 10 bits is rounded on both sides.
+    assert np.abs(found - coded(rgb, target, 10)).max() <= 1.5
+
+
 def test_a_deep_ramp_keeps_its_levels_in_16_bit_rgb() -> None:
     frame = av.VideoFrame(1024, 2, "yuv444p10le")
     luma, *chroma = planes.views(frame)

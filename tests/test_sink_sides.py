@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from media import Movie, make_movie, make_pictures
+from codes import code_planes
+from media import BT601_525, Movie, make_movie, make_pictures
 from readback import beep_time, decode, frame_times, probe_stream
-from scene import read_index
+from scene import Picture, read_index
 from sink_support import disc, write_clip
 
+from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.settings import Settings
 from vidmatte.sink import Sides
-from vidmatte.sink.background import COLOURS, parse_colour
+from vidmatte.sink.background import COLOURS, open_background, parse_colour
+from vidmatte.source import open_source
+from vidmatte.source.pixels import plane_arrays
 
 
 def alphas(movie: Movie) -> np.ndarray:
@@ -143,6 +150,74 @@ def test_a_picture_behind_covers_the_frame(movie: Movie, tmp_path: Path) -> None
     write_clip(movie, tmp_path / "out.mov", sides=sides)
     corner = decode(tmp_path / "c.mkv")[0, :30, :30]
     assert corner.mean() > 10, "the picture reaches the corner"
+
+
+def flat(index: float, width: int, height: int, lit: bool = False) -> Picture:
+    """One colour everywhere: (200, 40, 40) of 255."""
+    rgb = np.full((height, width, 3), np.array([200, 40, 40]) / 255, np.float32)
+    return Picture(rgb, np.ones((height, width), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("#c82828", 1),
+        ("a.png", 1),
+        ("a.jpg", 6),
+        ("a.jpeg", 6),
+        ("601.mp4", 6),
+        ("full.mov", 6),
+        ("2020.mkv", 3),
+    ],
+)
+@pytest.mark.parametrize("clip", ["untagged HD", "untagged SD"])
+def test_a_colour_behind_is_the_same_from_every_kind_of_file(
+    clip: str, name: str, allowed: int, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    """Codes of 10 bits; 8-bit YCbCr has steps of 4 and JPEG and H.264 lose a little."""
+    path, options = tmp_path / name, {"size": (640, 360), "frames": 2, "draw": flat}
+    if name.startswith("a."):
+        folder = tmp_path / "made"
+        (made,) = make_pictures(folder, frames=1, suffix=path.suffix, draw=flat)
+        made.rename(path)
+    elif name == "2020.mkv":
+        colour, deep = ColourTags(9, LIMITED, 9, 14), "yuv444p10le"
+        make_movie(path, codec="ffv1", pixel_format=deep, colour=colour, **options)
+    elif not name.startswith("#"):
+        colour = BT601_525 if name == "601.mp4" else ColourTags(5, FULL, 5, 6)
+        make_movie(path, colour=colour, options={"qp": "0"}, **options)
+    with open_source(source_movie(clip).path, Settings()) as source:
+        ground = open_background(name if name.startswith("#") else str(path), source.clip)
+        picture = ground.at(Fraction(0))
+        ground.close()
+    tags = source.clip.colour
+    (rgb,) = flat(0, 2, 2).rgb[:1, :1]
+    expected = [plane[0, 0] for plane in code_planes(rgb[None], "yuv444p10le", tags)]
+    apart = [
+        int(np.abs(plane.astype(int) - int(code)).max())
+        for plane, code in zip(plane_arrays(picture), expected, strict=True)
+    ]
+    assert max(apart) <= allowed, apart
+
+
+def test_a_clip_behind_whose_matrix_nobody_can_undo_is_refused(
+    movie: Movie, tmp_path: Path
+) -> None:
+    behind = make_movie(
+        tmp_path / "b.mkv", codec="ffv1", pixel_format="yuv444p", draw=flat, frames=1
+    )
+    tagged = tmp_path / "ycgco.mp4"
+    with av.open(str(behind.path)) as given, av.open(str(tagged), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *behind.size, "yuv444p"
+        stream.codec_context.colorspace = 8
+        for frame in given.decode(video=0):
+            frame.colorspace, frame.pts = 8, 0
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    sides = Sides(comp=tmp_path / "c.mkv", background=str(tagged))
+    with pytest.raises(UsageError, match="its colour matrix is ycgco"):
+        write_clip(movie, tmp_path / "out.mov", sides=sides)
 
 
 def test_all_sides_come_from_one_pass_and_change_nothing(movie: Movie, tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ def is_convertible(matrix: int) -> bool:
     return STAND_INS.get(matrix, matrix) in LUMA_WEIGHTS
 
 
+def same_matrix(one: int, other: int) -> bool:
+    """Whether codes of two matrices stand for the same colours, as bt470bg's and smpte170m's."""
+    one, other = STAND_INS.get(one, one), STAND_INS.get(other, other)
+    return LUMA_WEIGHTS.get(one, one) == LUMA_WEIGHTS.get(other, other)
+
+
 @dataclass(frozen=True)
 class ColourTags:
     """What a stream says of its colours; numbers as in the module's docstring."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.colour import FULL, ColourTags, is_convertible, same_matrix
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
@@ -19,6 +19,7 @@ from vidmatte.sink.convert import Converter
 from vidmatte.sink.formats import PRORES
 from vidmatte.sink.row import output_colour
 from vidmatte.source.pixels import ACCURATE
+from vidmatte.source.view import check_viewable
 
 RGB = ColourTags(0, FULL)
 #: Colours by name; "green" is the cloth's, so that a keyer finds it.
@@ -70,6 +71,11 @@ class Moving(Background):
         from vidmatte.source import open_source
 
         self._source = open_source(path, Settings())
+        try:
+            check_viewable(self._source.clip)
+        except UsageError:
+            self._source.close()
+            raise
         self._fit = Fit(clip, self._source.clip.colour)
         self._pictures = self._timed()
         self._now = next(self._pictures)[1]
@@ -94,11 +100,18 @@ class Moving(Background):
 
 
 class Fit:
-    """Scales a picture until it covers the frame, and crops what is over, evenly."""
+    """Scales a picture until it covers the frame, and crops what is over, evenly.
+
+    colour: the pictures' own. YCbCr of another matrix than the clip's goes through RGB.
+    """
 
     def __init__(self, clip: Clip, colour: ColourTags) -> None:
         self._size = (clip.width, clip.height)
-        self._convert = Converter(colour, "yuv444p10le", output_colour(clip, PRORES))
+        target = output_colour(clip, PRORES)
+        self._to_rgb: Converter | None = None
+        if is_convertible(colour.matrix) and not same_matrix(colour.matrix, target.matrix):
+            self._to_rgb, colour = Converter(colour, "gbrp16le", RGB), RGB
+        self._convert = Converter(colour, "yuv444p10le", target)
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         """A new picture of the clip's size."""
@@ -110,6 +123,8 @@ class Fit:
         )
         if size != (picture.width, picture.height):
             picture = picture.reformat(*size, interpolation=ACCURATE, threads=1)
+        if self._to_rgb is not None:
+            picture = self._to_rgb(picture)
         full = self._convert(picture)
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
         result = av.VideoFrame(width, height, "yuv444p10le")

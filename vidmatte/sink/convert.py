@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, STAND_INS, ColourTags
+from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, STAND_INS, ColourTags, same_matrix
 from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
+from vidmatte.source import pixels
 from vidmatte.source.pixels import ACCURATE
 
 #: H.273 matrix number -> swscale's.
@@ -26,6 +27,8 @@ SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 class Converter:
     """Turns pictures with colours ``source`` into ``target_format`` with ``target``.
 
+    From YCbCr to YCbCr range and layout change and the matrix stays: another one raises
+    ValueError, since it takes two steps, over deep RGB.
     Not thread-safe: one for each worker. The alpha of the result is not set.
     """
 
@@ -36,7 +39,8 @@ class Converter:
         self._second = VideoReformatter()
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        """A new frame of the same size. float sources are clipped to 0..1."""
+        """A new frame of the same size. float sources are clipped to 0..1. Raises ValueError."""
+        picture = without_twin(picture)
         name = picture.format.name
         if not is_yuv(name):
             rgb = rgb_of(picture)
@@ -48,10 +52,12 @@ class Converter:
                 put_rgb(result, scaled(rgb, planes.full_scale(self._format)))
             return result
         if is_yuv(self._format):
+            if not same_matrix(self._source.matrix, self._target.matrix):
+                matrices = f"{self._source.matrix} to {self._target.matrix}"
+                raise ValueError(f"matrix {matrices}: give 'gbrp16le' and convert that")
             result = self._moved(picture, self._format)
-            source_range = FULL if name.startswith("yuvj") else self._source.range
-            if source_range != self._target.range:
-                change_range(result, planes.full_scale(name), source_range)
+            if self._source.range != self._target.range:
+                change_range(result, planes.full_scale(name), self._source.range)
             return result
         # swscale takes deep full-range samples for shifted ones: its white is too dark.
         is_plain = self._source.range == LIMITED or planes.sample_type(name) == np.uint8
@@ -104,6 +110,17 @@ class Converter:
         matrix = yuv_matrix(self._target, full_scale + 1, full_scale)
         coded = cv2.transform(rgb, matrix / np.array([65535, 65535, 65535, 1]))
         return np.asarray(np.minimum(coded, full_scale))
+
+
+def without_twin(picture: av.VideoFrame) -> av.VideoFrame:
+    """The picture; a yuvj420p and its like under the plain name of the same samples, since
+    swscale makes their range limited whatever it is told."""
+    name = picture.format.name
+    if not name.startswith("yuvj"):
+        return picture
+    plain = av.VideoFrame(picture.width, picture.height, name.replace("yuvj", "yuv"))
+    pixels.copy_planes(picture, plain)
+    return plain
 
 
 def yuv_matrix(colour: ColourTags, codes: int, top: int) -> np.ndarray:
