@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from media import Movie, make_movie, make_pictures
-from scene import read_index
+from scene import Picture, read_index
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
@@ -298,6 +298,16 @@ def test_a_deeper_source_streams_sixteen_bits_and_a_model_its_foreground(tmp_pat
     assert frames[0].rgb.dtype == np.uint16
     assert frames[0].foreground is not None
     assert frames[0].foreground.shape == (108, 192, 3)
+
+
+def test_a_deep_white_streams_as_white(tmp_path: Path) -> None:
+    def white(index: float, width: int, height: int, lit: bool) -> Picture:
+        return Picture(np.ones((height, width, 3), np.float32), np.ones((height, width)))
+
+    clip, model = tmp_path / "clip.mkv", make_salient(tmp_path / "tiny.onnx")
+    make_movie(clip, frames=1, codec="ffv1", pixel_format="yuv422p10le", draw=white)
+    (frame,) = vidmatte.stream(clip, model=str(model), family="isnet")
+    assert frame.rgb.min() == 65535
 
 
 def test_a_stream_left_early_leaves_nothing(tmp_path: Path) -> None:

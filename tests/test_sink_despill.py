@@ -24,7 +24,6 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
-from vidmatte.sink.convert import rgb_matrix
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.makers import CutoutShow
 from vidmatte.sink.output import Scene
@@ -33,6 +32,7 @@ from vidmatte.sink.row import is_yuv, output_colour
 from vidmatte.sink.sides import Sides
 from vidmatte.sink.spill import Despill
 from vidmatte.sink.transfer import LINEAR
+from vidmatte.source.exact import rgb_matrix
 
 SIZE = (320, 192)
 CHANNEL = {"red": 0, "green": 1, "blue": 2}

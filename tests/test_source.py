@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from codes import code_planes, frame_of
 from media import BT709, Movie, Tone, make_movie, make_pictures
 from scene import read_index
 from tiny_onnx import make_salient
@@ -21,15 +22,15 @@ from tolerance import CLIP_PICTURE, assert_close
 
 import vidmatte
 from vidmatte.cli.main import main
-from vidmatte.colour import HLG, PQ, ColourTags
+from vidmatte.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.movie import MovieSource
-from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, working_format
+from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import make_trim, parse_point
-from vidmatte.source.view import Viewer, curve_for
+from vidmatte.source.view import Viewer, curve_for, full_range_rgb
 
 KINDS = [
     "8-bit 709",
@@ -278,6 +279,27 @@ def test_high_dynamic_range_is_shown_to_the_network_in_display_range() -> None:
         assert curve is not None
         assert (curve[0], curve[-1]) == (0, 255)
     assert curve_for(1) is None
+
+
+@pytest.mark.parametrize("level", [0, 1, (200 / 255, 40 / 255, 40 / 255)])
+@pytest.mark.parametrize("range_", [LIMITED, FULL])
+@pytest.mark.parametrize(
+    "kind", ["yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv444p16le", "gbrp10le", "gray12le"]
+)
+def test_deep_pictures_reach_the_whole_of_their_range(
+    kind: str, range_: int, level: float | tuple[float, ...]
+) -> None:
+    """White is 65535 and black 0, whatever the depth; swscale alone makes 65283 of 10 bits."""
+    is_grey = kind.startswith("gray")
+    rgb = np.broadcast_to(np.mean(level) if is_grey else np.array(level), (32, 48, 3))
+    colour = ColourTags(6, FULL if is_grey else range_)
+    frame = frame_of(code_planes(rgb, kind, colour), kind)
+    tag(frame, colour)
+    found = full_range_rgb(frame)
+    assert found.dtype == np.uint16
+    apart = np.abs(found.astype(np.float64) - 65535 * rgb).max()
+    # A code of 10 limited bits is 75 of 65535, three of them make a colour.
+    assert apart <= (0.5 if level in (0, 1) else 100), found[0, 0]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from vidmatte.source import pixels
 
 sample_type = pixels.sample_type
+full_scale = pixels.full_scale
 views = pixels.plane_arrays
 
 #: Boxes begin and end on multiples of this, or at the picture's edge, so that no
@@ -37,11 +38,6 @@ class Rectangle:
         return Rectangle(
             self.x // step_x, self.y // step_y, -(-self.width // step_x), -(-self.height // step_y)
         )
-
-
-def full_scale(pixel_format: str) -> int:
-    """The largest sample of an integer format: 255, 1023, 4095, 65535."""
-    return int(2 ** pixels.bit_depth(pixel_format)) - 1
 
 
 def colours(frame: av.VideoFrame, box: Rectangle | None = None) -> np.ndarray:

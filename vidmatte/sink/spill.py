@@ -17,8 +17,8 @@ from vidmatte.alpha.controls import SPILL_CHANNELS
 from vidmatte.colour import ColourTags
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
-from vidmatte.sink.convert import yuv_matrix
 from vidmatte.sink.row import is_yuv
+from vidmatte.source.exact import yuv_matrix
 
 #: Where red, green and blue stand among the channels of ``planes.colours``.
 PACKED, PLANAR = (0, 1, 2), (2, 0, 1)

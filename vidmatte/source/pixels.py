@@ -99,6 +99,11 @@ def bit_depth(pixel_format: str) -> int:
     return max(component.bits for component in av.VideoFormat(pixel_format).components)
 
 
+def full_scale(pixel_format: str) -> int:
+    """The largest sample of an integer format: 255, 1023, 4095, 65535."""
+    return int(2 ** bit_depth(pixel_format)) - 1
+
+
 def sample_type(pixel_format: str) -> np.dtype:
     """uint8, uint16 or float32, as FFmpeg stores this format."""
     depth = bit_depth(pixel_format)

@@ -11,9 +11,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, HLG, PQ, is_convertible
+from vidmatte.colour import FULL, HLG, PQ, ColourTags, is_convertible
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
+from vidmatte.source.exact import exact_rgb
 from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays
 
 WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
@@ -60,12 +61,15 @@ def check_viewable(clip: Clip) -> None:
 def full_range_rgb(picture: av.VideoFrame) -> np.ndarray:
     """A picture's own colours as (H, W, 3) RGB, full range, a new array.
 
-    uint8 for sources of 8 bits, uint16 (0..65535) for deeper ones.
+    uint8 for sources of 8 bits, uint16 (0..65535) for deeper ones. Its tags say how it is
+    coded.
     """
-    deep = bit_depth(picture.format.name) > 8
+    if bit_depth(picture.format.name) > 8:
+        tags = ColourTags(int(picture.colorspace), int(picture.color_range))
+        return np.array(exact_rgb(picture, tags, 65535))
     rgb = VideoReformatter().reformat(
         picture,
-        format="rgb48le" if deep else "rgb24",
+        format="rgb24",
         interpolation=ACCURATE,
         threads=1,
         dst_color_range=FULL,
