@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from media import Movie, make_movie, make_pictures
+from scene import read_index
 from tiny_onnx import make_salient
 
 import vidmatte
@@ -94,6 +95,52 @@ def test_masks_belong_to_the_frames_of_the_source_or_of_the_part(
     assert held(out_point="f2") == [False, True]
     with pytest.raises(UsageError, match=r"2 pictures for 1 frames \(of 3\)"):
         held(out_point="f1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"conform": "50"},
+        {"conform": "10"},
+        {"conform": "25", "in_point": "f3"},
+        {"conform": "60", "in_point": "f2", "out_point": "f5"},
+    ],
+)
+@pytest.mark.parametrize("variable", [False, True])
+def test_at_another_rate_masks_stay_with_the_frames_that_they_were_made_for(
+    variable: bool, options: dict[str, str], tiny: dict[str, str], tmp_path: Path
+) -> None:
+    """The clip's own ruler tells which frame is shown, a white strip which mask it has."""
+    pts = {"pts": [0, 20, 41, 60, 115, 140], "time_base": Fraction(1, 600)} if variable else {}
+    movie = make_movie(tmp_path / "clip.mp4", frames=6, options={"bf": "0"}, **pts)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(6):
+        mask = np.zeros((108, 192), np.uint8)
+        mask[:, 30 * number : 30 * number + 30] = 255
+        cv2.imwrite(str(masks / f"{number}.png"), mask)
+    settings = {"holdout": str(masks), "smooth": "off", "refine": "off", **tiny, **options}
+    with vidmatte.stream(movie.path, **settings) as frames:
+        shown = [
+            (read_index(frame.rgb), [n for n in range(6) if (strip(frame.alpha, n) == 1).all()])
+            for frame in frames
+        ]
+    assert len(shown) > 1
+    assert [held for _, held in shown] == [[index] for index, _ in shown]
+    (masks / "5.png").unlink()
+    with pytest.raises(UsageError, match=r"5 pictures for \d frames"):
+        first_frame(movie, settings)
+
+
+def strip(alpha: np.ndarray, number: int) -> np.ndarray:
+    """The part of a frame that the mask of that number holds."""
+    return alpha[:, 30 * number : 30 * number + 30]
+
+
+def first_frame(movie: Movie, settings: dict[str, str]) -> None:
+    """Only as far as the masks are looked at."""
+    with vidmatte.stream(movie.path, **settings) as frames:
+        next(frames)
 
 
 def test_what_is_not_allowed_is_said_before_the_work(

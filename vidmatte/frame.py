@@ -36,6 +36,8 @@ class Clip:
     same with the gaps filled. ``frame_count`` is None where the container does
     not tell. ``first`` and ``whole``: which frame of the source the first one is, and how
     many the source has without its in and out points (None: as many as ``frame_count``).
+    ``shown``: how many of the source's frames these are made of, where they were conformed to
+    another rate; None where each comes once.
     ``names``: what each picture's result is called, without suffix, in order. ``files``: the
     names of the pictures in a folder, when it was opened, those outside in and out points too.
     """
@@ -68,6 +70,7 @@ class Clip:
     files: tuple[str, ...] = ()
     first: int = 0
     whole: int | None = None
+    shown: int | None = None
 
 
 class InTime(Protocol):
@@ -90,6 +93,7 @@ class Frame:
         writes it into what ``fill_alpha`` gives.
     foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
     pts, duration: integers in units of ``time_base``.
+    shows: see ``Picture``: which frame of the source it is, where that is not its ``index``.
     new_shot: this frame begins a shot (the first frame does).
     mirrored: the network saw its mirror image (alpha is turned back).
     memory: a recurrent network's state before this frame, by name; it is left there by
@@ -110,6 +114,7 @@ class Frame:
     new_shot: bool = False
     mirrored: bool = False
     name: str | None = None
+    shows: int | None = None
     wants_memory: bool = False
     memory: dict[str, np.ndarray] | None = None
     remarks: dict[str, list[str]] = field(default_factory=dict)

@@ -17,8 +17,8 @@ from vidmatte.source.pictures import SUFFIXES, list_pictures, read_picture
 
 
 class MaskFile:
-    """A grey picture for the whole clip, or a folder with one for each frame: those of
-    the whole source, or only those between the in and out points.
+    """A grey picture for the whole clip, or a folder with one for each frame of the source:
+    all of them, or only those between the in and out points.
 
     Raises SourceMissingError, SourceError, UsageError where their number is another.
     """
@@ -35,26 +35,28 @@ class MaskFile:
         self._files = [path] if self._single else list_pictures(path)
         self._size = (clip.width, clip.height)
         self._last: tuple[Path, np.ndarray] | None = None
-        if self._single or clip.frame_count is None:
+        count = clip.frame_count if clip.shown is None else clip.shown
+        if self._single or count is None:
             return
         if len(self._files) == clip.whole:
             self._files = self._files[clip.first :]
-        elif len(self._files) != clip.frame_count:
+        elif len(self._files) != count:
             whole = f" (of {clip.whole})" if clip.whole else ""
             raise UsageError(
-                f"{flag} {path}: {len(self._files)} pictures for {clip.frame_count} frames{whole};"
+                f"{flag} {path}: {len(self._files)} pictures for {count} frames{whole};"
                 " give one for each"
             )
 
     def at(self, index: int) -> np.ndarray:
-        """The mask of frame ``index``, (H, W) float32 in 0..1; the last one goes on."""
+        """The mask of ``file``, (H, W) float32 in 0..1."""
         file = self.file(index)
         if self._last is None or self._last[0] != file:
             self._last = file, self._read(file)
         return self._last[1]
 
     def file(self, index: int) -> Path:
-        """The picture that is the mask of frame ``index``."""
+        """The mask of the source's frame ``index``, counted from the in point; the last one
+        goes on."""
         return self._files[0 if self._single else min(index, len(self._files) - 1)]
 
     def _read(self, file: Path) -> np.ndarray:
@@ -99,10 +101,11 @@ def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator
     untouched = controls == Controls() and garbage is None and holdout is None
     for frame in frames:
         if not untouched and frame.alpha is not None:
+            place = frame.index if frame.shows is None else frame.shows
             now = replace(
                 controls,
-                garbage=garbage.at(frame.index) if garbage else None,
-                holdout=holdout.at(frame.index) if holdout else None,
+                garbage=garbage.at(place) if garbage else None,
+                holdout=holdout.at(place) if holdout else None,
             )
             np.copyto(frame.alpha, apply(frame.alpha, now))
         yield frame

@@ -67,6 +67,7 @@ class Ring:
             picture=slot.picture,
             rgb=slot.rgb,
             name=picture.name,
+            shows=picture.shows,
             alpha_memory=slot.alpha,
             give_back=lambda: self._free.put(slot),
         )

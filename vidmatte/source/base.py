@@ -17,12 +17,15 @@ class Picture:
     """One decoded picture: the source's pixels, upright, and its place in time.
 
     ``pts`` and ``duration`` count the clip's ``time_base``, zero at ``clip.origin``.
+    ``shows``: which of the source's pictures it is, counted from the in point, where one
+    may stand for several or for none; None where each comes once, in order.
     """
 
     pixels: av.VideoFrame
     pts: int
     duration: int
     name: str | None = None
+    shows: int | None = None
 
 
 class Source(ABC):

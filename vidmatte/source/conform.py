@@ -27,8 +27,7 @@ class ConformedSource(Source):
             time_base=1 / rate,
             constant_rate=True,
             frame_count=None,
-            first=0,
-            whole=None,
+            shown=source.clip.frame_count,
             timecode=moved,
             names=(),
         )
@@ -45,7 +44,8 @@ class ConformedSource(Source):
         base = self._source.clip.time_base
         held: Picture | None = None
         place = repeated = dropped = 0
-        for picture in self._source.pictures():
+        shows = 0
+        for count, picture in enumerate(self._source.pictures()):
             start = round(picture.pts * base * self._rate)
             if held is None:
                 place = start
@@ -53,14 +53,14 @@ class ConformedSource(Source):
                 dropped += start <= place
                 repeated += max(0, start - place - 1)
                 for number in range(place, start):
-                    yield Picture(held.pixels, number, 1)
+                    yield Picture(held.pixels, number, 1, shows=shows)
                 place = max(place, start)
-            held = picture
+            held, shows = picture, count
         if held is not None:
             end = round((held.pts + held.duration) * base * self._rate)
             repeated += max(0, end - place - 1)
             for number in range(place, max(end, place + 1)):
-                yield Picture(held.pixels, number, 1)
+                yield Picture(held.pixels, number, 1, shows=shows)
         self._report.append(
             f"{self.clip.path.name}: conformed to {self._rate} fps:"
             f" {repeated} frames repeated, {dropped} dropped"
