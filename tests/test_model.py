@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -19,10 +20,18 @@ from tolerance import ROUNDED_16, assert_close
 from weights_support import entry_of, release
 
 import vidmatte
-from vidmatte.errors import DeviceError, ModelError, SinkError, UsageError, WeightsError
+from vidmatte.errors import (
+    DeviceError,
+    ModelError,
+    SinkError,
+    SourceError,
+    UsageError,
+    WeightsError,
+)
 from vidmatte.network.combined import COMBINATIONS
 from vidmatte.network.device import CudaDevice
-from vidmatte.network.model import Weights, find_model
+from vidmatte.network.model import DECISIVE, Weights, find_model
+from vidmatte.option import CONTROLS, MATTE, NOTHING, OUTPUT, RESULT, names_of, option
 from vidmatte.settings import Settings
 
 
@@ -190,17 +199,55 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_what_is_kept_depends_on_version_and_strictness(
+def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None:
+    """A new one that says nothing makes the cache miss: never a matte of other settings."""
+
+    @dataclass
+    class Table:
+        new: int = option(0, "help")
+        on_a_machine: int = option(0, "help", group="Machine")
+        control: int = option(0, "help", group=CONTROLS)
+        output: int = option(0, "help", group=OUTPUT)
+        how: int = option(0, "help", decides=NOTHING)
+
+    assert names_of(Table, decides=MATTE) == ("new", "on_a_machine")
+    assert names_of(Table, decides=RESULT) == ("control", "output")
+    assert names_of(Table, decides=NOTHING) == ("how",)
+    assert set(DECISIVE) == {
+        "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
+        "conform", "deinterlace", "fps", "runtime",
+    }  # fmt: skip
+
+
+def test_a_frame_that_does_not_decode_stops_a_strict_run_with_kept_alphas_too(
+    tmp_path: Path,
+) -> None:
+    movie = make_movie(
+        tmp_path / "clip.mov", frames=6, codec="prores_ks", pixel_format="yuv422p10le"
+    )
+    with av.open(str(movie.path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][3]
+    with movie.path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 64)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    assert len(alphas(movie.path, model, **options)) == 6
+    with pytest.raises(SourceError, match="--strict is on"):
+        alphas(movie.path, model, strict=True, **options)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+def test_what_is_kept_depends_on_the_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     model = str(make_salient(tmp_path / "tiny.onnx"))
     options = {"family": "isnet", "cache": str(tmp_path / "kept")}
     alphas(movie.path, model, **options)
-    alphas(movie.path, model, strict=True, **options)
     monkeypatch.setattr("vidmatte.network.model.__version__", "0.0.1")
     alphas(movie.path, model, **options)
-    assert len(list((tmp_path / "kept").iterdir())) == 3
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:

@@ -85,7 +85,16 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
 
 
 @pytest.mark.parametrize(
-    "option", [{"comp": "c.mp4"}, {"format": "mov"}, {"alpha": "premultiplied"}, {"resume": True}]
+    "option",
+    [
+        {"comp": "c.mp4"},
+        {"format": "mov"},
+        {"alpha": "premultiplied"},
+        {"resume": True},
+        {"overwrite": True},
+        {"manifest": False},
+        {"audio": False},
+    ],
 )
 def test_a_stream_writes_no_files(option: dict[str, object], tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=2)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import Field, field
+from dataclasses import Field, field, fields
 from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any
 
 from vidmatte.errors import UsageError
+
+#: The groups of what comes after the network: controls, applied one after the other, and what
+#: is written.
+CONTROLS, OUTPUT = "Controls, in this order", "Output"
+#: What an option decides: the network's raw alpha, only what is made of it, or by itself no
+#: sample at all (how a run goes, where files are, which weights: those are told by their hash).
+MATTE, RESULT, NOTHING = "matte", "result", "nothing"
 
 
 def option(
@@ -19,12 +26,19 @@ def option(
     low: float | None = None,
     high: float | None = None,
     metavar: str | None = None,
-    group: str = "Options",
+    group: str = "Matte",
     flag: str | None = None,
     negative: str | None = None,
+    decides: str | None = None,
+    reads: bool = False,
 ) -> Any:
     """One row of the table. ``low`` and ``high`` are inclusive; ``flag`` is the command
-    line's name where it is not the field's; ``negative`` turns a switch off that is on."""
+    line's name where it is not the field's; ``negative`` turns a switch off that is on.
+    ``decides``: MATTE, RESULT or NOTHING; where it is not said, RESULT in the groups CONTROLS
+    and OUTPUT, else MATTE, so that no kept alpha is taken for another's. ``reads``: it names a
+    file or folder that is read.
+    """
+    after = RESULT if group in (CONTROLS, OUTPUT) else MATTE
     row = {
         "help": help,
         "choices": choices,
@@ -34,8 +48,19 @@ def option(
         "group": group,
         "flag": flag,
         "negative": negative,
+        "decides": decides or after,
+        "reads": reads,
     }
     return field(default=default, metadata=row)
+
+
+def names_of(table: type, **marks: Any) -> tuple[str, ...]:
+    """The options of a table whose rows have all these marks: ``group``, ``decides``, ``reads``."""
+    return tuple(
+        row.name
+        for row in fields(table)
+        if all(row.metadata[mark] == wanted for mark, wanted in marks.items())
+    )
 
 
 SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}

@@ -1,7 +1,8 @@
 """All options of a run in one table: default, type, allowed values, help.
 
-The command line, the Python API and the manifest are made from this table; an
-option exists nowhere else. ``Settings(...)`` checks every value when it is made.
+The command line, the Python API and the manifest are made from this table. A row also says
+what its option decides, and whether it names a file that is read: what is kept between runs,
+and guarded, follows. ``Settings(...)`` checks every value when it is made.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vidmatte.errors import UsageError
-from vidmatte.option import checked_option, option, parse_bytes, parse_rate
-
-#: The group whose rows are applied one after the other.
-CONTROLS = "Controls, in this order"
+from vidmatte.option import (
+    CONTROLS,
+    NOTHING,
+    OUTPUT,
+    RESULT,
+    checked_option,
+    option,
+    parse_bytes,
+    parse_rate,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,27 +31,26 @@ class Settings:
     model: str = option(
         "isnet",
         "network by name (see 'vidmatte models'), an .onnx file, or two joined by +",
-        group="Matte",
+        decides=NOTHING,
     )
     family: str | None = option(
         None,
         "how an .onnx file of your own is fed",
         choices=("isnet", "u2net", "isnet-anime", "birefnet", "rvm"),
-        group="Matte",
+        decides=NOTHING,
     )
     combine: str = option(
         "edges",
         "of two models, as in --model isnet+rvm: 'edges' takes the subject from the first and"
         " its soft edge from the second",
         choices=("edges", "max", "min", "mean"),
-        group="Matte",
     )
     cache: str | None = option(
         None,
         "keep the raw alphas there, and use them again: other filters, controls and formats"
         " then need no network (but for --smooth off, live and strong, which see frames otherwise)",
         metavar="DIR",
-        group="Matte",
+        decides=NOTHING,
     )
     smooth: str = option(
         "auto",
@@ -52,43 +58,41 @@ class Settings:
         " 'live' looks at no later frame, 'strong' sees each frame mirrored as well"
         " (twice the network)",
         choices=("auto", "on", "live", "strong", "off"),
-        group="Matte",
+        decides=RESULT,
     )
     smooth_strength: float = option(
         1.0,
         "weight of the frames around in --smooth: 0 mixes none, 2 twice as much of them",
         low=0.0,
         high=2.0,
-        group="Matte",
+        decides=RESULT,
     )
     refine: str = option(
         "auto",
         "draw the soft edge along the picture's own detail; auto is fast for per-frame models,"
         " best also solves for what is in doubt (several times the time)",
         choices=("auto", "fast", "best", "off"),
-        group="Matte",
+        decides=RESULT,
     )
     foreground: str = option(
         "auto",
         "colours of soft pixels: 'estimate' without the old background, the 'source' as it is,"
         " 'model' as the network gives them; auto is model where there is one, else estimate",
         choices=("auto", "estimate", "source", "model"),
-        group="Matte",
+        decides=RESULT,
     )
     normalize: str = option(
         "clip",
         "'clip' keeps the network's own alpha, 'minmax' stretches each frame as rembg does",
         choices=("clip", "minmax"),
-        group="Matte",
     )
     downsample: float = option(
         0.0,
         "rvm: size of the coarse pass against the frame (0 picks it by frame size)",
         low=0.0,
         high=1.0,
-        group="Matte",
     )
-    cuts: bool = option(True, "start afresh at each shot cut", negative="--no-cuts", group="Matte")
+    cuts: bool = option(True, "start afresh at each shot cut", negative="--no-cuts")
     threshold: str | None = option(
         None,
         "levels: alpha up to LOW becomes 0, from HIGH on 1",
@@ -124,8 +128,11 @@ class Settings:
         "white is never subject: a picture, or a folder with one a frame",
         metavar="PATH",
         group=CONTROLS,
+        reads=True,
     )
-    holdout: str | None = option(None, "white is always subject", metavar="PATH", group=CONTROLS)
+    holdout: str | None = option(
+        None, "white is always subject", metavar="PATH", group=CONTROLS, reads=True
+    )
     invert: bool = option(False, "take the background instead", group=CONTROLS)
     despill: str | None = option(
         None,
@@ -137,54 +144,53 @@ class Settings:
         1.0, "how much of that light goes", low=0.0, high=1.0, group=CONTROLS
     )
     format: str | None = option(
-        None, "output format (default: by the output's suffix)", group="Output"
+        None, "output format (default: by the output's suffix)", group=OUTPUT
     )
     codec: str | None = option(
-        None, "choose among formats of one suffix, like prores-xq or cineform", group="Output"
+        None, "choose among formats of one suffix, like prores-xq or cineform", group=OUTPUT
     )
     alpha: str = option(
         "straight",
         "'premultiplied' multiplies the colours by alpha",
         choices=("straight", "premultiplied"),
-        group="Output",
+        group=OUTPUT,
     )
     matte: str | None = option(
-        None, "also write the alpha as a grey picture", metavar="FILE", group="Output"
+        None, "also write the alpha as a grey picture", metavar="FILE", group=OUTPUT
     )
     foreground_file: str | None = option(
         None,
         "also write the colours without alpha ('--foreground FILE' does the same)",
         metavar="FILE",
-        group="Output",
+        group=OUTPUT,
     )
     comp: str | None = option(
-        None, "also write the subject over a background", metavar="FILE", group="Output"
+        None, "also write the subject over a background", metavar="FILE", group=OUTPUT
     )
     background: str | None = option(
         None,
         "of --comp: a colour (#20a040, white), a picture, a clip, or 'checker', the default",
         metavar="WHAT",
-        group="Output",
+        group=OUTPUT,
+        reads=True,
     )
-    checker: bool = option(False, "same as --background checker", group="Output")
+    checker: bool = option(False, "same as --background checker", group=OUTPUT)
     manifest: bool = option(
         True,
         "a JSON file beside the result says how it was made ('vidmatte verify' checks it)",
         negative="--no-manifest",
-        group="Output",
+        group=OUTPUT,
+        decides=NOTHING,
     )
     start_number: int = option(
         0,
         "number of the first picture of a pattern, as in -o 'cut/shot_%06d.png'",
         low=0,
         high=2**31,
-        group="Output",
+        group=OUTPUT,
     )
     fps: str | None = option(
-        None,
-        "frame rate of a picture folder, like 25 or 24000/1001",
-        metavar="RATE",
-        group="Input",
+        None, "frame rate of a picture folder, like 25 or 24000/1001", metavar="RATE", group="Input"
     )
     in_point: str | None = option(
         None,
@@ -201,17 +207,10 @@ class Settings:
         flag="--out",
     )
     handles: int = option(
-        0,
-        "frames to add on both sides of --in and --out",
-        low=0,
-        high=1000,
-        group="Input",
+        0, "frames to add on both sides of --in and --out", low=0, high=1000, group="Input"
     )
     conform: str | None = option(
-        None,
-        "make the rate constant, repeating and dropping frames",
-        metavar="RATE",
-        group="Input",
+        None, "make the rate constant, repeating and dropping frames", metavar="RATE", group="Input"
     )
     deinterlace: str = option(
         "auto",
@@ -223,18 +222,22 @@ class Settings:
         False,
         "stop at a frame that does not decode (else the one before it is repeated)",
         group="Input",
+        decides=NOTHING,
     )
     audio: bool = option(
-        True, "carry the source's sound tracks", negative="--no-audio", group="Output"
+        True, "carry the source's sound tracks", negative="--no-audio", group=OUTPUT
     )
-    overwrite: bool = option(False, "replace an output that exists", group="Output")
+    overwrite: bool = option(False, "replace an output that exists", group=OUTPUT, decides=NOTHING)
     resume: bool = option(
         False,
         "keep finished frames in a folder .NAME.resume beside the output, as large as the output,"
         " until it is complete; after a run that was stopped, killed or failed go on from there",
-        group="Output",
+        group=OUTPUT,
+        decides=NOTHING,
     )
-    device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine")
+    device: str = option(
+        "auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine", decides=NOTHING
+    )
     runtime: str = option(
         "auto",
         "what runs the network on the CPU; auto is openvino where it is installed, the CPU"
@@ -248,16 +251,25 @@ class Settings:
         low=0,
         high=64,
         group="Machine",
+        decides=NOTHING,
     )
     threads: int = option(
-        0, "CPU threads of the network (0: automatic)", low=0, high=256, group="Machine"
+        0,
+        "CPU threads of the network (0: automatic)",
+        low=0,
+        high=256,
+        group="Machine",
+        decides=NOTHING,
     )
-    memory: str = option("256M", "memory for frames on their way", metavar="SIZE", group="Machine")
+    memory: str = option(
+        "256M", "memory for frames on their way", metavar="SIZE", group="Machine", decides=NOTHING
+    )
     models_dir: str | None = option(
         None,
         "where weights are kept (default: the platform's cache folder)",
         metavar="DIR",
         group="Machine",
+        decides=NOTHING,
     )
 
     def __post_init__(self) -> None:

@@ -14,15 +14,13 @@ from vidmatte.alpha.quality import Quality
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.network.model import Model, find_model
+from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.job import FramePath, lay_path
 from vidmatte.settings import Settings, make_settings
 from vidmatte.source import Source, open_source
 
 #: Options that say which files are written, and how.
-OF_FILES = (
-    "format", "codec", "alpha", "matte", "foreground_file", "comp", "background", "start_number",
-    "resume",
-)  # fmt: skip
+OF_FILES = names_of(Settings, group=OUTPUT)
 
 
 @dataclass(frozen=True)

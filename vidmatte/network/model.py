@@ -15,14 +15,14 @@ from vidmatte.network import check_options, load_network, way_of_looking
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.network.families import RECURRENT
+from vidmatte.option import MATTE, names_of
 from vidmatte.settings import Settings
 from vidmatte.weights.catalogue import Entry, lookup
 from vidmatte.weights.record import Record, read_record
 from vidmatte.weights.store import Store
 
-#: The options that, with source and weights, decide the raw alpha of a frame.
-DECISIVE = ("normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
-            "conform", "deinterlace", "fps", "runtime", "strict")  # fmt: skip
+#: The options that, with source, weights and way of looking, decide the raw alpha of a frame.
+DECISIVE = names_of(Settings, decides=MATTE)
 
 
 @dataclass(frozen=True)

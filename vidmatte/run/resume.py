@@ -13,16 +13,14 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.network.base import Network
 from vidmatte.network.model import Model
+from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
 from vidmatte.sink.guard import READ
 from vidmatte.sink.point import Point
 from vidmatte.source.pictures import files_of
 
 #: Options that change how a run goes, not what comes out; the model is told by its weights.
-WITHOUT_EFFECT = {
-    "batch", "device", "family", "manifest", "memory", "model", "models_dir", "overwrite",
-    "resume", "strict", "threads",
-}  # fmt: skip
+WITHOUT_EFFECT = names_of(Settings, decides=NOTHING)
 #: The faults that are counted by the frames that have them.
 FAULTS = ("empty", "full", "jumps")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidmatte.errors import UsageError
+from vidmatte.option import names_of
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.output import Plan
@@ -15,7 +16,7 @@ from vidmatte.sink.pictures import DIGITS, is_single
 from vidmatte.source.pictures import files_of
 
 #: The options that name a file or folder which is read.
-READ = ("background", "garbage_matte", "holdout")
+READ = names_of(Settings, reads=True)
 Inode = tuple[int, int]
 
 
