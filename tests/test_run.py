@@ -19,6 +19,7 @@ from scene import Picture, read_index
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
+from vidmatte.alpha.foreground import estimate
 from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
 from vidmatte.frame import Frame
@@ -307,6 +308,47 @@ def test_a_deeper_source_streams_sixteen_bits_and_a_model_its_foreground(tmp_pat
     assert frames[0].rgb.dtype == np.uint16
     assert frames[0].foreground is not None
     assert frames[0].foreground.shape == (108, 192, 3)
+
+
+@pytest.mark.parametrize("kind", ["yuv420p", "yuv420p10le"])
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_a_stream_gives_the_foreground_that_is_asked_for(
+    family: str, kind: str, tmp_path: Path
+) -> None:
+    make_movie(clip := tmp_path / "clip.mp4", frames=2, pixel_format=kind)
+    make = make_salient if family == "isnet" else make_recurrent
+    options = {"model": str(make(tmp_path / "tiny.onnx")), "family": family}
+
+    def first(**more: str) -> vidmatte.StreamedFrame:
+        with vidmatte.stream(clip, **options, **more) as frames:
+            return next(frames)
+
+    assert first(foreground="source").foreground is None
+    cleaned = first(foreground="estimate")
+    assert cleaned.foreground is not None
+    assert cleaned.foreground.dtype == cleaned.rgb.dtype
+    apart = (cleaned.foreground != cleaned.rgb).any(axis=-1)
+    assert apart[(cleaned.alpha > 0.1) & (cleaned.alpha < 0.9)].mean() > 0.5
+    assert not apart[(cleaned.alpha == 0) | (cleaned.alpha == 1)].any()
+    assert np.array_equal(cleaned.foreground, estimate(cleaned.rgb, cleaned.alpha))
+    given = first().foreground
+    if family == "isnet":
+        assert given is None
+        with pytest.raises(UsageError, match="this model gives none"):
+            first(foreground="model")
+    else:
+        assert given is not None
+        assert np.array_equal(given, first(foreground="model").foreground)
+        assert not np.array_equal(given, cleaned.foreground)
+
+
+def test_streamed_colours_share_no_memory_where_nothing_is_soft(tmp_path: Path) -> None:
+    make_movie(clip := tmp_path / "clip.mp4", frames=1)
+    options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    hard = {"smooth": "off", "refine": "off", "threshold": "0.5,0.500001"}
+    (frame,) = vidmatte.stream(clip, foreground="estimate", **hard, **options)
+    assert np.array_equal(frame.foreground, frame.rgb)
+    assert not np.shares_memory(frame.foreground, frame.rgb)
 
 
 def test_a_deep_white_streams_as_white(tmp_path: Path) -> None:

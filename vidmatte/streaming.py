@@ -30,7 +30,10 @@ class StreamedFrame:
     rgb: (H, W, 3), full range RGB as the source has it, uint8, or uint16 (0..65535)
     for sources of more than 8 bits; with ``despill``, without that screen's light
     where alpha is above 0, and so the foreground. alpha: (H, W) float32 in 0..1, straight.
-    foreground: (H, W, 3) uint8 where the model gives one. pts counts ``time_base``
+    foreground: (H, W, 3) full range RGB, the subject's own colours. By the option of that
+    name: 'auto' and 'model' give the model's, uint8, None where it has none ('model' is refused
+    then); 'estimate' the source's without the old background where alpha is soft, of rgb's type;
+    'source' None, for rgb is it. pts counts ``time_base``
     (seconds) from the clip's start.
     """
 
@@ -109,7 +112,8 @@ def stream(source: str | Path, **options: Any) -> Stream:
 
     Memory is bounded whatever the clip's length; leaving the loop early (and letting
     go of the iterator, or closing it) ends every thread and closes every file.
-    options: those of ``Settings``, by name. Raises the errors of vidmatte.errors.
+    options: those of ``Settings``, by name, but for those of the group OUTPUT. Raises the
+    errors of vidmatte.errors.
     """
     settings = make_settings(**options)
     for name in OF_FILES:
@@ -130,7 +134,8 @@ def detached(frame: Frame, settings: Settings) -> StreamedFrame:
 
     if frame.alpha is None:
         raise SinkError(f"frame {frame.index} has no alpha")
-    rgb, foreground = full_range_rgb(frame.picture), frame.foreground
+    rgb = full_range_rgb(frame.picture)
+    foreground = foreground_of(frame, frame.alpha, rgb, settings.foreground)
     if settings.despill is not None:
         held = despill(rgb, settings.despill, settings.despill_strength)
         np.copyto(rgb, held, where=(frame.alpha > 0)[..., None])
@@ -144,3 +149,17 @@ def detached(frame: Frame, settings: Settings) -> StreamedFrame:
         alpha=frame.alpha.copy(),
         foreground=foreground,
     )
+
+
+def foreground_of(
+    frame: Frame, alpha: np.ndarray, rgb: np.ndarray, policy: str
+) -> np.ndarray | None:
+    """The foreground of a ``StreamedFrame``; see there. rgb: its colours, only read."""
+    from vidmatte.alpha.foreground import estimate
+
+    if policy == "source":
+        return None
+    if policy != "estimate":
+        return frame.foreground
+    found = estimate(rgb, alpha)
+    return found.copy() if found is rgb else found
