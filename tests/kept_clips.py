@@ -25,10 +25,10 @@ import numpy as np
 from composites import Scene, read_clip, write_clip
 
 from vidmatte.alpha.cuts import CutDetector
+from vidmatte.families import RECURRENT, SALIENT
 from vidmatte.frame import Frame
 from vidmatte.network import Device, load_network, way_of_looking
 from vidmatte.network.device import Arrays, Runner
-from vidmatte.network.families import RECURRENT, SALIENT
 from vidmatte.network.fit import square_side
 from vidmatte.network.looks import PLAIN, WAYS, Look, looks_at
 from vidmatte.network.model import Weights

@@ -36,7 +36,7 @@ from composites import furry_ball, painted_background, read_backgrounds, read_cu
 from composites import standard_scenes as scenes_of
 from kept_clips import Footage, KeptClip, as_float, keep_scene
 
-from vidmatte.network.families import RECURRENT
+from vidmatte.families import RECURRENT
 from vidmatte.network.model import Weights, find_model
 from vidmatte.run.job import smoother
 from vidmatte.score import metrics

@@ -28,6 +28,7 @@ from vidmatte.errors import (
     UsageError,
     WeightsError,
 )
+from vidmatte.families import FAMILIES
 from vidmatte.network.combined import COMBINATIONS
 from vidmatte.network.device import CudaDevice
 from vidmatte.network.model import DECISIVE, Weights, find_model
@@ -48,8 +49,11 @@ def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"gone\.onnx"):
         find_model(Settings(model=str(tmp_path / "gone.onnx"), family="rvm"), silent)
     model = make_salient(tmp_path / "tiny.onnx")
-    with pytest.raises(UsageError, match="--family"):
+    every = f"--family {', '.join(FAMILIES[:-1])} or {FAMILIES[-1]}$"
+    with pytest.raises(UsageError, match=every):
         find_model(Settings(model=str(model)), silent)
+    with pytest.raises(UsageError, match=f"choose from {', '.join(FAMILIES)}$"):
+        Settings(model=str(model), family="sam")
     with pytest.raises(UsageError, match="two models at most"):
         find_model(Settings(model="a+b+c"), silent)
 

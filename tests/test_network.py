@@ -23,10 +23,10 @@ from tiny_onnx import (
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 
 from vidmatte.errors import DeviceError, ModelError, UsageError
+from vidmatte.families import SALIENT
 from vidmatte.frame import Frame
 from vidmatte.network import choose_device, load_network
 from vidmatte.network.device import BoundRunner, CpuRunner, Device, Runner
-from vidmatte.network.families import SALIENT
 from vidmatte.network.looks import TURNS, Look, looks_at
 from vidmatte.network.openvino import is_installed
 from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vidmatte.errors import UsageError
+from vidmatte.families import FAMILIES
 from vidmatte.option import (
     CONTROLS,
     NOTHING,
@@ -36,7 +37,7 @@ class Settings:
     family: str | None = option(
         None,
         "how an .onnx file of your own is fed",
-        choices=("isnet", "u2net", "isnet-anime", "birefnet", "rvm"),
+        choices=FAMILIES,
         decides=NOTHING,
     )
     combine: str = option(

@@ -14,7 +14,7 @@ __all__ = ["Device", "Network", "check_options", "choose_device", "load_network"
 
 def check_options(family_name: str, settings: Settings) -> None:
     """Raise UsageError for an option that has no effect on models of the family."""
-    from vidmatte.network.families import RECURRENT
+    from vidmatte.families import RECURRENT
 
     if family_name in RECURRENT:
         if settings.batch > 1:
@@ -32,7 +32,7 @@ def check_options(family_name: str, settings: Settings) -> None:
 
 def way_of_looking(family_name: str, settings: Settings) -> str:
     """How frames are shown to a network of the family: one of ``looks.WAYS``."""
-    from vidmatte.network.families import SALIENT
+    from vidmatte.families import SALIENT
 
     if family_name not in SALIENT:
         return "plain"
@@ -50,7 +50,7 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
 
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
-    from vidmatte.network.families import RECURRENT, SALIENT
+    from vidmatte.families import RECURRENT, SALIENT
     from vidmatte.network.fit import check_alpha, square_side
     from vidmatte.network.recurrent import KEPT, RecurrentNetwork
     from vidmatte.network.salient import SalientNetwork

@@ -10,11 +10,11 @@ from typing import Any
 
 from vidmatte import __version__
 from vidmatte.errors import DeviceError, ModelError, UsageError
+from vidmatte.families import FAMILIES, RECURRENT
 from vidmatte.frame import Clip
 from vidmatte.network import check_options, load_network, way_of_looking
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
-from vidmatte.network.families import RECURRENT
 from vidmatte.option import MATTE, names_of
 from vidmatte.settings import Settings
 from vidmatte.weights.catalogue import Entry, lookup
@@ -171,8 +171,8 @@ def identify(name: str, settings: Settings) -> Weights | Entry:
         raise ModelError(f"{own}: there is no such file; 'vidmatte models' lists the names")
     if settings.family is None:
         raise UsageError(
-            f"{own.name}: say how it is fed with --family isnet, u2net, isnet-anime,"
-            " birefnet or rvm"
+            f"{own.name}: say how it is fed with --family {', '.join(FAMILIES[:-1])}"
+            f" or {FAMILIES[-1]}"
         )
     return Weights(own.name, settings.family, own)
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.mirrored import reconcile, verdict
+from vidmatte.families import Family
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner
-from vidmatte.network.families import Family
 from vidmatte.network.fit import alphas_in
 from vidmatte.network.looks import Look, is_mirrored, looks_at
 from vidmatte.network.threads import in_order

@@ -23,7 +23,7 @@ RVM = "https://github.com/PeterL1n/RobustVideoMatting/releases/download/v1.0.0"
 class Entry:
     """One row of the catalogue.
 
-    family: how the network is fed ('isnet', 'u2net', 'isnet-anime', 'birefnet', 'rvm').
+    family: how the network is fed, one of ``FAMILIES``.
     licence: SPDX identifier of the weights' licence as their authors give it.
     commercial: what someone who works for money should know; '' where the licence
         says it all.

@@ -1,4 +1,8 @@
-"""How each family of networks is fed and read, as its authors trained it."""
+"""How each family of networks is fed and read, as its authors trained it.
+
+It lies beside the table of options, which names the families, so that nothing heavy is
+imported for that.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +41,4 @@ SALIENT = {
     )
 }
 RECURRENT = ("rvm",)
+FAMILIES = (*SALIENT, *RECURRENT)
