@@ -58,7 +58,9 @@ class Converter:
         """YCbCr to YCbCr of the same matrix."""
         if not same_matrix(self._source.matrix, self._target.matrix):
             matrices = f"{self._source.matrix} to {self._target.matrix}"
-            raise ValueError(f"matrix {matrices}: convert to 'gbrp16le' first, then that")
+            raise ValueError(
+                f"matrix {matrices}: YCbCr keeps its matrix; convert to gbrp16le, then from that"
+            )
         result = moved(picture, self._format, self._reformatter)
         if self._source.range != self._target.range:
             change_range(result, planes.full_scale(picture.format.name), self._source.range)
