@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,10 +16,11 @@ from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.bench.clip import make_clip
 from vidmatte.bench.meter import Cost, cost_of, machine_core_seconds, middle, peak_memory
-from vidmatte.bench.stages import Measured
+from vidmatte.bench.stages import Measured, there_and_back
 from vidmatte.cli.bench import busy_note, parse_size
 from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
+from vidmatte.frame import Frame
 
 STAGES = ["read", "network", "motion", "steady", "write"]
 
@@ -36,7 +38,8 @@ def test_every_stage_is_measured_and_the_figures_add_up(
     options = ["--model", model, "--family", "isnet", "--size", "192x108", "--frames", "10"]
     told = bench_json(capsys, *options, "--format", kind, "--rounds", "2")
     assert list(told["stages"]) == STAGES
-    assert all(stage["frames"] == 10 and stage["fps"] > 0 for stage in told["stages"].values())
+    assert [stage["frames"] for stage in told["stages"].values()] == [10, 10, 19, 19, 10]
+    assert all(stage["fps"] > 0 for stage in told["stages"].values())
     total = sum(stage["core_ms"] for stage in told["stages"].values())
     assert told["core_ms"] == pytest.approx(total, abs=0.1)
     assert told["bound_fps"] == pytest.approx(1000 * told["cores"] / total, rel=0.01)
@@ -138,3 +141,20 @@ def test_medians_are_told_and_memory_is_in_bytes() -> None:
     assert middle(costs) == Cost(3, 2.0, 4.0, 2.0)
     peak = peak_memory()
     assert peak is None or 20e6 < peak < 1e12
+
+
+def test_a_shot_there_and_back_keeps_its_cuts() -> None:
+    def frame(number: int) -> Frame:
+        unused = av.VideoFrame(8, 8, "rgb24")
+        rgb, alpha = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), number, np.float32)
+        return Frame(
+            number, number, 1, Fraction(1, 25), unused, rgb, alpha, new_shot=number in (0, 2)
+        )
+
+    frames = [frame(number) for number in range(4)]
+    told = list(there_and_back(frames))
+    assert [shown.index for shown in told] == [0, 1, 2, 3, 2, 1, 0]
+    assert [n for n, shown in enumerate(told) if shown.new_shot] == [0, 2, 5]
+    for shown in told:
+        shown.alpha += 1
+    assert [kept.alpha.max() for kept in frames] == [0, 1, 2, 3]

@@ -89,7 +89,7 @@ class Manner:
 
 
 PER_FRAME = Manner(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
-RECURRENT = Manner(far_reach=3.25, redrawn=0.25, black=0.005, white=0.9, decides=False)
+RECURRENT = Manner(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, decides=False)
 
 
 def steady(

@@ -7,8 +7,8 @@ stand idle, or do what no stage alone had to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -141,9 +141,10 @@ class Stages:
 
     def motion(self) -> Cost:
         """Edges redrawn, motion from frame to frame."""
+        frames = list(there_and_back(self._frames))
 
         def work() -> int:
-            self._moments = list(self._filter.follow(self._frames))
+            self._moments = list(self._filter.follow(frames))
             return len(self._moments)
 
         return cost_of(work)
@@ -151,7 +152,15 @@ class Stages:
     def steady(self) -> Cost:
         """The average along the motion, its edges redrawn."""
         moments, self._moments = iter(self._moments), []
-        return cost_of(lambda: sum(1 for _ in self._filter.settle(moments)))
+        settled: list[Frame] = []
+
+        def work() -> int:
+            settled.extend(self._filter.settle(moments))
+            return len(settled)
+
+        cost = cost_of(work)
+        self._frames = settled[: len(self._frames)]
+        return cost
 
     def write(self) -> Cost:
         """Colours under soft edges, conversion, encoding, the file and its proof."""
@@ -177,3 +186,19 @@ class Stages:
             frame.new_shot = detector.is_new_shot(frame.rgb)
             frames.append(frame)
         return frames
+
+
+def there_and_back(frames: list[Frame]) -> Iterator[Frame]:
+    """A shot of nearly twice the length, each of its frames with an alpha of its own.
+
+    The first frames of a shot cost the filter less than those in the midst of it: they have
+    fewer neighbours.
+    """
+    later: Frame | None = None
+    for number, frame in enumerate([*frames, *frames[-2::-1]]):
+        if frame.alpha is None:
+            raise RuntimeError("the filter was measured before the network")
+        back = number >= len(frames)
+        cut = later.new_shot if back and later is not None else frame.new_shot
+        yield replace(frame, alpha=frame.alpha.copy(), new_shot=cut)
+        later = frame
