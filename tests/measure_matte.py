@@ -50,6 +50,7 @@ MODES: dict[str, dict[str, dict[str, Any]]] = {
         "live": {"smooth": "live"},
         "strong": {"smooth": "strong", "refine": "fast"},
         "best": {"refine": "best"},
+        "both": {"smooth": "strong", "refine": "best"},
     },
     "u2netp": {"default": {}},
     "rvm": {"smooth": {"smooth": "on"}},

@@ -21,6 +21,7 @@ class Picture:
     new_shot: bool = False
     number: int = 0
     mirrored: bool = False
+    turn: int = 0
 
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:
@@ -191,3 +192,14 @@ def test_a_still_scene_under_noise_is_three_times_steadier() -> None:
 def test_a_frame_without_alpha_is_refused() -> None:
     with pytest.raises(ValueError, match="no alpha"):
         list(steady([Picture(texture(0, 8, 8), None, True)], mode="on"))
+
+
+def test_a_still_matte_does_not_drift_as_turns_come_into_the_window() -> None:
+    frames = list(shot(16, speed=0))
+    for frame in frames:
+        frame.turn = frame.number % 4
+        frame.alpha = frame.alpha * np.float32(0.6 + 0.1 * frame.turn)
+    mean = np.mean([frame.alpha for frame in frames], axis=0)
+    how = Filter(WINDOWS["on"], "off", 1.0, replace(PER_FRAME, black=0, white=1))
+    for frame in how.settle(how.follow(copied(iter(frames)))):
+        np.testing.assert_allclose(frame.alpha, mean, atol=2e-3)

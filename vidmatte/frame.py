@@ -96,6 +96,8 @@ class Frame:
     shows: see ``Picture``: which frame of the source it is, where that is not its ``index``.
     new_shot: this frame begins a shot (the first frame does).
     mirrored: the network saw its mirror image (alpha is turned back).
+    turn: which of the ways to show it to the network's was taken; frames of one turn share
+        the mistakes that come with it.
     memory: a recurrent network's state before this frame, by name; it is left there by
         the network where ``wants_memory``, and taken up where it was there before.
     remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
@@ -113,6 +115,7 @@ class Frame:
     foreground: np.ndarray | None = None
     new_shot: bool = False
     mirrored: bool = False
+    turn: int = 0
     name: str | None = None
     shows: int | None = None
     wants_memory: bool = False

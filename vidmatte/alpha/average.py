@@ -28,13 +28,14 @@ class Seen:
     """A matte as its neighbours need it.
 
     codes: alpha, refined, 0..65535, (H', W') uint16 within ``box`` of the full
-    resolution; outside it is nothing. mirrored: the network saw the mirror image.
+    resolution; outside it is nothing. mirrored, turn: how the network saw it, see ``Frame``.
     """
 
     codes: np.ndarray
     box: Box
     glance: Glance
     mirrored: bool = False
+    turn: int = 0
 
     @staticmethod
     def coded(alpha: np.ndarray) -> np.ndarray:

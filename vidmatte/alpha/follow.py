@@ -25,6 +25,7 @@ class HasAlpha(Protocol):
     alpha: np.ndarray | None
     new_shot: bool
     mirrored: bool
+    turn: int
 
 
 AnyFrame = TypeVar("AnyFrame", bound=HasAlpha)
@@ -84,4 +85,5 @@ def matte_seen(frame: HasAlpha, alpha: np.ndarray, view: View) -> Seen:
         box=box,
         glance=Glance.of(view),
         mirrored=frame.mirrored,
+        turn=frame.turn,
     )

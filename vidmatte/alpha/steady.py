@@ -18,7 +18,7 @@ recursion. ``Filter.look_back`` and ``Filter.look_ahead`` count them.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic
@@ -172,7 +172,7 @@ class Filter:
             for frame in frames:
                 if frame.alpha is not None:
                     solve_doubt(frame.rgb, frame.alpha)
-                frame.mirrored = False  # both sides are in it by now
+                frame.mirrored, frame.turn = False, 0  # all sides are in it by now
                 yield frame
 
         manner = replace(self.manner, redrawn=0.0, black=0.01, white=0.98, decides=False)
@@ -260,26 +260,45 @@ class Steadier(Generic[AnyFrame]):
         field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / MOVING), 1)
         return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
+    def _gains(self, place: int) -> dict[int, float]:
+        """What each moment around the one at ``place`` counts, by its own place.
+
+        All turns of the network count the same, also where a shot begins or ends and more
+        frames of one are there than of another: else a still matte would drift as they come
+        and go.
+        """
+        before, after = self._window.before, self._window.after[: self._window.ahead_of(place)]
+        gains = {place - away: gain for away, gain in enumerate(before[:place], 1)}
+        there = len(self._moments) - 1 - place
+        gains |= {place + away: gain for away, gain in enumerate(after[:there], 1)}
+        totals: defaultdict[int, float] = defaultdict(float)
+        for index, gain in [(place, 1.0), *gains.items()]:
+            totals[self._turn(index)] += gain
+        own = totals[self._turn(place)]
+        return {index: gain * own / totals[self._turn(index)] for index, gain in gains.items()}
+
+    def _turn(self, place: int) -> int:
+        seen = self._moments[place].seen
+        return 0 if seen is None else seen.turn
+
     def _voices(self, place: int) -> Iterator[Voice]:
         """The moments around the one at ``place``, as far as the motion can be followed."""
-        after = self._window.after[: self._window.ahead_of(place)]
-        for step, gains in ((-1, self._window.before), (1, after)):
+        gains = self._gains(place)
+        for step in (-1, 1):
             way: Field | None = None
-            for distance, gain in enumerate(gains, 1):
-                index = place + step * distance
-                if not 0 <= index < len(self._moments):
-                    break
+            index = place
+            while (index := index + step) in gains:
                 there = self._moments[index]
                 leg = self._moments[index + 1].to_last if step < 0 else there.from_last
                 if leg is None or leg.box.is_empty or there.seen is None:
                     break
                 way = leg if way is None else leg.after(way)
                 told = way
-                if distance > NEAR:
+                if abs(index - place) > NEAR:
                     told = way.faded(self._how.manner.far_reach)
                     if told.trust.max() < LEAST_TRUST:
                         break
-                yield Voice(told, there.seen, gain * self._how.strength)
+                yield Voice(told, there.seen, gains[index] * self._how.strength)
 
 
 def stretch(alpha: np.ndarray, view: View, manner: Manner, refine: bool) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
-from vidmatte.network.looks import is_mirrored
+from vidmatte.network.looks import tell_of_looks
 from vidmatte.source.pictures import files_of
 
 FULL_SCALE = 65535
@@ -61,7 +61,7 @@ class KeptAlphas(Network):
         with contextlib.closing(self._kept()) as kept:
             for frame in frames:
                 alpha, foreground = self._next(kept, frame)
-                frame.mirrored = any(is_mirrored(frame, way) for way in self._ways)
+                tell_of_looks(frame, self._ways)
                 levels = alpha.to_ndarray()
                 np.multiply(levels, np.float32(1 / FULL_SCALE), out=frame.fill_alpha())
                 frame.foreground = foreground.to_ndarray(format="rgb24") if foreground else None

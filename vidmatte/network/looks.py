@@ -8,6 +8,7 @@ times, at no run more. Inset, a subject that the frame cuts off does not touch t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -54,15 +55,24 @@ WAYS: dict[str, tuple[tuple[Look, ...], ...]] = {
 }
 
 
+def turn_of(frame: Frame, way: str) -> int:
+    """Which of the way's turns a frame is shown in; a shot always begins with the first."""
+    return 0 if frame.new_shot else frame.index % len(WAYS[way])
+
+
 def looks_at(frame: Frame, way: str) -> tuple[Look, ...]:
-    """The looks that are taken at a frame; a shot always begins with the same."""
-    turns = WAYS[way]
-    return turns[0 if frame.new_shot else frame.index % len(turns)]
+    """The looks that are taken at a frame."""
+    return WAYS[way][turn_of(frame, way)]
 
 
-def is_mirrored(frame: Frame, way: str) -> bool:
-    """Whether a frame's mirror image is all that the network sees of it."""
-    return all(look.mirrored for look in looks_at(frame, way))
+def tell_of_looks(frame: Frame, ways: Iterable[str]) -> None:
+    """Put down in a frame how it was shown, for the temporal filter.
+
+    ways: of all networks that have a part in its alpha; those that take turns take the same.
+    """
+    for way in ways:
+        frame.turn = max(frame.turn, turn_of(frame, way))
+        frame.mirrored |= all(look.mirrored for look in looks_at(frame, way))
 
 
 def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner
 from vidmatte.network.fit import alphas_in
-from vidmatte.network.looks import Look, is_mirrored, looks_at
+from vidmatte.network.looks import Look, looks_at, tell_of_looks
 from vidmatte.network.threads import in_order
 
 SMALL_NET = 512
@@ -68,7 +68,7 @@ class SalientNetwork(Network):
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""
         for frame, coarse in zip(batch, self._run(batch), strict=True):
-            frame.mirrored = frame.mirrored or is_mirrored(frame, self._way)
+            tell_of_looks(frame, [self._way])
             self._upsample(coarse, frame)
         return batch
 
