@@ -38,7 +38,7 @@ from kept_clips import Footage, KeptClip, as_float, keep_scene
 
 from vidmatte.families import RECURRENT
 from vidmatte.network.model import Weights, find_model
-from vidmatte.run.job import smoother
+from vidmatte.run.path import smoother
 from vidmatte.score import metrics
 from vidmatte.settings import Settings
 

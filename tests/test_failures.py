@@ -28,7 +28,7 @@ from vidmatte.api import matte, stream
 from vidmatte.errors import SinkError, SourceError
 from vidmatte.network.recurrent import RecurrentNetwork
 from vidmatte.network.salient import SalientNetwork
-from vidmatte.run import job
+from vidmatte.run import path as frame_path
 from vidmatte.run.pipeline import Stage
 from vidmatte.run.ring import Ring
 from vidmatte.sink.movie import MovieOutput
@@ -134,8 +134,8 @@ def items(
             return Ring(*words)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(job, "Stage", stage)
-            patch.setattr(job, "Ring", ring)
+            patch.setattr(frame_path, "Stage", stage)
+            patch.setattr(frame_path, "Ring", ring)
             matte(clip.path, folder / f"{memory}.mov", memory=memory, **network)
         centres = {"queues": sum(depths), "ring": rings[0]}
         assert 1 < centres["queues"] < centres["ring"] < FRAMES - 2, centres

@@ -17,10 +17,11 @@ from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
-from vidmatte.api import Result, matte, run
+from vidmatte.api import matte
 from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
 from vidmatte.network.model import find_model
+from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import READ, WITHOUT_EFFECT
 from vidmatte.settings import make_settings

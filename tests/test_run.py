@@ -76,7 +76,7 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vidmatte.sink.manifest.digest", stopped)
-    monkeypatch.setattr("vidmatte.api.LONG_READ", 1)
+    monkeypatch.setattr("vidmatte.run.job.LONG_READ", 1)
     assert main([str(movie.path), "-o", str(out), *model]) == 130
     told = capsys.readouterr().err
     assert "out.mov is written; 0.0 GB are read for its manifest's checksums" in told

@@ -15,7 +15,7 @@ from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.network.model import Model, find_model
 from vidmatte.option import OUTPUT, names_of
-from vidmatte.run.job import FramePath, lay_path
+from vidmatte.run.path import FramePath, lay_path
 from vidmatte.settings import Settings, make_settings
 from vidmatte.source import Source, open_source
 

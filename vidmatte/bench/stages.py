@@ -13,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 
 from vidmatte.alpha.follow import Moment
-from vidmatte.api import run
 from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
 from vidmatte.cores import usable_cores
 from vidmatte.frame import Frame
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
-from vidmatte.run.job import smoother
+from vidmatte.run.job import run
+from vidmatte.run.path import smoother
 from vidmatte.run.report import Reporter
 from vidmatte.run.ring import Ring, Slot
 from vidmatte.settings import Settings

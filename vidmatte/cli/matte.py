@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidmatte.alpha.by_hand import check_masks
-from vidmatte.api import Result, run
 from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.frame import Clip
 from vidmatte.network.model import Model, find_model
+from vidmatte.run.job import Result, run
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings

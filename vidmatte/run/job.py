@@ -1,148 +1,166 @@
-"""One input on its way: read, matte, motion, steady, write, each stage on its own thread."""
+"""One job: every frame of a source into its output, with progress, resuming and manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from vidmatte.alpha.by_hand import by_hand
-from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.frame import Frame
+from vidmatte.alpha.quality import Quality
+from vidmatte.errors import InterruptedRunError, VidmatteError
+from vidmatte.frame import Clip
 from vidmatte.network.model import Model
-from vidmatte.run.channel import Stop
-from vidmatte.run.pipeline import Pipeline, Stage, Work
-from vidmatte.run.resume import faults_of
-from vidmatte.run.ring import Ring, queue_depth
+from vidmatte.run.channel import Cancelled
+from vidmatte.run.path import lay_path
+from vidmatte.run.report import Progress, Reporter
+from vidmatte.run.resume import facts_of, has_manifest, whole_quality, whole_warnings
 from vidmatte.settings import Settings
-from vidmatte.sink import Sink
-from vidmatte.sink.point import Point
+from vidmatte.sink import Written, open_sink
+from vidmatte.sink.manifest import manifest_path
 from vidmatte.source import Source
 
-if TYPE_CHECKING:
-    from vidmatte.alpha.steady import Filter
-
-IN_HAND = 3  # frames being filled, being followed, and being handed on
-MOMENTS_QUEUED = 1  # between motion and steady: a moment weighs more than its slot
-MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
+#: Bytes that take about a second to be read and summed up.
+LONG_READ = 1 << 29
 
 
-@dataclass
-class FramePath:
-    """The stages of one clip, wired; ``pipeline`` yields frames that the caller owns."""
+@dataclass(frozen=True)
+class Result:
+    """What a run has written, and how it went.
 
-    pipeline: Pipeline
-    ring: Ring
-    cancel: Callable[[], None]
+    busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
+    mattes. resumed_at: how many of the frames earlier runs had finished. manifest: where
+    it stands, None without one.
+    """
+
+    source: Path
+    clip: Clip
+    written: Written
+    model: str
+    device: str
+    seconds: float
+    busy_seconds: dict[str, float]
+    warnings: tuple[str, ...]
     quality: Quality
-    point: Point
-    sink: Sink | None
+    resumed_at: int = 0
+    manifest: Path | None = None
 
-    def busy_seconds(self) -> dict[str, float]:
-        """Seconds of work by stage, in order; of several threads of one, on average."""
-        busy = self.pipeline.busy_seconds()
-        if self.sink is not None:
-            busy["write"] = self.sink.busy_seconds(busy["write"])
-        return busy
-
-    def close(self) -> None:
-        """Stop every stage and wait for its thread; harmless when done twice."""
-        self.pipeline.close(self.cancel)
+    @property
+    def fps(self) -> float:
+        """Frames done a second, by this run."""
+        return (self.written.frames - self.resumed_at) / self.seconds if self.seconds else 0.0
 
 
-def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None) -> FramePath:
-    """Wire the stages for one clip and start them.
+def run(
+    source: Source,
+    output: Path,
+    model: Model,
+    settings: Settings,
+    reporter: Reporter,
+    command: Sequence[str] = (),
+) -> Result:
+    """One job with a loaded model: every frame of ``source`` into ``output``.
 
-    With a sink the last stage writes and yields released frames; without one the
-    frames come out whole, for the caller to release.
+    Ctrl+C stops it cleanly and raises InterruptedRunError; no thread is left, and nothing
+    under the output's name that is not whole. command: what the manifest says of the call.
     """
-    stop = Stop()
-    watcher = Watcher()
-    network = model.network_for(source.clip)
-    smooth = smoother(network.recurrent, settings)
-    point = Point()
-    if sink is not None:
-        point = sink.point(network.states, network.stride, smooth.look_back)
-    works: dict[str, Work] = {
-        "read": lambda _: read(source, ring, settings, point),
-        "matte": network.mattes,
-        "motion": smooth.follow,
-        "steady": lambda moments: remarked(
-            watcher.watched(by_hand(smooth.settle(moments), settings, source.clip)),
-            watcher.quality,
-        ),
-    }
-    held = network.batch + smooth.look_ahead + 1 + IN_HAND
-    if sink is not None:
-        works["write"] = lambda frames: write(frames, sink, point.first)
-        held += sink.slots_held
-    # What the last stage has written is in the sink's hands: it waits without a slot.
-    waiting = len(works) - (sink is not None)
-    depth = queue_depth(source.clip, settings.memory_bytes, held, waiting)
-    stages = [
-        Stage(name, work, min(depth, MOMENTS_QUEUED) if name == "motion" else depth)
-        for name, work in works.items()
-    ]
-    slots = held + sum(stage.queue_size for stage in stages[:waiting])
-    ring = Ring(source.clip, slots, model.device, stop)
-    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point, sink)
+    began = time.perf_counter()
+    clip = source.clip
+    facts = facts_of(clip, model, settings) if settings.resume else None
+    with open_sink(output, clip, settings, facts) as sink:
+        path = lay_path(source, model, settings, sink)
+        point = path.point
+        progress = Progress(clip.path.name, clip.frame_count, point.first, before=point.first)
+        reporter.start(progress)
+        try:
+            for _ in path.pipeline:
+                progress.done += 1
+                progress.busy = path.busy_seconds()
+                reporter.advance(progress)
+            written = sink.close()
+            progress.busy = path.busy_seconds()
+        except (KeyboardInterrupt, Cancelled):
+            path.close()
+            sink.abort()
+            stays = f"; --resume goes on from frame {sink.kept}" if sink.kept else ""
+            raise InterruptedRunError(
+                f"stopped after {progress.done} frames: {output} was not written{stays}"
+            ) from None
+        except VidmatteError:
+            if sink.kept:
+                reporter.note(f"vidmatte: --resume goes on from frame {sink.kept} of {output.name}")
+            raise
+        finally:
+            path.close()
+            reporter.finish()
+    source.warnings.extend(missing_frames(clip, progress.done))
+    result = Result(
+        source=clip.path,
+        clip=clip,
+        written=written,
+        model=model.name,
+        device=model.device.name,
+        seconds=time.perf_counter() - began,
+        busy_seconds=progress.busy,
+        warnings=(*whole_warnings(source.warnings, point), *notes_of(written)),
+        quality=whole_quality(path.quality, point),
+        resumed_at=point.first,
+        manifest=manifest_path(written.path) if settings.manifest else None,
+    )
+    if settings.manifest and not (point.finished and has_manifest(written.path)):
+        tell_of_reading(result, reporter)
+        leave_manifest(result, model, settings, command)
+    return result
 
 
-def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:
-    """Decoded pictures in slots of the ring, with shot cuts marked, from the point on."""
-    from vidmatte.alpha.cuts import CutDetector
-
-    if point.done:
-        return
-    detector = CutDetector()
-    pictures = source.pictures_from(point.lead, point.pts)
-    said = 0
-    for index, picture in enumerate(pictures, point.lead):
-        frame = ring.fill(picture, index)
-        if new := source.warnings[said:]:
-            frame.remarks["warnings"], said = new, said + len(new)
-        is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
-        frame.new_shot = point.shots.get(index, index == 0 or is_cut)
-        if index < point.start:
-            frame.release()
-            continue
-        frame.memory = point.memory if index == point.start else None
-        frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
-        yield frame
+def missing_frames(clip: Clip, done: int) -> Iterator[str]:
+    """A warning where fewer frames came than the container announced."""
+    if clip.frame_count is not None and done < clip.frame_count:
+        yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
 
 
-def smoother(recurrent: bool, settings: Settings) -> Filter:
-    """The temporal filter and edge refinement that the settings ask for.
+def tell_of_reading(result: Result, reporter: Reporter) -> None:
+    """Say what goes on where the checksums of a manifest take more than a moment."""
+    from vidmatte.sink.manifest import size_of
 
-    A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
-    without both.
-    """
-    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, WINDOWS, Filter
-
-    mode = settings.smooth
-    if mode == "auto":
-        mode = "off" if recurrent else "on"
-    refine = settings.refine
-    if refine == "auto":
-        refine = "off" if recurrent and mode == "off" else "fast"
-    strength = settings.smooth_strength
-    mode = mode if strength else "off"
-    return Filter(WINDOWS[mode], refine, strength, RECURRENT if recurrent else PER_FRAME)
+    outputs = (result.written, *result.written.sides)
+    clip = result.clip
+    size = size_of(clip.path, clip.files) + sum(one.bytes for one in outputs)
+    if size >= LONG_READ:
+        done = f"{result.written.path.name} is written"
+        reporter.note(
+            f"vidmatte: {done}; {size / 1e9:.1f} GB are read for its manifest's checksums"
+        )
 
 
-def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
-    """The same frames, each with the faults that its matte was found to have."""
-    for frame in frames:
-        if faults := faults_of(frame.index, quality):
-            frame.remarks["faults"] = faults
-        yield frame
+def notes_of(written: Written) -> Iterator[str]:
+    """What is to be said of a result, and of its sides what is not said of it too."""
+    yield from written.notes
+    for side in written.sides:
+        yield from (f"{side.path.name}: {note}" for note in side.notes if note not in written.notes)
 
 
-def write(frames: Iterator[Frame], sink: Sink, first: int) -> Iterator[Frame]:
-    """Every frame from number ``first`` on to the sink, which releases it."""
-    for frame in frames:
-        if frame.index < first:
-            frame.release()
-        else:
-            sink.write(frame)
-            yield frame
+def leave_manifest(
+    result: Result, model: Model, settings: Settings, command: Sequence[str]
+) -> None:
+    """Write the JSON file that says what a result is. Raises SinkError, InterruptedRunError."""
+    from vidmatte.sink import manifest
+
+    making = manifest.Making(
+        command=command,
+        model=model.name,
+        weights="+".join(part.sha256 for part in model.weights),
+        device=model.device.name,
+        settings=asdict(settings),
+        warnings=(*result.warnings, *result.quality.lines()),
+        alpha=settings.alpha,
+    )
+    try:
+        source = manifest.digest(result.clip.path, result.clip.files)
+        facts = manifest.describe(result.written, result.clip, making, source)
+        manifest.write(facts, result.written.path)
+    except KeyboardInterrupt:
+        out = result.written.path
+        raise InterruptedRunError(
+            f"stopped while checksums were taken: {out} is whole, but without a manifest"
+        ) from None

@@ -23,7 +23,7 @@ from vidmatte.sink.framelog import FrameLog, Head, Remarks, Summary, TornRecordE
 from vidmatte.sink.output import Output
 from vidmatte.sink.pieces import Packed, Piece, is_there, pack, unpack
 from vidmatte.sink.point import Point
-from vidmatte.sink.pooled import Job, PooledSink, Worker
+from vidmatte.sink.pooled import Pooled, PooledSink, Worker
 from vidmatte.sink.workfolder import (
     Files,
     WorkFolder,
@@ -178,7 +178,7 @@ class KeptSink(PooledSink):
         pairs = zip(self._outputs, head["pieces"], strict=True)
         return all(is_there(facts, places(output)) for output, facts in pairs)
 
-    def _work(self, worker: Worker, job: Job) -> tuple[Frame, list[Packed]]:
+    def _work(self, worker: Worker, job: Pooled) -> tuple[Frame, list[Packed]]:
         frame, pieces = super()._work(worker, job)
         pairs = zip(self._outputs, pieces, strict=True)
         return frame, [pack(piece, output.partial.path) for output, piece in pairs]

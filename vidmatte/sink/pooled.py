@@ -18,7 +18,7 @@ from vidmatte.sink.spill import Despill
 
 
 @dataclass
-class Job:
+class Pooled:
     """A frame on its way through the pool, with the background for each output."""
 
     frame: Frame
@@ -80,7 +80,7 @@ class PooledSink(Sink):
             frame.release()
             raise
         try:
-            for piece in self._pool.submit(Job(frame, behind)):
+            for piece in self._pool.submit(Pooled(frame, behind)):
                 self._take(*piece)
         except (OSError, av.FFmpegError) as error:
             raise as_sink_error(error, self._at.plan.out) from error
@@ -141,7 +141,7 @@ class PooledSink(Sink):
                 f" {self._clip.width}x{self._clip.height}: one result holds one size"
             )
 
-    def _work(self, worker: Worker, job: Job) -> tuple[Frame, list[Any]]:
+    def _work(self, worker: Worker, job: Pooled) -> tuple[Frame, list[Any]]:
         scene, pictures = worker.scene, []
         scene.begin(job.frame)
         for maker, behind in zip(worker.makers, job.behind, strict=True):

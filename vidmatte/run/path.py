@@ -1,0 +1,148 @@
+"""One input on its way: read, matte, motion, steady, write, each stage on its own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vidmatte.alpha.by_hand import by_hand
+from vidmatte.alpha.quality import Quality, Watcher
+from vidmatte.frame import Frame
+from vidmatte.network.model import Model
+from vidmatte.run.channel import Stop
+from vidmatte.run.pipeline import Pipeline, Stage, Work
+from vidmatte.run.resume import faults_of
+from vidmatte.run.ring import Ring, queue_depth
+from vidmatte.settings import Settings
+from vidmatte.sink import Sink
+from vidmatte.sink.point import Point
+from vidmatte.source import Source
+
+if TYPE_CHECKING:
+    from vidmatte.alpha.steady import Filter
+
+IN_HAND = 3  # frames being filled, being followed, and being handed on
+MOMENTS_QUEUED = 1  # between motion and steady: a moment weighs more than its slot
+MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
+
+
+@dataclass
+class FramePath:
+    """The stages of one clip, wired; ``pipeline`` yields frames that the caller owns."""
+
+    pipeline: Pipeline
+    ring: Ring
+    cancel: Callable[[], None]
+    quality: Quality
+    point: Point
+    sink: Sink | None
+
+    def busy_seconds(self) -> dict[str, float]:
+        """Seconds of work by stage, in order; of several threads of one, on average."""
+        busy = self.pipeline.busy_seconds()
+        if self.sink is not None:
+            busy["write"] = self.sink.busy_seconds(busy["write"])
+        return busy
+
+    def close(self) -> None:
+        """Stop every stage and wait for its thread; harmless when done twice."""
+        self.pipeline.close(self.cancel)
+
+
+def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None) -> FramePath:
+    """Wire the stages for one clip and start them.
+
+    With a sink the last stage writes and yields released frames; without one the
+    frames come out whole, for the caller to release.
+    """
+    stop = Stop()
+    watcher = Watcher()
+    network = model.network_for(source.clip)
+    smooth = smoother(network.recurrent, settings)
+    point = Point()
+    if sink is not None:
+        point = sink.point(network.states, network.stride, smooth.look_back)
+    works: dict[str, Work] = {
+        "read": lambda _: read(source, ring, settings, point),
+        "matte": network.mattes,
+        "motion": smooth.follow,
+        "steady": lambda moments: remarked(
+            watcher.watched(by_hand(smooth.settle(moments), settings, source.clip)),
+            watcher.quality,
+        ),
+    }
+    held = network.batch + smooth.look_ahead + 1 + IN_HAND
+    if sink is not None:
+        works["write"] = lambda frames: write(frames, sink, point.first)
+        held += sink.slots_held
+    # What the last stage has written is in the sink's hands: it waits without a slot.
+    waiting = len(works) - (sink is not None)
+    depth = queue_depth(source.clip, settings.memory_bytes, held, waiting)
+    stages = [
+        Stage(name, work, min(depth, MOMENTS_QUEUED) if name == "motion" else depth)
+        for name, work in works.items()
+    ]
+    slots = held + sum(stage.queue_size for stage in stages[:waiting])
+    ring = Ring(source.clip, slots, model.device, stop)
+    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point, sink)
+
+
+def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:
+    """Decoded pictures in slots of the ring, with shot cuts marked, from the point on."""
+    from vidmatte.alpha.cuts import CutDetector
+
+    if point.done:
+        return
+    detector = CutDetector()
+    pictures = source.pictures_from(point.lead, point.pts)
+    said = 0
+    for index, picture in enumerate(pictures, point.lead):
+        frame = ring.fill(picture, index)
+        if new := source.warnings[said:]:
+            frame.remarks["warnings"], said = new, said + len(new)
+        is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
+        frame.new_shot = point.shots.get(index, index == 0 or is_cut)
+        if index < point.start:
+            frame.release()
+            continue
+        frame.memory = point.memory if index == point.start else None
+        frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
+        yield frame
+
+
+def smoother(recurrent: bool, settings: Settings) -> Filter:
+    """The temporal filter and edge refinement that the settings ask for.
+
+    A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
+    without both.
+    """
+    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, WINDOWS, Filter
+
+    mode = settings.smooth
+    if mode == "auto":
+        mode = "off" if recurrent else "on"
+    refine = settings.refine
+    if refine == "auto":
+        refine = "off" if recurrent and mode == "off" else "fast"
+    strength = settings.smooth_strength
+    mode = mode if strength else "off"
+    return Filter(WINDOWS[mode], refine, strength, RECURRENT if recurrent else PER_FRAME)
+
+
+def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
+    """The same frames, each with the faults that its matte was found to have."""
+    for frame in frames:
+        if faults := faults_of(frame.index, quality):
+            frame.remarks["faults"] = faults
+        yield frame
+
+
+def write(frames: Iterator[Frame], sink: Sink, first: int) -> Iterator[Frame]:
+    """Every frame from number ``first`` on to the sink, which releases it."""
+    for frame in frames:
+        if frame.index < first:
+            frame.release()
+        else:
+            sink.write(frame)
+            yield frame
