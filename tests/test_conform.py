@@ -31,6 +31,29 @@ def test_pictures_conformed_to_a_higher_rate_are_all_written(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("rate", "new", "expected"),
+    [
+        (Fraction(60), "30", [0, 2, 4, 6, 8, 10]),
+        (2 * NTSC, "30000/1001", [0, 2, 4, 6, 8, 10]),
+        (Fraction(25), "12.5", [0, 2, 4, 6, 8, 10]),
+        (Fraction(30), "10", [0, 3, 6, 9]),
+        (Fraction(24), "30", [0, 1, 2, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 10, 11]),
+    ],
+)
+def test_each_place_shows_the_picture_nearest_to_it(
+    rate: Fraction, new: str, expected: list[int], tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", rate=rate, frames=12)
+    with open_source(movie.path, Settings(conform=new)) as source:
+        pictures = list(source.pictures())
+        said = source.warnings[-1]
+    assert [picture.shows for picture in pictures] == expected
+    assert [picture.pts for picture in pictures] == list(range(len(expected)))
+    shown = len(set(expected))
+    assert f"{len(expected) - shown} frames repeated, {12 - shown} dropped" in said
+
+
+@pytest.mark.parametrize(
     ("text", "rate", "new", "expected"),
     [
         ("01:00:00:49", Fraction(50), Fraction(25), "01:00:00:24"),
