@@ -265,6 +265,32 @@ def test_an_output_that_is_no_alpha_is_named_at_load(
         load_network(path, "isnet", Settings(runtime=runtime), Device())
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_network_that_gives_a_few_numbers_is_refused(runtime: str, tmp_path: Path) -> None:
+    path = save_graph(
+        tmp_path / "classes.onnx",
+        [helper.make_node("ReduceMean", ["input"], ["output"], axes=[2, 3], keepdims=0)],
+        inputs={"input": (1, 3, 32, 32)},
+        outputs={"output": (1, 3)},
+        constants={},
+        opset=15,
+    )
+    with pytest.raises(ModelError, match=r"first output 'output' is \(1, 3\), not one alpha"):
+        load_network(path, "isnet", Settings(runtime=runtime), Device())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_input_of_whole_numbers_is_refused(runtime: str, tmp_path: Path) -> None:
+    path = make_salient(tmp_path / "bytes.onnx")
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    model.graph.input[0].name = "bytes"
+    model.graph.node.insert(0, helper.make_node("Cast", ["bytes"], ["input"], to=1))
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"its input bytes is \S+, not float32"):
+        load_network(path, "isnet", Settings(runtime=runtime), Device())
+
+
 class Fixed:
     """A runner that gives the same whatever it is given."""
 

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from media import Movie, make_movie, make_pictures
 from scene import Picture, read_index
@@ -21,7 +22,7 @@ from tiny_onnx import make_recurrent, make_salient
 import vidmatte
 from vidmatte.alpha.foreground import estimate
 from vidmatte.cli.main import main
-from vidmatte.errors import UsageError
+from vidmatte.errors import ModelError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.network.device import Device
 from vidmatte.network.salient import SalientNetwork
@@ -367,3 +368,16 @@ def test_a_stream_left_early_leaves_nothing(tmp_path: Path) -> None:
     for frame in vidmatte.stream(tmp_path / "clip.mp4", model=str(model), family="isnet"):
         if frame.index == 2:
             break
+
+
+def test_an_alpha_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    path = make_salient(tmp_path / "nan.onnx")
+    model = onnx.load(str(path))
+    for constant in model.graph.initializer:
+        value = onnx.numpy_helper.to_array(constant)
+        constant.CopyFrom(onnx.numpy_helper.from_array(value * np.float32("nan"), constant.name))
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"frame \d: the model's alpha is not a number"):
+        vidmatte.matte(movie.path, tmp_path / "out.mov", model=str(path), family="isnet")
+    assert not (tmp_path / "out.mov").exists()

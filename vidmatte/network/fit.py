@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,23 @@ Shapes = dict[str, list[int | str]]
 
 RECURRENT_INPUTS = ("src", "r1i", "r2i", "r3i", "r4i", "downsample_ratio")
 RECURRENT_OUTPUTS = ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
+#: As onnxruntime and OpenVINO call it; the latter feeds half precision from float32 itself.
+FLOAT32 = ("tensor(float)", "f32", "f16")
+#: What is smaller is no picture.
+SMALLEST_SIDE = 8
 #: Channels of a recurrent network's pictures.
 CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
 
 
-def check_inputs(path: Path, session: Any) -> None:
-    """Raise ModelError, naming ``path``, where a session takes other numbers than float32."""
-    for item in session.get_inputs():
-        if item.type != "tensor(float)":
+def check_inputs(path: Path, kinds: dict[str, str]) -> None:
+    """Raise ModelError, naming ``path``, where an input's kind of numbers is not float32.
+
+    kinds: by the input's name, as onnxruntime or OpenVINO call them.
+    """
+    for name, kind in kinds.items():
+        if kind not in FLOAT32:
             raise ModelError(
-                f"{path}: its input {item.name} is {item.type}, not float32: export it with float32"
+                f"{path}: its input {name} is {kind}, not float32: export it with float32"
                 " inputs; its weights may be of half precision"
             )
 
@@ -49,7 +56,8 @@ def check_alpha(path: Path, outputs: Shapes) -> None:
     What its file leaves open is checked when it has run, by ``alphas_in``.
     """
     name, shape = next(iter(outputs.items()))
-    if not shape or (2 <= len(shape) <= 4 and not has_channels(shape, other_than=1)):
+    is_alpha = 2 <= len(shape) <= 4 and not has_channels(shape, other_than=1)
+    if not shape or (is_alpha and is_picture(shape)):
         return
     raise ModelError(f"{path}: its first output {name!r} is {in_words(shape)}, {NOT_ALPHA}")
 
@@ -60,7 +68,7 @@ def alphas_in(output: np.ndarray, count: int) -> np.ndarray:
     Taken are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
     """
     taken = [(count, 1), (count,)] + [()] * (count == 1)
-    if output.ndim < 2 or output.shape[:-2] not in taken:
+    if output.ndim < 2 or output.shape[:-2] not in taken or not is_picture(output.shape):
         shape = in_words(output.shape)
         raise ModelError(f"the model's first output for {count} pictures is {shape}, {NOT_ALPHA}")
     return np.asarray(output, np.float32).reshape(count, *output.shape[-2:])
@@ -98,6 +106,11 @@ def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes) -> None:
 def has_channels(shape: list[int | str], other_than: int) -> bool:
     """Whether a shape (B, C, H, W) states a number of channels, and not this one."""
     return len(shape) == 4 and isinstance(shape[1], int) and shape[1] != other_than
+
+
+def is_picture(shape: Sequence[int | str]) -> bool:
+    """Whether the last two sizes of a shape, as far as they are stated, are those of one."""
+    return not any(isinstance(side, int) and side < SMALLEST_SIDE for side in shape[-2:])
 
 
 def in_words(shape: Iterable[int | str]) -> str:

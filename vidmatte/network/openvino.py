@@ -18,7 +18,7 @@ import numpy as np
 
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network.device import Arrays, Device
-from vidmatte.network.fit import Shapes
+from vidmatte.network.fit import Shapes, check_inputs
 from vidmatte.network.halving import is_out_of_memory, lack_of_memory
 from vidmatte.network.offsets import split_offsets
 from vidmatte.network.threads import streams_for
@@ -119,6 +119,8 @@ def load_openvino(
     streams = streams_for(threads) if family_name in BFLOAT16_FAMILIES else 1
     try:
         network = core.read_model(split_offsets(model) if half else model)
+        kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
+        check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
         if batch == 1:
             network.reshape({item: one_of(item) for item in network.inputs})
         compiled = core.compile_model(

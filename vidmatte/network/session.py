@@ -62,7 +62,7 @@ def load_runner(
         ready = Loaded(*load_openvino(path, model, family_name, threads, batch))
     else:
         session = open_session(path, model, device, threads)
-        check_inputs(path, session)
+        check_inputs(path, kinds_of(session))
         ready = loaded(session, device)
     guard = MemoryGuard if outputs is None else HalvingRunner
     return replace(ready, runner=guard(ready.runner, device.name))
@@ -78,6 +78,11 @@ class Finishing:
 
     runner: Runner
     reduced: str
+
+
+def kinds_of(session: Any) -> dict[str, str]:
+    """The kind of numbers of each input of an onnxruntime session."""
+    return {item.name: item.type for item in session.get_inputs()}
 
 
 def load_recurrent(
@@ -107,7 +112,7 @@ def load_recurrent(
         first, reduced = cut_after_reduction(first) or (first, "")
     threads = threads or usable_cores()
     session = open_session(path, first, device, max(1, threads // 2))
-    check_inputs(path, session)
+    check_inputs(path, kinds_of(session))
     # A thread a frame, as many frames as there are cores: no thread waits for another.
     finisher = CpuRunner(open_session(path, second, device, 1), streams_for(threads))
     ready = loaded(session, device)

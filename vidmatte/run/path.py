@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.quality import Quality, Watcher
+from vidmatte.errors import ModelError
 from vidmatte.frame import Frame
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
@@ -65,7 +68,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
         point = sink.point(network.states, network.stride, smooth.look_back)
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings, point),
-        "matte": network.mattes,
+        "matte": lambda frames: numbers(network.mattes(frames)),
         "motion": smooth.follow,
         "steady": lambda moments: remarked(
             watcher.watched(by_hand(smooth.settle(moments), settings, source.clip)),
@@ -108,6 +111,17 @@ def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterat
             continue
         frame.memory = point.memory if index == point.start else None
         frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
+        yield frame
+
+
+def numbers(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames. Raises ModelError for an alpha that is not a number somewhere."""
+    for frame in frames:
+        if frame.alpha is not None and np.isnan(frame.alpha.sum()):
+            raise ModelError(
+                f"frame {frame.index}: the model's alpha is not a number (NaN): half precision"
+                " that overflows gives that; try --runtime onnxruntime, or weights in float32"
+            )
         yield frame
 
 
