@@ -50,6 +50,7 @@ class Track(ABC):
     ) -> None:
         self._container = container
         self._source = source
+        self._number = source.index  # kept: notes are asked for when the source is closed
         self._origin = clip.origin
         self._until = None if clip.until is None else clip.until - clip.origin
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
@@ -250,7 +251,7 @@ class EncodedTrack(Track):
         """See ``Track.note``."""
         if not self._broken:
             return None
-        return f"sound track {self._source.index}: {self._broken} broken packets became silence"
+        return f"sound track {self._number}: {self._broken} broken packets became silence"
 
     def take(self, packet: av.Packet) -> None:
         """See ``Track.take``."""
