@@ -267,6 +267,18 @@ def sound_blocks(movie: Movie, tone: Tone, block: int = 1024) -> Iterator[av.Aud
         yield frame
 
 
+def without_sound_data(movie: Movie) -> Path:
+    """A transport stream of ``movie``'s packets that announces its sound and holds none of it."""
+    path = movie.path.with_suffix(".ts")
+    with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
+        kept = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.stream.type == "video" and packet.size:
+                packet.stream = kept[packet.stream]
+                target.mux(packet)
+    return path
+
+
 def make_pictures(
     folder: Path,
     *,

@@ -13,12 +13,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media import Movie, Tone, make_movie
+from media import Movie, Tone, make_movie, without_sound_data
 from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
 from sink_support import write_clip
 
 from vidmatte.errors import SourceError
+from vidmatte.settings import Settings
 from vidmatte.sink.sound import Sound
+from vidmatte.source import open_source
 
 #: A sample of 48 kHz, and what a codec's own filter blurs an attack by.
 SAMPLE = 1 / 48000
@@ -239,6 +241,23 @@ def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
     said = re.compile(r"sound track 1: \d broken packets became silence")
     assert any(said.fullmatch(note) for note in written.notes)
     assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
+
+
+@pytest.mark.parametrize(
+    ("suffix", "audio"), [(".mov", True), (".mkv", True), (".webm", True), (".mov", False)]
+)
+def test_a_track_without_sound_is_left_out_and_named(
+    suffix: str, audio: bool, tmp_path: Path
+) -> None:
+    """A transport stream announces tracks; of an empty one it tells no rate and no channels."""
+    stream = without_sound_data(make_movie(tmp_path / "clip.mp4", frames=20, audio=[Tone()]))
+    with open_source(stream, Settings(audio=audio)) as source:
+        assert source.clip.audio == ()
+        left_out = "sound track 1 (aac, 0 Hz, 0 channels) holds no sound and is left out"
+        assert source.warnings == ([f"clip.ts: {left_out}"] if audio else [])
+    _, written = write_clip(stream, out := tmp_path / f"out{suffix}", audio=audio)
+    assert (written.frames, written.sound) == (20, ())
+    assert [s["codec_type"] for s in probe(out)["streams"]] == ["video"]
 
 
 class ClosedInput:

@@ -206,5 +206,5 @@ def movie_timescale(clip: Clip) -> int:
     """
     units = clip.time_base.denominator
     for track in clip.audio:
-        units = math.lcm(units, track.sample_rate)
+        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec tells none
     return units if units <= 10_000_000 else 90_000

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -88,7 +89,7 @@ def find_origin(container: InputContainer, timing: Timing) -> Fraction:
     sounds = [
         track.start_time * track.time_base
         for track in container.streams.audio
-        if track.start_time is not None and track.time_base is not None
+        if not is_empty(track) and track.start_time is not None and track.time_base is not None
     ]
     earliest = min([start, *sounds])
     if start - earliest < 1 / timing.rate:
@@ -105,9 +106,18 @@ def find_tag(name: str, container: InputContainer) -> str | None:
     return None
 
 
+def is_empty(stream: AudioStream) -> bool:
+    """True for a sound track of a known codec in which nothing tells rate and channels: it is
+    announced, but no packet of it was found (a transport stream's muted track)."""
+    context = stream.codec_context
+    return context is not None and not (context.sample_rate and context.layout.nb_channels)
+
+
 def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
-    """The sound tracks in container order."""
+    """The sound tracks in container order, without the empty ones."""
     for stream in container.streams.audio:
+        if is_empty(stream):
+            continue
         context = stream.codec_context
         yield AudioTrack(
             index=stream.index,
@@ -116,3 +126,15 @@ def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
             channels=context.layout.nb_channels if context is not None else 0,
             language=stream.language,
         )
+
+
+def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
+    """One line for each sound track that ``audio_tracks`` leaves out."""
+    for stream in container.streams.audio:
+        if is_empty(stream):
+            context = stream.codec_context
+            yield (
+                f"{path.name}: sound track {stream.index} ({context.name},"
+                f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) holds no sound"
+                " and is left out"
+            )

@@ -19,7 +19,7 @@ from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.deinterlace import Deinterlacer
-from vidmatte.source.describe import describe
+from vidmatte.source.describe import describe, empty_track_notes
 from vidmatte.source.pixels import Repacker
 from vidmatte.source.timing import Timing, in_order, read_timing
 from vidmatte.source.trim import Trim, make_trim
@@ -56,6 +56,8 @@ class MovieSource(Source):
                 )
             check_complete(path, stream)
             clip = describe(path, container, stream, first, self._timing)
+            if settings.audio:
+                self._warnings += empty_track_notes(path, container)
         self._trim = make_trim(
             settings.in_point,
             settings.out_point,
