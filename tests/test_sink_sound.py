@@ -243,6 +243,33 @@ def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
     assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+@pytest.mark.parametrize("number", [0, 20])
+def test_copied_sound_that_lost_its_header_becomes_silence(
+    number: int, suffix: str, tmp_path: Path
+) -> None:
+    """What no container can frame is left out, the first packet too; the rest keeps its time."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=75, audio=[Tone()], flash=60)
+    stream = tmp_path / "clip.ts"
+    run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c", "copy", stream)
+    with av.open(str(stream)) as opened:
+        packet = [packet for packet in opened.demux(audio=0) if packet.size][number]
+    broken = tmp_path / "broken.ts"
+    broken.write_bytes(stream.read_bytes().replace(bytes(packet)[:12], b"\x5a" * 12, 1))
+    _, written = write_clip(broken, out := tmp_path / f"out{suffix}")
+    assert written.sound == ("aac (copied)",)
+    said = re.compile(r"sound track 1: \d broken packets became silence")
+    assert any(said.fullmatch(note) for note in written.notes), written.notes
+    write_clip(stream, whole := tmp_path / f"whole{suffix}")
+    expected, found = packets_of_sound(whole), packets_of_sound(out)
+    if number:
+        assert set(found) < set(expected)
+        assert len(expected) - len(found) <= 2
+    else:  # FFmpeg takes all the sound up to the next time stamp for one packet
+        assert {data for _, data in found} < {data for _, data in expected}
+        assert len(expected) - len(found) <= 30
+
+
 @pytest.mark.parametrize(
     ("suffix", "audio"), [(".mov", True), (".mkv", True), (".webm", True), (".mov", False)]
 )

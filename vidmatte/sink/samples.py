@@ -28,3 +28,13 @@ def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
     result = av.AudioFrame.from_ndarray(quiet, like.format.name, like.layout.name)
     result.sample_rate = like.sample_rate
     return result
+
+
+def pcm_part(packet: av.Packet, begin: int, stop: int, size: int) -> av.Packet:
+    """The samples from ``begin`` to ``stop`` of a PCM packet, each of ``size`` bytes."""
+    return av.Packet(bytes(packet)[begin * size : stop * size])
+
+
+def has_adts_header(packet: av.Packet) -> bool:
+    """True where an AAC packet begins with the header that transport streams give each one."""
+    return bytes(packet)[:1] == b"\xff" and bytes(packet)[1:2] >= b"\xf0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ import av
 from av.audio.stream import AudioStream
 
 from vidmatte.frame import Clip
-from vidmatte.sink.samples import part, silence
+from vidmatte.sink.samples import has_adts_header, part, pcm_part, silence
 
 #: Bytes of one sample of the PCM codecs; such tracks are cut exactly.
 PCM = {
@@ -56,6 +57,7 @@ class Track(ABC):
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
         #: Seconds on the output's timeline up to which packets were taken in.
         self.position = Fraction(-(10**9))
+        self._broken = 0
         #: Where the last sample that was written ends; None where none was.
         self.end: Fraction | None = None
 
@@ -75,7 +77,9 @@ class Track(ABC):
     @property
     def note(self) -> str | None:
         """What went wrong without ending the run, in one line."""
-        return None
+        if not self._broken:
+            return None
+        return f"sound track {self._number}: {self._broken} broken packets became silence"
 
     def _start_of(self, packet: av.Packet) -> Fraction:
         """Seconds on the output's timeline."""
@@ -110,6 +114,7 @@ class CopiedTrack(Track):
         self._codec = source.codec_context.codec.canonical_name
         self._rate = source.codec_context.sample_rate
         self._sample_bytes = PCM.get(self._codec, 0) * source.codec_context.layout.nb_channels
+        self._headed = self._codec == "aac" and not source.codec_context.extradata  # as in TS
         self._keeps_negative = keeps_negative
         self._waiting: list[av.Packet] = []  # before zero, perhaps needed to warm up
         self._next: int | None = None
@@ -177,10 +182,21 @@ class CopiedTrack(Track):
         if first < 0 and not self._keeps_negative:
             return
         if self._keeps_negative:
-            self._container.mux(self._waiting)
+            for early in self._waiting:
+                self._mux(early)
         self._waiting.clear()
-        self._container.mux(packet)
-        self.end = Fraction(first + count, self._rate)
+        if self._mux(packet):
+            self.end = Fraction(first + count, self._rate)
+
+    def _mux(self, packet: av.Packet) -> bool:
+        """Write a packet; one that lost its header is counted and left out, so that its time
+        stays silent. Muxers tell by the first packet whether headers are to be taken off."""
+        if not self._headed or has_adts_header(packet):
+            with contextlib.suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
+                self._container.mux(packet)
+                return True
+        self._broken += 1
+        return False
 
     def _samples_in(self, packet: av.Packet) -> int:
         if self._sample_bytes:
@@ -204,10 +220,8 @@ class CopiedTrack(Track):
             return packet, first, 0
         if (begin, stop) == (first, first + count):
             return packet, first, count
-        data = bytes(packet)[
-            (begin - first) * self._sample_bytes : (stop - first) * self._sample_bytes
-        ]
-        return av.Packet(data), begin, stop - begin
+        packet = pcm_part(packet, begin - first, stop - first, self._sample_bytes)
+        return packet, begin, stop - begin
 
 
 class EncodedTrack(Track):
@@ -239,19 +253,11 @@ class EncodedTrack(Track):
         self._next: int | None = None  # the source sample that comes next, from zero
         self._unfed = round(self._began * self._rate)  # the same while none was wanted
         self._out: int | None = None  # what comes next in the output's samples
-        self._broken = 0
 
     @property
     def described(self) -> str:
         """See ``Track.described``."""
         return f"{self._decoder.codec.canonical_name} -> {self._encoder.codec.canonical_name}"
-
-    @property
-    def note(self) -> str | None:
-        """See ``Track.note``."""
-        if not self._broken:
-            return None
-        return f"sound track {self._number}: {self._broken} broken packets became silence"
 
     def take(self, packet: av.Packet) -> None:
         """See ``Track.take``."""
@@ -271,8 +277,7 @@ class EncodedTrack(Track):
         try:
             frames = self._decoder.decode(packet)
         except av.error.FFmpegError:  # any of them, see MovieSource
-            # The gap that it leaves becomes silence.
-            self._broken += 1
+            self._broken += 1  # the gap that it leaves becomes silence
             return
         for frame in frames:
             self._take_frame(frame)
