@@ -354,15 +354,21 @@ DAMAGES: dict[str, tuple[int, int, int, type[Exception]]] = {
 }
 
 
-def with_a_broken_frame(folder: Path, number: int, damage: str) -> tuple[Movie, Path]:
-    """A ProRes clip of 12 frames, and the same with one of its packets damaged."""
+def with_a_broken_frame(
+    folder: Path, number: int, damage: str, before: Path | None = None
+) -> tuple[Movie, Path]:
+    """A ProRes clip of 12 frames, and the same with one of its packets damaged.
+
+    before: what an earlier call damaged, to be damaged further."""
     movie = make_movie(
         folder / "clip.mov", frames=12, codec="prores_ks", pixel_format="yuv422p10le"
     )
     with av.open(str(movie.path)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
     begin, count, value, _ = DAMAGES[damage]
-    damaged = Path(shutil.copy(movie.path, folder / "damaged.mov"))
+    damaged = folder / "damaged.mov"
+    if before != damaged:
+        shutil.copy(movie.path, damaged)
     with damaged.open("r+b") as file:
         file.seek(packet.pos + begin)
         file.write(bytes([value]) * min(count, packet.size - begin))
@@ -389,6 +395,48 @@ def test_a_broken_frame_is_replaced_and_reported(damage: str, tmp_path: Path) ->
         pytest.raises(SourceError, match=r"^[^\n]*damaged\.mov: [^\n]* --strict is on: [^\n]*$"),
     ):
         list(source.pictures())
+
+
+@pytest.mark.parametrize("in_point", [None, "f1"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_broken_frames_at_the_beginning_show_the_first_good_one(
+    count: int, in_point: str | None, tmp_path: Path
+) -> None:
+    """The clip begins where its packets do, so that it keeps its length and its sound in step."""
+    damaged = None
+    for number in range(count):
+        movie, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
+    first = 0 if in_point is None else 1
+    with open_source(damaged, Settings(in_point=in_point)) as source:
+        assert source.clip.origin == first / movie.rate
+        assert source.clip.frame_count == 12 - first
+        pictures = [
+            (picture.pts * source.clip.time_base, plane_arrays(picture.pixels)[0].copy())
+            for picture in source.pictures()
+        ]
+        assert len(source.warnings) == count - first
+        assert all("the one after it stands in its place" in line for line in source.warnings)
+        stamps = [round(time / source.clip.time_base) for time, _ in pictures]
+    with open_source(damaged, Settings(in_point=in_point)) as source:
+        again = [picture.pts for picture in source.pictures_from(4, stamps[4])]
+    assert [time for time, _ in pictures] == [index / movie.rate for index in range(12 - first)]
+    for number, (_, shown) in enumerate(pictures[: count - first]):
+        assert np.array_equal(shown, pictures[count - first][1]), number
+    assert not np.array_equal(pictures[count - first][1], pictures[count - first + 1][1])
+    assert again == stamps[4:]
+    with (
+        open_source(damaged, Settings(strict=True)) as source,
+        pytest.raises(SourceError, match="--strict is on"),
+    ):
+        list(source.pictures())
+
+
+def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
+    damaged = None
+    for number in range(12):
+        _, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
+    with pytest.raises(SourceError, match=r"damaged\.mov: there is no frame in it that decodes"):
+        open_source(damaged, Settings())
 
 
 class FailingContainer:

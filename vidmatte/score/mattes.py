@@ -18,7 +18,7 @@ from vidmatte.settings import Settings
 from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source import open_source
-from vidmatte.source.movie import open_container, picture_stream
+from vidmatte.source.opened import open_container, picture_stream
 from vidmatte.source.pictures import SUFFIXES, list_pictures, missing_numbers, read_picture
 from vidmatte.source.pixels import quarter_turns, turned
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import dropwhile, islice
 from pathlib import Path
 
 import av
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from vidmatte import timecode
 from vidmatte.errors import SourceError, UsageError
@@ -20,6 +17,14 @@ from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.deinterlace import Deinterlacer
 from vidmatte.source.describe import describe, empty_track_notes
+from vidmatte.source.opened import (
+    check_complete,
+    first_frame,
+    open_container,
+    packets_of,
+    picture_stream,
+    reading,
+)
 from vidmatte.source.pixels import Repacker
 from vidmatte.source.timing import Timing, in_order, read_timing
 from vidmatte.source.trim import Trim, make_trim
@@ -44,14 +49,14 @@ class MovieSource(Source):
         self._reading = self._closed = False
         with open_container(path) as container:
             stream = picture_stream(container, path)
-            first = first_frame(container, stream, path)
+            first, began = first_frame(container, stream, path)
             self._size = (first.width, first.height)
             # The first frame took packets from the other container.
             with open_container(path) as unread, reading(path):
                 self._timing = read_timing(
                     unread,
                     picture_stream(unread, path),
-                    first.pts or 0,
+                    began,
                     numbered=bool(settings.in_point or settings.out_point or settings.resume),
                 )
             check_complete(path, stream)
@@ -123,26 +128,31 @@ class MovieSource(Source):
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
-            yield from self._repeats(last, start, pts)
-            last = Picture(self._repack(frame), pts, duration)
+            picture = Picture(self._repack(frame), pts, duration)
+            yield from self._repeats(last, start, pts, picture)
+            last = picture
             if pts >= start:
                 yield last
         if clip.constant_rate and clip.frame_count is not None:
             end = timing.moment(self._trim.first + clip.frame_count)
             yield from self._repeats(last, start, int(end / clip.time_base) - origin)
 
-    def _repeats(self, last: Picture | None, start: int, end: int) -> Iterator[Picture]:
-        """Copies of the last good picture for what did not decode from ``start`` to ``end``."""
-        if last is None or not self._broken or not self.clip.constant_rate:
+    def _repeats(
+        self, last: Picture | None, start: int, end: int, after: Picture | None = None
+    ) -> Iterator[Picture]:
+        """Copies of the last good picture for what did not decode from ``start`` to ``end``;
+        at the clip's beginning, where there is none, of the first, which comes ``after``."""
+        shown = last or after
+        if shown is None or not self._broken or not self.clip.constant_rate:
             return
         step = self._timing.frame_duration
-        for missing in range(max(last.pts + step, start), end, step):
+        for missing in range(max(last.pts + step, start) if last else start, end, step):
             seconds = float(missing * self.clip.time_base)
             self._warnings.append(
                 f"{self.clip.path.name}: the frame at {seconds:.2f} s is broken;"
-                " the one before it stands in its place"
+                f" the one {'before' if last else 'after'} it stands in its place"
             )
-            yield Picture(last.pixels, missing, step)
+            yield Picture(shown.pixels, missing, step)
 
     def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
         """The wanted frames from ``number`` on, by a jump if that lands early enough."""
@@ -225,16 +235,6 @@ class MovieSource(Source):
                 self._container.close()
 
 
-def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
-    """The first frame that decodes; only it tells format, range and rotation for sure."""
-    try:
-        for frame in container.decode(stream):
-            return frame
-    except av.error.FFmpegError as error:
-        raise SourceError(f"{path}: it does not decode ({error.strerror})") from error
-    raise SourceError(f"{path}: there is no frame in it")
-
-
 def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
     """The clip between its in and out points: time zero and count moved."""
     count = clip.frame_count
@@ -258,55 +258,3 @@ def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
         return timecode.moved(clip.timecode, trim.first, clip.rate), []
     except UsageError as error:
         return None, [f"{clip.path.name}: its timecode is left out: {error}"]
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg says while a file is read, not decoded, into SourceError."""
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        raise SourceError(
-            f"{path}: reading it fails ({error.strerror}): is its drive still there, and the file"
-            " whole? copy it again"
-        ) from error
-
-
-def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
-    """The packets of a stream, and an empty one at its end. Raises SourceError."""
-    with reading(path):
-        yield from container.demux(stream)
-
-
-def open_container(path: Path) -> InputContainer:
-    """Open a movie for reading. Raises SourceError."""
-    try:
-        return av.open(str(path.absolute()), metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        raise SourceError(
-            f"{path}: not a movie that can be read ({error.strerror});"
-            " is it complete, and a video file?"
-        ) from error
-
-
-def picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The main video stream; cover art does not count. Raises SourceError."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise SourceError(f"{path}: no decoder for its video codec")
-            return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-    raise SourceError(f"{path}: there is no video in it (it holds: {kinds})")
-
-
-def check_complete(path: Path, stream: VideoStream) -> None:
-    """Raise SourceError when the container's index points past the end of the file."""
-    size = path.stat().st_size
-    entries = stream.index_entries
-    whole = sum(1 for entry in entries if entry.pos + entry.size <= size)
-    if whole < len(entries):
-        raise SourceError(
-            f"{path}: the file is cut short: {whole} of its {len(entries)} frames are there;"
-            " copy it again, or remux what is there with ffmpeg -i IN -c copy OUT"
-        )
