@@ -279,6 +279,19 @@ def without_sound_data(movie: Movie) -> Path:
     return path
 
 
+def without_times(path: Path, numbers: Sequence[int]) -> Path:
+    """A copy of a transport stream in which some packets of the picture bear no time."""
+    data = bytearray(path.read_bytes())
+    at = -1
+    for number in range(max(numbers) + 1):
+        at = data.index(b"\x00\x00\x01\xe0", at + 1)  # the head of a packet
+        if number in numbers:
+            data[at + 7] = 0  # which times follow; what there are becomes stuffing
+    result = path.with_name(f"untimed{path.suffix}")
+    result.write_bytes(data)
+    return result
+
+
 def make_pictures(
     folder: Path,
     *,

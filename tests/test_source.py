@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from codes import code_planes, frame_of
-from media import BT709, Movie, Tone, make_movie, make_pictures
+from media import BT709, Movie, Tone, make_movie, make_pictures, without_times
 from scene import read_index
 from tiny_onnx import make_salient
 from tolerance import CLIP_PICTURE, assert_close
@@ -30,6 +30,7 @@ from vidmatte.source.movie import MovieSource
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import make_trim, parse_point
+from vidmatte.source.untimed import all_timed
 from vidmatte.source.view import Viewer, curve_for, full_range_rgb
 
 KINDS = [
@@ -437,6 +438,50 @@ def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
         _, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
     with pytest.raises(SourceError, match=r"damaged\.mov: there is no frame in it that decodes"):
         open_source(damaged, Settings())
+
+
+@pytest.mark.parametrize("numbers", [(10,), (3, 4, 20), (39,)])
+def test_a_frame_without_a_time_takes_the_next_place(
+    numbers: tuple[int, ...], tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.ts", frames=40, options={"bf": "0"})
+    untimed = without_times(movie.path, numbers)
+    with av.open(str(untimed)) as container:
+        stamps = [frame.pts for frame in container.decode(video=0)]
+        assert stamps.count(None) == len(numbers)
+    with open_source(untimed, Settings()) as source:
+        assert (source.clip.constant_rate, source.clip.frame_count) == (True, 40)
+        assert source.clip.rate == movie.rate
+    indices, times, _ = read_all(untimed)
+    assert indices == list(range(40))
+    assert times == [index / movie.rate for index in range(40)]
+    indices, times, _ = read_all(untimed, in_point="f2", out_point="f38")
+    assert indices == list(range(2, 38))
+    with open_source(untimed, Settings()) as source:
+        list(source.pictures())
+        assert len(source.warnings) == len(numbers)
+        seconds = numbers[0] / movie.rate
+        assert f"the frame at {float(seconds):.2f} s bears no time" in source.warnings[0]
+
+
+def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) -> None:
+    uneven = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240]
+    movie = make_movie(
+        tmp_path / "clip.ts", pts=uneven, time_base=Fraction(1, 600), options={"bf": "0"}
+    )
+    with (
+        open_source(without_times(movie.path, [5]), Settings()) as source,
+        pytest.raises(SourceError, match="a frame has no time; remux the clip first"),
+    ):
+        list(source.pictures())
+
+
+def test_frames_for_which_no_place_is_left_are_passed_over() -> None:
+    frames = [av.VideoFrame(16, 16) for _ in range(7)]
+    for frame, pts in zip(frames, [None, 0, None, None, 20, None, 30], strict=True):
+        frame.pts = pts
+    found = all_timed(frames, lambda pts: pts // 10, lambda number: number * 10)
+    assert [frame.pts for frame in found] == [None, 0, 10, 20, 30]
 
 
 class FailingContainer:

@@ -28,6 +28,7 @@ from vidmatte.source.opened import (
 from vidmatte.source.pixels import Repacker
 from vidmatte.source.timing import Timing, in_order, read_timing
 from vidmatte.source.trim import Trim, make_trim
+from vidmatte.source.untimed import all_timed
 
 #: Containers with an index of key frames, in which a jump lands on one.
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -207,10 +208,25 @@ class MovieSource(Source):
         frames = self._decoded(packets)
         if self._timing.shuffled:
             frames = in_order(frames)
+        elif self._timing.constant:
+            frames = all_timed(frames, self._timing.frame_number, self._told_stamp)
+            if start is not None:  # what a jump lands on may follow a frame that is not seen
+                frames = dropwhile(lambda frame: frame.pts is None, frames)
         if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
             everything = self._deinterlace == "bwdif"
             frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
         return frames
+
+    def _told_stamp(self, number: int) -> int:
+        """The pts of frame ``number``, which bears none; that is told."""
+        seconds = float(self._timing.moment(number) - self.clip.origin)
+        line = (
+            f"{self.clip.path.name}: the frame at {seconds:.2f} s bears no time;"
+            " it takes its place after the one before"
+        )
+        if number >= self._trim.first and line not in self._warnings:
+            self._warnings.append(line)
+        return round(self._timing.moment(number) / self._timing.stream_time_base)
 
     def _decoded(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
         """Frames in order; packets that do not decode are passed over and counted.

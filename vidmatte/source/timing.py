@@ -19,6 +19,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vidmatte.source.untimed import with_gaps_filled
+
 STANDARD_RATES = tuple(
     Fraction(rate)
     for rate in (
@@ -106,17 +108,24 @@ def indexed_times(stream: VideoStream) -> list[int]:
     return sorted(entry.timestamp for entry in entries if not entry.is_discard)
 
 
-def packet_times(container: InputContainer, stream: VideoStream) -> list[int]:
-    """Every frame's timestamp in the stream's time base, as they come, by reading all packets.
+def packet_times(container: InputContainer, stream: VideoStream) -> tuple[list[int], int, int]:
+    """Every frame's timestamp in the stream's time base, as they come, by reading all packets;
+    then how many bear none, and how many of those come last.
 
     Nothing was read from the container yet; it stands at its end then.
     """
     times = []
+    without = last = 0
     for packet in container.demux(stream):
         stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and packet.size and not packet.is_discard:
+        if not packet.size or packet.is_discard:
+            continue
+        if stamp is not None:
             times.append(stamp)
-    return times
+            last = 0
+        else:
+            without, last = without + 1, last + 1
+    return times, without, last
 
 
 def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -173,12 +182,17 @@ def read_timing(
     time_base = stream.time_base or Fraction(1, av.time_base)
     in_doubt = container.format.name in ORDERED_BY_DECODING and stream.codec_context.has_b_frames
     indexed = [] if in_doubt else indexed_times(stream)
-    stamps = indexed or packet_times(container, stream)
+    stamps, without, last = (indexed, 0, 0) if indexed else packet_times(container, stream)
     times = sorted(stamps)
     stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    rate, constant = find_rate(times, time_base, stated)
+    filled = with_gaps_filled(times, without, last)
+    rate, constant = find_rate(filled, time_base, stated)
+    if constant:
+        times = filled
+    elif without:
+        rate, constant = find_rate(times, time_base, stated)
     if indexed and not constant:
-        times = sorted(packet_times(container, stream)) if numbered else []
+        times = sorted(packet_times(container, stream)[0]) if numbered else []
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))

@@ -1,0 +1,59 @@
+"""Frames without a time, as damaged transport streams have them: what place they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+
+
+def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
+    """Sorted ``times`` and those that ``without`` frames would have which bear none: in gaps of
+    some usual steps, and after the end for the ``last`` ones."""
+    steps = sorted(after - before for before, after in pairwise(times))
+    if not without or not steps or steps[len(steps) // 2] <= 0:
+        return times
+    step = steps[len(steps) // 2]
+    filled = times[:1]
+    for before, after in pairwise(times):
+        missing = round((after - before) / step) - 1
+        if 0 < missing <= without:
+            without -= missing
+            apart = Fraction(after - before, missing + 1)
+            filled += [before + round(apart * number) for number in range(1, missing + 1)]
+        filled.append(after)
+    return filled + [filled[-1] + step * number for number in range(1, min(last, without) + 1)]
+
+
+def all_timed(
+    frames: Iterable[av.VideoFrame], place: Callable[[int], int], stamp: Callable[[int], int]
+) -> Iterator[av.VideoFrame]:
+    """Frames of a constant rate in order; those without a time take the next places.
+
+    One for which the next frame with a time leaves no place is passed over. Those before the
+    first with a time stay as they are. place: the number of a frame from its pts; stamp: the
+    pts of a number that was given to a frame.
+    """
+    number: int | None = None
+    held: list[av.VideoFrame] = []
+    for frame in frames:
+        if frame.pts is None and number is not None:
+            held.append(frame)
+            continue
+        if frame.pts is not None:
+            before, number = number, place(frame.pts)
+            for late in held:
+                assert before is not None
+                before += 1
+                if before < number:
+                    late.pts = stamp(before)
+                    yield late
+            held.clear()
+        yield frame
+    for late in held:
+        assert number is not None
+        number += 1
+        late.pts = stamp(number)
+        yield late
