@@ -1,0 +1,88 @@
+"""How far the motion that the temporal filter finds is from the true one, in the soft band.
+
+    python tests/measure_motion.py [--cutouts DIR] [--background FILE ...] [--keep DIR]
+
+The clips are those of measure_matte.py, the alphas isnet's own. For a few frames of each the
+motion to the frame before is compared with the true one where the true alpha is soft. Printed
+are the mean distance, that of the worst tenth, and the mean trust; lengths are in pixels of the
+coarse scale, a quarter of a frame of 1280x720.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from kept_clips import KeptClip
+from measure_matte import add_clip_options, standard_clips
+
+from vidmatte.alpha.flow import Field
+from vidmatte.alpha.refine import working_size
+from vidmatte.network.model import Weights, find_model
+from vidmatte.run.path import smoother
+from vidmatte.settings import Settings
+
+FRAMES = (4, 13, 21)
+SOFT_LOW, SOFT_HIGH = 0.03, 0.97
+
+
+def found_motion(clip: KeptClip, weights: Weights) -> dict[int, Field]:
+    """The motion that the filter finds to the frame before, by frame."""
+    settings = Settings(smooth="off")
+    frames = clip.footage(weights, settings).mattes(weights, settings)
+    follow = smoother(recurrent=False, settings=Settings()).follow
+    found = {}
+    for before, here in pairwise(frames):
+        if here.index in FRAMES:
+            before.new_shot = True
+            *_, moment = follow([before, here])
+            found[here.index] = moment.to_last
+    return found
+
+
+def distances(clip: KeptClip, index: int, field: Field) -> tuple[float, float, float]:
+    """Mean distance, that of the worst tenth, mean trust, where the truth is soft."""
+    shape = (-(-np.array(clip.rgb.shape[1:3]) // coarse_step(clip))).tolist()[::-1]
+    reduced = cv2.resize(np.array(clip.motion[index - 1]), shape, interpolation=cv2.INTER_AREA)
+    truth = field.box.crop(cv2.resize(clip.truth(index), shape, interpolation=cv2.INTER_AREA))
+    true_motion = field.box.crop(reduced) / np.float32(coarse_step(clip))
+    away = np.linalg.norm(field.motion[..., :2] - true_motion, axis=2)
+    soft = (truth > SOFT_LOW) & (truth < SOFT_HIGH)
+    return (
+        float(away[soft].mean()),
+        float(np.percentile(away[soft], 90)),
+        float(field.trust[soft].mean()),
+    )
+
+
+def coarse_step(clip: KeptClip) -> int:
+    """Pixels of the frame to one of the coarse scale, along a side."""
+    height, width = clip.rgb.shape[1:3]
+    return 2 * round(height / working_size(height, width)[0])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    add_clip_options(parser)
+    options = parser.parse_args(arguments)
+    weights = find_model(Settings(), print).weights[0]
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for clip in standard_clips(options, options.keep or Path(temporary)):
+            found = found_motion(clip, weights).items()
+            rows.append(np.mean([distances(clip, *each) for each in found], axis=0))
+            print(
+                "{:16} mean {:.3f}, worst tenth {:.3f}, trust {:.2f}".format(clip.name, *rows[-1])
+            )
+    print(
+        "{:16} mean {:.3f}, worst tenth {:.3f}, trust {:.2f}".format("all", *np.mean(rows, axis=0))
+    )
+
+
+if __name__ == "__main__":
+    main()
