@@ -381,3 +381,20 @@ def test_an_alpha_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"frame \d: the model's alpha is not a number"):
         vidmatte.matte(movie.path, tmp_path / "out.mov", model=str(path), family="isnet")
     assert not (tmp_path / "out.mov").exists()
+
+
+def test_results_among_the_plates_are_told_of(tmp_path: Path) -> None:
+    plates = tmp_path / "plates"
+    make_pictures(plates, frames=3)
+    (plates / "mine.json").write_text("{}")
+    (plates / "torn.json").write_text("{")
+    network = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet", "fps": "25"}
+    first = vidmatte.matte(plates, plates / "cut_%04d.png", **network)
+    assert not any("results" in line for line in first.warnings)
+    again = vidmatte.matte(plates, tmp_path / "again.mov", **network)
+    told = [line for line in again.warnings if "results of an earlier run" in line]
+    assert len(told) == 1
+    assert told[0].startswith("plates: 3 of its 6 pictures are results of an earlier run, like cut")
+    for plate in plates.glob("shot_*"):
+        plate.unlink()
+    assert vidmatte.matte(plates, tmp_path / "cut.mov", **network).written.frames == 3

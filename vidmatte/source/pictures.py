@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -58,6 +60,7 @@ class PictureSource(Source):
         if path.is_dir() and not settings.fps:
             self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
         self._warnings += missing_numbers(self._files)
+        self._warnings += results_among(files)
         clip = describe(path, self._files, read_picture(self._files[0]), rate)
         if path.is_dir():
             clip = replace(clip, files=tuple(file.name for file in files))
@@ -94,7 +97,7 @@ class PictureSource(Source):
 
 def files_of(path: Path) -> list[Path]:
     """The files that are read where ``path`` is an input: itself, or a folder's pictures in
-    natural order (2 before 10). Whatever else lies in the folder, results too, is not read.
+    natural order (2 before 10). Whatever else lies in the folder is not read.
     """
     if not path.is_dir():
         return [path]
@@ -132,6 +135,24 @@ def result_names(files: list[Path]) -> tuple[str, ...]:
     """
     shared = Counter(file.stem for file in files)
     return tuple(file.stem if shared[file.stem] == 1 else file.name for file in files)
+
+
+def results_among(files: list[Path]) -> list[str]:
+    """A warning where manifests beside the pictures say that some of them are results."""
+    folder, names = files[0].parent, {file.name for file in files}
+    results: set[str] = set()
+    for note in folder.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):  # not ours, or still being written
+            manifest = json.loads(note.read_text("utf-8"))
+            if isinstance(manifest, dict) and "vidmatte" in manifest:
+                for entry in (manifest.get("result", {}), *manifest.get("sides", ())):
+                    results |= names & {entry.get("name"), *entry.get("files", ())}
+    if not results or results == names:
+        return []
+    return [
+        f"{folder.name}: {len(results)} of its {len(names)} pictures are results of an earlier run,"
+        f" like {min(results)}: they are taken for frames; keep results in a folder of their own"
+    ]
 
 
 def missing_numbers(files: list[Path]) -> list[str]:
