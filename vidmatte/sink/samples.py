@@ -37,4 +37,5 @@ def pcm_part(packet: av.Packet, begin: int, stop: int, size: int) -> av.Packet:
 
 def has_adts_header(packet: av.Packet) -> bool:
     """True where an AAC packet begins with the header that transport streams give each one."""
-    return bytes(packet)[:1] == b"\xff" and bytes(packet)[1:2] >= b"\xf0"
+    head = bytes(packet)[:2]
+    return head[:1] == b"\xff" and head[1:] >= b"\xf0"

@@ -25,6 +25,7 @@ class ConformedSource(Source):
         self._rate = rate
         moved, self._notes = conformed_timecode(source.clip, rate)
         self._report: list[str] = []
+        self._read = 0  # pictures of the source
         self.clip = replace(
             source.clip,
             rate=rate,
@@ -45,42 +46,40 @@ class ConformedSource(Source):
 
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``; each lies on the grid of the rate, none is left out."""
-        base = self._source.clip.time_base
-        nearest: _Placed | None = None  # to the grid's place of which it is
-        latest: _Placed | None = None
-        end = Fraction(0)
-        read = written = 0
+        written = 0
         used: set[int] = set()
-
-        def fill(until: int) -> Iterator[Picture]:
-            """The frames from the nearest one's place on."""
-            nonlocal written
-            if nearest is None or latest is None:
-                return
-            if not written:
-                until = max(until, nearest.place + 1)
-            for number in range(nearest.place, until):
-                shown = nearest if number == nearest.place else latest
-                used.add(shown.count)
-                written += 1
-                yield Picture(shown.picture.pixels, number, 1, shows=shown.count)
-
-        for count, picture in enumerate(self._source.pictures()):
-            read += 1
-            time = picture.pts * base * self._rate
-            latest_here = _Placed(picture, count, time)
-            if nearest is None or latest_here.place > nearest.place:
-                yield from fill(latest_here.place)
-                nearest = latest_here
-            elif latest_here.away < nearest.away:
-                nearest = latest_here
-            latest = latest_here
-            end = time + (picture.duration * base * self._rate or 1)
-        yield from fill(floor(end + HALF))
+        for number, shown in self._laid():
+            used.add(shown.count)
+            written += 1
+            yield Picture(shown.picture.pixels, number, 1, shows=shown.count)
         self._report.append(
             f"{self.clip.path.name}: conformed to {self._rate} fps:"
-            f" {written - len(used)} frames repeated, {read - len(used)} dropped"
+            f" {written - len(used)} frames repeated, {self._read - len(used)} dropped"
         )
+
+    def _laid(self) -> Iterator[tuple[int, _Placed]]:
+        """The places of the grid, each with the picture that is shown there."""
+        frames_a_unit = self._source.clip.time_base * self._rate
+        first: _Placed | None = None
+        nearest: _Placed | None = None  # to the place that is not laid yet
+        latest: _Placed | None = None
+        for count, picture in enumerate(self._source.pictures()):
+            here = _Placed(picture, count, picture.pts * frames_a_unit)
+            if nearest is None or latest is None:
+                first = nearest = here
+            elif here.place > nearest.place:
+                yield from held(nearest, latest, here.place)
+                nearest = here
+            elif here.away < nearest.away:
+                nearest = here
+            latest = here
+        if first is None or nearest is None or latest is None:
+            return
+        self._read = latest.count + 1
+        end = floor(latest.time + (latest.picture.duration * frames_a_unit or 1) + HALF)
+        if nearest.place == first.place:  # nothing is laid yet: at least one picture is
+            end = max(end, nearest.place + 1)
+        yield from held(nearest, latest, end)
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,12 @@ class _Placed:
     def away(self) -> Fraction:
         """How far from its place its time is."""
         return abs(self.time - self.place)
+
+
+def held(nearest: _Placed, latest: _Placed, until: int) -> Iterator[tuple[int, _Placed]]:
+    """The nearest picture at its place, the latest one at those that follow, before ``until``."""
+    for number in range(nearest.place, until):
+        yield number, nearest if number == nearest.place else latest
 
 
 def place_of(time: Fraction) -> int:
