@@ -6,11 +6,14 @@ open files; these tests add the message, the time and the output folder.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -364,6 +367,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         (signal.SIGINT, ["cut.webm"]),
         (signal.SIGINT, ["cut/", "--format", "png"]),
         (signal.SIGTERM, ["cut.mov"]),
+        (signal.SIGHUP, ["cut.mov"]),
     ],
 )
 def test_ctrl_c_stops_cleanly(
@@ -389,6 +393,33 @@ def test_ctrl_c_stops_cleanly(
     assert len(said.strip().splitlines()) == 1, said
     assert left_in(out) == []
     assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.timeout(90)
+def test_a_terminal_that_closes_leaves_nothing(
+    long_run: tuple[Path, dict[str, str]], out: Path
+) -> None:
+    clip, network = long_run
+    ours, its = pty.openpty()
+    run = subprocess.Popen(
+        command(clip, "-o", out / "cut.mov", network=network),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    try:
+        wait_until(lambda: left_in(out) != [] or run.poll() is not None)
+        assert run.poll() is None
+        time.sleep(0.5)  # some frames into the run
+        os.close(ours)
+        assert run.wait(END_WITHIN_S) == 130
+    finally:
+        run.kill()
+        run.wait()
+    assert left_in(out) == []
 
 
 def wait_until(come: Callable[[], bool], limit_s: float = 40.0) -> None:

@@ -180,6 +180,21 @@ def test_what_a_killed_run_left_is_replaced(
     assert len(left_in(folder / "frames")) == 10
 
 
+@pytest.mark.parametrize("name", [*OUTPUTS, "shots/cut_%03d.png"])
+def test_a_second_run_leaves_the_first_ones_work_alone(
+    name: str, source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
+    frames = iter(slots)
+    sink.write(next(frames))
+    with pytest.raises(SinkError, match="another run is writing it"):
+        begin(source_movie("8-bit 709"), folder / name)
+    for frame in frames:
+        sink.write(frame)
+    assert sink.close().frames == slots.out
+    assert left_in(folder) == [name.split("/")[0]]
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_missing_folder_is_said_before_the_run(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path

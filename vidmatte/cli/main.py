@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -222,9 +223,7 @@ def formats_command() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; every error becomes one message and an exit status."""
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_like_ctrl_c()
     try:
         status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
     except VidmatteError as error:
@@ -250,7 +249,21 @@ def main(arguments: list[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def stop_like_ctrl_c() -> None:
+    """Make a polite kill and a terminal that closes end a run as Ctrl+C does.
+
+    What a user has told to outlive the terminal (``nohup``) stays so.
+    """
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
+        signal.signal(hang_up, signal.default_int_handler)
+
+
 def fail(message: str, status: int) -> int:
     """One message on stderr; the status to exit with."""
-    sys.stderr.write(f"vidmatte: {message}\n")
+    with contextlib.suppress(OSError):  # the terminal may be gone: the status still says it
+        sys.stderr.write(f"vidmatte: {message}\n")
     return status

@@ -7,6 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from vidmatte.errors import OutputExistsError, SinkError
 from vidmatte.sink.base import as_sink_error
 
@@ -30,20 +32,27 @@ def beside(out: Path, name: str) -> Path:
     return whole(out).with_name(name)
 
 
+def lock_at(path: Path) -> FileLock:
+    """A lock that one thread may take and another give back."""
+    return FileLock(path, thread_local=False)
+
+
 class Partial:
     """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures.
 
     ``path`` is where to write; its suffix is the final one, so that readers and
     writers that go by suffix see the right one. What an earlier run that was killed
-    left under this name is replaced.
+    left under this name is replaced; a run that is still at work on it is left alone.
     """
 
     def __init__(self, final: Path, overwrite: bool) -> None:
         self.final = final
         self.overwrite = overwrite
         self.path = beside(final, f".{whole(final).stem}.partial{final.suffix}")
-        self._begun = False
-        self.keep = False  # what is in a folder already stays, and so does what is unfinished
+        self._lock = lock_at(beside(final, f".{whole(final).name}.lock"))
+        #: What is in a folder already stays, and so does what is unfinished; who sets this
+        #: keeps other runs away from both.
+        self.keep = False
 
     def check(self) -> None:
         """Raise before anything is touched: OutputExistsError, SinkError."""
@@ -62,14 +71,15 @@ class Partial:
         return self.final.exists()
 
     def begin_file(self) -> Path:
-        """Make way for the file; returns where to write it."""
-        self._begun = True
+        """Make way for the file; returns where to write it. Raises SinkError."""
+        self._keep_others_out()
         self.path.unlink(missing_ok=True)
         return self.path
 
     def begin_folder(self) -> Path:
         """An empty folder to write into. Raises SinkError."""
-        self._begun = True
+        if not self.keep:
+            self._keep_others_out()
         try:
             if self.path.exists() and not self.keep:
                 shutil.rmtree(self.path)
@@ -96,7 +106,7 @@ class Partial:
                 self.path.replace(self.final)
         except OSError as error:
             raise as_sink_error(error, self.final) from error
-        self._begun = False
+        self._let_others_in()
 
     def _stays(self) -> bool:
         """Whether the folder under the final name cannot be replaced by another."""
@@ -114,13 +124,29 @@ class Partial:
 
     def discard(self) -> None:
         """Remove what is not finished; harmless at any time."""
-        if not self._begun or self.keep:
+        if not self._lock.is_locked:
             return
-        self._begun = False
         if self.path.is_dir():
             shutil.rmtree(self.path, ignore_errors=True)
         else:
             self.path.unlink(missing_ok=True)
+        self._let_others_in()
+
+    def _keep_others_out(self) -> None:
+        """Be the only run that writes this. Raises SinkError."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise SinkError(
+                f"{self.final}: another run is writing it: wait for its end, or choose another name"
+            ) from None
+        except OSError as error:
+            raise as_sink_error(error, self.final) from error
+
+    def _let_others_in(self) -> None:
+        if os.name == "posix" and self._lock.is_locked:  # Windows does it at the release
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
 
 class PartialSequence(Partial):
@@ -133,7 +159,9 @@ class PartialSequence(Partial):
         super().__init__(pattern.parent, overwrite)
         self.pattern = pattern
         plain = NUMBER.sub("", pattern.name)
-        self.path = beside(pattern.parent, f".{whole(pattern.parent).name}.{plain}.partial")
+        name = f".{whole(pattern.parent).name}.{plain}"
+        self.path = beside(pattern.parent, f"{name}.partial")
+        self._lock = lock_at(beside(pattern.parent, f"{name}.lock"))
 
     def _exists(self) -> bool:
         ours = matcher(self.pattern.name)
