@@ -55,6 +55,10 @@ class Box:
             min(self.right + margin, width),
         )
 
+    def moved(self, down: int, right: int) -> Box:
+        """The same box further down and to the right."""
+        return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
+
     def enlarged(self, working: tuple[int, ...], height: int, width: int) -> Box:
         """What it covers of a picture of height x width that is ``working`` at its own scale."""
         down, across = height / working[0], width / working[1]

@@ -10,6 +10,7 @@ more of alpha its model leaves unexplained.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -26,7 +27,8 @@ POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 BAND_REACH = 2  # dilation of the edge band, working pixels
 BAND_SIGMA = 1.0  # its soft border, working pixels
-STRIP = 240  # rows of windows that are fitted together
+STRIP = 64  # rows of windows that are fitted together, where there are any to fit
+READ_AROUND = 2  # working pixels around those wanted whose models are read
 AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
@@ -84,11 +86,11 @@ def refine_edges(
     if share is not None:
         weight = weight * box.crop(share)
     height, width = alpha.shape
-    pixels = pixels_under(weight > 1 / 255, box, view.alpha.shape, height, width)
+    wanted = weight > 1 / 255
+    pixels = pixels_under(wanted, box, view.alpha.shape, height, width)
     if not len(pixels):
         return
-    around = box.grown(2 * RADIUS + 1, *view.alpha.shape)
-    models, doubt = fit_models(around.crop(view.rgb), around.crop(view.alpha))
+    models, doubt, around = fit_models(view, wanted, box)
     x, y = to_working(pixels, alpha.shape, view.alpha.shape)
     drawn = predicted(sample(models, x - around.left, y - around.top), pixels.of(rgb))
     mix = sample(doubt, x - around.left, y - around.top)
@@ -137,28 +139,47 @@ def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray((cv2.inRange(alpha, low, high) | hard) > 0).view(np.uint8)
 
 
-def fit_models(rgb: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (h, w, 4) of alpha = a . rgb + b, and the variance (h, w) they leave.
+def fit_models(view: View, wanted: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray, Box]:
+    """Coefficients (h, w, 4) of alpha = a . rgb + b, the variance (h, w) that they leave, and
+    the box that both cover.
 
-    rgb: (h, w, 3) uint8; alpha: (h, w) float32; all results float32. Equations 14 to
-    16 of the paper; the models of all windows around a pixel are averaged, each by how
-    well it fits. Done in strips, as it takes twenty planes of memory.
+    wanted: where in ``box``, bool of its shape; nothing is to be read further than
+    ``READ_AROUND`` from there. Both float32. Equations 14 to 16 of the paper; the models of
+    all windows around a pixel are averaged, each by how well it fits.
     """
-    height, width = alpha.shape
-    models = np.empty((height, width, 4), np.float32)
-    doubt = np.empty((height, width), np.float32)
-    for top in range(0, height, STRIP):
-        strip = Box(top, 0, min(top + STRIP, height), width)
-        around = Box(max(top - 2 * RADIUS, 0), 0, min(strip.bottom + 2 * RADIUS, height), width)
-        fits = fit_strip(around.crop(rgb), around.crop(alpha))
-        inner = fits[:, top - around.top : strip.bottom - around.top]
-        cv2.merge(list(inner[:4]), strip.crop(models))
-        strip.crop(doubt)[:] = inner[4]
-    return models, doubt
+    whole = view.alpha.shape
+    around = box.grown(READ_AROUND, *whole)
+    models = np.zeros((*around.shape, 4), np.float32)
+    doubt = np.zeros(around.shape, np.float32)
+    for part in parts_with(wanted, box):
+        part = part.grown(READ_AROUND, *whole)
+        seen = part.grown(2 * RADIUS, *whole)
+        fits = fit_part(seen.crop(view.rgb), seen.crop(view.alpha))
+        inner = part.moved(-seen.top, -seen.left)
+        target = part.moved(-around.top, -around.left)
+        *slopes, constant, left = (inner.crop(plane) for plane in fits)
+        cv2.merge([*slopes, constant], target.crop(models))
+        target.crop(doubt)[:] = left
+    return models, doubt, around
 
 
-def fit_strip(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The same for some rows: (5, h, w) float32, good where all windows are inside."""
+def parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
+    """Boxes that hold all that is ``wanted``, bool of the shape of ``box``, and little else.
+
+    What lies closer together than the windows reach is fitted together.
+    """
+    for top in range(0, len(wanted), STRIP):
+        strip = wanted[top : top + STRIP]
+        columns = np.flatnonzero(strip.any(axis=0))
+        gaps = np.flatnonzero(np.diff(columns) > 4 * RADIUS)
+        for run in np.split(columns, gaps + 1):
+            if len(run):
+                part = Box(top, int(run[0]), top + len(strip), int(run[-1]) + 1)
+                yield part.moved(box.top, box.left)
+
+
+def fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The same for a part: (5, h, w) float32, good where all windows are inside."""
     means = window_means(rgb, alpha)
     flat = means.reshape(len(means), -1)
     for start in range(0, alpha.size, AT_ONCE):
