@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from media import Movie, make_movie, make_pictures
 from scene import read_index
-from tiny_onnx import make_salient
+from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
 from vidmatte.alpha.by_hand import parse_threshold
@@ -43,6 +43,19 @@ def test_controls_reach_the_alpha(movie: Movie, tiny: dict[str, str]) -> None:
     for options, sign in (({"erode": 2.5}, -1), ({"dilate": 2.5}, 1)):
         for one, moved in zip(plain, alphas(movie, tiny, **options), strict=True):
             assert sign * (moved.mean() - one.mean()) > 0.005
+
+
+def test_the_background_is_not_painted_in_the_models_colours_of_the_subject(
+    movie: Movie, tmp_path: Path
+) -> None:
+    options = {"model": str(make_recurrent(tmp_path / "tiny.onnx")), "family": "rvm"}
+    with vidmatte.stream(movie.path, invert=True, **options) as frames:
+        assert all(frame.foreground is None for frame in frames)
+    for policy in ("auto", "estimate"):
+        vidmatte.matte(movie.path, tmp_path / policy, invert=True, foreground=policy, **options)
+    made = [sorted((tmp_path / policy).iterdir()) for policy in ("auto", "estimate")]
+    for one, other in zip(*made, strict=True):
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_masks_are_pictures_or_folders(movie: Movie, tiny: dict[str, str], tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from media import Movie
 from readback import decode
 from sink_support import disc, read_frames
 
+from vidmatte.alpha.foreground import is_the_models_of_use
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.sink import planes
+from vidmatte.sink import check_sink, planes
 from vidmatte.sink.formats import FORMATS, Format, by_name
 from vidmatte.sink.pixels import PictureMaker, check_fit, quantised
 
@@ -177,13 +178,20 @@ def test_the_models_own_colours_are_taken_where_they_are_given() -> None:
     assert np.abs(estimated[soft].astype(int) - (30, 200, 90)).max() > 20
 
 
-def test_the_models_display_colours_are_not_mixed_into_pq() -> None:
-    clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, 16))
-    frame = two_colours(clip, disc(0, *SIZE))
-    frame.foreground = np.full((SIZE[1], SIZE[0], 3), 255, np.uint8)
-    with_model = planes.colours(make("prores", "model", clip, frame))
-    estimated = planes.colours(make("prores", "estimate", clip, frame))
-    assert np.array_equal(with_model, estimated)
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("transfer", [1, 16, 18])
+def test_the_models_colours_are_the_subjects_as_displays_show_it(
+    invert: bool, transfer: int
+) -> None:
+    clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, transfer))
+    of_use = is_the_models_of_use(Settings(invert=invert), clip)
+    assert of_use == (transfer == 1 and not invert)
+    asked = Settings(invert=invert, foreground="model")
+    if of_use:
+        assert is_the_models_of_use(asked, clip)
+        return
+    with pytest.raises(UsageError, match=r"--foreground model: .*use estimate"):
+        check_sink(Path("out.mov"), clip, asked)
 
 
 @pytest.mark.parametrize("row", INTEGER, ids=lambda row: row.name)

@@ -106,7 +106,7 @@ def row_of(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     """One row of the sheet, (h, w, 3) uint8."""
     rgb = frame.rgb if frame.rgb.dtype == np.uint8 else (frame.rgb >> 8).astype(np.uint8)
     colours = frame.foreground
-    if colours is None or settings.invert:  # the model's are the subject's alone
+    if colours is None:
         colours = estimate(rgb, frame.alpha)
     if settings.despill is not None:
         colours = despill(colours, settings.despill, settings.despill_strength)

@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.box import Box, Pixels, box_around, sample
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
+from vidmatte.settings import Settings
 
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
 LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
@@ -42,6 +45,22 @@ class Layers:
         return Layers(
             enlarged(self.subject, height, width), enlarged(self.background, height, width)
         )
+
+
+def is_the_models_of_use(settings: Settings, clip: Clip) -> bool:
+    """Whether the foreground that a network gives, if it gives one, is what is to be shown.
+
+    It is the subject's, in 8-bit R'G'B' as displays show it. Raises UsageError where it is
+    asked for by name and is not.
+    """
+    reason = None
+    if settings.invert:
+        reason = "--invert shows the background, and the model tells the subject's colours"
+    elif clip.colour.is_hdr:
+        reason = f"{clip.path.name} is PQ or HLG, and the model's colours are not"
+    if reason is not None and settings.foreground == "model":
+        raise UsageError(f"--foreground model: {reason}; use estimate")
+    return reason is None
 
 
 def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = None) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidmatte.alpha.by_hand import by_hand
+from vidmatte.alpha.foreground import is_the_models_of_use
 from vidmatte.alpha.quality import Quality, Watcher
 from vidmatte.errors import ModelError
 from vidmatte.frame import Frame
@@ -61,6 +62,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     """
     stop = Stop()
     watcher = Watcher()
+    takes_colours = is_the_models_of_use(settings, source.clip)
     network = model.network_for(source.clip)
     smooth = smoother(network.recurrent, settings)
     point = Point()
@@ -68,7 +70,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
         point = sink.point(network.states, network.stride, smooth.look_back)
     works: dict[str, Work] = {
         "read": lambda _: read(source, ring, settings, point),
-        "matte": lambda frames: numbers(network.mattes(frames)),
+        "matte": lambda frames: checked(network.mattes(frames), takes_colours),
         "motion": smooth.follow,
         "steady": lambda moments: remarked(
             watcher.watched(by_hand(smooth.settle(moments), settings, source.clip)),
@@ -114,9 +116,14 @@ def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterat
         yield frame
 
 
-def numbers(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The same frames. Raises ModelError for an alpha that is not a number somewhere."""
+def checked(frames: Iterator[Frame], takes_colours: bool) -> Iterator[Frame]:
+    """The same frames, with the network's own foreground if it is taken.
+
+    Raises ModelError for an alpha that is not a number somewhere.
+    """
     for frame in frames:
+        if not takes_colours:
+            frame.foreground = None
         if frame.alpha is not None and np.isnan(frame.alpha.sum()):
             raise ModelError(
                 f"frame {frame.index}: the model's alpha is not a number (NaN): half precision"

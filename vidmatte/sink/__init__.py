@@ -55,8 +55,10 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     Raises UsageError (format and clip do not fit, or an input would be replaced),
     OutputExistsError, SinkError.
     """
+    from vidmatte.alpha.foreground import is_the_models_of_use
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
 
+    is_the_models_of_use(settings, clip)
     inputs = inputs_of(clip.path, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):

@@ -43,9 +43,6 @@ class PictureMaker:
         self.pixel_format = row.pixel_format(clip)
         self.colour = output_colour(clip, row)
         self.policy = foreground
-        # A network's own foreground is display-referred 8-bit RGB: not the same light
-        # as PQ or HLG samples, so these are estimated.
-        self._takes_model = foreground in ("auto", "model") and not clip.colour.is_hdr
         self._working = self.pixel_format.replace("64be", "64le")
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
@@ -84,7 +81,7 @@ class PictureMaker:
         visible = visible[inside]
         changed = np.asarray(cv2.compare(levels[inside], self._full_scale, cv2.CMP_LT))
         colour = planes.colours(picture, box)
-        if frame.foreground is not None and self._takes_model:
+        if frame.foreground is not None and self.policy != "estimate":
             soft = np.flatnonzero(changed & visible)
             given = frame.foreground[inside].reshape(-1, 3)[soft]
             colour.reshape(-1, 3)[soft] = self._model_colours(given)
