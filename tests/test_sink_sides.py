@@ -234,6 +234,19 @@ def test_all_sides_come_from_one_pass_and_change_nothing(movie: Movie, tmp_path:
     assert alone.read_bytes() == together.read_bytes()
 
 
+@pytest.mark.parametrize("there", [[], [".DS_Store"]])
+def test_sides_may_lie_among_the_main_results_pictures(
+    there: list[str], movie: Movie, tmp_path: Path
+) -> None:
+    out = tmp_path / "cut"
+    out.mkdir()
+    for name in there:
+        (out / name).write_bytes(b"")
+    write_clip(movie, out, sides=Sides(matte=out / "matte.mov"))
+    names = {f"{index:06d}.png" for index in range(movie.frames)}
+    assert {path.name for path in out.iterdir()} == {*names, "matte.mov", *there}
+
+
 def test_a_side_that_fails_takes_everything_with_it(
     movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

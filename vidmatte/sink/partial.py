@@ -65,9 +65,13 @@ class Partial:
             raise OutputExistsError(f"{self.final} exists: --overwrite replaces it")
 
     def _exists(self) -> bool:
-        """Whether something that counts stands under the final name; an empty folder does not."""
+        """Whether something that counts stands under the final name.
+
+        An empty folder does not, nor do hidden files in it: those of a file browser, or the
+        unfinished side results of this run.
+        """
         if self.final.is_dir():
-            return any(self.final.iterdir())
+            return any(not path.name.startswith(".") for path in self.final.iterdir())
         return self.final.exists()
 
     def begin_file(self) -> Path:
@@ -92,8 +96,8 @@ class Partial:
         """Give it the final name.
 
         A folder takes the place of one that is missing or empty; in a folder that
-        holds files (overwrite), or is the working directory, each picture replaces
-        the one of its name and the others stay. Raises OutputExistsError, SinkError.
+        holds files (overwrite, or hidden ones), or is the working directory, each picture
+        replaces the one of its name and the others stay. Raises OutputExistsError, SinkError.
         """
         self.check()
         try:
