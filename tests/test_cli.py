@@ -326,6 +326,31 @@ def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert facts["colour"]["matrix"] == "bt709"
 
 
+def test_one_bad_file_among_several_does_not_hide_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.mov", "c.mov"):
+        make_movie(tmp_path / name, frames=2)
+    (tmp_path / "b.mov").write_bytes(b"")
+    names = [str(tmp_path / name) for name in ("a.mov", "b.mov", "c.mov", "d.mov")]
+    assert main(["info", *names]) == 2
+    told = capsys.readouterr()
+    assert [name in told.out for name in names] == [True, False, True, False]
+    assert [names[place] in line for place, line in zip((1, 3), told.err.splitlines(), strict=True)]
+    assert main(["info", "--json", *names]) == 2
+    assert [fact.get("frames") for fact in json.loads(capsys.readouterr().out)] == [
+        2,
+        None,
+        2,
+        None,
+    ]
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    made = str(tmp_path / "made.mov")
+    assert main([names[0], "-o", made, "--model", model, "--family", "isnet"]) == 0
+    assert main(["verify", names[2], made, names[3]]) == 2
+    assert "as its manifest says" in capsys.readouterr().out
+
+
 def test_options_of_the_table_are_checked() -> None:
     assert parse_rate("29.97") == Fraction(30000, 1001)
     assert parse_rate("23.976") == Fraction(24000, 1001)

@@ -14,7 +14,7 @@ from sink_support import write_clip
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.errors import SourceError, SourceMissingError
+from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides
 from vidmatte.sink.manifest import (
@@ -157,3 +157,26 @@ def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
     (tmp_path / "out.mov.json").write_text('{"schema": 0}')
     with pytest.raises(SourceError, match="schema 1"):
         read(tmp_path / "out.mov")
+    source = {"path": "a.mov", "bytes": 1, "sha256": ""}
+    for changed in ({}, {"source": source}, {"source": source, "result": source, "sides": {}}):
+        (tmp_path / "out.mov.json").write_text(json.dumps({"schema": 1, **changed}))
+        with pytest.raises(SourceError, match="not a whole manifest"):
+            verify(tmp_path / "out.mov")
+
+
+@pytest.mark.parametrize(("out", "beside"), [("out.mov", "out.mov.json"), ("cut", "cut.json")])
+def test_a_manifest_takes_the_place_of_manifests_alone(
+    out: str, beside: str, source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    movie, path = source_movie("8-bit 709"), tmp_path / beside
+    path.write_text('{"my": "notes"}')
+    with pytest.raises(OutputExistsError, match="is no manifest: --overwrite replaces it"):
+        write_clip(movie, tmp_path / out)
+    assert path.read_text() == '{"my": "notes"}'
+    assert not (tmp_path / out).exists()
+    write_clip(movie, tmp_path / out, manifest=False)
+    write_clip(movie, tmp_path / out, overwrite=True)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OutputExistsError, match="it is a folder"):
+        write_clip(movie, tmp_path / out, overwrite=True)

@@ -8,26 +8,34 @@ from typing import Any
 
 import typer
 
+from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import FORMATS, by_name, output_colour
 from vidmatte.source import open_source
 
+MOST_TOLD = 100  # by an exit status: the shell has its own meaning for higher ones
 
-def show_info(inputs: list[Path], as_json: bool) -> None:
-    """Print what each input is. Raises SourceError at the first that cannot be read."""
-    described = []
+
+def show_info(inputs: list[Path], as_json: bool) -> int:
+    """Print what each input is; how many cannot be read, which is said on stderr."""
+    described, wrong = [], 0
     for path in inputs:
-        with open_source(path, Settings()) as source:
-            facts = clip_facts(source.clip)
-            facts["warnings"] = source.warnings
-            described.append(facts)
-            if not as_json:
-                typer.echo("\n".join(info_lines(source.clip)))
-                for warning in source.warnings:
-                    typer.echo(f"  note         {warning}")
+        try:
+            with open_source(path, Settings()) as source:
+                facts = clip_facts(source.clip) | {"warnings": source.warnings}
+                lines = info_lines(source.clip)
+        except SourceError as error:
+            wrong += 1
+            facts, lines = {"path": str(path), "error": str(error)}, []
+            typer.echo(f"vidmatte: {error}", err=True)
+        described.append(facts)
+        lines += [f"  note         {warning}" for warning in facts.get("warnings", ())]
+        if lines and not as_json:
+            typer.echo("\n".join(lines))
     if as_json:
         typer.echo(json.dumps(described if len(described) > 1 else described[0], indent=2))
+    return min(wrong, MOST_TOLD)
 
 
 def clip_facts(clip: Clip) -> dict[str, Any]:
@@ -106,21 +114,21 @@ def colour_lines(clip: Clip) -> list[str]:
 
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
-    """Say of each result whether it is what its manifest says; how many are not.
-
-    Raises SourceMissingError, SourceError.
-    """
+    """Say of each result whether it is what its manifest says; how many are not."""
     from vidmatte.sink.manifest import verify
 
     wrong = 0
     for out in outputs:
-        differences = verify(out, source)
-        wrong += bool(differences)
-        for line in differences:
-            typer.echo(f"vidmatte: {out}: {line}", err=True)
-        if not differences:
+        try:
+            complaints = [f"{out}: {line}" for line in verify(out, source)]
+        except SourceError as error:
+            complaints = [str(error)]
+        wrong += bool(complaints)
+        for line in complaints:
+            typer.echo(f"vidmatte: {line}", err=True)
+        if not complaints:
             typer.echo(f"{out}: as its manifest says")
-    return min(wrong, 100)
+    return min(wrong, MOST_TOLD)
 
 
 def show_formats() -> None:

@@ -177,7 +177,7 @@ def info_command(
     """Show what a file is, and what would be written."""
     from vidmatte.cli.info import show_info
 
-    show_info(inputs, as_json)
+    raise typer.Exit(show_info(inputs, as_json))
 
 
 @app.command("verify", context_settings=WIDTH)

@@ -57,8 +57,11 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     """
     from vidmatte.alpha.foreground import is_the_models_of_use
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
+    from vidmatte.sink.manifest import check_place
 
     is_the_models_of_use(settings, clip)
+    if settings.manifest:
+        check_place(out, settings.overwrite)
     inputs = inputs_of(clip.path, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte import __version__
-from vidmatte.errors import SourceError, SourceMissingError
+from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.frame import Clip
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import by_name, is_pattern
@@ -127,11 +127,49 @@ def read(out: Path) -> dict[str, Any]:
         raise SourceMissingError(
             f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, or moved"
         ) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise SourceError(f"{path} is not a manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise SourceError(f"{path}: not a manifest of schema {SCHEMA}: made by another version?")
+    if not is_whole(manifest):
+        raise SourceError(f"{path}: not a whole manifest: it was changed since it was written")
     return manifest
+
+
+def is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether all is there by which a result, its sides and its source are told again."""
+    sides = manifest.get("sides")
+    entries = [manifest.get("result"), manifest.get("source")]
+    entries += sides if isinstance(sides, list) else [None]
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and isinstance(entry.get("sha256"), str)
+        and isinstance(entry.get("path", entry.get("name")), str)
+        and isinstance(entry.get("files", []), list)
+        for entry in entries
+    )
+
+
+def check_place(out: Path, overwrite: bool) -> None:
+    """Raise OutputExistsError where the manifest of ``out`` would replace what is none."""
+    path = manifest_path(out)
+    if path.is_dir():
+        raise OutputExistsError(
+            f"{path}: the manifest goes there, and it is a folder: --no-manifest leaves it out"
+        )
+    if overwrite or not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or "vidmatte" not in found:
+        raise OutputExistsError(
+            f"{path} exists and is no manifest: --overwrite replaces it, --no-manifest leaves it"
+        )
 
 
 def verify(out: Path, source: Path | None = None) -> list[str]:
