@@ -326,6 +326,29 @@ def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert facts["colour"]["matrix"] == "bt709"
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("a.mp4 --erode abc", "--erode abc: a number is wanted from 0 to 500"),
+        ("a.mp4 --remove-specks 1.5", "--remove-specks 1.5: a whole number is wanted"),
+        ("a.mp4 --batch 65", "--batch 65: allowed is 0 to 64"),
+        ("preview a.mp4 --frames 0", "--frames 0: allowed is 1 or more"),
+        ("bench --rounds 101", "--rounds 101: allowed is 100 or less"),
+        ("a.mp4 --fps 1e-999999999", "--fps: '1e-999999999' is not a frame rate"),
+        ("a.mp4 --conform 1001", "--conform: '1001' is not a frame rate"),
+        ("a.mp4 --memory 0", "--memory: '0' is not an amount"),
+        ("a.mp4 --nope", "No such option: --nope"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_option(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(said.splitlines()) == 1
+
+
 def test_one_bad_file_among_several_does_not_hide_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,6 +379,8 @@ def test_options_of_the_table_are_checked() -> None:
     assert parse_rate("23.976") == Fraction(24000, 1001)
     assert parse_rate("25") == 25
     assert parse_rate("12.5") == Fraction(25, 2)
+    assert parse_rate("0.002") == Fraction(1, 500)
+    assert parse_rate("29.123456789123").denominator <= 1_000_000
     assert parse_bytes("1.5G") == 3 * 2**29
     for wrong in ({"batch": "many"}, {"downsample": 2.0}, {"fps": "0"}, {"conform": "x"}):
         with pytest.raises(UsageError):

@@ -29,7 +29,7 @@ from vidmatte.source import open_source
 from vidmatte.source.movie import MovieSource
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
-from vidmatte.source.trim import make_trim, parse_point
+from vidmatte.source.trim import Trim, make_trim, parse_point
 from vidmatte.source.untimed import all_timed
 from vidmatte.source.view import Viewer, curve_for, full_range_rgb
 
@@ -179,9 +179,29 @@ def test_points_outside_the_clip_are_refused() -> None:
     for points in (("f101", None), ("f50", "f50"), ("00:59:59:24", None), (None, "f101")):
         with pytest.raises(UsageError):
             trim(*points)
-    with pytest.raises(UsageError, match="half past"):
-        trim("half past", None)
+    for point in ("half past", "1e-99999999", "nan"):
+        with pytest.raises(UsageError, match=f"--in: '{point}' is not a point"):
+            trim(point, None)
     assert parse_point("01:00:02:10", Fraction(25), "01:00:00:00") == 60
+
+
+@pytest.mark.parametrize(
+    ("rate", "start", "after"),
+    [
+        (Fraction(25), "23:59:58:00", "00:00:01:00"),
+        (Fraction(30000, 1001), "23:59:58;00", "00:00:01;00"),
+    ],
+)
+def test_a_clip_may_run_past_midnight(rate: Fraction, start: str, after: str) -> None:
+    def trim(in_point: str, out_point: str, count: int | None) -> Trim:
+        return make_trim(in_point, out_point, 0, rate=rate, start_timecode=start, frame_count=count)
+
+    base = round(rate)
+    assert trim("23:59:59:00", after, 4 * base) == Trim(base, 3 * base)
+    with pytest.raises(UsageError, match="outside"):
+        trim("23:59:57:00", after, 4 * base)
+    with pytest.raises(UsageError, match="outside"):
+        trim("23:59:59:00", after, 2 * base)
 
 
 def test_picture_folders_keep_names_and_natural_order(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 from dataclasses import Field, field, fields
 from fractions import Fraction
 from numbers import Integral, Real
@@ -63,6 +65,8 @@ def names_of(table: type, **marks: Any) -> tuple[str, ...]:
     )
 
 
+PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
+LOWEST_RATE, HIGHEST_RATE = Fraction(1, 1000), Fraction(1000)
 SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -83,20 +87,42 @@ def parse_bytes(text: str) -> int:
     return size
 
 
+def parse_number(text: str) -> Fraction:
+    """'25', '29.97' or '24000/1001' as an exact number, at most a thousandth of a millionth off.
+
+    Raises ValueError; exponents are none of it: 1e-99999999 would be written out.
+    """
+    if not PLAIN_NUMBER.fullmatch(text):
+        raise ValueError(f"'{text}' is not a plain number")
+    # Time bases are made of two 32-bit numbers.
+    return Fraction(text).limit_denominator(1_000_000)
+
+
 def parse_rate(text: str) -> Fraction:
     """'24000/1001', '25' or '29.97' -> Fraction; the NTSC decimals become n*1000/1001.
 
     Raises UsageError.
     """
     try:
-        rate = Fraction(text)
+        rate = parse_number(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UsageError(f"'{text}' is not a frame rate: write it like 25, 24000/1001 or 29.97")
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UsageError(
+            f"'{text}' is not a frame rate: write it like 25, 24000/1001 or 29.97,"
+            f" from {LOWEST_RATE} to {HIGHEST_RATE}"
+        )
     ntsc = Fraction(round(rate) * 1000, 1001)
     is_decimal = "." in text and rate.denominator != 1
-    return ntsc if is_decimal and abs(rate - ntsc) < Fraction(1, 150) else rate
+    return ntsc if is_decimal and abs(rate - ntsc) < Fraction(1, 150) and ntsc else rate
+
+
+def parsed(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
+    """What ``parse`` makes of an option's text. Its UsageError is raised with the option named."""
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error}") from None
 
 
 def flag_of(row: Field) -> str:
@@ -115,7 +141,7 @@ def checked_option(row: Field, value: Any) -> Any:
     if choices and value not in choices:
         raise UsageError(f"{flag_of(row)} {value}: choose from {', '.join(choices)}")
     if low is not None and not low <= value <= high:  # true for what is no number, too
-        raise UsageError(f"{flag_of(row)} {value}: allowed is {low:g} to {high:g}")
+        raise UsageError(f"{flag_of(row)} {value}: allowed is {low:.15g} to {high:.15g}")
     return value
 
 

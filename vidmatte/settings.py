@@ -22,6 +22,7 @@ from vidmatte.option import (
     option,
     parse_bytes,
     parse_rate,
+    parsed,
 )
 
 
@@ -276,7 +277,13 @@ class Settings:
     def __post_init__(self) -> None:
         for row in fields(self):
             object.__setattr__(self, row.name, checked_option(row, getattr(self, row.name)))
-        parse_bytes(self.memory)
+        for flag, text, parse in (
+            ("--memory", self.memory, parse_bytes),
+            ("--fps", self.fps, parse_rate),
+            ("--conform", self.conform, parse_rate),
+        ):
+            if text is not None:
+                parsed(flag, text, parse)
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
         if self.checker and self.comp is None:
@@ -290,9 +297,6 @@ class Settings:
         if self.despill is None and self.despill_strength != 1:
             strength = f"--despill-strength {self.despill_strength:g}"
             raise UsageError(f"{strength}: it needs --despill with red, green or blue")
-        for rate in (self.fps, self.conform):
-            if rate is not None:
-                parse_rate(rate)
 
     @property
     def memory_bytes(self) -> int:

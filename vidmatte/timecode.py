@@ -62,6 +62,13 @@ def from_frames(number: int, rate: Fraction, drop: bool) -> str:
     return f"{hours % 24:02}:{seconds // 60:02}:{seconds % 60:02}{colon}{frames:02}"
 
 
+def frames_a_day(rate: Fraction, like: str) -> int:
+    """Frames from 00:00:00:00 to the next, counted as the timecode ``like`` counts."""
+    base = round(rate)
+    last = f"23:59:59{';' if is_drop(like) else ':'}{base - 1:02}"
+    return to_frames(last, rate) + 1
+
+
 def moved(text: str, by_frames: int, rate: Fraction) -> str:
     """A timecode some frames later, in the same counting."""
     return from_frames(to_frames(text, rate) + by_frames, rate, drop=is_drop(text))

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from vidmatte import __version__
 from vidmatte.cli import models
 from vidmatte.cli.help import write_help
-from vidmatte.cli.options import with_options
+from vidmatte.cli.options import complaint, with_options
 from vidmatte.errors import VidmatteError
 
 MAIN = "run"
@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except typer.TyperException as error:
-        return fail(str(error), 2)
+        return fail(complaint(error), 2)
     except OSError as error:
         return fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Exception as error:  # the last door: no user sees a traceback

@@ -36,6 +36,33 @@ def parameter_of(row: Field, kind: Any) -> inspect.Parameter:
     )
 
 
+def complaint(error: typer.TyperException) -> str:
+    """One line on words that the command line does not take: which, and what is allowed."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    reason = error.__cause__
+    if not isinstance(error, typer.BadParameter) or error.param is None or reason is None:
+        return message
+    fault = reason.errors()[0]  # type: ignore[attr-defined] # pydantic's ValidationError
+    limits = fault.get("ctx", {})
+    if fault["type"] not in WANTED and not limits.keys() & {"ge", "le"}:
+        return message
+    wanted = WANTED.get(fault["type"], "allowed is")
+    if "ge" in limits or "le" in limits:
+        wanted += f" {limits['ge']} or more" if "ge" in limits else f" {limits['le']} or less"
+    for row in fields(Settings):
+        if row.name == error.param.name and row.metadata["low"] is not None:
+            wanted += f" from {row.metadata['low']:.15g} to {row.metadata['high']:.15g}"
+    return f"{error.param.opts[0]} {fault['input']}: {wanted}"
+
+
+#: By the kinds of faults that pydantic, which reads the numbers, tells apart.
+WANTED = {
+    "int_parsing": "a whole number is wanted",
+    "int_from_float": "a whole number is wanted",
+    "float_parsing": "a number is wanted",
+}
+
+
 def with_options(command: Callable[..., None], names: tuple[str, ...] = ()) -> Callable[..., None]:
     """Give a command that takes ``**options`` the table's rows as options of its own.
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from vidmatte import timecode
 from vidmatte.errors import UsageError
+from vidmatte.option import parse_number, parsed
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def parse_point(
             text = re.sub(r":(?=\d+$)", ";", text)
         return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
     try:
-        seconds = Fraction(text)
+        seconds = parse_number(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(
             f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
@@ -68,8 +69,17 @@ def make_trim(
     ``handles`` frames are added on both sides, as far as the clip goes.
     Raises UsageError where the points leave nothing.
     """
-    first = parse_point(in_point, rate, start_timecode, frame_at) if in_point else 0
-    end = parse_point(out_point, rate, start_timecode, frame_at) if out_point else None
+
+    def frame_of(text: str) -> int:
+        frame = parse_point(text, rate, start_timecode, frame_at)
+        if frame < 0 and frame_count is not None:
+            # A clip that runs past midnight begins late in one day and ends early in the next.
+            after_midnight = frame + timecode.frames_a_day(rate, start_timecode or "")
+            return after_midnight if after_midnight <= frame_count else frame
+        return frame
+
+    first = parsed("--in", in_point, frame_of) if in_point is not None else 0
+    end = parsed("--out", out_point, frame_of) if out_point is not None else None
     last = frame_count if frame_count is not None else end
     for name, point, text in (("--in", first, in_point), ("--out", end, out_point)):
         if point is not None and (point < 0 or (frame_count is not None and point > frame_count)):
