@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +180,8 @@ def test_where_results_go(tmp_path: Path) -> None:
     assert plan(["clip.mp4"], "SH010.v2/") == ["SH010.v2"]
     assert plan(["clip.mp4"], "SH010.v2/", format="mov") == ["SH010.v2/clip.mov"]
     assert plan(["a.mp4", "b.mp4"], "cuts.v2/") == ["cuts.v2/a.mov", "cuts.v2/b.mov"]
+    assert plan(["x/a.mp4", "y/a.mp4"], None) == ["x/a_matte.mov", "y/a_matte.mov"]
+    assert plan(["a.mp4", "a.mov"], None) == ["a_mp4_matte.mov", "a_mov_matte.mov"]
     assert plan(["photo.jpg"], None) == ["photo_matte.png"]
     assert plan(["photo.jpg"], "cut.tif") == ["cut.tif"]
     assert plan(["photo.jpg"], "cut/") == ["cut/photo.png"]
@@ -338,6 +341,7 @@ def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("a.mp4 --conform 1001", "--conform: '1001' is not a frame rate"),
         ("a.mp4 --memory 0", "--memory: '0' is not an amount"),
         ("a.mp4 --nope", "No such option: --nope"),
+        ("a.mp4 --comp c.mp4 --background=", "--background: nothing is said"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_option(
@@ -347,6 +351,36 @@ def test_a_wrong_value_is_told_with_its_option(
     said = capsys.readouterr().err
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_cache_is_a_folder(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = str(make_pictures(tmp_path, frames=1)[0])
+    assert main([photo, "--cache", photo, *tiny]) == 2
+    assert "that is a file: name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_the_middle_of_an_import_is_a_stop(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def importing(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            signal.pause()
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    handlers = {one: signal.getsignal(one) for one in signal.valid_signals()}
+    monkeypatch.setattr("vidmatte.cli.main.app", importing)
+    try:
+        assert main([]) == 130
+    finally:
+        for one, handler in handlers.items():
+            if signal.getsignal(one) != handler:
+                signal.signal(one, handler)
+    assert capsys.readouterr().err == "vidmatte: stopped\n"
 
 
 def test_one_bad_file_among_several_does_not_hide_the_others(

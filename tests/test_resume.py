@@ -225,7 +225,7 @@ def no_picture(*_: Any) -> Iterator[Any]:
         ({"smooth": "off"}, r"--smooth auto \(now off\)"),
         ({"smooth_strength": 0.5}, r"--smooth-strength 1.0 \(now 0.5\)"),
         ({"despill": "green"}, r"--despill None \(now green\)"),
-        ({"in_point": "f3"}, r"--in-point None \(now f3\)"),
+        ({"in_point": "f3"}, r"--in None \(now f3\)"),
         ({"format": "prores-xq"}, "another output"),
         ({"network": "rvm"}, "another weights"),
     ],
@@ -406,6 +406,7 @@ def test_a_run_without_the_option_takes_no_notice(
     assert result.resumed_at == 0
     assert fingerprint(out) == peaceful("out.mov", "isnet")
     assert hidden(tmp_path) == [work_of(out).name]
+    assert any("is left of a run with --resume" in line for line in result.warnings)
 
 
 def test_what_cannot_be_taken_up_is_refused_at_once(inputs: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -368,6 +369,15 @@ def test_a_stream_left_early_leaves_nothing(tmp_path: Path) -> None:
     for frame in vidmatte.stream(tmp_path / "clip.mp4", model=str(model), family="isnet"):
         if frame.index == 2:
             break
+
+
+def test_threads_may_share_a_stream(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=24)
+    model = make_salient(tmp_path / "tiny.onnx")
+    frames = vidmatte.stream(movie.path, model=str(model), family="isnet")
+    with frames, ThreadPoolExecutor(3) as pool:
+        parts = list(pool.map(lambda _: [frame.index for frame in frames], range(3)))
+    assert sorted(index for part in parts for index in part) == list(range(24))
 
 
 def test_an_alpha_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:

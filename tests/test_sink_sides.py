@@ -268,6 +268,9 @@ def test_what_cannot_be_is_said_before_the_run(movie: Movie, tmp_path: Path) -> 
     out = tmp_path / "out.mov"
     with pytest.raises(UsageError, match="two results"):
         write_clip(movie, out, sides=Sides(matte=out))
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(UsageError, match="two results"):
+        write_clip(movie, out, sides=Sides(matte=tmp_path / "sub" / ".." / "out.mov"))
     with pytest.raises(UsageError, match="neither a file nor a colour"):
         write_clip(movie, out, sides=Sides(comp=tmp_path / "c.mp4", background="#12345"))
     with pytest.raises(UsageError, match="--comp"):

@@ -138,6 +138,10 @@ def checked_option(row: Field, value: Any) -> Any:
     if value is None and row.default is None:
         return None
     value = of_kind(row, value)
+    if value == "":
+        raise UsageError(
+            f"{flag_of(row)}: nothing is said: leave the option out, or name something"
+        )
     if choices and value not in choices:
         raise UsageError(f"{flag_of(row)} {value}: choose from {', '.join(choices)}")
     if low is not None and not low <= value <= high:  # true for what is no number, too

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class StreamedFrame:
 class Stream:
     """Frames with their alpha, one after the other; see ``stream``.
 
+    Several threads may share one: each frame goes to one of them.
     ``warnings`` and ``quality`` tell of the frames read so far what a ``Result`` tells of all.
     """
 
@@ -58,6 +60,7 @@ class Stream:
         self._path: FramePath | None = None
         self._frames: Iterator[Frame] = iter(())
         self._closed = False
+        self._turn = Lock()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -73,16 +76,17 @@ class Stream:
         return self
 
     def __next__(self) -> StreamedFrame:
-        if self._closed:
-            raise StopIteration
-        if self._path is None:
-            self._path = lay_path(self._source, self._model, self._settings, None)
-            self._frames = iter(self._path.pipeline)
-        try:
-            frame = next(self._frames)
-        except BaseException:
-            self.close()
-            raise
+        with self._turn:
+            if self._closed:
+                raise StopIteration
+            try:
+                if self._path is None:
+                    self._path = lay_path(self._source, self._model, self._settings, None)
+                    self._frames = iter(self._path.pipeline)
+                frame = next(self._frames)
+            except BaseException:
+                self.close()
+                raise
         try:
             return detached(frame, self._settings)
         finally:

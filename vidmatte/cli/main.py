@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -223,7 +224,7 @@ def formats_command() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; every error becomes one message and an exit status."""
-    stop_like_ctrl_c()
+    stops = catch_stops()
     try:
         status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
     except VidmatteError as error:
@@ -239,6 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Exception as error:  # the last door: no user sees a traceback
+        if stops:  # in the middle of an import, which makes its own error of it
+            return fail("stopped", 130)
         if os.environ.get("VIDMATTE_DEBUG"):
             raise
         return fail(
@@ -249,17 +252,25 @@ def main(arguments: list[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def stop_like_ctrl_c() -> None:
+def catch_stops() -> list[int]:
     """Make a polite kill and a terminal that closes end a run as Ctrl+C does.
 
-    What a user has told to outlive the terminal (``nohup``) stays so.
+    What a user has told to outlive one of them (``nohup``) stays so. Returns the signals that
+    come, as they come.
     """
     import signal
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
-        signal.signal(hang_up, signal.default_int_handler)
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        signal.default_int_handler(number, frame)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is unknown on Windows
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
+    return stops
 
 
 def fail(message: str, status: int) -> int:

@@ -39,6 +39,7 @@ def plan_outputs(
     if len(inputs) == 1 and output is not None:
         pairs = [(inputs[0], single_target(inputs[0], output, is_folder, settings))]
     else:
+        names = result_names(inputs, [output or source.absolute().parent for source in inputs])
         pairs = [
             (
                 source,
@@ -47,7 +48,7 @@ def plan_outputs(
                     file_suffix(source, settings),
                 ),
             )
-            for source, name in zip(inputs, result_names(inputs), strict=True)
+            for source, name in zip(inputs, names, strict=True)
         ]
     there = {inode_of(source) for source in inputs if source.exists()}
     for _, target in pairs:
@@ -61,7 +62,7 @@ def single_target(source: Path, output: Path, is_folder: bool, settings: Setting
     chosen = settings.codec or settings.format
     suffix = file_suffix(source, settings) if chosen or is_picture(source) else None
     if suffix and (is_folder or not output.suffix):
-        return with_suffix(output / result_names([source])[0], suffix)
+        return with_suffix(output / result_names([source], [output])[0], suffix)
     return output
 
 
@@ -83,18 +84,22 @@ def with_suffix(target: Path, suffix: str | None) -> Path:
     return target.with_name(target.name + suffix) if suffix else target
 
 
-def result_names(inputs: list[Path]) -> list[str]:
+def result_names(inputs: list[Path], folders: list[Path]) -> list[str]:
     """A name for each input's result: its stem, with its suffix where stems meet.
 
-    Raises UsageError where two inputs share even that.
+    folders: where each result goes; results in different ones never meet. Raises UsageError
+    where two inputs share even that.
     """
     stems = [source.stem if source.suffix else source.resolve().name for source in inputs]
-    shared = Counter(stems)
+    shared = Counter(zip(folders, stems, strict=True))
     names = [
-        stem if shared[stem] == 1 else source.name.replace(".", "_")
-        for stem, source in zip(stems, inputs, strict=True)
+        stem if shared[folder, stem] == 1 else source.name.replace(".", "_")
+        for folder, stem, source in zip(folders, stems, inputs, strict=True)
     ]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UsageError(f"two inputs would both be written as '{twice[0]}': do them one by one")
+    places = Counter(zip(folders, names, strict=True))
+    for (folder, name), count in places.items():
+        if count > 1:
+            raise UsageError(
+                f"two inputs would both be written as '{name}' in {folder}: do them one by one"
+            )
     return names

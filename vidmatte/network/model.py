@@ -142,6 +142,8 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     check_used([part.family for part in known], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in known):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
+    if settings.cache is not None and (folder := Path(settings.cache).expanduser()).is_file():
+        raise UsageError(f"--cache {folder}: that is a file: name a folder, or one to be made")
     if note:
         report(note)
     store = Store(Path(settings.models_dir) if settings.models_dir else None)

@@ -14,7 +14,13 @@ from vidmatte.network.model import Model
 from vidmatte.run.channel import Cancelled
 from vidmatte.run.path import lay_path
 from vidmatte.run.report import Progress, Reporter
-from vidmatte.run.resume import facts_of, has_manifest, whole_quality, whole_warnings
+from vidmatte.run.resume import (
+    facts_of,
+    has_manifest,
+    leftovers,
+    whole_quality,
+    whole_warnings,
+)
 from vidmatte.settings import Settings
 from vidmatte.sink import Written, open_sink
 from vidmatte.sink.manifest import manifest_path
@@ -102,7 +108,11 @@ def run(
         device=model.device.name,
         seconds=time.perf_counter() - began,
         busy_seconds=progress.busy,
-        warnings=(*whole_warnings(source.warnings, point), *notes_of(written)),
+        warnings=(
+            *whole_warnings(source.warnings, point),
+            *notes_of(written),
+            *(() if settings.resume else leftovers(output)),
+        ),
         quality=whole_quality(path.quality, point),
         resumed_at=point.first,
         manifest=manifest_path(written.path) if settings.manifest else None,

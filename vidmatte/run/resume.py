@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,17 @@ def has_manifest(out: Path) -> bool:
         return False
 
 
+def leftovers(out: Path) -> Iterator[str]:
+    """What to say where an earlier run with ``--resume`` has left its work on an output that
+    is finished without it."""
+    from vidmatte.sink.workfolder import files_in, folder_for
+
+    folder = folder_for(out)
+    if folder.is_dir():
+        size = sum(file.stat().st_size for _, file in files_in(folder))
+        yield f"{folder.name}, {size / 1e6:.1f} MB, is left of a run with --resume: remove it"
+
+
 def forget(out: Path) -> None:
     """Remove what is left of the work folder of a finished output."""
     from vidmatte.sink.workfolder import FINISHED, JOB, LOCK, folder_for
@@ -111,4 +124,4 @@ def forget(out: Path) -> None:
     # What says that the output is finished goes last: a kill in between is no loss.
     for name in (LOCK, JOB, FINISHED):
         (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
+    shutil.rmtree(folder)  # and what a file browser may have left in it

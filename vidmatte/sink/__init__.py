@@ -58,6 +58,7 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     from vidmatte.alpha.foreground import is_the_models_of_use
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
     from vidmatte.sink.manifest import check_place
+    from vidmatte.sink.partial import whole
 
     is_the_models_of_use(settings, clip)
     if settings.manifest:
@@ -69,9 +70,11 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
             plan.show.background.close()
         check_replaced(plan.out, replaced(plan), inputs)
         kind_of(plan.row).check(plan)
-        if plan.out.absolute() in seen:
+        place = whole(plan.out)
+        place = place.parent.resolve() / place.name
+        if place in seen:
             raise UsageError(f"{plan.out}: two results of one run would go there")
-        seen.add(plan.out.absolute())
+        seen.add(place)
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"

@@ -141,6 +141,10 @@ class Partial:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
+            if not Path(self._lock.lock_file).exists():  # nor can anything else be made there
+                raise SinkError(
+                    f"{self.final}: may not be written here: choose another folder"
+                ) from None
             raise SinkError(
                 f"{self.final}: another run is writing it: wait for its end, or choose another name"
             ) from None

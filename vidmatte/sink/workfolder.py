@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vidmatte.errors import SinkError, UsageError
+from vidmatte.option import flag_of
+from vidmatte.settings import Settings
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.framelog import FrameLog, Remarks
@@ -169,6 +171,7 @@ def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def compare(begun: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
     """What two jobs differ in, a clause each."""
+    flags = {row.name: flag_of(row) for row in fields(Settings)}
     for name in sorted({*begun, *facts}):
         old, new = begun.get(name), facts.get(name)
         if old == new:
@@ -176,7 +179,7 @@ def compare(begun: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
         if name == "settings" and old and new:
             for option in sorted({*old, *new}):
                 if old.get(option) != new.get(option):
-                    flag = "--" + option.replace("_", "-")
+                    flag = flags.get(option, option)
                     yield f"{flag} {old.get(option)} (now {new.get(option)})"
         elif isinstance(old, str) and isinstance(new, str):
             yield f"{name} {old} (now {new})"
