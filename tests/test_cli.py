@@ -367,8 +367,7 @@ def test_a_stop_in_the_middle_of_an_import_is_a_stop(
 ) -> None:
     def importing(**_: object) -> None:
         try:
-            os.kill(os.getpid(), number)
-            signal.pause()
+            signal.raise_signal(number)
         except KeyboardInterrupt as error:
             raise ImportError("initialization failed") from error
 

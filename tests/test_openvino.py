@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -145,6 +146,32 @@ def test_its_makers_are_told_nothing() -> None:
     assert sys.modules["openvino_telemetry"] is None
 
 
+SIGNALLED = """
+import gc, signal, sys
+from pathlib import Path
+from vidmatte.network import load_network
+from vidmatte.network.device import Device
+from vidmatte.settings import Settings
+path, settings = Path(sys.argv[1]), Settings(runtime="openvino")
+one, other = (load_network(path, "isnet", settings, Device()) for _ in range(2))
+del one
+gc.collect()
+del other
+gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("came"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+@needs_openvino
+def test_networks_that_come_and_go_leave_a_stack_for_signals(tmp_path: Path) -> None:
+    """In a process of its own: where it fails there is a segmentation fault."""
+    words = [sys.executable, "-c", SIGNALLED]
+    path = make_salient(tmp_path / "tiny.onnx")
+    done = subprocess.run([*words, path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "came\n"), done.stderr
+
+
 def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -214,7 +241,7 @@ def test_splitting_a_large_constant_saves_bfloat16() -> None:
     exact = run_onnx(model, picture)
 
     def error(candidate: bytes) -> float:
-        core = openvino.openvino().Core()
+        core = openvino.core()
         options = {"INFERENCE_PRECISION_HINT": "bf16"}
         compiled = core.compile_model(core.read_model(candidate), "CPU", options)
         difference = compiled({"x": picture})[0] - exact

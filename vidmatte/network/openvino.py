@@ -11,6 +11,7 @@ import queue
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ def openvino() -> Any:
     return module
 
 
+@cache
+def core() -> Any:
+    """OpenVINO's core, one for as long as the process lives.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and with the plugin
+    that goes: of several, made and dropped in another order or on another thread, one may
+    leave a thread with a stack that is gone, and the next Ctrl+C is a segmentation fault.
+    """
+    return openvino().Core()
+
+
 def is_installed() -> bool:
     """True where the package is there; it is not imported."""
     return importlib.util.find_spec("openvino") is not None
@@ -48,7 +60,7 @@ def is_installed() -> bool:
 
 def has_bfloat16() -> bool:
     """True where the CPU computes in bfloat16 (AVX512_BF16, AMX)."""
-    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
@@ -114,16 +126,15 @@ def load_openvino(
     more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
     naming ``path``, DeviceError where the memory does not suffice.
     """
-    core = openvino().Core()
     half = family_name in BFLOAT16_FAMILIES and has_bfloat16()
     streams = streams_for(threads) if family_name in BFLOAT16_FAMILIES else 1
     try:
-        network = core.read_model(split_offsets(model) if half else model)
+        network = core().read_model(split_offsets(model) if half else model)
         kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
         check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
         if batch == 1:
             network.reshape({item: one_of(item) for item in network.inputs})
-        compiled = core.compile_model(
+        compiled = core().compile_model(
             network,
             "CPU",
             {
