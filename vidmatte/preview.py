@@ -18,6 +18,7 @@ from vidmatte.api import Stream, StreamedFrame
 from vidmatte.errors import OutputExistsError, SinkError, SourceError, UsageError
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
+from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.guard import check_replaced, inputs_of
 from vidmatte.source import open_source
 
@@ -49,7 +50,7 @@ def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: 
         partial.replace(out)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise SinkError(f"{out}: {error.strerror}") from error
+        raise as_sink_error(error, out) from error
     return len(rows)
 
 
