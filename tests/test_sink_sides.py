@@ -20,6 +20,8 @@ from vidmatte.errors import OutputExistsError, SinkError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides
 from vidmatte.sink.background import COLOURS, open_background, parse_colour
+from vidmatte.sink.row import Format
+from vidmatte.sink.sides import FOREGROUND_FORMATS
 from vidmatte.source import open_source
 from vidmatte.source.pixels import plane_arrays
 
@@ -91,6 +93,28 @@ def test_foreground_pictures_and_ffv1(name: str, movie: Movie, tmp_path: Path) -
     assert np.abs(found.astype(int) - expected).max() <= 1, "'source' colours, all of them"
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("row", FOREGROUND_FORMATS, ids=lambda row: row.name)
+def test_every_foreground_format_holds_an_rgb_sources_colours(
+    row: Format, bits: int, tmp_path: Path
+) -> None:
+    """Where all is opaque the foreground is the source: each sample in its own channel."""
+    folder = tmp_path / "plates"
+    make_pictures(folder, frames=2, size=(64, 48), bits=bits, draw=coloured)
+    opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
+    name = f"f{row.suffixes[0]}" if row.container else f"f_%06d{row.suffixes[0]}"
+    main = tmp_path / ("out.mov" if row.container else "out")
+    _, written = write_clip(folder, main, opaque, sides=Sides(foreground=tmp_path / name))
+    (side,) = written.sides
+    is_deep = bits == 16 or side.pixel_format not in ("rgb24", "bgr0")
+    peak = 65535 if is_deep else 255
+    before = () if row.container else ("-start_number", "0")
+    found = decode(tmp_path / name, "rgb48le" if is_deep else "rgb24", before=before)
+    expected = np.stack([coloured(index, 64, 48).rgb for index in range(2)])
+    allowed = 0.02 if row.name == "prores" else 0.51 / (255 if bits == 8 else 65535)
+    assert np.abs(found / peak - expected).max() < allowed, side.pixel_format
+
+
 @pytest.mark.parametrize("name", ["c.mov", "c.mkv", "c"])
 @pytest.mark.parametrize(
     ("background", "colour"), [("#3366cc", (0x33, 0x66, 0xCC)), ("green", COLOURS["green"])]
@@ -156,6 +180,13 @@ def flat(index: float, width: int, height: int, lit: bool = False) -> Picture:
     """One colour everywhere: (200, 40, 40) of 255."""
     rgb = np.full((height, width, 3), np.array([200, 40, 40]) / 255, np.float32)
     return Picture(rgb, np.ones((height, width), np.float32))
+
+
+def coloured(index: float, width: int, height: int, lit: bool = False) -> Picture:
+    """Slopes of red, green and blue that all differ, so that no two channels can be swapped."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    rgb = np.stack([x / width, 0.9 * y / height, 0.2 + 0.02 * index + 0.5 * x / width], axis=-1)
+    return Picture(rgb.astype(np.float32), np.ones((height, width), np.float32))
 
 
 @pytest.mark.parametrize(

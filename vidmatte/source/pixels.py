@@ -114,10 +114,11 @@ def plane_arrays(frame: av.VideoFrame) -> list[np.ndarray]:
     """Writable views of a frame's planes, padding cut off.
 
     Planar formats: one (rows, columns) array a plane, in FFmpeg's order. Packed
-    formats: one (rows, columns, channels) array.
+    formats: one (rows, columns, channels) array, in which padding (the 0 of bgr0) is a channel.
     """
     dtype = sample_type(frame.format.name)
-    channels = len(frame.format.components) if len(frame.planes) == 1 else 1
+    is_packed = len(frame.planes) == 1 and len(frame.format.components) > 1
+    channels = frame.format.padded_bits_per_pixel // (8 * dtype.itemsize) if is_packed else 1
     views = []
     for plane in frame.planes:
         rows = np.frombuffer(memoryview(plane), dtype)
