@@ -6,6 +6,7 @@ names the kinds of clip that an editor meets, each ready to be made.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -265,6 +266,17 @@ def sound_blocks(movie: Movie, tone: Tone, block: int = 1024) -> Iterator[av.Aud
         frame.sample_rate, frame.time_base = tone.rate, Fraction(1, tone.rate)
         frame.pts = first + at
         yield frame
+
+
+def with_matrix(movie: Movie, a: int, b: int, c: int, d: int) -> Path:
+    """A copy of a .mov or .mp4 whose picture track has another display matrix, of -1, 0 and 1."""
+    data = bytearray(movie.path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # the matrix of version 0, ISO/IEC 14496-12 (8.3.2)
+    one = 1 << 16
+    data[at : at + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path = movie.path.with_stem(f"{movie.path.stem} {a} {b} {c} {d}")
+    path.write_bytes(data)
+    return path
 
 
 def without_sound_data(movie: Movie) -> Path:

@@ -15,6 +15,7 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte.colour import ColourTags
 from vidmatte.errors import UsageError
+from vidmatte.orientation import UPRIGHT, Orientation
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.pixels import Repacker
@@ -43,11 +44,11 @@ def test_bt2020c_is_seen_and_written_as_bt2020nc_would_be(tmp_path: Path) -> Non
             assert next(container.decode(video=0)).colorspace == matrix, suffix
 
 
-@pytest.mark.parametrize("turns", [0, 90])
+@pytest.mark.parametrize("orientation", [UPRIGHT, Orientation(90)])
 @pytest.mark.parametrize(("given", "working"), [("p010le", "yuv420p10le"), ("yuv422p", "yuv444p")])
-def test_bt2020c_is_repacked(given: str, working: str, turns: int) -> None:
+def test_bt2020c_is_repacked(given: str, working: str, orientation: Orientation) -> None:
     frame = av.VideoFrame(64, 48, given)
-    assert Repacker(working, turns, BT2020C)(frame).format.name == working
+    assert Repacker(working, orientation, BT2020C)(frame).format.name == working
 
 
 def test_ycgco_is_refused_where_no_file_is_written_too(tmp_path: Path) -> None:

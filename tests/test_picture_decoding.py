@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import av
@@ -16,7 +19,6 @@ from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.pictures import read_picture
-from vidmatte.source.pixels import quarter_turns
 
 SIZE = (64, 96)  # height, width
 
@@ -30,10 +32,21 @@ def encoded(suffix: str, depth: type = np.uint8) -> bytes:
     return data.tobytes()
 
 
+def exif_block(orientation: int) -> bytes:
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """A PNG with one more chunk behind its header."""
+    checked = kind + data
+    chunk = struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+    return png[:33] + chunk + png[33:]
+
+
 def turned_jpeg(orientation: int) -> bytes:
     """A JPEG whose EXIF block asks to be shown turned."""
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    exif = b"Exif\0\0" + exif_block(orientation)
     plain = encoded(".jpg")
     return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
 
@@ -67,14 +80,57 @@ def test_sixteen_bits_stay(suffix: str, tmp_path: Path) -> None:
     assert_same(file)
 
 
-@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 180), (6, 270), (8, 90)])
-def test_a_picture_says_how_it_is_to_be_turned(
-    orientation: int, turns: int, tmp_path: Path
-) -> None:
+#: By the number that EXIF 2.32 (4.6.4, tag 0x0112) gives each orientation: what makes the
+#: stored picture upright.
+EXIF_ORIENTATIONS = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: stored[::-1, ::-1],
+    4: np.flipud,
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
+}
+
+
+@pytest.mark.parametrize("number", EXIF_ORIENTATIONS)
+def test_a_picture_is_shown_as_its_exif_orientation_says(number: int, tmp_path: Path) -> None:
     file = tmp_path / "turned.jpg"
-    file.write_bytes(turned_jpeg(orientation))
-    assert quarter_turns(read_picture(file)) == turns
+    file.write_bytes(turned_jpeg(number))
     assert_same(file)
+    stored = opened(file).to_ndarray(format="rgb24")
+    with open_source(file, Settings()) as source:
+        picture = next(source.pictures()).pixels
+    upright = EXIF_ORIENTATIONS[number](stored)
+    assert (source.clip.height, source.clip.width) == upright.shape[:2]
+    # Chroma is resampled before the turn here, after it there.
+    assert np.abs(picture.to_ndarray(format="rgb24").astype(int) - upright).max() <= 2
+
+
+@pytest.mark.parametrize("number", EXIF_ORIENTATIONS)
+def test_a_png_is_shown_as_its_exif_orientation_says(number: int, tmp_path: Path) -> None:
+    file = tmp_path / "turned.png"
+    file.write_bytes(with_chunk(encoded(".png"), b"eXIf", exif_block(number)))
+    stored = opened(file).to_ndarray(format="rgb24")
+    with open_source(file, Settings()) as source:
+        picture = next(source.pictures()).pixels
+    assert np.array_equal(picture.to_ndarray(format="rgb24"), EXIF_ORIENTATIONS[number](stored))
+
+
+def test_a_colour_profile_beside_the_orientation_does_no_harm(tmp_path: Path) -> None:
+    """FFmpeg gives the profile of a PNG a name, on which PyAV 18.1 crashes when it is read."""
+    file = tmp_path / "turned.png"
+    profile = with_chunk(encoded(".png"), b"iCCP", b"a name\0\0" + zlib.compress(bytes(200)))
+    file.write_bytes(with_chunk(profile, b"eXIf", exif_block(5)))
+    script = (
+        "import sys, av; from vidmatte.orientation import orientation_of\n"
+        "with av.open(sys.argv[1]) as container:\n"
+        "    print(*orientation_of(next(container.decode(video=0))))"
+    )
+    words = [sys.executable, "-c", script, str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "90 True"), done.stderr
 
 
 @pytest.mark.parametrize("content", [".png", ".jpg", ".tif", ".webp", ".bmp"])

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from codes import code_planes, frame_of
-from media import BT709, Movie, Tone, make_movie, make_pictures, without_times
+from media import BT709, Movie, Tone, make_movie, make_pictures, with_matrix, without_times
 from scene import read_index
 from tiny_onnx import make_salient
 from tolerance import CLIP_PICTURE, assert_close
@@ -270,14 +270,49 @@ def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
         list(source.pictures())
 
 
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((1, 0, 0, 1), lambda stored: stored),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((-1, 0, 0, -1), lambda stored: stored[::-1, ::-1]),
+        ((0, 1, 1, 0), lambda stored: stored.swapaxes(0, 1)),
+        ((0, 1, -1, 0), lambda stored: stored[::-1].swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda stored: stored[::-1, ::-1].swapaxes(0, 1)),
+        ((0, -1, 1, 0), lambda stored: stored[:, ::-1].swapaxes(0, 1)),
+    ],
+)
+def test_a_movie_is_shown_as_its_display_matrix_says(
+    matrix: tuple[int, int, int, int],
+    upright: Callable[[np.ndarray], np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """The matrix takes x, y (downward) to a x + c y, b x + d y."""
+    movie = make_movie(tmp_path / "clip.mov", size=(64, 48), frames=1)
+    with open_source(movie.path, Settings()) as source:
+        stored = next(source.pictures()).pixels
+    with open_source(with_matrix(movie, *matrix), Settings()) as source:
+        shown = next(source.pictures()).pixels
+        assert (source.clip.width, source.clip.height) == (shown.width, shown.height)
+    for found, plane in zip(plane_arrays(shown), plane_arrays(stored), strict=True):
+        assert np.array_equal(found, upright(plane))
+
+
+def test_info_tells_a_mirrored_movie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    movie = make_movie(tmp_path / "clip.mov", size=(64, 48), frames=1)
+    assert main(["info", str(with_matrix(movie, 0, 1, 1, 0))]) == 0
+    assert "48x64, mirrored, turned upright by 90 degrees" in capsys.readouterr().out
+
+
 def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:
-    assert working_format("yuv422p10le", 90) == "yuv444p10le"
-    assert working_format("yuv422p10le", 180) == "yuv422p10le"
-    assert working_format("yuvj420p", 90) == "yuv420p"
-    assert working_format("nv12", 0) == "yuv420p"
-    assert working_format("p010le", 0) == "yuv420p10le"
-    assert working_format("rgba64be", 0) == "rgb48le"
-    assert working_format("pal8", 0) == "rgb24"
+    assert working_format("yuv422p10le", on_side=True) == "yuv444p10le"
+    assert working_format("yuv422p10le", on_side=False) == "yuv422p10le"
+    assert working_format("yuvj420p", on_side=True) == "yuv420p"
+    assert working_format("nv12", on_side=False) == "yuv420p"
+    assert working_format("p010le", on_side=False) == "yuv420p10le"
+    assert working_format("rgba64be", on_side=False) == "rgb48le"
+    assert working_format("pal8", on_side=False) == "rgb24"
 
 
 def test_what_is_not_stated_follows_the_size() -> None:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from vidmatte.colour import ColourTags
+from vidmatte.orientation import UPRIGHT, Orientation
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Clip:
     many the source has without its in and out points (None: as many as ``frame_count``).
     ``shown``: how many of the source's frames these are made of, where they were conformed to
     another rate; None where each comes once.
+    ``orientation``: how the stored pictures lie.
     ``names``: what each picture's result is called, without suffix, in order. ``files``: the
     names of the pictures in a folder, when it was opened, those outside in and out points too.
     """
@@ -58,7 +60,7 @@ class Clip:
     origin: Fraction = Fraction(0)
     until: Fraction | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
-    rotation: int = 0
+    orientation: Orientation = UPRIGHT
     interlaced: bool = False
     has_alpha: bool = False
     container: str = ""

@@ -47,7 +47,8 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
         "codec": clip.codec,
         "width": clip.width,
         "height": clip.height,
-        "rotation": clip.rotation,
+        "rotation": clip.orientation.rotation,
+        "mirrored": clip.orientation.mirrored,
         "sample_aspect_ratio": str(clip.sample_aspect_ratio),
         "rate": str(clip.rate),
         "constant_rate": clip.constant_rate,
@@ -84,7 +85,8 @@ def info_lines(clip: Clip) -> list[str]:
         f"  time         {count}, {rate}"
         + (f", from timecode {clip.timecode}" if clip.timecode else ", no timecode"),
         f"  size         {clip.width}x{clip.height}"
-        + (f", turned upright by {clip.rotation} degrees" if clip.rotation else "")
+        + (", mirrored" if clip.orientation.mirrored else "")
+        + (f", turned upright by {turn} degrees" if (turn := clip.orientation.rotation) else "")
         + (f", pixel aspect {aspect}" if (aspect := clip.sample_aspect_ratio) != 1 else ""),
         f"  pixels       {clip.pixel_format}, {clip.bit_depth} bits"
         + (", interlaced (made progressive by bwdif)" if clip.interlaced else ""),

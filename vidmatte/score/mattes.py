@@ -14,13 +14,13 @@ from av.video.codeccontext import VideoCodecContext
 from vidmatte.colour import FULL, LUMA_WEIGHTS, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
+from vidmatte.orientation import Orientation, orientation_of, turned
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source import open_source
 from vidmatte.source.opened import open_container, picture_stream
 from vidmatte.source.pictures import SUFFIXES, list_pictures, missing_numbers, read_picture
-from vidmatte.source.pixels import quarter_turns, turned
 
 #: Codecs whose alpha lies beside the picture, where only these decoders look.
 BESIDE = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
@@ -46,9 +46,9 @@ class Mattes(ABC):
     def frames(self) -> Iterator[np.ndarray]:
         """Each matte, (H, W) float32 in 0..1, in order. Raises SourceError."""
 
-    def _upright(self, matte: np.ndarray, rotation: int, name: str) -> np.ndarray:
+    def _upright(self, matte: np.ndarray, orientation: Orientation, name: str) -> np.ndarray:
         """A matte turned upright. Raises SourceError where it is not of the first one's size."""
-        matte = turned(matte, rotation)
+        matte = turned(matte, orientation)
         if matte.shape != self.size[::-1]:
             raise SourceError(
                 f"{name}: it is {matte.shape[1]}x{matte.shape[0]}, the first picture is"
@@ -106,7 +106,7 @@ class AlphaPictures(Mattes):
         for file in files:
             picture = read_picture(file)
             matte = alpha_of(picture, str(file))
-            yield self._upright(matte, quarter_turns(picture), str(file))
+            yield self._upright(matte, orientation_of(picture), str(file))
 
 
 class AlphaMovie(Mattes):
@@ -124,7 +124,7 @@ class AlphaMovie(Mattes):
             try:
                 for number, frame in enumerate(self._decoded(container)):
                     name = f"{self.path}, frame {number}"
-                    yield self._upright(alpha_of(frame, name), self._clip.rotation, name)
+                    yield self._upright(alpha_of(frame, name), self._clip.orientation, name)
             except av.error.FFmpegError as error:
                 raise SourceError(
                     f"{self.path}: it does not decode ({error.strerror}); make it again"

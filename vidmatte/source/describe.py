@@ -13,7 +13,8 @@ from av.video.stream import VideoStream
 
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.frame import AudioTrack, Clip
-from vidmatte.source.pixels import bit_depth, quarter_turns, working_format
+from vidmatte.orientation import orientation_of
+from vidmatte.source.pixels import bit_depth, working_format
 from vidmatte.source.timing import Timing
 
 FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
@@ -27,13 +28,13 @@ def describe(
     timing: Timing,
 ) -> Clip:
     """The Clip of a movie, from its stream and its first decoded frame."""
-    rotation = quarter_turns(first)
+    orientation = orientation_of(first)
     width, height = first.width, first.height
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    if rotation % 180:
+    if orientation.on_side:
         width, height, aspect = height, width, 1 / aspect
     stated = stated_colour(first, stream)
-    working = working_format(first.format.name, rotation)
+    working = working_format(first.format.name, orientation.on_side)
     return Clip(
         path=path,
         kind="movie",
@@ -50,7 +51,7 @@ def describe(
         frame_count=timing.frame_count,
         origin=find_origin(container, timing),
         sample_aspect_ratio=aspect,
-        rotation=rotation,
+        orientation=orientation,
         interlaced=first.interlaced_frame or stream.codec_context.field_order in FIELDS,
         has_alpha=any(component.is_alpha for component in first.format.components),
         container=container.format.name,

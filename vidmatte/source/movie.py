@@ -78,7 +78,7 @@ class MovieSource(Source):
             moved, warnings = moved_timecode(clip, self._trim)
             self._warnings += warnings
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
-        self._repack = Repacker(clip.working_format, clip.rotation, clip.colour)
+        self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
         self._container = open_container(path)
 

@@ -18,9 +18,10 @@ from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
 from vidmatte.option import parse_rate
+from vidmatte.orientation import orientation_of
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
-from vidmatte.source.pixels import Repacker, bit_depth, quarter_turns, working_format
+from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
 
 #: FFmpeg's decoder for the pictures of each suffix.
@@ -82,9 +83,8 @@ class PictureSource(Source):
                     f"{file}: it is {frame.format.name}, the folder began with {clip.pixel_format},"
                     " which holds less; convert one kind into the other, or give them one by one"
                 )
-            rotation = quarter_turns(frame)
             colour = filled(stated(frame), frame)
-            repack = Repacker(clip.working_format, rotation, colour, clip.colour)
+            repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
                 raise SourceError(
@@ -251,10 +251,10 @@ def is_grey(pixel_format: str) -> bool:
 
 def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
     """The Clip of a folder or picture, from its first picture."""
-    rotation = quarter_turns(first)
-    turned = rotation % 180 != 0
+    orientation = orientation_of(first)
+    on_side = orientation.on_side
     suffixes = {file.suffix.lower() for file in files}
-    working = working_format(first.format.name, rotation)
+    working = working_format(first.format.name, on_side)
     kinds = {png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
     said = stated(first)
@@ -267,8 +267,8 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
     return Clip(
         path=path,
         kind="pictures" if path.is_dir() else "picture",
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=first.height if on_side else first.width,
+        height=first.width if on_side else first.height,
         rate=rate,
         time_base=1 / rate,
         pixel_format=first.format.name,
@@ -277,7 +277,7 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
         colour=colour,
         stated=said,
         frame_count=len(files),
-        rotation=rotation,
+        orientation=orientation,
         has_alpha=any(component.is_alpha for component in first.format.components),
         container="pictures",
         codec=files[0].suffix.lower().lstrip("."),

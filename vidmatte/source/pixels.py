@@ -8,11 +8,11 @@ are repacked into the planar little-endian one with the same samples.
 from __future__ import annotations
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidmatte.colour import STAND_INS, ColourTags
+from vidmatte.orientation import UPRIGHT, Orientation, turned
 
 YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
 DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
@@ -65,11 +65,11 @@ ACCURATE = (
 )
 
 
-def working_format(pixel_format: str, rotation: int) -> str:
+def working_format(pixel_format: str, on_side: bool) -> str:
     """The format that frames of ``pixel_format`` travel in.
 
     Unequal chroma subsampling cannot be turned on its side in place: such frames
-    travel as 4:4:4 of the same depth when ``rotation`` is 90 or 270.
+    travel as 4:4:4 of the same depth where the stored picture lies ``on_side``.
     """
     name = pixel_format.replace("yuvj", "yuv").replace("yuva", "yuv")
     name = name.replace("gbrap", "gbrp") if name != "gbrapf32le" else "gbrpf32le"
@@ -84,7 +84,7 @@ def working_format(pixel_format: str, rotation: int) -> str:
             name = "rgb48le" if deep else "rgb24"
         else:
             name = "yuv444p16le" if deep else "yuv444p"
-    if rotation % 180 and name.startswith(("yuv422", "yuv440", "yuv411", "yuv410")):
+    if on_side and name.startswith(("yuv422", "yuv440", "yuv411", "yuv410")):
         name = "yuv444" + name[6:]
     return name
 
@@ -128,19 +128,6 @@ def plane_arrays(frame: av.VideoFrame) -> list[np.ndarray]:
     return views
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """The rotation that a picture asks for, counter-clockwise, in steps of 90 degrees."""
-    return round(frame.rotation / 90) * 90 % 360
-
-
-def turned(plane: np.ndarray, rotation: int) -> np.ndarray:
-    """A plane rotated counter-clockwise by 0, 90, 180 or 270 degrees."""
-    if rotation == 0:
-        return plane
-    code = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-    return np.asarray(cv2.rotate(np.ascontiguousarray(plane), code[rotation]))
-
-
 def tag(frame: av.VideoFrame, colour: ColourTags) -> None:
     """Write resolved colour tags onto a frame, its matrix as swscale takes it."""
     frame.colorspace = STAND_INS.get(colour.matrix, colour.matrix)
@@ -159,10 +146,14 @@ class Repacker:
     """
 
     def __init__(
-        self, working: str, rotation: int, source: ColourTags, target: ColourTags | None = None
+        self,
+        working: str,
+        orientation: Orientation,
+        source: ColourTags,
+        target: ColourTags | None = None,
     ) -> None:
         self.working = working
-        self.rotation = rotation
+        self.orientation = orientation
         self.source = source
         self.target = target or source
         self._reformatter = VideoReformatter()
@@ -182,17 +173,17 @@ class Repacker:
                 dst_colorspace=STAND_INS.get(self.target.matrix, self.target.matrix) or None,
                 dst_color_range=self.target.range,
             )
-        if self.rotation:
+        if self.orientation != UPRIGHT:
             frame = self._turned(frame)
         tag(frame, self.target)
         return frame
 
     def _turned(self, frame: av.VideoFrame) -> av.VideoFrame:
         width, height = frame.width, frame.height
-        if self.rotation % 180:
+        if self.orientation.on_side:
             width, height = height, width
         upright = av.VideoFrame(width, height, self.working)
-        copy_planes(frame, upright, self.rotation)
+        copy_planes(frame, upright, self.orientation)
         return upright
 
 
@@ -218,7 +209,9 @@ def as_planar_floats(frame: av.VideoFrame, working: str) -> av.VideoFrame:
     return copy
 
 
-def copy_planes(frame: av.VideoFrame, target: av.VideoFrame, rotation: int = 0) -> None:
+def copy_planes(
+    frame: av.VideoFrame, target: av.VideoFrame, orientation: Orientation = UPRIGHT
+) -> None:
     """Copy a frame's samples into another of the same layout, turned on the way."""
     for to, plane in zip(plane_arrays(target), plane_arrays(frame), strict=True):
-        np.copyto(to, turned(plane, rotation))
+        np.copyto(to, turned(plane, orientation))

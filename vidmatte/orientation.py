@@ -1,0 +1,82 @@
+"""How a stored picture lies: the display matrix of a movie, the EXIF orientation of a photo.
+
+FFmpeg's decoders give both as a display matrix beside the frame's pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import av
+import cv2
+import numpy as np
+from av.sidedata.sidedata import Type
+
+#: Kinds of side data (AVFrameSideDataType) that PyAV 18.1 does not survive: it frees the
+#: name of an ICC profile (15) twice, and refuses a frame with a kind later than those that it
+#: knows, as EXIF (31).
+UNREADABLE = (15, *range(28, 40))
+
+
+class Orientation(NamedTuple):
+    """What makes a stored picture upright: where ``mirrored`` its left and right are swapped,
+    then it is turned counter-clockwise by ``rotation``, 0, 90, 180 or 270 degrees.
+    """
+
+    rotation: int = 0
+    mirrored: bool = False
+
+    @property
+    def on_side(self) -> bool:
+        """Whether width and height are swapped."""
+        return self.rotation % 180 != 0
+
+
+UPRIGHT = Orientation()
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """What the display matrix of a decoded frame asks for, to the nearest quarter turn."""
+    matrix = display_matrix(frame)
+    if matrix is None:
+        return UPRIGHT
+    a, b, _, c, d = matrix[:5]
+    determinant = a * d - b * c
+    if determinant == 0:  # zeros: it says nothing
+        return UPRIGHT
+    # (c, d) is where the picture's downward axis points, which mirroring leaves as it is.
+    turn = math.degrees(math.atan2(c, d))
+    return Orientation(round(turn / 90) * 90 % 360, mirrored=determinant < 0)
+
+
+def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    """The nine numbers a b u, c d v, x y w, as in ISO/IEC 14496-12 (8.3.2), or None.
+
+    They take x, y (downward) of the stored picture to a x + c y, b x + d y.
+    """
+    graph = av.filter.Graph()
+    given = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+    )
+    deletions = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in UNREADABLE]
+    kept = graph.add("buffersink")
+    graph.link_nodes(given, *deletions, kept).configure()
+    given.push(frame)
+    beside: Any = kept.pull().side_data
+    if Type.DISPLAYMATRIX not in beside:
+        return None
+    return struct.unpack("=9i", bytes(beside[Type.DISPLAYMATRIX]))
+
+
+def turned(plane: np.ndarray, orientation: Orientation) -> np.ndarray:
+    """A plane as ``orientation`` has it; the same array where that is upright."""
+    rotation, mirrored = orientation
+    if mirrored:
+        plane = np.asarray(cv2.flip(np.ascontiguousarray(plane), 1))
+    if rotation == 0:
+        return plane
+    code = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+    return np.asarray(cv2.rotate(np.ascontiguousarray(plane), code[rotation]))
