@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from media import SOURCE_KINDS, Movie, make_movie, make_pictures
+from media import BT709, SOURCE_KINDS, Movie, make_movie, make_pictures
 from readback import decode, frame_times, probe_stream
-from scene import read_index
+from scene import Picture, read_index
 from sink_support import disc, levels, read_frames, write_clip
 from tolerance import EXACT, PRORES_PICTURE, assert_close
 
@@ -20,6 +21,8 @@ from vidmatte.colour import FULL, LIMITED
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
+from vidmatte.source import open_source
+from vidmatte.source.view import Viewer
 
 PROGRESSIVE = [kind for kind in SOURCE_KINDS if "interlaced" not in kind]
 #: How ffprobe calls what a ProRes frame header has no number for.
@@ -35,6 +38,52 @@ def wide(level: np.ndarray, bits: int) -> np.ndarray:
     """10-bit alpha as a ProRes decoder gives it back in more bits: repeated from above."""
     sixteen = (level << 6) | (level >> 4)
     return sixteen >> (16 - bits)
+
+
+def steps(index: float, width: int, height: int, lit: bool = False) -> Picture:
+    """The left half black, the right half white."""
+    rgb = np.zeros((height, width, 3), np.float32)
+    rgb[:, width // 2 :] = 1
+    return Picture(rgb, np.ones((height, width), np.float32))
+
+
+@pytest.mark.parametrize(("range_", "black", "white"), [(LIMITED, 16, 235), (FULL, 0, 255)])
+@pytest.mark.parametrize("kind", ["libx265 gray", "ffv1 gray", "ffv1 gray10le", "ffv1 gray16le"])
+def test_grey_movies_reach_black_and_white(
+    kind: str, range_: int, black: int, white: int, tmp_path: Path
+) -> None:
+    """Their stated range counts: limited grey is luma, for each kind of result and the view."""
+    codec, pixel_format = kind.split()
+    options = {"x265-params": f"lossless=1:log-level=none:range={['', 'limited', 'full'][range_]}"}
+    movie = make_movie(
+        tmp_path / "grey.mkv",
+        size=(64, 48),
+        frames=1,
+        codec=codec,
+        pixel_format=pixel_format,
+        colour=replace(BT709, range=range_),
+        options=options if codec == "libx265" else {},
+        draw=steps,
+    )
+    unit = 2 ** (av.VideoFormat(pixel_format).components[0].bits - 8)
+    stored = {black * unit, 235 * unit if range_ == LIMITED else 256 * unit - 1}
+    with av.open(str(movie.path)) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.format.name, frame.color_range) == (pixel_format, range_)
+        assert {*np.unique(planes.views(frame)[0])} == stored
+    opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
+    write_clip(movie, tmp_path / "png", opaque, format="png16")
+    found = decode(tmp_path / "png" / "000000.png", "rgba64le")[0, ..., :3]
+    assert {*np.unique(found[:, :30])} == {0}
+    assert {*np.unique(found[:, 34:])} == {65535}
+    write_clip(movie, tmp_path / "out.mov", opaque)
+    with av.open(str(tmp_path / "out.mov")) as container:
+        luma = planes.views(next(container.decode(video=0)))[0][..., [4, -4]] >> 2
+    assert np.abs(luma.astype(int) - [64, 940]).max() <= 1
+    with open_source(movie.path, Settings()) as source:
+        view = np.empty((48, 64, 3), np.uint8)
+        Viewer(source.clip).view(next(source.pictures()).pixels, view)
+    assert {*np.unique(view)} == {0, 255}
 
 
 @pytest.mark.parametrize("kind", PROGRESSIVE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -81,15 +82,21 @@ def decoder_beside(path: Path) -> str | None:
 
 
 class GreyMattes(Mattes):
-    """Luminance of movies and pictures without alpha, from all of the range that they have."""
+    """Luminance of movies and pictures without alpha, from all of the range that they have.
+
+    Mattes in grey formats are full range whatever is said, as in FFmpeg's own tools.
+    """
 
     shown = "luminance"
 
     def frames(self) -> Iterator[np.ndarray]:
         """See ``Mattes.frames``."""
         with open_source(self.path, Settings(deinterlace="off")) as source:
+            colour = source.clip.colour
+            if source.clip.pixel_format.startswith("gray"):
+                colour = replace(colour, range=FULL)
             for picture in source.pictures():
-                yield luminance(picture.pixels, source.clip.colour)
+                yield luminance(picture.pixels, colour)
             about_rate = "no --fps given"  # which does not matter here
             self.notes += [line for line in source.warnings if about_rate not in line]
 
@@ -190,9 +197,8 @@ def sample_kind(format_: av.VideoFormat) -> np.dtype:
 def luminance(picture: av.VideoFrame, colour: ColourTags) -> np.ndarray:
     """The luminance of a picture in a working format, (H, W) float32 in 0..1.
 
-    Y'CbCr: luma, its range brought to 0..1. Grey: the samples, which are full range
-    whatever is said, as in FFmpeg's own tools. R'G'B': weighted by the colours' matrix,
-    that of bt709 where they have none.
+    Y'CbCr: luma, its range brought to 0..1. Grey: the samples, full range. R'G'B': weighted
+    by the colours' matrix, that of bt709 where they have none.
     """
     name = picture.format.name
     arrays = planes.views(picture)

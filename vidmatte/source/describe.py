@@ -11,10 +11,10 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.frame import AudioTrack, Clip
 from vidmatte.orientation import orientation_of
-from vidmatte.source.pixels import bit_depth, working_format
+from vidmatte.source.pixels import bit_depth, with_chroma, working_format
 from vidmatte.source.timing import Timing
 
 FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
@@ -35,6 +35,8 @@ def describe(
         width, height, aspect = height, width, 1 / aspect
     stated = stated_colour(first, stream)
     working = working_format(first.format.name, orientation.on_side)
+    if stated.range == LIMITED and first.format.name.startswith("gray"):
+        working = with_chroma(working)
     return Clip(
         path=path,
         kind="movie",

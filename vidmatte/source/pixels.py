@@ -89,6 +89,14 @@ def working_format(pixel_format: str, on_side: bool) -> str:
     return name
 
 
+def with_chroma(grey: str) -> str:
+    """What carries grey of limited range, monochrome HEVC and H.264: YCbCr of the same luma.
+
+    FFmpeg and all here take grey for full range. Grey floats have none and stay.
+    """
+    return grey if is_float(grey) else f"yuv420p{grey.removeprefix('gray')}"
+
+
 def is_float(pixel_format: str) -> bool:
     """True where samples are half or single floats."""
     return "f16" in pixel_format or "f32" in pixel_format
@@ -163,6 +171,8 @@ class Repacker:
         tag(frame, self.source)
         if is_float(frame.format.name) and is_float(self.working):
             frame = as_planar_floats(frame, self.working)
+        elif with_chroma(frame.format.name) == self.working:
+            frame = as_luma(frame, self.working)
         elif frame.format.name.replace("yuvj", "yuv") != self.working:
             frame = self._reformatter.reformat(
                 frame,
@@ -185,6 +195,16 @@ class Repacker:
         upright = av.VideoFrame(width, height, self.working)
         copy_planes(frame, upright, self.orientation)
         return upright
+
+
+def as_luma(grey: av.VideoFrame, working: str) -> av.VideoFrame:
+    """A grey picture as the luma of one in ``working``, chroma neutral."""
+    copy = av.VideoFrame(grey.width, grey.height, working)
+    luma, *chroma = plane_arrays(copy)
+    np.copyto(luma, plane_arrays(grey)[0])
+    for plane in chroma:
+        plane[...] = (full_scale(working) + 1) // 2
+    return copy
 
 
 def as_planar_floats(frame: av.VideoFrame, working: str) -> av.VideoFrame:
