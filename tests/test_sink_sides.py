@@ -176,6 +176,33 @@ def test_a_picture_behind_covers_the_frame(movie: Movie, tmp_path: Path) -> None
     assert corner.mean() > 10, "the picture reaches the corner"
 
 
+def ring(index: float, width: int, height: int, lit: bool = False) -> Picture:
+    """A white disc in the middle, whose height is half of the picture's."""
+    y, x = np.mgrid[0:height, 0:width]
+    inside = np.hypot(x + 0.5 - width / 2, y + 0.5 - height / 2) < height / 4
+    rgb = np.repeat(inside[..., None], 3, axis=2).astype(np.float32)
+    return Picture(rgb, np.ones((height, width), np.float32))
+
+
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(64, 45), Fraction(8, 9)])
+@pytest.mark.parametrize("behind", [Fraction(1), Fraction(4, 3)])
+def test_a_disc_behind_is_shown_as_wide_in_any_clip(
+    aspect: Fraction, behind: Fraction, tmp_path: Path
+) -> None:
+    """Its width and height as a player shows them, whatever the shape of either's pixels."""
+    clip = make_movie(tmp_path / "c.mp4", size=(180, 144), frames=1, sample_aspect_ratio=aspect)
+    made = make_movie(
+        tmp_path / "b.mp4", size=(320, 180), frames=1, sample_aspect_ratio=behind, draw=ring
+    )
+    with open_source(clip.path, Settings()) as source:
+        assert source.clip.sample_aspect_ratio == aspect
+        ground = open_background(str(made.path), source.clip)
+        luma = plane_arrays(ground.at(Fraction(0)))[0]
+        ground.close()
+    wide, high = (luma[72] > 500).sum() * float(aspect), (luma[:, 90] > 500).sum()
+    assert wide / high == pytest.approx(float(behind), rel=0.03)
+
+
 def flat(index: float, width: int, height: int, lit: bool = False) -> Picture:
     """One colour everywhere: (200, 40, 40) of 255."""
     rgb = np.full((height, width, 3), np.array([200, 40, 40]) / 255, np.float32)

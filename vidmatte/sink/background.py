@@ -76,7 +76,8 @@ class Moving(Background):
         except UsageError:
             self._source.close()
             raise
-        self._fit = Fit(clip, self._source.clip.colour)
+        behind = self._source.clip
+        self._fit = Fit(clip, behind.colour, behind.sample_aspect_ratio)
         self._pictures = self._timed()
         self._now = next(self._pictures)[1]
         self._next = next(self._pictures, None)
@@ -100,13 +101,16 @@ class Moving(Background):
 
 
 class Fit:
-    """Scales a picture until it covers the frame, and crops what is over, evenly.
+    """Scales a picture until it covers the frame as it is shown, and crops what is over, evenly.
 
     colour: the pictures' own. YCbCr of another matrix than the clip's goes through RGB.
+    aspect: their sample aspect ratio; None where it is the clip's.
     """
 
-    def __init__(self, clip: Clip, colour: ColourTags) -> None:
+    def __init__(self, clip: Clip, colour: ColourTags, aspect: Fraction | None = None) -> None:
         self._size = (clip.width, clip.height)
+        # How many of the clip's columns one column of the pictures takes, rows being equal.
+        self._widening = Fraction(1) if aspect is None else aspect / clip.sample_aspect_ratio
         target = output_colour(clip, PRORES)
         self._to_rgb: Converter | None = None
         if is_convertible(colour.matrix) and not same_matrix(colour.matrix, target.matrix):
@@ -116,9 +120,10 @@ class Fit:
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         """A new picture of the clip's size."""
         width, height = self._size
-        scale = max(Fraction(width, picture.width), Fraction(height, picture.height))
+        columns = picture.width * self._widening
+        scale = max(width / columns, Fraction(height, picture.height))
         size = (
-            max(width, round(picture.width * scale)),
+            max(width, round(columns * scale)),
             max(height, round(picture.height * scale)),
         )
         if size != (picture.width, picture.height):
