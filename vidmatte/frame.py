@@ -39,7 +39,8 @@ class Clip:
     many the source has without its in and out points (None: as many as ``frame_count``).
     ``shown``: how many of the source's frames these are made of, where they were conformed to
     another rate; None where each comes once.
-    ``orientation``: how the stored pictures lie.
+    ``orientation``: how the stored pictures lie. ``icc_profile``: what a picture file embeds
+    (that of a folder's first), where nothing else in it says what its primaries are.
     ``names``: what each picture's result is called, without suffix, in order. ``files``: the
     names of the pictures in a folder, when it was opened, those outside in and out points too.
     """
@@ -61,6 +62,7 @@ class Clip:
     until: Fraction | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
     orientation: Orientation = UPRIGHT
+    icc_profile: bytes | None = field(default=None, repr=False)
     interlaced: bool = False
     has_alpha: bool = False
     container: str = ""

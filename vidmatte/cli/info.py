@@ -13,6 +13,7 @@ from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import FORMATS, by_name, output_colour
 from vidmatte.source import open_source
+from vidmatte.source.icc import profile_name
 
 MOST_TOLD = 100  # by an exit status: the shell has its own meaning for higher ones
 
@@ -112,6 +113,8 @@ def colour_lines(clip: Clip) -> list[str]:
     if filled:
         how = "by size" if clip.kind == "movie" else "as sRGB's"
         lines.append(f"               not stated, taken {how}: {', '.join(filled)}")
+    if clip.icc_profile is not None:
+        lines.append(f"               ICC profile: {profile_name(clip.icc_profile)}")
     return lines
 
 

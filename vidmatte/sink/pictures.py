@@ -15,6 +15,7 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.formats import is_pattern
+from vidmatte.sink.icc import profile_for, tiff_with_profile
 from vidmatte.sink.output import Output, Plan, partial_of
 from vidmatte.sink.partial import NUMBER, matcher
 from vidmatte.sink.pixels import check_fit, colour_notes
@@ -39,6 +40,7 @@ class PictureOutput(Output):
         super().__init__(plan)
         self._clip, self._row = plan.clip, plan.row
         self._single = is_single(plan.out, plan.row)
+        self._profile = profile_for(plan.clip, plan.row) if plan.show.in_colour else None
         self._numbered = is_pattern(plan.out)
         self._written: list[Path] = []
         self._bytes = 0
@@ -72,13 +74,15 @@ class PictureOutput(Output):
             alpha = "premultiplied" if self.plan.premultiplied else "straight"
             return ExrWriter(self._clip, EXR_KINDS[self._row.codec], colour, alpha)
         if self._row.codec == "png":
-            return PngWriter(self._row, self._clip, colour)
+            return PngWriter(self._row, self._clip, colour, self._profile)
         return worker_encoder(self._row, self._clip, colour)
 
     def encode(self, tool: Tool, picture: av.VideoFrame, frame: Frame) -> tuple[Path, int]:
         """Encode a picture into its file; gives its path and size in bytes."""
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in tool.encode(picture))
+        if self._row.codec == "tiff" and self._profile:
+            data = tiff_with_profile(data, self._profile)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only when it is whole: a killed run leaves no half picture.
         unfinished = path if self._single else path.with_name(path.name + ".part")

@@ -22,6 +22,7 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter
+from vidmatte.sink.icc import profile_notes
 from vidmatte.sink.row import Format, is_yuv, output_colour
 from vidmatte.sink.spill import Despill, SpillRemover
 from vidmatte.sink.tags import tagged
@@ -136,6 +137,7 @@ def black(pixel_format: str, range_: int) -> tuple[int, int, int]:
 def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
     """What a user should know of a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
+    yield from profile_notes(clip, row)
     if "f32" in pixel_format:
         if row.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
             curve = clip.colour.as_names()["transfer"]

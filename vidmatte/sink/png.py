@@ -14,6 +14,7 @@ from isal import isal_zlib
 from vidmatte.colour import ColourTags
 from vidmatte.frame import Clip
 from vidmatte.sink.encode import worker_encoder
+from vidmatte.sink.icc import png_with_profile
 from vidmatte.sink.row import Format
 
 #: The filter: what a byte is more than the one above it. Of PNG's filters the quickest and,
@@ -25,11 +26,16 @@ LEVEL = 1  # of ISA-L's deflate; level 2 saves 0.5 %
 class PngWriter:
     """Encodes pictures of a packed format whose samples lie as PNG wants them.
 
-    colour: what the samples are, as tagged on the pictures.
+    colour: what the samples are, as tagged on the pictures. profile: an ICC profile that says
+    it instead.
     """
 
-    def __init__(self, row: Format, clip: Clip, colour: ColourTags) -> None:
+    def __init__(
+        self, row: Format, clip: Clip, colour: ColourTags, profile: bytes | None = None
+    ) -> None:
         self._head = head(row, clip, colour)
+        if profile is not None:
+            self._head = png_with_profile(self._head, profile)
         pixel = sum(part.bits for part in av.VideoFormat(row.pixel_format(clip)).components) // 8
         self._lines = np.empty((clip.height, 1 + clip.width * pixel), np.uint8)
         self._lines[:, 0] = UP

@@ -21,6 +21,7 @@ from vidmatte.option import parse_rate
 from vidmatte.orientation import orientation_of
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
+from vidmatte.source.icc import is_srgb, profile_of
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
 
@@ -58,6 +59,7 @@ class PictureSource(Source):
         )
         self._files = files[trim.first : trim.end]
         self._warnings: list[str] = []
+        self._told_profile = False
         if path.is_dir() and not settings.fps:
             self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
         self._warnings += missing_numbers(self._files)
@@ -83,7 +85,9 @@ class PictureSource(Source):
                     f"{file}: it is {frame.format.name}, the folder began with {clip.pixel_format},"
                     " which holds less; convert one kind into the other, or give them one by one"
                 )
-            colour = filled(stated(frame), frame)
+            said = stated(frame)
+            self._check_profile(file, said)
+            colour = filled(said, frame)
             repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
@@ -93,6 +97,18 @@ class PictureSource(Source):
                     f" {clip.path.name}/*{file.suffix}"
                 )
             yield Picture(pixels, number, 1, name=clip.names[number])
+
+    def _check_profile(self, file: Path, said: ColourTags) -> None:
+        """Tell of the first picture whose R'G'B' is another than that of the folder's first."""
+        found, taken = embedded_profile(file, said), self.clip.icc_profile
+        known = {profile for profile in (found, taken) if profile and not is_srgb(profile)}
+        if found == taken or not known or self._told_profile:
+            return
+        self._told_profile = True
+        self._warnings.append(
+            f"{file.name}: its ICC profile is not that of {self._files[0].name}, under which its"
+            " colours are written too: give pictures of several profiles one by one"
+        )
 
 
 def files_of(path: Path) -> list[Path]:
@@ -208,6 +224,11 @@ def stated(frame: av.VideoFrame) -> ColourTags:
     )
 
 
+def embedded_profile(file: Path, said: ColourTags) -> bytes | None:
+    """The ICC profile of a picture, unless tags say its colours (PNG's cICP goes before)."""
+    return profile_of(file) if said.primaries == 2 else None
+
+
 def filled(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
     """The colour tags of a picture, gaps filled: pictures are sRGB and full range."""
     return replace(
@@ -259,6 +280,7 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
     said = stated(first)
     colour = filled(said, first)
+    profile = embedded_profile(files[0], said)
     if len(suffixes) > 1 or len(kinds) > 1:
         # Pictures of several kinds meet in RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
@@ -278,6 +300,7 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
         stated=said,
         frame_count=len(files),
         orientation=orientation,
+        icc_profile=profile,
         has_alpha=any(component.is_alpha for component in first.format.components),
         container="pictures",
         codec=files[0].suffix.lower().lstrip("."),
