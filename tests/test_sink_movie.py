@@ -86,6 +86,24 @@ def test_grey_movies_reach_black_and_white(
     assert {*np.unique(view)} == {0, 255}
 
 
+@pytest.mark.parametrize("depth", ["9le", "10le", "12le", "14le", "16le"])
+def test_ffv1_of_deep_rgb_is_read_by_other_decoders(depth: str, tmp_path: Path) -> None:
+    """Each sample comes back, and older decoders of FFV1 know the layout."""
+    movie = make_movie(
+        tmp_path / "clip.mkv", size=(64, 48), frames=1, codec="ffv1", pixel_format=f"gbrp{depth}"
+    )
+    opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
+    write_clip(movie, out := tmp_path / "out.mkv", opaque)
+    with av.open(str(movie.path)) as source, av.open(str(out)) as result:
+        given, found = (next(container.decode(video=0)) for container in (source, result))
+        assert found.format.name in ("gbrap10le", "gbrap12le", "gbrap16le")
+        tops = [planes.full_scale(frame.format.name) for frame in (given, found)]
+        for one, other in zip(planes.views(given), planes.views(found), strict=False):
+            assert np.array_equal(np.rint(other / tops[1] * tops[0]), one)
+    shown, expected = decode(out, "rgb24"), decode(movie.path, "rgb24")
+    assert np.abs(shown.astype(int) - expected).max() <= 1
+
+
 @pytest.mark.parametrize("kind", PROGRESSIVE)
 def test_prores_keeps_picture_alpha_time_and_tags(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path

@@ -56,14 +56,14 @@ def always(pixel_format: str) -> Callable[[Clip], str]:
 def with_alpha(clip: Clip) -> str:
     """The format that holds every sample of the clip's own and alpha of the same depth.
 
-    12 and 14 bits go up to 16, where every sample still comes back: FFmpeg before 6.0
-    does not read FFV1 with alpha of 12 bits. 8-bit planar RGB with alpha is no format
-    of FFV1 and becomes packed.
+    YCbCr of 12 and 14 bits and RGB of 14 go up to 16, where every sample still comes back:
+    FFmpeg before 6.0 does not read FFV1 with such alpha. 8-bit planar RGB with alpha
+    is no format of FFV1 and becomes packed.
     """
     name = clip.working_format
     depth = clip.bit_depth if clip.bit_depth <= 16 else 16
     if not is_yuv(name):
-        return "bgra" if depth == 8 else f"gbrap{next(d for d in (10, 12, 14, 16) if d >= depth)}le"
+        return "bgra" if depth == 8 else f"gbrap{next(d for d in (10, 12, 16) if d >= depth)}le"
     layout = next((part for part in ("420", "422") if name.startswith(f"yuv{part}")), "444")
     if depth == 8:
         return f"yuva{layout}p"
