@@ -20,6 +20,7 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter
+from vidmatte.sink.exr import FLOAT, ExrWriter
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.makers import CutoutShow
 from vidmatte.sink.output import Scene
@@ -110,10 +111,11 @@ def test_ffmpeg_reads_our_exr(source_movie: Callable[[str], Movie], tmp_path: Pa
     assert np.abs(found[0, ..., :3].astype(int) - expected)[opaque].max() <= 1
 
 
-def test_float_pictures_keep_their_highlights() -> None:
+@pytest.mark.parametrize("working", ["gbrpf32le", "grayf32le"])
+def test_float_pictures_keep_their_highlights(working: str) -> None:
     """Light above 1 comes out as it went in where the subject is opaque."""
-    clip = make_clip("gbrpf32le", colour=ColourTags(0, FULL, 1, LINEAR))
-    picture = av.VideoFrame(clip.width, clip.height, "gbrpf32le")
+    clip = make_clip(working, colour=ColourTags(0, FULL, 1, LINEAR))
+    picture = av.VideoFrame(clip.width, clip.height, working)
     generator = np.random.default_rng(3)
     for plane in planes.views(picture):
         plane[...] = generator.random(plane.shape) * 4 - 0.5
@@ -123,8 +125,36 @@ def test_float_pictures_keep_their_highlights() -> None:
     scene.begin(Frame(0, 0, 1, clip.time_base, picture, blank, alpha))
     made = CutoutShow().maker(clip, by_name("exr32")).make(scene)
     opaque = alpha == 1
-    for found, given in zip(planes.views(made), planes.views(picture), strict=False):
-        assert np.array_equal(found[opaque], given[opaque])
+    given = planes.views(picture) * (3 if working == "grayf32le" else 1)
+    for found, plane in zip(planes.views(made)[:3], given, strict=True):
+        assert np.array_equal(found[opaque], plane[opaque])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("name", "largest"), [("exr", 65504), ("exr32", 1e6), ("png16", 65535)])
+def test_light_beyond_a_format_and_what_is_no_number(
+    name: str, largest: float, tmp_path: Path
+) -> None:
+    """The brightest that there is, and no word of it on stderr; integers have 0 for NaN."""
+    folder = tmp_path / "plates"
+    folder.mkdir()
+    clip = make_clip("gbrpf32le", colour=ColourTags(0, FULL, 1, LINEAR))
+    picture = av.VideoFrame(clip.width, clip.height, "gbrapf32le")
+    for plane in planes.views(picture):
+        plane[...] = 0.5
+        plane[8:16, 8:16], plane[8:16, 24:32] = 1e6, np.nan
+    data = ExrWriter(clip, FLOAT, clip.colour, "straight").encode(picture)
+    (folder / "1.exr").write_bytes(b"".join(data))
+    opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
+    write_clip(folder, out := tmp_path / "out", opaque, format=name, fps="25")
+    (file,) = out.iterdir()
+    if name == "png16":
+        found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED).astype(float)
+    else:
+        found = read_exr(file)
+    assert (found[8:16, 8:16, :3] == largest).all()
+    nothing = found[8:16, 24:32, :3]
+    assert (nothing == 0).all() if name == "png16" else np.isnan(nothing).all()
 
 
 def alpha_of(movie: Movie, index: int) -> np.ndarray:

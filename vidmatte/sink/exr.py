@@ -20,6 +20,7 @@ from vidmatte.sink.transfer import LINEAR
 MAGIC, VERSION = 20000630, 2
 ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
 HALF, FLOAT = 1, 2
+HALF_MAX = np.float32(65504)  # the largest half float
 
 #: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
 CHROMATICITIES = {
@@ -47,9 +48,8 @@ class ExrWriter:
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
         """The whole file, in one piece."""
         green, blue, red, alpha = planes.views(picture)
-        dtype = "<f2" if self._kind == HALF else "<f4"
         # Rows of all channels, channels in the order of their names.
-        lines = np.stack([plane.astype(dtype) for plane in (alpha, blue, green, red)], axis=1)
+        lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
         blocks = []
         for first in range(0, len(lines), ZIP_LINES):
             data = packed(lines[first : first + ZIP_LINES].tobytes())
@@ -57,6 +57,13 @@ class ExrWriter:
         at = len(self._header) + 8 * len(blocks)
         offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
         return [b"".join([self._header, offsets.tobytes(), *blocks])]
+
+    def _stored(self, plane: np.ndarray) -> np.ndarray:
+        """A float32 plane as it lies in the file."""
+        if self._kind == FLOAT:
+            return plane.astype("<f4")
+        # Brighter light would become infinite, which spreads with every filter.
+        return np.asarray(np.clip(plane, -HALF_MAX, HALF_MAX).astype("<f2"))
 
 
 def packed(raw: bytes) -> bytes:

@@ -39,7 +39,7 @@ class FloatMaker(Maker):
         is_coded = not row.linear or clip.colour.transfer not in TO_LINEAR
         curve = codes if is_coded else TO_LINEAR[clip.colour.transfer](codes)
         self._curve = curve.astype(np.float32)
-        self._keeps_floats = clip.working_format == "gbrpf32le" and (
+        self._keeps_floats = clip.working_format in ("gbrpf32le", "grayf32le") and (
             is_coded or clip.colour.transfer == LINEAR
         )
 
@@ -63,7 +63,8 @@ class FloatMaker(Maker):
     @staticmethod
     def _own_floats(scene: Scene) -> list[np.ndarray]:
         """The source's own planes G, B, R, without spill where that is asked for."""
-        green, blue, red = planes.views(scene.frame.picture)
+        own = planes.views(scene.frame.picture)
+        green, blue, red = own if len(own) == 3 else own * 3  # grey is the same in all
         if scene.despill is not None:
             red, green, blue = despilled_floats([red, green, blue], scene.despill)
         return [green, blue, red]

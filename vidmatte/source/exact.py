@@ -96,7 +96,8 @@ def rgb_matrix(colour: ColourTags, codes: int, top: int, white: int) -> np.ndarr
 def rgb_of(picture: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) R, G, B samples of an RGB or grey picture, full range.
 
-    uint8 of 255 for 8-bit formats, else uint16 of 65535. float is clipped to 0..1.
+    uint8 of 255 for 8-bit formats, else uint16 of 65535. float is clipped to 0..1; what is
+    no number becomes 0.
     """
     arrays = plane_arrays(picture)
     if len(arrays) == 1 and arrays[0].ndim == 3:
@@ -107,7 +108,8 @@ def rgb_of(picture: av.VideoFrame) -> np.ndarray:
         green, blue, red = arrays[:3]
         rgb = np.asarray(cv2.merge([red, green, blue]))
     if rgb.dtype == np.float32:
-        return np.asarray(np.rint(np.clip(rgb, 0, 1) * 65535).astype(np.uint16))
+        clipped = np.clip(np.nan_to_num(rgb, nan=0.0), 0, 1)
+        return np.asarray(np.rint(clipped * 65535).astype(np.uint16))
     top = full_scale(picture.format.name)
     if top in (255, 65535):
         return np.asarray(np.ascontiguousarray(rgb))
