@@ -27,6 +27,7 @@ from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.movie import MovieSource
+from vidmatte.source.pictures import result_names
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import Trim, make_trim, parse_point
@@ -202,6 +203,21 @@ def test_a_clip_may_run_past_midnight(rate: Fraction, start: str, after: str) ->
         trim("23:59:57:00", after, 4 * base)
     with pytest.raises(UsageError, match="outside"):
         trim("23:59:59:00", after, 2 * base)
+
+
+def test_digits_that_are_no_numbers_are_letters(tmp_path: Path) -> None:
+    """A superscript is a digit to Unicode, and no int."""
+    for name in ("1\u00b23", "10\u00b2", "2"):
+        make_pictures(tmp_path, frames=1, size=(16, 16), pattern=name)
+    with open_source(tmp_path, Settings(fps="25")) as source:
+        assert source.clip.names == ("1\u00b23", "2", "10\u00b2")
+
+
+@pytest.mark.parametrize("more", [[], ["a.png.jpg.tif"]])
+def test_no_two_results_have_one_name(more: list[str], tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ["a.jpg", "a.png", "a.png.jpg", *more]]
+    assert len({*result_names(files)}) == len(files)
+    assert result_names([tmp_path / "b.jpg", *files])[0] == "b"
 
 
 def test_picture_folders_keep_names_and_natural_order(tmp_path: Path) -> None:

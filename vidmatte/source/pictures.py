@@ -140,17 +140,26 @@ def list_pictures(folder: Path) -> list[Path]:
 def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Sorts digits by value and letters without case; equal keys by the exact name."""
     parts = re.split(r"(\d+)", file.name)
-    key = [(0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts]
+    key = [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts]
     return key, file.name
 
 
 def result_names(files: list[Path]) -> tuple[str, ...]:
     """What each picture's result is called, without a suffix: its own stem.
 
-    Where two share a stem (a.jpg and a.png), their suffixes stay in the name.
+    Where two share a stem (a.jpg and a.png), their suffixes stay in the name; so does that of
+    a third whose stem is such a name (a.png.jpg).
     """
-    shared = Counter(file.stem for file in files)
-    return tuple(file.stem if shared[file.stem] == 1 else file.name for file in files)
+    names = [file.stem for file in files]
+    while True:
+        shared = Counter(names)
+        longer = [
+            name if shared[name] == 1 else file.name
+            for name, file in zip(names, files, strict=True)
+        ]
+        if longer == names:
+            return tuple(names)
+        names = longer
 
 
 def results_among(files: list[Path]) -> list[str]:
