@@ -22,6 +22,7 @@ from tolerance import CLIP_PICTURE, assert_close
 
 import vidmatte
 from vidmatte.cli.main import main
+from vidmatte.cli.outputs import plan_outputs
 from vidmatte.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
@@ -203,6 +204,38 @@ def test_a_clip_may_run_past_midnight(rate: Fraction, start: str, after: str) ->
         trim("23:59:57:00", after, 4 * base)
     with pytest.raises(UsageError, match="outside"):
         trim("23:59:59:00", after, 2 * base)
+
+
+def animated_png(path: Path, frames: int) -> Path:
+    with av.open(str(path), "w", format="apng") as container:
+        stream = container.add_stream("apng", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "rgb24"
+        for index in range(frames):
+            grey = np.full((24, 32, 3), 40 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_an_animated_png_is_a_movie(tmp_path: Path) -> None:
+    path = animated_png(tmp_path / "moves.png", 4)
+    with open_source(path, Settings()) as source:
+        shown = [int(plane_arrays(picture.pixels)[0].mean()) for picture in source.pictures()]
+        assert (source.clip.kind, source.clip.rate) == ("movie", 10)
+    assert shown == [0, 40, 80, 120]
+    ((_, target),) = plan_outputs([path], None, Settings())
+    assert target.suffix == ".mov"
+    with open_source(animated_png(tmp_path / "still.png", 1), Settings()) as source:
+        assert source.clip.kind == "picture"
+
+
+def test_animated_pngs_in_a_folder_are_told_of(tmp_path: Path) -> None:
+    make_pictures(tmp_path, frames=2, size=(32, 24), pattern="{:d}")
+    animated_png(tmp_path / "3.png", 4)
+    with open_source(tmp_path, Settings(fps="25")) as source:
+        assert len([*source.pictures()]) == 3
+        (warning,) = source.warnings
+    assert "1 of its pictures are animated, like 3.png: the first frame of each" in warning
 
 
 def test_digits_that_are_no_numbers_are_letters(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import by_name, names_folder
 from vidmatte.sink.guard import inode_of
+from vidmatte.source import is_picture
 
 
 def plan_outputs(
@@ -70,13 +71,6 @@ def file_suffix(source: Path, settings: Settings) -> str | None:
     """The suffix of a result that is one file, None for picture sequences."""
     row = by_name(settings.codec or settings.format or ("png" if is_picture(source) else "prores"))
     return row.suffixes[0] if row.container is not None or is_picture(source) else None
-
-
-def is_picture(source: Path) -> bool:
-    """Whether an input is a single picture."""
-    from vidmatte.source.pictures import SUFFIXES
-
-    return source.suffix.lower() in SUFFIXES and not source.is_dir()
 
 
 def with_suffix(target: Path, suffix: str | None) -> Path:

@@ -19,9 +19,9 @@ from vidmatte.orientation import Orientation, orientation_of, turned
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
 from vidmatte.sink.row import is_yuv
-from vidmatte.source import open_source
+from vidmatte.source import is_picture, open_source
 from vidmatte.source.opened import open_container, picture_stream
-from vidmatte.source.pictures import SUFFIXES, list_pictures, missing_numbers, read_picture
+from vidmatte.source.pictures import list_pictures, missing_numbers, read_picture
 
 #: Codecs whose alpha lies beside the picture, where only these decoders look.
 BESIDE = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
@@ -65,7 +65,7 @@ def open_mattes(path: Path) -> Mattes:
     """
     with open_source(path, Settings()) as source:
         clip = source.clip
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if path.is_dir() or is_picture(path):
         return AlphaPictures(clip) if clip.has_alpha else GreyMattes(clip)
     decoder = decoder_beside(path)
     if clip.has_alpha or decoder is not None:

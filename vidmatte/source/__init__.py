@@ -9,8 +9,9 @@ from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.option import parse_rate
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
+from vidmatte.source.chunks import is_animated_png
 
-__all__ = ["Picture", "Source", "open_source"]
+__all__ = ["Picture", "Source", "is_picture", "open_source"]
 
 
 def open_source(path: str | Path, settings: Settings) -> Source:
@@ -38,12 +39,19 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     return ConformedSource(source, parse_rate(settings.conform))
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file is read as one picture: by its suffix, but an animated PNG is a movie."""
+    from vidmatte.source.pictures import SUFFIXES
+
+    return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
+
+
 def open_kind(path: Path, settings: Settings) -> Source:
     """The source for what ``path`` is. Raises SourceError, UsageError."""
     from vidmatte.source.movie import MovieSource
-    from vidmatte.source.pictures import SUFFIXES, PictureSource
+    from vidmatte.source.pictures import PictureSource
 
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if path.is_dir() or is_picture(path):
         return PictureSource(path, settings)
     if settings.fps is not None:
         raise UsageError(f"--fps {settings.fps} is for picture folders; {path.name} has its own")

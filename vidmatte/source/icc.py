@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from vidmatte.source.chunks import LARGEST, png_chunks, webp_chunks
+
 TIFF_PROFILE = 34675
 MARK = b"ICC_PROFILE\0"  # of JPEG's segments; the piece's number and their count follow
-LARGEST = 1 << 24  # bytes; printers' profiles have a few million
 
 
 def profile_of(file: Path) -> bytes | None:
@@ -39,11 +39,11 @@ def profile_of(file: Path) -> bytes | None:
 
 def png_profile(file: BinaryIO) -> bytes:
     """iCCP: a name, 0, the method (0 is deflate) and the profile, deflated."""
-    for kind, length in chunks(file, 8, ">I4s", 4):
+    for kind, length in png_chunks(file):
         if kind == b"IDAT":
             break
         if kind == b"iCCP":
-            _, _, packed = file.read(length).partition(b"\0")
+            _, _, packed = file.read(min(length, LARGEST)).partition(b"\0")
             try:
                 return zlib.decompressobj().decompress(packed[1:], LARGEST)
             except zlib.error:  # which decoders pass over too
@@ -52,28 +52,11 @@ def png_profile(file: BinaryIO) -> bytes:
 
 
 def webp_profile(file: BinaryIO) -> bytes:
-    """The ICCP chunk; chunks begin at even places."""
-    for kind, length in chunks(file, 12, "<4sI", 0):
+    """The ICCP chunk."""
+    for kind, length in webp_chunks(file):
         if kind == b"ICCP":
-            return file.read(length)
+            return file.read(min(length, LARGEST))
     return b""
-
-
-def chunks(file: BinaryIO, at: int, head: str, tail: int) -> Iterator[tuple[bytes, int]]:
-    """Kind and length of each chunk, the file standing at its content.
-
-    head: how both are packed; tail: bytes of a checksum after the content.
-    """
-    while True:
-        file.seek(at)
-        found = file.read(8)
-        if len(found) < 8:
-            return
-        one, other = struct.unpack(head, found)
-        kind, length = (one, other) if isinstance(one, bytes) else (other, one)
-        length = min(length, LARGEST) if kind in (b"iCCP", b"ICCP") else length
-        yield kind, length
-        at += 8 + length + tail + (length % 2 if not tail else 0)
 
 
 def jpeg_profile(file: BinaryIO) -> bytes:

@@ -21,6 +21,7 @@ from vidmatte.option import parse_rate
 from vidmatte.orientation import orientation_of
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
+from vidmatte.source.chunks import animated_among
 from vidmatte.source.icc import is_srgb, profile_of
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
@@ -64,6 +65,7 @@ class PictureSource(Source):
             self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
         self._warnings += missing_numbers(self._files)
         self._warnings += results_among(files)
+        self._warnings += animated_among(self._files)
         clip = describe(path, self._files, read_picture(self._files[0]), rate)
         if path.is_dir():
             clip = replace(clip, files=tuple(file.name for file in files))
