@@ -108,6 +108,24 @@ def test_a_picture_is_shown_as_its_exif_orientation_says(number: int, tmp_path: 
     assert np.abs(picture.to_ndarray(format="rgb24").astype(int) - upright).max() <= 2
 
 
+@pytest.mark.parametrize("subsampling", ["420", "422"])
+def test_square_pictures_may_lie_in_several_ways(subsampling: str, tmp_path: Path) -> None:
+    """4:2:2 on its side is 4:4:0, which an upright first picture leaves no room for."""
+    slope = np.linspace(20, 230, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
+    done, data = cv2.imencode(".jpg", slope, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])
+    assert done
+    plain = data.tobytes()
+    for number in (1, 6):
+        exif = b"Exif\0\0" + exif_block(number)
+        segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        (tmp_path / f"{number}.jpg").write_bytes(plain[:2] + segment + plain[2:])
+    with open_source(tmp_path, Settings(fps="25")) as source:
+        assert source.clip.working_format == f"yuv{subsampling}p"
+        one, other = (p.pixels.to_ndarray(format="rgb24") for p in source.pictures())
+    assert np.abs(EXIF_ORIENTATIONS[6](one).astype(int) - other).max() <= 3
+
+
 @pytest.mark.parametrize("number", EXIF_ORIENTATIONS)
 def test_a_png_is_shown_as_its_exif_orientation_says(number: int, tmp_path: Path) -> None:
     file = tmp_path / "turned.png"

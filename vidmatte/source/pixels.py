@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vidmatte.colour import STAND_INS, ColourTags
+from vidmatte.colour import FULL, STAND_INS, ColourTags
 from vidmatte.orientation import UPRIGHT, Orientation, turned
 
 YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
@@ -192,9 +192,28 @@ class Repacker:
         width, height = frame.width, frame.height
         if self.orientation.on_side:
             width, height = height, width
-        upright = av.VideoFrame(width, height, self.working)
-        copy_planes(frame, upright, self.orientation)
-        return upright
+        # Another than the working one where a square picture lies on its side among upright ones.
+        between = working_format(self.working, self.orientation.on_side)
+        upright = av.VideoFrame(width, height, between)
+        copy_planes(self._resampled(frame, between), upright, self.orientation)
+        return self._resampled(upright, self.working)
+
+    def _resampled(self, frame: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
+        """The picture with other chroma subsampling; one range for both, so that samples stay:
+        full, which swscale takes a yuvj422p for in any case.
+        """
+        if frame.format.name.replace("yuvj", "yuv") == pixel_format:
+            return frame
+        return self._reformatter.reformat(
+            frame,
+            format=pixel_format,
+            interpolation=ACCURATE,
+            threads=1,
+            src_colorspace=1,
+            dst_colorspace=1,
+            src_color_range=FULL,
+            dst_color_range=FULL,
+        )
 
 
 def as_luma(grey: av.VideoFrame, working: str) -> av.VideoFrame:
