@@ -144,10 +144,15 @@ def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 
 
 def lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
-    """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ..."""
+    """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ...
+
+    And nearer to its own place than to the next: where a tick is a frame (AVI), one that was
+    dropped would be taken for rounding.
+    """
     step = 1 / (rate * time_base)
     first = times[0]
-    return all(abs(stamp - first - index * step) <= 1 for index, stamp in enumerate(times))
+    apart = (abs(stamp - first - index * step) for index, stamp in enumerate(times))
+    return all(away <= 1 and 2 * away < step for away in apart)
 
 
 def find_rate(
@@ -157,7 +162,8 @@ def find_rate(
 
     Standard rates are tried before others, those that the container states first, then
     those nearest to the mean spacing: what a container of coarse time base states is
-    often an average of its own.
+    often an average of its own. Where a frame is hardly longer than a tick (AVI) only stated
+    ones count: any times would do for the rounded ones of some rate.
     """
     stated = [rate for rate in candidates if rate]
     if len(times) < 2 or times[-1] == times[0]:
@@ -165,7 +171,8 @@ def find_rate(
     mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
     nearest = sorted(STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
     standard = [rate for rate in stated if rate in STANDARD_RATES]
-    for rate in [*standard, *nearest, *stated, mean.limit_denominator(1001)]:
+    tried = [*standard, *nearest, *stated, mean.limit_denominator(1001)]
+    for rate in tried if 2 * mean * time_base <= 1 else stated:
         if lies_on_grid(times, time_base, rate):
             return rate, True
     return mean.limit_denominator(100_000), False
