@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame, InTime
+from vidmatte.sink.aspect import stamp_aspect
 from vidmatte.sink.base import Written
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
@@ -111,6 +112,9 @@ class MovieOutput(Output):
         tag, vendor = self._row.codec_tag, self._row.options.get("vendor")
         if tag is not None and vendor is not None:
             stamp_vendor(self.partial.path, tag, vendor)
+        aspect = self._clip.sample_aspect_ratio
+        if self._row.container in ("matroska", "webm") and aspect != 1:
+            stamp_aspect(self.partial.path, aspect)
         unit = self._clip.time_base
         expected = Expected(
             frames=self._frames,
@@ -144,6 +148,11 @@ class MovieOutput(Output):
         clip, row = self._clip, self._row
         if self.plan.audio and clip.audio and row.container in SILENT:
             yield f"{row.name} holds no sound"
+        if row.container in SILENT and clip.sample_aspect_ratio != 1:
+            yield (
+                f"{row.name} is shown with square pixels, the source's are"
+                f" {clip.sample_aspect_ratio} times as wide as high"
+            )
         if self.plan.show.in_colour:
             yield from colour_notes(clip, row)
         if self._sound is not None:

@@ -23,6 +23,8 @@ from vidmatte.sink.webp import WebpHeader, read_webp
 #: packet of a codec is filled up, and players cut it.
 SOUND_SLACK = Fraction(1, 10)
 BT470BG, SMPTE170M = 5, 6
+#: Containers that say how wide a pixel is.
+ASPECT_HOLDERS = ("mov", "mp4", "matroska", "webm")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ def compare(
         yield from unlike("codec tag", context.codec_tag, row.codec_tag)
     if clip.constant_rate and expected.frames > 1 and row.container in ("mov", "mp4"):
         yield from unlike("rate", video.average_rate, clip.rate)
+    if row.container in ASPECT_HOLDERS:
+        # Matroska says it by a size of display, in whole pixels.
+        aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
+        if abs(aspect - meant) * clip.width > 1:
+            yield f"pixel aspect: {aspect} instead of {meant}"
     yield from compare_pictures(container, clip, row, expected)
     times = indexed(video) if row.container == "mov" and row.intra else None
     ends: dict[int, Fraction] = {}
