@@ -26,6 +26,7 @@ from vidmatte.source.opened import (
     reading,
 )
 from vidmatte.source.pixels import Repacker
+from vidmatte.source.stated import short_of_stated
 from vidmatte.source.timing import Timing, in_order, read_timing
 from vidmatte.source.trim import Trim, make_trim
 from vidmatte.source.untimed import all_timed
@@ -64,6 +65,7 @@ class MovieSource(Source):
             clip = describe(path, container, stream, first, self._timing)
             if settings.audio:
                 self._warnings += empty_track_notes(path, container)
+            short = short_of_stated(path, container, stream, self._timing)
         self._trim = make_trim(
             settings.in_point,
             settings.out_point,
@@ -73,6 +75,12 @@ class MovieSource(Source):
             frame_count=clip.frame_count,
             frame_at=self._timing.frame_at,
         )
+        if short and self._trim.end is None:  # up to an out point all is there
+            if self._strict:
+                raise SourceError(
+                    f"{path}: {short}, and --strict is on: copy the file again, or go without it"
+                )
+            self._warnings.append(f"{path.name}: {short}: is it whole? copy it again")
         self.clip = clip
         if self._trim:
             moved, warnings = moved_timecode(clip, self._trim)
@@ -133,6 +141,8 @@ class MovieSource(Source):
             yield from self._repeats(last, start, pts, picture)
             last = picture
             if pts >= start:
+                if frame.is_corrupt:
+                    self._tell_damage(pts)
                 yield last
         if clip.constant_rate and clip.frame_count is not None:
             end = timing.moment(self._trim.first + clip.frame_count)
@@ -154,6 +164,19 @@ class MovieSource(Source):
                 f" the one {'before' if last else 'after'} it stands in its place"
             )
             yield Picture(shown.pixels, missing, step)
+
+    def _tell_damage(self, pts: int) -> None:
+        """A frame that its decoder has patched up is told of. Raises SourceError if strict."""
+        what = f"the frame at {float(pts * self.clip.time_base):.2f} s is damaged"
+        if self._strict:
+            raise SourceError(
+                f"{self.clip.path}: {what}, and --strict is on: without it the frame is taken as"
+                " its decoder patched it up"
+            )
+        self._warnings.append(
+            f"{self.clip.path.name}: {what}; its decoder has patched it up, and what it spoilt"
+            " may show in the frames after it"
+        )
 
     def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
         """The wanted frames from ``number`` on, by a jump if that lands early enough."""
