@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +22,8 @@ from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.chunks import animated_among
 from vidmatte.source.icc import is_srgb, profile_of
+from vidmatte.source.numbering import frame_number, natural_key
+from vidmatte.source.own_alpha import has_alpha
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
 
@@ -119,16 +120,23 @@ def files_of(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = (
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    found = (file for file in path.iterdir() if is_named_as_picture(file) and file.is_file())
     return sorted(found, key=natural_key)
 
 
+def is_named_as_picture(file: Path) -> bool:
+    """Whether a file is a picture by its name; hidden ones are none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, at least one, as ``files_of`` has them. Raises SourceError."""
+    """The pictures in a folder, at least one, as ``files_of`` has them. Raises SourceError,
+    for a link to what is not there too: the frame would be missing without a word."""
+    for file in folder.iterdir():
+        if is_named_as_picture(file) and file.is_symlink() and not file.exists():
+            raise SourceError(
+                f"{file}: a link to {file.readlink()}, which is not there: mend it or take it away"
+            )
     found = files_of(folder)
     if not found:
         nested = sorted(
@@ -137,13 +145,6 @@ def list_pictures(folder: Path) -> list[Path]:
         hint = f"; there are in {nested[0]}" if nested else ""
         raise SourceError(f"{folder}: no picture in it{hint} ({' '.join(sorted(SUFFIXES))})")
     return found
-
-
-def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts digits by value and letters without case; equal keys by the exact name."""
-    parts = re.split(r"(\d+)", file.name)
-    key = [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts]
-    return key, file.name
 
 
 def result_names(files: list[Path]) -> tuple[str, ...]:
@@ -184,8 +185,7 @@ def results_among(files: list[Path]) -> list[str]:
 
 def missing_numbers(files: list[Path]) -> list[str]:
     """A warning when the files' own numbering has holes."""
-    numbers = [re.search(r"(\d+)$", file.stem) for file in files]
-    values = [int(match[1]) for match in numbers if match]
+    values = [number for file in files if (number := frame_number(file)) is not None]
     if len(values) < len(files) or len(set(values)) < len(values):
         return []
     holes = values[-1] - values[0] + 1 - len(values)
@@ -312,7 +312,7 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
         frame_count=len(files),
         orientation=orientation,
         icc_profile=profile,
-        has_alpha=any(component.is_alpha for component in first.format.components),
+        has_alpha=has_alpha(first, files),
         container="pictures",
         codec=files[0].suffix.lower().lstrip("."),
         names=result_names(files),
