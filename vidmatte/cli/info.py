@@ -20,11 +20,14 @@ MOST_TOLD = 100  # by an exit status: the shell has its own meaning for higher o
 
 def show_info(inputs: list[Path], as_json: bool) -> int:
     """Print what each input is; how many cannot be read, which is said on stderr."""
+    from vidmatte.sink.pixels import colour_notes
+
     described, wrong = [], 0
     for path in inputs:
         try:
             with open_source(path, Settings()) as source:
-                facts = clip_facts(source.clip) | {"warnings": source.warnings}
+                notes = [*source.warnings, *colour_notes(source.clip, by_name("prores"))]
+                facts = clip_facts(source.clip) | {"warnings": notes}
                 lines = info_lines(source.clip)
         except SourceError as error:
             wrong += 1

@@ -143,6 +143,11 @@ def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
             curve = clip.colour.as_names()["transfer"]
             yield f"{row.name} holds the code values of {curve} as they are, not linear light"
         return
+    if clip.colour.transfer == LINEAR:
+        yield (
+            f"{row.name} holds the source's linear light as it is, which players and editors show"
+            " too dark: write exr, or convert the source to sRGB or bt709 first"
+        )
     depth = planes.full_scale(pixel_format).bit_length()
     if clip.colour.is_hdr and depth < clip.bit_depth:
         yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"

@@ -21,6 +21,7 @@ from vidmatte.orientation import orientation_of
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.chunks import animated_among
+from vidmatte.source.dpx import dpx_notes, is_linear_in_name
 from vidmatte.source.icc import is_srgb, profile_of
 from vidmatte.source.numbering import frame_number, natural_key
 from vidmatte.source.own_alpha import has_alpha
@@ -67,6 +68,7 @@ class PictureSource(Source):
         self._warnings += missing_numbers(self._files)
         self._warnings += results_among(files)
         self._warnings += animated_among(self._files)
+        self._warnings += dpx_notes(self._files)
         clip = describe(path, self._files, read_picture(self._files[0]), rate)
         if path.is_dir():
             clip = replace(clip, files=tuple(file.name for file in files))
@@ -202,6 +204,8 @@ def read_picture(file: Path) -> av.VideoFrame:
     """One decoded picture. Raises SourceError naming the file."""
     try:
         for frame in decoded_whole(file):
+            if is_linear_in_name(file):
+                frame.color_trc = 2  # unspecified
             return frame
     except (OSError, av.error.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "no picture in it"
