@@ -174,6 +174,8 @@ def test_webp_moves_in_time_with_alpha(
     for index, length in enumerate(found.lengths[:-1]):
         meant = (pts[index + 1] - pts[index]) * movie.time_base
         assert abs(length - meant) <= Fraction(1, 1000)
+    assert abs(sum(found.lengths) - written.seconds) <= Fraction(1, 2000)
+    assert found.loops == 0, "for ever, as GIF's"
     ok, animation = cv2.imreadanimation(str(out))
     assert ok
     assert np.abs(animation.frames[2][..., 3] / 255 - alpha_of(movie, 2)).mean() < 0.01

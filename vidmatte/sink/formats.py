@@ -158,7 +158,7 @@ FORMATS: tuple[Format, ...] = (
         "straight, 256 levels, lossy",
         "previews: animated, no sound",
         always("bgra"),
-        options={"quality": "80", "loop": "0"},
+        options={"quality": "80"},
         intra=False,
         max_size=16383,
         tagged=False,

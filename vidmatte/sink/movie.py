@@ -25,6 +25,7 @@ from vidmatte.sink.row import output_colour
 from vidmatte.sink.sound import Sound
 from vidmatte.sink.tracks import Track
 from vidmatte.sink.vendor import stamp_vendor
+from vidmatte.sink.webp import stamp_length
 
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
@@ -124,6 +125,8 @@ class MovieOutput(Output):
             sound=tuple(track.end or Fraction(0) for track in self._tracks),
             colour=self._colour,
         )
+        if self._row.container == "webp":
+            stamp_length(self.partial.path, expected.end - expected.first)
         prove_movie(self.partial.path, self._clip, self._row, expected)
         self._bytes = self.partial.path.stat().st_size
 
@@ -177,6 +180,8 @@ class MovieOutput(Output):
         options = {"max_interleave_delta": INTERLEAVE}
         if row.container == "mov":
             options["movie_timescale"] = str(movie_timescale(clip))
+        if row.container == "webp":
+            options["loop"] = "0"  # for ever, as GIF does by itself
         self._container = av.open(str(path), "w", format=row.container, container_options=options)
         stream = self._container.add_stream(row.codec, rate=clip.rate)
         assert isinstance(stream, VideoStream)

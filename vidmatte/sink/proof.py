@@ -22,6 +22,7 @@ from vidmatte.sink.webp import WebpHeader, read_webp
 #: Seconds by which a sound track may end before or after what was written: the last
 #: packet of a codec is filled up, and players cut it.
 SOUND_SLACK = Fraction(1, 10)
+MILLISECOND = Fraction(1, 1000)
 BT470BG, SMPTE170M = 5, 6
 #: Containers that say how wide a pixel is.
 ASPECT_HOLDERS = ("mov", "mp4", "matroska", "webm")
@@ -111,7 +112,8 @@ def compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[
         yield f"frames: {len(found.lengths)} instead of {expected.frames}"
     if found.lengths:
         length = expected.end - expected.first
-        yield from apart("the end", sum(found.lengths, Fraction(0)), length, SOUND_SLACK)
+        yield from apart("the end", sum(found.lengths, Fraction(0)), length, MILLISECOND)
+        yield from unlike("loops (0: for ever)", found.loops, 0)
 
 
 def compare_pictures(

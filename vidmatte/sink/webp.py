@@ -1,4 +1,5 @@
-"""Animated WebP, read back without a decoder: FFmpeg writes it but does not read it.
+"""Animated WebP, read back without a decoder: FFmpeg writes it but does not read it, and leaves
+the length of the last picture to libwebp, which guesses.
 
 https://developers.google.com/speed/webp/docs/riff_container
 """
@@ -14,7 +15,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class WebpHeader:
-    """Size in pixels, whether there is alpha, and how long each picture is shown (s).
+    """Size in pixels, whether there is alpha, how long each picture is shown (s), and how often
+    all of them are, 0 for ever.
 
     A picture equal to the one before it is no picture of its own: the one before is
     shown longer. A file of one picture has no lengths.
@@ -24,6 +26,7 @@ class WebpHeader:
     height: int
     has_alpha: bool
     lengths: tuple[Fraction, ...]
+    loops: int = 1
 
 
 def read_webp(path: Path) -> WebpHeader:
@@ -41,7 +44,24 @@ def read_webp(path: Path) -> WebpHeader:
         height=little(head[7:10]) + 1,
         has_alpha=bool(head[0] & 0x10),
         lengths=tuple(lengths),
+        loops=next((little(part[4:6]) for name, part in parts if name == b"ANIM"), 1),
     )
+
+
+def stamp_length(path: Path, length: Fraction) -> None:
+    """Let the last picture of an animation be shown until ``length`` seconds after the first
+    one. Raises OSError."""
+    at, last, before, end = 12, 0, 0, 0
+    for name, part in chunks(path.read_bytes()):
+        if name == b"ANMF":
+            last, before, end = at, end, end + little(part[12:15])
+        at += 8 + len(part) + len(part) % 2
+    if not last:  # a still picture
+        return
+    shown = min(max(round(length * 1000) - before, 1), (1 << 24) - 1)
+    with path.open("r+b") as file:
+        file.seek(last + 8 + 12)
+        file.write(shown.to_bytes(3, "little"))
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
