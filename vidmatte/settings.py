@@ -222,7 +222,8 @@ class Settings:
     )
     strict: bool = option(
         False,
-        "stop at a frame that does not decode (else the one before it is repeated)",
+        "stop at a frame that does not decode (else the one before it is repeated) or is damaged,"
+        " and at a file that is shorter than it says",
         group="Input",
         decides=NOTHING,
     )

@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vidmatte.source.opened import open_container, reading
+from vidmatte.source.opened import open_container, picture_stream, reading
 from vidmatte.source.timing import Timing
 
 #: Containers whose header gives the length of the longest track. What others say is no
@@ -38,8 +38,10 @@ def short_of_stated(
     slack += 2 * longest * timing.stream_time_base
     if stated - end <= slack:
         return None
-    if container.format.name in OF_ALL_TRACKS and stated - last_end(path, end) <= slack:
-        return None
+    if container.format.name in OF_ALL_TRACKS:
+        enough = stated - slack
+        if last_end(path, end, enough) >= enough:
+            return None
     return (
         f"the file says {float(stated):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
         " could be read"
@@ -58,13 +60,20 @@ def stated_end(container: InputContainer, stream: VideoStream) -> Fraction | Non
     return None
 
 
-def last_end(path: Path, after: Fraction) -> Fraction:
-    """Where the last packet of any track ends, in seconds, ``after`` or later."""
+def last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
+    """Where the last packet of any track ends, in seconds, ``after`` or later.
+
+    What comes after the first that ends at ``enough`` is not read.
+    """
     end = after
     with open_container(path) as container, reading(path):
-        container.seek(int(after * av.time_base))
+        stream = picture_stream(container, path)
+        if len(stream.index_entries) > 1:  # an index; else a search would read all, too
+            container.seek(int(after / (stream.time_base or 1)), stream=stream)
         for packet in container.demux():
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is not None:
                 end = max(end, (stamp + (packet.duration or 0)) * packet.time_base)
+            if end >= enough:
+                break
     return end
