@@ -46,7 +46,7 @@ def test_linear_light_in_a_format_of_code_values_is_told(
 
 def test_info_tells_of_linear_light(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(encoded(tmp_path / "light.exr", "gbrpf32le"))]) == 0
-    assert "note         prores holds the source's linear light as it is" in capsys.readouterr().out
+    assert "note         png holds the source's linear light as it is" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

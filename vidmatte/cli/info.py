@@ -26,7 +26,8 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
     for path in inputs:
         try:
             with open_source(path, Settings()) as source:
-                notes = [*source.warnings, *colour_notes(source.clip, by_name("prores"))]
+                row = by_name("png" if source.clip.kind == "picture" else "prores")
+                notes = [*source.warnings, *colour_notes(source.clip, row)]
                 facts = clip_facts(source.clip) | {"warnings": notes}
                 lines = info_lines(source.clip)
         except SourceError as error:
