@@ -27,8 +27,8 @@ from vidmatte.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
+from vidmatte.source.folder import result_names
 from vidmatte.source.movie import MovieSource
-from vidmatte.source.pictures import result_names
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import Trim, make_trim, parse_point

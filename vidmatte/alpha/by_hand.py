@@ -13,7 +13,8 @@ from vidmatte.alpha.controls import Controls, apply
 from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.source.pictures import SUFFIXES, list_pictures, read_picture
+from vidmatte.source.folder import SUFFIXES, list_pictures
+from vidmatte.source.pictures import read_picture
 
 
 class MaskFile:

@@ -24,7 +24,7 @@ from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.looks import tell_of_looks
-from vidmatte.source.pictures import files_of
+from vidmatte.source.folder import files_of
 
 FULL_SCALE = 65535
 RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts

@@ -19,7 +19,7 @@ from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
 from vidmatte.sink.guard import READ
 from vidmatte.sink.point import Point
-from vidmatte.source.pictures import files_of
+from vidmatte.source.folder import files_of
 
 #: Options that change how a run goes, not what comes out; the model is told by its weights.
 WITHOUT_EFFECT = names_of(Settings, decides=NOTHING)

@@ -13,7 +13,7 @@ from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.output import Plan
 from vidmatte.sink.partial import matcher
 from vidmatte.sink.pictures import DIGITS, is_single
-from vidmatte.source.pictures import files_of
+from vidmatte.source.folder import files_of
 
 #: The options that name a file or folder which is read.
 READ = names_of(Settings, reads=True)

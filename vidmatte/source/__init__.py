@@ -41,7 +41,7 @@ def open_source(path: str | Path, settings: Settings) -> Source:
 
 def is_picture(path: Path) -> bool:
     """Whether a file is read as one picture: by its suffix, but an animated PNG is a movie."""
-    from vidmatte.source.pictures import SUFFIXES
+    from vidmatte.source.folder import SUFFIXES
 
     return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
 
