@@ -9,7 +9,8 @@ from av.audio.stream import AudioStream
 
 from vidmatte.errors import SinkError, SourceError
 from vidmatte.frame import Clip
-from vidmatte.sink.tracks import PCM, CopiedTrack, EncodedTrack, Track
+from vidmatte.sink.encoded import EncodedTrack
+from vidmatte.sink.tracks import PCM, CopiedTrack, Track
 
 #: Codecs that are copied into a container: what players and editors take there, not
 #: all that FFmpeg's muxer would swallow.
