@@ -13,12 +13,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media import Movie, Tone, make_movie, without_sound_data
+from media import Movie, Tone, add_sound, make_movie, sound_blocks, without_sound_data
 from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
 from sink_support import write_clip
 
 from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
+from vidmatte.sink import Sides
+from vidmatte.sink.encoded import JITTER, EncodedTrack
+from vidmatte.sink.samples import folded
 from vidmatte.sink.sound import Sound
 from vidmatte.source import open_source
 
@@ -109,6 +112,160 @@ def test_surround_goes_into_opus(tmp_path: Path) -> None:
     write_clip(movie, out := tmp_path / "out.webm")
     stream = probe_stream(out, "audio")
     assert (stream["codec_name"], stream["channels"]) == ("opus", 6)
+
+
+def spliced(folder: Path, first: Tone, then: Tone) -> tuple[Movie, Path]:
+    """A clip and a transport stream of it in whose sound one tone follows another at 1.5 s, as
+    programmes follow each other in a broadcast."""
+    movie = make_movie(folder / "clip.mp4", frames=75, flash=60, options={"bf": "0"})
+    path = folder / "clip.ts"
+    with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        sound = add_sound(target, first)
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = video
+        for tone in (first, then):
+            with av.open(str(folder / "part.ts"), "w") as part:
+                encoder = add_sound(part, tone)
+                half = Fraction(3, 2) * tone.rate
+                for block in sound_blocks(movie, tone):
+                    if (block.pts < half) == (tone is first):
+                        packets += encoder.encode(block)
+                packets += encoder.encode(None)
+        for packet in packets:
+            packet.stream = packet.stream if packet.stream is video else sound
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            target.mux(packet)
+    return movie, path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "first", "then", "change"),
+    [
+        (".webm", Tone(codec="ac3"), Tone(codec="ac3", channels=6), "5.1(side), 48000 Hz"),
+        (".mov", Tone(codec="mp2"), Tone(codec="mp2", channels=1), "mono, 48000 Hz"),
+        (".webm", Tone(codec="mp2"), Tone(codec="mp2", channels=1), "mono, 48000 Hz"),
+        (".mov", Tone(codec="mp2"), Tone(codec="mp2", rate=44100), "stereo, 44100 Hz"),
+    ],
+)
+def test_sound_that_changes_inside_the_track_goes_on_as_it_began(
+    suffix: str, first: Tone, then: Tone, change: str, tmp_path: Path
+) -> None:
+    movie, stream = spliced(tmp_path, first, then)
+    _, written = write_clip(stream, out := tmp_path / f"out{suffix}")
+    assert written.frames == 75
+    # Where one follows the other, the source's own clock leaps by half a packet.
+    assert abs(beep_time(out) - float(movie.flash_time)) <= JITTER
+    assert abs(len(decode_sound(out)) * SAMPLE - 3) <= 0.1
+    found = probe_stream(out, "audio")
+    assert (found["sample_rate"], found["channels"]) == ("48000", 2)
+    said = f"it changes to {change}; all of it is written as stereo, 48000 Hz"
+    assert any(said in note for note in written.notes), written.notes
+
+
+@pytest.mark.parametrize(
+    ("rate", "taken"), [(192000, "96000"), (22255, "22050"), (6000, "7350"), (44100, "44100")]
+)
+def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
+    rate: int, taken: str, tmp_path: Path
+) -> None:
+    tone = Tone(codec="pcm_s16le", rate=rate)
+    movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone], flash=30)
+    comp = tmp_path / "comp.mp4"
+    _, written = write_clip(movie, tmp_path / "out.mov", sides=Sides(comp=comp))
+    assert probe_stream(comp, "audio")["sample_rate"] == taken
+    assert abs(delay(movie, comp)) <= 2 * ATTACK
+    note = f"sound track 1: aac has no rate of {rate} Hz: it is resampled to {taken} Hz"
+    assert written.sides[0].notes == (() if str(rate) == taken else (note,))
+    assert written.notes == ()
+
+
+@pytest.mark.parametrize(("channels", "layout"), [(16, "hexadecagonal"), (9, "9 channels")])
+def test_more_channels_than_the_encoder_takes_are_mixed_into_stereo(
+    channels: int, layout: str, tmp_path: Path
+) -> None:
+    """A recorder's tracks bear places that mean nothing, or none: each has to be heard."""
+    movie = make_movie(tmp_path / "clip.mov", frames=25, audio=[Tone()])
+    wide = tmp_path / "wide.mov"
+    with av.open(str(movie.path)) as source, av.open(str(wide), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        sound = target.add_stream("pcm_s16le", rate=48000, layout=layout)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+        target.mux(sound.encode(one_channel_heard(layout, channels - 1, 48000)))
+    _, written = write_clip(wide, out := tmp_path / "out.webm")
+    assert probe_stream(out, "audio")["channels"] == 2
+    assert np.abs(decode_sound(out)).max() > 0.02
+    said = f"opus takes 8 channels at most: its {channels} are mixed into stereo"
+    assert any(said in note for note in written.notes), written.notes
+
+
+def one_channel_heard(layout: str, channel: int, samples: int = 480) -> av.AudioFrame:
+    """Sound of which one channel is a tone at a quarter of the full scale."""
+    count = av.AudioLayout(layout).nb_channels
+    wave = np.zeros((samples, count), np.int16)
+    wave[:, channel] = 8192 * np.sin(2 * np.pi * 440 * np.arange(samples) / 48000)
+    frame = av.AudioFrame.from_ndarray(wave.reshape(1, -1), "s16", layout)
+    frame.sample_rate = 48000
+    return frame
+
+
+@pytest.mark.parametrize("layout", ["hexadecagonal", "22.2", "9 channels"])
+def test_every_channel_is_heard_in_a_mix(layout: str) -> None:
+    places = av.AudioLayout(layout).channels
+    for channel, place in enumerate(places):
+        left, right = np.abs(folded(one_channel_heard(layout, channel)).to_ndarray()).max(axis=1)
+        if place.name in ("FL", "TFL", "WL", "SL") or (place.name == "NONE" and not channel % 2):
+            assert left > 300
+            assert right == 0
+        elif place.name in ("FR", "TFR", "WR", "SR") or (place.name == "NONE" and channel % 2):
+            assert left == 0
+            assert right > 300
+        else:
+            assert max(left, right) > 300
+    loud = np.full((1, 480 * len(places)), 32767, np.int16)
+    frame = av.AudioFrame.from_ndarray(loud, "s16", layout)
+    frame.sample_rate = 48000
+    assert folded(frame).to_ndarray().max() == 32767, "it never clips"
+
+
+def test_a_long_gap_becomes_silence_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made at once, the silence of an hour is a gigabyte; none is made after the out point."""
+    movie = make_movie(tmp_path / "clip.mkv", frames=50, audio=[Tone(codec="flac")])
+    gapped = tmp_path / "gapped.mkv"
+    with av.open(str(movie.path)) as source, av.open(str(gapped), "w") as target:
+        kept = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                if packet.stream.type == "audio" and packet.pts * packet.time_base > 1:
+                    packet.pts = packet.dts = packet.pts + int(600 / packet.time_base)
+                packet.stream = kept[packet.stream]
+                target.mux(packet)
+    fed = []
+    feed = EncodedTrack._feed
+
+    def counted(self: EncodedTrack, frame: av.AudioFrame, first: int) -> None:
+        fed.append(frame.samples)
+        feed(self, frame, first)
+
+    monkeypatch.setattr(EncodedTrack, "_feed", counted)
+    write_clip(gapped, out := tmp_path / "out.mov")
+    assert max(fed) <= 48000
+    assert abs(probe_length(out) - 602) < 0.1
+    fed.clear()
+    write_clip(gapped, out := tmp_path / "cut.mov", out_point="f40")
+    assert sum(fed) <= 3 * 48000
+    assert abs(probe_length(out) - 1.6) < 0.1
+
+
+def probe_length(path: Path) -> float:
+    """Seconds of the first sound track."""
+    return float(probe_stream(path, "audio")["duration"])
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])

@@ -87,7 +87,7 @@ class Sound:
         for track in self._tracks.values():
             track.flush()
         self._input.close()
-        self.notes += [track.note for track in self._tracks.values() if track.note]
+        self.notes += [note for track in self._tracks.values() for note in track.notes]
         return tuple(self._tracks.values())
 
     def abort(self) -> None:

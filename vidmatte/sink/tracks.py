@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from fractions import Fraction
 
 import av
@@ -69,11 +70,10 @@ class Track(ABC):
         """What became of the track, like 'aac (copied)'."""
 
     @property
-    def note(self) -> str | None:
-        """What went wrong without ending the run, in one line."""
-        if not self._broken:
-            return None
-        return f"sound track {self._number}: {self._broken} broken packets became silence"
+    def notes(self) -> Iterator[str]:
+        """What went wrong without ending the run, or was converted, one line each."""
+        if self._broken:
+            yield f"sound track {self._number}: {self._broken} broken packets became silence"
 
     def _start_of(self, packet: av.Packet) -> Fraction:
         """Seconds on the output's timeline."""
