@@ -314,20 +314,37 @@ def test_every_track_keeps_its_language(
     assert found == [tone.language for tone in movie.audio]
 
 
-def test_sound_and_video_are_interleaved(tmp_path: Path) -> None:
-    """A player that reads along never has to jump far: no second of one without the other."""
-    movie = make_movie(tmp_path / "clip.mp4", frames=100, audio=[Tone()], size=(320, 180))
-    write_clip(movie, out := tmp_path / "out.mov")
+@pytest.mark.parametrize("ends", [None, Fraction(1, 2)])
+def test_sound_and_video_are_interleaved(ends: Fraction | None, tmp_path: Path) -> None:
+    """A player that reads along never has to jump far: no second of one without the other,
+    though a track ends early."""
+    tones = [Tone()] if ends is None else [Tone(), Tone(codec="pcm_s16le")]
+    movie = make_movie(tmp_path / "clip.mov", frames=100, audio=tones, size=(320, 180))
+    clip = movie.path if ends is None else ended(movie, 2, ends)
+    write_clip(clip, out := tmp_path / "out.mov")
     with av.open(str(out)) as container:
         packets = [
-            (packet.pos, packet.stream.type, float(packet.pts * packet.time_base))
-            for packet in container.demux()
-            if packet.pos is not None and packet.pts is not None and packet.stream.type != "data"
+            (packet.pos, packet.stream.index, float(packet.pts * packet.time_base))
+            for packet in container.demux(video=0, audio=0)
+            if packet.pos is not None and packet.pts is not None
         ]
-    last = {"video": 0.0, "audio": 0.0}
-    for _, kind, time in sorted(packets):
-        last[kind] = time
-        assert abs(last["video"] - last["audio"]) < 1.0
+    last = {0: 0.0, 1: 0.0}
+    for _, stream, time in sorted(packets):
+        last[stream] = time
+        assert abs(last[0] - last[1]) < 1.0
+
+
+def ended(movie: Movie, stream: int, seconds: Fraction) -> Path:
+    """A copy of a clip in which one stream ends early."""
+    path = movie.path.with_stem("ended")
+    with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
+        kept = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            late = packet.size and packet.pts * packet.time_base > seconds
+            if packet.size and not (late and packet.stream.index == stream):
+                packet.stream = kept[packet.stream]
+                target.mux(packet)
+    return path
 
 
 def test_silence_in_the_clock_becomes_silence(tmp_path: Path) -> None:

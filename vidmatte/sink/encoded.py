@@ -85,7 +85,7 @@ class EncodedTrack(Track):
 
     def take(self, packet: av.Packet) -> None:
         """See ``Track.take``."""
-        start = self._start_of(packet)
+        start = self.start_of(packet)
         length = Fraction((packet.duration or 0) * packet.time_base)
         self.position = max(self.position, start + length)
         self._decode(packet)

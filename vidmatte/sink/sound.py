@@ -23,6 +23,9 @@ COPIED = {
 }
 #: What other codecs become; elsewhere PCM, which loses nothing.
 ENCODERS = {"webm": "libopus", "mp4": "aac"}
+#: Seconds that packets of one moment may lie apart in a file: so far is read on for a track that
+#: stays behind. One that has ended stays behind for ever.
+APART = Fraction(1, 2)
 
 
 class Sound:
@@ -53,17 +56,25 @@ class Sound:
             [self._input.streams[track.index] for track in clip.audio]
         )
         self._finished = False
+        self._reached = Fraction(-(10**9))  # where the packet that was read last begins
 
     def advance(self, seconds: Fraction) -> None:
-        """Write all tracks at least up to ``seconds`` of the output's timeline.
+        """Write all tracks up to ``seconds`` of the output's timeline, as far as the file has
+        their packets beside each other.
 
         Sound whose packets are damaged ends there, with a note. Raises SourceError where the
         file cannot be read any more.
         """
+        self._read(seconds, seconds + APART)
+
+    def _read(self, seconds: Fraction, limit: Fraction | None) -> None:
+        """Write all tracks up to ``seconds``; no packet is read after one from ``limit`` on."""
         if self._end is not None:
             seconds = min(seconds, self._end)
-        while not self._finished and any(
-            track.position < seconds for track in self._tracks.values()
+        while (
+            not self._finished
+            and (limit is None or self._reached < limit)
+            and any(track.position < seconds for track in self._tracks.values())
         ):
             try:
                 packet = next(self._packets, None)
@@ -79,11 +90,13 @@ class Sound:
             if packet is None:
                 self._finished = True
             elif packet.size:  # those without a time too: see Track
-                self._tracks[packet.stream.index].take(packet)
+                track = self._tracks[packet.stream.index]
+                self._reached = track.start_of(packet)
+                track.take(packet)
 
     def close(self) -> tuple[Track, ...]:
         """Write the rest; returns the tracks, which say what became of them."""
-        self.advance(self._end if self._end is not None else Fraction(10**9))
+        self._read(self._end if self._end is not None else Fraction(10**9), limit=None)
         for track in self._tracks.values():
             track.flush()
         self._input.close()

@@ -75,7 +75,7 @@ class Track(ABC):
         if self._broken:
             yield f"sound track {self._number}: {self._broken} broken packets became silence"
 
-    def _start_of(self, packet: av.Packet) -> Fraction:
+    def start_of(self, packet: av.Packet) -> Fraction:
         """Seconds on the output's timeline."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
@@ -126,7 +126,7 @@ class CopiedTrack(Track):
 
     def take(self, packet: av.Packet) -> None:
         """See ``Track.take``."""
-        start = self._start_of(packet)
+        start = self.start_of(packet)
         self._measure(start)
         if count := self._samples_in(packet):
             self._take(packet, start, count)
