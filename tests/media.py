@@ -304,6 +304,25 @@ def without_times(path: Path, numbers: Sequence[int]) -> Path:
     return result
 
 
+def with_time_moved(path: Path, number: int, ticks: int) -> Path:
+    """A copy of a transport stream in which one packet of the picture bears a time (units of
+    1/90000 s) that is another's, or nobody's."""
+    data = bytearray(path.read_bytes())
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(b"\x00\x00\x01\xe0", at + 1)  # the head of a packet
+    for begin in (at + 9, at + 14)[: 2 if data[at + 7] >> 6 == 3 else 1]:
+        high, middle, low = data[begin], *struct.unpack(">HH", data[begin + 1 : begin + 5])
+        time = (high >> 1 & 7) << 30 | (middle >> 1) << 15 | low >> 1
+        time = (time + ticks) % (1 << 33)
+        data[begin] = high & 0xF0 | (time >> 30) << 1 | 1
+        words = (time >> 15 & 0x7FFF) << 1 | 1, (time & 0x7FFF) << 1 | 1
+        data[begin + 1 : begin + 5] = struct.pack(">HH", *words)
+    result = path.with_name(f"moved{path.suffix}")
+    result.write_bytes(data)
+    return result
+
+
 def make_pictures(
     folder: Path,
     *,

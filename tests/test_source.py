@@ -15,8 +15,18 @@ import cv2
 import numpy as np
 import pytest
 from codes import code_planes, frame_of
-from media import BT709, Movie, Tone, make_movie, make_pictures, with_matrix, without_times
+from media import (
+    BT709,
+    Movie,
+    Tone,
+    make_movie,
+    make_pictures,
+    with_matrix,
+    with_time_moved,
+    without_times,
+)
 from scene import read_index
+from sink_support import write_clip
 from tiny_onnx import make_salient
 from tolerance import CLIP_PICTURE, assert_close
 
@@ -32,7 +42,7 @@ from vidmatte.source.movie import MovieSource
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import Trim, make_trim, parse_point
-from vidmatte.source.untimed import all_timed
+from vidmatte.source.untimed import all_timed, in_turn
 from vidmatte.source.view import Viewer, curve_for, full_range_rgb
 
 KINDS = [
@@ -586,6 +596,80 @@ def test_frames_for_which_no_place_is_left_are_passed_over() -> None:
         frame.pts = pts
     found = all_timed(frames, lambda pts: pts // 10, lambda number: number * 10)
     assert [frame.pts for frame in found] == [None, 0, 10, 20, 30]
+
+
+#: Ticks by which one frame's time is moved: to the next one's, the one's before, far away on
+#: both sides (FFmpeg takes a time before the first for one after 26 hours), and in between.
+MOVES = (3600, -3600, 90_000_000, -90_000_000, 5000, -5000)
+
+
+@pytest.mark.parametrize(("ticks", "b_frames"), [*((ticks, "0") for ticks in MOVES), (3600, "2")])
+def test_a_frame_with_the_time_of_another_takes_its_own_place(
+    ticks: int, b_frames: str, tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.ts", frames=40, options={"bf": b_frames})
+    damaged = with_time_moved(movie.path, 20, ticks)
+    indices, times, _ = read_all(damaged)
+    assert indices == list(range(40))
+    assert times == [index / movie.rate for index in range(40)]
+    with open_source(damaged, Settings()) as source:
+        assert (source.clip.constant_rate, source.clip.frame_count) == (True, 40)
+        list(source.pictures())
+        assert "a frame bears a time that is another's or out of order" in source.warnings[0]
+
+
+def test_of_two_frames_with_one_time_one_is_left_out_where_there_is_one_place(
+    tmp_path: Path,
+) -> None:
+    """Recordings joined end to end, which share a frame."""
+    first = make_movie(tmp_path / "first.ts", frames=40, options={"bf": "0"})
+    then = make_movie(tmp_path / "then.ts", pts=range(39, 60), options={"bf": "0"})
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.path.read_bytes() + then.path.read_bytes())
+    clip, written = write_clip(joined, out := tmp_path / "out.mov")
+    assert (clip.constant_rate, clip.frame_count, written.frames) == (True, 60, 60)
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].average_rate == 25
+
+
+def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> None:
+    uneven = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240]
+    movie = make_movie(
+        tmp_path / "clip.ts", pts=uneven, time_base=Fraction(1, 600), options={"bf": "0"}
+    )
+    damaged = with_time_moved(movie.path, 5, -15_000)
+    clip, written = write_clip(damaged, tmp_path / "out.mov")
+    assert (clip.constant_rate, clip.frame_count, written.frames) == (False, 9, 9)
+    with open_source(damaged, Settings()) as source:
+        list(source.pictures())
+        assert source.warnings[-1].endswith("out of order (0.07 s); it is left out")
+
+
+def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.ts", frames=40)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * movie.path.read_bytes())
+    with pytest.raises(SourceError, match=r"joined\.ts: its times go back at frame 40, .* remux"):
+        open_source(joined, Settings())
+
+
+@pytest.mark.parametrize(
+    ("times", "astray"),
+    [
+        ([0, 10, 20, 30], []),
+        ([0, 10, 10, 20], [2]),
+        ([0, 10, 30, 30], [2]),
+        ([0, 10, 900, 30, 40], [2]),
+        ([0, 10, 20, 17, 40], [3]),
+        ([0, 10, 20, 5, 40], [3]),
+        ([0, 10, None, 30], []),
+        ([0, 0, 20, 20, 40, 40], [1, 3, 5]),
+    ],
+)
+def test_which_times_are_out_of_order(times: list[int | None], astray: list[int]) -> None:
+    found = list(in_turn(enumerate(times), lambda pair: pair[1]))
+    assert [pair for pair, _ in found] == list(enumerate(times))
+    assert [number for (number, _), follows in found if not follows] == astray
 
 
 class FailingContainer:

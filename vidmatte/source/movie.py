@@ -29,7 +29,7 @@ from vidmatte.source.pixels import Repacker
 from vidmatte.source.stated import short_of_stated
 from vidmatte.source.timing import Timing, in_order, read_timing
 from vidmatte.source.trim import Trim, make_trim
-from vidmatte.source.untimed import all_timed
+from vidmatte.source.untimed import all_timed, in_turn
 
 #: Containers with an index of key frames, in which a jump lands on one.
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -229,9 +229,8 @@ class MovieSource(Source):
                 self._container.seek(stamp, stream=stream, backward=True)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
         frames = self._decoded(packets)
-        if self._timing.shuffled:
-            frames = in_order(frames)
-        elif self._timing.constant:
+        frames = in_order(frames) if self._timing.shuffled else self._in_turn(frames)
+        if self._timing.constant and not self._timing.shuffled:
             frames = all_timed(frames, self._timing.frame_number, self._told_stamp)
             if start is not None:  # what a jump lands on may follow a frame that is not seen
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
@@ -239,6 +238,24 @@ class MovieSource(Source):
             everything = self._deinterlace == "bwdif"
             frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
         return frames
+
+    def _in_turn(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The frames; one that bears the time of another bears none at a constant rate, and is
+        left out at a variable one, where there is no place for it. That is told."""
+        for frame, follows in in_turn(frames, lambda frame: frame.pts):
+            if not follows:
+                assert frame.pts is not None
+                where = float(frame.pts * self._timing.stream_time_base - self.clip.origin)
+                line = (
+                    f"{self.clip.path.name}: a frame bears a time that is another's or out of"
+                    f" order ({where:.2f} s);"
+                )
+                if not self._timing.constant:
+                    self._warnings.append(f"{line} it is left out")
+                    continue
+                self._warnings.append(f"{line} it takes the next place if that is free")
+                frame.pts = None
+            yield frame
 
     def _told_stamp(self, number: int) -> int:
         """The pts of frame ``number``, which bears none; that is told."""

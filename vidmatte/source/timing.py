@@ -14,12 +14,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
+from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vidmatte.source.untimed import with_gaps_filled
+from vidmatte.errors import SourceError
+from vidmatte.source.untimed import in_turn, with_gaps_filled
 
 STANDARD_RATES = tuple(
     Fraction(rate)
@@ -108,24 +110,51 @@ def indexed_times(stream: VideoStream) -> list[int]:
     return sorted(entry.timestamp for entry in entries if not entry.is_discard)
 
 
-def packet_times(container: InputContainer, stream: VideoStream) -> tuple[list[int], int, int]:
-    """Every frame's timestamp in the stream's time base, as they come, by reading all packets;
-    then how many bear none, and how many of those come last.
+@dataclass
+class PacketTimes:
+    """The timestamps of a stream's packets in its time base, as they come.
+
+    all: of every frame that bears one; own: without those that cannot be the frame's own.
+    without: how many frames bear none; last: how many of those come last. leap: where, by the
+    packets' number, the times go back and stay there; None where they do not.
+    """
+
+    all: list[int]
+    own: list[int]
+    without: int = 0
+    last: int = 0
+    leap: int | None = None
+
+
+def packet_times(container: InputContainer, stream: VideoStream) -> PacketTimes:
+    """Every frame's timestamp, by reading all packets.
 
     Nothing was read from the container yet; it stands at its end then.
     """
-    times = []
-    without = last = 0
-    for packet in container.demux(stream):
+    found = PacketTimes([], [])
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    shown = (packet for packet in packets if not packet.is_discard)
+    row = 0  # of packets that go back
+    for number, (packet, follows) in enumerate(in_turn(shown, decoded_at)):
         stamp = packet.pts if packet.pts is not None else packet.dts
-        if not packet.size or packet.is_discard:
+        if stamp is None:
+            found.without, found.last = found.without + 1, found.last + 1
             continue
-        if stamp is not None:
-            times.append(stamp)
-            last = 0
+        found.last = 0
+        found.all.append(stamp)
+        if follows:
+            row = 0
+            found.own.append(stamp)
         else:
-            without, last = without + 1, last + 1
-    return times, without, last
+            row += 1
+            if row > REORDERED and found.leap is None:
+                found.leap = number - REORDERED
+    return found
+
+
+def decoded_at(packet: av.Packet) -> int | None:
+    """A time that grows from packet to packet; pts do not where frames are reordered."""
+    return packet.dts if packet.dts is not None else packet.pts
 
 
 def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -173,9 +202,9 @@ def find_rate(
     standard = [rate for rate in stated if rate in STANDARD_RATES]
     tried = [*standard, *nearest, *stated, mean.limit_denominator(1001)]
     for rate in tried if 2 * mean * time_base <= 1 else stated:
-        if lies_on_grid(times, time_base, rate):
+        if rate and lies_on_grid(times, time_base, rate):  # hours between frames make it 0
             return rate, True
-    return mean.limit_denominator(100_000), False
+    return mean.limit_denominator(100_000) or mean, False
 
 
 def read_timing(
@@ -189,17 +218,28 @@ def read_timing(
     time_base = stream.time_base or Fraction(1, av.time_base)
     in_doubt = container.format.name in ORDERED_BY_DECODING and stream.codec_context.has_b_frames
     indexed = [] if in_doubt else indexed_times(stream)
-    stamps, without, last = (indexed, 0, 0) if indexed else packet_times(container, stream)
-    times = sorted(stamps)
+    found = PacketTimes(indexed, indexed) if indexed else packet_times(container, stream)
+    times = sorted(found.all)
     stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    filled = with_gaps_filled(times, without, last)
+    filled = with_gaps_filled(times, found.without, found.last)
     rate, constant = find_rate(filled, time_base, stated)
+    if not constant and len(own := sorted(set(found.own))) < len(times):
+        if found.leap is not None:
+            raise SourceError(
+                f"{Path(container.name).name}: its times go back at frame {found.leap}, as where"
+                " two files were joined: remux it with ffmpeg -i IN -c copy OUT"
+            )
+        # Damage: the other frames take what places are free.
+        found.without += len(times) - len(own)
+        times = own
+        filled = with_gaps_filled(times, found.without, found.last)
+        rate, constant = find_rate(filled, time_base, stated)
     if constant:
         times = filled
-    elif without:
+    elif found.without:
         rate, constant = find_rate(times, time_base, stated)
     if indexed and not constant:
-        times = sorted(packet_times(container, stream)[0]) if numbered else []
+        times = sorted(packet_times(container, stream).all) if numbered else []
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
@@ -211,5 +251,5 @@ def read_timing(
         first=first_pts,
         frame_count=len(indexed) or len(times) or None,
         times=() if constant else tuple(times),
-        shuffled=in_doubt and stamps == times,
+        shuffled=in_doubt and found.all == times,
     )

@@ -1,12 +1,54 @@
-"""Frames without a time, as damaged transport streams have them: what place they take."""
+"""Frames without a time, or with one that cannot be theirs, as damaged transport streams have
+them: which they are, and what place they take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
+from typing import TypeVar
 
 import av
+
+T = TypeVar("T")
+
+
+def in_turn(items: Iterable[T], stamp: Callable[[T], int | None]) -> Iterator[tuple[T, bool]]:
+    """Each item, and whether its time can be its own: it comes after those before it.
+
+    Of two that are not in order the one is in the wrong that lies farther from a usual step
+    after the one before; of two with one time the first where it leaves a gap before it, else
+    the second. Items without a time pass. One item is held back.
+    """
+    last: int | None = None  # of those that follow each other
+    step = 0
+    held: tuple[T, int] | None = None
+    for item in items:
+        time = stamp(item)
+        if held is not None:
+            before, at = held
+            astray = time is not None and last is not None and is_beyond(last, at, time, step)
+            yield before, not astray
+            if not astray:
+                step, last = at - last if last is not None else 0, at
+            held = None
+        if time is None:
+            yield item, True
+        elif last is not None and time <= last:
+            yield item, False
+        else:
+            held = item, time
+    if held is not None:
+        yield held[0], True
+
+
+def is_beyond(last: int, at: int, after: int, step: int) -> bool:
+    """Whether a time ``at`` is in the wrong, not the one ``after`` it: ``last`` is before it, and
+    ``step`` what lay between the ones before. The one nearer to a step from there is right."""
+    if after == at:
+        return 0 < 3 * step < 2 * (at - last)
+    due = last + step
+    return last < after < at and abs(after - due) < abs(at - due)
 
 
 def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
