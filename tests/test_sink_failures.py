@@ -141,6 +141,21 @@ def test_a_frame_of_another_size_is_refused(
     assert left_in(folder) == []
 
 
+def test_a_frame_that_the_muxer_refuses_is_named(
+    source_movie: Callable[[str], Movie], folder: Path
+) -> None:
+    _, slots, sink = begin(source_movie("8-bit full range"), folder / "out.mov")
+    with (
+        pytest.raises(SinkError, match=r"frame 2, at 0\.040 s, cannot be written \(Invalid arg"),
+        sink,
+    ):
+        for frame in slots:
+            frame.pts = min(frame.pts, frame.duration)
+            sink.write(frame)
+        sink.close()
+    assert left_in(folder) == []
+
+
 @pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mkv"])
 def test_an_output_that_exists_is_not_touched(
     name: str, source_movie: Callable[[str], Movie], folder: Path

@@ -17,9 +17,9 @@ from media import Movie, Tone, add_sound, make_movie, sound_blocks, without_soun
 from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
 from sink_support import write_clip
 
-from vidmatte.errors import SourceError
+from vidmatte.errors import SinkError, SourceError
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
+from vidmatte.sink import Sides, encoded
 from vidmatte.sink.encoded import JITTER, EncodedTrack
 from vidmatte.sink.samples import folded
 from vidmatte.sink.sound import Sound
@@ -179,6 +179,17 @@ def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
     note = f"sound track 1: aac has no rate of {rate} Hz: it is resampled to {taken} Hz"
     assert written.sides[0].notes == (() if str(rate) == taken else (note,))
     assert written.notes == ()
+
+
+def test_sound_that_the_encoder_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoded, "encoded_rate", lambda _codec, rate: rate)
+    tone = Tone(codec="pcm_s16le", rate=6000)
+    movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone])
+    said = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"
+    with pytest.raises(SinkError, match=said):
+        write_clip(movie, tmp_path / "out.mov", sides=Sides(comp=tmp_path / "comp.mp4"))
 
 
 @pytest.mark.parametrize(("channels", "layout"), [(16, "hexadecagonal"), (9, "9 channels")])

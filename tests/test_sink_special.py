@@ -16,6 +16,7 @@ from sink_support import disc, levels, read_frames, write_clip
 from test_sink_pixels import make_clip
 
 from vidmatte.colour import FULL, ColourTags
+from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink import planes
@@ -187,6 +188,22 @@ def test_one_frame_of_webp(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=1)
     _, written = write_clip(movie, tmp_path / "out.webp")
     assert written.frames == 1
+
+
+def test_gif_counts_hundredths_of_a_second(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
+    """Faster clips are refused before the run; of variable ones only the frames tell."""
+    fast = make_movie(tmp_path / "fast.mp4", rate=Fraction(120), frames=3)
+    with pytest.raises(UsageError, match=r"fast\.mp4: 120 frames .* the 100 .* --conform 50"):
+        write_clip(fast, tmp_path / "fast.gif")
+    _, written = write_clip(fast, tmp_path / "fast.webp")
+    assert written.frames == 3
+    _, written = write_clip(fast, tmp_path / "slower.gif", conform="50")
+    assert written.frames == 1
+    said = r"frame 7, at 0\.268 s, comes less than the 1/100 s .* add --conform 50"
+    with pytest.raises(SinkError, match=said):
+        write_clip(source_movie("variable rate"), tmp_path / "out.gif")
 
 
 def test_gif_moves_in_time_and_is_clear_where_alpha_is_below_half(

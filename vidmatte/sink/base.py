@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+import av
 
 from vidmatte.cores import usable_cores
 from vidmatte.errors import SinkError
@@ -94,6 +98,19 @@ class Sink(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.abort()
+
+
+@contextmanager
+def at_hand(what: str, advice: str = "") -> Iterator[None]:
+    """Say that it was ``what`` which FFmpeg refused: its reason alone ("Invalid argument") tells
+    nobody. What the system says, like a full disk, passes as it is. Raises SinkError."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise SinkError(f"{what} cannot be written ({reason}){advice}") from error
 
 
 def as_sink_error(error: BaseException, path: Path) -> SinkError:

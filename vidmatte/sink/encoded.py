@@ -74,12 +74,12 @@ class EncodedTrack(Track):
         name, layout = self._encoder.codec.canonical_name, self._decoder.layout
         if self._rate != self._out_rate and self._encoder.codec.name != "libopus":
             yield (
-                f"sound track {self._number}: {name} has no rate of {self._rate} Hz: it is"
+                f"sound track {self.number}: {name} has no rate of {self._rate} Hz: it is"
                 f" resampled to {self._out_rate} Hz"
             )
         if layout.nb_channels > self._encoder.layout.nb_channels:
             yield (
-                f"sound track {self._number}: {name} takes {max(LAYOUTS)} channels at most: its"
+                f"sound track {self.number}: {name} takes {max(LAYOUTS)} channels at most: its"
                 f" {layout.nb_channels} are mixed into {self._encoder.layout.name}"
             )
 
@@ -160,7 +160,7 @@ class EncodedTrack(Track):
         if self._kind is not None and not self._changed:
             self._changed = True
             self._remarks.append(
-                f"sound track {self._number}: at {begin / frame.sample_rate:.2f} s it changes to"
+                f"sound track {self.number}: at {begin / frame.sample_rate:.2f} s it changes to"
                 f" {frame.layout.name}, {frame.sample_rate} Hz; all of it is written as"
                 f" {self._layout}, {self._out_rate} Hz"
             )

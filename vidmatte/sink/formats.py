@@ -173,6 +173,7 @@ FORMATS: tuple[Format, ...] = (
         "previews: animated, no sound",
         always("pal8"),
         intra=False,
+        max_rate=100,
         decoded_format="bgra",
         tagged=False,
     ),

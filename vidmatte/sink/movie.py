@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 
 import av
@@ -14,7 +15,7 @@ from av.video.stream import VideoStream
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.aspect import stamp_aspect
-from vidmatte.sink.base import Written
+from vidmatte.sink.base import Written, at_hand
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.output import Output, Plan, partial_of
@@ -30,6 +31,7 @@ from vidmatte.sink.webp import stamp_length
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
 INTERLEAVE = "250000"
+HALF = Fraction(1, 2)
 #: Containers without sound.
 SILENT = ("gif", "webp")
 
@@ -75,7 +77,8 @@ class MovieOutput(Output):
         header = frame_colour(self._row, self._colour)
         picture.colorspace, picture.color_range = header.matrix, header.range
         picture.color_primaries, picture.color_trc = header.primaries, header.transfer
-        packets = tool.encode(picture)
+        with self._at(frame):
+            packets = tool.encode(picture)
         if len(packets) != 1:
             raise SinkError(
                 f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
@@ -86,6 +89,8 @@ class MovieOutput(Output):
         """Mux what one frame became; sound up to its time goes first."""
         if not self._frames:
             self._first_pts = frame.pts
+        else:
+            self._check_apart(frame)
         self._frames += 1
         self._last_pts, self._end = frame.pts, frame.pts + frame.duration
         if self._sound is not None:
@@ -93,13 +98,15 @@ class MovieOutput(Output):
         if isinstance(piece, av.VideoFrame):
             assert self._ordered is not None
             self._durations[frame.pts] = frame.duration
-            self._mux_ordered(self._ordered.encode(piece))
+            with self._at(frame):
+                self._mux_ordered(self._ordered.encode(piece))
             return
         piece.pts = piece.dts = frame.pts
         piece.duration = frame.duration
         piece.time_base = frame.time_base
         piece.stream = self._stream
-        self._mux([piece])
+        with self._at(frame):
+            self._mux([piece])
 
     def complete(self) -> None:
         """See ``Output.complete``."""
@@ -201,6 +208,25 @@ class MovieOutput(Output):
                 stream.metadata["reel_name"] = clip.reel
         if self.plan.audio and clip.audio and row.container not in SILENT:
             self._sound = Sound(self._container, clip, row.container or "")
+
+    def _check_apart(self, frame: InTime) -> None:
+        """Raise SinkError where a frame comes sooner after the last than the container counts."""
+        most = self._row.max_rate
+        if most is None:
+            return
+        unit = frame.time_base * most
+        before, now = (math.floor(pts * unit + HALF) for pts in (self._last_pts, frame.pts))
+        if now <= before:
+            raise SinkError(
+                f"{self.plan.out}: frame {frame.index}, at {float(frame.pts * frame.time_base):.3f}"
+                f" s, comes less than the 1/{most} s after the one before that {self._row.name}"
+                " counts in: add --conform 50, or write webp"
+            )
+
+    def _at(self, frame: InTime) -> AbstractContextManager[None]:
+        """Name the frame where it is refused; encoders that hold frames back mean one before."""
+        seconds = float(frame.pts * frame.time_base)
+        return at_hand(f"{self.plan.out}: frame {frame.index}, at {seconds:.3f} s,")
 
     def _mux_ordered(self, packets: list[av.Packet]) -> None:
         for packet in packets:

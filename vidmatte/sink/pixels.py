@@ -163,6 +163,11 @@ def check_fit(clip: Clip, row: Format) -> None:
             f"{name}: {width}x{height} is more than the {row.max_size} that {row.name} holds:"
             " write png or ffv1"
         )
+    if row.max_rate is not None and clip.rate > row.max_rate:
+        raise UsageError(
+            f"{name}: {clip.rate} frames a second are more than the {row.max_rate} that {row.name}"
+            " holds: add --conform 50, or write webp"
+        )
     if width % row.width_multiple:
         raise UsageError(
             f"{name}: its width {width} is not a multiple of {row.width_multiple}, which"

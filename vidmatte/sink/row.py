@@ -25,6 +25,7 @@ class Format:
     linear: colours are brought to linear light where their curve has an agreed inverse.
     tagged: the file says what its colours are.
     max_size: the largest width or height that the codec holds.
+    max_rate: frames a second that the container's clock tells apart, None for any.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Format:
     range: int | None = None
     intra: bool = True
     max_size: int = 65535
+    max_rate: int | None = None
     width_multiple: int = 1
     height_multiple: int = 1
     decoded_format: str | None = None

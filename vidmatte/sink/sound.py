@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from fractions import Fraction
 
 import av
@@ -9,6 +10,7 @@ from av.audio.stream import AudioStream
 
 from vidmatte.errors import SinkError, SourceError
 from vidmatte.frame import Clip
+from vidmatte.sink.base import at_hand
 from vidmatte.sink.encoded import EncodedTrack
 from vidmatte.sink.tracks import PCM, CopiedTrack, Track
 
@@ -92,16 +94,26 @@ class Sound:
             elif packet.size:  # those without a time too: see Track
                 track = self._tracks[packet.stream.index]
                 self._reached = track.start_of(packet)
-                track.take(packet)
+                with self._at(track):
+                    track.take(packet)
 
     def close(self) -> tuple[Track, ...]:
         """Write the rest; returns the tracks, which say what became of them."""
         self._read(self._end if self._end is not None else Fraction(10**9), limit=None)
         for track in self._tracks.values():
-            track.flush()
+            with self._at(track):
+                track.flush()
         self._input.close()
         self.notes += [note for track in self._tracks.values() for note in track.notes]
         return tuple(self._tracks.values())
+
+    def _at(self, track: Track) -> AbstractContextManager[None]:
+        """Name the track where its sound is refused."""
+        seconds = float(max(track.position, Fraction(0)))
+        return at_hand(
+            f"{self._path.name}: sound track {track.number}, at {seconds:.2f} s,",
+            ": leave sound out with --no-audio",
+        )
 
     def abort(self) -> None:
         """Let go of the source; harmless at any time."""

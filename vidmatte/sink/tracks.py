@@ -46,7 +46,7 @@ class Track(ABC):
     ) -> None:
         self._container = container
         self._source = source
-        self._number = source.index  # kept: notes are asked for when the source is closed
+        self.number = source.index  # kept: notes are asked for when the source is closed
         self._origin = clip.origin
         self._until = None if clip.until is None else clip.until - clip.origin
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
@@ -73,7 +73,7 @@ class Track(ABC):
     def notes(self) -> Iterator[str]:
         """What went wrong without ending the run, or was converted, one line each."""
         if self._broken:
-            yield f"sound track {self._number}: {self._broken} broken packets became silence"
+            yield f"sound track {self.number}: {self._broken} broken packets became silence"
 
     def start_of(self, packet: av.Packet) -> Fraction:
         """Seconds on the output's timeline."""
