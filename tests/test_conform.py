@@ -90,6 +90,9 @@ def test_conforming_takes_the_timecode_along(tmp_path: Path) -> None:
     with open_source(wrong.path, Settings(conform="25")) as source:
         assert source.clip.timecode is None
         assert "left out" in source.warnings[0]
+    with open_source(movie.path, Settings(conform="300")) as source:
+        assert source.clip.timecode is None
+        assert "255 frames a second at most" in source.warnings[0]
 
 
 def test_deinterlacing_keeps_times_and_durations(tmp_path: Path) -> None:

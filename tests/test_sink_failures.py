@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -296,6 +297,9 @@ def test_the_proof_says_what_differs(source_movie: Callable[[str], Movie], tmp_p
     for field, (value, clause) in wrong.items():
         with pytest.raises(ProofError, match=clause):
             prove_movie(out, clip, row, Expected(**(truth | {field: value})))
+    timed = replace(clip, timecode="01:00:00:00")
+    with pytest.raises(ProofError, match="timecode: None instead of 01:00:00:00"):
+        prove_movie(out, timed, row, Expected(**truth))
     with pytest.raises(ProofError, match="sound 1"):
         prove_movie(out, clip, row, Expected(**(truth | {"sound": (written.seconds + 1,)})))
     with pytest.raises(ProofError, match="codec tag"):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import av
 import pytest
-from media import Movie, make_movie
+from media import NTSC, Movie, make_movie
 from readback import frame_times
 from scene import read_index
+from sink_support import write_clip
 from tiny_onnx import make_salient
 
 import vidmatte
@@ -19,6 +20,7 @@ from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.timing import Timing, find_rate
 from vidmatte.source.view import full_range_rgb
+from vidmatte.timecode import is_same
 
 SPARSE_KEYS = {"g": "50", "sc_threshold": "0", "bf": "2"}
 OPEN_GOP = {"x264-params": "scenecut=0:open-gop=1:b-adapt=0:bframes=3:keyint=15:min-keyint=15"}
@@ -186,6 +188,44 @@ def test_a_standard_rate_goes_before_an_average_that_fits_as_well(
     # A rate that no standard one is near to is still taken at the container's word.
     odd_times = [round(index / Fraction(27) / tick) for index in range(97)]
     assert find_rate(odd_times, tick, [Fraction(27)]) == (27, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "reason"),
+    [
+        ("01:00:00;00", 25, "01:00:00;00: drop frame exists at 29.97 and its multiples, not at 25"),
+        ("foo", 25, "'foo' is not a timecode"),
+        ("01:00:00:30", 25, "timecode 01:00:00:30 does not exist at 25"),
+        ("01:00:00:00", 300, "01:00:00:00: timecode counts 255 frames a second at most, not 300"),
+    ],
+)
+def test_a_timecode_that_does_not_exist_is_left_out_with_a_word(
+    text: str, rate: int, reason: str, tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(rate), timecode=text, frames=4)
+    with open_source(movie.path, Settings()) as source:
+        assert source.clip.timecode is None
+        assert len(source.warnings) == 1
+        assert f"clip.mkv: its timecode is left out: {reason}" in source.warnings[0]
+    clip, _ = write_clip(movie, out := tmp_path / "out.mov")
+    assert clip.timecode is None
+    with open_source(out, Settings()) as source:
+        assert source.clip.timecode is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("10:59:59:4", 5), ("10:59:59;09", 30), ("01:00:00.10", NTSC), ("01:00:00;111", 4 * NTSC)],
+)
+def test_a_timecode_that_is_written_otherwise_is_still_proven(
+    text: str, rate: Fraction, tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(rate), timecode=text, frames=4)
+    clip, _ = write_clip(movie, out := tmp_path / "out.mov")
+    assert clip.timecode == text
+    with open_source(out, Settings()) as source:
+        assert source.clip.timecode is not None
+        assert is_same(source.clip.timecode, text, clip.rate)
 
 
 def test_a_timecode_that_does_not_fit_the_rate_is_left_out_with_a_word(tmp_path: Path) -> None:

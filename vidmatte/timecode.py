@@ -8,7 +8,8 @@ from fractions import Fraction
 from vidmatte.errors import UsageError
 
 DROP_RATES = (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(120000, 1001))
-PATTERN = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{2,3})$")
+MOST_RATE = 255  # QuickTime counts the frames of a second in one byte
+PATTERN = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{1,3})$")
 
 
 def is_timecode(text: str) -> bool:
@@ -42,6 +43,26 @@ def to_frames(text: str, rate: Fraction) -> int:
         raise UsageError(f"timecode {text} is one of those that drop frame leaves out")
     total_minutes = hours * 60 + minutes
     return number - dropped * (total_minutes - total_minutes // 10)
+
+
+def check(text: str, rate: Fraction) -> None:
+    """Raise UsageError where a clip of ``rate`` cannot begin at a timecode."""
+    if round(rate) > MOST_RATE:
+        raise UsageError(f"{text}: timecode counts {MOST_RATE} frames a second at most, not {rate}")
+    to_frames(text, counted_rate(text, rate))
+
+
+def is_same(text: str, other: str, rate: Fraction) -> bool:
+    """Whether two timecodes that exist at ``rate`` are one, however they are written."""
+    first, second = (to_frames(one, counted_rate(one, rate)) for one in (text, other))
+    return first == second and is_drop(text) == is_drop(other)
+
+
+def counted_rate(text: str, rate: Fraction) -> Fraction:
+    """The rate by which a timecode counts; some cameras that run at 30 count in drop frame."""
+    if not is_drop(text):
+        return rate
+    return next((drop for drop in DROP_RATES if round(drop) == round(rate)), rate)
 
 
 def from_frames(number: int, rate: Fraction, drop: bool) -> str:

@@ -21,7 +21,7 @@ from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.output import Output, Plan, partial_of
 from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.pixels import check_fit, colour_notes
-from vidmatte.sink.proof import Expected, prove_movie
+from vidmatte.sink.proof import TIMECODED, Expected, prove_movie
 from vidmatte.sink.row import output_colour
 from vidmatte.sink.sound import Sound
 from vidmatte.sink.tracks import Track
@@ -202,7 +202,7 @@ class MovieOutput(Output):
         else:
             has_alpha = row.codec == "libvpx-vp9"
             self._ordered = Vp9AlphaEncoder(stream) if has_alpha else OrderedEncoder(stream)
-        if clip.timecode and row.container in ("mov", "matroska"):
+        if clip.timecode and row.container in TIMECODED:
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
                 stream.metadata["reel_name"] = clip.reel

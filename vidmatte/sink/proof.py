@@ -12,20 +12,22 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from vidmatte import timecode
 from vidmatte.colour import ColourTags
 from vidmatte.errors import ProofError
 from vidmatte.frame import Clip
 from vidmatte.sink.encode import frame_colour
 from vidmatte.sink.row import Format, is_yuv
 from vidmatte.sink.webp import WebpHeader, read_webp
+from vidmatte.source.describe import find_tag
 
 #: Seconds by which a sound track may end before or after what was written: the last
 #: packet of a codec is filled up, and players cut it.
 SOUND_SLACK = Fraction(1, 10)
 MILLISECOND = Fraction(1, 1000)
 BT470BG, SMPTE170M = 5, 6
-#: Containers that say how wide a pixel is.
-ASPECT_HOLDERS = ("mov", "mp4", "matroska", "webm")
+#: Containers that say how wide a pixel is, and those that say at which timecode a clip begins.
+ASPECT_HOLDERS, TIMECODED = ("mov", "mp4", "matroska", "webm"), ("mov", "matroska")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ def compare(
         aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
         if abs(aspect - meant) * clip.width > 1:
             yield f"pixel aspect: {aspect} instead of {meant}"
+    if clip.timecode and row.container in TIMECODED:
+        found = find_tag("timecode", container)
+        if found is None or not timecode.is_same(found, clip.timecode, clip.rate):
+            yield from unlike("timecode", found, clip.timecode)
     yield from compare_pictures(container, clip, row, expected)
     times = indexed(video) if row.container == "mov" and row.intra else None
     ends: dict[int, Fraction] = {}

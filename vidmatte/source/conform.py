@@ -117,6 +117,7 @@ def conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str
         return None, []
     try:
         moved = timecode.at_rate(clip.timecode, clip.rate, rate)
+        timecode.check(moved, rate)
     except UsageError as error:
         return None, [f"{clip.path.name}: its timecode is left out: {error}"]
     if moved == clip.timecode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vidmatte import timecode
 from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.errors import UsageError
 from vidmatte.frame import AudioTrack, Clip
 from vidmatte.orientation import orientation_of
 from vidmatte.source.pixels import bit_depth, with_chroma, working_format
@@ -62,6 +65,21 @@ def describe(
         reel=find_tag("reel_name", container),
         audio=tuple(audio_tracks(container)),
     )
+
+
+def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
+    """The clip, without a timecode that does not exist at its rate; then with a word on that.
+
+    FFmpeg leaves such a one out of a mov without a word.
+    """
+    if clip.timecode is None:
+        return clip, []
+    try:
+        timecode.check(clip.timecode, clip.rate)
+    except UsageError as error:
+        line = f"{clip.path.name}: its timecode is left out: {error}"
+        return replace(clip, timecode=None), [line]
+    return clip, []
 
 
 def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:

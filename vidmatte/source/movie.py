@@ -16,7 +16,7 @@ from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.deinterlace import Deinterlacer
-from vidmatte.source.describe import describe, empty_track_notes
+from vidmatte.source.describe import describe, empty_track_notes, with_timecode_checked
 from vidmatte.source.opened import (
     check_complete,
     first_frame,
@@ -63,6 +63,8 @@ class MovieSource(Source):
                 )
             check_complete(path, stream)
             clip = describe(path, container, stream, first, self._timing)
+            clip, warnings = with_timecode_checked(clip)
+            self._warnings += warnings
             if settings.audio:
                 self._warnings += empty_track_notes(path, container)
             short = short_of_stated(path, container, stream, self._timing)
