@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 from codes import code_planes
 from media import BT601_525, Movie, make_movie, make_pictures
@@ -18,7 +20,7 @@ from sink_support import disc, write_clip
 from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
+from vidmatte.sink import Sides, open_sink
 from vidmatte.sink.background import COLOURS, open_background, parse_colour
 from vidmatte.sink.row import Format
 from vidmatte.sink.sides import FOREGROUND_FORMATS
@@ -165,6 +167,47 @@ def test_a_clip_behind_moves_with_its_own_clock(movie: Movie, tmp_path: Path) ->
     write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
     shown = [read_index(picture) for picture in decode(tmp_path / "c.mkv")]
     assert shown == [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing that refers to itself is let go of by the way."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def is_open(path: Path) -> bool:
+    return any(Path(file.path) == path for file in psutil.Process().open_files())
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_clip_behind_is_let_go_of(movie: Movie, tmp_path: Path) -> None:
+    behind = make_movie(tmp_path / "behind.mov", frames=60)
+    with open_source(movie.path, Settings()) as source:
+        ground = open_background(str(behind.path), source.clip)
+        ground.at(Fraction(0))
+        assert is_open(behind.path)
+        ground.close()
+        assert not is_open(behind.path)
+        ground.close()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_clip_behind_is_let_go_of_where_nothing_is_written(movie: Movie, tmp_path: Path) -> None:
+    behind = make_movie(tmp_path / "behind.mov", frames=60)
+    sides = Sides(comp=tmp_path / "c.mkv", background=str(behind.path))
+    out = tmp_path / "out.mov"
+    clip, _ = write_clip(movie, out, sides=sides, resume=True)
+    settings = Settings(
+        foreground="source", comp=str(sides.comp), background=sides.background, resume=True
+    )
+    with open_sink(out, clip, settings) as sink:
+        assert sink.point(0, 1, 0).finished
+        assert not is_open(behind.path)
+    with pytest.raises(UsageError, match="was begun with"):
+        open_sink(out, clip, settings, {"model": "another"})
+    assert not is_open(behind.path)
 
 
 def test_a_picture_behind_covers_the_frame(movie: Movie, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter
 from vidmatte.sink.formats import PRORES
 from vidmatte.sink.row import output_colour
+from vidmatte.source import Source
 from vidmatte.source.pixels import ACCURATE
 from vidmatte.source.view import check_viewable
 
@@ -72,15 +73,15 @@ class Moving(Background):
 
         self._source = open_source(path, Settings())
         try:
-            check_viewable(self._source.clip)
-        except UsageError:
+            behind = self._source.clip
+            check_viewable(behind)
+            fit = Fit(clip, behind.colour, behind.sample_aspect_ratio)
+            self._pictures = timed(self._source, fit)
+            self._now = next(self._pictures)[1]
+            self._next = next(self._pictures, None)
+        except BaseException:
             self._source.close()
             raise
-        behind = self._source.clip
-        self._fit = Fit(clip, behind.colour, behind.sample_aspect_ratio)
-        self._pictures = self._timed()
-        self._now = next(self._pictures)[1]
-        self._next = next(self._pictures, None)
 
     def at(self, seconds: Fraction) -> av.VideoFrame:
         """See ``Background.at``."""
@@ -93,11 +94,14 @@ class Moving(Background):
 
     def close(self) -> None:
         """See ``Background.close``."""
+        self._pictures.close()  # a file stays open while it is read
         self._source.close()
 
-    def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        for picture in self._source.pictures():
-            yield picture.pts * self._source.clip.time_base, self._fit(picture.pixels)
+
+def timed(source: Source, fit: Fit) -> Generator[tuple[Fraction, av.VideoFrame], None, None]:
+    """A source's pictures as they fit, and when each is shown, in seconds."""
+    for picture in source.pictures():
+        yield picture.pts * source.clip.time_base, fit(picture.pixels)
 
 
 class Fit:

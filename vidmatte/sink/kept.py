@@ -20,7 +20,7 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
 from vidmatte.sink.framelog import FrameLog, Head, Remarks, Summary, TornRecordError
-from vidmatte.sink.output import Output
+from vidmatte.sink.output import Output, close_backgrounds
 from vidmatte.sink.pieces import Packed, Piece, is_there, pack, unpack
 from vidmatte.sink.point import Point
 from vidmatte.sink.pooled import Pooled, PooledSink, Worker
@@ -59,12 +59,14 @@ def open_kept(
     facts: what decides the result besides the outputs. Raises UsageError, SinkError.
     """
     folder = WorkFolder(folder_for(outputs[0].plan.out))
-    folder.begin({**facts, "output": [describe(output) for output in outputs]})
     try:
-        if (found := folder.finished()) is not None:
-            return FinishedSink(folder, *found)
-        return KeptSink(clip, settings, outputs, folder)
+        folder.begin({**facts, "output": [describe(output) for output in outputs]})
+        if (found := folder.finished()) is None:
+            return KeptSink(clip, settings, outputs, folder)
+        close_backgrounds(outputs)
+        return FinishedSink(folder, *found)
     except BaseException:
+        close_backgrounds(outputs)
         folder.release()
         raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,13 @@ class Output(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Drop everything that is not under its final name; harmless at any time."""
+
+
+def close_backgrounds(outputs: Iterable[Output]) -> None:
+    """Let go of the files that lie behind the subject; harmless when done twice."""
+    for output in outputs:
+        if output.plan.show.background is not None:
+            output.plan.show.background.close()
 
 
 def partial_of(plan: Plan) -> Partial:

@@ -12,7 +12,7 @@ from vidmatte.errors import SinkError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written, as_sink_error, worker_count
-from vidmatte.sink.output import Maker, Output, Scene
+from vidmatte.sink.output import Maker, Output, Scene, close_backgrounds
 from vidmatte.sink.pool import OrderedPool
 from vidmatte.sink.spill import Despill
 
@@ -97,7 +97,7 @@ class PooledSink(Sink):
         except BaseException:
             self.abort()
             raise
-        self._let_go()
+        close_backgrounds(self._outputs)
         return self._result()
 
     def abort(self) -> None:
@@ -105,7 +105,7 @@ class PooledSink(Sink):
         self._pool.abort()
         for output in self._outputs:
             output.discard()
-        self._let_go()
+        close_backgrounds(self._outputs)
 
     def _begin(self) -> None:
         for output in self._each():
@@ -122,11 +122,6 @@ class PooledSink(Sink):
     def _result(self) -> Written:
         main, *sides = [output.written() for output in self._outputs]
         return replace(main, sides=tuple(sides))
-
-    def _let_go(self) -> None:
-        for output in self._outputs:
-            if output.plan.show.background is not None:
-                output.plan.show.background.close()
 
     @staticmethod
     def _behind(output: Output, frame: Frame) -> av.VideoFrame | None:

@@ -75,15 +75,7 @@ def compare(
         yield from unlike("codec tag", context.codec_tag, row.codec_tag)
     if clip.constant_rate and expected.frames > 1 and row.container in ("mov", "mp4"):
         yield from unlike("rate", video.average_rate, clip.rate)
-    if row.container in ASPECT_HOLDERS:
-        # Matroska says it by a size of display, in whole pixels.
-        aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
-        if abs(aspect - meant) * clip.width > 1:
-            yield f"pixel aspect: {aspect} instead of {meant}"
-    if clip.timecode and row.container in TIMECODED:
-        found = find_tag("timecode", container)
-        if found is None or not timecode.is_same(found, clip.timecode, clip.rate):
-            yield from unlike("timecode", found, clip.timecode)
+    yield from compare_head(container, video, clip, row)
     yield from compare_pictures(container, clip, row, expected)
     times = indexed(video) if row.container == "mov" and row.intra else None
     ends: dict[int, Fraction] = {}
@@ -120,6 +112,21 @@ def compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[
         length = expected.end - expected.first
         yield from apart("the end", sum(found.lengths, Fraction(0)), length, MILLISECOND)
         yield from unlike("loops (0: for ever)", found.loops, 0)
+
+
+def compare_head(
+    container: InputContainer, video: VideoStream, clip: Clip, row: Format
+) -> Iterator[str]:
+    """What a file says of its pixels' shape and its first frame's timecode."""
+    if row.container in ASPECT_HOLDERS:
+        # Matroska says it by a size of display, in whole pixels.
+        aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
+        if abs(aspect - meant) * clip.width > 1:
+            yield f"pixel aspect: {aspect} instead of {meant}"
+    if clip.timecode and row.container in TIMECODED:
+        found = find_tag("timecode", container)
+        if found is None or not timecode.is_same(found, clip.timecode, clip.rate):
+            yield from unlike("timecode", found, clip.timecode)
 
 
 def compare_pictures(
