@@ -591,11 +591,11 @@ def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) ->
 
 
 def test_frames_for_which_no_place_is_left_are_passed_over() -> None:
-    frames = [av.VideoFrame(16, 16) for _ in range(7)]
-    for frame, pts in zip(frames, [None, 0, None, None, 20, None, 30], strict=True):
+    frames = [av.VideoFrame(16, 16) for _ in range(9)]
+    for frame, pts in zip(frames, [None, 0, None, None, 20, None, 30, None, None], strict=True):
         frame.pts = pts
-    found = all_timed(frames, lambda pts: pts // 10, lambda number: number * 10)
-    assert [frame.pts for frame in found] == [None, 0, 10, 20, 30]
+    found = all_timed(frames, 5, lambda pts: pts // 10, lambda number: number * 10)
+    assert [frame.pts for frame in found] == [None, 0, 10, 20, 30, 40]
 
 
 #: Ticks by which one frame's time is moved: to the next one's, the one's before, far away on
@@ -630,6 +630,25 @@ def test_of_two_frames_with_one_time_one_is_left_out_where_there_is_one_place(
     assert (clip.constant_rate, clip.frame_count, written.frames) == (True, 60, 60)
     with av.open(str(out)) as container:
         assert container.streams.video[0].average_rate == 25
+
+
+def test_the_place_of_a_frame_that_comes_too_late_shows_the_one_before(tmp_path: Path) -> None:
+    """Damage can make a decoder give frames out of order; a mov's index does not tell of it."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=40, options={"bf": "0"})
+    damaged = tmp_path / "damaged.mp4"
+    with av.open(str(movie.path)) as whole, av.open(str(damaged), "w") as target:
+        copy = target.add_stream_from_template(whole.streams.video[0])
+        packets = [packet for packet in whole.demux(video=0) if packet.size]
+        stamps = [packet.pts for packet in packets]
+        for packet, number in zip(packets, [*range(20), 21, 22, 20, *range(23, 40)], strict=True):
+            packet.pts = stamps[number] + 2 * packet.duration  # not before it is decoded
+            packet.stream = copy
+            target.mux(packet)
+    _, written = write_clip(damaged, tmp_path / "out.mov")
+    assert written.frames == 40
+    indices, times, _ = read_all(damaged)
+    assert indices == [*range(20), 19, 20, 21, *range(23, 40)]
+    assert times == [index / movie.rate for index in range(40)]
 
 
 def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> None:

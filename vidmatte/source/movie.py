@@ -127,6 +127,7 @@ class MovieSource(Source):
         origin = self._origin
         start = int(timing.moment(number) / clip.time_base) - origin
         last: Picture | None = None
+        is_steady = False  # never where each field has a packet: every other gives no frame
         for frame in self._wanted(number):
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
@@ -140,13 +141,15 @@ class MovieSource(Source):
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
             picture = Picture(self._repack(frame), pts, duration)
-            yield from self._repeats(last, start, pts, picture)
+            if self._broken or is_steady:
+                yield from self._repeats(last, start, pts, picture)
+            is_steady |= last is not None and pts - last.pts == timing.frame_duration
             last = picture
             if pts >= start:
                 if frame.is_corrupt:
                     self._tell_damage(pts)
                 yield last
-        if clip.constant_rate and clip.frame_count is not None:
+        if self._broken and clip.constant_rate and clip.frame_count is not None:
             end = timing.moment(self._trim.first + clip.frame_count)
             yield from self._repeats(last, start, int(end / clip.time_base) - origin)
 
@@ -156,7 +159,7 @@ class MovieSource(Source):
         """Copies of the last good picture for what did not decode from ``start`` to ``end``;
         at the clip's beginning, where there is none, of the first, which comes ``after``."""
         shown = last or after
-        if shown is None or not self._broken or not self.clip.constant_rate:
+        if shown is None or not self.clip.constant_rate:
             return
         step = self._timing.frame_duration
         for missing in range(max(last.pts + step, start) if last else start, end, step):
@@ -233,7 +236,8 @@ class MovieSource(Source):
         frames = self._decoded(packets)
         frames = in_order(frames) if self._timing.shuffled else self._in_turn(frames)
         if self._timing.constant and not self._timing.shuffled:
-            frames = all_timed(frames, self._timing.frame_number, self._told_stamp)
+            count = self._timing.frame_count or 0  # none where no frame bears a time
+            frames = all_timed(frames, count, self._timing.frame_number, self._told_stamp)
             if start is not None:  # what a jump lands on may follow a frame that is not seen
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
@@ -257,6 +261,7 @@ class MovieSource(Source):
                     continue
                 self._warnings.append(f"{line} it takes the next place if that is free")
                 frame.pts = None
+                self._broken += 1  # its place may stay free
             yield frame
 
     def _told_stamp(self, number: int) -> int:

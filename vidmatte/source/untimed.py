@@ -70,13 +70,16 @@ def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
 
 
 def all_timed(
-    frames: Iterable[av.VideoFrame], place: Callable[[int], int], stamp: Callable[[int], int]
+    frames: Iterable[av.VideoFrame],
+    count: int,
+    place: Callable[[int], int],
+    stamp: Callable[[int], int],
 ) -> Iterator[av.VideoFrame]:
     """Frames of a constant rate in order; those without a time take the next places.
 
-    One for which the next frame with a time leaves no place is passed over. Those before the
-    first with a time stay as they are. place: the number of a frame from its pts; stamp: the
-    pts of a number that was given to a frame.
+    One for which the next frame with a time, or the clip's end after ``count`` frames, leaves no
+    place is passed over. Those before the first with a time stay as they are. place: the number
+    of a frame from its pts; stamp: the pts of a number that was given to a frame.
     """
     number: int | None = None
     held: list[av.VideoFrame] = []
@@ -97,5 +100,6 @@ def all_timed(
     for late in held:
         assert number is not None
         number += 1
-        late.pts = stamp(number)
-        yield late
+        if number < count:
+            late.pts = stamp(number)
+            yield late
