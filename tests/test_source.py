@@ -651,6 +651,18 @@ def test_the_place_of_a_frame_that_comes_too_late_shows_the_one_before(tmp_path:
     assert times == [index / movie.rate for index in range(40)]
 
 
+def test_frames_that_are_only_reordered_bear_their_own_times(tmp_path: Path) -> None:
+    """Matroska leaves some packets without a dts where others have one."""
+    pts = [0, 40, 80, 200, 230, 320, 400, 410, 490, 600, 640, 700, 760, 880, 900, 960]
+    make_movie(
+        tmp_path / "clip.mkv", pts=pts, time_base=Fraction(1, 1000), options={"bf": "4", "g": "50"}
+    )
+    with open_source(tmp_path / "clip.mkv", Settings()) as source:
+        assert source.clip.frame_count == len(pts)
+        assert [picture.pts for picture in source.pictures()] == pts
+        assert source.warnings == []
+
+
 def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> None:
     uneven = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240]
     movie = make_movie(

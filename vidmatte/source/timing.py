@@ -153,8 +153,9 @@ def packet_times(container: InputContainer, stream: VideoStream) -> PacketTimes:
 
 
 def decoded_at(packet: av.Packet) -> int | None:
-    """A time that grows from packet to packet; pts do not where frames are reordered."""
-    return packet.dts if packet.dts is not None else packet.pts
+    """A time that grows from packet to packet. Where a packet bears none its pts is no stand-in:
+    beside the dts of others it goes back wherever frames are reordered."""
+    return packet.dts
 
 
 def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
