@@ -39,6 +39,7 @@ from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.folder import result_names
 from vidmatte.source.movie import MovieSource
+from vidmatte.source.packets import packets_from
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
 from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import Trim, make_trim, parse_point
@@ -649,6 +650,26 @@ def test_the_place_of_a_frame_that_comes_too_late_shows_the_one_before(tmp_path:
     indices, times, _ = read_all(damaged)
     assert indices == [*range(20), 19, 20, 21, *range(23, 40)]
     assert times == [index / movie.rate for index in range(40)]
+
+
+def test_a_stream_that_turns_up_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+    """Whether PyAV stumbles over one depends on what lies in memory: here it does once."""
+
+    class Stumbling:
+        def __init__(self, packets: Iterator[av.Packet]) -> None:
+            self._packets, self._left = packets, 4
+
+        def demux(self) -> Iterator[av.Packet]:
+            for packet in self._packets:
+                self._left -= 1
+                if not self._left:
+                    raise IndexError("list index out of range")
+                yield packet
+
+    movie = make_movie(tmp_path / "clip.ts", frames=8)
+    with av.open(str(movie.path)) as container:
+        packets = packets_from(Stumbling(container.demux()))  # type: ignore[arg-type]
+        assert sum(packet.size > 0 for packet in packets) == 7
 
 
 def test_frames_that_are_only_reordered_bear_their_own_times(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from vidmatte.frame import Clip
 from vidmatte.sink.base import at_hand
 from vidmatte.sink.encoded import EncodedTrack
 from vidmatte.sink.tracks import PCM, CopiedTrack, Track
+from vidmatte.source.packets import packets_from
 
 #: Codecs that are copied into a container: what players and editors take there, not
 #: all that FFmpeg's muxer would swallow.
@@ -54,8 +55,8 @@ class Sound:
             self._input.close()
             raise
         self._end = None if clip.until is None else clip.until - clip.origin
-        self._packets = self._input.demux(
-            [self._input.streams[track.index] for track in clip.audio]
+        self._packets = packets_from(
+            self._input, *(self._input.streams[track.index] for track in clip.audio)
         )
         self._finished = False
         self._reached = Fraction(-(10**9))  # where the packet that was read last begins

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
+from vidmatte.source.packets import packets_from
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def reading(path: Path) -> Iterator[None]:
 def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
     """The packets of a stream, and an empty one at its end. Raises SourceError."""
     with reading(path):
-        yield from container.demux(stream)
+        yield from packets_from(container, stream)
 
 
 def open_container(path: Path) -> InputContainer:

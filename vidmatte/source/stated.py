@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.source.opened import open_container, picture_stream, reading
+from vidmatte.source.packets import packets_from
 from vidmatte.source.timing import Timing
 
 #: Containers whose header gives the length of the longest track. What others say is no
@@ -70,7 +71,7 @@ def last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
         stream = picture_stream(container, path)
         if len(stream.index_entries) > 1:  # an index; else a search would read all, too
             container.seek(int(after / (stream.time_base or 1)), stream=stream)
-        for packet in container.demux():
+        for packet in packets_from(container):
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is not None:
                 end = max(end, (stamp + (packet.duration or 0)) * packet.time_base)

@@ -21,6 +21,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
+from vidmatte.source.packets import packets_from
 from vidmatte.source.untimed import in_turn, with_gaps_filled
 
 STANDARD_RATES = tuple(
@@ -132,7 +133,7 @@ def packet_times(container: InputContainer, stream: VideoStream) -> PacketTimes:
     Nothing was read from the container yet; it stands at its end then.
     """
     found = PacketTimes([], [])
-    packets = (packet for packet in container.demux(stream) if packet.size)
+    packets = (packet for packet in packets_from(container, stream) if packet.size)
     shown = (packet for packet in packets if not packet.is_discard)
     row = 0  # of packets that go back
     for number, (packet, follows) in enumerate(in_turn(shown, decoded_at)):
