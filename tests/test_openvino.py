@@ -20,6 +20,7 @@ from tiny_onnx import make_recurrent, make_salient
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.network import load_network, openvino
 from vidmatte.network.device import Device
+from vidmatte.network.model import Model, Weights
 from vidmatte.network.offsets import in_bfloat16_parts, split_offsets
 from vidmatte.network.session import batchable
 from vidmatte.settings import Settings
@@ -180,6 +181,32 @@ def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
     assert load_network(path, "isnet", Settings(), Device()).about.startswith("onnxruntime")
     with pytest.raises(DeviceError, match=r"pip install 'vidmatte\[openvino\]'"):
         load_network(path, "isnet", settings("openvino"), Device())
+
+
+@pytest.mark.parametrize(
+    ("flags", "family", "runtime", "told"),
+    [
+        ("fpu amx_bf16", "isnet", "auto", True),
+        ("fpu avx512_bf16", "u2net", "auto", True),
+        ("fpu avx2", "isnet", "auto", False),
+        ("fpu amx_bf16", "rvm", "auto", False),
+        ("fpu amx_bf16", "isnet", "onnxruntime", False),
+    ],
+)
+def test_who_would_be_faster_with_it_is_told(
+    flags: str, family: str, runtime: str, told: bool, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags} sse\n")
+    monkeypatch.setattr(openvino, "CPU_FACTS", tmp_path / "cpuinfo")
+    make = make_recurrent if family == "rvm" else make_salient
+    weights = Weights("tiny", family, make(tmp_path / "tiny.onnx"))
+    for is_there in (False, True):
+        lines: list[str] = []
+        monkeypatch.setattr(openvino, "is_installed", lambda is_there=is_there: is_there)
+        chosen = settings("onnxruntime" if is_there else runtime)
+        assert Model((weights,), Device(), chosen, lines.append).network is not None
+        assert ["pip install openvino" in line for line in lines] == [True] * (told > is_there)
 
 
 def constant_channel_network(constant: float) -> onnx.ModelProto:

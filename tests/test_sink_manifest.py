@@ -21,12 +21,12 @@ from vidmatte.sink.manifest import (
     Making,
     describe,
     digest,
-    manifest_path,
     read,
     size_of,
     verify,
     write,
 )
+from vidmatte.sink.places import places_of
 
 MAKING = Making(
     command=["vidmatte", "clip.mp4", "-o", "out.mov"],
@@ -52,7 +52,7 @@ def test_the_manifest_says_how_the_result_was_made(
     folder.mkdir()
     out = folder / name
     path = make_result(movie, out)
-    assert path == manifest_path(out)
+    assert path == places_of(out).manifest
     assert path.name == {"cut_%04d.png": "cut_.png.json"}.get(name, f"{name}.json")
     found = json.loads(path.read_text())
     assert found["model"] == {"name": "isnet", "sha256": "ab" * 32}

@@ -10,7 +10,7 @@ from vidmatte.network.model import find_model
 from vidmatte.preview import check_sheet, write_sheet
 from vidmatte.run.report import TextReporter
 from vidmatte.settings import make_settings
-from vidmatte.sink.partial import beside, whole
+from vidmatte.sink.names import beside, whole
 
 
 def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from vidmatte.frame import Clip
 from vidmatte.network import check_options, load_network, way_of_looking
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
+from vidmatte.network.openvino import advice
 from vidmatte.option import MATTE, names_of
 from vidmatte.settings import Settings
 from vidmatte.weights.catalogue import Entry, lookup
@@ -83,6 +84,9 @@ class Model:
             load_network(part.path, part.family, self._settings_for(part), self.device)
             for part in self.weights
         ]
+        lines = (advice(self.settings.runtime, part.family, self.device) for part in self.weights)
+        for line in {line for line in lines if line}:
+            self.report(line)
         if len(networks) == 1:
             return networks[0]
         from vidmatte.network.combined import CombinedNetwork

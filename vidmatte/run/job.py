@@ -23,7 +23,7 @@ from vidmatte.run.resume import (
 )
 from vidmatte.settings import Settings
 from vidmatte.sink import Written, open_sink
-from vidmatte.sink.manifest import manifest_path
+from vidmatte.sink.places import places_of
 from vidmatte.source import Source
 
 #: Bytes that take about a second to be read and summed up.
@@ -115,7 +115,7 @@ def run(
         ),
         quality=whole_quality(path.quality, point),
         resumed_at=point.first,
-        manifest=manifest_path(written.path) if settings.manifest else None,
+        manifest=places_of(written.path).manifest if settings.manifest else None,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
         tell_of_reading(result, reporter)

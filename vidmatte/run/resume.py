@@ -18,6 +18,7 @@ from vidmatte.network.model import Model
 from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
 from vidmatte.sink.guard import READ
+from vidmatte.sink.places import places_of
 from vidmatte.sink.point import Point
 from vidmatte.source.folder import files_of
 
@@ -95,10 +96,8 @@ def whole_warnings(warnings: list[str], point: Point) -> list[str]:
 
 def has_manifest(out: Path) -> bool:
     """Whether a finished output has its manifest, written after it."""
-    from vidmatte.sink.manifest import manifest_path
-
     try:
-        return manifest_path(out).stat().st_mtime_ns >= out.stat().st_mtime_ns
+        return places_of(out).manifest.stat().st_mtime_ns >= out.stat().st_mtime_ns
     except FileNotFoundError:
         return False
 
@@ -106,9 +105,9 @@ def has_manifest(out: Path) -> bool:
 def leftovers(out: Path) -> Iterator[str]:
     """What to say where an earlier run with ``--resume`` has left its work on an output that
     is finished without it."""
-    from vidmatte.sink.workfolder import files_in, folder_for
+    from vidmatte.sink.workfolder import files_in
 
-    folder = folder_for(out)
+    folder = places_of(out).work
     if folder.is_dir():
         size = sum(file.stat().st_size for _, file in files_in(folder))
         yield f"{folder.name}, {size / 1e6:.1f} MB, is left of a run with --resume: remove it"
@@ -116,9 +115,9 @@ def leftovers(out: Path) -> Iterator[str]:
 
 def forget(out: Path) -> None:
     """Remove what is left of the work folder of a finished output."""
-    from vidmatte.sink.workfolder import FINISHED, JOB, LOCK, folder_for
+    from vidmatte.sink.workfolder import FINISHED, JOB, LOCK
 
-    folder = folder_for(out)
+    folder = places_of(out).work
     if not (folder / FINISHED).is_file():
         return
     # What says that the output is finished goes last: a kill in between is no loss.

@@ -58,7 +58,7 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     from vidmatte.alpha.foreground import is_the_models_of_use
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
     from vidmatte.sink.manifest import check_place
-    from vidmatte.sink.partial import whole
+    from vidmatte.sink.names import whole
 
     is_the_models_of_use(settings, clip)
     if settings.manifest:
@@ -95,9 +95,10 @@ def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
     from vidmatte.sink.background import CHECKER, open_background
     from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
     from vidmatte.sink.output import Plan, Show
-    from vidmatte.sink.workfolder import folder_for, may_replace
+    from vidmatte.sink.places import places_of
+    from vidmatte.sink.workfolder import may_replace
 
-    folder = folder_for(out)
+    folder = places_of(out).work
 
     def plan(path: Path, row: Format, show: Show, audio: bool) -> Plan:
         return Plan(

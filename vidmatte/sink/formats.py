@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
-from vidmatte.sink.partial import NUMBER
+from vidmatte.sink.names import NUMBER
 from vidmatte.sink.row import Format, always, is_rgb, is_yuv, output_colour, with_alpha
 
 __all__ = ["FORMATS", "PRORES", "Format", "by_name", "choose", "is_rgb", "is_yuv", "output_colour"]

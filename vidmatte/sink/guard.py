@@ -10,8 +10,8 @@ from vidmatte.errors import UsageError
 from vidmatte.option import names_of
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import is_pattern
+from vidmatte.sink.names import matcher
 from vidmatte.sink.output import Plan
-from vidmatte.sink.partial import matcher
 from vidmatte.sink.pictures import DIGITS, is_single
 from vidmatte.source.folder import files_of
 

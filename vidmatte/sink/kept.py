@@ -22,12 +22,12 @@ from vidmatte.sink.base import Sink, Written
 from vidmatte.sink.framelog import FrameLog, Head, Remarks, Summary, TornRecordError
 from vidmatte.sink.output import Output, close_backgrounds
 from vidmatte.sink.pieces import Packed, Piece, is_there, pack, unpack
+from vidmatte.sink.places import places_of
 from vidmatte.sink.point import Point
 from vidmatte.sink.pooled import Pooled, PooledSink, Worker
 from vidmatte.sink.workfolder import (
     Files,
     WorkFolder,
-    folder_for,
     place_of,
     size_and_time,
     sync_file,
@@ -58,7 +58,7 @@ def open_kept(
 
     facts: what decides the result besides the outputs. Raises UsageError, SinkError.
     """
-    folder = WorkFolder(folder_for(outputs[0].plan.out))
+    folder = WorkFolder(places_of(outputs[0].plan.out).work)
     try:
         folder.begin({**facts, "output": [describe(output) for output in outputs]})
         if (found := folder.finished()) is None:

@@ -18,7 +18,8 @@ from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.frame import Clip
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import by_name, is_pattern
-from vidmatte.sink.partial import NUMBER, beside, whole
+from vidmatte.sink.names import NUMBER, whole
+from vidmatte.sink.places import places_of
 from vidmatte.sink.row import output_colour
 
 #: Raised when the meaning of a field changes.
@@ -41,12 +42,6 @@ class Making:
     settings: dict[str, Any]
     warnings: Sequence[str] = ()
     alpha: str = "straight"
-
-
-def manifest_path(out: Path) -> Path:
-    """Where the manifest of ``out`` stands: beside it, ``.json`` added to its name."""
-    name = whole(out).name
-    return beside(out, (NUMBER.sub("", name) if is_pattern(out) else name) + ".json")
 
 
 def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
@@ -106,7 +101,7 @@ def result_entry(written: Written, folder: Path) -> dict[str, Any]:
 
 def write(manifest: dict[str, Any], out: Path) -> Path:
     """Write the manifest of ``out``; an old one is replaced. Raises SinkError."""
-    path = manifest_path(out)
+    path = places_of(out).manifest
     partial = path.with_name(f".{path.name}.partial")
     try:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
@@ -121,7 +116,7 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
 
 def read(out: Path) -> dict[str, Any]:
     """The manifest of ``out``. Raises SourceMissingError, SourceError."""
-    path = manifest_path(out)
+    path = places_of(out).manifest
     try:
         manifest = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -156,7 +151,7 @@ def is_whole(manifest: dict[str, Any]) -> bool:
 
 def check_place(out: Path, overwrite: bool) -> None:
     """Raise OutputExistsError where the manifest of ``out`` would replace what is none."""
-    path = manifest_path(out)
+    path = places_of(out).manifest
     if path.is_dir():
         raise OutputExistsError(
             f"{path}: the manifest goes there, and it is a folder: --no-manifest leaves it out"

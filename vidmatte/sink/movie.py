@@ -17,9 +17,9 @@ from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.aspect import stamp_aspect
 from vidmatte.sink.base import Written, at_hand
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
+from vidmatte.sink.names import NUMBER
 from vidmatte.sink.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.output import Output, Plan, partial_of
-from vidmatte.sink.partial import NUMBER
 from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.proof import TIMECODED, Expected, prove_movie
 from vidmatte.sink.row import output_colour

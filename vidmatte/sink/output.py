@@ -16,6 +16,7 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.partial import Partial, PartialSequence
 from vidmatte.sink.pixels import PictureMaker
+from vidmatte.sink.places import places_of
 from vidmatte.sink.row import Format
 from vidmatte.sink.spill import Despill
 
@@ -142,4 +143,4 @@ def close_backgrounds(outputs: Iterable[Output]) -> None:
 def partial_of(plan: Plan) -> Partial:
     """Where the unfinished result of ``plan`` is written."""
     kind = PartialSequence if is_pattern(plan.out) else Partial
-    return kind(plan.out, plan.overwrite)
+    return kind(plan.out, places_of(plan.out), plan.overwrite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -11,30 +10,8 @@ from filelock import FileLock, Timeout
 
 from vidmatte.errors import OutputExistsError, SinkError
 from vidmatte.sink.base import as_sink_error
-
-#: The place of the frame's number in a name.
-NUMBER = re.compile(r"%0?\d*d")
-
-
-def matcher(pattern: str) -> re.Pattern[str]:
-    """Matches the names that a pattern like ``shot_%06d.png`` gives."""
-    return re.compile(r"-?\d+".join(re.escape(part) for part in NUMBER.split(pattern)))
-
-
-def whole(out: Path) -> Path:
-    """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not."""
-    return out.resolve() if out.name in ("", "..") else out.absolute()
-
-
-def beside(out: Path, name: str) -> Path:
-    """A path of that name in the folder that ``out`` lies in; absolute, so that FFmpeg takes
-    no colon in it for a protocol's."""
-    return whole(out).with_name(name)
-
-
-def lock_at(path: Path) -> FileLock:
-    """A lock that one thread may take and another give back."""
-    return FileLock(path, thread_local=False)
+from vidmatte.sink.names import matcher, whole
+from vidmatte.sink.places import Places
 
 
 class Partial:
@@ -45,11 +22,12 @@ class Partial:
     left under this name is replaced; a run that is still at work on it is left alone.
     """
 
-    def __init__(self, final: Path, overwrite: bool) -> None:
+    def __init__(self, final: Path, places: Places, overwrite: bool) -> None:
         self.final = final
         self.overwrite = overwrite
-        self.path = beside(final, f".{whole(final).stem}.partial{final.suffix}")
-        self._lock = lock_at(beside(final, f".{whole(final).name}.lock"))
+        self.path = places.partial
+        # One thread takes it, another may give it back.
+        self._lock = FileLock(places.lock, thread_local=False)
         #: What is in a folder already stays, and so does what is unfinished; who sets this
         #: keeps other runs away from both.
         self.keep = False
@@ -163,13 +141,9 @@ class PartialSequence(Partial):
     They join what else is in their folder, which is made when it is missing.
     """
 
-    def __init__(self, pattern: Path, overwrite: bool) -> None:
-        super().__init__(pattern.parent, overwrite)
+    def __init__(self, pattern: Path, places: Places, overwrite: bool) -> None:
+        super().__init__(pattern.parent, places, overwrite)
         self.pattern = pattern
-        plain = NUMBER.sub("", pattern.name)
-        name = f".{whole(pattern.parent).name}.{plain}"
-        self.path = beside(pattern.parent, f"{name}.partial")
-        self._lock = lock_at(beside(pattern.parent, f"{name}.lock"))
 
     def _exists(self) -> bool:
         ours = matcher(self.pattern.name)

@@ -16,8 +16,8 @@ from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.icc import profile_for, tiff_with_profile
+from vidmatte.sink.names import NUMBER, matcher
 from vidmatte.sink.output import Output, Plan, partial_of
-from vidmatte.sink.partial import NUMBER, matcher
 from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.png import PngWriter
 from vidmatte.sink.row import Format, output_colour

@@ -26,7 +26,6 @@ from vidmatte.settings import Settings
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.framelog import FrameLog, Remarks
-from vidmatte.sink.partial import NUMBER, beside, whole
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 
@@ -113,15 +112,6 @@ class WorkFolder:
         """Let others at the folder; harmless when done twice."""
         self.log.close()
         self._lock.release()
-
-
-def folder_for(out: Path) -> Path:
-    """The work folder of an output. That of a pattern like ``cut/shot_%06d.png`` is beside
-    the pictures' folder, which need not be there yet."""
-    if is_pattern(out):
-        folder = out.parent
-        return beside(folder, f".{whole(folder).name}.{NUMBER.sub('', out.name)}.resume")
-    return beside(out, f".{whole(out).name}.resume")
 
 
 def place_of(out: Path) -> Path:
