@@ -75,7 +75,7 @@ def advice(wanted: str, family_name: str, device: Device) -> str | None:
         return None
     if not BFLOAT16_FLAGS & {*CPU_FACTS.read_text("utf-8", "replace").split()}:
         return None
-    return "this CPU computes in bfloat16: with 'pip install openvino' runs take half the time or less"
+    return "this CPU computes in bfloat16: 'pip install openvino' halves the time of a run, or more"
 
 
 def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
