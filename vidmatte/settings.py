@@ -278,13 +278,10 @@ class Settings:
     def __post_init__(self) -> None:
         for row in fields(self):
             object.__setattr__(self, row.name, checked_option(row, getattr(self, row.name)))
-        for flag, text, parse in (
-            ("--memory", self.memory, parse_bytes),
-            ("--fps", self.fps, parse_rate),
-            ("--conform", self.conform, parse_rate),
-        ):
-            if text is not None:
-                parsed(flag, text, parse)
+        parsed("--memory", self.memory, parse_bytes)
+        for flag, rate in (("--fps", self.fps), ("--conform", self.conform)):
+            if rate is not None:
+                parsed(flag, rate, parse_rate)
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
         if self.checker and self.comp is None:

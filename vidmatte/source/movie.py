@@ -10,9 +10,7 @@ from pathlib import Path
 
 import av
 
-from vidmatte import timecode
-from vidmatte.errors import SourceError, UsageError
-from vidmatte.frame import Clip
+from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.deinterlace import Deinterlacer
@@ -27,8 +25,8 @@ from vidmatte.source.opened import (
 )
 from vidmatte.source.pixels import Repacker
 from vidmatte.source.stated import short_of_stated
-from vidmatte.source.timing import Timing, in_order, read_timing
-from vidmatte.source.trim import Trim, make_trim
+from vidmatte.source.timing import in_order, read_timing
+from vidmatte.source.trim import make_trim, moved_timecode, trimmed
 from vidmatte.source.untimed import all_timed, in_turn
 
 #: Containers with an index of key frames, in which a jump lands on one.
@@ -296,28 +294,3 @@ class MovieSource(Source):
             self._reading = False
             if self._closed:
                 self._container.close()
-
-
-def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
-    """The clip between its in and out points: time zero and count moved."""
-    count = clip.frame_count
-    if count is not None:
-        count = min(count, trim.end if trim.end is not None else count) - trim.first
-    return replace(
-        clip,
-        frame_count=count,
-        first=trim.first,
-        whole=clip.frame_count,
-        origin=timing.moment(trim.first) if trim.first else clip.origin,
-        until=timing.moment(trim.end) if trim.end is not None else None,
-    )
-
-
-def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
-    """The timecode at the in point, none where it does not fit the rate, and a word on that."""
-    if clip.timecode is None:
-        return None, []
-    try:
-        return timecode.moved(clip.timecode, trim.first, clip.rate), []
-    except UsageError as error:
-        return None, [f"{clip.path.name}: its timecode is left out: {error}"]

@@ -1,15 +1,17 @@
-"""In and out points: which of a clip's frames are wanted."""
+"""In and out points: which of a clip's frames are wanted, and the clip between them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vidmatte import timecode
 from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
 from vidmatte.option import parse_number, parsed
+from vidmatte.source.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -94,3 +96,28 @@ def make_trim(
     if end is not None:
         end = end + handles if last is None else min(end + handles, max(last, end))
     return Trim(first=max(0, first - handles), end=end)
+
+
+def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
+    """The clip between its in and out points: time zero and count moved."""
+    count = clip.frame_count
+    if count is not None:
+        count = min(count, trim.end if trim.end is not None else count) - trim.first
+    return replace(
+        clip,
+        frame_count=count,
+        first=trim.first,
+        whole=clip.frame_count,
+        origin=timing.moment(trim.first) if trim.first else clip.origin,
+        until=timing.moment(trim.end) if trim.end is not None else None,
+    )
+
+
+def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
+    """The timecode at the in point, none where it does not fit the rate, and a word on that."""
+    if clip.timecode is None:
+        return None, []
+    try:
+        return timecode.moved(clip.timecode, trim.first, clip.rate), []
+    except UsageError as error:
+        return None, [f"{clip.path.name}: its timecode is left out: {error}"]
