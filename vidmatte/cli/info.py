@@ -15,7 +15,7 @@ from vidmatte.sink.formats import FORMATS, by_name, output_colour
 from vidmatte.source import open_source
 from vidmatte.source.icc import profile_name
 
-MOST_TOLD = 100  # by an exit status: the shell has its own meaning for higher ones
+MOST_FAILURES = 100  # told by an exit status: higher ones mean other things to a shell
 
 
 def show_info(inputs: list[Path], as_json: bool) -> int:
@@ -40,7 +40,7 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
             typer.echo("\n".join(lines))
     if as_json:
         typer.echo(json.dumps(described if len(described) > 1 else described[0], indent=2))
-    return min(wrong, MOST_TOLD)
+    return min(wrong, MOST_FAILURES)
 
 
 def clip_facts(clip: Clip) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def verify_results(outputs: list[Path], source: Path | None) -> int:
             typer.echo(f"vidmatte: {line}", err=True)
         if not complaints:
             typer.echo(f"{out}: as its manifest says")
-    return min(wrong, MOST_TOLD)
+    return min(wrong, MOST_FAILURES)
 
 
 def show_formats() -> None:

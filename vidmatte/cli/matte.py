@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidmatte.alpha.by_hand import check_masks
-from vidmatte.cli.info import colour_lines
+from vidmatte.cli.info import MOST_FAILURES, colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
@@ -26,7 +26,6 @@ from vidmatte.sink.base import worker_count
 from vidmatte.source import open_source
 
 Done = TypeVar("Done")
-MOST_FAILURES = 100  # exit statuses above it mean other things to a shell
 
 
 @dataclass(frozen=True)
