@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from vidmatte.errors import UsageError
@@ -45,11 +46,12 @@ def to_frames(text: str, rate: Fraction) -> int:
     return number - dropped * (total_minutes - total_minutes // 10)
 
 
-def check(text: str, rate: Fraction) -> None:
-    """Raise UsageError where a clip of ``rate`` cannot begin at a timecode."""
+def checked(text: str, rate: Fraction) -> str:
+    """A timecode at which a clip of ``rate`` can begin, as it is. Raises UsageError for another."""
     if round(rate) > MOST_RATE:
         raise UsageError(f"{text}: timecode counts {MOST_RATE} frames a second at most, not {rate}")
     to_frames(text, counted_rate(text, rate))
+    return text
 
 
 def is_same(text: str, other: str, rate: Fraction) -> bool:
@@ -111,3 +113,13 @@ def dropped_per_minute(rate: Fraction, text: str) -> int:
     if rate not in DROP_RATES:
         raise UsageError(f"{text}: drop frame exists at 29.97 and its multiples, not at {rate}")
     return 2 * round(rate) // 30
+
+
+def or_word(clip: str, find: Callable[[], str]) -> tuple[str | None, list[str]]:
+    """The timecode that ``find`` gives for a clip of that name; where there is no such one (it
+    raises UsageError) None, and a word on that.
+    """
+    try:
+        return find(), []
+    except UsageError as error:
+        return None, [f"{clip}: its timecode is left out: {error}"]

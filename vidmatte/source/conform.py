@@ -8,7 +8,6 @@ from fractions import Fraction
 from math import ceil, floor
 
 from vidmatte import timecode
-from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.source.base import Picture, Source
 
@@ -115,11 +114,11 @@ def conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str
     """The clip's timecode at another rate, none where it has none, and a word if it changed."""
     if clip.timecode is None:
         return None, []
-    try:
-        moved = timecode.at_rate(clip.timecode, clip.rate, rate)
-        timecode.check(moved, rate)
-    except UsageError as error:
-        return None, [f"{clip.path.name}: its timecode is left out: {error}"]
-    if moved == clip.timecode:
-        return moved, []
+    stated = clip.timecode
+    moved, words = timecode.or_word(
+        clip.path.name,
+        lambda: timecode.checked(timecode.at_rate(stated, clip.rate, rate), rate),
+    )
+    if moved is None or moved == stated:
+        return moved, words
     return moved, [f"{clip.path.name}: timecode {clip.timecode} becomes {moved} at {rate} fps"]

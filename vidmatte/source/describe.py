@@ -14,7 +14,6 @@ from av.video.stream import VideoStream
 
 from vidmatte import timecode
 from vidmatte.colour import FULL, LIMITED, ColourTags
-from vidmatte.errors import UsageError
 from vidmatte.frame import AudioTrack, Clip
 from vidmatte.orientation import orientation_of
 from vidmatte.source.pixels import bit_depth, with_chroma, working_format
@@ -74,12 +73,9 @@ def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
     """
     if clip.timecode is None:
         return clip, []
-    try:
-        timecode.check(clip.timecode, clip.rate)
-    except UsageError as error:
-        line = f"{clip.path.name}: its timecode is left out: {error}"
-        return replace(clip, timecode=None), [line]
-    return clip, []
+    stated = clip.timecode
+    checked, words = timecode.or_word(clip.path.name, lambda: timecode.checked(stated, clip.rate))
+    return replace(clip, timecode=checked), words
 
 
 def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:

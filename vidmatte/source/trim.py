@@ -117,7 +117,5 @@ def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
     """The timecode at the in point, none where it does not fit the rate, and a word on that."""
     if clip.timecode is None:
         return None, []
-    try:
-        return timecode.moved(clip.timecode, trim.first, clip.rate), []
-    except UsageError as error:
-        return None, [f"{clip.path.name}: its timecode is left out: {error}"]
+    start = clip.timecode
+    return timecode.or_word(clip.path.name, lambda: timecode.moved(start, trim.first, clip.rate))
