@@ -182,7 +182,7 @@ def test_kept_alphas_of_a_folder_are_those_of_its_pictures(tmp_path: Path) -> No
 
 
 def test_kept_alphas_that_are_damaged_are_made_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=7)
     model = str(make_salient(tmp_path / "tiny.onnx"))
@@ -190,13 +190,24 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
     first = alphas(movie.path, model, **options)
     (file,) = (tmp_path / "kept").iterdir()
     data = file.read_bytes()
-    for damaged in (data[: len(data) // 2], b"", b"no movie"):  # seen before the run
-        file.write_bytes(damaged)
-        assert np.array_equal(first, alphas(movie.path, model, **options))
-        assert np.array_equal(first, alphas(movie.path, model, **options))
     with av.open(str(file)) as container:
         packet = [bytes(packet) for packet in container.demux() if packet.size][4]
-    file.write_bytes(file.read_bytes().replace(packet, b"\xff" * len(packet)))  # when decoded
+    middle = data.index(packet) + len(packet) // 2
+    concealed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]  # by FFmpeg
+    for damaged in (data[: len(data) // 2], b"", b"no movie", concealed):
+        file.write_bytes(damaged)
+        assert np.array_equal(first, alphas(movie.path, model, **options))
+        assert file.read_bytes() != damaged
+        assert np.array_equal(first, alphas(movie.path, model, **options))
+    other = make_movie(tmp_path / "other.mp4", size=(96, 54), frames=7)
+    alphas(other.path, model, family="isnet", cache=str(tmp_path / "smaller"))
+    (smaller,) = (tmp_path / "smaller").iterdir()
+    key, its_sums = file.name.split(".")[0], smaller.name.split(".", 1)[1]
+    smaller.rename(tmp_path / "kept" / f"{key}.{its_sums}")
+    file.unlink()
+    assert np.array_equal(first, alphas(movie.path, model, **options))
+    monkeypatch.setattr("vidmatte.network.cache.is_whole", lambda *_: True)
+    file.write_bytes(data.replace(packet, b"\xff" * len(packet)))  # after the run has begun
     with pytest.raises(SinkError, match="run it again"):
         alphas(movie.path, model, **options)
     assert np.array_equal(first, alphas(movie.path, model, **options))

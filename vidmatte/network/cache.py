@@ -2,7 +2,8 @@
 
 One Matroska file for each combination of source, weights and settings: FFV1, 16-bit
 grey, lossless at 16 bits; a second stream holds the model's foreground, 8-bit RGB,
-where it gives one. A file exists only when its clip is complete.
+where it gives one. A file exists only when its clip is complete, and its name says what its
+packets sum up to: FFmpeg conceals a damaged picture without a word.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -88,17 +90,40 @@ class KeptAlphas(Network):
             ) from error
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a cache file holds every frame that its header announces; nothing is decoded."""
+class Sums:
+    """What the packets of each stream sum up to, as they are written or read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, int] = {}
+
+    def add(self, packet: av.Packet) -> None:
+        """Count a packet in."""
+        self._sums[packet.stream_index] = zlib.crc32(packet, self._sums.get(packet.stream_index, 0))
+
+    def __str__(self) -> str:
+        return "-".join(f"{total:08x}" for _, total in sorted(self._sums.items()))
+
+
+def kept_file(folder: Path, key: str) -> Path | None:
+    """The file of a key, if there is one."""
+    return next(iter(sorted(folder.glob(f"{key}.*.mkv"))), None)
+
+
+def is_whole(path: Path, size: tuple[int, int]) -> bool:
+    """Whether a cache file is as it was written, of pictures of that size (width, height).
+
+    Nothing is decoded.
+    """
+    sums = Sums()
     try:
         with av.open(absolute(path)) as container:
-            counts = dict.fromkeys((stream.index for stream in container.streams.video), 0)
-            announced = round((container.duration or 0) * RATE / av.time_base)
+            sizes = {(stream.width, stream.height) for stream in container.streams.video}
             for packet in container.demux():
-                counts[packet.stream_index] += packet.size > 0
+                if packet.size:
+                    sums.add(packet)
     except av.FFmpegError:
         return False
-    return announced > 0 and set(counts.values()) == {announced}
+    return sizes == {size} and path.name.split(".")[1] == str(sums)
 
 
 def absolute(path: Path) -> str:
@@ -121,10 +146,10 @@ def pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any]
 class KeepingNetwork(Network):
     """A network whose alphas are also written to the cache while they go by."""
 
-    def __init__(self, network: Network, path: Path) -> None:
+    def __init__(self, network: Network, folder: Path, key: str) -> None:
         self.recurrent, self.batch = network.recurrent, network.batch
         self._network = network
-        self._path = path
+        self._path = folder / key
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         remove_stale(self._path)
@@ -137,7 +162,7 @@ class KeepingNetwork(Network):
                 yield frame
             if keeper is not None:
                 keeper.close()
-                partial.replace(self._path)
+                partial.replace(self._path.with_name(f"{self._path.name}.{keeper.sums}.mkv"))
         finally:
             if keeper is not None:
                 keeper.drop()
@@ -158,6 +183,7 @@ class _Keeper:
     """Writes one cache file; streams are laid out by the first frame."""
 
     def __init__(self, path: Path, frame: Frame) -> None:
+        self.sums = Sums()
         self._folder = path.parent
         with self._failing():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,15 +211,20 @@ class _Keeper:
 
     def _encode(self, stream: Any, picture: av.VideoFrame, index: int) -> None:
         picture.pts, picture.time_base = index, Fraction(1, RATE)
+        self._write(stream, picture)
+
+    def _write(self, stream: Any, picture: av.VideoFrame | None) -> None:
         with self._failing():
-            self._container.mux(stream.encode(picture))
+            for packet in stream.encode(picture):
+                self.sums.add(packet)
+                self._container.mux(packet)
 
     def close(self) -> None:
         """Flush and close the file. Raises SinkError."""
+        for stream in (self._alphas, self._colours):
+            if stream is not None:
+                self._write(stream, None)
         with self._failing():
-            for stream in (self._alphas, self._colours):
-                if stream is not None:
-                    self._container.mux(stream.encode(None))
             self._container.close()
 
     def drop(self) -> None:

@@ -97,16 +97,18 @@ class Model:
         """The network for a clip: from the cache where its alphas are kept, else loaded."""
         if self.settings.cache is None:
             return self.network
-        from vidmatte.network.cache import KeepingNetwork, KeptAlphas, is_whole
+        from vidmatte.network.cache import KeepingNetwork, KeptAlphas, is_whole, kept_file
 
-        kept = Path(self.settings.cache).expanduser() / f"{self.cache_key(clip)}.mkv"
-        if kept.is_file() and not is_whole(kept):
-            self.report(f"--cache {kept.parent}: the kept alphas are damaged: made anew")
+        folder, key = Path(self.settings.cache).expanduser(), self.cache_key(clip)
+        kept = kept_file(folder, key)
+        if kept is not None and not is_whole(kept, (clip.width, clip.height)):
+            self.report(f"--cache {folder}: the kept alphas are damaged: made anew")
             kept.unlink()
-        if kept.is_file():
-            recurrent = all(part.family in RECURRENT for part in self.weights)
-            return KeptAlphas(kept, recurrent, self._ways)
-        return KeepingNetwork(self.network, kept)
+            kept = None
+        if kept is None:
+            return KeepingNetwork(self.network, folder, key)
+        recurrent = all(part.family in RECURRENT for part in self.weights)
+        return KeptAlphas(kept, recurrent, self._ways)
 
     def cache_key(self, clip: Clip) -> str:
         """What the raw alphas of a clip are kept under."""
