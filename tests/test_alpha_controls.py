@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from vidmatte.alpha import controls
 from vidmatte.alpha.controls import Controls
+
+DISC = 0.12  # by how much a digital disc of two pixels is no circle
 
 
 def square(size: int = 40, low: int = 10, high: int = 30) -> np.ndarray:
@@ -49,6 +53,19 @@ def test_edges_move_by_fractions_of_a_pixel(pixels: float) -> None:
     assert across == pytest.approx(20 + 2 * pixels, abs=1e-4)
 
 
+@pytest.mark.parametrize("angle", [15, 30, 45, 60, 80])
+@pytest.mark.parametrize("pixels", [0.1, 0.5, 1, 1.5, 2, 4, 12.3])
+@pytest.mark.parametrize("move", [controls.dilate, controls.erode])
+def test_slanting_edges_move_nearly_as_far(angle: int, pixels: float, move: Any) -> None:
+    turn = np.radians(angle)
+    y, x = np.mgrid[-40:40, -40:40] + 0.5
+    across = x * np.cos(turn) + y * np.sin(turn)
+    alpha = np.clip(0.5 - across, 0, 1).astype(np.float32)
+    near = np.abs(x * np.sin(turn) - y * np.cos(turn)) < 15  # a strip across the edge
+    gone = np.abs((move(alpha, pixels) - alpha)[near].sum()) / 30
+    assert gone == pytest.approx(pixels, rel=DISC, abs=0.01)
+
+
 def test_feather_softens_but_keeps_the_coverage() -> None:
     soft = controls.feather(square(), 4)
     assert soft.sum() == pytest.approx(square().sum(), rel=1e-3)
@@ -65,6 +82,17 @@ def test_holes_are_filled_up_to_their_area_with_their_soft_rim() -> None:
     assert (filled[12:20, 12:20] == 1).all()
     assert (filled[22:28, 22:28] == 0).all()
     assert (controls.fill_holes(alpha, 36) == square()).all()
+
+
+def test_holes_and_specks_in_a_haze_go_up_or_down_to_it() -> None:
+    alpha = np.float32(0.01) + square() * np.float32(0.978)
+    alpha[18:21, 18:21] = 0
+    alpha[2:6, 2:6] = 1
+    alpha[1, 2:6] = 0.1  # a soft rim
+    clean = controls.apply(alpha, Controls(remove_specks=50, fill_holes=50))
+    assert (clean[18:21, 18:21] > 0.97).all()
+    assert (clean[1:6, 2:6] < 0.02).all()
+    assert (clean[30:] == alpha[30:]).all()
 
 
 def test_background_at_the_border_is_no_hole() -> None:
@@ -94,6 +122,19 @@ def test_the_largest_region_stays_with_its_own_soft_edge() -> None:
     kept = controls.keep_largest(alpha)
     assert (kept[31:, 31:] == 0).all()
     assert (kept[:30] == alpha[:30]).all()
+
+
+def test_the_largest_thing_stays_where_the_others_are_faint() -> None:
+    alpha = square()
+    alpha[2:6, 2:6] = 0.45
+    alpha[30, 15:25] = 0.3  # the thing's own soft edge
+    alpha[35, 20] = 0.3  # a stray hair of it
+    kept = controls.keep_largest(alpha)
+    assert (kept[:8] == 0).all()
+    assert (kept[8:] == alpha[8:]).all()
+    halved = controls.keep_largest(alpha * np.float32(0.4))  # nothing is solid
+    assert (halved[:8] == 0).all()
+    assert (halved[10:30] == np.float32(0.4) * alpha[10:30]).all()
 
 
 def test_masks_win_over_the_matte() -> None:

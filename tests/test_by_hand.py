@@ -181,3 +181,31 @@ def test_what_is_not_allowed_is_said_before_the_work(
     assert not (tmp_path / "out.mov").exists()
     with pytest.raises(UsageError):
         parse_threshold("half")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_transparent_in_a_mask_is_black(
+    movie: Movie, tiny: dict[str, str], tmp_path: Path, dtype: type
+) -> None:
+    height, width = alphas(movie, tiny)[0].shape
+    layers = np.full((height, width, 4), np.iinfo(dtype).max, dtype)
+    layers[:, width // 2 :, 3] = 0
+    cv2.imwrite(str(tmp_path / "layer.png"), layers)
+    for alpha in alphas(movie, tiny, holdout=str(tmp_path / "layer.png")):
+        assert (alpha[:, : width // 2] == 1).all()
+    plain = alphas(movie, tiny)
+    for alpha, one in zip(alphas(movie, tiny, garbage_matte=str(tmp_path / "layer.png")), plain,
+                          strict=True):  # fmt: skip
+        assert (alpha[:, : width // 2] == 0).all()
+        assert (alpha[:, width // 2 :] == one[:, width // 2 :]).all()
+
+
+def test_a_mask_of_another_shape_is_refused(
+    movie: Movie, tiny: dict[str, str], tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "wide.png"), np.full((20, 200), 255, np.uint8))
+    cv2.imwrite(str(tmp_path / "small.png"), np.full((54, 96), 255, np.uint8))
+    with pytest.raises(UsageError, match="200x20 and the frames are 192x108, another shape"):
+        alphas(movie, tiny, garbage_matte=str(tmp_path / "wide.png"))
+    assert all((alpha == 0).all() for alpha in alphas(
+        movie, tiny, garbage_matte=str(tmp_path / "small.png")))  # fmt: skip

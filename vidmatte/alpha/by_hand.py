@@ -16,12 +16,15 @@ from vidmatte.settings import Settings
 from vidmatte.source.folder import SUFFIXES, list_pictures
 from vidmatte.source.pictures import read_picture
 
+SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
+
 
 class MaskFile:
     """A grey picture for the whole clip, or a folder with one for each frame of the source:
-    all of them, or only those between the in and out points.
+    all of them, or only those between the in and out points. What is transparent in one
+    counts as black.
 
-    Raises SourceMissingError, SourceError, UsageError where their number is another.
+    Raises SourceMissingError, SourceError, UsageError where their number or shape is another.
     """
 
     def __init__(self, flag: str, path: Path, clip: Clip) -> None:
@@ -34,7 +37,11 @@ class MaskFile:
                 " or a folder with one for each frame"
             )
         self._files = [path] if self._single else list_pictures(path)
+        self._flag = flag
         self._size = (clip.width, clip.height)
+        self._shapes = {
+            clip.width / clip.height * aspect for aspect in (1, clip.sample_aspect_ratio)
+        }
         self._last: tuple[Path, np.ndarray] | None = None
         count = clip.frame_count if clip.shown is None else clip.shown
         if self._single or count is None:
@@ -61,14 +68,30 @@ class MaskFile:
         return self._files[0 if self._single else min(index, len(self._files) - 1)]
 
     def _read(self, file: Path) -> np.ndarray:
-        picture = read_picture(file)
-        # FFmpeg makes 65280 of grey 255 beside an alpha, which 8 bits do without.
-        grey, white = ("gray", 255) if picture.format.name == "ya8" else ("gray16le", 65535)
-        levels = picture.reformat(format=grey, threads=1).to_ndarray()
-        mask = levels.astype(np.float32) / np.float32(white)
-        if mask.shape != self._size[::-1]:
+        mask = read_mask(file)
+        height, width = mask.shape
+        if all(abs(width / height / shape - 1) > SAME_SHAPE for shape in self._shapes):
+            raise UsageError(
+                f"{self._flag} {file}: it is {width}x{height} and the frames are"
+                f" {self._size[0]}x{self._size[1]}, another shape: draw it over a frame of the clip"
+            )
+        if (width, height) != self._size:
             mask = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_LINEAR))
         return mask
+
+
+def read_mask(file: Path) -> np.ndarray:
+    """The grey of a picture times its alpha, (H, W) float32 in 0..1. Raises SourceError."""
+    picture = read_picture(file)
+    # FFmpeg makes 65280 of grey 255 beside an alpha, which 8 bits do without.
+    is_deep = picture.format.name != "ya8"
+    levels = picture.reformat(format="gray16le" if is_deep else "gray", threads=1).to_ndarray()
+    mask = levels.astype(np.float32) / np.float32(65535 if is_deep else 255)
+    if any(component.is_alpha for component in picture.format.components):
+        is_deep = picture.format.components[0].bits > 8
+        layers = picture.reformat(format="rgba64le" if is_deep else "rgba", threads=1).to_ndarray()
+        mask *= layers[..., 3].astype(np.float32) / np.float32(65535 if is_deep else 255)
+    return mask
 
 
 def parse_threshold(text: str) -> tuple[float, float]:
