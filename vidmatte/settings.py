@@ -127,7 +127,7 @@ class Settings:
     )
     garbage_matte: str | None = option(
         None,
-        "white is never subject: a picture, or a folder with one a frame",
+        "white is never subject (transparent counts as black): a picture, or a folder with one a frame",
         metavar="PATH",
         group=CONTROLS,
         reads=True,
