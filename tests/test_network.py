@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -26,12 +29,20 @@ from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.families import SALIENT
 from vidmatte.frame import Frame
 from vidmatte.network import choose_device, load_network
-from vidmatte.network.device import BoundRunner, CpuRunner, Device, Runner
+from vidmatte.network.device import (
+    Arrays,
+    BoundRunner,
+    CpuRunner,
+    Device,
+    Runner,
+    SeveralDevices,
+)
 from vidmatte.network.looks import TURNS, Look, looks_at
 from vidmatte.network.openvino import is_installed
 from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio
 from vidmatte.network.salient import SalientNetwork, of_both
 from vidmatte.network.session import batchable, load_runner
+from vidmatte.network.several import SharedRunner
 from vidmatte.settings import Settings
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -368,9 +379,65 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_named_with_what_is_missing() -> None:
     with pytest.raises(UsageError, match="tpu"):
         choose_device("tpu")
+    for words in ("cuda:0,cuda:0", "cuda:0,cpu", "cuda:0,", "auto,cuda:1"):
+        with pytest.raises(UsageError, match="or several as cuda:0,cuda:1"):
+            choose_device(words)
     if choose_device("auto")[0].name == "cpu":
         with pytest.raises(DeviceError, match="--device cpu"):
             choose_device("cuda:7")
+        with pytest.raises(DeviceError, match=r"--device cuda:0,cuda:1: .*--device cpu"):
+            choose_device("cuda:0,cuda:1")
+
+
+def test_several_devices_share_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, devices = make_salient(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 3)
+    assert devices.name == "cpu,cpu,cpu"
+    frames = noise_frames(11, (54, 96))
+    expected = alphas_of(load_network(path, "isnet", Settings(), Device()), frames)
+    all_run, used = threading.Barrier(3, timeout=30), set()
+    run = CpuRunner.run
+
+    def noted(runner: CpuRunner, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        if runner not in used:  # the first run of each waits for the others'
+            used.add(runner)
+            all_run.wait()
+        return run(runner, inputs, keep)
+
+    monkeypatch.setattr(CpuRunner, "run", noted)
+    settings = Settings(runtime="onnxruntime", batch=2)
+    network = load_network(path, "isnet", settings, devices)
+    assert network.batch == 6
+    for one, other in zip(alphas_of(network, frames), expected, strict=True):
+        assert_close(one, other, SAME_NETWORK)
+    assert len(used) == 3
+    with pytest.raises(UsageError, match="name one of them"):
+        load_network(make_recurrent(tmp_path / "r.onnx"), "rvm", Settings(), devices)
+
+
+def test_all_copies_of_a_network_end_when_it_is_cancelled() -> None:
+    class Waiting:
+        streams, about = 1, "here"
+
+        def __init__(self) -> None:
+            self.ended, self.begun = threading.Event(), threading.Event()
+
+        def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+            del inputs, keep
+            self.begun.set()
+            assert self.ended.wait(30)
+            raise ModelError("cancelled")
+
+        def cancel(self) -> None:
+            self.ended.set()
+
+    copies = [Waiting(), Waiting()]
+    runner = SharedRunner(copies)
+    assert (runner.streams, runner.about) == (2, "here; here")
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(runner.run, {}) for _ in copies]
+        assert all(copy.begun.wait(30) for copy in copies)
+        runner.cancel()
+        assert all(isinstance(run.exception(30), ModelError) for run in runs)
 
 
 @pytest.mark.gpu

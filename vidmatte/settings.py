@@ -127,7 +127,7 @@ class Settings:
     )
     garbage_matte: str | None = option(
         None,
-        "white is never subject (transparent counts as black): a picture, or a folder with one a frame",
+        "white (not transparent) is never subject: a picture, or a folder with one a frame",
         metavar="PATH",
         group=CONTROLS,
         reads=True,
@@ -239,7 +239,7 @@ class Settings:
         decides=NOTHING,
     )
     device: str = option(
-        "auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", group="Machine", decides=NOTHING
+        "auto", "cpu, cuda or cuda:0,cuda:1", metavar="DEVICE", group="Machine", decides=NOTHING
     )
     runtime: str = option(
         "auto",

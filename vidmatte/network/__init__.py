@@ -55,26 +55,37 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
     from vidmatte.network.recurrent import KEPT, RecurrentNetwork
     from vidmatte.network.salient import SalientNetwork
     from vidmatte.network.session import load_recurrent, load_runner
+    from vidmatte.network.several import SharedRunner
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
+        if device.parts:
+            raise UsageError(
+                f"--device {device.name}: a recurrent model sees one frame after the other,"
+                f" on one device: name one of them"
+            )
         loaded, finishing = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
         return RecurrentNetwork(loaded.runner, settings.downsample, finishing)
     family = SALIENT[family_name]
     batch = settings.batch or device.default_batch
-    loaded = load_runner(
-        path,
-        device,
-        settings.threads,
-        outputs=1,
-        runtime=settings.runtime,
-        family_name=family_name,
-        batch=batch,
-    )
+    copies = [
+        load_runner(
+            path,
+            part,
+            settings.threads,
+            outputs=1,
+            runtime=settings.runtime,
+            family_name=family_name,
+            batch=batch,
+        )
+        for part in device.parts or (device,)
+    ]
+    loaded = copies[0]
     side = square_side(path, loaded.inputs, family.size)
     check_alpha(path, loaded.outputs)
+    runners = [copy.runner for copy in copies]
     return SalientNetwork(
-        loaded.runner,
+        SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
         size=side,
         input_name=next(iter(loaded.inputs)),

@@ -8,7 +8,7 @@ state never leaves it; frames on their way lie in pinned host memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,10 +40,11 @@ class Runner(Protocol):
 
 
 class Device:
-    """Where the network runs. ``cpu`` here; see CudaDevice."""
+    """Where the network runs. ``cpu`` here; see CudaDevice, and SeveralDevices."""
 
     name = "cpu"
     default_batch = 1  # all cores work on one frame; a batch only takes memory
+    parts: tuple[Device, ...] = ()  # of several, each
 
     def providers(self) -> list[Any]:
         """onnxruntime's execution providers, first choice first."""
@@ -81,6 +82,18 @@ class CudaDevice(Device):
 
     def runner(self, session: Any) -> Runner:
         return BoundRunner(session, self.name)
+
+
+class SeveralDevices(Device):
+    """Devices that share a clip's frames, in memory that suits all of them."""
+
+    def __init__(self, parts: Sequence[Device]) -> None:
+        self.name = ",".join(part.name for part in parts)
+        self.parts = tuple(parts)
+        self.default_batch = parts[0].default_batch
+
+    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return self.parts[0].host_array(shape, dtype)
 
 
 class CpuRunner:
@@ -166,7 +179,8 @@ def on_host(value: Any) -> np.ndarray:
 
 
 def choose_device(wanted: str) -> tuple[Device, str | None]:
-    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, and a note for the user.
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or several as ``cuda:0,cuda:1``,
+    and a note for the user.
 
     ``auto`` takes a GPU that works and says in one line what is missing where a GPU is
     there but cannot be used. Raises UsageError for another word, DeviceError where a
@@ -174,16 +188,23 @@ def choose_device(wanted: str) -> tuple[Device, str | None]:
     """
     if wanted == "cpu":
         return Device(), None
-    match = re.fullmatch(r"auto|cuda(?::(\d+))?", wanted)
-    if match is None:
-        raise UsageError(f"--device {wanted}: choose auto, cpu, cuda or cuda:N")
-    number = int(match[1] or 0)
-    missing = what_cuda_lacks(number)
-    if missing is None:
-        return CudaDevice(number), None
+    words = wanted.split(",")
+    matches = [re.fullmatch(r"cuda(?::(\d{1,9}))?", word) for word in words]
+    numbers = [int(match[1] or 0) for match in matches if match is not None]
     if wanted == "auto":
-        return Device(), f"running on the CPU: {missing}" if has_nvidia_gpu() else None
-    raise DeviceError(f"--device {wanted}: {missing}; use --device cpu")
+        numbers = [0]
+    elif len(numbers) < len(words) or len(set(numbers)) < len(words):
+        raise UsageError(
+            f"--device {wanted}: choose auto, cpu, cuda, cuda:N, or several as cuda:0,cuda:1"
+        )
+    for number in numbers:
+        missing = what_cuda_lacks(number)
+        if missing is not None and wanted == "auto":
+            return Device(), f"running on the CPU: {missing}" if has_nvidia_gpu() else None
+        if missing is not None:
+            raise DeviceError(f"--device {wanted}: {missing}; use --device cpu")
+    devices = [CudaDevice(number) for number in numbers]
+    return (devices[0] if len(devices) == 1 else SeveralDevices(devices)), None
 
 
 def has_nvidia_gpu() -> bool:
