@@ -380,7 +380,8 @@ def test_threads_may_share_a_stream(tmp_path: Path) -> None:
     assert sorted(index for part in parts for index in part) == list(range(24))
 
 
-def test_an_alpha_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_alpha_that_is_not_a_number_stops_the_run(cached: bool, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     path = make_salient(tmp_path / "nan.onnx")
     model = onnx.load(str(path))
@@ -389,8 +390,15 @@ def test_an_alpha_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
         constant.CopyFrom(onnx.numpy_helper.from_array(value * np.float32("nan"), constant.name))
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match=r"frame \d: the model's alpha is not a number"):
-        vidmatte.matte(movie.path, tmp_path / "out.mov", model=str(path), family="isnet")
+        vidmatte.matte(
+            movie.path,
+            tmp_path / "out.mov",
+            model=str(path),
+            family="isnet",
+            cache=tmp_path / "kept" if cached else None,
+        )
     assert not (tmp_path / "out.mov").exists()
+    assert list((tmp_path / "kept").glob("*")) == []
 
 
 def test_results_among_the_plates_are_told_of(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
+from vidmatte.network.fit import check_numbers
 from vidmatte.network.looks import tell_of_looks
 from vidmatte.source.folder import files_of
 
@@ -157,6 +158,7 @@ class KeepingNetwork(Network):
         keeper: _Keeper | None = None
         try:
             for frame in self._network.mattes(frames):
+                check_numbers(frame)  # 16 bits have no NaN: kept, it would be an alpha like others
                 keeper = keeper or _Keeper(partial, frame)
                 keeper.keep(frame)
                 yield frame

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vidmatte.errors import ModelError
+from vidmatte.frame import Frame
 
 #: Sizes by name of an input or output; a free size is a name, one of unknown rank is empty.
 Shapes = dict[str, list[int | str]]
@@ -72,6 +73,15 @@ def alphas_in(output: np.ndarray, count: int) -> np.ndarray:
         shape = in_words(output.shape)
         raise ModelError(f"the model's first output for {count} pictures is {shape}, {NOT_ALPHA}")
     return np.asarray(output, np.float32).reshape(count, *output.shape[-2:])
+
+
+def check_numbers(frame: Frame) -> None:
+    """Raise ModelError, naming the frame, where its alpha is not a number somewhere."""
+    if frame.alpha is not None and np.isnan(frame.alpha.sum()):
+        raise ModelError(
+            f"frame {frame.index}: the model's alpha is not a number (NaN): half precision"
+            " that overflows gives that; try --runtime onnxruntime, or weights in float32"
+        )
 
 
 NOT_ALPHA = (

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.foreground import is_the_models_of_use
 from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.errors import ModelError
 from vidmatte.frame import Frame
+from vidmatte.network.fit import check_numbers
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
@@ -124,11 +122,7 @@ def checked(frames: Iterator[Frame], takes_colours: bool) -> Iterator[Frame]:
     for frame in frames:
         if not takes_colours:
             frame.foreground = None
-        if frame.alpha is not None and np.isnan(frame.alpha.sum()):
-            raise ModelError(
-                f"frame {frame.index}: the model's alpha is not a number (NaN): half precision"
-                " that overflows gives that; try --runtime onnxruntime, or weights in float32"
-            )
+        check_numbers(frame)
         yield frame
 
 
