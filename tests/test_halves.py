@@ -19,8 +19,9 @@ from vidmatte.network import halves, load_network
 from vidmatte.network.channels import split_awkward
 from vidmatte.network.device import CpuRunner, Device
 from vidmatte.network.halves import cut_after_reduction, cut_before_drawing, split_at_states
+from vidmatte.network.onnx_file import as_onnx
 from vidmatte.network.recurrent import KEPT, RecurrentNetwork
-from vidmatte.network.session import as_onnx, loaded, open_session
+from vidmatte.network.session import loaded, open_session
 from vidmatte.network.threads import in_order
 from vidmatte.settings import Settings
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from media import make_movie, make_pictures
+from test_network import RUNTIMES
 from tiny_onnx import make_recurrent, make_salient
 from tolerance import ROUNDED_16, assert_close
 from weights_support import entry_of, release
@@ -111,6 +112,70 @@ def test_weights_of_the_store_are_hashed_once(
     assert found.sha256 == hashlib.sha256(published + b"more").hexdigest()
     with pytest.raises(WeightsError, match="could not be fetched"):
         weights(model="toy")
+
+
+def with_data_beside(path: Path) -> Path:
+    """The same network with its weights in a second file, NAME.onnx.data."""
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)
+    onnx.save(
+        onnx.load(str(path)),
+        str(path),
+        save_as_external_data=True,
+        location=data.name,
+        size_threshold=0,
+    )
+    return data
+
+
+def test_weights_beside_the_file_are_told_by_their_hash_too(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    path = make_salient(tmp_path / "tiny.onnx")
+    data = with_data_beside(path)
+    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    first = alphas(movie.path, str(path), **options)
+    weights = Weights("tiny", "isnet", path)
+    assert weights.sha256 == Weights("tiny", "isnet", path).sha256
+
+    values = np.fromfile(data, np.float32)
+    (-values).tofile(data)
+    assert weights.sha256 != Weights("tiny", "isnet", path).sha256
+    others = alphas(movie.path, str(path), **options)
+    assert not np.array_equal(first, others)
+    assert np.array_equal(others, alphas(movie.path, str(path), **options))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_recurrent_network_with_weights_beside_its_file_runs(
+    runtime: str, tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=2)
+    path = make_recurrent(tmp_path / "tiny.onnx")
+    whole = alphas(movie.path, str(path), family="rvm", runtime=runtime)
+    with_data_beside(path)
+    parted = alphas(movie.path, str(path), family="rvm", runtime=runtime)
+    assert np.array_equal(whole, parted)
+
+
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_weights_beside_the_file_that_cannot_be_used_are_named(family: str, tmp_path: Path) -> None:
+    make = make_salient if family == "isnet" else make_recurrent
+    path = make(tmp_path / "tiny.onnx")
+    data = with_data_beside(path)
+    with data.open("r+b") as file:
+        file.truncate(1 << 31)  # of nothing: it takes no room
+    settings = Settings(model=str(path), family=family)
+    with pytest.raises(ModelError, match=r"^[^\n]*tiny\.onnx: [^\n]* larger than 2 GiB: [^\n]*$"):
+        _ = find_model(settings, silent).network
+    data.write_bytes(b"")
+    with pytest.raises(
+        ModelError, match=r"^[^\n]*tiny\.onnx: its external data is not read[^\n]*$"
+    ):
+        _ = find_model(settings, silent).network
+    data.unlink()
+    for use in (lambda model: model.network, lambda model: model.weights[0].sha256):
+        with pytest.raises(ModelError, match=r"^[^\n]*tiny\.onnx\.data, which is not there[^\n]*$"):
+            use(find_model(settings, silent))
 
 
 @pytest.mark.parametrize("how", ["max", "min", "mean"])

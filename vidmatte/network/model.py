@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,12 +42,18 @@ class Weights:
     @cached_property
     def sha256(self) -> str:
         """The file's SHA-256, 64 hexadecimal digits: as noted, while size and time of the
-        file are those of the note, else computed. Raises OSError."""
+        file are those of the note, else computed. Of a file with weights in others beside it
+        that of the SHA-256s of all, a line each. Raises OSError, ModelError."""
+        from vidmatte.network.onnx_file import external_data
         from vidmatte.weights.fingerprint import sha256_of
 
-        if self.record is not None and self.record.holds_for(self.path):
-            return self.record.sha256
-        return sha256_of(self.path)
+        if self.record is not None:
+            is_noted = self.record.holds_for(self.path)
+            return self.record.sha256 if is_noted else sha256_of(self.path)
+        sums = [sha256_of(file) for file in (self.path, *external_data(self.path))]
+        if len(sums) == 1:
+            return sums[0]
+        return hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
 
 
 @dataclass

@@ -17,6 +17,7 @@ from vidmatte.network.halving import (
     is_out_of_memory,
     lack_of_memory,
 )
+from vidmatte.network.onnx_file import as_onnx, first_line
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
 from vidmatte.network.threads import streams_for
 
@@ -54,7 +55,7 @@ def load_runner(
     threads = threads or usable_cores()
     uses_openvino = is_chosen(runtime, family_name, device)
     if outputs is None:
-        model = path.read_bytes()
+        model: bytes = as_onnx(path).SerializeToString()
     else:
         is_ours = device.name == "cpu" and not uses_openvino
         model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
@@ -207,21 +208,6 @@ def widen_halves(graph: Any) -> None:
             item.i = TensorProto.FLOAT
 
 
-def as_onnx(path: Path) -> Any:
-    """The file as an ONNX model. Raises ModelError, DeviceError where memory lacks."""
-    import onnx
-
-    try:
-        model = onnx.load(str(path))
-    except MemoryError as error:
-        raise lack_of_memory("cpu", path.name) from error
-    except Exception as error:  # protobuf's DecodeError has no public home with types
-        raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
-    if not model.graph.input or not model.graph.output:
-        raise ModelError(f"{path}: not a network: it has no input or no output")
-    return model
-
-
 def set_batch(value: Any, **said: int | str) -> None:
     """Give dimension 0 of a picture a number (``dim_value``) or a name (``dim_param``)."""
     dims = value.type.tensor_type.shape.dim
@@ -241,8 +227,3 @@ def name_alike(graph: Any) -> None:
         for item in node.attribute:
             if item.name == "coordinate_transformation_mode" and item.s == b"pytorch_half_pixel":
                 item.s = b"half_pixel"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
