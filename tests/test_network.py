@@ -302,6 +302,29 @@ def test_an_input_of_whole_numbers_is_refused(runtime: str, tmp_path: Path) -> N
         load_network(path, "isnet", Settings(runtime=runtime), Device())
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_weights_among_the_inputs_are_not_taken_for_the_picture(
+    batch: int, runtime: str, tmp_path: Path
+) -> None:
+    path = make_salient(tmp_path / "tiny.onnx")
+    settings = Settings(runtime=runtime, batch=batch)
+    expected = alphas_of(load_network(path, "isnet", settings, Device()), noise_frames(3))
+    model = onnx.load(str(path))
+    picture = onnx.ValueInfoProto()
+    picture.CopyFrom(model.graph.input.pop())
+    weights = [
+        helper.make_tensor_value_info(one.name, one.data_type, one.dims)
+        for one in model.graph.initializer
+    ]
+    model.graph.input.extend([*weights, picture])  # as files of version 3 may have it
+    model.ir_version = 3
+    onnx.save(model, str(path))
+    found = alphas_of(load_network(path, "isnet", settings, Device()), noise_frames(3))
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, EXACT)
+
+
 class Fixed:
     """A runner that gives the same whatever it is given."""
 

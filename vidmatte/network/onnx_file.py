@@ -35,9 +35,22 @@ def as_onnx(path: Path) -> Any:
         raise
     except Exception as error:  # onnx has no class of its own for data that does not fit
         raise ModelError(f"{path}: its external data is not read ({first_line(error)})") from error
+    leave_out_weights(model)
     if not model.graph.input or not model.graph.output:
         raise ModelError(f"{path}: not a network: it has no input or no output")
     return model
+
+
+def leave_out_weights(model: Any) -> None:
+    """Take weights off the inputs, in place: before version 4 of the format they had to stand
+    there, and the picture need not be the first of them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in weights]
+    if len(inputs) == len(model.graph.input):
+        return
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 4)
 
 
 def external_data(path: Path) -> list[Path]:
