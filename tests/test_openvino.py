@@ -119,8 +119,14 @@ def test_a_cancelled_run_ends_at_once_and_the_next_one_works(
 def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("this is no network")
-    with pytest.raises(ModelError, match=r"text\.onnx: OpenVINO does not load it \(\S.+\)$"):
+    with pytest.raises(ModelError, match=r"text\.onnx: not an ONNX file \(\S.+\)$"):
         load_network(text, "rvm", settings("openvino"), Device())
+    path = make_recurrent(tmp_path / "unknown.onnx")
+    model = onnx.load(str(path))
+    model.graph.node[0].op_type = "Unknown"
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"unknown\.onnx: OpenVINO does not load it \(\S.+\)$"):
+        load_network(path, "rvm", settings("openvino"), Device())
 
 
 @needs_openvino
