@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -325,16 +326,19 @@ def test_weights_among_the_inputs_are_not_taken_for_the_picture(
         assert_close(one, other, EXACT)
 
 
+OPAQUE = np.float32(1)
+
+
 class Fixed:
     """A runner that gives the same whatever it is given."""
 
     streams, about = 1, "fixed"
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._shape = shape
+    def __init__(self, shape: tuple[int, ...], value: Any = OPAQUE) -> None:
+        self._output = np.full(shape, value)
 
     def run(self, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
-        return {"out": np.ones(self._shape, np.float32)}
+        return {"out": self._output}
 
     def cancel(self) -> None:
         pass
@@ -352,6 +356,32 @@ def test_an_output_that_its_file_left_open_is_checked_when_it_comes() -> None:
         line = rf"^the model's first output for 2 pictures is \({shape[0]}[^\n]*, not one alpha"
         with pytest.raises(ModelError, match=line):
             mattes(*shape)
+
+
+@pytest.mark.parametrize("value", [np.float32(255), np.uint8(255), np.uint8(0), np.int64(1)])
+def test_an_alpha_of_another_scale_is_refused(value: Any) -> None:
+    def mattes(family: str = "isnet", minmax: bool = False) -> list[np.ndarray]:
+        runner = Fixed((1, 1, 8, 8), value)
+        network = SalientNetwork(runner, SALIENT[family], size=8, input_name="in", minmax=minmax)
+        return alphas_of(network, noise_frames(1))
+
+    line = r"^the model's alpha (goes up to 255, not 1|is u?int\d+, not float32 in 0..1): export"
+    with pytest.raises(ModelError, match=line) as caught:
+        mattes()
+    assert "\n" not in str(caught.value)
+    mattes(minmax=True)  # stretched by its own extremes, whatever they are
+    if value.dtype == np.float32:
+        mattes("birefnet")
+
+
+@pytest.mark.parametrize("logit", [-1e4, -89, -88, 0, 88, 89, 1e4])
+def test_logits_of_any_size_become_alpha_without_a_warning(logit: float) -> None:
+    runner = Fixed((1, 1, 8, 8), np.float32(logit))
+    network = SalientNetwork(runner, SALIENT["birefnet"], size=8, input_name="in")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (alpha,) = alphas_of(network, noise_frames(1))
+    np.testing.assert_allclose(alpha, 0.5 + 0.5 * np.sign(logit), atol=1e-6)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -20,6 +20,8 @@ RECURRENT_OUTPUTS = ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
 FLOAT32 = ("tensor(float)", "f32", "f16")
 #: What is smaller is no picture.
 SMALLEST_SIDE = 8
+#: A sigmoid ends at 1; what is more than noise above it is 0..255, or logits.
+HIGHEST = 1.5
 #: Channels of a recurrent network's pictures.
 CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
 
@@ -73,6 +75,20 @@ def alphas_in(output: np.ndarray, count: int) -> np.ndarray:
         shape = in_words(output.shape)
         raise ModelError(f"the model's first output for {count} pictures is {shape}, {NOT_ALPHA}")
     return np.asarray(output, np.float32).reshape(count, *output.shape[-2:])
+
+
+def check_range(output: np.ndarray) -> None:
+    """Raise ModelError where what is meant to be alpha in 0..1 is of another scale."""
+    if output.dtype.kind in "iu":
+        raise ModelError(f"the model's alpha is {output.dtype}, not float32 in 0..1: {OTHER_SCALE}")
+    if (top := output.max()) > HIGHEST:
+        raise ModelError(f"the model's alpha goes up to {top:.4g}, not 1: {OTHER_SCALE}")
+
+
+OTHER_SCALE = (
+    "export it with a sigmoid, in 0..1, or add --normalize minmax; where it gives logits, name"
+    " --family birefnet"
+)
 
 
 def check_numbers(frame: Frame) -> None:

@@ -13,7 +13,7 @@ from vidmatte.families import Family
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.device import Runner
-from vidmatte.network.fit import alphas_in
+from vidmatte.network.fit import alphas_in, check_range
 from vidmatte.network.looks import Look, looks_at, tell_of_looks
 from vidmatte.network.threads import in_order
 
@@ -97,7 +97,12 @@ class SalientNetwork(Network):
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
         alphas = alphas_in(output, len(inputs))
-        return np.asarray(1.0 / (1.0 + np.exp(-alphas)) if self._family.logits else alphas)
+        if self._family.logits:
+            with np.errstate(over="ignore"):  # exp of 89 is infinite, and alpha 0 as it should be
+                return np.asarray(1.0 / (1.0 + np.exp(-alphas)))
+        if not self._minmax:
+            check_range(output)
+        return alphas
 
     def _prepare(self, batch: list[Frame], looks: tuple[Look, ...]) -> np.ndarray:
         """The frames' pictures, each as it is looked at: (B, 3, S, S) float32, normalized."""
