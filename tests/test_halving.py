@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_network import noise_frames
-from tiny_onnx import make_recurrent, make_salient
+from onnx import helper
+from test_network import RUNTIMES, noise_frames
+from tiny_onnx import make_recurrent, make_salient, save_graph
 
 from vidmatte.errors import DeviceError
 from vidmatte.network import load_network, openvino
@@ -172,6 +173,79 @@ def test_a_network_that_does_not_fit_when_it_is_loaded(
     path = make_salient(tmp_path / "tiny.onnx")
     with pytest.raises(DeviceError, match=ONE_LINE):
         load_network(path, "isnet", Settings(runtime=runtime), Device())
+
+
+def takes_one(path: Path) -> Path:
+    """A network as many are exported: its last step has the sizes of one picture in it."""
+    return save_graph(
+        path,
+        [
+            helper.make_node("Conv", ["input", "weights"], ["logits"]),
+            helper.make_node("Sigmoid", ["logits"], ["alpha"]),
+            helper.make_node("Reshape", ["alpha", "shape"], ["output"]),
+        ],
+        inputs={"input": (1, 3, 32, 32)},
+        outputs={"output": (1, 1, 32, 32)},
+        constants={
+            "weights": np.full((1, 3, 1, 1), 2, np.float32),
+            "shape": np.array([1, 1, 32, 32], np.int64),
+        },
+        opset=15,
+    )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_network_for_one_picture_is_given_one_at_a_time(runtime: str, tmp_path: Path) -> None:
+    path, told = takes_one(tmp_path / "one.onnx"), []
+    one, several = (
+        load_network(path, "u2net", Settings(runtime=runtime, batch=batch), Device(), told.append)
+        for batch in (1, 3)
+    )
+    expected = [frame.alpha for frame in one.mattes(iter(noise_frames(8)))]
+    assert told == []
+    found = [frame.alpha for frame in several.mattes(iter(noise_frames(8)))]
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    (line,) = told
+    assert line.startswith("the network does not take 3 pictures at once")
+
+
+class Counting:
+    """A runner that takes no more than ``most`` pictures, and is cancelled after ``stops``."""
+
+    streams, about = 1, "counts"
+
+    def __init__(self, most: int, stops: int = 99) -> None:
+        self.sizes: list[int] = []
+        self.guard = HalvingRunner(self, "cpu")
+        self._most, self._stops = most, stops
+
+    def run(self, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
+        size = len(inputs["input"])
+        self.sizes.append(size)
+        if len(self.sizes) == self._stops:
+            self.guard.cancel()
+        if size > self._most:
+            raise RuntimeError(f"{size} do not go")
+        return {"output": inputs["input"]}
+
+    def cancel(self) -> None:
+        pass
+
+
+def test_what_fails_is_tried_alone_once_and_not_after_a_cancel() -> None:
+    pictures = {"input": np.arange(12, dtype=np.float32).reshape(4, 3, 1, 1)}
+    single = Counting(most=1)
+    for _ in range(2):
+        assert np.array_equal(single.guard.run(pictures)["output"], pictures["input"])
+    assert single.sizes == [4, 1, 1, 1, 1, 1, 1, 1, 1]
+    none = Counting(most=0)
+    with pytest.raises(RuntimeError, match=r"^1 do not go"):
+        none.guard.run(pictures)
+    assert none.sizes == [4, 1]
+    stopped = Counting(most=1, stops=1)
+    with pytest.raises(RuntimeError, match=r"^4 do not go"):
+        stopped.guard.run(pictures)
+    assert stopped.sizes == [4]
 
 
 def test_other_failures_are_raised_as_they_are() -> None:

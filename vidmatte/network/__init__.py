@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from vidmatte.errors import UsageError
@@ -45,9 +46,16 @@ def way_of_looking(family_name: str, settings: Settings) -> str:
     return "two" if settings.smooth == "live" else "four"
 
 
-def load_network(path: Path, family_name: str, settings: Settings, device: Device) -> Network:
+def load_network(
+    path: Path,
+    family_name: str,
+    settings: Settings,
+    device: Device,
+    report: Callable[[str], None] = lambda _: None,
+) -> Network:
     """Load the weights at ``path``, fed as its family wants.
 
+    report: is told, while the network runs, what the user should know, a line at a time.
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
     from vidmatte.families import RECURRENT, SALIENT
@@ -77,6 +85,7 @@ def load_network(path: Path, family_name: str, settings: Settings, device: Devic
             runtime=settings.runtime,
             family_name=family_name,
             batch=batch,
+            report=report,
         )
         for part in device.parts or (device,)
     ]

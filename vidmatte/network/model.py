@@ -88,7 +88,7 @@ class Model:
 
     def _load(self) -> Network:
         networks = [
-            load_network(part.path, part.family, self._settings_for(part), self.device)
+            load_network(part.path, part.family, self._settings_for(part), self.device, self.report)
             for part in self.weights
         ]
         lines = (advice(self.settings.runtime, part.family, self.device) for part in self.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,13 @@ def load_runner(
     runtime: str = "onnxruntime",
     family_name: str = "",
     batch: int = 0,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Loaded:
     """Load a network. ``outputs``: how many of its outputs are kept (None: all).
 
     threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
     takes depends on the family. batch: 1 where no run will take more pictures.
+    report: is told, while it runs, what the user should know, a line at a time.
     Salient networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
     Raises ModelError for a file that is no network, DeviceError where CUDA fails,
@@ -65,8 +68,9 @@ def load_runner(
         session = open_session(path, model, device, threads)
         check_inputs(path, kinds_of(session))
         ready = loaded(session, device)
-    guard = MemoryGuard if outputs is None else HalvingRunner
-    return replace(ready, runner=guard(ready.runner, device.name))
+    if outputs is None:
+        return replace(ready, runner=MemoryGuard(ready.runner, device.name))
+    return replace(ready, runner=HalvingRunner(ready.runner, device.name, report))
 
 
 @dataclass(frozen=True)
