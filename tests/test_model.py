@@ -30,11 +30,13 @@ from vidmatte.errors import (
     WeightsError,
 )
 from vidmatte.families import FAMILIES
+from vidmatte.network import openvino
 from vidmatte.network.combined import COMBINATIONS
 from vidmatte.network.device import CudaDevice
 from vidmatte.network.model import DECISIVE, Weights, find_model
 from vidmatte.option import CONTROLS, MATTE, NOTHING, OUTPUT, RESULT, names_of, option
 from vidmatte.settings import Settings
+from vidmatte.source import open_source
 
 
 def silent(line: str) -> None:
@@ -328,6 +330,40 @@ def test_what_is_kept_depends_on_the_version(
     monkeypatch.setattr("vidmatte.network.model.__version__", "0.0.1")
     alphas(movie.path, model, **options)
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_what_is_kept_depends_on_what_computes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --runtime auto, too, whose choice depends on the package and the CPU."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=1)
+    path = str(make_salient(tmp_path / "tiny.onnx"))
+
+    def key(is_there: bool, half: bool, runtime: str = "auto") -> str:
+        monkeypatch.setattr(openvino, "is_installed", lambda: is_there)
+        monkeypatch.setattr(openvino, "has_bfloat16", lambda: half)
+        settings = Settings(model=path, family="isnet", cache=str(tmp_path), runtime=runtime)
+        with open_source(movie.path, settings) as source:
+            return find_model(settings, silent).cache_key(source.clip)
+
+    alone, half = key(False, False), key(True, True)
+    assert alone != half
+    assert alone == key(True, False) == key(False, True) == key(True, True, "onnxruntime")
+    assert half == key(True, True, "openvino")
+    assert key(True, False, "openvino") not in (alone, half)
+
+
+def test_what_a_gpu_leaves_to_the_cpu_is_kept_as_the_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=2)
+    path, kept = str(make_salient(tmp_path / "tiny.onnx")), tmp_path / "kept"
+    with monkeypatch.context() as patched:
+        gpu = CudaDevice(0)  # onnxruntime here has no CUDA in it
+        patched.setattr("vidmatte.network.model.choose_device", lambda wanted: (gpu, None))
+        alphas(movie.path, path, family="isnet", cache=str(kept))
+    alphas(movie.path, path, family="isnet", cache=str(kept))
+    assert len(list(kept.iterdir())) == 1
 
 
 def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:

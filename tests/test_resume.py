@@ -20,6 +20,7 @@ from tiny_onnx import make_salient
 from vidmatte.api import matte
 from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
+from vidmatte.network import openvino
 from vidmatte.network.model import find_model
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
@@ -237,6 +238,20 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
         assert (work_of(out) / "frames.log").stat().st_size == kept
     # What has no say in the result may change.
     assert resumed(inputs, out, threads=2, memory="64M", batch=1).resumed_at > 0
+
+
+def test_another_runtime_is_refused(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --runtime auto, too, where the package was there before and is not now."""
+    if not (openvino.is_installed() and openvino.has_bfloat16()):
+        pytest.skip("OpenVINO is not the runtime of choice here")
+    out = tmp_path / "out.mov"
+    stopped(inputs, out, 40)
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
+    changed = r"runtime OpenVINO, bfloat16 \(now onnxruntime\)"
+    with pytest.raises(UsageError, match=changed):
+        resumed(inputs, out)
 
 
 def test_every_option_has_a_say_but_for_those_named() -> None:

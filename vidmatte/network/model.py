@@ -16,7 +16,7 @@ from vidmatte.frame import Clip
 from vidmatte.network import check_options, load_network, way_of_looking
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
-from vidmatte.network.openvino import advice
+from vidmatte.network.openvino import advice, ran_by
 from vidmatte.option import MATTE, names_of
 from vidmatte.settings import Settings
 from vidmatte.weights.catalogue import Entry, lookup
@@ -112,21 +112,34 @@ class Model:
             self.report(f"--cache {folder}: the kept alphas are damaged: made anew")
             kept.unlink()
             kept = None
-        if kept is None:
-            return KeepingNetwork(self.network, folder, key)
-        recurrent = all(part.family in RECURRENT for part in self.weights)
-        return KeptAlphas(kept, recurrent, self._ways)
+        if kept is not None:
+            recurrent = all(part.family in RECURRENT for part in self.weights)
+            return KeptAlphas(kept, recurrent, self._ways)
+        chosen, network = self.device, self.network
+        if self.device is not chosen:  # another runtime may be the one of choice there
+            return self.network_for(clip)
+        return KeepingNetwork(network, folder, key)
 
     def cache_key(self, clip: Clip) -> str:
         """What the raw alphas of a clip are kept under."""
         from vidmatte.network.cache import cache_key, source_identity
 
         facts: dict[str, Any] = {name: getattr(self.settings, name) for name in DECISIVE}
+        facts["runtime"] = self.runtimes
         facts["looks"] = self._ways
         facts["version"] = __version__
         facts["source"] = source_identity(clip.path)
         facts["weights"] = [(part.family, part.sha256) for part in self.weights]
         return cache_key(facts)
+
+    @property
+    def runtimes(self) -> list[str]:
+        """What runs each network, and in which precision. Raises DeviceError.
+
+        ``auto`` takes another where a package was installed since, or on another CPU.
+        """
+        wanted, device = self.settings.runtime, self.device
+        return [ran_by(wanted, part.family, device) for part in self.weights]
 
     @property
     def _ways(self) -> list[str]:

@@ -97,6 +97,21 @@ def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
     return is_installed() and has_bfloat16()
 
 
+def precision_of(family_name: str) -> str:
+    """What OpenVINO computes a family in: 'bfloat16' where CPU and family allow, or 'float32'."""
+    return "bfloat16" if family_name in BFLOAT16_FAMILIES and has_bfloat16() else "float32"
+
+
+def ran_by(wanted: str, family_name: str, device: Device) -> str:
+    """The runtime that ``is_chosen`` decides for, and what tells its numbers from others'.
+
+    'onnxruntime', 'OpenVINO, float32' or 'OpenVINO, bfloat16'. Raises as ``is_chosen`` does.
+    """
+    if is_chosen(wanted, family_name, device):
+        return f"OpenVINO, {precision_of(family_name)}"
+    return "onnxruntime"
+
+
 class OpenVinoRunner:
     """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request."""
 
@@ -141,7 +156,7 @@ def load_openvino(
     more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
     naming ``path``, DeviceError where the memory does not suffice.
     """
-    half = family_name in BFLOAT16_FAMILIES and has_bfloat16()
+    half = precision_of(family_name) == "bfloat16"
     streams = streams_for(threads) if family_name in BFLOAT16_FAMILIES else 1
     try:
         network = core().read_model(split_offsets(model) if half else model)

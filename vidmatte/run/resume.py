@@ -53,6 +53,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         "version": __version__,
         "source": state_of(clip.path),
         "weights": [[part.family, part.sha256] for part in model.weights],
+        "runtime": "; ".join(model.runtimes),
         "settings": options,
     }
     for name in READ:
