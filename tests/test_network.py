@@ -46,6 +46,13 @@ from vidmatte.network.session import batchable, load_runner
 from vidmatte.network.several import SharedRunner
 from vidmatte.settings import Settings
 
+RUNTIMES = [
+    "onnxruntime",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(not is_installed(), reason="openvino is not installed"),
+    ),
+]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FEEDING = {"isnet": (1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)), "u2netp": (320, *IMAGENET)}
 
@@ -220,6 +227,17 @@ def test_both_runners_give_the_same(kind: str, weights: Callable[[str], Path]) -
 def test_coarse_ratio_follows_the_frame() -> None:
     assert coarse_ratio(512, 288) == 1.0
     assert coarse_ratio(1920, 1080) == coarse_ratio(1080, 1920) == 512 / 1920
+    assert coarse_ratio(1920, 1080, wanted=0.5) == 0.5
+    assert coarse_ratio(20000, 30) * 30 == coarse_ratio(640, 20, wanted=0.1) * 20 == 6
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("size", [(1, 640), (30, 6000), (8, 33000)])
+def test_a_recurrent_network_takes_a_long_strip(
+    size: tuple[int, int], runtime: str, weights: Callable[[str], Path]
+) -> None:
+    network = load_network(weights("rvm"), "rvm", Settings(runtime=runtime), Device())
+    assert [alpha.shape for alpha in alphas_of(network, noise_frames(1, size))] == [size]
 
 
 def no_network(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -235,15 +253,6 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=path.name) as caught:
             load_network(path, family, Settings(), Device())
         assert "\n" not in str(caught.value)
-
-
-RUNTIMES = [
-    "onnxruntime",
-    pytest.param(
-        "openvino",
-        marks=pytest.mark.skipif(not is_installed(), reason="openvino is not installed"),
-    ),
-]
 
 
 def two_channels(path: Path, *, stated: bool) -> Path:

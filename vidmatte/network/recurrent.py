@@ -22,6 +22,8 @@ from vidmatte.network.threads import in_order
 
 STATES = ("r1", "r2", "r3", "r4")
 KEPT = tuple(f"{state}o" for state in STATES)
+#: Pixels. Four halvings need five; one more, for the network rounds sizes down.
+LEAST_SIDE = 6
 COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 and 512 px
 
 
@@ -77,7 +79,7 @@ class RecurrentNetwork(Network):
             if frame.wants_memory:
                 frame.memory = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
-            ratio = self._downsample or coarse_ratio(width, height)
+            ratio = coarse_ratio(width, height, self._downsample)
             inputs = {"downsample_ratio": np.array([ratio], np.float32), **state}
             if self._reduced:
                 if reducer is None or reducer.key != (height, width, ratio):
@@ -149,9 +151,13 @@ def first_state() -> dict[str, Any]:
     return {f"{name}i": np.zeros((1, 1, 1, 1), np.float32) for name in STATES}
 
 
-def coarse_ratio(width: int, height: int) -> float:
-    """The size of the coarse pass: its longer side at 512 pixels, never enlarged."""
-    return min(1.0, COARSE_SIDE / max(width, height))
+def coarse_ratio(width: int, height: int, wanted: float = 0.0) -> float:
+    """The size of the coarse pass: its longer side at 512 pixels, never enlarged, or as wanted.
+
+    But no side of it is shorter than the network can halve; a long strip's may be.
+    """
+    ratio = wanted or min(1.0, COARSE_SIDE / max(width, height))
+    return max(ratio, LEAST_SIDE / min(width, height))
 
 
 def planar(rgb: np.ndarray) -> np.ndarray:

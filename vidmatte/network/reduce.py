@@ -17,20 +17,18 @@ class Reducer:
 
     def __init__(self, height: int, width: int, ratio: float) -> None:
         self.key = height, width, ratio
-        rows, row_shares = places(height, ratio)
-        columns, column_shares = places(width, ratio)
-        self._corners: list[tuple[np.ndarray, np.ndarray]] = []
-        for row, row_share in zip(rows, row_shares, strict=True):
-            for column, column_share in zip(columns, column_shares, strict=True):
-                where = np.dstack(np.meshgrid(column, row)).astype(np.int16)
-                weight = np.outer(row_share, column_share) / 255
-                self._corners.append((where, np.dstack([weight] * 3).astype(np.float32)))
+        self._rows, row_shares = places(height, ratio)
+        self._columns, column_shares = places(width, ratio)
+        weights = [np.outer(row, column) / 255 for row in row_shares for column in column_shares]
+        self._weights = [np.dstack([weight] * 3).astype(np.float32) for weight in weights]
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (1, 3, h, w) float32 in 0..1."""
         total: np.ndarray | None = None
-        for where, weight in self._corners:
-            corner = cv2.remap(rgb, where, None, cv2.INTER_NEAREST)
+        # Rows, then columns: cv2.remap takes no side of 32767 pixels or more.
+        bands = [rgb[rows] for rows in self._rows]
+        corners = (band.take(columns, axis=1) for band in bands for columns in self._columns)
+        for corner, weight in zip(corners, self._weights, strict=True):
             part = cv2.multiply(corner, weight, dtype=cv2.CV_32F)
             total = part if total is None else cv2.add(total, part, dst=total)
         assert total is not None
