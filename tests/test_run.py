@@ -13,6 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -378,6 +379,21 @@ def test_threads_may_share_a_stream(tmp_path: Path) -> None:
     with frames, ThreadPoolExecutor(3) as pool:
         parts = list(pool.map(lambda _: [frame.index for frame in frames], range(3)))
     assert sorted(index for part in parts for index in part) == list(range(24))
+
+
+def test_pictures_too_long_to_be_mixed_are_refused_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "strips"
+    folder.mkdir()
+    strip = np.full((2, 32767, 3), 30, np.uint8)
+    strip[:, :32000] = 220  # what would be moved is long; in a shorter part it would go
+    for name in ("f0.png", "f1.png"):
+        cv2.imwrite(str(folder / name), strip)
+    options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    line = r"^strips: 32767x2 is more than the 32766 pixels a side [^\n]*: add --smooth off$"
+    with pytest.raises(UsageError, match=line):
+        list(vidmatte.stream(folder, **options))
+    assert len(list(vidmatte.stream(folder, smooth="off", **options))) == 2
+    assert len(list(vidmatte.stream(folder / "f0.png", **options))) == 1  # nothing to mix it with
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.foreground import is_the_models_of_use
 from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.frame import Frame
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip, Frame
 from vidmatte.network.fit import check_numbers
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 IN_HAND = 3  # frames being filled, being followed, and being handed on
 MOMENTS_QUEUED = 1  # between motion and steady: a moment weighs more than its slot
+LONGEST_SIDE = 32766  # pixels; cv2.remap counts them in 16 bits
 MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
 
 
@@ -56,13 +58,14 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     """Wire the stages for one clip and start them.
 
     With a sink the last stage writes and yields released frames; without one the
-    frames come out whole, for the caller to release.
+    frames come out whole, for the caller to release. Raises UsageError.
     """
     stop = Stop()
     watcher = Watcher()
     takes_colours = is_the_models_of_use(settings, source.clip)
     network = model.network_for(source.clip)
     smooth = smoother(network.recurrent, settings)
+    check_sides(source.clip, smooth)
     point = Point()
     if sink is not None:
         point = sink.point(network.states, network.stride, smooth.look_back)
@@ -143,6 +146,16 @@ def smoother(recurrent: bool, settings: Settings) -> Filter:
     strength = settings.smooth_strength
     mode = mode if strength else "off"
     return Filter(WINDOWS[mode], refine, strength, RECURRENT if recurrent else PER_FRAME)
+
+
+def check_sides(clip: Clip, smooth: Filter) -> None:
+    """Raise UsageError where frames are to be mixed that are larger than OpenCV moves."""
+    sides = clip.width, clip.height
+    if max(sides) > LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
+        raise UsageError(
+            f"{clip.path.name}: {sides[0]}x{sides[1]} is more than the {LONGEST_SIDE} pixels a side"
+            " that frames are mixed along the motion with: add --smooth off"
+        )
 
 
 def remarked(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
