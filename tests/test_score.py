@@ -306,3 +306,39 @@ def test_a_count_that_only_shows_in_the_end_is_an_error_too(
         with pytest.raises(UsageError, match="frames"):
             compare(*pair)
     assert compare(two, two).frames == 2
+
+
+def float_picture(path: Path, pixel_format: str, values: np.ndarray) -> None:
+    """A picture in EXR, the same values in all of its planes."""
+    height, width = values.shape
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as file:
+        stream = file.add_stream("exr", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        frame = av.VideoFrame(width, height, pixel_format)
+        for plane in frame.planes:
+            rows = np.zeros((height, plane.line_size // 4), np.float32)
+            rows[:, :width] = values
+            plane.update(rows)
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("pixel_format", ["gbrapf32le", "gbrpf32le"])
+@pytest.mark.parametrize("which", ["prediction", "truth"])
+def test_a_matte_that_is_not_a_number_is_named(
+    which: str, pixel_format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("prediction", "truth"):
+        (tmp_path / folder).mkdir()
+        for index in range(2):
+            values = disc(index, *SIZE)
+            if folder == which and index == 1:
+                values[3, 3] = np.nan
+            float_picture(tmp_path / folder / f"{index}.exr", pixel_format, values)
+    words = [str(tmp_path / "prediction"), str(tmp_path / "truth")]
+    assert main(["score", *words, "--json"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    name = f"{which}/1.exr" if "a" in pixel_format else f"{which}, frame 1"
+    assert f"{tmp_path}/{name}: the matte is not a number (NaN) somewhere; " in told.err
+    assert len(told.err.splitlines()) == 1

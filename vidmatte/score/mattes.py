@@ -49,14 +49,25 @@ class Mattes(ABC):
         """Each matte, (H, W) float32 in 0..1, in order. Raises SourceError."""
 
     def _upright(self, matte: np.ndarray, orientation: Orientation, name: str) -> np.ndarray:
-        """A matte turned upright. Raises SourceError where it is not of the first one's size."""
+        """A matte turned upright. Raises SourceError where it is not of the first one's size,
+        or not a number."""
         matte = turned(matte, orientation)
         if matte.shape != self.size[::-1]:
             raise SourceError(
                 f"{name}: it is {matte.shape[1]}x{matte.shape[0]}, the first picture is"
                 f" {self.size[0]}x{self.size[1]}; give mattes of one size"
             )
-        return matte
+        return checked(matte, name)
+
+
+def checked(matte: np.ndarray, name: str) -> np.ndarray:
+    """The matte. Raises SourceError, with ``name``, where it is not a number somewhere: no
+    measure would be one either."""
+    if np.isnan(matte.sum()):
+        raise SourceError(
+            f"{name}: the matte is not a number (NaN) somewhere; give one with values in 0..1"
+        )
+    return matte
 
 
 def open_mattes(path: Path) -> Mattes:
@@ -96,8 +107,9 @@ class GreyMattes(Mattes):
             colour = source.clip.colour
             if source.clip.pixel_format.startswith("gray"):
                 colour = replace(colour, range=FULL)
-            for picture in source.pictures():
-                yield luminance(picture.pixels, colour)
+            for number, picture in enumerate(source.pictures()):
+                name = f"{self.path}, frame {number}"
+                yield checked(luminance(picture.pixels, colour), name)
             about_rate = "no --fps given"  # which does not matter here
             self.notes += [line for line in source.warnings if about_rate not in line]
 
