@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -229,6 +230,24 @@ def test_kept_alphas_are_used_again_without_the_network(
         assert_close(kept, raw, ROUNDED_16)
     with pytest.raises(AssertionError, match="was loaded"):
         alphas(movie.path, model, in_point="f2", **options)  # another range: not the same frames
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 64), (64, 1), (1, 9000), (9000, 1)])
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_alphas_one_pixel_wide_or_high_are_kept_too(
+    family: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    width, height = size
+    ramp = np.linspace(60, 170, width * height).reshape(height, width, 1)
+    cv2.imwrite(str(tmp_path / "strip.png"), ramp.repeat(3, axis=2).astype(np.uint8))
+    make = make_salient if family == "isnet" else make_recurrent
+    model = str(make(tmp_path / "tiny.onnx"))
+    options = {"family": family, "cache": str(tmp_path / "kept")}
+    (first,) = alphas(tmp_path / "strip.png", model, **options)
+    assert first.std() > 0.01
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    (again,) = alphas(tmp_path / "strip.png", model, **options)
+    assert np.array_equal(first, again)
 
 
 def test_kept_alphas_of_a_folder_are_those_of_its_pictures(tmp_path: Path) -> None:

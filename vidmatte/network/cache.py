@@ -34,6 +34,9 @@ RATE = 25  # of the files, whatever the clip's: frame numbers are all that count
 #: How the names of unfinished files end, and seconds after which nobody writes them any more.
 PARTIAL, STALE = ".part", 24 * 3600
 CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
+#: Of a picture that is one pixel wide or high: it has no four slices, and FFmpeg's encoder finds
+#: no other number either where it is long.
+WITHOUT_SLICES = {"level": "1"}
 
 
 def cache_key(facts: dict[str, Any]) -> str:
@@ -194,8 +197,10 @@ class _Keeper:
         self._colours = self._stream(frame, "bgr0") if frame.foreground is not None else None
 
     def _stream(self, frame: Frame, pixel_format: str) -> Any:
-        stream = self._container.add_stream("ffv1", rate=RATE, options=CODEC_OPTIONS)
-        stream.width, stream.height = frame.picture.width, frame.picture.height
+        width, height = frame.picture.width, frame.picture.height
+        options = CODEC_OPTIONS if min(width, height) > 1 else WITHOUT_SLICES
+        stream = self._container.add_stream("ffv1", rate=RATE, options=options)
+        stream.width, stream.height = width, height
         stream.pix_fmt = pixel_format
         stream.time_base = Fraction(1, RATE)
         return stream
