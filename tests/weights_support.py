@@ -37,6 +37,7 @@ class Page:
 
     cut_after: close the connection after so many bytes of an answer; once: only the
     first time. hold_s: wait before the answer; pause_s: wait in the middle of it, once.
+    length: what the answer's Content-Length says, if not what is so.
     """
 
     data: bytes = CONTENT
@@ -47,6 +48,7 @@ class Page:
     hold_s: float = 0.0
     pause_s: float = 0.0
     kind: str = "application/octet-stream"
+    length: str | None = None
 
 
 @dataclass
@@ -78,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             last = len(page.data) - 1
             self.send_header("Content-Range", f"bytes {begin}-{last}/{len(page.data)}")
         self.send_header("Content-Type", page.kind)
-        self.send_header("Content-Length", str(len(page.data) - begin))
+        self.send_header("Content-Length", page.length or str(len(page.data) - begin))
         self.end_headers()
         self._send(page, page.data[begin:])
 

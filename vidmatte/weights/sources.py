@@ -83,6 +83,8 @@ class ReleaseFile(WeightsSource):
         with self._open(destination, offset) as response:
             offset = _resumed_at(response, offset)
             length = response.headers.get("Content-Length")
+            if length and not length.isdecimal():
+                raise FetchError(f"answered with Content-Length {length!r}, which is no number")
             total = offset + int(length) if length else None
             if total is not None and total not in sizes:
                 destination.unlink(missing_ok=True)
