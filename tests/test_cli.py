@@ -443,11 +443,23 @@ def test_values_from_python_become_what_the_command_line_gives() -> None:
         {"erode": float("nan")}, {"gamma": float("nan")}, {"memory": "inf"}, {"memory": "nan"},
         {"batch": 1.5}, {"gamma": "2"}, {"cuts": "no"}, {"overwrite": 1}, {"batch": True},
         {"fps": True}, {"model": None}, {"smooth": None}, {"comp": {"a": 1}}, {"background": b"x"},
+        {"gamma": 10**400}, {"gamma": Fraction(-(10**400))}, {"cache": "\0"}, {"model": "a\0.onnx"},
     ],
 )  # fmt: skip
 def test_values_of_another_kind_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(("name", "told"), [("", "name is empty"), ("a\0.mov", "NUL character")])
+def test_an_output_without_a_name_is_refused(name: str, told: str, tmp_path: Path) -> None:
+    """An empty one is no name of the current folder."""
+    make_movie(tmp_path / "clip.mp4", frames=2)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    with pytest.raises(UsageError, match=told):
+        vidmatte.matte(
+            tmp_path / "clip.mp4", name, model=model, family="isnet", format="png", overwrite=True
+        )
 
 
 def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:

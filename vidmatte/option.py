@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -142,6 +143,8 @@ def checked_option(row: Field, value: Any) -> Any:
         raise UsageError(
             f"{flag_of(row)}: nothing is said: leave the option out, or name something"
         )
+    if isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{flag_of(row)} {value!r}: it has a NUL character in it: leave that out")
     if choices and value not in choices:
         raise UsageError(f"{flag_of(row)} {value}: choose from {', '.join(choices)}")
     if low is not None and not low <= value <= high:  # true for what is no number, too
@@ -160,7 +163,10 @@ def of_kind(row: Field, value: Any) -> Any:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if kind is not str:
         if is_number and (kind is float or isinstance(value, Integral)):
-            return kind(value)
+            try:
+                return kind(value)
+            except OverflowError:  # of a whole number or fraction beyond all floats: out of range
+                return math.inf if value > 0 else -math.inf
         a_number = "a whole number" if kind is int else "a number"
         raise UsageError(f"{flag_of(row)} {value!r}: {a_number} is wanted")
     if isinstance(value, tuple | list):  # --threshold

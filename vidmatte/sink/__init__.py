@@ -83,7 +83,11 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:
     """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
-    pictures, whatever its dot looks like."""
+    pictures, whatever its dot looks like. Raises UsageError for a name that is none."""
+    if output == "":  # which Path takes for the current folder
+        raise UsageError("the output's name is empty: write a file or a folder")
+    if "\0" in str(output):
+        raise UsageError(f"{str(output)!r}: no name has a NUL character in it: leave it out")
     chosen = settings.codec or settings.format
     if chosen or not Path(output).suffix or not names_folder(output):
         return settings
