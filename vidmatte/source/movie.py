@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import dropwhile, islice
 from pathlib import Path
+from threading import RLock
 
 import av
 
@@ -46,7 +47,8 @@ class MovieSource(Source):
         self._strict = settings.strict
         self._deinterlace = settings.deinterlace
         self._broken = 0
-        self._reading = self._closed = False
+        self._readers, self._closed = 0, False
+        self._closing = RLock()  # a collector of garbage may close it in a thread that has it
         with open_container(path) as container:
             stream = picture_stream(container, path)
             first, began = first_frame(container, stream, path)
@@ -95,18 +97,38 @@ class MovieSource(Source):
         return self._warnings
 
     def close(self) -> None:
-        self._closed = True
-        if not self._reading:  # FFmpeg does not survive a close under a reading thread
+        with self._closing:
+            self._closed = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._closed and not self._readers:  # FFmpeg survives no close under a reader
             self._container.close()
+
+    def _held(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """The pictures; a source that is closed before their end is closed at their end."""
+        with self._closing:
+            if self._closed:
+                raise SourceError(f"{self.clip.path}: it was closed: open it again")
+            self._readers += 1
+        try:
+            yield from pictures
+        finally:
+            with self._closing:
+                self._readers -= 1
+                self._let_go()
 
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
         not decode is replaced by the one before it."""
-        return self._placed(self._trim.first)
+        return self._held(self._placed(self._trim.first))
 
     def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:
         """See ``Source.pictures_from``. Where the container knows its key frames the one
         well before ``pts`` is looked up; if the picture is not found so, all are decoded."""
+        return self._held(self._sought(index, pts))
+
+    def _sought(self, index: int, pts: int) -> Iterator[Picture]:
         if index and self._container.format.name in INDEXED:
             stamp = (pts + self._origin) * self.clip.time_base / self._timing.stream_time_base
             found = self._placed(self._timing.frame_number(round(stamp)))
@@ -278,19 +300,13 @@ class MovieSource(Source):
 
         Decoders answer damage with any of FFmpeg's errors, "operation not permitted" too.
         """
-        self._reading = True
-        try:
-            for packet in packets:
-                try:
-                    yield from packet.decode()
-                except av.error.FFmpegError as error:
-                    self._broken += 1
-                    if self._strict:
-                        raise SourceError(
-                            f"{self.clip.path}: a packet does not decode ({error.strerror}), and"
-                            " --strict is on: without it the frame before is repeated"
-                        ) from error
-        finally:
-            self._reading = False
-            if self._closed:
-                self._container.close()
+        for packet in packets:
+            try:
+                yield from packet.decode()
+            except av.error.FFmpegError as error:
+                self._broken += 1
+                if self._strict:
+                    raise SourceError(
+                        f"{self.clip.path}: a packet does not decode ({error.strerror}), and"
+                        " --strict is on: without it the frame before is repeated"
+                    ) from error
