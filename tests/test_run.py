@@ -182,7 +182,11 @@ def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
             cut_short.wait(30)
             yield item
 
-    pipeline = Pipeline([numbers(3), Stage("slow", slow, 1)], Stop())
+    def interrupt() -> None:
+        if under_way.is_set():
+            cut_short.set()
+
+    pipeline = Pipeline([numbers(3), Stage("slow", slow, 1)], Stop(), interrupt)
 
     def take() -> None:
         with contextlib.suppress(Cancelled):
@@ -192,7 +196,7 @@ def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
     taking.start()
     assert preparing.wait(5)
     began = time.monotonic()
-    pipeline.close(lambda: cut_short.set() if under_way.is_set() else None)
+    pipeline.close()
     assert time.monotonic() - began < 2
     taking.join(5)
     assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock, current_thread
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from vidmatte.frame import Frame
 from vidmatte.network.model import Model, find_model
 from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.path import FramePath, lay_path
+from vidmatte.run.pipeline import is_ours
 from vidmatte.settings import Settings, make_settings
 from vidmatte.source import Source, open_source
 
@@ -59,8 +60,9 @@ class Stream:
         self._settings = settings
         self._path: FramePath | None = None
         self._frames: Iterator[Frame] = iter(())
-        self._closed = False
         self._turn = Lock()
+        self._ending = RLock()
+        self._closed = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -80,12 +82,11 @@ class Stream:
             if self._closed:
                 raise StopIteration
             try:
-                if self._path is None:
-                    self._path = lay_path(self._source, self._model, self._settings, None)
-                    self._frames = iter(self._path.pipeline)
-                frame = next(self._frames)
-            except BaseException:
-                self.close()
+                frame = next(self._begun())
+            except BaseException as error:
+                # Where another thread has closed it, a stage that was cut short says anything.
+                if self._close(wait=True) and isinstance(error, Exception):
+                    raise StopIteration from None
                 raise
         try:
             return detached(frame, self._settings)
@@ -93,11 +94,31 @@ class Stream:
             frame.release()
 
     def close(self) -> None:
-        """Stop the stages and close the source; harmless when done twice."""
-        self._closed = True
-        if self._path is not None:
-            self._path.close()
+        """Stop the stages and close the source; harmless when done twice.
+
+        A thread that waits for a frame meanwhile finds the stream at its end.
+        """
+        self._close(wait=True)
+
+    def _begun(self) -> Iterator[Frame]:
+        """The frames as the stages give them; the first call starts these."""
+        if self._path is None:
+            path = lay_path(self._source, self._model, self._settings, None)
+            with self._ending:
+                if self._closed:  # meanwhile, by another thread
+                    return iter(())
+                self._path, self._frames = path, iter(path.pipeline)
+        return self._frames
+
+    def _close(self, *, wait: bool) -> bool:
+        """Whether it was closed before."""
+        with self._ending:
+            before, self._closed = self._closed, True
+            path = self._path
+        if path is not None:
+            path.close(wait=wait)
         self._source.close()
+        return before
 
     def __enter__(self) -> Stream:
         return self
@@ -107,7 +128,8 @@ class Stream:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            self.close()
+            # Garbage is collected in any thread: one of ours would wait for itself.
+            self._close(wait=not is_ours(current_thread()))
 
 
 def stream(source: str | Path, **options: Any) -> Stream:

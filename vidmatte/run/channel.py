@@ -20,8 +20,9 @@ class Stop:
     """Set once, by the first failure or by whoever ends the run early."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()
+        self._is_set = False
+        # A collector of garbage that closes a stream may run in the middle of ``set``.
+        self._lock = threading.RLock()
         self.error: BaseException | None = None
 
     def set(self, error: BaseException | None = None) -> None:
@@ -29,11 +30,11 @@ class Stop:
         with self._lock:
             if self.error is None:
                 self.error = error
-            self._event.set()
+            self._is_set = True
 
     def is_set(self) -> bool:
         """True once the run is to end."""
-        return self._event.is_set()
+        return self._is_set
 
 
 class Channel(Generic[Item]):

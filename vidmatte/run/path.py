@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,6 @@ class FramePath:
 
     pipeline: Pipeline
     ring: Ring
-    cancel: Callable[[], None]
     quality: Quality
     point: Point
     sink: Sink | None
@@ -49,9 +48,9 @@ class FramePath:
             busy["write"] = self.sink.busy_seconds(busy["write"])
         return busy
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Stop every stage and wait for its thread; harmless when done twice."""
-        self.pipeline.close(self.cancel)
+        self.pipeline.close(wait=wait)
 
 
 def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None) -> FramePath:
@@ -91,7 +90,8 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     ]
     slots = held + sum(stage.queue_size for stage in stages[:waiting])
     ring = Ring(source.clip, slots, model.device, stop)
-    return FramePath(Pipeline(stages, stop), ring, network.cancel, watcher.quality, point, sink)
+    pipeline = Pipeline(stages, stop, network.cancel)
+    return FramePath(pipeline, ring, watcher.quality, point, sink)
 
 
 def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:

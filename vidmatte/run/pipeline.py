@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from vidmatte.run.channel import POLL_SECONDS, Cancelled, Channel, Stop
 
 Work = Callable[[Iterator[Any]], Iterable[Any]]
 JOIN_SECONDS = 4.0
+OURS = "vidmatte-"  # how the names of all our threads begin
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,20 @@ class Stage:
 class _Runner(threading.Thread):
     """One stage at work. Its error, if any, is stored in the stop flag."""
 
-    def __init__(self, stage: Stage, inlet: Channel | None, outlet: Channel, stop: Stop) -> None:
-        super().__init__(name=f"vidmatte-{stage.name}", daemon=True)
+    def __init__(
+        self,
+        stage: Stage,
+        inlet: Channel | None,
+        outlet: Channel,
+        stop: Stop,
+        interrupt: Callable[[], None],
+    ) -> None:
+        super().__init__(name=f"{OURS}{stage.name}", daemon=True)
         self.stage = stage
+        self.interrupt = interrupt
         self._inlet = inlet
         self._outlet = outlet
-        self._stop_flag = stop
+        self.stop_flag = stop
         self._began = time.perf_counter()
         self._seconds: float | None = None
 
@@ -49,7 +59,7 @@ class _Runner(threading.Thread):
         except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
-            self._stop_flag.set(error)
+            self.stop_flag.set(error)
         finally:
             self._seconds = time.perf_counter() - self._began
 
@@ -65,16 +75,22 @@ class Pipeline:
     The threads start with the iteration.
 
     The first failure of any stage stops all of them and is raised again here, as it
-    was. Leaving early (close, or the end of a ``with``) stops them too.
+    was. Leaving early (close, or the end of a ``with``) stops them too, and so does the end
+    of the program. interrupt: cuts short what a stage has under way; it may be called often.
     """
 
-    def __init__(self, stages: Sequence[Stage], stop: Stop) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        stop: Stop,
+        interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
         self._stop = stop
         self._runners: list[_Runner] = []
         inlet: Channel | None = None
         for stage in stages:
             outlet: Channel = Channel(stage.queue_size, stop)
-            self._runners.append(_Runner(stage, inlet, outlet, stop))
+            self._runners.append(_Runner(stage, inlet, outlet, stop, interrupt))
             inlet = outlet
         self._last = inlet
 
@@ -85,30 +101,63 @@ class Pipeline:
             runner.start()
         try:
             yield from self._last
+            return
         except Cancelled:
-            if self._stop.error is not None:
-                raise self._stop.error from None
-            raise
+            if self._stop.error is None:
+                raise
+        # Outside of the handler, and without a "from": what caused it stays with it.
+        raise self._stop.error
 
     def busy_seconds(self) -> dict[str, float]:
         """Seconds of work by stage, in order."""
         return {runner.stage.name: runner.busy_seconds() for runner in self._runners}
 
-    def close(self, interrupt: Callable[[], None] = lambda: None) -> None:
-        """Stop all stages and wait for their threads; harmless when done twice.
+    def close(self, *, wait: bool = True) -> None:
+        """Stop all stages and wait a few seconds for their threads; harmless when done twice.
 
-        interrupt: cuts short what a stage has under way. It is called until all have ended,
-        as a stage may just have been about to begin it.
+        wait: False leaves them to end by themselves.
         """
         self._stop.set()
-        deadline = time.monotonic() + JOIN_SECONDS
-        for runner in self._runners:
-            while runner.is_alive() and time.monotonic() < deadline:
-                interrupt()
-                runner.join(POLL_SECONDS)
+        if wait:
+            end(self._runners, time.monotonic() + JOIN_SECONDS)
 
     def __enter__(self) -> Pipeline:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def end(runners: Iterable[_Runner], deadline: float) -> None:
+    """Wait until stages that were stopped have ended, or the deadline (time.monotonic).
+
+    They are interrupted until then, as one may just have been about to begin something.
+    """
+    for runner in runners:
+        while runner.is_alive() and time.monotonic() < deadline:
+            runner.interrupt()
+            runner.join(POLL_SECONDS)
+
+
+def is_ours(thread: threading.Thread) -> bool:
+    """Whether a stage, or a pool of one, may be what runs in a thread."""
+    return thread.name.startswith(OURS)
+
+
+def at_work() -> list[_Runner]:
+    """The stages, of all pipelines, whose threads have not ended."""
+    return [thread for thread in threading.enumerate() if isinstance(thread, _Runner)]
+
+
+def end_all() -> None:
+    """Stop every stage and wait for its end, however long that takes.
+
+    A thread that comes back from C++ while Python shuts down would abort the process.
+    """
+    left = at_work()
+    for runner in left:
+        runner.stop_flag.set()
+    end(left, float("inf"))
+
+
+atexit.register(end_all)

@@ -1,0 +1,218 @@
+"""How streams and stages end: at the end of the program, by another thread, as garbage."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media import make_movie
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte import streaming
+from vidmatte.errors import SourceError
+from vidmatte.network import openvino
+from vidmatte.network.salient import SalientNetwork
+from vidmatte.run.channel import Stop
+from vidmatte.run.pipeline import Pipeline, Stage
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+from vidmatte.source.movie import MovieSource
+
+RUNTIMES = ["onnxruntime", *(["openvino"] if openvino.is_installed() else [])]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small clip."""
+    return make_movie(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=40).path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The options that choose a tiny network."""
+    path = make_salient(tmp_path_factory.mktemp("network") / "tiny.onnx")
+    return {"model": str(path), "family": "isnet"}
+
+
+def ours() -> list[str]:
+    """The stages' threads that are alive."""
+    return [one.name for one in threading.enumerate() if one.name.startswith("vidmatte-")]
+
+
+def wait_until(come: Callable[[], bool], limit_s: float = 20.0) -> None:
+    """Wait for something to come true. Fails the test after ``limit_s``."""
+    deadline = time.monotonic() + limit_s
+    while not come():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)
+
+
+LEAVES = """
+import atexit, sys, threading
+
+def tell():  # registered first, called last
+    print([one.name for one in threading.enumerate() if one is not threading.main_thread()])
+
+atexit.register(tell)
+import vidmatte
+frames = vidmatte.stream(sys.argv[1], model=sys.argv[2], family="isnet", cache=sys.argv[3])
+for frame in frames:
+    if sys.argv[4] == "raise":
+        raise ValueError("the caller's own mistake")
+    break
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("break", 0), ("raise", 1)])
+def test_the_end_of_the_program_ends_a_stream(
+    how: str, status: int, clip: Path, network: dict[str, Any], tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", LEAVES, str(clip), network["model"], str(tmp_path / "kept"), how]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == "[]\n"
+    assert ("the caller's own mistake" in done.stderr) is (how == "raise")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == []
+
+
+def test_who_waits_for_a_frame_of_a_stream_that_another_closes_finds_its_end(
+    clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on, whole = threading.Event(), threading.Event(), SalientNetwork._matte
+
+    def held_up(self: SalientNetwork, batch: list[Any]) -> list[Any]:
+        if batch[0].index == 20:
+            reached.set()
+            go_on.wait(20)
+        return whole(self, batch)
+
+    monkeypatch.setattr(SalientNetwork, "_matte", held_up)
+    frames = vidmatte.stream(clip, **network)
+    with ThreadPoolExecutor(2) as pool:
+        seen = pool.submit(lambda: [frame.index for frame in frames])
+        assert reached.wait(20)
+        closing = pool.submit(frames.close)
+        wait_until(lambda: frames._closed)
+        go_on.set()
+        closing.result()
+        indices = seen.result()
+    assert indices == list(range(len(indices)))
+    assert len(indices) < 20
+
+
+def test_a_stream_that_another_thread_closes_while_it_starts_is_at_its_end(
+    clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = vidmatte.stream(clip, **network)
+    lay = streaming.lay_path
+
+    def closed_meanwhile(*words: Any) -> Any:
+        path = lay(*words)
+        closing = threading.Thread(target=frames.close)
+        closing.start()
+        closing.join()
+        return path
+
+    monkeypatch.setattr(streaming, "lay_path", closed_meanwhile)
+    assert list(frames) == []
+    assert ours() == []
+
+
+class Player:
+    """Holds a stream, and itself: only a collector of garbage lets go of both."""
+
+    def __init__(self, frames: vidmatte.Stream) -> None:
+        self.frames = frames
+        self.me = self
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("owner", [MovieSource, SalientNetwork])
+def test_a_stream_may_be_collected_in_its_own_threads(
+    owner: type,
+    runtime: str,
+    clip: Path,
+    network: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go, seconds, raised = threading.Event(), list[float](), list[Any]()
+
+    def collect() -> None:
+        if go.wait(20) and not seconds:
+            seconds.append(0)
+            began = time.monotonic()
+            gc.collect()
+            seconds[0] = time.monotonic() - began
+
+    if owner is MovieSource:
+        placed = MovieSource._placed
+
+        def pictures(self: MovieSource, number: int) -> Iterator[Any]:
+            for index, picture in enumerate(placed(self, number)):
+                if index == 6:
+                    collect()
+                yield picture
+
+        monkeypatch.setattr(MovieSource, "_placed", pictures)
+    else:
+        whole = SalientNetwork._matte
+
+        def matte(self: SalientNetwork, batch: list[Any]) -> list[Any]:
+            if batch[0].index == 6:
+                collect()
+            return whole(self, batch)
+
+        monkeypatch.setattr(SalientNetwork, "_matte", matte)
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    player = Player(vidmatte.stream(clip, runtime=runtime, smooth="off", **network))
+    next(player.frames)
+    gc.disable()
+    try:
+        del player
+        go.set()
+        wait_until(lambda: ours() == [])
+    finally:
+        gc.enable()
+    assert raised == []
+    assert seconds[0] < 2
+
+
+def test_what_caused_a_failure_of_a_stage_stays_with_it() -> None:
+    def failing(_: Iterator[Any]) -> Iterator[int]:
+        try:
+            raise KeyError("the reason")
+        except KeyError as error:
+            raise ValueError("what is told") from error
+        yield 0
+
+    pipeline = Pipeline([Stage("failing", failing, 1)], Stop())
+    with pipeline, pytest.raises(ValueError, match="what is told") as told:
+        list(pipeline)
+    assert isinstance(told.value.__cause__, KeyError)
+    assert told.value.__context__ is told.value.__cause__
+
+
+def test_a_source_is_not_closed_under_who_reads_it(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(clip, Settings())
+    assert isinstance(source, MovieSource)
+    begin = MovieSource._frames
+
+    def closed_meanwhile(self: MovieSource, *words: Any) -> Any:
+        source.close()
+        return begin(self, *words)
+
+    monkeypatch.setattr(MovieSource, "_frames", closed_meanwhile)
+    assert len(list(source.pictures())) == 40
+    with pytest.raises(SourceError, match="it was closed: open it again"):
+        next(source.pictures())
