@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha import controls
+from vidmatte.alpha import controls, wide
 from vidmatte.alpha.controls import Controls
 
 DISC = 0.12  # by how much a digital disc of two pixels is no circle
@@ -177,3 +180,54 @@ def test_any_size_works(size: tuple[int, int]) -> None:
     out = controls.apply(alpha, everything)
     assert out.shape == size
     assert out.dtype == np.float32
+
+
+def hard_cases(height: int, width: int) -> Iterator[np.ndarray]:
+    """Mattes that a coarser grid would show: noise, lines at the border, stripes of many widths
+    that turn over in the middle."""
+    column = np.arange(width, dtype=np.float32) * np.ones((height, 1), np.float32)
+    yield np.random.default_rng(0).random((height, width), np.float32)
+    yield np.float32(column < 1)
+    yield np.float32(column >= width - 1)
+    yield np.pad(np.ones((1, 1), np.float32), ((0, height - 1), (0, width - 1)))
+    for period in (2, 3, 8, 16, 31):
+        yield np.float32((column % period < period / 2) ^ (column > width // 2))
+
+
+@pytest.mark.parametrize("size", [(201, 300), (64, 37), (1, 1)])
+@pytest.mark.parametrize("sigma", [32, 50, 125, 250])
+def test_a_wide_feather_is_the_whole_sums_within_half_a_code(
+    sigma: float, size: tuple[int, int]
+) -> None:
+    for alpha in hard_cases(*size):
+        whole = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        found = controls.feather(alpha, 2 * sigma)
+        assert np.abs(found - whole).max() < 0.01 / 255
+
+
+def test_a_narrower_feather_is_the_whole_sum_bit_for_bit() -> None:
+    for alpha in hard_cases(40, 70):
+        for sigma in (0.5, 5, wide.WIDEST_EXACT - 0.5):
+            whole = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+            assert np.array_equal(controls.feather(alpha, 2 * sigma), np.clip(whole, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(201, 300), (64, 37), (1, 1)])
+@pytest.mark.parametrize("move", [controls.erode, controls.dilate])
+def test_many_steps_outward_or_inward_taken_together_are_the_same_steps(
+    move: object, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for alpha in hard_cases(*size):
+        for pixels in (48.5, 62, 100):
+            together = move(alpha, pixels)
+            monkeypatch.setattr(controls, "MANY_STEPS", 1000)
+            assert np.array_equal(together, move(alpha, pixels))
+            monkeypatch.undo()
+
+
+def test_the_largest_controls_take_a_fraction_of_a_second() -> None:
+    alpha = np.zeros((1080, 1920), np.float32)
+    alpha[200:600, 300:900] = 1
+    began = time.perf_counter()
+    controls.apply(alpha, Controls(dilate=500, erode=500, feather=500))
+    assert time.perf_counter() - began < 3  # each took seconds
