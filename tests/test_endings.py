@@ -84,6 +84,38 @@ def test_the_end_of_the_program_ends_a_stream(
     assert [path.name for path in (tmp_path / "kept").iterdir()] == []
 
 
+OUTLASTS = """
+import signal, sys, time
+from vidmatte import __main__
+from vidmatte.alpha import by_hand
+from vidmatte.run import pipeline
+
+def long_work(alpha, controls):
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(60)
+
+by_hand.apply = long_work
+pipeline.JOIN_SECONDS = 0.3
+__main__.main()
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_stage_that_outlasts_it(
+    clip: Path, network: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    words = [sys.executable, "-c", OUTLASTS, str(clip), "-o", str(out / "cut.mov")]
+    words += ["--model", network["model"], "--family", "isnet", "--erode", "1"]
+    began = time.monotonic()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.startswith("vidmatte: stopped after 0 frames: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert time.monotonic() - began < 20
+    assert list(out.iterdir()) == []
+
+
 def test_who_waits_for_a_frame_of_a_stream_that_another_closes_finds_its_end(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

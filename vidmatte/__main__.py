@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from typing import NoReturn
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit with its status."""
     from vidmatte.heap import share_heap
 
     share_heap()
     from vidmatte.cli.main import main as run
 
-    sys.exit(run())
+    leave(run())
+
+
+def leave(status: int) -> NoReturn:
+    """Exit with a status.
+
+    Where a stage of a run that was stopped is still at work, in C++, Python must not shut
+    down under it: that would abort the process in place of its status, and waiting may take long.
+    """
+    pipeline = sys.modules.get("vidmatte.run.pipeline")
+    if pipeline is not None and pipeline.at_work():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ class Pipeline:
         interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self._stop = stop
+        self._deadline: float | None = None
         self._runners: list[_Runner] = []
         inlet: Channel | None = None
         for stage in stages:
@@ -113,13 +114,14 @@ class Pipeline:
         return {runner.stage.name: runner.busy_seconds() for runner in self._runners}
 
     def close(self, *, wait: bool = True) -> None:
-        """Stop all stages and wait a few seconds for their threads; harmless when done twice.
+        """Stop all stages and wait a few seconds, once, for their threads.
 
         wait: False leaves them to end by themselves.
         """
         self._stop.set()
         if wait:
-            end(self._runners, time.monotonic() + JOIN_SECONDS)
+            self._deadline = self._deadline or time.monotonic() + JOIN_SECONDS
+            end(self._runners, self._deadline)
 
     def __enter__(self) -> Pipeline:
         return self
