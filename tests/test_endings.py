@@ -12,13 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from media import make_movie
 from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte import streaming
-from vidmatte.errors import SourceError
+from vidmatte.alpha.cuts import CutDetector
+from vidmatte.errors import ModelError, SourceError
 from vidmatte.network import openvino
 from vidmatte.network.salient import SalientNetwork
 from vidmatte.run.channel import Stop
@@ -248,3 +250,37 @@ def test_a_source_is_not_closed_under_who_reads_it(
     assert len(list(source.pictures())) == 40
     with pytest.raises(SourceError, match="it was closed: open it again"):
         next(source.pictures())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_error_that_is_kept_keeps_no_thread_and_no_file(
+    runtime: str, clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = SalientNetwork._upsample
+
+    def spoilt(self: SalientNetwork, coarse: Any, frame: Any) -> None:
+        whole(self, coarse, frame)
+        if frame.index == 5:
+            frame.alpha[0, 0] = float("nan")
+
+    monkeypatch.setattr(SalientNetwork, "_upsample", spoilt)
+    frames = vidmatte.stream(clip, runtime=runtime, **network)
+    with pytest.raises(ModelError, match="frame 5: the model's alpha is not a number"):
+        list(frames)
+    kept = frames._path.pipeline._stop.error
+    wait_until(lambda: ours() == [])
+    assert isinstance(kept, ModelError)
+
+
+def test_an_error_between_source_and_network_leaves_the_source_closed(
+    clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> None:
+        raise ValueError("injected")
+
+    monkeypatch.setattr(CutDetector, "is_new_shot", failing)
+    frames = vidmatte.stream(clip, **network)
+    with pytest.raises(ValueError, match="injected") as kept:
+        list(frames)
+    assert not any(Path(file.path) == clip for file in psutil.Process().open_files())
+    assert kept.value.__traceback__ is not None

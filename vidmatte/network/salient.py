@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -63,7 +63,8 @@ class SalientNetwork(Network):
         batches = iter(lambda: list(islice(frames, self._frames_a_run)), [])
         streams = self._runner.streams
         done = in_order(self._matte, batches, streams) if streams > 1 else map(self._matte, batches)
-        return chain.from_iterable(done)
+        for batch in done:
+            yield from batch
 
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.foreground import is_the_models_of_use
@@ -25,6 +26,7 @@ from vidmatte.source import Source
 if TYPE_CHECKING:
     from vidmatte.alpha.steady import Filter
 
+Item = TypeVar("Item")
 IN_HAND = 3  # frames being filled, being followed, and being handed on
 MOMENTS_QUEUED = 1  # between motion and steady: a moment weighs more than its slot
 LONGEST_SIDE = 32766  # pixels; cv2.remap counts them in 16 bits
@@ -101,20 +103,34 @@ def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterat
     if point.done:
         return
     detector = CutDetector()
-    pictures = source.pictures_from(point.lead, point.pts)
     said = 0
-    for index, picture in enumerate(pictures, point.lead):
-        frame = ring.fill(picture, index)
-        if new := source.warnings[said:]:
-            frame.remarks["warnings"], said = new, said + len(new)
-        is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
-        frame.new_shot = point.shots.get(index, index == 0 or is_cut)
-        if index < point.start:
-            frame.release()
-            continue
-        frame.memory = point.memory if index == point.start else None
-        frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
-        yield frame
+    with ending(source.pictures_from(point.lead, point.pts)) as pictures:
+        for index, picture in enumerate(pictures, point.lead):
+            frame = ring.fill(picture, index)
+            if new := source.warnings[said:]:
+                frame.remarks["warnings"], said = new, said + len(new)
+            is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
+            frame.new_shot = point.shots.get(index, index == 0 or is_cut)
+            if index < point.start:
+                frame.release()
+                continue
+            frame.memory = point.memory if index == point.start else None
+            frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
+            yield frame
+
+
+@contextmanager
+def ending(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+    """Close a generator with the block that reads it.
+
+    An error raised in the block, if somebody keeps it, would keep the generator too, and
+    with it threads and files.
+    """
+    try:
+        yield items
+    finally:
+        if isinstance(items, Generator):
+            items.close()
 
 
 def checked(frames: Iterator[Frame], takes_colours: bool) -> Iterator[Frame]:
@@ -122,11 +138,12 @@ def checked(frames: Iterator[Frame], takes_colours: bool) -> Iterator[Frame]:
 
     Raises ModelError for an alpha that is not a number somewhere.
     """
-    for frame in frames:
-        if not takes_colours:
-            frame.foreground = None
-        check_numbers(frame)
-        yield frame
+    with ending(frames):
+        for frame in frames:
+            if not takes_colours:
+                frame.foreground = None
+            check_numbers(frame)
+            yield frame
 
 
 def smoother(recurrent: bool, settings: Settings) -> Filter:

@@ -48,7 +48,7 @@ class Source(ABC):
         The same pictures as those of ``pictures``; sources that can jump need not
         decode what comes before.
         """
-        return islice(self.pictures(), index, None)
+        yield from islice(self.pictures(), index, None)
 
     @property
     def warnings(self) -> list[str]:
