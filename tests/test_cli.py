@@ -166,6 +166,18 @@ def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
     assert main([names[1], "-o", str(tmp_path / "b.mov"), *tiny]) == 70
 
 
+def test_too_little_memory_is_no_fault_of_ours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(**_: object) -> None:
+        raise MemoryError("Unable to allocate 2.00 GiB")
+
+    monkeypatch.setattr("vidmatte.cli.main.app", lacking)
+    assert main([]) == 1
+    line = "the memory does not suffice (Unable to allocate 2.00 GiB): close other programs"
+    assert capsys.readouterr().err == f"vidmatte: {line}, or take smaller pictures\n"
+
+
 def test_where_results_go(tmp_path: Path) -> None:
     def plan(inputs: list[str], output: str | None, **options: object) -> list[str]:
         pairs = plan_outputs([Path(name) for name in inputs], output, make_settings(**options))

@@ -8,9 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from media import make_movie
 from tiny_onnx import make_salient
+
+from vidmatte import stream
+from vidmatte.errors import OutOfMemoryError
+from vidmatte.network.device import Device
 
 GROWTH = 1.05
 PEAK = """
@@ -77,3 +83,62 @@ def test_threads_share_one_heap_unless_the_user_chose(
     assert done.returncode == status, done.stderr
     found = done.stderr.count("Arena ")
     assert found == 1 if arenas == 1 else found >= arenas
+
+
+#: Runs the command line on a small picture, so that all is loaded, and then on a large one,
+#: each time with so many MiB of memory more than the process has.
+SCARCE = """
+import os, resource, sys
+from pathlib import Path
+from vidmatte.cli.main import main
+
+small, large, out, model, *some = sys.argv[1:]
+words = ["-o", out, "--model", model, "--family", "isnet", "--runtime", "onnxruntime", "-q"]
+assert main([small, *words]) == 0
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+for mib in some:
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (int(mib) << 20), hard))
+    status = main([large, *words, "--overwrite"])
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    print(status)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    for path, side in ((small, 64), (large, 4000)):
+        cv2.imwrite(str(path), np.full((side, side, 3), 90, np.uint8))
+    model = make_salient(tmp_path / "tiny.onnx")
+    words = [small, large, tmp_path / "cut.png", model, 20, 200, 600]
+    done = subprocess.run(
+        [sys.executable, "-c", SCARCE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["1", "1", "1"], done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    assert all(f"{large.name}: the memory does not suffice" in line for line in lines)
+    assert "frames of 4000x4000 that are on their way at once (" in lines[-1]
+    assert "lower --memory (now 256M) or --batch (now 1)" in lines[-1]
+
+
+def test_pinned_memory_that_does_not_suffice_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=3).path
+
+    def refused(*_: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")  # as torch says it
+
+    monkeypatch.setattr(Device, "host_array", refused)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    with (
+        stream(clip, model=model, family="isnet", batch=2) as frames,
+        pytest.raises(OutOfMemoryError, match=r"--memory \(now 256M\) or --batch \(now \d\)"),
+    ):
+        next(frames)

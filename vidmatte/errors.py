@@ -55,6 +55,10 @@ class DeviceError(VidmatteError, RuntimeError):
     """The device that was asked for is not usable here."""
 
 
+class OutOfMemoryError(VidmatteError, MemoryError):
+    """The machine's memory does not suffice for the frames."""
+
+
 class InterruptedRunError(VidmatteError, KeyboardInterrupt):
     """Ctrl+C or a terminating signal stopped the run; the partial output is gone."""
 

@@ -244,12 +244,23 @@ def main(arguments: list[str] | None = None) -> int:
             return fail("stopped", 130)
         if os.environ.get("VIDMATTE_DEBUG"):
             raise
-        return fail(
-            f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
-            " what VIDMATTE_DEBUG=1 adds",
-            70,
-        )
+        return fail(*told(error))
     return status if isinstance(status, int) else 0
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """What to say of an error that is none of ours, and the status to exit with."""
+    from vidmatte.network.halving import is_out_of_memory
+
+    if is_out_of_memory(error):
+        said = (str(error).splitlines() or ["no more of it"])[0]
+        step = "close other programs, or take smaller pictures"
+        return f"the memory does not suffice ({said}): {step}", 1
+    return (
+        f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
+        " what VIDMATTE_DEBUG=1 adds",
+        70,
+    )
 
 
 def catch_stops() -> list[int]:

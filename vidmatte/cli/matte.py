@@ -14,8 +14,15 @@ from vidmatte.alpha.by_hand import check_masks
 from vidmatte.cli.info import MOST_FAILURES, colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
-from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
+from vidmatte.errors import (
+    InterruptedRunError,
+    OutOfMemoryError,
+    SinkError,
+    UsageError,
+    VidmatteError,
+)
 from vidmatte.frame import Clip
+from vidmatte.network.halving import is_out_of_memory
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
@@ -88,11 +95,22 @@ class Batch:
         except VidmatteError as error:
             self._failed(job, error)
         except Exception as error:
+            if is_out_of_memory(error):
+                self._failed(job, self._out_of_memory(job, error))
+                return None
             if len(self.jobs) == 1:
                 raise
             # A fault of ours on one input is no reason to lose the others.
             self._failed(job, VidmatteError(f"{job.source}: {type(error).__name__}: {error}"))
         return None
+
+    def _out_of_memory(self, job: Job, error: Exception) -> OutOfMemoryError:
+        said = (str(error).splitlines() or ["no more of it"])[0]
+        settings = self.settings
+        return OutOfMemoryError(
+            f"{job.source}: the memory does not suffice ({said}): close other programs, lower"
+            f" --memory (now {settings.memory}) or --batch, or make the picture smaller"
+        )
 
     def _failed(self, job: Job, error: VidmatteError) -> None:
         self.failures[job.source] = error

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.foreground import is_the_models_of_use
 from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.errors import UsageError
+from vidmatte.errors import OutOfMemoryError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.network.fit import check_numbers
+from vidmatte.network.halving import is_out_of_memory
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
 from vidmatte.run.resume import faults_of
-from vidmatte.run.ring import Ring, queue_depth
+from vidmatte.run.ring import Ring, Slot, queue_depth
 from vidmatte.settings import Settings
 from vidmatte.sink import Sink
 from vidmatte.sink.point import Point
@@ -59,7 +60,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     """Wire the stages for one clip and start them.
 
     With a sink the last stage writes and yields released frames; without one the
-    frames come out whole, for the caller to release. Raises UsageError.
+    frames come out whole, for the caller to release. Raises UsageError, OutOfMemoryError.
     """
     stop = Stop()
     watcher = Watcher()
@@ -91,9 +92,27 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
         for name, work in works.items()
     ]
     slots = held + sum(stage.queue_size for stage in stages[:waiting])
-    ring = Ring(source.clip, slots, model.device, stop)
+    total = slots * Slot.size_of(source.clip)  # asked for while there is memory to tell it
+    try:
+        ring = Ring(source.clip, slots, model.device, stop)
+    except Exception as error:  # of torch, a plain RuntimeError
+        if is_out_of_memory(error):
+            raise lack_of_slots(source.clip, slots, total, network.batch, settings) from error
+        raise
     pipeline = Pipeline(stages, stop, network.cancel)
     return FramePath(pipeline, ring, watcher.quality, point, sink)
+
+
+def lack_of_slots(
+    clip: Clip, slots: int, total: int, batch: int, settings: Settings
+) -> OutOfMemoryError:
+    """The error for a ring of ``slots``, ``total`` bytes, that the memory does not suffice for."""
+    return OutOfMemoryError(
+        f"{clip.path.name}: the memory does not suffice for the {slots} frames of"
+        f" {clip.width}x{clip.height} that are on their way at once ({total / 1e9:.1f} GB): close"
+        f" other programs, lower --memory (now {settings.memory}) or --batch (now {batch}), or"
+        " make the picture smaller"
+    )
 
 
 def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:

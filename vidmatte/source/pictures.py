@@ -111,6 +111,8 @@ def read_picture(file: Path) -> av.VideoFrame:
             if is_linear_in_name(file):
                 frame.color_trc = 2  # unspecified
             return frame
+    except MemoryError:  # FFmpeg's too, which would be taken for a fault of the file
+        raise
     except (OSError, av.error.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "no picture in it"
         raise SourceError(f"{file}: not a picture that can be read ({reason})") from error
