@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from media import make_movie
 from onnx import TensorProto, helper, numpy_helper
 from test_network import alphas_of, frame_of, noise_frames, pictures_of
 from tiny_onnx import make_recurrent, make_salient
@@ -113,6 +114,45 @@ def test_a_cancelled_run_ends_at_once_and_the_next_one_works(
         ended.set()
         canceller.join()
     assert np.array_equal(alphas_of(network, [frame])[0], first)
+
+
+FORKS = """
+import multiprocessing, sys
+import vidmatte
+
+def frames(runtime):
+    options = {"model": sys.argv[2], "family": "isnet", "runtime": runtime}
+    return sum(1 for _ in vidmatte.stream(sys.argv[1], **options))
+
+def tell(runtime, pipe):
+    try:
+        pipe.send(frames(runtime))
+    except vidmatte.errors.DeviceError as error:
+        pipe.send(str(error))
+
+frames("openvino")
+forking = multiprocessing.get_context("fork")
+for runtime in ("openvino", "onnxruntime"):
+    ours, its = forking.Pipe()
+    child = forking.Process(target=tell, args=(runtime, its))
+    child.start()
+    print(ours.recv() if ours.poll(20) else "it hangs")
+    child.kill()
+    child.join()
+"""
+
+
+@needs_openvino
+@pytest.mark.skipif(sys.platform != "linux", reason="forking is Linux's way")
+def test_a_process_forked_from_one_that_used_it_says_so(tmp_path: Path) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=3).path
+    words = [sys.executable, "-c", FORKS, str(clip), str(make_salient(tmp_path / "tiny.onnx"))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    told, frames = done.stdout.splitlines()
+    assert "was forked after OpenVINO was used" in told
+    assert "spawn processes in place of forking them" in told
+    assert frames == "3"
 
 
 @needs_openvino

@@ -7,6 +7,7 @@ The package is optional: ``pip install 'vidmatte[openvino]'``.
 from __future__ import annotations
 
 import importlib.util
+import os
 import queue
 import sys
 from collections.abc import Iterator
@@ -46,15 +47,29 @@ def openvino() -> Any:
     return module
 
 
-@cache
 def core() -> Any:
-    """OpenVINO's core, one for as long as the process lives.
+    """OpenVINO's core, one for as long as the process lives. Raises DeviceError in a process
+    forked from one that has it: the core's threads are not there, and all would wait for them.
+    """
+    made, process = made_core()
+    if process != os.getpid():
+        raise DeviceError(
+            f"process {os.getpid()} was forked after OpenVINO was used, and its threads are not"
+            " there: spawn processes in place of forking them"
+            " (multiprocessing.set_start_method('spawn')), or take --runtime onnxruntime"
+        )
+    return made
+
+
+@cache
+def made_core() -> tuple[Any, int]:
+    """The core, and the number of the process that made it.
 
     Its CPU plugin gives the thread that makes it a stack for signals, and with the plugin
     that goes: of several, made and dropped in another order or on another thread, one may
     leave a thread with a stack that is gone, and the next Ctrl+C is a segmentation fault.
     """
-    return openvino().Core()
+    return openvino().Core(), os.getpid()
 
 
 def is_installed() -> bool:
