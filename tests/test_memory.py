@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ from vidmatte.cli.main import main
 
 small, large, out, model, *some = sys.argv[1:]
 words = ["-o", out, "--model", model, "--family", "isnet", "--runtime", "onnxruntime", "-q"]
+words += ["--threads", "1"]  # each takes memory too
 assert main([small, *words]) == 0
 soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 for mib in some:
@@ -125,6 +127,47 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
     assert all(f"{large.name}: the memory does not suffice" in line for line in lines)
     assert "frames of 4000x4000 that are on their way at once (" in lines[-1]
     assert "lower --memory (now 256M) or --batch (now 1)" in lines[-1]
+
+
+#: Reads a clip with so many MiB of memory more than the process has.
+SCARCE_READING = """
+import os, resource, sys
+from pathlib import Path
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+
+source = open_source(sys.argv[1], Settings())
+source._container.streams.video[0].thread_count = 1  # threads take memory too
+pictures = source.pictures()
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (taken + (int(sys.argv[2]) << 20), hard))
+try:
+    count = len(list(pictures))
+except MemoryError:
+    count = "too little"
+resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+print(count, source.warnings)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+def test_too_little_memory_for_a_frame_is_no_fault_of_the_clips(tmp_path: Path) -> None:
+    clip = str(tmp_path / "large.mkv")
+    grey = av.VideoFrame(3000, 3000, "gray")
+    plane = np.frombuffer(grey.planes[0], np.uint8)
+    with av.open(clip, "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 3000, 3000, "gray"
+        for level in range(20):
+            plane[:] = 10 * level
+            grey.pts = level
+            container.mux(stream.encode(grey))
+        container.mux(stream.encode(None))
+    for mib, expected in (("10", "too little []"), ("2000", "20 []")):
+        words = [sys.executable, "-c", SCARCE_READING, clip, mib]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout.strip() == expected, done.stderr
 
 
 def test_pinned_memory_that_does_not_suffice_is_told_too(

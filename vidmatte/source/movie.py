@@ -303,6 +303,8 @@ class MovieSource(Source):
         for packet in packets:
             try:
                 yield from packet.decode()
+            except MemoryError:  # FFmpeg's too; damage, whatever else it gives, gives none
+                raise
             except av.error.FFmpegError as error:
                 self._broken += 1
                 if self._strict:
