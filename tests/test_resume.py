@@ -30,6 +30,7 @@ from vidmatte.sink import framelog
 from vidmatte.sink.framelog import FrameLog, Summary
 from vidmatte.sink.partial import Partial
 from vidmatte.source import Source, open_source
+from vidmatte.source.decode import Reader
 from vidmatte.source.movie import MovieSource
 from vidmatte.source.pixels import plane_arrays
 
@@ -575,15 +576,15 @@ def pictures_of(source: Source, index: int, pts: int) -> Iterator[tuple[int, int
 def test_a_jump_is_a_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     movie: Movie = make_movie(tmp_path / "clip.mov", frames=200, options={"g": "10", "bf": "2"})
     seen = 0
-    whole = MovieSource._decoded
+    whole = Reader.frames
 
-    def counted(self: MovieSource, stream: Any) -> Iterator[Any]:
+    def counted(self: Reader, stream: Any) -> Iterator[Any]:
         nonlocal seen
         for frame in whole(self, stream):
             seen += 1
             yield frame
 
-    monkeypatch.setattr(MovieSource, "_decoded", counted)
+    monkeypatch.setattr(Reader, "frames", counted)
     with open_source(movie.path, make_settings()) as source:
         assert len(list(source.pictures_from(150, 150 * round(1 / (25 * source.clip.time_base)))))
     assert 50 <= seen < 100

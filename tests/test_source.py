@@ -746,7 +746,8 @@ def test_a_file_that_cannot_be_read_on_is_no_broken_frame(
     movie = make_movie(tmp_path / "clip.mov", frames=12)
     with open_source(movie.path, Settings()) as source:
         assert isinstance(source, MovieSource)
-        source._container = FailingContainer(source._container, kind(errno.EIO, "no answer"))
+        reader = source._reader
+        reader.container = FailingContainer(reader.container, kind(errno.EIO, "no answer"))
         with pytest.raises(SourceError, match=r"clip\.mov: reading it fails \(no answer\)"):
             list(source.pictures())
         assert source.warnings == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import dropwhile, islice
@@ -14,13 +14,13 @@ import av
 from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
+from vidmatte.source.decode import GUESSING, Reader
 from vidmatte.source.deinterlace import Deinterlacer
 from vidmatte.source.describe import describe, empty_track_notes, with_timecode_checked
 from vidmatte.source.opened import (
     check_complete,
     first_frame,
     open_container,
-    packets_of,
     picture_stream,
     reading,
 )
@@ -32,8 +32,6 @@ from vidmatte.source.untimed import all_timed, in_turn
 
 #: Containers with an index of key frames, in which a jump lands on one.
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-#: Containers that time only some of their packets: after a jump the rest would be guessed.
-GUESSING = {"mpeg"}
 #: Frames that a jump goes back from the one that is wanted: no decoder holds back more than
 #: the first, no filter looks farther; the next is for containers in which it missed.
 JUMP_MARGINS = (32, 512)
@@ -90,7 +88,7 @@ class MovieSource(Source):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
-        self._container = open_container(path)
+        self._reader = Reader(path, self._timing, self._tell_broken)
 
     @property
     def warnings(self) -> list[str]:
@@ -103,7 +101,7 @@ class MovieSource(Source):
 
     def _let_go(self) -> None:
         if self._closed and not self._readers:  # FFmpeg survives no close under a reader
-            self._container.close()
+            self._reader.close()
 
     def _held(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """The pictures; a source that is closed before their end is closed at their end."""
@@ -120,8 +118,18 @@ class MovieSource(Source):
 
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
-        not decode is replaced by the one before it."""
-        return self._held(self._placed(self._trim.first))
+        did not decode is replaced by the one before it."""
+        return self._held(self._all())
+
+    def _all(self) -> Iterator[Picture]:
+        came = False
+        for picture in self._placed(self._trim.first):
+            came = True
+            yield picture
+        if not came:
+            raise SourceError(
+                f"{self.clip.path}: none of the frames wanted decodes: is it whole? copy it again"
+            )
 
     def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:
         """See ``Source.pictures_from``. Where the container knows its key frames the one
@@ -129,7 +137,7 @@ class MovieSource(Source):
         return self._held(self._sought(index, pts))
 
     def _sought(self, index: int, pts: int) -> Iterator[Picture]:
-        if index and self._container.format.name in INDEXED:
+        if index and self._reader.container.format.name in INDEXED:
             stamp = (pts + self._origin) * self.clip.time_base / self._timing.stream_time_base
             found = self._placed(self._timing.frame_number(round(stamp)))
             first = next(found, None)
@@ -137,7 +145,7 @@ class MovieSource(Source):
                 yield first
                 yield from found
                 return
-            self._reopen()
+            self._reader.reopen()
         yield from islice(self.pictures(), index, None)
 
     def _placed(self, number: int) -> Iterator[Picture]:
@@ -205,7 +213,7 @@ class MovieSource(Source):
 
     def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
         """The wanted frames from ``number`` on, by a jump if that lands early enough."""
-        guessed = self._timing.shuffled or self._container.format.name in GUESSING
+        guessed = self._timing.shuffled or self._reader.container.format.name in GUESSING
         for margin in JUMP_MARGINS:
             if number <= margin or guessed:
                 continue
@@ -215,7 +223,7 @@ class MovieSource(Source):
                 yield first
                 yield from found
                 return
-            self._reopen()
+            self._reader.reopen()
         yield from self._between(number, self._frames(None))
 
     def _between(self, number: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -237,23 +245,19 @@ class MovieSource(Source):
         if before is not None:
             yield before
 
-    def _reopen(self) -> None:
-        """Begin again at the start of the file."""
-        self._container.close()
-        self._container = open_container(self.clip.path)
+    def _tell_broken(self, reason: str) -> None:
+        """A packet that does not decode is counted. Raises SourceError if strict."""
+        self._broken += 1
+        if self._strict:
+            raise SourceError(
+                f"{self.clip.path}: a packet does not decode ({reason}), and --strict is on:"
+                " without it the frame before is repeated"
+            )
 
     def _frames(self, start: Fraction | None) -> Iterator[av.VideoFrame]:
         """Whole frames in order: all, or from a key frame on, where the container can tell
         one at or before ``start`` (seconds of its timeline). Raises SourceError."""
-        stream = picture_stream(self._container, self.clip.path)
-        stream.thread_type = "AUTO"
-        packets = packets_of(self._container, stream, self.clip.path)
-        if start is not None:
-            stamp = int(start / self._timing.stream_time_base)
-            with reading(self.clip.path):
-                self._container.seek(stamp, stream=stream, backward=True)
-            packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
-        frames = self._decoded(packets)
+        frames = self._reader.frames(start)
         frames = in_order(frames) if self._timing.shuffled else self._in_turn(frames)
         if self._timing.constant and not self._timing.shuffled:
             count = self._timing.frame_count or 0  # none where no frame bears a time
@@ -294,21 +298,3 @@ class MovieSource(Source):
         if number >= self._trim.first and line not in self._warnings:
             self._warnings.append(line)
         return round(self._timing.moment(number) / self._timing.stream_time_base)
-
-    def _decoded(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
-        """Frames in order; packets that do not decode are passed over and counted.
-
-        Decoders answer damage with any of FFmpeg's errors, "operation not permitted" too.
-        """
-        for packet in packets:
-            try:
-                yield from packet.decode()
-            except MemoryError:  # FFmpeg's too; damage, whatever else it gives, gives none
-                raise
-            except av.error.FFmpegError as error:
-                self._broken += 1
-                if self._strict:
-                    raise SourceError(
-                        f"{self.clip.path}: a packet does not decode ({error.strerror}), and"
-                        " --strict is on: without it the frame before is repeated"
-                    ) from error

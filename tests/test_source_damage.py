@@ -1,0 +1,123 @@
+"""Damaged movies: the count is kept, what is broken is told, and --strict stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import Movie, make_movie
+
+from vidmatte.errors import SourceError
+from vidmatte.settings import Settings
+from vidmatte.source import open_source
+from vidmatte.source.ffv1 import bear_checksums
+from vidmatte.source.pixels import plane_arrays
+
+CHECKED = {"level": "3", "slicecrc": "1", "slices": "4"}
+
+
+def make_checked(path: Path, every: int = 4, **options: str) -> Movie:
+    """FFV1 of 10 frames whose slices bear checksums; every so many frames is a key frame."""
+    coded = {**CHECKED, "g": str(every), **options}
+    return make_movie(path, codec="ffv1", pixel_format="yuv420p", options=coded)
+
+
+def packets_in(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def damage(movie: Movie, numbers: list[int], *, zeroed: bool = True) -> Path:
+    """The same file with the middle of some packets zeroed, or a hundred bytes flipped."""
+    data, path = movie.path.read_bytes(), movie.path.with_stem("damaged")
+    for packet in (packets_in(movie.path)[number] for number in numbers):
+        spoilt = bytearray(packet)
+        middle = slice(len(packet) // 2, len(packet) // 2 + 100)
+        spoilt[middle] = bytes(byte ^ 0x5A for byte in spoilt[middle])
+        assert data.count(packet) == 1
+        data = data.replace(packet, bytes(len(packet)) if zeroed else bytes(spoilt))
+    path.write_bytes(data)
+    return path
+
+
+def shown(path: Path, **options: object) -> tuple[list[np.ndarray], list[int], list[str]]:
+    """The luma of all pictures, their places in the clip, and the warnings."""
+    with open_source(path, Settings(**options)) as source:
+        clip = source.clip
+        pictures = list(source.pictures())
+        places = [round(picture.pts * clip.time_base * clip.rate) for picture in pictures]
+        return [plane_arrays(picture.pixels)[0] for picture in pictures], places, source.warnings
+
+
+def check_stands_in(movie: Movie, damaged: Path, stands_in: dict[int, int]) -> None:
+    """Frames of the damaged clip are those of the whole one, but for some for which others
+    stand in; each is told, and --strict stops."""
+    whole, _, _ = shown(movie.path)
+    found, places, warnings = shown(damaged)
+    assert places == list(range(len(whole)))
+    for number, picture in enumerate(found):
+        assert np.array_equal(picture, whole[stands_in.get(number, number)]), number
+    times = [f"the frame at {float(number / movie.rate):.2f} s is broken" for number in stands_in]
+    assert len(warnings) == len(times)
+    assert all(time in line for time, line in zip(times, warnings, strict=True))
+    with pytest.raises(SourceError, match=r"does not decode \([^\n]*--strict is on: "):
+        shown(damaged, strict=True)
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_a_wrong_checksum_is_a_broken_frame_and_so_is_what_hangs_on_it(
+    zeroed: bool, tmp_path: Path
+) -> None:
+    movie = make_checked(tmp_path / "clip.mkv")
+    damaged = damage(movie, [5], zeroed=zeroed)
+    with av.open(str(damaged)) as container:  # the decoder says nothing
+        assert not any(frame.is_corrupt for frame in container.decode(video=0))
+    check_stands_in(movie, damaged, {5: 4, 6: 4, 7: 4})
+
+
+def test_where_each_frame_is_a_key_frame_one_checksum_is_one_frame(tmp_path: Path) -> None:
+    movie = make_checked(tmp_path / "clip.mkv", every=1)
+    check_stands_in(movie, damage(movie, [0, 9], zeroed=False), {0: 1, 9: 8})
+
+
+def test_ffv1_without_checksums_is_left_alone(tmp_path: Path) -> None:
+    for options in ({"slicecrc": "0"}, {"level": "1", "slicecrc": "0", "slices": "1"}):
+        movie = make_checked(tmp_path / "clip.mkv", **options)
+        with av.open(str(movie.path)) as container:
+            assert not bear_checksums(container.demux(video=0))
+        assert len(shown(movie.path, strict=True)[0]) == 10
+
+
+def test_a_clip_with_no_frame_left_is_refused(tmp_path: Path) -> None:
+    movie = make_checked(tmp_path / "clip.mkv", every=20)
+    with pytest.raises(SourceError, match=r"none of the frames wanted decodes: [^\n]*copy it"):
+        shown(damage(movie, [0], zeroed=False))
+
+
+CODECS = {
+    "prores_ks": (".mov", "yuv422p10le"),
+    "libx264": (".mp4", "yuv420p"),
+    "libx265": (".mp4", "yuv420p"),
+    "libvpx-vp9": (".webm", "yuv420p"),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_broken_packet_at_the_end_costs_no_good_frame(codec: str, tmp_path: Path) -> None:
+    suffix, pixel_format = CODECS[codec]
+    movie = make_movie(
+        tmp_path / f"clip{suffix}", frames=12, codec=codec, pixel_format=pixel_format
+    )
+    with av.open(str(movie.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    lost = round(packets[-1].pts * packets[-1].time_base * movie.rate)
+    check_stands_in(movie, damage(movie, [11]), {lost: lost - 1})
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_one_good_frame_keeps_the_count(codec: str, tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=12, codec=codec)
+    damaged = damage(movie, list(range(1, 12)))
+    check_stands_in(movie, damaged, dict.fromkeys(range(1, 12), 0))
