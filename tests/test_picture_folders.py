@@ -119,3 +119,12 @@ def test_an_alpha_in_name_only_is_not_spoken_of(
         assert any("its own alpha" in line for line in source.warnings) is said
         assert source.clip.pixel_format in ("gbrap", "argb")
         assert len(list(source.pictures())) == len(pictures)
+
+
+def test_a_picture_that_vanishes_during_the_run_is_told_as_that(tmp_path: Path) -> None:
+    files = make_pictures(tmp_path / "shots", frames=4)
+    with open_source(tmp_path / "shots", Settings(fps="25")) as source:
+        files[2].unlink()
+        said = rf"{files[2].name}: it was there at first, and is gone: put it back and run it again"
+        with pytest.raises(SourceError, match=said):
+            list(source.pictures())

@@ -17,6 +17,7 @@ from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
+from vidmatte.alpha.steady import PER_FRAME, WINDOWS, Filter
 from vidmatte.api import matte
 from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
@@ -27,6 +28,7 @@ from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import READ, WITHOUT_EFFECT
 from vidmatte.settings import make_settings
 from vidmatte.sink import framelog
+from vidmatte.sink.begun import AHEAD
 from vidmatte.sink.framelog import FrameLog, Summary
 from vidmatte.sink.partial import Partial
 from vidmatte.source import Source, open_source
@@ -225,17 +227,22 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
     kept = (work_of(out) / "frames.log").stat().st_size
+    typed = f"--model {inputs / 'isnet.onnx'}, now --model {inputs / 'rvm.onnx'}"
     for change, named in (
-        ({"smooth": "off"}, r"--smooth auto \(now off\)"),
-        ({"smooth_strength": 0.5}, r"--smooth-strength 1.0 \(now 0.5\)"),
-        ({"despill": "green"}, r"--despill None \(now green\)"),
-        ({"in_point": "f3"}, r"--in None \(now f3\)"),
-        ({"format": "prores-xq"}, "another output"),
-        ({"network": "rvm"}, "another weights"),
+        ({"smooth": "off"}, "with --smooth auto, now --smooth off"),
+        ({"smooth_strength": 0.5}, "with --smooth-strength 1.0, now --smooth-strength 0.5"),
+        ({"despill": "green"}, "without --despill, now --despill green"),
+        ({"in_point": "f3"}, "without --in, now --in f3"),
+        ({"codec": "prores-xq"}, "without --codec, now --codec prores-xq"),
+        ({"matte": str(tmp_path / "m.mov")}, f"without --matte, now --matte {tmp_path}"),
+        ({"audio": False}, "without --no-audio, now --no-audio"),
+        ({"invert": True, "cuts": False}, "without --no-cuts, now --no-cuts; without --invert,"),
+        ({"network": "rvm"}, f"with {typed}"),
     ):
-        with pytest.raises(UsageError, match=named) as caught:
+        with pytest.raises(UsageError) as caught:
             resumed(inputs, out, **change)
-        assert str(work_of(out)) in str(caught.value)
+        assert f"{work_of(out)} was begun {named}" in str(caught.value)
+        assert "another" not in str(caught.value)
         assert (work_of(out) / "frames.log").stat().st_size == kept
     # What has no say in the result may change.
     assert resumed(inputs, out, threads=2, memory="64M", batch=1).resumed_at > 0
@@ -269,7 +276,8 @@ def test_a_changed_mask_is_refused(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40, garbage_matte=str(mask))
     os.utime(mask, (1, 1))
-    with pytest.raises(UsageError, match="another file for --garbage-matte, or one that has"):
+    said = r"begun with --garbage-matte [^ ]*png as it was, which has changed"
+    with pytest.raises(UsageError, match=said):
         resumed(inputs, out, garbage_matte=str(mask))
 
 
@@ -285,7 +293,8 @@ def test_a_changed_file_is_refused(which: str, inputs: Path, tmp_path: Path) -> 
         os.utime(mine / which, (1, 1))
     else:
         make_salient(mine / which, size=64)
-    with pytest.raises(UsageError, match=r"another (source|weights), or one that has changed"):
+    named = {"clip.mov": "clip.mov as it was, which has changed", "isnet.onnx": "other weights of"}
+    with pytest.raises(UsageError, match=f"begun with {named[which]}"):
         resumed(mine, out)
 
 
@@ -510,6 +519,87 @@ def test_a_picture_folder_and_one_picture(inputs: Path, tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "peaceful")
     matte(pictures[0], tmp_path / "one.png", **options(inputs, resume=True))
     assert hidden(tmp_path) == []
+
+
+def folder_run(inputs: Path, folder: Path, out: Path, **more: Any) -> Result:
+    """Matte a folder of pictures."""
+    return matte(folder, out, **options(inputs, fps="25", **more))
+
+
+def stopped_folder(inputs: Path, out: Path) -> tuple[list[Path], int]:
+    """The 40 pictures of a folder beside ``out``, on which a run was stopped, and how many
+    frames it has left."""
+    files = make_pictures(out.parent / "shots", frames=40)
+    settings = make_settings(**options(inputs, fps="25", resume=True))
+    model = find_model(settings, lambda _: None)
+    with open_source(files[0].parent, settings) as source, pytest.raises(InterruptedRunError):
+        run(source, out, model, settings, StopAfter(18))
+    done = FrameLog(work_of(out) / "frames.log").survey(lambda head: True).count
+    assert 5 < done < 38
+    return files, done
+
+
+@pytest.mark.parametrize("then", ["rendered again", "gone", "one more"])
+@pytest.mark.parametrize("name", ["cut", "cut.mkv"])
+def test_pictures_whose_frames_are_not_done_may_change(
+    name: str, then: str, inputs: Path, tmp_path: Path
+) -> None:
+    """The result is that of the pictures which are there then."""
+    shots, out = tmp_path / "shots", tmp_path / name
+    files, done = stopped_folder(inputs, out)
+    if then == "rendered again":
+        shutil.copyfile(files[3], files[38])
+        os.utime(files[38], (1, 1))
+    elif then == "gone":
+        files[38].unlink()
+    else:
+        shutil.copyfile(files[3], shots / "zz_0041.png")
+    result = folder_run(inputs, shots, out, resume=True)
+    place = 40 if then == "one more" else 38
+    assert result.resumed_at == min(done, place - AHEAD)
+    assert result.written.frames == {"gone": 39, "one more": 41}.get(then, 40)
+    (tmp_path / "plain").mkdir()
+    folder_run(inputs, shots, tmp_path / "plain" / name)
+    assert fingerprint(out) == fingerprint(tmp_path / "plain" / name)
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("change", ["has changed", "is gone", "is new"])
+def test_a_picture_whose_frame_is_done_may_not_change(
+    change: str, inputs: Path, tmp_path: Path
+) -> None:
+    shots, out = tmp_path / "shots", tmp_path / "cut"
+    files, done = stopped_folder(inputs, out)
+    named = files[2].name
+    if change == "has changed":
+        os.utime(files[2], (1, 1))
+    elif change == "is gone":
+        files[2].rename(tmp_path / "aside.png")
+    else:
+        named = "0.png"
+        shutil.copy(files[2], shots / named)
+    said = rf"{named} {change} since its frame was made, one of the {done} that[^\n]* put the"
+    with pytest.raises(UsageError, match=said):
+        folder_run(inputs, shots, out, resume=True)
+    if change == "is gone":  # nothing was lost by asking
+        (tmp_path / "aside.png").rename(files[2])
+        assert folder_run(inputs, shots, out, resume=True).resumed_at == done
+
+
+def test_a_finished_folder_is_no_more_told_by_other_pictures(inputs: Path, tmp_path: Path) -> None:
+    files = make_pictures(tmp_path / "shots", frames=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Partial, "commit", no_room)
+        with pytest.raises(SinkError):
+            folder_run(inputs, tmp_path / "shots", tmp_path / "cut", resume=True)
+    files[3].unlink()
+    with pytest.raises(UsageError, match=rf"begun with other pictures \({files[3].name} is gone\)"):
+        folder_run(inputs, tmp_path / "shots", tmp_path / "cut", resume=True)
+
+
+def test_no_filter_looks_farther_ahead_than_is_cut_off() -> None:
+    for window in WINDOWS.values():
+        assert Filter(window, "best", 1.0, PER_FRAME).look_ahead <= AHEAD
 
 
 def test_what_was_found_before_the_stop_is_still_said(inputs: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vidmatte.network.base import Network
 from vidmatte.network.model import Model
 from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
+from vidmatte.sink.begun import PICTURES, TOLD, file_fact
 from vidmatte.sink.guard import READ
 from vidmatte.sink.places import places_of
 from vidmatte.sink.point import Point
@@ -55,12 +56,26 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         "weights": [[part.family, part.sha256] for part in model.weights],
         "runtime": "; ".join(model.runtimes),
         "settings": options,
+        TOLD: {"model": settings.model},
     }
+    if clip.kind == "pictures" and clip.names:  # each is a frame
+        # Of which kind they become is settled by all of them.
+        kind = [clip.working_format, clip.bit_depth, clip.colour.as_names()]
+        facts["source"] = [clip.path.resolve().name, *kind]
+        facts[PICTURES] = list(states_of_pictures(clip))
     for name in READ:
         text = options.get(name)
         if text and Path(text).exists():
-            facts[f"file for --{name.replace('_', '-')}"] = state_of(Path(text))
+            facts[file_fact(name)] = state_of(Path(text))
     return facts
+
+
+def states_of_pictures(clip: Clip) -> Iterator[list[Any]]:
+    """Of each picture of a folder between the in and out points: its name, its result's,
+    its size and its modification time (ns)."""
+    for file, name in zip(clip.files[clip.first :], clip.names, strict=False):
+        state = (clip.path / file).stat()
+        yield [file, name, state.st_size, state.st_mtime_ns]
 
 
 def state_of(path: Path) -> list[Any]:

@@ -170,8 +170,7 @@ class KeptSink(PooledSink):
                 output.partial.path = self._folder.path / f"pictures-{number}"
                 output.partial.keep = True
                 output.open()
-        self._summary = self._folder.log.survey(self._is_whole)
-        self._folder.log.open(self._summary)
+        self._summary = self._folder.survey(self._is_whole)
         self._frames = self._summary.count
         self._remarks = list(self._summary.remarks)
         self._is_open = True

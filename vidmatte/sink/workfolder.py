@@ -12,8 +12,8 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vidmatte.errors import SinkError, UsageError
-from vidmatte.option import flag_of
-from vidmatte.settings import Settings
 from vidmatte.sink.base import Written, as_sink_error
+from vidmatte.sink.begun import AHEAD, differences, first_change
 from vidmatte.sink.formats import is_pattern
-from vidmatte.sink.framelog import FrameLog, Remarks
+from vidmatte.sink.framelog import FrameLog, Head, Remarks, Summary
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 
@@ -42,6 +41,8 @@ class WorkFolder:
         self.log = FrameLog(path / LOG)
         self._lock = FileLock(path / LOCK)
         self._facts: dict[str, Any] = {}
+        #: The first picture of the source that is another than it was, and what became of it.
+        self.change: tuple[int, str] | None = None
 
     def begin(self, facts: dict[str, Any]) -> None:
         """Make the folder for a job, or take it up where it is of the same job.
@@ -66,17 +67,45 @@ class WorkFolder:
                 self.clear()
                 write_json(self.path / JOB, facts)
                 sync_folder(self.path.parent)
-            elif differences := list(compare(begun, facts)):
-                raise UsageError(
-                    f"--resume: {self.path} was begun with {', '.join(differences)}: use the same,"
-                    " or remove that folder to start anew"
-                )
+            else:
+                found = differences(begun, facts)
+                self.change = first_change(begun, facts)
+                if self.change and note:  # the results are made already
+                    found.append(f"with other pictures ({self.change[1]})")
+                if found:
+                    raise UsageError(
+                        f"--resume: {self.path} was begun {'; '.join(found)}: use the same,"
+                        " or remove that folder to start anew"
+                    )
         except OSError as error:
             self.release()
             raise as_sink_error(error, self.path) from error
         except BaseException:
             self.release()
             raise
+
+    def survey(self, is_whole: Callable[[Head], bool]) -> Summary:
+        """What of the log holds, see ``FrameLog.survey``; the rest is cut off, and frames can
+        be added.
+
+        Where pictures of the source have changed that is all that no filter has seen them for.
+        Raises UsageError where the frame of one is done.
+        """
+        found = self.log.survey(is_whole)
+        if self.change is not None:
+            place, what = self.change
+            if found.count > place:
+                raise UsageError(
+                    f"--resume: {what} since its frame was made, one of the {found.count} that are"
+                    f" done: put the pictures back as they were, or remove {self.path} to start"
+                    " anew"
+                )
+            within = max(0, place - AHEAD)
+            found = self.log.survey(lambda head: head["index"] < within and is_whole(head))
+        self.log.open(found)
+        if self.change is not None:  # now, that nothing of theirs is left
+            write_json(self.path / JOB, self._facts)
+        return found
 
     def clear(self) -> None:
         """Remove the work, not what says which job it is of."""
@@ -157,24 +186,6 @@ def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in folder.rglob("*"):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path
-
-
-def compare(begun: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
-    """What two jobs differ in, a clause each."""
-    flags = {row.name: flag_of(row) for row in fields(Settings)}
-    for name in sorted({*begun, *facts}):
-        old, new = begun.get(name), facts.get(name)
-        if old == new:
-            continue
-        if name == "settings" and old and new:
-            for option in sorted({*old, *new}):
-                if old.get(option) != new.get(option):
-                    flag = flags.get(option, option)
-                    yield f"{flag} {old.get(option)} (now {new.get(option)})"
-        elif isinstance(old, str) and isinstance(new, str):
-            yield f"{name} {old} (now {new})"
-        else:
-            yield f"another {name}, or one that has changed since"
 
 
 def read_json(path: Path) -> Any:

@@ -113,6 +113,11 @@ def read_picture(file: Path) -> av.VideoFrame:
             return frame
     except MemoryError:  # FFmpeg's too, which would be taken for a fault of the file
         raise
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{file}: it was there at first, and is gone: put it back and run it again"
+            " (with --resume a run keeps the frames that are done)"
+        ) from error
     except (OSError, av.error.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "no picture in it"
         raise SourceError(f"{file}: not a picture that can be read ({reason})") from error

@@ -1,0 +1,86 @@
+"""What a kept job was begun with, against what is asked for now, in the user's words."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from vidmatte.option import flag_of
+from vidmatte.settings import Settings
+
+#: What is kept only to be told; another name for the same weights is no difference.
+TOLD = "told"
+#: The file, its result's name, its size and its modification time, of each picture in order.
+PICTURES = "pictures"
+FILE_FOR = "file for "
+#: Frames before a picture that need not be those without it: no filter looks farther ahead.
+AHEAD = 10
+
+
+def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    """What two jobs differ in, a clause each, the pictures of a folder apart."""
+    old, new = begun.get("settings") or {}, facts.get("settings") or {}
+    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    found = [clause_of_option(name, old.get(name), new.get(name)) for name in changed]
+    # What an option decides is told with it.
+    told = {"settings", TOLD, PICTURES, *map(file_fact, changed), *(["output"] if changed else [])}
+    for name in sorted({*begun, *facts} - told):
+        if begun.get(name) != facts.get(name):
+            found.append(clause_of_fact(name, begun, facts))
+    return found
+
+
+def file_fact(name: str) -> str:
+    """What the fact is called that tells of the file which option ``name`` reads."""
+    return f"{FILE_FOR}--{name.replace('_', '-')}"
+
+
+def clause_of_option(name: str, was: Any, now: Any) -> str:
+    """How an option differs, as it is typed."""
+    one, other = typed(name, was), typed(name, now)
+    flag = (one or other or name).split()[0]
+    return f"{f'with {one}' if one else f'without {flag}'}, now {other or 'without'}"
+
+
+def typed(name: str, value: Any) -> str | None:
+    """An option as it is typed for a value; None where it is left out for it."""
+    row = next(row for row in fields(Settings) if row.name == name)
+    negative = row.metadata["negative"]
+    if isinstance(value, bool):
+        return negative or flag_of(row) if value == (negative is None) else None
+    return None if value is None else f"{flag_of(row)} {value}"
+
+
+def clause_of_fact(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:
+    """How something else than an option differs."""
+    was, now = begun.get(name), facts.get(name)
+    old, new = (job.get(TOLD, {}).get("model") for job in (begun, facts))
+    if name == "weights" and old != new:
+        return f"with --model {old}, now --model {new}"
+    if name == "weights":
+        return f"with other weights of --model {new}"
+    if name == "version":
+        return f"with vidmatte {was}, now {now}"
+    if name == "source" and was and now and was[0] != now[0]:
+        return f"with {was[0]}, now {now[0]}"
+    if now and (name == "source" or name.startswith(FILE_FOR)):
+        what = f"{name.removeprefix(FILE_FOR)} {now[0]}" if name != "source" else now[0]
+        return f"with {what} as it was, which has changed since"
+    return f"with another {name}"
+
+
+def first_change(begun: dict[str, Any], facts: dict[str, Any]) -> tuple[int, str] | None:
+    """The first place at which a folder's pictures are others than they were, and what has
+    become of them; None where they are the same."""
+    old, new = begun.get(PICTURES) or [], facts.get(PICTURES) or []
+    if old == new:
+        return None
+    place = next(
+        (at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other),
+        min(len(old), len(new)),
+    )
+    if place < len(old) and old[place][0] not in {entry[0] for entry in new}:
+        return place, f"{old[place][0]} is gone"
+    if place < len(new) and new[place][0] not in {entry[0] for entry in old}:
+        return place, f"{new[place][0]} is new"
+    return place, f"{(new[place:] or old[place:])[0][0]} has changed"
