@@ -344,8 +344,58 @@ def test_a_finished_job_is_left_alone(name: str, inputs: Path, tmp_path: Path) -
     assert again.quality == first.quality
     assert fingerprint(out) == written
     assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("out", ["out.mov", "cut"])
+def test_a_run_that_was_killed_after_its_end_has_nothing_to_do(
+    out: str, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By then the work folder is gone, or empty: the manifest tells that all is there."""
+    shutil.copytree(make_pictures(inputs / "few", frames=3)[0].parent, tmp_path / "shots")
+    chosen = ["--model", str(inputs / "isnet.onnx"), "--family", "isnet", "--fps", "25"]
+    words = [str(tmp_path / "shots"), "-o", str(tmp_path / out), *chosen]
+    words += ["--matte", str(tmp_path / "m.mkv"), "--resume"]
+    assert main(words) == 0
+    made = fingerprint(tmp_path / out)
+    work_of(tmp_path / out).mkdir()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert f"{out}: an earlier run has finished it" in capsys.readouterr().err
+    assert fingerprint(tmp_path / out) == made
+    assert hidden(tmp_path) == []
+    for change in (["--no-manifest"], ["--erode", "1"], ["--family", "u2net"]):
+        assert main([*words, *change]) == 1, change
+        assert "exists: --overwrite replaces it" in capsys.readouterr().err
+    (tmp_path / "m.mkv").write_bytes((tmp_path / "m.mkv").read_bytes()[:-1] + b"?")
+    assert main(words) == 1
+    assert main([*words, "--overwrite"]) == 0
+    assert "an earlier run" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["the source", "the mask", "a picture more", "the weights"])
+def test_a_result_of_another_job_is_not_taken_for_finished(
+    what: str, inputs: Path, tmp_path: Path
+) -> None:
+    files = make_pictures(tmp_path / "shots", frames=3)
+    mask = shutil.copy(files[0], tmp_path / "mask.png")
+    network = Path(shutil.copy(inputs / "isnet.onnx", tmp_path))
+    chosen = {"family": "isnet", "fps": "25", "garbage_matte": mask, "resume": True}
+
+    def done() -> Result:
+        return matte(files[0].parent, tmp_path / "cut", model=str(network), **chosen)
+
+    done()
+    assert done().resumed_at == 3
+    if what == "the source":
+        files[1].write_bytes(files[0].read_bytes())
+    elif what == "the mask":
+        os.utime(mask, (2e9, 2e9))
+    elif what == "a picture more":
+        shutil.copy(files[0], files[0].with_name("z.png"))
+    else:
+        make_salient(network, size=64)
     with pytest.raises(OutputExistsError):
-        resumed(inputs, out)
+        done()
 
 
 @pytest.mark.parametrize("name", WRITTEN)

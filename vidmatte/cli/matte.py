@@ -24,6 +24,7 @@ from vidmatte.errors import (
 from vidmatte.frame import Clip
 from vidmatte.network.halving import is_out_of_memory
 from vidmatte.network.model import Model, find_model
+from vidmatte.run.finished import manifest_of
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
@@ -74,7 +75,8 @@ class Batch:
 
     def _checked(self, job: Job) -> bool:
         with open_source(job.source, self.settings) as source:
-            check_sink(job.target, source.clip, self.settings)
+            if manifest_of(job.target, source.clip, self.settings) is None:
+                check_sink(job.target, source.clip, self.settings)
             check_masks(self.settings, source.clip)
         return True
 

@@ -12,6 +12,7 @@ from vidmatte.errors import InterruptedRunError, VidmatteError
 from vidmatte.frame import Clip
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Cancelled
+from vidmatte.run.finished import finished_before
 from vidmatte.run.path import lay_path
 from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import (
@@ -72,6 +73,20 @@ def run(
     """
     began = time.perf_counter()
     clip = source.clip
+    if (written := finished_before(output, clip, model, settings)) is not None:
+        return Result(
+            source=clip.path,
+            clip=clip,
+            written=written,
+            model=model.name,
+            device=model.device.name,
+            seconds=time.perf_counter() - began,
+            busy_seconds={},
+            warnings=written.notes,
+            quality=Quality(),
+            resumed_at=written.frames,
+            manifest=places_of(output).manifest,
+        )
     facts = facts_of(clip, model, settings) if settings.resume else None
     with open_sink(output, clip, settings, facts) as sink:
         path = lay_path(source, model, settings, sink)

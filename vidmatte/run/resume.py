@@ -135,6 +135,8 @@ def forget(out: Path) -> None:
 
     folder = places_of(out).work
     if not (folder / FINISHED).is_file():
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # a kill right before left it
         return
     # What says that the output is finished goes last: a kill in between is no loss.
     for name in (LOCK, JOB, FINISHED):
