@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from filelock import FileLock
 from media import make_movie, make_pictures
 from test_network import RUNTIMES
 from tiny_onnx import make_recurrent, make_salient
@@ -429,12 +429,19 @@ def test_nothing_unfinished_stays_where_alphas_are_kept(tmp_path: Path) -> None:
     alphas(movie.path, model, family="isnet", cache=str(kept))
     (file,) = kept.iterdir()
     file.unlink()
-    yesterday, now = kept / f".{file.name}.one.part", kept / f".{file.name}.two.part"
-    for partial in (yesterday, now):  # of a run that was killed, and of one beside this
+    left, now = (kept / f".{'0123456789abcdef' * 2}.{name}.part" for name in ("one", "two"))
+    for partial in (left, now):  # of a run of another clip that was killed, and of one beside this
         partial.write_bytes(b"part")
-    os.utime(yesterday, (time.time() - 2 * 24 * 3600,) * 2)
+        partial.with_name(f"{partial.name}.lock").touch()
+    (kept / ".mine.part").touch()
+    with FileLock(f"{now}.lock"):
+        for _ in range(2):  # made anew, then read
+            alphas(movie.path, model, family="isnet", cache=str(kept))
+            there = {path.name for path in kept.iterdir()}
+            assert there == {file.name, now.name, f"{now.name}.lock", ".mine.part"}
+            left.touch()
     alphas(movie.path, model, family="isnet", cache=str(kept))
-    assert {path.name for path in kept.iterdir()} == {file.name, now.name}
+    assert {path.name for path in kept.iterdir()} == {file.name, ".mine.part"}
 
 
 def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(

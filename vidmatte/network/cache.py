@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
+import os
+import re
 import zlib
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -21,6 +22,7 @@ from uuid import uuid4
 
 import av
 import numpy as np
+from filelock import FileLock, Timeout
 
 from vidmatte.errors import SinkError
 from vidmatte.frame import Frame
@@ -31,8 +33,9 @@ from vidmatte.source.folder import files_of
 
 FULL_SCALE = 65535
 RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts
-#: How the names of unfinished files end, and seconds after which nobody writes them any more.
-PARTIAL, STALE = ".part", 24 * 3600
+#: How the names of unfinished files end, and of those that are locked while these are written.
+PARTIAL, LOCK = ".part", ".lock"
+UNFINISHED = re.compile(rf"(\.[0-9a-f]{{32}}\..*{re.escape(PARTIAL)})({re.escape(LOCK)})?")
 CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
 #: Of a picture that is one pixel wide or high: it has no four slices, and FFmpeg's encoder finds
 #: no other number either where it is long.
@@ -64,6 +67,7 @@ class KeptAlphas(Network):
         self._path = path
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        remove_leftovers(self._path.parent)
         with contextlib.closing(self._kept()) as kept:
             for frame in frames:
                 alpha, foreground = self._next(kept, frame)
@@ -156,13 +160,14 @@ class KeepingNetwork(Network):
         self._path = folder / key
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        remove_stale(self._path)
+        remove_leftovers(self._path.parent)
         partial = self._path.with_name(f".{self._path.name}.{uuid4().hex}{PARTIAL}")
+        lock = lock_of(partial)
         keeper: _Keeper | None = None
         try:
             for frame in self._network.mattes(frames):
                 check_numbers(frame)  # 16 bits have no NaN: kept, it would be an alpha like others
-                keeper = keeper or _Keeper(partial, frame)
+                keeper = keeper or _Keeper(partial, lock, frame)
                 keeper.keep(frame)
                 yield frame
             if keeper is not None:
@@ -172,26 +177,46 @@ class KeepingNetwork(Network):
             if keeper is not None:
                 keeper.drop()
             partial.unlink(missing_ok=True)
+            let_go(lock)
 
     def cancel(self) -> None:
         self._network.cancel()
 
 
-def remove_stale(path: Path) -> None:
-    """Remove what runs that were killed have left of a cache file."""
-    for partial in path.parent.glob(f".{path.name}.*{PARTIAL}"):
-        if partial.exists() and time.time() - partial.stat().st_mtime > STALE:
+def lock_of(partial: Path) -> FileLock:
+    """What is locked while an unfinished file is written; a kill lets it go."""
+    # One thread takes it, another may give it back.
+    return FileLock(partial.with_name(partial.name + LOCK), thread_local=False)
+
+
+def let_go(lock: FileLock) -> None:
+    """Release a lock and remove its file; harmless where it was never taken."""
+    if os.name == "posix" and lock.is_locked:  # Windows does it at the release
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what runs that were killed have left of files of any key."""
+    found = (UNFINISHED.fullmatch(path.name) for path in folder.glob(".*"))
+    for partial in {folder / match[1] for match in found if match}:
+        # Its run is at work, or the folder may only be read.
+        with contextlib.suppress(Timeout, OSError):
+            lock = lock_of(partial)
+            lock.acquire(timeout=0)
             partial.unlink(missing_ok=True)
+            let_go(lock)
 
 
 class _Keeper:
     """Writes one cache file; streams are laid out by the first frame."""
 
-    def __init__(self, path: Path, frame: Frame) -> None:
+    def __init__(self, path: Path, lock: FileLock, frame: Frame) -> None:
         self.sums = Sums()
         self._folder = path.parent
         with self._failing():
             path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
             self._container = av.open(absolute(path), "w", format="matroska")
         self._alphas = self._stream(frame, "gray16le")
         self._colours = self._stream(frame, "bgr0") if frame.foreground is not None else None
