@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +22,7 @@ from vidmatte.errors import OutputExistsError, ProofError, SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink import Sink, check_sink, choose, open_sink
+from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.pixels import PictureMaker
 from vidmatte.sink.proof import Expected, prove_movie
@@ -312,3 +315,31 @@ def test_a_damaged_file_is_not_proven(source_movie: Callable[[str], Movie], tmp_
     expected = Expected(10, clip.origin, clip.origin, clip.origin, (), clip.colour)
     with pytest.raises(ProofError, match="cannot be read back"):
         prove_movie(out, clip, by_name("prores"), expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such limit")
+@pytest.mark.parametrize("name", ["out.mov", "frames"])
+def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", size=(320, 180), frames=3)
+    code = (
+        "import resource, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from sink_support import write_clip\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "write_clip(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    out = tmp_path / "to" / name
+    out.parent.mkdir()
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(movie.path), str(out)], capture_output=True, text=True
+    )
+    assert f"SinkError: {out}: files may not be larger than 0.0 MB here (ulimit -f): raise" in (
+        told.stderr
+    )
+    assert left_in(out.parent) == []
+
+
+def test_a_disk_of_small_files_is_told() -> None:
+    said = str(as_sink_error(OSError(errno.EFBIG, "File too large"), Path("out.mov")))
+    assert said.startswith("out.mov: this disk takes no file that large (FAT32: 4 GB): write to")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,8 +126,27 @@ def as_sink_error(error: BaseException, path: Path) -> SinkError:
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SinkError(f"{path}: may not be written here: choose another folder")
+    if number == errno.EFBIG:
+        return SinkError(f"{path}: {size_limit()}")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return SinkError(f"{path}: {reason}")
+
+
+def size_limit() -> str:
+    """How large a file may be here, and what is to be done about it."""
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY:
+            return (
+                f"files may not be larger than {limit / 1e6:.1f} MB here (ulimit -f): raise that"
+                " limit with 'ulimit -f unlimited', or choose a smaller format"
+            )
+    return (
+        "this disk takes no file that large (FAT32: 4 GB): write to another disk, or choose a"
+        " smaller format"
+    )
 
 
 def worker_count(width: int, height: int, memory: int) -> int:
