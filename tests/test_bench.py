@@ -65,6 +65,20 @@ def test_a_clip_of_ones_own_is_read_as_far_as_asked(
     assert told["pipeline"]["frames"] == 12
 
 
+def test_a_clip_with_fewer_frames_than_asked_for_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tmp_path / "own.mp4"), "--model", str(make_salient(tmp_path / "tiny.onnx"))]
+    make_clip(tmp_path / "own.mp4", 128, 72, 9)
+    for more, said in (
+        (["--frames", "10"], "own.mp4: 9 of the 10 frames of --frames are there: give a longer"),
+        (["--frames", "9"], ""),
+        (["--frames", "10", "--out", "f9"], ""),
+    ):
+        assert main(["bench", *words, "--family", "isnet", *more]) == 0
+        assert (said in (err := capsys.readouterr().err)) and (bool(said) == ("of --fr" in err))
+
+
 def test_people_read_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(make_salient(tmp_path / "tiny.onnx"))
     options = ["--model", model, "--family", "isnet", "--size", "128x72", "--frames", "8"]

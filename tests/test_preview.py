@@ -72,9 +72,36 @@ def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
     without((4,))
     assert main(["preview", str(movie.path), *words]) == 0
     assert "2 frames over" in capsys.readouterr().err
+    without((4, 7))
+    assert main(["preview", str(movie.path), *words]) == 0
+    assert "1 frame over" in capsys.readouterr().err
     without((1, 4, 7))
     assert main(["preview", str(movie.path), *words]) == 1
     assert "no frame of it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", [[], ["--in", "f2"]])
+def test_a_broken_frame_on_the_sheet_is_told(
+    part: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    movie = make_movie(
+        tmp_path / "clip.mov", frames=9, codec="prores_ks", pixel_format="yuv422p10le"
+    )
+    with av.open(str(movie.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    with movie.path.open("r+b") as file:
+        for packet in packets[4:6]:
+            file.seek(packet.pos)
+            file.write(b"\xff" * 64)
+    words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet", *part]
+    assert main(["preview", str(movie.path), "--frames", "3", *words]) == 0
+    # Without an in point the frames are 1, 4 and 7, with it 3, 5 and 7.
+    number, time = (5, "0.20") if part else (4, "0.16")
+    told = capsys.readouterr().err.splitlines()
+    assert told[:-1] == [
+        f"vidmatte: frame {number}: clip.mov: the frame at {time} s is broken; the one before it"
+        " stands in its place"
+    ]
 
 
 @pytest.mark.parametrize("part", [[], ["--in", "f3"]])

@@ -8,8 +8,10 @@ import av
 import numpy as np
 import pytest
 from media import Movie, make_movie
+from tiny_onnx import make_salient
 
-from vidmatte.errors import SourceError
+from vidmatte.api import matte
+from vidmatte.errors import SinkError, SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.ffv1 import bear_checksums
@@ -90,10 +92,14 @@ def test_ffv1_without_checksums_is_left_alone(tmp_path: Path) -> None:
         assert len(shown(movie.path, strict=True)[0]) == 10
 
 
-def test_a_clip_with_no_frame_left_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_clip_with_no_frame_left_is_told_with_the_next_step(resume: bool, tmp_path: Path) -> None:
     movie = make_checked(tmp_path / "clip.mkv", every=20)
-    with pytest.raises(SourceError, match=r"none of the frames wanted decodes: [^\n]*copy it"):
-        shown(damage(movie, [0], zeroed=False))
+    damaged = damage(movie, [0], zeroed=False)
+    model = str(make_salient(tmp_path / "tiny.onnx"))
+    said = r"there was no frame to write[^\n]* is damaged\.mkv whole\? copy it again"
+    with pytest.raises(SinkError, match=said):
+        matte(damaged, tmp_path / "out.mov", model=model, family="isnet", resume=resume)
 
 
 CODECS = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,18 +27,27 @@ CELL = 480  # longest side of a picture on the sheet, pixels
 GAP = 6
 LEAD = 8  # frames before a sample that a recurrent model sees first
 TILE, LIGHT, DARK = 12, 0.8, 0.6
+MOMENT = re.compile(r"(?<=frame at )(\d+\.\d\d) s\b")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
-def write_sheet(clip: Path, out: Path, model: Model, settings: Settings, count: int) -> int:
+def write_sheet(
+    clip: Path,
+    out: Path,
+    model: Model,
+    settings: Settings,
+    count: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
     """Write a sheet of ``count`` evenly spaced frames of ``clip``; how many it shows.
 
+    ``tell`` is given a line for each of them that is broken or damaged.
     A row a frame: over a checkerboard, over black, over white, and the alpha. Frames
     are matted one by one, so the temporal filter is not seen here. Raises the errors
     of vidmatte.errors.
     """
     check_sheet(clip, out, settings)
-    rows = [row_of(frame, settings) for frame in samples(clip, model, settings, count)]
+    rows = [row_of(frame, settings) for frame in samples(clip, model, settings, count, tell)]
     if not rows:
         raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
     sheet = np.concatenate(rows)
@@ -63,7 +73,9 @@ def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
         raise OutputExistsError(f"{out} exists: --overwrite replaces it")
 
 
-def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterator[StreamedFrame]:
+def samples(
+    clip: Path, model: Model, settings: Settings, count: int, tell: Callable[[str], None]
+) -> Iterator[StreamedFrame]:
     """Evenly spaced frames, each with its alpha and its number in the clip."""
     # Spill goes when the colours are estimated, as in a run; nothing is steadied.
     whole = replace(
@@ -92,9 +104,21 @@ def samples(clip: Path, model: Model, settings: Settings, count: int) -> Iterato
             garbage_matte=str(garbage.file(place)) if garbage is not None else None,
             holdout=str(holdout.file(place)) if holdout is not None else None,
         )
-        with Stream(open_source(clip, one), model, one) as frames:
+        source = open_source(clip, one)
+        known = {*source.warnings}
+        with Stream(source, model, one) as frames:
             for last in deque(frames, maxlen=1):  # none where a damaged clip lacks it
                 yield replace(last, index=wanted)
+        begin = source.clip.first / source.clip.rate
+        for line in source.warnings:
+            if line not in known:
+                tell(f"frame {wanted}: {in_clip(line, begin)}")
+
+
+def in_clip(line: str, begin: Fraction) -> str:
+    """A source's warning of a frame, its time counted from the clip's begin, not from an in
+    point ``begin`` seconds later."""
+    return MOMENT.sub(lambda time: f"{float(time[1]) + float(begin):.2f} s", line)
 
 
 def spaced(total: int, count: int) -> list[int]:

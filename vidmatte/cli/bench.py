@@ -46,6 +46,12 @@ def bench(
         output = target(Path(folder), settings)
         with open_source(clip, settings) as source:
             check_sink(output, source.clip, settings)
+            count = source.clip.frame_count
+            if settings.out_point is None and count is not None and count < frames:
+                reporter.note(
+                    f"{source.clip.path.name}: {count} of the {frames} frames of --frames are"
+                    " there: give a longer clip for rates that hold"
+                )
             said = f"{source.clip.path.name}, {source.clip.width}x{source.clip.height}"
         model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
         tell = reporter.note if sys.stderr.isatty() else lambda _: None

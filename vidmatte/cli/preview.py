@@ -20,5 +20,8 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
     out = output or beside(clip, f"{whole(clip).stem}_preview.png")
     check_sheet(clip, out, settings)
     model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
-    shown = write_sheet(clip, out, model, settings, frames)
-    reporter.note(f"{out}: {shown} frames over a checkerboard, black, white, and their alpha")
+    shown = write_sheet(
+        clip, out, model, settings, frames, lambda line: reporter.note(f"vidmatte: {line}")
+    )
+    counted = f"{shown} frame{'s' if shown != 1 else ''}"
+    reporter.note(f"{out}: {counted} over a checkerboard, black, white, and their alpha")

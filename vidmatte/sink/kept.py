@@ -207,8 +207,7 @@ class KeptSink(PooledSink):
                     sync_folder(output.partial.path)
 
     def _finish(self) -> None:
-        if not self._frames:
-            raise SinkError(f"{self._outputs[0].plan.out}: there was no frame to write")
+        self._check_not_empty()
         self._folder.log.append({"complete": True}, [])
         self._folder.log.sync()
         files = self._join()

@@ -112,12 +112,19 @@ class PooledSink(Sink):
             output.open()
 
     def _finish(self) -> None:
-        if not self._frames:
-            raise SinkError(f"{self._outputs[0].plan.out}: there was no frame to write")
+        self._check_not_empty()
         for output in self._each():
             output.complete()
         for output in self._each():
             output.partial.commit()
+
+    def _check_not_empty(self) -> None:
+        """Raise SinkError where no frame came."""
+        if not self._frames:
+            raise SinkError(
+                f"{self._outputs[0].plan.out}: there was no frame to write, none of those wanted"
+                f" decodes: is {self._clip.path.name} whole? copy it again"
+            )
 
     def _result(self) -> Written:
         main, *sides = [output.written() for output in self._outputs]

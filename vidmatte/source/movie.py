@@ -118,18 +118,8 @@ class MovieSource(Source):
 
     def pictures(self) -> Iterator[Picture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
-        did not decode is replaced by the one before it."""
-        return self._held(self._all())
-
-    def _all(self) -> Iterator[Picture]:
-        came = False
-        for picture in self._placed(self._trim.first):
-            came = True
-            yield picture
-        if not came:
-            raise SourceError(
-                f"{self.clip.path}: none of the frames wanted decodes: is it whole? copy it again"
-            )
+        not decode is replaced by the one before it."""
+        return self._held(self._placed(self._trim.first))
 
     def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:
         """See ``Source.pictures_from``. Where the container knows its key frames the one
