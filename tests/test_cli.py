@@ -482,3 +482,30 @@ def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:
     assert main([*words, "-q"]) == 0
     with av.open(str(out)) as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 5
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_called_so(
+    resume: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_movie(tmp_path / "clip.mp4", frames=2)
+    model = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet", *resume]
+    (place := tmp_path / "to").mkdir()
+    for words in (
+        [f"{place}/a.png/"],
+        [f"{place}/b.exr/", "--format", "exr"],
+        [f"{place}/c.png/", "--matte", f"{place}/m.png/"],
+    ):
+        assert main([str(tmp_path / "clip.mp4"), "-o", *words, *model, "-q"]) == 0
+    made = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+    pictures = {f"{name}/00000{n}.png" for name in ("a.png", "c.png", "m.png") for n in (0, 1)}
+    manifests = {"a.png.json", "b.exr.json", "c.png.json"}
+    assert {*made} == pictures | {"b.exr/000000.exr", "b.exr/000001.exr"} | manifests
+    vidmatte.matte(tmp_path / "clip.mp4", f"{place}/d.png/", model=model[1], family="isnet")
+    assert len(list((place / "d.png").iterdir())) == 2
+    # What cannot be done leaves no folder.
+    assert main([str(tmp_path / "gone.mp4"), "-o", f"{place}/e.png/", *model]) == 1
+    assert not (place / "e.png").exists()
+    capsys.readouterr()
+    assert main([str(tmp_path / "clip.mp4"), "-o", f"{place}/no/e.png/", *model]) == 1
+    assert "there is no such folder for e.png: make it" in capsys.readouterr().err

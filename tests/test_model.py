@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
         Settings(model=str(model), family="sam")
     with pytest.raises(UsageError, match="two models at most"):
         find_model(Settings(model="a+b+c"), silent)
+    for half in ("isnet+", "+rvm"):
+        with pytest.raises(UsageError, match=rf"--model '{re.escape(half)}': a name is missing: "):
+            find_model(Settings(model=half), silent)
+    with pytest.raises(UsageError, match="--normalize minmax is for per-frame models: leave it"):
+        find_model(Settings(model="rvm", normalize="minmax"), silent)
 
 
 def test_inputs_of_half_precision_are_named(tmp_path: Path) -> None:

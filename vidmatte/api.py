@@ -10,7 +10,7 @@ from vidmatte.run.job import Result, run
 from vidmatte.run.report import Reporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import make_settings
-from vidmatte.sink import settings_for
+from vidmatte.sink import named_folders, settings_for
 from vidmatte.source import open_source
 from vidmatte.streaming import Stream, StreamedFrame, stream
 
@@ -25,7 +25,7 @@ def matte(source: str | Path, output: str | Path, **options: Any) -> Result:
     Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``.
     """
     settings = settings_for(output, make_settings(**options))
-    with open_source(source, settings) as opened:
+    with named_folders(output, settings), open_source(source, settings) as opened:
         model = find_model(settings, lambda _: None)
         said = ("vidmatte.matte", str(source), str(output))
         result = run(opened, Path(output), model, settings, Reporter(), said)

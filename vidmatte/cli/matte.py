@@ -29,7 +29,7 @@ from vidmatte.run.job import Result, run
 from vidmatte.run.report import JsonReporter, Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
-from vidmatte.sink import Written, check_sink, settings_for
+from vidmatte.sink import Written, check_sink, named_folders, settings_for
 from vidmatte.sink.base import worker_count
 from vidmatte.source import open_source
 
@@ -135,10 +135,14 @@ def matte_all(
     """
     settings = make_settings(**options)
     jobs = [Job(*pair) for pair in plan_outputs(inputs, output, settings)]
-    if output is not None and jobs[0].target == Path(output):
+    is_whole = output is not None and jobs[0].target == Path(output)
+    if output is not None and is_whole:
         settings = settings_for(output, settings)
     batch = Batch(jobs, settings, reporter)
-    with folder_of_results(None if output is None else Path(output), jobs):
+    with (
+        folder_of_results(None if output is None else Path(output), jobs),
+        named_folders(output if is_whole else None, settings),
+    ):
         do_all(batch)
         if settings.resume and not batch.failures:
             # Until then, what is left says to the next call which inputs are finished.

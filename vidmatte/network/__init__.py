@@ -26,7 +26,10 @@ def check_options(family_name: str, settings: Settings) -> None:
             strength = f"--smooth-strength {settings.smooth_strength:g}"
             raise UsageError(f"{strength}: recurrent models go unsmoothed; add --smooth on")
         if settings.normalize != "clip":
-            raise UsageError(f"--normalize {settings.normalize} is for per-frame models")
+            raise UsageError(
+                f"--normalize {settings.normalize} is for per-frame models: leave it out, or take"
+                " one like isnet"
+            )
     elif settings.downsample:
         raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
 

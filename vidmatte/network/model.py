@@ -164,6 +164,11 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
     if len(names) > 2:
         raise UsageError(f"--model {settings.model}: two models at most")
+    if not all(names):
+        raise UsageError(
+            f"--model '{settings.model}': a name is missing: write one model, or two as in"
+            " isnet+rvm ('vidmatte models' lists them)"
+        )
     known = [identify(name, settings) for name in names]
     check_used([part.family for part in known], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in known):

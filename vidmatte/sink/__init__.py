@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,14 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
-from vidmatte.sink.formats import FORMATS, Format, choose, is_pattern, names_folder
+from vidmatte.sink.formats import (
+    FORMATS,
+    Format,
+    choose,
+    ends_in_slash,
+    is_pattern,
+    names_folder,
+)
 from vidmatte.sink.sides import Sides
 
 if TYPE_CHECKING:
@@ -20,8 +29,8 @@ if TYPE_CHECKING:
     from vidmatte.sink.pictures import PictureOutput
 
 __all__ = [
-    "FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose", "open_sink",
-    "settings_for",
+    "FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose",
+    "named_folders", "open_sink", "settings_for",
 ]  # fmt: skip
 
 
@@ -92,6 +101,26 @@ def settings_for(output: str | Path, settings: Settings) -> Settings:
     if chosen or not Path(output).suffix or not names_folder(output):
         return settings
     return replace(settings, format="png")
+
+
+@contextmanager
+def named_folders(output: str | Path | None, settings: Settings) -> Iterator[None]:
+    """For the time of a run results whose names end in a slash are there as empty folders, so
+    that a suffix like that of ``cut.png/`` is not taken for a picture's."""
+    named = (output, settings.matte, settings.foreground_file, settings.comp)
+    made = []
+    try:
+        for path in (Path(name) for name in named if name and ends_in_slash(name)):
+            # Where it cannot be made the checks of the output say why.
+            folder = path.parent
+            if path.suffix and not path.exists() and os.access(folder, os.W_OK | os.X_OK):
+                path.mkdir()
+                made.append(path)
+        yield
+    finally:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:

@@ -219,7 +219,12 @@ def choose(out: Path, name: str | None) -> Format:
 
 def names_folder(output: str | Path) -> bool:
     """Whether a name is a folder's: one that is there, or that ends in a slash."""
-    return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
+    return ends_in_slash(output) or Path(output).is_dir()
+
+
+def ends_in_slash(output: str | Path) -> bool:
+    """Whether a name is written as a folder's."""
+    return str(output).endswith(("/", os.sep))
 
 
 def is_pattern(out: Path) -> bool:

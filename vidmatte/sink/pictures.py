@@ -16,7 +16,7 @@ from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.icc import profile_for, tiff_with_profile
-from vidmatte.sink.names import NUMBER, matcher
+from vidmatte.sink.names import NUMBER, matcher, whole
 from vidmatte.sink.output import Output, Plan, partial_of
 from vidmatte.sink.pixels import check_fit, colour_notes
 from vidmatte.sink.png import PngWriter
@@ -53,7 +53,7 @@ class PictureOutput(Output):
         out = plan.out
         check_fit(plan.clip, plan.row)
         single = is_single(out, plan.row)
-        if single and plan.clip.kind != "picture":
+        if single and plan.clip.kind != "picture" and whole(out).parent.is_dir():
             raise UsageError(
                 f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
             )
