@@ -29,6 +29,7 @@ from vidmatte.run.resume import READ, WITHOUT_EFFECT
 from vidmatte.settings import make_settings
 from vidmatte.sink import framelog
 from vidmatte.sink.begun import AHEAD
+from vidmatte.sink.begun import differences as differences_of
 from vidmatte.sink.framelog import FrameLog, Summary
 from vidmatte.sink.partial import Partial
 from vidmatte.source import Source, open_source
@@ -229,8 +230,8 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
     kept = (work_of(out) / "frames.log").stat().st_size
     typed = f"--model {inputs / 'isnet.onnx'}, now --model {inputs / 'rvm.onnx'}"
     for change, named in (
-        ({"smooth": "off"}, "with --smooth auto, now --smooth off"),
-        ({"smooth_strength": 0.5}, "with --smooth-strength 1.0, now --smooth-strength 0.5"),
+        ({"smooth": "off"}, "without --smooth, now --smooth off"),
+        ({"smooth_strength": 0.5}, "without --smooth-strength, now --smooth-strength 0.5"),
         ({"despill": "green"}, "without --despill, now --despill green"),
         ({"in_point": "f3"}, "without --in, now --in f3"),
         ({"codec": "prores-xq"}, "without --codec, now --codec prores-xq"),
@@ -244,6 +245,12 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
         assert f"{work_of(out)} was begun {named}" in str(caught.value)
         assert "another" not in str(caught.value)
         assert (work_of(out) / "frames.log").stat().st_size == kept
+    assert differences_of({"settings": {"erode": 2.0}}, {"settings": {"erode": 0.0}}) == [
+        "with --erode 2, now without"
+    ]
+    assert differences_of({"version": "0.1", "settings": {"gone": 1}}, {"version": "0.2"}) == [
+        "with vidmatte 0.1, now 0.2"
+    ]
     # What has no say in the result may change.
     assert resumed(inputs, out, threads=2, memory="64M", batch=1).resumed_at > 0
 

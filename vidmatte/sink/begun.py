@@ -19,6 +19,8 @@ AHEAD = 10
 
 def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     """What two jobs differ in, a clause each, the pictures of a folder apart."""
+    if begun.get("version") != facts.get("version"):  # whose options may be others
+        return [f"with vidmatte {begun.get('version')}, now {facts.get('version')}"]
     old, new = begun.get("settings") or {}, facts.get("settings") or {}
     changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     found = [clause_of_option(name, old.get(name), new.get(name)) for name in changed]
@@ -45,10 +47,11 @@ def clause_of_option(name: str, was: Any, now: Any) -> str:
 def typed(name: str, value: Any) -> str | None:
     """An option as it is typed for a value; None where it is left out for it."""
     row = next(row for row in fields(Settings) if row.name == name)
-    negative = row.metadata["negative"]
+    if value == row.default:
+        return None
     if isinstance(value, bool):
-        return negative or flag_of(row) if value == (negative is None) else None
-    return None if value is None else f"{flag_of(row)} {value}"
+        return row.metadata["negative"] or flag_of(row)
+    return f"{flag_of(row)} {f'{value:g}' if isinstance(value, float) else value}"
 
 
 def clause_of_fact(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:
@@ -59,8 +62,6 @@ def clause_of_fact(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> s
         return f"with --model {old}, now --model {new}"
     if name == "weights":
         return f"with other weights of --model {new}"
-    if name == "version":
-        return f"with vidmatte {was}, now {now}"
     if name == "source" and was and now and was[0] != now[0]:
         return f"with {was[0]}, now {now[0]}"
     if now and (name == "source" or name.startswith(FILE_FOR)):
