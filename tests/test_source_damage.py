@@ -127,3 +127,26 @@ def test_one_good_frame_keeps_the_count(codec: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=12, codec=codec)
     damaged = damage(movie, list(range(1, 12)))
     check_stands_in(movie, damaged, dict.fromkeys(range(1, 12), 0))
+
+
+def test_so_it_is_where_a_container_knows_only_the_order_of_decoding(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.avi", frames=12, options={"bf": "2"})
+    damaged = damage(movie, [11])
+    whole, _, _ = shown(movie.path)
+    found, places, warnings = shown(damaged)
+    assert places == list(range(12))
+    assert len(warnings) == 1
+    assert "is broken; the one before it stands in its place" in warnings[0]
+    assert sum(any(np.array_equal(one, other) for other in found) for one in whole) == 11
+    with pytest.raises(SourceError, match="--strict is on: "):
+        shown(damaged, strict=True)
+
+
+def test_a_frame_that_its_decoder_leaves_out_without_a_word_stops_a_strict_run(
+    tmp_path: Path,
+) -> None:
+    movie = make_movie(tmp_path / "clip.mxf", frames=12, codec="mpeg2video", options={"bf": "0"})
+    damaged = damage(movie, [5])
+    assert len(shown(damaged)[0]) == 12
+    with pytest.raises(SourceError, match=r"frame at 0\.20 s is broken, and --strict is on: "):
+        shown(damaged, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, dropwhile
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import av
@@ -23,10 +23,14 @@ Tell = Callable[[av.Packet, str], None]
 @dataclass
 class Reach:
     """The latest times of packets that were read and of frames that came of them, in the
-    stream's time base; None before the first."""
+    stream's time base, None before the first; how many there were of both, and how many
+    packets failed."""
 
     read: int | None = None
     given: int | None = None
+    packets: int = 0
+    frames: int = 0
+    failed: int = 0
 
     @property
     def lacks(self) -> bool:
@@ -77,7 +81,12 @@ class Reader:
                 self._tell(reason)
 
         yield from decoded(self._packets(start, "AUTO", tell), tell, reach)
-        if reach.lacks and not self._timing.shuffled:
+        if self._timing.shuffled:  # times do not tell, and counts only where nothing failed
+            if reach.frames < reach.packets and not reach.failed:
+                self.reopen()
+                frames = decoded(self._packets(None, "SLICE", tell), tell, Reach())
+                yield from islice(frames, reach.frames, None)
+        elif reach.lacks:
             done = Reach(given=reach.given)
             self.reopen()
             if done.given is not None and self.container.format.name not in GUESSING:
@@ -113,15 +122,18 @@ def decoded(packets: Iterable[av.Packet], tell: Tell, reach: Reach) -> Iterator[
     for packet in packets:
         if packet.pts is not None and not packet.is_discard:
             reach.read = packet.pts if reach.read is None else max(reach.read, packet.pts)
+        reach.packets += packet.size > 0 and not packet.is_discard
         try:
             frames = packet.decode()
         except MemoryError:  # FFmpeg's too; damage, whatever else it gives, gives none
             raise
         except av.error.FFmpegError as error:
+            reach.failed += packet.size > 0
             tell(packet, error.strerror or str(error))
             continue
         for frame in frames:
             assert isinstance(frame, av.VideoFrame)
+            reach.frames += 1
             if reach.is_beyond(frame.pts):
                 reach.given = frame.pts
             yield frame

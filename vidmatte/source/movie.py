@@ -175,17 +175,20 @@ class MovieSource(Source):
         self, last: Picture | None, start: int, end: int, after: Picture | None = None
     ) -> Iterator[Picture]:
         """Copies of the last good picture for what did not decode from ``start`` to ``end``;
-        at the clip's beginning, where there is none, of the first, which comes ``after``."""
+        at the clip's beginning, where there is none, of the first, which comes ``after``.
+        Raises SourceError if strict."""
         shown = last or after
         if shown is None or not self.clip.constant_rate:
             return
         step = self._timing.frame_duration
         for missing in range(max(last.pts + step, start) if last else start, end, step):
-            seconds = float(missing * self.clip.time_base)
-            self._warnings.append(
-                f"{self.clip.path.name}: the frame at {seconds:.2f} s is broken;"
-                f" the one {'before' if last else 'after'} it stands in its place"
-            )
+            what = f"the frame at {float(missing * self.clip.time_base):.2f} s is broken"
+            place = f"the one {'before' if last else 'after'} it stands in its place"
+            if self._strict:  # of a decoder that has said nothing
+                raise SourceError(
+                    f"{self.clip.path}: {what}, and --strict is on: without it {place}"
+                )
+            self._warnings.append(f"{self.clip.path.name}: {what}; {place}")
             yield Picture(shown.pixels, missing, step)
 
     def _tell_damage(self, pts: int) -> None:
