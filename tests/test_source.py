@@ -547,6 +547,12 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
         list(source.pictures())
 
 
+@pytest.mark.parametrize("path", [b"clip.mp4", 5, None])
+def test_what_is_no_path_is_refused(path: object) -> None:
+    with pytest.raises(UsageError, match="a path is wanted"):
+        open_source(path, Settings())
+
+
 def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
     damaged = None
     for number in range(12):

@@ -23,7 +23,7 @@ from vidmatte.frame import Clip, Frame
 from vidmatte.sink import planes
 from vidmatte.sink.convert import Converter
 from vidmatte.sink.icc import profile_notes
-from vidmatte.sink.row import Format, is_yuv, output_colour
+from vidmatte.sink.row import LARGEST, Format, is_yuv, output_colour
 from vidmatte.sink.spill import Despill, SpillRemover
 from vidmatte.sink.tags import tagged
 from vidmatte.sink.transfer import LINEAR, TO_LINEAR
@@ -161,7 +161,7 @@ def check_fit(clip: Clip, row: Format) -> None:
     if max(width, height) > row.max_size:
         raise UsageError(
             f"{name}: {width}x{height} is more than the {row.max_size} that {row.name} holds:"
-            " write png or ffv1"
+            f" {'write png, or ' if row.max_size < LARGEST else ''}make it smaller"
         )
     if row.max_rate is not None and clip.rate > row.max_rate:
         raise UsageError(

@@ -10,6 +10,8 @@ from vidmatte.frame import Clip
 from vidmatte.sink.transfer import LINEAR, TO_LINEAR
 
 UNSPECIFIED = 2
+#: The largest width or height that any format holds.
+LARGEST = 65535
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Format:
     quantiser: int | None = None
     range: int | None = None
     intra: bool = True
-    max_size: int = 65535
+    max_size: int = LARGEST
     max_rate: int | None = None
     width_multiple: int = 1
     height_multiple: int = 1

@@ -22,6 +22,8 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     """
     from vidmatte.source.conform import ConformedSource
 
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"source {path!r}: a path is wanted: a str or a pathlib.Path")
     if path == "":  # which Path takes for the current folder
         raise UsageError("the input's name is empty: write a movie, a folder or a picture")
     path = Path(path)
