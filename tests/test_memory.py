@@ -137,7 +137,7 @@ from vidmatte.settings import Settings
 from vidmatte.source import open_source
 
 source = open_source(sys.argv[1], Settings())
-source._container.streams.video[0].thread_count = 1  # threads take memory too
+source._reader.container.streams.video[0].thread_count = 1  # threads take memory too
 pictures = source.pictures()
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 soft, hard = resource.getrlimit(resource.RLIMIT_AS)

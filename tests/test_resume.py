@@ -264,7 +264,7 @@ def test_another_runtime_is_refused(
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
-    changed = r"runtime OpenVINO, bfloat16 \(now onnxruntime\)"
+    changed = "begun on OpenVINO, bfloat16, now on onnxruntime"
     with pytest.raises(UsageError, match=changed):
         resumed(inputs, out)
 

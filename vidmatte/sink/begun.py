@@ -26,6 +26,8 @@ def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     found = [clause_of_option(name, old.get(name), new.get(name)) for name in changed]
     # What an option decides is told with it.
     told = {"settings", TOLD, PICTURES, *map(file_fact, changed), *(["output"] if changed else [])}
+    if begun.get("weights") != facts.get("weights"):  # each model has its own runtime of choice
+        told.add("runtime")
     for name in sorted({*begun, *facts} - told):
         if begun.get(name) != facts.get(name):
             found.append(clause_of_fact(name, begun, facts))
@@ -60,6 +62,8 @@ def clause_of_fact(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> s
     old, new = (job.get(TOLD, {}).get("model") for job in (begun, facts))
     if name == "weights" and old != new:
         return f"with --model {old}, now --model {new}"
+    if name == "runtime":
+        return f"on {was}, now on {now}"
     if name == "weights":
         return f"with other weights of --model {new}"
     if name == "source" and was and now and was[0] != now[0]:
