@@ -11,7 +11,9 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
     from vidmatte.heap import share_heap
+    from vidmatte.terminal import hold_streams
 
+    hold_streams()
     share_heap()
     from vidmatte.cli.main import main as run
 
@@ -28,7 +30,8 @@ def leave(status: int) -> NoReturn:
     if pipeline is not None and pipeline.at_work():
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # the terminal may be gone
-                stream.flush()
+                if stream is not None:
+                    stream.flush()
         os._exit(status)
     sys.exit(status)
 

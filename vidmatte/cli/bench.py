@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from vidmatte.bench.clip import make_clip
 from vidmatte.bench.stages import Measured, measure
 from vidmatte.errors import UsageError
@@ -57,9 +59,9 @@ def bench(
         tell = reporter.note if sys.stderr.isatty() else lambda _: None
         measured = measure(clip, output, model, settings, rounds, tell)
     if as_json:
-        sys.stdout.write(json.dumps(facts(measured, model, said, settings), indent=2) + "\n")
+        typer.echo(json.dumps(facts(measured, model, said, settings), indent=2))
     else:
-        sys.stdout.write("\n".join(lines(measured, model, said, settings)) + "\n")
+        typer.echo("\n".join(lines(measured, model, said, settings)))
 
 
 def parse_size(text: str) -> tuple[int, int]:

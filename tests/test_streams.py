@@ -1,0 +1,73 @@
+"""The standard streams: closed, broken, full, or of a narrow encoding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from media import make_movie
+from tiny_onnx import make_salient
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes streams")
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+
+
+def shell(line: str, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A line of sh in which ``"$@"`` is vidmatte with ``words``."""
+    command = ["sh", "-c", line, "sh", sys.executable, "-m", "vidmatte", *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **env}
+    )
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words of a run without its output."""
+    folder = tmp_path_factory.mktemp("call")
+    clip = make_movie(folder / "clip.mp4", size=(48, 32), frames=3)
+    model = make_salient(folder / "tiny.onnx")
+    return [str(clip.path), "--model", str(model), "--family", "isnet"]
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"$@" 2>&-',
+        pytest.param('"$@" 2>/dev/full', marks=FULL),
+        'exec 3>&1; { "$@" 2>&1; echo $? >&3; } | :',
+    ],
+)
+def test_messages_that_nobody_can_read_cost_nothing(
+    line: str, call: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mov"
+    done = shell(line, *call, "-o", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("0\n" if "echo" in line else "")
+    assert out.is_file()
+
+
+@POSIX
+def test_a_closed_stream_is_not_the_next_file() -> None:
+    code = (
+        "from vidmatte import terminal; terminal.hold_streams(); print(open('/dev/null').fileno())"
+    )
+    words = ["sh", "-c", '"$@" <&- 2>&-', "sh", sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert int(done.stdout) > 2
+    told = shell('"$@" 2>&-', "formats")
+    assert (told.returncode, "prores" in told.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_a_name_that_stdout_cannot_show_is_escaped(encoding: str, tmp_path: Path) -> None:
+    clip = make_movie(tmp_path / "\u017c\u00f3.mp4", size=(48, 32), frames=1).path
+    command = [sys.executable, "-m", "vidmatte", "info", str(clip)]
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "\\u017c\u00f3.mp4" in done.stdout.decode(encoding)
