@@ -30,6 +30,7 @@ from vidmatte.network.device import Device
 from vidmatte.network.salient import SalientNetwork
 from vidmatte.run.channel import Cancelled, Channel, Stop
 from vidmatte.run.pipeline import Pipeline, Stage
+from vidmatte.run.report import Progress
 from vidmatte.run.ring import Ring, Slot, queue_depth
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
@@ -42,6 +43,26 @@ def numbers(count: int) -> Stage:
 def doubled(items: Iterator[int]) -> Iterator[int]:
     for item in items:
         yield 2 * item
+
+
+def test_a_wait_that_goes_on_is_no_work() -> None:
+    channel: Channel[int] = Channel(1, Stop())
+    waiting = threading.Thread(target=lambda: list(channel))
+    waiting.start()
+    deadline = time.monotonic() + 20
+    while channel.get_wait < 0.05 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    waited = channel.get_wait
+    channel.put(None)
+    waiting.join()
+    assert 0.05 <= waited <= channel.get_wait
+
+
+def test_work_that_was_told_of_is_not_taken_back() -> None:
+    progress = Progress("clip.mp4", 9)
+    progress.has_worked({"read": 1.036, "matte": 1.0})
+    progress.has_worked({"read": 1.033, "matte": 2.0})
+    assert progress.busy == {"read": 1.036, "matte": 2.0}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7, 8, 50])

@@ -37,23 +37,50 @@ class Stop:
         return self._is_set
 
 
+class Waited:
+    """How long one thread has waited; others may ask while it waits."""
+
+    def __init__(self) -> None:
+        self._state: tuple[float, float | None] = 0.0, None  # one value, read in one piece
+
+    def __enter__(self) -> None:
+        self._state = self._state[0], time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._state = self.seconds(), None
+
+    def seconds(self) -> float:
+        """Until now."""
+        before, began = self._state
+        return before if began is None else before + time.perf_counter() - began
+
+
 class Channel(Generic[Item]):
     """A bounded queue with an end, from one stage to the next.
 
     Every wait looks at the stop flag, so that a dead stage never hangs another.
-    ``put_wait`` and ``get_wait`` add up the seconds that either side waited.
+    ``put_wait`` and ``get_wait`` are the seconds that either side has waited, those of a wait
+    that still goes on among them.
     """
 
     def __init__(self, size: int, stop: Stop) -> None:
         self._queue: queue.Queue[Item | None] = queue.Queue(size)
         self._stop = stop
-        self.put_wait = 0.0
-        self.get_wait = 0.0
+        self._put, self._got = Waited(), Waited()
+
+    @property
+    def put_wait(self) -> float:
+        """Seconds that the stage before has waited."""
+        return self._put.seconds()
+
+    @property
+    def get_wait(self) -> float:
+        """Seconds that the stage after has waited."""
+        return self._got.seconds()
 
     def put(self, item: Item | None) -> None:
         """Hand an item on (None: the end). Raises Cancelled when the run was stopped."""
-        began = time.perf_counter()
-        try:
+        with self._put:
             while not self._stop.is_set():
                 try:
                     self._queue.put(item, timeout=POLL_SECONDS)
@@ -61,8 +88,6 @@ class Channel(Generic[Item]):
                 except queue.Full:
                     continue
             raise Cancelled
-        finally:
-            self.put_wait += time.perf_counter() - began
 
     def __iter__(self) -> Iterator[Item]:
         """Items up to the end. Raises Cancelled when the run was stopped."""
@@ -70,13 +95,10 @@ class Channel(Generic[Item]):
             yield item
 
     def _get(self) -> Item | None:
-        began = time.perf_counter()
-        try:
+        with self._got:
             while not self._stop.is_set():
                 try:
                     return self._queue.get(timeout=POLL_SECONDS)
                 except queue.Empty:
                     continue
             raise Cancelled
-        finally:
-            self.get_wait += time.perf_counter() - began

@@ -96,10 +96,10 @@ def run(
         try:
             for _ in path.pipeline:
                 progress.done += 1
-                progress.busy = path.busy_seconds()
+                progress.has_worked(path.busy_seconds())
                 reporter.advance(progress)
             written = sink.close()
-            progress.busy = path.busy_seconds()
+            progress.has_worked(path.busy_seconds())
         except (KeyboardInterrupt, Cancelled):
             path.close()
             sink.abort()

@@ -24,6 +24,11 @@ class Progress:
     busy: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
+    def has_worked(self, busy: dict[str, float]) -> None:
+        """Seconds of work by stage. What was told once is not taken back: of a thread that is
+        between two waits they are an estimate."""
+        self.busy = {stage: max(s, self.busy.get(stage, 0.0)) for stage, s in busy.items()}
+
     @property
     def seconds(self) -> float:
         """Since the first frame was asked for."""
