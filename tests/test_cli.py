@@ -91,7 +91,9 @@ def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixtu
     assert main([clip, "-o", out, "--matte", matte, "--json", *tiny]) == 0
     told = capsys.readouterr()
     events = [json.loads(line) for line in told.out.splitlines()]
-    assert [event["event"] for event in events] == ["start", "progress", "done"]
+    kinds = list(dict.fromkeys(event["event"] for event in events))
+    assert kinds == ["start", "progress", "done", "summary"]
+    events.pop()
     assert events[-1]["frames"] == 6
     assert events[-1]["output"] == out
     assert set(events[-1]["busy_seconds"]) == {"read", "matte", "motion", "steady", "write"}
@@ -111,13 +113,13 @@ def test_ctrl_c_is_an_event_too(
 
     make_movie(tmp_path / "clip.mp4", frames=6)
     words = [str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), "--json", *tiny]
-    for place in ("vidmatte.run.report.JsonReporter.advance", "vidmatte.cli.matte.find_model"):
+    for place in ("vidmatte.run.events.JsonReporter.advance", "vidmatte.cli.matte.find_model"):
         monkeypatch.setattr(place, stopped)
         assert main(words) == 130
         told = capsys.readouterr()
-        last = json.loads(told.out.splitlines()[-1])
-        assert last["event"] == "stopped"
-        assert told.err == f"vidmatte: {last['error']}\n"
+        stop, last = (json.loads(line) for line in told.out.splitlines()[-2:])
+        assert (stop["event"], last["event"]) == ("stopped", "summary")
+        assert told.err == f"vidmatte: {stop['message']}\n"
 
 
 def test_several_inputs_one_fails_the_others_are_done(

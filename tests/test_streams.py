@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,30 @@ def test_messages_that_nobody_can_read_cost_nothing(
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == ("0\n" if "echo" in line else "")
     assert out.is_file()
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('"$@" >&-', "it is closed"),
+        pytest.param('"$@" >/dev/full', "No space left on device", marks=FULL),
+        ('{ "$@"; echo $? >&2; } | head -n 1 >/dev/null', "Broken pipe"),
+    ],
+)
+def test_a_run_whose_events_nobody_reads_goes_on(
+    line: str, reason: str, call: list[str], tmp_path: Path
+) -> None:
+    other = shutil.copy(call[0], tmp_path / "other.mp4")
+    done = shell(line, other, *call, "-o", f"{tmp_path}/cuts/", "--format", "mov", "--json")
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"vidmatte: stdout takes no events ({reason}): the run goes on without"
+    assert lines[1:] == (["0"] if "echo" in line else [])
+    assert sorted(path.name for path in (tmp_path / "cuts").glob("*.mov")) == [
+        "clip.mov",
+        "other.mov",
+    ]
 
 
 @POSIX

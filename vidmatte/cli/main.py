@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from pathlib import Path
 from types import FrameType
@@ -14,9 +12,9 @@ from typer.core import TyperGroup
 
 from vidmatte import __version__
 from vidmatte.cli import models
+from vidmatte.cli.ending import ending, fail, name_of
 from vidmatte.cli.help import write_help
-from vidmatte.cli.options import complaint, with_options
-from vidmatte.errors import VidmatteError
+from vidmatte.cli.options import with_options
 
 MAIN = "run"
 WIDTH = {"max_content_width": 80}
@@ -72,17 +70,22 @@ def root(
         raise typer.Exit(2)
 
 
-def named(text: str) -> Path:
-    """An input's path. Python takes an empty name for the current folder."""
+def given(text: str) -> str:
+    """An input as it was written. Python takes an empty name for the current folder."""
     if not text:
         raise typer.BadParameter("an input's name is empty: write a movie, a folder or a picture")
-    return Path(text)
+    return text
+
+
+def named(text: str) -> Path:
+    """An input's path."""
+    return Path(given(text))
 
 
 def main_command(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=named),
+        list[str],
+        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=given),
     ],
     output: Annotated[
         str | None,
@@ -93,7 +96,12 @@ def main_command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what went wrong")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="progress and summary as lines of JSON on stdout")
+        bool,
+        typer.Option(
+            "--json",
+            help="events as lines of JSON on stdout, listed in README; a run whose reader is gone"
+            " goes on to its end",
+        ),
     ] = False,
     **options: Any,
 ) -> None:
@@ -106,6 +114,7 @@ def main_command(
     except KeyboardInterrupt as error:  # typer would exit without a word
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
+    reporter.over(status)
     raise typer.Exit(status)
 
 
@@ -227,40 +236,25 @@ def main(arguments: list[str] | None = None) -> int:
     stops = catch_stops()
     try:
         status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
-    except VidmatteError as error:
-        return fail(str(error), error.exit_status)
-    except typer.Abort:
-        return fail("stopped", 130)
-    except KeyboardInterrupt:
-        return fail("stopped", 130)
     except BrokenPipeError:
         return 1
-    except typer.TyperException as error:
-        return fail(complaint(error), 2)
-    except OSError as error:
-        return fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-    except Exception as error:  # the last door: no user sees a traceback
-        if stops:  # in the middle of an import, which makes its own error of it
-            return fail("stopped", 130)
-        if os.environ.get("VIDMATTE_DEBUG"):
-            raise
-        return fail(*told(error))
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user sees a traceback)
+        message, status = ending(error, bool(stops))
+        if wants_events(sys.argv[1:] if arguments is None else arguments):
+            from vidmatte.run.events import emit
+
+            emit({"event": "error", "error": name_of(error), "message": message, "status": status})
+        return fail(message, status)
     return status if isinstance(status, int) else 0
 
 
-def told(error: Exception) -> tuple[str, int]:
-    """What to say of an error that is none of ours, and the status to exit with."""
-    from vidmatte.network.halving import is_out_of_memory
-
-    if is_out_of_memory(error):
-        said = (str(error).splitlines() or ["no more of it"])[0]
-        step = "close other programs, or take smaller pictures"
-        return f"the memory does not suffice ({said}): {step}", 1
-    return (
-        f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
-        " what VIDMATTE_DEBUG=1 adds",
-        70,
-    )
+def wants_events(words: list[str]) -> bool:
+    """Whether a call of the main command asks for events, whatever else is wrong with it."""
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" not in options:
+        return False
+    commands = {one.name for one in app.registered_commands} - {MAIN}
+    return words[0] not in commands | {one.name for one in app.registered_groups}
 
 
 def catch_stops() -> list[int]:
@@ -282,10 +276,3 @@ def catch_stops() -> list[int]:
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
     return stops
-
-
-def fail(message: str, status: int) -> int:
-    """One message on stderr; the status to exit with."""
-    with contextlib.suppress(OSError):  # the terminal may be gone: the status still says it
-        sys.stderr.write(f"vidmatte: {message}\n")
-    return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -24,9 +25,10 @@ from vidmatte.errors import (
 from vidmatte.frame import Clip
 from vidmatte.network.halving import is_out_of_memory
 from vidmatte.network.model import Model, find_model
+from vidmatte.run.events import JsonReporter
 from vidmatte.run.finished import manifest_of
 from vidmatte.run.job import Result, run
-from vidmatte.run.report import JsonReporter, Reporter, TextReporter
+from vidmatte.run.report import Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
 from vidmatte.sink import Written, check_sink, named_folders, settings_for
@@ -38,10 +40,11 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Job:
-    """One input and where its result goes."""
+    """One input and where its result goes. given: the input as the user wrote it."""
 
     source: Path
     target: Path
+    given: str
 
 
 @dataclass
@@ -56,14 +59,19 @@ class Batch:
 
     def check(self) -> list[Job]:
         """The jobs that can be done; looked at whole before a model is loaded."""
-        return [job for job in self.jobs if self._tried(job, self._checked)]
+        good = [job for job in self.jobs if self._tried(job, self._checked)]
+        self.reporter.about()
+        return good
 
     def do(self, job: Job, model: Model) -> None:
         """Run one job; its failure is noted, an interrupt ends the whole batch."""
         result = self._tried(job, lambda job: self._run(job, model))
-        if result is None:
-            return
-        self.results.append(result)
+        if result is not None:
+            self.results.append(result)
+            self._tell(job, result)
+        self.reporter.about()
+
+    def _tell(self, job: Job, result: Result) -> None:
         for line in colour_lines(result.clip):
             self.reporter.detail(line.strip())
         for warning in result.warnings:
@@ -81,6 +89,7 @@ class Batch:
         return True
 
     def _run(self, job: Job, model: Model) -> Result:
+        self.reporter.begin()
         with open_source(job.source, self.settings) as source:
             self.reporter.detail(shares_line(model, source.clip, self.settings))
             return run(source, job.target, model, self.settings, self.reporter, sys.argv)
@@ -90,6 +99,7 @@ class Batch:
 
         Raises InterruptedRunError, and for a single job what is no VidmatteError.
         """
+        self.reporter.about(job.given, str(job.target))
         try:
             return work(job)
         except InterruptedRunError:
@@ -103,7 +113,8 @@ class Batch:
             if len(self.jobs) == 1:
                 raise
             # A fault of ours on one input is no reason to lose the others.
-            self._failed(job, VidmatteError(f"{job.source}: {type(error).__name__}: {error}"))
+            fault = type(error).__name__
+            self._failed(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
         return None
 
     def _out_of_memory(self, job: Job, error: Exception) -> OutOfMemoryError:
@@ -114,9 +125,9 @@ class Batch:
             f" --memory (now {settings.memory}) or --batch, or make the picture smaller"
         )
 
-    def _failed(self, job: Job, error: VidmatteError) -> None:
+    def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:
         self.failures[job.source] = error
-        self.reporter.failure(str(job.source), str(error))
+        self.reporter.failure(name or type(error).__name__, str(error))
 
     def status(self) -> int:
         """0, an error's own status for a single job, else how many failed."""
@@ -126,7 +137,7 @@ class Batch:
 
 
 def matte_all(
-    inputs: list[Path], output: str | None, options: dict[str, Any], reporter: Reporter
+    inputs: list[str], output: str | None, options: dict[str, Any], reporter: Reporter
 ) -> int:
     """Matte every input; the exit status: 0, or how many failed (at most 100).
 
@@ -134,7 +145,9 @@ def matte_all(
     for what concerns the whole call.
     """
     settings = make_settings(**options)
-    jobs = [Job(*pair) for pair in plan_outputs(inputs, output, settings)]
+    pairs = plan_outputs([Path(given) for given in inputs], output, settings)
+    jobs = [Job(*pair, given) for pair, given in zip(pairs, inputs, strict=True)]
+    reporter.plan(inputs)
     is_whole = output is not None and jobs[0].target == Path(output)
     if output is not None and is_whole:
         settings = settings_for(output, settings)
@@ -190,7 +203,7 @@ def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
     if as_json:
-        return JsonReporter()
+        return JsonReporter(quiet=quiet, verbose=verbose)
     if quiet:
         return Reporter()
     return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
@@ -240,18 +253,21 @@ def written_facts(written: Written) -> dict[str, Any]:
 
 
 def facts(result: Result) -> dict[str, Any]:
-    """A result for JSON."""
-    written = result.written
+    """A result for JSON; all paths are as the user gave them, absolute or not."""
+    written, manifest = result.written, result.manifest
+    if manifest is not None and not written.path.is_absolute():
+        manifest = Path(os.path.relpath(manifest))
     return {
         "input": str(result.source),
         **written_facts(written),
         "model": result.model,
+        "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
         "device": result.device,
         "seconds": round(result.seconds, 3),
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
         "sides": [written_facts(side) for side in written.sides],
-        "manifest": None if result.manifest is None else str(result.manifest),
+        "manifest": None if manifest is None else str(manifest),
         "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),
         "quality": result.quality.as_facts(),

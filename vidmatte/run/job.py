@@ -10,7 +10,7 @@ from pathlib import Path
 from vidmatte.alpha.quality import Quality
 from vidmatte.errors import InterruptedRunError, VidmatteError
 from vidmatte.frame import Clip
-from vidmatte.network.model import Model
+from vidmatte.network.model import Model, Weights
 from vidmatte.run.channel import Cancelled
 from vidmatte.run.finished import finished_before
 from vidmatte.run.path import lay_path
@@ -37,7 +37,8 @@ class Result:
 
     busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
     mattes. resumed_at: how many of the frames earlier runs had finished. manifest: where
-    it stands, None without one.
+    it stands, None without one. weights: the model's, each with ``name``, ``path`` and
+    ``sha256`` (64 hexadecimal digits, computed when it is asked for unless it is known).
     """
 
     source: Path
@@ -51,6 +52,7 @@ class Result:
     quality: Quality
     resumed_at: int = 0
     manifest: Path | None = None
+    weights: tuple[Weights, ...] = ()
 
     @property
     def fps(self) -> float:
@@ -86,6 +88,7 @@ def run(
             quality=Quality(),
             resumed_at=written.frames,
             manifest=places_of(output).manifest,
+            weights=model.weights,
         )
     facts = facts_of(clip, model, settings) if settings.resume else None
     with open_sink(output, clip, settings, facts) as sink:
@@ -131,6 +134,7 @@ def run(
         quality=whole_quality(path.quality, point),
         resumed_at=point.first,
         manifest=places_of(written.path).manifest if settings.manifest else None,
+        weights=model.weights,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
         tell_of_reading(result, reporter)

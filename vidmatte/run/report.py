@@ -1,16 +1,14 @@
-"""What a run tells its user while it works: a bar, JSON lines, or nothing."""
+"""What a run tells its user while it works: a bar, or nothing; see ``events`` for JSON."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any
 
 from vidmatte.terminal import progress_bar
-
-SECONDS_BETWEEN_LINES = 1.0
 
 
 @dataclass
@@ -50,8 +48,17 @@ class Reporter:
 
     is_quiet = True
 
-    def failure(self, name: str, line: str) -> None:  # noqa: ARG002
-        """A job has failed; others may go on."""
+    def plan(self, inputs: Sequence[str]) -> None:
+        """The inputs of a call, as they were given."""
+
+    def about(self, source: str | None = None, output: str | None = None) -> None:
+        """Which input, and which output, what is said from now on is about; None: the call."""
+
+    def begin(self) -> None:
+        """The job that is spoken about is begun; until then it was only looked at."""
+
+    def failure(self, error: str, line: str) -> None:  # noqa: ARG002
+        """A job has failed, by the name of the error's class; others may go on."""
         sys.stderr.write(f"vidmatte: {line}\n")
 
     def note(self, line: str) -> None:
@@ -77,6 +84,9 @@ class Reporter:
 
     def closing(self, line: str) -> None:
         """How a call with several jobs ended, a line at a time."""
+
+    def over(self, status: int) -> None:
+        """The call has ended, with that exit status."""
 
 
 class TextReporter(Reporter):
@@ -123,46 +133,3 @@ class TextReporter(Reporter):
             self._bar.write(line, file=sys.stderr)
         else:
             sys.stderr.write(line + "\n")
-
-
-class JsonReporter(Reporter):
-    """A line of JSON a second while frames go by, and one at the end, on ``out``."""
-
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
-        self._last = 0.0
-
-    def note(self, line: str) -> None:
-        self._print({"event": "note", "text": line})
-
-    def start(self, progress: Progress) -> None:
-        self._print({"event": "start", "input": progress.name, "frames": progress.total})
-
-    def advance(self, progress: Progress) -> None:
-        if time.perf_counter() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.perf_counter()
-            self._print(
-                {
-                    "event": "progress",
-                    "input": progress.name,
-                    "done": progress.done,
-                    "frames": progress.total,
-                    "fps": round(progress.fps, 3),
-                    "slowest": progress.slowest,
-                    "busy_seconds": {name: round(s, 3) for name, s in progress.busy.items()},
-                }
-            )
-
-    def summary(self, facts: dict[str, Any], line: str) -> None:  # noqa: ARG002
-        self._print({"event": "done", **facts})
-
-    def failure(self, name: str, line: str) -> None:
-        super().failure(name, line)
-        self._print({"event": "failed", "input": name, "error": line})
-
-    def stopped(self, line: str) -> None:
-        self._print({"event": "stopped", "error": line})
-
-    def _print(self, event: dict[str, Any]) -> None:
-        self._out.write(json.dumps(event, default=str) + "\n")
-        self._out.flush()
