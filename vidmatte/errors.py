@@ -1,4 +1,4 @@
-"""Every way a run can fail, each with one clear line for the user.
+"""Every way a run can end early, each with one clear line for the user.
 
 Classes also inherit the builtin that fits, so ``except FileNotFoundError`` and
 the like keep working for callers of the Python API.
@@ -59,7 +59,11 @@ class OutOfMemoryError(VidmatteError, MemoryError):
     """The machine's memory does not suffice for the frames."""
 
 
-class InterruptedRunError(VidmatteError, KeyboardInterrupt):
-    """Ctrl+C or a terminating signal stopped the run; the partial output is gone."""
+class InterruptedRunError(KeyboardInterrupt):
+    """Ctrl+C or a terminating signal stopped the run; the partial output is gone.
+
+    No Exception, and so no VidmatteError: a loop that logs what fails and goes on
+    (``except Exception``) must end with Ctrl+C.
+    """
 
     exit_status = 130

@@ -15,13 +15,7 @@ from vidmatte.alpha.by_hand import check_masks
 from vidmatte.cli.info import MOST_FAILURES, colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
-from vidmatte.errors import (
-    InterruptedRunError,
-    OutOfMemoryError,
-    SinkError,
-    UsageError,
-    VidmatteError,
-)
+from vidmatte.errors import OutOfMemoryError, SinkError, UsageError, VidmatteError
 from vidmatte.frame import Clip
 from vidmatte.network.halving import is_out_of_memory
 from vidmatte.network.model import Model, find_model
@@ -97,13 +91,11 @@ class Batch:
     def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
         """What ``work`` makes of a job; None where it fails, which is noted.
 
-        Raises InterruptedRunError, and for a single job what is no VidmatteError.
+        Raises for a single job what is no VidmatteError; an interrupt is none either.
         """
         self.reporter.about(job.given, str(job.target))
         try:
             return work(job)
-        except InterruptedRunError:
-            raise
         except VidmatteError as error:
             self._failed(job, error)
         except Exception as error:

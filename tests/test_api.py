@@ -1,0 +1,91 @@
+"""What a caller of the Python API can count on: errors, interrupts, progress, types."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media import make_movie
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.errors import InterruptedRunError
+from vidmatte.run.report import Progress
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small clip of six frames."""
+    folder = tmp_path_factory.mktemp("clip")
+    return make_movie(folder / "clip.mp4", size=(96, 64), frames=6).path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The options that choose a network of a few kilobytes."""
+    path = make_salient(tmp_path_factory.mktemp("network") / "tiny.onnx")
+    return {"model": path, "family": "isnet"}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An empty folder for results."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def ctrl_c(*_: object, **__: object) -> None:
+    """What the terminal's Ctrl+C does to a program that has no handler of its own."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_loop_that_logs_failures(clip: Path, tiny: dict[str, Any], out: Path) -> None:
+    swallowed = []
+    with pytest.raises(KeyboardInterrupt) as caught:
+        for _ in range(2):
+            try:
+                vidmatte.matte(clip, out / "cut.mov", progress=ctrl_c, **tiny)
+            except Exception as error:  # noqa: BLE001 (as such a loop has it)
+                swallowed.append(error)
+    assert swallowed == []
+    assert isinstance(caught.value, InterruptedRunError)
+    assert not isinstance(caught.value, Exception)
+    assert str(caught.value).startswith("stopped after 1 frames: ")
+    assert list(out.iterdir()) == []
+
+
+def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
+    clip: Path, tiny: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidmatte.api.find_model", ctrl_c)
+    with pytest.raises(InterruptedRunError, match=r"before the first frame of .*cut\.mov"):
+        vidmatte.matte(clip, out / "cut.mov", **tiny)
+    assert list(out.iterdir()) == []
+
+
+def test_progress_is_told_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+
+    def tell(progress: Progress) -> None:
+        seen.append((progress.done, progress.total))
+
+    vidmatte.matte(clip, out / "cut.mov", progress=tell, **tiny)
+    assert seen == [(done, 6) for done in range(1, 7)]
+
+
+def test_what_progress_raises_stops_the_run_and_comes_out(
+    clip: Path, tiny: dict[str, Any], out: Path
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def tell(progress: Progress) -> None:
+        if progress.done == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        vidmatte.matte(clip, out / "cut.mov", progress=tell, **tiny)
+    assert list(out.iterdir()) == []
