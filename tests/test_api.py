@@ -11,7 +11,7 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.errors import InterruptedRunError
+from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
 from vidmatte.run.report import Progress
 
 
@@ -89,3 +89,51 @@ def test_what_progress_raises_stops_the_run_and_comes_out(
     with pytest.raises(EnoughError):
         vidmatte.matte(clip, out / "cut.mov", progress=tell, **tiny)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (None, "output None: a path is wanted"),
+        (3, "output 3: a path is wanted"),
+        (b"cut.mov", "output b'cut.mov': a path is wanted"),
+        ("cut\ud800.mov", "no name has half a character in it"),
+        ("x" * 251 + ".mov", "has 255 bytes, .*: allowed is 241"),
+        ("x" * 238 + ".mov", "has 242 bytes, .*: allowed is 241"),
+        ("x" * 250, "has 250 bytes, .*: allowed is 241"),
+        ("x" * 300 + "/cut.mov", "File name too long: name another folder"),
+    ],
+)
+def test_an_output_that_can_be_none_is_refused(
+    output: Any, said: str, clip: Path, tiny: dict[str, Any]
+) -> None:
+    with pytest.raises(VidmatteError, match=said) as caught:
+        vidmatte.matte(clip, output, **tiny)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_longest_name_is_taken(clip: Path, tiny: dict[str, Any], out: Path) -> None:
+    name = "x" * 237 + ".mov"
+    assert vidmatte.matte(clip, out / name, **tiny).written.path.name == name
+
+
+def test_a_side_result_with_too_long_a_name_is_refused(
+    clip: Path, tiny: dict[str, Any], out: Path
+) -> None:
+    with pytest.raises(UsageError, match="allowed is 241"):
+        vidmatte.matte(clip, out / "cut.mov", matte=out / ("x" * 251 + ".mov"), **tiny)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", [None, 3, b"clip.mp4", "clip\ud800.mp4", "x" * 300 + ".mp4"])
+def test_a_source_that_can_be_none_is_refused(source: Any, tiny: dict[str, Any], out: Path) -> None:
+    with pytest.raises(VidmatteError):
+        vidmatte.matte(source, out / "cut.mov", **tiny)
+    with pytest.raises(VidmatteError):
+        vidmatte.stream(source, **tiny)
+
+
+def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> None:
+    progress: Any = 3
+    with pytest.raises(UsageError, match="progress 3: a function of one argument is wanted"):
+        vidmatte.matte(clip, out / "cut.mov", progress=progress, **tiny)

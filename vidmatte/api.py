@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vidmatte.errors import InterruptedRunError
+from vidmatte.errors import InterruptedRunError, UsageError
 from vidmatte.network.model import find_model
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
@@ -45,6 +45,8 @@ def matte(
     is an InterruptedRunError, which is a KeyboardInterrupt and no Exception.
     """
     settings = settings_for(output, make_settings(**options))
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress {progress!r}: a function of one argument is wanted")
     reporter = Reporter() if progress is None else CallbackReporter(progress)
     said = ("vidmatte.matte", str(source), str(output))
     try:

@@ -21,6 +21,7 @@ from vidmatte.sink.formats import (
     is_pattern,
     names_folder,
 )
+from vidmatte.sink.places import check_name
 from vidmatte.sink.sides import Sides
 
 if TYPE_CHECKING:
@@ -70,11 +71,13 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     from vidmatte.sink.names import whole
 
     is_the_models_of_use(settings, clip)
+    check_name(out)
     if settings.manifest:
         check_place(out, settings.overwrite)
     inputs = inputs_of(clip.path, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):
+        check_name(plan.out)
         if plan.show.background is not None:
             plan.show.background.close()
         check_replaced(plan.out, replaced(plan), inputs)
@@ -93,10 +96,13 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
 def settings_for(output: str | Path, settings: Settings) -> Settings:
     """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
     pictures, whatever its dot looks like. Raises UsageError for a name that is none."""
+    if not isinstance(output, str | os.PathLike):
+        raise UsageError(f"output {output!r}: a path is wanted: a str or a pathlib.Path")
     if output == "":  # which Path takes for the current folder
         raise UsageError("the output's name is empty: write a file or a folder")
     if "\0" in str(output):
         raise UsageError(f"{str(output)!r}: no name has a NUL character in it: leave it out")
+    check_name(Path(output))
     chosen = settings.codec or settings.format
     if chosen or not Path(output).suffix or not names_folder(output):
         return settings

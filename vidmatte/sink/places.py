@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidmatte.errors import SinkError, UsageError
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.names import NUMBER, beside, whole
+
+#: Bytes of one name, in the file systems of Linux, macOS and Windows.
+LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,29 @@ class Places:
     lock: Path
     work: Path
     manifest: Path
+
+
+def check_name(out: Path) -> None:
+    """Raise UsageError where no file can have the name ``out``, or none what stands beside it,
+    and SinkError where its folder cannot be looked at."""
+    try:
+        size = len(os.fsencode(out.name))
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{str(out)!r}: no name has half a character in it: leave it out"
+        ) from None
+    try:
+        out.parent.is_dir()
+    except OSError as error:
+        raise SinkError(f"{out.parent}: {error.strerror}: name another folder") from error
+    places = places_of(out)
+    unfinished = f".{places.manifest.name}.partial"
+    names = (unfinished, *(path.name for path in (places.partial, places.lock, places.work)))
+    if (over := max(len(os.fsencode(name)) for name in names) - LONGEST_NAME) > 0:
+        raise UsageError(
+            f"{out}: its name has {size} bytes, and what stands beside it for a while has longer"
+            f" ones: allowed is {size - over}"
+        )
 
 
 def places_of(out: Path) -> Places:

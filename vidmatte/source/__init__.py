@@ -27,7 +27,11 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     if path == "":  # which Path takes for the current folder
         raise UsageError("the input's name is empty: write a movie, a folder or a picture")
     path = Path(path)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:  # its name is too long, or its folder closed
+        raise SourceMissingError(f"{path}: {error.strerror}: write another name") from error
+    if not is_there:
         raise SourceMissingError(f"{path}: there is no such file or folder")
     if not os.access(path, os.R_OK):
         raise SourceMissingError(f"{path}: no permission to read it")
