@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_type_hints
 
 import pytest
 from media import make_movie
 from tiny_onnx import make_salient
 
 import vidmatte
+from vidmatte import keywords
 from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
+from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.report import Progress
 
 
@@ -137,3 +142,53 @@ def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> 
     progress: Any = 3
     with pytest.raises(UsageError, match="progress 3: a function of one argument is wanted"):
         vidmatte.matte(clip, out / "cut.mov", progress=progress, **tiny)
+
+
+def test_the_types_of_options_are_those_of_the_table() -> None:
+    """The table says what is taken; ``keywords`` has to say the same to a type checker."""
+
+    def taken(row: Field) -> Any:
+        if row.default is not None and not isinstance(row.default, str):
+            return type(row.default)
+        # --foreground takes a file too.
+        is_word = row.metadata["choices"] and row.name != "foreground"
+        text = str if is_word else keywords.Text
+        return text if row.default is not None else text | None
+
+    rows = fields(vidmatte.Settings)
+    assert get_type_hints(keywords.Options) == {row.name: taken(row) for row in rows}
+    of_files = set(names_of(vidmatte.Settings, group=OUTPUT))
+    assert keywords.StreamOptions.__annotations__.keys() == {row.name for row in rows} - of_files
+
+
+def test_the_functions_take_those_options() -> None:
+    assert get_type_hints(vidmatte.matte)["options"] == Unpack[keywords.Options]
+    assert get_type_hints(vidmatte.stream)["options"] == Unpack[keywords.StreamOptions]
+
+
+def test_the_public_names_are_listed_and_found() -> None:
+    script = """
+import sys, vidmatte
+assert not any(name.startswith("vidmatte.") for name in sys.modules)
+listed = [name for name in dir(vidmatte) if not name.startswith("_")]
+assert listed == sorted(vidmatte.__all__), listed
+assert vidmatte.errors.VidmatteError is vidmatte.VidmatteError
+assert all(getattr(vidmatte, name) is not None for name in listed)
+try:
+    vidmatte.nope
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "module 'vidmatte' has no attribute 'nope'\n"
+
+
+def test_help_says_of_every_option_what_it_means_and_takes() -> None:
+    told = vidmatte.Settings.__doc__ or ""
+    for row in fields(vidmatte.Settings):
+        assert f"\n{row.name}: " in told
+        assert row.metadata["help"] in told
+    assert "\nsmooth: str = 'auto'; one of auto, on, live, strong, off\n" in told
+    assert "\nerode: float = 0.0; 0 to 500\n" in told

@@ -3,30 +3,40 @@
 import vidmatte
 
 vidmatte.matte("clip.mp4", "out.mov", model="isnet")
-for frame in vidmatte.stream("clip.mp4", model="rvm"):
-    frame.rgb, frame.alpha, frame.pts
+with vidmatte.stream("clip.mp4", model="rvm") as frames:
+    for frame in frames:
+        frame.rgb, frame.alpha, frame.pts
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vidmatte.api import Result, Stream, StreamedFrame, matte, stream
-    from vidmatte.settings import Settings
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Settings", "Stream", "StreamedFrame", "matte", "stream"]
+__all__ = [
+    "Progress", "Result", "Settings", "Stream", "StreamedFrame", "VidmatteError",
+    "errors", "matte", "stream",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from vidmatte import errors
+    from vidmatte.api import Progress, Result, Stream, StreamedFrame, matte, stream
+    from vidmatte.errors import VidmatteError
+    from vidmatte.settings import Settings
+else:  # a type checker would take every name for one that __getattr__ knows
+
+    def __getattr__(name: str) -> object:
+        """Load the API on first use, so that ``vidmatte --help`` stays quick."""
+        from importlib import import_module
+
+        if name not in __all__:
+            raise AttributeError(f"module 'vidmatte' has no attribute {name!r}")
+        if name == "errors":
+            return import_module("vidmatte.errors")
+        homes = {"Settings": "vidmatte.settings", "VidmatteError": "vidmatte.errors"}
+        return getattr(import_module(homes.get(name, "vidmatte.api")), name)
 
 
-def __getattr__(name: str) -> Any:
-    """Load the API on first use, so that ``vidmatte --help`` stays quick."""
-    if name == "Settings":
-        from vidmatte.settings import Settings
-
-        return Settings
-    if name in __all__:
-        from vidmatte import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'vidmatte' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

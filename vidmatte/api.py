@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from vidmatte.errors import InterruptedRunError, UsageError
+from vidmatte.keywords import Options
 from vidmatte.network.model import find_model
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
@@ -34,14 +35,15 @@ def matte(
     output: str | Path,
     *,
     progress: Callable[[Progress], None] | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Result:
     """Cut the subject out of ``source`` and write it to ``output``.
 
     source: a movie, a folder of pictures or one picture. output: a file, its format
     by its suffix, or a folder for pictures. progress: called in the caller's thread after each
     frame, with one object that goes on changing; what it raises stops the run, leaves no
-    output and comes out of here. options: those of ``Settings``, by name. Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``. Ctrl+C
+    output and comes out of here. options: those of ``Settings``, by name.
+    Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``. Ctrl+C
     is an InterruptedRunError, which is a KeyboardInterrupt and no Exception.
     """
     settings = settings_for(output, make_settings(**options))

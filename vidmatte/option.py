@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import Field, field, fields
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from vidmatte.errors import UsageError
 
+Table = TypeVar("Table")
 #: The groups of what comes after the network: controls, applied one after the other, and what
 #: is written.
 CONTROLS, OUTPUT = "Controls, in this order", "Output"
@@ -64,6 +65,19 @@ def names_of(table: type, **marks: Any) -> tuple[str, ...]:
         for row in fields(table)
         if all(row.metadata[mark] == wanted for mark, wanted in marks.items())
     )
+
+
+def documented(table: type[Table]) -> type[Table]:
+    """The same table, its docstring with what every row means, takes and allows."""
+    lines = [table.__doc__ or "", "", "Options, by name:"]
+    for row in fields(table):  # type: ignore[arg-type] # a dataclass, as option() is for
+        meta = row.metadata
+        allowed = f"; one of {', '.join(meta['choices'])}" if meta["choices"] else ""
+        if meta["low"] is not None:
+            allowed = f"; {meta['low']:.15g} to {meta['high']:.15g}"
+        lines += ["", f"{row.name}: {row.type} = {row.default!r}{allowed}", f"    {meta['help']}"]
+    table.__doc__ = "\n".join(lines)
+    return table
 
 
 PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")

@@ -19,6 +19,7 @@ from vidmatte.option import (
     OUTPUT,
     RESULT,
     checked_option,
+    documented,
     option,
     parse_bytes,
     parse_rate,
@@ -26,6 +27,7 @@ from vidmatte.option import (
 )
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How a run is done. Raises UsageError for a value that is not allowed."""
@@ -36,10 +38,7 @@ class Settings:
         decides=NOTHING,
     )
     family: str | None = option(
-        None,
-        "how an .onnx file of your own is fed",
-        choices=FAMILIES,
-        decides=NOTHING,
+        None, "how an .onnx file of your own is fed", choices=FAMILIES, decides=NOTHING
     )
     combine: str = option(
         "edges",

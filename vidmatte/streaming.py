@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock, RLock, current_thread
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from vidmatte.alpha.quality import Quality
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Frame
+from vidmatte.keywords import StreamOptions
 from vidmatte.network.model import Model, find_model
 from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.path import FramePath, lay_path
@@ -132,7 +133,7 @@ class Stream:
             self._close(wait=not is_ours(current_thread()))
 
 
-def stream(source: str | Path, **options: Any) -> Stream:
+def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
     """Iterate over ``source``: each frame with its pixels, alpha and time.
 
     Memory is bounded whatever the clip's length; leaving the loop early (and letting

@@ -1,0 +1,73 @@
+"""The options of the table in ``settings``, as a type checker sees them.
+
+Written out, because a type checker reads no table; a test compares both.
+"""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from typing import TypeAlias, TypedDict
+
+#: What becomes the text that stands for it on the command line.
+Text: TypeAlias = str | os.PathLike[str] | float | Fraction | tuple[float, float]
+
+
+class StreamOptions(TypedDict, total=False):
+    """The keyword options of ``vidmatte.stream``; see ``vidmatte.Settings``."""
+
+    model: Text
+    family: str | None
+    combine: str
+    cache: Text | None
+    smooth: str
+    smooth_strength: float
+    refine: str
+    foreground: Text
+    normalize: str
+    downsample: float
+    cuts: bool
+    threshold: Text | None
+    gamma: float
+    keep_largest: bool
+    remove_specks: int
+    fill_holes: int
+    dilate: float
+    erode: float
+    feather: float
+    garbage_matte: Text | None
+    holdout: Text | None
+    invert: bool
+    despill: str | None
+    despill_strength: float
+    fps: Text | None
+    in_point: Text | None
+    out_point: Text | None
+    handles: int
+    conform: Text | None
+    deinterlace: str
+    strict: bool
+    device: Text
+    runtime: str
+    batch: int
+    threads: int
+    memory: Text
+    models_dir: Text | None
+
+
+class Options(StreamOptions, total=False):
+    """The keyword options of ``vidmatte.matte``: those of files too."""
+
+    format: Text | None
+    codec: Text | None
+    alpha: str
+    matte: Text | None
+    foreground_file: Text | None
+    comp: Text | None
+    background: Text | None
+    checker: bool
+    manifest: bool
+    start_number: int
+    audio: bool
+    overwrite: bool
+    resume: bool
