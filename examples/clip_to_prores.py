@@ -6,6 +6,7 @@ python examples/clip_to_prores.py clip.mp4 cut.mov
 from __future__ import annotations
 
 import argparse
+import sys
 
 import vidmatte
 
@@ -17,7 +18,10 @@ def main() -> None:
     parser.add_argument("--model", default="isnet", help="a model's name or an .onnx file")
     parser.add_argument("--family", help="how an .onnx file of your own is fed")
     given = parser.parse_args()
-    vidmatte.matte(given.clip, given.result, model=given.model, family=given.family)
+    try:
+        vidmatte.matte(given.clip, given.result, model=given.model, family=given.family)
+    except vidmatte.VidmatteError as error:
+        sys.exit(f"{parser.prog}: {error}")
     print(f"{given.result} lies exactly over {given.clip}: put it on the track above")
 
 

@@ -6,6 +6,7 @@ python examples/folder_to_pngs.py plates/ cut/ --fps 24000/1001
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import vidmatte
@@ -21,9 +22,17 @@ def main() -> None:
     given = parser.parse_args()
     # A suffix would name a file; the trailing slash says that a folder is meant.
     folder = f"{given.result}/"
-    vidmatte.matte(
-        given.folder, folder, model=given.model, family=given.family, fps=given.fps, format="png"
-    )
+    try:
+        vidmatte.matte(
+            given.folder,
+            folder,
+            model=given.model,
+            family=given.family,
+            fps=given.fps,
+            format="png",
+        )
+    except vidmatte.VidmatteError as error:
+        sys.exit(f"{parser.prog}: {error}")
     print(f"{len(list(given.result.glob('*.png')))} pictures in {given.result}")
 
 

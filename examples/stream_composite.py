@@ -9,6 +9,7 @@ loop early closes everything.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -55,16 +56,27 @@ def write_h264(pictures: Iterator[tuple[np.ndarray, int, Fraction]], result: str
     return count
 
 
+def level(text: str) -> int:
+    """A level of a colour, 0 to 255."""
+    if not text.isdecimal() or int(text) > 255:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a level from 0 to 255")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Put the subject of a clip before a colour.")
     parser.add_argument("clip")
     parser.add_argument("result", help="an .mp4 file")
-    parser.add_argument("--colour", type=int, nargs=3, default=(0, 177, 64), metavar="0..255")
+    parser.add_argument("--colour", type=level, nargs=3, default=(0, 177, 64), metavar="0..255")
     parser.add_argument("--model", default="rvm", help="a model's name or an .onnx file")
     parser.add_argument("--family", help="how an .onnx file of your own is fed")
     given = parser.parse_args()
     pictures = over_colour(given.clip, tuple(given.colour), model=given.model, family=given.family)
-    print(f"{write_h264(pictures, given.result)} frames in {given.result}")
+    try:
+        count = write_h264(pictures, given.result)
+    except (vidmatte.VidmatteError, OSError) as error:  # PyAV's, of the result, are OSErrors
+        sys.exit(f"{parser.prog}: {error}")
+    print(f"{count} frames in {given.result}")
 
 
 if __name__ == "__main__":

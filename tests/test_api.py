@@ -192,3 +192,10 @@ def test_help_says_of_every_option_what_it_means_and_takes() -> None:
         assert row.metadata["help"] in told
     assert "\nsmooth: str = 'auto'; one of auto, on, live, strong, off\n" in told
     assert "\nerode: float = 0.0; 0 to 500\n" in told
+
+
+def test_streamed_frames_can_be_kept_in_sets(clip: Path, tiny: dict[str, Any]) -> None:
+    with vidmatte.stream(clip, **tiny) as frames:
+        first, second = next(frames), next(frames)
+    assert len({first, second, first}) == 2
+    assert first != second

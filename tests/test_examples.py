@@ -79,6 +79,36 @@ def test_stream_composite(tmp_path: Path, tiny: list[str]) -> None:
     np.testing.assert_allclose(pictures[0, 45:55, 90:100].mean(axis=(0, 1)), ball, atol=4)
 
 
+def test_what_does_not_work_is_said_in_one_line(tmp_path: Path, tiny: list[str]) -> None:
+    make_pictures(tmp_path / "plates", frames=1)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "other.png").touch()
+    movie = make_movie(tmp_path / "clip.mp4", size=(96, 64), frames=1).path
+    nope, plates, cut = tmp_path / "nope.mp4", tmp_path / "plates", tmp_path / "cut"
+    refused = {
+        ("clip_to_prores.py", nope, tmp_path / "cut.mov"): "there is no such file",
+        ("folder_to_pngs.py", plates, cut): "exists",
+        ("stream_composite.py", nope, tmp_path / "green.mp4"): "there is no such file",
+        ("stream_composite.py", movie, tmp_path / "no" / "green.mp4"): "No such file",
+    }
+    for (name, *words), said in refused.items():
+        command = [sys.executable, EXAMPLES / name, *words, *tiny]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{name}: ")
+        assert said in line
+
+
+@pytest.mark.parametrize("level", ["300", "-1", "red"])
+def test_stream_composite_names_a_level_that_is_none(level: str, tmp_path: Path) -> None:
+    command = [sys.executable, EXAMPLES / "stream_composite.py", "a.mp4", "b.mp4"]
+    command += [f"--colour={level}", "0", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_fetch_clip_keeps_what_is_there(bigbuckbunny: Path) -> None:
     script = runpy.run_path(str(EXAMPLES / "fetch_clip.py"))
     before = bigbuckbunny.stat().st_mtime_ns

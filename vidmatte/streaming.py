@@ -26,7 +26,7 @@ from vidmatte.source import Source, open_source
 OF_FILES = names_of(Settings, group=OUTPUT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by, and no hash
 class StreamedFrame:
     """A frame with its alpha; the arrays are the caller's to keep.
 
