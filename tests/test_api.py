@@ -199,3 +199,22 @@ def test_streamed_frames_can_be_kept_in_sets(clip: Path, tiny: dict[str, Any]) -
         first, second = next(frames), next(frames)
     assert len({first, second, first}) == 2
     assert first != second
+
+
+def test_the_environment_stays_the_callers(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime is to be silent all the same: it would leave files in the cache folder."""
+    script = """
+import os, sys, vidmatte
+with vidmatte.stream(sys.argv[1], model=sys.argv[2], family="isnet", runtime="onnxruntime") as all:
+    assert len(list(all)) == 6
+assert "ORT_DISABLE_TELEMETRY" not in os.environ
+"""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    words = [sys.executable, "-c", script, str(clip), str(tiny["model"])]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "home").rglob("*")) == []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from threading import Lock
 from typing import Any
 
 FATAL_ONLY = 4
+SILENCE = "ORT_DISABLE_TELEMETRY"
+_importing = Lock()
 
 
 def onnxruntime() -> Any:
@@ -14,8 +17,14 @@ def onnxruntime() -> Any:
     Left alone it writes an identity of this device into the user's cache folder and
     reports to its makers; and it prints its warnings on stderr.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime as module
-
+    with _importing:
+        # It looks once, while it is imported: the environment is its owner's afterwards.
+        is_ours = SILENCE not in os.environ
+        os.environ.setdefault(SILENCE, "1")
+        try:
+            import onnxruntime as module
+        finally:
+            if is_ours:
+                del os.environ[SILENCE]
     module.set_default_logger_severity(FATAL_ONLY)
     return module
