@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 from weights_support import CONTENT, OTHER, entry_of, release
 
+from vidmatte.cli.main import main
 from vidmatte.cli.models import app
 from vidmatte.errors import ModelError, UsageError, WeightsError
 from vidmatte.weights import catalogue
@@ -113,11 +114,44 @@ def test_verify_names_what_is_damaged(toy: Store) -> None:
 
 def test_path_prints_one_line_for_scripts(toy: Store) -> None:
     assert run("path").stdout == f"{toy.folder}\n"
+    run("pull", "toy")
     result = run("path", "toy")
     assert result.stdout == f"{toy.folder / 'toy.onnx'}\n"
-    assert "models pull toy" in result.stderr
-    run("pull", "toy")
-    assert run("path", "toy").stderr == ""
+    assert result.stderr == ""
+
+
+def test_path_of_what_is_not_there_says_so_to_scripts(
+    toy: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "path", "toy"]) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{toy.folder / 'toy.onnx'}\n"  # where it is put by hand
+    (line,) = told.err.splitlines()
+    assert "models pull toy" in line
+
+
+@pytest.mark.parametrize("words", [["path"], ["pull", "toy"], ["remove", "toy"], []])
+def test_a_models_folder_that_is_a_file_is_refused(
+    words: list[str], toy: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VIDMATTE_MODELS_DIR", str(tmp_path / "file"))
+    assert main(["models", *words]) == 1
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert f"{tmp_path / 'file'} cannot be used: it is a file: name a folder" in line
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("url", ["notaurl", "no/such/folder"])
+def test_a_mirror_that_is_neither_url_nor_folder_is_refused(
+    url: str, toy: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDMATTE_MODELS_URL", url)
+    assert main(["models", "pull", "toy"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"VIDMATTE_MODELS_URL={url}: that is neither a URL" in line
 
 
 def test_remove(toy: Store) -> None:

@@ -102,7 +102,7 @@ def verify(
 
 @app.command()
 def path(context: typer.Context, name: OptionalName = None, models_dir: ModelsDir = None) -> None:
-    """Print the folder of the weights, or the file of one model."""
+    """Print the folder of the weights, or the file of one model (status 1: not there)."""
     store = _store(context, models_dir)
     if name is None:
         typer.echo(str(store.folder))
@@ -110,7 +110,9 @@ def path(context: typer.Context, name: OptionalName = None, models_dir: ModelsDi
     (entry,) = _entries([name])
     typer.echo(str(store.path(entry)))
     if not store.path(entry).exists():
-        _say(f"not fetched yet: 'vidmatte models pull {entry.name}'")
+        raise WeightsError(
+            f"{entry.name} is not there yet: 'vidmatte models pull {entry.name}' fetches it"
+        )
 
 
 @app.command()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vidmatte.errors import WeightsError
+from vidmatte.errors import UsageError, WeightsError
 from vidmatte.weights.catalogue import Entry, lookup
 from vidmatte.weights.fingerprint import Fingerprint, identify, sha256_of
 from vidmatte.weights.progress import FetchBar
@@ -47,6 +47,7 @@ def is_offline() -> bool:
 
 class Store:
     """Weights in ``folder`` (None: see default_folder). Nothing is touched until asked.
+    Raises WeightsError where that is a file or cannot be looked at.
 
     Beside each file lies a note of what it was when it was checked; a file whose size
     or time differ from it is hashed again. A change that keeps both is found by
@@ -55,6 +56,15 @@ class Store:
 
     def __init__(self, folder: Path | str | None = None) -> None:
         self.folder = Path(folder).expanduser() if folder is not None else default_folder()
+        try:
+            is_file = self.folder.is_file()
+        except OSError as error:
+            raise self._refused(error) from error
+        if is_file:
+            raise WeightsError(
+                f"the models folder {self.folder} cannot be used: it is a file: name a folder, or"
+                f" one to be made, with --models-dir or {FOLDER_VARIABLE}"
+            )
 
     def path(self, entry: Entry) -> Path:
         """Where the entry's file is, or would be."""
@@ -148,7 +158,13 @@ class Store:
         if not base:
             return list(entry.sources)
         if "://" not in base:
-            base = Path(base).expanduser().absolute().as_uri()
+            folder = Path(base).expanduser()
+            if not folder.is_dir():
+                raise UsageError(
+                    f"{MIRROR_VARIABLE}={base}: that is neither a URL like https://... nor a folder"
+                    " that is there: mend it, or take it away"
+                )
+            base = folder.absolute().as_uri()
         mirror = ReleaseFile(f"{base.rstrip('/')}/{entry.file_name}", entry.fingerprints)
         return [mirror, *entry.sources]
 
