@@ -812,3 +812,38 @@ def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
         green, blue, red = plane_arrays(next(source.pictures()).pixels)
     for found, channel in ((red, 0), (green, 1), (blue, 2)):
         np.testing.assert_allclose(found, light[..., channel], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("subtitles", "chapters", "said"),
+    [
+        (True, True, "clip.mkv: it has 1 subtitle track and chapters: they are not carried"),
+        (True, False, "clip.mkv: it has 1 subtitle track: they are not carried"),
+        (False, True, "clip.mkv: it has chapters: they are not carried"),
+        (False, False, None),
+    ],
+)
+def test_subtitles_and_chapters_are_told_of_once(
+    subtitles: bool, chapters: bool, said: str | None, tmp_path: Path
+) -> None:
+    plain = make_movie(tmp_path / "plain.mkv", size=(96, 64), frames=2).path
+    (tmp_path / "words.srt").write_text("1\n00:00:00,000 --> 00:00:00,040\nhello\n")
+    clip = tmp_path / "clip.mkv"
+    with (
+        av.open(str(plain)) as movie,
+        av.open(str(tmp_path / "words.srt")) as words,
+        av.open(str(clip), "w") as written,
+    ):
+        parts = [movie.streams.video[0], *(words.streams.subtitles if subtitles else ())]
+        copies = [written.add_stream_from_template(part) for part in parts]
+        if chapters:
+            span = {"id": 1, "start": 0, "end": 80, "time_base": Fraction(1, 1000)}
+            written.set_chapters([{**span, "metadata": {"title": "one"}}])
+        for part, copy in zip(parts, copies, strict=True):
+            for packet in part.container.demux(part):
+                if packet.size:
+                    packet.stream = copy
+                    written.mux(packet)
+    model = make_salient(tmp_path / "tiny.onnx")
+    result = vidmatte.matte(clip, tmp_path / "out.mov", model=str(model), family="isnet")
+    assert result.warnings == (() if said is None else (said,))

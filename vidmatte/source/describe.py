@@ -145,6 +145,15 @@ def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
         )
 
 
+def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
+    """One line where a movie has subtitles or chapters, which no result gets."""
+    count = len(container.streams.subtitles)
+    there = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
+    there += ["chapters"] if container.chapters() else []
+    if there:
+        yield f"{path.name}: it has {' and '.join(there)}: they are not carried"
+
+
 def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
     """One line for each sound track that ``audio_tracks`` leaves out."""
     for stream in container.streams.audio:

@@ -16,7 +16,12 @@ from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.decode import GUESSING, Reader
 from vidmatte.source.deinterlace import Deinterlacer
-from vidmatte.source.describe import describe, empty_track_notes, with_timecode_checked
+from vidmatte.source.describe import (
+    describe,
+    empty_track_notes,
+    uncarried_notes,
+    with_timecode_checked,
+)
 from vidmatte.source.opened import (
     check_complete,
     first_frame,
@@ -65,6 +70,7 @@ class MovieSource(Source):
             self._warnings += warnings
             if settings.audio:
                 self._warnings += empty_track_notes(path, container)
+            self._warnings += uncarried_notes(path, container)
             short = short_of_stated(path, container, stream, self._timing)
         self._trim = make_trim(
             settings.in_point,
