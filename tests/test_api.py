@@ -9,6 +9,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
+import av
+import numpy as np
 import pytest
 from media import make_movie
 from tiny_onnx import make_salient
@@ -218,3 +220,30 @@ assert "ORT_DISABLE_TELEMETRY" not in os.environ
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert list((tmp_path / "home").rglob("*")) == []
+
+
+@pytest.mark.parametrize("policy", ["auto", "source"])
+def test_ffv1_keeps_the_samples_that_the_readme_says(
+    policy: str, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    clip = make_movie(tmp_path / "clip.mkv", frames=1, codec="ffv1", pixel_format="yuv444p").path
+    vidmatte.matte(clip, tmp_path / "cut.mkv", foreground=policy, **tiny)
+    before, after = planes(clip), planes(tmp_path / "cut.mkv")
+    alpha = after[3]
+    assert (alpha == 255).any()
+    assert ((alpha > 0) & (alpha < 255)).any()
+    same = (before == after[:3]).all(0)
+    assert same[alpha == 255].all()
+    assert same.all() == (policy == "source")
+
+
+def planes(path: Path) -> np.ndarray:
+    """(planes, H, W) uint8: the first frame's samples as they are coded, none subsampled."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return np.stack(
+            [
+                np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width]
+                for plane in frame.planes
+            ]
+        )
