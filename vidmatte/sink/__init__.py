@@ -69,12 +69,14 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
     from vidmatte.sink.manifest import check_place
     from vidmatte.sink.names import whole
+    from vidmatte.sink.places import check_beside
 
     is_the_models_of_use(settings, clip)
     check_name(out)
     if settings.manifest:
         check_place(out, settings.overwrite)
     inputs = inputs_of(clip.path, settings)
+    check_beside(out, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):
         check_name(plan.out)

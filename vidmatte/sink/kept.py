@@ -7,6 +7,7 @@ other runs: encoded frames are copied, so the files are the same byte for byte.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -161,19 +162,33 @@ class KeptSink(PooledSink):
         super().abort()
         if self._is_open and not self.kept:
             self._folder.remove()
+            for output in self._outputs:
+                if is_sequence(output) and output.partial.is_within:
+                    shutil.rmtree(output.partial.path, ignore_errors=True)
         self._folder.release()
         self._is_open = False
 
     def _begin(self) -> None:
         for number, output in enumerate(self._each()):
             if is_sequence(output):
-                output.partial.path = self._folder.path / f"pictures-{number}"
+                output.partial.path = self._pictures_of(output, number)
                 output.partial.keep = True
                 output.open()
         self._summary = self._folder.survey(self._is_whole)
         self._frames = self._summary.count
         self._remarks = list(self._summary.remarks)
         self._is_open = True
+
+    def _pictures_of(self, output: Output, number: int) -> Path:
+        """Where the pictures of a sequence are kept: in a folder that is there already within
+        it, from where they can be renamed whatever file system it is on."""
+        path = self._folder.path / f"pictures-{number}"
+        if not output.partial.is_within or path.is_dir():
+            return path
+        within = output.partial.path.with_name(f"{self._folder.path.name}-{number}")
+        if within.is_dir() and not self._folder.log.path.exists():  # of work that was removed
+            shutil.rmtree(within)
+        return within
 
     def _is_whole(self, head: Head) -> bool:
         pairs = zip(self._outputs, head["pieces"], strict=True)
@@ -224,6 +239,8 @@ class KeptSink(PooledSink):
         for output in self._each():
             output.partial.commit()
             sync_folder(output.partial.final.parent)
+            if output.partial.is_within:
+                sync_folder(output.partial.final)
         self._folder.clear()
         self._folder.release()
         self._is_open = False

@@ -1,4 +1,5 @@
-"""Outputs are written beside their final name and renamed when they are complete."""
+"""Outputs are written beside their final name, or in their folder where it is there, and renamed
+when they are complete."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ from filelock import FileLock, Timeout
 from vidmatte.errors import OutputExistsError, SinkError
 from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.names import matcher, whole
-from vidmatte.sink.places import Places
+from vidmatte.sink.places import Places, may_write
 
 
 class Partial:
-    """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures.
+    """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures. Where
+    ``final`` is a folder already, the twin is in it: see ``places_of``.
 
     ``path`` is where to write; its suffix is the final one, so that readers and
     writers that go by suffix see the right one. What an earlier run that was killed
@@ -26,6 +28,8 @@ class Partial:
         self.final = final
         self.overwrite = overwrite
         self.path = places.partial
+        #: Whether the folder was there before this run: it stays as it is, and is filled.
+        self.is_within = places.partial.parent == whole(final)
         # One thread takes it, another may give it back.
         self._lock = FileLock(places.lock, thread_local=False)
         #: What is in a folder already stays, and so does what is unfinished; who sets this
@@ -34,10 +38,10 @@ class Partial:
 
     def check(self) -> None:
         """Raise before anything is touched: OutputExistsError, SinkError."""
-        folder = whole(self.final).parent
+        folder = whole(self.final) if self.is_within else whole(self.final).parent
         if not folder.is_dir():
             raise SinkError(f"{folder}: there is no such folder for {self.final.name}: make it")
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if not may_write(folder):
             raise SinkError(f"{folder}: may not be written here: choose another folder")
         if self._exists() and not self.overwrite:
             raise OutputExistsError(f"{self.final} exists: --overwrite replaces it")
@@ -73,27 +77,18 @@ class Partial:
     def commit(self) -> None:
         """Give it the final name.
 
-        A folder takes the place of one that is missing or empty; in a folder that
-        holds files (overwrite, or hidden ones), or is the working directory, each picture
-        replaces the one of its name and the others stay. Raises OutputExistsError, SinkError.
+        A folder takes the place of one that is missing; in a folder that is there each picture
+        replaces the one of its name, and all else stays. Raises OutputExistsError, SinkError.
         """
         self.check()
         try:
-            if self.path.is_dir() and self.final.is_dir() and self._stays():
+            if self.path.is_dir() and self.final.is_dir():
                 self._merge()
-            elif self.path.is_dir() and self.final.is_dir():
-                self.final.rmdir()
-                self.path.replace(self.final)
             else:
                 self.path.replace(self.final)
         except OSError as error:
             raise as_sink_error(error, self.final) from error
         self._let_others_in()
-
-    def _stays(self) -> bool:
-        """Whether the folder under the final name cannot be replaced by another."""
-        is_held = self.final.is_symlink() or self.final.samefile(Path.cwd())
-        return is_held or any(self.final.iterdir())
 
     def _merge(self) -> None:
         for picture in sorted(self.path.rglob("*")):

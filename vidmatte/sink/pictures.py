@@ -33,7 +33,7 @@ class PictureOutput(Output):
 
     Pictures from a movie are named by the frame's number, from 000000 on; a pattern
     like ``shot_%06d.png`` names all alike, from the start number on. They are written
-    into a folder beside the final one, which is renamed when the last one is proven.
+    into a hidden folder, and get their final place when the last one is proven.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -59,6 +59,12 @@ class PictureOutput(Output):
             )
         if not single and not is_pattern(out) and out.exists() and not out.is_dir():
             raise SinkError(f"{out} is a file where a folder of pictures is wanted: rename one")
+        folder = out.parent if is_pattern(out) else out
+        if not single and folder.is_symlink() and not folder.exists():
+            raise SinkError(
+                f"{folder}: a link to {folder.readlink()}, which is not there: make that folder,"
+                " or take the link away"
+            )
         partial_of(plan).check()
 
     def open(self) -> None:

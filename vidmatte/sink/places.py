@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidmatte.errors import SinkError, UsageError
+from vidmatte.settings import Settings
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.names import NUMBER, beside, whole
 
@@ -55,21 +56,48 @@ def places_of(out: Path) -> Places:
     """The places of the file, the folder or the pattern ``out``.
 
     Those of a pattern like ``cut/shot_%06d.png`` are beside the pictures' folder, which need
-    not be there yet, but for the manifest, which joins the pictures.
+    not be there yet, but for the manifest, which joins the pictures. In a folder that is there
+    the pictures are made within it: it may be another file system, into which nothing can be
+    renamed. So is the lock where nothing can be made beside the folder.
     """
+    place, name, unfinished = whole(out), f".{whole(out).name}", f".{whole(out).stem}.partial"
+    manifest = beside(out, f"{place.name}.json")
     if is_pattern(out):
-        folder, plain = out.parent, NUMBER.sub("", out.name)
-        name = f".{whole(folder).name}.{plain}"
-        return Places(
-            partial=beside(folder, f"{name}.partial"),
-            lock=beside(folder, f"{name}.lock"),
-            work=beside(folder, f"{name}.resume"),
-            manifest=beside(out, f"{plain}.json"),
-        )
-    name, stem = whole(out).name, whole(out).stem
+        place, plain = whole(out.parent), NUMBER.sub("", out.name)
+        name = f".{place.name}.{plain}"
+        unfinished, manifest = f"{name}.partial", beside(out, f"{plain}.json")
+    elif not place.is_dir():
+        unfinished += out.suffix
+    partial, lock = place.parent, place.parent
+    if place.is_dir():
+        partial = place
+        lock = place.parent if may_write(place.parent) else place
     return Places(
-        partial=beside(out, f".{stem}.partial{out.suffix}"),
-        lock=beside(out, f".{name}.lock"),
-        work=beside(out, f".{name}.resume"),
-        manifest=beside(out, f"{name}.json"),
+        partial=partial / unfinished,
+        lock=lock / f"{name}.lock",
+        work=place.parent / f"{name}.resume",
+        manifest=manifest,
     )
+
+
+def may_write(folder: Path) -> bool:
+    """Whether files can be made in a folder."""
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def check_beside(out: Path, settings: Settings) -> None:
+    """Raise SinkError where a folder is there and what belongs beside it cannot be made."""
+    folder = whole(out.parent if is_pattern(out) else out)
+    if not folder.is_dir() or may_write(folder.parent):
+        return
+    refused = f"{folder.parent} may not be written"
+    if settings.resume:
+        raise SinkError(
+            f"{folder}: --resume keeps its work beside it, and {refused}: leave --resume out, or"
+            " name a folder in it"
+        )
+    if settings.manifest and not is_pattern(out):
+        raise SinkError(
+            f"{folder}: its manifest goes beside it, and {refused}: add --no-manifest, or name a"
+            " folder in it"
+        )

@@ -157,9 +157,11 @@ def may_replace(out: Path, folder: Path) -> bool:
         return False
     names = note["files"][str(place)]
     found = {"": place} if place.is_file() else dict(files_in(place))
+    unfinished = f"{folder.name}-"
     return all(
         name in names and size_and_time(path, names[name]) == names[name]
         for name, path in found.items()
+        if not name.startswith(unfinished)
     )
 
 
