@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from media import Movie, make_movie
 from sink_support import disc, read_frames, write_clip
 from tiny_onnx import make_salient
 
+from vidmatte.cli.main import main
 from vidmatte.errors import SinkError
 from vidmatte.settings import Settings
 from vidmatte.sink import check_sink, open_sink
@@ -140,3 +142,60 @@ def test_where_nothing_can_be_made_beside_the_folder(movie: Movie, tmp_path: Pat
         assert len(left_in(out)) == FRAMES
     finally:
         parent.chmod(0o755)
+
+
+def long_name(size: int, suffix: str = "") -> str:
+    """A name of that many bytes, of letters that take two."""
+    return "é" * ((size - len(suffix)) // 2) + "x" * ((size - len(suffix)) % 2) + suffix
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({}, 255 - len("..json.partial")), ({"manifest": False}, 255 - len("..partial"))],
+)
+def test_a_name_leaves_room_for_what_stands_beside(
+    options: dict[str, bool], most: int, movie: Movie, tmp_path: Path
+) -> None:
+    settings, there = Settings(**options), left_in(tmp_path)
+    clip, _ = read_frames(movie.path, settings, disc)
+    check_sink(tmp_path / long_name(most, ".mov"), clip, settings)
+    too_long = f"the name has {most + 1} bytes, and may have {most}, "
+    for name in (long_name(most + 1, ".mov"), long_name(most + 1)):
+        with pytest.raises(SinkError, match=too_long):
+            check_sink(tmp_path / name, clip, settings)
+    with pytest.raises(SinkError, match="may have 255 bytes here, and this has 256"):
+        check_sink(tmp_path / long_name(256, ".mov"), clip, settings)
+    both = f"{long_name(121)}/{long_name(120)}_%d.png"
+    with pytest.raises(SinkError, match="names of the folder and of its pictures are together"):
+        check_sink(tmp_path / both, clip, settings)
+    assert left_in(tmp_path) == there
+
+
+def test_the_names_of_pictures_leave_room_too(movie: Movie, tmp_path: Path) -> None:
+    """Those of a folder's pictures are the source's; each is longer until it is whole."""
+    settings = Settings(format="png")
+    clip, _ = read_frames(movie.path, settings, disc)
+    for size in (246, 247):
+        clip = replace(clip, names=("short", "n" * size))
+        if size == 246:
+            check_sink(tmp_path / "cut", clip, settings)
+            continue
+        with pytest.raises(SinkError, match="a name of 251 bytes, and it may have 250"):
+            check_sink(tmp_path / "cut", clip, settings)
+
+
+def test_one_long_name_stops_no_batch(
+    movie: Movie, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    shutil.copy(movie.path, bad := tmp_path / ("n" * 251 + ".mp4"))
+    inputs = [str(bad), str(shutil.copy(movie.path, tmp_path / "good.mp4"))]
+    out = tmp_path / "out"
+    for more in ([], ["--resume"]):
+        assert main([*inputs, "-o", f"{out}/", "--format", "prores", *network, *more]) == 1
+        assert "has 255 bytes, and may have 241" in capsys.readouterr().err
+        assert left_in(out) == ["good.mov", "good.mov.json"]
+    assert main([*inputs, *network]) == 1
+    assert "this has 261" in capsys.readouterr().err
+    assert main([inputs[1], "-o", f"{tmp_path}/{'n' * 300}/", *network]) == 1
+    assert "may have 255 bytes" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.guard import check_replaced, inputs_of
+from vidmatte.sink.lengths import check_new_names
+from vidmatte.sink.names import whole as whole_path
+from vidmatte.sink.places import may_write
 from vidmatte.source import open_source
 
 CELL = 480  # longest side of a picture on the sheet, pixels
@@ -54,20 +58,33 @@ def write_sheet(
     done, coded = cv2.imencode(out.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
         raise SinkError(f"{out}: the sheet of {sheet.shape[1]}x{sheet.shape[0]} does not encode")
-    partial = out.with_name(f".{out.name}.part")
+    partial = partial_of(out)
     try:
         partial.write_bytes(coded.tobytes())
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of the first error's cause, which is told
+            partial.unlink(missing_ok=True)
         raise as_sink_error(error, out) from error
     return len(rows)
 
 
+def partial_of(out: Path) -> Path:
+    """What the sheet is called until it is whole."""
+    return out.with_name(f".{out.name}.part")
+
+
 def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
-    """Raise UsageError or OutputExistsError where ``out`` cannot be the sheet of ``clip``."""
+    """Raise UsageError, SinkError or OutputExistsError where ``out`` cannot be the sheet of
+    ``clip``."""
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: a sheet is a picture: {', '.join(SUFFIXES)}")
+    check_new_names(partial_of(out))
+    folder = whole_path(out).parent
+    if not folder.is_dir():
+        raise SinkError(f"{folder}: there is no such folder for {out.name}: make it")
+    if not may_write(folder):
+        raise SinkError(f"{folder}: may not be written here: choose another folder")
     check_replaced(out, [out], inputs_of(clip, settings))
     if out.exists() and not settings.overwrite:
         raise OutputExistsError(f"{out} exists: --overwrite replaces it")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
+from vidmatte.sink import check_names
 from vidmatte.sink.formats import by_name, names_folder
 from vidmatte.sink.guard import inode_of
 from vidmatte.source import is_picture
@@ -20,10 +22,10 @@ def plan_outputs(
     One input: ``output`` as it is; a folder for one file takes the input's name.
     Several: ``output`` is a folder; each result is called after its input. Without
     ``output`` the result stands beside its input, ``_matte`` added to its name. A name
-    that ends in a slash is a folder's, whatever dots are in it.
+    that ends in a slash is a folder's, whatever dots are in it. Raises SinkError for a name that
+    is too long.
     """
-    if output == "":
-        raise UsageError("-o: its name is empty: write a file or a folder")
+    check_names(output, settings)
     is_folder = output is not None and names_folder(output)
     output = None if output is None else Path(output)
     if len(inputs) > 1 and output is not None and output.suffix and not is_folder:
@@ -53,7 +55,8 @@ def plan_outputs(
         ]
     there = {inode_of(source) for source in inputs if source.exists()}
     for _, target in pairs:
-        if target.exists() and inode_of(target) in there:
+        # One whose name is too long for its disk is told of with its job.
+        if os.path.exists(target) and inode_of(target) in there:  # noqa: PTH110
             raise UsageError(f"-o {target}: that is an input itself; name another output")
     return pairs
 

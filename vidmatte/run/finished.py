@@ -16,6 +16,7 @@ from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
 from vidmatte.sink import Written, manifest
 from vidmatte.sink.guard import READ
+from vidmatte.sink.lengths import check_lengths
 from vidmatte.sink.names import whole
 from vidmatte.sink.places import places_of
 from vidmatte.source.folder import files_of
@@ -25,9 +26,11 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     """The manifest of ``out`` where it may be of just this job; no content is read.
 
     None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where work is kept.
+    Raises SinkError for a name that is too long.
     """
     if not settings.resume or settings.overwrite or not settings.manifest:
         return None
+    check_lengths(out, settings)
     places = places_of(out)
     if not places.manifest.is_file() or (places.work.is_dir() and any(places.work.iterdir())):
         return None

@@ -21,8 +21,8 @@ from vidmatte.sink.formats import (
     is_pattern,
     names_folder,
 )
-from vidmatte.sink.places import check_name
 from vidmatte.sink.sides import Sides
+from vidmatte.url import as_url
 
 if TYPE_CHECKING:
     from vidmatte.sink.movie import MovieOutput
@@ -30,8 +30,17 @@ if TYPE_CHECKING:
     from vidmatte.sink.pictures import PictureOutput
 
 __all__ = [
-    "FORMATS", "Format", "Sides", "Sink", "Written", "check_sink", "choose",
-    "named_folders", "open_sink", "settings_for",
+    "FORMATS",
+    "Format",
+    "Sides",
+    "Sink",
+    "Written",
+    "check_names",
+    "check_sink",
+    "choose",
+    "named_folders",
+    "open_sink",
+    "settings_for",
 ]  # fmt: skip
 
 
@@ -67,19 +76,21 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     """
     from vidmatte.alpha.foreground import is_the_models_of_use
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
+    from vidmatte.sink.lengths import check_lengths
     from vidmatte.sink.manifest import check_place
     from vidmatte.sink.names import whole
     from vidmatte.sink.places import check_beside
 
     is_the_models_of_use(settings, clip)
-    check_name(out)
+    check_lengths(out, settings)
+    for name in side_names(settings):
+        check_lengths(Path(name))
     if settings.manifest:
         check_place(out, settings.overwrite)
     inputs = inputs_of(clip.path, settings)
     check_beside(out, settings)
     seen: set[Path] = set()
     for plan in plans(out, clip, settings):
-        check_name(plan.out)
         if plan.show.background is not None:
             plan.show.background.close()
         check_replaced(plan.out, replaced(plan), inputs)
@@ -97,25 +108,54 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:
     """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
-    pictures, whatever its dot looks like. Raises UsageError for a name that is none."""
-    if not isinstance(output, str | os.PathLike):
-        raise UsageError(f"output {output!r}: a path is wanted: a str or a pathlib.Path")
-    if output == "":  # which Path takes for the current folder
-        raise UsageError("the output's name is empty: write a file or a folder")
-    if "\0" in str(output):
-        raise UsageError(f"{str(output)!r}: no name has a NUL character in it: leave it out")
-    check_name(Path(output))
+    pictures, whatever its dot looks like. Raises UsageError for a name that is none, SinkError
+    for one that is too long."""
+    check_names(output, settings)
     chosen = settings.codec or settings.format
     if chosen or not Path(output).suffix or not names_folder(output):
         return settings
     return replace(settings, format="png")
 
 
+def side_names(settings: Settings) -> list[str]:
+    """The names of the side results that are wanted, as they were written."""
+    named = (settings.matte, settings.foreground_file, settings.comp)
+    return [name for name in named if name is not None]
+
+
+def check_names(output: str | Path | None, settings: Settings) -> None:
+    """Raise UsageError where a result's name, as it was written, is no path to a file, SinkError
+    where it is too long."""
+    from vidmatte.sink.lengths import check_new_names
+
+    for name in ([] if output is None else [output]) + side_names(settings):
+        if not isinstance(name, str | os.PathLike):
+            raise UsageError(f"output {name!r}: a path is wanted: a str or a pathlib.Path")
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{str(name)!r}: no name has half a character in it: leave it out"
+            ) from None
+        if name == "":  # which Path takes for the current folder
+            raise UsageError("the output's name is empty: write a file or a folder")
+        if "\0" in str(name):
+            raise UsageError(f"{str(name)!r}: no name has a NUL character in it: leave it out")
+        if name == "-":
+            raise UsageError(
+                "-: nothing is written to stdout: name a file (a folder of that name is ./-)"
+            )
+        if (url := as_url(name)) is not None:
+            step = f"write the path itself, {url[1]}" if url[1] else "name a file on this machine"
+            raise UsageError(f"{url[0]}: nothing is written to URLs: {step}")
+        check_new_names(Path(name))
+
+
 @contextmanager
 def named_folders(output: str | Path | None, settings: Settings) -> Iterator[None]:
     """For the time of a run results whose names end in a slash are there as empty folders, so
     that a suffix like that of ``cut.png/`` is not taken for a picture's."""
-    named = (output, settings.matte, settings.foreground_file, settings.comp)
+    named = (output, *side_names(settings))
     made = []
     try:
         for path in (Path(name) for name in named if name and ends_in_slash(name)):

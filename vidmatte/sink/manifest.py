@@ -19,7 +19,7 @@ from vidmatte.frame import Clip
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import by_name, is_pattern
 from vidmatte.sink.names import NUMBER, whole
-from vidmatte.sink.places import places_of
+from vidmatte.sink.places import places_of, unfinished
 from vidmatte.sink.row import output_colour
 
 #: Raised when the meaning of a field changes.
@@ -102,7 +102,7 @@ def result_entry(written: Written, folder: Path) -> dict[str, Any]:
 def write(manifest: dict[str, Any], out: Path) -> Path:
     """Write the manifest of ``out``; an old one is replaced. Raises SinkError."""
     path = places_of(out).manifest
-    partial = path.with_name(f".{path.name}.partial")
+    partial = unfinished(path)
     try:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         # A file's name that is no UTF-8 stands there as JSON escapes it.

@@ -16,6 +16,7 @@ from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.icc import profile_for, tiff_with_profile
+from vidmatte.sink.lengths import check_picture_lengths
 from vidmatte.sink.names import NUMBER, matcher, whole
 from vidmatte.sink.output import Output, Plan, partial_of
 from vidmatte.sink.pixels import check_fit, colour_notes
@@ -66,6 +67,12 @@ class PictureOutput(Output):
                 " or take the link away"
             )
         partial_of(plan).check()
+        if is_pattern(out):
+            last = plan.start_number + max(0, (plan.clip.frame_count or 1) - 1)
+            check_picture_lengths(folder, [numbered(out.name, last)])
+        elif not single:
+            suffix = plan.row.suffixes[0]
+            check_picture_lengths(out, [name + suffix for name in plan.clip.names])
 
     def open(self) -> None:
         """See ``Output.open``."""

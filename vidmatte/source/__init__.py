@@ -10,6 +10,7 @@ from vidmatte.option import parse_rate
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.chunks import is_animated_png
+from vidmatte.url import as_url
 
 __all__ = ["Picture", "Source", "is_picture", "open_source"]
 
@@ -27,22 +28,37 @@ def open_source(path: str | Path, settings: Settings) -> Source:
     if path == "":  # which Path takes for the current folder
         raise UsageError("the input's name is empty: write a movie, a folder or a picture")
     path = Path(path)
-    try:
-        is_there = path.exists()
-    except OSError as error:  # its name is too long, or its folder closed
-        raise SourceMissingError(f"{path}: {error.strerror}: write another name") from error
-    if not is_there:
-        raise SourceMissingError(f"{path}: there is no such file or folder")
-    if not os.access(path, os.R_OK):
-        raise SourceMissingError(f"{path}: no permission to read it")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty")
+    check_readable(path)
     source = open_kind(path, settings)
     if source.clip.has_alpha:
         source.warnings.append(f"{path.name}: its own alpha is not used, a new one is made")
     if settings.conform is None:
         return source
     return ConformedSource(source, parse_rate(settings.conform))
+
+
+def check_readable(path: Path) -> None:
+    """Raise SourceMissingError or SourceError unless a file or folder is there to be read."""
+    try:
+        is_there = path.exists()
+    except OSError as error:  # its name is too long, or its folder closed
+        raise SourceMissingError(f"{path}: {error.strerror}: write another name") from error
+    if not is_there:
+        if (url := as_url(path)) is not None:
+            step = f"write the path itself, {url[1]}" if url[1] else "download it first"
+            raise SourceMissingError(f"{url[0]}: URLs are not read: {step}")
+        if str(path) == "-":
+            raise SourceMissingError("-: nothing is read from stdin: write it to a file first")
+        raise SourceMissingError(f"{path}: there is no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise SourceError(
+            f"{path}: not a regular file, but a pipe, a socket or a device: copy what comes from"
+            " it into a file first, and give that"
+        )
+    if not os.access(path, os.R_OK):
+        raise SourceMissingError(f"{path}: no permission to read it")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty")
 
 
 def is_picture(path: Path) -> bool:

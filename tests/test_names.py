@@ -1,0 +1,104 @@
+"""Names that are no files: the root folder, URLs, pipes, stdin and stdout."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from media import make_movie
+from sink_support import write_clip
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.cli.main import main
+from vidmatte.cli.outputs import plan_outputs
+from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.settings import Settings
+from vidmatte.sink.places import places_of
+from vidmatte.source import open_source
+from vidmatte.url import as_url
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """A clip, and the options that choose a tiny network."""
+    movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)
+    model = make_salient(tmp_path / "tiny.onnx")
+    return [str(movie.path), "--model", str(model), "--family", "isnet"]
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (["-o", "/"], "/: that is the root folder itself: name a folder in it"),
+        (["-o", "/", "--resume"], "/: that is the root folder itself: name a folder in it"),
+        (["-o", "-"], "-: nothing is written to stdout: name a file (a folder of that name is ./-"),
+        (["-o", "cut.mov", "--matte", "-"], "-: nothing is written to stdout"),
+        (["-o", "cut.mov", "--matte", "/"], "/: that is the root folder itself"),
+        (
+            ["-o", "file:///tmp/a%20b.mov"],
+            "file:///tmp/a%20b.mov: nothing is written to URLs: write the path itself, /tmp/a b.m",
+        ),
+        (["-o", "S3://shelf/cut.mov"], "S3://shelf/cut.mov: nothing is written to URLs: name a f"),
+    ],
+)
+def test_an_output_that_is_no_path_is_refused(
+    output: list[str], told: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, *output]) == 2
+    assert capsys.readouterr().err.startswith(f"vidmatte: {told}")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("http://localhost/x.mp4", "http://localhost/x.mp4: URLs are not read: download it first"),
+        ("file:///tmp/x%2B.mp4", "file:///tmp/x%2B.mp4: .*: write the path itself, /tmp/x\\+.mp4"),
+        ("-", "-: nothing is read from stdin: write it to a file first"),
+        ("C:/x.mp4", "there is no such file"),
+    ],
+)
+def test_an_input_that_is_no_path_is_told_as_that(name: str, told: str) -> None:
+    with pytest.raises(SourceMissingError, match=f"{told}$|{told}"):
+        open_source(name, Settings())
+    with pytest.raises(SourceMissingError, match=told):
+        open_source(Path(name), Settings())
+
+
+def test_a_folder_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)
+    monkeypatch.chdir(tmp_path)
+    Path("take:").mkdir()
+    assert as_url("take://cut.mov") is None
+    assert write_clip(movie, Path("take:/cut.mov"))[1].frames == 2
+    assert plan_outputs([Path("clip.mp4")], "./-", Settings()) == [(Path("clip.mp4"), Path("-"))]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+@pytest.mark.skipif(os.name != "posix", reason="pipes have no names in folders here")
+def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match=r"not a regular file.* copy what comes from it into a f"):
+        vidmatte.matte(tmp_path / name, tmp_path / "cut.mov")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sockets have no names in folders here")
+def test_what_is_neither_file_nor_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("a.mp4")
+        for path in ("a.mp4", os.devnull):
+            with pytest.raises(SourceError, match="not a regular file"):
+                open_source(path, Settings())
+
+
+def test_the_root_folder_takes_several_results(tmp_path: Path) -> None:
+    inputs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    pairs = plan_outputs(inputs, "/", Settings(format="prores"))
+    assert [str(target) for _, target in pairs] == ["/a.mov", "/b.mov"]
+    with pytest.raises(UsageError, match="root folder"):
+        places_of(Path("/"))
