@@ -14,6 +14,7 @@ from sink_support import write_clip
 from tiny_onnx import make_salient
 
 import vidmatte
+from vidmatte.cli.main import main
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides
@@ -180,3 +181,40 @@ def test_a_manifest_takes_the_place_of_manifests_alone(
     path.mkdir()
     with pytest.raises(OutputExistsError, match="it is a folder"):
         write_clip(movie, tmp_path / out, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["frames", "frames/cut_%04d.png"])
+def test_pictures_that_a_manifest_does_not_know_are_told(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, matte = tmp_path / name, tmp_path / "frames" / "m_%03d.png"
+    for count in (5, 2):
+        movie = make_movie(tmp_path / f"{count}.mp4", size=(64, 48), frames=count)
+        clip, written = write_clip(
+            movie, out, sides=Sides(matte=matte if count == 2 else None), overwrite=True
+        )
+        write(describe(written, clip, MAKING, digest(movie.path)), out)
+        assert main(["verify", str(out)]) == (count == 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    first = "cut_0002.png" if "%" in name else "000002.png"
+    # Those of the matte are known; a folder's pictures are all that have their suffix.
+    assert f"{out}: 3 pictures are beside its own, like {first}, of which its manifest" in line
+    for file in sorted(out.parent.rglob(first[:-5] + "[234].png")):
+        file.unlink()
+    (tmp_path / "frames" / "notes.txt").touch()
+    assert main(["verify", str(out)]) == 0
+    (tmp_path / "frames" / "extra.png").touch()
+    assert main(["verify", str(out)]) == ("%" not in name)
+
+
+def test_a_manifest_stands_for_its_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)
+    for name in ("out.mov", "frames", "cut_%04d.png"):
+        manifest = make_result(movie, out := tmp_path / name)
+        assert main(["verify", str(manifest)]) == 0
+        assert capsys.readouterr().out == f"{out}: as its manifest says\n"
+    (tmp_path / "other.json").write_text("[]")
+    assert main(["verify", str(tmp_path / "other.json")]) == 1
+    assert "other.json: not a manifest" in capsys.readouterr().err

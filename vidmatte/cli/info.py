@@ -124,12 +124,15 @@ def colour_lines(clip: Clip) -> list[str]:
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
     """Say of each result whether it is what its manifest says; how many are not."""
-    from vidmatte.sink.manifest import verify
+    from vidmatte.sink.manifest import result_of, strangers, verify
 
     wrong = 0
-    for out in outputs:
+    for named in outputs:
+        out = named
         try:
-            complaints = [f"{out}: {line}" for line in verify(out, source)]
+            out = result_of(named)
+            lines = verify(out, source) + strangers(out)
+            complaints = [f"{out}: {line}" for line in lines]
         except SourceError as error:
             complaints = [str(error)]
         wrong += bool(complaints)

@@ -117,12 +117,25 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
 def read(out: Path) -> dict[str, Any]:
     """The manifest of ``out``. Raises SourceMissingError, SourceError."""
     path = places_of(out).manifest
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise SourceMissingError(
             f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, or moved"
-        ) from error
+        )
+    return load(path)
+
+
+def result_of(path: Path) -> Path:
+    """The result that ``path`` is, or whose manifest it is. Raises SourceError."""
+    is_manifest = (
+        path.suffix == ".json" and path.is_file() and not places_of(path).manifest.exists()
+    )
+    return path.parent / load(path)["result"]["name"] if is_manifest else path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The manifest in a file that is there. Raises SourceError."""
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -190,6 +203,37 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
         elif digest(path, files) != entry["sha256"]:
             differences.append(f"{path.name} has the right size and other content")
     return differences
+
+
+def strangers(out: Path) -> list[str]:
+    """What is told of pictures that lie among those of a result or of its sides, are called like
+    them, and are none of them; empty where there are none. Raises SourceMissingError, SourceError.
+    """
+    manifest, folder = read(out), whole(out).parent
+    entries = [(out, manifest["result"])]
+    entries += [(folder / side["name"], side) for side in manifest["sides"]]
+    read_from = folder / manifest["source"]["path"]
+    known = {whole(file) for file in counted_files(read_from, manifest["source"].get("files", ()))}
+    known |= {whole(read_from)}
+    for path, entry in entries:
+        known |= {whole(file) for file in counted_files(path, entry.get("files", ()))}
+    told = []
+    for path, entry in entries:
+        if not (files := entry.get("files")):
+            continue
+        suffix = Path(files[0]).suffix
+        found = [
+            file.name
+            for file in counted_files(path)
+            if file.suffix == suffix and not file.name.startswith(".") and whole(file) not in known
+        ]
+        if found:
+            what = "pictures are" if len(found) > 1 else "picture is"
+            told.append(
+                f"{len(found)} {what} beside its own, like {found[0]}, of which its manifest does"
+                " not know: move away what is left of another run"
+            )
+    return told
 
 
 def digest(path: Path, names: Sequence[str] = ()) -> str:
