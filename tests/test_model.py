@@ -466,3 +466,22 @@ def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
     named = find_model(Settings(model=str(path), family="isnet", device="cuda"), said.append)
     with pytest.raises(DeviceError, match="--device cpu"):
         _ = named.network
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that takes no files here")
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [("/proc/kept/raw", "that folder cannot be made"), ("/proc", "name another folder, or leave")],
+)
+def test_a_cache_that_cannot_be_written_is_told_at_the_start(
+    folder: str, told: str, tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=2)
+    options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
+    settings = Settings(**options, cache=folder)
+    with (
+        pytest.raises(SinkError, match=rf"^--cache {folder}: .*{told}") as caught,
+        open_source(movie.path, settings) as source,
+    ):
+        find_model(settings, silent).network_for(source.clip)
+    assert "space" not in str(caught.value)

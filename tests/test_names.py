@@ -102,3 +102,29 @@ def test_the_root_folder_takes_several_results(tmp_path: Path) -> None:
     assert [str(target) for _, target in pairs] == ["/a.mov", "/b.mov"]
     with pytest.raises(UsageError, match="root folder"):
         places_of(Path("/"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed here")
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [(["-o", "cut.mov"], "cut.mov"), ([], "gone.mp4"), (["-o", "c/", "--format", "mov"], "c")],
+)
+def test_a_current_folder_that_is_gone_is_told(
+    given: list[str],
+    named: str,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        folder.rmdir()
+        clip = words[:1] if given else ["gone.mp4"]
+        status = main([*clip, *words[1:], *given])
+    assert status == 1
+    said = capsys.readouterr().err
+    assert said == f"vidmatte: {named}: the current folder is gone, it was removed: cd to one" + (
+        " that is there\n"
+    )

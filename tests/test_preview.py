@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
-from vidmatte.preview import CELL, GAP, spaced
+from vidmatte.errors import SinkError
+from vidmatte.preview import CELL, GAP, check_sheet, spaced
+from vidmatte.settings import Settings
 from vidmatte.source.movie import MovieSource
 
 
@@ -151,3 +156,27 @@ def test_the_sheet_replaces_nothing_that_is_read(
     monkeypatch.chdir(tmp_path / "shot")
     assert main(["preview", ".", "--fps", "24", *words]) == 0
     assert (tmp_path / "shot_preview.png").is_file()
+
+
+def test_where_a_sheet_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=2).path
+    with pytest.raises(SinkError, match=r"nowhere: there is no such folder for x\.png: make it"):
+        check_sheet(clip, tmp_path / "nowhere" / "x.png", Settings())
+    check_sheet(clip, tmp_path / ("n" * 245 + ".png"), Settings())
+    with pytest.raises(SinkError, match="may have 255 bytes here, and this has 256"):
+        check_sheet(clip, tmp_path / ("n" * 246 + ".png"), Settings())
+
+
+def test_a_sheets_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    clip, folder = make_movie(tmp_path / "clip.mp4", frames=2).path, tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)]
+    is_root = os.access(folder, os.W_OK)  # for whom modes are none
+    if is_root and (shutil.which("mount") is None or subprocess.run(mount, check=False).returncode):
+        pytest.skip("running as root, and no read-only file system can be mounted")
+    try:
+        with pytest.raises(SinkError, match=r"^/.*/locked: may not be written here: choose anoth"):
+            check_sheet(clip, folder / "x.png", Settings())
+    finally:
+        if is_root:
+            subprocess.run(["umount", str(folder)], check=True)

@@ -11,6 +11,7 @@ from vidmatte.settings import Settings
 from vidmatte.sink import check_names
 from vidmatte.sink.formats import by_name, names_folder
 from vidmatte.sink.guard import inode_of
+from vidmatte.sink.names import whole
 from vidmatte.source import is_picture
 
 
@@ -42,7 +43,7 @@ def plan_outputs(
     if len(inputs) == 1 and output is not None:
         pairs = [(inputs[0], single_target(inputs[0], output, is_folder, settings))]
     else:
-        names = result_names(inputs, [output or source.absolute().parent for source in inputs])
+        names = result_names(inputs, [output or whole(source).parent for source in inputs])
         pairs = [
             (
                 source,

@@ -9,10 +9,12 @@ packets sum up to: FFmpeg conceals a damaged picture without a word.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -24,7 +26,7 @@ import av
 import numpy as np
 from filelock import FileLock, Timeout
 
-from vidmatte.errors import SinkError
+from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.fit import check_numbers
@@ -110,6 +112,37 @@ class Sums:
 
     def __str__(self) -> str:
         return "-".join(f"{total:08x}" for _, total in sorted(self._sums.items()))
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a cache where it is missing. Raises UsageError for a file, SinkError
+    where it cannot be made."""
+    if folder.is_file():
+        raise UsageError(f"--cache {folder}: that is a file: name a folder, or one to be made")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(
+            f"--cache {folder}: that folder cannot be made ({error.strerror}): name another, or"
+            " leave --cache out"
+        ) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raise SinkError where no file can be made in the folder of a cache."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise refusal(folder, error) from error
+
+
+def refusal(folder: Path, error: OSError | av.FFmpegError) -> SinkError:
+    """What to say where the folder of a cache is not written to: more room helps a full one."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    room = "free some space there, " if is_full else ""
+    reason = error.strerror or error
+    return SinkError(f"--cache {folder}: {reason}; {room}name another folder, or leave --cache out")
 
 
 def kept_file(folder: Path, key: str) -> Path | None:
@@ -215,7 +248,6 @@ class _Keeper:
         self.sums = Sums()
         self._folder = path.parent
         with self._failing():
-            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
             self._container = av.open(absolute(path), "w", format="matroska")
         self._alphas = self._stream(frame, "gray16le")
@@ -270,8 +302,4 @@ class _Keeper:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
-            reason = error.strerror or error
-            raise SinkError(
-                f"--cache {self._folder}: {reason}; free some space there, name another folder,"
-                " or leave --cache out"
-            ) from error
+            raise refusal(self._folder, error) from error

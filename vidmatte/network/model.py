@@ -104,7 +104,13 @@ class Model:
         """The network for a clip: from the cache where its alphas are kept, else loaded."""
         if self.settings.cache is None:
             return self.network
-        from vidmatte.network.cache import KeepingNetwork, KeptAlphas, is_whole, kept_file
+        from vidmatte.network.cache import (
+            KeepingNetwork,
+            KeptAlphas,
+            check_writable,
+            is_whole,
+            kept_file,
+        )
 
         folder, key = Path(self.settings.cache).expanduser(), self.cache_key(clip)
         kept = kept_file(folder, key)
@@ -115,6 +121,7 @@ class Model:
         if kept is not None:
             recurrent = all(part.family in RECURRENT for part in self.weights)
             return KeptAlphas(kept, recurrent, self._ways)
+        check_writable(folder)
         chosen, network = self.device, self.network
         if self.device is not chosen:  # another runtime may be the one of choice there
             return self.network_for(clip)
@@ -173,8 +180,10 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     check_used([part.family for part in known], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in known):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
-    if settings.cache is not None and (folder := Path(settings.cache).expanduser()).is_file():
-        raise UsageError(f"--cache {folder}: that is a file: name a folder, or one to be made")
+    if settings.cache is not None:
+        from vidmatte.network.cache import make_folder
+
+        make_folder(Path(settings.cache).expanduser())
     if note:
         report(note)
     store = Store(Path(settings.models_dir) if settings.models_dir else None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vidmatte.errors import SinkError
+
 #: The place of the frame's number in a name.
 NUMBER = re.compile(r"%0?\d*d")
 
@@ -15,8 +17,16 @@ def matcher(pattern: str) -> re.Pattern[str]:
 
 
 def whole(out: Path) -> Path:
-    """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not."""
-    return out.resolve() if out.name in ("", "..") else out.absolute()
+    """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not.
+
+    Raises SinkError where the current folder, to which ``out`` is relative, was removed.
+    """
+    try:
+        return out.resolve() if out.name in ("", "..") else out.absolute()
+    except FileNotFoundError as error:
+        raise SinkError(
+            f"{out}: the current folder is gone, it was removed: cd to one that is there"
+        ) from error
 
 
 def beside(out: Path, name: str) -> Path:
