@@ -17,7 +17,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte import keywords
-from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
+from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.report import Progress
 

@@ -93,6 +93,26 @@ def test_kept_pictures_in_a_folder_that_is_there(
     assert left_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
 
 
+def test_a_run_stopped_between_two_pictures_that_get_their_names(
+    movie: Movie, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_second(partial: Partial) -> None:
+        first = min(partial.path.iterdir())
+        first.replace(partial.final / first.name)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(SinkError, match="the disk is full"):
+        patch.setattr(Partial, "_merge", stop_at_second)
+        write_clip(movie, elsewhere, resume=True)
+    assert len(left_in(elsewhere)) == 2
+    settings = Settings(foreground="source", resume=True)
+    clip, _ = read_frames(movie.path, settings, disc)
+    with open_sink(elsewhere, clip, settings) as sink:
+        assert sink.point(0, 1, 0).first == FRAMES
+        assert sink.close().frames == FRAMES
+    assert left_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
+
+
 def test_an_empty_folder_is_kept_as_it_is(movie: Movie, tmp_path: Path) -> None:
     out = tmp_path / "frames"
     out.mkdir()
