@@ -110,6 +110,8 @@ def settings_for(output: str | Path, settings: Settings) -> Settings:
     """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
     pictures, whatever its dot looks like. Raises UsageError for a name that is none, SinkError
     for one that is too long."""
+    if not isinstance(output, str | os.PathLike):
+        raise UsageError(f"output {output!r}: a path is wanted: a str or a pathlib.Path")
     check_names(output, settings)
     chosen = settings.codec or settings.format
     if chosen or not Path(output).suffix or not names_folder(output):
@@ -129,8 +131,6 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
     from vidmatte.sink.lengths import check_new_names
 
     for name in ([] if output is None else [output]) + side_names(settings):
-        if not isinstance(name, str | os.PathLike):
-            raise UsageError(f"output {name!r}: a path is wanted: a str or a pathlib.Path")
         try:
             os.fsencode(name)
         except UnicodeEncodeError:

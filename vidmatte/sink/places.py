@@ -11,6 +11,7 @@ from vidmatte.settings import Settings
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.names import NUMBER, beside, whole
 
+
 @dataclass(frozen=True)
 class Places:
     """The places that belong to a result.
