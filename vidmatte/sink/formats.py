@@ -77,7 +77,7 @@ FORMATS: tuple[Format, ...] = (
         "ffv1",
         "the source's own layout and depth",
         "straight, as deep as the picture",
-        "archives and further work: lossless, every sample as it was",
+        "archives and further work: lossless, every opaque sample as it was",
         with_alpha,
         options={"level": "3", "slicecrc": "1"},
     ),
