@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from vidmatte.alpha.quality import Quality
@@ -75,12 +76,12 @@ def run(
     """
     began = time.perf_counter()
     clip = source.clip
+    result_of = partial(
+        Result, source=clip.path, clip=clip, model=model.name, weights=model.weights
+    )
     if (written := finished_before(output, clip, model, settings)) is not None:
-        return Result(
-            source=clip.path,
-            clip=clip,
+        return result_of(
             written=written,
-            model=model.name,
             device=model.device.name,
             seconds=time.perf_counter() - began,
             busy_seconds={},
@@ -88,7 +89,6 @@ def run(
             quality=Quality(),
             resumed_at=written.frames,
             manifest=places_of(output).manifest,
-            weights=model.weights,
         )
     facts = facts_of(clip, model, settings) if settings.resume else None
     with open_sink(output, clip, settings, facts) as sink:
@@ -118,11 +118,8 @@ def run(
             path.close()
             reporter.finish()
     source.warnings.extend(missing_frames(clip, progress.done))
-    result = Result(
-        source=clip.path,
-        clip=clip,
+    result = result_of(
         written=written,
-        model=model.name,
         device=model.device.name,
         seconds=time.perf_counter() - began,
         busy_seconds=progress.busy,
@@ -134,7 +131,6 @@ def run(
         quality=whole_quality(path.quality, point),
         resumed_at=point.first,
         manifest=places_of(written.path).manifest if settings.manifest else None,
-        weights=model.weights,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
         tell_of_reading(result, reporter)
