@@ -142,7 +142,7 @@ PREVIEW_OPTIONS = (
     "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "threshold",
     "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
-    "out_point", "deinterlace", "overwrite", "device", "threads", "models_dir",
+    "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=WIDTH)(with_options(preview_command, PREVIEW_OPTIONS))
 
