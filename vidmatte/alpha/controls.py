@@ -17,8 +17,7 @@ from vidmatte.alpha import wide
 #: Heights over nothing at which specks are looked for, and under 1 holes: finer towards the
 #: end, so that what lies in a haze goes down to it.
 AREA_LEVELS = np.array([*np.arange(7, 0, -1) / 8, *0.5 ** np.arange(4, 9), 0], np.float32)
-LONGEST_STEP = 5  # pixels; larger discs are composed of these
-MANY_STEPS = 8  # from so many on they are quicker taken together
+MANY_STEPS = 8  # of wide.RADIUS, of which larger discs are composed: so many are quicker together
 SOLID, FAINT = 0.5, 0.1
 FAINT_SHARE = 0.01  # of the largest thing's area, from which a faint one is a thing of its own
 SPILL_CHANNELS = {"red": 0, "green": 1, "blue": 2}
@@ -121,10 +120,10 @@ def spread(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
     """Grey morphology with a disc whose radius may be a fraction."""
     if pixels < 0:
         raise ValueError(f"{pixels:g} pixels: 0 and more is allowed; erode and dilate are apart")
-    steps, rest = divmod(int(pixels), LONGEST_STEP)
+    steps, rest = divmod(int(pixels), wide.RADIUS)
     if steps >= MANY_STEPS:
         alpha, steps = wide.discs(alpha, steps, operation), 0
-    for step in [LONGEST_STEP] * steps + [rest]:
+    for step in [wide.RADIUS] * steps + [rest]:
         if step > 1:
             alpha = cv2.morphologyEx(alpha, operation, disc(step))
     share = pixels - int(pixels)

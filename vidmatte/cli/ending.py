@@ -34,12 +34,11 @@ def ending(error: BaseException, is_stopped: bool) -> tuple[str, int]:
 
 def told(error: BaseException) -> tuple[str, int]:
     """What to say of an error that is none of ours, and the status to exit with."""
-    from vidmatte.network.halving import is_out_of_memory
+    from vidmatte.network.halving import is_out_of_memory, said_of_memory
 
     if is_out_of_memory(error):
-        said = (str(error).splitlines() or ["no more of it"])[0]
         step = "close other programs, or take smaller pictures"
-        return f"the memory does not suffice ({said}): {step}", 1
+        return f"the memory does not suffice ({said_of_memory(error)}): {step}", 1
     return (
         f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
         " what VIDMATTE_DEBUG=1 adds",

@@ -17,7 +17,7 @@ from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
 from vidmatte.errors import OutOfMemoryError, SinkError, UsageError, VidmatteError
 from vidmatte.frame import Clip
-from vidmatte.network.halving import is_out_of_memory
+from vidmatte.network.halving import is_out_of_memory, said_of_memory
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.events import JsonReporter
 from vidmatte.run.finished import manifest_of
@@ -110,11 +110,10 @@ class Batch:
         return None
 
     def _out_of_memory(self, job: Job, error: Exception) -> OutOfMemoryError:
-        said = (str(error).splitlines() or ["no more of it"])[0]
-        settings = self.settings
         return OutOfMemoryError(
-            f"{job.source}: the memory does not suffice ({said}): close other programs, lower"
-            f" --memory (now {settings.memory}) or --batch, or make the picture smaller"
+            f"{job.source}: the memory does not suffice ({said_of_memory(error)}): close other"
+            f" programs, lower --memory (now {self.settings.memory}) or --batch, or make the"
+            " picture smaller"
         )
 
     def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:

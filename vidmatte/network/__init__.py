@@ -73,7 +73,7 @@ def load_network(
         if device.parts:
             raise UsageError(
                 f"--device {device.name}: a recurrent model sees one frame after the other,"
-                f" on one device: name one of them"
+                " on one device: name one of them"
             )
         loaded, finishing = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
         return RecurrentNetwork(loaded.runner, settings.downsample, finishing)

@@ -124,3 +124,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a run failed for lack of memory, the device's or the machine's."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in SAID)
+
+
+def said_of_memory(error: BaseException) -> str:
+    """The first line of what such an error says."""
+    return (str(error).splitlines() or ["no more of it"])[0]
