@@ -50,9 +50,8 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         for row in fields(settings)
         if row.name not in WITHOUT_EFFECT
     }
-    facts = {
+    facts: dict[str, Any] = {
         "version": __version__,
-        "source": state_of(clip.path),
         "weights": [[part.family, part.sha256] for part in model.weights],
         "runtime": "; ".join(model.runtimes),
         "settings": options,
@@ -63,6 +62,8 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         kind = [clip.working_format, clip.bit_depth, clip.colour.as_names()]
         facts["source"] = [clip.path.resolve().name, *kind]
         facts[PICTURES] = list(states_of_pictures(clip))
+    else:
+        facts["source"] = state_of(clip.path)
     for name in READ:
         text = options.get(name)
         if text and Path(text).exists():

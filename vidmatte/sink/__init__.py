@@ -30,17 +30,8 @@ if TYPE_CHECKING:
     from vidmatte.sink.pictures import PictureOutput
 
 __all__ = [
-    "FORMATS",
-    "Format",
-    "Sides",
-    "Sink",
-    "Written",
-    "check_names",
-    "check_sink",
-    "choose",
-    "named_folders",
-    "open_sink",
-    "settings_for",
+    "FORMATS", "Format", "Sides", "Sink", "Written", "check_names", "check_sink", "choose",
+    "named_folders", "open_sink", "settings_for",
 ]  # fmt: skip
 
 
