@@ -34,7 +34,7 @@ from scene import Picture, draw_ball, draw_ground
 from tiny_onnx import make_recurrent, make_salient
 
 FRAMES, CUT, SIZE = 110, 61, (128, 96)
-PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.sink.kept"]
+PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.sink.keep.kept"]
 MOST_KILLS = 3
 #: Python's audit events that change a folder.
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
@@ -236,7 +236,7 @@ def is_finished(out: Path) -> bool:
 
 def kept(out: Path) -> int:
     """How many frames a run has kept."""
-    from vidmatte.sink.framelog import FrameLog
+    from vidmatte.sink.keep.framelog import FrameLog
 
     return FrameLog(work_folder(out) / "frames.log").survey(lambda head: True).count
 

@@ -15,7 +15,7 @@ from vidmatte.colour import ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.deinterlace import Deinterlacer
+from vidmatte.source.movie.deinterlace import Deinterlacer
 from vidmatte.timecode import at_rate, moved
 
 NTSC = Fraction(30000, 1001)

@@ -27,7 +27,7 @@ from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.movie import MovieSource
+from vidmatte.source.movie.movie import MovieSource
 
 RUNTIMES = ["onnxruntime", *(["openvino"] if openvino.is_installed() else [])]
 

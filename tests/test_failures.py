@@ -34,11 +34,11 @@ from vidmatte.network.salient import SalientNetwork
 from vidmatte.run import path as frame_path
 from vidmatte.run.pipeline import Stage
 from vidmatte.run.ring import Ring
-from vidmatte.sink.movie import MovieOutput
-from vidmatte.sink.pictures import PictureOutput
+from vidmatte.sink.movie.movie import MovieOutput
+from vidmatte.sink.pictures.pictures import PictureOutput
 from vidmatte.sink.pooled import PooledSink
-from vidmatte.sink.sound import Sound
-from vidmatte.source.movie import MovieSource
+from vidmatte.sink.sound.sound import Sound
+from vidmatte.source.movie.movie import MovieSource
 
 END_WITHIN_S = 5.0
 FRAMES = 60

@@ -16,7 +16,7 @@ from vidmatte.cli.main import main
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides
 from vidmatte.source import open_source
-from vidmatte.source.icc import is_srgb, profile_name, profile_of
+from vidmatte.source.pictures.icc import is_srgb, profile_name, profile_of
 
 
 def made_profile(name: str = "Made P3", version: int = 4, space: bytes = b"RGB ") -> bytes:

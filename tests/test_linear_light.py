@@ -12,7 +12,7 @@ from sink_support import write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.settings import Settings
-from vidmatte.sink.transfer import LINEAR
+from vidmatte.sink.make.transfer import LINEAR
 from vidmatte.source import open_source
 
 SRGB = 13

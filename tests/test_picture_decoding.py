@@ -18,7 +18,7 @@ from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.pictures import read_picture
+from vidmatte.source.pictures.pictures import read_picture
 
 SIZE = (64, 96)  # height, width
 

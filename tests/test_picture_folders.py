@@ -14,8 +14,8 @@ from vidmatte.cli.main import main
 from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.folder import files_of
-from vidmatte.source.numbering import frame_number
+from vidmatte.source.pictures.folder import files_of
+from vidmatte.source.pictures.numbering import frame_number
 
 
 def named(folder: Path, *names: str) -> Path:

@@ -21,7 +21,7 @@ from vidmatte.cli.main import main
 from vidmatte.errors import SinkError
 from vidmatte.preview import CELL, GAP, check_sheet, spaced
 from vidmatte.settings import Settings
-from vidmatte.source.movie import MovieSource
+from vidmatte.source.movie.movie import MovieSource
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])

@@ -27,14 +27,14 @@ from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import READ, WITHOUT_EFFECT
 from vidmatte.settings import make_settings
-from vidmatte.sink import framelog
-from vidmatte.sink.begun import AHEAD
-from vidmatte.sink.begun import differences as differences_of
-from vidmatte.sink.framelog import FrameLog, Summary
+from vidmatte.sink.keep import framelog
+from vidmatte.sink.keep.begun import AHEAD
+from vidmatte.sink.keep.begun import differences as differences_of
+from vidmatte.sink.keep.framelog import FrameLog, Summary
 from vidmatte.sink.partial import Partial
 from vidmatte.source import Source, open_source
-from vidmatte.source.decode import Reader
-from vidmatte.source.movie import MovieSource
+from vidmatte.source.movie.decode import Reader
+from vidmatte.source.movie.movie import MovieSource
 from vidmatte.source.pixels import plane_arrays
 
 #: First frames that are missing: around the warm-up, the kept states, the cut, the ends.

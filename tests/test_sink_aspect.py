@@ -16,8 +16,8 @@ from sink_support import write_clip
 
 from vidmatte.errors import ProofError, SinkError
 from vidmatte.sink import Sides
-from vidmatte.sink.aspect import stamp_aspect
 from vidmatte.sink.formats import by_name
+from vidmatte.sink.movie.aspect import stamp_aspect
 from vidmatte.sink.proof import Expected, prove_movie
 
 WIDE = Fraction(16, 15)

@@ -8,8 +8,8 @@ import pytest
 from codes import KR_KB
 
 from vidmatte.colour import FULL, LIMITED, ColourTags
-from vidmatte.sink import planes
-from vidmatte.sink.convert import Converter
+from vidmatte.sink.make import planes
+from vidmatte.sink.make.convert import Converter
 
 RGB_TAGS = ColourTags(0, FULL, 1, 13)
 #: One rounding to an integer, and what float32 leaves of a 16-bit one.

@@ -23,15 +23,15 @@ from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.sink import planes
 from vidmatte.sink.formats import by_name
-from vidmatte.sink.makers import CutoutShow
+from vidmatte.sink.make import planes
+from vidmatte.sink.make.makers import CutoutShow
+from vidmatte.sink.make.pixels import PictureMaker
+from vidmatte.sink.make.spill import Despill
+from vidmatte.sink.make.transfer import LINEAR
 from vidmatte.sink.output import Scene
-from vidmatte.sink.pixels import PictureMaker
 from vidmatte.sink.row import is_yuv, output_colour
 from vidmatte.sink.sides import Sides
-from vidmatte.sink.spill import Despill
-from vidmatte.sink.transfer import LINEAR
 from vidmatte.source.exact import rgb_matrix
 
 SIZE = (320, 192)

@@ -20,7 +20,7 @@ from tolerance import EXACT, PRORES_PICTURE, assert_close
 from vidmatte.colour import FULL, LIMITED
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
-from vidmatte.sink import planes
+from vidmatte.sink.make import planes
 from vidmatte.source import open_source
 from vidmatte.source.view import Viewer
 

@@ -21,7 +21,7 @@ from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides, open_sink
-from vidmatte.sink.background import COLOURS, open_background, parse_colour
+from vidmatte.sink.make.background import COLOURS, open_background, parse_colour
 from vidmatte.sink.row import Format
 from vidmatte.sink.sides import FOREGROUND_FORMATS
 from vidmatte.source import open_source
@@ -351,7 +351,7 @@ def test_sides_may_lie_among_the_main_results_pictures(
 def test_a_side_that_fails_takes_everything_with_it(
     movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidmatte.sink.makers import MatteMaker
+    from vidmatte.sink.make.makers import MatteMaker
 
     def fails(maker: MatteMaker, scene: object) -> None:
         raise MemoryError("no memory for the matte")

@@ -19,10 +19,11 @@ from sink_support import write_clip
 
 from vidmatte.errors import SinkError, SourceError
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides, encoded
-from vidmatte.sink.encoded import JITTER, EncodedTrack
-from vidmatte.sink.samples import folded
-from vidmatte.sink.sound import Sound
+from vidmatte.sink import Sides
+from vidmatte.sink.sound import encoded
+from vidmatte.sink.sound.encoded import JITTER, EncodedTrack
+from vidmatte.sink.sound.samples import folded
+from vidmatte.sink.sound.sound import Sound
 from vidmatte.source import open_source
 
 #: A sample of 48 kHz, and what a codec's own filter blurs an attack by.

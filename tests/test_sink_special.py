@@ -19,14 +19,14 @@ from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.sink import planes
-from vidmatte.sink.convert import Converter
-from vidmatte.sink.exr import FLOAT, ExrWriter
 from vidmatte.sink.formats import by_name
-from vidmatte.sink.makers import CutoutShow
+from vidmatte.sink.make import planes
+from vidmatte.sink.make.convert import Converter
+from vidmatte.sink.make.makers import CutoutShow
+from vidmatte.sink.make.transfer import LINEAR
+from vidmatte.sink.movie.webp import read_webp
 from vidmatte.sink.output import Scene
-from vidmatte.sink.transfer import LINEAR
-from vidmatte.sink.webp import read_webp
+from vidmatte.sink.pictures.exr import FLOAT, ExrWriter
 
 
 def read_exr(path: Path) -> np.ndarray:

@@ -37,13 +37,13 @@ from vidmatte.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.folder import result_names
-from vidmatte.source.movie import MovieSource
-from vidmatte.source.packets import packets_from
+from vidmatte.source.movie.movie import MovieSource
+from vidmatte.source.movie.packets import packets_from
+from vidmatte.source.movie.timing import find_rate
+from vidmatte.source.movie.untimed import all_timed, in_turn
+from vidmatte.source.pictures.folder import result_names
 from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
-from vidmatte.source.timing import find_rate
 from vidmatte.source.trim import Trim, make_trim, parse_point
-from vidmatte.source.untimed import all_timed, in_turn
 from vidmatte.source.view import Viewer, curve_for, full_range_rgb
 
 KINDS = [

@@ -14,7 +14,7 @@ from vidmatte.api import matte
 from vidmatte.errors import SinkError, SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.ffv1 import bear_checksums
+from vidmatte.source.movie.ffv1 import bear_checksums
 from vidmatte.source.pixels import plane_arrays
 
 CHECKED = {"level": "3", "slicecrc": "1", "slices": "4"}

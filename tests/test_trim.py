@@ -18,7 +18,7 @@ import vidmatte
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
-from vidmatte.source.timing import Timing, find_rate
+from vidmatte.source.movie.timing import Timing, find_rate
 from vidmatte.source.view import full_range_rgb
 from vidmatte.timecode import is_same
 

@@ -13,8 +13,8 @@ from vidmatte.alpha.controls import Controls, apply
 from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.source.folder import SUFFIXES, list_pictures
-from vidmatte.source.pictures import read_picture
+from vidmatte.source.pictures.folder import SUFFIXES, list_pictures
+from vidmatte.source.pictures.pictures import read_picture
 
 SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
 

@@ -13,14 +13,14 @@ from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.formats import FORMATS, by_name, output_colour
 from vidmatte.source import open_source
-from vidmatte.source.icc import profile_name
+from vidmatte.source.pictures.icc import profile_name
 
 MOST_FAILURES = 100  # told by an exit status: higher ones mean other things to a shell
 
 
 def show_info(inputs: list[Path], as_json: bool) -> int:
     """Print what each input is; how many cannot be read, which is said on stderr."""
-    from vidmatte.sink.pixels import colour_notes
+    from vidmatte.sink.make.pixels import colour_notes
 
     described, wrong = [], 0
     for path in inputs:

@@ -31,7 +31,7 @@ from vidmatte.frame import Frame
 from vidmatte.network.base import Network
 from vidmatte.network.fit import check_numbers
 from vidmatte.network.looks import tell_of_looks
-from vidmatte.source.folder import files_of
+from vidmatte.source.pictures.folder import files_of
 
 FULL_SCALE = 65535
 RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts

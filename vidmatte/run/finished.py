@@ -19,7 +19,7 @@ from vidmatte.sink.guard import READ
 from vidmatte.sink.lengths import check_lengths
 from vidmatte.sink.names import whole
 from vidmatte.sink.places import places_of
-from vidmatte.source.folder import files_of
+from vidmatte.source.pictures.folder import files_of
 
 
 def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | None:

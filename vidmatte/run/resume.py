@@ -17,11 +17,11 @@ from vidmatte.network.base import Network
 from vidmatte.network.model import Model
 from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
-from vidmatte.sink.begun import PICTURES, TOLD, file_fact
 from vidmatte.sink.guard import READ
+from vidmatte.sink.keep.begun import PICTURES, TOLD, file_fact
 from vidmatte.sink.places import places_of
 from vidmatte.sink.point import Point
-from vidmatte.source.folder import files_of
+from vidmatte.source.pictures.folder import files_of
 
 #: Options that change how a run goes, not what comes out; the model is told by its weights.
 WITHOUT_EFFECT = names_of(Settings, decides=NOTHING)
@@ -122,7 +122,7 @@ def has_manifest(out: Path) -> bool:
 def leftovers(out: Path) -> Iterator[str]:
     """What to say where an earlier run with ``--resume`` has left its work on an output that
     is finished without it."""
-    from vidmatte.sink.workfolder import files_in
+    from vidmatte.sink.keep.workfolder import files_in
 
     folder = places_of(out).work
     if folder.is_dir():
@@ -132,7 +132,7 @@ def leftovers(out: Path) -> Iterator[str]:
 
 def forget(out: Path) -> None:
     """Remove what is left of the work folder of a finished output."""
-    from vidmatte.sink.workfolder import FINISHED, JOB, LOCK
+    from vidmatte.sink.keep.workfolder import FINISHED, JOB, LOCK
 
     folder = places_of(out).work
     if not (folder / FINISHED).is_file():

@@ -17,12 +17,12 @@ from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
 from vidmatte.orientation import Orientation, orientation_of, turned
 from vidmatte.settings import Settings
-from vidmatte.sink import planes
+from vidmatte.sink.make import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source import is_picture, open_source
-from vidmatte.source.folder import list_pictures, missing_numbers
-from vidmatte.source.opened import open_container, picture_stream
-from vidmatte.source.pictures import read_picture
+from vidmatte.source.movie.opened import open_container, picture_stream
+from vidmatte.source.pictures.folder import list_pictures, missing_numbers
+from vidmatte.source.pictures.pictures import read_picture
 
 #: Codecs whose alpha lies beside the picture, where only these decoders look.
 BESIDE = {"vp9": "libvpx-vp9", "vp8": "libvpx"}

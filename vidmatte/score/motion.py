@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.sink import planes
-from vidmatte.source.folder import list_pictures
-from vidmatte.source.pictures import read_picture
+from vidmatte.sink.make import planes
+from vidmatte.source.pictures.folder import list_pictures
+from vidmatte.source.pictures.pictures import read_picture
 
 #: Steps of a pixel and the code of no motion: the flow development kit of Menze and
 #: Geiger, "Object Scene Flow for Autonomous Vehicles" (CVPR 2015).

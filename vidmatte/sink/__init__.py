@@ -25,9 +25,9 @@ from vidmatte.sink.sides import Sides
 from vidmatte.url import as_url
 
 if TYPE_CHECKING:
-    from vidmatte.sink.movie import MovieOutput
+    from vidmatte.sink.movie.movie import MovieOutput
     from vidmatte.sink.output import Plan
-    from vidmatte.sink.pictures import PictureOutput
+    from vidmatte.sink.pictures.pictures import PictureOutput
 
 __all__ = [
     "FORMATS", "Format", "Sides", "Sink", "Written", "check_names", "check_sink", "choose",
@@ -53,7 +53,7 @@ def open_sink(
     check_sink(out, clip, settings)
     outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings)]
     if settings.resume and clip.kind != "picture":
-        from vidmatte.sink.kept import open_kept
+        from vidmatte.sink.keep.kept import open_kept
 
         return open_kept(clip, settings, outputs, facts or {})
     return PooledSink(clip, settings, outputs)
@@ -164,11 +164,11 @@ def named_folders(output: str | Path | None, settings: Settings) -> Iterator[Non
 
 def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
     """The main output and the side ones. Raises UsageError, SourceError."""
-    from vidmatte.sink.background import CHECKER, open_background
-    from vidmatte.sink.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
+    from vidmatte.sink.keep.workfolder import may_replace
+    from vidmatte.sink.make.background import CHECKER, open_background
+    from vidmatte.sink.make.makers import CompShow, CutoutShow, ForegroundShow, MatteShow
     from vidmatte.sink.output import Plan, Show
     from vidmatte.sink.places import places_of
-    from vidmatte.sink.workfolder import may_replace
 
     folder = places_of(out).work
 
@@ -199,7 +199,7 @@ def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
 
 def kind_of(row: Format) -> type[MovieOutput] | type[PictureOutput]:
     """The class that writes this format; loaded when the first output is opened."""
-    from vidmatte.sink.movie import MovieOutput
-    from vidmatte.sink.pictures import PictureOutput
+    from vidmatte.sink.movie.movie import MovieOutput
+    from vidmatte.sink.pictures.pictures import PictureOutput
 
     return PictureOutput if row.container is None else MovieOutput

@@ -12,8 +12,8 @@ from vidmatte.settings import Settings
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.names import matcher
 from vidmatte.sink.output import Plan
-from vidmatte.sink.pictures import DIGITS, is_single
-from vidmatte.source.folder import files_of
+from vidmatte.sink.pictures.pictures import DIGITS, is_single
+from vidmatte.source.pictures.folder import files_of
 
 #: The options that name a file or folder which is read.
 READ = names_of(Settings, reads=True)

@@ -11,14 +11,14 @@ from typing import Any
 import av
 
 from vidmatte.frame import Clip, Frame, InTime
-from vidmatte.sink.background import Background
 from vidmatte.sink.base import Written
 from vidmatte.sink.formats import is_pattern
+from vidmatte.sink.make.background import Background
+from vidmatte.sink.make.pixels import PictureMaker
+from vidmatte.sink.make.spill import Despill
 from vidmatte.sink.partial import Partial, PartialSequence
-from vidmatte.sink.pixels import PictureMaker
 from vidmatte.sink.places import places_of
 from vidmatte.sink.row import Format
-from vidmatte.sink.spill import Despill
 
 
 @dataclass

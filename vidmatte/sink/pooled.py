@@ -12,9 +12,9 @@ from vidmatte.errors import SinkError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written, as_sink_error, worker_count
+from vidmatte.sink.make.spill import Despill
 from vidmatte.sink.output import Maker, Output, Scene, close_backgrounds
 from vidmatte.sink.pool import OrderedPool
-from vidmatte.sink.spill import Despill
 
 
 @dataclass

@@ -17,9 +17,9 @@ from vidmatte.colour import ColourTags
 from vidmatte.errors import ProofError
 from vidmatte.frame import Clip
 from vidmatte.sink.encode import frame_colour
+from vidmatte.sink.movie.webp import WebpHeader, read_webp
 from vidmatte.sink.row import Format, is_yuv
-from vidmatte.sink.webp import WebpHeader, read_webp
-from vidmatte.source.describe import find_tag
+from vidmatte.source.movie.describe import find_tag
 
 #: Seconds by which a sound track may end before or after what was written: the last
 #: packet of a codec is filled up, and players cut it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from vidmatte.colour import FULL, LIMITED, STAND_INS, ColourTags
 from vidmatte.frame import Clip
-from vidmatte.sink.transfer import LINEAR, TO_LINEAR
+from vidmatte.sink.make.transfer import LINEAR, TO_LINEAR
 
 UNSPECIFIED = 2
 #: The largest width or height that any format holds.

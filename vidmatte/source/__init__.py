@@ -9,7 +9,7 @@ from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.option import parse_rate
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
-from vidmatte.source.chunks import is_animated_png
+from vidmatte.source.pictures.chunks import is_animated_png
 from vidmatte.url import as_url
 
 __all__ = ["Picture", "Source", "is_picture", "open_source"]
@@ -63,15 +63,15 @@ def check_readable(path: Path) -> None:
 
 def is_picture(path: Path) -> bool:
     """Whether a file is read as one picture: by its suffix, but an animated PNG is a movie."""
-    from vidmatte.source.folder import SUFFIXES
+    from vidmatte.source.pictures.folder import SUFFIXES
 
     return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
 
 
 def open_kind(path: Path, settings: Settings) -> Source:
     """The source for what ``path`` is. Raises SourceError, UsageError."""
-    from vidmatte.source.movie import MovieSource
-    from vidmatte.source.pictures import PictureSource
+    from vidmatte.source.movie.movie import MovieSource
+    from vidmatte.source.pictures.pictures import PictureSource
 
     if path.is_dir() or is_picture(path):
         return PictureSource(path, settings)

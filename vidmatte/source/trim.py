@@ -11,7 +11,7 @@ from vidmatte import timecode
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.option import parse_number, parsed
-from vidmatte.source.timing import Timing
+from vidmatte.source.movie.timing import Timing
 
 
 @dataclass(frozen=True)

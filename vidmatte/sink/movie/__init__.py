@@ -1,0 +1,1 @@
+"""Results that are movies: one file, its frames and its sound."""

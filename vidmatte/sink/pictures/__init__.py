@@ -1,0 +1,1 @@
+"""Results that are pictures: a folder of them, or one."""

@@ -1,0 +1,120 @@
+"""OpenEXR pictures: half or float, ZIP, and said in the file what the numbers are.
+
+FFmpeg's own writer names neither primaries nor transfer, so the format is written
+here: https://openexr.com/en/latest/OpenEXRFileLayout.html
+"""
+
+from __future__ import annotations
+
+import struct
+
+import av
+import numpy as np
+from isal import isal_zlib
+
+from vidmatte.colour import MATRIX_NAMES, TRANSFER_NAMES, ColourTags
+from vidmatte.frame import Clip
+from vidmatte.sink.make import planes
+from vidmatte.sink.make.transfer import LINEAR
+
+MAGIC, VERSION = 20000630, 2
+ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
+HALF, FLOAT = 1, 2
+HALF_MAX = np.float32(65504)  # the largest half float
+
+#: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
+CHROMATICITIES = {
+    1: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    5: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    6: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    7: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
+    11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
+    12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
+}
+
+
+class ExrWriter:
+    """Encodes pictures of gbrapf32le.
+
+    kind: HALF or FLOAT. colour: what the numbers are, as tagged on the pictures.
+    alpha: ``straight`` or ``premultiplied``.
+    """
+
+    def __init__(self, clip: Clip, kind: int, colour: ColourTags, alpha: str) -> None:
+        self._kind = kind
+        self._header = header(clip, kind, colour, alpha)
+
+    def encode(self, picture: av.VideoFrame) -> list[bytes]:
+        """The whole file, in one piece."""
+        green, blue, red, alpha = planes.views(picture)
+        # Rows of all channels, channels in the order of their names.
+        lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
+        blocks = []
+        for first in range(0, len(lines), ZIP_LINES):
+            data = packed(lines[first : first + ZIP_LINES].tobytes())
+            blocks.append(struct.pack("<ii", first, len(data)) + data)
+        at = len(self._header) + 8 * len(blocks)
+        offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
+        return [b"".join([self._header, offsets.tobytes(), *blocks])]
+
+    def _stored(self, plane: np.ndarray) -> np.ndarray:
+        """A float32 plane as it lies in the file."""
+        if self._kind == FLOAT:
+            return plane.astype("<f4")
+        # Brighter light would become infinite, which spreads with every filter.
+        return np.asarray(np.clip(plane, -HALF_MAX, HALF_MAX).astype("<f2"))
+
+
+def packed(raw: bytes) -> bytes:
+    """One block by the ZIP method: bytes parted by place, differences, deflate.
+
+    As the format asks, what would grow stays as it is.
+    """
+    taken = np.frombuffer(raw, np.uint8)
+    parted = np.concatenate([taken[::2], taken[1::2]])
+    steps = np.diff(parted, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
+    steps[0] = parted[0]
+    data = isal_zlib.compress(steps, ZIP_LEVEL)
+    return data if len(data) < len(raw) else raw
+
+
+def header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
+    """Magic number, version and attributes."""
+    box = struct.pack("<4i", 0, 0, clip.width - 1, clip.height - 1)
+    channel = struct.pack("<iB3xii", kind, 0, 1, 1)
+    channels = b"".join(name + b"\0" + channel for name in (b"A", b"B", b"G", b"R")) + b"\0"
+    rate = clip.rate
+    attributes = [
+        ("channels", "chlist", channels),
+        ("compression", "compression", bytes([ZIP])),
+        ("dataWindow", "box2i", box),
+        ("displayWindow", "box2i", box),
+        ("lineOrder", "lineOrder", b"\0"),
+        ("pixelAspectRatio", "float", struct.pack("<f", float(clip.sample_aspect_ratio))),
+        ("screenWindowCenter", "v2f", struct.pack("<2f", 0, 0)),
+        ("screenWindowWidth", "float", struct.pack("<f", 1)),
+        ("framesPerSecond", "rational", struct.pack("<iI", rate.numerator, rate.denominator)),
+        ("transfer", "string", TRANSFER_NAMES.get(colour.transfer, "unspecified").encode()),
+        ("alpha", "string", alpha.encode()),
+        ("comments", "string", described(clip, colour, alpha).encode()),
+    ]
+    if colour.primaries in CHROMATICITIES:
+        values = struct.pack("<8f", *CHROMATICITIES[colour.primaries])
+        attributes.append(("chromaticities", "chromaticities", values))
+    parts = [struct.pack("<ii", MAGIC, VERSION)]
+    for name, of_type, value in attributes:
+        parts += [name.encode(), b"\0", of_type.encode(), b"\0"]
+        parts += [struct.pack("<i", len(value)), value]
+    return b"".join([*parts, b"\0"])
+
+
+def described(clip: Clip, colour: ColourTags, alpha: str) -> str:
+    """The same for people."""
+    values = (
+        "linear light"
+        if colour.transfer == LINEAR
+        else f"code values as they were ({TRANSFER_NAMES.get(colour.transfer, 'unknown')} curve)"
+    )
+    matrix = MATRIX_NAMES.get(clip.colour.matrix, str(clip.colour.matrix))
+    return f"{alpha} alpha; colours are {values}; the source's matrix was {matrix}"

@@ -1,0 +1,1 @@
+"""The source's sound on its way into a movie."""

@@ -1,0 +1,1 @@
+"""Frames from movies, in order and on their clock."""

@@ -1,0 +1,89 @@
+"""A movie's file, opened: its packets, its picture stream and its first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidmatte.errors import SourceError
+from vidmatte.source.movie.packets import packets_from
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg says while a file is read, not decoded, into SourceError."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{path}: reading it fails ({error.strerror}): is its drive still there, and the file"
+            " whole? copy it again"
+        ) from error
+
+
+def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
+    """The packets of a stream, and an empty one at its end. Raises SourceError."""
+    with reading(path):
+        yield from packets_from(container, stream)
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a movie for reading. Raises SourceError."""
+    try:
+        return av.open(str(path.absolute()), metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{path}: not a movie that can be read ({error.strerror});"
+            " is it complete, and a video file?"
+        ) from error
+
+
+def picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The main video stream; cover art does not count. Raises SourceError."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise SourceError(f"{path}: no decoder for its video codec")
+            return stream
+    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    raise SourceError(f"{path}: there is no video in it (it holds: {kinds})")
+
+
+def check_complete(path: Path, stream: VideoStream) -> None:
+    """Raise SourceError when the container's index points past the end of the file."""
+    size = path.stat().st_size
+    entries = stream.index_entries
+    whole = sum(1 for entry in entries if entry.pos + entry.size <= size)
+    if whole < len(entries):
+        raise SourceError(
+            f"{path}: the file is cut short: {whole} of its {len(entries)} frames are there;"
+            " copy it again, or remux what is there with ffmpeg -i IN -c copy OUT"
+        )
+
+
+def first_frame(
+    container: InputContainer, stream: VideoStream, path: Path
+) -> tuple[av.VideoFrame, int]:
+    """The first frame that decodes, and where the clip begins, in the stream's time base.
+
+    Only that frame tells format, range and rotation for sure. Where packets before it do not
+    decode, the clip begins with the earliest of them. Raises SourceError if nothing decodes.
+    """
+    began: list[int] = []
+    fault = "no frame in it"
+    for packet in packets_of(container, stream, path):
+        try:
+            frame = next(iter(packet.decode()), None)
+        except av.error.FFmpegError as error:
+            fault = f"no frame in it that decodes ({error.strerror})"
+            if packet.pts is not None and not packet.is_discard:
+                began.append(packet.pts)
+            continue
+        if frame is not None:
+            return frame, min([frame.pts or 0, *began])
+    raise SourceError(f"{path}: there is {fault}; is it the right file, and whole? copy it again")

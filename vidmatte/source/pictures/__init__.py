@@ -1,0 +1,1 @@
+"""Frames from picture files: a folder of them, or one."""

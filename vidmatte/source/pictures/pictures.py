@@ -1,0 +1,234 @@
+"""Picture folders and single pictures, in natural order, at their own depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from vidmatte.colour import FULL, ColourTags
+from vidmatte.errors import SourceError
+from vidmatte.frame import Clip
+from vidmatte.option import parse_rate
+from vidmatte.orientation import orientation_of
+from vidmatte.settings import Settings
+from vidmatte.source.base import Picture, Source
+from vidmatte.source.pictures.chunks import animated_among
+from vidmatte.source.pictures.dpx import dpx_notes, is_linear_in_name
+from vidmatte.source.pictures.folder import (
+    DECODERS,
+    list_pictures,
+    missing_numbers,
+    result_names,
+    results_among,
+)
+from vidmatte.source.pictures.icc import is_srgb, profile_of
+from vidmatte.source.pictures.own_alpha import has_alpha
+from vidmatte.source.pixels import Repacker, bit_depth, working_format
+from vidmatte.source.trim import make_trim
+
+DEFAULT_RATE = Fraction(25)
+
+
+class PictureSource(Source):
+    """A folder of pictures, or one picture. Raises SourceError, UsageError."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        files = list_pictures(path) if path.is_dir() else [path]
+        rate = parse_rate(settings.fps) if settings.fps else DEFAULT_RATE
+        trim = make_trim(
+            settings.in_point,
+            settings.out_point,
+            settings.handles,
+            rate=rate,
+            start_timecode=None,
+            frame_count=len(files),
+        )
+        self._files = files[trim.first : trim.end]
+        self._warnings: list[str] = []
+        self._told_profile = False
+        if path.is_dir() and not settings.fps:
+            self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
+        self._warnings += missing_numbers(self._files)
+        self._warnings += results_among(files)
+        self._warnings += animated_among(self._files)
+        self._warnings += dpx_notes(self._files)
+        clip = describe(path, self._files, read_picture(self._files[0]), rate)
+        if path.is_dir():
+            clip = replace(clip, files=tuple(file.name for file in files))
+        self.clip = replace(clip, first=trim.first, whole=len(files)) if trim else clip
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._warnings
+
+    def pictures(self) -> Iterator[Picture]:
+        return self.pictures_from(0, 0)
+
+    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:  # noqa: ARG002
+        clip = self.clip
+        for number, file in enumerate(self._files[index:], index):
+            frame = read_picture(file)
+            if loses(frame, clip):
+                raise SourceError(
+                    f"{file}: it is {frame.format.name}, the folder began with {clip.pixel_format},"
+                    " which holds less; convert one kind into the other, or give them one by one"
+                )
+            said = stated(frame)
+            self._check_profile(file, said)
+            colour = filled(said, frame)
+            repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
+            pixels = repack(frame)
+            if (pixels.width, pixels.height) != (clip.width, clip.height):
+                raise SourceError(
+                    f"{file}: it is {pixels.width}x{pixels.height}, the folder began with"
+                    f" {clip.width}x{clip.height}; give pictures of several sizes one by one:"
+                    f" {clip.path.name}/*{file.suffix}"
+                )
+            yield Picture(pixels, number, 1, name=clip.names[number])
+
+    def _check_profile(self, file: Path, said: ColourTags) -> None:
+        """Tell of the first picture whose R'G'B' is another than that of the folder's first."""
+        found, taken = embedded_profile(file, said), self.clip.icc_profile
+        known = {profile for profile in (found, taken) if profile and not is_srgb(profile)}
+        if found == taken or not known or self._told_profile:
+            return
+        self._told_profile = True
+        self._warnings.append(
+            f"{file.name}: its ICC profile is not that of {self._files[0].name}, under which its"
+            " colours are written too: give pictures of several profiles one by one"
+        )
+
+
+def read_picture(file: Path) -> av.VideoFrame:
+    """One decoded picture. Raises SourceError naming the file."""
+    try:
+        for frame in decoded_whole(file):
+            if is_linear_in_name(file):
+                frame.color_trc = 2  # unspecified
+            return frame
+    except MemoryError:  # FFmpeg's too, which would be taken for a fault of the file
+        raise
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{file}: it was there at first, and is gone: put it back and run it again"
+            " (with --resume a run keeps the frames that are done)"
+        ) from error
+    except (OSError, av.error.FFmpegError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or "no picture in it"
+        raise SourceError(f"{file}: not a picture that can be read ({reason})") from error
+    raise SourceError(f"{file}: not a picture that can be read (it is cut short)")
+
+
+def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
+    """The picture of a file, which its decoder takes in one piece.
+
+    Opening it as a container would decode it twice, the first time to learn its size.
+    That is left for files whose content is not what their suffix says.
+    """
+    decoder = av.CodecContext.create(DECODERS.get(file.suffix.lower(), "png"), "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    try:
+        yield from [*decoder.decode(av.Packet(file.read_bytes())), *decoder.decode(None)]
+    except av.error.InvalidDataError:
+        with av.open(str(file.absolute())) as container:
+            yield from container.decode(video=0)
+
+
+def stated(frame: av.VideoFrame) -> ColourTags:
+    """What a picture says of its colours."""
+    return ColourTags(
+        matrix=2 if is_rgb(frame) else frame.colorspace or 2,
+        range=frame.color_range,
+        primaries=frame.color_primaries or 2,
+        transfer=frame.color_trc or 2,
+    )
+
+
+def embedded_profile(file: Path, said: ColourTags) -> bytes | None:
+    """The ICC profile of a picture, unless tags say its colours (PNG's cICP goes before)."""
+    return profile_of(file) if said.primaries == 2 else None
+
+
+def filled(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
+    """The colour tags of a picture, gaps filled: pictures are sRGB and full range."""
+    return replace(
+        said,
+        range=said.range or FULL,
+        primaries=1 if said.primaries == 2 else said.primaries,
+        transfer=13 if said.transfer == 2 else said.transfer,
+    ).resolved(frame.width, frame.height, is_rgb(frame))
+
+
+def is_rgb(frame: av.VideoFrame) -> bool:
+    """True for samples without a matrix: RGB, a palette, or grey."""
+    kind = frame.format
+    return kind.is_rgb or kind.has_palette or kind.name.startswith("gray")
+
+
+def png_kind(file: Path) -> tuple[bool, bool]:
+    """Whether a picture called .png has more than 8 bits, and whether it is grey.
+
+    https://www.w3.org/TR/png-3/#11IHDR
+    """
+    with file.open("rb") as opened:
+        head = opened.read(26)
+    if not head.startswith(b"\x89PNG"):  # another kind under that suffix, or no picture
+        return False, False
+    depth, colour = head[24:25], head[25:26]
+    return depth == b"\x10", colour in (b"\0", b"\4")
+
+
+def loses(frame: av.VideoFrame, clip: Clip) -> bool:
+    """Whether a picture's colours, or the lower half of its bits, have no place in the clip."""
+    found = frame.format.name
+    turns_grey = is_grey(clip.working_format) and not is_grey(found)
+    return turns_grey or bit_depth(found) > max(8, clip.bit_depth)
+
+
+def is_grey(pixel_format: str) -> bool:
+    """Whether a format has one component, or one and alpha."""
+    return pixel_format.startswith(("gray", "ya", "mono"))
+
+
+def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
+    """The Clip of a folder or picture, from its first picture."""
+    orientation = orientation_of(first)
+    on_side = orientation.on_side
+    suffixes = {file.suffix.lower() for file in files}
+    working = working_format(first.format.name, on_side)
+    kinds = {png_kind(file) for file in files} if suffixes == {".png"} else set()
+    depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
+    said = stated(first)
+    colour = filled(said, first)
+    profile = embedded_profile(files[0], said)
+    if len(suffixes) > 1 or len(kinds) > 1:
+        # Pictures of several kinds meet in RGB, each by its own tags.
+        working = "rgb48le" if depth > 8 else "rgb24"
+        said = ColourTags()
+        colour = said.resolved(first.width, first.height, is_rgb=True)
+    return Clip(
+        path=path,
+        kind="pictures" if path.is_dir() else "picture",
+        width=first.height if on_side else first.width,
+        height=first.width if on_side else first.height,
+        rate=rate,
+        time_base=1 / rate,
+        pixel_format=first.format.name,
+        working_format=working,
+        bit_depth=depth,
+        colour=colour,
+        stated=said,
+        frame_count=len(files),
+        orientation=orientation,
+        icc_profile=profile,
+        has_alpha=has_alpha(first, files),
+        container="pictures",
+        codec=files[0].suffix.lower().lstrip("."),
+        names=result_names(files),
+    )
