@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -472,8 +473,70 @@ def test_several_devices_share_the_frames(tmp_path: Path, monkeypatch: pytest.Mo
     for one, other in zip(alphas_of(network, frames), expected, strict=True):
         assert_close(one, other, SAME_NETWORK)
     assert len(used) == 3
-    with pytest.raises(UsageError, match="name one of them"):
-        load_network(make_recurrent(tmp_path / "r.onnx"), "rvm", Settings(), devices)
+
+
+def of_shots(lengths: list[int]) -> list[Frame]:
+    """Noise that is cut into shots."""
+    frames = noise_frames(sum(lengths))
+    for begin in accumulate(lengths[:-1]):
+        frames[begin].new_shot = True
+    return frames
+
+
+def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, devices = make_recurrent(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 3)
+    lengths = [5, 1, 90, 2, 30, 30, 30, 8]  # 90: longer than all that is under way at once
+    expected = list(load_network(path, "rvm", Settings(), Device()).mattes(iter(of_shots(lengths))))
+    all_run, used = threading.Barrier(3, timeout=30), set()
+    mattes = RecurrentNetwork.mattes
+
+    def noted(network: RecurrentNetwork, frames: Iterator[Frame]) -> Iterator[Frame]:
+        if network not in used:  # the first shot of each waits for the others'
+            used.add(network)
+            all_run.wait()
+        return mattes(network, frames)
+
+    monkeypatch.setattr(RecurrentNetwork, "mattes", noted)
+    network = load_network(path, "rvm", Settings(), devices)
+    taken = 0
+
+    def counted() -> Iterator[Frame]:
+        nonlocal taken
+        for frame in of_shots(lengths):
+            taken += 1
+            yield frame
+
+    for number, (one, other) in enumerate(zip(network.mattes(counted()), expected, strict=True)):
+        assert taken - number <= network.batch
+        assert one.index == other.index == number
+        assert_close(one.alpha, other.alpha, EXACT)
+        assert np.array_equal(one.foreground, other.foreground)
+    assert len(used) == 3
+
+
+def test_a_shot_goes_on_with_what_was_remembered(tmp_path: Path) -> None:
+    path, frames = make_recurrent(tmp_path / "tiny.onnx"), of_shots([6, 4])
+    frames[3].wants_memory = True
+    expected = list(load_network(path, "rvm", Settings(), Device()).mattes(iter(frames)))
+    later = of_shots([6, 4])[3:]
+    later[0].memory = frames[3].memory
+    network = load_network(path, "rvm", Settings(), SeveralDevices([Device()] * 2))
+    for one, other in zip(network.mattes(iter(later)), expected[3:], strict=True):
+        assert_close(one.alpha, other.alpha, EXACT)
+
+
+def test_shots_that_nobody_waits_for_end(tmp_path: Path) -> None:
+    path, devices = make_recurrent(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 2)
+    network = load_network(path, "rvm", Settings(), devices)
+    mattes = network.mattes(iter(of_shots([9] * 8)))
+    next(mattes)
+    mattes.close()
+    for thread in threading.enumerate():
+        assert not thread.name.startswith("vidmatte-network")
+    frames = of_shots([3, 4, 5])
+    frames[4].rgb = frames[4].rgb[:1, :1]  # what the network cannot take
+    with pytest.raises(Exception, match="running Add node"):
+        list(network.mattes(iter(frames)))
 
 
 def test_all_copies_of_a_network_end_when_it_is_cancelled() -> None:

@@ -66,17 +66,15 @@ def load_network(
     from vidmatte.network.recurrent import KEPT, RecurrentNetwork
     from vidmatte.network.salient import SalientNetwork
     from vidmatte.network.session import load_recurrent, load_runner
-    from vidmatte.network.several import SharedRunner
+    from vidmatte.network.several import SharedRunner, SharedShots
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
-        if device.parts:
-            raise UsageError(
-                f"--device {device.name}: a recurrent model sees one frame after the other,"
-                " on one device: name one of them"
-            )
-        loaded, finishing = load_recurrent(path, device, settings.threads, KEPT, settings.runtime)
-        return RecurrentNetwork(loaded.runner, settings.downsample, finishing)
+        networks = []
+        for part in device.parts or (device,):
+            loaded, finish = load_recurrent(path, part, settings.threads, KEPT, settings.runtime)
+            networks.append(RecurrentNetwork(loaded.runner, settings.downsample, finish))
+        return SharedShots(networks) if len(networks) > 1 else networks[0]
     family = SALIENT[family_name]
     batch = settings.batch or device.default_batch
     copies = [
