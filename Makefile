@@ -15,6 +15,9 @@ CONSTRAINTS := .ci/constraints.txt
 INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
   PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
+# A process for each core, but no more than four: each loads networks of its own.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
+
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
 
@@ -30,10 +33,10 @@ demo: .venv/ready $(CLIP)
 setup: .venv/ready-dev
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 test-all: .venv/ready-dev
-	$(BIN)/python -m pytest -q --slow
+	$(BIN)/python -m pytest -q --slow $(SIDE_BY_SIDE)
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .
