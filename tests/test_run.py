@@ -236,23 +236,28 @@ def test_a_channel_never_holds_more_than_its_size() -> None:
 
 
 def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
-    make_movie(tmp_path / "clip.mp4", frames=4)
+    make_movie(tmp_path / "clip.mp4", frames=6)
     stop = Stop()
     with open_source(tmp_path / "clip.mp4", Settings()) as source:
         ring = Ring(source.clip, 2, Device(), stop)
         pictures = source.pictures()
         first, second = (ring.fill(next(pictures), index) for index in range(2))
         assert not np.shares_memory(first.rgb, second.rgb)
-        assert ring._free.qsize() == 0
+        assert len(ring._free) == 0
         first.release()
         first.release()
-        assert ring._free.qsize() == 1
+        assert len(ring._free) == 1
         third = ring.fill(next(pictures), 2)
         assert np.shares_memory(first.rgb, third.rgb)
         assert (read_index(second.rgb), read_index(third.rgb)) == (1, 2)
+        for frame in (second, third):
+            frame.release()
+        fourth = ring.fill(next(pictures), 3)
+        assert np.shares_memory(fourth.rgb, third.rgb)  # the last one given back goes first
         threading.Timer(0.3, stop.set).start()
+        ring.fill(next(pictures), 4)
         with pytest.raises(Cancelled):
-            ring.fill(next(pictures), 3)
+            ring.fill(next(pictures), 5)
 
 
 def test_a_slot_used_again_shows_no_earlier_frames_alpha(tmp_path: Path) -> None:

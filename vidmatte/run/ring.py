@@ -8,6 +8,7 @@ waits. That wait is the back-pressure of the whole pipeline.
 from __future__ import annotations
 
 import queue
+from collections import deque
 
 import av
 import numpy as np
@@ -47,9 +48,12 @@ class Ring:
         self._clip = clip
         self._stop = stop
         self._viewer = Viewer(clip)
-        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        # The last one given back goes first: it lies in the processor's cache, and slots that
+        # are never needed take no memory.
+        self._free = deque(Slot(clip, device) for _ in range(count))
+        self._count_free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(count):
-            self._free.put(Slot(clip, device))
+            self._count_free.put(None)
 
     def fill(self, picture: Picture, index: int) -> Frame:
         """A frame that holds a copy of ``picture`` in a free slot; waits for one.
@@ -69,13 +73,18 @@ class Ring:
             name=picture.name,
             shows=picture.shows,
             alpha_memory=slot.alpha,
-            give_back=lambda: self._free.put(slot),
+            give_back=lambda: self._put_back(slot),
         )
+
+    def _put_back(self, slot: Slot) -> None:
+        self._free.append(slot)
+        self._count_free.put(None)
 
     def _take(self) -> Slot:
         while not self._stop.is_set():
             try:
-                return self._free.get(timeout=0.1)
+                self._count_free.get(timeout=0.1)
+                return self._free.pop()
             except queue.Empty:
                 continue
         raise Cancelled
