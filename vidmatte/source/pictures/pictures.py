@@ -28,6 +28,7 @@ from vidmatte.source.pictures.folder import (
 )
 from vidmatte.source.pictures.icc import is_srgb, profile_of
 from vidmatte.source.pictures.own_alpha import has_alpha
+from vidmatte.source.pictures.png import with_stored_samples
 from vidmatte.source.pixels import Repacker, bit_depth, working_format
 from vidmatte.source.trim import make_trim
 
@@ -130,11 +131,14 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
     Opening it as a container would decode it twice, the first time to learn its size.
     That is left for files whose content is not what their suffix says.
     """
-    decoder = av.CodecContext.create(DECODERS.get(file.suffix.lower(), "png"), "r")
+    name = DECODERS.get(file.suffix.lower(), "png")
+    decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
+    data = file.read_bytes()
+    packet = av.Packet(with_stored_samples(data) if name == "png" else data)
     try:
-        yield from [*decoder.decode(av.Packet(file.read_bytes())), *decoder.decode(None)]
+        yield from [*decoder.decode(packet), *decoder.decode(None)]
     except av.error.InvalidDataError:
         with av.open(str(file.absolute())) as container:
             yield from container.decode(video=0)
