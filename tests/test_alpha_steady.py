@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.steady import PER_FRAME, WINDOWS, Filter, copied, steady
+from vidmatte.alpha.steady import PER_FRAME, Filter, copied, steady
+from vidmatte.alpha.window import WINDOWS
 
 MODES = ["off", "live", "on"]
 

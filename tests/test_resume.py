@@ -17,7 +17,8 @@ from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
-from vidmatte.alpha.steady import PER_FRAME, WINDOWS, Filter
+from vidmatte.alpha.steady import PER_FRAME, Filter
+from vidmatte.alpha.window import LONGEST_LOOK_AHEAD, WINDOWS
 from vidmatte.api import matte
 from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
@@ -28,7 +29,6 @@ from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import READ, WITHOUT_EFFECT
 from vidmatte.settings import make_settings
 from vidmatte.sink.keep import framelog
-from vidmatte.sink.keep.begun import AHEAD
 from vidmatte.sink.keep.begun import differences as differences_of
 from vidmatte.sink.keep.framelog import FrameLog, Summary
 from vidmatte.sink.partial import Partial
@@ -626,7 +626,7 @@ def test_pictures_whose_frames_are_not_done_may_change(
         shutil.copyfile(files[3], shots / "zz_0041.png")
     result = folder_run(inputs, shots, out, resume=True)
     place = 40 if then == "one more" else 38
-    assert result.resumed_at == min(done, place - AHEAD)
+    assert result.resumed_at == min(done, place - LONGEST_LOOK_AHEAD)
     assert result.written.frames == {"gone": 39, "one more": 41}.get(then, 40)
     (tmp_path / "plain").mkdir()
     folder_run(inputs, shots, tmp_path / "plain" / name)
@@ -668,8 +668,8 @@ def test_a_finished_folder_is_no_more_told_by_other_pictures(inputs: Path, tmp_p
 
 
 def test_no_filter_looks_farther_ahead_than_is_cut_off() -> None:
-    for window in WINDOWS.values():
-        assert Filter(window, "best", 1.0, PER_FRAME).look_ahead <= AHEAD
+    farthest = [Filter(window, "best", 1.0, PER_FRAME).look_ahead for window in WINDOWS.values()]
+    assert max(farthest) == LONGEST_LOOK_AHEAD
 
 
 def test_what_was_found_before_the_stop_is_still_said(inputs: Path, tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def smoother(recurrent: bool, settings: Settings) -> Filter:
     A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
     without both.
     """
-    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, WINDOWS, Filter
+    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, Filter
+    from vidmatte.alpha.window import WINDOWS
 
     mode = settings.smooth
     if mode == "auto":

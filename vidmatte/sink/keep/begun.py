@@ -13,8 +13,6 @@ TOLD = "told"
 #: The file, its result's name, its size and its modification time, of each picture in order.
 PICTURES = "pictures"
 FILE_FOR = "file for "
-#: Frames before a picture that need not be those without it: no filter looks farther ahead.
-AHEAD = 10
 
 
 def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:

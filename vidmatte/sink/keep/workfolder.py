@@ -20,10 +20,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from vidmatte.alpha.window import LONGEST_LOOK_AHEAD
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import is_pattern
-from vidmatte.sink.keep.begun import AHEAD, differences, first_change
+from vidmatte.sink.keep.begun import differences, first_change
 from vidmatte.sink.keep.framelog import FrameLog, Head, Remarks, Summary
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
@@ -100,7 +101,7 @@ class WorkFolder:
                     f" done: put the pictures back as they were, or remove {self.path} to start"
                     " anew"
                 )
-            within = max(0, place - AHEAD)
+            within = max(0, place - LONGEST_LOOK_AHEAD)
             found = self.log.survey(lambda head: head["index"] < within and is_whole(head))
         self.log.open(found)
         if self.change is not None:  # now, that nothing of theirs is left
