@@ -15,9 +15,10 @@ from test_network import RUNTIMES, noise_frames
 from tiny_onnx import make_recurrent, make_salient, save_graph
 
 from vidmatte.errors import DeviceError
+from vidmatte.memory import is_out_of_memory
 from vidmatte.network import load_network, openvino
 from vidmatte.network.device import CpuRunner, Device
-from vidmatte.network.halving import HalvingRunner, MemoryGuard, is_out_of_memory
+from vidmatte.network.halving import HalvingRunner, MemoryGuard
 from vidmatte.settings import Settings
 
 SIZE = 256

@@ -10,6 +10,7 @@ import typer
 
 from vidmatte.cli.options import complaint
 from vidmatte.errors import VidmatteError
+from vidmatte.memory import is_out_of_memory, lack
 
 
 def ending(error: BaseException, is_stopped: bool) -> tuple[str, int]:
@@ -34,11 +35,8 @@ def ending(error: BaseException, is_stopped: bool) -> tuple[str, int]:
 
 def told(error: BaseException) -> tuple[str, int]:
     """What to say of an error that is none of ours, and the status to exit with."""
-    from vidmatte.network.halving import is_out_of_memory, said_of_memory
-
     if is_out_of_memory(error):
-        step = "close other programs, or take smaller pictures"
-        return f"the memory does not suffice ({said_of_memory(error)}): {step}", 1
+        return lack(error), 1
     return (
         f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
         " what VIDMATTE_DEBUG=1 adds",

@@ -15,9 +15,9 @@ from vidmatte.alpha.by_hand import check_masks
 from vidmatte.cli.info import MOST_FAILURES, colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
-from vidmatte.errors import OutOfMemoryError, SinkError, UsageError, VidmatteError
+from vidmatte.errors import SinkError, UsageError, VidmatteError
 from vidmatte.frame import Clip
-from vidmatte.network.halving import is_out_of_memory, said_of_memory
+from vidmatte.memory import is_out_of_memory, lack_for_frames, reason_of
 from vidmatte.network.model import Model, find_model
 from vidmatte.run.events import JsonReporter
 from vidmatte.run.finished import manifest_of
@@ -100,7 +100,8 @@ class Batch:
             self._failed(job, error)
         except Exception as error:
             if is_out_of_memory(error):
-                self._failed(job, self._out_of_memory(job, error))
+                memory = self.settings.memory
+                self._failed(job, lack_for_frames(job.source, reason_of(error), memory))
                 return None
             if len(self.jobs) == 1:
                 raise
@@ -108,13 +109,6 @@ class Batch:
             fault = type(error).__name__
             self._failed(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
         return None
-
-    def _out_of_memory(self, job: Job, error: Exception) -> OutOfMemoryError:
-        return OutOfMemoryError(
-            f"{job.source}: the memory does not suffice ({said_of_memory(error)}): close other"
-            f" programs, lower --memory (now {self.settings.memory}) or --batch, or make the"
-            " picture smaller"
-        )
 
     def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:
         self.failures[job.source] = error

@@ -9,15 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.errors import DeviceError
+from vidmatte.memory import is_out_of_memory, lack_on_device
 from vidmatte.network.device import Arrays, Runner
-
-#: What onnxruntime, CUDA, torch and OpenVINO say where memory does not suffice; they have
-#: no class for it.
-SAID = (
-    "out of memory", "failed to allocate", "smaller than requested bytes", "bad_alloc",
-    "bad allocation", "could not allocate", "cannot allocate", "status_alloc_failed",
-)  # fmt: skip
 
 
 class MemoryGuard:
@@ -38,7 +31,7 @@ class MemoryGuard:
             return self._run(inputs, keep)
         except Exception as error:
             if is_out_of_memory(error):
-                raise lack_of_memory(self._device, "one picture") from error
+                raise lack_on_device(self._device, "one picture") from error
             raise
 
     def cancel(self) -> None:
@@ -108,24 +101,3 @@ class HalvingRunner(MemoryGuard):
                 f"the network does not take {failed} pictures at once, though it takes one: they"
                 " are run one by one, as --batch 1 would from the start"
             )
-
-
-def lack_of_memory(device: str, what: str) -> DeviceError:
-    """The error for a device, by its name, whose memory does not suffice for ``what``."""
-    step = (
-        "close other programs, choose a smaller model or fewer --threads"
-        if device == "cpu"
-        else "choose a smaller model or --device cpu"
-    )
-    return DeviceError(f"{device}: the memory does not suffice for {what}: {step}")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a run failed for lack of memory, the device's or the machine's."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in SAID)
-
-
-def said_of_memory(error: BaseException) -> str:
-    """The first line of what such an error says."""
-    return (str(error).splitlines() or ["no more of it"])[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte.errors import ModelError
-from vidmatte.network.halving import lack_of_memory
+from vidmatte.memory import lack_on_device
 
 #: Bytes of one protobuf message, which is how a network is handed to its runtime.
 LARGEST = 2**31 - 1
@@ -30,7 +30,7 @@ def as_onnx(path: Path) -> Any:
             )
         load_external_data_for_model(model, str(path.parent))
     except MemoryError as error:
-        raise lack_of_memory("cpu", path.name) from error
+        raise lack_on_device("cpu", path.name) from error
     except ModelError:
         raise
     except Exception as error:  # onnx has no class of its own for data that does not fit

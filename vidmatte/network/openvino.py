@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from vidmatte.errors import DeviceError, ModelError
+from vidmatte.memory import is_out_of_memory, lack_on_device
 from vidmatte.network.device import Arrays, Device
 from vidmatte.network.fit import Shapes, check_inputs
-from vidmatte.network.halving import is_out_of_memory, lack_of_memory
 from vidmatte.network.offsets import split_offsets
 from vidmatte.network.threads import streams_for
 
@@ -192,7 +192,7 @@ def load_openvino(
         )
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise lack_of_memory("cpu", path.name) from error
+            raise lack_on_device("cpu", path.name) from error
         reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
         raise ModelError(f"{path}: OpenVINO does not load it ({reason})") from error
     inputs, outputs = (

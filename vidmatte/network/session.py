@@ -10,14 +10,10 @@ from typing import Any
 
 from vidmatte.cores import usable_cores
 from vidmatte.errors import DeviceError, ModelError
+from vidmatte.memory import is_out_of_memory, lack_on_device
 from vidmatte.network.device import CpuRunner, Device, Runner
 from vidmatte.network.fit import Shapes, check_inputs, check_recurrent, shapes_of
-from vidmatte.network.halving import (
-    HalvingRunner,
-    MemoryGuard,
-    is_out_of_memory,
-    lack_of_memory,
-)
+from vidmatte.network.halving import HalvingRunner, MemoryGuard
 from vidmatte.network.onnx_file import as_onnx, first_line
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
 from vidmatte.network.threads import streams_for
@@ -145,7 +141,7 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
             session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:
         if is_out_of_memory(error):
-            raise lack_of_memory(device.name, path.name) from error
+            raise lack_on_device(device.name, path.name) from error
         raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
     wanted = device.providers()[0]
     name = wanted if isinstance(wanted, str) else wanted[0]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from vidmatte.alpha.by_hand import by_hand
 from vidmatte.alpha.foreground import is_the_models_of_use
 from vidmatte.alpha.quality import Quality, Watcher
-from vidmatte.errors import OutOfMemoryError, UsageError
+from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
+from vidmatte.memory import is_out_of_memory, lack_for_frames
 from vidmatte.network.fit import check_numbers
-from vidmatte.network.halving import is_out_of_memory
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
 from vidmatte.run.pipeline import Pipeline, Stage, Work
@@ -26,6 +26,7 @@ from vidmatte.source import Source
 
 if TYPE_CHECKING:
     from vidmatte.alpha.steady import Filter
+    from vidmatte.network.device import Device
 
 Item = TypeVar("Item")
 IN_HAND = 3  # frames being filled, being followed, and being handed on
@@ -92,27 +93,24 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
         for name, work in works.items()
     ]
     slots = held + sum(stage.queue_size for stage in stages[:waiting])
-    total = slots * Slot.size_of(source.clip)  # asked for while there is memory to tell it
-    try:
-        ring = Ring(source.clip, slots, model.device, stop)
-    except Exception as error:  # of torch, a plain RuntimeError
-        if is_out_of_memory(error):
-            raise lack_of_slots(source.clip, slots, total, network.batch, settings) from error
-        raise
+    ring = make_ring(source.clip, slots, model.device, stop, network.batch, settings)
     pipeline = Pipeline(stages, stop, network.cancel)
     return FramePath(pipeline, ring, watcher.quality, point, sink)
 
 
-def lack_of_slots(
-    clip: Clip, slots: int, total: int, batch: int, settings: Settings
-) -> OutOfMemoryError:
-    """The error for a ring of ``slots``, ``total`` bytes, that the memory does not suffice for."""
-    return OutOfMemoryError(
-        f"{clip.path.name}: the memory does not suffice for the {slots} frames of"
-        f" {clip.width}x{clip.height} that are on their way at once ({total / 1e9:.1f} GB): close"
-        f" other programs, lower --memory (now {settings.memory}) or --batch (now {batch}), or"
-        " make the picture smaller"
-    )
+def make_ring(
+    clip: Clip, slots: int, device: Device, stop: Stop, batch: int, settings: Settings
+) -> Ring:
+    """A ring of so many slots for a clip; batch: the network's. Raises OutOfMemoryError."""
+    size = slots * Slot.size_of(clip)  # asked for while there is memory to tell it
+    try:
+        return Ring(clip, slots, device, stop)
+    except Exception as error:  # of torch, a plain RuntimeError
+        if not is_out_of_memory(error):
+            raise
+        what = f"the {slots} frames of {clip.width}x{clip.height} that are on their way at once"
+        reason = f"for {what} ({size / 1e9:.1f} GB)"
+        raise lack_for_frames(clip.path.name, reason, settings.memory, batch) from error
 
 
 def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:

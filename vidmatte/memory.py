@@ -1,0 +1,59 @@
+"""A lack of memory: how it is known from other failures, and the one line that says so."""
+
+from __future__ import annotations
+
+from vidmatte.errors import DeviceError, OutOfMemoryError
+
+#: What onnxruntime, CUDA, torch and OpenVINO say where memory does not suffice; they have
+#: no class for it.
+SAID = (
+    "out of memory", "failed to allocate", "smaller than requested bytes", "bad_alloc",
+    "bad allocation", "could not allocate", "cannot allocate", "status_alloc_failed",
+)  # fmt: skip
+CLOSE = "close other programs"  # the first step wherever it is the machine's memory
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether something failed for lack of memory, a device's or the machine's."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in SAID)
+
+
+def lack(error: BaseException) -> str:
+    """What to say of such an error that is raised where nobody knows what the memory was for."""
+    return f"{insufficient(reason_of(error))}: {CLOSE}, or take smaller pictures"
+
+
+def lack_on_device(device: str, what: str) -> DeviceError:
+    """The error for a device, by its name, whose memory does not suffice for ``what``."""
+    step = (
+        f"{CLOSE}, choose a smaller model or fewer --threads"
+        if device == "cpu"
+        else "choose a smaller model or --device cpu"
+    )
+    return DeviceError(f"{device}: {insufficient(f'for {what}')}: {step}")
+
+
+def lack_for_frames(
+    source: object, reason: str, memory: str, batch: int | None = None
+) -> OutOfMemoryError:
+    """The error for an input whose frames on their way do not fit the machine's memory.
+
+    reason: what they are, ``for ...``, or ``reason_of`` an error. memory, batch: what the
+    options that could be lowered are, as far as it is known.
+    """
+    now = "" if batch is None else f" (now {batch})"
+    return OutOfMemoryError(
+        f"{source}: {insufficient(reason)}: {CLOSE}, lower --memory (now {memory}) or"
+        f" --batch{now}, or make the picture smaller"
+    )
+
+
+def insufficient(reason: str) -> str:
+    """What all such lines have in common."""
+    return f"the memory does not suffice {reason}"
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what such an error says, in brackets."""
+    return f"({(str(error).splitlines() or ['no more of it'])[0]})"
