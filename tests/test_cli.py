@@ -22,7 +22,7 @@ from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
 from vidmatte.cli import matte as cli_matte
-from vidmatte.cli.main import main
+from vidmatte.cli.main import BENCH_OPTIONS, PREVIEW_OPTIONS, main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
 from vidmatte.option import parse_bytes, parse_rate
@@ -54,6 +54,30 @@ def test_help_is_quick_and_fits_a_terminal() -> None:
     assert max(len(line) for line in told.stdout.splitlines()) <= COLUMNS
     for word in ("INPUT", "--model", "--smooth", "models", "info", "ProRes 4444"):
         assert word in told.stdout
+
+
+#: Options that a sheet of a few frames has no use for, and those that a measurement leaves alone.
+NOT_OF_PREVIEW = (
+    "cache smooth_strength foreground cuts format codec alpha matte foreground_file comp background"
+    " checker manifest start_number handles conform strict audio resume batch memory"
+)
+NOT_OF_BENCH = (
+    "cache smooth_strength cuts threshold gamma keep_largest remove_specks fill_holes dilate erode"
+    " feather garbage_matte holdout invert despill despill_strength codec alpha matte"
+    " foreground_file comp background checker manifest start_number fps handles conform"
+    " deinterlace strict audio overwrite resume"
+)
+
+
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [(PREVIEW_OPTIONS, NOT_OF_PREVIEW), (BENCH_OPTIONS, NOT_OF_BENCH)],
+    ids=["preview", "bench"],
+)
+def test_every_option_is_one_of_preview_and_of_bench_or_left_out_on_purpose(
+    taken: tuple[str, ...], left: str
+) -> None:
+    assert sorted([*taken, *left.split()]) == sorted(asdict(Settings()))
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
