@@ -49,7 +49,7 @@ def plan_outputs(
                 source,
                 with_suffix(
                     output / name if output else source.parent / f"{name}_matte",
-                    file_suffix(source, settings),
+                    file_suffix(is_picture(source), settings),
                 ),
             )
             for source, name in zip(inputs, names, strict=True)
@@ -64,17 +64,20 @@ def plan_outputs(
 
 def single_target(source: Path, output: Path, is_folder: bool, settings: Settings) -> Path:
     """The target of a single input; inside ``output`` where that is a folder for one file."""
-    chosen = settings.codec or settings.format
-    suffix = file_suffix(source, settings) if chosen or is_picture(source) else None
+    single = is_picture(source)
+    suffix = file_suffix(single, settings) if single or settings.codec or settings.format else None
     if suffix and (is_folder or not output.suffix):
         return with_suffix(output / result_names([source], [output])[0], suffix)
     return output
 
 
-def file_suffix(source: Path, settings: Settings) -> str | None:
-    """The suffix of a result that is one file, None for picture sequences."""
-    row = by_name(settings.codec or settings.format or ("png" if is_picture(source) else "prores"))
-    return row.suffixes[0] if row.container is not None or is_picture(source) else None
+def file_suffix(single: bool, settings: Settings) -> str | None:
+    """The suffix of a result that is one file, None for picture sequences.
+
+    single: whether the input is one picture.
+    """
+    row = by_name(settings.codec or settings.format or ("png" if single else "prores"))
+    return row.suffixes[0] if row.container is not None or single else None
 
 
 def with_suffix(target: Path, suffix: str | None) -> Path:

@@ -19,7 +19,7 @@ from vidmatte.orientation import Orientation, orientation_of, turned
 from vidmatte.settings import Settings
 from vidmatte.sink.make import planes
 from vidmatte.sink.row import is_yuv
-from vidmatte.source import is_picture, open_source
+from vidmatte.source import open_source
 from vidmatte.source.movie.opened import open_container, picture_stream
 from vidmatte.source.pictures.folder import list_pictures, missing_numbers
 from vidmatte.source.pictures.pictures import read_picture
@@ -77,7 +77,7 @@ def open_mattes(path: Path) -> Mattes:
     """
     with open_source(path, Settings()) as source:
         clip = source.clip
-    if path.is_dir() or is_picture(path):
+    if clip.kind != "movie":
         return AlphaPictures(clip) if clip.has_alpha else GreyMattes(clip)
     decoder = decoder_beside(path)
     if clip.has_alpha or decoder is not None:

@@ -52,11 +52,12 @@ class PictureSource(Source):
         self._files = files[trim.first : trim.end]
         self._warnings: list[str] = []
         self._told_profile = False
-        if path.is_dir() and not settings.fps:
-            self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
-        self._warnings += missing_numbers(self._files)
-        self._warnings += results_among(files)
-        self._warnings += animated_among(self._files)
+        if path.is_dir():
+            if not settings.fps:
+                self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
+            self._warnings += missing_numbers(self._files)
+            self._warnings += results_among(files)
+            self._warnings += animated_among(self._files)
         self._warnings += dpx_notes(self._files)
         clip = describe(path, self._files, read_picture(self._files[0]), rate)
         if path.is_dir():
