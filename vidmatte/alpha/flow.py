@@ -21,7 +21,7 @@ from vidmatte.alpha.refine import View
 from vidmatte.alpha.spread import spread_from_subject
 
 # All lengths here are in pixels of the coarse scale.
-MARGIN = 16  # around the subject, in which motion is searched
+SEARCH_MARGIN = 16  # around the subject, in which motion is searched
 SMALLEST = 12  # side of a picture below which no motion is searched
 ROUND_TRIP, ROUND_TRIP_SHARE = 1.0, 0.1  # allowed such error: pixels, share of motion
 COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise explains
@@ -128,7 +128,7 @@ class MotionEstimator:
     ) -> tuple[Field, Field]:
         """The motion from ``one`` to ``other`` and the one back; greys: (2 h, 2 w) uint8."""
         height, width = one.alpha.shape
-        box = one.box.union(other.box).grown(MARGIN, height, width)
+        box = one.box.union(other.box).grown(SEARCH_MARGIN, height, width)
         if box.is_empty:
             nothing = Field(NOTHING, np.zeros((0, 0, 4), np.float32))
             return nothing, nothing

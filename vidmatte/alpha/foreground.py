@@ -22,7 +22,7 @@ from vidmatte.settings import Settings
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
 LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
 COARSEST = 2 ** LEVELS[0][0]
-MARGIN = 96  # pixels around the soft ones whose colours are looked at
+COLOUR_MARGIN = 96  # pixels around the soft ones whose colours are looked at
 LEAST, MOST = 1 / 4096, 1 - 1 / 4096  # alpha beyond: the colour is as good as the source's
 REGULAR = 0.01  # trust in the local means against the pixel itself
 TINY = 1e-5
@@ -78,7 +78,7 @@ def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = No
     box = box_around(soft)
     if box.is_empty:
         return colours
-    around = box.grown(MARGIN, *alpha.shape)
+    around = box.grown(COLOUR_MARGIN, *alpha.shape)
     near = padded(around.crop(colours))
     means = local_means(near, padded(around.crop(alpha)))
     pixels = Pixels(box.crop(soft), box, alpha.shape[1])

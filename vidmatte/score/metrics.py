@@ -16,7 +16,7 @@ import numpy as np
 
 GRADIENT_SIGMA = 1.4
 CONNECTIVITY_STEPS, CONNECTIVITY_TOLERANCE = 10, 0.15
-MARGIN = 32  # pixels around mattes in which their motion is sought
+MOTION_MARGIN = 32  # pixels around mattes in which their motion is sought
 SMALLEST = 16  # side of a picture below which OpenCV's search finds no motion, or breaks
 
 
@@ -200,8 +200,8 @@ def motion_of_mattes(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     motion = np.zeros((height, width, 2), np.float32)
     x, y, across, down = cv2.boundingRect(codes(cv2.max(now, last)))
     if across:
-        rows = slice(max(0, y - MARGIN), min(height, y + down + MARGIN))
-        columns = slice(max(0, x - MARGIN), min(width, x + across + MARGIN))
+        rows = slice(max(0, y - MOTION_MARGIN), min(height, y + down + MOTION_MARGIN))
+        columns = slice(max(0, x - MOTION_MARGIN), min(width, x + across + MOTION_MARGIN))
         near = (np.ascontiguousarray(codes(matte)[rows, columns]) for matte in (now, last))
         motion[rows, columns] = estimated_motion(*near)
     return motion

@@ -37,7 +37,7 @@ from vidmatte.sink.pooled import Pooled, PooledSink, Worker
 
 #: Frames that go through network and filters again before the first that is missing, besides
 #: those that the filter over time looks back at.
-MARGIN = 10
+WARM_UP = 10
 #: Frames before those that only the cut detector sees: it remembers a flash of a few.
 LEAD = 24
 
@@ -136,7 +136,7 @@ class KeptSink(PooledSink):
     def point(self, states: int, stride: int, look_back: int) -> Point:
         """See ``Sink.point``."""
         found, log = self._summary, self._folder.log
-        heads, start = dict(found.heads), max(0, found.count - look_back - MARGIN)
+        heads, start = dict(found.heads), max(0, found.count - look_back - WARM_UP)
         start -= start % stride
         memory = None
         if states and start:

@@ -12,17 +12,17 @@ CELL = 8
 #: Rings of cells around the subject that carry its colours outwards.
 RINGS = 3
 #: How far the subject's box is widened, in pixels: the rings, and what the estimate looks at.
-MARGIN = 96
+BOX_MARGIN = 96
 
 
 def box_of(visible: np.ndarray) -> Rectangle:
-    """The box of the not-0 pixels of a (H, W) uint8 mask, widened by ``MARGIN``."""
+    """The box of the not-0 pixels of a (H, W) uint8 mask, widened by ``BOX_MARGIN``."""
     x, y, width, height = cv2.boundingRect(visible)
     if not width:
         return Rectangle(0, 0, 0, 0)
-    left, top = max(0, x - MARGIN) // ALIGN * ALIGN, max(0, y - MARGIN) // ALIGN * ALIGN
-    right = min(visible.shape[1], -(-(x + width + MARGIN) // ALIGN) * ALIGN)
-    bottom = min(visible.shape[0], -(-(y + height + MARGIN) // ALIGN) * ALIGN)
+    left, top = max(0, x - BOX_MARGIN) // ALIGN * ALIGN, max(0, y - BOX_MARGIN) // ALIGN * ALIGN
+    right = min(visible.shape[1], -(-(x + width + BOX_MARGIN) // ALIGN) * ALIGN)
+    bottom = min(visible.shape[0], -(-(y + height + BOX_MARGIN) // ALIGN) * ALIGN)
     return Rectangle(left, top, right - left, bottom - top)
 
 
