@@ -11,11 +11,9 @@ import pytest
 from sink_support import write_clip
 
 from vidmatte.cli.main import main
+from vidmatte.colour import LINEAR, SRGB
 from vidmatte.settings import Settings
-from vidmatte.sink.make.transfer import LINEAR
 from vidmatte.source import open_source
-
-SRGB = 13
 
 
 def encoded(path: Path, pixel_format: str) -> Path:

@@ -19,7 +19,7 @@ from tiny_onnx import make_recurrent, make_salient
 import vidmatte
 from vidmatte.alpha import controls
 from vidmatte.cli.main import main
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.colour import FULL, LINEAR, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
@@ -28,7 +28,6 @@ from vidmatte.sink.make import planes
 from vidmatte.sink.make.makers import CutoutShow
 from vidmatte.sink.make.pixels import PictureMaker
 from vidmatte.sink.make.spill import Despill
-from vidmatte.sink.make.transfer import LINEAR
 from vidmatte.sink.output import Scene
 from vidmatte.sink.row import is_yuv, output_colour
 from vidmatte.sink.sides import Sides

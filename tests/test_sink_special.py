@@ -15,7 +15,7 @@ from readback import decode, probe_frames
 from sink_support import disc, levels, read_frames, write_clip
 from test_sink_pixels import make_clip
 
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.colour import FULL, LINEAR, ColourTags
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
@@ -23,7 +23,6 @@ from vidmatte.sink.formats import by_name
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.convert import Converter
 from vidmatte.sink.make.makers import CutoutShow
-from vidmatte.sink.make.transfer import LINEAR
 from vidmatte.sink.movie.webp import read_webp
 from vidmatte.sink.output import Scene
 from vidmatte.sink.pictures.exr import FLOAT, ExrWriter

@@ -11,6 +11,19 @@ from dataclasses import dataclass, replace
 
 LIMITED, FULL = 1, 2
 
+#: What leaves matrix, primaries or transfer open.
+UNSPECIFIED = 2
+#: Systems that have one number as a matrix and as primaries. That of bt709, smpte170m and
+#: smpte240m is their transfer's too; bt470m and bt470bg are the gammas 2.2 and 2.8 there.
+BT709, BT470M, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 4, 5, 6, 7, 9
+#: Matrices: none, for R'G'B' as it is, and bt2020 with constant luminance.
+IDENTITY, BT2020_CONSTANT = 0, 10
+#: Primaries: P3 with the white of cinemas and with that of displays.
+DCI_P3, DISPLAY_P3 = 11, 12
+#: Transfers.
+GAMMA22, GAMMA28, LINEAR, LOG100, LOG316, SRGB = 4, 5, 8, 9, 10, 13
+BT2020_10, BT2020_12, PQ, HLG = 14, 15, 16, 18
+
 MATRIX_NAMES = {
     0: "rgb",
     1: "bt709",
@@ -58,19 +71,18 @@ TRANSFER_NAMES = {
     17: "smpte428",
     18: "arib-std-b67",
 }
-PQ, HLG = 16, 18
 
-#: Luma weights (Kr, Kb) by matrix number, ITU-T H.273 table 4.
+#: Luma weights (Kr, Kb) by matrix, ITU-T H.273 table 4.
 LUMA_WEIGHTS = {
-    1: (0.2126, 0.0722),
-    4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
-    7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
+    BT709: (0.2126, 0.0722),
+    BT470M: (0.30, 0.11),
+    BT470BG: (0.299, 0.114),
+    SMPTE170M: (0.299, 0.114),
+    SMPTE240M: (0.212, 0.087),
+    BT2020: (0.2627, 0.0593),
 }
 #: bt2020c is not a matrix of R'G'B'; as in FFmpeg, bt2020nc stands in for it.
-STAND_INS = {10: 9}
+STAND_INS = {BT2020_CONSTANT: BT2020}
 
 
 def is_convertible(matrix: int) -> bool:
@@ -88,10 +100,10 @@ def same_matrix(one: int, other: int) -> bool:
 class ColourTags:
     """What a stream says of its colours; numbers as in the module's docstring."""
 
-    matrix: int = 2
+    matrix: int = UNSPECIFIED
     range: int = 0
-    primaries: int = 2
-    transfer: int = 2
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
 
     def resolved(self, width: int, height: int, is_rgb: bool) -> ColourTags:
         """Fill what is unspecified, by size, as FFmpeg's users expect.
@@ -102,16 +114,17 @@ class ColourTags:
         say is never overruled; a missing transfer or primaries follows the size.
         """
         if is_rgb:
-            family, matrix, transfer, range_ = 1, 0, 13, FULL
+            family, matrix, transfer, range_ = BT709, IDENTITY, SRGB, FULL
         else:
-            family = 1 if width >= 1280 or height >= 720 else 5 if height == 576 else 6
+            is_hd = width >= 1280 or height >= 720
+            family = BT709 if is_hd else BT470BG if height == 576 else SMPTE170M
             matrix, range_ = family, LIMITED
-            transfer = 1 if family == 1 else 6
+            transfer = BT709 if is_hd else SMPTE170M
         return ColourTags(
-            matrix=matrix if self.matrix == 2 or is_rgb else self.matrix,
+            matrix=matrix if self.matrix == UNSPECIFIED or is_rgb else self.matrix,
             range=self.range or range_,
-            primaries=family if self.primaries == 2 else self.primaries,
-            transfer=transfer if self.transfer == 2 else self.transfer,
+            primaries=family if self.primaries == UNSPECIFIED else self.primaries,
+            transfer=transfer if self.transfer == UNSPECIFIED else self.transfer,
         )
 
     @property

@@ -9,6 +9,8 @@ import av
 import cv2
 import numpy as np
 
+from vidmatte.colour import BT709
+
 RATE = Fraction(25)
 SKIN, HAIR, SHIRT = (212, 164, 138), (62, 42, 30), (58, 84, 132)
 
@@ -21,7 +23,7 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.colorspace = context.color_primaries = context.color_trc = BT709
         for index in range(frames):
             left = round((width - figure.shape[1]) * (0.5 + 0.3 * np.sin(0.15 * index)))
             rgb = placed(wall, figure, coverage, left)

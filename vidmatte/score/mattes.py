@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from vidmatte.colour import FULL, LUMA_WEIGHTS, ColourTags
+from vidmatte.colour import BT709, FULL, LUMA_WEIGHTS, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
 from vidmatte.orientation import Orientation, orientation_of, turned
@@ -26,7 +26,6 @@ from vidmatte.source.pictures.pictures import read_picture
 
 #: Codecs whose alpha lies beside the picture, where only these decoders look.
 BESIDE = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
-BT709 = 1
 
 
 class Mattes(ABC):

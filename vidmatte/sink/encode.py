@@ -7,16 +7,52 @@ from fractions import Fraction
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from vidmatte.colour import ColourTags
+from vidmatte.colour import (
+    BT470BG,
+    BT709,
+    BT2020,
+    BT2020_10,
+    BT2020_12,
+    BT2020_CONSTANT,
+    DCI_P3,
+    DISPLAY_P3,
+    HLG,
+    PQ,
+    SMPTE170M,
+    SMPTE240M,
+    UNSPECIFIED,
+    ColourTags,
+)
 from vidmatte.frame import Clip
 from vidmatte.sink.row import Format
 
 #: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
 #: one of the same curve or coefficients, else to unspecified. The container's own
 #: tags keep the source's numbers.
-PRORES_MATRIX = {1: 1, 5: 6, 6: 6, 9: 9, 10: 9}
-PRORES_PRIMARIES = {1: 1, 5: 5, 6: 6, 7: 6, 9: 9, 11: 11, 12: 12}
-PRORES_TRANSFER = {1: 1, 6: 1, 14: 1, 15: 1, 16: 16, 18: 18}
+PRORES_MATRIX = {
+    BT709: BT709,
+    BT470BG: SMPTE170M,
+    SMPTE170M: SMPTE170M,
+    BT2020: BT2020,
+    BT2020_CONSTANT: BT2020,
+}
+PRORES_PRIMARIES = {
+    BT709: BT709,
+    BT470BG: BT470BG,
+    SMPTE170M: SMPTE170M,
+    SMPTE240M: SMPTE170M,
+    BT2020: BT2020,
+    DCI_P3: DCI_P3,
+    DISPLAY_P3: DISPLAY_P3,
+}
+PRORES_TRANSFER = {
+    BT709: BT709,
+    SMPTE170M: BT709,
+    BT2020_10: BT709,
+    BT2020_12: BT709,
+    PQ: PQ,
+    HLG: HLG,
+}
 
 PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 
@@ -26,10 +62,10 @@ def frame_colour(row: Format, colour: ColourTags) -> ColourTags:
     if not row.codec.startswith("prores"):
         return colour
     return ColourTags(
-        matrix=PRORES_MATRIX.get(colour.matrix, 2),
+        matrix=PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
         range=colour.range,
-        primaries=PRORES_PRIMARIES.get(colour.primaries, 2),
-        transfer=PRORES_TRANSFER.get(colour.transfer, 2),
+        primaries=PRORES_PRIMARIES.get(colour.primaries, UNSPECIFIED),
+        transfer=PRORES_TRANSFER.get(colour.transfer, UNSPECIFIED),
     )
 
 

@@ -13,7 +13,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidmatte import timecode
-from vidmatte.colour import ColourTags
+from vidmatte.colour import BT470BG, SMPTE170M, ColourTags
 from vidmatte.errors import ProofError
 from vidmatte.frame import Clip
 from vidmatte.sink.encode import frame_colour
@@ -25,7 +25,6 @@ from vidmatte.source.movie.describe import find_tag
 #: packet of a codec is filled up, and players cut it.
 SOUND_SLACK = Fraction(1, 10)
 MILLISECOND = Fraction(1, 1000)
-BT470BG, SMPTE170M = 5, 6
 #: Containers that say how wide a pixel is, and those that say at which timecode a clip begins.
 ASPECT_HOLDERS, TIMECODED = ("mov", "mp4", "matroska", "webm"), ("mov", "matroska")
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from vidmatte.colour import FULL, LIMITED, STAND_INS, ColourTags
+from vidmatte.colour import (
+    BT709,
+    BT2020,
+    FULL,
+    IDENTITY,
+    LIMITED,
+    LINEAR,
+    STAND_INS,
+    UNSPECIFIED,
+    ColourTags,
+)
 from vidmatte.frame import Clip
-from vidmatte.sink.make.transfer import LINEAR, TO_LINEAR
+from vidmatte.sink.make.transfer import TO_LINEAR
 
-UNSPECIFIED = 2
 #: The largest width or height that any format holds.
 LARGEST = 65535
 
@@ -87,9 +96,10 @@ def output_colour(clip: Clip, row: Format) -> ColourTags:
     if row.linear and colour.transfer in TO_LINEAR:
         colour = replace(colour, transfer=LINEAR)
     if not is_yuv(target):
-        return colour.with_matrix(0 if is_rgb(target) else UNSPECIFIED, FULL)
+        return colour.with_matrix(IDENTITY if is_rgb(target) else UNSPECIFIED, FULL)
     if not is_yuv(clip.working_format):
-        return colour.with_matrix(9 if colour.primaries == 9 else 1, row.range or LIMITED)
+        matrix = BT2020 if colour.primaries == BT2020 else BT709
+        return colour.with_matrix(matrix, row.range or LIMITED)
     stand_ins = STAND_INS if row.codec == "libvpx-vp9" else {}
     return colour.with_matrix(
         stand_ins.get(colour.matrix, colour.matrix), row.range or colour.range

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vidmatte.colour import FULL, STAND_INS, ColourTags
+from vidmatte.colour import BT709, FULL, STAND_INS, ColourTags
 from vidmatte.orientation import UPRIGHT, Orientation, turned
 
 YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
@@ -209,8 +209,8 @@ class Repacker:
             format=pixel_format,
             interpolation=ACCURATE,
             threads=1,
-            src_colorspace=1,
-            dst_colorspace=1,
+            src_colorspace=BT709,
+            dst_colorspace=BT709,
             src_color_range=FULL,
             dst_color_range=FULL,
         )

@@ -11,7 +11,16 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, HLG, PQ, ColourTags, is_convertible
+from vidmatte.colour import (
+    FULL,
+    HLG,
+    LINEAR,
+    LOG100,
+    LOG316,
+    PQ,
+    ColourTags,
+    is_convertible,
+)
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.source.exact import exact_rgb
@@ -19,8 +28,7 @@ from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays
 
 WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 PEAK_NITS = 1000.0
-LINEAR = 8
-LOG_DECADES = {9: 2.0, 10: 2.5}  # ITU-T H.273: 100:1 and 316:1
+LOG_DECADES = {LOG100: 2.0, LOG316: 2.5}
 
 
 class Viewer:

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from vidmatte.colour import FULL, ColourTags, is_convertible, same_matrix
+from vidmatte.colour import FULL, IDENTITY, ColourTags, is_convertible, same_matrix
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
@@ -22,7 +22,7 @@ from vidmatte.source import Source
 from vidmatte.source.pixels import ACCURATE
 from vidmatte.source.view import check_viewable
 
-RGB = ColourTags(0, FULL)
+RGB = ColourTags(IDENTITY, FULL)
 #: Colours by name; "green" is the cloth's, so that a keyer finds it.
 COLOURS = {
     "black": (0, 0, 0),

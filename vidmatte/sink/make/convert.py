@@ -12,14 +12,23 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, LIMITED, STAND_INS, ColourTags, same_matrix
+from vidmatte.colour import (
+    BT470BG,
+    FULL,
+    LIMITED,
+    LUMA_WEIGHTS,
+    SMPTE170M,
+    STAND_INS,
+    ColourTags,
+    same_matrix,
+)
 from vidmatte.sink.make import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source.exact import exact_rgb, moved, without_twin, yuv_matrix
 from vidmatte.source.pixels import ACCURATE
 
-#: H.273 matrix number -> swscale's.
-SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+#: swscale's own numbers of matrices: bt470bg's and smpte170m's are one there.
+SWS_MATRIX = {number: number for number in LUMA_WEIGHTS} | {SMPTE170M: BT470BG}
 
 
 class Converter:

@@ -17,14 +17,14 @@ import numpy as np
 
 from vidmatte.alpha.box import ROW
 from vidmatte.alpha.foreground import estimate
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.colour import FULL, IDENTITY, LINEAR, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.convert import Converter
 from vidmatte.sink.make.spill import Despill, SpillRemover
 from vidmatte.sink.make.tags import tagged
-from vidmatte.sink.make.transfer import LINEAR, TO_LINEAR
+from vidmatte.sink.make.transfer import TO_LINEAR
 from vidmatte.sink.make.transparent import box_of, extend
 from vidmatte.sink.pictures.icc import profile_notes
 from vidmatte.sink.row import LARGEST, Format, is_yuv, output_colour
@@ -50,7 +50,7 @@ class PictureMaker:
         self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
         # Chroma of its own for each pixel, as the estimate has it.
         whole = re.sub("yuva4..p", "yuva444p", self._working)
-        self._convert_model = Converter(ColourTags(0, FULL), whole, self.colour)
+        self._convert_model = Converter(ColourTags(IDENTITY, FULL), whole, self.colour)
 
     def make(self, frame: Frame) -> av.VideoFrame:
         """The output picture with its tags, pts and time base. The frame is only read."""

@@ -7,13 +7,13 @@ from dataclasses import replace
 import av
 import numpy as np
 
-from vidmatte.colour import ColourTags
+from vidmatte.colour import LINEAR, ColourTags
 from vidmatte.frame import Clip
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.spill import despilled_floats
 from vidmatte.sink.make.tags import tagged
-from vidmatte.sink.make.transfer import LINEAR, TO_LINEAR
+from vidmatte.sink.make.transfer import TO_LINEAR
 from vidmatte.sink.output import Maker, Scene
 from vidmatte.sink.row import Format, always
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-LINEAR = 8
+from vidmatte.colour import BT709, BT2020_10, BT2020_12, GAMMA22, GAMMA28, SMPTE170M, SRGB
 
 
 def camera_light(code: np.ndarray) -> np.ndarray:
-    """Inverse of the bt709 camera curve, ITU-T H.273 table 3, transfer 1."""
+    """Inverse of the bt709 camera curve, ITU-T H.273 table 3."""
     return np.where(code < 0.081, code / 4.5, ((code + 0.099) / 1.099) ** (1 / 0.45))
 
 
@@ -21,11 +21,11 @@ def screen_light(code: np.ndarray) -> np.ndarray:
 
 #: Curves that have an agreed way to linear light. PQ, HLG and log pass as they are.
 TO_LINEAR: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: camera_light,
-    4: lambda code: code**2.2,
-    5: lambda code: code**2.8,
-    6: camera_light,
-    13: screen_light,
-    14: camera_light,
-    15: camera_light,
+    BT709: camera_light,
+    GAMMA22: lambda code: code**2.2,
+    GAMMA28: lambda code: code**2.8,
+    SMPTE170M: camera_light,
+    SRGB: screen_light,
+    BT2020_10: camera_light,
+    BT2020_12: camera_light,
 }

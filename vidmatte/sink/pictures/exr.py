@@ -12,10 +12,21 @@ import av
 import numpy as np
 from isal import isal_zlib
 
-from vidmatte.colour import MATRIX_NAMES, TRANSFER_NAMES, ColourTags
+from vidmatte.colour import (
+    BT470BG,
+    BT709,
+    BT2020,
+    DCI_P3,
+    DISPLAY_P3,
+    LINEAR,
+    MATRIX_NAMES,
+    SMPTE170M,
+    SMPTE240M,
+    TRANSFER_NAMES,
+    ColourTags,
+)
 from vidmatte.frame import Clip
 from vidmatte.sink.make import planes
-from vidmatte.sink.make.transfer import LINEAR
 
 MAGIC, VERSION = 20000630, 2
 ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
@@ -24,13 +35,13 @@ HALF_MAX = np.float32(65504)  # the largest half float
 
 #: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
 CHROMATICITIES = {
-    1: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
-    5: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
-    6: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
-    7: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
-    9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
-    11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
-    12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
+    BT709: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    BT470BG: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    SMPTE170M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    SMPTE240M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    BT2020: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
+    DCI_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
+    DISPLAY_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
 }
 
 

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte import timecode
-from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.frame import AudioTrack, Clip
 from vidmatte.orientation import orientation_of
 from vidmatte.source.movie.timing import Timing
@@ -81,11 +81,12 @@ def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
 def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
     """What is said of the colours; the frame's word goes before the container's.
 
-    0 (reserved, or RGB where the samples are not) and 2 both say nothing.
+    0 says nothing either: it is reserved, or RGB where the samples are not.
     """
 
     def first_said(*values: int) -> int:
-        return next((int(value) for value in values if value not in (0, 2)), 2)
+        said = (int(value) for value in values if value not in (0, UNSPECIFIED))
+        return next(said, UNSPECIFIED)
 
     full = frame.format.name.startswith("yuvj")
     return ColourTags(

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.colour import BT709, FULL, SRGB, UNSPECIFIED, ColourTags
 from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
 from vidmatte.option import parse_rate
@@ -111,7 +111,7 @@ def read_picture(file: Path) -> av.VideoFrame:
     try:
         for frame in decoded_whole(file):
             if is_linear_in_name(file):
-                frame.color_trc = 2  # unspecified
+                frame.color_trc = UNSPECIFIED
             return frame
     except MemoryError:  # FFmpeg's too, which would be taken for a fault of the file
         raise
@@ -148,16 +148,16 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
 def stated(frame: av.VideoFrame) -> ColourTags:
     """What a picture says of its colours."""
     return ColourTags(
-        matrix=2 if is_rgb(frame) else frame.colorspace or 2,
+        matrix=UNSPECIFIED if is_rgb(frame) else frame.colorspace or UNSPECIFIED,
         range=frame.color_range,
-        primaries=frame.color_primaries or 2,
-        transfer=frame.color_trc or 2,
+        primaries=frame.color_primaries or UNSPECIFIED,
+        transfer=frame.color_trc or UNSPECIFIED,
     )
 
 
 def embedded_profile(file: Path, said: ColourTags) -> bytes | None:
     """The ICC profile of a picture, unless tags say its colours (PNG's cICP goes before)."""
-    return profile_of(file) if said.primaries == 2 else None
+    return profile_of(file) if said.primaries == UNSPECIFIED else None
 
 
 def filled(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
@@ -165,8 +165,8 @@ def filled(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
     return replace(
         said,
         range=said.range or FULL,
-        primaries=1 if said.primaries == 2 else said.primaries,
-        transfer=13 if said.transfer == 2 else said.transfer,
+        primaries=BT709 if said.primaries == UNSPECIFIED else said.primaries,
+        transfer=SRGB if said.transfer == UNSPECIFIED else said.transfer,
     ).resolved(frame.width, frame.height, is_rgb(frame))
 
 
