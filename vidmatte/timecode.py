@@ -115,11 +115,15 @@ def dropped_per_minute(rate: Fraction, text: str) -> int:
     return 2 * round(rate) // 30
 
 
-def or_word(clip: str, find: Callable[[], str]) -> tuple[str | None, list[str]]:
-    """The timecode that ``find`` gives for a clip of that name; where there is no such one (it
-    raises UsageError) None, and a word on that.
+def or_left_out(
+    clip: str, stated: str | None, change: Callable[[str], str]
+) -> tuple[str | None, list[str]]:
+    """What ``change`` makes of the timecode stated for a clip of that name, None where none is;
+    where there is no such timecode (it raises UsageError) None, and a word on that.
     """
+    if stated is None:
+        return None, []
     try:
-        return find(), []
+        return change(stated), []
     except UsageError as error:
         return None, [f"{clip}: its timecode is left out: {error}"]

@@ -112,13 +112,11 @@ def place_of(time: Fraction) -> int:
 
 def conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str]]:
     """The clip's timecode at another rate, none where it has none, and a word if it changed."""
-    if clip.timecode is None:
-        return None, []
-    stated = clip.timecode
-    moved, words = timecode.or_word(
+    moved, words = timecode.or_left_out(
         clip.path.name,
-        lambda: timecode.checked(timecode.at_rate(stated, clip.rate, rate), rate),
+        clip.timecode,
+        lambda stated: timecode.checked(timecode.at_rate(stated, clip.rate, rate), rate),
     )
-    if moved is None or moved == stated:
+    if moved is None or moved == clip.timecode:
         return moved, words
     return moved, [f"{clip.path.name}: timecode {clip.timecode} becomes {moved} at {rate} fps"]

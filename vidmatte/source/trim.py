@@ -115,7 +115,8 @@ def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
 
 def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
     """The timecode at the in point, none where it does not fit the rate, and a word on that."""
-    if clip.timecode is None:
-        return None, []
-    start = clip.timecode
-    return timecode.or_word(clip.path.name, lambda: timecode.moved(start, trim.first, clip.rate))
+    return timecode.or_left_out(
+        clip.path.name,
+        clip.timecode,
+        lambda start: timecode.moved(start, trim.first, clip.rate),
+    )

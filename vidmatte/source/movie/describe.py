@@ -71,10 +71,9 @@ def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
 
     FFmpeg leaves such a one out of a mov without a word.
     """
-    if clip.timecode is None:
-        return clip, []
-    stated = clip.timecode
-    checked, words = timecode.or_word(clip.path.name, lambda: timecode.checked(stated, clip.rate))
+    checked, words = timecode.or_left_out(
+        clip.path.name, clip.timecode, lambda stated: timecode.checked(stated, clip.rate)
+    )
     return replace(clip, timecode=checked), words
 
 
