@@ -452,6 +452,7 @@ def test_results_among_the_plates_are_told_of(tmp_path: Path) -> None:
     make_pictures(plates, frames=3)
     (plates / "mine.json").write_text("{}")
     (plates / "torn.json").write_text("{")
+    (plates / "edited.json").write_text('{"vidmatte": "1", "result": [], "sides": null}')
     network = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet", "fps": "25"}
     first = vidmatte.matte(plates, plates / "cut_%04d.png", **network)
     assert not any("results" in line for line in first.warnings)

@@ -16,6 +16,7 @@ from typing import Any
 from vidmatte import __version__
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.frame import Clip
+from vidmatte.sidecar import is_whole, manifest_in
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import by_name, is_pattern
 from vidmatte.sink.names import NUMBER, whole
@@ -147,21 +148,6 @@ def load(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def is_whole(manifest: dict[str, Any]) -> bool:
-    """Whether all is there by which a result, its sides and its source are told again."""
-    sides = manifest.get("sides")
-    entries = [manifest.get("result"), manifest.get("source")]
-    entries += sides if isinstance(sides, list) else [None]
-    return all(
-        isinstance(entry, dict)
-        and isinstance(entry.get("bytes"), int)
-        and isinstance(entry.get("sha256"), str)
-        and isinstance(entry.get("path", entry.get("name")), str)
-        and isinstance(entry.get("files", []), list)
-        for entry in entries
-    )
-
-
 def check_place(out: Path, overwrite: bool) -> None:
     """Raise OutputExistsError where the manifest of ``out`` would replace what is none."""
     path = places_of(out).manifest
@@ -171,11 +157,7 @@ def check_place(out: Path, overwrite: bool) -> None:
         )
     if overwrite or not path.exists():
         return
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or "vidmatte" not in found:
+    if manifest_in(path) is None:
         raise OutputExistsError(
             f"{path} exists and is no manifest: --overwrite replaces it, --no-manifest leaves it"
         )

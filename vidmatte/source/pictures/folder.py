@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import Counter
 from pathlib import Path
 
 from vidmatte.errors import SourceError
+from vidmatte.sidecar import is_whole, manifest_in
 from vidmatte.source.pictures.numbering import frame_number, natural_key
 
 #: FFmpeg's decoder for the pictures of each suffix.
@@ -83,11 +82,10 @@ def results_among(files: list[Path]) -> list[str]:
     folder, names = files[0].parent, {file.name for file in files}
     results: set[str] = set()
     for note in folder.glob("*.json"):
-        with contextlib.suppress(OSError, ValueError):  # not ours, or still being written
-            manifest = json.loads(note.read_text("utf-8"))
-            if isinstance(manifest, dict) and "vidmatte" in manifest:
-                for entry in (manifest.get("result", {}), *manifest.get("sides", ())):
-                    results |= names & {entry.get("name"), *entry.get("files", ())}
+        manifest = manifest_in(note)
+        if manifest is not None and is_whole(manifest):
+            for entry in (manifest["result"], *manifest["sides"]):
+                results |= names & {entry.get("name"), *entry.get("files", ())}
     if not results or results == names:
         return []
     return [
