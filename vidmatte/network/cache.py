@@ -12,7 +12,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import re
 import tempfile
 import zlib
@@ -28,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Frame
+from vidmatte.lock import let_go, lock_at
 from vidmatte.network.base import Network
 from vidmatte.network.fit import check_numbers
 from vidmatte.network.looks import tell_of_looks
@@ -218,15 +218,7 @@ class KeepingNetwork(Network):
 
 def lock_of(partial: Path) -> FileLock:
     """What is locked while an unfinished file is written; a kill lets it go."""
-    # One thread takes it, another may give it back.
-    return FileLock(partial.with_name(partial.name + LOCK), thread_local=False)
-
-
-def let_go(lock: FileLock) -> None:
-    """Release a lock and remove its file; harmless where it was never taken."""
-    if os.name == "posix" and lock.is_locked:  # Windows does it at the release
-        Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
+    return lock_at(partial.with_name(partial.name + LOCK))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -3,13 +3,13 @@ when they are complete."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from vidmatte.errors import OutputExistsError, SinkError
+from vidmatte.lock import let_go, lock_at
 from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.names import matcher, whole
 from vidmatte.sink.places import Places, may_write
@@ -30,8 +30,7 @@ class Partial:
         self.path = places.partial
         #: Whether the folder was there before this run: it stays as it is, and is filled.
         self.is_within = places.partial.parent == whole(final)
-        # One thread takes it, another may give it back.
-        self._lock = FileLock(places.lock, thread_local=False)
+        self._lock = lock_at(places.lock)
         #: What is in a folder already stays, and so does what is unfinished; who sets this
         #: keeps other runs away from both.
         self.keep = False
@@ -88,7 +87,7 @@ class Partial:
                 self.path.replace(self.final)
         except OSError as error:
             raise as_sink_error(error, self.final) from error
-        self._let_others_in()
+        let_go(self._lock)
 
     def _merge(self) -> None:
         for picture in sorted(self.path.rglob("*")):
@@ -107,7 +106,7 @@ class Partial:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
             self.path.unlink(missing_ok=True)
-        self._let_others_in()
+        let_go(self._lock)
 
     def _keep_others_out(self) -> None:
         """Be the only run that writes this. Raises SinkError."""
@@ -123,11 +122,6 @@ class Partial:
             ) from None
         except OSError as error:
             raise as_sink_error(error, self.final) from error
-
-    def _let_others_in(self) -> None:
-        if os.name == "posix" and self._lock.is_locked:  # Windows does it at the release
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
 
 
 class PartialSequence(Partial):

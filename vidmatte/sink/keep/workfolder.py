@@ -18,10 +18,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from vidmatte.alpha.window import LONGEST_LOOK_AHEAD
 from vidmatte.errors import SinkError, UsageError
+from vidmatte.lock import lock_at
 from vidmatte.sink.base import Written, as_sink_error
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.keep.begun import differences, first_change
@@ -40,7 +41,7 @@ class WorkFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = FrameLog(path / LOG)
-        self._lock = FileLock(path / LOCK)
+        self._lock = lock_at(path / LOCK)
         self._facts: dict[str, Any] = {}
         #: The first picture of the source that is another than it was, and what became of it.
         self.change: tuple[int, str] | None = None
