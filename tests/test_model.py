@@ -400,6 +400,23 @@ def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:
     assert list(kept.iterdir()) == []
 
 
+def test_a_cache_that_nothing_came_into_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
+    movie = make_movie(tmp_path / "clip.mp4", frames=2)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    kept = tmp_path / "deep" / "kept"
+    with pytest.raises(ModelError):
+        alphas(movie.path, str(broken), family="isnet", cache=str(kept))
+    with pytest.raises(WeightsError):
+        find_model(Settings(cache=str(kept), models_dir=str(tmp_path / "none")), silent)
+    assert not kept.parent.exists()
+    alphas(movie.path, str(make_salient(tmp_path / "tiny.onnx")), family="isnet", cache=str(kept))
+    assert len(list(kept.iterdir())) == 1
+
+
 def test_two_runs_at_once_keep_the_same_alphas(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=60)
     model = str(make_salient(tmp_path / "tiny.onnx"))

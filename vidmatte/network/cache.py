@@ -114,13 +114,14 @@ class Sums:
         return "-".join(f"{total:08x}" for _, total in sorted(self._sums.items()))
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of a cache where it is missing. Raises UsageError for a file, SinkError
-    where it cannot be made."""
+def check_folder(folder: Path) -> None:
+    """Raise UsageError for a file, SinkError where a cache's folder that is missing cannot be
+    made. It stays missing until there is something to keep."""
     if folder.is_file():
         raise UsageError(f"--cache {folder}: that is a file: name a folder, or one to be made")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with made_for_now(folder):
+            pass
     except OSError as error:
         raise SinkError(
             f"--cache {folder}: that folder cannot be made ({error.strerror}): name another, or"
@@ -131,10 +132,23 @@ def make_folder(folder: Path) -> None:
 def check_writable(folder: Path) -> None:
     """Raise SinkError where no file can be made in the folder of a cache."""
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with made_for_now(folder), tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise refusal(folder, error) from error
+
+
+@contextlib.contextmanager
+def made_for_now(folder: Path) -> Iterator[None]:
+    """A folder that is there, and goes again with those above it as far as they were missing."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # not made, or another run keeps something there
+                path.rmdir()
 
 
 def refusal(folder: Path, error: OSError | av.FFmpegError) -> SinkError:
@@ -240,6 +254,7 @@ class _Keeper:
         self.sums = Sums()
         self._folder = path.parent
         with self._failing():
+            self._folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
             self._container = av.open(absolute(path), "w", format="matroska")
         self._alphas = self._stream(frame, "gray16le")

@@ -181,9 +181,9 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     if settings.family is not None and not any(isinstance(part, Weights) for part in known):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if settings.cache is not None:
-        from vidmatte.network.cache import make_folder
+        from vidmatte.network.cache import check_folder
 
-        make_folder(Path(settings.cache).expanduser())
+        check_folder(Path(settings.cache).expanduser())
     if note:
         report(note)
     store = Store(Path(settings.models_dir) if settings.models_dir else None)
