@@ -146,6 +146,24 @@ def test_ctrl_c_is_an_event_too(
         assert told.err == f"vidmatte: {stop['message']}\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [("bench", "vidmatte.cli.bench.make_clip"), ("preview", "vidmatte.cli.preview.find_model")],
+)
+def test_ctrl_c_stops_the_other_commands_with_a_line(
+    command: str, place: str, tmp_path: Path, tiny: list[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    clip = make_movie(tmp_path / "clip.mp4", frames=2).path
+    monkeypatch.setattr(place, stopped)
+    words = [str(clip)] if command == "preview" else []
+    assert main([command, *words, *tiny]) == 130
+    assert capsys.readouterr().err == "vidmatte: stopped\n"
+
+
 def test_several_inputs_one_fails_the_others_are_done(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,16 @@ def test_a_run_whose_events_nobody_reads_goes_on(
     ]
 
 
+@FULL
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["formats"], ["models", "--json"], ["--version"]])
+def test_what_a_full_stdout_does_not_take_is_told_of_stdout(
+    words: list[str], unbuffered: str
+) -> None:
+    done = shell('"$@" >/dev/full', *words, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (1, "vidmatte: stdout: No space left on device\n")
+
+
 @POSIX
 def test_a_closed_stream_is_not_the_next_file() -> None:
     code = (

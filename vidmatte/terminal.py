@@ -17,6 +17,19 @@ def progress_bar(**options: Any) -> Any:
     return bar(dynamic_ncols=True, file=sys.stderr, **options)
 
 
+class Named(io.FileIO):
+    """Stdout, whose errors say that it was stdout; after one it leads nowhere, so that Python
+    has nothing to say of what is left in buffers."""
+
+    def write(self, data: Any) -> int:
+        """How many bytes were written. Raises OSError."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            silence(self.fileno())
+            raise OSError(error.errno, error.strerror, "stdout") from error
+
+
 class Tolerant(io.FileIO):
     """A standard stream whose messages are lost, without an error, once nobody can read them."""
 
@@ -44,8 +57,9 @@ def hold_streams() -> None:
     """Make a program's own streams fit to be written to, however it was started.
 
     A stream that is closed leads nowhere: the next file that is opened would get its
-    descriptor, and what libraries say there. What stderr does not take is lost in silence.
-    A character that stdout's encoding lacks is written as a backslash escape.
+    descriptor, and what libraries say there. What stderr does not take is lost in silence,
+    what stdout does not take is an error that names it. A character that stdout's encoding
+    lacks is written as a backslash escape.
     """
     for number in range(3):
         try:
@@ -54,13 +68,25 @@ def hold_streams() -> None:
             silence(number)
     if sys.__stdout__ is not None and sys.__stdout__.errors == "strict":
         sys.__stdout__.reconfigure(errors="backslashreplace")
-    is_ours = sys.stderr is sys.__stderr__
-    is_console = sys.platform == "win32" and is_ours and sys.stderr and sys.stderr.isatty()
-    if is_ours and not is_console:  # Windows' console is no file
-        old = sys.stderr
-        sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(Tolerant(2, "wb", closefd=False)),
-            encoding=old.encoding if old else "utf-8",
-            errors="backslashreplace",
-            line_buffering=True,
-        )
+    out: Any = sys.stdout
+    if out is not None and out is sys.__stdout__ and not is_console(out):
+        sys.stdout = stream_of(Named(1, "wb", closefd=False), out, out.errors)
+    if sys.stderr is sys.__stderr__ and not is_console(sys.stderr):
+        stderr = Tolerant(2, "wb", closefd=False)
+        sys.stderr = stream_of(stderr, sys.stderr, "backslashreplace")
+
+
+def is_console(stream: Any) -> bool:
+    """Whether a stream is Windows' console, which is no file."""
+    return sys.platform == "win32" and stream is not None and bool(stream.isatty())
+
+
+def stream_of(raw: io.FileIO, old: Any, errors: str | None) -> io.TextIOWrapper:
+    """A text stream over ``raw``, line by line, in the encoding of ``old``: the one it is for,
+    None where the descriptor was closed."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=old.encoding if old else "utf-8",
+        errors=errors,
+        line_buffering=True,
+    )

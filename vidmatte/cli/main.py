@@ -35,6 +35,12 @@ class MainOrSub(TyperGroup):
             args = [MAIN, *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # typer would exit without a word
+            raise typer.Abort from error
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         write_help(self.commands[MAIN], self.commands, ctx, formatter)
 
@@ -111,7 +117,7 @@ def main_command(
     reporter = make_reporter(quiet, verbose, as_json)
     try:
         status = matte_all(inputs, output, options, reporter)
-    except KeyboardInterrupt as error:  # typer would exit without a word
+    except KeyboardInterrupt as error:  # which an event tells of too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
     reporter.over(status)
