@@ -68,12 +68,10 @@ def hold_streams() -> None:
             silence(number)
     if sys.__stdout__ is not None and sys.__stdout__.errors == "strict":
         sys.__stdout__.reconfigure(errors="backslashreplace")
-    out: Any = sys.stdout
-    if out is not None and out is sys.__stdout__ and not is_console(out):
-        sys.stdout = stream_of(Named(1, "wb", closefd=False), out, out.errors)
+    if sys.stdout is not None and sys.stdout is sys.__stdout__ and not is_console(sys.stdout):
+        sys.stdout = stream_of(Named(1, "wb", closefd=False), sys.stdout)
     if sys.stderr is sys.__stderr__ and not is_console(sys.stderr):
-        stderr = Tolerant(2, "wb", closefd=False)
-        sys.stderr = stream_of(stderr, sys.stderr, "backslashreplace")
+        sys.stderr = stream_of(Tolerant(2, "wb", closefd=False), sys.stderr)
 
 
 def is_console(stream: Any) -> bool:
@@ -81,12 +79,12 @@ def is_console(stream: Any) -> bool:
     return sys.platform == "win32" and stream is not None and bool(stream.isatty())
 
 
-def stream_of(raw: io.FileIO, old: Any, errors: str | None) -> io.TextIOWrapper:
-    """A text stream over ``raw``, line by line, in the encoding of ``old``: the one it is for,
-    None where the descriptor was closed."""
+def stream_of(raw: io.FileIO, old: Any) -> io.TextIOWrapper:
+    """A text stream over ``raw``, line by line, in the encoding of ``old``, in whose place it
+    stands; None where the descriptor was closed."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=old.encoding if old else "utf-8",
-        errors=errors,
+        errors=old.errors if old else "backslashreplace",
         line_buffering=True,
     )
