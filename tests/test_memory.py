@@ -86,41 +86,54 @@ def test_threads_share_one_heap_unless_the_user_chose(
     assert found == 1 if arenas == 1 else found >= arenas
 
 
-#: Runs the command line on a small picture, so that all is loaded, and then on a large one,
-#: each time with so many MiB of memory more than the process has.
+#: Of a child: ``scarce(mib)`` is a block in which it gets so much more memory than it has.
 SCARCE = """
-import os, resource, sys
+import contextlib, os, resource, sys
 from pathlib import Path
+
+@contextlib.contextmanager
+def scarce(mib):
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (int(mib) << 20), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+"""
+NEEDS_LIMITS = pytest.mark.skipif(
+    sys.platform != "linux", reason="memory is limited as Linux does it"
+)
+
+
+def in_scarcity(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """A child that runs ``code`` after ``SCARCE``."""
+    command = [sys.executable, "-c", SCARCE + code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+#: Runs the command line on a small picture, so that all is loaded, and then on a large one.
+RUNNING = """
 from vidmatte.cli.main import main
 
 small, large, out, model, *some = sys.argv[1:]
 words = ["-o", out, "--model", model, "--family", "isnet", "--runtime", "onnxruntime", "-q"]
 words += ["--threads", "1"]  # each takes memory too
 assert main([small, *words]) == 0
-soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 for mib in some:
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (taken + (int(mib) << 20), hard))
-    status = main([large, *words, "--overwrite"])
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with scarce(mib):
+        status = main([large, *words, "--overwrite"])
     print(status)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+@NEEDS_LIMITS
 def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     for path, side in ((small, 64), (large, 4000)):
         cv2.imwrite(str(path), np.full((side, side, 3), 90, np.uint8))
     model = make_salient(tmp_path / "tiny.onnx")
-    words = [small, large, tmp_path / "cut.png", model, 20, 200, 600]
-    done = subprocess.run(
-        [sys.executable, "-c", SCARCE, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = in_scarcity(RUNNING, small, large, tmp_path / "cut.png", model, 20, 200, 600)
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 3
@@ -129,29 +142,24 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
     assert "lower --memory (now 256M) or --batch (now 1)" in lines[-1]
 
 
-#: Reads a clip with so many MiB of memory more than the process has.
-SCARCE_READING = """
-import os, resource, sys
-from pathlib import Path
+#: Reads a clip.
+READING = """
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 
 source = open_source(sys.argv[1], Settings())
 source._reader.container.streams.video[0].thread_count = 1  # threads take memory too
 pictures = source.pictures()
-taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (taken + (int(sys.argv[2]) << 20), hard))
 try:
-    count = len(list(pictures))
+    with scarce(sys.argv[2]):
+        count = len(list(pictures))
 except MemoryError:
     count = "too little"
-resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 print(count, source.warnings)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+@NEEDS_LIMITS
 def test_too_little_memory_for_a_frame_is_no_fault_of_the_clips(tmp_path: Path) -> None:
     clip = str(tmp_path / "large.mkv")
     grey = av.VideoFrame(3000, 3000, "gray")
@@ -165,8 +173,7 @@ def test_too_little_memory_for_a_frame_is_no_fault_of_the_clips(tmp_path: Path) 
             container.mux(stream.encode(grey))
         container.mux(stream.encode(None))
     for mib, expected in (("10", "too little []"), ("2000", "20 []")):
-        words = [sys.executable, "-c", SCARCE_READING, clip, mib]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        done = in_scarcity(READING, clip, mib)
         assert done.stdout.strip() == expected, done.stderr
 
 
