@@ -22,9 +22,10 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink import check_sink
-from vidmatte.sink.formats import FORMATS, Format, by_name
+from vidmatte.sink.formats import FORMATS, by_name
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.pixels import PictureMaker, check_fit, quantised
+from vidmatte.sink.row import Format
 
 SIZE = (320, 192)
 #: Formats whose pictures are integer samples; floats and palettes have makers of their own.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CODE_8, CODE_10, CODE_12, CODE_16 = 1 / 255, 1 / 1023, 1 / 4095, 1 / 65535
+CODE_8, CODE_10, CODE_16 = 1 / 255, 1 / 1023, 1 / 65535
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,10 @@ class Tolerance:
 
 EXACT = Tolerance(0, 0, "lossless: nothing may change")
 ROUNDED_8 = Tolerance(0.51 * CODE_8, 0.51 * CODE_8, "one rounding to 8 bits")
-ROUNDED_10 = Tolerance(0.51 * CODE_10, 0.51 * CODE_10, "one rounding to 10 bits")
 ROUNDED_16 = Tolerance(0.51 * CODE_16, 0.51 * CODE_16, "one rounding to 16 bits")
-ONE_CODE_8 = Tolerance(CODE_8, CODE_8, "two roundings to 8 bits on the way")
 PRORES_PICTURE = Tolerance(
     0.5 * CODE_10, 3 * CODE_10, "ProRes 4444 quantises pictures; its alpha is lossless"
 )
-VP9_ALPHA = Tolerance(1.5 * CODE_8, 32 * CODE_8, "VP9 codes alpha as a lossy 8-bit picture")
 CLIP_PICTURE = Tolerance(
     4 * CODE_8, 1.0, "a test clip against its drawing: 4:2:0 chroma and a lossy codec"
 )

@@ -12,6 +12,8 @@ from vidmatte.cli.options import complaint
 from vidmatte.errors import VidmatteError
 from vidmatte.memory import is_out_of_memory, lack
 
+MOST_FAILURES = 100  # told by an exit status: higher ones mean other things to a shell
+
 
 def ending(error: BaseException, is_stopped: bool) -> tuple[str, int]:
     """What to say of the error that a call ends with, and the status to exit with.

@@ -8,14 +8,14 @@ from typing import Any
 
 import typer
 
+from vidmatte.cli.ending import MOST_FAILURES
 from vidmatte.errors import SourceError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
-from vidmatte.sink.formats import FORMATS, by_name, output_colour
+from vidmatte.sink.formats import FORMATS, by_name
+from vidmatte.sink.row import output_colour
 from vidmatte.source import open_source
 from vidmatte.source.pictures.icc import profile_name
-
-MOST_FAILURES = 100  # told by an exit status: higher ones mean other things to a shell
 
 
 def show_info(inputs: list[Path], as_json: bool) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidmatte.alpha.by_hand import check_masks
-from vidmatte.cli.info import MOST_FAILURES, colour_lines
+from vidmatte.cli.ending import MOST_FAILURES
+from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cores import usable_cores
 from vidmatte.errors import SinkError, UsageError, VidmatteError
@@ -201,7 +202,7 @@ def one_line(result: Result) -> str:
     frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
     return (
         f"{written.path}: {frames}, {written.width}x{written.height},"
-        f" {rate_text(written.rate)} fps, {written.format} {written.pixel_format}{sound},"
+        f" {written.rate} fps, {written.format} {written.pixel_format}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
     )
 
@@ -267,8 +268,3 @@ def table(batch: Batch) -> list[str]:
         lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(str(job.source))}")
     lines.append(f"{len(batch.results)} done, {len(batch.failures)} failed")
     return lines
-
-
-def rate_text(rate: Any) -> str:
-    """25 or 30000/1001 as it is."""
-    return str(rate)

@@ -13,14 +13,8 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
-from vidmatte.sink.formats import (
-    FORMATS,
-    Format,
-    choose,
-    ends_in_slash,
-    is_pattern,
-    names_folder,
-)
+from vidmatte.sink.formats import choose, ends_in_slash, is_pattern, names_folder
+from vidmatte.sink.row import Format
 from vidmatte.sink.sides import Sides
 from vidmatte.url import as_url
 
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
     from vidmatte.sink.pictures.pictures import PictureOutput
 
 __all__ = [
-    "FORMATS", "Format", "Sides", "Sink", "Written", "check_names", "check_sink", "choose",
+    "Sides", "Sink", "Written", "check_names", "check_sink", "choose",
     "named_folders", "open_sink", "settings_for",
 ]  # fmt: skip
 

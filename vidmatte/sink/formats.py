@@ -9,9 +9,7 @@ from pathlib import Path
 from vidmatte.colour import LIMITED
 from vidmatte.errors import UsageError
 from vidmatte.sink.names import NUMBER
-from vidmatte.sink.row import Format, always, is_rgb, is_yuv, output_colour, with_alpha
-
-__all__ = ["FORMATS", "PRORES", "Format", "by_name", "choose", "is_rgb", "is_yuv", "output_colour"]
+from vidmatte.sink.row import Format, always, with_alpha
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
