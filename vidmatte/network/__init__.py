@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidmatte.errors import UsageError
+from vidmatte.families import RECURRENT, SALIENT
 from vidmatte.network.base import Network
 from vidmatte.network.device import Device, choose_device
 from vidmatte.settings import Settings
@@ -15,8 +16,6 @@ __all__ = ["Device", "Network", "check_options", "choose_device", "load_network"
 
 def check_options(family_name: str, settings: Settings) -> None:
     """Raise UsageError for an option that has no effect on models of the family."""
-    from vidmatte.families import RECURRENT
-
     if family_name in RECURRENT:
         if settings.batch > 1:
             raise UsageError(f"--batch {settings.batch}: a recurrent model runs frame by frame")
@@ -36,8 +35,6 @@ def check_options(family_name: str, settings: Settings) -> None:
 
 def way_of_looking(family_name: str, settings: Settings) -> str:
     """How frames are shown to a network of the family: one of ``looks.WAYS``."""
-    from vidmatte.families import SALIENT
-
     if family_name not in SALIENT:
         return "plain"
     if settings.smooth == "strong":
@@ -61,7 +58,6 @@ def load_network(
     report: is told, while the network runs, what the user should know, a line at a time.
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
-    from vidmatte.families import RECURRENT, SALIENT
     from vidmatte.network.fit import check_alpha, square_side
     from vidmatte.network.recurrent import KEPT, RecurrentNetwork
     from vidmatte.network.salient import SalientNetwork

@@ -24,6 +24,15 @@ SMALLEST_SIDE = 8
 HIGHEST = 1.5
 #: Channels of a recurrent network's pictures.
 CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
+#: What an alpha is not, and what is to be done about it.
+NOT_ALPHA = (
+    "not one alpha (B, 1, H, W): export it with the alpha alone as its first output, or name"
+    " another --family"
+)
+OTHER_SCALE = (
+    "export it with a sigmoid, in 0..1, or add --normalize minmax; where it gives logits, name"
+    " --family birefnet"
+)
 
 
 def check_inputs(path: Path, kinds: dict[str, str]) -> None:
@@ -85,12 +94,6 @@ def check_range(output: np.ndarray) -> None:
         raise ModelError(f"the model's alpha goes up to {top:.4g}, not 1: {OTHER_SCALE}")
 
 
-OTHER_SCALE = (
-    "export it with a sigmoid, in 0..1, or add --normalize minmax; where it gives logits, name"
-    " --family birefnet"
-)
-
-
 def check_numbers(frame: Frame) -> None:
     """Raise ModelError, naming the frame, where its alpha is not a number somewhere."""
     if frame.alpha is not None and np.isnan(frame.alpha.sum()):
@@ -98,12 +101,6 @@ def check_numbers(frame: Frame) -> None:
             f"frame {frame.index}: the model's alpha is not a number (NaN): half precision"
             " that overflows gives that; try --runtime onnxruntime, or weights in float32"
         )
-
-
-NOT_ALPHA = (
-    "not one alpha (B, 1, H, W): export it with the alpha alone as its first output, or name"
-    " another --family"
-)
 
 
 def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from vidmatte.frame import Clip, Frame
 from vidmatte.network.device import Device
-from vidmatte.run.channel import Cancelled, Stop
+from vidmatte.run.channel import POLL_SECONDS, Cancelled, Stop
 from vidmatte.source.base import Picture
 from vidmatte.source.pixels import copy_planes, plane_arrays, tag
 from vidmatte.source.view import Viewer
@@ -83,7 +83,7 @@ class Ring:
     def _take(self) -> Slot:
         while not self._stop.is_set():
             try:
-                self._count_free.get(timeout=0.1)
+                self._count_free.get(timeout=POLL_SECONDS)
                 return self._free.pop()
             except queue.Empty:
                 continue

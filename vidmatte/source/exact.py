@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import FULL, LIMITED, LUMA_WEIGHTS, STAND_INS, ColourTags
+from vidmatte.colour import BT709, FULL, LIMITED, LUMA_WEIGHTS, STAND_INS, ColourTags
 from vidmatte.source.pixels import ACCURATE, copy_planes, full_scale, plane_arrays
 
 
@@ -51,8 +51,8 @@ def moved(
         picture,
         format=pixel_format,
         interpolation=ACCURATE,
-        src_colorspace=1,
-        dst_colorspace=1,
+        src_colorspace=BT709,
+        dst_colorspace=BT709,
         src_color_range=LIMITED,
         dst_color_range=LIMITED,
         threads=1,

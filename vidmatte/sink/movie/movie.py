@@ -17,6 +17,7 @@ from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.base import Written, at_hand
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
 from vidmatte.sink.make.pixels import check_fit, colour_notes
+from vidmatte.sink.make.tags import put_tags
 from vidmatte.sink.movie.aspect import stamp_aspect
 from vidmatte.sink.movie.ordered import OrderedEncoder, Vp9AlphaEncoder
 from vidmatte.sink.movie.vendor import stamp_vendor
@@ -74,9 +75,7 @@ class MovieOutput(Output):
         """See ``Output.encode``; codecs that go in order get the picture itself."""
         if tool is None:
             return picture
-        header = frame_colour(self._row, self._colour)
-        picture.colorspace, picture.color_range = header.matrix, header.range
-        picture.color_primaries, picture.color_trc = header.primaries, header.transfer
+        put_tags(picture, frame_colour(self._row, self._colour))
         with self._at(frame):
             packets = tool.encode(picture)
         if len(packets) != 1:

@@ -14,6 +14,7 @@ from isal import isal_zlib
 from vidmatte.colour import ColourTags
 from vidmatte.frame import Clip
 from vidmatte.sink.encode import worker_encoder
+from vidmatte.sink.make.tags import put_tags
 from vidmatte.sink.pictures.icc import png_with_profile
 from vidmatte.sink.row import Format
 
@@ -54,8 +55,7 @@ class PngWriter:
 def head(row: Format, clip: Clip, colour: ColourTags) -> bytes:
     """All that stands before a picture's samples, as FFmpeg's encoder writes it."""
     any_picture = av.VideoFrame(clip.width, clip.height, row.pixel_format(clip))
-    any_picture.color_primaries, any_picture.color_trc = colour.primaries, colour.transfer
-    any_picture.colorspace, any_picture.color_range = colour.matrix, colour.range
+    put_tags(any_picture, colour)
     file = b"".join(map(bytes, worker_encoder(row, clip, colour).encode(any_picture)))
     return file[: file.index(b"IDAT") - 4]
 
