@@ -18,7 +18,7 @@ from vidmatte.errors import ProofError, SinkError
 from vidmatte.sink import Sides
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.movie.aspect import stamp_aspect
-from vidmatte.sink.proof import Expected, prove_movie
+from vidmatte.sink.movie.proof import Expected, prove_movie
 
 WIDE = Fraction(16, 15)
 

@@ -25,7 +25,7 @@ from vidmatte.sink import Sink, check_sink, choose, open_sink
 from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.make.pixels import PictureMaker
-from vidmatte.sink.proof import Expected, prove_movie
+from vidmatte.sink.movie.proof import Expected, prove_movie
 
 OUTPUTS = ["out.mov", "out.webm", "out.mkv", "frames"]
 SETTINGS = Settings(foreground="source")

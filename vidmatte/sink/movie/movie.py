@@ -20,11 +20,11 @@ from vidmatte.sink.make.pixels import check_fit, colour_notes
 from vidmatte.sink.make.tags import put_tags
 from vidmatte.sink.movie.aspect import stamp_aspect
 from vidmatte.sink.movie.ordered import OrderedEncoder, Vp9AlphaEncoder
+from vidmatte.sink.movie.proof import TIMECODED, Expected, prove_movie
 from vidmatte.sink.movie.vendor import stamp_vendor
 from vidmatte.sink.movie.webp import stamp_length
 from vidmatte.sink.names import NUMBER
 from vidmatte.sink.output import Output, Plan, partial_of
-from vidmatte.sink.proof import TIMECODED, Expected, prove_movie
 from vidmatte.sink.row import output_colour
 from vidmatte.sink.sound.sound import Sound
 from vidmatte.sink.sound.tracks import Track
