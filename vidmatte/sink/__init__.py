@@ -1,4 +1,12 @@
-"""Where frames go: movies with alpha, picture sequences, one picture."""
+"""Where frames go: movies with alpha, picture sequences, one picture.
+
+``open_sink`` makes a sink (``base``) of what the settings ask for. ``formats`` is the table of
+what can be written, each a ``row``; ``sides`` has those of the results beside the main one.
+Every result is an ``output``, of pictures that ``make`` makes of a frame: a movie, with its
+``sound``, or ``pictures``. ``pooled`` feeds all outputs from one pass over the frames, on a
+``pool`` of threads; ``keep`` does so for ``--resume``. ``partial`` has what is unfinished,
+``places`` and ``lengths`` what stands beside a result, ``guard`` what must not be replaced.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Where frames come from: movies, picture folders, single pictures."""
+"""Where frames come from: movies, picture folders, single pictures.
+
+``open_source`` makes a source (``base``) of a path: of a ``movie`` or of ``pictures``, ``trim``
+has its in and out points, ``conform`` wraps one at another rate. ``pixels`` brings what was
+decoded into the format that frames travel in, ``view`` makes of it what networks see, ``exact``
+R'G'B' as deep as is asked for.
+"""
 
 from __future__ import annotations
 

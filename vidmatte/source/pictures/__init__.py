@@ -1,1 +1,6 @@
-"""Frames from picture files: a folder of them, or one."""
+"""Frames from picture files: a folder of them, or one.
+
+``pictures`` is the source, ``folder`` and ``numbering`` say which files it has and in what
+order. What FFmpeg does not tell of a file is read from it: ``chunks`` of PNG and WebP, the
+``icc`` profile, the ``dpx`` header, whether it has an alpha (``own_alpha``).
+"""
