@@ -195,10 +195,10 @@ def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
     names = [str(make_movie(tmp_path / f"{name}.mp4", frames=3).path) for name in "abc"]
     whole = getattr(cli_matte, place)
 
-    def faulty(*arguments: Any) -> Any:
+    def faulty(*arguments: Any, **named: Any) -> Any:
         if any(Path(names[1]).stem == Path(str(one)).stem for one in arguments):
             raise ZeroDivisionError("injected")
-        return whole(*arguments)
+        return whole(*arguments, **named)
 
     monkeypatch.setattr(cli_matte, place, faulty)
     cuts = tmp_path / "cuts"
@@ -530,8 +530,9 @@ def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
 def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_called_so(
-    resume: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    resume: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     make_movie(tmp_path / "clip.mp4", frames=2)
     model = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet", *resume]
     (place := tmp_path / "to").mkdir()
@@ -547,6 +548,18 @@ def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_call
     assert {*made} == pictures | {"b.exr/000000.exr", "b.exr/000001.exr"} | manifests
     vidmatte.matte(tmp_path / "clip.mp4", f"{place}/d.png/", model=model[1], family="isnet")
     assert len(list((place / "d.png").iterdir())) == 2
+    with pytest.raises(UsageError, match=r"d_%02d\.png/: a folder's name takes no frame number"):
+        vidmatte.matte(tmp_path / "clip.mp4", f"{place}/d_%02d.png/", model=model[1])
+    made = {path.name for path in place.iterdir()}
+
+    def looked(*_: object, **__: object) -> None:
+        assert {path.name for path in place.iterdir()} == made, "the disk is touched before a run"
+        raise UsageError("enough")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vidmatte.api.run", looked)
+        with pytest.raises(UsageError, match="enough"):
+            vidmatte.matte(tmp_path / "clip.mp4", f"{place}/f.png/", model=model[1], family="isnet")
     # What cannot be done leaves no folder.
     assert main([str(tmp_path / "gone.mp4"), "-o", f"{place}/e.png/", *model]) == 1
     assert not (place / "e.png").exists()

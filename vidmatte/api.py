@@ -13,7 +13,8 @@ from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import make_settings
-from vidmatte.sink import named_folders, settings_for
+from vidmatte.sink import settings_for
+from vidmatte.sink.formats import names_folder
 from vidmatte.source import open_source
 from vidmatte.streaming import Stream, StreamedFrame, stream
 
@@ -52,9 +53,10 @@ def matte(
     reporter = Reporter() if progress is None else CallbackReporter(progress)
     said = ("vidmatte.matte", str(source), str(output))
     try:
-        with named_folders(output, settings), open_source(source, settings) as opened:
+        with open_source(source, settings) as opened:
             model = find_model(settings, lambda _: None)
-            result = run(opened, Path(output), model, settings, reporter, said)
+            is_folder = names_folder(output)
+            result = run(opened, Path(output), model, settings, reporter, said, is_folder=is_folder)
         if settings.resume:
             forget(Path(output))
     except InterruptedRunError:

@@ -26,8 +26,9 @@ from vidmatte.run.job import Result, run
 from vidmatte.run.report import Reporter, TextReporter
 from vidmatte.run.resume import forget
 from vidmatte.settings import Settings, make_settings
-from vidmatte.sink import Written, check_sink, named_folders, settings_for
+from vidmatte.sink import Written, check_sink, settings_for
 from vidmatte.sink.base import worker_count
+from vidmatte.sink.formats import names_folder
 from vidmatte.source import open_source
 
 Done = TypeVar("Done")
@@ -35,11 +36,13 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Job:
-    """One input and where its result goes. given: the input as the user wrote it."""
+    """One input and where its result goes. given: the input as the user wrote it; is_folder: the
+    target is a folder for pictures, though its name may look like a picture's."""
 
     source: Path
     target: Path
     given: str
+    is_folder: bool = False
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Batch:
     def _checked(self, job: Job) -> bool:
         with open_source(job.source, self.settings) as source:
             if manifest_of(job.target, source.clip, self.settings) is None:
-                check_sink(job.target, source.clip, self.settings)
+                check_sink(job.target, source.clip, self.settings, is_folder=job.is_folder)
             check_masks(self.settings, source.clip)
         return True
 
@@ -87,7 +90,15 @@ class Batch:
         self.reporter.begin()
         with open_source(job.source, self.settings) as source:
             self.reporter.detail(shares_line(model, source.clip, self.settings))
-            return run(source, job.target, model, self.settings, self.reporter, sys.argv)
+            return run(
+                source,
+                job.target,
+                model,
+                self.settings,
+                self.reporter,
+                sys.argv,
+                is_folder=job.is_folder,
+            )
 
     def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
         """What ``work`` makes of a job; None where it fails, which is noted.
@@ -132,16 +143,13 @@ def matte_all(
     """
     settings = make_settings(**options)
     pairs = plan_outputs([Path(given) for given in inputs], output, settings)
-    jobs = [Job(*pair, given) for pair, given in zip(pairs, inputs, strict=True)]
+    is_folder = False
+    if output is not None and pairs[0][1] == Path(output):  # else the results go into it
+        settings, is_folder = settings_for(output, settings), names_folder(output)
+    jobs = [Job(*pair, given, is_folder) for pair, given in zip(pairs, inputs, strict=True)]
     reporter.plan(inputs)
-    is_whole = output is not None and jobs[0].target == Path(output)
-    if output is not None and is_whole:
-        settings = settings_for(output, settings)
     batch = Batch(jobs, settings, reporter)
-    with (
-        folder_of_results(None if output is None else Path(output), jobs),
-        named_folders(output if is_whole else None, settings),
-    ):
+    with folder_of_results(None if output is None else Path(output), jobs):
         do_all(batch)
         if settings.resume and not batch.failures:
             # Until then, what is left says to the next call which inputs are finished.

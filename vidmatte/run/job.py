@@ -68,11 +68,14 @@ def run(
     settings: Settings,
     reporter: Reporter,
     command: Sequence[str] = (),
+    *,
+    is_folder: bool = False,
 ) -> Result:
     """One job with a loaded model: every frame of ``source`` into ``output``.
 
     Ctrl+C stops it cleanly and raises InterruptedRunError; no thread is left, and nothing
     under the output's name that is not whole. command: what the manifest says of the call.
+    is_folder: ``output`` is a folder for pictures, though its name may look like a picture's.
     """
     began = time.perf_counter()
     clip = source.clip
@@ -91,7 +94,7 @@ def run(
             manifest=places_of(output).manifest,
         )
     facts = facts_of(clip, model, settings) if settings.resume else None
-    with open_sink(output, clip, settings, facts) as sink:
+    with open_sink(output, clip, settings, facts, is_folder=is_folder) as sink:
         path = lay_path(source, model, settings, sink)
         point = path.point
         progress = Progress(clip.path.name, clip.frame_count, point.first, before=point.first)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Sides", "Sink", "Written", "check_names", "check_sink", "choose",
-    "named_folders", "open_sink", "settings_for",
+    "open_sink", "settings_for",
 ]  # fmt: skip
 
 
@@ -42,18 +41,21 @@ def open_sink(
     clip: Clip,
     settings: Settings,
     facts: dict[str, Any] | None = None,
+    *,
+    is_folder: bool = False,
 ) -> Sink:
     """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
     and the side results with it.
 
     facts: what decides the result besides its format; ``--resume`` takes up work of the
-    same facts alone. Everything is checked before a file is touched. Raises UsageError
-    (format and clip do not fit), OutputExistsError, SinkError.
+    same facts alone. is_folder: ``out`` is a folder, though its name may look like a picture's.
+    Everything is checked before a file is touched. Raises UsageError (format and clip do not
+    fit), OutputExistsError, SinkError.
     """
     from vidmatte.sink.pooled import PooledSink
 
-    check_sink(out, clip, settings)
-    outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings)]
+    check_sink(out, clip, settings, is_folder=is_folder)
+    outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings, is_folder)]
     if settings.resume and clip.kind != "picture":
         from vidmatte.sink.keep.kept import open_kept
 
@@ -61,11 +63,11 @@ def open_sink(
     return PooledSink(clip, settings, outputs)
 
 
-def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
+def check_sink(out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False) -> None:
     """Everything about an output that can be told without touching a file.
 
-    Raises UsageError (format and clip do not fit, or an input would be replaced),
-    OutputExistsError, SinkError.
+    is_folder: see ``open_sink``. Raises UsageError (format and clip do not fit, or an input
+    would be replaced), OutputExistsError, SinkError.
     """
     from vidmatte.alpha.foreground import is_the_models_of_use
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
@@ -83,7 +85,7 @@ def check_sink(out: Path, clip: Clip, settings: Settings) -> None:
     inputs = inputs_of(clip.path, settings)
     check_beside(out, settings)
     seen: set[Path] = set()
-    for plan in plans(out, clip, settings):
+    for plan in plans(out, clip, settings, is_folder):
         if plan.show.background is not None:
             plan.show.background.close()
         check_replaced(plan.out, replaced(plan), inputs)
@@ -142,29 +144,14 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
             step = f"write the path itself, {url[1]}" if url[1] else "name a file on this machine"
             raise UsageError(f"{url[0]}: nothing is written to URLs: {step}")
         check_new_names(Path(name))
+        if ends_in_slash(name) and is_pattern(Path(name)):
+            raise UsageError(
+                f"{name}: a folder's name takes no frame number: leave the slash out for pictures"
+                " of that name, or name the folder otherwise"
+            )
 
 
-@contextmanager
-def named_folders(output: str | Path | None, settings: Settings) -> Iterator[None]:
-    """For the time of a run results whose names end in a slash are there as empty folders, so
-    that a suffix like that of ``cut.png/`` is not taken for a picture's."""
-    named = (output, *side_names(settings))
-    made = []
-    try:
-        for path in (Path(name) for name in named if name and ends_in_slash(name)):
-            # Where it cannot be made the checks of the output say why.
-            folder = path.parent
-            if path.suffix and not path.exists() and os.access(folder, os.W_OK | os.X_OK):
-                path.mkdir()
-                made.append(path)
-        yield
-    finally:
-        for path in made:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-
-
-def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
+def plans(out: Path, clip: Clip, settings: Settings, is_folder: bool) -> Iterator[Plan]:
     """The main output and the side ones. Raises UsageError, SourceError."""
     from vidmatte.sink.keep.workfolder import may_replace
     from vidmatte.sink.make.background import CHECKER, open_background
@@ -174,7 +161,7 @@ def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
 
     folder = places_of(out).work
 
-    def plan(path: Path, row: Format, show: Show, audio: bool) -> Plan:
+    def plan(path: Path, row: Format, show: Show, audio: bool, is_folder: bool) -> Plan:
         return Plan(
             path,
             clip,
@@ -183,20 +170,23 @@ def plans(out: Path, clip: Clip, settings: Settings) -> Iterator[Plan]:
             audio and settings.audio,
             show,
             start_number=settings.start_number,
+            is_folder=is_folder,
         )
 
     premultiplied = settings.alpha == "premultiplied"
     row = choose(out, settings.codec or settings.format)
-    main = plan(out, row, CutoutShow(premultiplied), True)
+    main = plan(out, row, CutoutShow(premultiplied), True, is_folder)
     yield replace(main, premultiplied=premultiplied)
     sides = Sides.of(settings)
     for what, path, row in sides.wanted(clip):
+        is_side_folder = what in sides.folders
         if what == "comp":
             background = open_background(sides.background or CHECKER, clip)
-            yield plan(path, row, CompShow(background), True)
+            yield plan(path, row, CompShow(background), True, is_side_folder)
         else:
             # Laid over each other on a timeline: the sound comes with the main result.
-            yield plan(path, row, MatteShow() if what == "matte" else ForegroundShow(), False)
+            show = MatteShow() if what == "matte" else ForegroundShow()
+            yield plan(path, row, show, False, is_side_folder)
 
 
 def kind_of(row: Format) -> type[MovieOutput] | type[PictureOutput]:

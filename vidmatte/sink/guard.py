@@ -12,7 +12,7 @@ from vidmatte.settings import Settings
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.names import matcher
 from vidmatte.sink.output import Plan
-from vidmatte.sink.pictures.pictures import DIGITS, is_single
+from vidmatte.sink.pictures.pictures import DIGITS
 from vidmatte.source.pictures.folder import files_of
 
 #: The options that name a file or folder which is read.
@@ -53,7 +53,7 @@ def replaced(plan: Plan) -> Iterator[Path]:
         yield from found_in(out.parent, matcher(out.name))
         return
     yield out
-    if plan.row.container is not None or is_single(out, plan.row):
+    if plan.row.container is not None or plan.is_single:
         return
     if plan.clip.names:
         yield from (out / (name + suffix) for name in plan.clip.names)

@@ -68,7 +68,10 @@ class Maker(ABC):
 
 @dataclass(frozen=True)
 class Plan:
-    """What one output is to be, settled before a file is touched."""
+    """What one output is to be, settled before a file is touched.
+
+    is_folder: ``out`` is a folder for pictures, there or not, whatever its name looks like.
+    """
 
     out: Path
     clip: Clip
@@ -78,6 +81,14 @@ class Plan:
     show: Show
     premultiplied: bool = False
     start_number: int = 0
+    is_folder: bool = False
+
+    @property
+    def is_single(self) -> bool:
+        """Whether ``out`` is one picture, not a movie, nor a folder or a pattern of many."""
+        row, out = self.row, self.out
+        is_named_so = row.container is None and out.suffix.lower() in row.suffixes
+        return is_named_so and not (self.is_folder or out.is_dir() or is_pattern(out))
 
 
 class Show(ABC):

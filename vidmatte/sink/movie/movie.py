@@ -61,7 +61,7 @@ class MovieOutput(Output):
         check_fit(clip, plan.row)
         if NUMBER.search(out.name):
             raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
-        if out.is_dir():
+        if plan.is_folder or out.is_dir():
             raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")
         partial_of(plan).check()
 

@@ -40,7 +40,7 @@ class PictureOutput(Output):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self._clip, self._row = plan.clip, plan.row
-        self._single = is_single(plan.out, plan.row)
+        self._single = plan.is_single
         self._profile = profile_for(plan.clip, plan.row) if plan.show.in_colour else None
         self._numbered = is_pattern(plan.out)
         self._written: list[Path] = []
@@ -53,7 +53,7 @@ class PictureOutput(Output):
         """What ``check_sink`` does for pictures."""
         out = plan.out
         check_fit(plan.clip, plan.row)
-        single = is_single(out, plan.row)
+        single = plan.is_single
         if single and plan.clip.kind != "picture" and whole(out).parent.is_dir():
             raise UsageError(
                 f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
@@ -171,11 +171,6 @@ class PictureOutput(Output):
             return self._folder / numbered(self.plan.out.name, self.plan.start_number + frame.index)
         name = frame.name if frame.name is not None else f"{frame.index:0{DIGITS}d}"
         return self._folder / (name + self._row.suffixes[0])
-
-
-def is_single(out: Path, row: Format) -> bool:
-    """Whether ``out`` names one picture, not a folder or a pattern of many."""
-    return out.suffix.lower() in row.suffixes and not out.is_dir() and not is_pattern(out)
 
 
 def numbered(pattern: str, number: int) -> str:
