@@ -516,10 +516,10 @@ def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_shot_goes_on_with_what_was_remembered(tmp_path: Path) -> None:
     path, frames = make_recurrent(tmp_path / "tiny.onnx"), of_shots([6, 4])
-    frames[3].wants_memory = True
+    frames[3].wants_state = True
     expected = list(load_network(path, "rvm", Settings(), Device()).mattes(iter(frames)))
     later = of_shots([6, 4])[3:]
-    later[0].memory = frames[3].memory
+    later[0].state = frames[3].state
     network = load_network(path, "rvm", Settings(), SeveralDevices([Device()] * 2))
     for one, other in zip(network.mattes(iter(later)), expected[3:], strict=True):
         assert_close(one.alpha, other.alpha, EXACT)

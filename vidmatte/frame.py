@@ -102,8 +102,8 @@ class Frame:
     mirrored: the network saw its mirror image (alpha is turned back).
     turn: which of the ways to show it to the network's was taken; frames of one turn share
         the mistakes that come with it.
-    memory: a recurrent network's state before this frame, by name; it is left there by
-        the network where ``wants_memory``, and taken up where it was there before.
+    state: a recurrent network's before this frame, by name; it is left there by the network
+        where ``wants_state``, and taken up where it was there before.
     remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
     alpha_memory: the slot's (H, W) float32, which holds whatever an earlier frame left there.
     give_back: returns the slot that holds the pixels; the arrays are void after it.
@@ -122,8 +122,8 @@ class Frame:
     turn: int = 0
     name: str | None = None
     shows: int | None = None
-    wants_memory: bool = False
-    memory: dict[str, np.ndarray] | None = None
+    wants_state: bool = False
+    state: dict[str, np.ndarray] | None = None
     remarks: dict[str, list[str]] = field(default_factory=dict)
     alpha_memory: np.ndarray | None = None
     give_back: Callable[[], None] | None = field(default=None)

@@ -14,7 +14,7 @@ class Network(ABC):
     recurrent: sees consecutive frames in order and keeps a state that a new shot
     resets; else frames are independent and run ``batch`` at a time.
     about: what runs it (runtime, precision, threads), for the user.
-    states: how many networks with a state are in it; see ``Frame.memory``.
+    states: how many networks with a state are in it; see ``Frame.state``.
     """
 
     recurrent: bool

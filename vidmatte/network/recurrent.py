@@ -72,12 +72,12 @@ class RecurrentNetwork(Network):
         state: dict[str, Any] = first_state()
         reducer: Reducer | None = None
         for frame in frames:
-            if frame.memory is not None:
-                state = frame.memory
+            if frame.state is not None:
+                state = frame.state
             if frame.new_shot:
                 state = first_state()
-            if frame.wants_memory:
-                frame.memory = {name: on_host(value) for name, value in state.items()}
+            if frame.wants_state:
+                frame.state = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
             ratio = coarse_ratio(width, height, self._downsample)
             inputs = {"downsample_ratio": np.array([ratio], np.float32), **state}

@@ -15,6 +15,7 @@ from vidmatte.network.model import Model
 from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
 from vidmatte.sink import Written, manifest
+from vidmatte.sink.base import finished_earlier
 from vidmatte.sink.guard import READ
 from vidmatte.sink.lengths import check_lengths
 from vidmatte.sink.names import whole
@@ -70,7 +71,7 @@ def finished_before(out: Path, clip: Clip, model: Model, settings: Settings) -> 
     folder = whole(out).parent
     rate = Fraction(found["rate"])
     sides = tuple(written_of(folder / side["name"], side, rate) for side in found["sides"])
-    notes = (*found["warnings"], f"{out.name}: an earlier run has finished it")
+    notes = (*found["warnings"], finished_earlier(out))
     return written_of(out, found["result"], rate, notes=notes, sides=sides)
 
 

@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 IN_HAND = 3  # frames being filled, being followed, and being handed on
 MOMENTS_QUEUED = 1  # between motion and steady: a moment weighs more than its slot
 LONGEST_SIDE = 32766  # pixels; cv2.remap counts them in 16 bits
-MEMORY_EVERY = 32  # frames between those whose recurrent state is kept
+STATE_EVERY = 32  # frames between those whose recurrent state is kept
 
 
 @dataclass
@@ -131,8 +131,8 @@ def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterat
             if index < point.start:
                 frame.release()
                 continue
-            frame.memory = point.memory if index == point.start else None
-            frame.wants_memory = settings.resume and index % MEMORY_EVERY == 0
+            frame.state = point.state if index == point.start else None
+            frame.wants_state = settings.resume and index % STATE_EVERY == 0
             yield frame
 
 

@@ -48,6 +48,11 @@ class Written:
     files: tuple[str, ...] = ()
 
 
+def finished_earlier(out: Path) -> str:
+    """What is said of a result of which nothing is left to be made."""
+    return f"{out.name}: an earlier run has finished it"
+
+
 class Sink(ABC):
     """Takes the frames of one clip, in order, and makes one result of them.
 

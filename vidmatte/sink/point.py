@@ -15,7 +15,7 @@ class Point:
 
     Those between are there to bring detectors and filters into the state of a run that
     never stopped. pts: the time of frame ``lead``. shots: whether a frame begins a
-    shot, by number, as far as it is known. memory: a recurrent network's state before
+    shot, by number, as far as it is known. state: a recurrent network's before
     frame ``start``. remarks: those of frames before ``first``, see ``Frame.remarks``.
     done: nothing is left to read; finished: nor to write.
     """
@@ -25,7 +25,7 @@ class Point:
     first: int = 0
     pts: int = 0
     shots: Mapping[int, bool] = field(default_factory=dict)
-    memory: dict[str, np.ndarray] | None = None
+    state: dict[str, np.ndarray] | None = None
     remarks: Sequence[tuple[int, dict[str, list[str]]]] = ()
     done: bool = False
     finished: bool = False

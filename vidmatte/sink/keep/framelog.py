@@ -42,7 +42,7 @@ class Summary:
     count: whole records of frames. end: bytes up to where they are whole. complete: the
     run had given its last frame. heads: those of the last frames, by number.
     remarks: those of all frames that have any, by number.
-    offsets: where the frames with ``memory`` among them begin, by number.
+    offsets: where the frames with a recurrent network's state (``memory``) begin, by number.
     """
 
     count: int = 0

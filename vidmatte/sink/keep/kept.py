@@ -19,7 +19,7 @@ import numpy as np
 from vidmatte.errors import SinkError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.sink.base import Sink, Written
+from vidmatte.sink.base import Sink, Written, finished_earlier
 from vidmatte.sink.keep.framelog import FrameLog, Head, Remarks, Summary, TornRecordError
 from vidmatte.sink.keep.pieces import Packed, Piece, is_there, pack, unpack
 from vidmatte.sink.keep.workfolder import (
@@ -92,8 +92,8 @@ class FinishedSink(Sink):
 
     def __init__(self, folder: WorkFolder, written: Written, remarks: Remarks) -> None:
         self._folder, self._remarks = folder, remarks
-        note = f"{written.path.name}: an earlier run has finished it"
-        self._written = replace(written, notes=(*written.notes, note))
+        notes = (*written.notes, finished_earlier(written.path))
+        self._written = replace(written, notes=notes)
 
     def point(self, states: int, stride: int, look_back: int) -> Point:  # noqa: ARG002
         """See ``Sink.point``."""
@@ -138,11 +138,11 @@ class KeptSink(PooledSink):
         found, log = self._summary, self._folder.log
         heads, start = dict(found.heads), max(0, found.count - look_back - WARM_UP)
         start -= start % stride
-        memory = None
+        state = None
         if states and start:
             usable = [pair for pair in found.offsets if pair[0] <= start and not pair[0] % stride]
             start, offset = usable[-1] if usable else (0, 0)
-            memory = memory_of(*log.record_at(offset)) if start else None
+            state = recurrent_state(*log.record_at(offset)) if start else None
         lead = max(0, start - LEAD)
         if lead not in heads:
             start = lead = 0
@@ -152,7 +152,7 @@ class KeptSink(PooledSink):
             first=found.count,
             pts=heads[lead]["pts"] if lead else 0,
             shots={index: head["new_shot"] for index, head in heads.items()},
-            memory=memory if start else None,
+            state=state if start else None,
             remarks=tuple(found.remarks),
             done=found.complete,
         )
@@ -200,7 +200,7 @@ class KeptSink(PooledSink):
         return frame, [pack(piece, output.partial.path) for output, piece in pairs]
 
     def _take(self, frame: Frame, pieces: list[Packed]) -> None:
-        memory = (frame.memory or {}) if frame.wants_memory else {}
+        state = (frame.state or {}) if frame.wants_state else {}
         head = {
             "index": frame.index,
             "pts": frame.pts,
@@ -208,11 +208,9 @@ class KeptSink(PooledSink):
             "new_shot": frame.new_shot,
             "remarks": frame.remarks,
             "pieces": [{**piece.facts, "size": len(piece.data)} for piece in pieces],
-            "memory": [
-                [name, array.dtype.str, list(array.shape)] for name, array in memory.items()
-            ],
+            "memory": [[name, array.dtype.str, list(array.shape)] for name, array in state.items()],
         }
-        arrays = [array.tobytes() for array in memory.values()]
+        arrays = [array.tobytes() for array in state.values()]
         self._frames += 1
         if frame.remarks:
             self._remarks.append((frame.index, frame.remarks))
@@ -289,12 +287,12 @@ def is_sequence(output: Output) -> bool:
     return output.plan.row.container is None
 
 
-def memory_of(head: Head, body: bytes) -> dict[str, np.ndarray]:
+def recurrent_state(head: Head, body: bytes) -> dict[str, np.ndarray]:
     """The state of a recurrent network that a record holds."""
     at = sum(facts["size"] for facts in head["pieces"])
-    memory = {}
+    state = {}
     for name, kind, shape in head["memory"]:
         count = int(np.prod(shape, dtype=np.int64))
-        memory[name] = np.frombuffer(body, kind, count, at).reshape(shape).copy()
-        at += memory[name].nbytes
-    return memory
+        state[name] = np.frombuffer(body, kind, count, at).reshape(shape).copy()
+        at += state[name].nbytes
+    return state
