@@ -22,10 +22,10 @@ from vidmatte.sink.formats import by_name, is_pattern
 from vidmatte.sink.names import NUMBER, whole
 from vidmatte.sink.places import places_of, unfinished
 from vidmatte.sink.row import output_colour
+from vidmatte.weights.fingerprint import sha256_of
 
 #: Raised when the meaning of a field changes.
 SCHEMA = 1
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -224,11 +224,7 @@ def digest(path: Path, names: Sequence[str] = ()) -> str:
     names: those of the files that count, in order; empty for all. Others may lie there too.
     """
     if path.is_file():
-        with path.open("rb") as file:
-            sum_ = hashlib.sha256()
-            while block := file.read(BLOCK):
-                sum_.update(block)
-            return sum_.hexdigest()
+        return sha256_of(path)
     lines = [f"{digest(file)}  {file.name}\n" for file in counted_files(path, names)]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -229,10 +229,12 @@ class Store:
         self, entry: Entry, say: Report | None = None, *, wait: bool = True
     ) -> Iterator[None]:
         """Hold the entry alone among processes. Raises WeightsError if not to ``wait``."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
+
+        from vidmatte.lock import lock_at
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / f".{entry.file_name}.lock")
+        lock = lock_at(self.folder / f".{entry.file_name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
