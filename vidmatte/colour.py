@@ -81,18 +81,22 @@ LUMA_WEIGHTS = {
     SMPTE240M: (0.212, 0.087),
     BT2020: (0.2627, 0.0593),
 }
-#: bt2020c is not a matrix of R'G'B'; as in FFmpeg, bt2020nc stands in for it.
-STAND_INS = {BT2020_CONSTANT: BT2020}
+
+
+def linear_matrix(matrix: int) -> int:
+    """The matrix that is computed with. bt2020c is none of R'G'B' alone; as in FFmpeg, bt2020nc
+    stands in for it."""
+    return BT2020 if matrix == BT2020_CONSTANT else matrix
 
 
 def is_convertible(matrix: int) -> bool:
     """Whether pictures of this matrix can become RGB."""
-    return STAND_INS.get(matrix, matrix) in LUMA_WEIGHTS
+    return linear_matrix(matrix) in LUMA_WEIGHTS
 
 
 def same_matrix(one: int, other: int) -> bool:
     """Whether codes of two matrices stand for the same colours, as bt470bg's and smpte170m's."""
-    one, other = STAND_INS.get(one, one), STAND_INS.get(other, other)
+    one, other = linear_matrix(one), linear_matrix(other)
     return LUMA_WEIGHTS.get(one, one) == LUMA_WEIGHTS.get(other, other)
 
 

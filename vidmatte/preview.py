@@ -17,14 +17,14 @@ from vidmatte.alpha.by_hand import check_masks, masks_of
 from vidmatte.alpha.controls import despill
 from vidmatte.alpha.foreground import estimate
 from vidmatte.api import Stream, StreamedFrame
-from vidmatte.errors import OutputExistsError, SinkError, SourceError, UsageError
+from vidmatte.errors import SinkError, SourceError, UsageError
 from vidmatte.network.model import Model
 from vidmatte.settings import Settings
 from vidmatte.sink.base import as_sink_error
 from vidmatte.sink.guard import check_replaced, inputs_of
 from vidmatte.sink.lengths import check_new_names
 from vidmatte.sink.names import whole as whole_path
-from vidmatte.sink.places import may_write
+from vidmatte.sink.places import check_room
 from vidmatte.source import open_source
 
 CELL = 480  # longest side of a picture on the sheet, pixels
@@ -80,14 +80,12 @@ def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: a sheet is a picture: {', '.join(SUFFIXES)}")
     check_new_names(partial_of(out))
-    folder = whole_path(out).parent
-    if not folder.is_dir():
-        raise SinkError(f"{folder}: there is no such folder for {out.name}: make it")
-    if not may_write(folder):
-        raise SinkError(f"{folder}: may not be written here: choose another folder")
-    check_replaced(out, [out], inputs_of(clip, settings))
-    if out.exists() and not settings.overwrite:
-        raise OutputExistsError(f"{out} exists: --overwrite replaces it")
+
+    def is_taken() -> bool:
+        check_replaced(out, [out], inputs_of(clip, settings))  # first: no option helps there
+        return out.exists() and not settings.overwrite
+
+    check_room(out, whole_path(out).parent, is_taken)
 
 
 def samples(

@@ -29,7 +29,7 @@ WITHOUT_EFFECT = names_of(Settings, decides=NOTHING)
 FAULTS = ("empty", "full", "jumps")
 
 
-def check(network: Network, settings: Settings) -> None:
+def check_resumable(network: Network, settings: Settings) -> None:
     """Raise UsageError where a run could not be taken up again as it was."""
     if settings.cache is not None:
         raise UsageError("--resume and --cache exclude each other: the work kept is enough")
@@ -44,7 +44,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 
     Raises UsageError where a run could not be taken up again as it was.
     """
-    check(model.network, settings)
+    check_resumable(model.network, settings)
     options = {
         row.name: getattr(settings, row.name)
         for row in fields(settings)

@@ -130,11 +130,16 @@ def as_sink_error(error: BaseException, path: Path) -> SinkError:
             f"{path}: the disk is full ({free / 2**20:.0f} MB free): make room or write elsewhere"
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return SinkError(f"{path}: may not be written here: choose another folder")
+        return not_writable(path)
     if number == errno.EFBIG:
         return SinkError(f"{path}: {size_limit()}")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return SinkError(f"{path}: {reason}")
+
+
+def not_writable(path: Path) -> SinkError:
+    """The error for a place in which nothing may be made."""
+    return SinkError(f"{path}: may not be written here: choose another folder")
 
 
 def size_limit() -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from vidmatte.errors import OutputExistsError, SinkError
+from vidmatte.errors import SinkError
 from vidmatte.lock import let_go, lock_at
-from vidmatte.sink.base import as_sink_error
+from vidmatte.sink.base import as_sink_error, not_writable
 from vidmatte.sink.names import matcher, whole
-from vidmatte.sink.places import Places, may_write
+from vidmatte.sink.places import Places, check_room
 
 
 class Partial:
@@ -38,12 +38,7 @@ class Partial:
     def check(self) -> None:
         """Raise before anything is touched: OutputExistsError, SinkError."""
         folder = whole(self.final) if self.is_within else whole(self.final).parent
-        if not folder.is_dir():
-            raise SinkError(f"{folder}: there is no such folder for {self.final.name}: make it")
-        if not may_write(folder):
-            raise SinkError(f"{folder}: may not be written here: choose another folder")
-        if self._exists() and not self.overwrite:
-            raise OutputExistsError(f"{self.final} exists: --overwrite replaces it")
+        check_room(self.final, folder, lambda: not self.overwrite and self._exists())
 
     def _exists(self) -> bool:
         """Whether something that counts stands under the final name.
@@ -114,9 +109,7 @@ class Partial:
             self._lock.acquire(timeout=0)
         except Timeout:
             if not Path(self._lock.lock_file).exists():  # nor can anything else be made there
-                raise SinkError(
-                    f"{self.final}: may not be written here: choose another folder"
-                ) from None
+                raise not_writable(self.final) from None
             raise SinkError(
                 f"{self.final}: another run is writing it: wait for its end, or choose another name"
             ) from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidmatte.errors import SinkError, UsageError
+from vidmatte.errors import OutputExistsError, SinkError, UsageError
 from vidmatte.settings import Settings
+from vidmatte.sink.base import not_writable
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.names import NUMBER, beside, whole
 
@@ -65,6 +67,20 @@ def unfinished(manifest: Path) -> Path:
 def may_write(folder: Path) -> bool:
     """Whether files can be made in a folder."""
     return os.access(folder, os.W_OK | os.X_OK)
+
+
+def check_room(out: Path, folder: Path, is_taken: Callable[[], bool]) -> None:
+    """Raise before anything is touched where ``out`` cannot be made in ``folder``: SinkError, or
+    OutputExistsError where something is there that is to stay.
+
+    is_taken: asked only of a folder that lets itself be looked into.
+    """
+    if not folder.is_dir():
+        raise SinkError(f"{folder}: there is no such folder for {out.name}: make it")
+    if not may_write(folder):
+        raise not_writable(folder)
+    if is_taken():
+        raise OutputExistsError(f"{out} exists: --overwrite replaces it")
 
 
 def check_beside(out: Path, settings: Settings) -> None:

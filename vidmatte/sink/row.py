@@ -12,9 +12,9 @@ from vidmatte.colour import (
     IDENTITY,
     LIMITED,
     LINEAR,
-    STAND_INS,
     UNSPECIFIED,
     ColourTags,
+    linear_matrix,
 )
 from vidmatte.frame import Clip
 from vidmatte.sink.make.transfer import TO_LINEAR
@@ -100,10 +100,9 @@ def output_colour(clip: Clip, row: Format) -> ColourTags:
     if not is_yuv(clip.working_format):
         matrix = BT2020 if colour.primaries == BT2020 else BT709
         return colour.with_matrix(matrix, row.range or LIMITED)
-    stand_ins = STAND_INS if row.codec == "libvpx-vp9" else {}
-    return colour.with_matrix(
-        stand_ins.get(colour.matrix, colour.matrix), row.range or colour.range
-    )
+    is_vp9 = row.codec == "libvpx-vp9"
+    matrix = linear_matrix(colour.matrix) if is_vp9 else colour.matrix
+    return colour.with_matrix(matrix, row.range or colour.range)
 
 
 def is_yuv(pixel_format: str) -> bool:

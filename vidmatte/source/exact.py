@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidmatte.colour import BT709, FULL, LIMITED, LUMA_WEIGHTS, STAND_INS, ColourTags
+from vidmatte.colour import BT709, FULL, LIMITED, LUMA_WEIGHTS, ColourTags, linear_matrix
 from vidmatte.source.pixels import ACCURATE, copy_planes, full_scale, plane_arrays
 
 
@@ -75,7 +75,7 @@ def yuv_matrix(colour: ColourTags, codes: int, top: int) -> np.ndarray:
 
     codes: the number of codes (1024 for 10 bits); top: the code of full-range white.
     """
-    kr, kb = LUMA_WEIGHTS[STAND_INS.get(colour.matrix, colour.matrix)]
+    kr, kb = LUMA_WEIGHTS[linear_matrix(colour.matrix)]
     luma = np.array([kr, 1 - kr - kb, kb])
     red, blue = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
     rows = np.stack([luma, (blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))])

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vidmatte.colour import BT709, FULL, STAND_INS, ColourTags
+from vidmatte.colour import BT709, FULL, ColourTags, linear_matrix
 from vidmatte.orientation import UPRIGHT, Orientation, turned
 
 YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
@@ -138,7 +138,7 @@ def plane_arrays(frame: av.VideoFrame) -> list[np.ndarray]:
 
 def tag(frame: av.VideoFrame, colour: ColourTags) -> None:
     """Write resolved colour tags onto a frame, its matrix as swscale takes it."""
-    frame.colorspace = STAND_INS.get(colour.matrix, colour.matrix)
+    frame.colorspace = linear_matrix(colour.matrix)
     frame.color_range = colour.range
     frame.color_primaries = colour.primaries
     frame.color_trc = colour.transfer
@@ -180,7 +180,7 @@ class Repacker:
                 interpolation=ACCURATE,
                 threads=1,
                 src_color_range=self.source.range,
-                dst_colorspace=STAND_INS.get(self.target.matrix, self.target.matrix) or None,
+                dst_colorspace=linear_matrix(self.target.matrix) or None,
                 dst_color_range=self.target.range,
             )
         if self.orientation != UPRIGHT:

@@ -18,8 +18,8 @@ from vidmatte.colour import (
     LIMITED,
     LUMA_WEIGHTS,
     SMPTE170M,
-    STAND_INS,
     ColourTags,
+    linear_matrix,
     same_matrix,
 )
 from vidmatte.sink.make import planes
@@ -76,7 +76,7 @@ class Converter:
         return result
 
     def _to_rgb_8(self, picture: av.VideoFrame) -> av.VideoFrame:
-        matrix = SWS_MATRIX[STAND_INS.get(self._source.matrix, self._source.matrix)]
+        matrix = SWS_MATRIX[linear_matrix(self._source.matrix)]
         return self._reformatter.reformat(
             picture,
             format=self._format,
