@@ -16,7 +16,7 @@ from media import Movie
 from readback import decode
 from sink_support import disc, read_frames
 
-from vidmatte.alpha.foreground import is_the_models_of_use
+from vidmatte.alpha.foreground import takes_models_colours
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
@@ -186,11 +186,11 @@ def test_the_models_colours_are_the_subjects_as_displays_show_it(
     invert: bool, transfer: int
 ) -> None:
     clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, transfer))
-    of_use = is_the_models_of_use(Settings(invert=invert), clip)
+    of_use = takes_models_colours(Settings(invert=invert), clip)
     assert of_use == (transfer == 1 and not invert)
     asked = Settings(invert=invert, foreground="model")
     if of_use:
-        assert is_the_models_of_use(asked, clip)
+        assert takes_models_colours(asked, clip)
         return
     with pytest.raises(UsageError, match=r"--foreground model: .*use estimate"):
         check_sink(Path("out.mov"), clip, asked)

@@ -33,8 +33,7 @@ class CutDetector:
         self._window = cv2.createHanningWindow(THUMB, cv2.CV_32F)
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
-        xs, ys = np.meshgrid(np.arange(THUMB[0]), np.arange(THUMB[1]))
-        self._grid = np.dstack([xs, ys]).astype(np.float32)
+        self._grid = places()
 
     def is_new_shot(self, rgb: np.ndarray) -> bool:
         """True for the first frame and for each frame after a hard cut.
@@ -108,6 +107,12 @@ class CutDetector:
         forth = warp(self._flow.calc(last_eq, now_eq, None), where)
         agree = (np.abs(back + forth).max(axis=2) < AGREE).astype(np.float32)
         return correlation(warp(last, where), now, agree)[0]
+
+
+def places() -> np.ndarray:
+    """Each pixel's own place in a thumbnail, (H, W, 2) float32, x then y."""
+    xs, ys = np.meshgrid(np.arange(THUMB[0]), np.arange(THUMB[1]))
+    return np.dstack([xs, ys]).astype(np.float32)
 
 
 def warp(picture: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class Layers:
         )
 
 
-def is_the_models_of_use(settings: Settings, clip: Clip) -> bool:
+def takes_models_colours(settings: Settings, clip: Clip) -> bool:
     """Whether the foreground that a network gives, if it gives one, is what is to be shown.
 
     It is the subject's, in 8-bit R'G'B' as displays show it. Raises UsageError where it is

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vidmatte.alpha.cuts import THUMB, places, warp
 from vidmatte.frame import Frame
 
-THUMB = (160, 90)  # width, height
 EMPTY_SHARE = 0.0005  # of the picture covered, under which a matte counts as empty
 FULL_SHARE = 0.995
 JUMP_SHARE = 0.015  # of the picture whose alpha changes without a motion that explains it
@@ -56,8 +56,7 @@ class Watcher:
     def __init__(self) -> None:
         self.quality = Quality()
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        xs, ys = np.meshgrid(np.arange(THUMB[0]), np.arange(THUMB[1]))
-        self._grid = np.dstack([xs, ys]).astype(np.float32)
+        self._grid = places()
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     def watched(self, frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -89,8 +88,7 @@ class Watcher:
         if still <= JUMP_SHARE:
             return still
         where = self._grid + self._flow.calc(grey, last[0], None)
-        moved = cv2.remap(last[1], where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return min(still, float(np.abs(alpha - moved).mean()))
+        return min(still, float(np.abs(alpha - warp(last[1], where)).mean()))
 
 
 def ranges(numbers: list[int]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from vidmatte.alpha.by_hand import by_hand
-from vidmatte.alpha.foreground import is_the_models_of_use
+from vidmatte.alpha.foreground import takes_models_colours
 from vidmatte.alpha.quality import Quality, Watcher
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
@@ -65,7 +65,7 @@ def lay_path(source: Source, model: Model, settings: Settings, sink: Sink | None
     """
     stop = Stop()
     watcher = Watcher()
-    takes_colours = is_the_models_of_use(settings, source.clip)
+    takes_colours = takes_models_colours(settings, source.clip)
     network = model.network_for(source.clip)
     smooth = smoother(network.recurrent, settings)
     check_sides(source.clip, smooth)

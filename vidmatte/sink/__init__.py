@@ -69,14 +69,14 @@ def check_sink(out: Path, clip: Clip, settings: Settings, *, is_folder: bool = F
     is_folder: see ``open_sink``. Raises UsageError (format and clip do not fit, or an input
     would be replaced), OutputExistsError, SinkError.
     """
-    from vidmatte.alpha.foreground import is_the_models_of_use
+    from vidmatte.alpha.foreground import takes_models_colours
     from vidmatte.sink.guard import check_replaced, inputs_of, replaced
     from vidmatte.sink.lengths import check_lengths
     from vidmatte.sink.manifest import check_place
     from vidmatte.sink.names import whole
     from vidmatte.sink.places import check_beside
 
-    is_the_models_of_use(settings, clip)
+    takes_models_colours(settings, clip)
     check_lengths(out, settings)
     for name in side_names(settings):
         check_lengths(Path(name))

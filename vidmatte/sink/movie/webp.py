@@ -6,11 +6,13 @@ https://developers.google.com/speed/webp/docs/riff_container
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+from vidmatte.source.pictures.chunks import webp_chunks
+
+FIXED = 16  # bytes: no chunk that is looked at tells more before the picture in it
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class WebpHeader:
 
 def read_webp(path: Path) -> WebpHeader:
     """The header of a WebP file of the extended kind. Raises ValueError, OSError."""
-    data = path.read_bytes()
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) != 8 + little(data[4:8]):
-        raise ValueError("not a whole WebP file")
-    parts = list(chunks(data))
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP" or size != 8 + little(head[4:8]):
+            raise ValueError("not a whole WebP file")
+        parts = [(kind, file.read(min(length, FIXED))) for kind, length in webp_chunks(file)]
     if parts[0][0] != b"VP8X":
         raise ValueError(f"its first part is {parts[0][0]!r}, not VP8X")
     head = parts[0][1]
@@ -51,26 +55,17 @@ def read_webp(path: Path) -> WebpHeader:
 def stamp_length(path: Path, length: Fraction) -> None:
     """Let the last picture of an animation be shown until ``length`` seconds after the first
     one. Raises OSError."""
-    at, last, before, end = 12, 0, 0, 0
-    for name, part in chunks(path.read_bytes()):
-        if name == b"ANMF":
-            last, before, end = at, end, end + little(part[12:15])
-        at += 8 + len(part) + len(part) % 2
-    if not last:  # a still picture
-        return
-    shown = min(max(round(length * 1000) - before, 1), (1 << 24) - 1)
+    last = before = end = 0
     with path.open("r+b") as file:
-        file.seek(last + 8 + 12)
+        for name, _ in webp_chunks(file):
+            if name == b"ANMF":
+                last, before = file.tell(), end
+                end += little(file.read(FIXED)[12:15])
+        if not last:  # a still picture
+            return
+        shown = min(max(round(length * 1000) - before, 1), (1 << 24) - 1)
+        file.seek(last + 12)
         file.write(shown.to_bytes(3, "little"))
-
-
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and payload of each part."""
-    at = 12
-    while at + 8 <= len(data):
-        name, size = struct.unpack("<4sI", data[at : at + 8])
-        yield name, data[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
 
 
 def little(data: bytes) -> int:

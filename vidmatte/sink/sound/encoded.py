@@ -100,7 +100,7 @@ class EncodedTrack(Track):
         """Take what a packet holds, None: what the decoder holds back."""
         try:
             frames = self._decoder.decode(packet)
-        except av.error.FFmpegError:  # any of them, see MovieSource
+        except av.error.FFmpegError:  # any of them, as ``source.movie.decode`` has it
             self._broken += 1  # the gap that it leaves becomes silence
             return
         for frame in frames:
