@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from vidmatte.alpha.cuts import CutDetector
 from vidmatte.alpha.follow import Moment
 from vidmatte.bench.meter import Cost, cost_of, middle, peak_memory
 from vidmatte.cores import usable_cores
@@ -176,8 +177,6 @@ class Stages:
 
     def _filled(self, source: Source, count: int) -> list[Frame]:
         """The first frames of the clip, in slots of a ring of their own."""
-        from vidmatte.alpha.cuts import CutDetector
-
         ring = Ring(source.clip, count, self._model.device, Stop())
         detector = CutDetector()
         frames = []

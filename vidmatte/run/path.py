@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from vidmatte.alpha.by_hand import by_hand
+from vidmatte.alpha.cuts import CutDetector
 from vidmatte.alpha.foreground import takes_models_colours
 from vidmatte.alpha.quality import Quality, Watcher
+from vidmatte.alpha.steady import PER_FRAME, RECURRENT, Filter
+from vidmatte.alpha.window import WINDOWS
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.memory import is_out_of_memory, lack_for_frames
+from vidmatte.network.device import Device
 from vidmatte.network.fit import check_numbers
 from vidmatte.network.model import Model
 from vidmatte.run.channel import Stop
@@ -23,10 +27,6 @@ from vidmatte.settings import Settings
 from vidmatte.sink import Sink
 from vidmatte.sink.point import Point
 from vidmatte.source import Source
-
-if TYPE_CHECKING:
-    from vidmatte.alpha.steady import Filter
-    from vidmatte.network.device import Device
 
 Item = TypeVar("Item")
 IN_HAND = 3  # frames being filled, being followed, and being handed on
@@ -115,8 +115,6 @@ def make_ring(
 
 def read(source: Source, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:
     """Decoded pictures in slots of the ring, with shot cuts marked, from the point on."""
-    from vidmatte.alpha.cuts import CutDetector
-
     if point.done:
         return
     detector = CutDetector()
@@ -169,9 +167,6 @@ def smoother(recurrent: bool, settings: Settings) -> Filter:
     A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
     without both.
     """
-    from vidmatte.alpha.steady import PER_FRAME, RECURRENT, Filter
-    from vidmatte.alpha.window import WINDOWS
-
     mode = settings.smooth
     if mode == "auto":
         mode = "off" if recurrent else "on"
