@@ -26,8 +26,9 @@ from vidmatte.network import openvino
 from vidmatte.network.model import find_model
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
-from vidmatte.run.resume import READ, WITHOUT_EFFECT
+from vidmatte.run.resume import WITHOUT_EFFECT
 from vidmatte.settings import make_settings
+from vidmatte.sink.guard import READ
 from vidmatte.sink.keep import framelog
 from vidmatte.sink.keep.begun import differences as differences_of
 from vidmatte.sink.keep.framelog import FrameLog, Summary

@@ -16,7 +16,7 @@ from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
 from vidmatte.sink import Written, manifest
 from vidmatte.sink.base import finished_earlier
-from vidmatte.sink.guard import READ
+from vidmatte.sink.guard import named_to_read
 from vidmatte.sink.lengths import check_lengths
 from vidmatte.sink.names import whole
 from vidmatte.sink.places import places_of
@@ -52,10 +52,9 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
 
 
 def changed_since(moment: Path, settings: Settings) -> bool:
-    """Whether a mask or background is newer than a file, or gone; manifests do not tell."""
+    """Whether a mask or background is newer than a file; manifests do not tell."""
     time = moment.stat().st_mtime_ns
-    named = [Path(text) for name in READ if (text := getattr(settings, name)) is not None]
-    read = [path for path in named if path.exists()]  # a colour is no file
+    read = (path for _, path in named_to_read(settings))
     return any(file.stat().st_mtime_ns > time for path in read for file in [path, *files_of(path)])
 
 

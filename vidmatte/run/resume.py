@@ -17,7 +17,7 @@ from vidmatte.network.base import Network
 from vidmatte.network.model import Model
 from vidmatte.option import NOTHING, names_of
 from vidmatte.settings import Settings
-from vidmatte.sink.guard import READ
+from vidmatte.sink.guard import named_to_read
 from vidmatte.sink.keep.begun import PICTURES, TOLD, file_fact
 from vidmatte.sink.places import places_of
 from vidmatte.sink.point import Point
@@ -64,10 +64,8 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         facts[PICTURES] = list(states_of_pictures(clip))
     else:
         facts["source"] = state_of(clip.path)
-    for name in READ:
-        text = options.get(name)
-        if text and Path(text).exists():
-            facts[file_fact(name)] = state_of(Path(text))
+    for name, path in named_to_read(settings):
+        facts[file_fact(name)] = state_of(path)
     return facts
 
 

@@ -22,13 +22,18 @@ Inode = tuple[int, int]
 
 def inputs_of(source: Path, settings: Settings) -> dict[Inode, Path]:
     """Every file that a run reads, and the folders that they are named by, by device and inode."""
-    named = [source, *(Path(text) for name in READ if (text := getattr(settings, name)))]
-    found = {}
-    for path in named:
-        if path.exists():
-            for file in [path, *files_of(path)]:
-                found[inode_of(file)] = file
-    return found
+    named = [source] if source.exists() else []
+    named += [path for _, path in named_to_read(settings)]
+    return {inode_of(file): file for path in named for file in [path, *files_of(path)]}
+
+
+def named_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The options that name a file or folder which is there to be read, and what they name; a
+    colour is none."""
+    for name in READ:
+        text = getattr(settings, name)
+        if text and Path(text).exists():
+            yield name, Path(text)
 
 
 def inode_of(path: Path) -> Inode:
