@@ -18,7 +18,7 @@ from vidmatte.errors import DeviceError
 from vidmatte.memory import is_out_of_memory
 from vidmatte.network import load_network, openvino
 from vidmatte.network.device import CpuRunner, Device
-from vidmatte.network.halving import HalvingRunner, MemoryGuard
+from vidmatte.network.memory_guard import HalvingRunner, MemoryGuard
 from vidmatte.settings import Settings
 
 SIZE = 256
@@ -30,7 +30,7 @@ import numpy as np
 import onnxruntime as ort
 from vidmatte.errors import DeviceError
 from vidmatte.network.device import CpuRunner
-from vidmatte.network.halving import HalvingRunner
+from vidmatte.network.memory_guard import HalvingRunner
 from vidmatte.network.session import batchable
 
 path, size, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -13,7 +13,7 @@ from vidmatte.errors import DeviceError, ModelError
 from vidmatte.memory import is_out_of_memory, lack_on_device
 from vidmatte.network.device import CpuRunner, Device, Runner
 from vidmatte.network.fit import Shapes, check_inputs, check_recurrent, shapes_of
-from vidmatte.network.halving import HalvingRunner, MemoryGuard
+from vidmatte.network.memory_guard import HalvingRunner, MemoryGuard
 from vidmatte.network.onnx_file import as_onnx, first_line
 from vidmatte.network.ort import FATAL_ONLY, onnxruntime
 from vidmatte.network.threads import streams_for
