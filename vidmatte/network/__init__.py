@@ -3,9 +3,10 @@
 ``model`` is where it begins: weights, device, cache. Two kinds of network are fed in
 ``salient`` (with ``looks``) and ``recurrent`` (with ``reduce``), ``combined`` joins two and
 ``several`` spreads one over GPUs; all are what ``base`` says. ``session`` and ``openvino`` load
-what runs them, on a ``device``, in parts where memory lacks (``memory_guard``). ``onnx_file`` reads
-the file, ``fit`` checks it; ``channels``, ``halves`` and ``offsets`` rewrite its graph, so that
-it runs faster or bears half precision. ``cache`` keeps raw alphas between runs.
+what runs them, on a ``device``, in parts where memory lacks (``memory_guard``). ``onnx_file``
+reads the file, ``fit`` checks it; ``channels``, ``halves`` and ``offsets`` rewrite its graph, so
+that it runs faster or bears half precision. ``cache`` keeps raw alphas between runs. ``threads``
+shares the cores out, ``ort`` keeps onnxruntime quiet.
 """
 
 from __future__ import annotations

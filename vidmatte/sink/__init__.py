@@ -2,10 +2,12 @@
 
 ``open_sink`` makes a sink (``base``) of what the settings ask for. ``formats`` is the table of
 what can be written, each a ``row``; ``sides`` has those of the results beside the main one.
-Every result is an ``output``, of pictures that ``make`` makes of a frame: a movie, with its
-``sound``, or ``pictures``. ``pooled`` feeds all outputs from one pass over the frames, on a
-``pool`` of threads; ``keep`` does so for ``--resume``. ``partial`` has what is unfinished,
-``places`` and ``lengths`` what stands beside a result, ``guard`` what must not be replaced.
+Every result is an ``output``, of pictures that ``make`` makes of a frame and ``encode`` has the
+encoders for: a ``movie``, with its ``sound``, or ``pictures``. ``pooled`` feeds all outputs from
+one pass over the frames, on a ``pool`` of threads; ``keep`` does so for ``--resume``. ``partial``
+has what is unfinished, ``places``, ``names`` and ``lengths`` what stands beside a result,
+``guard`` what must not be replaced. ``point`` says where a run begins, ``manifest`` how a result
+was made.
 """
 
 from __future__ import annotations
