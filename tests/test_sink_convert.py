@@ -106,6 +106,21 @@ def test_ycbcr_becomes_rgb_as_deep_as_asked(
     assert np.abs(found - expected).max() <= allowed
 
 
+@pytest.mark.parametrize("target", ["yuva420p", "yuva422p10le"])
+def test_chroma_of_odd_sizes_lies_under_its_pixels(target: str) -> None:
+    """Red up to column 20, blue beyond: no cell of two columns has both."""
+    rgb = np.zeros((17, 33, 3), np.uint8)
+    rgb[:, :20, 0] = rgb[:, 20:, 2] = 255
+    frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
+    tags = ColourTags(1, LIMITED)
+    _, cb, cr, _ = planes.views(Converter(RGB_TAGS, target, tags)(frame))
+    bits = planes.full_scale(target).bit_length()
+    codes = np.rint(coded(np.array([[1, 0, 0], [0, 0, 1]]), tags, bits))
+    for plane, (left, right) in zip((cb, cr), codes.T[1:], strict=True):
+        assert (plane[:, :10] == left).all()
+        assert (plane[:, 10:] == right).all()
+
+
 @pytest.mark.parametrize(("given", "wanted"), [(FULL, LIMITED), (LIMITED, FULL)])
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> None:

@@ -140,6 +140,39 @@ def test_a_composite_is_alpha_times_subject_plus_the_rest(
         assert apart.max() <= 3
 
 
+@pytest.mark.parametrize("name", ["c_%06d.png", "c_%06d.tif", "c.mkv"])
+def test_a_composite_of_a_deep_source_has_its_bytes_in_order(name: str, tmp_path: Path) -> None:
+    """PNG is big-endian."""
+    clip = make_movie(
+        tmp_path / "deep.mkv",
+        size=(64, 48),
+        frames=2,
+        codec="ffv1",
+        pixel_format="yuv444p10le",
+    )
+    sides = Sides(comp=tmp_path / name, background="#3366cc")
+    write_clip(clip, tmp_path / "out.mkv", sides=sides)
+    before = ("-start_number", "0") if "%" in name else ()
+    found = decode(tmp_path / name, "rgb48le", before=before) / 65535
+    alpha = alphas(clip)[..., None]
+    subject = decode(clip.path, "rgb48le") / 65535
+    expected = alpha * subject + (1 - alpha) * np.array([0x33, 0x66, 0xCC]) / 255
+    assert np.abs(found - expected).max() < 2 / 255
+
+
+@pytest.mark.parametrize("size", [(65, 48), (64, 47)])
+def test_prores_of_odd_sizes_has_its_last_column_too(size: tuple[int, int], tmp_path: Path) -> None:
+    """The encoder has no chroma for the last column of 4:2:2: players show a green line."""
+    odd = make_movie(tmp_path / "odd.mkv", size=size, frames=2, codec="ffv1",
+                     pixel_format="yuv444p")  # fmt: skip
+    sides = Sides(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov", background="grey")
+    write_clip(odd, tmp_path / "out.mov", sides=sides)
+    comp, matte = (decode(tmp_path / name, "rgb24").astype(int) for name in ("c.mov", "m.mov"))
+    assert not alphas(odd)[..., -1].any()
+    assert np.abs(comp[:, :, -1] - 128).max() <= 2
+    assert matte[:, :, -1].max() <= 2
+
+
 def test_a_composite_to_show_around_plays_everywhere(movie: Movie, tmp_path: Path) -> None:
     def ruler(index: int, width: int, height: int) -> np.ndarray:
         alpha = disc(index, width, height)

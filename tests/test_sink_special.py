@@ -251,6 +251,33 @@ def test_premultiplied_colours_are_alpha_times_straight_ones(
             assert np.array_equal(one[alpha == 1], two[alpha == 1])
 
 
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])
+def test_premultiplied_chroma_lies_under_its_pixels_at_odd_sizes(
+    pixel_format: str, tmp_path: Path
+) -> None:
+    """The last cell of 33 pixels is half a one, and shifts none of the others."""
+    clip_path = make_movie(
+        tmp_path / "odd.mkv", size=(33, 17), frames=1, codec="ffv1", pixel_format=pixel_format
+    ).path
+    clip, frames = read_frames(clip_path, Settings(), disc)
+    scene = Scene(clip, "source")
+    scene.begin(next(frames))
+    row = by_name("ffv1")
+    straight = CutoutShow().maker(clip, row).make(scene)
+    multiplied = CutoutShow(premultiplied=True).maker(clip, row).make(scene)
+    *_, alpha = planes.views(straight)
+    neutral = (planes.full_scale(straight.format.name) + 1) // 2
+    for given, found in zip(
+        planes.views(straight)[1:3], planes.views(multiplied)[1:3], strict=True
+    ):
+        down = 2 if pixel_format == "yuv420p" else 1
+        padded = np.pad(alpha, ((0, -17 % down), (0, 1)), "edge").astype(np.float64)
+        share = padded.reshape(given.shape[0], down, 17, 2).mean(axis=(1, 3))
+        share /= planes.full_scale(straight.format.name)
+        expected = (given.astype(np.float64) - neutral) * share + neutral
+        assert np.abs(found - expected).max() <= 0.51
+
+
 def test_a_premultiplied_movie_is_written(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:

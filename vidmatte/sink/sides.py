@@ -131,15 +131,21 @@ class Sides:
             ("comp", self.comp, COMP_FORMATS),
         ]
         return [
-            (what, out, deep_enough(what, suffix_row(out, formats, folder), formats, clip))
+            (what, out, fitting(what, suffix_row(out, formats, folder), formats, clip))
             for what, out, formats in rows
             for folder in [what in self.folders]
             if out is not None
         ]
 
 
-def deep_enough(what: str, row: Format, formats: tuple[Format, ...], clip: Clip) -> Format:
-    """PNG pictures take 16 bits where the clip has more than 8 to show, mattes always."""
+def fitting(what: str, row: Format, formats: tuple[Format, ...], clip: Clip) -> Format:
+    """The row as the clip needs it.
+
+    PNG pictures take 16 bits where the clip has more than 8 to show, mattes always. FFmpeg's
+    ProRes of 4:2:2 loses the last column's chroma where the width is odd: 4:4:4 does not.
+    """
+    if row is PRORES_HQ and clip.width % 2:
+        return without_alpha(PRORES)
     deep = what == "matte" or clip.bit_depth > 8
     if row.name != "png" or not deep:
         return row

@@ -130,8 +130,4 @@ def put_channels(frame: av.VideoFrame, channels: np.ndarray) -> None:
     """Write (H, W, 3) Y'CbCr samples into a planar frame; subsampled chroma takes means."""
     arrays = planes.views(frame)
     for plane, channel in zip(arrays[:3], cv2.split(channels), strict=True):
-        size = (plane.shape[1], plane.shape[0])
-        fits = plane.shape == channel.shape
-        np.copyto(
-            plane, channel if fits else cv2.resize(channel, size, interpolation=cv2.INTER_AREA)
-        )
+        np.copyto(plane, planes.mean_of_cells(channel, *planes.steps(plane, channel)))

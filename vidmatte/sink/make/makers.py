@@ -124,8 +124,9 @@ class CompMaker(Maker):
     """See ``CompShow``. Mixed in 10-bit Y'CbCr as editors do, then made what is asked for."""
 
     def __init__(self, clip: Clip, row: Format) -> None:
-        self._colour = output_colour(clip, row)
-        self._convert = Converter(output_colour(clip, PRORES), row.pixel_format(clip), self._colour)
+        self._colour, self._format = output_colour(clip, row), row.pixel_format(clip)
+        self._working = self._format.replace("48be", "48le")
+        self._convert = Converter(output_colour(clip, PRORES), self._working, self._colour)
 
     def make(self, scene: Scene) -> av.VideoFrame:
         """See ``Maker.make``."""
@@ -141,7 +142,10 @@ class CompMaker(Maker):
             difference = cv2.subtract(subject, ground, dtype=cv2.CV_32F)
             np.multiply(difference, share, out=difference)
             np.copyto(plane, cv2.add(difference, ground, dtype=cv2.CV_16U))
-        return tagged(self._convert(mixed), self._colour, scene.frame)
+        picture = self._convert(mixed)
+        if self._working != self._format:
+            picture = picture.reformat(format=self._format, threads=1)
+        return tagged(picture, self._colour, scene.frame)
 
 
 def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
@@ -162,9 +166,7 @@ def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
     else:
         zeros = black(cutout.format.name, colour.range)
         for plane, source, zero in zip(target[:3], given[:3], zeros, strict=True):
-            part = share
-            if plane.shape != share.shape:
-                part = cv2.resize(share, plane.shape[::-1], interpolation=cv2.INTER_AREA)
+            part = planes.mean_of_cells(share, *planes.steps(plane, share))
             plane[...] = np.rint((source.astype(np.float32) - zero) * part + zero)
         target[3][...] = alpha
     return (

@@ -118,10 +118,23 @@ def shrunk(
     channel: np.ndarray, changed: np.ndarray, step_y: int, step_x: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means of the cells of a channel, and the mask of cells that are changed entirely."""
-    height, width = changed.shape
-    pad = ((0, -height % step_y), (0, -width % step_x))
-    channel, changed = np.pad(channel, pad, "edge"), np.pad(changed, pad, "edge")
+    changed = whole_cells(changed, step_y, step_x)
+    rows, columns = changed.shape[0] // step_y, changed.shape[1] // step_x
+    cells = changed.reshape(rows, step_y, columns, step_x).min(axis=(1, 3))
+    return mean_of_cells(channel, step_y, step_x), cells
+
+
+def mean_of_cells(channel: np.ndarray, step_y: int, step_x: int) -> np.ndarray:
+    """The mean of each cell of ``step_y`` rows and ``step_x`` columns of a channel (h, w): what
+    a subsampled plane has for it. Cells at the end may be cut off by the picture's edge."""
+    if step_y == step_x == 1:
+        return channel
+    channel = whole_cells(channel, step_y, step_x)
     size = (channel.shape[1] // step_x, channel.shape[0] // step_y)
-    mean = cv2.resize(channel, size, interpolation=cv2.INTER_AREA)
-    cells = changed.reshape(size[1], step_y, size[0], step_x).min(axis=(1, 3))
-    return np.asarray(mean), cells
+    return np.asarray(cv2.resize(channel, size, interpolation=cv2.INTER_AREA))
+
+
+def whole_cells(channel: np.ndarray, step_y: int, step_x: int) -> np.ndarray:
+    """A channel (h, w) whose last row and column go on to the end of their cells."""
+    below, right = -channel.shape[0] % step_y, -channel.shape[1] % step_x
+    return np.pad(channel, ((0, below), (0, right)), "edge") if below or right else channel
