@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vidmatte.alpha.by_hand import read_mask
 from vidmatte.cli.main import main
 from vidmatte.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
@@ -106,6 +108,39 @@ def test_a_picture_is_shown_as_its_exif_orientation_says(number: int, tmp_path: 
     assert (source.clip.height, source.clip.width) == upright.shape[:2]
     # Chroma is resampled before the turn here, after it there.
     assert np.abs(picture.to_ndarray(format="rgb24").astype(int) - upright).max() <= 2
+
+
+@pytest.mark.parametrize("number", EXIF_ORIENTATIONS)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_mask_lies_as_its_exif_orientation_says(suffix: str, number: int, tmp_path: Path) -> None:
+    stored = np.zeros(SIZE, np.uint8)
+    stored[:20, :40] = 255
+    plain = cv2.imencode(suffix, stored)[1].tobytes()
+    exif = b"Exif\0\0" + exif_block(number)
+    file = tmp_path / f"mask{suffix}"
+    if suffix == ".jpg":
+        segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        file.write_bytes(plain[:2] + segment + plain[2:])
+    else:
+        file.write_bytes(with_chunk(plain, b"eXIf", exif_block(number)))
+    assert np.array_equal(read_mask(file) > 0.5, EXIF_ORIENTATIONS[number](stored) > 127)
+
+
+def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> None:
+    """White that shows nothing is black in a mask; of a picture its own alpha is told."""
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "pal8"
+    encoder.time_base = Fraction(1, 25)
+    picture = av.VideoFrame(64, 48, "pal8")
+    indices = np.zeros((48, picture.planes[0].line_size), np.uint8)
+    indices[:, 32:64] = 1
+    picture.planes[0].update(indices.tobytes())
+    for clear, expected in ((0, [0, 1]), (255, [1, 1])):
+        picture.planes[1].update(bytes([255, 255, 255, clear]) + b"\xff" * 4 * 255)
+        (tmp_path / "palette.png").write_bytes(b"".join(map(bytes, encoder.encode(picture))))
+        assert read_mask(tmp_path / "palette.png")[24, [10, 50]].tolist() == expected
+        with open_source(tmp_path / "palette.png", Settings()) as source:
+            assert any("its own alpha" in line for line in source.warnings) is (clear == 0)
 
 
 @pytest.mark.parametrize("subsampling", ["420", "422"])

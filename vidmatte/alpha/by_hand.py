@@ -12,6 +12,7 @@ import numpy as np
 from vidmatte.alpha.controls import Controls, apply
 from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.frame import Clip, Frame
+from vidmatte.orientation import orientation_of, turned
 from vidmatte.settings import Settings
 from vidmatte.source.pictures.folder import SUFFIXES, list_pictures
 from vidmatte.source.pictures.pictures import read_picture
@@ -81,17 +82,19 @@ class MaskFile:
 
 
 def read_mask(file: Path) -> np.ndarray:
-    """The grey of a picture times its alpha, (H, W) float32 in 0..1. Raises SourceError."""
+    """The grey of a picture times its alpha, (H, W) float32 in 0..1, as its EXIF orientation
+    has it shown. Raises SourceError."""
     picture = read_picture(file)
     # FFmpeg makes 65280 of grey 255 beside an alpha, which 8 bits do without.
     is_deep = picture.format.name != "ya8"
     levels = picture.reformat(format="gray16le" if is_deep else "gray", threads=1).to_ndarray()
     mask = levels.astype(np.float32) / np.float32(65535 if is_deep else 255)
-    if any(component.is_alpha for component in picture.format.components):
+    # A palette's colours may be transparent too.
+    if picture.format.has_palette or any(part.is_alpha for part in picture.format.components):
         is_deep = picture.format.components[0].bits > 8
         layers = picture.reformat(format="rgba64le" if is_deep else "rgba", threads=1).to_ndarray()
         mask *= layers[..., 3].astype(np.float32) / np.float32(65535 if is_deep else 255)
-    return mask
+    return turned(mask, orientation_of(picture))
 
 
 def parse_threshold(text: str) -> tuple[float, float]:

@@ -11,8 +11,10 @@ def has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
     """Whether any of ``files`` may be transparent somewhere. ``first``: the first one, decoded.
 
     The decoder of JPEG gives CMYK an alpha that the file cannot have, that of WebP gives one
-    to every lossless picture.
+    to every lossless picture. A palette has it in its colours.
     """
+    if first.format.has_palette:
+        return bool(first.to_ndarray(format="rgba")[..., 3].min() < 255)
     if not any(component.is_alpha for component in first.format.components):
         return False
     kinds = {file.suffix.lower() for file in files}
