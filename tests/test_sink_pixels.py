@@ -26,6 +26,7 @@ from vidmatte.sink.formats import FORMATS, by_name
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.pixels import PictureMaker, check_fit, quantised
 from vidmatte.sink.row import Format
+from vidmatte.source.view import curve_for
 
 SIZE = (320, 192)
 #: Formats whose pictures are integer samples; floats and palettes have makers of their own.
@@ -181,13 +182,14 @@ def test_the_models_own_colours_are_taken_where_they_are_given() -> None:
 
 
 @pytest.mark.parametrize("invert", [False, True])
-@pytest.mark.parametrize("transfer", [1, 16, 18])
+@pytest.mark.parametrize("transfer", [1, 13, 8, 9, 10, 16, 18])
 def test_the_models_colours_are_the_subjects_as_displays_show_it(
     invert: bool, transfer: int
 ) -> None:
     clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, transfer))
     of_use = takes_models_colours(Settings(invert=invert), clip)
-    assert of_use == (transfer == 1 and not invert)
+    assert of_use == (transfer in (1, 13) and not invert)
+    assert (transfer in (1, 13)) == (curve_for(transfer) is None)
     asked = Settings(invert=invert, foreground="model")
     if of_use:
         assert takes_models_colours(asked, clip)

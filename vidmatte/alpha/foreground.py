@@ -18,6 +18,7 @@ from vidmatte.alpha.box import Box, Pixels, box_around, sample
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
+from vidmatte.source.view import CURVED
 
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
 LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
@@ -56,8 +57,9 @@ def takes_models_colours(settings: Settings, clip: Clip) -> bool:
     reason = None
     if settings.invert:
         reason = "--invert shows the background, and the model tells the subject's colours"
-    elif clip.colour.is_hdr:
-        reason = f"{clip.path.name} is PQ or HLG, and the model's colours are not"
+    elif clip.colour.transfer in CURVED:
+        curve = clip.colour.as_names()["transfer"]
+        reason = f"{clip.path.name} is {curve}, and the model's colours are as displays show them"
     if reason is not None and settings.foreground == "model":
         raise UsageError(f"--foreground model: {reason}; use estimate")
     return reason is None

@@ -29,6 +29,8 @@ from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays
 WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 PEAK_NITS = 1000.0
 LOG_DECADES = {LOG100: 2.0, LOG316: 2.5}
+#: Transfers of which ``curve_for`` gives a curve: networks see other codes than the picture's.
+CURVED = frozenset({PQ, HLG, LINEAR, *LOG_DECADES})
 
 
 class Viewer:
