@@ -8,11 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import psutil
 import pytest
 from codes import code_planes
-from media import BT601_525, Movie, make_movie, make_pictures
+from media import BT601_525, BT2020_PQ, Movie, make_movie, make_pictures
 from readback import beep_time, decode, frame_times, probe_stream
 from scene import Picture, read_index
 from sink_support import disc, write_clip
@@ -200,6 +201,38 @@ def test_a_clip_behind_moves_with_its_own_clock(movie: Movie, tmp_path: Path) ->
     write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
     shown = [read_index(picture) for picture in decode(tmp_path / "c.mkv")]
     assert shown == [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
+
+
+def test_a_folder_behind_moves_with_the_clip(tmp_path: Path) -> None:
+    """Pictures bear no rate: one for each frame, whatever rate a folder is taken at elsewhere."""
+    movie = make_movie(tmp_path / "clip.mov", rate=Fraction(50), frames=6)
+    make_pictures(tmp_path / "behind", frames=6)
+    sides = Sides(comp=tmp_path / "c.mkv", background=str(tmp_path / "behind"))
+    nothing = lambda index, width, height: np.zeros((height, width), np.float32)  # noqa: E731
+    write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
+    assert [read_index(picture) for picture in decode(tmp_path / "c.mkv")] == [*range(6)]
+
+
+def test_what_of_a_background_is_not_shown_as_it_is_is_told(movie: Movie, tmp_path: Path) -> None:
+    layers = np.full((108, 192, 4), 200, np.uint8)
+    cv2.imwrite(str(tmp_path / "layer.png"), layers)
+    cv2.imwrite(str(tmp_path / "plain.png"), layers[..., :3])
+    hdr = make_movie(tmp_path / "hdr.mkv", frames=1, codec="ffv1", pixel_format="yuv420p10le",
+                     colour=BT2020_PQ)  # fmt: skip
+
+    def told(clip: Movie, background: Path | str) -> list[str]:
+        sides = Sides(comp=tmp_path / "c.mkv", background=str(background))
+        _, written = write_clip(clip, tmp_path / "out.mov", sides=sides, overwrite=True)
+        return [note for note in written.sides[0].notes if "--background" in note]
+
+    assert told(movie, tmp_path / "plain.png") == told(movie, "white") == told(hdr, hdr.path) == []
+    (line,) = told(movie, tmp_path / "layer.png")
+    assert "layer.png: its own alpha is not used" in line
+    (line,) = told(movie, hdr.path)
+    assert "hdr.mkv: its code values, smpte2084, are taken as they are" in line
+    (line,) = told(hdr, "white")
+    assert "white: its code values, iec61966-2-1" in line
+    assert "the clip's, smpte2084" in line
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from vidmatte.colour import FULL, IDENTITY, ColourTags, is_convertible, same_matrix
+from vidmatte.colour import BT709, FULL, IDENTITY, SRGB, ColourTags, is_convertible, same_matrix
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
@@ -20,9 +20,9 @@ from vidmatte.sink.make.convert import Converter
 from vidmatte.sink.row import output_colour
 from vidmatte.source import Source
 from vidmatte.source.pixels import ACCURATE
-from vidmatte.source.view import check_viewable
+from vidmatte.source.view import CURVED, check_viewable
 
-RGB = ColourTags(IDENTITY, FULL)
+RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 #: Colours by name; "green" is the cloth's, so that a keyer finds it.
 COLOURS = {
     "black": (0, 0, 0),
@@ -42,6 +42,11 @@ LIGHT, DARK = 204, 153
 class Background(ABC):
     """Pictures of 4:4:4, 10 bits, in the clip's size, matrix and limited range."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it, complete when the last moment was asked for."""
+        return ()
+
     @abstractmethod
     def at(self, seconds: Fraction) -> av.VideoFrame:
         """The picture at a moment of the output; moments are asked for in order."""
@@ -54,8 +59,13 @@ class Background(ABC):
 class Still(Background):
     """One picture for all frames."""
 
-    def __init__(self, picture: av.VideoFrame) -> None:
-        self._picture = picture
+    def __init__(self, picture: av.VideoFrame, notes: Iterator[str]) -> None:
+        self._picture, self._notes = picture, tuple(notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See ``Background.notes``."""
+        return self._notes
 
     def at(self, seconds: Fraction) -> av.VideoFrame:  # noqa: ARG002 (always the same)
         """See ``Background.at``."""
@@ -66,22 +76,32 @@ class Still(Background):
 
 
 class Moving(Background):
-    """A clip from its first frame, at its own rate; its last frame stays."""
+    """A clip from its first frame, at its own rate, a folder's pictures at that of the clip
+    before it; its last frame stays."""
 
     def __init__(self, path: Path, clip: Clip) -> None:
-        from vidmatte.source import open_source
+        from vidmatte.source import check_readable, open_kind
 
-        self._source = open_source(path, Settings())
+        check_readable(path)
+        self._source = open_kind(path, Settings())
         try:
             behind = self._source.clip
             check_viewable(behind)
+            self._notes = [f"--background {line}" for line in unlike(behind, clip)]
+            self._said = len(self._source.warnings)  # of what is not seen: sound, titles
             fit = Fit(clip, behind.colour, behind.sample_aspect_ratio)
-            self._pictures = timed(self._source, fit)
+            self._pictures = timed(self._source, fit, clip.rate if path.is_dir() else None)
             self._now = next(self._pictures)[1]
             self._next = next(self._pictures, None)
         except BaseException:
             self._source.close()
             raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See ``Background.notes``."""
+        damage = self._source.warnings[self._said :]
+        return (*self._notes, *(f"--background {line}" for line in damage))
 
     def at(self, seconds: Fraction) -> av.VideoFrame:
         """See ``Background.at``."""
@@ -98,10 +118,36 @@ class Moving(Background):
         self._source.close()
 
 
-def timed(source: Source, fit: Fit) -> Generator[tuple[Fraction, av.VideoFrame], None, None]:
-    """A source's pictures as they fit, and when each is shown, in seconds."""
-    for picture in source.pictures():
-        yield picture.pts * source.clip.time_base, fit(picture.pixels)
+def timed(
+    source: Source, fit: Fit, rate: Fraction | None
+) -> Generator[tuple[Fraction, av.VideoFrame], None, None]:
+    """A source's pictures as they fit, and when each is shown, in seconds.
+
+    rate: pictures a second, where another than the source's own is wanted.
+    """
+    for number, picture in enumerate(source.pictures()):
+        when = picture.pts * source.clip.time_base if rate is None else number / rate
+        yield when, fit(picture.pixels)
+
+
+def unlike(behind: Clip, clip: Clip) -> Iterator[str]:
+    """What a background has that the clip before it has not, and the composite does not show."""
+    name = behind.path.name
+    if behind.has_alpha:
+        yield f"{name}: its own alpha is not used: what is transparent there is seen"
+    yield from unlike_codes(name, behind.colour, clip)
+
+
+def unlike_codes(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
+    """A line where the code values of ``colour`` mean another light than the clip's: curves of
+    displays and cameras count as one."""
+    found, taken = (one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour))
+    if found != taken:
+        own, other = (one.as_names()["transfer"] for one in (colour, clip.colour))
+        yield (
+            f"{name}: its code values, {own}, are taken as they are among the clip's, {other},"
+            " and show another brightness: convert one into the other first"
+        )
 
 
 class Fit:
@@ -147,11 +193,12 @@ def open_background(text: str, clip: Clip) -> Background:
 
     Raises UsageError, SourceError.
     """
+    notes = unlike_codes(f"--background {text}", RGB, clip)
     if text == CHECKER:
-        return Still(Fit(clip, RGB)(checkerboard(clip.width, clip.height)))
+        return Still(Fit(clip, RGB)(checkerboard(clip.width, clip.height)), notes)
     if (colour := parse_colour(text)) is not None:
         flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
-        return Still(Fit(clip, RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")))
+        return Still(Fit(clip, RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes)
     path = Path(text)
     if not path.exists():
         raise UsageError(

@@ -164,6 +164,8 @@ class MovieOutput(Output):
             )
         if self.plan.show.in_colour:
             yield from colour_notes(clip, row)
+        if self.plan.show.background is not None:
+            yield from self.plan.show.background.notes
         if self._sound is not None:
             yield from self._sound.notes
 

@@ -159,6 +159,8 @@ class PictureOutput(Output):
             )
         if self.plan.show.in_colour:
             yield from colour_notes(self._clip, self._row)
+        if self.plan.show.background is not None:
+            yield from self.plan.show.background.notes
 
     def discard(self) -> None:
         """See ``Output.discard``."""
