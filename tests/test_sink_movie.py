@@ -20,6 +20,7 @@ from tolerance import EXACT, PRORES_PICTURE, assert_close
 from vidmatte.colour import FULL, LIMITED
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
+from vidmatte.sink import Sides
 from vidmatte.sink.make import planes
 from vidmatte.source import open_source
 from vidmatte.source.view import Viewer
@@ -45,6 +46,27 @@ def steps(index: float, width: int, height: int, lit: bool = False) -> Picture:
     rgb = np.zeros((height, width, 3), np.float32)
     rgb[:, width // 2 :] = 1
     return Picture(rgb, np.ones((height, width), np.float32))
+
+
+@pytest.mark.parametrize("size", [(1, 9), (9, 1), (2, 3), (3, 2), (1, 400)])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "gbrp", "gray16le"])
+def test_ffv1_holds_the_narrowest_pictures(
+    pixel_format: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    frame = av.VideoFrame(*size, pixel_format)
+    for number, plane in enumerate(planes.views(frame)):
+        plane[...] = 60 + 20 * number
+    with av.open(str(tmp_path / "narrow.nut"), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    sides = Sides(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mkv")
+    write_clip(tmp_path / "narrow.nut", out := tmp_path / "out.mkv", levels, sides=sides)
+    given, found = (decode(path, "rgb48le") for path in (tmp_path / "narrow.nut", out))
+    assert np.array_equal(given, found)
+    (matte,) = decode(tmp_path / "m.mkv", "gray16le")
+    assert np.array_equal(matte[..., 0], np.rint(levels(0, *size) * 65535))
 
 
 @pytest.mark.parametrize(("range_", "black", "white"), [(LIMITED, 16, 235), (FULL, 0, 255)])

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from media import Movie, make_movie
+from media import Movie, make_movie, make_pictures
 from readback import decode, probe_frames
 from sink_support import disc, levels, read_frames, write_clip
 from test_sink_pixels import make_clip
@@ -219,6 +219,19 @@ def test_gif_moves_in_time_and_is_clear_where_alpha_is_below_half(
         apart = (found[index, ..., :3] - expected[index])[alpha == 1]
         assert np.abs(apart).mean() < 25, "six or seven steps a channel, dithered"
         assert np.abs(apart.mean(axis=0)).max() < 3, "the mean colour stays"
+
+
+@pytest.mark.parametrize(("size", "rows"), [((40, 24), slice(9, 10)), ((40, 1), slice(None))])
+def test_a_single_row_is_seen_in_a_gif(size: tuple[int, int], rows: slice, tmp_path: Path) -> None:
+    def row(index: int, width: int, height: int) -> np.ndarray:
+        alpha = np.zeros((height, width), np.float32)
+        alpha[rows, 5 : 20 + index] = 1
+        return alpha
+
+    make_pictures(tmp_path / "plates", size=size, frames=2)
+    write_clip(tmp_path / "plates", out := tmp_path / "out.gif", row)
+    found = decode(out, "rgba")[..., 3]
+    assert np.array_equal(found > 0, [row(index, *size) > 0 for index in range(2)])
 
 
 @pytest.mark.parametrize("name", ["prores", "ffv1", "webm", "png", "png16", "exr32"])

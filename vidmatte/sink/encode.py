@@ -55,6 +55,8 @@ PRORES_TRANSFER = {
 }
 
 PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
+#: Pixels up to which FFmpeg's FFV1 finds no slices for a plane, and writes nothing with them.
+NARROW, WITHOUT_SLICES = 3, {"level": "1"}
 
 
 def frame_colour(row: Format, colour: ColourTags) -> ColourTags:
@@ -83,7 +85,8 @@ def set_up(
     context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     context.field_order = PROGRESSIVE
-    context.options = dict(row.options)
+    is_narrow = row.codec == "ffv1" and min(clip.width, clip.height) <= NARROW
+    context.options = dict(WITHOUT_SLICES if is_narrow else row.options)
     if row.intra:
         context.gop_size = 1
     if row.quantiser is not None:

@@ -170,6 +170,8 @@ FORMATS: tuple[Format, ...] = (
         "2 levels, cut at half",
         "previews: animated, no sound",
         always("pal8"),
+        # FFmpeg crops each picture to what is not clear, and one row to nothing.
+        options={"gifflags": "-offsetting"},
         intra=False,
         max_rate=100,
         decoded_format="bgra",
