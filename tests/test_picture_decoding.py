@@ -21,6 +21,7 @@ from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.pictures.pictures import read_picture
+from vidmatte.source.view import full_range_rgb
 
 SIZE = (64, 96)  # height, width
 
@@ -141,6 +142,30 @@ def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> Non
         assert read_mask(tmp_path / "palette.png")[24, [10, 50]].tolist() == expected
         with open_source(tmp_path / "palette.png", Settings()) as source:
             assert any("its own alpha" in line for line in source.warnings) is (clear == 0)
+
+
+@pytest.mark.parametrize("subsampling", ["420", "422"])
+@pytest.mark.parametrize("number", EXIF_ORIENTATIONS)
+def test_colours_of_odd_sizes_stay_with_their_pixels(
+    number: int, subsampling: str, tmp_path: Path
+) -> None:
+    """Red up to a column and a row between two chroma samples of the stored picture."""
+    stored = np.full((17, 33, 3), (200, 60, 30), np.uint8)  # B, G, R
+    stored[:8, :16] = 30, 60, 200
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
+    how = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor, cv2.IMWRITE_JPEG_QUALITY, 100]
+    plain = cv2.imencode(".jpg", stored, how)[1].tobytes()
+    exif = b"Exif\0\0" + exif_block(number)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    (tmp_path / "odd.jpg").write_bytes(plain[:2] + segment + plain[2:])
+    with open_source(tmp_path / "odd.jpg", Settings()) as source:
+        found = full_range_rgb(next(source.pictures()).pixels).astype(int)
+    expected = EXIF_ORIENTATIONS[number](stored[..., ::-1].astype(int))
+    # Chroma between two samples is a mix of both, alike on either side of the edge.
+    share = (found[..., 0] - 30) / 170
+    wanted = (expected[..., 0] - 30) / 170
+    assert abs((share - wanted).mean()) < 0.01
+    assert np.abs(share - wanted).max() < 0.35
 
 
 @pytest.mark.parametrize("subsampling", ["420", "422"])

@@ -10,6 +10,7 @@ from codes import KR_KB
 from vidmatte.colour import FULL, LIMITED, ColourTags
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.convert import Converter
+from vidmatte.source.view import full_range_rgb
 
 RGB_TAGS = ColourTags(0, FULL, 1, 13)
 #: One rounding to an integer, and what float32 leaves of a 16-bit one.
@@ -119,6 +120,48 @@ def test_chroma_of_odd_sizes_lies_under_its_pixels(target: str) -> None:
     for plane, (left, right) in zip((cb, cr), codes.T[1:], strict=True):
         assert (plane[:, :10] == left).all()
         assert (plane[:, 10:] == right).all()
+
+
+def in_whole_cells(odd: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A picture with its last row and column repeated up to a size of as many chroma samples."""
+    even = av.VideoFrame(width, height, odd.format.name)
+    even.colorspace, even.color_range = odd.colorspace, odd.color_range
+    for to, plane in zip(planes.views(even), planes.views(odd), strict=True):
+        rows, columns = (
+            np.minimum(range(n), m - 1) for n, m in zip(to.shape, plane.shape, strict=True)
+        )
+        to[...] = plane[np.ix_(rows, columns)]
+    return even
+
+
+@pytest.mark.parametrize("target", ["rgba", "rgba64le", "gbrap16le", "yuva444p10le", "yuva420p"])
+@pytest.mark.parametrize(
+    ("source", "step_y", "step_x"),
+    [("yuv420p", 2, 2), ("yuv420p10le", 2, 2), ("yuv422p10le", 1, 2), ("yuv411p", 1, 4),
+     ("yuv410p", 4, 4)],
+)  # fmt: skip
+def test_chroma_of_odd_sizes_is_not_stretched(
+    source: str, step_y: int, step_x: int, target: str
+) -> None:
+    """33x17 is a part of a picture of whole cells, whose chroma lies where it did there."""
+    tags = ColourTags(1, LIMITED)
+    odd = av.VideoFrame(33, 17, source)
+    odd.colorspace, odd.color_range = tags.matrix, tags.range
+    unit = (planes.full_scale(source) + 1) // 256
+    for plane in planes.views(odd):
+        plane[...] = np.random.default_rng(7).integers(16 * unit, 235 * unit, plane.shape)
+    even = in_whole_cells(odd, -(-33 // step_x) * step_x, -(-17 // step_y) * step_y)
+    pictures = [Converter(tags, target, tags)(frame) for frame in (odd, even)]
+    for one, other in zip(*(planes.views(picture)[:3] for picture in pictures), strict=True):
+        assert same(one, other[: one.shape[0], : one.shape[1]])
+    one, other = (full_range_rgb(frame) for frame in (odd, even))
+    assert same(one, other[:17, :33])
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal samples; of 16 bits but for what OpenCV rounds by where in a row a pixel lies."""
+    least = 1 if one.max() > 1023 else 0
+    return bool(np.abs(one.astype(int) - other).max() <= least)
 
 
 @pytest.mark.parametrize(("given", "wanted"), [(FULL, LIMITED), (LIMITED, FULL)])

@@ -34,6 +34,11 @@ class Orientation(NamedTuple):
         """Whether width and height are swapped."""
         return self.rotation % 180 != 0
 
+    @property
+    def reverses(self) -> tuple[bool, bool]:
+        """Whether the last of the stored picture's rows, and of its columns, becomes the first."""
+        return self.rotation in (180, 270), self.mirrored != (self.rotation in (90, 180))
+
 
 UPRIGHT = Orientation()
 

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vidmatte.colour import BT709, FULL, LIMITED, LUMA_WEIGHTS, ColourTags, linear_matrix
-from vidmatte.source.pixels import ACCURATE, copy_planes, full_scale, plane_arrays
+from vidmatte.source.pixels import ACCURATE, copy_planes, full_scale, plane_arrays, reformatted
 
 
 def exact_rgb(
@@ -47,9 +47,10 @@ def moved(
 ) -> av.VideoFrame:
     """YCbCr to YCbCr. One range and matrix is given for both sides, so that samples
     are only shifted between depths."""
-    return reformatter.reformat(
+    return reformatted(
+        reformatter,
         picture,
-        format=pixel_format,
+        pixel_format,
         interpolation=ACCURATE,
         src_colorspace=BT709,
         dst_colorspace=BT709,

@@ -7,6 +7,8 @@ are repacked into the planar little-endian one with the same samples.
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -89,6 +91,19 @@ def working_format(pixel_format: str, on_side: bool) -> str:
     return name
 
 
+def upright_format(pixel_format: str, orientation: Orientation, width: int, height: int) -> str:
+    """The format that frames of ``pixel_format`` travel in once they are upright.
+
+    Where a row or column that has chroma of its own, the last of an odd number, becomes the
+    first, subsampled chroma would lie beside its pixels: such frames travel as 4:4:4 too.
+    """
+    name = working_format(pixel_format, orientation.on_side)
+    sizes = zip((height, width), orientation.reverses, chroma_steps(name), strict=True)
+    if name.startswith("yuv") and any(back and size % step for size, back, step in sizes):
+        name = "yuv444" + name[6:]
+    return name
+
+
 def with_chroma(grey: str) -> str:
     """What carries grey of limited range, monochrome HEVC and H.264: YCbCr of the same luma.
 
@@ -144,6 +159,42 @@ def tag(frame: av.VideoFrame, colour: ColourTags) -> None:
     frame.color_trc = colour.transfer
 
 
+def reformatted(
+    reformatter: VideoReformatter, picture: av.VideoFrame, pixel_format: str, **options: Any
+) -> av.VideoFrame:
+    """What ``reformatter`` makes of a picture, chroma over the pixels that it covers.
+
+    swscale stretches the 17 samples of a row over its 33 pixels, where the last one covers half
+    of what the others do: colours would lie up to a pixel beside their shapes. So the picture is
+    given to it with that last row and column repeated, and comes back without them.
+    """
+    steps = chroma_steps(picture.format.name), chroma_steps(pixel_format)
+    below, right = (
+        -size % max(of)
+        for size, of in zip((picture.height, picture.width), zip(*steps, strict=True), strict=True)
+    )
+    if steps[0] == steps[1] or not (below or right) or len(picture.planes) < 3:
+        return reformatter.reformat(picture, format=pixel_format, **options)
+    width, height = picture.width, picture.height
+    whole = av.VideoFrame(width + right, height + below, picture.format.name)
+    whole.colorspace, whole.color_range = picture.colorspace, picture.color_range
+    for to, plane in zip(plane_arrays(whole), plane_arrays(picture), strict=True):
+        more = [(0, size - given) for size, given in zip(to.shape, plane.shape, strict=True)]
+        np.copyto(to, np.pad(plane, more, "edge"))
+    made = reformatter.reformat(whole, format=pixel_format, **options)
+    result = av.VideoFrame(width, height, pixel_format)
+    result.colorspace, result.color_range = made.colorspace, made.color_range
+    for to, plane in zip(plane_arrays(result), plane_arrays(made), strict=True):
+        np.copyto(to, plane[: to.shape[0], : to.shape[1]])
+    return result
+
+
+def chroma_steps(pixel_format: str) -> tuple[int, int]:
+    """Rows and columns of pixels that share a chroma sample."""
+    described = av.VideoFormat(pixel_format)
+    return 4 // described.chroma_height(4), 4 // described.chroma_width(4)
+
+
 class Repacker:
     """Brings decoded frames into the working format, upright.
 
@@ -174,9 +225,10 @@ class Repacker:
         elif with_chroma(frame.format.name) == self.working:
             frame = as_luma(frame, self.working)
         elif frame.format.name.replace("yuvj", "yuv") != self.working:
-            frame = self._reformatter.reformat(
+            frame = reformatted(
+                self._reformatter,
                 frame,
-                format=self.working,
+                self.working,
                 interpolation=ACCURATE,
                 threads=1,
                 src_color_range=self.source.range,
@@ -193,7 +245,7 @@ class Repacker:
         if self.orientation.on_side:
             width, height = height, width
         # Another than the working one where a square picture lies on its side among upright ones.
-        between = working_format(self.working, self.orientation.on_side)
+        between = upright_format(self.working, self.orientation, frame.width, frame.height)
         upright = av.VideoFrame(width, height, between)
         copy_planes(self._resampled(frame, between), upright, self.orientation)
         return self._resampled(upright, self.working)
@@ -204,9 +256,10 @@ class Repacker:
         """
         if frame.format.name.replace("yuvj", "yuv") == pixel_format:
             return frame
-        return self._reformatter.reformat(
+        return reformatted(
+            self._reformatter,
             frame,
-            format=pixel_format,
+            pixel_format,
             interpolation=ACCURATE,
             threads=1,
             src_colorspace=BT709,

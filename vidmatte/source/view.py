@@ -24,7 +24,7 @@ from vidmatte.colour import (
 from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.source.exact import exact_rgb
-from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays
+from vidmatte.source.pixels import ACCURATE, bit_depth, plane_arrays, reformatted
 
 WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 PEAK_NITS = 1000.0
@@ -44,9 +44,10 @@ class Viewer:
 
     def view(self, picture: av.VideoFrame, out: np.ndarray) -> None:
         """Write the picture's view into ``out``, (H, W, 3) uint8."""
-        rgb = self._reformatter.reformat(
+        rgb = reformatted(
+            self._reformatter,
             picture,
-            format="rgb24" if self._curve is None else "rgb48le",
+            "rgb24" if self._curve is None else "rgb48le",
             interpolation=ACCURATE,
             threads=1,
             src_color_range=self._range,
@@ -77,9 +78,10 @@ def full_range_rgb(picture: av.VideoFrame) -> np.ndarray:
     if bit_depth(picture.format.name) > 8:
         tags = ColourTags(int(picture.colorspace), int(picture.color_range))
         return np.array(exact_rgb(picture, tags, 65535))
-    rgb = VideoReformatter().reformat(
+    rgb = reformatted(
+        VideoReformatter(),
         picture,
-        format="rgb24",
+        "rgb24",
         interpolation=ACCURATE,
         threads=1,
         dst_color_range=FULL,

@@ -25,7 +25,7 @@ from vidmatte.colour import (
 from vidmatte.sink.make import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source.exact import exact_rgb, moved, without_twin, yuv_matrix
-from vidmatte.source.pixels import ACCURATE
+from vidmatte.source.pixels import ACCURATE, reformatted
 
 #: swscale's own numbers of matrices: bt470bg's and smpte170m's are one there.
 SWS_MATRIX = {number: number for number in LUMA_WEIGHTS} | {SMPTE170M: BT470BG}
@@ -77,9 +77,10 @@ class Converter:
 
     def _to_rgb_8(self, picture: av.VideoFrame) -> av.VideoFrame:
         matrix = SWS_MATRIX[linear_matrix(self._source.matrix)]
-        return self._reformatter.reformat(
+        return reformatted(
+            self._reformatter,
             picture,
-            format=self._format,
+            self._format,
             interpolation=ACCURATE,
             src_colorspace=matrix,
             dst_colorspace=matrix,

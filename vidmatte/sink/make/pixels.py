@@ -3,7 +3,8 @@
 Where the output is YCbCr like the source, its planes are carried over by swscale
 with one matrix and, but for ProRes from full range, one range on both sides: no
 trip through RGB. So an opaque pixel is exactly what FFmpeg makes of the source; as
-in its tools, subsampled chroma counts as centred on the pixels that it covers.
+in its tools, subsampled chroma counts as centred on the pixels that it covers (at odd
+sizes too, where these stretch it).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from vidmatte.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.frame import AudioTrack, Clip
 from vidmatte.orientation import orientation_of
 from vidmatte.source.movie.timing import Timing
-from vidmatte.source.pixels import bit_depth, with_chroma, working_format
+from vidmatte.source.pixels import bit_depth, upright_format, with_chroma
 
 FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
 
@@ -36,7 +36,7 @@ def describe(
     if orientation.on_side:
         width, height, aspect = height, width, 1 / aspect
     stated = stated_colour(first, stream)
-    working = working_format(first.format.name, orientation.on_side)
+    working = upright_format(first.format.name, orientation, first.width, first.height)
     if stated.range == LIMITED and first.format.name.startswith("gray"):
         working = with_chroma(working)
     return Clip(

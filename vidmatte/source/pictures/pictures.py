@@ -29,7 +29,7 @@ from vidmatte.source.pictures.folder import (
 from vidmatte.source.pictures.icc import is_srgb, profile_of
 from vidmatte.source.pictures.own_alpha import has_alpha
 from vidmatte.source.pictures.png import with_stored_samples
-from vidmatte.source.pixels import Repacker, bit_depth, working_format
+from vidmatte.source.pixels import Repacker, bit_depth, upright_format
 from vidmatte.source.trim import make_trim
 
 DEFAULT_RATE = Fraction(25)
@@ -206,7 +206,7 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
     orientation = orientation_of(first)
     on_side = orientation.on_side
     suffixes = {file.suffix.lower() for file in files}
-    working = working_format(first.format.name, on_side)
+    working = upright_format(first.format.name, orientation, first.width, first.height)
     kinds = {png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
     said = stated(first)
