@@ -95,6 +95,28 @@ def test_conforming_takes_the_timecode_along(tmp_path: Path) -> None:
         assert "255 frames a second at most" in source.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("size", "pixel_format", "fits"),
+    [((6, 8), "yuv420p", True), ((4, 8), "yuv420p", False), ((6, 6), "yuv420p", False),
+     ((3, 4), "yuv444p", True), ((2, 16), "yuv444p", False)],
+)  # fmt: skip
+def test_pictures_too_small_for_the_filter_are_refused(
+    size: tuple[int, int], pixel_format: str, fits: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25, options={"level": "1"})
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        frame = av.VideoFrame(*size, pixel_format)
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    if fits:
+        with open_source(path, Settings(deinterlace="bwdif")) as source:
+            assert len(list(source.pictures())) == 1
+        return
+    with pytest.raises(UsageError, match=r"small\.mkv: .* too small .* --deinterlace off"):
+        open_source(path, Settings(deinterlace="bwdif"))
+
+
 def test_deinterlacing_keeps_times_and_durations(tmp_path: Path) -> None:
     movie: Movie = make_movie(tmp_path / "clip.mp4", frames=6)
     with av.open(str(movie.path)) as container:

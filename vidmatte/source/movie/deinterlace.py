@@ -7,7 +7,27 @@ from collections.abc import Iterable, Iterator
 import av
 
 from vidmatte.colour import ColourTags
+from vidmatte.errors import UsageError
+from vidmatte.frame import Clip
 from vidmatte.source.pixels import tag
+
+LEAST = (3, 4)  # columns and lines of a plane that bwdif takes
+
+
+def is_wanted(setting: str, clip: Clip) -> bool:
+    """Whether a clip goes through the filter. setting: that of ``--deinterlace``."""
+    return setting == "bwdif" or (setting == "auto" and clip.interlaced)
+
+
+def check_size(name: str, frame: av.VideoFrame) -> None:
+    """Raise UsageError where the pictures of a clip are too small for the filter."""
+    form = frame.format
+    width, height = form.chroma_width(frame.width), form.chroma_height(frame.height)
+    if width < LEAST[0] or height < LEAST[1]:
+        raise UsageError(
+            f"{name}: {frame.width}x{frame.height} is too small to be deinterlaced, which takes"
+            f" {LEAST[0]} columns and {LEAST[1]} lines of colour: add --deinterlace off"
+        )
 
 
 class Deinterlacer:

@@ -15,7 +15,7 @@ from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.movie.decode import GUESSING, Reader
-from vidmatte.source.movie.deinterlace import Deinterlacer
+from vidmatte.source.movie.deinterlace import Deinterlacer, check_size, is_wanted
 from vidmatte.source.movie.describe import (
     describe,
     empty_track_notes,
@@ -66,6 +66,8 @@ class MovieSource(Source):
                 )
             check_complete(path, stream)
             clip = describe(path, container, stream, first, self._timing)
+            if is_wanted(self._deinterlace, clip):
+                check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
             if settings.audio:
@@ -263,7 +265,7 @@ class MovieSource(Source):
             frames = all_timed(frames, count, self._timing.frame_number, self._told_stamp)
             if start is not None:  # what a jump lands on may follow a frame that is not seen
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
-        if self._deinterlace == "bwdif" or (self._deinterlace == "auto" and self.clip.interlaced):
+        if is_wanted(self._deinterlace, self.clip):
             everything = self._deinterlace == "bwdif"
             frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
         return frames
