@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import av
@@ -78,16 +79,26 @@ def make(
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])
 @pytest.mark.parametrize("foreground", ["estimate", "source"])
-@pytest.mark.parametrize("name", ["png", "png16", "tiff16", "cineform"])
-@pytest.mark.parametrize("layout", ["yuv420p", "yuv422p10le", "rgb24", "gbrp12le"])
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        *product(
+            ["yuv420p", "yuv422p10le", "rgb24", "gbrp12le"],
+            ["png", "png16", "tiff16", "cineform", "webp"],
+        ),
+        ("rgb24", "ffv1"),
+        ("gbrp12le", "ffv1"),
+    ],
+)
 def test_rgb_pictures_are_despilled_to_the_code(
     layout: str, name: str, foreground: str, colour: str
 ) -> None:
     clip, frame = colourful(layout)
     plain, levels = samples(make(name, clip, frame, None, foreground))
     clean, same_levels = samples(make(name, clip, frame, Despill(colour), foreground))
-    if name == "cineform":  # planes are G, B, R
-        plain, clean = plain[..., [2, 0, 1]], clean[..., [2, 0, 1]]
+    order = {"gbr": [2, 0, 1], "bgr": [2, 1, 0]}.get(by_name(name).pixel_format(clip)[:3])
+    if order is not None:
+        plain, clean = plain[..., order], clean[..., order]
     visible = levels > 0
     expected = controls.despill(plain.astype(np.uint16), colour)
     assert (np.abs(expected - plain)[visible].max(axis=-1) > 0).any()

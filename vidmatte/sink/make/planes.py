@@ -43,7 +43,7 @@ class Rectangle:
 def colours(frame: av.VideoFrame, box: Rectangle | None = None) -> np.ndarray:
     """(h, w, 3) copy of the three colour channels in a box, subsampled chroma repeated.
 
-    The order of channels is that of the planes (Y Cb Cr, G B R, or R G B). box: with
+    The order of channels is that of the planes (Y Cb Cr, G B R, R G B or B G R). box: with
     its corner on multiples of ``ALIGN``; None for the whole picture.
     """
     arrays = views(frame)

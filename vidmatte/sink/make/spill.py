@@ -20,8 +20,8 @@ from vidmatte.sink.make import planes
 from vidmatte.sink.row import is_yuv
 from vidmatte.source.exact import yuv_matrix
 
-#: Where red, green and blue stand among the channels of ``planes.colours``.
-PACKED, PLANAR = (0, 1, 2), (2, 0, 1)
+#: Where red, green and blue stand among the channels of ``planes.colours``, where not so.
+ORDERS = {"gbr": (2, 0, 1), "bgr": (2, 1, 0)}
 NOTHING = 1e-9  # weights below it are roundings of 0
 VISIBLE = 0.4999  # of a code: what changes a sample
 
@@ -55,7 +55,7 @@ class SpillRemover:
             self._offset = -float(self._weights @ forward[:, 3])
             self._direction = forward[:, screen] * despill.strength
         else:
-            order = list(PLANAR if pixel_format.startswith("gbr") else PACKED)
+            order = list(ORDERS.get(pixel_format[:3], (0, 1, 2)))
             self._weights, self._offset, self._direction = np.zeros(3), 0.0, np.zeros(3)
             self._weights[order] = over_mean
             self._direction[order[screen]] = despill.strength
