@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from vidmatte.colour import FULL, LINEAR, ColourTags
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
+from vidmatte.sink import Sides
 from vidmatte.sink.formats import by_name
 from vidmatte.sink.make import planes
 from vidmatte.sink.make.convert import Converter
@@ -289,6 +291,53 @@ def test_premultiplied_chroma_lies_under_its_pixels_at_odd_sizes(
         share /= planes.full_scale(straight.format.name)
         expected = (given.astype(np.float64) - neutral) * share + neutral
         assert np.abs(found - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize(("alpha_kind", "said"), [("straight", 2), ("premultiplied", 1)])
+def test_tiff_says_how_its_alpha_is(alpha_kind: str, said: int, tmp_path: Path) -> None:
+    """ExtraSamples of TIFF 6.0: 1 for associated alpha, 2 for unassociated."""
+    make_pictures(tmp_path / "plates", frames=2, size=(64, 48))
+    write_clip(tmp_path / "plates", out := tmp_path / "out", format="tiff16", alpha_kind=alpha_kind)
+    for path in out.glob("*.tif"):
+        data = path.read_bytes()
+        (place,) = struct.unpack_from("<I", data, 4)
+        (count,) = struct.unpack_from("<H", data, place)
+        entries = [struct.unpack_from("<HHIH", data, place + 2 + 12 * n) for n in range(count)]
+        assert [entry for entry in entries if entry[0] == 338] == [(338, 3, 1, said)]
+        assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (48, 64, 4)
+    assert len(list(out.glob("*.tif"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("o.png", True), ("o.webm", True), ("o.webp", True), ("o.mov", False), ("o.tif", False),
+     ("o.exr", False), ("o.gif", False), ("o.mkv", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("alpha_kind", ["straight", "premultiplied"])
+def test_a_format_whose_readers_take_alpha_for_straight_is_told(
+    alpha_kind: str, name: str, told: bool, tmp_path: Path
+) -> None:
+    (picture,) = make_pictures(tmp_path, frames=1, size=(64, 48))
+    _, written = write_clip(picture, tmp_path / name, alpha_kind=alpha_kind)
+    notes = [note for note in written.notes if "is read as straight alpha" in note]
+    assert bool(notes) is (told and alpha_kind == "premultiplied")
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "layout"),
+    [("yuv420p", None), ("yuv422p", None), ("yuv444p", None), ("yuv440p", "4:4:0")],
+)
+def test_chroma_that_ffv1_has_no_place_for_is_told(
+    pixel_format: str, layout: str | None, tmp_path: Path
+) -> None:
+    movie = make_movie(tmp_path / "clip.mkv", frames=1, size=(64, 48), codec="ffv1",
+                       pixel_format=pixel_format)  # fmt: skip
+    sides = Sides(comp=tmp_path / "c.mkv")
+    _, written = write_clip(movie, tmp_path / "out.mkv", sides=sides)
+    notes = [note for note in written.notes if "chroma is resampled" in note]
+    assert len(notes) == (layout is not None)
+    assert all(f"from {layout} to 4:4:4" in note for note in notes)
+    assert not any("resampled" in note for note in written.sides[0].notes)
 
 
 def test_a_premultiplied_movie_is_written(

@@ -146,7 +146,7 @@ def unlike_codes(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
         own, other = (one.as_names()["transfer"] for one in (colour, clip.colour))
         yield (
             f"{name}: its code values, {own}, are taken as they are among the clip's, {other},"
-            " and show another brightness: convert one into the other first"
+            " and show another brightness"
         )
 
 

@@ -29,7 +29,11 @@ from vidmatte.sink.make.transfer import TO_LINEAR
 from vidmatte.sink.make.transparent import box_of, extend
 from vidmatte.sink.pictures.icc import profile_notes
 from vidmatte.sink.row import LARGEST, Format, is_yuv, output_colour
+from vidmatte.source.pixels import chroma_steps
 from vidmatte.source.view import check_viewable
+
+#: Codecs whose specification has the colours apart from alpha.
+STRAIGHT = ("png", "libvpx-vp9", "libwebp_anim")
 
 
 class PictureMaker:
@@ -139,6 +143,11 @@ def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
     """What a user should know of a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
     yield from profile_notes(clip, row)
+    if row.name == "ffv1" and row.alpha != "none" and clip.pixel_format.startswith("yuv"):
+        given, made = (chroma_steps(name) for name in (clip.pixel_format, pixel_format))
+        if given != made:
+            layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
+            yield f"{row.name} keeps the luma as it was; chroma is resampled from {layout} to 4:4:4"
     if "f32" in pixel_format:
         if row.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
             curve = clip.colour.as_names()["transfer"]
@@ -152,6 +161,15 @@ def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
     depth = planes.full_scale(pixel_format).bit_length()
     if clip.colour.is_hdr and depth < clip.bit_depth:
         yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
+
+
+def premultiplied_notes(row: Format) -> Iterator[str]:
+    """A line where readers of a format take its colours for straight whatever they are."""
+    if row.codec in STRAIGHT:
+        yield (
+            f"{row.name} is read as straight alpha: tell what opens it that this one is"
+            " premultiplied, or its edges are too dark"
+        )
 
 
 def check_fit(clip: Clip, row: Format) -> None:

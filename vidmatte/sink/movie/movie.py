@@ -16,7 +16,7 @@ from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Clip, Frame, InTime
 from vidmatte.sink.base import Written, at_hand
 from vidmatte.sink.encode import frame_colour, set_up, worker_encoder
-from vidmatte.sink.make.pixels import check_fit, colour_notes
+from vidmatte.sink.make.pixels import check_fit, colour_notes, premultiplied_notes
 from vidmatte.sink.make.tags import put_tags
 from vidmatte.sink.movie.aspect import stamp_aspect
 from vidmatte.sink.movie.ordered import OrderedEncoder, Vp9AlphaEncoder
@@ -162,6 +162,8 @@ class MovieOutput(Output):
                 f"{row.name} is shown with square pixels, the source's are"
                 f" {clip.sample_aspect_ratio} times as wide as high"
             )
+        if self.plan.premultiplied:
+            yield from premultiplied_notes(row)
         if self.plan.show.in_colour:
             yield from colour_notes(clip, row)
         if self.plan.show.background is not None:

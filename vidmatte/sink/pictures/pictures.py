@@ -15,12 +15,13 @@ from vidmatte.sink.base import Written
 from vidmatte.sink.encode import worker_encoder
 from vidmatte.sink.formats import is_pattern
 from vidmatte.sink.lengths import check_picture_lengths
-from vidmatte.sink.make.pixels import check_fit, colour_notes
+from vidmatte.sink.make.pixels import check_fit, colour_notes, premultiplied_notes
 from vidmatte.sink.names import NUMBER, matcher, whole
 from vidmatte.sink.output import Output, Plan, partial_of
 from vidmatte.sink.pictures.exr import FLOAT, HALF, ExrWriter
 from vidmatte.sink.pictures.icc import profile_for, tiff_with_profile
 from vidmatte.sink.pictures.png import PngWriter
+from vidmatte.sink.pictures.tiff import with_associated_alpha
 from vidmatte.sink.row import Format, output_colour
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
@@ -94,6 +95,8 @@ class PictureOutput(Output):
         """Encode a picture into its file; gives its path and size in bytes."""
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in tool.encode(picture))
+        if self._row.codec == "tiff" and self.plan.premultiplied:
+            data = with_associated_alpha(data)
         if self._row.codec == "tiff" and self._profile:
             data = tiff_with_profile(data, self._profile)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +160,8 @@ class PictureOutput(Output):
                 f"{self.plan.out.name}: beside the {len(self._written)} pictures of this run there"
                 f" are others from before: {self._strangers}"
             )
+        if self.plan.premultiplied:
+            yield from premultiplied_notes(self._row)
         if self.plan.show.in_colour:
             yield from colour_notes(self._clip, self._row)
         if self.plan.show.background is not None:
