@@ -251,6 +251,9 @@ def test_a_frame_without_alpha_is_a_fault_of_the_caller() -> None:
 def test_what_a_format_cannot_hold_is_said_before_anything_is_written() -> None:
     with pytest.raises(UsageError, match="multiple of 16"):
         check_fit(make_clip(width=330), by_name("cineform"))
+    with pytest.raises(UsageError, match="height 31 is less than the 32 that cineform needs"):
+        check_fit(make_clip(height=31), by_name("cineform"))
+    check_fit(make_clip(height=32), by_name("cineform"))
     with pytest.raises(UsageError, match="16384"):
         check_fit(make_clip(width=20000), by_name("webm"))
     with pytest.raises(UsageError, match="65535 that png holds: make it smaller"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,7 +18,7 @@ from sink_support import disc, levels, read_frames, write_clip
 from test_sink_pixels import make_clip
 
 from vidmatte.colour import FULL, LINEAR, ColourTags
-from vidmatte.errors import SinkError, UsageError
+from vidmatte.errors import ProofError, SinkError, UsageError
 from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
 from vidmatte.sink import Sides
@@ -189,6 +190,29 @@ def test_one_frame_of_webp(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=1)
     _, written = write_clip(movie, tmp_path / "out.webp")
     assert written.frames == 1
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_an_opaque_webp_has_no_alpha(frames: int, tmp_path: Path) -> None:
+    """A subject that fills the picture; a single opaque one is a WebP of the simple kind."""
+    opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
+    (tmp_path / "plates").mkdir()
+    for index in range(frames):  # nothing that stays, of which a later picture would be clear
+        noise = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "plates" / f"{index}.png"), noise)
+    _, written = write_clip(tmp_path / "plates", tmp_path / "out.webp", opaque)
+    found = read_webp(tmp_path / "out.webp")
+    assert (written.frames, found.has_alpha) == (frames, False)
+    assert (found.width, found.height) == (64, 48)
+    assert len(found.lengths) == (0 if frames == 1 else frames)
+
+
+def test_a_webp_of_opaque_frames_all_alike_is_refused_with_the_reason(tmp_path: Path) -> None:
+    opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
+    (picture,) = make_pictures(tmp_path / "plates", frames=1)
+    shutil.copy(picture, picture.with_name("shot_0002.png"))
+    with pytest.raises(ProofError, match="all alike becomes: choose another format"):
+        write_clip(tmp_path / "plates", tmp_path / "out.webp", opaque)
 
 
 def test_gif_counts_hundredths_of_a_second(

@@ -67,6 +67,7 @@ FORMATS: tuple[Format, ...] = (
         codec_tag="CFHD",
         options={"quality": "film3+"},
         width_multiple=16,
+        min_height=32,
     ),
     Format(
         "ffv1",

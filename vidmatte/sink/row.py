@@ -36,6 +36,7 @@ class Format:
     linear: colours are brought to linear light where their curve has an agreed inverse.
     tagged: the file says what its colours are.
     max_size: the largest width or height that the codec holds.
+    min_height: lines that the codec asks for.
     max_rate: frames a second that the container's clock tells apart, None for any.
     """
 
@@ -53,6 +54,7 @@ class Format:
     range: int | None = None
     intra: bool = True
     max_size: int = LARGEST
+    min_height: int = 1
     max_rate: int | None = None
     width_multiple: int = 1
     height_multiple: int = 1

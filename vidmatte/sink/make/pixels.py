@@ -197,4 +197,9 @@ def check_fit(clip: Clip, row: Format) -> None:
             f"{name}: its height {height} is not a multiple of {row.height_multiple}, which"
             f" {row.name} needs: write prores"
         )
+    if height < row.min_height:
+        raise UsageError(
+            f"{name}: its height {height} is less than the {row.min_height} that {row.name} needs:"
+            " write prores"
+        )
     check_viewable(clip)

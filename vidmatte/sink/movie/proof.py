@@ -99,7 +99,6 @@ def compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[
     """What differs in an animated WebP, one clause each."""
     size = f"{found.width}x{found.height}"
     yield from unlike("size", size, f"{clip.width}x{clip.height}")
-    yield from unlike("alpha", found.has_alpha, True)
     if expected.frames > 1 and not found.lengths:
         yield (
             f"a still picture instead of {expected.frames} frames, which a WebP of frames that are"

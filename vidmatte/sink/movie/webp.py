@@ -21,7 +21,7 @@ class WebpHeader:
     all of them are, 0 for ever.
 
     A picture equal to the one before it is no picture of its own: the one before is
-    shown longer. A file of one picture has no lengths.
+    shown longer. A file of one picture has no lengths. Where all are opaque there is no alpha.
     """
 
     width: int
@@ -32,16 +32,20 @@ class WebpHeader:
 
 
 def read_webp(path: Path) -> WebpHeader:
-    """The header of a WebP file of the extended kind. Raises ValueError, OSError."""
+    """The header of a WebP file of the extended kind, or of the simple one that a single opaque
+    picture is. Raises ValueError, OSError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WEBP" or size != 8 + little(head[4:8]):
             raise ValueError("not a whole WebP file")
         parts = [(kind, file.read(min(length, FIXED))) for kind, length in webp_chunks(file)]
-    if parts[0][0] != b"VP8X":
-        raise ValueError(f"its first part is {parts[0][0]!r}, not VP8X")
-    head = parts[0][1]
+    kind, head = parts[0]
+    if kind == b"VP8 ":  # RFC 6386, section 9.1
+        width, height = little(head[6:8]) & 0x3FFF, little(head[8:10]) & 0x3FFF
+        return WebpHeader(width, height, has_alpha=False, lengths=())
+    if kind != b"VP8X":
+        raise ValueError(f"its first part is {kind!r}, not VP8X")
     lengths = [Fraction(little(part[12:15]), 1000) for name, part in parts if name == b"ANMF"]
     return WebpHeader(
         width=little(head[4:7]) + 1,
