@@ -83,6 +83,20 @@ def test_sixteen_bits_stay(suffix: str, tmp_path: Path) -> None:
     assert_same(file)
 
 
+def test_a_tiff_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
+    """FFmpeg makes a black picture of it, and says nothing."""
+    noise = np.random.default_rng(4).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
+    for name, compression in (("jpeg.tif", 7), ("lzw.tif", 5), ("none.tif", 1)):
+        path = tmp_path / name
+        how = [cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 8]
+        assert cv2.imwrite(str(path), noise, how)
+    for read in (read_picture, read_mask):
+        with pytest.raises(SourceError, match=r"jpeg\.tif: a TIFF compressed as JPEG .* LZW"):
+            read(tmp_path / "jpeg.tif")
+    for name in ("lzw.tif", "none.tif"):
+        assert np.array_equal(read_picture(tmp_path / name).to_ndarray(format="bgr24"), noise)
+
+
 #: By the number that EXIF 2.32 (4.6.4, tag 0x0112) gives each orientation: what makes the
 #: stored picture upright.
 EXIF_ORIENTATIONS = {
