@@ -83,6 +83,52 @@ def test_sixteen_bits_stay(suffix: str, tmp_path: Path) -> None:
     assert_same(file)
 
 
+def tiff_of(samples: np.ndarray, order: str, *more: tuple[int, int]) -> bytes:
+    """A TIFF of (16, 16, 3) samples in one strip, or in one tile; ``more``: entries of 16 bits."""
+    bits, strip = samples.dtype.itemsize * 8, samples.astype(samples.dtype.newbyteorder(order))
+    is_tile = any(tag == 322 for tag, _ in more)
+    entries = {256: [16], 257: [16], 258: [bits] * 3, 259: [1], 262: [2], 277: [3], **{
+        tag: [value] * (3 if tag == 339 else 1) for tag, value in more}}  # fmt: skip
+    entries |= {} if is_tile else {278: [16]}
+    places = {324 if is_tile else 273: 8, 325 if is_tile else 279: strip.nbytes}
+    body, directory = strip.tobytes(), []
+    for tag, values in entries.items():
+        packed = struct.pack(f"{order}{len(values)}H", *values)
+        if len(packed) > 4:
+            body, packed = body + packed, struct.pack(order + "I", 8 + len(body))
+        directory.append(struct.pack(order + "HHI", tag, 3, len(values)) + packed.ljust(4, b"\0"))
+    directory += [struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in places.items()]
+    directory.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(body))
+    return b"".join([head, body, struct.pack(order + "H", len(directory)), *directory, bytes(4)])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "dtype", "more"),
+    [
+        ("in tiles", np.uint8, [(322, 16), (323, 16)]),
+        ("of half floats", np.float16, [(339, 3)]),
+        ("of signed numbers", np.int8, [(339, 2)]),
+        (None, np.uint8, []),
+        (None, np.uint16, [(339, 1)]),
+        (None, np.float32, [(339, 3)]),
+    ],
+)
+def test_tiffs_that_would_be_taken_for_others_are_refused(
+    kind: str | None, dtype: type, more: list[tuple[int, int]], order: str, tmp_path: Path
+) -> None:
+    rgb = np.random.default_rng(4).integers(0, 128, (16, 16, 3)).astype(np.uint8)
+    scale = 1 / 255 if np.dtype(dtype).kind == "f" else 257.0 if dtype is np.uint16 else 1.0
+    path = tmp_path / "some.tif"
+    path.write_bytes(tiff_of((rgb * scale).astype(dtype), order, *more))
+    if kind is None:
+        assert np.abs(read_picture(path).to_ndarray(format="rgb24").astype(int) - rgb).max() <= 1
+        return
+    with pytest.raises(SourceError, match=rf"some\.tif: a TIFF {kind} is not read: .* strips"):
+        read_picture(path)
+
+
 def test_a_tiff_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
     """FFmpeg makes a black picture of it, and says nothing."""
     noise = np.random.default_rng(4).integers(0, 255, (*SIZE, 3)).astype(np.uint8)

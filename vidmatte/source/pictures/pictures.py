@@ -29,7 +29,7 @@ from vidmatte.source.pictures.folder import (
 from vidmatte.source.pictures.icc import is_srgb, profile_of
 from vidmatte.source.pictures.own_alpha import has_alpha
 from vidmatte.source.pictures.png import with_stored_samples
-from vidmatte.source.pictures.tiff import check_compression
+from vidmatte.source.pictures.tiff import check_kind
 from vidmatte.source.pixels import Repacker, bit_depth, upright_format
 from vidmatte.source.trim import make_trim
 
@@ -138,7 +138,7 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
     data = file.read_bytes()
-    check_compression(file, data)
+    check_kind(file, data)
     packet = av.Packet(with_stored_samples(data) if name == "png" else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
