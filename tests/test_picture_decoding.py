@@ -21,6 +21,7 @@ from vidmatte.errors import SourceError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.pictures.pictures import read_picture
+from vidmatte.source.pixels import plane_arrays
 from vidmatte.source.view import full_range_rgb
 
 SIZE = (64, 96)  # height, width
@@ -81,6 +82,32 @@ def test_sixteen_bits_stay(suffix: str, tmp_path: Path) -> None:
     file.write_bytes(encoded(suffix, np.uint16))
     assert "48" in read_picture(file).format.name
     assert_same(file)
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (1, 0), (0, -3), (100, 50)])
+def test_an_exr_whose_display_window_begins_elsewhere_is_refused(
+    left: int, top: int, tmp_path: Path
+) -> None:
+    """FFmpeg lays its pixels by their place from 0, 0, not from the window's corner."""
+    encoder = av.CodecContext.create("exr", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 32, 16, "gbrpf32le"
+    encoder.time_base = Fraction(1, 25)
+    picture = av.VideoFrame(32, 16, "gbrpf32le")
+    for plane in picture.planes:
+        plane.update(np.full(plane.buffer_size // 4, 0.5, np.float32).tobytes())
+    data = b"".join(map(bytes, encoder.encode(picture)))
+    window = struct.pack("<4i", 0, 0, 31, 15)
+    moved = struct.pack("<4i", left, top, left + 31, top + 15)
+    assert data.count(window) == 2  # of the data and of the display
+    path = tmp_path / "window.exr"
+    path.write_bytes(data.replace(window, moved))
+    if (left, top) == (0, 0):
+        assert (plane_arrays(read_picture(path))[0] == 0.5).all()
+        return
+    with pytest.raises(
+        SourceError, match=rf"window\.exr: its display window begins at {left}, {top}"
+    ):
+        read_picture(path)
 
 
 def tiff_of(samples: np.ndarray, order: str, *more: tuple[int, int]) -> bytes:

@@ -19,6 +19,7 @@ from vidmatte.settings import Settings
 from vidmatte.source.base import Picture, Source
 from vidmatte.source.pictures.chunks import animated_among
 from vidmatte.source.pictures.dpx import dpx_notes, is_linear_in_name
+from vidmatte.source.pictures.exr import check_window
 from vidmatte.source.pictures.folder import (
     DECODERS,
     list_pictures,
@@ -139,6 +140,7 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
     decoder.thread_count = 1
     data = file.read_bytes()
     check_kind(file, data)
+    check_window(file, data)
     packet = av.Packet(with_stored_samples(data) if name == "png" else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
