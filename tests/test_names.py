@@ -52,6 +52,27 @@ def test_an_output_that_is_no_path_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("output", "name", "step"),
+    [
+        ("cut.mov", "png", "is written to .png: write -o cut.png, or -o cut/ for a folder"),
+        ("cut.png", "exr", "is written to .exr: write -o cut.exr, or -o cut/ for a folder"),
+        ("cut_%04d.png", "tiff16", "is written to .tif: write -o cut_%04d.tif"),
+    ],
+)
+def test_pictures_get_no_other_formats_suffix(
+    output: str, name: str, step: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "-o", output, "--format", name]) == 2
+    assert capsys.readouterr().err == f"vidmatte: {output}: --format {name} {step}\n"
+
+
+def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path) -> None:
+    for output in (f"{tmp_path / 'cut.mov'}/", str(tmp_path / "shot.v2")):
+        assert main([*words, "-o", output, "--format", "png", "--quiet"]) == 0
+        assert (Path(output) / "000001.png").is_file()
+
+
+@pytest.mark.parametrize(
     ("name", "told"),
     [
         ("http://localhost/x.mp4", "http://localhost/x.mp4: URLs are not read: download it first"),

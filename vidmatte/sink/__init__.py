@@ -22,7 +22,14 @@ from vidmatte.errors import UsageError
 from vidmatte.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.sink.base import Sink, Written
-from vidmatte.sink.formats import choose, ends_in_slash, is_pattern, names_folder
+from vidmatte.sink.formats import (
+    by_name,
+    check_suffix,
+    choose,
+    ends_in_slash,
+    is_pattern,
+    names_folder,
+)
 from vidmatte.sink.row import Format
 from vidmatte.sink.sides import Sides
 from vidmatte.url import as_url
@@ -105,13 +112,16 @@ def check_sink(out: Path, clip: Clip, settings: Settings, *, is_folder: bool = F
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:
     """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
-    pictures, whatever its dot looks like. Raises UsageError for a name that is none, SinkError
-    for one that is too long."""
+    pictures, whatever its dot looks like. Raises UsageError for a name that is none or has another
+    format's suffix, SinkError for one that is too long."""
     if not isinstance(output, str | os.PathLike):
         raise UsageError(f"output {output!r}: a path is wanted: a str or a pathlib.Path")
     check_names(output, settings)
     chosen = settings.codec or settings.format
-    if chosen or not Path(output).suffix or not names_folder(output):
+    if chosen:
+        check_suffix(output, by_name(chosen))
+        return settings
+    if not Path(output).suffix or not names_folder(output):
         return settings
     return replace(settings, format="png")
 

@@ -218,6 +218,19 @@ def choose(out: Path, name: str | None) -> Format:
     return suffix_row(out, FORMATS)
 
 
+def check_suffix(output: str | Path, row: Format) -> None:
+    """Raise UsageError where a name has another format's suffix than that of its pictures: a
+    folder ``out.mov`` of PNGs, or EXRs called ``shot_0001.png``, would be taken for what they
+    are not."""
+    path, own = Path(output), row.suffixes[0]
+    if row.container is not None or path.suffix.lower() in row.suffixes or names_folder(output):
+        return
+    if any(path.suffix.lower() in other.suffixes for other in FORMATS):
+        named = path.with_suffix(own)
+        many = "" if NUMBER.search(path.name) else f", or -o {path.with_suffix('')}/ for a folder"
+        raise UsageError(f"{path}: --format {row.name} is written to {own}: write -o {named}{many}")
+
+
 def names_folder(output: str | Path) -> bool:
     """Whether a name is a folder's: one that is there, or that ends in a slash."""
     return ends_in_slash(output) or Path(output).is_dir()
