@@ -11,7 +11,7 @@ import pytest
 from media import make_pictures
 
 from vidmatte.cli.main import main
-from vidmatte.errors import SourceError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.settings import Settings
 from vidmatte.source import open_source
 from vidmatte.source.pictures.folder import files_of
@@ -23,6 +23,13 @@ def named(folder: Path, *names: str) -> Path:
     for file, name in zip(make_pictures(folder, frames=len(names)), names, strict=True):
         file.rename(folder / name)
     return folder
+
+
+def test_pictures_are_not_deinterlaced(tmp_path: Path) -> None:
+    folder = named(tmp_path / "plates", "a_1.png")
+    for path in (folder, folder / "a_1.png"):
+        with pytest.raises(UsageError, match=f"^--deinterlace bwdif is for movies; {path.name} is"):
+            open_source(path, Settings(deinterlace="bwdif"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from media import SOURCE_KINDS, Movie
 from readback import decode, frame_times, probe_stream, run_tool
 from scene import read_index
+from sink_support import write_clip
 from tiny_onnx import make_salient
 
 import vidmatte
@@ -124,3 +125,27 @@ def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
     assert probe_stream(out, "data")["tags"]["timecode"] == "01:00:02;10"
     sound = probe_stream(out, "audio")
     assert abs(float(sound["duration"]) - 20 * 1001 / 30000) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        (
+            "drop frame timecode",
+            "cut.webm",
+            "webm holds no timecode: the clip's, 01:00:00;00, is l",
+        ),
+        ("drop frame timecode", "cut.mkv", None),
+        ("variable rate", "cut", "png pictures hold no times, and the clip's frame rate varies: "),
+        ("variable rate", "cut.mkv", None),
+    ],
+)
+def test_times_that_a_format_cannot_keep_are_told_of(
+    kind: str,
+    name: str,
+    told: str | None,
+    source_movie: Callable[[str], Movie],
+    tmp_path: Path,
+) -> None:
+    notes = write_clip(source_movie(kind), tmp_path / name, out_point="f4")[1].notes
+    assert [note.startswith(str(told)) for note in notes] == ([True] if told else [])

@@ -80,6 +80,8 @@ def open_kind(path: Path, settings: Settings) -> Source:
     from vidmatte.source.pictures.pictures import PictureSource
 
     if path.is_dir() or is_picture(path):
+        if settings.deinterlace == "bwdif":
+            raise UsageError(f"--deinterlace bwdif is for movies; {path.name} is read as it is")
         return PictureSource(path, settings)
     if settings.fps is not None:
         raise UsageError(f"--fps {settings.fps} is for picture folders; {path.name} has its own")

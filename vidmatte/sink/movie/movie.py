@@ -157,6 +157,8 @@ class MovieOutput(Output):
         clip, row = self._clip, self._row
         if self.plan.audio and clip.audio and row.container in SILENT:
             yield f"{row.name} holds no sound"
+        if clip.timecode and row.container not in TIMECODED:
+            yield f"{row.name} holds no timecode: the clip's, {clip.timecode}, is lost"
         if row.container in SILENT and clip.sample_aspect_ratio != 1:
             yield (
                 f"{row.name} is shown with square pixels, the source's are"

@@ -160,6 +160,11 @@ class PictureOutput(Output):
                 f"{self.plan.out.name}: beside the {len(self._written)} pictures of this run there"
                 f" are others from before: {self._strangers}"
             )
+        if not self._clip.constant_rate:
+            yield (
+                f"{self._row.name} pictures hold no times, and the clip's frame rate varies:"
+                " --conform RATE makes it constant"
+            )
         if self.plan.premultiplied:
             yield from premultiplied_notes(self._row)
         if self.plan.show.in_colour:
