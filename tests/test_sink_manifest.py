@@ -150,7 +150,10 @@ def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path
 
 
 def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceMissingError, match="has no manifest"):
+    with pytest.raises(SourceMissingError, match="there is no such file or folder, nor a manif"):
+        read(tmp_path / "out.mov")
+    (tmp_path / "out.mov").touch()
+    with pytest.raises(SourceMissingError, match="--no-manifest, moved, or is a side result"):
         read(tmp_path / "out.mov")
     (tmp_path / "out.mov.json").write_text("{")
     with pytest.raises(SourceError, match="not a manifest"):

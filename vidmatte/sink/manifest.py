@@ -118,9 +118,12 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
 def read(out: Path) -> dict[str, Any]:
     """The manifest of ``out``. Raises SourceMissingError, SourceError."""
     path = places_of(out).manifest
+    if not path.exists() and not os.path.lexists(out) and not is_pattern(out):
+        raise SourceMissingError(f"{out}: there is no such file or folder, nor a manifest of it")
     if not path.exists():
         raise SourceMissingError(
-            f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, or moved"
+            f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, moved, or"
+            " is a side result, which the main one's manifest tells of"
         )
     return load(path)
 
