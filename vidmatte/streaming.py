@@ -36,7 +36,8 @@ class StreamedFrame:
     foreground: (H, W, 3) full range RGB, the subject's own colours. By the option of that
     name: 'auto' and 'model' give the model's, uint8, None where it has none ('model' is refused
     then); 'estimate' the source's without the old background where alpha is soft, of rgb's type;
-    'source' None, for rgb is it. pts counts ``time_base`` (seconds) from the clip's start.
+    'source' None, for rgb is it. index counts frames, pts ``time_base`` (seconds), both from the in
+    point where there is one, else from the clip's start.
     """
 
     index: int
