@@ -172,3 +172,9 @@ def test_a_shot_there_and_back_keeps_its_cuts() -> None:
     for shown in told:
         shown.alpha += 1
     assert [kept.alpha.max() for kept in frames] == [0, 1, 2, 3]
+
+
+def test_a_clip_has_a_size_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "clip.mp4", "--size", "640x360"]) == 2
+    told = "vidmatte: --size 640x360: clip.mp4 has a size of its own: leave one of them out\n"
+    assert capsys.readouterr().err == told

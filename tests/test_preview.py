@@ -180,3 +180,14 @@ def test_a_sheets_folder_that_may_not_be_written_is_named(tmp_path: Path) -> Non
     finally:
         if is_root:
             subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("smooth", "told"), [("live", True), ("on", True), ("off", False)])
+def test_a_filter_that_a_sheet_does_not_show_is_told(
+    smooth: str, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)
+    words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    assert main(["preview", str(movie.path), "--frames", "1", "--smooth", smooth, *words]) == 0
+    line = f"vidmatte: --smooth {smooth}: a sheet's frames are matted one by one"
+    assert (line in capsys.readouterr().err) is told

@@ -21,24 +21,28 @@ from vidmatte.sink import check_sink
 from vidmatte.source import open_source
 
 SIDES = (64, 16384)
+MADE_SIZE = "1920x1080"
 BUSY = 0.05  # of the cores taken by other programs: beyond this the rates say little
 
 
 def bench(
     clip: Path | None,
-    size: str,
+    size: str | None,
     frames: int,
     rounds: int,
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
-    """Measure and print. Without a clip one of ``frames`` frames of ``size`` is made.
+    """Measure and print. Without a clip one of ``frames`` frames of ``size`` (None: MADE_SIZE)
+    is made.
 
     Raises VidmatteError.
     """
     settings = replace(make_settings(**options), overwrite=True, audio=False)
     reporter = TextReporter(bar=False, verbose=False)
-    width, height = parse_size(size)
+    if clip is not None and size is not None:
+        raise UsageError(f"--size {size}: {clip} has a size of its own: leave one of them out")
+    width, height = parse_size(size or MADE_SIZE)
     with tempfile.TemporaryDirectory(prefix="vidmatte-bench-") as folder:
         if clip is None:
             clip = Path(folder) / "made.mp4"

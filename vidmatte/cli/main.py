@@ -96,10 +96,14 @@ def main_command(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="file, or folder for pictures or many results"
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="file, or folder for pictures or many results (default: beside the input,"
+            " _matte added to its name)",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what went wrong")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what fails")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more")] = False,
     as_json: Annotated[
         bool,
@@ -138,7 +142,10 @@ def preview_command(
     frames: Annotated[int, typer.Option("--frames", min=1, max=100, help="how many frames")] = 5,
     **options: Any,
 ) -> None:
-    """Write a contact sheet: a few frames cut out, and their alpha."""
+    """Write a contact sheet: a few frames cut out, and their alpha.
+
+    Frames are matted one by one: of --smooth no more than 'strong' is seen, its mirrored look.
+    """
     from vidmatte.cli.preview import preview
 
     preview(clip, output, frames, options)
@@ -158,8 +165,9 @@ def bench_command(
         Path | None, typer.Argument(metavar="[INPUT]", help="default: a clip made for it")
     ] = None,
     size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="of the made clip")
-    ] = "1920x1080",
+        str | None,
+        typer.Option("--size", metavar="WxH", help="of the made clip (default: 1920x1080)"),
+    ] = None,
     frames: Annotated[
         int, typer.Option("--frames", metavar="N", min=8, max=10000, help="of each whole run")
     ] = 48,

@@ -20,6 +20,11 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
     out = output or beside(clip, f"{whole(clip).stem}_preview.png")
     check_sheet(clip, out, settings)
     model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+    if settings.smooth in ("on", "live"):
+        reporter.note(
+            f"vidmatte: --smooth {settings.smooth}: a sheet's frames are matted one by one,"
+            " so the temporal filter is not seen here"
+        )
     shown = write_sheet(
         clip, out, model, settings, frames, lambda line: reporter.note(f"vidmatte: {line}")
     )
