@@ -157,16 +157,16 @@ class Settings:
         group=OUTPUT,
     )
     matte: str | None = option(
-        None, "also write the alpha as a grey picture", metavar="FILE", group=OUTPUT
+        None, "also write alpha as grey: .mov, .mp4, .mkv, pictures", metavar="FILE", group=OUTPUT
     )
     foreground_file: str | None = option(
         None,
-        "also write the colours without alpha ('--foreground FILE' does the same)",
+        "also write the colours without alpha: .mov, .mkv, pictures (or '--foreground FILE')",
         metavar="FILE",
         group=OUTPUT,
     )
     comp: str | None = option(
-        None, "also write the subject over a background", metavar="FILE", group=OUTPUT
+        None, "also write a composite: .mp4, .mov, .mkv, pictures", metavar="FILE", group=OUTPUT
     )
     background: str | None = option(
         None,
@@ -221,8 +221,8 @@ class Settings:
     )
     strict: bool = option(
         False,
-        "stop at a frame that does not decode (else the one before it is repeated) or is damaged,"
-        " and at a file that is shorter than it says",
+        "stop at a movie's frame that does not decode (else the one before it is repeated) or is"
+        " damaged, and at a file that is shorter than it says; a broken picture always stops",
         group="Input",
         decides=NOTHING,
     )

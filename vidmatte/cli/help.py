@@ -30,13 +30,14 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
         record = parameter.get_help_record(ctx)
         if record is not None and parameter.name != "inputs":
             sections.setdefault(groups.get(parameter.name, "Options"), []).append(record)
+    sections["Options"].append(("--version", "say which version this is and exit"))
     for title, rows in sections.items():
         with formatter.section(title):
             formatter.write_dl(rows, col_max=24)
     with formatter.section("Commands"):
         formatter.write_dl(
             [
-                (name, command.get_short_help_str(60))
+                (name, command.get_short_help_str(80))
                 for name, command in subcommands.items()
                 if not command.hidden
             ]
