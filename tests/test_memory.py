@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -15,7 +16,8 @@ import pytest
 from media import make_movie
 from tiny_onnx import make_salient
 
-from vidmatte import stream
+from vidmatte import matte, stream
+from vidmatte.alpha.cuts import CutDetector
 from vidmatte.errors import OutOfMemoryError
 from vidmatte.network.device import Device
 
@@ -191,4 +193,23 @@ def test_pinned_memory_that_does_not_suffice_is_told_too(
         stream(clip, model=model, family="isnet", batch=2) as frames,
         pytest.raises(OutOfMemoryError, match=r"--memory \(now 256M\) or --batch \(now \d\)"),
     ):
+        next(frames)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad allocation")])
+def test_a_lack_of_memory_in_a_run_is_of_one_class(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=3).path
+
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(CutDetector, "is_new_shot", refused)  # any stage of a run
+    tiny: dict[str, Any] = {"model": make_salient(tmp_path / "tiny.onnx"), "family": "isnet"}
+    told = r"clip\.mp4: the memory does not suffice \(.*\): close other programs"
+    with pytest.raises(OutOfMemoryError, match=told):
+        matte(clip, tmp_path / "cut.mov", **tiny)
+    assert not (tmp_path / "cut.mov").exists()
+    with stream(clip, **tiny) as frames, pytest.raises(OutOfMemoryError, match=told):
         next(frames)

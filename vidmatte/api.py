@@ -8,6 +8,7 @@ from typing import Unpack
 
 from vidmatte.errors import InterruptedRunError, UsageError
 from vidmatte.keywords import Options
+from vidmatte.memory import lack_told
 from vidmatte.network.model import find_model
 from vidmatte.run.job import Result, run
 from vidmatte.run.report import Progress, Reporter
@@ -53,7 +54,7 @@ def matte(
     reporter = Reporter() if progress is None else CallbackReporter(progress)
     said = ("vidmatte.matte", str(source), str(output))
     try:
-        with open_source(source, settings) as opened:
+        with lack_told(source, settings.memory), open_source(source, settings) as opened:
             model = find_model(settings, lambda _: None)
             is_folder = names_folder(output)
             result = run(opened, Path(output), model, settings, reporter, said, is_folder=is_folder)

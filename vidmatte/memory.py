@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from vidmatte.errors import DeviceError, OutOfMemoryError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vidmatte.errors import DeviceError, OutOfMemoryError, VidmatteError
 
 #: What onnxruntime, CUDA, torch and OpenVINO say where memory does not suffice; they have
 #: no class for it.
@@ -57,3 +60,17 @@ def insufficient(reason: str) -> str:
 def reason_of(error: BaseException) -> str:
     """The first line of what such an error says, in brackets."""
     return f"({(str(error).splitlines() or ['no more of it'])[0]})"
+
+
+@contextmanager
+def lack_told(source: object, memory: str) -> Iterator[None]:
+    """Raise OutOfMemoryError, as ``lack_for_frames`` has it, for what libraries raise in the block
+    for lack of memory."""
+    try:
+        yield
+    except VidmatteError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise lack_for_frames(source, reason_of(error), memory) from error
+        raise

@@ -15,6 +15,7 @@ from vidmatte.alpha.quality import Quality
 from vidmatte.errors import SinkError, UsageError
 from vidmatte.frame import Frame
 from vidmatte.keywords import StreamOptions
+from vidmatte.memory import lack_told
 from vidmatte.network.model import Model, find_model
 from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.path import FramePath, lay_path
@@ -84,7 +85,8 @@ class Stream:
             if self._closed:
                 raise StopIteration
             try:
-                frame = next(self._begun())
+                with lack_told(self.clip.path, self._settings.memory):
+                    frame = next(self._begun())
             except BaseException as error:
                 # Where another thread has closed it, a stage that was cut short says anything.
                 if self._close(wait=True) and isinstance(error, Exception):
