@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from media import Tone, make_movie
 from scene import Picture, draw_ball, draw_ground
@@ -244,7 +245,7 @@ def kept(out: Path) -> int:
 def fingerprint(out: Path) -> dict[str, str]:
     """What is in a result, part by part: files of a folder, or streams of a movie."""
     if out.is_dir():
-        return {path.name: digest(path.read_bytes()) for path in sorted(out.iterdir())}
+        return {path.name: picture_fingerprint(path) for path in sorted(out.iterdir())}
     parts: dict[str, str] = {}
     with av.open(str(out)) as container:
         parts["tags"] = str(sorted(container.metadata.items()))
@@ -260,6 +261,12 @@ def fingerprint(out: Path) -> dict[str, str]:
         parts |= {f"packets of {index}": sum_.hexdigest() for index, sum_ in sums.items()}
     parts["pictures"] = digest(b"".join(decoded(out)))
     return parts
+
+
+def picture_fingerprint(path: Path) -> str:
+    """A picture file's digest, and the sum of each channel: how far apart are two that differ?"""
+    samples = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return f"{digest(path.read_bytes())}, sums {samples.sum(axis=(0, 1)).tolist()}"
 
 
 def decoded(path: Path) -> Iterator[bytes]:
