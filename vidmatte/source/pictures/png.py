@@ -8,11 +8,12 @@ https://www.rfc-editor.org/rfc/rfc1950, https://www.rfc-editor.org/rfc/rfc1951
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from vidmatte.source.pictures.chunks import PNG_SIGNATURE
+from vidmatte.source.pictures.chunks import PNG_SIGNATURE, png_chunks
 
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel's, by colour type
 ZLIB_HEAD = b"\x78\x01"
@@ -59,16 +60,15 @@ def size_of_samples(file: bytes) -> int | None:
 
 def parts_of(file: bytes) -> tuple[bytes, bytes, bytes] | None:
     """What stands before a PNG's samples, the samples, and what stands after them."""
-    at, begin = len(PNG_SIGNATURE), 0
+    opened, begin = BytesIO(file), 0
     pieces = []
-    while at + 12 <= len(file):
-        length, kind = struct.unpack_from(">I4s", file, at)
+    for kind, length in png_chunks(opened):
+        at = opened.tell()
         if kind == b"IDAT":
-            begin = begin or at
-            pieces.append(file[at + 8 : at + 8 + length])
+            begin = begin or at - 8  # its length and kind stand before it
+            pieces.append(file[at : at + length])
         elif begin:
-            return file[:begin], b"".join(pieces), file[at:]
-        at += 12 + length
+            return file[:begin], b"".join(pieces), file[at - 8 :]
     return None
 
 
