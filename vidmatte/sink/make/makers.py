@@ -69,7 +69,7 @@ class MatteMaker(Maker):
         """See ``Maker.make``."""
         frame = scene.frame
         assert frame.alpha is not None
-        working = self._format.replace("16be", "16le")
+        working = planes.native(self._format)
         picture = av.VideoFrame(frame.picture.width, frame.picture.height, working)
         full_scale = planes.full_scale(working)
         if is_yuv(working):
@@ -81,9 +81,7 @@ class MatteMaker(Maker):
                 plane[...] = middle
         else:
             np.copyto(planes.views(picture)[0], quantised(frame.alpha, full_scale))
-        if working != self._format:
-            picture = picture.reformat(format=self._format, threads=1)
-        return tagged(picture, self._colour, frame)
+        return tagged(planes.in_byte_order(picture, self._format), self._colour, frame)
 
 
 class ForegroundShow(Show):
@@ -125,8 +123,8 @@ class CompMaker(Maker):
 
     def __init__(self, clip: Clip, row: Format) -> None:
         self._colour, self._format = output_colour(clip, row), row.pixel_format(clip)
-        self._working = self._format.replace("48be", "48le")
-        self._convert = Converter(output_colour(clip, PRORES), self._working, self._colour)
+        working = planes.native(self._format)
+        self._convert = Converter(output_colour(clip, PRORES), working, self._colour)
 
     def make(self, scene: Scene) -> av.VideoFrame:
         """See ``Maker.make``."""
@@ -142,9 +140,7 @@ class CompMaker(Maker):
             difference = cv2.subtract(subject, ground, dtype=cv2.CV_32F)
             np.multiply(difference, share, out=difference)
             np.copyto(plane, cv2.add(difference, ground, dtype=cv2.CV_16U))
-        picture = self._convert(mixed)
-        if self._working != self._format:
-            picture = picture.reformat(format=self._format, threads=1)
+        picture = planes.in_byte_order(self._convert(mixed), self._format)
         return tagged(picture, self._colour, scene.frame)
 
 
@@ -153,9 +149,8 @@ def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
 
     Subsampled chroma is multiplied by the mean alpha of the pixels that it covers.
     """
-    swapped = cutout.format.name.endswith("64be")
-    if swapped:
-        cutout = cutout.reformat(format=cutout.format.name[:-2] + "le", threads=1)
+    wanted = cutout.format.name
+    cutout = planes.in_byte_order(cutout, planes.native(wanted))
     picture = av.VideoFrame(cutout.width, cutout.height, cutout.format.name)
     given, target = planes.views(cutout), planes.views(picture)
     alpha = given[-1][..., 3] if given[-1].ndim == 3 else given[-1]
@@ -169,6 +164,4 @@ def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
             part = planes.mean_of_cells(share, *planes.steps(plane, share))
             plane[...] = np.rint((source.astype(np.float32) - zero) * part + zero)
         target[3][...] = alpha
-    return (
-        picture.reformat(format=f"{picture.format.name[:-2]}be", threads=1) if swapped else picture
-    )
+    return planes.in_byte_order(picture, wanted)

@@ -49,7 +49,7 @@ class PictureMaker:
         self.pixel_format = row.pixel_format(clip)
         self.colour = output_colour(clip, row)
         self.policy = foreground
-        self._working = self.pixel_format.replace("64be", "64le")
+        self._working = planes.native(self.pixel_format)
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
         self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
@@ -69,9 +69,7 @@ class PictureMaker:
             self._despill(picture, levels, self._remove_spill)
         plane = planes.views(picture)[-1]
         np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
-        if self._working != self.pixel_format:
-            picture = picture.reformat(format=self.pixel_format, threads=1)
-        return tagged(picture, self.colour, frame)
+        return tagged(planes.in_byte_order(picture, self.pixel_format), self.colour, frame)
 
     def _clean(
         self, picture: av.VideoFrame, frame: Frame, alpha: np.ndarray, levels: np.ndarray

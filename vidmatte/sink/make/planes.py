@@ -19,6 +19,19 @@ views = pixels.plane_arrays
 ALIGN = 16
 
 
+def native(pixel_format: str) -> str:
+    """The format of the same samples as numpy has them: those of deep PNGs are big-endian."""
+    is_swapped = pixel_format.endswith(("16be", "48be", "64be"))
+    return f"{pixel_format[:-2]}le" if is_swapped else pixel_format
+
+
+def in_byte_order(picture: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
+    """The picture as ``pixel_format``, whose samples it has, in either order."""
+    if picture.format.name == pixel_format:
+        return picture
+    return picture.reformat(format=pixel_format, threads=1)
+
+
 @dataclass(frozen=True)
 class Rectangle:
     """A part of a picture, in pixels; no pixels at all when the width is 0."""
