@@ -89,17 +89,19 @@ def all_timed(
             continue
         if frame.pts is not None:
             before, number = number, place(frame.pts)
-            for late in held:
-                assert before is not None
-                before += 1
-                if before < number:
-                    late.pts = stamp(before)
-                    yield late
+            if before is not None:
+                yield from stamped(held, before, number, stamp)
             held.clear()
         yield frame
-    for late in held:
-        assert number is not None
-        number += 1
-        if number < count:
-            late.pts = stamp(number)
-            yield late
+    if number is not None:
+        yield from stamped(held, number, count, stamp)
+
+
+def stamped(
+    held: list[av.VideoFrame], last: int, end: int, stamp: Callable[[int], int]
+) -> Iterator[av.VideoFrame]:
+    """The frames that are held, with the times of the numbers after ``last``; those that find
+    none before ``end`` are passed over."""
+    for number, frame in zip(range(last + 1, end), held, strict=False):
+        frame.pts = stamp(number)
+        yield frame
