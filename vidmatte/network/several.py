@@ -76,7 +76,7 @@ class SharedShots(Network):
         with ThreadPoolExecutor(len(self._networks), "vidmatte-network") as threads:
             try:
                 for frame in frames:
-                    if frame.new_shot or not shot.is_begun:
+                    if frame.new_shot or not under_way:
                         shot.end()
                         shot = Shot()
                         threads.submit(shot.run, free)
@@ -103,11 +103,9 @@ class Shot:
         self._inlet: SimpleQueue[Frame | None] = SimpleQueue()
         self._outlet: SimpleQueue[Frame | BaseException] = SimpleQueue()
         self._is_abandoned = False
-        self.is_begun = False
 
     def put(self, frame: Frame) -> None:
         """Hand in the next frame."""
-        self.is_begun = True
         self._inlet.put(frame)
 
     def end(self) -> None:
