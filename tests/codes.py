@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import av
 import numpy as np
 
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.core.colour import FULL, ColourTags
 
 #: Kr and Kb, ITU-T H.273 table 4; 10, which is no matrix of R'G'B', is coded as 9.
 KR_KB = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}

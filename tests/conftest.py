@@ -25,8 +25,8 @@ import pytest
 from media import SOURCE_KINDS, Movie
 from readback import require_ffmpeg
 
-from vidmatte.weights.catalogue import lookup
-from vidmatte.weights.store import Store, default_folder, is_offline
+from vidmatte.models.weights.catalogue import lookup
+from vidmatte.models.weights.store import Store, default_folder, is_offline
 
 GRACE_S = 3.0
 LANE_VARIABLES = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_FFMPEG")
@@ -64,7 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def why_no_gpu() -> str | None:
     """Why a network cannot run on CUDA here, or None where it can."""
-    from vidmatte.network.device import what_cuda_lacks
+    from vidmatte.models.runtimes.device import what_cuda_lacks
 
     return what_cuda_lacks(0)
 

@@ -24,16 +24,16 @@ import av
 import numpy as np
 from composites import Scene, read_clip, write_clip
 
-from vidmatte.alpha.cuts import CutDetector
-from vidmatte.families import RECURRENT, SALIENT
-from vidmatte.frame import Frame
-from vidmatte.network import Device, load_network, way_of_looking
-from vidmatte.network.device import Arrays, Runner
-from vidmatte.network.fit import square_side
-from vidmatte.network.looks import PLAIN, WAYS, Look, looks_at
-from vidmatte.network.model import Weights
-from vidmatte.network.salient import SalientNetwork
-from vidmatte.network.session import load_runner
+from vidmatte.alpha.shot_detection import CutDetector
+from vidmatte.core.families import RECURRENT, SALIENT
+from vidmatte.core.frame import Frame
+from vidmatte.models.augment import PLAIN, WAYS, Look, looks_at
+from vidmatte.models.load import load_network, way_of_looking
+from vidmatte.models.registry import Weights
+from vidmatte.models.runtimes.device import Arrays, Device, Runner
+from vidmatte.models.runtimes.onnx_file import square_side
+from vidmatte.models.runtimes.onnx_loader import load_runner
+from vidmatte.models.segmentation import SalientNetwork
 from vidmatte.settings import Settings
 
 LAYER_FRAMES = (4, 16)

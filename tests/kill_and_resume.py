@@ -35,7 +35,7 @@ from scene import Picture, draw_ball, draw_ground
 from tiny_onnx import make_recurrent, make_salient
 
 FRAMES, CUT, SIZE = 110, 61, (128, 96)
-PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.sink.keep.kept"]
+PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.jobs.checkpoint.writer"]
 MOST_KILLS = 3
 #: Python's audit events that change a folder.
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
@@ -237,7 +237,7 @@ def is_finished(out: Path) -> bool:
 
 def kept(out: Path) -> int:
     """How many frames a run has kept."""
-    from vidmatte.sink.keep.framelog import FrameLog
+    from vidmatte.jobs.checkpoint.frame_log import FrameLog
 
     return FrameLog(work_folder(out) / "frames.log").survey(lambda head: True).count
 

@@ -42,7 +42,7 @@ from kept_clips import KeptClip, keep_pictures
 from measure_matte import MODES, add_clip_options, filtered, standard_clips
 
 from vidmatte.alpha.foreground import estimate
-from vidmatte.network.model import Weights, find_model
+from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
 
 UNFILTERED = Settings(smooth="off", refine="off")

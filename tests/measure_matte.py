@@ -4,14 +4,14 @@
 
 Cut-outs with known alpha are moved over backgrounds along known paths, with motion blur,
 noise and H.264 (see composites.py); without ``--cutouts`` a furry ball is drawn. The
-network sees each clip in every way that a mode asks for (see vidmatte.network.looks). From
+network sees each clip in every way that a mode asks for (see vidmatte.models.augment). From
 its outputs, kept as 16-bit codes, come
 
   raw    what rembg makes of them: each frame stretched to 0..1 by its own extremes, 8 bits,
          resized by Pillow's Lanczos filter; of rvm the network's own alpha
   modes  what vidmatte makes of them: its network stage, filter and refinement, by options
 
-Every matte is rounded to 8 bits and scored by vidmatte.score.metrics, flicker along the
+Every matte is rounded to 8 bits and scored by vidmatte.tools.metrics, flicker along the
 true motion. For each mode and measure three figures against raw are printed, all better
 the lower: the ratio of the means over clips, the mean of the clips' ratios, the worst
 clip's ratio. Milliseconds are those of filter and refinement on this machine, by the clock
@@ -36,11 +36,11 @@ from composites import furry_ball, painted_background, read_backgrounds, read_cu
 from composites import standard_scenes as scenes_of
 from kept_clips import Footage, KeptClip, as_float, keep_scene
 
-from vidmatte.families import RECURRENT
-from vidmatte.network.model import Weights, find_model
-from vidmatte.run.path import smoother
-from vidmatte.score import metrics
+from vidmatte.core.families import RECURRENT
+from vidmatte.jobs.pipeline import smoother
+from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
+from vidmatte.tools import metrics
 
 MEASURES = ("mad", "mse", "grad", "dtssd", "flicker")
 #: The modes of each model, as options of the product.

@@ -21,9 +21,9 @@ from kept_clips import KeptClip
 from measure_matte import add_clip_options, standard_clips
 
 from vidmatte.alpha.flow import Field
-from vidmatte.alpha.refine import working_size
-from vidmatte.network.model import Weights, find_model
-from vidmatte.run.path import smoother
+from vidmatte.alpha.guided_edges import working_size
+from vidmatte.jobs.pipeline import smoother
+from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
 
 FRAMES = (4, 13, 21)

@@ -19,7 +19,7 @@ import numpy as np
 from codes import code_planes, frame_of
 from scene import Draw, Picture, draw_ball
 
-from vidmatte.colour import FULL, HLG, LIMITED, PQ, ColourTags
+from vidmatte.core.colour import FULL, HLG, LIMITED, PQ, ColourTags
 
 BT709 = ColourTags(1, LIMITED, 1, 1)
 BT709_FULL = ColourTags(1, FULL, 1, 1)

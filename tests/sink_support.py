@@ -9,11 +9,13 @@ import av
 import numpy as np
 from media import Movie
 
-from vidmatte.frame import Clip, Frame
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.pixels.formats import copy_planes, tag
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides, Written, open_sink
-from vidmatte.source import open_source
-from vidmatte.source.pixels import copy_planes, tag
+from vidmatte.writers.base import Written
+from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.open import open_sink
 
 #: (index, width, height) -> alpha (H, W) float32
 Alpha = Callable[[int, int, int], np.ndarray]

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha import controls, wide
-from vidmatte.alpha.controls import Controls
+from vidmatte.alpha import adjustments as controls
+from vidmatte.alpha import fast_morphology as wide
+from vidmatte.alpha.adjustments import Controls
 
 DISC = 0.12  # by how much a digital disc of two pixels is no circle
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.cuts import LONGEST_FLASH, CutDetector
+from vidmatte.alpha.shot_detection import LONGEST_FLASH, CutDetector
 
 
 def scene(seed: int, height: int = 288, width: int = 512) -> np.ndarray:

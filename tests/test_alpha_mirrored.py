@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_alpha_steady import Picture, shot, texture
 
-from vidmatte.alpha.mirrored import reconcile, verdict
-from vidmatte.alpha.steady import steady
-from vidmatte.network.salient import of_both
+from vidmatte.alpha.temporal_filter import steady
+from vidmatte.models.augment import reconcile, verdict
+from vidmatte.models.segmentation import of_both
 
 BODY, ARM, STONE = np.s_[40:160, 100:180], np.s_[60:90, 180:230], np.s_[120:160, 20:60]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_alpha_steady import disc, shot, texture
 
-from vidmatte.alpha.solve import solve, solve_doubt
-from vidmatte.alpha.steady import steady
+from vidmatte.alpha.matting_laplacian import solve, solve_doubt
+from vidmatte.alpha.temporal_filter import steady
 
 HEIGHT, WIDTH = 240, 400
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.steady import PER_FRAME, Filter, copied, steady
-from vidmatte.alpha.window import WINDOWS
+from vidmatte.alpha.temporal_filter import PER_FRAME, Filter, copied, steady
+from vidmatte.alpha.track import WINDOWS
 
 MODES = ["off", "live", "on"]
 

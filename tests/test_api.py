@@ -18,8 +18,8 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte import keywords
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
+from vidmatte.jobs.report import Progress
 from vidmatte.option import OUTPUT, names_of
-from vidmatte.run.report import Progress
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,20 @@ import numpy as np
 import pytest
 from tiny_onnx import make_recurrent, make_salient
 
-from vidmatte.bench.clip import make_clip
-from vidmatte.bench.meter import Cost, cost_of, machine_core_seconds, middle, peak_memory
-from vidmatte.bench.stages import Measured, there_and_back
-from vidmatte.cli.bench import busy_note, parse_size
 from vidmatte.cli.main import main
+from vidmatte.cli.tools import busy_note, parse_size
+from vidmatte.core.frame import Frame
 from vidmatte.errors import UsageError
-from vidmatte.frame import Frame
+from vidmatte.tools.bench import (
+    Cost,
+    Measured,
+    cost_of,
+    machine_core_seconds,
+    middle,
+    peak_memory,
+    there_and_back,
+)
+from vidmatte.tools.bench_clip import make_clip
 
 STAGES = ["read", "network", "motion", "steady", "write"]
 

@@ -14,7 +14,7 @@ from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
-from vidmatte.alpha.by_hand import parse_threshold
+from vidmatte.alpha.masks import parse_threshold
 from vidmatte.cli.main import main
 from vidmatte.errors import UsageError
 

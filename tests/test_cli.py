@@ -21,7 +21,7 @@ from media import Tone, make_movie, make_pictures
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
-from vidmatte.cli import matte as cli_matte
+from vidmatte.cli import batch as cli_matte
 from vidmatte.cli.main import BENCH_OPTIONS, PREVIEW_OPTIONS, main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
@@ -137,7 +137,7 @@ def test_ctrl_c_is_an_event_too(
 
     make_movie(tmp_path / "clip.mp4", frames=6)
     words = [str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), "--json", *tiny]
-    for place in ("vidmatte.run.events.JsonReporter.advance", "vidmatte.cli.matte.find_model"):
+    for place in ("vidmatte.jobs.events.JsonReporter.advance", "vidmatte.cli.batch.find_model"):
         monkeypatch.setattr(place, stopped)
         assert main(words) == 130
         told = capsys.readouterr()
@@ -148,7 +148,7 @@ def test_ctrl_c_is_an_event_too(
 
 @pytest.mark.parametrize(
     ("command", "place"),
-    [("bench", "vidmatte.cli.bench.make_clip"), ("preview", "vidmatte.cli.preview.find_model")],
+    [("bench", "vidmatte.cli.tools.make_clip"), ("preview", "vidmatte.cli.tools.find_model")],
 )
 def test_ctrl_c_stops_the_other_commands_with_a_line(
     command: str, place: str, tmp_path: Path, tiny: list[str],

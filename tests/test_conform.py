@@ -11,12 +11,12 @@ from media import Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.colour import ColourTags
+from vidmatte.core.colour import ColourTags
+from vidmatte.core.timecode import at_rate, moved
 from vidmatte.errors import UsageError
+from vidmatte.readers.movie.deinterlace import Deinterlacer
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.movie.deinterlace import Deinterlacer
-from vidmatte.timecode import at_rate, moved
 
 NTSC = Fraction(30000, 1001)
 

@@ -18,16 +18,16 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte import streaming
-from vidmatte.alpha.cuts import CutDetector
+from vidmatte import api as streaming
+from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.errors import ModelError, SourceError
-from vidmatte.network import openvino
-from vidmatte.network.salient import SalientNetwork
-from vidmatte.run.channel import Stop
-from vidmatte.run.pipeline import Pipeline, Stage
+from vidmatte.jobs.queue import Stop
+from vidmatte.jobs.stages import Pipeline, Stage
+from vidmatte.models.runtimes import openvino
+from vidmatte.models.segmentation import SalientNetwork
+from vidmatte.readers.movie.reader import MovieSource
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.movie.movie import MovieSource
 
 RUNTIMES = ["onnxruntime", *(["openvino"] if openvino.is_installed() else [])]
 
@@ -90,7 +90,7 @@ OUTLASTS = """
 import signal, sys, time
 from vidmatte import __main__
 from vidmatte.alpha import by_hand
-from vidmatte.run import pipeline
+from vidmatte.jobs import stages as pipeline
 
 def long_work(alpha, controls):
     signal.raise_signal(signal.SIGINT)

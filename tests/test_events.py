@@ -14,7 +14,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte.cli.main import main
-from vidmatte.sink.manifest import digest
+from vidmatte.jobs.manifest import digest
 
 README = Path(__file__).parent.parent / "README.md"
 Event = dict[str, Any]
@@ -114,7 +114,7 @@ def test_a_stop_says_what_was_not_done(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidmatte.run.events.JsonReporter.advance", stopped)
+    monkeypatch.setattr("vidmatte.jobs.events.JsonReporter.advance", stopped)
     other = str(make_movie(tmp_path / "other.mp4", size=(48, 32), frames=3).path)
     cuts = tmp_path / "cuts"
     *_, stop, last = events(capsys, clip, other, "-o", f"{cuts}/", "--format", "mov", *tiny)
@@ -176,7 +176,7 @@ def test_readme_lists_the_keys(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidmatte.run.events.JsonReporter.advance", stopped)
+    monkeypatch.setattr("vidmatte.jobs.events.JsonReporter.advance", stopped)
     found += events(capsys, clip, "-o", out[1], *tiny)
     seen = {event.pop("event"): set(event) for event in found}
     assert seen == documented()

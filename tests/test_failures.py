@@ -26,19 +26,19 @@ from media import Movie, Tone, make_movie, make_pictures
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
-from vidmatte.alpha.steady import Filter
+from vidmatte.alpha.temporal_filter import Filter
 from vidmatte.api import matte, stream
 from vidmatte.errors import SinkError, SourceError
-from vidmatte.network.recurrent import RecurrentNetwork
-from vidmatte.network.salient import SalientNetwork
-from vidmatte.run import path as frame_path
-from vidmatte.run.pipeline import Stage
-from vidmatte.run.ring import Ring
-from vidmatte.sink.movie.movie import MovieOutput
-from vidmatte.sink.pictures.pictures import PictureOutput
-from vidmatte.sink.pooled import PooledSink
-from vidmatte.sink.sound.sound import Sound
-from vidmatte.source.movie.movie import MovieSource
+from vidmatte.jobs import pipeline as frame_path
+from vidmatte.jobs.ring import Ring
+from vidmatte.jobs.stages import Stage
+from vidmatte.models.rvm import RecurrentNetwork
+from vidmatte.models.segmentation import SalientNetwork
+from vidmatte.readers.movie.reader import MovieSource
+from vidmatte.writers.audio import Sound
+from vidmatte.writers.images import PictureOutput
+from vidmatte.writers.movie import MovieOutput
+from vidmatte.writers.multi_writer import PooledSink
 
 END_WITHIN_S = 5.0
 FRAMES = 60

@@ -13,16 +13,21 @@ import pytest
 from test_network import noise_frames
 from tiny_onnx import make_recurrent, make_salient
 
+from vidmatte.core.concurrency import in_order
+from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError
-from vidmatte.frame import Frame
-from vidmatte.network import halves, load_network
-from vidmatte.network.channels import split_awkward
-from vidmatte.network.device import CpuRunner, Device
-from vidmatte.network.halves import cut_after_reduction, cut_before_drawing, split_at_states
-from vidmatte.network.onnx_file import as_onnx
-from vidmatte.network.recurrent import KEPT, RecurrentNetwork
-from vidmatte.network.session import loaded, open_session
-from vidmatte.network.threads import in_order
+from vidmatte.models.load import load_network
+from vidmatte.models.runtimes import rvm_split as halves
+from vidmatte.models.runtimes.device import CpuRunner, Device
+from vidmatte.models.runtimes.onnx_file import as_onnx
+from vidmatte.models.runtimes.onnx_loader import loaded, open_session
+from vidmatte.models.runtimes.rvm_split import (
+    cut_after_reduction,
+    cut_before_drawing,
+    split_at_states,
+    split_awkward,
+)
+from vidmatte.models.rvm import KEPT, RecurrentNetwork
 from vidmatte.settings import Settings
 
 

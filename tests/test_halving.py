@@ -14,11 +14,12 @@ from onnx import helper
 from test_network import RUNTIMES, noise_frames
 from tiny_onnx import make_recurrent, make_salient, save_graph
 
+from vidmatte.core.memory import is_out_of_memory
 from vidmatte.errors import DeviceError
-from vidmatte.memory import is_out_of_memory
-from vidmatte.network import load_network, openvino
-from vidmatte.network.device import CpuRunner, Device
-from vidmatte.network.memory_guard import HalvingRunner, MemoryGuard
+from vidmatte.models.load import load_network
+from vidmatte.models.runtimes import openvino
+from vidmatte.models.runtimes.device import CpuRunner, Device
+from vidmatte.models.runtimes.memory_guard import HalvingRunner, MemoryGuard
 from vidmatte.settings import Settings
 
 SIZE = 256
@@ -29,9 +30,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from vidmatte.errors import DeviceError
-from vidmatte.network.device import CpuRunner
-from vidmatte.network.memory_guard import HalvingRunner
-from vidmatte.network.session import batchable
+from vidmatte.models.runtimes.device import CpuRunner
+from vidmatte.models.runtimes.memory_guard import HalvingRunner
+from vidmatte.models.runtimes.onnx_loader import batchable
 
 path, size, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 arena = ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1,

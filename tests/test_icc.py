@@ -13,10 +13,10 @@ import pytest
 from sink_support import write_clip
 
 from vidmatte.cli.main import main
+from vidmatte.media.icc import is_srgb, profile_name, profile_of
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
-from vidmatte.source import open_source
-from vidmatte.source.pictures.icc import is_srgb, profile_name, profile_of
+from vidmatte.writers.extra_outputs import Sides
 
 
 def made_profile(name: str = "Made P3", version: int = 4, space: bytes = b"RGB ") -> bytes:

@@ -11,9 +11,9 @@ import pytest
 from sink_support import write_clip
 
 from vidmatte.cli.main import main
-from vidmatte.colour import LINEAR, SRGB
+from vidmatte.core.colour import LINEAR, SRGB
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
 
 
 def encoded(path: Path, pixel_format: str) -> Path:

@@ -13,13 +13,13 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.colour import ColourTags
+from vidmatte.core.colour import ColourTags
+from vidmatte.core.orientation import UPRIGHT, Orientation
 from vidmatte.errors import UsageError
-from vidmatte.orientation import UPRIGHT, Orientation
+from vidmatte.pixels.formats import Repacker
+from vidmatte.pixels.network_rgb import Viewer
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.pixels import Repacker
-from vidmatte.source.view import Viewer
 
 BT2020C = ColourTags(10, 1, 9, 14)
 

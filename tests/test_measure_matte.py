@@ -12,8 +12,8 @@ from measure_cases import codes_apart, edge_error
 from measure_matte import MEASURES, MODES, by_size, filtered, measure, rembgs, score, show, summary
 from tiny_onnx import make_salient
 
-from vidmatte.network.looks import Look
-from vidmatte.network.model import Weights
+from vidmatte.models.augment import Look
+from vidmatte.models.registry import Weights
 from vidmatte.settings import Settings
 
 FRAMES = 8  # a multiple of the turns in which frames are shown

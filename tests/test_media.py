@@ -16,7 +16,7 @@ from scene import RULER_BITS, draw_ball, draw_ramp, read_flash, read_index
 from tiny_onnx import RecurrentReference, make_recurrent, make_salient, salient_alpha
 from tolerance import CLIP_PICTURE, EXACT, ROUNDED_8, assert_close
 
-from vidmatte.colour import FULL, LIMITED
+from vidmatte.core.colour import FULL, LIMITED
 
 
 @pytest.mark.parametrize("kind", SOURCE_KINDS)

@@ -17,9 +17,9 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 from vidmatte import matte, stream
-from vidmatte.alpha.cuts import CutDetector
+from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.errors import OutOfMemoryError
-from vidmatte.network.device import Device
+from vidmatte.models.runtimes.device import Device
 
 GROWTH = 1.05
 PEAK = """
@@ -58,7 +58,7 @@ def test_five_times_the_frames_take_the_same_memory(tmp_path: Path) -> None:
 ARENAS = """
 import ctypes, sys, threading
 import numpy as np
-from vidmatte.heap import share_heap
+from vidmatte.core.memory import share_heap
 shared = share_heap()
 at_once = threading.Barrier(4)
 def work():
@@ -147,7 +147,7 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
 #: Reads a clip.
 READING = """
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
+from vidmatte.readers.open import open_source
 
 source = open_source(sys.argv[1], Settings())
 source._reader.container.streams.video[0].thread_count = 1  # threads take memory too

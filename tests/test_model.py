@@ -23,6 +23,7 @@ from tolerance import ROUNDED_16, assert_close
 from weights_support import entry_of, release
 
 import vidmatte
+from vidmatte.core.families import FAMILIES
 from vidmatte.errors import (
     DeviceError,
     ModelError,
@@ -31,14 +32,13 @@ from vidmatte.errors import (
     UsageError,
     WeightsError,
 )
-from vidmatte.families import FAMILIES
-from vidmatte.network import openvino
-from vidmatte.network.combined import COMBINATIONS
-from vidmatte.network.device import CudaDevice
-from vidmatte.network.model import DECISIVE, Weights, find_model
+from vidmatte.models.ensemble import COMBINATIONS
+from vidmatte.models.registry import DECISIVE, Weights, find_model
+from vidmatte.models.runtimes import openvino
+from vidmatte.models.runtimes.device import CudaDevice
 from vidmatte.option import CONTROLS, MATTE, NOTHING, OUTPUT, RESULT, names_of, option
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
 
 
 def silent(line: str) -> None:
@@ -95,14 +95,14 @@ def test_weights_of_the_store_are_hashed_once(
     path = make_salient(folder / "toy.onnx")
     published = path.read_bytes()
     toy = entry_of(release("http://localhost:1/toy.onnx", published))
-    monkeypatch.setattr("vidmatte.network.model.lookup", lambda name: toy)
+    monkeypatch.setattr("vidmatte.models.registry.lookup", lambda name: toy)
     hashed: list[Path] = []
 
     def counted(file: Path) -> str:
         hashed.append(file)
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
-    monkeypatch.setattr("vidmatte.weights.fingerprint.sha256_of", counted)
+    monkeypatch.setattr("vidmatte.models.weights.record.sha256_of", counted)
 
     def weights(**settings: str) -> Weights:
         return find_model(Settings(models_dir=str(folder), **settings), silent).weights[0]
@@ -229,7 +229,7 @@ def test_kept_alphas_are_used_again_without_the_network(
     def refuse(*args: object) -> None:
         raise AssertionError("the network was loaded")
 
-    monkeypatch.setattr("vidmatte.network.model.load_network", refuse)
+    monkeypatch.setattr("vidmatte.models.registry.load_network", refuse)
     again = alphas(movie.path, model, **options)
     for kept, one, raw in zip(again, first, plain, strict=True):
         assert np.array_equal(kept, one)
@@ -298,7 +298,7 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
     smaller.rename(tmp_path / "kept" / f"{key}.{its_sums}")
     file.unlink()
     assert np.array_equal(first, alphas(movie.path, model, **options))
-    monkeypatch.setattr("vidmatte.network.cache.is_whole", lambda *_: True)
+    monkeypatch.setattr("vidmatte.models.alpha_cache.is_whole", lambda *_: True)
     file.write_bytes(data.replace(packet, b"\xff" * len(packet)))  # after the run has begun
     with pytest.raises(SinkError, match="run it again"):
         alphas(movie.path, model, **options)
@@ -352,7 +352,7 @@ def test_what_is_kept_depends_on_the_version(
     model = str(make_salient(tmp_path / "tiny.onnx"))
     options = {"family": "isnet", "cache": str(tmp_path / "kept")}
     alphas(movie.path, model, **options)
-    monkeypatch.setattr("vidmatte.network.model.__version__", "0.0.1")
+    monkeypatch.setattr("vidmatte.models.registry.__version__", "0.0.1")
     alphas(movie.path, model, **options)
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
@@ -385,7 +385,7 @@ def test_what_a_gpu_leaves_to_the_cpu_is_kept_as_the_cpus(
     path, kept = str(make_salient(tmp_path / "tiny.onnx")), tmp_path / "kept"
     with monkeypatch.context() as patched:
         gpu = CudaDevice(0)  # onnxruntime here has no CUDA in it
-        patched.setattr("vidmatte.network.model.choose_device", lambda wanted: (gpu, None))
+        patched.setattr("vidmatte.models.registry.choose_device", lambda wanted: (gpu, None))
         alphas(movie.path, path, family="isnet", cache=str(kept))
     alphas(movie.path, path, family="isnet", cache=str(kept))
     assert len(list(kept.iterdir())) == 1
@@ -474,7 +474,7 @@ def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
     path = make_salient(tmp_path / "tiny.onnx")
     said: list[str] = []
     monkeypatch.setattr(
-        "vidmatte.network.model.choose_device", lambda wanted: (CudaDevice(0), None)
+        "vidmatte.models.registry.choose_device", lambda wanted: (CudaDevice(0), None)
     )
     model = find_model(Settings(model=str(path), family="isnet"), said.append)
     assert model.network is model.network

@@ -14,11 +14,11 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
+from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink.places import places_of
-from vidmatte.source import open_source
-from vidmatte.url import as_url
+from vidmatte.writers.output_paths import places_of
 
 
 @pytest.fixture

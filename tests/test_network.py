@@ -27,24 +27,25 @@ from tiny_onnx import (
 )
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 
+from vidmatte.core.families import SALIENT
+from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
-from vidmatte.families import SALIENT
-from vidmatte.frame import Frame
-from vidmatte.network import choose_device, load_network
-from vidmatte.network.device import (
+from vidmatte.models.augment import TURNS, Look, looks_at
+from vidmatte.models.load import load_network
+from vidmatte.models.runtimes.device import (
     Arrays,
     BoundRunner,
     CpuRunner,
     Device,
     Runner,
     SeveralDevices,
+    choose_device,
 )
-from vidmatte.network.looks import TURNS, Look, looks_at
-from vidmatte.network.openvino import is_installed
-from vidmatte.network.recurrent import RecurrentNetwork, coarse_ratio
-from vidmatte.network.salient import SalientNetwork, of_both
-from vidmatte.network.session import batchable, load_runner
-from vidmatte.network.several import SharedRunner
+from vidmatte.models.runtimes.multi_gpu import SharedRunner
+from vidmatte.models.runtimes.onnx_loader import batchable, load_runner
+from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.rvm import RecurrentNetwork, coarse_ratio
+from vidmatte.models.segmentation import SalientNetwork, of_both
 from vidmatte.settings import Settings
 
 RUNTIMES = [

@@ -19,11 +19,12 @@ from test_network import alphas_of, frame_of, noise_frames, pictures_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.errors import DeviceError, ModelError
-from vidmatte.network import load_network, openvino
-from vidmatte.network.device import Device
-from vidmatte.network.model import Model, Weights
-from vidmatte.network.offsets import in_bfloat16_parts, split_offsets
-from vidmatte.network.session import batchable
+from vidmatte.models.load import load_network
+from vidmatte.models.registry import Model, Weights
+from vidmatte.models.runtimes import openvino
+from vidmatte.models.runtimes.bf16_bias import in_bfloat16_parts, split_offsets
+from vidmatte.models.runtimes.device import Device
+from vidmatte.models.runtimes.onnx_loader import batchable
 from vidmatte.settings import Settings
 
 needs_openvino = pytest.mark.skipif(
@@ -196,8 +197,8 @@ def test_its_makers_are_told_nothing() -> None:
 SIGNALLED = """
 import gc, signal, sys
 from pathlib import Path
-from vidmatte.network import load_network
-from vidmatte.network.device import Device
+from vidmatte.models.load import load_network
+from vidmatte.models.runtimes.device import Device
 from vidmatte.settings import Settings
 path, settings = Path(sys.argv[1]), Settings(runtime="openvino")
 one, other = (load_network(path, "isnet", settings, Device()) for _ in range(2))

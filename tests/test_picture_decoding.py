@@ -14,15 +14,15 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.by_hand import read_mask
+from vidmatte.alpha.masks import read_mask
 from vidmatte.cli.main import main
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.core.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
+from vidmatte.pixels.formats import plane_arrays
+from vidmatte.pixels.network_rgb import full_range_rgb
+from vidmatte.readers.images import read_picture
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.pictures.pictures import read_picture
-from vidmatte.source.pixels import plane_arrays
-from vidmatte.source.view import full_range_rgb
 
 SIZE = (64, 96)  # height, width
 
@@ -289,7 +289,7 @@ def test_a_colour_profile_beside_the_orientation_does_no_harm(tmp_path: Path) ->
     profile = with_chunk(encoded(".png"), b"iCCP", b"a name\0\0" + zlib.compress(bytes(200)))
     file.write_bytes(with_chunk(profile, b"eXIf", exif_block(5)))
     script = (
-        "import sys, av; from vidmatte.orientation import orientation_of\n"
+        "import sys, av; from vidmatte.core.orientation import orientation_of\n"
         "with av.open(sys.argv[1]) as container:\n"
         "    print(*orientation_of(next(container.decode(video=0))))"
     )

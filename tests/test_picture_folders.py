@@ -12,10 +12,9 @@ from media import make_pictures
 
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.readers.image_folder import files_of, frame_number
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.pictures.folder import files_of
-from vidmatte.source.pictures.numbering import frame_number
 
 
 def named(folder: Path, *names: str) -> Path:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from vidmatte.errors import SourceError
-from vidmatte.source.pictures.pictures import read_picture
-from vidmatte.source.pictures.png import size_of_samples, with_stored_samples
+from vidmatte.media.png import size_of_samples, with_stored_samples
+from vidmatte.readers.images import read_picture
 
 SAMPLES = {"grey": (0, 1), "rgb": (2, 3), "palette": (3, 1), "grey+a": (4, 2), "rgba": (6, 4)}
 DEPTHS = {"grey": (1, 2, 4, 8, 16), "palette": (1, 2, 4, 8)}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vidmatte.sink.pool import OrderedPool
+from vidmatte.writers.ordered_pool import OrderedPool
 
 WORK = 0.02
 

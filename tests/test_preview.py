@@ -19,9 +19,9 @@ from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
 from vidmatte.errors import SinkError
-from vidmatte.preview import CELL, GAP, check_sheet, spaced
+from vidmatte.readers.movie.reader import MovieSource
 from vidmatte.settings import Settings
-from vidmatte.source.movie.movie import MovieSource
+from vidmatte.tools.preview import CELL, GAP, check_sheet, spaced
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])

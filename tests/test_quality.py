@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.quality import Quality, Watcher, ranges, ranges_text
-from vidmatte.frame import Frame
+from vidmatte.core.frame import Frame
 
 SIZE = (180, 320)
 

@@ -17,26 +17,27 @@ from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
-from vidmatte.alpha.steady import PER_FRAME, Filter
-from vidmatte.alpha.window import LONGEST_LOOK_AHEAD, WINDOWS
+from vidmatte.alpha.temporal_filter import PER_FRAME, Filter
+from vidmatte.alpha.track import LONGEST_LOOK_AHEAD, WINDOWS
 from vidmatte.api import matte
 from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
-from vidmatte.network import openvino
-from vidmatte.network.model import find_model
-from vidmatte.run.job import Result, run
-from vidmatte.run.report import Progress, Reporter
-from vidmatte.run.resume import WITHOUT_EFFECT
+from vidmatte.jobs.check import READ
+from vidmatte.jobs.checkpoint import frame_log as framelog
+from vidmatte.jobs.checkpoint.compat import differences as differences_of
+from vidmatte.jobs.checkpoint.frame_log import FrameLog, Summary
+from vidmatte.jobs.report import Progress, Reporter
+from vidmatte.jobs.resume import WITHOUT_EFFECT
+from vidmatte.jobs.run import Result, run
+from vidmatte.models.registry import find_model
+from vidmatte.models.runtimes import openvino
+from vidmatte.pixels.formats import plane_arrays
+from vidmatte.readers.base import Source
+from vidmatte.readers.movie.decode import Reader
+from vidmatte.readers.movie.reader import MovieSource
+from vidmatte.readers.open import open_source
 from vidmatte.settings import make_settings
-from vidmatte.sink.guard import READ
-from vidmatte.sink.keep import framelog
-from vidmatte.sink.keep.begun import differences as differences_of
-from vidmatte.sink.keep.framelog import FrameLog, Summary
-from vidmatte.sink.partial import Partial
-from vidmatte.source import Source, open_source
-from vidmatte.source.movie.decode import Reader
-from vidmatte.source.movie.movie import MovieSource
-from vidmatte.source.pixels import plane_arrays
+from vidmatte.writers.partial import Partial
 
 #: First frames that are missing: around the warm-up, the kept states, the cut, the ends.
 PLACES = (1, 15, 17, 33, 49, CUT - 1, CUT, CUT + 1, CUT + 3, FRAMES - 1, FRAMES)

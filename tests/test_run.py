@@ -24,16 +24,16 @@ from tiny_onnx import make_recurrent, make_salient
 import vidmatte
 from vidmatte.alpha.foreground import estimate
 from vidmatte.cli.main import main
+from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError, UsageError
-from vidmatte.frame import Frame
-from vidmatte.network.device import Device
-from vidmatte.network.salient import SalientNetwork
-from vidmatte.run.channel import Cancelled, Channel, Stop
-from vidmatte.run.pipeline import Pipeline, Stage
-from vidmatte.run.report import Progress
-from vidmatte.run.ring import Ring, Slot, queue_depth
+from vidmatte.jobs.queue import Cancelled, Channel, Stop
+from vidmatte.jobs.report import Progress
+from vidmatte.jobs.ring import Ring, Slot, queue_depth
+from vidmatte.jobs.stages import Pipeline, Stage
+from vidmatte.models.runtimes.device import Device
+from vidmatte.models.segmentation import SalientNetwork
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
 
 
 def numbers(count: int) -> Stage:
@@ -99,8 +99,8 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
     def stopped(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidmatte.sink.manifest.digest", stopped)
-    monkeypatch.setattr("vidmatte.run.job.LONG_READ", 1)
+    monkeypatch.setattr("vidmatte.jobs.manifest.digest", stopped)
+    monkeypatch.setattr("vidmatte.jobs.run.LONG_READ", 1)
     assert main([str(movie.path), "-o", str(out), *model]) == 130
     told = capsys.readouterr().err
     assert "out.mov is written; 0.0 GB are read for its manifest's checksums" in told

@@ -15,9 +15,9 @@ from sink_support import disc, write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError, VidmatteError
-from vidmatte.score import metrics
-from vidmatte.score.compare import compare
-from vidmatte.score.mattes import alpha_of, open_mattes
+from vidmatte.tools import metrics
+from vidmatte.tools.mattes import alpha_of, open_mattes
+from vidmatte.tools.score import compare
 
 SIZE = (96, 64)
 
@@ -301,7 +301,7 @@ def test_a_count_that_only_shows_in_the_end_is_an_error_too(
         mattes.frame_count = None
         return mattes
 
-    monkeypatch.setattr("vidmatte.score.compare.open_mattes", untold)
+    monkeypatch.setattr("vidmatte.tools.score.open_mattes", untold)
     for pair in ((three, two), (two, three)):
         with pytest.raises(UsageError, match="frames"):
             compare(*pair)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from composites import FLOW_STEPS, FLOW_ZERO, Scene, encode_motion, furry_ball, painted_background
 
-from vidmatte.score import metrics
-from vidmatte.score.metrics import Score
+from vidmatte.tools import metrics
+from vidmatte.tools.metrics import Score
 
 
 def blob(x: float, size: int = 64) -> np.ndarray:

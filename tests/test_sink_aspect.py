@@ -15,10 +15,10 @@ from readback import frame_times, probe_stream, run_tool
 from sink_support import write_clip
 
 from vidmatte.errors import ProofError, SinkError
-from vidmatte.sink import Sides
-from vidmatte.sink.formats import by_name
-from vidmatte.sink.movie.aspect import stamp_aspect
-from vidmatte.sink.movie.proof import Expected, prove_movie
+from vidmatte.media.matroska import stamp_aspect
+from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.formats import by_name
+from vidmatte.writers.verify import Expected, prove_movie
 
 WIDE = Fraction(16, 15)
 

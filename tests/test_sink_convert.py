@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from codes import KR_KB
 
-from vidmatte.colour import FULL, LIMITED, ColourTags
-from vidmatte.sink.make import planes
-from vidmatte.sink.make.convert import Converter
-from vidmatte.source.view import full_range_rgb
+from vidmatte.core.colour import FULL, LIMITED, ColourTags
+from vidmatte.pixels import planes
+from vidmatte.pixels.convert import Converter
+from vidmatte.pixels.network_rgb import full_range_rgb
 
 RGB_TAGS = ColourTags(0, FULL, 1, 13)
 #: One rounding to an integer, and what float32 leaves of a 16-bit one.

@@ -18,21 +18,22 @@ from test_sink_pixels import make_clip, samples, two_colours
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
-from vidmatte.alpha import controls
+from vidmatte.alpha import adjustments as controls
 from vidmatte.cli.main import main
-from vidmatte.colour import FULL, LINEAR, ColourTags
+from vidmatte.core.colour import FULL, LINEAR, ColourTags
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
-from vidmatte.frame import Clip, Frame
+from vidmatte.pixels import planes
+from vidmatte.pixels.colour_matrix import rgb_matrix
+from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
-from vidmatte.sink.formats import by_name
-from vidmatte.sink.make import planes
-from vidmatte.sink.make.makers import CutoutShow
-from vidmatte.sink.make.pixels import PictureMaker
-from vidmatte.sink.make.spill import Despill
-from vidmatte.sink.output import Scene
-from vidmatte.sink.row import is_yuv, output_colour
-from vidmatte.sink.sides import Sides
-from vidmatte.source.exact import rgb_matrix
+from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.formats import by_name
+from vidmatte.writers.output import Scene
+from vidmatte.writers.render.cutout import PictureMaker
+from vidmatte.writers.render.despill import Despill
+from vidmatte.writers.render.layers import CutoutShow
 
 SIZE = (320, 192)
 CHANNEL = {"red": 0, "green": 1, "blue": 2}

@@ -18,14 +18,14 @@ import pytest
 from media import Movie, make_movie
 from sink_support import disc, read_frames, write_clip
 
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import OutputExistsError, ProofError, SinkError, UsageError
-from vidmatte.frame import Clip, Frame
 from vidmatte.settings import Settings
-from vidmatte.sink import Sink, check_sink, choose, open_sink
-from vidmatte.sink.base import as_sink_error
-from vidmatte.sink.formats import by_name
-from vidmatte.sink.make.pixels import PictureMaker
-from vidmatte.sink.movie.proof import Expected, prove_movie
+from vidmatte.writers.base import Sink, as_sink_error
+from vidmatte.writers.formats import by_name, choose
+from vidmatte.writers.open import check_sink, open_sink
+from vidmatte.writers.render.cutout import PictureMaker
+from vidmatte.writers.verify import Expected, prove_movie
 
 OUTPUTS = ["out.mov", "out.webm", "out.mkv", "frames"]
 SETTINGS = Settings(foreground="source")

@@ -16,18 +16,10 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
+from vidmatte.jobs.manifest import Making, describe, digest, read, size_of, verify, write
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
-from vidmatte.sink.manifest import (
-    Making,
-    describe,
-    digest,
-    read,
-    size_of,
-    verify,
-    write,
-)
-from vidmatte.sink.places import places_of
+from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.output_paths import places_of
 
 MAKING = Making(
     command=["vidmatte", "clip.mp4", "-o", "out.mov"],

@@ -17,13 +17,13 @@ from scene import Picture, read_index
 from sink_support import disc, levels, read_frames, write_clip
 from tolerance import EXACT, PRORES_PICTURE, assert_close
 
-from vidmatte.colour import FULL, LIMITED
-from vidmatte.frame import Clip
+from vidmatte.core.colour import FULL, LIMITED
+from vidmatte.core.frame import Clip
+from vidmatte.pixels import planes
+from vidmatte.pixels.network_rgb import Viewer
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
-from vidmatte.sink.make import planes
-from vidmatte.source import open_source
-from vidmatte.source.view import Viewer
+from vidmatte.writers.extra_outputs import Sides
 
 PROGRESSIVE = [kind for kind in SOURCE_KINDS if "interlaced" not in kind]
 #: How ffprobe calls what a ProRes frame header has no number for.

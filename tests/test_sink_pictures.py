@@ -17,7 +17,7 @@ from scene import read_index
 from sink_support import disc, levels, write_clip
 
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
-from vidmatte.sink import Sides
+from vidmatte.writers.extra_outputs import Sides
 
 
 def read(path: Path) -> np.ndarray:

@@ -17,16 +17,16 @@ from readback import decode
 from sink_support import disc, read_frames
 
 from vidmatte.alpha.foreground import takes_models_colours
-from vidmatte.colour import FULL, ColourTags
+from vidmatte.core.colour import FULL, ColourTags
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
-from vidmatte.frame import Clip, Frame
+from vidmatte.pixels import planes
+from vidmatte.pixels.network_rgb import curve_for
 from vidmatte.settings import Settings
-from vidmatte.sink import check_sink
-from vidmatte.sink.formats import FORMATS, by_name
-from vidmatte.sink.make import planes
-from vidmatte.sink.make.pixels import PictureMaker, check_fit, quantised
-from vidmatte.sink.row import Format
-from vidmatte.source.view import curve_for
+from vidmatte.writers.format_spec import Format
+from vidmatte.writers.formats import FORMATS, by_name
+from vidmatte.writers.open import check_sink
+from vidmatte.writers.render.cutout import PictureMaker, check_fit, quantised
 
 SIZE = (320, 192)
 #: Formats whose pictures are integer samples; floats and palettes have makers of their own.

@@ -20,8 +20,8 @@ from tiny_onnx import make_salient
 from vidmatte.cli.main import main
 from vidmatte.errors import SinkError
 from vidmatte.settings import Settings
-from vidmatte.sink import check_sink, open_sink
-from vidmatte.sink.partial import Partial
+from vidmatte.writers.open import check_sink, open_sink
+from vidmatte.writers.partial import Partial
 
 FRAMES = 3
 

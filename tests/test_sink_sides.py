@@ -18,15 +18,15 @@ from readback import beep_time, decode, frame_times, probe_stream
 from scene import Picture, read_index
 from sink_support import disc, write_clip
 
-from vidmatte.colour import FULL, LIMITED, ColourTags
+from vidmatte.core.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.pixels.formats import plane_arrays
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides, open_sink
-from vidmatte.sink.make.background import COLOURS, open_background, parse_colour
-from vidmatte.sink.row import Format
-from vidmatte.sink.sides import FOREGROUND_FORMATS
-from vidmatte.source import open_source
-from vidmatte.source.pixels import plane_arrays
+from vidmatte.writers.extra_outputs import FOREGROUND_FORMATS, Sides
+from vidmatte.writers.format_spec import Format
+from vidmatte.writers.open import open_sink
+from vidmatte.writers.render.background import COLOURS, open_background, parse_colour
 
 
 def alphas(movie: Movie) -> np.ndarray:
@@ -417,7 +417,7 @@ def test_sides_may_lie_among_the_main_results_pictures(
 def test_a_side_that_fails_takes_everything_with_it(
     movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidmatte.sink.make.makers import MatteMaker
+    from vidmatte.writers.render.layers import MatteMaker
 
     def fails(maker: MatteMaker, scene: object) -> None:
         raise MemoryError("no memory for the matte")

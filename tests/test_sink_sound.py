@@ -18,13 +18,13 @@ from readback import beep_time, decode_sound, frame_times, probe, probe_stream, 
 from sink_support import write_clip
 
 from vidmatte.errors import SinkError, SourceError
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
-from vidmatte.sink.sound import encoded
-from vidmatte.sink.sound.encoded import JITTER, EncodedTrack
-from vidmatte.sink.sound.samples import folded
-from vidmatte.sink.sound.sound import Sound
-from vidmatte.source import open_source
+from vidmatte.writers import audio_encode as encoded
+from vidmatte.writers.audio import Sound
+from vidmatte.writers.audio_encode import JITTER, EncodedTrack
+from vidmatte.writers.audio_tracks import folded
+from vidmatte.writers.extra_outputs import Sides
 
 #: A sample of 48 kHz, and what a codec's own filter blurs an attack by.
 SAMPLE = 1 / 48000

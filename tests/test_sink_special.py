@@ -17,18 +17,18 @@ from readback import decode, probe_frames
 from sink_support import disc, levels, read_frames, write_clip
 from test_sink_pixels import make_clip
 
-from vidmatte.colour import FULL, LINEAR, ColourTags
+from vidmatte.core.colour import FULL, LINEAR, ColourTags
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import ProofError, SinkError, UsageError
-from vidmatte.frame import Clip, Frame
+from vidmatte.media.exr import FLOAT, ExrWriter
+from vidmatte.media.webp import read_webp
+from vidmatte.pixels import planes
+from vidmatte.pixels.convert import Converter
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
-from vidmatte.sink.formats import by_name
-from vidmatte.sink.make import planes
-from vidmatte.sink.make.convert import Converter
-from vidmatte.sink.make.makers import CutoutShow
-from vidmatte.sink.movie.webp import read_webp
-from vidmatte.sink.output import Scene
-from vidmatte.sink.pictures.exr import FLOAT, ExrWriter
+from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.formats import by_name
+from vidmatte.writers.output import Scene
+from vidmatte.writers.render.layers import CutoutShow
 
 
 def read_exr(path: Path) -> np.ndarray:

@@ -33,18 +33,17 @@ from tolerance import CLIP_PICTURE, assert_close
 import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
-from vidmatte.colour import FULL, HLG, LIMITED, PQ, ColourTags
+from vidmatte.core.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.pixels.formats import WORKING_FORMATS, plane_arrays, tag, working_format
+from vidmatte.pixels.network_rgb import Viewer, curve_for, full_range_rgb
+from vidmatte.readers.image_folder import result_names
+from vidmatte.readers.movie.missing_timestamps import all_timed, in_turn
+from vidmatte.readers.movie.reader import MovieSource
+from vidmatte.readers.movie.timing import find_rate, packets_from
+from vidmatte.readers.open import open_source
+from vidmatte.readers.trim import Trim, make_trim, parse_point
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.movie.movie import MovieSource
-from vidmatte.source.movie.packets import packets_from
-from vidmatte.source.movie.timing import find_rate
-from vidmatte.source.movie.untimed import all_timed, in_turn
-from vidmatte.source.pictures.folder import result_names
-from vidmatte.source.pixels import WORKING_FORMATS, plane_arrays, tag, working_format
-from vidmatte.source.trim import Trim, make_trim, parse_point
-from vidmatte.source.view import Viewer, curve_for, full_range_rgb
 
 KINDS = [
     "8-bit 709",

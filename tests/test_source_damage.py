@@ -12,10 +12,10 @@ from tiny_onnx import make_salient
 
 from vidmatte.api import matte
 from vidmatte.errors import SinkError, SourceError
+from vidmatte.media.ffv1 import bear_checksums
+from vidmatte.pixels.formats import plane_arrays
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.movie.ffv1 import bear_checksums
-from vidmatte.source.pixels import plane_arrays
 
 CHECKED = {"level": "3", "slicecrc": "1", "slices": "4"}
 

@@ -15,10 +15,10 @@ from scene import read_index
 from sink_support import write_clip
 
 from vidmatte.errors import SourceError
+from vidmatte.pixels.network_rgb import Viewer
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink import Sides
-from vidmatte.source import open_source
-from vidmatte.source.view import Viewer
+from vidmatte.writers.extra_outputs import Sides
 
 DROPPED = [*range(7), *range(8, 16)]  # places of the frames, one of them empty
 

@@ -15,12 +15,12 @@ from sink_support import write_clip
 from tiny_onnx import make_salient
 
 import vidmatte
+from vidmatte.core.timecode import is_same
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.pixels.network_rgb import full_range_rgb
+from vidmatte.readers.movie.timing import Timing, find_rate
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.source import open_source
-from vidmatte.source.movie.timing import Timing, find_rate
-from vidmatte.source.view import full_range_rgb
-from vidmatte.timecode import is_same
 
 SPARSE_KEYS = {"g": "50", "sc_threshold": "0", "bf": "2"}
 OPEN_GOP = {"x264-params": "scenecut=0:open-gop=1:b-adapt=0:bframes=3:keyint=15:min-keyint=15"}

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from vidmatte.errors import ModelError
+from vidmatte.models.weights.catalogue import CATALOGUE, Entry, lookup
+from vidmatte.models.weights.record import Fingerprint, identify
+from vidmatte.models.weights.sources import ReleaseFile
 from vidmatte.settings import Settings
-from vidmatte.weights.catalogue import CATALOGUE, Entry, lookup
-from vidmatte.weights.fingerprint import Fingerprint, identify
-from vidmatte.weights.sources import ReleaseFile
 
 KNOWN = [
     "isnet",

@@ -12,9 +12,9 @@ from weights_support import CONTENT, OTHER, entry_of, release
 from vidmatte.cli.main import main
 from vidmatte.cli.models import app
 from vidmatte.errors import ModelError, UsageError, WeightsError
-from vidmatte.weights import catalogue
-from vidmatte.weights.catalogue import CATALOGUE
-from vidmatte.weights.store import Store
+from vidmatte.models.weights import catalogue
+from vidmatte.models.weights.catalogue import CATALOGUE
+from vidmatte.models.weights.store import Store
 
 
 def run(*arguments: str) -> Result:

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from vidmatte.errors import WeightsError
-from vidmatte.weights.catalogue import lookup
-from vidmatte.weights.fingerprint import identify
-from vidmatte.weights.packages import WheelMember
-from vidmatte.weights.progress import FetchBar
-from vidmatte.weights.sources import FetchError
-from vidmatte.weights.store import Store
+from vidmatte.models.weights.catalogue import lookup
+from vidmatte.models.weights.packages import WheelMember
+from vidmatte.models.weights.record import identify
+from vidmatte.models.weights.sources import FetchBar, FetchError
+from vidmatte.models.weights.store import Store
 
 # Read at import: each test runs with an environment of its own.
 STORE = Store()

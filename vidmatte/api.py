@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from threading import Lock, RLock, current_thread
 from typing import Unpack
 
-from vidmatte.errors import InterruptedRunError, UsageError
-from vidmatte.keywords import Options
-from vidmatte.memory import lack_told
-from vidmatte.network.model import find_model
-from vidmatte.run.job import Result, run
-from vidmatte.run.report import Progress, Reporter
-from vidmatte.run.resume import forget
-from vidmatte.settings import make_settings
-from vidmatte.sink import settings_for
-from vidmatte.sink.formats import names_folder
-from vidmatte.source import open_source
-from vidmatte.streaming import Stream, StreamedFrame, stream
+import numpy as np
+
+from vidmatte.alpha.quality import Quality
+from vidmatte.core.frame import Frame
+from vidmatte.core.memory import lack_told
+from vidmatte.errors import InterruptedRunError, SinkError, UsageError
+from vidmatte.jobs.pipeline import FramePath, lay_path
+from vidmatte.jobs.report import Progress, Reporter
+from vidmatte.jobs.resume import forget
+from vidmatte.jobs.run import Result, run
+from vidmatte.jobs.stages import is_ours
+from vidmatte.keywords import Options, StreamOptions
+from vidmatte.models.registry import Model, find_model
+from vidmatte.option import OUTPUT, names_of
+from vidmatte.readers.base import Source
+from vidmatte.readers.open import open_source
+from vidmatte.settings import Settings, make_settings
+from vidmatte.writers.formats import names_folder
+from vidmatte.writers.open import settings_for
 
 __all__ = ["Progress", "Result", "Stream", "StreamedFrame", "matte", "stream"]
 
@@ -68,3 +78,174 @@ def matte(
             f"stopped before the first frame of {output}, or after the last"
         ) from None
     return result
+
+
+#: Options that say which files are written, and how.
+OF_FILES = names_of(Settings, group=OUTPUT)
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by, and no hash
+class StreamedFrame:
+    """A frame with its alpha; the arrays are the caller's to keep.
+
+    rgb: (H, W, 3), full range RGB as the source has it, uint8, or uint16 (0..65535)
+    for sources of more than 8 bits; with ``despill``, without that screen's light
+    where alpha is above 0, and so the foreground. alpha: (H, W) float32 in 0..1, straight.
+    foreground: (H, W, 3) full range RGB, the subject's own colours. By the option of that
+    name: 'auto' and 'model' give the model's, uint8, None where it has none ('model' is refused
+    then); 'estimate' the source's without the old background where alpha is soft, of rgb's type;
+    'source' None, for rgb is it. index counts frames, pts ``time_base`` (seconds), both from the in
+    point where there is one, else from the clip's start.
+    """
+
+    index: int
+    pts: int
+    time_base: Fraction
+    rgb: np.ndarray
+    alpha: np.ndarray
+    foreground: np.ndarray | None = None
+
+
+class Stream:
+    """Frames with their alpha, one after the other; see ``stream``.
+
+    Several threads may share one: each frame goes to one of them.
+    ``warnings`` and ``quality`` tell of the frames read so far what a ``Result`` tells of all.
+    """
+
+    def __init__(self, source: Source, model: Model, settings: Settings) -> None:
+        self.clip = source.clip
+        self._source = source
+        self._model = model
+        self._settings = settings
+        self._path: FramePath | None = None
+        self._frames: Iterator[Frame] = iter(())
+        self._turn = Lock()
+        self._ending = RLock()
+        self._closed = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong on the way without ending the run."""
+        return tuple(self._source.warnings)
+
+    @property
+    def quality(self) -> Quality:
+        """What looks wrong in the mattes."""
+        return Quality() if self._path is None else self._path.quality
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> StreamedFrame:
+        with self._turn:
+            if self._closed:
+                raise StopIteration
+            try:
+                with lack_told(self.clip.path, self._settings.memory):
+                    frame = next(self._begun())
+            except BaseException as error:
+                # Where another thread has closed it, a stage that was cut short says anything.
+                if self._close(wait=True) and isinstance(error, Exception):
+                    raise StopIteration from None
+                raise
+        try:
+            return detached(frame, self._settings)
+        finally:
+            frame.release()
+
+    def close(self) -> None:
+        """Stop the stages and close the source; harmless when done twice.
+
+        A thread that waits for a frame meanwhile finds the stream at its end.
+        """
+        self._close(wait=True)
+
+    def _begun(self) -> Iterator[Frame]:
+        """The frames as the stages give them; the first call starts these."""
+        if self._path is None:
+            path = lay_path(self._source, self._model, self._settings, None)
+            with self._ending:
+                if self._closed:  # meanwhile, by another thread
+                    return iter(())
+                self._path, self._frames = path, iter(path.pipeline)
+        return self._frames
+
+    def _close(self, *, wait: bool) -> bool:
+        """Whether it was closed before."""
+        with self._ending:
+            before, self._closed = self._closed, True
+            path = self._path
+        if path is not None:
+            path.close(wait=wait)
+        self._source.close()
+        return before
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            # Garbage is collected in any thread: one of ours would wait for itself.
+            self._close(wait=not is_ours(current_thread()))
+
+
+def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
+    """Iterate over ``source``: each frame with its pixels, alpha and time.
+
+    Memory is bounded whatever the clip's length; leaving the loop early (and letting
+    go of the iterator, or closing it) ends every thread and closes every file.
+    options: those of ``Settings``, by name, but for those of the group OUTPUT. Raises the
+    errors of vidmatte.errors.
+    """
+    settings = make_settings(**options)
+    for name in OF_FILES:
+        if (value := getattr(settings, name)) != getattr(Settings, name):
+            raise UsageError(f"{name}={value!r} is for files: a stream has none; use matte()")
+    opened = open_source(source, settings)
+    try:
+        return Stream(opened, find_model(settings, lambda _: None), settings)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def detached(frame: Frame, settings: Settings) -> StreamedFrame:
+    """A copy of a frame that outlives its slot, without spill where the settings say so."""
+    from vidmatte.alpha.adjustments import despill
+    from vidmatte.pixels.network_rgb import full_range_rgb
+
+    if frame.alpha is None:
+        raise SinkError(f"frame {frame.index} has no alpha")
+    rgb = full_range_rgb(frame.picture)
+    foreground = foreground_of(frame, frame.alpha, rgb, settings.foreground)
+    if settings.despill is not None:
+        held = despill(rgb, settings.despill, settings.despill_strength)
+        np.copyto(rgb, held, where=(frame.alpha > 0)[..., None])
+        if foreground is not None:
+            foreground = despill(foreground, settings.despill, settings.despill_strength)
+    return StreamedFrame(
+        index=frame.index,
+        pts=frame.pts,
+        time_base=frame.time_base,
+        rgb=rgb,
+        alpha=frame.alpha.copy(),
+        foreground=foreground,
+    )
+
+
+def foreground_of(
+    frame: Frame, alpha: np.ndarray, rgb: np.ndarray, policy: str
+) -> np.ndarray | None:
+    """The foreground of a ``StreamedFrame``; see there. rgb: its colours, only read."""
+    from vidmatte.alpha.foreground import estimate
+
+    if policy == "source":
+        return None
+    if policy != "estimate":
+        return frame.foreground
+    found = estimate(rgb, alpha)
+    return found.copy() if found is rgb else found

@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
+from vidmatte.core.families import FAMILIES
 from vidmatte.errors import UsageError
-from vidmatte.families import FAMILIES
 from vidmatte.option import (
     CONTROLS,
     NOTHING,

@@ -29,10 +29,10 @@ import av
 import cv2
 import numpy as np
 
-from vidmatte.bench.clip import make_clip
-from vidmatte.network import openvino
-from vidmatte.weights.catalogue import lookup
-from vidmatte.weights.store import Store
+from vidmatte.models.runtimes import openvino
+from vidmatte.models.weights.catalogue import lookup
+from vidmatte.models.weights.store import Store
+from vidmatte.tools.bench_clip import make_clip
 
 HERE = Path(__file__).parent
 FEW = 2

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.box import NOTHING, Box, box_around
-from vidmatte.alpha.refine import View
-from vidmatte.alpha.spread import spread_from_subject
+from vidmatte.alpha.flow_extrapolation import spread_from_subject
+from vidmatte.alpha.guided_edges import View
 
 # All lengths here are in pixels of the coarse scale.
 SEARCH_MARGIN = 16  # around the subject, in which motion is searched

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.box import Box, Pixels, box_around, sample
+from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
-from vidmatte.frame import Clip
+from vidmatte.pixels.network_rgb import CURVED
 from vidmatte.settings import Settings
-from vidmatte.source.view import CURVED
 
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
 LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))

@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vidmatte.alpha.cuts import THUMB, places, warp
-from vidmatte.frame import Frame
+from vidmatte.alpha.shot_detection import THUMB, places, warp
+from vidmatte.core.frame import Frame
 
 EMPTY_SHARE = 0.0005  # of the picture covered, under which a matte counts as empty
 FULL_SHARE = 0.995

@@ -8,19 +8,19 @@ from typing import Any
 
 import typer
 
-from vidmatte.cli.ending import MOST_FAILURES
+from vidmatte.cli.exit_status import MOST_FAILURES
+from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
-from vidmatte.frame import Clip
+from vidmatte.media.icc import profile_name
+from vidmatte.readers.open import open_source
 from vidmatte.settings import Settings
-from vidmatte.sink.formats import FORMATS, by_name
-from vidmatte.sink.row import output_colour
-from vidmatte.source import open_source
-from vidmatte.source.pictures.icc import profile_name
+from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.formats import FORMATS, by_name
 
 
 def show_info(inputs: list[Path], as_json: bool) -> int:
     """Print what each input is; how many cannot be read, which is said on stderr."""
-    from vidmatte.sink.make.pixels import colour_notes
+    from vidmatte.writers.render.cutout import colour_notes
 
     described, wrong = [], 0
     for path in inputs:
@@ -124,7 +124,7 @@ def colour_lines(clip: Clip) -> list[str]:
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
     """Say of each result whether it is what its manifest says; how many are not."""
-    from vidmatte.sink.manifest import result_of, strangers, verify
+    from vidmatte.jobs.manifest import result_of, strangers, verify
 
     wrong = 0
     for named in outputs:

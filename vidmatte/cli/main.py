@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vidmatte import __version__
+from vidmatte._version import __version__
 from vidmatte.cli import models
-from vidmatte.cli.ending import ending, fail, name_of
-from vidmatte.cli.help import write_help
-from vidmatte.cli.options import with_options
+from vidmatte.cli.exit_status import ending, fail, name_of
+from vidmatte.cli.options import with_options, write_help
 
 MAIN = "run"
 WIDTH = {"max_content_width": 80}
@@ -116,7 +115,7 @@ def main_command(
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
-    from vidmatte.cli.matte import make_reporter, matte_all
+    from vidmatte.cli.batch import make_reporter, matte_all
 
     reporter = make_reporter(quiet, verbose, as_json)
     try:
@@ -146,7 +145,7 @@ def preview_command(
 
     Frames are matted one by one: of --smooth no more than 'strong' is seen, its mirrored look.
     """
-    from vidmatte.cli.preview import preview
+    from vidmatte.cli.tools import preview
 
     preview(clip, output, frames, options)
 
@@ -178,7 +177,7 @@ def bench_command(
     **options: Any,
 ) -> None:
     """Measure this machine: each stage alone, then all together."""
-    from vidmatte.cli.bench import bench
+    from vidmatte.cli.tools import bench
 
     bench(clip, size, frames, rounds, as_json, options)
 
@@ -232,7 +231,7 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Measure mattes against true ones: MAD, MSE, Grad, Conn, dtSSD..."""
-    from vidmatte.cli.score import score
+    from vidmatte.cli.tools import score
 
     score(prediction, truth, motion, as_json)
 
@@ -255,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user sees a traceback)
         message, status = ending(error, bool(stops))
         if wants_events(sys.argv[1:] if arguments is None else arguments):
-            from vidmatte.run.events import emit
+            from vidmatte.jobs.events import emit
 
             emit({"event": "error", "error": name_of(error), "message": message, "status": status})
         return fail(message, status)

@@ -10,8 +10,8 @@ import typer
 from vidmatte.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from vidmatte.weights.catalogue import Entry
-    from vidmatte.weights.store import Store
+    from vidmatte.models.weights.catalogue import Entry
+    from vidmatte.models.weights.store import Store
 
 app = typer.Typer(
     help="List, fetch, check and remove the networks' weights.",
@@ -84,7 +84,7 @@ def verify(
     context: typer.Context, names: OptionalNames = None, models_dir: ModelsDir = None
 ) -> None:
     """Hash the fetched weights and compare them with what was published."""
-    from vidmatte.weights.catalogue import CATALOGUE
+    from vidmatte.models.weights.catalogue import CATALOGUE
 
     store = _store(context, models_dir)
     entries = _entries(names or []) or [one for one in CATALOGUE if store.path(one).exists()]
@@ -127,14 +127,14 @@ def remove(context: typer.Context, names: Names, models_dir: ModelsDir = None) -
 
 
 def _store(context: typer.Context, models_dir: Path | None) -> Store:
-    from vidmatte.weights.store import Store
+    from vidmatte.models.weights.store import Store
 
     return Store(models_dir if models_dir is not None else context.find_object(Path))
 
 
 def _entries(names: list[str]) -> list[Entry]:
     """All names are known before the first is acted on. Raises ModelError."""
-    from vidmatte.weights.catalogue import lookup
+    from vidmatte.models.weights.catalogue import lookup
 
     return list(dict.fromkeys(lookup(name) for name in names))
 
@@ -148,7 +148,7 @@ def _size(count: int) -> str:
 
 
 def _rows(store: Store) -> list[dict[str, Any]]:
-    from vidmatte.weights.catalogue import CATALOGUE
+    from vidmatte.models.weights.catalogue import CATALOGUE
 
     rows = []
     for entry in CATALOGUE:

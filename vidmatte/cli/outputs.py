@@ -6,13 +6,13 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from vidmatte.core.names import whole
 from vidmatte.errors import UsageError
+from vidmatte.jobs.check import inode_of
+from vidmatte.readers.open import is_picture
 from vidmatte.settings import Settings
-from vidmatte.sink import check_names
-from vidmatte.sink.formats import by_name, names_folder
-from vidmatte.sink.guard import inode_of
-from vidmatte.sink.names import whole
-from vidmatte.source import is_picture
+from vidmatte.writers.formats import by_name, names_folder
+from vidmatte.writers.open import check_names
 
 
 def plan_outputs(

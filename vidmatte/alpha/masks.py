@@ -1,0 +1,156 @@
+"""The controls that the settings ask for, frame after frame, with their mattes from files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vidmatte.alpha.adjustments import Controls, apply
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.core.orientation import orientation_of, turned
+from vidmatte.errors import SourceMissingError, UsageError
+from vidmatte.readers.image_folder import SUFFIXES, list_pictures
+from vidmatte.readers.images import read_picture
+from vidmatte.settings import Settings
+
+SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
+
+
+class MaskFile:
+    """A grey picture for the whole clip, or a folder with one for each frame of the source:
+    all of them, or only those between the in and out points. What is transparent in one
+    counts as black.
+
+    Raises SourceMissingError, SourceError, UsageError where their number or shape is another.
+    """
+
+    def __init__(self, flag: str, path: Path, clip: Clip) -> None:
+        if not path.exists():
+            raise SourceMissingError(f"{flag} {path}: there is no such file or folder")
+        self._single = not path.is_dir()
+        if self._single and path.suffix.lower() not in SUFFIXES:
+            raise UsageError(
+                f"{flag} {path}: give a picture ({' '.join(sorted(SUFFIXES))}),"
+                " or a folder with one for each frame"
+            )
+        self._files = [path] if self._single else list_pictures(path)
+        self._flag = flag
+        self._size = (clip.width, clip.height)
+        self._shapes = {
+            clip.width / clip.height * aspect for aspect in (1, clip.sample_aspect_ratio)
+        }
+        self._last: tuple[Path, np.ndarray] | None = None
+        count = clip.frame_count if clip.shown is None else clip.shown
+        if self._single or count is None:
+            return
+        if len(self._files) == clip.whole:
+            self._files = self._files[clip.first :]
+        elif len(self._files) != count:
+            whole = f" (of {clip.whole})" if clip.whole else ""
+            raise UsageError(
+                f"{flag} {path}: {len(self._files)} pictures for {count} frames{whole};"
+                " give one for each"
+            )
+
+    def at(self, index: int) -> np.ndarray:
+        """The mask of ``file``, (H, W) float32 in 0..1."""
+        file = self.file(index)
+        if self._last is None or self._last[0] != file:
+            self._last = file, self._read(file)
+        return self._last[1]
+
+    def file(self, index: int) -> Path:
+        """The mask of the source's frame ``index``, counted from the in point; the last one
+        goes on."""
+        return self._files[0 if self._single else min(index, len(self._files) - 1)]
+
+    def _read(self, file: Path) -> np.ndarray:
+        mask = read_mask(file)
+        height, width = mask.shape
+        if all(abs(width / height / shape - 1) > SAME_SHAPE for shape in self._shapes):
+            raise UsageError(
+                f"{self._flag} {file}: it is {width}x{height} and the frames are"
+                f" {self._size[0]}x{self._size[1]}, another shape: draw it over a frame of the clip"
+            )
+        if (width, height) != self._size:
+            mask = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_LINEAR))
+        return mask
+
+
+def read_mask(file: Path) -> np.ndarray:
+    """The grey of a picture times its alpha, (H, W) float32 in 0..1, as its EXIF orientation
+    has it shown. Raises SourceError."""
+    picture = read_picture(file)
+    # FFmpeg makes 65280 of grey 255 beside an alpha, which 8 bits do without.
+    is_deep = picture.format.name != "ya8"
+    levels = picture.reformat(format="gray16le" if is_deep else "gray", threads=1).to_ndarray()
+    mask = levels.astype(np.float32) / np.float32(65535 if is_deep else 255)
+    # A palette's colours may be transparent too.
+    if picture.format.has_palette or any(part.is_alpha for part in picture.format.components):
+        is_deep = picture.format.components[0].bits > 8
+        layers = picture.reformat(format="rgba64le" if is_deep else "rgba", threads=1).to_ndarray()
+        mask *= layers[..., 3].astype(np.float32) / np.float32(65535 if is_deep else 255)
+    return turned(mask, orientation_of(picture))
+
+
+def parse_threshold(text: str) -> tuple[float, float]:
+    """'0.1,0.9' -> (0.1, 0.9). Raises UsageError."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low < high <= 1:
+        raise UsageError(f"--threshold {text}: write LOW,HIGH with 0 <= LOW < HIGH <= 1")
+    return low, high
+
+
+def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator[Frame]:
+    """The frames with the settings' controls applied to their alpha, in the order of ``apply``.
+
+    Without any control the frames pass as they are. Raises UsageError, SourceError.
+    """
+    controls = Controls(
+        threshold=parse_threshold(settings.threshold) if settings.threshold else (0.0, 1.0),
+        gamma=settings.gamma,
+        keep_largest=settings.keep_largest,
+        remove_specks=settings.remove_specks,
+        fill_holes=settings.fill_holes,
+        dilate=settings.dilate,
+        erode=settings.erode,
+        feather=settings.feather,
+        invert=settings.invert,
+    )
+    garbage, holdout = masks_of(settings, clip)
+    untouched = controls == Controls() and garbage is None and holdout is None
+    for frame in frames:
+        if not untouched and frame.alpha is not None:
+            place = frame.index if frame.shows is None else frame.shows
+            now = replace(
+                controls,
+                garbage=garbage.at(place) if garbage else None,
+                holdout=holdout.at(place) if holdout else None,
+            )
+            np.copyto(frame.alpha, apply(frame.alpha, now))
+        yield frame
+
+
+def masks_of(settings: Settings, clip: Clip) -> tuple[MaskFile | None, MaskFile | None]:
+    """The garbage matte and the holdout, each where it is given."""
+    garbage, holdout = settings.garbage_matte, settings.holdout
+    return (
+        MaskFile("--garbage-matte", Path(garbage), clip) if garbage is not None else None,
+        MaskFile("--holdout", Path(holdout), clip) if holdout is not None else None,
+    )
+
+
+def check_masks(settings: Settings, clip: Clip) -> None:
+    """Raise UsageError or SourceError where a mask or threshold does not fit the clip."""
+    for mask in masks_of(settings, clip):
+        if mask is not None:
+            mask.at(0)
+    if settings.threshold:
+        parse_threshold(settings.threshold)

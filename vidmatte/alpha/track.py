@@ -1,0 +1,125 @@
+"""Which frames around the present one the temporal filter averages, by mode.
+
+Apart from the filter itself, so that who only asks how far it looks need not load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from vidmatte.alpha.accumulate import Seen
+from vidmatte.alpha.flow import Field, Glance, MotionEstimator
+from vidmatte.alpha.guided_edges import View, reduce_alpha, refine_edges
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which frames before and after the present one are averaged, by their weights.
+
+    ahead: how many of ``after`` are waited for. The first frames of a shot, which have no
+    past, wait for as many more as make up for it: all of ``after`` for the very first.
+    """
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    ahead: int
+
+    def ahead_of(self, place: int) -> int:
+        """Frames to wait for, of a frame with ``place`` frames of its shot before it."""
+        return max(self.ahead, len(self.after) - place)
+
+    def nearest(self) -> Window:
+        """The part of it in which motion brings no errors with it."""
+        return Window(self.before[:NEAR], self.after[:NEAR], min(self.ahead, NEAR))
+
+
+LONGEST_PAST = 9
+NEAR = 2  # frames away that count in full however far things move
+#: With the present frame as many as three rounds of the turns in which frames are shown to
+#: a network: no turn weighs much more than another. What is waited for makes one round.
+WINDOWS = {
+    "off": Window((), (), 0),
+    "live": Window((1.0,) * LONGEST_PAST, (), 0),
+    "on": Window((1.0,) * NEAR + (0.8,) * 6, (1.0,) * NEAR + (0.8,) * 2, 3),
+}
+WINDOWS["strong"] = WINDOWS["on"]
+#: Frames after one that its result may depend on, whatever the mode; ``refine`` best looks from
+#: each of the window's as far again as the nearest ones are.
+LONGEST_LOOK_AHEAD = max(
+    len(window.after) + len(window.nearest().after) for window in WINDOWS.values()
+)
+
+
+class HasAlpha(Protocol):
+    """What a frame needs for the filter; ``vidmatte.core.frame.Frame`` has it."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    new_shot: bool
+    mirrored: bool
+    turn: int
+
+
+AnyFrame = TypeVar("AnyFrame", bound=HasAlpha)
+
+
+@dataclass(kw_only=True)
+class Moment(Generic[AnyFrame]):
+    """A frame on its way through the filter, and what its neighbours need of it.
+
+    frame, view: None once the frame was handed on; view also where nothing is to be
+    done. seen: its matte, None where no frames are mixed. to_last, from_last: the
+    motion to the frame before and from it; None at the start of a shot.
+    """
+
+    frame: AnyFrame | None
+    view: View | None = None
+    seen: Seen | None = None
+    to_last: Field | None = None
+    from_last: Field | None = None
+
+
+def follow(frames: Iterable[AnyFrame], *, redraw: bool, mix: bool) -> Iterator[Moment[AnyFrame]]:
+    """The moments of ``frames``, in order.
+
+    redraw: whether soft edges are redrawn. mix: whether frames are to be mixed, and so
+    their motion is asked for. Each frame's ``alpha``, C-contiguous (H, W) float32, is
+    changed in place. Raises ValueError for a frame without.
+    """
+    motion = MotionEstimator()
+    last: tuple[Glance, np.ndarray] | None = None
+    for frame in frames:
+        if frame.alpha is None:
+            raise ValueError("the frame has no alpha yet: the network comes before the filter")
+        if not (redraw or mix):
+            yield Moment(frame=frame)
+            continue
+        view = View.of(frame.rgb, frame.alpha)
+        if redraw:
+            refine_edges(frame.rgb, frame.alpha, view)
+            view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
+        moment = Moment(frame=frame, view=view)
+        if mix:
+            moment.seen = seen = matte_seen(frame, frame.alpha, view)
+            if last is not None and not frame.new_shot:
+                moment.from_last, moment.to_last = motion.between(
+                    last[0], seen.glance, last[1], view.grey
+                )
+            last = seen.glance, view.grey
+        yield moment
+
+
+def matte_seen(frame: HasAlpha, alpha: np.ndarray, view: View) -> Seen:
+    """What a frame's neighbours are told of its refined alpha (H, W)."""
+    box = view.box.enlarged(view.alpha.shape, *alpha.shape).grown(2, *alpha.shape)
+    return Seen(
+        codes=Seen.coded(box.crop(alpha)),
+        box=box,
+        glance=Glance.of(view),
+        mirrored=frame.mirrored,
+        turn=frame.turn,
+    )

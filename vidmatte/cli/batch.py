@@ -1,0 +1,277 @@
+"""The main command: one result for each input, with one load of the model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vidmatte.alpha.masks import check_masks
+from vidmatte.cli.exit_status import MOST_FAILURES
+from vidmatte.cli.info import colour_lines
+from vidmatte.cli.outputs import plan_outputs
+from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.frame import Clip
+from vidmatte.core.memory import is_out_of_memory, lack_for_frames, reason_of
+from vidmatte.errors import SinkError, UsageError, VidmatteError
+from vidmatte.jobs.events import JsonReporter
+from vidmatte.jobs.report import Reporter, TextReporter
+from vidmatte.jobs.resume import forget, manifest_of
+from vidmatte.jobs.run import Result, run
+from vidmatte.models.registry import Model, find_model
+from vidmatte.readers.open import open_source
+from vidmatte.settings import Settings, make_settings
+from vidmatte.writers.base import Written, worker_count
+from vidmatte.writers.formats import names_folder
+from vidmatte.writers.open import check_sink, settings_for
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its result goes. given: the input as the user wrote it; is_folder: the
+    target is a folder for pictures, though its name may look like a picture's."""
+
+    source: Path
+    target: Path
+    given: str
+    is_folder: bool = False
+
+
+@dataclass
+class Batch:
+    """All jobs of one call, and how each ended."""
+
+    jobs: list[Job]
+    settings: Settings
+    reporter: Reporter
+    failures: dict[Path, VidmatteError] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+
+    def check(self) -> list[Job]:
+        """The jobs that can be done; looked at whole before a model is loaded."""
+        good = [job for job in self.jobs if self._tried(job, self._checked)]
+        self.reporter.about()
+        return good
+
+    def do(self, job: Job, model: Model) -> None:
+        """Run one job; its failure is noted, an interrupt ends the whole batch."""
+        result = self._tried(job, lambda job: self._run(job, model))
+        if result is not None:
+            self.results.append(result)
+            self._tell(job, result)
+        self.reporter.about()
+
+    def _tell(self, job: Job, result: Result) -> None:
+        for line in colour_lines(result.clip):
+            self.reporter.detail(line.strip())
+        for warning in result.warnings:
+            self.reporter.note(f"vidmatte: {warning}")
+        for line in result.quality.lines():
+            self.reporter.note(f"vidmatte: look at {job.target.name}: {line}")
+        self.reporter.detail(busy_line(result))
+        self.reporter.summary(facts(result), one_line(result))
+
+    def _checked(self, job: Job) -> bool:
+        with open_source(job.source, self.settings) as source:
+            if manifest_of(job.target, source.clip, self.settings) is None:
+                check_sink(job.target, source.clip, self.settings, is_folder=job.is_folder)
+            check_masks(self.settings, source.clip)
+        return True
+
+    def _run(self, job: Job, model: Model) -> Result:
+        self.reporter.begin()
+        with open_source(job.source, self.settings) as source:
+            self.reporter.detail(shares_line(model, source.clip, self.settings))
+            return run(
+                source,
+                job.target,
+                model,
+                self.settings,
+                self.reporter,
+                sys.argv,
+                is_folder=job.is_folder,
+            )
+
+    def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
+        """What ``work`` makes of a job; None where it fails, which is noted.
+
+        Raises for a single job what is no VidmatteError; an interrupt is none either.
+        """
+        self.reporter.about(job.given, str(job.target))
+        try:
+            return work(job)
+        except VidmatteError as error:
+            self._failed(job, error)
+        except Exception as error:
+            if is_out_of_memory(error):
+                memory = self.settings.memory
+                self._failed(job, lack_for_frames(job.source, reason_of(error), memory))
+                return None
+            if len(self.jobs) == 1:
+                raise
+            # A fault of ours on one input is no reason to lose the others.
+            fault = type(error).__name__
+            self._failed(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
+        return None
+
+    def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:
+        self.failures[job.source] = error
+        self.reporter.failure(name or type(error).__name__, str(error))
+
+    def status(self) -> int:
+        """0, an error's own status for a single job, else how many failed."""
+        if len(self.jobs) == 1 and self.failures:
+            return next(iter(self.failures.values())).exit_status
+        return min(len(self.failures), MOST_FAILURES)
+
+
+def matte_all(
+    inputs: list[str], output: str | None, options: dict[str, Any], reporter: Reporter
+) -> int:
+    """Matte every input; the exit status: 0, or how many failed (at most 100).
+
+    One that fails does not stop the others; Ctrl+C stops all. Raises VidmatteError
+    for what concerns the whole call.
+    """
+    settings = make_settings(**options)
+    pairs = plan_outputs([Path(given) for given in inputs], output, settings)
+    is_folder = False
+    if output is not None and pairs[0][1] == Path(output):  # else the results go into it
+        settings, is_folder = settings_for(output, settings), names_folder(output)
+    jobs = [Job(*pair, given, is_folder) for pair, given in zip(pairs, inputs, strict=True)]
+    reporter.plan(inputs)
+    batch = Batch(jobs, settings, reporter)
+    with folder_of_results(None if output is None else Path(output), jobs):
+        do_all(batch)
+        if settings.resume and not batch.failures:
+            # Until then, what is left says to the next call which inputs are finished.
+            for job in jobs:
+                forget(job.target)
+    if len(jobs) > 1:
+        for line in table(batch):
+            reporter.closing(line)
+    return batch.status()
+
+
+@contextmanager
+def folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
+    """Make the folder that results go into, and take it away if none came. Raises SinkError."""
+    if output is None or output.exists() or all(job.target == output for job in jobs):
+        yield
+        return
+    try:
+        output.mkdir(parents=True)
+    except OSError as error:
+        raise SinkError(f"{output}: the folder cannot be made ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        if not any(output.iterdir()):
+            output.rmdir()
+
+
+def do_all(batch: Batch) -> None:
+    """Every job that can be done, with one load of the model."""
+    settings, reporter = batch.settings, batch.reporter
+    good = batch.check()
+    if good:
+        model = find_model(settings, reporter.note, quiet=reporter.is_quiet)
+        if settings.cache is None:
+            _ = model.network  # loaded now: where that fails, all jobs do
+        for part in model.weights:
+            reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
+        for job in good:
+            batch.do(job, model)
+
+
+def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
+    """The reporter that the command line asks for. Raises UsageError."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other")
+    if as_json:
+        return JsonReporter(quiet=quiet, verbose=verbose)
+    if quiet:
+        return Reporter()
+    return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
+
+
+def one_line(result: Result) -> str:
+    """What was written, in one line."""
+    written = result.written
+    sound = f", {len(written.sound)} sound" if written.sound else ""
+    frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
+    return (
+        f"{written.path}: {frames}, {written.width}x{written.height},"
+        f" {written.rate} fps, {written.format} {written.pixel_format}{sound},"
+        f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
+    )
+
+
+def shares_line(model: Model, clip: Clip, settings: Settings) -> str:
+    """How the cores are shared out between the network and the rest."""
+    encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
+    network = model.network.about if settings.cache is None else "loaded if no alphas are kept"
+    return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
+
+
+def busy_line(result: Result) -> str:
+    """Each stage's share of the time."""
+    shares = (
+        f"{name} {100 * seconds / max(result.seconds, 1e-9):.0f} %"
+        for name, seconds in result.busy_seconds.items()
+    )
+    return f"busy: {', '.join(shares)}"
+
+
+def written_facts(written: Written) -> dict[str, Any]:
+    """What was written, for JSON."""
+    return {
+        "output": str(written.path),
+        "frames": written.frames,
+        "width": written.width,
+        "height": written.height,
+        "rate": str(written.rate),
+        "format": written.format,
+        "pixel_format": written.pixel_format,
+        "sound": list(written.sound),
+        "bytes": written.bytes,
+    }
+
+
+def facts(result: Result) -> dict[str, Any]:
+    """A result for JSON; all paths are as the user gave them, absolute or not."""
+    written, manifest = result.written, result.manifest
+    if manifest is not None and not written.path.is_absolute():
+        manifest = Path(os.path.relpath(manifest))
+    return {
+        "input": str(result.source),
+        **written_facts(written),
+        "model": result.model,
+        "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
+        "device": result.device,
+        "seconds": round(result.seconds, 3),
+        "fps": round(result.fps, 3),
+        "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
+        "sides": [written_facts(side) for side in written.sides],
+        "manifest": None if manifest is None else str(manifest),
+        "resumed_at": result.resumed_at,
+        "warnings": list(result.warnings),
+        "quality": result.quality.as_facts(),
+    }
+
+
+def table(batch: Batch) -> list[str]:
+    """How every job ended, a line each, and a count."""
+    lines = []
+    for job in batch.jobs:
+        error = batch.failures.get(job.source)
+        lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(str(job.source))}")
+    lines.append(f"{len(batch.results)} done, {len(batch.failures)} failed")
+    return lines

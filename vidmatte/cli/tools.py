@@ -1,0 +1,274 @@
+"""``vidmatte preview``: a contact sheet before a long run."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from vidmatte.core.names import beside, whole
+from vidmatte.core.terminal import progress_bar
+from vidmatte.errors import UsageError
+from vidmatte.jobs.report import TextReporter
+from vidmatte.models.registry import Model, find_model
+from vidmatte.readers.open import open_source
+from vidmatte.settings import Settings, make_settings
+from vidmatte.tools.bench import Measured, measure
+from vidmatte.tools.bench_clip import make_clip
+from vidmatte.tools.preview import check_sheet, write_sheet
+from vidmatte.tools.score import Comparison, compare
+from vidmatte.writers.open import check_sink
+
+
+def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:
+    """Write the sheet and say where. Raises VidmatteError."""
+    settings = make_settings(**options)
+    reporter = TextReporter(bar=False, verbose=False)
+    out = output or beside(clip, f"{whole(clip).stem}_preview.png")
+    check_sheet(clip, out, settings)
+    model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+    if settings.smooth in ("on", "live"):
+        reporter.note(
+            f"vidmatte: --smooth {settings.smooth}: a sheet's frames are matted one by one,"
+            " so the temporal filter is not seen here"
+        )
+    shown = write_sheet(
+        clip, out, model, settings, frames, lambda line: reporter.note(f"vidmatte: {line}")
+    )
+    counted = f"{shown} frame{'s' if shown != 1 else ''}"
+    reporter.note(f"{out}: {counted} over a checkerboard, black, white, and their alpha")
+
+
+#: Heading and scale of each measure, in the order of the table.
+MEASURES = {
+    "mad": ("MAD", "x 1e3"),
+    "mse": ("MSE", "x 1e3"),
+    "grad": ("Grad", "/ 1e3"),
+    "conn": ("Conn", "/ 1e3"),
+    "dtssd": ("dtSSD", "x 1e2"),
+    "messd_dt": ("MESSDdt", "x 1e3"),
+    "flicker": ("flicker", "x 1e2"),
+}
+
+
+def score(prediction: Path, truth: Path, motion: Path | None, as_json: bool) -> None:
+    """Compare and print. Raises VidmatteError."""
+    bar: Any = None
+
+    def advance(done: int, count: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = progress_bar(total=count, desc=prediction.name, unit="f")
+        bar.update(done - bar.n)
+
+    try:
+        if sys.stderr.isatty():
+            found = compare(prediction, truth, motion, advance)
+        else:
+            found = compare(prediction, truth, motion)
+    finally:
+        if bar is not None:
+            bar.close()
+    typer.echo(
+        json.dumps(score_facts(found), indent=2) if as_json else "\n".join(score_lines(found))
+    )
+
+
+def score_facts(found: Comparison) -> dict[str, Any]:
+    """A comparison for JSON; null is a measure that was not found."""
+    return {
+        "prediction": str(found.prediction),
+        "truth": str(found.truth),
+        "prediction_shown": found.shown[0],
+        "truth_shown": found.shown[1],
+        "width": found.size[0],
+        "height": found.size[1],
+        "frames": found.frames,
+        "scores": {name: found.scores.get(name) for name in MEASURES},
+        "scales": {name: scale for name, (_, scale) in MEASURES.items()},
+        "motion": found.motion,
+        "worst": [{"frame": index, "mad": error} for index, error in found.worst],
+        "notes": list(found.notes),
+    }
+
+
+def score_lines(found: Comparison) -> list[str]:
+    """A comparison for people: a table of one row, and what is to be known of it."""
+    cells = [("frames", str(found.frames))]
+    cells += [
+        (title, f"{found.scores[name]:.2f}" if name in found.scores else "-")
+        for name, (title, _) in MEASURES.items()
+    ]
+    widths = [max(map(len, cell)) + 2 for cell in cells]
+    head, row = (
+        "".join(cell[place].rjust(width) for cell, width in zip(cells, widths, strict=True))
+        for place in (0, 1)
+    )
+    worst = ", ".join(f"f{index} {error:.2f}" for index, error in found.worst if error)
+    ours, theirs = found.shown
+    told = [
+        f"{found.prediction} ({ours}) against {found.truth} ({theirs})",
+        head,
+        row,
+        f"worst by MAD: {worst or 'none, all are 0'}",
+        f"scales: {scales()}",
+    ]
+    if found.motion == "estimated":
+        told.append("MESSDdt along motion estimated from the truth; flicker needs --motion DIR")
+    elif found.motion == "known":
+        told.append("MESSDdt and flicker along the known motion")
+    return [*told, *(f"note: {note}" for note in found.notes)]
+
+
+def scales() -> str:
+    """The measures of each scale."""
+    titles: dict[str, list[str]] = {}
+    for title, scale in MEASURES.values():
+        titles.setdefault(scale, []).append(title)
+    return "; ".join(f"{', '.join(group)} {scale}" for scale, group in titles.items())
+
+
+SIDES = (64, 16384)
+MADE_SIZE = "1920x1080"
+BUSY = 0.05  # of the cores taken by other programs: beyond this the rates say little
+
+
+def bench(
+    clip: Path | None,
+    size: str | None,
+    frames: int,
+    rounds: int,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Measure and print. Without a clip one of ``frames`` frames of ``size`` (None: MADE_SIZE)
+    is made.
+
+    Raises VidmatteError.
+    """
+    settings = replace(make_settings(**options), overwrite=True, audio=False)
+    reporter = TextReporter(bar=False, verbose=False)
+    if clip is not None and size is not None:
+        raise UsageError(f"--size {size}: {clip} has a size of its own: leave one of them out")
+    width, height = parse_size(size or MADE_SIZE)
+    with tempfile.TemporaryDirectory(prefix="vidmatte-bench-") as folder:
+        if clip is None:
+            clip = Path(folder) / "made.mp4"
+            make_clip(clip, width, height, frames)
+        elif settings.out_point is None:
+            settings = replace(settings, out_point=last_point(clip, settings, frames))
+        output = target(Path(folder), settings)
+        with open_source(clip, settings) as source:
+            check_sink(output, source.clip, settings)
+            count = source.clip.frame_count
+            if settings.out_point is None and count is not None and count < frames:
+                reporter.note(
+                    f"{source.clip.path.name}: {count} of the {frames} frames of --frames are"
+                    " there: give a longer clip for rates that hold"
+                )
+            said = f"{source.clip.path.name}, {source.clip.width}x{source.clip.height}"
+        model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+        tell = reporter.note if sys.stderr.isatty() else lambda _: None
+        measured = measure(clip, output, model, settings, rounds, tell)
+    if as_json:
+        typer.echo(json.dumps(bench_facts(measured, model, said, settings), indent=2))
+    else:
+        typer.echo("\n".join(bench_lines(measured, model, said, settings)))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'1920x1080' as width and height, both even. Raises UsageError."""
+    width, _, height = text.lower().partition("x")
+    low, high = SIDES
+    if width.isdigit() and height.isdigit():
+        sides = int(width), int(height)
+        if all(low <= side <= high and side % 2 == 0 for side in sides):
+            return sides
+    raise UsageError(f"--size {text}: write it like 1920x1080, even sides of {low} to {high}")
+
+
+def last_point(clip: Path, settings: Settings, frames: int) -> str | None:
+    """Where to stop in a clip that has more than ``frames`` frames from its in point."""
+    with open_source(clip, settings) as source:
+        count, first = source.clip.frame_count, source.clip.first
+    return None if count is None or count <= frames else f"f{first + frames}"
+
+
+def target(folder: Path, settings: Settings) -> Path:
+    """Where the results go: a file, or a folder for pictures."""
+    from vidmatte.writers.formats import by_name
+
+    row = by_name(settings.format or "prores")
+    if row.container is not None:
+        return folder / f"out{row.suffixes[0]}"
+    return folder / "out"
+
+
+def bench_facts(measured: Measured, model: Model, clip: str, settings: Settings) -> dict[str, Any]:
+    """What was measured, for JSON. Times in milliseconds a frame."""
+    return {
+        "clip": clip,
+        "model": model.name,
+        "network": model.network.about,
+        "device": model.device.name,
+        "format": settings.format or "prores",
+        "cores": measured.cores,
+        "stages": {
+            name: {
+                "frames": cost.frames,
+                "fps": round(cost.fps, 3),
+                "core_ms": round(cost.core_ms, 2),
+            }
+            for name, cost in measured.stages.items()
+        },
+        "core_ms": round(measured.core_ms, 2),
+        "bound_fps": round(measured.bound_fps, 3),
+        "pipeline": {
+            "frames": measured.pipeline.frames,
+            "fps": round(measured.pipeline.fps, 3),
+            "core_ms": round(measured.pipeline.core_ms, 2),
+        },
+        "share_of_bound": round(measured.share, 4),
+        "cores_taken_by_others": round(measured.taken, 3),
+        "peak_memory_bytes": measured.peak_bytes,
+    }
+
+
+def bench_lines(measured: Measured, model: Model, clip: str, settings: Settings) -> list[str]:
+    """What was measured, for people."""
+    whole, peak = measured.pipeline, measured.peak_bytes
+    rows = [
+        f"{clip}; {model.name} on {model.device.name}; {settings.format or 'prores'};"
+        f" {measured.cores} cores",
+        f"network: {model.network.about}",
+        "",
+        f"{'alone':10}{'frames/s':>10}{'core ms/frame':>15}",
+    ]
+    for name, cost in measured.stages.items():
+        rows.append(f"{name:10}{cost.fps:10.2f}{cost.core_ms:15.1f}")
+    return [
+        *rows,
+        "",
+        f"bound     {measured.bound_fps:10.2f}{measured.core_ms:15.1f}"
+        f"   all stages, spread over {measured.cores} cores",
+        f"pipeline  {whole.fps:10.2f}{whole.core_ms:15.1f}   {whole.frames} frames",
+        f"share of the bound: {measured.share:.2f}",
+        "peak memory: "
+        + (f"{peak / 2**20:.0f} MiB" if peak is not None else "not told by this system"),
+        *busy_note(measured),
+    ]
+
+
+def busy_note(measured: Measured) -> list[str]:
+    """A line where other programs have taken what the share counts as idle."""
+    if measured.taken <= BUSY:
+        return []
+    return [
+        f"other programs took {100 * measured.taken:.0f} % of the cores meanwhile: rates and"
+        " share are too low, core ms are near the truth"
+    ]

@@ -1,0 +1,1 @@
+"""What every room builds on: frames and clips, colour tags, timecode, names, threads, memory."""

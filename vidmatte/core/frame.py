@@ -1,0 +1,187 @@
+"""What travels: a Frame, and the Clip that says what all its frames share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+
+from vidmatte.core.colour import ColourTags
+from vidmatte.core.orientation import UPRIGHT, Orientation
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One sound track of a source: its stream index in the container and what it is."""
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a source says of itself, after rotation and trimming.
+
+    ``width``/``height`` are upright. Times: a frame's ``pts * time_base`` is in
+    seconds from ``origin``, the moment of the container's own timeline (seconds)
+    that is zero in the output; ``until`` (same timeline) ends it, None is the end
+    of the file. ``stated`` is what the stream says of its colours, ``colour`` the
+    same with the gaps filled. ``frame_count`` is None where the container does
+    not tell. ``first`` and ``whole``: which frame of the source the first one is, and how
+    many the source has without its in and out points (None: as many as ``frame_count``).
+    ``shown``: how many of the source's frames these are made of, where they were conformed to
+    another rate; None where each comes once.
+    ``orientation``: how the stored pictures lie. ``icc_profile``: what a picture file embeds
+    (that of a folder's first), where nothing else in it says what its primaries are.
+    ``names``: what each picture's result is called, without suffix, in order. ``files``: the
+    names of the pictures in a folder, when it was opened, those outside in and out points too.
+    """
+
+    path: Path
+    kind: str  # "movie", "pictures" (a folder) or "picture"
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pixel_format: str
+    working_format: str
+    bit_depth: int
+    colour: ColourTags
+    stated: ColourTags
+    constant_rate: bool = True
+    frame_count: int | None = None
+    origin: Fraction = Fraction(0)
+    until: Fraction | None = None
+    sample_aspect_ratio: Fraction = Fraction(1)
+    orientation: Orientation = UPRIGHT
+    icc_profile: bytes | None = field(default=None, repr=False)
+    interlaced: bool = False
+    has_alpha: bool = False
+    container: str = ""
+    codec: str = ""
+    timecode: str | None = None
+    reel: str | None = None
+    audio: tuple[AudioTrack, ...] = ()
+    names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    first: int = 0
+    whole: int | None = None
+    shown: int | None = None
+
+
+class InTime(Protocol):
+    """A place in time: all that muxers need to know of a frame."""
+
+    index: int
+    pts: int
+    duration: int
+    time_base: Fraction
+
+
+@dataclass(slots=True, repr=False)
+class Frame:
+    """One picture on its way, with its place in time.
+
+    picture: the source's own pixels in the working format (no trip through RGB),
+        upright, colour tags resolved.
+    rgb: (H, W, 3) uint8, full range, display-referred: what networks and filters see.
+    alpha: (H, W) float32 in 0..1, straight coverage; None before the matting stage, which
+        writes it into what ``fill_alpha`` gives.
+    foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
+    pts, duration: integers in units of ``time_base``.
+    shows: see ``Picture``: which frame of the source it is, where that is not its ``index``.
+    new_shot: this frame begins a shot (the first frame does).
+    mirrored: the network saw its mirror image (alpha is turned back).
+    turn: which of the ways to show it to the network's was taken; frames of one turn share
+        the mistakes that come with it.
+    state: a recurrent network's before this frame, by name; it is left there by the network
+        where ``wants_state``, and taken up where it was there before.
+    remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
+    alpha_memory: the slot's (H, W) float32, which holds whatever an earlier frame left there.
+    give_back: returns the slot that holds the pixels; the arrays are void after it.
+    """
+
+    index: int
+    pts: int
+    duration: int
+    time_base: Fraction
+    picture: av.VideoFrame
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+    new_shot: bool = False
+    mirrored: bool = False
+    turn: int = 0
+    name: str | None = None
+    shows: int | None = None
+    wants_state: bool = False
+    state: dict[str, np.ndarray] | None = None
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+    alpha_memory: np.ndarray | None = None
+    give_back: Callable[[], None] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        height, width = self.picture.height, self.picture.width
+        if self.rgb.shape != (height, width, 3) or self.rgb.dtype != np.uint8:
+            raise ValueError(
+                f"rgb is {self.rgb.dtype} {self.rgb.shape}, not uint8 {(height, width, 3)}"
+            )
+        memory = self.alpha_memory
+        if memory is not None and (memory.shape != (height, width) or memory.dtype != np.float32):
+            raise ValueError(
+                f"alpha_memory is {memory.dtype} {memory.shape}, not float32 {(height, width)}"
+            )
+
+    def __repr__(self) -> str:
+        alpha = None if self.alpha is None else f"{self.alpha.dtype} {self.alpha.shape}"
+        return (
+            f"Frame({self.index}, pts={self.pts}, {self.picture.format.name}"
+            f" {self.picture.width}x{self.picture.height}, alpha={alpha})"
+        )
+
+    def fill_alpha(self) -> np.ndarray:
+        """``alpha``, (H, W) float32, for the caller to write all of it.
+
+        Where there is none yet it becomes the slot's memory, or new memory outside a slot.
+        """
+        if self.alpha is None:
+            memory = self.alpha_memory
+            self.alpha = np.empty(self.rgb.shape[:2], np.float32) if memory is None else memory
+        return self.alpha
+
+    def release(self) -> None:
+        """Give the slot back; doing it twice is harmless."""
+        give_back, self.give_back = self.give_back, None
+        if give_back is not None:
+            give_back()
+
+
+@dataclass(frozen=True)
+class Point:
+    """Frame numbers: ``lead`` is the first that is read, ``start`` the first that goes
+    through the network and the filters, ``first`` the first that is written.
+
+    Those between are there to bring detectors and filters into the state of a run that
+    never stopped. pts: the time of frame ``lead``. shots: whether a frame begins a
+    shot, by number, as far as it is known. state: a recurrent network's before
+    frame ``start``. remarks: those of frames before ``first``, see ``Frame.remarks``.
+    done: nothing is left to read; finished: nor to write.
+    """
+
+    lead: int = 0
+    start: int = 0
+    first: int = 0
+    pts: int = 0
+    shots: Mapping[int, bool] = field(default_factory=dict)
+    state: dict[str, np.ndarray] | None = None
+    remarks: Sequence[tuple[int, dict[str, list[str]]]] = ()
+    done: bool = False
+    finished: bool = False

@@ -1,0 +1,81 @@
+"""The names of results: patterns with a place for the frame's number, and absolute paths."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from vidmatte.errors import SinkError
+
+#: The place of the frame's number in a name.
+NUMBER = re.compile(r"%0?\d*d")
+
+
+def matcher(pattern: str) -> re.Pattern[str]:
+    """Matches the names that a pattern like ``shot_%06d.png`` gives."""
+    return re.compile(r"-?\d+".join(re.escape(part) for part in NUMBER.split(pattern)))
+
+
+def whole(out: Path) -> Path:
+    """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not.
+
+    Raises SinkError where the current folder, to which ``out`` is relative, was removed.
+    """
+    try:
+        return out.resolve() if out.name in ("", "..") else out.absolute()
+    except FileNotFoundError as error:
+        raise SinkError(
+            f"{out}: the current folder is gone, it was removed: cd to one that is there"
+        ) from error
+
+
+def beside(out: Path, name: str) -> Path:
+    """A path of that name in the folder that ``out`` lies in; absolute, so that FFmpeg takes
+    no colon in it for a protocol's."""
+    return whole(out).with_name(name)
+
+
+#: A scheme has two letters at least, since a drive has one. Path makes one slash of several.
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def as_url(name: str | Path) -> tuple[str, str | None] | None:
+    """The URL that a name is, and the path that a ``file:`` one stands for; None for a path.
+
+    A folder whose name ends in a colon may well be there.
+    """
+    match = URL.fullmatch(str(name))
+    if match is None or os.path.lexists(f"{match[1]}:"):
+        return None
+    if match[1].lower() == "file":
+        return f"{match[1]}:///{match[2]}", f"/{unquote(match[2])}"
+    return f"{match[1]}://{match[2]}", None
+
+
+def manifest_in(path: Path) -> dict[str, Any] | None:
+    """The manifest, whole or not, in a file; None where it holds something else or cannot be
+    read."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):  # not there, not ours, or still being written
+        return None
+    return found if isinstance(found, dict) and "vidmatte" in found else None
+
+
+def is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether all is there by which a result, its sides and its source are told again."""
+    sides = manifest.get("sides")
+    entries = [manifest.get("result"), manifest.get("source")]
+    entries += sides if isinstance(sides, list) else [None]
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and isinstance(entry.get("sha256"), str)
+        and isinstance(entry.get("path", entry.get("name")), str)
+        and isinstance(entry.get("files", []), list)
+        for entry in entries
+    )

@@ -1,0 +1,254 @@
+"""The folder beside an output in which a run with ``--resume`` keeps its finished work.
+
+``job.json`` says what the work is of, ``frames.log`` holds the frames (``framelog``),
+``finished.json`` says what the outputs are to be, once they are about to get their
+names. Each of the JSON files is written beside its name, brought to the disk and
+renamed: it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from vidmatte.alpha.track import LONGEST_LOOK_AHEAD
+from vidmatte.core.concurrency import lock_at
+from vidmatte.errors import SinkError, UsageError
+from vidmatte.jobs.checkpoint.compat import differences, first_change
+from vidmatte.jobs.checkpoint.frame_log import FrameLog, Head, Remarks, Summary
+from vidmatte.writers.base import Written, as_sink_error
+from vidmatte.writers.formats import is_pattern
+
+JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
+
+#: By the place of a result: each file's name in it ("" for the place itself), its size in
+#: bytes, and its modification time (ns) for a file that is not one of many.
+Files = dict[str, dict[str, list[int]]]
+
+
+class WorkFolder:
+    """The work folder at ``path``. Raises SinkError where it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = FrameLog(path / LOG)
+        self._lock = lock_at(path / LOCK)
+        self._facts: dict[str, Any] = {}
+        #: The first picture of the source that is another than it was, and what became of it.
+        self.change: tuple[int, str] | None = None
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Make the folder for a job, or take it up where it is of the same job.
+
+        facts: what decides the result. Raises UsageError that names what differs, or
+        when another run is at work in the folder.
+        """
+        self._facts = facts = json.loads(json.dumps(facts))
+        try:
+            self.path.mkdir(exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"--resume: another run is at work in {self.path}: wait for its end"
+            ) from None
+        except OSError as error:
+            raise as_sink_error(error, self.path) from error
+        try:
+            note = read_json(self.path / FINISHED) or {}
+            begun = read_json(self.path / JOB) or note.get("facts")
+            if begun is None:
+                self.clear()
+                write_json(self.path / JOB, facts)
+                sync_folder(self.path.parent)
+            else:
+                found = differences(begun, facts)
+                self.change = first_change(begun, facts)
+                if self.change and note:  # the results are made already
+                    found.append(f"with other pictures ({self.change[1]})")
+                if found:
+                    raise UsageError(
+                        f"--resume: {self.path} was begun {'; '.join(found)}: use the same,"
+                        " or remove that folder to start anew"
+                    )
+        except OSError as error:
+            self.release()
+            raise as_sink_error(error, self.path) from error
+        except BaseException:
+            self.release()
+            raise
+
+    def survey(self, is_whole: Callable[[Head], bool]) -> Summary:
+        """What of the log holds, see ``FrameLog.survey``; the rest is cut off, and frames can
+        be added.
+
+        Where pictures of the source have changed that is all that no filter has seen them for.
+        Raises UsageError where the frame of one is done.
+        """
+        found = self.log.survey(is_whole)
+        if self.change is not None:
+            place, what = self.change
+            if found.count > place:
+                raise UsageError(
+                    f"--resume: {what} since its frame was made, one of the {found.count} that are"
+                    f" done: put the pictures back as they were, or remove {self.path} to start"
+                    " anew"
+                )
+            within = max(0, place - LONGEST_LOOK_AHEAD)
+            found = self.log.survey(lambda head: head["index"] < within and is_whole(head))
+        self.log.open(found)
+        if self.change is not None:  # now, that nothing of theirs is left
+            write_json(self.path / JOB, self._facts)
+        return found
+
+    def clear(self) -> None:
+        """Remove the work, not what says which job it is of."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (JOB, FINISHED, LOCK):
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder and all in it."""
+        self.release()
+        shutil.rmtree(self.path)
+
+    def mark(self, written: Written, files: Files, remarks: Remarks) -> None:
+        """Note what the outputs are, before the first of them gets its name."""
+        note = {
+            "facts": self._facts,
+            "written": to_json(written),
+            "files": files,
+            "remarks": remarks,
+        }
+        write_json(self.path / FINISHED, note)
+
+    def finished(self) -> tuple[Written, Remarks] | None:
+        """What an earlier run has written, if all of it is there as it was."""
+        note = read_json(self.path / FINISHED)
+        if note is None or not all(is_as_noted(place, note) for place in note["files"]):
+            return None
+        return from_json(note["written"]), [(index, said) for index, said in note["remarks"]]
+
+    def release(self) -> None:
+        """Let others at the folder; harmless when done twice."""
+        self.log.close()
+        self._lock.release()
+
+
+def place_of(out: Path) -> Path:
+    """The file or folder that ``out`` is, or that the pictures of its pattern are in."""
+    return (out.parent if is_pattern(out) else out).absolute()
+
+
+def may_replace(out: Path, folder: Path) -> bool:
+    """Whether what stands at ``out`` is there because a run with ``--resume`` was stopped
+    while it gave its results their names, or after that."""
+    note = read_json(folder / FINISHED)
+    place = place_of(out)
+    if note is None or str(place) not in note["files"]:
+        return False
+    names = note["files"][str(place)]
+    found = {"": place} if place.is_file() else dict(files_in(place))
+    unfinished = f"{folder.name}-"
+    return all(
+        name in names and size_and_time(path, names[name]) == names[name]
+        for name, path in found.items()
+        if not name.startswith(unfinished)
+    )
+
+
+def is_as_noted(place: str, note: dict[str, Any]) -> bool:
+    """Whether every file of a result is there with its size, and its time where noted."""
+    root = Path(place)
+    return all(
+        size_and_time(root / name if name else root, facts) == facts
+        for name, facts in note["files"][place].items()
+    )
+
+
+def size_and_time(path: Path, like: Sequence[int] = (0, 0)) -> list[int]:
+    """Size and modification time of a file, as many of the two as ``like`` has; [] if missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns][: len(like)]
+
+
+def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files under a folder by their names in it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, None where there is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SinkError(f"{path} is damaged: remove the folder {path.parent}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is there whole or not at all, even after a loss of power."""
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content to the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's entries to the disk; Windows does that by itself."""
+    if os.name != "posix":
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        # Some network file systems take no fsync of a folder, and need none.
+        with contextlib.suppress(OSError):
+            os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def to_json(written: Written) -> dict[str, Any]:
+    """A result for JSON."""
+    sides = [to_json(side) for side in written.sides]
+    plain = {name: value for name, value in asdict(written).items() if name != "sides"}
+    texts = {"path": str(written.path), "rate": str(written.rate), "seconds": str(written.seconds)}
+    return plain | texts | {"sides": sides}
+
+
+def from_json(facts: dict[str, Any]) -> Written:
+    """The inverse of ``to_json``."""
+    changed = {
+        "path": Path(facts["path"]),
+        "rate": Fraction(facts["rate"]),
+        "seconds": Fraction(facts["seconds"]),
+        "sound": tuple(facts["sound"]),
+        "notes": tuple(facts["notes"]),
+        "files": tuple(facts["files"]),
+        "sides": tuple(from_json(side) for side in facts["sides"]),
+    }
+    return Written(**{**facts, **changed})

@@ -1,0 +1,264 @@
+"""The manifest: a JSON file beside a result that says what it is and how it was made.
+
+``out.mov.json`` belongs to ``out.mov``, ``frames.json`` to the folder ``frames``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidmatte._version import __version__
+from vidmatte.core.frame import Clip
+from vidmatte.core.names import NUMBER, is_whole, manifest_in, whole
+from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
+from vidmatte.models.weights.record import sha256_of
+from vidmatte.writers.base import Written, as_sink_error
+from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.formats import by_name, is_pattern
+from vidmatte.writers.output_paths import places_of, unfinished
+
+#: Raised when the meaning of a field changes.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a result was made, as far as the output does not know it.
+
+    weights: the SHA-256 of the model's file. settings: every option by name.
+    alpha: ``straight`` or ``premultiplied``.
+    """
+
+    command: Sequence[str]
+    model: str
+    weights: str
+    device: str
+    settings: dict[str, Any]
+    warnings: Sequence[str] = ()
+    alpha: str = "straight"
+
+
+def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
+    """The manifest of a result and of its sides, ready for JSON.
+
+    source_digest: ``digest`` of the source's files.
+    """
+    row, folder = by_name(written.format), whole(written.path).parent
+    return {
+        "schema": SCHEMA,
+        "vidmatte": __version__,
+        "command": list(making.command),
+        "model": {"name": making.model, "sha256": making.weights},
+        "device": making.device,
+        "settings": {name: plain(value) for name, value in sorted(making.settings.items())},
+        "source": {
+            "path": os.path.relpath(clip.path, folder),
+            "bytes": size_of(clip.path, clip.files),
+            "sha256": source_digest,
+            "files": list(clip.files),
+            "kind": clip.kind,
+            "width": clip.width,
+            "height": clip.height,
+            "rate": str(clip.rate),
+            "pixel_format": clip.pixel_format,
+            "colour": clip.stated.as_names(),
+            "rotation": clip.orientation.rotation,
+            "mirrored": clip.orientation.mirrored,
+        },
+        "result": result_entry(written, folder),
+        "frames": written.frames,
+        "rate": str(written.rate),
+        "timecode": clip.timecode,
+        "reel": clip.reel,
+        "colour": output_colour(clip, row).as_names(),
+        "alpha": making.alpha,
+        "sides": [result_entry(side, folder) for side in written.sides],
+        "warnings": list(making.warnings),
+    }
+
+
+def result_entry(written: Written, folder: Path) -> dict[str, Any]:
+    """One result: its name as seen from ``folder``, its size and digest."""
+    return {
+        "name": Path(os.path.relpath(written.path, folder)).as_posix(),
+        "format": written.format,
+        "pixel_format": written.pixel_format,
+        "frames": written.frames,
+        "width": written.width,
+        "height": written.height,
+        "sound": list(written.sound),
+        "bytes": written.bytes,
+        "sha256": digest(written.path, written.files),
+        "files": list(written.files),
+    }
+
+
+def write(manifest: dict[str, Any], out: Path) -> Path:
+    """Write the manifest of ``out``; an old one is replaced. Raises SinkError."""
+    path = places_of(out).manifest
+    partial = unfinished(path)
+    try:
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        # A file's name that is no UTF-8 stands there as JSON escapes it.
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise as_sink_error(error, path) from error
+    return path
+
+
+def read(out: Path) -> dict[str, Any]:
+    """The manifest of ``out``. Raises SourceMissingError, SourceError."""
+    path = places_of(out).manifest
+    if not path.exists() and not os.path.lexists(out) and not is_pattern(out):
+        raise SourceMissingError(f"{out}: there is no such file or folder, nor a manifest of it")
+    if not path.exists():
+        raise SourceMissingError(
+            f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, moved, or"
+            " is a side result, which the main one's manifest tells of"
+        )
+    return load(path)
+
+
+def result_of(path: Path) -> Path:
+    """The result that ``path`` is, or whose manifest it is. Raises SourceError."""
+    is_manifest = (
+        path.suffix == ".json" and path.is_file() and not places_of(path).manifest.exists()
+    )
+    return path.parent / load(path)["result"]["name"] if is_manifest else path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The manifest in a file that is there. Raises SourceError."""
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SourceError(f"{path} is not a manifest: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise SourceError(f"{path}: not a manifest of schema {SCHEMA}: made by another version?")
+    if not is_whole(manifest):
+        raise SourceError(f"{path}: not a whole manifest: it was changed since it was written")
+    return manifest
+
+
+def check_place(out: Path, overwrite: bool) -> None:
+    """Raise OutputExistsError where the manifest of ``out`` would replace what is none."""
+    path = places_of(out).manifest
+    if path.is_dir():
+        raise OutputExistsError(
+            f"{path}: the manifest goes there, and it is a folder: --no-manifest leaves it out"
+        )
+    if overwrite or not path.exists():
+        return
+    if manifest_in(path) is None:
+        raise OutputExistsError(
+            f"{path} exists and is no manifest: --overwrite replaces it, --no-manifest leaves it"
+        )
+
+
+def verify(out: Path, source: Path | None = None) -> list[str]:
+    """What differs between a result, its sides, its source and its manifest; empty is good.
+
+    source: where the source is now, if not where it was. Raises SourceMissingError,
+    SourceError.
+    """
+    manifest, folder = read(out), whole(out).parent
+    differences = []
+    entries = [(out, manifest["result"])]
+    entries += [(folder / side["name"], side) for side in manifest["sides"]]
+    where = source or folder / manifest["source"]["path"]
+    entries.append((where, manifest["source"]))
+    for path, entry in entries:
+        files = entry.get("files", ())
+        found = size_of(path, files)
+        if found == 0:
+            differences.append(f"{path.name} is not there")
+        elif found != entry["bytes"]:
+            differences.append(f"{path.name} has {found} bytes instead of {entry['bytes']}")
+        elif digest(path, files) != entry["sha256"]:
+            differences.append(f"{path.name} has the right size and other content")
+    return differences
+
+
+def strangers(out: Path) -> list[str]:
+    """What is told of pictures that lie among those of a result or of its sides, are called like
+    them, and are none of them; empty where there are none. Raises SourceMissingError, SourceError.
+    """
+    manifest, folder = read(out), whole(out).parent
+    entries = [(out, manifest["result"])]
+    entries += [(folder / side["name"], side) for side in manifest["sides"]]
+    read_from = folder / manifest["source"]["path"]
+    known = {whole(file) for file in counted_files(read_from, manifest["source"].get("files", ()))}
+    known |= {whole(read_from)}
+    for path, entry in entries:
+        known |= {whole(file) for file in counted_files(path, entry.get("files", ()))}
+    told = []
+    for path, entry in entries:
+        if not (files := entry.get("files")):
+            continue
+        suffix = Path(files[0]).suffix
+        found = [
+            file.name
+            for file in counted_files(path)
+            if file.suffix == suffix and not file.name.startswith(".") and whole(file) not in known
+        ]
+        if found:
+            what = "pictures are" if len(found) > 1 else "picture is"
+            told.append(
+                f"{len(found)} {what} beside its own, like {found[0]}, of which its manifest does"
+                " not know: move away what is left of another run"
+            )
+    return told
+
+
+def digest(path: Path, names: Sequence[str] = ()) -> str:
+    """SHA-256 of a file; of a folder or pattern, of its files' digests and names in order.
+
+    names: those of the files that count, in order; empty for all. Others may lie there too.
+    """
+    if path.is_file():
+        return sha256_of(path)
+    lines = [f"{digest(file)}  {file.name}\n" for file in counted_files(path, names)]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def size_of(path: Path, names: Sequence[str] = ()) -> int:
+    """Bytes of a file, or of the files of a folder or pattern; 0 where there is none."""
+    files = [path] if path.is_file() else counted_files(path, names)
+    return sum(file.stat().st_size for file in files)
+
+
+def counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name.
+
+    names: see ``digest``; those that are missing are left out.
+    """
+    if names:
+        folder = path.parent if is_pattern(path) else path
+        return [file for name in names if (file := folder / name).is_file()]
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    if not is_pattern(path) or not path.parent.is_dir():
+        return []
+    before, after = NUMBER.split(path.name, maxsplit=1)
+    return sorted(
+        file
+        for file in path.parent.iterdir()
+        if file.name.startswith(before)
+        and file.name.endswith(after)
+        and file.name[len(before) : len(file.name) - len(after)].isdigit()
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON holds; others by their text."""
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,135 @@
+"""What a run tells its user while it works: a bar, or nothing; see ``events`` for JSON."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidmatte.core.terminal import progress_bar
+
+
+@dataclass
+class Progress:
+    """Where one job stands. ``before``: frames that were done before it began."""
+
+    name: str
+    total: int | None
+    done: int = 0
+    before: int = 0
+    busy: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+
+    def has_worked(self, busy: dict[str, float]) -> None:
+        """Seconds of work by stage. What was told once is not taken back: of a thread that is
+        between two waits they are an estimate."""
+        self.busy = {stage: max(s, self.busy.get(stage, 0.0)) for stage, s in busy.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Since the first frame was asked for."""
+        return time.perf_counter() - self.began
+
+    @property
+    def fps(self) -> float:
+        """Frames done a second."""
+        return (self.done - self.before) / self.seconds if self.done else 0.0
+
+    @property
+    def slowest(self) -> str:
+        """The stage that has worked longest: the one that sets the pace."""
+        return max(self.busy, key=lambda stage: self.busy[stage]) if self.busy else ""
+
+
+class Reporter:
+    """Says only what failed. The others say more on stderr, or as JSON on stdout."""
+
+    is_quiet = True
+
+    def plan(self, inputs: Sequence[str]) -> None:
+        """The inputs of a call, as they were given."""
+
+    def about(self, source: str | None = None, output: str | None = None) -> None:
+        """Which input, and which output, what is said from now on is about; None: the call."""
+
+    def begin(self) -> None:
+        """The job that is spoken about is begun; until then it was only looked at."""
+
+    def failure(self, error: str, line: str) -> None:  # noqa: ARG002
+        """A job has failed, by the name of the error's class; others may go on."""
+        sys.stderr.write(f"vidmatte: {line}\n")
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
+
+    def detail(self, line: str) -> None:
+        """Something that only a curious user wants to know."""
+
+    def start(self, progress: Progress) -> None:
+        """A job begins."""
+
+    def advance(self, progress: Progress) -> None:
+        """A frame is done."""
+
+    def finish(self) -> None:
+        """The job that began last is over, whichever way."""
+
+    def summary(self, facts: dict[str, Any], line: str) -> None:
+        """A job has ended well: the facts, and the same in one line."""
+
+    def stopped(self, line: str) -> None:
+        """The user has stopped the call; what is said of that on stderr."""
+
+    def closing(self, line: str) -> None:
+        """How a call with several jobs ended, a line at a time."""
+
+    def over(self, status: int) -> None:
+        """The call has ended, with that exit status."""
+
+
+class TextReporter(Reporter):
+    """Lines on stderr; with ``bar``, tqdm's bar while frames go by."""
+
+    is_quiet = False
+
+    def __init__(self, *, bar: bool, verbose: bool) -> None:
+        self._wants_bar = bar
+        self._verbose = verbose
+        self._bar: Any = None
+
+    def note(self, line: str) -> None:
+        self._say(line)
+
+    def detail(self, line: str) -> None:
+        if self._verbose:
+            self._say(line)
+
+    def start(self, progress: Progress) -> None:
+        if self._wants_bar:
+            self._bar = progress_bar(
+                total=progress.total, desc=progress.name, unit="f", initial=progress.done
+            )
+
+    def advance(self, progress: Progress) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"slowest: {progress.slowest}", refresh=False)
+            self._bar.update(progress.done - self._bar.n)
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def summary(self, facts: dict[str, Any], line: str) -> None:  # noqa: ARG002
+        self._say(line)
+
+    def closing(self, line: str) -> None:
+        self._say(line)
+
+    def _say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            sys.stderr.write(line + "\n")

@@ -1,0 +1,101 @@
+"""The ring buffer: a fixed number of preallocated slots that frames travel in.
+
+A slot has one owner at a time: the ring, or the frame that holds it. However long
+the clip is, no more frames than slots are under way; when none is free, reading
+waits. That wait is the back-pressure of the whole pipeline.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+
+import av
+import numpy as np
+
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, Stop
+from vidmatte.models.runtimes.device import Device
+from vidmatte.pixels.formats import copy_planes, plane_arrays, tag
+from vidmatte.pixels.network_rgb import Viewer
+from vidmatte.readers.base import Picture
+
+DEEPEST_QUEUE = 8
+
+
+class Slot:
+    """Memory for one frame: its own planes, the network's view of it, its alpha to be."""
+
+    def __init__(self, clip: Clip, device: Device) -> None:
+        self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
+        self.rgb = device.host_array((clip.height, clip.width, 3), np.uint8)
+        self.alpha = device.host_array((clip.height, clip.width), np.float32)
+        tag(self.picture, clip.colour)
+
+    @staticmethod
+    def size_of(clip: Clip) -> int:
+        """Bytes that one slot takes."""
+        sample = av.VideoFrame(clip.width, clip.height, clip.working_format)
+        planes = sum(plane.nbytes for plane in plane_arrays(sample))
+        return planes + clip.width * clip.height * (3 + 4)
+
+
+class Ring:
+    """``count`` slots for the frames of one clip."""
+
+    def __init__(self, clip: Clip, count: int, device: Device, stop: Stop) -> None:
+        self.count = count
+        self._clip = clip
+        self._stop = stop
+        self._viewer = Viewer(clip)
+        # The last one given back goes first: it lies in the processor's cache, and slots that
+        # are never needed take no memory.
+        self._free = deque(Slot(clip, device) for _ in range(count))
+        self._count_free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(count):
+            self._count_free.put(None)
+
+    def fill(self, picture: Picture, index: int) -> Frame:
+        """A frame that holds a copy of ``picture`` in a free slot; waits for one.
+
+        It has no alpha yet, only memory for it. Raises Cancelled when the run is stopped meanwhile.
+        """
+        slot = self._take()
+        copy_planes(picture.pixels, slot.picture)
+        self._viewer.view(slot.picture, slot.rgb)
+        return Frame(
+            index=index,
+            pts=picture.pts,
+            duration=picture.duration,
+            time_base=self._clip.time_base,
+            picture=slot.picture,
+            rgb=slot.rgb,
+            name=picture.name,
+            shows=picture.shows,
+            alpha_memory=slot.alpha,
+            give_back=lambda: self._put_back(slot),
+        )
+
+    def _put_back(self, slot: Slot) -> None:
+        self._free.append(slot)
+        self._count_free.put(None)
+
+    def _take(self) -> Slot:
+        while not self._stop.is_set():
+            try:
+                self._count_free.get(timeout=POLL_SECONDS)
+                return self._free.pop()
+            except queue.Empty:
+                continue
+        raise Cancelled
+
+
+def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
+    """How many frames may wait between two stages, within a memory budget in bytes.
+
+    ``held`` frames are in the stages' own hands whatever the budget; what it leaves
+    is shared out to the ``queues``, at least one frame each and at most eight, since
+    more would only sit idle.
+    """
+    affordable = budget // Slot.size_of(clip) - held
+    return max(1, min(DEEPEST_QUEUE, affordable // queues))

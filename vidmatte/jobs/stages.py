@@ -1,0 +1,165 @@
+"""Stages in a row, each on its own thread, with back-pressure from end to end."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, Channel, Stop
+
+Work = Callable[[Iterator[Any]], Iterable[Any]]
+JOIN_SECONDS = 4.0
+OURS = "vidmatte-"  # how the names of all our threads begin
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named generator function: takes the items before it, yields those after it."""
+
+    name: str
+    work: Work
+    queue_size: int
+
+
+class _Runner(threading.Thread):
+    """One stage at work. Its error, if any, is stored in the stop flag."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        inlet: Channel | None,
+        outlet: Channel,
+        stop: Stop,
+        interrupt: Callable[[], None],
+    ) -> None:
+        super().__init__(name=f"{OURS}{stage.name}", daemon=True)
+        self.stage = stage
+        self.interrupt = interrupt
+        self._inlet = inlet
+        self._outlet = outlet
+        self.stop_flag = stop
+        self._began = time.perf_counter()
+        self._seconds: float | None = None
+
+    def run(self) -> None:
+        items = iter(self._inlet) if self._inlet is not None else iter(())
+        try:
+            work = iter(self.stage.work(items))
+            try:
+                for item in work:
+                    self._outlet.put(item)
+            finally:
+                if isinstance(work, Generator):
+                    work.close()  # its own clean-up runs here, not when memory is collected
+            self._outlet.put(None)
+        except Cancelled:
+            pass
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            self.stop_flag.set(error)
+        finally:
+            self._seconds = time.perf_counter() - self._began
+
+    def busy_seconds(self) -> float:
+        """Time spent neither waiting for the stage before nor for the stage after."""
+        total = self._seconds if self._seconds is not None else time.perf_counter() - self._began
+        waited = self._outlet.put_wait + (self._inlet.get_wait if self._inlet else 0.0)
+        return max(0.0, total - waited)
+
+
+class Pipeline:
+    """Runs stages and yields what the last one yields; iterate once, close always.
+    The threads start with the iteration.
+
+    The first failure of any stage stops all of them and is raised again here, as it
+    was. Leaving early (close, or the end of a ``with``) stops them too, and so does the end
+    of the program. interrupt: cuts short what a stage has under way; it may be called often.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        stop: Stop,
+        interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._stop = stop
+        self._deadline: float | None = None
+        self._runners: list[_Runner] = []
+        inlet: Channel | None = None
+        for stage in stages:
+            outlet: Channel = Channel(stage.queue_size, stop)
+            self._runners.append(_Runner(stage, inlet, outlet, stop, interrupt))
+            inlet = outlet
+        self._last = inlet
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._last is None:
+            return
+        for runner in self._runners:
+            runner.start()
+        try:
+            yield from self._last
+            return
+        except Cancelled:
+            if self._stop.error is None:
+                raise
+        # Outside of the handler, and without a "from": what caused it stays with it.
+        raise self._stop.error
+
+    def busy_seconds(self) -> dict[str, float]:
+        """Seconds of work by stage, in order."""
+        return {runner.stage.name: runner.busy_seconds() for runner in self._runners}
+
+    def close(self, *, wait: bool = True) -> None:
+        """Stop all stages and wait a few seconds, once, for their threads.
+
+        wait: False leaves them to end by themselves.
+        """
+        self._stop.set()
+        if wait:
+            self._deadline = self._deadline or time.monotonic() + JOIN_SECONDS
+            end(self._runners, self._deadline)
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def end(runners: Iterable[_Runner], deadline: float) -> None:
+    """Wait until stages that were stopped have ended, or the deadline (time.monotonic).
+
+    They are interrupted until then, as one may just have been about to begin something.
+    """
+    for runner in runners:
+        while runner.is_alive() and time.monotonic() < deadline:
+            runner.interrupt()
+            runner.join(POLL_SECONDS)
+
+
+def is_ours(thread: threading.Thread) -> bool:
+    """Whether a stage, or a pool of one, may be what runs in a thread."""
+    return thread.name.startswith(OURS)
+
+
+def at_work() -> list[_Runner]:
+    """The stages, of all pipelines, whose threads have not ended."""
+    return [thread for thread in threading.enumerate() if isinstance(thread, _Runner)]
+
+
+def end_all() -> None:
+    """Stop every stage and wait for its end, however long that takes.
+
+    A thread that comes back from C++ while Python shuts down would abort the process.
+    """
+    left = at_work()
+    for runner in left:
+        runner.stop_flag.set()
+    end(left, float("inf"))
+
+
+atexit.register(end_all)

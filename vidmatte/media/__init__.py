@@ -1,0 +1,1 @@
+"""What FFmpeg reads or writes wrongly, one file a container or picture format, both directions."""

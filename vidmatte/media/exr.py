@@ -1,0 +1,168 @@
+"""What FFmpeg's OpenEXR decoder passes over in silence.
+
+https://openexr.com/en/latest/OpenEXRFileLayout.html
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+from isal import isal_zlib
+
+from vidmatte.core.colour import (
+    BT470BG,
+    BT709,
+    BT2020,
+    DCI_P3,
+    DISPLAY_P3,
+    LINEAR,
+    MATRIX_NAMES,
+    SMPTE170M,
+    SMPTE240M,
+    TRANSFER_NAMES,
+    ColourTags,
+)
+from vidmatte.core.frame import Clip
+from vidmatte.errors import SourceError
+from vidmatte.pixels import planes
+
+MAGIC = 20000630
+BOX = 16  # bytes: x and y of the first pixel, x and y of the last
+
+
+def check_window(file: Path, data: bytes) -> None:
+    """Raise SourceError for an OpenEXR picture whose display window does not begin at 0, 0: what
+    is decoded of it lies beside its place, by as much.
+    """
+    value = attribute(data, b"displayWindow")
+    if value is None or len(value) != BOX:
+        return
+    left, top, *_ = struct.unpack("<4i", value)
+    if left or top:
+        raise SourceError(
+            f"{file}: its display window begins at {left}, {top}, and only those that begin at"
+            " 0, 0 are read: save it with a display window that does"
+        )
+
+
+def attribute(data: bytes, wanted: bytes) -> bytes | None:
+    """The value of an attribute in the header of the first part; None where there is none."""
+    if len(data) < 8 or struct.unpack_from("<I", data)[0] != MAGIC:
+        return None
+    at = 8
+    while (end := data.find(b"\0", at)) > at:
+        name = data[at:end]
+        at = data.find(b"\0", end + 1) + 1  # behind the name of its type
+        if not at or at + 4 > len(data):
+            return None
+        (size,) = struct.unpack_from("<I", data, at)
+        if name == wanted:
+            return data[at + 4 : at + 4 + size]
+        at += 4 + size
+    return None
+
+
+MAGIC, VERSION = 20000630, 2
+ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
+HALF, FLOAT = 1, 2
+HALF_MAX = np.float32(65504)  # the largest half float
+
+#: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
+CHROMATICITIES = {
+    BT709: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    BT470BG: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    SMPTE170M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    SMPTE240M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    BT2020: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
+    DCI_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
+    DISPLAY_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
+}
+
+
+class ExrWriter:
+    """Encodes pictures of gbrapf32le.
+
+    kind: HALF or FLOAT. colour: what the numbers are, as tagged on the pictures.
+    alpha: ``straight`` or ``premultiplied``.
+    """
+
+    def __init__(self, clip: Clip, kind: int, colour: ColourTags, alpha: str) -> None:
+        self._kind = kind
+        self._header = header(clip, kind, colour, alpha)
+
+    def encode(self, picture: av.VideoFrame) -> list[bytes]:
+        """The whole file, in one piece."""
+        green, blue, red, alpha = planes.views(picture)
+        # Rows of all channels, channels in the order of their names.
+        lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
+        blocks = []
+        for first in range(0, len(lines), ZIP_LINES):
+            data = packed(lines[first : first + ZIP_LINES].tobytes())
+            blocks.append(struct.pack("<ii", first, len(data)) + data)
+        at = len(self._header) + 8 * len(blocks)
+        offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
+        return [b"".join([self._header, offsets.tobytes(), *blocks])]
+
+    def _stored(self, plane: np.ndarray) -> np.ndarray:
+        """A float32 plane as it lies in the file."""
+        if self._kind == FLOAT:
+            return plane.astype("<f4")
+        # Brighter light would become infinite, which spreads with every filter.
+        return np.asarray(np.clip(plane, -HALF_MAX, HALF_MAX).astype("<f2"))
+
+
+def packed(raw: bytes) -> bytes:
+    """One block by the ZIP method: bytes parted by place, differences, deflate.
+
+    As the format asks, what would grow stays as it is.
+    """
+    taken = np.frombuffer(raw, np.uint8)
+    parted = np.concatenate([taken[::2], taken[1::2]])
+    steps = np.diff(parted, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
+    steps[0] = parted[0]
+    data = isal_zlib.compress(steps, ZIP_LEVEL)
+    return data if len(data) < len(raw) else raw
+
+
+def header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
+    """Magic number, version and attributes."""
+    box = struct.pack("<4i", 0, 0, clip.width - 1, clip.height - 1)
+    channel = struct.pack("<iB3xii", kind, 0, 1, 1)
+    channels = b"".join(name + b"\0" + channel for name in (b"A", b"B", b"G", b"R")) + b"\0"
+    rate = clip.rate
+    attributes = [
+        ("channels", "chlist", channels),
+        ("compression", "compression", bytes([ZIP])),
+        ("dataWindow", "box2i", box),
+        ("displayWindow", "box2i", box),
+        ("lineOrder", "lineOrder", b"\0"),
+        ("pixelAspectRatio", "float", struct.pack("<f", float(clip.sample_aspect_ratio))),
+        ("screenWindowCenter", "v2f", struct.pack("<2f", 0, 0)),
+        ("screenWindowWidth", "float", struct.pack("<f", 1)),
+        ("framesPerSecond", "rational", struct.pack("<iI", rate.numerator, rate.denominator)),
+        ("transfer", "string", TRANSFER_NAMES.get(colour.transfer, "unspecified").encode()),
+        ("alpha", "string", alpha.encode()),
+        ("comments", "string", described(clip, colour, alpha).encode()),
+    ]
+    if colour.primaries in CHROMATICITIES:
+        values = struct.pack("<8f", *CHROMATICITIES[colour.primaries])
+        attributes.append(("chromaticities", "chromaticities", values))
+    parts = [struct.pack("<ii", MAGIC, VERSION)]
+    for name, of_type, value in attributes:
+        parts += [name.encode(), b"\0", of_type.encode(), b"\0"]
+        parts += [struct.pack("<i", len(value)), value]
+    return b"".join([*parts, b"\0"])
+
+
+def described(clip: Clip, colour: ColourTags, alpha: str) -> str:
+    """The same for people."""
+    values = (
+        "linear light"
+        if colour.transfer == LINEAR
+        else f"code values as they were ({TRANSFER_NAMES.get(colour.transfer, 'unknown')} curve)"
+    )
+    matrix = MATRIX_NAMES.get(clip.colour.matrix, str(clip.colour.matrix))
+    return f"{alpha} alpha; colours are {values}; the source's matrix was {matrix}"

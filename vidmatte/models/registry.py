@@ -1,0 +1,229 @@
+"""From what the user calls a model to a network that is ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vidmatte._version import __version__
+from vidmatte.core.families import FAMILIES, RECURRENT
+from vidmatte.core.frame import Clip
+from vidmatte.errors import DeviceError, ModelError, UsageError
+from vidmatte.models.base import Network
+from vidmatte.models.load import check_options, load_network, way_of_looking
+from vidmatte.models.runtimes.device import Device, choose_device
+from vidmatte.models.runtimes.openvino import advice, ran_by
+from vidmatte.models.weights.catalogue import Entry, lookup
+from vidmatte.models.weights.record import Record, read_record
+from vidmatte.models.weights.store import Store
+from vidmatte.option import MATTE, names_of
+from vidmatte.settings import Settings
+
+#: The options that, with source, weights and way of looking, decide the raw alpha of a frame.
+DECISIVE = names_of(Settings, decides=MATTE)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One network's file: what it is called, how it is fed, where it lies.
+
+    record: the store's note of it; None for a file of the user's own, which has none.
+    """
+
+    name: str
+    family: str
+    path: Path
+    record: Record | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256, 64 hexadecimal digits: as noted, while size and time of the
+        file are those of the note, else computed. Of a file with weights in others beside it
+        that of the SHA-256s of all, a line each. Raises OSError, ModelError."""
+        from vidmatte.models.runtimes.onnx_file import external_data
+        from vidmatte.models.weights.record import sha256_of
+
+        if self.record is not None:
+            is_noted = self.record.holds_for(self.path)
+            return self.record.sha256 if is_noted else sha256_of(self.path)
+        sums = [sha256_of(file) for file in (self.path, *external_data(self.path))]
+        if len(sums) == 1:
+            return sums[0]
+        return hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
+
+
+@dataclass
+class Model:
+    """A model whose weights are there; its network is loaded when it is first needed.
+
+    Where ``auto`` chose a GPU whose libraries then fail, ``device`` becomes the CPU and
+    ``report`` is told so in one line.
+    """
+
+    weights: tuple[Weights, ...]
+    device: Device
+    settings: Settings
+    report: Callable[[str], None]
+
+    @property
+    def name(self) -> str:
+        """As the user calls it: 'isnet', or 'isnet+rvm' for two at once."""
+        return "+".join(part.name for part in self.weights)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, loaded. Raises ModelError, DeviceError, UsageError."""
+        try:
+            return self._load()
+        except DeviceError as error:
+            if self.settings.device != "auto" or self.device.name == "cpu":
+                raise
+            self.report(f"running on the CPU: {error}")
+            self.device = Device()
+            return self._load()
+
+    def _load(self) -> Network:
+        networks = [
+            load_network(part.path, part.family, self._settings_for(part), self.device, self.report)
+            for part in self.weights
+        ]
+        lines = (advice(self.settings.runtime, part.family, self.device) for part in self.weights)
+        for line in {line for line in lines if line}:
+            self.report(line)
+        if len(networks) == 1:
+            return networks[0]
+        from vidmatte.models.ensemble import CombinedNetwork
+
+        return CombinedNetwork(networks[0], networks[1], self.settings.combine)
+
+    def network_for(self, clip: Clip) -> Network:
+        """The network for a clip: from the cache where its alphas are kept, else loaded."""
+        if self.settings.cache is None:
+            return self.network
+        from vidmatte.models.alpha_cache import (
+            KeepingNetwork,
+            KeptAlphas,
+            check_writable,
+            is_whole,
+            kept_file,
+        )
+
+        folder, key = Path(self.settings.cache).expanduser(), self.cache_key(clip)
+        kept = kept_file(folder, key)
+        if kept is not None and not is_whole(kept, (clip.width, clip.height)):
+            self.report(f"--cache {folder}: the kept alphas are damaged: made anew")
+            kept.unlink()
+            kept = None
+        if kept is not None:
+            recurrent = all(part.family in RECURRENT for part in self.weights)
+            return KeptAlphas(kept, recurrent, self._ways)
+        check_writable(folder)
+        chosen, network = self.device, self.network
+        if self.device is not chosen:  # another runtime may be the one of choice there
+            return self.network_for(clip)
+        return KeepingNetwork(network, folder, key)
+
+    def cache_key(self, clip: Clip) -> str:
+        """What the raw alphas of a clip are kept under."""
+        from vidmatte.models.alpha_cache import cache_key, source_identity
+
+        facts: dict[str, Any] = {name: getattr(self.settings, name) for name in DECISIVE}
+        facts["runtime"] = self.runtimes
+        facts["looks"] = self._ways
+        facts["version"] = __version__
+        facts["source"] = source_identity(clip.path)
+        facts["weights"] = [(part.family, part.sha256) for part in self.weights]
+        return cache_key(facts)
+
+    @property
+    def runtimes(self) -> list[str]:
+        """What runs each network, and in which precision. Raises DeviceError.
+
+        ``auto`` takes another where a package was installed since, or on another CPU.
+        """
+        wanted, device = self.settings.runtime, self.device
+        return [ran_by(wanted, part.family, device) for part in self.weights]
+
+    @property
+    def _ways(self) -> list[str]:
+        return [way_of_looking(part.family, self._settings_for(part)) for part in self.weights]
+
+    def _settings_for(self, part: Weights) -> Settings:
+        """The settings as far as they concern one of two networks."""
+        if len(self.weights) == 1:
+            return self.settings
+        if part.family in RECURRENT:
+            return replace(self.settings, batch=0, smooth="on", normalize="clip")
+        return replace(self.settings, downsample=0.0)
+
+
+def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
+    """The model that the settings ask for, its weights fetched where need be.
+
+    ``report`` is given what the user should know, a line at a time. Raises ModelError,
+    WeightsError, DeviceError, UsageError.
+    """
+    device, note = choose_device(settings.device)  # before hundreds of megabytes are fetched
+    names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
+    if len(names) > 2:
+        raise UsageError(f"--model {settings.model}: two models at most")
+    if not all(names):
+        raise UsageError(
+            f"--model '{settings.model}': a name is missing: write one model, or two as in"
+            " isnet+rvm ('vidmatte models' lists them)"
+        )
+    known = [identify(name, settings) for name in names]
+    check_used([part.family for part in known], settings)
+    if settings.family is not None and not any(isinstance(part, Weights) for part in known):
+        raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
+    if settings.cache is not None:
+        from vidmatte.models.alpha_cache import check_folder
+
+        check_folder(Path(settings.cache).expanduser())
+    if note:
+        report(note)
+    store = Store(Path(settings.models_dir) if settings.models_dir else None)
+    weights = tuple(fetched(part, store, report, quiet) for part in known)
+    return Model(weights, device, settings, report)
+
+
+def check_used(families: list[str], settings: Settings) -> None:
+    """Raise UsageError for an option that has no effect on models of these families."""
+    if len(families) == 1:
+        if settings.combine != "edges":
+            raise UsageError(f"--combine {settings.combine}: it needs two models, as in isnet+rvm")
+        check_options(families[0], settings)
+    if not any(family in RECURRENT for family in families):
+        if settings.downsample:
+            raise UsageError(f"--downsample {settings.downsample:g} is for recurrent models")
+        if settings.foreground == "model":
+            raise UsageError("--foreground model: this model gives none; use estimate")
+
+
+def identify(name: str, settings: Settings) -> Weights | Entry:
+    """The user's own file, or the entry of the catalogue, called ``name``; nothing is fetched."""
+    own = Path(name)
+    if own.suffix.lower() != ".onnx":
+        return lookup(name)
+    if not own.is_file():
+        raise ModelError(f"{own}: there is no such file; 'vidmatte models' lists the names")
+    if settings.family is None:
+        raise UsageError(
+            f"{own.name}: say how it is fed with --family {', '.join(FAMILIES[:-1])}"
+            f" or {FAMILIES[-1]}"
+        )
+    return Weights(own.name, settings.family, own)
+
+
+def fetched(
+    part: Weights | Entry, store: Store, report: Callable[[str], None], quiet: bool
+) -> Weights:
+    """The weights of a part, fetched into the store where need be."""
+    if isinstance(part, Weights):
+        return part
+    path = store.ensure(part, report=report, quiet=quiet)
+    return Weights(part.name, part.family, path, read_record(path))

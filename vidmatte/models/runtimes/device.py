@@ -1,0 +1,254 @@
+"""The one file in which CPU and GPU differ: where a network runs, and its memory.
+
+On the CPU, onnxruntime takes and gives numpy arrays. On a CUDA device, inputs and
+outputs are torch tensors on the device, bound to the session, so that a recurrent
+state never leaves it; frames on their way lie in pinned host memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+
+from vidmatte.errors import DeviceError, UsageError
+
+Arrays = Mapping[str, Any]
+
+
+class Runner(Protocol):
+    """A loaded network: named inputs in, named outputs out.
+
+    Inputs that it does not have are passed over.
+    streams: how many threads may call ``run`` at once. about: what runs it, for the user.
+    """
+
+    streams: int
+    about: str
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        """All outputs by name: numpy arrays, except those in ``keep``.
+
+        ``keep`` names the outputs that are only fed back: they may stay on the device.
+        """
+
+    def cancel(self) -> None:
+        """Make a run under way end soon, with an error; safe from another thread."""
+
+
+class Device:
+    """Where the network runs. ``cpu`` here; see CudaDevice, and SeveralDevices."""
+
+    name = "cpu"
+    default_batch = 1  # all cores work on one frame; a batch only takes memory
+    parts: tuple[Device, ...] = ()  # of several, each
+
+    def providers(self) -> list[Any]:
+        """onnxruntime's execution providers, first choice first."""
+        return ["CPUExecutionProvider"]
+
+    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Host memory for one slot of the ring."""
+        return np.empty(shape, dtype)
+
+    def runner(self, session: Any) -> Runner:
+        """What runs a session on this device."""
+        return CpuRunner(session)
+
+
+class CudaDevice(Device):
+    """One CUDA GPU, by its number. Raises DeviceError where it cannot be used."""
+
+    default_batch = 8
+
+    def __init__(self, number: int) -> None:
+        self.name = f"cuda:{number}"
+        self.number = number
+
+    def providers(self) -> list[Any]:
+        return [("CUDAExecutionProvider", {"device_id": self.number}), "CPUExecutionProvider"]
+
+    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        import torch
+
+        kind = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
+        pinned: np.ndarray = torch.empty(
+            shape, dtype=kind[np.dtype(dtype)], pin_memory=True
+        ).numpy()
+        return pinned
+
+    def runner(self, session: Any) -> Runner:
+        return BoundRunner(session, self.name)
+
+
+class SeveralDevices(Device):
+    """Devices that share a clip's frames, in memory that suits all of them."""
+
+    def __init__(self, parts: Sequence[Device]) -> None:
+        self.name = ",".join(part.name for part in parts)
+        self.parts = tuple(parts)
+        self.default_batch = parts[0].default_batch
+
+    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return self.parts[0].host_array(shape, dtype)
+
+
+class CpuRunner:
+    """A session fed with numpy arrays.
+
+    One stream where the session's threads share a frame: a second frame at once would
+    take isnet a gigabyte and gain nothing.
+    """
+
+    def __init__(self, session: Any, streams: int = 1) -> None:
+        self.streams = streams
+        self._session = session
+        threads = session.get_session_options().intra_op_num_threads
+        self.about = f"onnxruntime, float32, threads: {threads}"
+        self._inputs = {item.name for item in session.get_inputs()}
+        self._outputs = [output.name for output in session.get_outputs()]
+        self._new_options = onnxruntime().RunOptions
+        self._under_way: set[Any] = set()
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
+        options = self._new_options()  # a cancelled run's options would cancel this one
+        self._under_way.add(options)
+        try:
+            fed = {name: value for name, value in inputs.items() if name in self._inputs}
+            values = self._session.run(self._outputs, fed, options)
+        finally:
+            self._under_way.discard(options)
+        return dict(zip(self._outputs, values, strict=True))
+
+    def cancel(self) -> None:
+        for options in tuple(self._under_way):
+            options.terminate = True
+
+
+class BoundRunner:
+    """A session whose inputs and outputs are bound to torch tensors on a device."""
+
+    streams = 1
+
+    def __init__(self, session: Any, device: str) -> None:
+        import torch
+
+        self._session = session
+        self.about = f"onnxruntime on {device}"
+        self._device = torch.device(device)
+        self._inputs = {item.name for item in session.get_inputs()}
+        self._outputs = [output.name for output in session.get_outputs()]
+        self._new_options = onnxruntime().RunOptions
+        self._options = self._new_options()
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        import torch
+
+        self._options = self._new_options()
+        binding = self._session.io_binding()
+        kind, number = self._device.type, self._device.index or 0
+        held = []  # bound by address: must outlive the run
+        for name in self._inputs & inputs.keys():
+            value = torch.as_tensor(inputs[name])
+            tensor = value.to(self._device, non_blocking=True).contiguous()
+            held.append(tensor)
+            binding.bind_input(
+                name, kind, number, np.float32, tuple(tensor.shape), tensor.data_ptr()
+            )
+        for name in self._outputs:
+            binding.bind_output(name, kind, number)
+        if kind == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._session.run_with_iobinding(binding, self._options)
+        values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
+        return {
+            name: torch.from_dlpack(value) if name in keep else value.numpy()
+            for name, value in values.items()
+        }
+
+    def cancel(self) -> None:
+        self._options.terminate = True
+
+
+def on_host(value: Any) -> np.ndarray:
+    """A kept output as a numpy array, wherever it lies."""
+    return np.asarray(value if isinstance(value, np.ndarray) else value.cpu())
+
+
+def choose_device(wanted: str) -> tuple[Device, str | None]:
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or several as ``cuda:0,cuda:1``,
+    and a note for the user.
+
+    ``auto`` takes a GPU that works and says in one line what is missing where a GPU is
+    there but cannot be used. Raises UsageError for another word, DeviceError where a
+    GPU is asked for by name and cannot be used.
+    """
+    if wanted == "cpu":
+        return Device(), None
+    words = wanted.split(",")
+    matches = [re.fullmatch(r"cuda(?::(\d{1,9}))?", word) for word in words]
+    numbers = [int(match[1] or 0) for match in matches if match is not None]
+    if wanted == "auto":
+        numbers = [0]
+    elif len(numbers) < len(words) or len(set(numbers)) < len(words):
+        raise UsageError(
+            f"--device {wanted}: choose auto, cpu, cuda, cuda:N, or several as cuda:0,cuda:1"
+        )
+    for number in numbers:
+        missing = what_cuda_lacks(number)
+        if missing is not None and wanted == "auto":
+            return Device(), f"running on the CPU: {missing}" if has_nvidia_gpu() else None
+        if missing is not None:
+            raise DeviceError(f"--device {wanted}: {missing}; use --device cpu")
+    devices = [CudaDevice(number) for number in numbers]
+    return (devices[0] if len(devices) == 1 else SeveralDevices(devices)), None
+
+
+def has_nvidia_gpu() -> bool:
+    """True where the NVIDIA driver shows a GPU."""
+    from pathlib import Path
+
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+
+
+def what_cuda_lacks(number: int) -> str | None:
+    """One line on why CUDA cannot be used, or None where it can."""
+    if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
+        return "onnxruntime has no CUDA in it (pip install onnxruntime-gpu in its place)"
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed (pip install torch)"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device (a CPU build of torch, or no driver)"
+    if number >= torch.cuda.device_count():
+        return f"there is no CUDA device {number}, only {torch.cuda.device_count()}"
+    return None
+
+
+FATAL_ONLY = 4
+SILENCE = "ORT_DISABLE_TELEMETRY"
+_importing = Lock()
+
+
+def onnxruntime() -> Any:
+    """The module. Its first import, wherever it happens, goes through here.
+
+    Left alone it writes an identity of this device into the user's cache folder and
+    reports to its makers; and it prints its warnings on stderr.
+    """
+    with _importing:
+        # It looks once, while it is imported: the environment is its owner's afterwards.
+        is_ours = SILENCE not in os.environ
+        os.environ.setdefault(SILENCE, "1")
+        try:
+            import onnxruntime as module
+        finally:
+            if is_ours:
+                del os.environ[SILENCE]
+    module.set_default_logger_severity(FATAL_ONLY)
+    return module

@@ -1,0 +1,103 @@
+"""What a network cannot do at once is done in parts; where memory lacks even then, a line
+says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from vidmatte.core.memory import is_out_of_memory, lack_on_device
+from vidmatte.models.runtimes.device import Arrays, Runner
+
+
+class MemoryGuard:
+    """A runner whose lack of memory is a DeviceError that says the next step.
+
+    device: its name, 'cpu' or 'cuda:N'.
+    """
+
+    def __init__(self, runner: Runner, device: str) -> None:
+        self.streams = runner.streams
+        self.about = runner.about
+        self._runner = runner
+        self._device = device
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        """See ``Runner.run``. Raises DeviceError where not even one picture fits."""
+        try:
+            return self._run(inputs, keep)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise lack_on_device(self._device, "one picture") from error
+            raise
+
+    def cancel(self) -> None:
+        """See ``Runner.cancel``."""
+        self._runner.cancel()
+
+    def _run(self, inputs: Arrays, keep: tuple[str, ...]) -> dict[str, Any]:
+        return self._runner.run(inputs, keep)
+
+
+class HalvingRunner(MemoryGuard):
+    """A runner of batches, all outputs numpy arrays with the batch first.
+
+    A batch too large for the memory is run in halves, and so are those after it. One that
+    fails otherwise is run a picture at a time, for many networks are exported for one alone
+    (a Reshape to fixed sizes); if they take that, so are those after it, and ``report`` is
+    told in one line.
+    """
+
+    def __init__(
+        self, runner: Runner, device: str, report: Callable[[str], None] = lambda _: None
+    ) -> None:
+        super().__init__(runner, device)
+        self._report = report
+        self._turn = Lock()
+        self._is_told = False
+        self._most: int | None = None  # in one run, once some did not fit
+        self._cancels = 0
+
+    def cancel(self) -> None:
+        """See ``Runner.cancel``."""
+        self._cancels += 1
+        super().cancel()
+
+    def _run(self, inputs: Arrays, keep: tuple[str, ...]) -> dict[str, Any]:
+        count = len(next(iter(inputs.values())))
+        size = min(count, self._most or count)
+        done: list[dict[str, Any]] = []
+        start = failed = 0
+        cancels = self._cancels
+        while start < count:
+            part = {name: value[start : start + size] for name, value in inputs.items()}
+            try:
+                done.append(self._runner.run(part, keep))
+            except Exception as error:
+                if size == 1 or cancels != self._cancels:
+                    raise
+                if is_out_of_memory(error):
+                    self._most = size = size // 2
+                else:
+                    failed, size = size, 1
+                continue
+            start += size
+            if failed:
+                self._take_one_by_one(failed)
+        if len(done) == 1:
+            return done[0]
+        return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
+
+    def _take_one_by_one(self, failed: int) -> None:
+        """From now on; ``failed``: how many at once the network did not take."""
+        self._most = 1
+        with self._turn:
+            is_told, self._is_told = self._is_told, True
+        if not is_told:
+            self._report(
+                f"the network does not take {failed} pictures at once, though it takes one: they"
+                " are run one by one, as --batch 1 would from the start"
+            )

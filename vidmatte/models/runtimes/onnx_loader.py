@@ -1,0 +1,237 @@
+"""From an ONNX file to a session that takes batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidmatte.core.concurrency import streams_for, usable_cores
+from vidmatte.core.memory import is_out_of_memory, lack_on_device
+from vidmatte.errors import DeviceError, ModelError
+from vidmatte.models.runtimes.device import FATAL_ONLY, CpuRunner, Device, Runner, onnxruntime
+from vidmatte.models.runtimes.memory_guard import HalvingRunner, MemoryGuard
+from vidmatte.models.runtimes.onnx_file import (
+    Shapes,
+    as_onnx,
+    check_inputs,
+    check_recurrent,
+    first_line,
+    shapes_of,
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to run, and the shapes of its inputs and outputs."""
+
+    runner: Runner
+    inputs: Shapes
+    outputs: Shapes
+
+
+def load_runner(
+    path: Path,
+    device: Device,
+    threads: int,
+    *,
+    outputs: int | None,
+    runtime: str = "onnxruntime",
+    family_name: str = "",
+    batch: int = 0,
+    report: Callable[[str], None] = lambda _: None,
+) -> Loaded:
+    """Load a network. ``outputs``: how many of its outputs are kept (None: all).
+
+    threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
+    takes depends on the family. batch: 1 where no run will take more pictures.
+    report: is told, while it runs, what the user should know, a line at a time.
+    Salient networks are exported at batch 1 with side outputs: the batch dimension
+    is given a name and the side outputs are cut off before the session is made.
+    Raises ModelError for a file that is no network, DeviceError where CUDA fails,
+    the runtime is not there or the memory does not suffice.
+    """
+    from vidmatte.models.runtimes.openvino import is_chosen, load_openvino
+
+    threads = threads or usable_cores()
+    uses_openvino = is_chosen(runtime, family_name, device)
+    if outputs is None:
+        model: bytes = as_onnx(path).SerializeToString()
+    else:
+        is_ours = device.name == "cpu" and not uses_openvino
+        model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
+    if uses_openvino:
+        ready = Loaded(*load_openvino(path, model, family_name, threads, batch))
+    else:
+        session = open_session(path, model, device, threads)
+        check_inputs(path, kinds_of(session))
+        ready = loaded(session, device)
+    if outputs is None:
+        return replace(ready, runner=MemoryGuard(ready.runner, device.name))
+    return replace(ready, runner=HalvingRunner(ready.runner, device.name, report))
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """How a recurrent network's result is made from what its first half gives.
+
+    reduced: the first half's input that takes the frame made smaller; '' where it takes
+    the frame itself.
+    """
+
+    runner: Runner
+    reduced: str
+
+
+def kinds_of(session: Any) -> dict[str, str]:
+    """The kind of numbers of each input of an onnxruntime session."""
+    return {item.name: item.type for item in session.get_inputs()}
+
+
+def load_recurrent(
+    path: Path, device: Device, threads: int, states: tuple[str, ...], runtime: str
+) -> tuple[Loaded, Finishing | None]:
+    """A recurrent network, and on the CPU the half of it that has no part in the state.
+
+    states: the names of its state outputs. Raises as ``load_runner`` does.
+    """
+    from vidmatte.models.runtimes.rvm_split import (
+        cut_after_reduction,
+        cut_before_drawing,
+        split_at_states,
+        split_awkward,
+    )
+
+    halves = None
+    if device.name == "cpu" and runtime != "openvino":
+        network = as_onnx(path)
+        check_recurrent(path, shapes_of(network.graph.input), shapes_of(network.graph.output))
+        split_awkward(network)
+        halves = split_at_states(network, states)
+    if halves is None:
+        ready = load_runner(path, device, threads, outputs=None, runtime=runtime)
+        check_recurrent(path, ready.inputs, ready.outputs)
+        return ready, None
+    first, second = halves
+    reduced = ""
+    if drawn := cut_before_drawing(second):
+        second = drawn
+        first, reduced = cut_after_reduction(first) or (first, "")
+    threads = threads or usable_cores()
+    session = open_session(path, first, device, max(1, threads // 2))
+    check_inputs(path, kinds_of(session))
+    # A thread a frame, as many frames as there are cores: no thread waits for another.
+    finisher = CpuRunner(open_session(path, second, device, 1), streams_for(threads))
+    ready = loaded(session, device)
+    return (
+        replace(ready, runner=MemoryGuard(ready.runner, device.name)),
+        Finishing(MemoryGuard(finisher, device.name), reduced),
+    )
+
+
+def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
+    """An onnxruntime session for ``model``. Raises ModelError, naming ``path``, DeviceError."""
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Planned buffers are kept beside those of the arena: a third more memory for no speed.
+    options.enable_mem_pattern = False
+    # Threads that spin while they wait take cores from the other stages: a sixth (isnet,
+    # u2netp) to a quarter (rvm) of the network's core-seconds on two cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        with warnings.catch_warnings():  # that CUDA fails is said below, in one line
+            warnings.simplefilter("ignore")
+            session = ort.InferenceSession(model, options, providers=device.providers())
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise lack_on_device(device.name, path.name) from error
+        raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
+    wanted = device.providers()[0]
+    name = wanted if isinstance(wanted, str) else wanted[0]
+    if name not in session.get_providers():
+        raise DeviceError(
+            f"{device.name}: CUDA or cuDNN libraries are missing or too old for this"
+            f" onnxruntime {ort.__version__}; use --device cpu"
+        )
+    return session
+
+
+def loaded(session: Any, device: Device) -> Loaded:
+    """What runs a session, and the shapes of its inputs and outputs."""
+    inputs, outputs = (
+        {item.name: ["?" if size is None else size for size in item.shape or ()] for item in items}
+        for items in (session.get_inputs(), session.get_outputs())
+    )
+    return Loaded(device.runner(session), inputs, outputs)
+
+
+def batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
+    """The network with a free batch dimension and only its first ``outputs`` outputs.
+
+    widen: in float32 where it was stored in half precision. single: for one picture at a
+    time, in the way that suits onnxruntime's blocked kernels: a tenth of u2netp's time.
+    Raises ModelError.
+    """
+    model = as_onnx(path)
+    graph = model.graph
+    if widen:
+        widen_halves(graph)
+    if single:
+        set_batch(graph.input[0], dim_value=1)
+        name_alike(graph)
+    else:
+        set_batch(graph.input[0], dim_param="batch")
+    del graph.output[outputs:]
+    del graph.value_info[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def widen_halves(graph: Any) -> None:
+    """Turn a graph's half-precision weights, and casts to it, into float32, in place.
+
+    On the CPU onnxruntime computes in float32 and brings each result back to half
+    precision: a sixteenth of isnet's time. Inputs and outputs are left as they are.
+    """
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    half = TensorProto.FLOAT16
+    if any(item.type.tensor_type.elem_type == half for item in (*graph.input, *graph.output)):
+        return
+    said = [(node, item) for node in graph.node for item in node.attribute]
+    for tensor in [*graph.initializer, *(item.t for _, item in said)]:
+        if tensor.data_type == half:
+            wide = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    for node, item in said:
+        if node.op_type == "Cast" and item.name == "to" and item.i == half:
+            item.i = TensorProto.FLOAT
+
+
+def set_batch(value: Any, **said: int | str) -> None:
+    """Give dimension 0 of a picture a number (``dim_value``) or a name (``dim_param``)."""
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) == 4:
+        dims[0].Clear()
+        for field, what in said.items():
+            setattr(dims[0], field, what)
+
+
+def name_alike(graph: Any) -> None:
+    """Call PyTorch's half-pixel coordinates by ONNX's plain name, in place.
+
+    They differ only in what is resized to a single pixel; the blocked kernels know the
+    plain one.
+    """
+    for node in graph.node:
+        for item in node.attribute:
+            if item.name == "coordinate_transformation_mode" and item.s == b"pytorch_half_pixel":
+                item.s = b"half_pixel"

@@ -1,0 +1,217 @@
+"""OpenVINO's runtime in onnxruntime's place, for CPUs that compute in bfloat16.
+
+There it needs a quarter (u2netp) to a sixth (isnet) of onnxruntime's core-seconds.
+The package is optional: ``pip install 'vidmatte[openvino]'``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidmatte.core.concurrency import streams_for
+from vidmatte.core.memory import is_out_of_memory, lack_on_device
+from vidmatte.errors import DeviceError, ModelError
+from vidmatte.models.runtimes.bf16_bias import split_offsets
+from vidmatte.models.runtimes.device import Arrays, Device
+from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
+
+#: Networks whose alpha in bfloat16 stays within 1/255 of that in float32 on average.
+#: RVM's does not, and in float32 onnxruntime is the faster one for it.
+BFLOAT16_FAMILIES = ("isnet", "isnet-anime", "u2net")
+
+#: Where Linux tells of the CPU, and what it calls bfloat16 there.
+CPU_FACTS = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def openvino() -> Any:
+    """The module. Its first import, wherever it happens, goes through here.
+
+    Left alone it reports its import to its makers and writes an identity of this user
+    into the home folder.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino as module
+
+    return module
+
+
+def core() -> Any:
+    """OpenVINO's core, one for as long as the process lives. Raises DeviceError in a process
+    forked from one that has it: the core's threads are not there, and all would wait for them.
+    """
+    made, process = made_core()
+    if process != os.getpid():
+        raise DeviceError(
+            f"process {os.getpid()} was forked after OpenVINO was used, and its threads are not"
+            " there: spawn processes in place of forking them"
+            " (multiprocessing.set_start_method('spawn')), or take --runtime onnxruntime"
+        )
+    return made
+
+
+@cache
+def made_core() -> tuple[Any, int]:
+    """The core, and the number of the process that made it.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and with the plugin
+    that goes: of several, made and dropped in another order or on another thread, one may
+    leave a thread with a stack that is gone, and the next Ctrl+C is a segmentation fault.
+    """
+    return openvino().Core(), os.getpid()
+
+
+def is_installed() -> bool:
+    """True where the package is there; it is not imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def has_bfloat16() -> bool:
+    """True where the CPU computes in bfloat16 (AVX512_BF16, AMX)."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def advice(wanted: str, family_name: str, device: Device) -> str | None:
+    """A line for a user whom the package, not installed, would serve several times as fast."""
+    if wanted != "auto" or device.name != "cpu" or family_name not in BFLOAT16_FAMILIES:
+        return None
+    if is_installed() or not CPU_FACTS.is_file():
+        return None
+    if not BFLOAT16_FLAGS & {*CPU_FACTS.read_text("utf-8", "replace").split()}:
+        return None
+    return "this CPU computes in bfloat16: 'pip install openvino' halves the time of a run, or more"
+
+
+def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
+    """Whether a network of the family is run by OpenVINO.
+
+    ``auto`` takes it where it is installed, the CPU computes in bfloat16, and the
+    family bears that. Raises DeviceError where it is asked for by name and cannot run.
+    """
+    if wanted == "openvino":
+        if device.name != "cpu":
+            raise DeviceError("--runtime openvino runs on the CPU: add --device cpu")
+        if not is_installed():
+            raise DeviceError(
+                "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
+            )
+        return True
+    if wanted != "auto" or device.name != "cpu" or family_name not in BFLOAT16_FAMILIES:
+        return False
+    return is_installed() and has_bfloat16()
+
+
+def precision_of(family_name: str) -> str:
+    """What OpenVINO computes a family in: 'bfloat16' where CPU and family allow, or 'float32'."""
+    return "bfloat16" if family_name in BFLOAT16_FAMILIES and has_bfloat16() else "float32"
+
+
+def ran_by(wanted: str, family_name: str, device: Device) -> str:
+    """The runtime that ``is_chosen`` decides for, and what tells its numbers from others'.
+
+    'onnxruntime', 'OpenVINO, float32' or 'OpenVINO, bfloat16'. Raises as ``is_chosen`` does.
+    """
+    if is_chosen(wanted, family_name, device):
+        return f"OpenVINO, {precision_of(family_name)}"
+    return "onnxruntime"
+
+
+class OpenVinoRunner:
+    """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request."""
+
+    def __init__(self, compiled: Any, streams: int) -> None:
+        self.streams = streams
+        bits = compiled.get_property("INFERENCE_PRECISION_HINT").get_bitwidth()
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        precision = "bfloat16" if bits == 16 else "float32"
+        self.about = f"OpenVINO, {precision}, {threads} threads, {streams} frames at once"
+        self._outputs = [output.get_any_name() for output in compiled.outputs]
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for request in self._requests:
+            self._idle.put(request)
+        # Two first tensors made by two threads at once would block each other for good.
+        openvino().Tensor(np.zeros(1, np.float32))
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
+        with self._request() as request:
+            values = request.infer(dict(inputs), share_inputs=True).to_tuple()
+        return dict(zip(self._outputs, values, strict=True))
+
+    def cancel(self) -> None:
+        for request in self._requests:
+            request.cancel()
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        request = self._idle.get()
+        try:
+            yield request
+        finally:
+            self._idle.put(request)
+
+
+def load_openvino(
+    path: Path, model: bytes, family_name: str, threads: int, batch: int = 0
+) -> tuple[OpenVinoRunner, Shapes, Shapes]:
+    """A runner for the network in ``model`` (ONNX), and the shapes of its inputs and outputs.
+
+    bfloat16 where CPU and family allow, else float32. batch: 1 where no run will take
+    more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
+    naming ``path``, DeviceError where the memory does not suffice.
+    """
+    half = precision_of(family_name) == "bfloat16"
+    streams = streams_for(threads) if family_name in BFLOAT16_FAMILIES else 1
+    try:
+        network = core().read_model(split_offsets(model) if half else model)
+        kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
+        check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
+        if batch == 1:
+            network.reshape({item: one_of(item) for item in network.inputs})
+        compiled = core().compile_model(
+            network,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": streams,
+                # A pinned thread waits for its core while the encoder has it.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise lack_on_device("cpu", path.name) from error
+        reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
+        raise ModelError(f"{path}: OpenVINO does not load it ({reason})") from error
+    inputs, outputs = (
+        {item.get_any_name(): shape_of(item) for item in items}
+        for items in (network.inputs, network.outputs)
+    )
+    return OpenVinoRunner(compiled, streams), inputs, outputs
+
+
+def one_of(item: Any) -> Any:
+    """The shape of an input (B, ...) with a batch of one."""
+    shape = item.get_partial_shape()
+    shape[0] = 1
+    return shape
+
+
+def shape_of(item: Any) -> list[int | str]:
+    """The shape of an input or output; sizes that are free are '?'; none of unknown rank."""
+    shape = item.get_partial_shape()
+    if shape.rank.is_dynamic:
+        return []
+    return [size.get_length() if size.is_static else "?" for size in shape]

@@ -1,0 +1,234 @@
+"""A recurrent network cut in two: what carries the state on, and what only draws a frame.
+
+RVM's state comes from its coarse pass alone, a third of its work. The rest, which brings
+the result to the frame's size, reads the state and feeds nothing back: frames may go
+through it side by side while the coarse pass is at the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes] | None:
+    """The network that makes ``states``, and the one that makes its other outputs.
+
+    network: an ONNX model. The first half takes all of the model's inputs and also gives what the
+    second reads; the second takes those, and inputs of the model, by the same names.
+    None where there is nothing to split off.
+    """
+    import onnx
+
+    graph = network.graph
+    if not set(states) <= {item.name for item in graph.output}:
+        return None
+    makers = {name: node for node in graph.node for name in node.output}
+    first = needed_for(states, makers)
+    second = [node for node in graph.node if id(node) not in first]
+    rest = [item for item in graph.output if item.name not in states]
+    if not second or any(makers.get(item.name) not in second for item in rest):
+        return None
+    constants = [node for node in graph.node if node.op_type == "Constant" and id(node) in first]
+    read = {name for node in second for name in node.input}
+    second = [node for node in constants if node.output[0] in read] + second
+    made = {name for node in second for name in node.output}
+    given = {item.name: item for item in graph.input}
+    kinds = onnx.shape_inference.infer_shapes(network).graph
+    known = {item.name: item for item in [*kinds.value_info, *kinds.output]}
+    crossing = sorted(
+        name for name in read - made - set(given) if name in makers and id(makers[name]) in first
+    )
+    if not all(name in known for name in crossing):
+        return None
+    state_outputs = [item for item in graph.output if item.name in states]
+    handed_on = [known[name] for name in crossing]
+    fresh = [item for item in handed_on if item.name not in states]
+    return (
+        part_of(network, [n for n in graph.node if id(n) in first], graph.input,
+                [*state_outputs, *fresh]),
+        part_of(network, second, [*handed_on, *(given[name] for name in given if name in read)],
+                rest),
+    )  # fmt: skip
+
+
+def needed_for(outputs: tuple[str, ...], makers: dict[str, Any]) -> set[int]:
+    """The nodes, by identity, without which the outputs cannot be made."""
+    needed: set[int] = set()
+    names = list(outputs)
+    while names:
+        node = makers.get(names.pop())
+        if node is not None and id(node) not in needed:
+            needed.add(id(node))
+            names.extend(node.input)
+    return needed
+
+
+def part_of(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> bytes:
+    """A network of some of a network's nodes, with the weights that they read."""
+    from onnx import helper
+
+    read = {name for node in nodes for name in node.input}
+    weights = [item for item in network.graph.initializer if item.name in read]
+    graph = helper.make_graph(nodes, network.graph.name, list(inputs), list(outputs), weights)
+    part = helper.make_model(graph, opset_imports=network.opset_import)
+    part.ir_version = network.ir_version
+    serialized: bytes = part.SerializeToString()
+    return serialized
+
+
+def cut_before_drawing(half: bytes) -> bytes | None:
+    """The second half without its last steps at the frame's size; None where it has others.
+
+    Those of RVM's deep guided filter are linear models of the frame's colours, fitted on
+    the coarse grid: out = a * (R, G, B, mean) + b, and the foreground is R, G, B + out.
+    What is left gives a and b, (1, 4, h, w), in this order.
+    """
+    import onnx
+
+    network = onnx.load_from_string(half)
+    makers = {name: node for node in network.graph.node for name in node.output}
+
+    def before(name: str, kind: str) -> list[str]:
+        """The inputs of the node that makes a tensor, none where it is of another kind."""
+        node = makers.get(name)
+        return list(node.input) if node is not None and node.op_type == kind else []
+
+    drawn = [before(name, "Clip")[:1] for name in ("fgr", "pha")]
+    if not all(drawn):
+        return None
+    moved = before(drawn[0][0], "Add")
+    split = makers.get(drawn[1][0])
+    if "src" not in moved or split is None or list(split.output) != [moved[0], drawn[1][0]]:
+        return None
+    total = before(next(iter(before(moved[0], "Split")), ""), "Add")
+    product = before(next(iter(total), ""), "Mul")
+    if len(total) != 2 or len(product) != 2 or not is_colours_and_mean(product[1], before):
+        return None
+    coefficients = [before(name, "Resize")[:1] for name in (product[0], total[1])]
+    if not all(coefficients) or not all(
+        is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
+    ):
+        return None
+    names = [name for (name,) in coefficients]
+    needed = needed_for(tuple(names), makers)
+    nodes = [node for node in network.graph.node if id(node) in needed]
+    read = {name for node in nodes for name in node.input}
+    inputs = [item for item in network.graph.input if item.name in read]
+    free = onnx.TensorProto.FLOAT
+    outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in names]
+    return part_of(network, nodes, inputs, outputs)
+
+
+def cut_after_reduction(half: bytes) -> tuple[bytes, str] | None:
+    """The first half without its first step, which makes the frame smaller, and the name of
+    the input that takes the reduced frame instead; None where it begins otherwise."""
+    import onnx
+
+    network = onnx.load_from_string(half)
+    readers = [node for node in network.graph.node if "src" in node.input]
+    if len(readers) != 1 or readers[0].op_type != "Resize" or not is_half_pixel_linear(readers[0]):
+        return None
+    (name,) = readers[0].output
+    makers = {
+        made: node for node in network.graph.node for made in node.output if node != readers[0]
+    }
+    outputs = [item for item in network.graph.output if item.name != name]
+    needed = needed_for(tuple(item.name for item in outputs), makers)
+    nodes = [node for node in network.graph.node if id(node) in needed]
+    read = {used for node in nodes for used in node.input}
+    sizes = ["batch", 3, "reduced_height", "reduced_width"]
+    reduced = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
+    inputs = [reduced, *(item for item in network.graph.input if item.name in read)]
+    return part_of(network, nodes, inputs, outputs), name
+
+
+def is_colours_and_mean(name: str, before: Callable[[str, str], list[str]]) -> bool:
+    """Whether a tensor is the frame's colours with their mean as a fourth channel."""
+    parts = before(name, "Concat")
+    return len(parts) == 2 and parts[0] == "src" and before(parts[1], "ReduceMean")[:1] == ["src"]
+
+
+def is_half_pixel_linear(resize: Any) -> bool:
+    """Whether a Resize node places and weighs pixels as OpenCV's linear resize does."""
+    from onnx import helper
+
+    said = {item.name: helper.get_attribute_value(item) for item in resize.attribute}
+    place = said.get("coordinate_transformation_mode", b"half_pixel")
+    return said.get("mode") == b"linear" and place in (b"half_pixel", b"pytorch_half_pixel")
+
+
+MULTIPLE = 4  # of channels: what the blocked kernels take
+FEWEST = 16  # channels from which on they ask for it
+#: Operators whose result has as many channels as their first input.
+KEEPING = ("AveragePool", "Resize")
+
+
+def split_awkward(network: Any) -> None:
+    """Split every convolution, in place, that reads features and a few channels more.
+
+    network: an ONNX model. Its results are the same but for rounding.
+    """
+    graph = network.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    given = {item.name: channels_of(item) for item in graph.input}
+    weights = {item.name: item for item in graph.initializer}
+    readers = [name for node in graph.node for name in node.input]
+    nodes = list(graph.node)
+    for node in graph.node:
+        joined = makers.get(node.input[0]) if node.op_type == "Conv" else None
+        if joined is None or joined.op_type != "Concat" or node.input[1] not in weights:
+            continue
+        last = channels_behind(joined.input[-1], makers, given)
+        total = weights[node.input[1]].dims[1]
+        if total < FEWEST or not total % MULTIPLE or not last or (total - last) % MULTIPLE:
+            continue
+        place = nodes.index(node)
+        nodes[place : place + 1] = parts_of(graph, node, joined, weights[node.input[1]], last)
+        if readers.count(node.input[0]) == 1:
+            nodes.remove(joined)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> list[Any]:
+    """The nodes that do a convolution's work; their weights are added to the graph.
+
+    last: how many channels the last of the ``joined`` inputs has.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    name = node.output[0]
+    values = numpy_helper.to_array(kernel)
+    for part, cut in (("features", np.s_[:, :-last]), ("picture", np.s_[:, -last:])):
+        own = np.ascontiguousarray(values[cut])
+        graph.initializer.append(numpy_helper.from_array(own, f"{name}/{part}/weights"))
+    features, *more = joined.input[:-1]
+    made = []
+    if more:
+        features = f"{name}/joined"
+        made.append(helper.make_node("Concat", joined.input[:-1], [features], axis=1))
+    said = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    for part, read, bias in (
+        ("features", features, node.input[2:]),
+        ("picture", joined.input[-1], []),
+    ):
+        inputs = [read, f"{name}/{part}/weights", *bias]
+        made.append(helper.make_node("Conv", inputs, [f"{name}/{part}"], **said))
+    return [*made, helper.make_node("Add", [f"{name}/features", f"{name}/picture"], [name])]
+
+
+def channels_behind(name: str, makers: dict[str, Any], given: dict[str, int]) -> int:
+    """How many channels a tensor has that is a network's input made smaller; 0 for others."""
+    while name in makers:
+        if makers[name].op_type not in KEEPING:
+            return 0
+        name = makers[name].input[0]
+    return given.get(name, 0)
+
+
+def channels_of(value: Any) -> int:
+    """The channels that an input (B, C, ...) is declared with; 0 where that is left open."""
+    dims = value.type.tensor_type.shape.dim
+    return int(dims[1].dim_value) if len(dims) > 1 else 0

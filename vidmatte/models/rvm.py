@@ -1,0 +1,213 @@
+"""Recurrent networks: Robust Video Matting (Lin et al., WACV 2022).
+
+https://github.com/PeterL1n/RobustVideoMatting
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vidmatte.core.concurrency import in_order
+from vidmatte.core.frame import Frame
+from vidmatte.models.base import Network
+from vidmatte.models.runtimes.device import Runner, on_host
+from vidmatte.models.runtimes.onnx_loader import Finishing
+
+STATES = ("r1", "r2", "r3", "r4")
+KEPT = tuple(f"{state}o" for state in STATES)
+#: Pixels. Four halvings need five; one more, for the network rounds sizes down.
+LEAST_SIDE = 6
+COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 and 512 px
+
+
+class RecurrentNetwork(Network):
+    """Alpha and foreground of people, frame after frame, with a state.
+
+    finishing: makes the result from what ``runner`` made, on several frames at once;
+    without it ``runner`` makes it all (see ``halves``).
+    downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
+    """
+
+    recurrent = True
+    states = 1
+    stride = 1
+
+    def __init__(
+        self, runner: Runner, downsample: float = 0.0, finishing: Finishing | None = None
+    ) -> None:
+        self.about = runner.about
+        self._runner = runner
+        self._finisher = finishing.runner if finishing is not None else None
+        self._reduced = finishing.reduced if finishing is not None else ""
+        self._downsample = downsample
+        self._drawing = Drawing()
+        if self._finisher is not None:
+            self.batch = self._finisher.streams + 1
+            self.about += f", details of {self._finisher.streams} frames at once"
+
+    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        steps = self._steps(frames)
+        if self._finisher is None:
+            return itertools.starmap(take_result, steps)
+        return in_order(self._finish, steps, self._finisher.streams)
+
+    def _finish(self, step: tuple[Frame, dict[str, Any]]) -> Frame:
+        """The frame with its result, made from what the first half gave."""
+        assert self._finisher is not None
+        frame, values = step
+        outputs = self._finisher.run(values)
+        if "pha" in outputs:
+            return take_result(frame, outputs)
+        return self._drawing.draw(frame, *outputs.values())
+
+    def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
+        """Each frame with the values that its result is, or is made from."""
+        state: dict[str, Any] = first_state()
+        reducer: Reducer | None = None
+        for frame in frames:
+            if frame.state is not None:
+                state = frame.state
+            if frame.new_shot:
+                state = first_state()
+            if frame.wants_state:
+                frame.state = {name: on_host(value) for name, value in state.items()}
+            height, width = frame.rgb.shape[:2]
+            ratio = coarse_ratio(width, height, self._downsample)
+            inputs = {"downsample_ratio": np.array([ratio], np.float32), **state}
+            if self._reduced:
+                if reducer is None or reducer.key != (height, width, ratio):
+                    reducer = Reducer(height, width, ratio)
+                inputs[self._reduced] = reducer(frame.rgb)
+            else:
+                inputs["src"] = planar(frame.rgb)
+            outputs = self._runner.run(inputs, keep=KEPT)
+            state = {f"{name}i": outputs[f"{name}o"] for name in STATES}
+            yield frame, inputs | outputs
+
+    def cancel(self) -> None:
+        self._runner.cancel()
+        if self._finisher is not None:
+            self._finisher.cancel()
+
+
+def take_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
+    """The frame with the network's alpha and foreground in it."""
+    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.fill_alpha())
+    frame.foreground = interleaved(outputs["fgr"][0])
+    return frame
+
+
+class Drawing(threading.local):
+    """Draws alpha and foreground from linear models of a frame's colours.
+
+    Each thread has planes of its own to work in; to allocate them for every frame took
+    as long as the work.
+    """
+
+    _work: tuple[np.ndarray, np.ndarray] | None = None
+
+    def draw(self, frame: Frame, slopes: np.ndarray, offsets: np.ndarray) -> Frame:
+        """The frame with its result.
+
+        slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
+        ``halves.cut_before_drawing``. A seventh of the time that the network's own steps take.
+        """
+        height, width = frame.rgb.shape[:2]
+        if self._work is None or self._work[0].shape != (height, width):
+            self._work = (
+                np.empty((height, width), np.float32),
+                np.empty((height, width), np.float32),
+            )
+        slope, offset = self._work
+
+        def enlarge(plane: np.ndarray, into: np.ndarray) -> None:
+            cv2.resize(plane, (width, height), dst=into, interpolation=cv2.INTER_LINEAR)
+
+        codes = list(cv2.split(frame.rgb))
+        red, green, blue = codes
+        brightness = cv2.add(cv2.add(red, green, dtype=cv2.CV_16U), blue, dtype=cv2.CV_16U)
+        for number, plane in enumerate(codes):
+            enlarge(slopes[0, number] + np.float32(1), slope)
+            enlarge(offsets[0, number] * np.float32(255), offset)
+            cv2.multiply(slope, plane, dst=slope, dtype=cv2.CV_32F)
+            cv2.add(slope, offset, dst=plane, dtype=cv2.CV_8U)
+        frame.foreground = np.asarray(cv2.merge(codes))
+        enlarge(slopes[0, 3], slope)
+        enlarge(offsets[0, 3], offset)
+        cv2.multiply(slope, brightness, dst=slope, scale=1 / 765, dtype=cv2.CV_32F)
+        np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.fill_alpha())
+        return frame
+
+
+def first_state() -> dict[str, Any]:
+    """The state at the start of a shot: zeros, which the network broadcasts."""
+    return {f"{name}i": np.zeros((1, 1, 1, 1), np.float32) for name in STATES}
+
+
+def coarse_ratio(width: int, height: int, wanted: float = 0.0) -> float:
+    """The size of the coarse pass: its longer side at 512 pixels, never enlarged, or as wanted.
+
+    But no side of it is shorter than the network can halve; a long strip's may be.
+    """
+    ratio = wanted or min(1.0, COARSE_SIDE / max(width, height))
+    return max(ratio, LEAST_SIDE / min(width, height))
+
+
+def planar(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in 0..1."""
+    planes = np.empty((1, 3, *rgb.shape[:2]), np.float32)
+    np.multiply(rgb.transpose(2, 0, 1), np.float32(1 / 255), out=planes[0])
+    return planes
+
+
+def interleaved(planes: np.ndarray) -> np.ndarray:
+    """(3, H, W) float32 in 0..1 -> (H, W, 3) uint8, rounded."""
+    # cv2.addWeighted scales, rounds to nearest and saturates in one pass over each plane.
+    codes = [cv2.addWeighted(plane, 255.0, plane, 0.0, 0.0, dtype=cv2.CV_8U) for plane in planes]
+    return np.asarray(cv2.merge(codes))
+
+
+class Reducer:
+    """Makes frames of one size smaller by ``ratio``, 0..1.
+
+    Bilinear without a filter: each pixel of the result is mixed from the four around its
+    place, whatever lies between. These are looked up in 8 bits, so that the whole frame
+    need not be brought to float32 first. Places and weights as ONNX's operator Resize has
+    them (linear, half_pixel). https://onnx.ai/onnx/operators/onnx__Resize.html
+    """
+
+    def __init__(self, height: int, width: int, ratio: float) -> None:
+        self.key = height, width, ratio
+        self._rows, row_shares = places(height, ratio)
+        self._columns, column_shares = places(width, ratio)
+        weights = [np.outer(row, column) / 255 for row in row_shares for column in column_shares]
+        self._weights = [np.dstack([weight] * 3).astype(np.float32) for weight in weights]
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> (1, 3, h, w) float32 in 0..1."""
+        total: np.ndarray | None = None
+        # Rows, then columns: cv2.remap takes no side of 32767 pixels or more.
+        bands = [rgb[rows] for rows in self._rows]
+        corners = (band.take(columns, axis=1) for band in bands for columns in self._columns)
+        for corner, weight in zip(corners, self._weights, strict=True):
+            part = cv2.multiply(corner, weight, dtype=cv2.CV_32F)
+            total = part if total is None else cv2.add(total, part, dst=total)
+        assert total is not None
+        return np.stack(cv2.split(total))[None]
+
+
+def places(length: int, ratio: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The pixels before and after each place in one direction, and their shares."""
+    scale = np.float32(ratio)
+    count = int(scale * np.float32(length))
+    place = (np.arange(count) + 0.5) / float(scale) - 0.5 if count > 1 else np.zeros(1)
+    place = np.clip(place, 0, length - 1)
+    before = place.astype(int)
+    share = place - before
+    return [before, np.minimum(before + 1, length - 1)], [1 - share, share]

@@ -1,0 +1,1 @@
+"""Weights: the catalogue, and the store that fetches and verifies files."""

@@ -1,0 +1,1 @@
+"""Samples in memory: pixel formats, planes as arrays, conversions, what networks see."""

@@ -1,0 +1,1 @@
+"""Where frames come from: movies, folders of pictures, single pictures."""

@@ -1,0 +1,128 @@
+"""Which pictures a folder holds, in what order, and what their results are called."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from vidmatte.core.names import is_whole, manifest_in
+from vidmatte.errors import SourceError
+
+#: FFmpeg's decoder for the pictures of each suffix.
+DECODERS = {
+    ".png": "png",
+    ".jpg": "mjpeg",
+    ".jpeg": "mjpeg",
+    ".jpe": "mjpeg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".exr": "exr",
+    ".dpx": "dpx",
+    ".webp": "webp",
+    ".bmp": "bmp",
+    ".tga": "targa",
+}
+SUFFIXES = frozenset(DECODERS)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that are read where ``path`` is an input: itself, or a folder's pictures in
+    natural order (2 before 10). Whatever else lies in the folder is not read.
+    """
+    if not path.is_dir():
+        return [path]
+    found = (file for file in path.iterdir() if is_named_as_picture(file) and file.is_file())
+    return sorted(found, key=natural_key)
+
+
+def is_named_as_picture(file: Path) -> bool:
+    """Whether a file is a picture by its name; hidden ones are none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, at least one, as ``files_of`` has them. Raises SourceError,
+    for a link to what is not there too: the frame would be missing without a word."""
+    for file in folder.iterdir():
+        if is_named_as_picture(file) and file.is_symlink() and not file.exists():
+            raise SourceError(
+                f"{file}: a link to {file.readlink()}, which is not there: mend it or take it away"
+            )
+    found = files_of(folder)
+    if not found:
+        nested = sorted(
+            {file.parent for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES}
+        )
+        hint = f"; there are in {nested[0]}" if nested else ""
+        raise SourceError(f"{folder}: no picture in it{hint} ({' '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def result_names(files: list[Path]) -> tuple[str, ...]:
+    """What each picture's result is called, without a suffix: its own stem.
+
+    Where two share a stem (a.jpg and a.png), their suffixes stay in the name; so does that of
+    a third whose stem is such a name (a.png.jpg).
+    """
+    names = [file.stem for file in files]
+    while True:
+        shared = Counter(names)
+        longer = [
+            name if shared[name] == 1 else file.name
+            for name, file in zip(names, files, strict=True)
+        ]
+        if longer == names:
+            return tuple(names)
+        names = longer
+
+
+def results_among(files: list[Path]) -> list[str]:
+    """A warning where manifests beside the pictures say that some of them are results."""
+    folder, names = files[0].parent, {file.name for file in files}
+    results: set[str] = set()
+    for note in folder.glob("*.json"):
+        manifest = manifest_in(note)
+        if manifest is not None and is_whole(manifest):
+            for entry in (manifest["result"], *manifest["sides"]):
+                results |= names & {entry.get("name"), *entry.get("files", ())}
+    if not results or results == names:
+        return []
+    return [
+        f"{folder.name}: {len(results)} of its {len(names)} pictures are results of an earlier run,"
+        f" like {min(results)}: they are taken for frames; keep results in a folder of their own"
+    ]
+
+
+def missing_numbers(files: list[Path]) -> list[str]:
+    """A warning when the files' own numbering has holes."""
+    values = [number for file in files if (number := frame_number(file)) is not None]
+    if len(values) < len(files) or len(set(values)) < len(values):
+        return []
+    holes = values[-1] - values[0] + 1 - len(values)
+    if holes <= 0:
+        return []
+    place = next(i for i in range(1, len(values)) if values[i] != values[i - 1] + 1)
+    return [
+        f"{files[0].parent.name}: {holes} numbers are missing, the first after"
+        f" {files[place - 1].name}; the pictures that are there follow each other"
+    ]
+
+
+#: A number. A minus before a name's last one is its sign where a dot, an underscore or nothing
+#: comes before it (``shot.-0002``); after anything else it only parts the two (``shot-0002``).
+NUMBER = re.compile(r"((?:(?:^|(?<=[._]))-)?\d+(?=\D*$)|\d+)")
+
+
+def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts numbers by value and letters without case; equal keys by the exact name."""
+    parts = NUMBER.split(file.name)
+    key = [(1, 0, part.casefold()) for part in parts]
+    key[1::2] = [(0, int(part), "") for part in parts[1::2]]
+    return key, file.name
+
+
+def frame_number(file: Path) -> int | None:
+    """The number at the end of a picture's name; None without one."""
+    *_, number, rest = [None, *NUMBER.split(file.stem)]
+    return int(number) if number is not None and not rest else None

@@ -1,0 +1,1 @@
+"""Frames of movies, in display order, with exact times."""

@@ -1,0 +1,154 @@
+"""A movie's file, opened: its packets, its picture stream and its first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidmatte.errors import SourceError
+from vidmatte.readers.movie.timing import Timing, packets_from
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg says while a file is read, not decoded, into SourceError."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{path}: reading it fails ({error.strerror}): is its drive still there, and the file"
+            " whole? copy it again"
+        ) from error
+
+
+def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
+    """The packets of a stream, and an empty one at its end. Raises SourceError."""
+    with reading(path):
+        yield from packets_from(container, stream)
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a movie for reading. Raises SourceError."""
+    try:
+        return av.open(str(path.absolute()), metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{path}: not a movie that can be read ({error.strerror});"
+            " is it complete, and a video file?"
+        ) from error
+
+
+def picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The main video stream; cover art does not count. Raises SourceError."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise SourceError(f"{path}: no decoder for its video codec")
+            return stream
+    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    raise SourceError(f"{path}: there is no video in it (it holds: {kinds})")
+
+
+def check_complete(path: Path, stream: VideoStream) -> None:
+    """Raise SourceError when the container's index points past the end of the file."""
+    size = path.stat().st_size
+    entries = stream.index_entries
+    whole = sum(1 for entry in entries if entry.pos + entry.size <= size)
+    if whole < len(entries):
+        raise SourceError(
+            f"{path}: the file is cut short: {whole} of its {len(entries)} frames are there;"
+            " copy it again, or remux what is there with ffmpeg -i IN -c copy OUT"
+        )
+
+
+def first_frame(
+    container: InputContainer, stream: VideoStream, path: Path
+) -> tuple[av.VideoFrame, int]:
+    """The first frame that decodes, and where the clip begins, in the stream's time base.
+
+    Only that frame tells format, range and rotation for sure. Where packets before it do not
+    decode, the clip begins with the earliest of them. Raises SourceError if nothing decodes.
+    """
+    began: list[int] = []
+    fault = "no frame in it"
+    for packet in packets_of(container, stream, path):
+        try:
+            frame = next(iter(packet.decode()), None)
+        except av.error.FFmpegError as error:
+            fault = f"no frame in it that decodes ({error.strerror})"
+            if packet.pts is not None and not packet.is_discard:
+                began.append(packet.pts)
+            continue
+        if frame is not None:
+            return frame, min([frame.pts or 0, *began])
+    raise SourceError(f"{path}: there is {fault}; is it the right file, and whole? copy it again")
+
+
+#: Containers whose header gives the length of the longest track. What others say is no
+#: statement: FFmpeg finds it in the index (which is checked by itself) or in the last packets.
+OF_ALL_TRACKS = ("matroska,webm", "flv")
+SLACK = 3  # frames: clocks and encoders that round, sound codecs that fill up
+
+
+def short_of_stated(
+    path: Path, container: InputContainer, stream: VideoStream, timing: Timing
+) -> str | None:
+    """What there is to be said where the video ends clearly before the length that is stated.
+
+    Raises SourceError where reading fails.
+    """
+    stated = stated_end(container, stream)
+    if stated is None or not timing.frame_count or timing.frame_count < 2:
+        return None
+    end, slack = timing.moment(timing.frame_count), SLACK / timing.rate
+    # The last frame of a variable rate may last as long as others did.
+    longest = max((after - before for before, after in pairwise(timing.times)), default=0)
+    slack += 2 * longest * timing.stream_time_base
+    if stated - end <= slack:
+        return None
+    if container.format.name in OF_ALL_TRACKS:
+        enough = stated - slack
+        if last_end(path, end, enough) >= enough:
+            return None
+    return (
+        f"the file says {float(stated):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
+        " could be read"
+    )
+
+
+def stated_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """When the header lets the video end at the earliest, in seconds; None where it does not
+    tell."""
+    if container.format.name in OF_ALL_TRACKS:
+        return None if container.duration is None else Fraction(container.duration, av.time_base)
+    if container.format.name == "avi" and stream.average_rate:
+        return stream.frames / Fraction(stream.average_rate)
+    if container.format.name == "mxf" and stream.duration and stream.time_base:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    return None
+
+
+def last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
+    """Where the last packet of any track ends, in seconds, ``after`` or later.
+
+    What comes after the first that ends at ``enough`` is not read.
+    """
+    end = after
+    with open_container(path) as container, reading(path):
+        stream = picture_stream(container, path)
+        if len(stream.index_entries) > 1:  # an index; else a search would read all, too
+            container.seek(int(after / (stream.time_base or 1)), stream=stream)
+        for packet in packets_from(container):
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                end = max(end, (stamp + (packet.duration or 0)) * packet.time_base)
+            if end >= enough:
+                break
+    return end

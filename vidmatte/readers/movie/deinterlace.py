@@ -1,0 +1,84 @@
+"""Interlaced frames made whole by FFmpeg's bwdif, one frame out for each frame in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import av
+
+from vidmatte.core.colour import ColourTags
+from vidmatte.core.frame import Clip
+from vidmatte.errors import UsageError
+from vidmatte.pixels.formats import tag
+
+LEAST = (3, 4)  # columns and lines of a plane that bwdif takes
+
+
+def is_wanted(setting: str, clip: Clip) -> bool:
+    """Whether a clip goes through the filter. setting: that of ``--deinterlace``."""
+    return setting == "bwdif" or (setting == "auto" and clip.interlaced)
+
+
+def check_size(name: str, frame: av.VideoFrame) -> None:
+    """Raise UsageError where the pictures of a clip are too small for the filter."""
+    form = frame.format
+    width, height = form.chroma_width(frame.width), form.chroma_height(frame.height)
+    if width < LEAST[0] or height < LEAST[1]:
+        raise UsageError(
+            f"{name}: {frame.width}x{frame.height} is too small to be deinterlaced, which takes"
+            f" {LEAST[0]} columns and {LEAST[1]} lines of colour: add --deinterlace off"
+        )
+
+
+class Deinterlacer:
+    """Runs decoded frames through the filter; their pts stay as they are.
+
+    everything: treat every frame as interlaced, whatever its own flag says.
+    """
+
+    def __init__(self, colour: ColourTags, *, everything: bool) -> None:
+        self._colour = colour
+        self._which = "all" if everything else "interlaced"
+
+    def frames(self, decoded: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The same number of frames, in the same order, progressive."""
+        graph: av.filter.Graph | None = None
+        for frame in decoded:
+            tag(frame, self._colour)
+            if graph is None:
+                graph = self._graph(frame)
+            graph.vpush(frame)
+            yield from self._ready(graph, frame)
+        if graph is not None:
+            graph.vpush(None)
+            yield from self._ready(graph, frame)
+
+    def _graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        source = graph.add(
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base=str(frame.time_base),
+            colorspace=str(self._colour.matrix),
+            range=str(self._colour.range),
+        )
+        filtered = graph.add("bwdif", mode="send_frame", parity="auto", deint=self._which)
+        graph.link_nodes(source, filtered, graph.add("buffersink"))
+        graph.configure()
+        return graph
+
+    @staticmethod
+    def _ready(graph: av.filter.Graph, pushed: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Frames that the filter has finished, times back in the stream's time base."""
+        while True:
+            try:
+                frame = graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            if frame.pts is not None and frame.time_base and pushed.time_base:
+                scale = frame.time_base / pushed.time_base
+                frame.pts = round(frame.pts * scale)
+                frame.duration = round(frame.duration * scale)
+                frame.time_base = pushed.time_base
+            yield frame

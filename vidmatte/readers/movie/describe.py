@@ -1,0 +1,166 @@
+"""What a movie says of itself: its Clip, from its stream and its first decoded frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidmatte.core import timecode
+from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
+from vidmatte.core.frame import AudioTrack, Clip
+from vidmatte.core.orientation import orientation_of
+from vidmatte.pixels.formats import bit_depth, upright_format, with_chroma
+from vidmatte.readers.movie.timing import Timing
+
+FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
+
+
+def describe(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    first: av.VideoFrame,
+    timing: Timing,
+) -> Clip:
+    """The Clip of a movie, from its stream and its first decoded frame."""
+    orientation = orientation_of(first)
+    width, height = first.width, first.height
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if orientation.on_side:
+        width, height, aspect = height, width, 1 / aspect
+    stated = stated_colour(first, stream)
+    working = upright_format(first.format.name, orientation, first.width, first.height)
+    if stated.range == LIMITED and first.format.name.startswith("gray"):
+        working = with_chroma(working)
+    return Clip(
+        path=path,
+        kind="movie",
+        width=width,
+        height=height,
+        rate=timing.rate,
+        time_base=timing.time_base,
+        pixel_format=first.format.name,
+        working_format=working,
+        bit_depth=bit_depth(first.format.name),
+        colour=stated.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
+        stated=stated,
+        constant_rate=timing.constant,
+        frame_count=timing.frame_count,
+        origin=find_origin(container, timing),
+        sample_aspect_ratio=aspect,
+        orientation=orientation,
+        interlaced=first.interlaced_frame or stream.codec_context.field_order in FIELDS,
+        has_alpha=any(component.is_alpha for component in first.format.components),
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        timecode=find_tag("timecode", container),
+        reel=find_tag("reel_name", container),
+        audio=tuple(audio_tracks(container)),
+    )
+
+
+def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
+    """The clip, without a timecode that does not exist at its rate; then with a word on that.
+
+    FFmpeg leaves such a one out of a mov without a word.
+    """
+    checked, words = timecode.or_left_out(
+        clip.path.name, clip.timecode, lambda stated: timecode.checked(stated, clip.rate)
+    )
+    return replace(clip, timecode=checked), words
+
+
+def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
+    """What is said of the colours; the frame's word goes before the container's.
+
+    0 says nothing either: it is reserved, or RGB where the samples are not.
+    """
+
+    def first_said(*values: int) -> int:
+        said = (int(value) for value in values if value not in (0, UNSPECIFIED))
+        return next(said, UNSPECIFIED)
+
+    full = frame.format.name.startswith("yuvj")
+    return ColourTags(
+        matrix=first_said(frame.colorspace, stream.colorspace),
+        range=FULL if full else int(frame.color_range or stream.color_range),
+        primaries=first_said(frame.color_primaries, stream.color_primaries),
+        transfer=first_said(frame.color_trc, stream.color_trc),
+    )
+
+
+def find_origin(container: InputContainer, timing: Timing) -> Fraction:
+    """The container's moment that becomes time zero, in seconds on the frames' clock.
+
+    It is the first frame's, or that of a sound track which begins a frame or more
+    before it; a shorter lead is the priming of a sound codec.
+    """
+    start = timing.first * timing.stream_time_base
+    sounds = [
+        track.start_time * track.time_base
+        for track in container.streams.audio
+        if not is_empty(track) and track.start_time is not None and track.time_base is not None
+    ]
+    earliest = min([start, *sounds])
+    if start - earliest < 1 / timing.rate:
+        return start
+    return start - round((start - earliest) / timing.time_base) * timing.time_base
+
+
+def find_tag(name: str, container: InputContainer) -> str | None:
+    """A metadata entry, wherever the container keeps it; Matroska has it in capitals."""
+    for metadata in (container.metadata, *(stream.metadata for stream in container.streams)):
+        for key, value in metadata.items():
+            if key.lower() == name:
+                return value
+    return None
+
+
+def is_empty(stream: AudioStream) -> bool:
+    """True for a sound track of a known codec in which nothing tells rate and channels: it is
+    announced, but no packet of it was found (a transport stream's muted track)."""
+    context = stream.codec_context
+    return context is not None and not (context.sample_rate and context.layout.nb_channels)
+
+
+def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
+    """The sound tracks in container order, without the empty ones."""
+    for stream in container.streams.audio:
+        if is_empty(stream):
+            continue
+        context = stream.codec_context
+        yield AudioTrack(
+            index=stream.index,
+            codec=context.name if context is not None else "unknown",
+            sample_rate=context.sample_rate if context is not None else 0,
+            channels=context.layout.nb_channels if context is not None else 0,
+            language=stream.language,
+        )
+
+
+def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
+    """One line where a movie has subtitles or chapters, which no result gets."""
+    count = len(container.streams.subtitles)
+    there = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
+    there += ["chapters"] if container.chapters() else []
+    if there:
+        yield f"{path.name}: it has {' and '.join(there)}: they are not carried"
+
+
+def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
+    """One line for each sound track that ``audio_tracks`` leaves out."""
+    for stream in container.streams.audio:
+        if is_empty(stream):
+            context = stream.codec_context
+            yield (
+                f"{path.name}: sound track {stream.index} ({context.name},"
+                f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) holds no sound"
+                " and is left out"
+            )

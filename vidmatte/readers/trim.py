@@ -1,0 +1,122 @@
+"""In and out points: which of a clip's frames are wanted, and the clip between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from vidmatte.core import timecode
+from vidmatte.core.frame import Clip
+from vidmatte.errors import UsageError
+from vidmatte.option import parse_number, parsed
+from vidmatte.readers.movie.timing import Timing
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Frame numbers from the clip's first frame: ``first`` included, ``end`` not."""
+
+    first: int = 0
+    end: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.first > 0 or self.end is not None
+
+
+def parse_point(
+    text: str,
+    rate: Fraction,
+    start_timecode: str | None,
+    frame_at: Callable[[Fraction], int] | None = None,
+) -> int:
+    """An in or out point as a frame number from the clip's first frame.
+
+    'f120' is a frame number; '12.5' seconds, to the nearest frame (by ``frame_at``, or at
+    the rate); 'HH:MM:SS:FF' a timecode, counted from the clip's own start timecode
+    (00:00:00:00 without one). Raises UsageError.
+    """
+    if text.startswith("f") and text[1:].isdecimal():
+        return int(text[1:])
+    if timecode.is_timecode(text):
+        start = start_timecode or "00:00:00:00"
+        if timecode.is_drop(start):
+            # An editor's ';' is often typed as ':': count as the clip counts.
+            text = re.sub(r":(?=\d+$)", ";", text)
+        return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
+    try:
+        seconds = parse_number(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
+            " or 01:00:02:10 (timecode)"
+        ) from None
+    return round(seconds * rate) if frame_at is None else frame_at(seconds)
+
+
+def make_trim(
+    in_point: str | None,
+    out_point: str | None,
+    handles: int,
+    *,
+    rate: Fraction,
+    start_timecode: str | None,
+    frame_count: int | None,
+    frame_at: Callable[[Fraction], int] | None = None,
+) -> Trim:
+    """The wanted frames; the out point is the first frame left out.
+
+    ``frame_at`` finds the frame at a moment where the rate does not tell.
+    ``handles`` frames are added on both sides, as far as the clip goes.
+    Raises UsageError where the points leave nothing.
+    """
+
+    def frame_of(text: str) -> int:
+        frame = parse_point(text, rate, start_timecode, frame_at)
+        if frame < 0 and frame_count is not None:
+            # A clip that runs past midnight begins late in one day and ends early in the next.
+            after_midnight = frame + timecode.frames_a_day(rate, start_timecode or "")
+            return after_midnight if after_midnight <= frame_count else frame
+        return frame
+
+    first = parsed("--in", in_point, frame_of) if in_point is not None else 0
+    end = parsed("--out", out_point, frame_of) if out_point is not None else None
+    last = frame_count if frame_count is not None else end
+    for name, point, text in (("--in", first, in_point), ("--out", end, out_point)):
+        if point is not None and (point < 0 or (frame_count is not None and point > frame_count)):
+            raise UsageError(
+                f"{name} {text} is frame {point}, outside the clip's {frame_count} frames"
+                f" (start timecode {start_timecode or 'none'})"
+            )
+    if (end is not None and end <= first) or (frame_count is not None and first >= frame_count):
+        points = (("--in", in_point), ("--out", out_point))
+        given = " ".join(f"{name} {text}" for name, text in points if text)
+        raise UsageError(f"{given}: that leaves no frame")
+    if end is not None:
+        end = end + handles if last is None else min(end + handles, max(last, end))
+    return Trim(first=max(0, first - handles), end=end)
+
+
+def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
+    """The clip between its in and out points: time zero and count moved."""
+    count = clip.frame_count
+    if count is not None:
+        count = min(count, trim.end if trim.end is not None else count) - trim.first
+    return replace(
+        clip,
+        frame_count=count,
+        first=trim.first,
+        whole=clip.frame_count,
+        origin=timing.moment(trim.first) if trim.first else clip.origin,
+        until=timing.moment(trim.end) if trim.end is not None else None,
+    )
+
+
+def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
+    """The timecode at the in point, none where it does not fit the rate, and a word on that."""
+    return timecode.or_left_out(
+        clip.path.name,
+        clip.timecode,
+        lambda start: timecode.moved(start, trim.first, clip.rate),
+    )

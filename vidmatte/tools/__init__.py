@@ -1,0 +1,1 @@
+"""Beside a run: scores, measurements, contact sheets."""

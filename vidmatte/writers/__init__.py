@@ -1,0 +1,1 @@
+"""Where frames go: movies with alpha, picture sequences, single pictures."""

@@ -1,0 +1,189 @@
+"""One sound track, decoded and encoded anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.audio.stream import AudioStream
+
+from vidmatte.core.frame import Clip
+from vidmatte.writers.audio_tracks import Track, folded, part, silence
+
+#: Seconds: gaps and overlaps in the source's sound below this are jitter of its clock.
+JITTER = Fraction(1, 20)
+#: What lossy encoders take, by number of channels.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+#: Bits a second and channel, by lossy encoder.
+BIT_RATES = {"libopus": 80_000, "aac": 128_000}
+OPUS_RATE = 48000  # Hz: it has one clock, its lower rates only say what it came from
+
+
+class EncodedTrack(Track):
+    """Decoded, cut to the sample, resampled and encoded anew.
+
+    Gaps in the source's clock become silence and overlaps are cut, so that the count
+    of samples is the clock and sound never drifts. Where rate, channels or sample format
+    change inside the track, as in broadcasts, the sound goes on as it began.
+    """
+
+    def __init__(
+        self, container: av.container.OutputContainer, source: AudioStream, clip: Clip, codec: str
+    ) -> None:
+        super().__init__(container, source, clip)
+        self._decoder = source.codec_context
+        self._rate = self._decoder.sample_rate  # of the frames that come
+        layout = self._decoder.layout
+        name, channels = layout.name, layout.nb_channels
+        if codec in BIT_RATES:
+            name = LAYOUTS.get(channels, "stereo")
+            channels = channels if channels in LAYOUTS else 2
+        stream = container.add_stream(codec, rate=encoded_rate(codec, self._rate))
+        assert isinstance(stream, AudioStream)
+        self._stream = stream
+        self._encoder = stream.codec_context
+        self._encoder.layout = self._layout = name
+        if codec in BIT_RATES:
+            self._encoder.bit_rate = BIT_RATES[codec] * channels
+        self._out_rate = self._encoder.sample_rate
+        stream.time_base = Fraction(1, self._out_rate)
+        self._label(stream)
+        self._resampler: av.AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None  # what the resampler takes
+        self._changed = False
+        self._remarks = list(self._conversions())
+        self._next: int | None = None  # the source sample that comes next, from zero
+        self._unfed = round(self._began * self._rate)  # the same while none was wanted
+        self._out: int | None = None  # what comes next in the output's samples
+
+    @property
+    def described(self) -> str:
+        """See ``Track.described``."""
+        return f"{self._decoder.codec.canonical_name} -> {self._encoder.codec.canonical_name}"
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """See ``Track.notes``."""
+        yield from super().notes
+        yield from self._remarks
+
+    def _conversions(self) -> Iterator[str]:
+        """What the encoder does not take as it is, but for Opus's one rate."""
+        name, layout = self._encoder.codec.canonical_name, self._decoder.layout
+        if self._rate != self._out_rate and self._encoder.codec.name != "libopus":
+            yield (
+                f"sound track {self.number}: {name} has no rate of {self._rate} Hz: it is"
+                f" resampled to {self._out_rate} Hz"
+            )
+        if layout.nb_channels > self._encoder.layout.nb_channels:
+            yield (
+                f"sound track {self.number}: {name} takes {max(LAYOUTS)} channels at most: its"
+                f" {layout.nb_channels} are mixed into {self._encoder.layout.name}"
+            )
+
+    def take(self, packet: av.Packet) -> None:
+        """See ``Track.take``."""
+        start = self.start_of(packet)
+        length = Fraction((packet.duration or 0) * packet.time_base)
+        self.position = max(self.position, start + length)
+        self._decode(packet)
+
+    def flush(self) -> None:
+        """See ``Track.flush``."""
+        self._decode(None)
+        self._drain()
+        self._container.mux(self._stream.encode(None))
+
+    def _decode(self, packet: av.Packet | None) -> None:
+        """Take what a packet holds, None: what the decoder holds back."""
+        try:
+            frames = self._decoder.decode(packet)
+        except av.error.FFmpegError:  # any of them, as ``source.movie.decode`` has it
+            self._broken += 1  # the gap that it leaves becomes silence
+            return
+        for frame in frames:
+            self._take_frame(frame)
+
+    def _take_frame(self, frame: av.AudioFrame) -> None:
+        self._count_at(frame.sample_rate)
+        first = self._next
+        if frame.pts is not None and frame.time_base is not None:
+            stated = round((frame.pts * frame.time_base - self._origin) * self._rate)
+            if first is None or abs(stated - first) > JITTER * self._rate:
+                first = stated
+        if first is None:
+            first = self._unfed
+        self._fill(frame, first)
+        self._feed(frame, first)
+        self._unfed = first + frame.samples
+
+    def _count_at(self, rate: int) -> None:
+        """Count the source's samples at the rate of the frame that comes."""
+        old, self._rate = self._rate, rate
+        if rate != old:
+            self._unfed = round(Fraction(self._unfed * rate, old))
+            self._next = None if self._next is None else round(Fraction(self._next * rate, old))
+
+    def _fill(self, frame: av.AudioFrame, first: int) -> None:
+        """Silence up to sample ``first``: a second at a time, since a gap may last for hours."""
+        end = first if self._until is None else min(first, round(self._until * self._rate))
+        while self._next is not None and self._next < end:
+            self._feed(silence(frame, min(end - self._next, self._rate)), self._next)
+
+    def _feed(self, frame: av.AudioFrame, first: int) -> None:
+        """Resample and encode the part of ``frame`` that is wanted and not there yet."""
+        begin = max(first, 0, self._next if self._next is not None else 0)
+        stop = first + frame.samples
+        if self._until is not None:
+            stop = min(stop, round(self._until * self._rate))
+        if begin >= stop:
+            return
+        if (begin, stop) != (first, first + frame.samples):
+            frame = part(frame, begin - first, stop - first)
+        if self._out is None:
+            self._out = round(Fraction(begin * self._out_rate, self._rate))
+        self._adapt(frame, begin)
+        self._next = stop
+        frame.pts = None
+        if frame.layout.nb_channels > max(LAYOUTS) and frame.layout.name != self._layout:
+            frame = folded(frame)
+        assert self._resampler is not None
+        self._encode(self._resampler.resample(frame))
+
+    def _adapt(self, frame: av.AudioFrame, begin: int) -> None:
+        """See to a resampler that takes ``frame``: one of FFmpeg's takes one kind of frame."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind == self._kind:
+            return
+        if self._kind is not None and not self._changed:
+            self._changed = True
+            self._remarks.append(
+                f"sound track {self.number}: at {begin / frame.sample_rate:.2f} s it changes to"
+                f" {frame.layout.name}, {frame.sample_rate} Hz; all of it is written as"
+                f" {self._layout}, {self._out_rate} Hz"
+            )
+        self._drain()
+        self._kind = kind
+        self._resampler = av.AudioResampler(self._encoder.format.name, self._layout, self._out_rate)
+
+    def _drain(self) -> None:
+        """Encode what the resampler holds back."""
+        if self._resampler is not None:
+            self._encode(self._resampler.resample(None))
+
+    def _encode(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            frame.pts = self._out
+            frame.time_base = Fraction(1, self._out_rate)
+            self._out = (self._out or 0) + frame.samples
+            self.end = Fraction(self._out, self._out_rate)
+            self._container.mux(self._stream.encode(frame))
+
+
+def encoded_rate(codec: str, rate: int) -> int:
+    """The rate (Hz) that an encoder takes which is nearest to ``rate``."""
+    if codec == "libopus":
+        return OPUS_RATE
+    rates = av.Codec(codec, "w").audio_rates
+    return min(rates, key=lambda known: abs(known - rate)) if rates else rate

@@ -1,0 +1,167 @@
+"""Where frames go: one small class that every kind of output fills in."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.frame import Frame, Point
+from vidmatte.errors import SinkError
+
+#: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
+BYTES_PER_PIXEL = 45
+MOST_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Written:
+    """What stands under the final name. ``path`` is a file, or the folder of a sequence.
+
+    ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
+    one entry a track, like ``aac (copied)``; ``sides`` are the results made beside it;
+    ``files`` are the names of a sequence's pictures in their folder.
+    """
+
+    path: Path
+    frames: int
+    width: int
+    height: int
+    rate: Fraction
+    format: str
+    pixel_format: str
+    bytes: int
+    seconds: Fraction
+    sound: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    sides: tuple[Written, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+def finished_earlier(out: Path) -> str:
+    """What is said of a result of which nothing is left to be made."""
+    return f"{out.name}: an earlier run has finished it"
+
+
+class Sink(ABC):
+    """Takes the frames of one clip, in order, and makes one result of them.
+
+    Nothing stands under the final name before ``close`` has proven what was
+    written. Not thread-safe: one thread writes, closes or aborts.
+    """
+
+    @property
+    @abstractmethod
+    def slots_held(self) -> int:
+        """How many frames at most are held unreleased between two writes."""
+
+    @property
+    def kept(self) -> int | None:
+        """Frames that stay for a later run if this one ends early; None where none do."""
+        return None
+
+    def busy_seconds(self, writing: float) -> float:
+        """How long it was at work, as one of the run's stages.
+
+        writing: seconds that the thread which writes was not idle in.
+        """
+        return writing
+
+    def point(self, states: int, stride: int, look_back: int) -> Point:  # noqa: ARG002
+        """Where the run has to begin.
+
+        See ``Network.states``, ``Network.stride`` and ``Filter.look_back``.
+        """
+        return Point()
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None:
+        """Take a frame with its alpha; the sink releases it. May block.
+
+        Raises SinkError, or the error of the worker that failed.
+        """
+
+    @abstractmethod
+    def close(self) -> Written:
+        """Finish, prove and rename into place. Raises SinkError, ProofError."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop everything and remove what is not finished; harmless at any time."""
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+
+@contextmanager
+def at_hand(what: str, advice: str = "") -> Iterator[None]:
+    """Say that it was ``what`` which FFmpeg refused: its reason alone ("Invalid argument") tells
+    nobody. What the system says, like a full disk, passes as it is. Raises SinkError."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise SinkError(f"{what} cannot be written ({reason}){advice}") from error
+
+
+def as_sink_error(error: BaseException, path: Path) -> SinkError:
+    """The one line to show for what the system or FFmpeg said of ``path``."""
+    if isinstance(error, SinkError):
+        return error
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+        return SinkError(
+            f"{path}: the disk is full ({free / 2**20:.0f} MB free): make room or write elsewhere"
+        )
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return not_writable(path)
+    if number == errno.EFBIG:
+        return SinkError(f"{path}: {size_limit()}")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return SinkError(f"{path}: {reason}")
+
+
+def not_writable(path: Path) -> SinkError:
+    """The error for a place in which nothing may be made."""
+    return SinkError(f"{path}: may not be written here: choose another folder")
+
+
+def size_limit() -> str:
+    """How large a file may be here, and what is to be done about it."""
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY:
+            return (
+                f"files may not be larger than {limit / 1e6:.1f} MB here (ulimit -f): raise that"
+                " limit with 'ulimit -f unlimited', or choose a smaller format"
+            )
+    return (
+        "this disk takes no file that large (FAT32: 4 GB): write to another disk, or choose a"
+        " smaller format"
+    )
+
+
+def worker_count(width: int, height: int, memory: int) -> int:
+    """Encoders that run at once: one a core, as far as ``memory`` (bytes) goes, 16 at most.
+
+    Two even where memory is short, so that one can convert while the other encodes.
+    """
+    affordable = max(2, memory // (width * height * BYTES_PER_PIXEL))
+    return min(usable_cores(), affordable, MOST_WORKERS)

@@ -1,0 +1,198 @@
+"""Encoder contexts: one way to set them up, for the muxer's stream and for workers."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.packet import PacketSideData, packet_sidedata_type_from_literal
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from vidmatte.core.colour import (
+    BT470BG,
+    BT709,
+    BT2020,
+    BT2020_10,
+    BT2020_12,
+    BT2020_CONSTANT,
+    DCI_P3,
+    DISPLAY_P3,
+    HLG,
+    PQ,
+    SMPTE170M,
+    SMPTE240M,
+    UNSPECIFIED,
+    ColourTags,
+)
+from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.frame import Clip
+from vidmatte.pixels import planes
+from vidmatte.writers.format_spec import Format
+
+#: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
+#: one of the same curve or coefficients, else to unspecified. The container's own
+#: tags keep the source's numbers.
+PRORES_MATRIX = {
+    BT709: BT709,
+    BT470BG: SMPTE170M,
+    SMPTE170M: SMPTE170M,
+    BT2020: BT2020,
+    BT2020_CONSTANT: BT2020,
+}
+PRORES_PRIMARIES = {
+    BT709: BT709,
+    BT470BG: BT470BG,
+    SMPTE170M: SMPTE170M,
+    SMPTE240M: SMPTE170M,
+    BT2020: BT2020,
+    DCI_P3: DCI_P3,
+    DISPLAY_P3: DISPLAY_P3,
+}
+PRORES_TRANSFER = {
+    BT709: BT709,
+    SMPTE170M: BT709,
+    BT2020_10: BT709,
+    BT2020_12: BT709,
+    PQ: PQ,
+    HLG: HLG,
+}
+
+PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
+#: Pixels up to which FFmpeg's FFV1 finds no slices for a plane, and writes nothing with them.
+NARROW, WITHOUT_SLICES = 3, {"level": "1"}
+
+
+def frame_colour(row: Format, colour: ColourTags) -> ColourTags:
+    """The tags for the codec's own frame headers."""
+    if not row.codec.startswith("prores"):
+        return colour
+    return ColourTags(
+        matrix=PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
+        range=colour.range,
+        primaries=PRORES_PRIMARIES.get(colour.primaries, UNSPECIFIED),
+        transfer=PRORES_TRANSFER.get(colour.transfer, UNSPECIFIED),
+    )
+
+
+def set_up(
+    context: VideoCodecContext, row: Format, clip: Clip, colour: ColourTags, time_base: Fraction
+) -> None:
+    """Give an encoder context its size, time, colours and options; it is not opened."""
+    context.width, context.height = clip.width, clip.height
+    context.pix_fmt = row.pixel_format(clip)
+    context.time_base = time_base
+    # Matroska would promise players that every frame lasts the same.
+    is_timed = row.container in ("matroska", "webm") and not clip.constant_rate
+    context.framerate = Fraction(0) if is_timed else clip.rate
+    context.sample_aspect_ratio = clip.sample_aspect_ratio
+    context.colorspace, context.color_range = colour.matrix, colour.range
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    context.field_order = PROGRESSIVE
+    is_narrow = row.codec == "ffv1" and min(clip.width, clip.height) <= NARROW
+    context.options = dict(WITHOUT_SLICES if is_narrow else row.options)
+    if row.intra:
+        context.gop_size = 1
+    if row.quantiser is not None:
+        context.qscale = True
+        context.global_quality = row.quantiser
+    if row.codec_tag is not None:
+        context.codec_tag = row.codec_tag
+
+
+def worker_encoder(row: Format, clip: Clip, colour: ColourTags) -> VideoCodecContext:
+    """An encoder of its own, one thread, for intra-only codecs.
+
+    Its packets carry the pts of their frames in ``clip.time_base``.
+    """
+    context = av.CodecContext.create(row.codec, "w")
+    assert isinstance(context, VideoCodecContext)
+    set_up(context, row, clip, frame_colour(row, colour), clip.time_base)
+    context.thread_count = 1
+    return context
+
+
+#: Lossless, and as quick as libvpx goes: a matte is nearly flat, so it stays small.
+ALPHA_OPTIONS = {
+    "lossless": "1",
+    "deadline": "realtime",
+    "cpu-used": "8",
+    "row-mt": "1",
+    "lag-in-frames": "0",
+    "auto-alt-ref": "0",
+}
+MOST_THREADS = 16
+KEY_FRAME = 1  # AV_PICTURE_TYPE_I
+BLOCK_ADDITION = packet_sidedata_type_from_literal("matroska_block_additional")
+ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
+
+
+class OrderedEncoder:
+    """The stream's own encoder."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        stream.codec_context.thread_count = min(usable_cores(), MOST_THREADS)
+
+    def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
+        """Packets that are ready; None flushes."""
+        return self._stream.encode(picture)
+
+
+class Vp9AlphaEncoder(OrderedEncoder):
+    """VP9 with alpha as a second VP9 stream in BlockAdditions, as WebM has it.
+
+    FFmpeg's encoder codes both with one quality, which leaves specks where alpha is
+    0 or 1. Here the colours are lossy and alpha is lossless, and an alpha key frame
+    stands at every key frame of the colours, so that players can seek.
+    https://www.webmproject.org/docs/container/#alpha
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        super().__init__(stream)
+        stream.codec_context.pix_fmt = "yuv420p"
+        stream.metadata["alpha_mode"] = "1"
+        self._waiting: deque[av.VideoFrame] = deque()
+        self._alpha: VideoCodecContext | None = None
+
+    def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
+        """See ``OrderedEncoder.encode``; takes yuva420p."""
+        colour = None
+        if picture is not None:
+            self._waiting.append(picture)
+            colour = picture.reformat(format="yuv420p", threads=1)
+            colour.pts, colour.time_base = picture.pts, picture.time_base
+        packets = self._stream.encode(colour)
+        for packet in packets:
+            self._attach(packet, self._waiting.popleft())
+        return packets
+
+    def _attach(self, packet: av.Packet, picture: av.VideoFrame) -> None:
+        if self._alpha is None:
+            self._alpha = self._make_alpha_encoder()
+        matte = av.VideoFrame(picture.width, picture.height, "yuv420p")
+        luma, *chroma = planes.views(matte)
+        np.copyto(luma, planes.views(picture)[3])
+        for plane in chroma:
+            plane[...] = 128
+        matte.pts, matte.time_base = picture.pts, picture.time_base
+        matte.pict_type = KEY_FRAME if packet.is_keyframe else 0
+        (coded,) = self._alpha.encode(matte)
+        data = struct.pack(">Q", ALPHA_ADDITION_ID) + bytes(coded)
+        addition = PacketSideData(BLOCK_ADDITION, len(data))  # type: ignore[call-arg]
+        addition.update(data)
+        packet.set_sidedata(addition)
+
+    def _make_alpha_encoder(self) -> VideoCodecContext:
+        own = self._stream.codec_context
+        context = av.CodecContext.create("libvpx-vp9", "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width, context.height, context.pix_fmt = own.width, own.height, "yuv420p"
+        context.time_base = own.time_base
+        context.framerate = own.framerate or Fraction(0)
+        context.options = dict(ALPHA_OPTIONS)
+        context.thread_count = min(usable_cores(), MOST_THREADS)
+        return context

@@ -1,0 +1,268 @@
+"""The one table of output formats, and the choice of a row by name or suffix."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from vidmatte.core.colour import LIMITED
+from vidmatte.core.names import NUMBER
+from vidmatte.errors import UsageError
+from vidmatte.writers.format_spec import Format, always, with_alpha
+
+#: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
+#: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
+#: bits (prores_aw: 65472), and takes odd widths. Left to choose the quantiser, it finds
+#: the same one for pictures with alpha, in four times the time.
+#: ProRes decoders assume limited range, so full range is converted to it.
+PRORES = Format(
+    "prores",
+    (".mov",),
+    "mov",
+    "prores_ks",
+    "4:4:4, 10 bits",
+    "straight, 1024 levels",
+    "editing: ProRes 4444 in Premiere, Resolve, Final Cut, After Effects",
+    always("yuva444p10le"),
+    codec_tag="ap4h",
+    options={"profile": "4444", "vendor": "apl0"},
+    quantiser=1,
+    range=LIMITED,
+    max_size=16383,
+    decoded_format="yuva444p12le",
+)
+
+EXR = Format(
+    "exr",
+    (".exr",),
+    None,
+    "exr-half",
+    "RGB, half float, linear light",
+    "straight, half float",
+    "compositing in Nuke, Fusion, After Effects: one picture a frame, ZIP",
+    always("gbrapf32le"),
+    decoded_format="gbrapf16le",
+    linear=True,
+)
+
+FORMATS: tuple[Format, ...] = (
+    PRORES,
+    replace(
+        PRORES,
+        name="prores-xq",
+        good_for="editing where 4444 XQ is asked for: the same samples under that tag",
+        options={"profile": "4444xq", "vendor": "apl0"},
+        codec_tag="ap4x",
+    ),
+    Format(
+        "cineform",
+        (".mov",),
+        "mov",
+        "cfhd",
+        "RGB, 12 bits",
+        "straight, 4096 levels (soft ones within 0.5 %)",
+        "editing on Windows: CineForm RGBA; widths that are multiples of 16",
+        always("gbrap12le"),
+        codec_tag="CFHD",
+        options={"quality": "film3+"},
+        width_multiple=16,
+        min_height=32,
+    ),
+    Format(
+        "ffv1",
+        (".mkv",),
+        "matroska",
+        "ffv1",
+        "the source's own layout and depth",
+        "straight, as deep as the picture",
+        "archives and further work: lossless, every opaque sample as it was",
+        with_alpha,
+        options={"level": "3", "slicecrc": "1"},
+    ),
+    Format(
+        "webm",
+        (".webm",),
+        "webm",
+        "libvpx-vp9",
+        "4:2:0, 8 bits",
+        "straight, 256 levels, lossless",
+        "web pages: VP9 with alpha in Chrome, Firefox, Edge, OBS",
+        always("yuva420p"),
+        options={
+            "crf": "20",
+            "cpu-used": "4",
+            "row-mt": "1",
+            "auto-alt-ref": "0",
+            "lag-in-frames": "16",
+        },
+        intra=False,
+        max_size=16384,
+        decoded_format="yuv420p",
+    ),
+    Format(
+        "png",
+        (".png",),
+        None,
+        "png",
+        "RGB, 8 bits",
+        "straight, 256 levels",
+        "compositing and stills: one RGBA picture a frame, lossless",
+        always("rgba"),
+    ),
+    Format(
+        "png16",
+        (".png",),
+        None,
+        "png",
+        "RGB, 16 bits",
+        "straight, 65536 levels",
+        "compositing of 10-bit and deeper sources",
+        always("rgba64be"),
+    ),
+    Format(
+        "tiff16",
+        (".tif", ".tiff"),
+        None,
+        "tiff",
+        "RGB, 16 bits",
+        "straight, 65536 levels",
+        "print and stills: one picture a frame, deflate",
+        always("rgba64le"),
+        options={"compression_algo": "deflate"},
+    ),
+    EXR,
+    replace(
+        EXR,
+        name="exr32",
+        codec="exr-float",
+        depth="RGB, 32-bit float, linear light",
+        alpha="straight, 32-bit float",
+        good_for="compositing where half is too coarse",
+        decoded_format="gbrapf32le",
+    ),
+    replace(
+        EXR,
+        name="exr-coded",
+        depth="RGB, half float, code values as they are",
+        good_for="log and HDR material for tools that convert it themselves",
+        linear=False,
+    ),
+    Format(
+        "webp",
+        (".webp",),
+        "webp",
+        "libwebp_anim",
+        "RGB, 8 bits",
+        "straight, 256 levels, lossy",
+        "previews: animated, no sound",
+        always("bgra"),
+        options={"quality": "80"},
+        intra=False,
+        max_size=16383,
+        tagged=False,
+    ),
+    Format(
+        "gif",
+        (".gif",),
+        "gif",
+        "gif",
+        "252 colours",
+        "2 levels, cut at half",
+        "previews: animated, no sound",
+        always("pal8"),
+        # FFmpeg crops each picture to what is not clear, and one row to nothing.
+        options={"gifflags": "-offsetting"},
+        intra=False,
+        max_rate=100,
+        decoded_format="bgra",
+        tagged=False,
+    ),
+)
+
+#: What people write for a format besides its name.
+ALIASES = {
+    "mov": "prores",
+    "prores4444": "prores",
+    "prores4444xq": "prores-xq",
+    "mkv": "ffv1",
+    "vp9": "webm",
+    "cfhd": "cineform",
+    "tif": "tiff16",
+    "tiff": "tiff16",
+}
+
+
+def by_name(name: str) -> Format:
+    """The row of that name or alias. Raises UsageError."""
+    wanted = ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
+    for row in FORMATS:
+        if row.name == wanted:
+            return row
+    raise UsageError(f"format {name}: choose from {', '.join(row.name for row in FORMATS)}")
+
+
+def choose(out: Path, name: str | None) -> Format:
+    """The row for ``out``: by ``name``, else by suffix; no suffix means a PNG folder.
+
+    Raises UsageError for a suffix that is not known or not the format's own.
+    """
+    suffix = out.suffix.lower()
+    if name is not None:
+        row = by_name(name)
+        if row.container is not None and suffix not in row.suffixes:
+            raise UsageError(
+                f"{out.name}: --format {row.name} is written to {' or '.join(row.suffixes)}"
+            )
+        return row
+    return suffix_row(out, FORMATS)
+
+
+def check_suffix(output: str | Path, row: Format) -> None:
+    """Raise UsageError where a name has another format's suffix than that of its pictures: a
+    folder ``out.mov`` of PNGs, or EXRs called ``shot_0001.png``, would be taken for what they
+    are not."""
+    path, own = Path(output), row.suffixes[0]
+    if row.container is not None or path.suffix.lower() in row.suffixes or names_folder(output):
+        return
+    if any(path.suffix.lower() in other.suffixes for other in FORMATS):
+        named = path.with_suffix(own)
+        many = "" if NUMBER.search(path.name) else f", or -o {path.with_suffix('')}/ for a folder"
+        raise UsageError(f"{path}: --format {row.name} is written to {own}: write -o {named}{many}")
+
+
+def names_folder(output: str | Path) -> bool:
+    """Whether a name is a folder's: one that is there, or that ends in a slash."""
+    return ends_in_slash(output) or Path(output).is_dir()
+
+
+def ends_in_slash(output: str | Path) -> bool:
+    """Whether a name is written as a folder's."""
+    return str(output).endswith(("/", os.sep))
+
+
+def is_pattern(out: Path) -> bool:
+    """Whether a picture's name has a place for the frame's number, like ``shot_%06d.png``.
+
+    Without a picture's suffix, or where a folder is there, the name is a folder's.
+    """
+    is_picture = any(
+        row.container is None and out.suffix.lower() in row.suffixes for row in FORMATS
+    )
+    return is_picture and NUMBER.search(out.name) is not None and not out.is_dir()
+
+
+def suffix_row(out: Path, rows: tuple[Format, ...], is_folder: bool = False) -> Format:
+    """The first of ``rows`` with the suffix of ``out``; a folder's is .png.
+
+    Raises UsageError.
+    """
+    suffix = ".png" if is_folder or not out.suffix or out.is_dir() else out.suffix.lower()
+    for row in rows:
+        if suffix in row.suffixes:
+            return row
+    known = sorted({suffix for row in rows for suffix in row.suffixes})
+    raise UsageError(
+        f"{out.name}: no format has the suffix {suffix}: use {', '.join(known)},"
+        " or a folder for PNG pictures"
+    )

@@ -1,0 +1,260 @@
+"""Movies: frames encoded by a pool or in order, muxed with the source's sound."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from fractions import Fraction
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from vidmatte.core.frame import Clip, Frame, InTime
+from vidmatte.core.names import NUMBER
+from vidmatte.errors import SinkError, UsageError
+from vidmatte.media.matroska import stamp_aspect
+from vidmatte.media.quicktime import stamp_vendor
+from vidmatte.media.webp import stamp_length
+from vidmatte.pixels.convert import put_tags
+from vidmatte.writers.audio import Sound
+from vidmatte.writers.audio_tracks import Track
+from vidmatte.writers.base import Written, at_hand
+from vidmatte.writers.encoders import (
+    OrderedEncoder,
+    Vp9AlphaEncoder,
+    frame_colour,
+    set_up,
+    worker_encoder,
+)
+from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.output import Output, Plan, partial_of
+from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
+from vidmatte.writers.verify import TIMECODED, Expected, prove_movie
+
+#: Microseconds of video that the muxer may hold back to wait for sound. What is
+#: handed to it is in order already; a long wait would only hold frames in memory.
+INTERLEAVE = "250000"
+HALF = Fraction(1, 2)
+#: Containers without sound.
+SILENT = ("gif", "webp")
+
+
+class MovieOutput(Output):
+    """One movie file. Intra-only codecs are encoded by the worker threads, others in
+    order by the thread that writes."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self._clip, self._row = plan.clip, plan.row
+        self._colour = output_colour(plan.clip, plan.row)
+        self._frames = 0
+        self._first_pts = self._end = self._last_pts = 0
+        self._bytes = 0
+        self._container: av.container.OutputContainer | None = None
+        self._sound: Sound | None = None
+        self._tracks: tuple[Track, ...] = ()
+        self._ordered: OrderedEncoder | None = None
+        self._durations: dict[int, int] = {}  # by pts, for encoders that hold frames back
+
+    @staticmethod
+    def check(plan: Plan) -> None:
+        """What ``check_sink`` does for movies."""
+        out, clip = plan.out, plan.clip
+        check_fit(clip, plan.row)
+        if NUMBER.search(out.name):
+            raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
+        if plan.is_folder or out.is_dir():
+            raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")
+        partial_of(plan).check()
+
+    def tool(self) -> VideoCodecContext | None:
+        """See ``Output.tool``."""
+        return worker_encoder(self._row, self._clip, self._colour) if self._row.intra else None
+
+    def encode(
+        self, tool: VideoCodecContext | None, picture: av.VideoFrame, frame: Frame
+    ) -> av.Packet | av.VideoFrame:
+        """See ``Output.encode``; codecs that go in order get the picture itself."""
+        if tool is None:
+            return picture
+        put_tags(picture, frame_colour(self._row, self._colour))
+        with self._at(frame):
+            packets = tool.encode(picture)
+        if len(packets) != 1:
+            raise SinkError(
+                f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
+            )
+        return packets[0]
+
+    def take(self, piece: av.Packet | av.VideoFrame, frame: InTime) -> None:
+        """Mux what one frame became; sound up to its time goes first."""
+        if not self._frames:
+            self._first_pts = frame.pts
+        else:
+            self._check_apart(frame)
+        self._frames += 1
+        self._last_pts, self._end = frame.pts, frame.pts + frame.duration
+        if self._sound is not None:
+            self._sound.advance(frame.pts * frame.time_base)
+        if isinstance(piece, av.VideoFrame):
+            assert self._ordered is not None
+            self._durations[frame.pts] = frame.duration
+            with self._at(frame):
+                self._mux_ordered(self._ordered.encode(piece))
+            return
+        piece.pts = piece.dts = frame.pts
+        piece.duration = frame.duration
+        piece.time_base = frame.time_base
+        piece.stream = self._stream
+        with self._at(frame):
+            self._mux([piece])
+
+    def complete(self) -> None:
+        """See ``Output.complete``."""
+        if self._ordered is not None:
+            self._mux_ordered(self._ordered.encode(None))
+        if self._sound is not None:
+            self._tracks = self._sound.close()
+        assert self._container is not None
+        container, self._container = self._container, None
+        container.close()
+        tag, vendor = self._row.codec_tag, self._row.options.get("vendor")
+        if tag is not None and vendor is not None:
+            stamp_vendor(self.partial.path, tag, vendor)
+        aspect = self._clip.sample_aspect_ratio
+        if self._row.container in ("matroska", "webm") and aspect != 1:
+            stamp_aspect(self.partial.path, aspect)
+        unit = self._clip.time_base
+        expected = Expected(
+            frames=self._frames,
+            first=self._first_pts * unit,
+            last=self._last_pts * unit,
+            end=self._end * unit,
+            sound=tuple(track.end or Fraction(0) for track in self._tracks),
+            colour=self._colour,
+        )
+        if self._row.container == "webp":
+            stamp_length(self.partial.path, expected.end - expected.first)
+        prove_movie(self.partial.path, self._clip, self._row, expected)
+        self._bytes = self.partial.path.stat().st_size
+
+    def written(self) -> Written:
+        """See ``Output.written``."""
+        clip, row = self._clip, self._row
+        return Written(
+            path=self.plan.out,
+            frames=self._frames,
+            width=clip.width,
+            height=clip.height,
+            rate=clip.rate,
+            format=row.name,
+            pixel_format=row.pixel_format(clip),
+            bytes=self._bytes,
+            seconds=(self._end - self._first_pts) * clip.time_base,
+            sound=tuple(track.described for track in self._tracks),
+            notes=tuple(self._notes()),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        clip, row = self._clip, self._row
+        if self.plan.audio and clip.audio and row.container in SILENT:
+            yield f"{row.name} holds no sound"
+        if clip.timecode and row.container not in TIMECODED:
+            yield f"{row.name} holds no timecode: the clip's, {clip.timecode}, is lost"
+        if row.container in SILENT and clip.sample_aspect_ratio != 1:
+            yield (
+                f"{row.name} is shown with square pixels, the source's are"
+                f" {clip.sample_aspect_ratio} times as wide as high"
+            )
+        if self.plan.premultiplied:
+            yield from premultiplied_notes(row)
+        if self.plan.show.in_colour:
+            yield from colour_notes(clip, row)
+        if self.plan.show.background is not None:
+            yield from self.plan.show.background.notes
+        if self._sound is not None:
+            yield from self._sound.notes
+
+    def discard(self) -> None:
+        """See ``Output.discard``."""
+        if self._sound is not None:
+            self._sound.abort()
+        if self._container is not None:
+            container, self._container = self._container, None
+            # The file is thrown away: what its trailer could not say is no loss.
+            with contextlib.suppress(OSError, av.FFmpegError, ValueError):
+                container.close()
+        self.partial.discard()
+
+    def open(self) -> None:
+        """See ``Output.open``."""
+        row, clip = self._row, self._clip
+        path = self.partial.begin_file()
+        path.touch()  # the clear error for a folder that takes no files
+        options = {"max_interleave_delta": INTERLEAVE}
+        if row.container == "mov":
+            options["movie_timescale"] = str(movie_timescale(clip))
+        if row.container == "webp":
+            options["loop"] = "0"  # for ever, as GIF does by itself
+        self._container = av.open(str(path), "w", format=row.container, container_options=options)
+        stream = self._container.add_stream(row.codec, rate=clip.rate)
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
+        context = stream.codec_context
+        assert isinstance(context, VideoCodecContext)
+        set_up(context, row, clip, self._colour, clip.time_base)
+        stream.time_base = clip.time_base
+        if row.intra:
+            context.thread_count = 1  # only its parameters are used
+        else:
+            has_alpha = row.codec == "libvpx-vp9"
+            self._ordered = Vp9AlphaEncoder(stream) if has_alpha else OrderedEncoder(stream)
+        if clip.timecode and row.container in TIMECODED:
+            stream.metadata["timecode"] = clip.timecode
+            if clip.reel:
+                stream.metadata["reel_name"] = clip.reel
+        if self.plan.audio and clip.audio and row.container not in SILENT:
+            self._sound = Sound(self._container, clip, row.container or "")
+
+    def _check_apart(self, frame: InTime) -> None:
+        """Raise SinkError where a frame comes sooner after the last than the container counts."""
+        most = self._row.max_rate
+        if most is None:
+            return
+        unit = frame.time_base * most
+        before, now = (math.floor(pts * unit + HALF) for pts in (self._last_pts, frame.pts))
+        if now <= before:
+            raise SinkError(
+                f"{self.plan.out}: frame {frame.index}, at {float(frame.pts * frame.time_base):.3f}"
+                f" s, comes less than the 1/{most} s after the one before that {self._row.name}"
+                " counts in: add --conform 50, or write webp"
+            )
+
+    def _at(self, frame: InTime) -> AbstractContextManager[None]:
+        """Name the frame where it is refused; encoders that hold frames back mean one before."""
+        seconds = float(frame.pts * frame.time_base)
+        return at_hand(f"{self.plan.out}: frame {frame.index}, at {seconds:.3f} s,")
+
+    def _mux_ordered(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+        self._mux(packets)
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        assert self._container is not None
+        self._container.mux(packets)
+
+
+def movie_timescale(clip: Clip) -> int:
+    """Units of a second for edit lists, in which frames and sound samples are whole.
+
+    FFmpeg's default of 1000 would move sound that starts late by half a millisecond.
+    """
+    units = clip.time_base.denominator
+    for track in clip.audio:
+        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec tells none
+    return units if units <= 10_000_000 else 90_000

@@ -1,0 +1,1 @@
+"""From a frame with its alpha to the picture that an encoder takes."""

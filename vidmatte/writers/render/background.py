@@ -1,0 +1,239 @@
+"""What lies behind the subject in a composite: a colour, a checkerboard, a picture, a clip."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vidmatte.core.colour import (
+    BT709,
+    FULL,
+    IDENTITY,
+    SRGB,
+    ColourTags,
+    is_convertible,
+    same_matrix,
+)
+from vidmatte.core.frame import Clip
+from vidmatte.errors import UsageError
+from vidmatte.pixels import planes
+from vidmatte.pixels.convert import Converter
+from vidmatte.pixels.formats import ACCURATE
+from vidmatte.pixels.network_rgb import CURVED, check_viewable
+from vidmatte.readers.base import Source
+from vidmatte.settings import Settings
+from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.formats import PRORES
+
+RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
+#: Colours by name; "green" is the cloth's, so that a keyer finds it.
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "grey": (128, 128, 128),
+    "gray": (128, 128, 128),
+    "red": (255, 0, 0),
+    "green": (0, 177, 64),
+    "blue": (0, 71, 187),
+    "magenta": (255, 0, 255),
+}
+CHECKER = "checker"
+CHECKS = 24  # squares across the shorter side
+LIGHT, DARK = 204, 153
+
+
+class Background(ABC):
+    """Pictures of 4:4:4, 10 bits, in the clip's size, matrix and limited range."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it, complete when the last moment was asked for."""
+        return ()
+
+    @abstractmethod
+    def at(self, seconds: Fraction) -> av.VideoFrame:
+        """The picture at a moment of the output; moments are asked for in order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files; harmless when done twice."""
+
+
+class Still(Background):
+    """One picture for all frames."""
+
+    def __init__(self, picture: av.VideoFrame, notes: Iterator[str]) -> None:
+        self._picture, self._notes = picture, tuple(notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See ``Background.notes``."""
+        return self._notes
+
+    def at(self, seconds: Fraction) -> av.VideoFrame:  # noqa: ARG002 (always the same)
+        """See ``Background.at``."""
+        return self._picture
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Moving(Background):
+    """A clip from its first frame, at its own rate, a folder's pictures at that of the clip
+    before it; its last frame stays."""
+
+    def __init__(self, path: Path, clip: Clip) -> None:
+        from vidmatte.readers.open import check_readable, open_kind
+
+        check_readable(path)
+        self._source = open_kind(path, Settings())
+        try:
+            behind = self._source.clip
+            check_viewable(behind)
+            self._notes = [f"--background {line}" for line in unlike(behind, clip)]
+            self._said = len(self._source.warnings)  # of what is not seen: sound, titles
+            fit = Fit(clip, behind.colour, behind.sample_aspect_ratio)
+            self._pictures = timed(self._source, fit, clip.rate if path.is_dir() else None)
+            self._now = next(self._pictures)[1]
+            self._next = next(self._pictures, None)
+        except BaseException:
+            self._source.close()
+            raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See ``Background.notes``."""
+        damage = self._source.warnings[self._said :]
+        return (*self._notes, *(f"--background {line}" for line in damage))
+
+    def at(self, seconds: Fraction) -> av.VideoFrame:
+        """See ``Background.at``."""
+        latest = None
+        while self._next is not None and self._next[0] <= seconds:
+            latest = self._next[1]
+            self._next = next(self._pictures, None)
+            self._now = latest
+        return self._now
+
+    def close(self) -> None:
+        """See ``Background.close``."""
+        self._pictures.close()  # a file stays open while it is read
+        self._source.close()
+
+
+def timed(
+    source: Source, fit: Fit, rate: Fraction | None
+) -> Generator[tuple[Fraction, av.VideoFrame], None, None]:
+    """A source's pictures as they fit, and when each is shown, in seconds.
+
+    rate: pictures a second, where another than the source's own is wanted.
+    """
+    for number, picture in enumerate(source.pictures()):
+        when = picture.pts * source.clip.time_base if rate is None else number / rate
+        yield when, fit(picture.pixels)
+
+
+def unlike(behind: Clip, clip: Clip) -> Iterator[str]:
+    """What a background has that the clip before it has not, and the composite does not show."""
+    name = behind.path.name
+    if behind.has_alpha:
+        yield f"{name}: its own alpha is not used: what is transparent there is seen"
+    yield from unlike_codes(name, behind.colour, clip)
+
+
+def unlike_codes(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
+    """A line where the code values of ``colour`` mean another light than the clip's: curves of
+    displays and cameras count as one."""
+    found, taken = (one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour))
+    if found != taken:
+        own, other = (one.as_names()["transfer"] for one in (colour, clip.colour))
+        yield (
+            f"{name}: its code values, {own}, are taken as they are among the clip's, {other},"
+            " and show another brightness"
+        )
+
+
+class Fit:
+    """Scales a picture until it covers the frame as it is shown, and crops what is over, evenly.
+
+    colour: the pictures' own. YCbCr of another matrix than the clip's goes through RGB.
+    aspect: their sample aspect ratio; None where it is the clip's.
+    """
+
+    def __init__(self, clip: Clip, colour: ColourTags, aspect: Fraction | None = None) -> None:
+        self._size = (clip.width, clip.height)
+        # How many of the clip's columns one column of the pictures takes, rows being equal.
+        self._widening = Fraction(1) if aspect is None else aspect / clip.sample_aspect_ratio
+        target = output_colour(clip, PRORES)
+        self._to_rgb: Converter | None = None
+        if is_convertible(colour.matrix) and not same_matrix(colour.matrix, target.matrix):
+            self._to_rgb, colour = Converter(colour, "gbrp16le", RGB), RGB
+        self._convert = Converter(colour, "yuv444p10le", target)
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        """A new picture of the clip's size."""
+        width, height = self._size
+        columns = picture.width * self._widening
+        scale = max(width / columns, Fraction(height, picture.height))
+        size = (
+            max(width, round(columns * scale)),
+            max(height, round(picture.height * scale)),
+        )
+        if size != (picture.width, picture.height):
+            picture = picture.reformat(*size, interpolation=ACCURATE, threads=1)
+        if self._to_rgb is not None:
+            picture = self._to_rgb(picture)
+        full = self._convert(picture)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        result = av.VideoFrame(width, height, "yuv444p10le")
+        for target, plane in zip(planes.views(result), planes.views(full), strict=True):
+            np.copyto(target, plane[top : top + height, left : left + width])
+        return result
+
+
+def open_background(text: str, clip: Clip) -> Background:
+    """A background from a colour (``#rrggbb`` or a name), ``checker``, or a file.
+
+    Raises UsageError, SourceError.
+    """
+    notes = unlike_codes(f"--background {text}", RGB, clip)
+    if text == CHECKER:
+        return Still(Fit(clip, RGB)(checkerboard(clip.width, clip.height)), notes)
+    if (colour := parse_colour(text)) is not None:
+        flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
+        return Still(Fit(clip, RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes)
+    path = Path(text)
+    if not path.exists():
+        raise UsageError(
+            f"--background {text}: neither a file nor a colour: write #rrggbb,"
+            f" {', '.join(COLOURS)}, {CHECKER}, or the path of a picture or clip"
+        )
+    return Moving(path, clip)
+
+
+def parse_colour(text: str) -> tuple[int, int, int] | None:
+    """R, G, B in 0..255 of ``#rrggbb`` or a name in COLOURS, else None."""
+    if text.lower() in COLOURS:
+        return COLOURS[text.lower()]
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or not text.startswith("#"):
+        return None
+    try:
+        red, green, blue = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return red, green, blue
+
+
+def checkerboard(width: int, height: int) -> av.VideoFrame:
+    """Light and dark grey squares."""
+    side = max(4, min(width, height) // CHECKS)
+    rows, columns = np.arange(height) // side, np.arange(width) // side
+    dark = (rows[:, None] + columns[None]) % 2 == 1
+    grey = np.where(dark, DARK, LIGHT).astype(np.uint8)
+    return av.VideoFrame.from_ndarray(np.repeat(grey[..., None], 3, axis=2), "rgb24")

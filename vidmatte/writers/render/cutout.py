@@ -1,0 +1,253 @@
+"""From a frame with its alpha to the picture that an encoder takes.
+
+Where the output is YCbCr like the source, its planes are carried over by swscale
+with one matrix and, but for ProRes from full range, one range on both sides: no
+trip through RGB. So an opaque pixel is exactly what FFmpeg makes of the source; as
+in its tools, subsampled chroma counts as centred on the pixels that it covers (at odd
+sizes too, where these stretch it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import av
+import cv2
+import numpy as np
+
+from vidmatte.alpha.box import ROW
+from vidmatte.alpha.foreground import estimate
+from vidmatte.core.colour import FULL, IDENTITY, LINEAR, TO_LINEAR, ColourTags
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.errors import UsageError
+from vidmatte.pixels import planes
+from vidmatte.pixels.convert import Converter, tagged
+from vidmatte.pixels.formats import chroma_steps
+from vidmatte.pixels.network_rgb import check_viewable
+from vidmatte.pixels.planes import ALIGN, Rectangle, is_yuv
+from vidmatte.writers.format_spec import LARGEST, Format, output_colour, profile_notes
+from vidmatte.writers.render.despill import Despill, SpillRemover
+
+#: Codecs whose specification has the colours apart from alpha.
+STRAIGHT = ("png", "libvpx-vp9", "libwebp_anim")
+
+
+class PictureMaker:
+    """Makes the pictures of one output. Not thread-safe: one for each worker.
+
+    foreground: ``estimate``, ``source``, ``model`` or ``auto``, see the settings.
+    despill: the screen's light to take off what is visible, after that.
+    """
+
+    def __init__(
+        self, clip: Clip, row: Format, foreground: str, despill: Despill | None = None
+    ) -> None:
+        self.pixel_format = row.pixel_format(clip)
+        self.colour = output_colour(clip, row)
+        self.policy = foreground
+        self._working = planes.native(self.pixel_format)
+        self._full_scale = planes.full_scale(self._working)
+        self._convert = Converter(clip.colour, self._working, self.colour)
+        self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
+        # Chroma of its own for each pixel, as the estimate has it.
+        whole = re.sub("yuva4..p", "yuva444p", self._working)
+        self._convert_model = Converter(ColourTags(IDENTITY, FULL), whole, self.colour)
+
+    def make(self, frame: Frame) -> av.VideoFrame:
+        """The output picture with its tags, pts and time base. The frame is only read."""
+        if frame.alpha is None:
+            raise ValueError(f"{frame!r} reached the output without alpha")
+        picture = self._convert(frame.picture)
+        levels = quantised(frame.alpha, self._full_scale)
+        if self.policy != "source":
+            self._clean(picture, frame, frame.alpha, levels)
+        elif self._remove_spill:
+            self._despill(picture, levels, self._remove_spill)
+        plane = planes.views(picture)[-1]
+        np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
+        return tagged(planes.in_byte_order(picture, self.pixel_format), self.colour, frame)
+
+    def _clean(
+        self, picture: av.VideoFrame, frame: Frame, alpha: np.ndarray, levels: np.ndarray
+    ) -> None:
+        """Soft pixels get foreground colours, transparent ones their neighbours'."""
+        visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
+        box = box_of(visible)
+        empty = black(self._working, self.colour.range)
+        planes.fill_outside(picture, box, empty)
+        if not box.width:
+            return
+        inside = box.slices
+        visible = visible[inside]
+        changed = np.asarray(cv2.compare(levels[inside], self._full_scale, cv2.CMP_LT))
+        colour = planes.colours(picture, box)
+        if frame.foreground is not None and self.policy != "estimate":
+            soft = np.flatnonzero(changed & visible)
+            given = frame.foreground[inside].reshape(-1, 3)[soft]
+            colour.reshape(-1, 3)[soft] = self._model_colours(given)
+        else:
+            colour = estimate(colour, np.ascontiguousarray(alpha[inside]), self._full_scale)
+        if self._remove_spill:
+            colour, spilled = self._remove_spill(colour)
+            changed |= spilled & visible
+        planes.put_colours(picture, changed, extend(colour, visible, empty), box)
+
+    def _model_colours(self, rgb: np.ndarray) -> np.ndarray:
+        """(N, 3) uint8 R, G, B of a network, as samples of the output."""
+        rows = -(-len(rgb) // ROW)
+        strip = np.zeros((rows * ROW, 3), np.uint8)
+        strip[: len(rgb)] = rgb
+        if not rows:
+            return strip
+        given = av.VideoFrame.from_ndarray(strip.reshape(rows, ROW, 3), "rgb24")
+        return planes.colours(self._convert_model(given)).reshape(-1, 3)[: len(rgb)]
+
+    @staticmethod
+    def _despill(picture: av.VideoFrame, levels: np.ndarray, remove: SpillRemover) -> None:
+        """Visible pixels lose the screen's light, all else stays as the source has it."""
+        visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
+        box = box_of(visible)
+        if not box.width:
+            return
+        colour, spilled = remove(planes.colours(picture, box))
+        # Pixels that share a chroma sample with a visible one change with it.
+        sharing = cv2.dilate(visible[box.slices], np.ones(planes.reach(picture), np.uint8))
+        planes.put_colours(picture, spilled & sharing, colour, box)
+
+
+def quantised(alpha: np.ndarray, full_scale: int) -> np.ndarray:
+    """(H, W) float32 in 0..1 -> uint8 or uint16 in 0..full_scale, rounded to nearest.
+
+    Values outside 0..1 are clipped.
+    """
+    kind = cv2.CV_8U if full_scale <= 255 else cv2.CV_16U
+    levels = cv2.multiply(alpha, float(full_scale), dtype=kind)
+    return np.asarray(cv2.min(levels, float(full_scale)) if full_scale < 65535 else levels)
+
+
+def black(pixel_format: str, range_: int) -> tuple[int, int, int]:
+    """Black in the channel order of ``planes.colours``."""
+    if not is_yuv(pixel_format):
+        return 0, 0, 0
+    top = planes.full_scale(pixel_format) + 1
+    return (0 if range_ == FULL else top // 16), top // 2, top // 2
+
+
+def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
+    """What a user should know of a clip's colours in a format."""
+    pixel_format = row.pixel_format(clip)
+    yield from profile_notes(clip, row)
+    if row.name == "ffv1" and row.alpha != "none" and clip.pixel_format.startswith("yuv"):
+        given, made = (chroma_steps(name) for name in (clip.pixel_format, pixel_format))
+        if given != made:
+            layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
+            yield f"{row.name} keeps the luma as it was; chroma is resampled from {layout} to 4:4:4"
+    if "f32" in pixel_format:
+        if row.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
+            curve = clip.colour.as_names()["transfer"]
+            yield f"{row.name} holds the code values of {curve} as they are, not linear light"
+        return
+    if clip.colour.transfer == LINEAR:
+        yield (
+            f"{row.name} holds the source's linear light as it is, which players and editors show"
+            " too dark: write exr, or convert the source to sRGB or bt709 first"
+        )
+    depth = planes.full_scale(pixel_format).bit_length()
+    if clip.colour.is_hdr and depth < clip.bit_depth:
+        yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
+
+
+def premultiplied_notes(row: Format) -> Iterator[str]:
+    """A line where readers of a format take its colours for straight whatever they are."""
+    if row.codec in STRAIGHT:
+        yield (
+            f"{row.name} is read as straight alpha: tell what opens it that this one is"
+            " premultiplied, or its edges are too dark"
+        )
+
+
+def check_fit(clip: Clip, row: Format) -> None:
+    """Raise UsageError where a clip cannot become this format at all."""
+    name, width, height = clip.path.name, clip.width, clip.height
+    if max(width, height) == 1:
+        raise UsageError(f"{name}: it is a single pixel: there is no subject to cut out")
+    if max(width, height) > row.max_size:
+        raise UsageError(
+            f"{name}: {width}x{height} is more than the {row.max_size} that {row.name} holds:"
+            f" {'write png, or ' if row.max_size < LARGEST else ''}make it smaller"
+        )
+    if row.max_rate is not None and clip.rate > row.max_rate:
+        raise UsageError(
+            f"{name}: {clip.rate} frames a second are more than the {row.max_rate} that {row.name}"
+            " holds: add --conform 50, or write webp"
+        )
+    if width % row.width_multiple:
+        raise UsageError(
+            f"{name}: its width {width} is not a multiple of {row.width_multiple}, which"
+            f" {row.name} needs: write prores"
+        )
+    if height % row.height_multiple:
+        raise UsageError(
+            f"{name}: its height {height} is not a multiple of {row.height_multiple}, which"
+            f" {row.name} needs: write prores"
+        )
+    if height < row.min_height:
+        raise UsageError(
+            f"{name}: its height {height} is less than the {row.min_height} that {row.name} needs:"
+            " write prores"
+        )
+    check_viewable(clip)
+
+
+#: Cells of the coarse grid on which transparent pixels get their colour.
+CELL = 8
+#: Rings of cells around the subject that carry its colours outwards.
+RINGS = 3
+#: How far the subject's box is widened, in pixels: the rings, and what the estimate looks at.
+BOX_MARGIN = 96
+
+
+def box_of(visible: np.ndarray) -> Rectangle:
+    """The box of the not-0 pixels of a (H, W) uint8 mask, widened by ``BOX_MARGIN``."""
+    x, y, width, height = cv2.boundingRect(visible)
+    if not width:
+        return Rectangle(0, 0, 0, 0)
+    left, top = max(0, x - BOX_MARGIN) // ALIGN * ALIGN, max(0, y - BOX_MARGIN) // ALIGN * ALIGN
+    right = min(visible.shape[1], -(-(x + width + BOX_MARGIN) // ALIGN) * ALIGN)
+    bottom = min(visible.shape[0], -(-(y + height + BOX_MARGIN) // ALIGN) * ALIGN)
+    return Rectangle(left, top, right - left, bottom - top)
+
+
+def extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
+    """Give the pixels that are not visible the colours of the subject beside them.
+
+    colour: (h, w, 3) uint8 or uint16. visible: (h, w) uint8, not 0 where alpha is
+    above 0. empty: the colour beyond reach, black.
+    Returns an array like ``colour``; visible pixels are unchanged.
+
+    The mean of the visible pixels of each cell of 8x8 spreads over three rings of
+    cells by normalised averaging (Knutsson and Westin 1993, "Normalized and
+    differential convolution"), and fades to ``empty`` between the last ring and the
+    next cell. So a player that filters the picture mixes subject with subject, and
+    everything farther away is one colour, which costs nothing to compress.
+    """
+    height, width = visible.shape
+    size = (-(-width // CELL), -(-height // CELL))
+    weight = (visible > 0).astype(np.float32)
+    # INTER_AREA takes ratios that are no integers; the grid then stretches by less than a cell.
+    shown = cv2.copyTo(colour, visible).astype(np.float32)
+    sums = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
+    weights = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    for _ in range(RINGS):
+        spread, spread_weights = cv2.blur(sums, (3, 3)), cv2.blur(weights, (3, 3))
+        fresh = (weights == 0) & (spread_weights > 0)
+        sums[fresh], weights[fresh] = spread[fresh], spread_weights[fresh]
+    coarse = np.empty_like(sums)
+    coarse[:] = empty
+    known = weights > 0
+    coarse[known] = sums[known] / weights[known, None]
+    limits = np.iinfo(colour.dtype)
+    coarse = np.clip(np.rint(coarse), limits.min, limits.max).astype(colour.dtype)
+    filled = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.copyTo(colour, visible, filled))
