@@ -64,9 +64,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def why_no_gpu() -> str | None:
     """Why a network cannot run on CUDA here, or None where it can."""
-    from vidmatte.models.runtimes.device import what_cuda_lacks
+    from vidmatte.models.runtimes.device import missing_for_cuda
 
-    return what_cuda_lacks(0)
+    return missing_for_cuda(0)
 
 
 @pytest.fixture(autouse=True)

@@ -25,15 +25,15 @@ import numpy as np
 from composites import Scene, read_clip, write_clip
 
 from vidmatte.alpha.shot_detection import CutDetector
-from vidmatte.core.families import RECURRENT, SALIENT
+from vidmatte.core.families import RECURRENT, SEGMENTATION
 from vidmatte.core.frame import Frame
-from vidmatte.models.augment import PLAIN, WAYS, Look, looks_at
-from vidmatte.models.load import load_network, way_of_looking
+from vidmatte.models.augment import PLAIN, SCHEDULES, View, views_of
+from vidmatte.models.load import augment_schedule, load_network
 from vidmatte.models.registry import Weights
 from vidmatte.models.runtimes.device import Arrays, Device, Runner
 from vidmatte.models.runtimes.onnx_file import square_side
 from vidmatte.models.runtimes.onnx_loader import load_runner
-from vidmatte.models.segmentation import SalientNetwork
+from vidmatte.models.segmentation import SegmentationNetwork
 from vidmatte.settings import Settings
 
 LAYER_FRAMES = (4, 16)
@@ -84,7 +84,7 @@ class KeptClip:
                     colours, ground = (layers[f"{kind}{index}"] for kind in "cb")
                     yield index, colours / CODES_A_LEVEL, ground / CODES_A_LEVEL
 
-    def output(self, weights: Weights, look: Look = PLAIN) -> np.ndarray:
+    def output(self, weights: Weights, look: View = PLAIN) -> np.ndarray:
         """What the network gives for each frame, (T, S, S) uint16; it is run if need be."""
         how = "_mirrored" * look.mirrored + "_inset" * look.inset
         path = self.folder / f"{weights.name}{how}.npy"
@@ -94,7 +94,7 @@ class KeptClip:
 
     def footage(self, weights: Weights, settings: Settings) -> Footage:
         """The frames with all that the network says of them under these settings."""
-        turns = WAYS[way_of_looking(weights.family, settings)]
+        turns = SCHEDULES[augment_schedule(weights.family, settings)]
         looks = {PLAIN, *(look for turn in turns for look in turn)}
         return Footage(self.rgb, {look: self.output(weights, look) for look in looks})
 
@@ -104,7 +104,7 @@ class Footage:
     """Frames (T, H, W, 3) uint8 and the network's outputs, as the module's docstring has them."""
 
     pictures: np.ndarray
-    outputs: dict[Look, np.ndarray]
+    outputs: dict[View, np.ndarray]
 
     def part(self, frames: slice) -> Footage:
         """Some of the frames."""
@@ -126,20 +126,20 @@ class Footage:
             for frame, alpha in zip(frames, self.outputs[PLAIN], strict=True):
                 frame.alpha = as_float(alpha)
             return frames
-        way = way_of_looking(weights.family, settings)
-        network = SalientNetwork(
+        way = augment_schedule(weights.family, settings)
+        network = SegmentationNetwork(
             Replay(self._asked_for(frames, way)),
-            SALIENT[weights.family],
+            SEGMENTATION[weights.family],
             size=self.outputs[PLAIN].shape[-1],
             input_name="input",
             way=way,
         )
-        return list(network.mattes(iter(frames)))
+        return list(network.predict(iter(frames)))
 
     def _asked_for(self, frames: list[Frame], way: str) -> Iterator[np.ndarray]:
         """The outputs that a salient network takes, one run after the other."""
         for number, frame in enumerate(frames):
-            for look in looks_at(frame, way):
+            for look in views_of(frame, way):
                 yield self.outputs[look][number]
 
 
@@ -147,7 +147,7 @@ class Replay:
     """A runner that gives what is kept, in the order in which it will be asked for it."""
 
     streams = 1
-    about = "from what is kept"
+    description = "from what is kept"
 
     def __init__(self, outputs: Iterable[np.ndarray]) -> None:
         self._outputs = iter(outputs)
@@ -174,20 +174,20 @@ class Recorder(Replay):
         return outputs
 
 
-def run_network(pictures: np.ndarray, weights: Weights, look: Look = PLAIN) -> np.ndarray:
+def run_network(pictures: np.ndarray, weights: Weights, look: View = PLAIN) -> np.ndarray:
     """The raw output for each picture (T, H, W, 3), as it is shown to the network."""
     settings = Settings(smooth="off", runtime=RUNTIME)
     if weights.family in RECURRENT:
         network = load_network(weights.path, weights.family, settings, Device())
-        frames = network.mattes(iter(frames_of(pictures)))
+        frames = network.predict(iter(frames_of(pictures)))
         return np.stack([as_codes(frame.alpha) for frame in frames])
     loaded = load_runner(weights.path, Device(), 0, outputs=1, runtime=RUNTIME, batch=1)
-    family = SALIENT[weights.family]
+    family = SEGMENTATION[weights.family]
     recorder = Recorder(loaded.runner)
     name, size = next(iter(loaded.inputs)), square_side(weights.path, loaded.inputs, family.size)
-    shown = np.stack([look.show(picture, size) for picture in pictures])
-    network = SalientNetwork(recorder, family, size=size, input_name=name)
-    for _ in network.mattes(iter(frames_of(shown))):
+    shown = np.stack([look.apply(picture, size) for picture in pictures])
+    network = SegmentationNetwork(recorder, family, size=size, input_name=name)
+    for _ in network.predict(iter(frames_of(shown))):
         pass
     return np.stack(recorder.seen)
 

@@ -37,7 +37,7 @@ from composites import standard_scenes as scenes_of
 from kept_clips import Footage, KeptClip, as_float, keep_scene
 
 from vidmatte.core.families import RECURRENT
-from vidmatte.jobs.pipeline import smoother
+from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
 from vidmatte.tools import metrics
@@ -124,9 +124,9 @@ def filtered(
 ) -> tuple[list[np.ndarray], Cost]:
     """The alphas as vidmatte finishes them, and what its filter costs."""
     frames = footage.mattes(weights, settings)
-    how = smoother(weights.family in RECURRENT, settings)
+    how = temporal_filter_for(weights.family in RECURRENT, settings)
     began = time.perf_counter(), time.process_time()
-    done = list(how.settle(how.follow(frames)))
+    done = list(how.average_stage(how.track_stage(frames)))
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     cost = Cost(*(1e3 * spent / len(done) for spent in seconds))
     return [frame.alpha for frame in done if frame.alpha is not None], cost

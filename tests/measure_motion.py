@@ -20,9 +20,9 @@ import numpy as np
 from kept_clips import KeptClip
 from measure_matte import add_clip_options, standard_clips
 
-from vidmatte.alpha.flow import Field
+from vidmatte.alpha.flow import FlowField
 from vidmatte.alpha.guided_edges import working_size
-from vidmatte.jobs.pipeline import smoother
+from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
 
@@ -30,11 +30,11 @@ FRAMES = (4, 13, 21)
 SOFT_LOW, SOFT_HIGH = 0.03, 0.97
 
 
-def found_motion(clip: KeptClip, weights: Weights) -> dict[int, Field]:
+def found_motion(clip: KeptClip, weights: Weights) -> dict[int, FlowField]:
     """The motion that the filter finds to the frame before, by frame."""
     settings = Settings(smooth="off")
     frames = clip.footage(weights, settings).mattes(weights, settings)
-    follow = smoother(recurrent=False, settings=Settings()).follow
+    follow = temporal_filter_for(recurrent=False, settings=Settings()).track_stage
     found = {}
     for before, here in pairwise(frames):
         if here.index in FRAMES:
@@ -44,7 +44,7 @@ def found_motion(clip: KeptClip, weights: Weights) -> dict[int, Field]:
     return found
 
 
-def distances(clip: KeptClip, index: int, field: Field) -> tuple[float, float, float]:
+def distances(clip: KeptClip, index: int, field: FlowField) -> tuple[float, float, float]:
     """Mean distance, that of the worst tenth, mean trust, where the truth is soft."""
     shape = (-(-np.array(clip.rgb.shape[1:3]) // coarse_step(clip))).tolist()[::-1]
     reduced = cv2.resize(np.array(clip.motion[index - 1]), shape, interpolation=cv2.INTER_AREA)

@@ -10,12 +10,12 @@ import numpy as np
 from media import Movie
 
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.pixels.formats import copy_planes, tag
-from vidmatte.readers.open import open_source
+from vidmatte.pixels.formats import copy_planes, set_colour
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Written
-from vidmatte.writers.extra_outputs import Sides
-from vidmatte.writers.open import open_sink
+from vidmatte.writers.base import WriteResult
+from vidmatte.writers.extra_outputs import ExtraOutputs
+from vidmatte.writers.open import open_writer
 
 #: (index, width, height) -> alpha (H, W) float32
 Alpha = Callable[[int, int, int], np.ndarray]
@@ -36,14 +36,14 @@ def levels(index: int, width: int, height: int) -> np.ndarray:
 
 def read_frames(path: Path, settings: Settings, alpha: Alpha) -> tuple[Clip, Iterator[Frame]]:
     """The clip at ``path`` and its frames, copied, with ``alpha``."""
-    with open_source(path, settings) as source:
+    with open_reader(path, settings) as source:
         clip = source.clip
         frames = []
         for index, picture in enumerate(source.pictures()):
             # As in the ring: samples in a slot's own planes.
             slot = av.VideoFrame(clip.width, clip.height, clip.working_format)
             copy_planes(picture.pixels, slot)
-            tag(slot, clip.colour)
+            set_colour(slot, clip.colour)
             frames.append(
                 Frame(
                     index=index,
@@ -63,10 +63,10 @@ def write_clip(
     movie: Movie | Path,
     out: Path,
     alpha: Alpha = disc,
-    sides: Sides | None = None,
+    sides: ExtraOutputs | None = None,
     alpha_kind: str = "straight",
     **options: object,
-) -> tuple[Clip, Written]:
+) -> tuple[Clip, WriteResult]:
     """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
     wanted = (
         {}
@@ -82,10 +82,10 @@ def write_clip(
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
     given, returned = 0, []
-    with open_sink(out, clip, settings) as sink:
+    with open_writer(out, clip, settings) as sink:
         for frame in frames:
             given += 1
-            frame.give_back = lambda: returned.append(1)
+            frame.return_slot = lambda: returned.append(1)
             sink.write(frame)
         written = sink.close()
     assert len(returned) == given, f"{given} frames went in, {len(returned)} slots came back"

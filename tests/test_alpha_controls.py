@@ -12,7 +12,7 @@ import pytest
 
 from vidmatte.alpha import adjustments as controls
 from vidmatte.alpha import fast_morphology as wide
-from vidmatte.alpha.adjustments import Controls
+from vidmatte.alpha.adjustments import Adjustments
 
 DISC = 0.12  # by how much a digital disc of two pixels is no circle
 
@@ -25,7 +25,7 @@ def square(size: int = 40, low: int = 10, high: int = 30) -> np.ndarray:
 
 def test_defaults_change_nothing() -> None:
     alpha = np.random.default_rng(0).random((5, 7), np.float32)
-    assert controls.apply(alpha, Controls()) is alpha
+    assert controls.apply(alpha, Adjustments()) is alpha
 
 
 def test_threshold_is_linear_between_its_ends() -> None:
@@ -38,7 +38,7 @@ def test_threshold_is_linear_between_its_ends() -> None:
 @pytest.mark.parametrize("pair", [(0.5, 0.5), (0.8, 0.2), (-0.1, 1), (0, 1.1)])
 def test_a_threshold_that_is_none_is_refused(pair: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="LOW < HIGH"):
-        controls.apply(square(), Controls(threshold=pair))
+        controls.apply(square(), Adjustments(threshold=pair))
 
 
 def test_gamma_keeps_the_ends() -> None:
@@ -93,7 +93,7 @@ def test_holes_and_specks_in_a_haze_go_up_or_down_to_it() -> None:
     alpha[18:21, 18:21] = 0
     alpha[2:6, 2:6] = 1
     alpha[1, 2:6] = 0.1  # a soft rim
-    clean = controls.apply(alpha, Controls(remove_specks=50, fill_holes=50))
+    clean = controls.apply(alpha, Adjustments(remove_specks=50, fill_holes=50))
     assert (clean[18:21, 18:21] > 0.97).all()
     assert (clean[1:6, 2:6] < 0.02).all()
     assert (clean[30:] == alpha[30:]).all()
@@ -145,18 +145,18 @@ def test_masks_win_over_the_matte() -> None:
     garbage, holdout = np.zeros((40, 40), np.float32), np.zeros((40, 40), np.float32)
     garbage[:, :20] = 1
     holdout[:2] = 1
-    alpha = controls.apply(square(), Controls(feather=3, garbage=garbage, holdout=holdout))
+    alpha = controls.apply(square(), Adjustments(feather=3, garbage=garbage, holdout=holdout))
     assert (alpha[2:, :20] == 0).all()
     assert (alpha[:2] == 1).all()
     assert alpha[20, 25] > 0.9
     with pytest.raises(ValueError, match="equal sizes"):
-        controls.apply(square(), Controls(garbage=np.zeros((3, 3), np.float32)))
+        controls.apply(square(), Adjustments(garbage=np.zeros((3, 3), np.float32)))
 
 
 def test_the_order_is_the_documented_one() -> None:
     """Invert comes last, thresholds come before the edge moves."""
     soft = controls.feather(square(), 4)
-    settings = Controls(threshold=(0.2, 0.6), erode=1.5, invert=True)
+    settings = Adjustments(threshold=(0.2, 0.6), erode=1.5, invert=True)
     expected = 1 - controls.erode(controls.threshold(soft, 0.2, 0.6), 1.5)
     np.testing.assert_array_equal(controls.apply(soft, settings), expected)
 
@@ -177,7 +177,7 @@ def test_despill_holds_the_screen_to_the_others(dtype: type, scale: int) -> None
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 3)])
 def test_any_size_works(size: tuple[int, int]) -> None:
     alpha = np.full(size, 0.7, np.float32)
-    everything = Controls((0.1, 0.9), 1.2, True, 3, 3, 1.5, 0.5, 2, True)
+    everything = Adjustments((0.1, 0.9), 1.2, True, 3, 3, 1.5, 0.5, 2, True)
     out = controls.apply(alpha, everything)
     assert out.shape == size
     assert out.dtype == np.float32
@@ -230,5 +230,5 @@ def test_the_largest_controls_take_a_fraction_of_a_second() -> None:
     alpha = np.zeros((1080, 1920), np.float32)
     alpha[200:600, 300:900] = 1
     began = time.perf_counter()
-    controls.apply(alpha, Controls(dilate=500, erode=500, feather=500))
+    controls.apply(alpha, Adjustments(dilate=500, erode=500, feather=500))
     assert time.perf_counter() - began < 3  # each took seconds

@@ -7,7 +7,7 @@ import pytest
 from test_alpha_steady import disc, shot, texture
 
 from vidmatte.alpha.matting_laplacian import solve, solve_doubt
-from vidmatte.alpha.temporal_filter import steady
+from vidmatte.alpha.temporal_filter import filter_frames
 
 HEIGHT, WIDTH = 240, 400
 
@@ -67,7 +67,7 @@ def test_the_solution_is_one() -> None:
 @pytest.mark.parametrize("mode", ["off", "live", "on"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 41), (120, 200)])
 def test_best_gives_every_frame_in_order(mode: str, size: tuple[int, int]) -> None:
-    out = list(steady(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
+    out = list(filter_frames(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
     assert [frame.number for frame in out] == list(range(7))
     for frame in out:
         assert frame.alpha.shape == size
@@ -78,7 +78,9 @@ def test_best_gives_every_frame_in_order(mode: str, size: tuple[int, int]) -> No
 
 def test_best_is_steadier_than_fast() -> None:
     def deviation(refine: str) -> float:
-        alphas = [frame.alpha for frame in steady(shot(16, speed=0, noise=0.25), refine=refine)]
+        alphas = [
+            frame.alpha for frame in filter_frames(shot(16, speed=0, noise=0.25), refine=refine)
+        ]
         return float(np.std(alphas, axis=0).mean())
 
     assert deviation("best") < 0.8 * deviation("fast")

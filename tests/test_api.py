@@ -17,7 +17,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte import keywords
-from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
+from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
 from vidmatte.jobs.report import Progress
 from vidmatte.option import OUTPUT, names_of
 
@@ -127,7 +127,7 @@ def test_the_longest_name_is_taken(clip: Path, tiny: dict[str, Any], out: Path) 
 def test_a_side_result_with_too_long_a_name_is_refused(
     clip: Path, tiny: dict[str, Any], out: Path
 ) -> None:
-    with pytest.raises(SinkError, match="has 255 bytes, and may have"):
+    with pytest.raises(OutputError, match="has 255 bytes, and may have"):
         vidmatte.matte(clip, out / "cut.mov", matte=out / ("x" * 251 + ".mov"), **tiny)
     assert list(out.iterdir()) == []
 

@@ -23,9 +23,9 @@ from vidmatte.tools.bench import (
     Measured,
     cost_of,
     machine_core_seconds,
-    middle,
+    median_cost,
     peak_memory,
-    there_and_back,
+    ping_pong,
 )
 from vidmatte.tools.bench_clip import make_clip
 
@@ -159,7 +159,7 @@ def test_other_programs_core_seconds_are_counted() -> None:
 
 def test_medians_are_told_and_memory_is_in_bytes() -> None:
     costs = [Cost(3, seconds, 2 * seconds, seconds) for seconds in (1.0, 9.0, 2.0)]
-    assert middle(costs) == Cost(3, 2.0, 4.0, 2.0)
+    assert median_cost(costs) == Cost(3, 2.0, 4.0, 2.0)
     peak = peak_memory()
     assert peak is None or 20e6 < peak < 1e12
 
@@ -173,7 +173,7 @@ def test_a_shot_there_and_back_keeps_its_cuts() -> None:
         )
 
     frames = [frame(number) for number in range(4)]
-    told = list(there_and_back(frames))
+    told = list(ping_pong(frames))
     assert [shown.index for shown in told] == [0, 1, 2, 3, 2, 1, 0]
     assert [n for n, shown in enumerate(told) if shown.new_shot] == [0, 2, 5]
     for shown in told:

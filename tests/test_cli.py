@@ -183,7 +183,7 @@ def test_several_inputs_one_fails_the_others_are_done(
     assert "2 done, 1 failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["check_sink", "run"])
+@pytest.mark.parametrize("place", ["check_outputs", "run"])
 def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
     place: str,
     tmp_path: Path,

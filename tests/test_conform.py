@@ -12,10 +12,10 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte.core.colour import ColourTags
-from vidmatte.core.timecode import at_rate, moved
+from vidmatte.core.timecode import at_rate, shifted
 from vidmatte.errors import UsageError
 from vidmatte.readers.movie.deinterlace import Deinterlacer
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 NTSC = Fraction(30000, 1001)
@@ -44,10 +44,10 @@ def test_each_place_shows_the_picture_nearest_to_it(
     rate: Fraction, new: str, expected: list[int], tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", rate=rate, frames=12)
-    with open_source(movie.path, Settings(conform=new)) as source:
+    with open_reader(movie.path, Settings(conform=new)) as source:
         pictures = list(source.pictures())
         said = source.warnings[-1]
-    assert [picture.shows for picture in pictures] == expected
+    assert [picture.source_index for picture in pictures] == expected
     assert [picture.pts for picture in pictures] == list(range(len(expected)))
     shown = len(set(expected))
     assert f"{len(expected) - shown} frames repeated, {12 - shown} dropped" in said
@@ -73,24 +73,24 @@ def test_a_timecode_names_the_same_moment_at_another_rate(
 
 
 def test_three_digits_of_frames_are_told_from_drop_frame() -> None:
-    assert moved("01:00:00;110", 20, 4 * NTSC) == "01:00:01;10"
+    assert shifted("01:00:00;110", 20, 4 * NTSC) == "01:00:01;10"
 
 
 def test_conforming_takes_the_timecode_along(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "a.mov", rate=Fraction(50), timecode="01:00:00:49", frames=20)
-    with open_source(movie.path, Settings(conform="25")) as source:
+    with open_reader(movie.path, Settings(conform="25")) as source:
         assert source.clip.timecode == "01:00:00:24"
         assert "becomes 01:00:00:24 at 25 fps" in source.warnings[0]
         list(source.pictures())
         assert len(source.warnings) == 2
     drop = make_movie(tmp_path / "b.mov", rate=NTSC, timecode="01:00:00;00", frames=20)
-    with open_source(drop.path, Settings(conform="25", in_point="f5")) as source:
+    with open_reader(drop.path, Settings(conform="25", in_point="f5")) as source:
         assert source.clip.timecode == "01:00:00:04"
     wrong = make_movie(tmp_path / "c.mkv", rate=Fraction(30), timecode="01:00:00;02")
-    with open_source(wrong.path, Settings(conform="25")) as source:
+    with open_reader(wrong.path, Settings(conform="25")) as source:
         assert source.clip.timecode is None
         assert "left out" in source.warnings[0]
-    with open_source(movie.path, Settings(conform="300")) as source:
+    with open_reader(movie.path, Settings(conform="300")) as source:
         assert source.clip.timecode is None
         assert "255 frames a second at most" in source.warnings[0]
 
@@ -110,11 +110,11 @@ def test_pictures_too_small_for_the_filter_are_refused(
         frame = av.VideoFrame(*size, pixel_format)
         container.mux([*stream.encode(frame), *stream.encode(None)])
     if fits:
-        with open_source(path, Settings(deinterlace="bwdif")) as source:
+        with open_reader(path, Settings(deinterlace="bwdif")) as source:
             assert len(list(source.pictures())) == 1
         return
     with pytest.raises(UsageError, match=r"small\.mkv: .* too small .* --deinterlace off"):
-        open_source(path, Settings(deinterlace="bwdif"))
+        open_reader(path, Settings(deinterlace="bwdif"))
 
 
 def test_deinterlacing_keeps_times_and_durations(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ import vidmatte
 from vidmatte import api as streaming
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.errors import ModelError, SourceError
-from vidmatte.jobs.queue import Stop
+from vidmatte.jobs.queue import StopFlag
 from vidmatte.jobs.stages import Pipeline, Stage
 from vidmatte.models.runtimes import openvino
-from vidmatte.models.segmentation import SalientNetwork
-from vidmatte.readers.movie.reader import MovieSource
-from vidmatte.readers.open import open_source
+from vidmatte.models.segmentation import SegmentationNetwork
+from vidmatte.readers.movie.reader import MovieReader
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 RUNTIMES = ["onnxruntime", *(["openvino"] if openvino.is_installed() else [])]
@@ -89,14 +89,14 @@ def test_the_end_of_the_program_ends_a_stream(
 OUTLASTS = """
 import signal, sys, time
 from vidmatte import __main__
-from vidmatte.alpha import by_hand
+from vidmatte.alpha import masks
 from vidmatte.jobs import stages as pipeline
 
 def long_work(alpha, controls):
     signal.raise_signal(signal.SIGINT)
     time.sleep(60)
 
-by_hand.apply = long_work
+masks.apply = long_work
 pipeline.JOIN_SECONDS = 0.3
 __main__.main()
 """
@@ -121,15 +121,15 @@ def test_ctrl_c_does_not_wait_for_a_stage_that_outlasts_it(
 def test_who_waits_for_a_frame_of_a_stream_that_another_closes_finds_its_end(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reached, go_on, whole = threading.Event(), threading.Event(), SalientNetwork._matte
+    reached, go_on, whole = threading.Event(), threading.Event(), SegmentationNetwork._matte
 
-    def held_up(self: SalientNetwork, batch: list[Any]) -> list[Any]:
+    def held_up(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
         if batch[0].index == 20:
             reached.set()
             go_on.wait(20)
         return whole(self, batch)
 
-    monkeypatch.setattr(SalientNetwork, "_matte", held_up)
+    monkeypatch.setattr(SegmentationNetwork, "_matte", held_up)
     frames = vidmatte.stream(clip, **network)
     with ThreadPoolExecutor(2) as pool:
         seen = pool.submit(lambda: [frame.index for frame in frames])
@@ -147,7 +147,7 @@ def test_a_stream_that_another_thread_closes_while_it_starts_is_at_its_end(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = vidmatte.stream(clip, **network)
-    lay = streaming.lay_path
+    lay = streaming.build_pipeline
 
     def closed_meanwhile(*words: Any) -> Any:
         path = lay(*words)
@@ -156,7 +156,7 @@ def test_a_stream_that_another_thread_closes_while_it_starts_is_at_its_end(
         closing.join()
         return path
 
-    monkeypatch.setattr(streaming, "lay_path", closed_meanwhile)
+    monkeypatch.setattr(streaming, "build_pipeline", closed_meanwhile)
     assert list(frames) == []
     assert ours() == []
 
@@ -170,7 +170,7 @@ class Player:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("owner", [MovieSource, SalientNetwork])
+@pytest.mark.parametrize("owner", [MovieReader, SegmentationNetwork])
 def test_a_stream_may_be_collected_in_its_own_threads(
     owner: type,
     runtime: str,
@@ -187,25 +187,25 @@ def test_a_stream_may_be_collected_in_its_own_threads(
             gc.collect()
             seconds[0] = time.monotonic() - began
 
-    if owner is MovieSource:
-        placed = MovieSource._placed
+    if owner is MovieReader:
+        placed = MovieReader._placed
 
-        def pictures(self: MovieSource, number: int) -> Iterator[Any]:
+        def pictures(self: MovieReader, number: int) -> Iterator[Any]:
             for index, picture in enumerate(placed(self, number)):
                 if index == 6:
                     collect()
                 yield picture
 
-        monkeypatch.setattr(MovieSource, "_placed", pictures)
+        monkeypatch.setattr(MovieReader, "_placed", pictures)
     else:
-        whole = SalientNetwork._matte
+        whole = SegmentationNetwork._matte
 
-        def matte(self: SalientNetwork, batch: list[Any]) -> list[Any]:
+        def matte(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
             if batch[0].index == 6:
                 collect()
             return whole(self, batch)
 
-        monkeypatch.setattr(SalientNetwork, "_matte", matte)
+        monkeypatch.setattr(SegmentationNetwork, "_matte", matte)
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
     player = Player(vidmatte.stream(clip, runtime=runtime, smooth="off", **network))
     next(player.frames)
@@ -228,7 +228,7 @@ def test_what_caused_a_failure_of_a_stage_stays_with_it() -> None:
             raise ValueError("what is told") from error
         yield 0
 
-    pipeline = Pipeline([Stage("failing", failing, 1)], Stop())
+    pipeline = Pipeline([Stage("failing", failing, 1)], StopFlag())
     with pipeline, pytest.raises(ValueError, match="what is told") as told:
         list(pipeline)
     assert isinstance(told.value.__cause__, KeyError)
@@ -238,15 +238,15 @@ def test_what_caused_a_failure_of_a_stage_stays_with_it() -> None:
 def test_a_source_is_not_closed_under_who_reads_it(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = open_source(clip, Settings())
-    assert isinstance(source, MovieSource)
-    begin = MovieSource._frames
+    source = open_reader(clip, Settings())
+    assert isinstance(source, MovieReader)
+    begin = MovieReader._frames
 
-    def closed_meanwhile(self: MovieSource, *words: Any) -> Any:
+    def closed_meanwhile(self: MovieReader, *words: Any) -> Any:
         source.close()
         return begin(self, *words)
 
-    monkeypatch.setattr(MovieSource, "_frames", closed_meanwhile)
+    monkeypatch.setattr(MovieReader, "_frames", closed_meanwhile)
     assert len(list(source.pictures())) == 40
     with pytest.raises(SourceError, match="it was closed: open it again"):
         next(source.pictures())
@@ -256,14 +256,14 @@ def test_a_source_is_not_closed_under_who_reads_it(
 def test_an_error_that_is_kept_keeps_no_thread_and_no_file(
     runtime: str, clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = SalientNetwork._upsample
+    whole = SegmentationNetwork._upsample
 
-    def spoilt(self: SalientNetwork, coarse: Any, frame: Any) -> None:
+    def spoilt(self: SegmentationNetwork, coarse: Any, frame: Any) -> None:
         whole(self, coarse, frame)
         if frame.index == 5:
             frame.alpha[0, 0] = float("nan")
 
-    monkeypatch.setattr(SalientNetwork, "_upsample", spoilt)
+    monkeypatch.setattr(SegmentationNetwork, "_upsample", spoilt)
     frames = vidmatte.stream(clip, runtime=runtime, **network)
     with pytest.raises(ModelError, match="frame 5: the model's alpha is not a number"):
         list(frames)

@@ -26,19 +26,19 @@ from media import Movie, Tone, make_movie, make_pictures
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
-from vidmatte.alpha.temporal_filter import Filter
+from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.api import matte, stream
-from vidmatte.errors import SinkError, SourceError
+from vidmatte.errors import OutputError, SourceError
 from vidmatte.jobs import pipeline as frame_path
 from vidmatte.jobs.ring import Ring
 from vidmatte.jobs.stages import Stage
 from vidmatte.models.rvm import RecurrentNetwork
-from vidmatte.models.segmentation import SalientNetwork
-from vidmatte.readers.movie.reader import MovieSource
-from vidmatte.writers.audio import Sound
-from vidmatte.writers.images import PictureOutput
+from vidmatte.models.segmentation import SegmentationNetwork
+from vidmatte.readers.movie.reader import MovieReader
+from vidmatte.writers.audio import AudioWriter
+from vidmatte.writers.images import ImageOutput
 from vidmatte.writers.movie import MovieOutput
-from vidmatte.writers.multi_writer import PooledSink
+from vidmatte.writers.multi_writer import MultiWriter
 
 END_WITHIN_S = 5.0
 FRAMES = 60
@@ -49,7 +49,7 @@ PLACES = [(place, SMALL) for place in ("first", "second", "queues-1", "queues", 
 PLACES += [(place, SMALL) for place in ("ring-1", "ring", "ring+1", "last")]
 PLACES += [(place, LARGE) for place in ("queues", "ring-1", "ring", "ring+1")]
 
-WHOLE = {kind: kind.encode for kind in (MovieOutput, PictureOutput)}
+WHOLE = {kind: kind.encode for kind in (MovieOutput, ImageOutput)}
 
 
 class InjectedError(Exception):
@@ -83,11 +83,11 @@ def break_write(sink: type, item: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 STAGES: dict[str, Callable[[int, pytest.MonkeyPatch], None]] = {
-    "source": lambda item, patch: break_generator(MovieSource, "pictures", item, patch),
-    "network": lambda item, patch: break_generator(SalientNetwork, "mattes", item, patch),
-    "motion": lambda item, patch: break_generator(Filter, "follow", item, patch),
-    "filter": lambda item, patch: break_generator(Filter, "settle", item, patch),
-    "sink": lambda item, patch: break_write(PooledSink, item, patch),
+    "source": lambda item, patch: break_generator(MovieReader, "pictures", item, patch),
+    "network": lambda item, patch: break_generator(SegmentationNetwork, "mattes", item, patch),
+    "motion": lambda item, patch: break_generator(TemporalFilter, "follow", item, patch),
+    "filter": lambda item, patch: break_generator(TemporalFilter, "settle", item, patch),
+    "sink": lambda item, patch: break_write(MultiWriter, item, patch),
 }
 
 
@@ -201,7 +201,7 @@ def test_a_failing_recurrent_network(
 def test_a_failing_picture_sink(
     item: int, clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_write(PooledSink, item, monkeypatch)
+    break_write(MultiWriter, item, monkeypatch)
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, f"{out}/cut/", format="png", **network)
     assert left_in(out) == []
@@ -227,7 +227,7 @@ def test_a_failing_worker_of_a_sink(
         monkeypatch.setattr(kind_of_output, "encode", encode)
     kind = {"format": "png"} if target.endswith("/") else {}
     began = time.monotonic()
-    with pytest.raises(SinkError, match=r"the disk is full"):
+    with pytest.raises(OutputError, match=r"the disk is full"):
         matte(clip.path, f"{out}/{target}", **kind, **network)
     assert time.monotonic() - began < END_WITHIN_S
     assert left_in(out) == []
@@ -238,15 +238,15 @@ def test_a_failing_worker_of_a_sink(
 def test_sound_that_fails(
     call: int, clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, whole = [], Sound.advance
+    calls, whole = [], AudioWriter.advance
 
-    def advance(self: Sound, seconds: Fraction) -> None:
+    def advance(self: AudioWriter, seconds: Fraction) -> None:
         calls.append(seconds)
         if len(calls) == call:
             raise InjectedError("injected into the sound")
         whole(self, seconds)
 
-    monkeypatch.setattr(Sound, "advance", advance)
+    monkeypatch.setattr(AudioWriter, "advance", advance)
     with pytest.raises(InjectedError, match=r"^injected into the sound$"):
         matte(clip.path, out / "cut.mov", **network)
     assert left_in(out) == []
@@ -256,10 +256,10 @@ def test_sound_that_fails(
 def test_a_sink_that_cannot_close(
     clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def close(self: PooledSink) -> None:
+    def close(self: MultiWriter) -> None:
         raise InjectedError("injected at the end")
 
-    monkeypatch.setattr(PooledSink, "close", close)
+    monkeypatch.setattr(MultiWriter, "close", close)
     with pytest.raises(InjectedError, match=r"^injected at the end$"):
         matte(clip.path, out / "cut.mov", **network)
     assert left_in(out) == []

@@ -13,31 +13,31 @@ import pytest
 from test_network import noise_frames
 from tiny_onnx import make_recurrent, make_salient
 
-from vidmatte.core.concurrency import in_order
+from vidmatte.core.concurrency import map_in_order
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError
 from vidmatte.models.load import load_network
 from vidmatte.models.runtimes import rvm_split as halves
 from vidmatte.models.runtimes.device import CpuRunner, Device
-from vidmatte.models.runtimes.onnx_file import as_onnx
-from vidmatte.models.runtimes.onnx_loader import loaded, open_session
+from vidmatte.models.runtimes.onnx_file import load_onnx
+from vidmatte.models.runtimes.onnx_loader import loaded_network, open_session
 from vidmatte.models.runtimes.rvm_split import (
-    cut_after_reduction,
-    cut_before_drawing,
+    split_after_downsampling,
     split_at_states,
-    split_awkward,
+    split_before_refinement,
+    split_concat_convs,
 )
-from vidmatte.models.rvm import KEPT, RecurrentNetwork
+from vidmatte.models.rvm import KEPT_OUTPUTS, RecurrentNetwork
 from vidmatte.settings import Settings
 
 
 def whole(path: Path) -> RecurrentNetwork:
     session = open_session(path, path.read_bytes(), Device(), 1)
-    return RecurrentNetwork(loaded(session, Device()).runner)
+    return RecurrentNetwork(loaded_network(session, Device()).runner)
 
 
 def results(network: RecurrentNetwork, frames: list[Frame]) -> list[Frame]:
-    return list(network.mattes(iter(frames)))
+    return list(network.predict(iter(frames)))
 
 
 def shot(count: int = 7) -> list[Frame]:
@@ -62,7 +62,7 @@ def test_both_halves_give_what_the_whole_gives(
 ) -> None:
     path = weights("rvm")
     network = load_network(path, "rvm", Settings(threads=threads), Device())
-    assert "at once" in network.about
+    assert "at once" in network.description
     expected = results(whole(path), shot())
     actual = results(network, shot())
     assert [frame.index for frame in actual] == list(range(7))
@@ -77,7 +77,7 @@ def test_frames_are_made_smaller_as_the_network_does_it(
     for ratio in (0.0, 0.37):
         network = load_network(path, "rvm", Settings(downsample=ratio), Device())
         session = open_session(path, path.read_bytes(), Device(), 1)
-        reference = RecurrentNetwork(loaded(session, Device()).runner, ratio)
+        reference = RecurrentNetwork(loaded_network(session, Device()).runner, ratio)
         frames = [noise_frames(2, size) for _ in range(2)]
         assert_alike(results(network, frames[0]), results(reference, frames[1]))
 
@@ -86,41 +86,41 @@ def test_a_half_that_draws_otherwise_is_run_whole(
     weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = weights("rvm")
-    monkeypatch.setattr(halves, "cut_before_drawing", lambda half: None)
+    monkeypatch.setattr(halves, "split_before_refinement", lambda half: None)
     network = load_network(path, "rvm", Settings(threads=2), Device())
     assert_alike(results(network, shot()), results(whole(path), shot()))
 
 
 def test_only_rvms_own_way_of_drawing_is_cut_off(weights: Callable[[str], Path]) -> None:
-    split = split_at_states(as_onnx(weights("rvm")), KEPT)
+    split = split_at_states(load_onnx(weights("rvm")), KEPT_OUTPUTS)
     assert split is not None
-    assert cut_before_drawing(split[1]) is not None
+    assert split_before_refinement(split[1]) is not None
     resize_otherwise = onnx.load_from_string(split[1])
     for node in resize_otherwise.graph.node:
         for item in node.attribute:
             if item.name == "coordinate_transformation_mode":
                 item.s = b"align_corners"
-    assert cut_before_drawing(resize_otherwise.SerializeToString()) is None
+    assert split_before_refinement(resize_otherwise.SerializeToString()) is None
     another_sum = onnx.load_from_string(split[1])
     for node in another_sum.graph.node:
         if node.op_type == "Add":
             node.op_type = "Sub"
-    assert cut_before_drawing(another_sum.SerializeToString()) is None
+    assert split_before_refinement(another_sum.SerializeToString()) is None
 
 
 def test_only_a_first_step_that_makes_the_frame_smaller_is_cut_off(
     weights: Callable[[str], Path],
 ) -> None:
-    split = split_at_states(as_onnx(weights("rvm")), KEPT)
+    split = split_at_states(load_onnx(weights("rvm")), KEPT_OUTPUTS)
     assert split is not None
-    cut = cut_after_reduction(split[0])
+    cut = split_after_downsampling(split[0])
     assert cut is not None
     names = {item.name for item in onnx.load_from_string(cut[0]).graph.input}
     assert cut[1] in names
     assert "src" not in names
     read_twice = onnx.load_from_string(split[0])
     read_twice.graph.node.append(onnx.helper.make_node("Identity", ["src"], ["again"]))
-    assert cut_after_reduction(read_twice.SerializeToString()) is None
+    assert split_after_downsampling(read_twice.SerializeToString()) is None
 
 
 def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], Path]) -> None:
@@ -133,11 +133,11 @@ def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], P
             for width in kernels[node.input[1]]
         ]
 
-    network = as_onnx(weights("rvm"))
+    network = load_onnx(weights("rvm"))
     before = widths(network)
     awkward = [width for width in before if width > 16 and width % 4]
     assert awkward == [171, 107, 59, 35]
-    split_awkward(network)
+    split_concat_convs(network)
     onnx.checker.check_model(network)
     parts = [part for width in awkward for part in (width - 3, 3)]
     left = [width for width in before if width not in awkward]
@@ -145,10 +145,10 @@ def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], P
 
 
 def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) -> None:
-    split = split_at_states(as_onnx(weights("rvm")), KEPT)
+    split = split_at_states(load_onnx(weights("rvm")), KEPT_OUTPUTS)
     assert split is not None
     first, second = (onnx.load_from_string(half).graph for half in split)
-    assert {item.name for item in first.output} >= set(KEPT)
+    assert {item.name for item in first.output} >= set(KEPT_OUTPUTS)
     assert [item.name for item in second.output] == ["fgr", "pha"]
     handed_on = {item.name for item in second.input} - {"src"}
     assert handed_on <= {item.name for item in first.output}
@@ -157,7 +157,7 @@ def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) 
 
 def test_what_has_no_states_is_left_whole(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
-    assert split_at_states(as_onnx(path), KEPT) is None
+    assert split_at_states(load_onnx(path), KEPT_OUTPUTS) is None
     with pytest.raises(ModelError, match="not of the family rvm"):
         load_network(path, "rvm", Settings(), Device())
 
@@ -174,7 +174,7 @@ def test_frames_not_handed_on_are_as_many_as_it_says(tmp_path: Path) -> None:
             taken += 1
             yield frame
 
-    for given, _ in enumerate(network.mattes(counted())):
+    for given, _ in enumerate(network.predict(counted())):
         assert taken - given <= network.batch
 
 
@@ -214,6 +214,6 @@ def test_work_in_order_raises_what_failed_and_takes_no_more() -> None:
 
     got: list[int] = []
     with pytest.raises(ValueError, match="five"):
-        got.extend(in_order(work, items(), 3))
+        got.extend(map_in_order(work, items(), 3))
     assert got == [] or got == [0, 1, 2, 3, 4]
     assert len(taken) <= 9

@@ -19,7 +19,7 @@ from vidmatte.errors import DeviceError
 from vidmatte.models.load import load_network
 from vidmatte.models.runtimes import openvino
 from vidmatte.models.runtimes.device import CpuRunner, Device
-from vidmatte.models.runtimes.memory_guard import HalvingRunner, MemoryGuard
+from vidmatte.models.runtimes.memory_guard import BatchSplittingRunner, MemoryGuard
 from vidmatte.settings import Settings
 
 SIZE = 256
@@ -97,7 +97,7 @@ def test_where_one_picture_does_not_fit_a_line_says_so(tmp_path: Path) -> None:
 
 
 class Failing:
-    streams, about = 1, "fails"
+    streams, description = 1, "fails"
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -118,7 +118,7 @@ ONE_LINE = r"^cpu: the memory does not suffice for [^\n]*: close other programs,
 
 
 @pytest.mark.parametrize("error", LACKS, ids=["CUDA", "OpenVINO", "numpy"])
-@pytest.mark.parametrize("kind", [MemoryGuard, HalvingRunner])
+@pytest.mark.parametrize("kind", [MemoryGuard, BatchSplittingRunner])
 def test_every_runners_lack_of_memory_is_one_line(
     kind: type[MemoryGuard], error: Exception
 ) -> None:
@@ -158,7 +158,7 @@ def test_every_network_says_that_memory_lacks(
     monkeypatch.setattr(CpuRunner, "run", lacking)
     monkeypatch.setattr(openvino.OpenVinoRunner, "run", lacking)
     with pytest.raises(DeviceError, match=ONE_LINE):
-        list(network.mattes(iter(noise_frames(2))))
+        list(network.predict(iter(noise_frames(2))))
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
@@ -203,9 +203,9 @@ def test_a_network_for_one_picture_is_given_one_at_a_time(runtime: str, tmp_path
         load_network(path, "u2net", Settings(runtime=runtime, batch=batch), Device(), told.append)
         for batch in (1, 3)
     )
-    expected = [frame.alpha for frame in one.mattes(iter(noise_frames(8)))]
+    expected = [frame.alpha for frame in one.predict(iter(noise_frames(8)))]
     assert told == []
-    found = [frame.alpha for frame in several.mattes(iter(noise_frames(8)))]
+    found = [frame.alpha for frame in several.predict(iter(noise_frames(8)))]
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
     (line,) = told
     assert line.startswith("the network does not take 3 pictures at once")
@@ -214,11 +214,11 @@ def test_a_network_for_one_picture_is_given_one_at_a_time(runtime: str, tmp_path
 class Counting:
     """A runner that takes no more than ``most`` pictures, and is cancelled after ``stops``."""
 
-    streams, about = 1, "counts"
+    streams, description = 1, "counts"
 
     def __init__(self, most: int, stops: int = 99) -> None:
         self.sizes: list[int] = []
-        self.guard = HalvingRunner(self, "cpu")
+        self.guard = BatchSplittingRunner(self, "cpu")
         self._most, self._stops = most, stops
 
     def run(self, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
@@ -252,7 +252,7 @@ def test_what_fails_is_tried_alone_once_and_not_after_a_cancel() -> None:
 
 def test_other_failures_are_raised_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="an operator is missing"):
-        HalvingRunner(Failing(RuntimeError("an operator is missing")), "cpu").run(
+        BatchSplittingRunner(Failing(RuntimeError("an operator is missing")), "cpu").run(
             {"input": np.zeros((4, 3, 8, 8), np.float32)}
         )
     assert not is_out_of_memory(RuntimeError("an operator is missing"))

@@ -14,9 +14,9 @@ from sink_support import write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.media.icc import is_srgb, profile_name, profile_of
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.extra_outputs import ExtraOutputs
 
 
 def made_profile(name: str = "Made P3", version: int = 4, space: bytes = b"RGB ") -> bytes:
@@ -79,7 +79,7 @@ def test_the_profile_of_each_kind_of_picture_is_read(suffix: str, tmp_path: Path
     assert profile_of(file) is None
     file.write_bytes(with_profile(suffix, made_profile()))
     assert cv2.imread(str(file)) is not None
-    with open_source(file, Settings()) as source:
+    with open_reader(file, Settings()) as source:
         assert source.clip.icc_profile == made_profile()
         assert len([*source.pictures()]) == 1
 
@@ -99,7 +99,7 @@ def test_a_file_that_ends_in_its_profile_has_none(suffix: str, tmp_path: Path) -
 def test_png_and_tiff_keep_the_profile(suffix: str, name: str, sort: str, tmp_path: Path) -> None:
     file, out = tmp_path / f"photo{suffix}", tmp_path / f"cut.{sort}"
     file.write_bytes(with_profile(suffix, made_profile()))
-    sides = Sides(matte=tmp_path / f"matte.{sort}", foreground=tmp_path / f"colours.{sort}")
+    sides = ExtraOutputs(matte=tmp_path / f"matte.{sort}", foreground=tmp_path / f"colours.{sort}")
     _, written = write_clip(file, out, format=name, sides=sides)
     assert profile_of(out) == profile_of(sides.foreground or out) == made_profile()
     assert profile_of(tmp_path / f"matte.{sort}") is None, "alpha is no colour"
@@ -151,7 +151,7 @@ def test_another_profile_among_a_folders_pictures_is_told_of_once(tmp_path: Path
     for number, name in enumerate(["Made P3", "Made P3", "Adobe RGB (1998)", "sRGB"]):
         data = with_profile(".png", made_profile(name, version=2))
         (folder / f"{number}.png").write_bytes(data)
-    with open_source(folder, Settings(fps="25")) as source:
+    with open_reader(folder, Settings(fps="25")) as source:
         assert len([*source.pictures()]) == 4
         (warning,) = source.warnings
     assert warning.startswith("2.png: its ICC profile is not that of 0.png")

@@ -12,7 +12,7 @@ from sink_support import write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.core.colour import LINEAR, SRGB
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 
@@ -60,7 +60,7 @@ def test_a_dpx_of_few_bits_is_for_display_whatever_ffmpeg_wrote(
     path.write_bytes(data)
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).color_trc == LINEAR
-    with open_source(path, Settings()) as source:
+    with open_reader(path, Settings()) as source:
         assert source.clip.colour.transfer == transfer
         told = [line for line in source.warnings if "its header says linear light" in line]
         assert len(told) == (transfer == SRGB)

@@ -17,8 +17,8 @@ from vidmatte.core.colour import ColourTags
 from vidmatte.core.orientation import UPRIGHT, Orientation
 from vidmatte.errors import UsageError
 from vidmatte.pixels.formats import Repacker
-from vidmatte.pixels.network_rgb import Viewer
-from vidmatte.readers.open import open_source
+from vidmatte.pixels.network_rgb import NetworkRgb
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 BT2020C = ColourTags(10, 1, 9, 14)
@@ -53,7 +53,7 @@ def test_bt2020c_is_repacked(given: str, working: str, orientation: Orientation)
 
 def test_ycgco_is_refused_where_no_file_is_written_too(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=1)
-    with open_source(movie.path, Settings()) as source:
-        Viewer(source.clip)
+    with open_reader(movie.path, Settings()) as source:
+        NetworkRgb(source.clip)
         with pytest.raises(UsageError, match="matrix is ycgco"):
-            Viewer(replace(source.clip, colour=ColourTags(8, 1, 1, 1)))
+            NetworkRgb(replace(source.clip, colour=ColourTags(8, 1, 1, 1)))

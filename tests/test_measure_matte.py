@@ -12,7 +12,7 @@ from measure_cases import codes_apart, edge_error
 from measure_matte import MEASURES, MODES, by_size, filtered, measure, rembgs, score, show, summary
 from tiny_onnx import make_salient
 
-from vidmatte.models.augment import Look
+from vidmatte.models.augment import View
 from vidmatte.models.registry import Weights
 from vidmatte.settings import Settings
 
@@ -66,7 +66,7 @@ def test_the_truth_itself_scores_next_to_nothing(clip: KeptClip) -> None:
 
 
 def test_a_kept_output_is_what_the_network_gives(clip: KeptClip, weights: Weights) -> None:
-    look = Look(mirrored=True, inset=True)
+    look = View(mirrored=True, inset=True)
     np.testing.assert_array_equal(clip.output(weights, look), run_network(clip.rgb, weights, look))
     part = KeptClip(clip.folder, length=2)
     assert len(part.output(weights)) == 2
@@ -78,7 +78,7 @@ def test_a_network_run_from_what_is_kept_asks_in_the_right_order(
     plain = np.stack([np.full((8, 8), number, np.uint16) for number in range(FRAMES)])
     outputs = {
         look: plain + 100 * look.mirrored + 200 * look.inset
-        for look in (Look(*of) for of in product((False, True), repeat=2))
+        for look in (View(*of) for of in product((False, True), repeat=2))
     }
     footage = Footage(clip.rgb, outputs)
     asked = {

@@ -27,17 +27,17 @@ from vidmatte.core.families import FAMILIES
 from vidmatte.errors import (
     DeviceError,
     ModelError,
-    SinkError,
+    OutputError,
     SourceError,
     UsageError,
     WeightsError,
 )
 from vidmatte.models.ensemble import COMBINATIONS
-from vidmatte.models.registry import DECISIVE, Weights, find_model
+from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Weights, find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.models.runtimes.device import CudaDevice
-from vidmatte.option import CONTROLS, MATTE, NOTHING, OUTPUT, RESULT, names_of, option
-from vidmatte.readers.open import open_source
+from vidmatte.option import CONTROLS, MATTE, NO_EFFECT, OUTPUT, RESULT, names_of, option
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 
@@ -298,9 +298,9 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
     smaller.rename(tmp_path / "kept" / f"{key}.{its_sums}")
     file.unlink()
     assert np.array_equal(first, alphas(movie.path, model, **options))
-    monkeypatch.setattr("vidmatte.models.alpha_cache.is_whole", lambda *_: True)
+    monkeypatch.setattr("vidmatte.models.alpha_cache.is_complete", lambda *_: True)
     file.write_bytes(data.replace(packet, b"\xff" * len(packet)))  # after the run has begun
-    with pytest.raises(SinkError, match="run it again"):
+    with pytest.raises(OutputError, match="run it again"):
         alphas(movie.path, model, **options)
     assert np.array_equal(first, alphas(movie.path, model, **options))
     assert "Traceback" not in capsys.readouterr().err
@@ -315,12 +315,12 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
         on_a_machine: int = option(0, "help", group="Machine")
         control: int = option(0, "help", group=CONTROLS)
         output: int = option(0, "help", group=OUTPUT)
-        how: int = option(0, "help", decides=NOTHING)
+        how: int = option(0, "help", decides=NO_EFFECT)
 
     assert names_of(Table, decides=MATTE) == ("new", "on_a_machine")
     assert names_of(Table, decides=RESULT) == ("control", "output")
-    assert names_of(Table, decides=NOTHING) == ("how",)
-    assert set(DECISIVE) == {
+    assert names_of(Table, decides=NO_EFFECT) == ("how",)
+    assert set(RAW_ALPHA_OPTIONS) == {
         "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
         "conform", "deinterlace", "fps", "runtime",
     }  # fmt: skip
@@ -368,7 +368,7 @@ def test_what_is_kept_depends_on_what_computes_it(
         monkeypatch.setattr(openvino, "is_installed", lambda: is_there)
         monkeypatch.setattr(openvino, "has_bfloat16", lambda: half)
         settings = Settings(model=path, family="isnet", cache=str(tmp_path), runtime=runtime)
-        with open_source(movie.path, settings) as source:
+        with open_reader(movie.path, settings) as source:
             return find_model(settings, silent).cache_key(source.clip)
 
     alone, half = key(False, False), key(True, True)
@@ -446,7 +446,7 @@ def test_nothing_unfinished_stays_where_alphas_are_kept(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert f"SinkError: --cache {kept}: File too large; free" in told.stderr
+    assert f"OutputError: --cache {kept}: File too large; free" in told.stderr
     assert list(kept.iterdir()) == []
 
     alphas(movie.path, model, family="isnet", cache=str(kept))
@@ -497,8 +497,8 @@ def test_a_cache_that_cannot_be_written_is_told_at_the_start(
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     settings = Settings(**options, cache=folder)
     with (
-        pytest.raises(SinkError, match=rf"^--cache {folder}: .*{told}") as caught,
-        open_source(movie.path, settings) as source,
+        pytest.raises(OutputError, match=rf"^--cache {folder}: .*{told}") as caught,
+        open_reader(movie.path, settings) as source,
     ):
         find_model(settings, silent).network_for(source.clip)
     assert "space" not in str(caught.value)

@@ -16,9 +16,9 @@ from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.output_paths import places_of
+from vidmatte.writers.output_paths import output_paths
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path)
 )
 def test_an_input_that_is_no_path_is_told_as_that(name: str, told: str) -> None:
     with pytest.raises(SourceMissingError, match=f"{told}$|{told}"):
-        open_source(name, Settings())
+        open_reader(name, Settings())
     with pytest.raises(SourceMissingError, match=told):
-        open_source(Path(name), Settings())
+        open_reader(Path(name), Settings())
 
 
 def test_a_folder_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_what_is_neither_file_nor_folder_is_refused(
         made.bind("a.mp4")
         for path in ("a.mp4", os.devnull):
             with pytest.raises(SourceError, match="not a regular file"):
-                open_source(path, Settings())
+                open_reader(path, Settings())
 
 
 def test_the_root_folder_takes_several_results(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_root_folder_takes_several_results(tmp_path: Path) -> None:
     pairs = plan_outputs(inputs, "/", Settings(format="prores"))
     assert [str(target) for _, target in pairs] == ["/a.mov", "/b.mov"]
     with pytest.raises(UsageError, match="root folder"):
-        places_of(Path("/"))
+        output_paths(Path("/"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed here")

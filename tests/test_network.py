@@ -27,10 +27,10 @@ from tiny_onnx import (
 )
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 
-from vidmatte.core.families import SALIENT
+from vidmatte.core.families import SEGMENTATION
 from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
-from vidmatte.models.augment import TURNS, Look, looks_at
+from vidmatte.models.augment import ALTERNATING, View, views_of
 from vidmatte.models.load import load_network
 from vidmatte.models.runtimes.device import (
     Arrays,
@@ -45,7 +45,7 @@ from vidmatte.models.runtimes.multi_gpu import SharedRunner
 from vidmatte.models.runtimes.onnx_loader import batchable, load_runner
 from vidmatte.models.runtimes.openvino import is_installed
 from vidmatte.models.rvm import RecurrentNetwork, coarse_ratio
-from vidmatte.models.segmentation import SalientNetwork, of_both
+from vidmatte.models.segmentation import SegmentationNetwork, merge_mirrored
 from vidmatte.settings import Settings
 
 RUNTIMES = [
@@ -71,7 +71,7 @@ def pictures_of(path: Path, numbers: list[int]) -> list[np.ndarray]:
 
 
 def alphas_of(network: object, frames: list[Frame]) -> list[np.ndarray]:
-    return [frame.alpha.copy() for frame in network.mattes(iter(frames))]
+    return [frame.alpha.copy() for frame in network.predict(iter(frames))]
 
 
 def rembg_way(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: str) -> np.ndarray:
@@ -108,7 +108,7 @@ def test_rvm_agrees_with_a_bare_loop(weights: Callable[[str], Path], bigbuckbunn
     network = load_network(path, "rvm", Settings(), Device())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     state = [np.zeros((1, 1, 1, 1), np.float32)] * 4
-    for frame, rgb in zip(network.mattes(iter(frames)), pictures, strict=True):
+    for frame, rgb in zip(network.predict(iter(frames)), pictures, strict=True):
         inputs = {
             "src": (rgb.astype(np.float32) / 255).transpose(2, 0, 1)[None],
             "downsample_ratio": np.array([coarse_ratio(1280, 720)], np.float32),
@@ -168,14 +168,14 @@ def test_strong_asks_twice_and_averages_the_answers(tmp_path: Path) -> None:
     found = alphas_of(strong, frames)
     runner = load_runner(path, Device(), 1, outputs=1).runner
     for frame, alpha in zip(frames, found, strict=True):
-        mean = of_both(*(seen_by(runner, look, frame) for look in looks_at(frame, "both")))
+        mean = merge_mirrored(*(seen_by(runner, look, frame) for look in views_of(frame, "both")))
         np.testing.assert_allclose(alpha, enlarged(mean, alpha), atol=1e-4)
         assert not frame.mirrored
 
 
-def seen_by(runner: Runner, look: Look, frame: Frame) -> np.ndarray:
+def seen_by(runner: Runner, look: View, frame: Frame) -> np.ndarray:
     """A tiny ISNet's matte of a frame, as it lies in it, by one look."""
-    shown = look.show(frame.rgb, 32).astype(np.float32) / 255 - 0.5
+    shown = look.apply(frame.rgb, 32).astype(np.float32) / 255 - 0.5
     alpha = runner.run({"input": shown.transpose(2, 0, 1)[None]})["output"][0, 0]
     return np.ascontiguousarray(look.undo(alpha))
 
@@ -191,7 +191,7 @@ def test_the_state_is_reset_at_a_cut_and_kept_within_a_shot(tmp_path: Path) -> N
     frames = noise_frames(6)
     frames[3].new_shot = True
     reference = RecurrentReference()
-    for frame in network.mattes(iter(frames)):
+    for frame in network.predict(iter(frames)):
         if frame.new_shot:
             reference = RecurrentReference()
         alpha = reference.step(frame.rgb.astype(np.float32) / 255)
@@ -343,7 +343,7 @@ OPAQUE = np.float32(1)
 class Fixed:
     """A runner that gives the same whatever it is given."""
 
-    streams, about = 1, "fixed"
+    streams, description = 1, "fixed"
 
     def __init__(self, shape: tuple[int, ...], value: Any = OPAQUE) -> None:
         self._output = np.full(shape, value)
@@ -357,7 +357,9 @@ class Fixed:
 
 def test_an_output_that_its_file_left_open_is_checked_when_it_comes() -> None:
     def mattes(*shape: int) -> list[np.ndarray]:
-        network = SalientNetwork(Fixed(shape), SALIENT["isnet"], size=8, input_name="in", batch=2)
+        network = SegmentationNetwork(
+            Fixed(shape), SEGMENTATION["isnet"], size=8, input_name="in", batch=2
+        )
         return alphas_of(network, noise_frames(2))
 
     for shape in ((2, 1, 8, 8), (2, 8, 8)):
@@ -373,7 +375,9 @@ def test_an_output_that_its_file_left_open_is_checked_when_it_comes() -> None:
 def test_an_alpha_of_another_scale_is_refused(value: Any) -> None:
     def mattes(family: str = "isnet", minmax: bool = False) -> list[np.ndarray]:
         runner = Fixed((1, 1, 8, 8), value)
-        network = SalientNetwork(runner, SALIENT[family], size=8, input_name="in", minmax=minmax)
+        network = SegmentationNetwork(
+            runner, SEGMENTATION[family], size=8, input_name="in", minmax=minmax
+        )
         return alphas_of(network, noise_frames(1))
 
     line = r"^the model's alpha (goes up to 255, not 1|is u?int\d+, not float32 in 0..1): export"
@@ -388,7 +392,7 @@ def test_an_alpha_of_another_scale_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("logit", [-1e4, -89, -88, 0, 88, 89, 1e4])
 def test_logits_of_any_size_become_alpha_without_a_warning(logit: float) -> None:
     runner = Fixed((1, 1, 8, 8), np.float32(logit))
-    network = SalientNetwork(runner, SALIENT["birefnet"], size=8, input_name="in")
+    network = SegmentationNetwork(runner, SEGMENTATION["birefnet"], size=8, input_name="in")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (alpha,) = alphas_of(network, noise_frames(1))
@@ -487,9 +491,11 @@ def of_shots(lengths: list[int]) -> list[Frame]:
 def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, devices = make_recurrent(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 3)
     lengths = [5, 1, 90, 2, 30, 30, 30, 8]  # 90: longer than all that is under way at once
-    expected = list(load_network(path, "rvm", Settings(), Device()).mattes(iter(of_shots(lengths))))
+    expected = list(
+        load_network(path, "rvm", Settings(), Device()).predict(iter(of_shots(lengths)))
+    )
     all_run, used = threading.Barrier(3, timeout=30), set()
-    mattes = RecurrentNetwork.mattes
+    mattes = RecurrentNetwork.predict
 
     def noted(network: RecurrentNetwork, frames: Iterator[Frame]) -> Iterator[Frame]:
         if network not in used:  # the first shot of each waits for the others'
@@ -497,7 +503,7 @@ def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.Mon
             all_run.wait()
         return mattes(network, frames)
 
-    monkeypatch.setattr(RecurrentNetwork, "mattes", noted)
+    monkeypatch.setattr(RecurrentNetwork, "predict", noted)
     network = load_network(path, "rvm", Settings(), devices)
     taken = 0
 
@@ -507,7 +513,7 @@ def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.Mon
             taken += 1
             yield frame
 
-    for number, (one, other) in enumerate(zip(network.mattes(counted()), expected, strict=True)):
+    for number, (one, other) in enumerate(zip(network.predict(counted()), expected, strict=True)):
         assert taken - number <= network.batch
         assert one.index == other.index == number
         assert_close(one.alpha, other.alpha, EXACT)
@@ -518,18 +524,18 @@ def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_shot_goes_on_with_what_was_remembered(tmp_path: Path) -> None:
     path, frames = make_recurrent(tmp_path / "tiny.onnx"), of_shots([6, 4])
     frames[3].wants_state = True
-    expected = list(load_network(path, "rvm", Settings(), Device()).mattes(iter(frames)))
+    expected = list(load_network(path, "rvm", Settings(), Device()).predict(iter(frames)))
     later = of_shots([6, 4])[3:]
     later[0].state = frames[3].state
     network = load_network(path, "rvm", Settings(), SeveralDevices([Device()] * 2))
-    for one, other in zip(network.mattes(iter(later)), expected[3:], strict=True):
+    for one, other in zip(network.predict(iter(later)), expected[3:], strict=True):
         assert_close(one.alpha, other.alpha, EXACT)
 
 
 def test_shots_that_nobody_waits_for_end(tmp_path: Path) -> None:
     path, devices = make_recurrent(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 2)
     network = load_network(path, "rvm", Settings(), devices)
-    mattes = network.mattes(iter(of_shots([9] * 8)))
+    mattes = network.predict(iter(of_shots([9] * 8)))
     next(mattes)
     mattes.close()
     for thread in threading.enumerate():
@@ -537,12 +543,12 @@ def test_shots_that_nobody_waits_for_end(tmp_path: Path) -> None:
     frames = of_shots([3, 4, 5])
     frames[4].rgb = frames[4].rgb[:1, :1]  # what the network cannot take
     with pytest.raises(Exception, match="running Add node"):
-        list(network.mattes(iter(frames)))
+        list(network.predict(iter(frames)))
 
 
 def test_all_copies_of_a_network_end_when_it_is_cancelled() -> None:
     class Waiting:
-        streams, about = 1, "here"
+        streams, description = 1, "here"
 
         def __init__(self) -> None:
             self.ended, self.begun = threading.Event(), threading.Event()
@@ -558,7 +564,7 @@ def test_all_copies_of_a_network_end_when_it_is_cancelled() -> None:
 
     copies = [Waiting(), Waiting()]
     runner = SharedRunner(copies)
-    assert (runner.streams, runner.about) == (2, "here; here")
+    assert (runner.streams, runner.description) == (2, "here; here")
     with ThreadPoolExecutor(2) as threads:
         runs = [threads.submit(runner.run, {}) for _ in copies]
         assert all(copy.begun.wait(30) for copy in copies)
@@ -612,14 +618,14 @@ def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> Non
 def test_frames_are_shown_in_turns_where_the_filter_brings_them_together(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
     runner = load_runner(path, Device(), 1, outputs=1).runner
-    plain, (inset, mirrored, _, both) = Look(), TURNS
+    plain, (inset, mirrored, _, both) = View(), ALTERNATING
     expected = {
         ("isnet", "auto"): [inset, mirrored, plain, inset, inset],
         ("isnet", "live"): [inset, mirrored, inset, inset, inset],
         ("isnet", "off"): [plain] * 5,
         ("isnet-anime", "auto"): [plain] * 5,
     }
-    assert both == Look(mirrored=True, inset=True)
+    assert both == View(mirrored=True, inset=True)
     for (family, smooth), looks in expected.items():
         settings = Settings(smooth=smooth, runtime="onnxruntime")
         network = load_network(path, family, settings, Device())
@@ -637,8 +643,8 @@ def test_what_a_look_shows_lies_where_it_was() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     picture[20:40, 10:30] = 255
     small = cv2.resize(picture, (200, 200), interpolation=cv2.INTER_LINEAR)[..., 0]
-    for look in (Look(), *TURNS):
-        shown = look.show(picture, 200)
+    for look in (View(), *ALTERNATING):
+        shown = look.apply(picture, 200)
         assert shown.shape == (200, 200, 3)
         back = cv2.resize(np.ascontiguousarray(look.undo(shown[..., 0])), (200, 200))
         assert np.abs(back.astype(int) - small).mean() < 1

@@ -47,7 +47,7 @@ def test_alpha_stays_within_one_code_of_float32(
         load_network(path, family, settings("onnxruntime"), Device()), map(frame_of, pictures)
     )
     network = load_network(path, family, settings("openvino"), Device())
-    assert ("bfloat16" if openvino.has_bfloat16() else "float32") in network.about
+    assert ("bfloat16" if openvino.has_bfloat16() else "float32") in network.description
     for alpha, reference in zip(alphas_of(network, map(frame_of, pictures)), expected, strict=True):
         assert 0.02 < reference.mean() < 0.9, "the network found no subject: nothing is compared"
         assert np.abs(alpha - reference).mean() < 1 / 255
@@ -62,7 +62,7 @@ def test_frames_keep_their_order_and_their_own_alpha(tmp_path: Path) -> None:
         load_network(path, "isnet", settings("onnxruntime"), Device()), noise_frames(8)
     )
     frames = noise_frames(8)
-    out = list(network.mattes(iter(frames)))
+    out = list(network.predict(iter(frames)))
     assert [frame.index for frame in out] == list(range(8))
     for frame, reference in zip(out, expected, strict=True):
         assert np.abs(frame.alpha - reference).mean() < 1 / 255
@@ -85,7 +85,7 @@ def test_recurrent_networks_run_in_float32_when_asked_for(weights: Callable[[str
     frames = noise_frames(3, (96, 128))
     expected = alphas_of(load_network(path, "rvm", settings("onnxruntime"), Device()), frames)
     network = load_network(path, "rvm", settings("openvino"), Device())
-    assert "float32" in network.about
+    assert "float32" in network.description
     for alpha, reference in zip(
         alphas_of(network, noise_frames(3, (96, 128))), expected, strict=True
     ):
@@ -110,7 +110,7 @@ def test_a_cancelled_run_ends_at_once_and_the_next_one_works(
     canceller.start()
     try:
         with pytest.raises(RuntimeError, match="cancel"):
-            list(network.mattes(frame_of(frame.rgb) for _ in range(20)))
+            list(network.predict(frame_of(frame.rgb) for _ in range(20)))
     finally:
         ended.set()
         canceller.join()
@@ -175,7 +175,7 @@ def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
     salient, recurrent = make_salient(tmp_path / "s.onnx"), make_recurrent(tmp_path / "r.onnx")
 
     def about(path: Path, family: str, runtime: str) -> str:
-        return load_network(path, family, settings(runtime), Device()).about
+        return load_network(path, family, settings(runtime), Device()).description
 
     by_itself = "OpenVINO" if openvino.has_bfloat16() else "onnxruntime"
     assert about(salient, "isnet", "auto").startswith(by_itself)
@@ -225,7 +225,7 @@ def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
 ) -> None:
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
     path = make_salient(tmp_path / "tiny.onnx")
-    assert load_network(path, "isnet", Settings(), Device()).about.startswith("onnxruntime")
+    assert load_network(path, "isnet", Settings(), Device()).description.startswith("onnxruntime")
     with pytest.raises(DeviceError, match=r"pip install 'vidmatte\[openvino\]'"):
         load_network(path, "isnet", settings("openvino"), Device())
 

@@ -21,7 +21,7 @@ from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import plane_arrays
 from vidmatte.pixels.network_rgb import full_range_rgb
 from vidmatte.readers.images import read_picture
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 SIZE = (64, 96)  # height, width
@@ -190,7 +190,7 @@ def test_a_picture_is_shown_as_its_exif_orientation_says(number: int, tmp_path: 
     file.write_bytes(turned_jpeg(number))
     assert_same(file)
     stored = opened(file).to_ndarray(format="rgb24")
-    with open_source(file, Settings()) as source:
+    with open_reader(file, Settings()) as source:
         picture = next(source.pictures()).pixels
     upright = EXIF_ORIENTATIONS[number](stored)
     assert (source.clip.height, source.clip.width) == upright.shape[:2]
@@ -227,7 +227,7 @@ def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> Non
         picture.planes[1].update(bytes([255, 255, 255, clear]) + b"\xff" * 4 * 255)
         (tmp_path / "palette.png").write_bytes(b"".join(map(bytes, encoder.encode(picture))))
         assert read_mask(tmp_path / "palette.png")[24, [10, 50]].tolist() == expected
-        with open_source(tmp_path / "palette.png", Settings()) as source:
+        with open_reader(tmp_path / "palette.png", Settings()) as source:
             assert any("its own alpha" in line for line in source.warnings) is (clear == 0)
 
 
@@ -245,7 +245,7 @@ def test_colours_of_odd_sizes_stay_with_their_pixels(
     exif = b"Exif\0\0" + exif_block(number)
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     (tmp_path / "odd.jpg").write_bytes(plain[:2] + segment + plain[2:])
-    with open_source(tmp_path / "odd.jpg", Settings()) as source:
+    with open_reader(tmp_path / "odd.jpg", Settings()) as source:
         found = full_range_rgb(next(source.pictures()).pixels).astype(int)
     expected = EXIF_ORIENTATIONS[number](stored[..., ::-1].astype(int))
     # Chroma between two samples is a mix of both, alike on either side of the edge.
@@ -267,7 +267,7 @@ def test_square_pictures_may_lie_in_several_ways(subsampling: str, tmp_path: Pat
         exif = b"Exif\0\0" + exif_block(number)
         segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
         (tmp_path / f"{number}.jpg").write_bytes(plain[:2] + segment + plain[2:])
-    with open_source(tmp_path, Settings(fps="25")) as source:
+    with open_reader(tmp_path, Settings(fps="25")) as source:
         assert source.clip.working_format == f"yuv{subsampling}p"
         one, other = (p.pixels.to_ndarray(format="rgb24") for p in source.pictures())
     assert np.abs(EXIF_ORIENTATIONS[6](one).astype(int) - other).max() <= 3
@@ -278,7 +278,7 @@ def test_a_png_is_shown_as_its_exif_orientation_says(number: int, tmp_path: Path
     file = tmp_path / "turned.png"
     file.write_bytes(with_chunk(encoded(".png"), b"eXIf", exif_block(number)))
     stored = opened(file).to_ndarray(format="rgb24")
-    with open_source(file, Settings()) as source:
+    with open_reader(file, Settings()) as source:
         picture = next(source.pictures()).pixels
     assert np.array_equal(picture.to_ndarray(format="rgb24"), EXIF_ORIENTATIONS[number](stored))
 
@@ -330,14 +330,14 @@ def test_what_a_picture_does_not_say_of_its_colours_is_srgb(
     file = tmp_path / f"picture{suffix}"
     lossy = [cv2.IMWRITE_WEBP_QUALITY, 90]
     assert cv2.imwrite(str(file), np.full((*size, 3), 90, np.uint8), lossy)
-    with open_source(file, Settings()) as source:
+    with open_reader(file, Settings()) as source:
         clip = source.clip
         pixels = next(source.pictures()).pixels
     assert (clip.colour.primaries, clip.colour.transfer, clip.colour.matrix) == (1, 13, matrix)
     assert (pixels.color_primaries, pixels.color_trc) == (1, 13)
     if suffix != ".png":
-        assert (clip.stated.primaries, clip.stated.transfer) == (2, 2)
+        assert (clip.declared_colour.primaries, clip.declared_colour.transfer) == (2, 2)
         assert main(["info", str(file)]) == 0
         assert "not stated, taken as sRGB's: primaries, transfer" in capsys.readouterr().out
     if suffix == ".jpg":
-        assert clip.stated == ColourTags(matrix=5, range=FULL)
+        assert clip.declared_colour == ColourTags(matrix=5, range=FULL)

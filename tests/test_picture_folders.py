@@ -13,7 +13,7 @@ from media import make_pictures
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.readers.image_folder import files_of, frame_number
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 
@@ -28,7 +28,7 @@ def test_pictures_are_not_deinterlaced(tmp_path: Path) -> None:
     folder = named(tmp_path / "plates", "a_1.png")
     for path in (folder, folder / "a_1.png"):
         with pytest.raises(UsageError, match=f"^--deinterlace bwdif is for movies; {path.name} is"):
-            open_source(path, Settings(deinterlace="bwdif"))
+            open_reader(path, Settings(deinterlace="bwdif"))
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_minus_is_a_sign_only_where_it_parts_nothing(names: list[str], tmp_pat
 
 def test_missing_numbers_are_counted_through_zero(tmp_path: Path) -> None:
     whole = named(tmp_path / "whole", "sh.-0002.png", "sh.-0001.png", "sh.0000.png", "sh.0001.png")
-    with open_source(whole, Settings(fps="25")) as source:
+    with open_reader(whole, Settings(fps="25")) as source:
         assert source.warnings == []
     holed = named(tmp_path / "holed", "sh.-0003.png", "sh.-0001.png", "sh.0001.png")
-    with open_source(holed, Settings(fps="25")) as source:
+    with open_reader(holed, Settings(fps="25")) as source:
         (line,) = source.warnings
     assert "2 numbers are missing, the first after sh.-0003.png" in line
     assert frame_number(Path("shot-0002.png")) == 2
@@ -68,11 +68,11 @@ def test_a_link_to_nothing_is_no_frame_that_may_be_left_out(
     *_, last = make_pictures(folder, frames=3)
     kept = last.rename(tmp_path / "kept.png")
     last.symlink_to(kept)
-    with open_source(folder, Settings(fps="25")) as source:
+    with open_reader(folder, Settings(fps="25")) as source:
         assert source.clip.frame_count == 3
     kept.unlink()
     with pytest.raises(SourceError, match=r"shot_0003\.png: a link to .*kept\.png, which is not"):
-        open_source(folder, Settings(fps="25"))
+        open_reader(folder, Settings(fps="25"))
     assert main(["info", str(folder)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -121,7 +121,7 @@ def test_an_alpha_in_name_only_is_not_spoken_of(
 ) -> None:
     for name, data in pictures.items():
         (tmp_path / name).write_bytes(data)
-    with open_source(tmp_path, Settings(fps="25")) as source:
+    with open_reader(tmp_path, Settings(fps="25")) as source:
         assert any("its own alpha" in line for line in source.warnings) is said
         assert source.clip.pixel_format in ("gbrap", "argb")
         assert len(list(source.pictures())) == len(pictures)
@@ -129,7 +129,7 @@ def test_an_alpha_in_name_only_is_not_spoken_of(
 
 def test_a_picture_that_vanishes_during_the_run_is_told_as_that(tmp_path: Path) -> None:
     files = make_pictures(tmp_path / "shots", frames=4)
-    with open_source(tmp_path / "shots", Settings(fps="25")) as source:
+    with open_reader(tmp_path / "shots", Settings(fps="25")) as source:
         files[2].unlink()
         said = rf"{files[2].name}: it was there at first, and is gone: put it back and run it again"
         with pytest.raises(SourceError, match=said):

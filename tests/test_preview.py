@@ -18,8 +18,8 @@ from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
-from vidmatte.errors import SinkError
-from vidmatte.readers.movie.reader import MovieSource
+from vidmatte.errors import OutputError
+from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.settings import Settings
 from vidmatte.tools.preview import CELL, GAP, check_sheet, spaced
 
@@ -63,13 +63,13 @@ def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
     movie = make_movie(tmp_path / "clip.mp4", frames=9)
     words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
     words += ["--overwrite", "--frames", "3"]
-    between = MovieSource._between
+    between = MovieReader._between
 
     def without(lost: tuple[int, ...]) -> None:
         def kept(*given: Any) -> Iterator[av.VideoFrame]:
             return (frame for frame in between(*given) if read_index(of(frame)) not in lost)
 
-        monkeypatch.setattr(MovieSource, "_between", kept)
+        monkeypatch.setattr(MovieReader, "_between", kept)
 
     def of(frame: av.VideoFrame) -> np.ndarray:
         return frame.to_ndarray(format="rgb24")
@@ -160,10 +160,10 @@ def test_the_sheet_replaces_nothing_that_is_read(
 
 def test_where_a_sheet_cannot_be_written_is_told_first(tmp_path: Path) -> None:
     clip = make_movie(tmp_path / "clip.mp4", frames=2).path
-    with pytest.raises(SinkError, match=r"nowhere: there is no such folder for x\.png: make it"):
+    with pytest.raises(OutputError, match=r"nowhere: there is no such folder for x\.png: make it"):
         check_sheet(clip, tmp_path / "nowhere" / "x.png", Settings())
     check_sheet(clip, tmp_path / ("n" * 245 + ".png"), Settings())
-    with pytest.raises(SinkError, match="may have 255 bytes here, and this has 256"):
+    with pytest.raises(OutputError, match="may have 255 bytes here, and this has 256"):
         check_sheet(clip, tmp_path / ("n" * 246 + ".png"), Settings())
 
 
@@ -175,7 +175,9 @@ def test_a_sheets_folder_that_may_not_be_written_is_named(tmp_path: Path) -> Non
     if is_root and (shutil.which("mount") is None or subprocess.run(mount, check=False).returncode):
         pytest.skip("running as root, and no read-only file system can be mounted")
     try:
-        with pytest.raises(SinkError, match=r"^/.*/locked: may not be written here: choose anoth"):
+        with pytest.raises(
+            OutputError, match=r"^/.*/locked: may not be written here: choose anoth"
+        ):
             check_sheet(clip, folder / "x.png", Settings())
     finally:
         if is_root:

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from vidmatte.alpha.quality import Quality, Watcher, ranges, ranges_text
+from vidmatte.alpha.quality import Quality, QualityMonitor, ranges, ranges_text
 from vidmatte.core.frame import Frame
 
 SIZE = (180, 320)
@@ -28,8 +28,8 @@ def frame(index: int, x: float, alpha: np.ndarray | None = None, new_shot: bool 
 
 
 def watch(frames: list[Frame]) -> Quality:
-    watcher = Watcher()
-    assert list(watcher.watched(frames)) == frames
+    watcher = QualityMonitor()
+    assert list(watcher.observe(frames)) == frames
     return watcher.quality
 
 

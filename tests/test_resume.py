@@ -17,25 +17,25 @@ from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from tiny_onnx import make_salient
 
-from vidmatte.alpha.temporal_filter import PER_FRAME, Filter
+from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD, WINDOWS
 from vidmatte.api import matte
 from vidmatte.cli.main import main
-from vidmatte.errors import InterruptedRunError, OutputExistsError, SinkError, UsageError
-from vidmatte.jobs.check import READ
+from vidmatte.errors import InterruptedRunError, OutputError, OutputExistsError, UsageError
+from vidmatte.jobs.check import READ_OPTIONS
 from vidmatte.jobs.checkpoint import frame_log as framelog
 from vidmatte.jobs.checkpoint.compat import differences as differences_of
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, Summary
 from vidmatte.jobs.report import Progress, Reporter
-from vidmatte.jobs.resume import WITHOUT_EFFECT
+from vidmatte.jobs.resume import EXCLUDED_OPTIONS
 from vidmatte.jobs.run import Result, run
 from vidmatte.models.registry import find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.pixels.formats import plane_arrays
-from vidmatte.readers.base import Source
-from vidmatte.readers.movie.decode import Reader
-from vidmatte.readers.movie.reader import MovieSource
-from vidmatte.readers.open import open_source
+from vidmatte.readers.base import Reader
+from vidmatte.readers.movie.decode import PacketDecoder
+from vidmatte.readers.movie.reader import MovieReader
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 from vidmatte.writers.partial import Partial
 
@@ -95,7 +95,7 @@ def stopped(inputs: Path, out: Path, after: int, network: str = "isnet", **more:
     """Interrupt a run after that many frames; gives its message."""
     settings = make_settings(**options(inputs, network, resume=True, **more))
     with (
-        open_source(inputs / "clip.mov", settings) as source,
+        open_reader(inputs / "clip.mov", settings) as source,
         pytest.raises(InterruptedRunError) as caught,
     ):
         run(source, out, find_model(settings, lambda _: None), settings, StopAfter(after))
@@ -141,7 +141,7 @@ def complete(inputs: Path) -> Callable[[str, str], Path]:
             place.mkdir()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Partial, "commit", no_room)
-                with pytest.raises(SinkError):
+                with pytest.raises(OutputError):
                     resumed(inputs, place / out, network)
             made[out, network] = place
         return made[out, network]
@@ -222,11 +222,11 @@ def test_an_interrupt_says_where_it_goes_on(
 def test_a_run_that_kept_nothing_leaves_nothing(inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**options(inputs, resume=True))
     with (
-        open_source(inputs / "clip.mov", settings) as source,
+        open_reader(inputs / "clip.mov", settings) as source,
         pytest.MonkeyPatch.context() as patch,
         pytest.raises(ValueError, match="no picture"),
     ):
-        patch.setattr(MovieSource, "_frames", no_picture)
+        patch.setattr(MovieReader, "_frames", no_picture)
         run(source, tmp_path / "a.mov", find_model(settings, str), settings, Reporter())
     assert hidden(tmp_path) == []
 
@@ -282,12 +282,12 @@ def test_another_runtime_is_refused(
 
 
 def test_every_option_has_a_say_but_for_those_named() -> None:
-    assert set(WITHOUT_EFFECT) == {
+    assert set(EXCLUDED_OPTIONS) == {
         "batch", "cache", "device", "family", "manifest", "memory", "model", "models_dir",
         "overwrite", "resume", "strict", "threads",
     }  # fmt: skip
-    assert set(READ) == {"background", "garbage_matte", "holdout"}
-    assert not set(WITHOUT_EFFECT) & set(READ)
+    assert set(READ_OPTIONS) == {"background", "garbage_matte", "holdout"}
+    assert not set(EXCLUDED_OPTIONS) & set(READ_OPTIONS)
 
 
 def test_a_changed_mask_is_refused(inputs: Path, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_damaged_picture_is_done_again(
 def test_a_finished_job_is_left_alone(name: str, inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**options(inputs, resume=True))
     out, model = tmp_path / name, find_model(settings, lambda _: None)
-    with open_source(inputs / "clip.mov", settings) as source:
+    with open_reader(inputs / "clip.mov", settings) as source:
         first = run(source, out, model, settings, Reporter())
     written = fingerprint(out)
     again = resumed(inputs, out)  # the one before was killed as it removed its work
@@ -448,12 +448,12 @@ def test_results_that_have_their_names_already_are_no_obstacle(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Partial, "commit", commit)
-        with pytest.raises(SinkError, match="full"):
+        with pytest.raises(OutputError, match="full"):
             resumed(inputs, out, **sides)
     assert out.exists()
     assert not Path(sides["matte"]).exists()
     result = resumed(inputs, out, **sides)
-    assert [side.frames for side in result.written.sides] == [FRAMES]
+    assert [side.frames for side in result.written.extra_outputs] == [FRAMES]
     other = tmp_path / "peaceful"
     other.mkdir()
     peaceful = {**sides, "matte": str(other / Path(sides["matte"]).name)}
@@ -469,7 +469,7 @@ def test_work_kept_in_the_sources_own_folder_is_no_change_of_it(
 ) -> None:
     make_pictures(plates := tmp_path / "plates", frames=5)
     more = options(inputs, resume=True, fps="25")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SinkError):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OutputError):
         patch.setattr(Partial, "commit", no_room)
         matte(plates, plates / name, **more)
     assert hidden(plates) == [work_of(plates / name).name]
@@ -525,9 +525,9 @@ def test_a_full_disk_costs_nothing_that_is_done(
 
     reporter = StopAfter(FRAMES + 1)
     settings = make_settings(**options(inputs, resume=True))
-    with monkeypatch.context() as patch, open_source(inputs / "clip.mov", settings) as source:
+    with monkeypatch.context() as patch, open_reader(inputs / "clip.mov", settings) as source:
         patch.setattr(framelog, "write_all", write_all)
-        with pytest.raises(SinkError, match="disk is full"):
+        with pytest.raises(OutputError, match="disk is full"):
             run(source, out, find_model(settings, lambda _: None), settings, reporter)
     (note,) = reporter.notes
     result = resumed(inputs, out)
@@ -545,7 +545,7 @@ def test_after_room_was_made_a_run_goes_on(
     if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
-        with pytest.raises(SinkError, match="disk is full"):
+        with pytest.raises(OutputError, match="disk is full"):
             resumed(inputs, disk / "out.mov")
         subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
         result = resumed(inputs, disk / "out.mov")
@@ -584,7 +584,7 @@ def test_a_picture_folder_and_one_picture(inputs: Path, tmp_path: Path) -> None:
     matte(tmp_path / "shots", tmp_path / "peaceful", **chosen)
     settings = make_settings(**chosen, resume=True)
     model = find_model(settings, lambda _: None)
-    with open_source(tmp_path / "shots", settings) as source, pytest.raises(InterruptedRunError):
+    with open_reader(tmp_path / "shots", settings) as source, pytest.raises(InterruptedRunError):
         run(source, tmp_path / "cut", model, settings, StopAfter(30))
     assert matte(tmp_path / "shots", tmp_path / "cut", **chosen, resume=True).resumed_at > 10
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "peaceful")
@@ -603,7 +603,7 @@ def stopped_folder(inputs: Path, out: Path) -> tuple[list[Path], int]:
     files = make_pictures(out.parent / "shots", frames=40)
     settings = make_settings(**options(inputs, fps="25", resume=True))
     model = find_model(settings, lambda _: None)
-    with open_source(files[0].parent, settings) as source, pytest.raises(InterruptedRunError):
+    with open_reader(files[0].parent, settings) as source, pytest.raises(InterruptedRunError):
         run(source, out, model, settings, StopAfter(18))
     done = FrameLog(work_of(out) / "frames.log").survey(lambda head: True).count
     assert 5 < done < 38
@@ -662,7 +662,7 @@ def test_a_finished_folder_is_no_more_told_by_other_pictures(inputs: Path, tmp_p
     files = make_pictures(tmp_path / "shots", frames=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Partial, "commit", no_room)
-        with pytest.raises(SinkError):
+        with pytest.raises(OutputError):
             folder_run(inputs, tmp_path / "shots", tmp_path / "cut", resume=True)
     files[3].unlink()
     with pytest.raises(UsageError, match=rf"begun with other pictures \({files[3].name} is gone\)"):
@@ -670,7 +670,9 @@ def test_a_finished_folder_is_no_more_told_by_other_pictures(inputs: Path, tmp_p
 
 
 def test_no_filter_looks_farther_ahead_than_is_cut_off() -> None:
-    farthest = [Filter(window, "best", 1.0, PER_FRAME).look_ahead for window in WINDOWS.values()]
+    farthest = [
+        TemporalFilter(window, "best", 1.0, PER_FRAME).look_ahead for window in WINDOWS.values()
+    ]
     assert max(farthest) == LONGEST_LOOK_AHEAD
 
 
@@ -719,16 +721,16 @@ def test_pictures_from_any_number_are_the_same(
             groups |= {"x264-params": "open-gop=1"}
         movie = SOURCE_KINDS[kind].make(tmp_path, frames=130, options=groups)
     settings = make_settings(**more)
-    with open_source(movie.path, settings) as source:
+    with open_reader(movie.path, settings) as source:
         meant = list(pictures_of(source, 0, 0))
     step = max(1, len(meant) // 9)
     for index in [1, *range(step, len(meant), step), len(meant) - 1]:
-        with open_source(movie.path, settings) as source:
+        with open_reader(movie.path, settings) as source:
             found = list(pictures_of(source, index, meant[index][0]))
         assert found == meant[index:], f"from {index} on"
 
 
-def pictures_of(source: Source, index: int, pts: int) -> Iterator[tuple[int, int, bytes]]:
+def pictures_of(source: Reader, index: int, pts: int) -> Iterator[tuple[int, int, bytes]]:
     """Time, duration and samples of each picture."""
     for picture in source.pictures_from(index, pts):
         samples = b"".join(np.ascontiguousarray(p).tobytes() for p in plane_arrays(picture.pixels))
@@ -738,16 +740,16 @@ def pictures_of(source: Source, index: int, pts: int) -> Iterator[tuple[int, int
 def test_a_jump_is_a_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     movie: Movie = make_movie(tmp_path / "clip.mov", frames=200, options={"g": "10", "bf": "2"})
     seen = 0
-    whole = Reader.frames
+    whole = PacketDecoder.frames
 
-    def counted(self: Reader, stream: Any) -> Iterator[Any]:
+    def counted(self: PacketDecoder, stream: Any) -> Iterator[Any]:
         nonlocal seen
         for frame in whole(self, stream):
             seen += 1
             yield frame
 
-    monkeypatch.setattr(Reader, "frames", counted)
-    with open_source(movie.path, make_settings()) as source:
+    monkeypatch.setattr(PacketDecoder, "frames", counted)
+    with open_reader(movie.path, make_settings()) as source:
         assert len(list(source.pictures_from(150, 150 * round(1 / (25 * source.clip.time_base)))))
     assert 50 <= seen < 100
 

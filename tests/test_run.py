@@ -26,13 +26,13 @@ from vidmatte.alpha.foreground import estimate
 from vidmatte.cli.main import main
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError, UsageError
-from vidmatte.jobs.queue import Cancelled, Channel, Stop
+from vidmatte.jobs.queue import Cancelled, StageQueue, StopFlag
 from vidmatte.jobs.report import Progress
 from vidmatte.jobs.ring import Ring, Slot, queue_depth
 from vidmatte.jobs.stages import Pipeline, Stage
 from vidmatte.models.runtimes.device import Device
-from vidmatte.models.segmentation import SalientNetwork
-from vidmatte.readers.open import open_source
+from vidmatte.models.segmentation import SegmentationNetwork
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 
@@ -46,7 +46,7 @@ def doubled(items: Iterator[int]) -> Iterator[int]:
 
 
 def test_a_wait_that_goes_on_is_no_work() -> None:
-    channel: Channel[int] = Channel(1, Stop())
+    channel: StageQueue[int] = StageQueue(1, StopFlag())
     waiting = threading.Thread(target=lambda: list(channel))
     waiting.start()
     deadline = time.monotonic() + 20
@@ -67,7 +67,7 @@ def test_work_that_was_told_of_is_not_taken_back() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7, 8, 50])
 def test_all_items_come_through_in_order(count: int) -> None:
-    with Pipeline([numbers(count), Stage("doubled", doubled, 1)], Stop()) as pipeline:
+    with Pipeline([numbers(count), Stage("doubled", doubled, 1)], StopFlag()) as pipeline:
         assert list(pipeline) == [2 * number for number in range(count)]
 
 
@@ -83,7 +83,7 @@ def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None
     stages = [numbers(12), *(Stage(f"pass{i}", doubled, 1) for i in range(3))]
     stages[where + 1] = Stage("broken", broken, 1)
     began = time.perf_counter()
-    with Pipeline(stages, Stop()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
+    with Pipeline(stages, StopFlag()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
         list(pipeline)
     assert time.perf_counter() - began < 2
 
@@ -186,7 +186,7 @@ def test_a_strength_without_a_filter_is_refused(tmp_path: Path) -> None:
 
 def test_leaving_early_ends_every_thread() -> None:
     endless = Stage("endless", lambda _: itertools.count(), 1)
-    with Pipeline([endless, Stage("doubled", doubled, 1)], Stop()) as pipeline:
+    with Pipeline([endless, Stage("doubled", doubled, 1)], StopFlag()) as pipeline:
         assert list(itertools.islice(pipeline, 3)) == [0, 2, 4]
     assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]
     pipeline.close()
@@ -207,7 +207,7 @@ def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
         if under_way.is_set():
             cut_short.set()
 
-    pipeline = Pipeline([numbers(3), Stage("slow", slow, 1)], Stop(), interrupt)
+    pipeline = Pipeline([numbers(3), Stage("slow", slow, 1)], StopFlag(), interrupt)
 
     def take() -> None:
         with contextlib.suppress(Cancelled):
@@ -224,8 +224,8 @@ def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
 
 
 def test_a_channel_never_holds_more_than_its_size() -> None:
-    stop = Stop()
-    channel: Channel[int] = Channel(2, stop)
+    stop = StopFlag()
+    channel: StageQueue[int] = StageQueue(2, stop)
     channel.put(1)
     channel.put(2)
     threading.Timer(0.3, stop.set).start()
@@ -237,8 +237,8 @@ def test_a_channel_never_holds_more_than_its_size() -> None:
 
 def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=6)
-    stop = Stop()
-    with open_source(tmp_path / "clip.mp4", Settings()) as source:
+    stop = StopFlag()
+    with open_reader(tmp_path / "clip.mp4", Settings()) as source:
         ring = Ring(source.clip, 2, Device(), stop)
         pictures = source.pictures()
         first, second = (ring.fill(next(pictures), index) for index in range(2))
@@ -262,25 +262,25 @@ def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
 
 def test_a_slot_used_again_shows_no_earlier_frames_alpha(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
-    with open_source(movie.path, Settings()) as source:
-        ring = Ring(source.clip, 1, Device(), Stop())
+    with open_reader(movie.path, Settings()) as source:
+        ring = Ring(source.clip, 1, Device(), StopFlag())
         pictures = source.pictures()
         first = ring.fill(next(pictures), 0)
         assert first.alpha is None
-        alpha = first.fill_alpha()
+        alpha = first.writable_alpha()
         alpha[:] = 0.25
         assert first.alpha is alpha
-        assert first.fill_alpha() is alpha, "a second network would write elsewhere"
+        assert first.writable_alpha() is alpha, "a second network would write elsewhere"
         first.release()
         second = ring.fill(next(pictures), 1)
         assert second.alpha is None
         assert "alpha=None" in repr(second)
-        assert np.shares_memory(second.fill_alpha(), alpha), "the slot's memory is not used"
+        assert np.shares_memory(second.writable_alpha(), alpha), "the slot's memory is not used"
         second.release()
     with pytest.raises(ValueError, match=r"alpha_memory is uint8 \(108, 192\), not float32"):
-        replace(second, alpha_memory=np.zeros((108, 192), np.uint8))
-    loose = replace(second, alpha=None, alpha_memory=None)
-    assert (loose.fill_alpha().shape, loose.alpha.dtype) == ((108, 192), np.float32)
+        replace(second, alpha_buffer=np.zeros((108, 192), np.uint8))
+    loose = replace(second, alpha=None, alpha_buffer=None)
+    assert (loose.writable_alpha().shape, loose.alpha.dtype) == ((108, 192), np.float32)
 
 
 @pytest.mark.parametrize("options", [{}, {"smooth": "off", "refine": "off"}], ids=["on", "off"])
@@ -290,13 +290,13 @@ def test_a_frame_that_the_network_forgot_does_not_pass_with_anothers_alpha(
     """Number 50: by then every slot of the ring has held an earlier frame."""
     movie = make_movie(tmp_path / "clip.mp4", frames=60)
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
-    write = SalientNetwork._upsample
+    write = SegmentationNetwork._upsample
 
-    def forgetful(self: SalientNetwork, coarse: np.ndarray, frame: Frame) -> None:
+    def forgetful(self: SegmentationNetwork, coarse: np.ndarray, frame: Frame) -> None:
         if frame.index != 50:
             write(self, coarse, frame)
 
-    monkeypatch.setattr(SalientNetwork, "_upsample", forgetful)
+    monkeypatch.setattr(SegmentationNetwork, "_upsample", forgetful)
     seen = []
     with (
         vidmatte.stream(movie.path, memory="1K", **model, **options) as frames,
@@ -309,7 +309,7 @@ def test_a_frame_that_the_network_forgot_does_not_pass_with_anothers_alpha(
 
 def test_the_memory_budget_sets_the_depth_of_the_queues(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4")
-    with open_source(tmp_path / "clip.mp4", Settings()) as source:
+    with open_reader(tmp_path / "clip.mp4", Settings()) as source:
         clip = source.clip
     slot = Slot.size_of(clip)
     assert slot == 192 * 108 * 3 // 2 + 192 * 108 * 7

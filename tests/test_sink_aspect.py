@@ -14,11 +14,11 @@ from media import Movie, Tone, make_movie
 from readback import frame_times, probe_stream, run_tool
 from sink_support import write_clip
 
-from vidmatte.errors import ProofError, SinkError
-from vidmatte.media.matroska import stamp_aspect
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.errors import OutputError, VerificationError
+from vidmatte.media.matroska import patch_aspect
+from vidmatte.writers.extra_outputs import ExtraOutputs
 from vidmatte.writers.formats import by_name
-from vidmatte.writers.verify import Expected, prove_movie
+from vidmatte.writers.verify import Expected, verify_movie
 
 WIDE = Fraction(16, 15)
 
@@ -30,7 +30,7 @@ def movie(source_movie: Callable[[str], Movie]) -> Movie:
 
 @pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out.webm"])
 def test_the_pixel_aspect_stays(name: str, movie: Movie, tmp_path: Path) -> None:
-    sides = Sides(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mp4")
+    sides = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mp4")
     _, written = write_clip(movie, tmp_path / name, sides=sides)
     for path in (tmp_path / name, sides.matte, sides.comp):
         stream = probe_stream(path)
@@ -47,7 +47,7 @@ def test_the_rest_of_the_header_is_as_it_was(suffix: str, tmp_path: Path) -> Non
     write_clip(square, plain := tmp_path / f"plain{suffix}")
     out = tmp_path / f"out{suffix}"
     shutil.copy(plain, out)
-    stamp_aspect(out, Fraction(8, 9))
+    patch_aspect(out, Fraction(8, 9))
     assert probe_stream(out)["sample_aspect_ratio"] == "57:64"  # 171 pixels wide instead of 192
     own = {"sample_aspect_ratio", "display_aspect_ratio"}
     for kind in ("video", "audio"):
@@ -72,14 +72,14 @@ def test_a_header_without_room_is_refused_and_a_missing_aspect_is_found(
     clip, _ = write_clip(movie, out := tmp_path / "out.mkv", audio=False)
     end = clip.frame_count / clip.rate
     expected = Expected(clip.frame_count, Fraction(0), end - 1 / clip.rate, end, (), clip.colour)
-    prove_movie(out, clip, by_name("ffv1"), expected)
-    with pytest.raises(ProofError, match="pixel aspect: 1 instead of 16/15"):
-        prove_movie(out, replace(clip, sample_aspect_ratio=WIDE), by_name("ffv1"), expected)
+    verify_movie(out, clip, by_name("ffv1"), expected)
+    with pytest.raises(VerificationError, match="pixel aspect: 1 instead of 16/15"):
+        verify_movie(out, replace(clip, sample_aspect_ratio=WIDE), by_name("ffv1"), expected)
     data = out.read_bytes()
     void = data.index(b"\xec\x01" + bytes(6))
     out.write_bytes(data[:void] + b"\xed" + data[void + 1 :])
-    with pytest.raises(SinkError, match=r"out\.mkv: its header takes no pixel aspect"):
-        stamp_aspect(out, WIDE)
+    with pytest.raises(OutputError, match=r"out\.mkv: its header takes no pixel aspect"):
+        patch_aspect(out, WIDE)
 
 
 @pytest.mark.parametrize("name", ["out.gif", "out.webp"])

@@ -21,7 +21,7 @@ def random_rgb(pixel_format: str) -> tuple[av.VideoFrame, np.ndarray]:
     """A picture of noise, and its R, G, B in 0..1."""
     generator = np.random.default_rng(5)
     frame = av.VideoFrame(64, 48, pixel_format)
-    arrays = planes.views(frame)
+    arrays = planes.plane_views(frame)
     is_float = arrays[0].dtype == np.float32
     top = 1 if is_float else planes.full_scale(pixel_format)
     for array in arrays:
@@ -55,7 +55,7 @@ def coded(rgb: np.ndarray, colour: ColourTags, bits: int) -> np.ndarray:
 
 def channels(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) float64: R, G, B, or Y', Cb, Cr."""
-    arrays = planes.views(frame)
+    arrays = planes.plane_views(frame)
     name = frame.format.name
     if len(arrays) == 1:
         rgb = arrays[0][..., :3]
@@ -95,7 +95,7 @@ def test_ycbcr_becomes_rgb_as_deep_as_asked(
     codes = np.rint(coded(rgb, colour, bits))
     name = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
     frame = av.VideoFrame(64, 48, name)
-    for plane, code in zip(planes.views(frame), np.moveaxis(codes, -1, 0), strict=True):
+    for plane, code in zip(planes.plane_views(frame), np.moveaxis(codes, -1, 0), strict=True):
         plane[...] = code
     found = channels(Converter(colour, target, RGB_TAGS)(frame))
     # What the rounded codes stand for: the formula solved for R, G, B.
@@ -114,7 +114,7 @@ def test_chroma_of_odd_sizes_lies_under_its_pixels(target: str) -> None:
     rgb[:, :20, 0] = rgb[:, 20:, 2] = 255
     frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
     tags = ColourTags(1, LIMITED)
-    _, cb, cr, _ = planes.views(Converter(RGB_TAGS, target, tags)(frame))
+    _, cb, cr, _ = planes.plane_views(Converter(RGB_TAGS, target, tags)(frame))
     bits = planes.full_scale(target).bit_length()
     codes = np.rint(coded(np.array([[1, 0, 0], [0, 0, 1]]), tags, bits))
     for plane, (left, right) in zip((cb, cr), codes.T[1:], strict=True):
@@ -126,7 +126,7 @@ def in_whole_cells(odd: av.VideoFrame, width: int, height: int) -> av.VideoFrame
     """A picture with its last row and column repeated up to a size of as many chroma samples."""
     even = av.VideoFrame(width, height, odd.format.name)
     even.colorspace, even.color_range = odd.colorspace, odd.color_range
-    for to, plane in zip(planes.views(even), planes.views(odd), strict=True):
+    for to, plane in zip(planes.plane_views(even), planes.plane_views(odd), strict=True):
         rows, columns = (
             np.minimum(range(n), m - 1) for n, m in zip(to.shape, plane.shape, strict=True)
         )
@@ -148,11 +148,11 @@ def test_chroma_of_odd_sizes_is_not_stretched(
     odd = av.VideoFrame(33, 17, source)
     odd.colorspace, odd.color_range = tags.matrix, tags.range
     unit = (planes.full_scale(source) + 1) // 256
-    for plane in planes.views(odd):
+    for plane in planes.plane_views(odd):
         plane[...] = np.random.default_rng(7).integers(16 * unit, 235 * unit, plane.shape)
     even = in_whole_cells(odd, -(-33 // step_x) * step_x, -(-17 // step_y) * step_y)
     pictures = [Converter(tags, target, tags)(frame) for frame in (odd, even)]
-    for one, other in zip(*(planes.views(picture)[:3] for picture in pictures), strict=True):
+    for one, other in zip(*(planes.plane_views(picture)[:3] for picture in pictures), strict=True):
         assert same(one, other[: one.shape[0], : one.shape[1]])
     one, other = (full_range_rgb(frame) for frame in (odd, even))
     assert same(one, other[:17, :33])
@@ -174,7 +174,7 @@ def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> N
     codes = np.rint(coded(rgb, source, bits))
     name = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
     frame = av.VideoFrame(64, 48, name)
-    for plane, code in zip(planes.views(frame), np.moveaxis(codes, -1, 0), strict=True):
+    for plane, code in zip(planes.plane_views(frame), np.moveaxis(codes, -1, 0), strict=True):
         plane[...] = code
     found = channels(Converter(source, "yuva444p10le", target)(frame))
     basis = np.stack([coded(one, source, bits) for one in np.vstack([np.zeros(3), np.eye(3)])])
@@ -194,7 +194,7 @@ def test_the_full_range_twins_are_read_as_their_plain_formats(wanted: int) -> No
     given, tags = ColourTags(6, FULL), ColourTags(6, wanted)
     frames = [av.VideoFrame(64, 48, name) for name in ("yuv444p", "yuvj444p")]
     for frame in frames:
-        for plane, code in zip(planes.views(frame), (88, 101, 208), strict=True):
+        for plane, code in zip(planes.plane_views(frame), (88, 101, 208), strict=True):
             plane[...] = code
     one, other = (channels(Converter(given, "yuv444p10le", tags)(frame)) for frame in frames)
     assert np.array_equal(one, other)
@@ -206,7 +206,7 @@ def test_another_matrix_is_refused_in_one_step_and_exact_in_two() -> None:
     frame = av.VideoFrame(64, 48, "yuv444p10le")
     _, rgb = random_rgb("rgb48le")
     codes = np.rint(coded(rgb, source, 10))
-    for plane, code in zip(planes.views(frame), np.moveaxis(codes, -1, 0), strict=True):
+    for plane, code in zip(planes.plane_views(frame), np.moveaxis(codes, -1, 0), strict=True):
         plane[...] = code
     with pytest.raises(ValueError, match="matrix 6 to 1"):
         Converter(source, "yuv444p10le", target)(frame)
@@ -218,7 +218,7 @@ def test_another_matrix_is_refused_in_one_step_and_exact_in_two() -> None:
 
 def test_a_deep_ramp_keeps_its_levels_in_16_bit_rgb() -> None:
     frame = av.VideoFrame(1024, 2, "yuv444p10le")
-    luma, *chroma = planes.views(frame)
+    luma, *chroma = planes.plane_views(frame)
     luma[...] = np.arange(1024)
     for plane in chroma:
         plane[...] = 512

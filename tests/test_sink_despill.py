@@ -27,13 +27,13 @@ from vidmatte.pixels import planes
 from vidmatte.pixels.colour_matrix import rgb_matrix
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.extra_outputs import ExtraOutputs
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import by_name
-from vidmatte.writers.output import Scene
-from vidmatte.writers.render.cutout import PictureMaker
+from vidmatte.writers.output import RenderContext
+from vidmatte.writers.render.cutout import CutoutPicture
 from vidmatte.writers.render.despill import Despill
-from vidmatte.writers.render.layers import CutoutShow
+from vidmatte.writers.render.layers import CutoutLayer
 
 SIZE = (320, 192)
 CHANNEL = {"red": 0, "green": 1, "blue": 2}
@@ -64,7 +64,7 @@ def colourful(layout: str, full_range: bool = False) -> tuple[Clip, Frame]:
         clip = replace(clip, colour=BT709_FULL)
     frame = two_colours(clip, disc(0, *SIZE))
     top, random = planes.full_scale(layout), np.random.default_rng(3)
-    arrays = planes.views(frame.picture)
+    arrays = planes.plane_views(frame.picture)
     for number, plane in enumerate(arrays):
         low, high = (0.42, 0.58) if is_yuv(layout) and number else (0.35, 0.65)
         coarse = random.uniform(low, high, (12, 20, *plane.shape[2:])).astype(np.float32)
@@ -75,7 +75,7 @@ def colourful(layout: str, full_range: bool = False) -> tuple[Clip, Frame]:
 def make(
     name: str, clip: Clip, frame: Frame, despill: Despill | None, foreground: str = "estimate"
 ) -> av.VideoFrame:
-    return PictureMaker(clip, by_name(name), foreground, despill).make(frame)
+    return CutoutPicture(clip, by_name(name), foreground, despill).render(frame)
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])
@@ -179,10 +179,10 @@ def test_shared_chroma_goes_with_the_visible_pixels(
 def test_grey_exceeds_nothing(name: str) -> None:
     clip = make_clip("yuv422p10le")
     frame = two_colours(clip, disc(0, *SIZE))
-    for plane in planes.views(frame.picture)[1:]:
+    for plane in planes.plane_views(frame.picture)[1:]:
         plane[...] = 512
     plain, clean = (make(name, clip, frame, one, "source") for one in (None, Despill("green")))
-    for one, other in zip(planes.views(plain), planes.views(clean), strict=True):
+    for one, other in zip(planes.plane_views(plain), planes.plane_views(clean), strict=True):
         assert np.array_equal(one, other)
 
 
@@ -209,19 +209,19 @@ def test_the_models_own_colours_lose_it_too() -> None:
 def test_float_pictures_lose_it_above_white_too() -> None:
     clip = replace(make_clip("gbrpf32le"), bit_depth=32, colour=ColourTags(0, FULL, 1, LINEAR))
     picture = av.VideoFrame(*SIZE, "gbrpf32le")
-    for plane, value in zip(planes.views(picture), (3.0, 0.5, 1.5), strict=True):
+    for plane, value in zip(planes.plane_views(picture), (3.0, 0.5, 1.5), strict=True):
         plane[...] = value
     frame = two_colours(make_clip("rgb24"), disc(0, *SIZE))
     frame.picture = picture
-    scene = Scene(clip, "source", Despill("green"))
+    scene = RenderContext(clip, "source", Despill("green"))
     scene.begin(frame)
-    made = CutoutShow().maker(clip, by_name("exr32")).make(scene)
-    green, blue, red, alpha = planes.views(made)
+    made = CutoutLayer().renderer(clip, by_name("exr32")).render(scene)
+    green, blue, red, alpha = planes.plane_views(made)
     opaque = alpha == 1
     assert (green[opaque] == 1.0).all()
     assert (blue[opaque] == 0.5).all()
     assert (red[opaque] == 1.5).all()
-    assert (planes.views(picture)[0] == 3.0).all(), "the frame is only read"
+    assert (planes.plane_views(picture)[0] == 3.0).all(), "the frame is only read"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_what_is_written_reads_back_without_it(
 def test_side_results_are_despilled(side: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=2, draw=draw_lit)
     out = tmp_path / f"{side}.mov"
-    write_clip(movie, tmp_path / "o.mov", sides=Sides(**{side: out}), despill="green")
+    write_clip(movie, tmp_path / "o.mov", sides=ExtraOutputs(**{side: out}), despill="green")
     inside = np.stack([disc(index, *SIZE) == 1 for index in range(2)])
     assert np.quantile(excess(decode(out, "rgb48le"))[inside] / 65535, 0.999) < 0.02
 

@@ -19,13 +19,13 @@ from media import Movie, make_movie
 from sink_support import disc, read_frames, write_clip
 
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.errors import OutputExistsError, ProofError, SinkError, UsageError
+from vidmatte.errors import OutputError, OutputExistsError, UsageError, VerificationError
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Sink, as_sink_error
+from vidmatte.writers.base import Writer, as_output_error
 from vidmatte.writers.formats import by_name, choose
-from vidmatte.writers.open import check_sink, open_sink
-from vidmatte.writers.render.cutout import PictureMaker
-from vidmatte.writers.verify import Expected, prove_movie
+from vidmatte.writers.open import check_outputs, open_writer
+from vidmatte.writers.render.cutout import CutoutPicture
+from vidmatte.writers.verify import Expected, verify_movie
 
 OUTPUTS = ["out.mov", "out.webm", "out.mkv", "frames"]
 SETTINGS = Settings(foreground="source")
@@ -41,7 +41,7 @@ class Slots:
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:
-            frame.give_back = self._returned
+            frame.return_slot = self._returned
             self.out += 1
             yield frame
 
@@ -50,9 +50,9 @@ class Slots:
             self.back += 1
 
 
-def begin(movie: Movie, out: Path) -> tuple[Clip, Slots, Sink]:
+def begin(movie: Movie, out: Path) -> tuple[Clip, Slots, Writer]:
     clip, frames = read_frames(movie.path, SETTINGS, disc)
-    return clip, Slots(frames), open_sink(out, clip, SETTINGS)
+    return clip, Slots(frames), open_writer(out, clip, SETTINGS)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -105,14 +105,14 @@ def test_a_failing_worker_ends_the_run_with_its_own_error(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = PictureMaker.make
+    whole = CutoutPicture.render
 
-    def fails(maker: PictureMaker, frame: Frame) -> av.VideoFrame:
+    def fails(maker: CutoutPicture, frame: Frame) -> av.VideoFrame:
         if frame.index == at:
             raise MemoryError(f"no memory for frame {at}")
         return whole(maker, frame)
 
-    monkeypatch.setattr(PictureMaker, "make", fails)
+    monkeypatch.setattr(CutoutPicture, "render", fails)
     _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
     with pytest.raises(MemoryError, match=f"frame {at}"), sink:
         for frame in slots:
@@ -127,7 +127,7 @@ def test_no_frame_is_no_result(
     name: str, source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
     _, _, sink = begin(source_movie("8-bit 709"), folder / name)
-    with pytest.raises(SinkError, match="no frame"):
+    with pytest.raises(OutputError, match="no frame"):
         sink.close()
     assert left_in(folder) == []
 
@@ -139,7 +139,7 @@ def test_a_frame_of_another_size_is_refused(
     _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
     other = make_movie(tmp_path / "other.mp4", size=(64, 48), frames=1)
     _, frames = read_frames(other.path, SETTINGS, disc)
-    with pytest.raises(SinkError, match="64x48"), sink:
+    with pytest.raises(OutputError, match="64x48"), sink:
         sink.write(next(iter(slots)))
         sink.write(next(frames))
     assert left_in(folder) == []
@@ -150,7 +150,7 @@ def test_a_frame_that_the_muxer_refuses_is_named(
 ) -> None:
     _, slots, sink = begin(source_movie("8-bit full range"), folder / "out.mov")
     with (
-        pytest.raises(SinkError, match=r"frame 2, at 0\.040 s, cannot be written \(Invalid arg"),
+        pytest.raises(OutputError, match=r"frame 2, at 0\.040 s, cannot be written \(Invalid arg"),
         sink,
     ):
         for frame in slots:
@@ -206,7 +206,7 @@ def test_a_second_run_leaves_the_first_ones_work_alone(
     _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
     frames = iter(slots)
     sink.write(next(frames))
-    with pytest.raises(SinkError, match="another run is writing it"):
+    with pytest.raises(OutputError, match="another run is writing it"):
         begin(source_movie("8-bit 709"), folder / name)
     for frame in frames:
         sink.write(frame)
@@ -219,8 +219,8 @@ def test_a_missing_folder_is_said_before_the_run(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     clip, _ = read_frames(source_movie("8-bit 709").path, SETTINGS, disc)
-    with pytest.raises(SinkError, match="no such folder"):
-        check_sink(tmp_path / "nowhere" / name, clip, SETTINGS)
+    with pytest.raises(OutputError, match="no such folder"):
+        check_outputs(tmp_path / "nowhere" / name, clip, SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out.mp3", "out.partial.xyz"])
@@ -263,8 +263,8 @@ def test_a_full_disk_is_one_clear_line(name: str, small_disk: Path, tmp_path: Pa
     clip, frames = read_frames(movie.path, SETTINGS, disc)
     slots = Slots(frames)
     with (
-        pytest.raises(SinkError, match=rf"^{small_disk}/{name}: the disk is full"),
-        open_sink(small_disk / name, clip, SETTINGS) as sink,
+        pytest.raises(OutputError, match=rf"^{small_disk}/{name}: the disk is full"),
+        open_writer(small_disk / name, clip, SETTINGS) as sink,
     ):
         for frame in slots:
             for plane in frame.picture.planes:
@@ -288,7 +288,7 @@ def test_the_proof_says_what_differs(source_movie: Callable[[str], Movie], tmp_p
         "sound": (written.seconds,),
         "colour": clip.colour,
     }
-    prove_movie(out, clip, row, Expected(**truth))
+    verify_movie(out, clip, row, Expected(**truth))
     wrong = {
         "frames": (11, "frames: 10 instead of 11"),
         "first": (1 / clip.rate, "the first frame is at 0.000000 s instead of 0.040000 s"),
@@ -298,23 +298,23 @@ def test_the_proof_says_what_differs(source_movie: Callable[[str], Movie], tmp_p
         "colour": (clip.colour.with_matrix(9, 1), "matrix: bt709 instead of bt2020nc"),
     }
     for field, (value, clause) in wrong.items():
-        with pytest.raises(ProofError, match=clause):
-            prove_movie(out, clip, row, Expected(**(truth | {field: value})))
+        with pytest.raises(VerificationError, match=clause):
+            verify_movie(out, clip, row, Expected(**(truth | {field: value})))
     timed = replace(clip, timecode="01:00:00:00")
-    with pytest.raises(ProofError, match="timecode: None instead of 01:00:00:00"):
-        prove_movie(out, timed, row, Expected(**truth))
-    with pytest.raises(ProofError, match="sound 1"):
-        prove_movie(out, clip, row, Expected(**(truth | {"sound": (written.seconds + 1,)})))
-    with pytest.raises(ProofError, match="codec tag"):
-        prove_movie(out, clip, by_name("prores-xq"), Expected(**truth))
+    with pytest.raises(VerificationError, match="timecode: None instead of 01:00:00:00"):
+        verify_movie(out, timed, row, Expected(**truth))
+    with pytest.raises(VerificationError, match="sound 1"):
+        verify_movie(out, clip, row, Expected(**(truth | {"sound": (written.seconds + 1,)})))
+    with pytest.raises(VerificationError, match="codec tag"):
+        verify_movie(out, clip, by_name("prores-xq"), Expected(**truth))
 
 
 def test_a_damaged_file_is_not_proven(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     clip, _ = write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov")
     out.write_bytes(out.read_bytes()[:-500])
     expected = Expected(10, clip.origin, clip.origin, clip.origin, (), clip.colour)
-    with pytest.raises(ProofError, match="cannot be read back"):
-        prove_movie(out, clip, by_name("prores"), expected)
+    with pytest.raises(VerificationError, match="cannot be read back"):
+        verify_movie(out, clip, by_name("prores"), expected)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such limit")
@@ -334,12 +334,12 @@ def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", code, str(movie.path), str(out)], capture_output=True, text=True
     )
-    assert f"SinkError: {out}: files may not be larger than 0.0 MB here (ulimit -f): raise" in (
+    assert f"OutputError: {out}: files may not be larger than 0.0 MB here (ulimit -f): raise" in (
         told.stderr
     )
     assert left_in(out.parent) == []
 
 
 def test_a_disk_of_small_files_is_told() -> None:
-    said = str(as_sink_error(OSError(errno.EFBIG, "File too large"), Path("out.mov")))
+    said = str(as_output_error(OSError(errno.EFBIG, "File too large"), Path("out.mov")))
     assert said.startswith("out.mov: this disk takes no file that large (FAT32: 4 GB): write to")

@@ -16,12 +16,12 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
-from vidmatte.jobs.manifest import Making, describe, digest, read, size_of, verify, write
+from vidmatte.jobs.manifest import Provenance, describe, digest, read, size_of, verify, write
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import Sides
-from vidmatte.writers.output_paths import places_of
+from vidmatte.writers.extra_outputs import ExtraOutputs
+from vidmatte.writers.output_paths import output_paths
 
-MAKING = Making(
+MAKING = Provenance(
     command=["vidmatte", "clip.mp4", "-o", "out.mov"],
     model="isnet",
     weights="ab" * 32,
@@ -32,7 +32,7 @@ MAKING = Making(
 
 
 def make_result(movie: Movie, out: Path, **sides: Path) -> Path:
-    clip, written = write_clip(movie, out, sides=Sides(**sides))
+    clip, written = write_clip(movie, out, sides=ExtraOutputs(**sides))
     return write(describe(written, clip, MAKING, digest(movie.path)), out)
 
 
@@ -45,7 +45,7 @@ def test_the_manifest_says_how_the_result_was_made(
     folder.mkdir()
     out = folder / name
     path = make_result(movie, out)
-    assert path == places_of(out).manifest
+    assert path == output_paths(out).manifest
     assert path.name == {"cut_%04d.png": "cut_.png.json"}.get(name, f"{name}.json")
     found = json.loads(path.read_text())
     assert found["model"] == {"name": "isnet", "sha256": "ab" * 32}
@@ -66,7 +66,7 @@ def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: P
     original = source_movie("8-bit 709")
     source = tmp_path / "clip.mp4"
     source.write_bytes(original.path.read_bytes())
-    clip, written = write_clip(source, out := tmp_path / "out.mov", sides=Sides(
+    clip, written = write_clip(source, out := tmp_path / "out.mov", sides=ExtraOutputs(
         matte=tmp_path / "m.mkv"))  # fmt: skip
     write(describe(written, clip, MAKING, digest(source)), out)
     assert verify(out) == []
@@ -186,7 +186,7 @@ def test_pictures_that_a_manifest_does_not_know_are_told(
     for count in (5, 2):
         movie = make_movie(tmp_path / f"{count}.mp4", size=(64, 48), frames=count)
         clip, written = write_clip(
-            movie, out, sides=Sides(matte=matte if count == 2 else None), overwrite=True
+            movie, out, sides=ExtraOutputs(matte=matte if count == 2 else None), overwrite=True
         )
         write(describe(written, clip, MAKING, digest(movie.path)), out)
         assert main(["verify", str(out)]) == (count == 2)

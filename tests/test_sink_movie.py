@@ -20,10 +20,10 @@ from tolerance import EXACT, PRORES_PICTURE, assert_close
 from vidmatte.core.colour import FULL, LIMITED
 from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
-from vidmatte.pixels.network_rgb import Viewer
-from vidmatte.readers.open import open_source
+from vidmatte.pixels.network_rgb import NetworkRgb
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.extra_outputs import ExtraOutputs
 
 PROGRESSIVE = [kind for kind in SOURCE_KINDS if "interlaced" not in kind]
 #: How ffprobe calls what a ProRes frame header has no number for.
@@ -54,14 +54,14 @@ def test_ffv1_holds_the_narrowest_pictures(
     pixel_format: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
     frame = av.VideoFrame(*size, pixel_format)
-    for number, plane in enumerate(planes.views(frame)):
+    for number, plane in enumerate(planes.plane_views(frame)):
         plane[...] = 60 + 20 * number
     with av.open(str(tmp_path / "narrow.nut"), "w") as container:
         stream = container.add_stream("rawvideo", rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    sides = Sides(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mkv")
+    sides = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mkv")
     write_clip(tmp_path / "narrow.nut", out := tmp_path / "out.mkv", levels, sides=sides)
     given, found = (decode(path, "rgb48le") for path in (tmp_path / "narrow.nut", out))
     assert np.array_equal(given, found)
@@ -92,7 +92,7 @@ def test_grey_movies_reach_black_and_white(
     with av.open(str(movie.path)) as container:
         frame = next(container.decode(video=0))
         assert (frame.format.name, frame.color_range) == (pixel_format, range_)
-        assert {*np.unique(planes.views(frame)[0])} == stored
+        assert {*np.unique(planes.plane_views(frame)[0])} == stored
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     write_clip(movie, tmp_path / "png", opaque, format="png16")
     found = decode(tmp_path / "png" / "000000.png", "rgba64le")[0, ..., :3]
@@ -100,11 +100,11 @@ def test_grey_movies_reach_black_and_white(
     assert {*np.unique(found[:, 34:])} == {65535}
     write_clip(movie, tmp_path / "out.mov", opaque)
     with av.open(str(tmp_path / "out.mov")) as container:
-        luma = planes.views(next(container.decode(video=0)))[0][..., [4, -4]] >> 2
+        luma = planes.plane_views(next(container.decode(video=0)))[0][..., [4, -4]] >> 2
     assert np.abs(luma.astype(int) - [64, 940]).max() <= 1
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         view = np.empty((48, 64, 3), np.uint8)
-        Viewer(source.clip).view(next(source.pictures()).pixels, view)
+        NetworkRgb(source.clip).view(next(source.pictures()).pixels, view)
     assert {*np.unique(view)} == {0, 255}
 
 
@@ -120,7 +120,7 @@ def test_ffv1_of_deep_rgb_is_read_by_other_decoders(depth: str, tmp_path: Path) 
         given, found = (next(container.decode(video=0)) for container in (source, result))
         assert found.format.name in ("gbrap10le", "gbrap12le", "gbrap16le")
         tops = [planes.full_scale(frame.format.name) for frame in (given, found)]
-        for one, other in zip(planes.views(given), planes.views(found), strict=False):
+        for one, other in zip(planes.plane_views(given), planes.plane_views(found), strict=False):
             assert np.array_equal(np.rint(other / tops[1] * tops[0]), one)
     shown, expected = decode(out, "rgb24"), decode(movie.path, "rgb24")
     assert np.abs(shown.astype(int) - expected).max() <= 1
@@ -172,10 +172,10 @@ def test_ffv1_keeps_every_sample(
     _, frames = read_frames(movie.path, Settings(), disc)
     with av.open(str(out)) as container:
         for frame, found in zip(frames, container.decode(video=0), strict=True):
-            arrays = planes.views(found)
+            arrays = planes.plane_views(found)
             full_scale = planes.full_scale(found.format.name)
             shift = full_scale.bit_length() - clip.bit_depth
-            for plane, given in zip(arrays, planes.views(frame.picture), strict=False):
+            for plane, given in zip(arrays, planes.plane_views(frame.picture), strict=False):
                 assert plane.shape == given.shape
                 assert np.array_equal(plane, given.astype(plane.dtype) << shift)
             assert frame.alpha is not None
@@ -245,7 +245,7 @@ def test_cineform_holds_rgba_within_its_own_loss(
     _, frames = read_frames(movie.path, Settings(), disc)
     alpha = alphas(clip, movie.frames)
     with av.open(str(out)) as container:
-        found = np.stack([planes.views(f)[3].copy() for f in container.decode(video=0)])
+        found = np.stack([planes.plane_views(f)[3].copy() for f in container.decode(video=0)])
     assert set(np.unique(found[alpha == 0])) == {0}
     assert set(np.unique(found[alpha == 1])) == {4095}
     assert np.abs(found - alpha * 4095).max() < 0.01 * 4095
@@ -335,7 +335,7 @@ def test_pictures_become_a_movie(tmp_path: Path) -> None:
     assert stream["avg_frame_rate"] == "24000/1001"
     assert (stream["color_space"], stream["color_range"]) == ("bt709", "tv")
     original = np.stack(
-        [planes.views(f.picture)[0] for f in read_frames(folder, Settings(), disc)[1]]
+        [planes.plane_views(f.picture)[0] for f in read_frames(folder, Settings(), disc)[1]]
     )
     opaque = alphas(clip, 3) == 1
     apart = np.abs(decode(out, "rgb24").astype(int) - original)[opaque]

@@ -16,8 +16,8 @@ from readback import decode, probe_stream
 from scene import read_index
 from sink_support import disc, levels, write_clip
 
-from vidmatte.errors import OutputExistsError, SinkError, UsageError
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.errors import OutputError, OutputExistsError, UsageError
+from vidmatte.writers.extra_outputs import ExtraOutputs
 
 
 def read(path: Path) -> np.ndarray:
@@ -187,19 +187,19 @@ def test_pictures_of_an_earlier_run_are_told(name: str, tmp_path: Path) -> None:
 def test_what_a_format_loses_of_hdr_is_told(
     row: str, part: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
-    sides = Sides(matte=tmp_path / "m")
+    sides = ExtraOutputs(matte=tmp_path / "m")
     hdr = source_movie("10-bit 2020 PQ")
     _, written = write_clip(hdr, tmp_path / "out", sides=sides, format=row)
     assert len(written.notes) == bool(part)
     assert part in "".join(written.notes)
-    assert written.sides[0].notes == ()
+    assert written.extra_outputs[0].notes == ()
 
 
 def test_a_file_where_the_folder_should_be(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     (tmp_path / "frames").write_text("a file")
-    with pytest.raises((SinkError, UsageError)):
+    with pytest.raises((OutputError, UsageError)):
         write_clip(source_movie("8-bit 709"), tmp_path / "frames", format="png", overwrite=True)
     assert (tmp_path / "frames").read_text() == "a file"
 

@@ -16,17 +16,17 @@ from media import Movie
 from readback import decode
 from sink_support import disc, read_frames
 
-from vidmatte.alpha.foreground import takes_models_colours
+from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.core.colour import FULL, ColourTags
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.network_rgb import curve_for
 from vidmatte.settings import Settings
-from vidmatte.writers.format_spec import Format
+from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import FORMATS, by_name
-from vidmatte.writers.open import check_sink
-from vidmatte.writers.render.cutout import PictureMaker, check_fit, quantised
+from vidmatte.writers.open import check_outputs
+from vidmatte.writers.render.cutout import CutoutPicture, check_fit, quantised
 
 SIZE = (320, 192)
 #: Formats whose pictures are integer samples; floats and palettes have makers of their own.
@@ -47,7 +47,7 @@ def make_clip(working_format: str = "yuv444p10le", **changes: object) -> Clip:
         working_format=working_format,
         bit_depth=depth,
         colour=ColourTags(1, 1, 1, 1),
-        stated=ColourTags(),
+        declared_colour=ColourTags(),
     )
     return replace(clip, **changes)
 
@@ -56,7 +56,7 @@ def two_colours(clip: Clip, alpha: np.ndarray) -> Frame:
     """A frame that mixes a bright subject over a dark ground by ``alpha``."""
     frame = av.VideoFrame(clip.width, clip.height, clip.working_format)
     top = planes.full_scale(clip.working_format)
-    arrays = planes.views(frame)
+    arrays = planes.plane_views(frame)
     if len(arrays) == 1:
         arrays = [arrays[0][..., channel] for channel in range(3)]
     # As Y'CbCr and as R'G'B' both colours lie well inside what can be shown.
@@ -78,7 +78,7 @@ def two_colours(clip: Clip, alpha: np.ndarray) -> Frame:
 
 def samples(picture: av.VideoFrame) -> tuple[np.ndarray, np.ndarray]:
     """Colours (H, W, 3) and alpha (H, W) in this machine's byte order."""
-    colour, alpha = planes.colours(picture), planes.views(picture)[-1]
+    colour, alpha = planes.read_colours(picture), planes.plane_views(picture)[-1]
     alpha = alpha[..., 3] if alpha.ndim == 3 else alpha
     if picture.format.is_big_endian and sys.byteorder == "little":
         colour, alpha = colour.byteswap(), alpha.byteswap()
@@ -86,7 +86,7 @@ def samples(picture: av.VideoFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make(name: str, foreground: str, clip: Clip, frame: Frame) -> av.VideoFrame:
-    return PictureMaker(clip, by_name(name), foreground).make(frame)
+    return CutoutPicture(clip, by_name(name), foreground).render(frame)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_prores_gets_what_ffmpeg_makes_of_the_source(
     """Sample for sample; only a range is converted here and there with roundings of each's own."""
     movie = source_movie(kind)
     clip, frames = read_frames(movie.path, Settings(), disc)
-    maker = PictureMaker(clip, by_name("prores"), "source")
-    made = np.stack([np.stack(planes.views(maker.make(f))[:3], axis=-1) for f in frames])
+    maker = CutoutPicture(clip, by_name("prores"), "source")
+    made = np.stack([np.stack(planes.plane_views(maker.render(f))[:3], axis=-1) for f in frames])
     expected = decode(movie.path, "yuv444p10le")
     apart = np.abs(made.astype(int) - expected)
     if clip.colour.range == FULL:
@@ -122,15 +122,15 @@ def test_alpha_is_rounded_not_cut(full_scale: int) -> None:
 
 
 @pytest.mark.parametrize("row", INTEGER, ids=lambda row: row.name)
-def test_alpha_outside_0_to_1_is_clipped(row: Format) -> None:
+def test_alpha_outside_0_to_1_is_clipped(row: OutputFormat) -> None:
     clip = make_clip()
     alpha = np.full(SIZE[::-1], 1.3, np.float32)
     alpha[:96] = -0.2
-    picture = PictureMaker(clip, row, "source").make(two_colours(clip, alpha.clip(0, 1)))
-    expected = planes.views(picture)[-1].copy()
+    picture = CutoutPicture(clip, row, "source").render(two_colours(clip, alpha.clip(0, 1)))
+    expected = planes.plane_views(picture)[-1].copy()
     frame = two_colours(clip, alpha.clip(0, 1))
     frame.alpha = alpha
-    again = planes.views(PictureMaker(clip, row, "source").make(frame))[-1]
+    again = planes.plane_views(CutoutPicture(clip, row, "source").render(frame))[-1]
     assert np.array_equal(again, expected)
 
 
@@ -141,8 +141,8 @@ def test_opaque_pixels_are_not_touched_by_the_estimate(name: str, layout: str) -
     if not layout.startswith("yuv"):
         clip = replace(clip, colour=ColourTags(0, FULL, 1, 13))
     alpha = disc(0, *SIZE)
-    plain = planes.views(make(name, "source", clip, two_colours(clip, alpha)))
-    clean = planes.views(make(name, "estimate", clip, two_colours(clip, alpha)))
+    plain = planes.plane_views(make(name, "source", clip, two_colours(clip, alpha)))
+    clean = planes.plane_views(make(name, "estimate", clip, two_colours(clip, alpha)))
     assert any(not np.array_equal(one, two) for one, two in zip(plain, clean, strict=True))
     opaque = alpha == 1
     for one, two in zip(plain, clean, strict=True):
@@ -161,7 +161,7 @@ def test_soft_pixels_lose_the_old_background(name: str) -> None:
     def error(foreground: str) -> float:
         picture = make(name, foreground, clip, two_colours(clip, alpha))
         subject = make(name, "source", clip, two_colours(clip, np.ones_like(alpha)))
-        apart = planes.colours(picture).astype(int) - planes.colours(subject)
+        apart = planes.read_colours(picture).astype(int) - planes.read_colours(subject)
         return float(np.abs(apart)[soft].mean())
 
     assert error("estimate") < 0.1 * error("source")
@@ -173,11 +173,11 @@ def test_the_models_own_colours_are_taken_where_they_are_given() -> None:
     frame = two_colours(clip, alpha)
     frame.foreground = np.full((SIZE[1], SIZE[0], 3), (30, 200, 90), np.uint8)
     soft, opaque = (alpha > 0.05) & (alpha < 0.95), alpha == 1
-    made = planes.colours(make("png", "auto", clip, frame))
+    made = planes.read_colours(make("png", "auto", clip, frame))
     assert np.abs(made[soft].astype(int) - (30, 200, 90)).max() <= 1
-    plain = planes.colours(make("png", "source", clip, two_colours(clip, alpha)))
+    plain = planes.read_colours(make("png", "source", clip, two_colours(clip, alpha)))
     assert np.array_equal(made[opaque], plain[opaque])
-    estimated = planes.colours(make("png", "estimate", clip, frame))
+    estimated = planes.read_colours(make("png", "estimate", clip, frame))
     assert np.abs(estimated[soft].astype(int) - (30, 200, 90)).max() > 20
 
 
@@ -187,25 +187,25 @@ def test_the_models_colours_are_the_subjects_as_displays_show_it(
     invert: bool, transfer: int
 ) -> None:
     clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, transfer))
-    of_use = takes_models_colours(Settings(invert=invert), clip)
+    of_use = uses_model_foreground(Settings(invert=invert), clip)
     assert of_use == (transfer in (1, 13) and not invert)
     assert (transfer in (1, 13)) == (curve_for(transfer) is None)
     asked = Settings(invert=invert, foreground="model")
     if of_use:
-        assert takes_models_colours(asked, clip)
+        assert uses_model_foreground(asked, clip)
         return
     with pytest.raises(UsageError, match=r"--foreground model: .*use estimate"):
-        check_sink(Path("out.mov"), clip, asked)
+        check_outputs(Path("out.mov"), clip, asked)
 
 
 @pytest.mark.parametrize("row", INTEGER, ids=lambda row: row.name)
-def test_transparent_pixels_carry_the_subjects_colour_then_black(row: Format) -> None:
+def test_transparent_pixels_carry_the_subjects_colour_then_black(row: OutputFormat) -> None:
     """Nothing of the old background is left, and a filter at the edge finds no step."""
     clip = make_clip("yuv444p10le")
     alpha = disc(0, *SIZE)
-    picture = PictureMaker(clip, row, "estimate").make(two_colours(clip, alpha))
-    ground = PictureMaker(clip, row, "source").make(two_colours(clip, np.zeros_like(alpha)))
-    subject = PictureMaker(clip, row, "source").make(two_colours(clip, np.ones_like(alpha)))
+    picture = CutoutPicture(clip, row, "estimate").render(two_colours(clip, alpha))
+    ground = CutoutPicture(clip, row, "source").render(two_colours(clip, np.zeros_like(alpha)))
+    subject = CutoutPicture(clip, row, "source").render(two_colours(clip, np.ones_like(alpha)))
     colour, levels = samples(picture)
     old, own = samples(ground)[0][0, 0], samples(subject)[0][0, 0]
     scale = planes.full_scale(picture.format.name)
@@ -235,7 +235,7 @@ def test_odd_sizes_keep_every_pixel() -> None:
     for row in INTEGER:
         if row.width_multiple > 1:
             continue
-        picture = PictureMaker(clip, row, "estimate").make(two_colours(clip, alpha))
+        picture = CutoutPicture(clip, row, "estimate").render(two_colours(clip, alpha))
         assert (picture.width, picture.height) == (161, 91)
         assert picture.pts == 7
 

@@ -18,9 +18,9 @@ from sink_support import disc, read_frames, write_clip
 from tiny_onnx import make_salient
 
 from vidmatte.cli.main import main
-from vidmatte.errors import SinkError
+from vidmatte.errors import OutputError
 from vidmatte.settings import Settings
-from vidmatte.writers.open import check_sink, open_sink
+from vidmatte.writers.open import check_outputs, open_writer
 from vidmatte.writers.partial import Partial
 
 FRAMES = 3
@@ -74,7 +74,7 @@ def test_kept_pictures_in_a_folder_that_is_there(
     def no_room(_: Partial) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(SinkError, match="the disk is full"):
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="the disk is full"):
         patch.setattr(Partial, "commit", no_room)
         write_clip(movie, elsewhere, resume=True)
     (kept,) = elsewhere.iterdir()
@@ -84,10 +84,10 @@ def test_kept_pictures_in_a_folder_that_is_there(
         (kept / "stale.png").touch()
     settings = Settings(foreground="source", resume=True)
     clip, frames = read_frames(movie.path, settings, disc)
-    with open_sink(elsewhere, clip, settings) as sink:
+    with open_writer(elsewhere, clip, settings) as sink:
         assert sink.point(0, 1, 0).first == (0 if anew else FRAMES)
         for frame in frames if anew else ():
-            frame.give_back = lambda: None
+            frame.return_slot = lambda: None
             sink.write(frame)
         sink.close()
     assert left_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
@@ -101,13 +101,13 @@ def test_a_run_stopped_between_two_pictures_that_get_their_names(
         first.replace(partial.final / first.name)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(SinkError, match="the disk is full"):
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="the disk is full"):
         patch.setattr(Partial, "_merge", stop_at_second)
         write_clip(movie, elsewhere, resume=True)
     assert len(left_in(elsewhere)) == 2
     settings = Settings(foreground="source", resume=True)
     clip, _ = read_frames(movie.path, settings, disc)
-    with open_sink(elsewhere, clip, settings) as sink:
+    with open_writer(elsewhere, clip, settings) as sink:
         assert sink.point(0, 1, 0).first == FRAMES
         assert sink.close().frames == FRAMES
     assert left_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
@@ -130,8 +130,8 @@ def test_a_link_that_leads_nowhere_is_told_before_the_run(
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     clip, _ = read_frames(movie.path, Settings(), disc)
-    with pytest.raises(SinkError, match=r"link: a link to .*gone, which is not there: make"):
-        check_sink(tmp_path / name, clip, Settings(format="png"))
+    with pytest.raises(OutputError, match=r"link: a link to .*gone, which is not there: make"):
+        check_outputs(tmp_path / name, clip, Settings(format="png"))
 
 
 def test_where_nothing_can_be_made_beside_the_folder(movie: Movie, tmp_path: Path) -> None:
@@ -178,16 +178,16 @@ def test_a_name_leaves_room_for_what_stands_beside(
 ) -> None:
     settings, there = Settings(**options), left_in(tmp_path)
     clip, _ = read_frames(movie.path, settings, disc)
-    check_sink(tmp_path / long_name(most, ".mov"), clip, settings)
+    check_outputs(tmp_path / long_name(most, ".mov"), clip, settings)
     too_long = f"the name has {most + 1} bytes, and may have {most}, "
     for name in (long_name(most + 1, ".mov"), long_name(most + 1)):
-        with pytest.raises(SinkError, match=too_long):
-            check_sink(tmp_path / name, clip, settings)
-    with pytest.raises(SinkError, match="may have 255 bytes here, and this has 256"):
-        check_sink(tmp_path / long_name(256, ".mov"), clip, settings)
+        with pytest.raises(OutputError, match=too_long):
+            check_outputs(tmp_path / name, clip, settings)
+    with pytest.raises(OutputError, match="may have 255 bytes here, and this has 256"):
+        check_outputs(tmp_path / long_name(256, ".mov"), clip, settings)
     both = f"{long_name(121)}/{long_name(120)}_%d.png"
-    with pytest.raises(SinkError, match="names of the folder and of its pictures are together"):
-        check_sink(tmp_path / both, clip, settings)
+    with pytest.raises(OutputError, match="names of the folder and of its pictures are together"):
+        check_outputs(tmp_path / both, clip, settings)
     assert left_in(tmp_path) == there
 
 
@@ -198,10 +198,10 @@ def test_the_names_of_pictures_leave_room_too(movie: Movie, tmp_path: Path) -> N
     for size in (246, 247):
         clip = replace(clip, names=("short", "n" * size))
         if size == 246:
-            check_sink(tmp_path / "cut", clip, settings)
+            check_outputs(tmp_path / "cut", clip, settings)
             continue
-        with pytest.raises(SinkError, match="a name of 251 bytes, and it may have 250"):
-            check_sink(tmp_path / "cut", clip, settings)
+        with pytest.raises(OutputError, match="a name of 251 bytes, and it may have 250"):
+            check_outputs(tmp_path / "cut", clip, settings)
 
 
 def test_one_long_name_stops_no_batch(

@@ -19,13 +19,13 @@ from scene import Picture, read_index
 from sink_support import disc, write_clip
 
 from vidmatte.core.colour import FULL, LIMITED, ColourTags
-from vidmatte.errors import OutputExistsError, SinkError, UsageError
+from vidmatte.errors import OutputError, OutputExistsError, UsageError
 from vidmatte.pixels.formats import plane_arrays
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import FOREGROUND_FORMATS, Sides
-from vidmatte.writers.format_spec import Format
-from vidmatte.writers.open import open_sink
+from vidmatte.writers.extra_outputs import FOREGROUND_FORMATS, ExtraOutputs
+from vidmatte.writers.format_spec import OutputFormat
+from vidmatte.writers.open import open_writer
 from vidmatte.writers.render.background import COLOURS, open_background, parse_colour
 
 
@@ -50,8 +50,8 @@ def movie(source_movie: Callable[[str], Movie]) -> Movie:
 def test_the_matte_holds_alpha(
     name: str, pixel_format: str, low: int, high: int, movie: Movie, tmp_path: Path
 ) -> None:
-    _, written = write_clip(movie, tmp_path / "out.mov", sides=Sides(matte=tmp_path / name))
-    (side,) = written.sides
+    _, written = write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(matte=tmp_path / name))
+    (side,) = written.extra_outputs
     assert (side.frames, side.pixel_format) == (movie.frames, pixel_format)
     path = tmp_path / name
     picture = path / "%06d.png" if path.is_dir() else path
@@ -67,7 +67,7 @@ def test_the_matte_holds_alpha(
 
 
 def test_a_matte_in_h264_is_a_grey_movie(movie: Movie, tmp_path: Path) -> None:
-    write_clip(movie, tmp_path / "out.mov", sides=Sides(matte=tmp_path / "m.mp4"))
+    write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(matte=tmp_path / "m.mp4"))
     found = decode(tmp_path / "m.mp4", "rgb24").astype(float)
     assert np.abs(found - alphas(movie)[..., None] * 255).mean() < 1
 
@@ -77,7 +77,7 @@ def test_the_foreground_is_the_cut_outs_colours(policy: str, movie: Movie, tmp_p
     write_clip(
         movie,
         out := tmp_path / "out.mov",
-        sides=Sides(foreground=tmp_path / "f.mov"),
+        sides=ExtraOutputs(foreground=tmp_path / "f.mov"),
         foreground=policy,
     )
     stream = probe_stream(tmp_path / "f.mov")
@@ -89,7 +89,7 @@ def test_the_foreground_is_the_cut_outs_colours(policy: str, movie: Movie, tmp_p
 
 @pytest.mark.parametrize("name", ["f.mkv", "f", "f16"])
 def test_foreground_pictures_and_ffv1(name: str, movie: Movie, tmp_path: Path) -> None:
-    write_clip(movie, tmp_path / "out.mov", sides=Sides(foreground=tmp_path / name))
+    write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(foreground=tmp_path / name))
     path = tmp_path / name
     found = decode(path / "%06d.png" if path.is_dir() else path, "rgb24")
     expected = decode(movie.path, "rgb24")
@@ -99,7 +99,7 @@ def test_foreground_pictures_and_ffv1(name: str, movie: Movie, tmp_path: Path) -
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("row", FOREGROUND_FORMATS, ids=lambda row: row.name)
 def test_every_foreground_format_holds_an_rgb_sources_colours(
-    row: Format, bits: int, tmp_path: Path
+    row: OutputFormat, bits: int, tmp_path: Path
 ) -> None:
     """Where all is opaque the foreground is the source: each sample in its own channel."""
     folder = tmp_path / "plates"
@@ -107,8 +107,8 @@ def test_every_foreground_format_holds_an_rgb_sources_colours(
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     name = f"f{row.suffixes[0]}" if row.container else f"f_%06d{row.suffixes[0]}"
     main = tmp_path / ("out.mov" if row.container else "out")
-    _, written = write_clip(folder, main, opaque, sides=Sides(foreground=tmp_path / name))
-    (side,) = written.sides
+    _, written = write_clip(folder, main, opaque, sides=ExtraOutputs(foreground=tmp_path / name))
+    (side,) = written.extra_outputs
     is_deep = bits == 16 or side.pixel_format not in ("rgb24", "bgr0")
     peak = 65535 if is_deep else 255
     before = () if row.container else ("-start_number", "0")
@@ -125,7 +125,7 @@ def test_every_foreground_format_holds_an_rgb_sources_colours(
 def test_a_composite_is_alpha_times_subject_plus_the_rest(
     name: str, background: str, colour: tuple[int, int, int], movie: Movie, tmp_path: Path
 ) -> None:
-    sides = Sides(comp=tmp_path / name, background=background)
+    sides = ExtraOutputs(comp=tmp_path / name, background=background)
     write_clip(movie, tmp_path / "out.mov", sides=sides)
     path = tmp_path / name
     found = decode(path / "%06d.png" if path.is_dir() else path, "rgb24").astype(float)
@@ -151,7 +151,7 @@ def test_a_composite_of_a_deep_source_has_its_bytes_in_order(name: str, tmp_path
         codec="ffv1",
         pixel_format="yuv444p10le",
     )
-    sides = Sides(comp=tmp_path / name, background="#3366cc")
+    sides = ExtraOutputs(comp=tmp_path / name, background="#3366cc")
     write_clip(clip, tmp_path / "out.mkv", sides=sides)
     before = ("-start_number", "0") if "%" in name else ()
     found = decode(tmp_path / name, "rgb48le", before=before) / 65535
@@ -166,7 +166,7 @@ def test_prores_of_odd_sizes_has_its_last_column_too(size: tuple[int, int], tmp_
     """The encoder has no chroma for the last column of 4:2:2: players show a green line."""
     odd = make_movie(tmp_path / "odd.mkv", size=size, frames=2, codec="ffv1",
                      pixel_format="yuv444p")  # fmt: skip
-    sides = Sides(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov", background="grey")
+    sides = ExtraOutputs(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov", background="grey")
     write_clip(odd, tmp_path / "out.mov", sides=sides)
     comp, matte = (decode(tmp_path / name, "rgb24").astype(int) for name in ("c.mov", "m.mov"))
     assert not alphas(odd)[..., -1].any()
@@ -180,7 +180,7 @@ def test_a_composite_to_show_around_plays_everywhere(movie: Movie, tmp_path: Pat
         alpha[height // 2 :] = 1
         return alpha
 
-    write_clip(movie, tmp_path / "out.mov", ruler, sides=Sides(comp=tmp_path / "c.mp4"))
+    write_clip(movie, tmp_path / "out.mov", ruler, sides=ExtraOutputs(comp=tmp_path / "c.mp4"))
     stream = probe_stream(tmp_path / "c.mp4")
     assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
     assert stream["color_range"] == "tv"
@@ -196,7 +196,7 @@ def test_a_composite_to_show_around_plays_everywhere(movie: Movie, tmp_path: Pat
 def test_a_clip_behind_moves_with_its_own_clock(movie: Movie, tmp_path: Path) -> None:
     """At half the rate each of its pictures stays for two; the last one stays to the end."""
     behind = make_movie(tmp_path / "behind.mov", rate=movie.rate / 2, frames=4, size=(384, 216))
-    sides = Sides(comp=tmp_path / "c.mkv", background=str(behind.path))
+    sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(behind.path))
     nothing = lambda index, width, height: np.zeros((height, width), np.float32)  # noqa: E731
     write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
     shown = [read_index(picture) for picture in decode(tmp_path / "c.mkv")]
@@ -207,7 +207,7 @@ def test_a_folder_behind_moves_with_the_clip(tmp_path: Path) -> None:
     """Pictures bear no rate: one for each frame, whatever rate a folder is taken at elsewhere."""
     movie = make_movie(tmp_path / "clip.mov", rate=Fraction(50), frames=6)
     make_pictures(tmp_path / "behind", frames=6)
-    sides = Sides(comp=tmp_path / "c.mkv", background=str(tmp_path / "behind"))
+    sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(tmp_path / "behind"))
     nothing = lambda index, width, height: np.zeros((height, width), np.float32)  # noqa: E731
     write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
     assert [read_index(picture) for picture in decode(tmp_path / "c.mkv")] == [*range(6)]
@@ -221,9 +221,9 @@ def test_what_of_a_background_is_not_shown_as_it_is_is_told(movie: Movie, tmp_pa
                      colour=BT2020_PQ)  # fmt: skip
 
     def told(clip: Movie, background: Path | str) -> list[str]:
-        sides = Sides(comp=tmp_path / "c.mkv", background=str(background))
+        sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(background))
         _, written = write_clip(clip, tmp_path / "out.mov", sides=sides, overwrite=True)
-        return [note for note in written.sides[0].notes if "--background" in note]
+        return [note for note in written.extra_outputs[0].notes if "--background" in note]
 
     assert told(movie, tmp_path / "plain.png") == told(movie, "white") == told(hdr, hdr.path) == []
     (line,) = told(movie, tmp_path / "layer.png")
@@ -250,7 +250,7 @@ def is_open(path: Path) -> bool:
 @pytest.mark.usefixtures("uncollected")
 def test_a_clip_behind_is_let_go_of(movie: Movie, tmp_path: Path) -> None:
     behind = make_movie(tmp_path / "behind.mov", frames=60)
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         ground = open_background(str(behind.path), source.clip)
         ground.at(Fraction(0))
         assert is_open(behind.path)
@@ -262,24 +262,24 @@ def test_a_clip_behind_is_let_go_of(movie: Movie, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("uncollected")
 def test_a_clip_behind_is_let_go_of_where_nothing_is_written(movie: Movie, tmp_path: Path) -> None:
     behind = make_movie(tmp_path / "behind.mov", frames=60)
-    sides = Sides(comp=tmp_path / "c.mkv", background=str(behind.path))
+    sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(behind.path))
     out = tmp_path / "out.mov"
     clip, _ = write_clip(movie, out, sides=sides, resume=True)
     settings = Settings(
         foreground="source", comp=str(sides.comp), background=sides.background, resume=True
     )
-    with open_sink(out, clip, settings) as sink:
+    with open_writer(out, clip, settings) as sink:
         assert sink.point(0, 1, 0).finished
         assert not is_open(behind.path)
     with pytest.raises(UsageError, match="was begun with"):
-        open_sink(out, clip, settings, {"model": "another"})
+        open_writer(out, clip, settings, {"model": "another"})
     assert not is_open(behind.path)
 
 
 def test_a_picture_behind_covers_the_frame(movie: Movie, tmp_path: Path) -> None:
     """A tall picture is scaled to the width and cropped above and below."""
     (path,) = make_pictures(tmp_path / "plates", frames=1, size=(100, 300))
-    sides = Sides(comp=tmp_path / "c.mkv", background=str(path))
+    sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(path))
     write_clip(movie, tmp_path / "out.mov", sides=sides)
     corner = decode(tmp_path / "c.mkv")[0, :30, :30]
     assert corner.mean() > 10, "the picture reaches the corner"
@@ -303,7 +303,7 @@ def test_a_disc_behind_is_shown_as_wide_in_any_clip(
     made = make_movie(
         tmp_path / "b.mp4", size=(320, 180), frames=1, sample_aspect_ratio=behind, draw=ring
     )
-    with open_source(clip.path, Settings()) as source:
+    with open_reader(clip.path, Settings()) as source:
         assert source.clip.sample_aspect_ratio == aspect
         ground = open_background(str(made.path), source.clip)
         luma = plane_arrays(ground.at(Fraction(0)))[0]
@@ -353,7 +353,7 @@ def test_a_colour_behind_is_the_same_from_every_kind_of_file(
     elif not name.startswith("#"):
         colour = BT601_525 if name == "601.mp4" else ColourTags(5, FULL, 5, 6)
         make_movie(path, colour=colour, options={"qp": "0"}, **options)
-    with open_source(source_movie(clip).path, Settings()) as source:
+    with open_reader(source_movie(clip).path, Settings()) as source:
         ground = open_background(name if name.startswith("#") else str(path), source.clip)
         picture = ground.at(Fraction(0))
         ground.close()
@@ -382,7 +382,7 @@ def test_a_clip_behind_whose_matrix_nobody_can_undo_is_refused(
             frame.colorspace, frame.pts = 8, 0
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    sides = Sides(comp=tmp_path / "c.mkv", background=str(tagged))
+    sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(tagged))
     with pytest.raises(UsageError, match="its colour matrix is ycgco"):
         write_clip(movie, tmp_path / "out.mov", sides=sides)
 
@@ -390,14 +390,14 @@ def test_a_clip_behind_whose_matrix_nobody_can_undo_is_refused(
 def test_all_sides_come_from_one_pass_and_change_nothing(movie: Movie, tmp_path: Path) -> None:
     alone, together = tmp_path / "alone.mov", tmp_path / "together.mov"
     write_clip(movie, alone, foreground="estimate")
-    sides = Sides(
+    sides = ExtraOutputs(
         matte=tmp_path / "m.mkv",
         foreground=tmp_path / "f.mov",
         comp=tmp_path / "c.mp4",
         background="white",
     )
     _, written = write_clip(movie, together, sides=sides, foreground="estimate")
-    assert [side.path.name for side in written.sides] == ["m.mkv", "f.mov", "c.mp4"]
+    assert [side.path.name for side in written.extra_outputs] == ["m.mkv", "f.mov", "c.mp4"]
     assert alone.read_bytes() == together.read_bytes()
 
 
@@ -409,7 +409,7 @@ def test_sides_may_lie_among_the_main_results_pictures(
     out.mkdir()
     for name in there:
         (out / name).write_bytes(b"")
-    write_clip(movie, out, sides=Sides(matte=out / "matte.mov"))
+    write_clip(movie, out, sides=ExtraOutputs(matte=out / "matte.mov"))
     names = {f"{index:06d}.png" for index in range(movie.frames)}
     assert {path.name for path in out.iterdir()} == {*names, "matte.mov", *there}
 
@@ -417,15 +417,15 @@ def test_sides_may_lie_among_the_main_results_pictures(
 def test_a_side_that_fails_takes_everything_with_it(
     movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidmatte.writers.render.layers import MatteMaker
+    from vidmatte.writers.render.layers import MatteRenderer
 
-    def fails(maker: MatteMaker, scene: object) -> None:
+    def fails(maker: MatteRenderer, scene: object) -> None:
         raise MemoryError("no memory for the matte")
 
-    monkeypatch.setattr(MatteMaker, "make", fails)
+    monkeypatch.setattr(MatteRenderer, "render", fails)
     folder = tmp_path / "results"
     folder.mkdir()
-    sides = Sides(matte=folder / "m.mov", comp=folder / "c.mp4")
+    sides = ExtraOutputs(matte=folder / "m.mov", comp=folder / "c.mp4")
     with pytest.raises(MemoryError, match="the matte"):
         write_clip(movie, folder / "out.mov", sides=sides)
     assert list(folder.iterdir()) == []
@@ -434,33 +434,33 @@ def test_a_side_that_fails_takes_everything_with_it(
 def test_what_cannot_be_is_said_before_the_run(movie: Movie, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
     with pytest.raises(UsageError, match="two results"):
-        write_clip(movie, out, sides=Sides(matte=out))
+        write_clip(movie, out, sides=ExtraOutputs(matte=out))
     (tmp_path / "sub").mkdir()
     with pytest.raises(UsageError, match="two results"):
-        write_clip(movie, out, sides=Sides(matte=tmp_path / "sub" / ".." / "out.mov"))
+        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "sub" / ".." / "out.mov"))
     with pytest.raises(UsageError, match="neither a file nor a colour"):
-        write_clip(movie, out, sides=Sides(comp=tmp_path / "c.mp4", background="#12345"))
+        write_clip(movie, out, sides=ExtraOutputs(comp=tmp_path / "c.mp4", background="#12345"))
     with pytest.raises(UsageError, match="--comp"):
-        Sides(background="white")
+        ExtraOutputs(background="white")
     with pytest.raises(UsageError, match=r"\.webm"):
-        write_clip(movie, out, sides=Sides(matte=tmp_path / "m.webm"))
+        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "m.webm"))
     (tmp_path / "m.mov").write_bytes(b"mine")
     with pytest.raises(OutputExistsError):
-        write_clip(movie, out, sides=Sides(matte=tmp_path / "m.mov"))
-    with pytest.raises(SinkError):
-        write_clip(movie, out, sides=Sides(matte=tmp_path / "none" / "m.mov"))
+        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "m.mov"))
+    with pytest.raises(OutputError):
+        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "none" / "m.mov"))
     assert not out.exists()
 
 
 @pytest.mark.parametrize("size", [(65, 48), (64, 47)])
 def test_h264_takes_even_sizes_alone(size: tuple[int, int], tmp_path: Path) -> None:
     odd = make_movie(tmp_path / "odd.mkv", size=size, frames=2, pixel_format="yuv444p").path
-    for sides in (Sides(comp=tmp_path / "c.mp4"), Sides(matte=tmp_path / "m.mp4")):
+    for sides in (ExtraOutputs(comp=tmp_path / "c.mp4"), ExtraOutputs(matte=tmp_path / "m.mp4")):
         with pytest.raises(UsageError, match="not a multiple of 2, which h264 needs"):
             write_clip(odd, tmp_path / "out.mov", sides=sides)
-    sides = Sides(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov")
+    sides = ExtraOutputs(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov")
     _, written = write_clip(odd, tmp_path / "out.mov", sides=sides)
-    assert [(side.width, side.height) for side in written.sides] == [size, size]
+    assert [(side.width, side.height) for side in written.extra_outputs] == [size, size]
 
 
 def test_colours_are_written_as_people_write_them() -> None:

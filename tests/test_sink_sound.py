@@ -17,14 +17,14 @@ from media import Movie, Tone, add_sound, make_movie, sound_blocks, without_soun
 from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
 from sink_support import write_clip
 
-from vidmatte.errors import SinkError, SourceError
-from vidmatte.readers.open import open_source
+from vidmatte.errors import OutputError, SourceError
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers import audio_encode as encoded
-from vidmatte.writers.audio import Sound
+from vidmatte.writers.audio import AudioWriter
 from vidmatte.writers.audio_encode import JITTER, EncodedTrack
-from vidmatte.writers.audio_tracks import folded
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.audio_tracks import downmixed
+from vidmatte.writers.extra_outputs import ExtraOutputs
 
 #: A sample of 48 kHz, and what a codec's own filter blurs an attack by.
 SAMPLE = 1 / 48000
@@ -174,11 +174,11 @@ def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
     tone = Tone(codec="pcm_s16le", rate=rate)
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone], flash=30)
     comp = tmp_path / "comp.mp4"
-    _, written = write_clip(movie, tmp_path / "out.mov", sides=Sides(comp=comp))
+    _, written = write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(comp=comp))
     assert probe_stream(comp, "audio")["sample_rate"] == taken
     assert abs(delay(movie, comp)) <= 2 * ATTACK
     note = f"sound track 1: aac has no rate of {rate} Hz: it is resampled to {taken} Hz"
-    assert written.sides[0].notes == (() if str(rate) == taken else (note,))
+    assert written.extra_outputs[0].notes == (() if str(rate) == taken else (note,))
     assert written.notes == ()
 
 
@@ -189,8 +189,8 @@ def test_sound_that_the_encoder_refuses_is_named(
     tone = Tone(codec="pcm_s16le", rate=6000)
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone])
     said = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"
-    with pytest.raises(SinkError, match=said):
-        write_clip(movie, tmp_path / "out.mov", sides=Sides(comp=tmp_path / "comp.mp4"))
+    with pytest.raises(OutputError, match=said):
+        write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(comp=tmp_path / "comp.mp4"))
 
 
 @pytest.mark.parametrize(("channels", "layout"), [(16, "hexadecagonal"), (9, "9 channels")])
@@ -229,7 +229,7 @@ def one_channel_heard(layout: str, channel: int, samples: int = 480) -> av.Audio
 def test_every_channel_is_heard_in_a_mix(layout: str) -> None:
     places = av.AudioLayout(layout).channels
     for channel, place in enumerate(places):
-        left, right = np.abs(folded(one_channel_heard(layout, channel)).to_ndarray()).max(axis=1)
+        left, right = np.abs(downmixed(one_channel_heard(layout, channel)).to_ndarray()).max(axis=1)
         if place.name in ("FL", "TFL", "WL", "SL") or (place.name == "NONE" and not channel % 2):
             assert left > 300
             assert right == 0
@@ -241,7 +241,7 @@ def test_every_channel_is_heard_in_a_mix(layout: str) -> None:
     loud = np.full((1, 480 * len(places)), 32767, np.int16)
     frame = av.AudioFrame.from_ndarray(loud, "s16", layout)
     frame.sample_rate = 48000
-    assert folded(frame).to_ndarray().max() == 32767, "it never clips"
+    assert downmixed(frame).to_ndarray().max() == 32767, "it never clips"
 
 
 def test_a_long_gap_becomes_silence_piece_by_piece(
@@ -464,7 +464,7 @@ def test_a_track_without_sound_is_left_out_and_named(
 ) -> None:
     """A transport stream announces tracks; of an empty one it tells no rate and no channels."""
     stream = without_sound_data(make_movie(tmp_path / "clip.mp4", frames=20, audio=[Tone()]))
-    with open_source(stream, Settings(audio=audio)) as source:
+    with open_reader(stream, Settings(audio=audio)) as source:
         assert source.clip.audio == ()
         left_out = "sound track 1 (aac, 0 Hz, 0 channels) holds no sound and is left out"
         assert source.warnings == ([f"clip.ts: {left_out}"] if audio else [])
@@ -476,7 +476,7 @@ def test_a_track_without_sound_is_left_out_and_named(
 class ClosedInput:
     """An input whose streams are gone once it is closed, as FFmpeg frees them."""
 
-    def __init__(self, sound: Sound) -> None:
+    def __init__(self, sound: AudioWriter) -> None:
         self._sound, self._input = sound, sound._input
 
     def close(self) -> None:
@@ -487,20 +487,20 @@ class ClosedInput:
 
 def forget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make what is asked of the source's streams after its close fail, not read freed memory."""
-    prepare = Sound.__init__
+    prepare = AudioWriter.__init__
 
-    def prepared(self: Sound, *arguments: Any) -> None:
+    def prepared(self: AudioWriter, *arguments: Any) -> None:
         prepare(self, *arguments)
         self._input = ClosedInput(self)
 
-    monkeypatch.setattr(Sound, "__init__", prepared)
+    monkeypatch.setattr(AudioWriter, "__init__", prepared)
 
 
 def untime(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the times off some of the source's packets of sound."""
-    prepare = Sound.__init__
+    prepare = AudioWriter.__init__
 
-    def prepared(self: Sound, *arguments: Any) -> None:
+    def prepared(self: AudioWriter, *arguments: Any) -> None:
         prepare(self, *arguments)
         self._packets = without_time(self._packets)
 
@@ -510,7 +510,7 @@ def untime(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
                 packet.pts = packet.dts = None
             yield packet
 
-    monkeypatch.setattr(Sound, "__init__", prepared)
+    monkeypatch.setattr(AudioWriter, "__init__", prepared)
 
 
 @pytest.mark.parametrize(
@@ -576,13 +576,13 @@ class FailingInput:
 
 def fail_after_thirty_packets(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the source's sound unreadable after 30 packets."""
-    prepare = Sound.__init__
+    prepare = AudioWriter.__init__
 
-    def prepared(self: Sound, *arguments: Any) -> None:
+    def prepared(self: AudioWriter, *arguments: Any) -> None:
         prepare(self, *arguments)
         self._packets = FailingInput(self._packets, fault)
 
-    monkeypatch.setattr(Sound, "__init__", prepared)
+    monkeypatch.setattr(AudioWriter, "__init__", prepared)
 
 
 def test_sound_that_cannot_be_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,16 +19,16 @@ from test_sink_pixels import make_clip
 
 from vidmatte.core.colour import FULL, LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.errors import ProofError, SinkError, UsageError
+from vidmatte.errors import OutputError, UsageError, VerificationError
 from vidmatte.media.exr import FLOAT, ExrWriter
 from vidmatte.media.webp import read_webp
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.extra_outputs import ExtraOutputs
 from vidmatte.writers.formats import by_name
-from vidmatte.writers.output import Scene
-from vidmatte.writers.render.layers import CutoutShow
+from vidmatte.writers.output import RenderContext
+from vidmatte.writers.render.layers import CutoutLayer
 
 
 def read_exr(path: Path) -> np.ndarray:
@@ -36,7 +36,7 @@ def read_exr(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         picture = next(container.decode(video=0))
     half = picture.format.name == "gbrapf16le"
-    arrays = planes.views(picture)
+    arrays = planes.plane_views(picture)
     green, blue, red, alpha = (a.view(np.float16) if half else a for a in arrays)
     return np.stack([red, green, blue, alpha], axis=-1).astype(np.float32)
 
@@ -45,7 +45,7 @@ def codes_of(movie: Movie) -> tuple[Clip, np.ndarray]:
     """The clip and R', G', B' (N, H, W, 3) in 0..1."""
     clip, frames = read_frames(movie.path, Settings(), disc)
     convert = Converter(clip.colour, "rgba64le", ColourTags(0, 2))
-    rgb = [planes.views(convert(frame.picture))[0][..., :3] / 65535 for frame in frames]
+    rgb = [planes.plane_views(convert(frame.picture))[0][..., :3] / 65535 for frame in frames]
     return clip, np.stack(rgb)
 
 
@@ -120,16 +120,16 @@ def test_float_pictures_keep_their_highlights(working: str) -> None:
     clip = make_clip(working, colour=ColourTags(0, FULL, 1, LINEAR))
     picture = av.VideoFrame(clip.width, clip.height, working)
     generator = np.random.default_rng(3)
-    for plane in planes.views(picture):
+    for plane in planes.plane_views(picture):
         plane[...] = generator.random(plane.shape) * 4 - 0.5
     alpha = disc(0, clip.width, clip.height)
     blank = np.zeros((*alpha.shape, 3), np.uint8)
-    scene = Scene(clip, "estimate")
+    scene = RenderContext(clip, "estimate")
     scene.begin(Frame(0, 0, 1, clip.time_base, picture, blank, alpha))
-    made = CutoutShow().maker(clip, by_name("exr32")).make(scene)
+    made = CutoutLayer().renderer(clip, by_name("exr32")).render(scene)
     opaque = alpha == 1
-    given = planes.views(picture) * (3 if working == "grayf32le" else 1)
-    for found, plane in zip(planes.views(made)[:3], given, strict=True):
+    given = planes.plane_views(picture) * (3 if working == "grayf32le" else 1)
+    for found, plane in zip(planes.plane_views(made)[:3], given, strict=True):
         assert np.array_equal(found[opaque], plane[opaque])
 
 
@@ -143,7 +143,7 @@ def test_light_beyond_a_format_and_what_is_no_number(
     folder.mkdir()
     clip = make_clip("gbrpf32le", colour=ColourTags(0, FULL, 1, LINEAR))
     picture = av.VideoFrame(clip.width, clip.height, "gbrapf32le")
-    for plane in planes.views(picture):
+    for plane in planes.plane_views(picture):
         plane[...] = 0.5
         plane[8:16, 8:16], plane[8:16, 24:32] = 1e6, np.nan
     data = ExrWriter(clip, FLOAT, clip.colour, "straight").encode(picture)
@@ -211,7 +211,7 @@ def test_a_webp_of_opaque_frames_all_alike_is_refused_with_the_reason(tmp_path: 
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     (picture,) = make_pictures(tmp_path / "plates", frames=1)
     shutil.copy(picture, picture.with_name("shot_0002.png"))
-    with pytest.raises(ProofError, match="all alike becomes: choose another format"):
+    with pytest.raises(VerificationError, match="all alike becomes: choose another format"):
         write_clip(tmp_path / "plates", tmp_path / "out.webp", opaque)
 
 
@@ -227,7 +227,7 @@ def test_gif_counts_hundredths_of_a_second(
     _, written = write_clip(fast, tmp_path / "slower.gif", conform="50")
     assert written.frames == 1
     said = r"frame 7, at 0\.268 s, comes less than the 1/100 s .* add --conform 50"
-    with pytest.raises(SinkError, match=said):
+    with pytest.raises(OutputError, match=said):
         write_clip(source_movie("variable rate"), tmp_path / "out.gif")
 
 
@@ -267,15 +267,15 @@ def test_premultiplied_colours_are_alpha_times_straight_ones(
     """Around black, for RGB and for luma; opaque pixels are the same."""
     clip, frames = read_frames(source_movie("8-bit 709").path, Settings(), disc)
     row, frame = by_name(name), next(frames)
-    scene = Scene(clip, "estimate")
+    scene = RenderContext(clip, "estimate")
     scene.begin(frame)
-    straight = CutoutShow().maker(clip, row).make(scene)
-    multiplied = CutoutShow(premultiplied=True).maker(clip, row).make(scene)
+    straight = CutoutLayer().renderer(clip, row).render(scene)
+    multiplied = CutoutLayer(premultiplied=True).renderer(clip, row).render(scene)
 
     def first_channel(picture: av.VideoFrame) -> np.ndarray:
         if picture.format.name.endswith("be"):
             picture = picture.reformat(format="rgba64le")
-        plane = planes.views(picture)[0]
+        plane = planes.plane_views(picture)[0]
         return (plane[..., 0] if plane.ndim == 3 else plane).astype(np.float64)
 
     alpha = disc(0, clip.width, clip.height).astype(np.float64)
@@ -285,7 +285,7 @@ def test_premultiplied_colours_are_alpha_times_straight_ones(
     expected = zero + (first_channel(straight) - zero) * alpha
     step = 1e-6 if is_float else 1.01
     assert np.abs(first_channel(multiplied) - expected).max() <= step
-    for one, two in zip(planes.views(straight), planes.views(multiplied), strict=True):
+    for one, two in zip(planes.plane_views(straight), planes.plane_views(multiplied), strict=True):
         if one.shape[:2] == alpha.shape:
             assert np.array_equal(one[alpha == 1], two[alpha == 1])
 
@@ -299,15 +299,15 @@ def test_premultiplied_chroma_lies_under_its_pixels_at_odd_sizes(
         tmp_path / "odd.mkv", size=(33, 17), frames=1, codec="ffv1", pixel_format=pixel_format
     ).path
     clip, frames = read_frames(clip_path, Settings(), disc)
-    scene = Scene(clip, "source")
+    scene = RenderContext(clip, "source")
     scene.begin(next(frames))
     row = by_name("ffv1")
-    straight = CutoutShow().maker(clip, row).make(scene)
-    multiplied = CutoutShow(premultiplied=True).maker(clip, row).make(scene)
-    *_, alpha = planes.views(straight)
+    straight = CutoutLayer().renderer(clip, row).render(scene)
+    multiplied = CutoutLayer(premultiplied=True).renderer(clip, row).render(scene)
+    *_, alpha = planes.plane_views(straight)
     neutral = (planes.full_scale(straight.format.name) + 1) // 2
     for given, found in zip(
-        planes.views(straight)[1:3], planes.views(multiplied)[1:3], strict=True
+        planes.plane_views(straight)[1:3], planes.plane_views(multiplied)[1:3], strict=True
     ):
         down = 2 if pixel_format == "yuv420p" else 1
         padded = np.pad(alpha, ((0, -17 % down), (0, 1)), "edge").astype(np.float64)
@@ -356,12 +356,12 @@ def test_chroma_that_ffv1_has_no_place_for_is_told(
 ) -> None:
     movie = make_movie(tmp_path / "clip.mkv", frames=1, size=(64, 48), codec="ffv1",
                        pixel_format=pixel_format)  # fmt: skip
-    sides = Sides(comp=tmp_path / "c.mkv")
+    sides = ExtraOutputs(comp=tmp_path / "c.mkv")
     _, written = write_clip(movie, tmp_path / "out.mkv", sides=sides)
     notes = [note for note in written.notes if "chroma is resampled" in note]
     assert len(notes) == (layout is not None)
     assert all(f"from {layout} to 4:4:4" in note for note in notes)
-    assert not any("resampled" in note for note in written.sides[0].notes)
+    assert not any("resampled" in note for note in written.extra_outputs[0].notes)
 
 
 def test_a_premultiplied_movie_is_written(

@@ -35,13 +35,13 @@ from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.core.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.pixels.formats import WORKING_FORMATS, plane_arrays, tag, working_format
-from vidmatte.pixels.network_rgb import Viewer, curve_for, full_range_rgb
+from vidmatte.pixels.formats import WORKING_FORMATS, plane_arrays, set_colour, working_format
+from vidmatte.pixels.network_rgb import NetworkRgb, curve_for, full_range_rgb
 from vidmatte.readers.image_folder import result_names
-from vidmatte.readers.movie.missing_timestamps import all_timed, in_turn
-from vidmatte.readers.movie.reader import MovieSource
+from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
+from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.readers.movie.timing import find_rate, packets_from
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.readers.trim import Trim, make_trim, parse_point
 from vidmatte.settings import Settings
 
@@ -64,8 +64,8 @@ KINDS = [
 
 def read_all(path: Path, **options: object) -> tuple[list[int], list[Fraction], list[np.ndarray]]:
     """Indices read from the pictures, times in seconds, and the network's views."""
-    with open_source(path, Settings(**options)) as source:
-        clip, viewer = source.clip, Viewer(source.clip)
+    with open_reader(path, Settings(**options)) as source:
+        clip, viewer = source.clip, NetworkRgb(source.clip)
         times, views = [], []
         for picture in source.pictures():
             view = np.empty((clip.height, clip.width, 3), np.uint8)
@@ -85,7 +85,7 @@ def test_every_kind_comes_in_order_and_on_time(
     first = movie.pts[0] * movie.time_base
     expected = [pts * movie.time_base - first for pts in movie.pts]
     assert [time - times[0] for time in times] == expected
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         clip = source.clip
     assert (clip.width, clip.height) == movie.size
     assert clip.frame_count == movie.frames
@@ -105,7 +105,7 @@ def test_samples_are_moved_not_changed(source_movie: Callable[[str], Movie]) -> 
         expected = [
             [view.copy() for view in plane_arrays(frame)] for frame in container.decode(video=0)
         ]
-    with open_source(path, Settings()) as source:
+    with open_reader(path, Settings()) as source:
         for picture, planes in zip(source.pictures(), expected, strict=True):
             for one, other in zip(plane_arrays(picture.pixels), planes, strict=True):
                 assert np.array_equal(one, other)
@@ -117,12 +117,12 @@ def test_milliseconds_of_matroska_do_not_blur_an_exact_rate(tmp_path: Path) -> N
     indices, times, _ = read_all(movie.path)
     assert indices == list(range(50))
     assert [time - times[0] for time in times] == [index / rate for index in range(50)]
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         assert (source.clip.rate, source.clip.constant_rate) == (rate, True)
 
 
 def test_late_sound_does_not_move_the_picture(source_movie: Callable[[str], Movie]) -> None:
-    with open_source(source_movie("late sound").path, Settings()) as source:
+    with open_reader(source_movie("late sound").path, Settings()) as source:
         assert next(source.pictures()).pts == 0
 
 
@@ -171,7 +171,7 @@ def test_points_by_drop_frame_timecode_move_the_start_timecode(
     start = movie.timecode
     base = int(start[-2:])
     later = f"{start[:-2]}{base + 2:02}"
-    with open_source(movie.path, Settings(in_point=later)) as source:
+    with open_reader(movie.path, Settings(in_point=later)) as source:
         assert source.clip.timecode == later
         assert source.clip.frame_count == movie.frames - 2
     assert read_all(movie.path, in_point=later)[0] == list(range(2, movie.frames))
@@ -229,20 +229,20 @@ def animated_png(path: Path, frames: int) -> Path:
 
 def test_an_animated_png_is_a_movie(tmp_path: Path) -> None:
     path = animated_png(tmp_path / "moves.png", 4)
-    with open_source(path, Settings()) as source:
+    with open_reader(path, Settings()) as source:
         shown = [int(plane_arrays(picture.pixels)[0].mean()) for picture in source.pictures()]
         assert (source.clip.kind, source.clip.rate) == ("movie", 10)
     assert shown == [0, 40, 80, 120]
     ((_, target),) = plan_outputs([path], None, Settings())
     assert target.suffix == ".mov"
-    with open_source(animated_png(tmp_path / "still.png", 1), Settings()) as source:
+    with open_reader(animated_png(tmp_path / "still.png", 1), Settings()) as source:
         assert source.clip.kind == "picture"
 
 
 def test_animated_pngs_in_a_folder_are_told_of(tmp_path: Path) -> None:
     make_pictures(tmp_path, frames=2, size=(32, 24), pattern="{:d}")
     animated_png(tmp_path / "3.png", 4)
-    with open_source(tmp_path, Settings(fps="25")) as source:
+    with open_reader(tmp_path, Settings(fps="25")) as source:
         assert len([*source.pictures()]) == 3
         (warning,) = source.warnings
     assert "1 of its pictures are animated, like 3.png: the first frame of each" in warning
@@ -252,8 +252,8 @@ def test_digits_that_are_no_numbers_are_letters(tmp_path: Path) -> None:
     """A superscript is a digit to Unicode, and no int."""
     for name in ("1\u00b23", "10\u00b2", "2"):
         make_pictures(tmp_path, frames=1, size=(16, 16), pattern=name)
-    with open_source(tmp_path, Settings(fps="25")) as source:
-        assert source.clip.names == ("1\u00b23", "2", "10\u00b2")
+    with open_reader(tmp_path, Settings(fps="25")) as source:
+        assert source.clip.output_names == ("1\u00b23", "2", "10\u00b2")
 
 
 @pytest.mark.parametrize("more", [[], ["a.png.jpg.tif"]])
@@ -268,24 +268,24 @@ def test_picture_folders_keep_names_and_natural_order(tmp_path: Path) -> None:
     names = sorted(file.name for file in (tmp_path / "in").iterdir())
     for number, name in enumerate(names):
         (tmp_path / "in" / name).rename(tmp_path / "in" / f"shot {number}.png")
-    with open_source(tmp_path / "in", Settings(fps="24000/1001")) as source:
+    with open_reader(tmp_path / "in", Settings(fps="24000/1001")) as source:
         assert source.clip.rate == Fraction(24000, 1001)
-        assert source.clip.names == tuple(f"shot {number}" for number in range(12))
+        assert source.clip.output_names == tuple(f"shot {number}" for number in range(12))
     assert read_all(tmp_path / "in", fps="24")[0] == list(range(12))
 
 
 def test_a_folder_that_lost_a_frame_says_so(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=5)
     sorted((tmp_path / "in").iterdir())[2].unlink()
-    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+    with open_reader(tmp_path / "in", Settings(fps="25")) as source:
         assert "1 numbers are missing" in source.warnings[0]
 
 
 def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=1)
     make_pictures(tmp_path / "in", frames=1, suffix=".jpg")
-    with open_source(tmp_path / "in", Settings(fps="25")) as source:
-        assert len(set(source.clip.names)) == 2
+    with open_reader(tmp_path / "in", Settings(fps="25")) as source:
+        assert len(set(source.clip.output_names)) == 2
         one, other = (plane_arrays(picture.pixels)[0].copy() for picture in source.pictures())
     assert_close(one, other, CLIP_PICTURE)
 
@@ -298,7 +298,7 @@ def test_a_grey_or_flat_picture_takes_nothing_from_the_others(
     first, *_ = make_pictures(tmp_path / "in", frames=1, bits=bits[0])
     make_pictures(tmp_path / "in", frames=2, bits=bits[1], start=2)
     cv2.imwrite(str(first), cv2.imread(str(first), cv2.IMREAD_UNCHANGED)[..., 1])
-    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+    with open_reader(tmp_path / "in", Settings(fps="25")) as source:
         shown = [plane_arrays(picture.pixels)[0].copy() for picture in source.pictures()]
     for file, pixels in zip(sorted((tmp_path / "in").iterdir()), shown, strict=True):
         written = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
@@ -314,7 +314,7 @@ def test_what_is_called_png_and_is_none_has_no_depth_of_one(tmp_path: Path) -> N
     comment = b"\xff\xfe" + (30).to_bytes(2, "big") + b"\x10" * 28  # where a PNG says 16 bits
     (tmp_path / "in" / "called.png").write_bytes(data[:2] + comment + data[2:])
     jpeg.unlink()
-    with open_source(tmp_path / "in", Settings(fps="25")) as source:
+    with open_reader(tmp_path / "in", Settings(fps="25")) as source:
         assert source.clip.bit_depth == 8
         assert len(list(source.pictures())) == 1
 
@@ -323,7 +323,7 @@ def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
     first, *_ = make_pictures(tmp_path / "in", frames=2, suffix=".tif")
     cv2.imwrite(str(first), cv2.imread(str(first))[..., 1])
     with (
-        open_source(tmp_path / "in", Settings(fps="25")) as source,
+        open_reader(tmp_path / "in", Settings(fps="25")) as source,
         pytest.raises(SourceError, match="rgb24, the folder began with gray"),
     ):
         list(source.pictures())
@@ -349,9 +349,9 @@ def test_a_movie_is_shown_as_its_display_matrix_says(
 ) -> None:
     """The matrix takes x, y (downward) to a x + c y, b x + d y."""
     movie = make_movie(tmp_path / "clip.mov", size=(64, 48), frames=1)
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         stored = next(source.pictures()).pixels
-    with open_source(with_matrix(movie, *matrix), Settings()) as source:
+    with open_reader(with_matrix(movie, *matrix), Settings()) as source:
         shown = next(source.pictures()).pixels
         assert (source.clip.width, source.clip.height) == (shown.width, shown.height)
     for found, plane in zip(plane_arrays(shown), plane_arrays(stored), strict=True):
@@ -409,7 +409,7 @@ def test_deep_pictures_reach_the_whole_of_their_range(
     rgb = np.broadcast_to(np.mean(level) if is_grey else np.array(level), (32, 48, 3))
     colour = ColourTags(6, FULL if is_grey else range_)
     frame = frame_of(code_planes(rgb, kind, colour), kind)
-    tag(frame, colour)
+    set_colour(frame, colour)
     found = full_range_rgb(frame)
     assert found.dtype == np.uint16
     apart = np.abs(found.astype(np.float64) - 65535 * rgb).max()
@@ -419,12 +419,12 @@ def test_deep_pictures_reach_the_whole_of_their_range(
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="gone"):
-        open_source(tmp_path / "gone.mp4", Settings())
+        open_reader(tmp_path / "gone.mp4", Settings())
     with pytest.raises(FileNotFoundError):
-        open_source(tmp_path / "gone.mp4", Settings())
+        open_reader(tmp_path / "gone.mp4", Settings())
     make_movie(tmp_path / "clip.mp4")
     with pytest.raises(UsageError, match="--fps"):
-        open_source(tmp_path / "clip.mp4", Settings(fps="25"))
+        open_reader(tmp_path / "clip.mp4", Settings(fps="25"))
 
 
 def test_an_alpha_of_its_own_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -456,7 +456,7 @@ def test_a_cut_short_file_is_noticed_before_the_work(tmp_path: Path) -> None:
     short = tmp_path / "short.mp4"
     short.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(SourceError, match=r"cut short: \d+ of its 40 frames"):
-        open_source(short, Settings())
+        open_reader(short, Settings())
 
 
 #: Bytes of a ProRes packet that are overwritten (from, how many, with what), and which of
@@ -495,7 +495,7 @@ def test_a_broken_frame_is_replaced_and_reported(damage: str, tmp_path: Path) ->
     movie, damaged = with_a_broken_frame(tmp_path, 5, damage)
     with av.open(str(damaged)) as container, pytest.raises(DAMAGES[damage][3]):
         list(container.decode(video=0))
-    with open_source(damaged, Settings()) as source:
+    with open_reader(damaged, Settings()) as source:
         pictures = [
             (picture.pts * source.clip.time_base, plane_arrays(picture.pixels)[0].copy())
             for picture in source.pictures()
@@ -506,7 +506,7 @@ def test_a_broken_frame_is_replaced_and_reported(damage: str, tmp_path: Path) ->
     assert np.array_equal(pictures[5][1], pictures[4][1])
     assert not np.array_equal(pictures[6][1], pictures[4][1])
     with (
-        open_source(damaged, Settings(strict=True)) as source,
+        open_reader(damaged, Settings(strict=True)) as source,
         pytest.raises(SourceError, match=r"^[^\n]*damaged\.mov: [^\n]* --strict is on: [^\n]*$"),
     ):
         list(source.pictures())
@@ -522,7 +522,7 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
     for number in range(count):
         movie, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
     first = 0 if in_point is None else 1
-    with open_source(damaged, Settings(in_point=in_point)) as source:
+    with open_reader(damaged, Settings(in_point=in_point)) as source:
         assert source.clip.origin == first / movie.rate
         assert source.clip.frame_count == 12 - first
         pictures = [
@@ -532,7 +532,7 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
         assert len(source.warnings) == count - first
         assert all("the one after it stands in its place" in line for line in source.warnings)
         stamps = [round(time / source.clip.time_base) for time, _ in pictures]
-    with open_source(damaged, Settings(in_point=in_point)) as source:
+    with open_reader(damaged, Settings(in_point=in_point)) as source:
         again = [picture.pts for picture in source.pictures_from(4, stamps[4])]
     assert [time for time, _ in pictures] == [index / movie.rate for index in range(12 - first)]
     for number, (_, shown) in enumerate(pictures[: count - first]):
@@ -540,7 +540,7 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
     assert not np.array_equal(pictures[count - first][1], pictures[count - first + 1][1])
     assert again == stamps[4:]
     with (
-        open_source(damaged, Settings(strict=True)) as source,
+        open_reader(damaged, Settings(strict=True)) as source,
         pytest.raises(SourceError, match="--strict is on"),
     ):
         list(source.pictures())
@@ -549,7 +549,7 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
 @pytest.mark.parametrize("path", [b"clip.mp4", 5, None])
 def test_what_is_no_path_is_refused(path: object) -> None:
     with pytest.raises(UsageError, match="a path is wanted"):
-        open_source(path, Settings())
+        open_reader(path, Settings())
 
 
 def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
@@ -557,7 +557,7 @@ def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
     for number in range(12):
         _, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
     with pytest.raises(SourceError, match=r"damaged\.mov: there is no frame in it that decodes"):
-        open_source(damaged, Settings())
+        open_reader(damaged, Settings())
 
 
 @pytest.mark.parametrize("numbers", [(10,), (3, 4, 20), (39,)])
@@ -569,7 +569,7 @@ def test_a_frame_without_a_time_takes_the_next_place(
     with av.open(str(untimed)) as container:
         stamps = [frame.pts for frame in container.decode(video=0)]
         assert stamps.count(None) == len(numbers)
-    with open_source(untimed, Settings()) as source:
+    with open_reader(untimed, Settings()) as source:
         assert (source.clip.constant_rate, source.clip.frame_count) == (True, 40)
         assert source.clip.rate == movie.rate
     indices, times, _ = read_all(untimed)
@@ -577,7 +577,7 @@ def test_a_frame_without_a_time_takes_the_next_place(
     assert times == [index / movie.rate for index in range(40)]
     indices, times, _ = read_all(untimed, in_point="f2", out_point="f38")
     assert indices == list(range(2, 38))
-    with open_source(untimed, Settings()) as source:
+    with open_reader(untimed, Settings()) as source:
         list(source.pictures())
         assert len(source.warnings) == len(numbers)
         seconds = numbers[0] / movie.rate
@@ -590,7 +590,7 @@ def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) ->
         tmp_path / "clip.ts", pts=uneven, time_base=Fraction(1, 600), options={"bf": "0"}
     )
     with (
-        open_source(without_times(movie.path, [5]), Settings()) as source,
+        open_reader(without_times(movie.path, [5]), Settings()) as source,
         pytest.raises(SourceError, match="a frame has no time; remux the clip first"),
     ):
         list(source.pictures())
@@ -600,7 +600,7 @@ def test_frames_for_which_no_place_is_left_are_passed_over() -> None:
     frames = [av.VideoFrame(16, 16) for _ in range(9)]
     for frame, pts in zip(frames, [None, 0, None, None, 20, None, 30, None, None], strict=True):
         frame.pts = pts
-    found = all_timed(frames, 5, lambda pts: pts // 10, lambda number: number * 10)
+    found = with_all_timestamps(frames, 5, lambda pts: pts // 10, lambda number: number * 10)
     assert [frame.pts for frame in found] == [None, 0, 10, 20, 30, 40]
 
 
@@ -618,7 +618,7 @@ def test_a_frame_with_the_time_of_another_takes_its_own_place(
     indices, times, _ = read_all(damaged)
     assert indices == list(range(40))
     assert times == [index / movie.rate for index in range(40)]
-    with open_source(damaged, Settings()) as source:
+    with open_reader(damaged, Settings()) as source:
         assert (source.clip.constant_rate, source.clip.frame_count) == (True, 40)
         list(source.pictures())
         assert "a frame bears a time that is another's or out of order" in source.warnings[0]
@@ -683,7 +683,7 @@ def test_frames_that_are_only_reordered_bear_their_own_times(tmp_path: Path) -> 
     make_movie(
         tmp_path / "clip.mkv", pts=pts, time_base=Fraction(1, 1000), options={"bf": "4", "g": "50"}
     )
-    with open_source(tmp_path / "clip.mkv", Settings()) as source:
+    with open_reader(tmp_path / "clip.mkv", Settings()) as source:
         assert source.clip.frame_count == len(pts)
         assert [picture.pts for picture in source.pictures()] == pts
         assert source.warnings == []
@@ -697,7 +697,7 @@ def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> 
     damaged = with_time_moved(movie.path, 5, -15_000)
     clip, written = write_clip(damaged, tmp_path / "out.mov")
     assert (clip.constant_rate, clip.frame_count, written.frames) == (False, 9, 9)
-    with open_source(damaged, Settings()) as source:
+    with open_reader(damaged, Settings()) as source:
         list(source.pictures())
         assert source.warnings[-1].endswith("out of order (0.07 s); it is left out")
 
@@ -707,7 +707,7 @@ def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
     joined = tmp_path / "joined.ts"
     joined.write_bytes(2 * movie.path.read_bytes())
     with pytest.raises(SourceError, match=r"joined\.ts: its times go back at frame 40, .* remux"):
-        open_source(joined, Settings())
+        open_reader(joined, Settings())
 
 
 @pytest.mark.parametrize(
@@ -724,7 +724,7 @@ def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_which_times_are_out_of_order(times: list[int | None], astray: list[int]) -> None:
-    found = list(in_turn(enumerate(times), lambda pair: pair[1]))
+    found = list(in_display_order(enumerate(times), lambda pair: pair[1]))
     assert [pair for pair, _ in found] == list(enumerate(times))
     assert [number for (number, _), follows in found if not follows] == astray
 
@@ -749,8 +749,8 @@ def test_a_file_that_cannot_be_read_on_is_no_broken_frame(
 ) -> None:
     """A drive that goes away in the middle: nothing is repeated for what was not read."""
     movie = make_movie(tmp_path / "clip.mov", frames=12)
-    with open_source(movie.path, Settings()) as source:
-        assert isinstance(source, MovieSource)
+    with open_reader(movie.path, Settings()) as source:
+        assert isinstance(source, MovieReader)
         reader = source._reader
         reader.container = FailingContainer(reader.container, kind(errno.EIO, "no answer"))
         with pytest.raises(SourceError, match=r"clip\.mov: reading it fails \(no answer\)"):
@@ -768,7 +768,7 @@ def test_interlaced_frames_are_made_whole_one_for_one(
     source_movie: Callable[[str], Movie],
 ) -> None:
     movie = source_movie("4:2:2 interlaced")
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         assert source.clip.interlaced
     woven_indices, woven_times, woven = read_all(movie.path, deinterlace="off")
     indices, times, whole = read_all(movie.path)
@@ -781,7 +781,7 @@ def test_conform_makes_the_rate_constant_and_counts(
     source_movie: Callable[[str], Movie],
 ) -> None:
     movie = source_movie("variable rate")
-    with open_source(movie.path, Settings(conform="30")) as source:
+    with open_reader(movie.path, Settings(conform="30")) as source:
         pictures = list(source.pictures())
         assert [picture.pts for picture in pictures] == list(range(len(pictures)))
         assert source.clip.time_base == Fraction(1, 30)
@@ -789,7 +789,7 @@ def test_conform_makes_the_rate_constant_and_counts(
     last = round(movie.pts[-1] * movie.time_base * 30)
     assert len(pictures) in (last + 1, last + 2)
     # Frames 6 and 7 lie within a 30th of a second: each is shown, as the next comes later.
-    assert [picture.shows for picture in pictures] == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 8, 9]
+    assert [picture.source_index for picture in pictures] == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 8, 9]
     assert "3 frames repeated, 0 dropped" in report
 
 
@@ -806,7 +806,7 @@ def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
     encoder.width, encoder.height, encoder.pix_fmt = 64, 16, planar
     encoder.time_base, encoder.options = Fraction(1, 25), options
     path.write_bytes(b"".join(bytes(packet) for packet in encoder.encode(frame)))
-    with open_source(path, Settings()) as source:
+    with open_reader(path, Settings()) as source:
         assert source.clip.working_format == "gbrpf32le"
         green, blue, red = plane_arrays(next(source.pictures()).pixels)
     for found, channel in ((red, 0), (green, 1), (blue, 2)):

@@ -11,10 +11,10 @@ from media import Movie, make_movie
 from tiny_onnx import make_salient
 
 from vidmatte.api import matte
-from vidmatte.errors import SinkError, SourceError
-from vidmatte.media.ffv1 import bear_checksums
+from vidmatte.errors import OutputError, SourceError
+from vidmatte.media.ffv1 import have_checksums
 from vidmatte.pixels.formats import plane_arrays
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 CHECKED = {"level": "3", "slicecrc": "1", "slices": "4"}
@@ -46,7 +46,7 @@ def damage(movie: Movie, numbers: list[int], *, zeroed: bool = True) -> Path:
 
 def shown(path: Path, **options: object) -> tuple[list[np.ndarray], list[int], list[str]]:
     """The luma of all pictures, their places in the clip, and the warnings."""
-    with open_source(path, Settings(**options)) as source:
+    with open_reader(path, Settings(**options)) as source:
         clip = source.clip
         pictures = list(source.pictures())
         places = [round(picture.pts * clip.time_base * clip.rate) for picture in pictures]
@@ -88,7 +88,7 @@ def test_ffv1_without_checksums_is_left_alone(tmp_path: Path) -> None:
     for options in ({"slicecrc": "0"}, {"level": "1", "slicecrc": "0", "slices": "1"}):
         movie = make_checked(tmp_path / "clip.mkv", **options)
         with av.open(str(movie.path)) as container:
-            assert not bear_checksums(container.demux(video=0))
+            assert not have_checksums(container.demux(video=0))
         assert len(shown(movie.path, strict=True)[0]) == 10
 
 
@@ -98,7 +98,7 @@ def test_a_clip_with_no_frame_left_is_told_with_the_next_step(resume: bool, tmp_
     damaged = damage(movie, [0], zeroed=False)
     model = str(make_salient(tmp_path / "tiny.onnx"))
     said = r"there was no frame to write[^\n]* is damaged\.mkv whole\? copy it again"
-    with pytest.raises(SinkError, match=said):
+    with pytest.raises(OutputError, match=said):
         matte(damaged, tmp_path / "out.mov", model=model, family="isnet", resume=resume)
 
 

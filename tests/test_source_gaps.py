@@ -15,18 +15,18 @@ from scene import read_index
 from sink_support import write_clip
 
 from vidmatte.errors import SourceError
-from vidmatte.pixels.network_rgb import Viewer
-from vidmatte.readers.open import open_source
+from vidmatte.pixels.network_rgb import NetworkRgb
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import Sides
+from vidmatte.writers.extra_outputs import ExtraOutputs
 
 DROPPED = [*range(7), *range(8, 16)]  # places of the frames, one of them empty
 
 
 def read_times(path: Path, **options: object) -> tuple[list[int], list[Fraction]]:
     """Indices read from the pictures, and their times in seconds."""
-    with open_source(path, Settings(**options)) as source:
-        clip, viewer = source.clip, Viewer(source.clip)
+    with open_reader(path, Settings(**options)) as source:
+        clip, viewer = source.clip, NetworkRgb(source.clip)
         view = np.empty((clip.height, clip.width, 3), np.uint8)
         indices, times = [], []
         for picture in source.pictures():
@@ -54,7 +54,7 @@ def test_a_dropped_frame_leaves_its_gap(suffix: str, tmp_path: Path) -> None:
 def test_a_dropped_frame_is_a_gap_in_the_result_too(tmp_path: Path) -> None:
     movie = with_a_dropped_frame(tmp_path / "clip.avi")
     out, comp = tmp_path / "out.mov", tmp_path / "comp.mp4"
-    write_clip(movie, out, sides=Sides(comp=comp))
+    write_clip(movie, out, sides=ExtraOutputs(comp=comp))
     for path in (out, comp):
         assert frame_times(path) == [place / movie.rate for place in DROPPED]
 
@@ -78,13 +78,13 @@ def test_a_frame_that_its_decoder_patched_up_is_told_of(
 ) -> None:
     path = with_a_damaged_frame(tmp_path, 6)
     first = 2 if "in_point" in options else 0
-    with open_source(path, Settings(**options)) as source:
+    with open_reader(path, Settings(**options)) as source:
         assert source.warnings == []
         assert len(list(source.pictures())) == 12 - first
         (line,) = source.warnings
     assert f"clip.mp4: the frame at {(6 - first) / 25:.2f} s is damaged" in line
     with (
-        open_source(path, Settings(strict=True, **options)) as source,
+        open_reader(path, Settings(strict=True, **options)) as source,
         pytest.raises(SourceError, match=r"clip\.mp4: the frame at 0\.\d+ s is damaged, and --str"),
     ):
         list(source.pictures())
@@ -92,9 +92,9 @@ def test_a_frame_that_its_decoder_patched_up_is_told_of(
 
 def test_damage_outside_the_in_and_out_points_is_no_concern(tmp_path: Path) -> None:
     path = with_a_damaged_frame(tmp_path, 6)
-    with open_source(path, Settings(in_point="f8", strict=True)) as source:
+    with open_reader(path, Settings(in_point="f8", strict=True)) as source:
         assert len(list(source.pictures())) == 4
-    with open_source(path, Settings(out_point="f6", strict=True)) as source:
+    with open_reader(path, Settings(out_point="f6", strict=True)) as source:
         assert len(list(source.pictures())) == 6
 
 
@@ -112,7 +112,7 @@ def test_a_stream_that_begins_in_the_middle_is_not_damaged(
     data = movie.path.read_bytes()
     begin = data.index(b"\x47", 188 * (len(data) // 188 // 4))
     (tmp_path / "clip.ts").write_bytes(data[begin:])
-    with open_source(tmp_path / "clip.ts", Settings(strict=True)) as source:
+    with open_reader(tmp_path / "clip.ts", Settings(strict=True)) as source:
         assert len(list(source.pictures())) > 20
         assert source.warnings == []
 
@@ -139,17 +139,17 @@ def test_what_is_shorter_than_its_header_says_is_told_of(
 ) -> None:
     audio = [Tone(codec=sound)] if sound else []
     movie = make_movie(tmp_path / f"clip{suffix}", frames=50, codec=codec, audio=audio)
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         assert source.warnings == []
     half = cut_in_half(movie.path)
-    with open_source(half, Settings()) as source:
+    with open_reader(half, Settings()) as source:
         (line,) = source.warnings
         end = max(picture.pts for picture in source.pictures()) * source.clip.time_base
     (read,) = re.findall(r": the file says 2\.\d\d s, (\d\.\d\d) s of video could be read: ", line)
     assert float(read) == pytest.approx(float(end + 1 / movie.rate), abs=0.05)
     with pytest.raises(SourceError, match=r"half.*the file says 2\.\d\d s.* --strict is on"):
-        open_source(half, Settings(strict=True))
-    with open_source(half, Settings(out_point="f5", strict=True)) as source:
+        open_reader(half, Settings(strict=True))
+    with open_reader(half, Settings(out_point="f5", strict=True)) as source:
         assert len(list(source.pictures())) == 5
 
 
@@ -169,7 +169,7 @@ def test_sound_that_outlasts_the_picture_is_not_missed_video(tmp_path: Path) -> 
                 if packet.size:
                     packet.stream = own
                     target.mux(packet)
-    with open_source(path, Settings(strict=True)) as source:
+    with open_reader(path, Settings(strict=True)) as source:
         assert source.warnings == []
         assert len(list(source.pictures())) == 10
 
@@ -187,5 +187,5 @@ def test_the_last_frame_of_a_variable_rate_may_last(tmp_path: Path) -> None:
     with av.open(str(clip)) as container:
         assert container.duration == 5_000_000  # microseconds
         assert [packet.pts for packet in container.demux() if packet.size] == [0, 1000, 3000]
-    with open_source(clip, Settings(strict=True)) as source:
+    with open_reader(clip, Settings(strict=True)) as source:
         assert source.warnings == []

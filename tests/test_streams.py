@@ -89,7 +89,8 @@ def test_what_a_full_stdout_does_not_take_is_told_of_stdout(
 @POSIX
 def test_a_closed_stream_is_not_the_next_file() -> None:
     code = (
-        "from vidmatte.core import terminal; terminal.hold_streams(); print(open('/dev/null').fileno())"
+        "from vidmatte.core.terminal import harden_std_streams as harden;"
+        " harden(); print(open('/dev/null').fileno())"
     )
     words = ["sh", "-c", '"$@" <&- 2>&-', "sh", sys.executable, "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)

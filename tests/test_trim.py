@@ -15,11 +15,11 @@ from sink_support import write_clip
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.core.timecode import is_same
+from vidmatte.core.timecode import is_equal
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.pixels.network_rgb import full_range_rgb
 from vidmatte.readers.movie.timing import Timing, find_rate
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 SPARSE_KEYS = {"g": "50", "sc_threshold": "0", "bf": "2"}
@@ -29,7 +29,7 @@ VARIABLE = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240, 300, 312]
 
 def read(path: Path, **options: object) -> list[tuple[int, Fraction]]:
     """The ruler's index and the time in seconds of each picture."""
-    with open_source(path, Settings(**options)) as source:
+    with open_reader(path, Settings(**options)) as source:
         return [
             (read_index(full_range_rgb(picture.pixels)), picture.pts * source.clip.time_base)
             for picture in source.pictures()
@@ -93,7 +93,7 @@ def test_a_broken_frame_at_the_in_point_is_replaced_by_the_one_before(tmp_path: 
     assert read(broken, in_point="f40", out_point="f41") == expected[:1]
     early = damage(movie.path, 3, tmp_path / "early.mov")
     assert read(early, in_point="f3", out_point="f5") == [(2, 0), (4, Fraction(1, 25))]
-    with open_source(broken, Settings(in_point="f40", out_point="f43")) as source:
+    with open_reader(broken, Settings(in_point="f40", out_point="f43")) as source:
         assert [picture.pts for picture in source.pictures()][:1] == [0]
         assert len(source.warnings) == 1
 
@@ -111,10 +111,10 @@ def test_points_in_a_variable_rate_are_the_frames_own_times(variable: Movie) -> 
         times = [Fraction(pts - VARIABLE[first], 600) for pts in VARIABLE[first:11]]
         expected = list(zip(range(first, 11), times, strict=True))
         assert read(variable.path, in_point=f"f{first}", out_point="f11") == expected
-    with open_source(variable.path, Settings(in_point="f5", out_point="f8")) as source:
+    with open_reader(variable.path, Settings(in_point="f5", out_point="f8")) as source:
         clip = source.clip
-    assert (clip.origin, clip.until) == (Fraction(140, 600), Fraction(200, 600))
-    assert (clip.first, clip.frame_count, clip.whole) == (5, 3, 12)
+    assert (clip.origin, clip.end) == (Fraction(140, 600), Fraction(200, 600))
+    assert (clip.first_frame, clip.frame_count, clip.untrimmed_count) == (5, 3, 12)
     # Frame 5 comes at 0.233 s; by the average rate it would be number 5 at 0.142 s.
     assert [index for index, _ in read(variable.path, in_point="0.22", out_point="0.26")] == [5]
 
@@ -148,7 +148,7 @@ def test_the_same_frames_come_wherever_the_reading_begins(
         make_movie(path, frames=70, options=OPEN_GOP)
 
     def read_from(index: int, at: int) -> list[tuple[int, int, int]]:
-        with open_source(path, Settings(resume=True, **part)) as source:
+        with open_reader(path, Settings(resume=True, **part)) as source:
             return [
                 (read_index(full_range_rgb(picture.pixels)), picture.pts, picture.duration)
                 for picture in source.pictures_from(index, at)
@@ -203,13 +203,13 @@ def test_a_timecode_that_does_not_exist_is_left_out_with_a_word(
     text: str, rate: int, reason: str, tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(rate), timecode=text, frames=4)
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         assert source.clip.timecode is None
         assert len(source.warnings) == 1
         assert f"clip.mkv: its timecode is left out: {reason}" in source.warnings[0]
     clip, _ = write_clip(movie, out := tmp_path / "out.mov")
     assert clip.timecode is None
-    with open_source(out, Settings()) as source:
+    with open_reader(out, Settings()) as source:
         assert source.clip.timecode is None
 
 
@@ -223,16 +223,16 @@ def test_a_timecode_that_is_written_otherwise_is_still_proven(
     movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(rate), timecode=text, frames=4)
     clip, _ = write_clip(movie, out := tmp_path / "out.mov")
     assert clip.timecode == text
-    with open_source(out, Settings()) as source:
+    with open_reader(out, Settings()) as source:
         assert source.clip.timecode is not None
-        assert is_same(source.clip.timecode, text, clip.rate)
+        assert is_equal(source.clip.timecode, text, clip.rate)
 
 
 def test_a_timecode_that_does_not_fit_the_rate_is_left_out_with_a_word(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(30), timecode="01:00:00;02")
-    with open_source(movie.path, Settings()) as source:
+    with open_reader(movie.path, Settings()) as source:
         assert source.clip.timecode == "01:00:00;02"
-    with open_source(movie.path, Settings(in_point="f3")) as source:
+    with open_reader(movie.path, Settings(in_point="f3")) as source:
         assert source.clip.timecode is None
         assert len(source.warnings) == 1
         assert "drop frame exists at 29.97" in source.warnings[0]
@@ -247,7 +247,7 @@ def test_a_clip_in_which_no_jump_is_possible_is_named(tmp_path: Path) -> None:
     data[begin : begin + 1034] = bytes(1034)
     damaged = tmp_path / "damaged.avi"
     damaged.write_bytes(data)
-    with open_source(damaged, Settings(in_point="f38")) as source:
+    with open_reader(damaged, Settings(in_point="f38")) as source:
         line = r"^\S+damaged\.avi: reading it fails \(Operation not permitted\): is [^\n]+$"
         with pytest.raises(SourceError, match=line):
             list(source.pictures())

@@ -10,17 +10,17 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    from vidmatte.core.memory import share_heap
-    from vidmatte.core.terminal import hold_streams
+    from vidmatte.core.memory import tune_malloc
+    from vidmatte.core.terminal import harden_std_streams
 
-    hold_streams()
-    share_heap()
+    harden_std_streams()
+    tune_malloc()
     from vidmatte.cli.main import main as run
 
-    leave(run())
+    _leave(run())
 
 
-def leave(status: int) -> NoReturn:
+def _leave(status: int) -> NoReturn:
     """Exit with a status.
 
     Where a stage of a run that was stopped is still at work, in C++, Python must not shut

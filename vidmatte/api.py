@@ -13,18 +13,18 @@ import numpy as np
 
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Frame
-from vidmatte.core.memory import lack_told
-from vidmatte.errors import InterruptedRunError, SinkError, UsageError
-from vidmatte.jobs.pipeline import FramePath, lay_path
+from vidmatte.core.memory import oom_errors
+from vidmatte.errors import InterruptedRunError, OutputError, UsageError
+from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.report import Progress, Reporter
-from vidmatte.jobs.resume import forget
+from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
-from vidmatte.jobs.stages import is_ours
+from vidmatte.jobs.stages import is_stage_thread
 from vidmatte.keywords import Options, StreamOptions
 from vidmatte.models.registry import Model, find_model
 from vidmatte.option import OUTPUT, names_of
-from vidmatte.readers.base import Source
-from vidmatte.readers.open import open_source
+from vidmatte.readers.base import Reader
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.writers.formats import names_folder
 from vidmatte.writers.open import settings_for
@@ -32,7 +32,7 @@ from vidmatte.writers.open import settings_for
 __all__ = ["Progress", "Result", "Stream", "StreamedFrame", "matte", "stream"]
 
 
-class CallbackReporter(Reporter):
+class _CallbackReporter(Reporter):
     """Gives a caller's function every frame's progress."""
 
     def __init__(self, tell: Callable[[Progress], None]) -> None:
@@ -61,15 +61,15 @@ def matte(
     settings = settings_for(output, make_settings(**options))
     if progress is not None and not callable(progress):
         raise UsageError(f"progress {progress!r}: a function of one argument is wanted")
-    reporter = Reporter() if progress is None else CallbackReporter(progress)
+    reporter = Reporter() if progress is None else _CallbackReporter(progress)
     said = ("vidmatte.matte", str(source), str(output))
     try:
-        with lack_told(source, settings.memory), open_source(source, settings) as opened:
+        with oom_errors(source, settings.memory), open_reader(source, settings) as opened:
             model = find_model(settings, lambda _: None)
             is_folder = names_folder(output)
             result = run(opened, Path(output), model, settings, reporter, said, is_folder=is_folder)
         if settings.resume:
-            forget(Path(output))
+            remove_checkpoint(Path(output))
     except InterruptedRunError:
         raise
     except KeyboardInterrupt:
@@ -81,7 +81,7 @@ def matte(
 
 
 #: Options that say which files are written, and how.
-OF_FILES = names_of(Settings, group=OUTPUT)
+_FILE_OPTIONS = names_of(Settings, group=OUTPUT)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by, and no hash
@@ -113,12 +113,12 @@ class Stream:
     ``warnings`` and ``quality`` tell of the frames read so far what a ``Result`` tells of all.
     """
 
-    def __init__(self, source: Source, model: Model, settings: Settings) -> None:
+    def __init__(self, source: Reader, model: Model, settings: Settings) -> None:
         self.clip = source.clip
         self._source = source
         self._model = model
         self._settings = settings
-        self._path: FramePath | None = None
+        self._path: MattingPipeline | None = None
         self._frames: Iterator[Frame] = iter(())
         self._turn = Lock()
         self._ending = RLock()
@@ -142,7 +142,7 @@ class Stream:
             if self._closed:
                 raise StopIteration
             try:
-                with lack_told(self.clip.path, self._settings.memory):
+                with oom_errors(self.clip.path, self._settings.memory):
                     frame = next(self._begun())
             except BaseException as error:
                 # Where another thread has closed it, a stage that was cut short says anything.
@@ -150,7 +150,7 @@ class Stream:
                     raise StopIteration from None
                 raise
         try:
-            return detached(frame, self._settings)
+            return _copied_frame(frame, self._settings)
         finally:
             frame.release()
 
@@ -164,7 +164,7 @@ class Stream:
     def _begun(self) -> Iterator[Frame]:
         """The frames as the stages give them; the first call starts these."""
         if self._path is None:
-            path = lay_path(self._source, self._model, self._settings, None)
+            path = build_pipeline(self._source, self._model, self._settings, None)
             with self._ending:
                 if self._closed:  # meanwhile, by another thread
                     return iter(())
@@ -190,7 +190,7 @@ class Stream:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             # Garbage is collected in any thread: one of ours would wait for itself.
-            self._close(wait=not is_ours(current_thread()))
+            self._close(wait=not is_stage_thread(current_thread()))
 
 
 def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
@@ -202,10 +202,10 @@ def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
     errors of vidmatte.errors.
     """
     settings = make_settings(**options)
-    for name in OF_FILES:
+    for name in _FILE_OPTIONS:
         if (value := getattr(settings, name)) != getattr(Settings, name):
             raise UsageError(f"{name}={value!r} is for files: a stream has none; use matte()")
-    opened = open_source(source, settings)
+    opened = open_reader(source, settings)
     try:
         return Stream(opened, find_model(settings, lambda _: None), settings)
     except BaseException:
@@ -213,15 +213,15 @@ def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
         raise
 
 
-def detached(frame: Frame, settings: Settings) -> StreamedFrame:
+def _copied_frame(frame: Frame, settings: Settings) -> StreamedFrame:
     """A copy of a frame that outlives its slot, without spill where the settings say so."""
     from vidmatte.alpha.adjustments import despill
     from vidmatte.pixels.network_rgb import full_range_rgb
 
     if frame.alpha is None:
-        raise SinkError(f"frame {frame.index} has no alpha")
+        raise OutputError(f"frame {frame.index} has no alpha")
     rgb = full_range_rgb(frame.picture)
-    foreground = foreground_of(frame, frame.alpha, rgb, settings.foreground)
+    foreground = _foreground_of(frame, frame.alpha, rgb, settings.foreground)
     if settings.despill is not None:
         held = despill(rgb, settings.despill, settings.despill_strength)
         np.copyto(rgb, held, where=(frame.alpha > 0)[..., None])
@@ -237,7 +237,7 @@ def detached(frame: Frame, settings: Settings) -> StreamedFrame:
     )
 
 
-def foreground_of(
+def _foreground_of(
     frame: Frame, alpha: np.ndarray, rgb: np.ndarray, policy: str
 ) -> np.ndarray | None:
     """The foreground of a ``StreamedFrame``; see there. rgb: its colours, only read."""

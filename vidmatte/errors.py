@@ -31,15 +31,15 @@ class SourceMissingError(SourceError, FileNotFoundError):
     """The input does not exist or may not be read."""
 
 
-class SinkError(VidmatteError, OSError):
+class OutputError(VidmatteError, OSError):
     """The output cannot be written (permission, full disk, refused by the encoder)."""
 
 
-class OutputExistsError(SinkError, FileExistsError):
+class OutputExistsError(OutputError, FileExistsError):
     """The output exists and ``overwrite`` was not asked for."""
 
 
-class ProofError(VidmatteError, RuntimeError):
+class VerificationError(VidmatteError, RuntimeError):
     """The written file, read back, is not what was meant to be written."""
 
 

@@ -19,7 +19,7 @@ Table = TypeVar("Table")
 CONTROLS, OUTPUT = "Controls, in this order", "Output"
 #: What an option decides: the network's raw alpha, only what is made of it, or by itself no
 #: sample at all (how a run goes, where files are, which weights: those are told by their hash).
-MATTE, RESULT, NOTHING = "matte", "result", "nothing"
+MATTE, RESULT, NO_EFFECT = "matte", "result", "nothing"
 
 
 def option(
@@ -80,9 +80,9 @@ def documented(table: type[Table]) -> type[Table]:
     return table
 
 
-PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
+_PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
 LOWEST_RATE, HIGHEST_RATE = Fraction(1, 1000), Fraction(1000)
-SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
 def parse_bytes(text: str) -> int:
@@ -94,7 +94,7 @@ def parse_bytes(text: str) -> int:
     if number and number[-1] in "kmg":
         number, unit = number[:-1], number[-1]
     try:
-        size = int(float(number) * SIZE_UNITS[unit])
+        size = int(float(number) * _SIZE_UNITS[unit])
     except (ValueError, OverflowError):
         size = 0
     if size <= 0:
@@ -107,7 +107,7 @@ def parse_number(text: str) -> Fraction:
 
     Raises ValueError; exponents are none of it: 1e-99999999 would be written out.
     """
-    if not PLAIN_NUMBER.fullmatch(text):
+    if not _PLAIN_NUMBER.fullmatch(text):
         raise ValueError(f"'{text}' is not a plain number")
     # Time bases are made of two 32-bit numbers.
     return Fraction(text).limit_denominator(1_000_000)
@@ -145,14 +145,14 @@ def flag_of(row: Field) -> str:
     return str(row.metadata["flag"] or "--" + row.name.replace("_", "-"))
 
 
-def checked_option(row: Field, value: Any) -> Any:
+def validated(row: Field, value: Any) -> Any:
     """``value`` as its row of the table has it; numbers and paths become the text that stands
     for them on the command line. Raises UsageError when it is not allowed.
     """
     choices, low, high = (row.metadata[key] for key in ("choices", "low", "high"))
     if value is None and row.default is None:
         return None
-    value = of_kind(row, value)
+    value = _converted(row, value)
     if value == "":
         raise UsageError(
             f"{flag_of(row)}: nothing is said: leave the option out, or name something"
@@ -166,7 +166,7 @@ def checked_option(row: Field, value: Any) -> Any:
     return value
 
 
-def of_kind(row: Field, value: Any) -> Any:
+def _converted(row: Field, value: Any) -> Any:
     """``value`` as a bool, int, float or text, whichever its row takes. Raises UsageError."""
     default: Any = row.default
     kind: type[Any] = str if default is None else type(default)

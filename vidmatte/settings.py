@@ -15,15 +15,15 @@ from vidmatte.core.families import FAMILIES
 from vidmatte.errors import UsageError
 from vidmatte.option import (
     CONTROLS,
-    NOTHING,
+    NO_EFFECT,
     OUTPUT,
     RESULT,
-    checked_option,
     documented,
     option,
     parse_bytes,
     parse_rate,
     parsed,
+    validated,
 )
 
 
@@ -35,10 +35,10 @@ class Settings:
     model: str = option(
         "isnet",
         "network by name (see 'vidmatte models'), an .onnx file, or two joined by +",
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     family: str | None = option(
-        None, "how an .onnx file of your own is fed", choices=FAMILIES, decides=NOTHING
+        None, "how an .onnx file of your own is fed", choices=FAMILIES, decides=NO_EFFECT
     )
     combine: str = option(
         "edges",
@@ -51,7 +51,7 @@ class Settings:
         "keep the raw alphas there, and use them again: other filters, controls and formats"
         " then need no network (but for --smooth off, live and strong, which see frames otherwise)",
         metavar="DIR",
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     smooth: str = option(
         "auto",
@@ -181,7 +181,7 @@ class Settings:
         "a JSON file beside the result says how it was made ('vidmatte verify' checks it)",
         negative="--no-manifest",
         group=OUTPUT,
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     start_number: int = option(
         0,
@@ -224,21 +224,23 @@ class Settings:
         "stop at a movie's frame that does not decode (else the one before it is repeated) or is"
         " damaged, and at a file that is shorter than it says; a broken picture always stops",
         group="Input",
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     audio: bool = option(
         True, "carry the source's sound tracks", negative="--no-audio", group=OUTPUT
     )
-    overwrite: bool = option(False, "replace an output that exists", group=OUTPUT, decides=NOTHING)
+    overwrite: bool = option(
+        False, "replace an output that exists", group=OUTPUT, decides=NO_EFFECT
+    )
     resume: bool = option(
         False,
         "keep finished frames in a folder .NAME.resume beside the output, as large as the output,"
         " until it is complete; after a run that was stopped, killed or failed go on from there",
         group=OUTPUT,
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     device: str = option(
-        "auto", "cpu, cuda or cuda:0,cuda:1", metavar="DEVICE", group="Machine", decides=NOTHING
+        "auto", "cpu, cuda or cuda:0,cuda:1", metavar="DEVICE", group="Machine", decides=NO_EFFECT
     )
     runtime: str = option(
         "auto",
@@ -253,7 +255,7 @@ class Settings:
         low=0,
         high=64,
         group="Machine",
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     threads: int = option(
         0,
@@ -261,22 +263,22 @@ class Settings:
         low=0,
         high=256,
         group="Machine",
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
     memory: str = option(
-        "256M", "memory for frames on their way", metavar="SIZE", group="Machine", decides=NOTHING
+        "256M", "memory for frames on their way", metavar="SIZE", group="Machine", decides=NO_EFFECT
     )
     models_dir: str | None = option(
         None,
         "where weights are kept (default: the platform's cache folder)",
         metavar="DIR",
         group="Machine",
-        decides=NOTHING,
+        decides=NO_EFFECT,
     )
 
     def __post_init__(self) -> None:
         for row in fields(self):
-            object.__setattr__(self, row.name, checked_option(row, getattr(self, row.name)))
+            object.__setattr__(self, row.name, validated(row, getattr(self, row.name)))
         parsed("--memory", self.memory, parse_bytes)
         for flag, rate in (("--fps", self.fps), ("--conform", self.conform)):
             if rate is not None:

@@ -12,19 +12,19 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.box import ROW, Box, Pixels, in_rows, sample
-from vidmatte.alpha.flow import Field, Glance, remap
+from vidmatte.alpha.flow import CoarseFrame, FlowField, remap
 from vidmatte.alpha.guided_edges import pixels_under, to_working
-from vidmatte.models.augment import reconcile, verdict
+from vidmatte.models.augment import agreement, reconcile
 
 SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, and unless a neighbour differs, nothing is mixed
-DIFFERS = 0.004  # of alpha, about one 8-bit code
-ENOUGH = 0.3  # weight from which one side counts in full
-FULL_SCALE = 65535
-ROWS_AT_ONCE = 32  # of ROW pixels
+_DIFFERS = 0.004  # of alpha, about one 8-bit code
+_ENOUGH = 0.3  # weight from which one side counts in full
+_FULL_SCALE = 65535
+_ROWS_AT_ONCE = 32  # of ROW pixels
 
 
 @dataclass(kw_only=True)
-class Seen:
+class MatteSample:
     """A matte as its neighbours need it.
 
     codes: alpha, refined, 0..65535, (H', W') uint16 within ``box`` of the full
@@ -33,26 +33,26 @@ class Seen:
 
     codes: np.ndarray
     box: Box
-    glance: Glance
+    coarse: CoarseFrame
     mirrored: bool = False
-    turn: int = 0
+    augment_phase: int = 0
 
     @staticmethod
     def coded(alpha: np.ndarray) -> np.ndarray:
         """Alpha as ``codes``."""
-        return np.asarray(cv2.multiply(alpha, float(FULL_SCALE), dtype=cv2.CV_16U))
+        return np.asarray(cv2.multiply(alpha, float(_FULL_SCALE), dtype=cv2.CV_16U))
 
 
 @dataclass(frozen=True)
-class Voice:
+class Neighbour:
     """A neighbour: the way to it, what it saw, and how much it counts where it is trusted."""
 
-    field: Field
-    seen: Seen
+    field: FlowField
+    seen: MatteSample
     gain: float
 
 
-class Side:
+class _Accumulator:
     """What the straight, or the mirrored, frames say together.
 
     total, weight: at the pixels, in rows of ``ROW``. coarse, coarse_weight: (h, w).
@@ -66,53 +66,53 @@ class Side:
         """The mean at the first ``count`` pixels, and 0..1 for how much there is to it."""
         weight = self.weight.reshape(-1)[:count]
         mean = self.total.reshape(-1)[:count] / np.maximum(weight, np.float32(1e-6))
-        return mean, np.minimum(weight * np.float32(1 / ENOUGH), 1)
+        return mean, np.minimum(weight * np.float32(1 / _ENOUGH), 1)
 
-    def coarse_mean(self, otherwise: Side) -> np.ndarray:
+    def coarse_mean(self, otherwise: _Accumulator) -> np.ndarray:
         """The mean at the coarse scale; what the other side says where this one says little."""
-        share = np.minimum(self.coarse_weight * np.float32(1 / ENOUGH), 1)
+        share = np.minimum(self.coarse_weight * np.float32(1 / _ENOUGH), 1)
         mean = self.coarse / np.maximum(self.coarse_weight, np.float32(1e-6))
         other = otherwise.coarse / np.maximum(otherwise.coarse_weight, np.float32(1e-6))
         return np.asarray(other + share * (mean - other))
 
 
-def average(now: Seen, voices: list[Voice], alpha: np.ndarray) -> None:
+def average(now: MatteSample, voices: list[Neighbour], alpha: np.ndarray) -> None:
     """Mean of ``alpha`` (H, W) float32, which is ``now``'s, and its neighbours', in place."""
     moved = [
-        remap(voice.seen.glance.alpha, *voice.field.arrivals(), cv2.BORDER_REPLICATE)
+        remap(voice.seen.coarse.alpha, *voice.field.arrivals(), cv2.BORDER_REPLICATE)
         for voice in voices
     ]
-    pixels = unsettled(now, voices, moved, alpha.shape)
+    pixels = _undecided_pixels(now, voices, moved, alpha.shape)
     if not len(pixels):
         return
-    coarse = now.glance.alpha.shape
+    coarse = now.coarse.alpha.shape
     x, y = to_working(pixels, alpha.shape, coarse)
-    own = Side(-(-len(pixels) // ROW), coarse)
+    own = _Accumulator(-(-len(pixels) // ROW), coarse)
     own.total.reshape(-1)[: len(pixels)] = pixels.of(alpha)
     own.weight += 1
-    own.coarse += now.glance.alpha
+    own.coarse += now.coarse.alpha
     own.coarse_weight += 1
-    other = Side(len(own.total), coarse) if mixes(now, voices) else None
-    ear = Ear(x, y, alpha.shape, coarse)
+    other = _Accumulator(len(own.total), coarse) if _changes_anything(now, voices) else None
+    ear = _Sampler(x, y, alpha.shape, coarse)
     for voice, there in zip(voices, moved, strict=True):
         side = own if other is None or voice.seen.mirrored == now.mirrored else other
-        ear.listen(voice, side)
+        ear.sample(voice, side)
         if other is not None:
             trust = voice.field.trust * np.float32(voice.gain)
             voice.field.box.crop(side.coarse_weight)[:] += trust
             trust *= there
             voice.field.box.crop(side.coarse)[:] += trust
-    result = own.mean(len(x))[0] if other is None else of_both(now, own, other, x, y)
+    result = own.mean(len(x))[0] if other is None else _interpolated(now, own, other, x, y)
     pixels.put(alpha, result)
 
 
-def mixes(now: Seen, voices: list[Voice]) -> bool:
+def _changes_anything(now: MatteSample, voices: list[Neighbour]) -> bool:
     """Whether some frames were seen mirrored and some not."""
     return any(voice.seen.mirrored != now.mirrored for voice in voices)
 
 
 @dataclass(frozen=True)
-class Grid:
+class _Grid:
     """A coarse box, its centres' places in the full picture, and where in it to look.
 
     centres: (h, w, 4) float32: x, y, zeros. x, y: in rows of ``ROW``.
@@ -124,7 +124,7 @@ class Grid:
     y: np.ndarray
 
 
-class Ear:
+class _Sampler:
     """Asks neighbours for their alpha at the same pixels, again and again.
 
     x, y: (N,), the pixels' places at the coarse scale. shape, coarse: (height, width) of
@@ -139,14 +139,14 @@ class Ear:
         self._x, self._y = in_rows(x), in_rows(y)
         top, left, bottom, right = y.min(), x.min(), y.max() + 2, x.max() + 2
         self._around = Box(int(np.floor(top)), int(np.floor(left)), int(bottom), int(right))
-        self._grids: dict[Box, Grid] = {}
+        self._grids: dict[Box, _Grid] = {}
         # Few places at a time, so that all that they need stays in the core's cache.
-        places = (min(ROWS_AT_ONCE, len(self._x)), ROW)
+        places = (min(_ROWS_AT_ONCE, len(self._x)), ROW)
         self._planes = np.empty((4, *places), np.float32)
         self._told = np.empty((*places, 4), np.float32)
         self._codes = np.empty(places, np.uint16)
 
-    def listen(self, voice: Voice, side: Side) -> None:
+    def sample(self, voice: Neighbour, side: _Accumulator) -> None:
         """Add to ``side`` what a neighbour says, as far as it is trusted.
 
         What comes into the picture is taken to have looked like its border.
@@ -156,13 +156,13 @@ class Ear:
         if grid is None:
             grid = self._grids[box] = self._grid(box)
         ways = self._ways(voice, grid)
-        for start in range(0, len(self._x), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            self._ask(seen, ways, grid.x[rows], grid.y[rows], side.total[rows], side.weight[rows])
+        for start in range(0, len(self._x), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            self._read(seen, ways, grid.x[rows], grid.y[rows], side.total[rows], side.weight[rows])
 
-    def _ask(
+    def _read(
         self,
-        seen: Seen,
+        seen: MatteSample,
         ways: np.ndarray,
         coarse_x: np.ndarray,
         coarse_y: np.ndarray,
@@ -180,19 +180,19 @@ class Ear:
         np.clip(x, -seen.box.left, self._shape[1] - 1 - seen.box.left, out=x)
         np.clip(y, -seen.box.top, self._shape[0] - 1 - seen.box.top, out=y)
         codes = remap(seen.codes, x, y, cv2.BORDER_CONSTANT, self._codes[:rows])
-        cv2.multiply(codes, weight, alpha, 1 / FULL_SCALE, cv2.CV_32F)
+        cv2.multiply(codes, weight, alpha, 1 / _FULL_SCALE, cv2.CV_32F)
         cv2.add(total, alpha, total)
 
-    def _grid(self, box: Box) -> Grid:
+    def _grid(self, box: Box) -> _Grid:
         """The places as seen from ``box``, which is made to hold all of them."""
         wide = box.union(self._around)
         centres = np.zeros((*wide.shape, 4), np.float32)
         centres[..., 0] = (np.arange(wide.left, wide.right) + 0.5) * self._across - 0.5
         centres[..., 1] = ((np.arange(wide.top, wide.bottom) + 0.5) * self._down - 0.5)[:, None]
         left, top = np.float32(wide.left), np.float32(wide.top)
-        return Grid(wide, centres, self._x - left, self._y - top)
+        return _Grid(wide, centres, self._x - left, self._y - top)
 
-    def _ways(self, voice: Voice, grid: Grid) -> np.ndarray:
+    def _ways(self, voice: Neighbour, grid: _Grid) -> np.ndarray:
         """Where in the neighbour's codes each coarse pixel's centre moves to, and its weight.
 
         (h, w, 4) float32. Places grow evenly from one centre to the next, so those of the
@@ -214,31 +214,33 @@ class Ear:
         return np.asarray(cv2.add(motion, grid.centres, motion))
 
 
-def of_both(now: Seen, own: Side, other: Side, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _interpolated(
+    now: MatteSample, own: _Accumulator, other: _Accumulator, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """One alpha (N,) of both sides, at the coarse places x and y."""
     (mean, _), (there, share) = own.mean(len(x)), other.mean(len(x))
     there = mean + share * (there - mean)
     sides = own.coarse_mean(other), other.coarse_mean(own)
     straight, mirrored = (there, mean) if now.mirrored else (mean, there)
-    maps = verdict(*(reversed(sides) if now.mirrored else sides))
+    maps = agreement(*(reversed(sides) if now.mirrored else sides))
     if maps is None:
         return np.asarray(np.float32(0.5) * (mean + there))
     larger, straightest = (sample(part, x, y) for part in maps)
     return reconcile(straight, mirrored, larger, straightest)
 
 
-def unsettled(
-    now: Seen, voices: list[Voice], moved: list[np.ndarray], shape: tuple[int, ...]
+def _undecided_pixels(
+    now: MatteSample, voices: list[Neighbour], moved: list[np.ndarray], shape: tuple[int, ...]
 ) -> Pixels:
     """The pixels, in a picture of ``shape``, that are soft now or that a neighbour disputes.
 
     moved: the neighbours' coarse alpha where the subject is now.
     """
-    alpha, box = now.glance.alpha, now.glance.box
+    alpha, box = now.coarse.alpha, now.coarse.box
     mask = np.asarray(cv2.inRange(alpha, SURE_LOW, SURE_HIGH))
     for voice, there in zip(voices, moved, strict=True):
         around = voice.field.box
         box = box.union(around)
-        disputed = cv2.absdiff(there, around.crop(alpha)) > DIFFERS
+        disputed = cv2.absdiff(there, around.crop(alpha)) > _DIFFERS
         np.bitwise_or(around.crop(mask), disputed.view(np.uint8), out=around.crop(mask))
     return pixels_under(box.crop(mask), box, alpha.shape, *shape)

@@ -16,15 +16,15 @@ from vidmatte.alpha import fast_morphology as wide
 
 #: Heights over nothing at which specks are looked for, and under 1 holes: finer towards the
 #: end, so that what lies in a haze goes down to it.
-AREA_LEVELS = np.array([*np.arange(7, 0, -1) / 8, *0.5 ** np.arange(4, 9), 0], np.float32)
+_AREA_LEVELS = np.array([*np.arange(7, 0, -1) / 8, *0.5 ** np.arange(4, 9), 0], np.float32)
 MANY_STEPS = 8  # of wide.RADIUS, of which larger discs are composed: so many are quicker together
 SOLID, FAINT = 0.5, 0.1
-FAINT_SHARE = 0.01  # of the largest thing's area, from which a faint one is a thing of its own
+_FAINT_SHARE = 0.01  # of the largest thing's area, from which a faint one is a thing of its own
 SPILL_CHANNELS = {"red": 0, "green": 1, "blue": 2}
 
 
 @dataclass(frozen=True)
-class Controls:
+class Adjustments:
     """Values of the controls; the defaults change nothing.
 
     threshold: alpha at and below the first becomes 0, at and above the second 1.
@@ -47,7 +47,7 @@ class Controls:
     holdout: np.ndarray | None = None
 
 
-def apply(alpha: np.ndarray, controls: Controls) -> np.ndarray:
+def apply(alpha: np.ndarray, controls: Adjustments) -> np.ndarray:
     """Alpha (H, W) float32 in 0..1 after all controls, in the order of the module.
 
     Where no control is set, the given array. Raises ValueError for a mask of another
@@ -69,22 +69,22 @@ def apply(alpha: np.ndarray, controls: Controls) -> np.ndarray:
         alpha = erode(alpha, controls.erode)
     if controls.feather:
         alpha = feather(alpha, controls.feather)
-    alpha = bounded(alpha, controls.garbage, controls.holdout)
+    alpha = _apply_masks(alpha, controls.garbage, controls.holdout)
     return 1 - alpha if controls.invert else alpha
 
 
-def bounded(
+def _apply_masks(
     alpha: np.ndarray, garbage: np.ndarray | None, holdout: np.ndarray | None
 ) -> np.ndarray:
     """Alpha held to 0 by the garbage matte, then to 1 by the holdout matte."""
     if garbage is not None:
-        alpha = np.minimum(alpha, 1 - of_one_size(garbage, alpha))
+        alpha = np.minimum(alpha, 1 - _resized_to(garbage, alpha))
     if holdout is not None:
-        alpha = np.maximum(alpha, of_one_size(holdout, alpha))
+        alpha = np.maximum(alpha, _resized_to(holdout, alpha))
     return alpha
 
 
-def of_one_size(mask: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _resized_to(mask: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The mask, if it is as large as alpha. Raises ValueError if not."""
     if mask.shape != alpha.shape:
         raise ValueError(f"the mask is {mask.shape} and the matte {alpha.shape}: equal sizes")
@@ -108,15 +108,15 @@ def gamma(alpha: np.ndarray, value: float) -> np.ndarray:
 
 def erode(alpha: np.ndarray, pixels: float) -> np.ndarray:
     """Move the edge inward; a fraction of a pixel takes that share of its coverage."""
-    return spread(alpha, pixels, cv2.MORPH_ERODE)
+    return _morph(alpha, pixels, cv2.MORPH_ERODE)
 
 
 def dilate(alpha: np.ndarray, pixels: float) -> np.ndarray:
     """Move the edge outward, in steps as fine as ``erode``'s."""
-    return spread(alpha, pixels, cv2.MORPH_DILATE)
+    return _morph(alpha, pixels, cv2.MORPH_DILATE)
 
 
-def spread(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
+def _morph(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
     """Grey morphology with a disc whose radius may be a fraction."""
     if pixels < 0:
         raise ValueError(f"{pixels:g} pixels: 0 and more is allowed; erode and dilate are apart")
@@ -125,26 +125,26 @@ def spread(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
         alpha, steps = wide.discs(alpha, steps, operation), 0
     for step in [wide.RADIUS] * steps + [rest]:
         if step > 1:
-            alpha = cv2.morphologyEx(alpha, operation, disc(step))
+            alpha = cv2.morphologyEx(alpha, operation, _disc(step))
     share = pixels - int(pixels)
     for part in (1.0 if rest == 1 else 0.0, share):
         if part:
-            alpha = alpha + np.float32(part) * (one_further(alpha, operation) - alpha)
+            alpha = alpha + np.float32(part) * (_one_step(alpha, operation) - alpha)
     return alpha
 
 
-def one_further(alpha: np.ndarray, operation: int) -> np.ndarray:
+def _one_step(alpha: np.ndarray, operation: int) -> np.ndarray:
     """Alpha with its edges moved by one pixel.
 
     A cross moves diagonal edges too little and a square too far; by this mean of both they
     go as far as level and upright ones.
     """
-    cross = cv2.morphologyEx(alpha, operation, disc(1))
+    cross = cv2.morphologyEx(alpha, operation, _disc(1))
     square = cv2.morphologyEx(alpha, operation, np.ones((3, 3), np.uint8))
     return np.asarray(cross + np.float32(np.sqrt(2) - 1) * (square - cross))
 
 
-def disc(radius: int) -> np.ndarray:
+def _disc(radius: int) -> np.ndarray:
     """A filled circle as a (2 radius + 1) square mask, as wide as it is high.
 
     Its reach is that of a circle within 11 % in every direction with a radius of two pixels,
@@ -168,19 +168,19 @@ def fill_holes(alpha: np.ndarray, area: int) -> np.ndarray:
     few levels of alpha, so that soft rims go with their hole; nothing is ever lowered.
     """
     result = alpha.copy()
-    for level in 1 - AREA_LEVELS:
+    for level in 1 - _AREA_LEVELS:
         low = (alpha < level).view(np.uint8)
         count, labels, stats, _ = cv2.connectedComponentsWithStats(low, connectivity=4)
         small = stats[:, cv2.CC_STAT_AREA] <= area
         small[0] = False
-        small[np.unique(border_of(labels))] = False
+        small[np.unique(_border_of(labels))] = False
         if count > 1 and small.any():
             filled = small[labels]
             result[filled] = np.maximum(result[filled], level)
     return result
 
 
-def border_of(labels: np.ndarray) -> np.ndarray:
+def _border_of(labels: np.ndarray) -> np.ndarray:
     """The values along a picture's four sides."""
     return np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
 
@@ -188,8 +188,8 @@ def border_of(labels: np.ndarray) -> np.ndarray:
 def remove_specks(alpha: np.ndarray, area: int) -> np.ndarray:
     """Islands of at most ``area`` pixels go; an area opening, nothing is ever raised."""
     result = alpha.copy()
-    for level in AREA_LEVELS:
-        labels, areas = regions(alpha, level)
+    for level in _AREA_LEVELS:
+        labels, areas = _regions(alpha, level)
         small = areas <= area
         small[0] = False
         if small.any():
@@ -204,12 +204,12 @@ def keep_largest(alpha: np.ndarray) -> np.ndarray:
     Things are regions that are solid, and faint ones that stand apart; where nothing is
     solid the largest is a faint one.
     """
-    solid, faint = regions(alpha, SOLID), regions(alpha, FAINT)
+    solid, faint = _regions(alpha, SOLID), _regions(alpha, FAINT)
     labels, areas = solid if len(solid[1]) > 1 else faint
     if len(areas) == 1:
         return alpha
     largest = labels == 1 + int(areas[1:].argmax())
-    apart = faint[1] >= FAINT_SHARE * largest.sum()
+    apart = faint[1] >= _FAINT_SHARE * largest.sum()
     apart[np.unique(faint[0][largest])] = apart[0] = False
     others = (labels > 0) & ~largest | apart[faint[0]]
     if not others.any():
@@ -221,7 +221,7 @@ def keep_largest(alpha: np.ndarray) -> np.ndarray:
     return np.where(to_largest <= to_others, alpha, np.float32(0))
 
 
-def regions(alpha: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _regions(alpha: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """What is above a level, each region by a number of its own, and their areas.
 
     Labels (H, W) int32, 0 for what is not; areas (N + 1,), the first of what is not.

@@ -12,15 +12,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
-OPACITY_WINDOW = 13
+_WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
+_OPACITY_WINDOW = 13
 FLAT, SURELY_FLAT = 0.35, 0.6  # share of softness that mixing does not explain
 MIDDLE, WIDTH = 0.42, 0.7  # of the curve that decides
-TINY = 1e-3
-LEAST = 0.004  # change of gain worth making
+_TINY = 1e-3
+_LEAST = 0.004  # change of gain worth making
 
 
-def gain(alpha: np.ndarray) -> np.ndarray | None:
+def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
     """What alpha is to be multiplied by, (h / 2, w / 2) float32, or None for ones.
 
     alpha: (h, w) float32 at the working scale, steady already.
@@ -30,14 +30,16 @@ def gain(alpha: np.ndarray) -> np.ndarray | None:
     if weight is None:
         return None
     # The opacity of the subject around: the mean of alpha, weighted by itself.
-    window = (OPACITY_WINDOW, OPACITY_WINDOW)
-    opacity = cv2.blur(coarse * coarse, window) / (cv2.blur(coarse, window) + np.float32(TINY / 10))
-    decided = smooth_step((opacity - np.float32(MIDDLE)) * np.float32(1 / WIDTH) + np.float32(0.5))
+    window = (_OPACITY_WINDOW, _OPACITY_WINDOW)
+    opacity = cv2.blur(coarse * coarse, window) / (
+        cv2.blur(coarse, window) + np.float32(_TINY / 10)
+    )
+    decided = _smooth_step((opacity - np.float32(MIDDLE)) * np.float32(1 / WIDTH) + np.float32(0.5))
     change = weight * (decided / np.maximum(opacity, np.float32(0.05)) - 1)
-    return change + 1 if np.abs(change).max() > LEAST else None
+    return change + 1 if np.abs(change).max() > _LEAST else None
 
 
-def smooth_step(value: np.ndarray) -> np.ndarray:
+def _smooth_step(value: np.ndarray) -> np.ndarray:
     """0 below 0, 1 above 1, with no corner between."""
     value = np.clip(value, 0, 1)
     return np.asarray(value * value * (3 - 2 * value))
@@ -48,12 +50,12 @@ def flatness(coarse: np.ndarray) -> np.ndarray | None:
 
     coarse: alpha (h, w) float32 at half the working scale.
     """
-    window = (WINDOW, WINDOW)
+    window = (_WINDOW, _WINDOW)
     mean = cv2.blur(coarse, window)
     # Within a window alpha * (1 - alpha) is 0 for any mixture of 0 and 1, and
     # mean * (1 - mean) for a flat grey.
-    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(TINY))
-    weight = smooth_step((softness - np.float32(FLAT)) * np.float32(1 / (SURELY_FLAT - FLAT)))
+    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(_TINY))
+    weight = _smooth_step((softness - np.float32(FLAT)) * np.float32(1 / (SURELY_FLAT - FLAT)))
     return weight if weight.any() else None
 
 

@@ -17,22 +17,22 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.box import NOTHING, Box, box_around
-from vidmatte.alpha.flow_extrapolation import spread_from_subject
-from vidmatte.alpha.guided_edges import View
+from vidmatte.alpha.flow_extrapolation import extrapolate_flow
+from vidmatte.alpha.guided_edges import WorkingFrame
 
 # All lengths here are in pixels of the coarse scale.
-SEARCH_MARGIN = 16  # around the subject, in which motion is searched
-SMALLEST = 12  # side of a picture below which no motion is searched
+_SEARCH_MARGIN = 16  # around the subject, in which motion is searched
+_SMALLEST = 12  # side of a picture below which no motion is searched
 ROUND_TRIP, ROUND_TRIP_SHARE = 1.0, 0.1  # allowed such error: pixels, share of motion
 COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise explains
 #: Of the search, at the working scale itself. Patches of eight, with a step between them of
 #: seven, and no polishing of the flow: denser ones take twice the time and find nothing more.
 PATCH_STEP, DESCENTS = 7, 12
-TRUST_SIGMA = 3.0  # smoothing of the trust
+_TRUST_SIGMA = 3.0  # smoothing of the trust
 
 
 @dataclass
-class Glance:
+class CoarseFrame:
     """A frame at the coarse scale: rgb (h, w, 3) uint8, alpha (h, w) float32, and its box."""
 
     rgb: np.ndarray
@@ -40,19 +40,19 @@ class Glance:
     box: Box
 
     @classmethod
-    def of(cls, view: View) -> Glance:
+    def of(cls, view: WorkingFrame) -> CoarseFrame:
         """Half of a view."""
         height, width = (-(-size // 2) for size in view.alpha.shape)
         rgb = cv2.resize(view.rgb, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(view.alpha, (width, height), interpolation=cv2.INTER_AREA)
-        return cls(rgb, alpha, box_around(alpha > PRESENT))
+        return cls(rgb, alpha, box_around(alpha > _PRESENT))
 
 
-PRESENT = 0.01  # alpha that counts as subject
+_PRESENT = 0.01  # alpha that counts as subject
 
 
 @dataclass
-class Field:
+class FlowField:
     """Motion from one frame to another, on the first one's coarse grid, within ``box``.
 
     motion: (h, w, 4) float32: x, y, trust, and nothing: cv2.remap takes four channels
@@ -64,7 +64,7 @@ class Field:
     motion: np.ndarray
 
     @classmethod
-    def of(cls, box: Box, x: np.ndarray, y: np.ndarray, trust: np.ndarray) -> Field:
+    def of(cls, box: Box, x: np.ndarray, y: np.ndarray, trust: np.ndarray) -> FlowField:
         """A field of three planes (h, w)."""
         return cls(box, cv2.merge([x, y, trust, np.zeros_like(trust)]))
 
@@ -73,7 +73,7 @@ class Field:
         """(h, w)."""
         return self.motion[..., 2]
 
-    def after(self, first: Field) -> Field:
+    def after(self, first: FlowField) -> FlowField:
         """This motion where ``first`` arrives, added to it: the way over both."""
         x, y = first.arrivals()
         x -= self.box.left
@@ -82,23 +82,23 @@ class Field:
         trust = onward[..., 2] * first.motion[..., 2]
         onward += first.motion
         onward[..., 2] = trust
-        return Field(first.box, onward)
+        return FlowField(first.box, onward)
 
-    def faded(self, length: float) -> Field:
+    def with_lower_trust(self, length: float) -> FlowField:
         """The same motion, trusted the less the further it goes: exp(-1) of it at ``length``."""
         motion = self.motion.copy()
         away = squared_length(motion[..., 0], motion[..., 1])
         np.sqrt(away, out=away)
         away *= np.float32(-1 / length)
         motion[..., 2] *= np.exp(away, out=away)
-        return Field(self.box, motion)
+        return FlowField(self.box, motion)
 
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows, in the whole picture, that the box's pixels move to."""
-        return arrivals(self.box, self.motion[..., 0], self.motion[..., 1])
+        return _arrivals(self.box, self.motion[..., 0], self.motion[..., 1])
 
 
-def arrivals(box: Box, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _arrivals(box: Box, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows, in the whole picture, that a box's pixels move to by (x, y)."""
     return (
         x + np.arange(box.left, box.right, dtype=np.float32),
@@ -124,23 +124,23 @@ class MotionEstimator:
         self._search.setVariationalRefinementIterations(0)
 
     def between(
-        self, one: Glance, other: Glance, one_grey: np.ndarray, other_grey: np.ndarray
-    ) -> tuple[Field, Field]:
+        self, one: CoarseFrame, other: CoarseFrame, one_grey: np.ndarray, other_grey: np.ndarray
+    ) -> tuple[FlowField, FlowField]:
         """The motion from ``one`` to ``other`` and the one back; greys: (2 h, 2 w) uint8."""
         height, width = one.alpha.shape
-        box = one.box.union(other.box).grown(SEARCH_MARGIN, height, width)
+        box = one.box.union(other.box).grown(_SEARCH_MARGIN, height, width)
         if box.is_empty:
-            nothing = Field(NOTHING, np.zeros((0, 0, 4), np.float32))
+            nothing = FlowField(NOTHING, np.zeros((0, 0, 4), np.float32))
             return nothing, nothing
-        if min(box.shape) < SMALLEST:
+        if min(box.shape) < _SMALLEST:
             box = Box(0, 0, height, width)
-        if min(box.shape) < SMALLEST:
+        if min(box.shape) < _SMALLEST:
             forth = back = np.zeros((*box.shape, 2), np.float32)
         else:
             forth, back = self._search_both(box, one_grey, other_grey)
         return (
-            trusted_field(box, forth, back, one, other),
-            trusted_field(box, back, forth, other, one),
+            _trusted_field(box, forth, back, one, other),
+            _trusted_field(box, back, forth, other, one),
         )
 
     def _search_both(
@@ -159,29 +159,29 @@ class MotionEstimator:
         return forth, back
 
 
-def trusted_field(
-    box: Box, flow: np.ndarray, back: np.ndarray, here: Glance, there: Glance
-) -> Field:
+def _trusted_field(
+    box: Box, flow: np.ndarray, back: np.ndarray, here: CoarseFrame, there: CoarseFrame
+) -> FlowField:
     """The flow from ``here`` to ``there`` with the subject's motion in its band, and its trust."""
     flow_x, flow_y = cv2.split(flow)
-    trip_squared = round_trip(box, flow_x, flow_y, back)
-    x, y, reach = spread_from_subject(flow_x, flow_y, box.crop(here.alpha), trip_squared)
+    trip_squared = _round_trip(box, flow_x, flow_y, back)
+    x, y, reach = extrapolate_flow(flow_x, flow_y, box.crop(here.alpha), trip_squared)
     allowed = squared_length(x, y)
     allowed *= np.float32(-2 * ROUND_TRIP_SHARE**2)
     allowed -= np.float32(2 * ROUND_TRIP**2)
     trip_squared /= allowed
     trust = np.exp(trip_squared, out=trip_squared)
-    trust *= colour_trust(box, x, y, here.rgb, there.rgb)
+    trust *= _colour_trust(box, x, y, here.rgb, there.rgb)
     trust += reach * (1 - trust)
-    return Field.of(box, x, y, cv2.GaussianBlur(trust, (0, 0), TRUST_SIGMA))
+    return FlowField.of(box, x, y, cv2.GaussianBlur(trust, (0, 0), _TRUST_SIGMA))
 
 
-def round_trip(box: Box, x: np.ndarray, y: np.ndarray, back: np.ndarray) -> np.ndarray:
+def _round_trip(box: Box, x: np.ndarray, y: np.ndarray, back: np.ndarray) -> np.ndarray:
     """The squared distance (h, w) from where a pixel was to where the flow back brings it.
 
     x, y: the flow there, (h, w). back: (h, w, 2).
     """
-    columns, rows = arrivals(box, x, y)
+    columns, rows = _arrivals(box, x, y)
     columns -= box.left
     rows -= box.top
     back_x, back_y = (
@@ -199,11 +199,11 @@ def squared_length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(length)
 
 
-def colour_trust(
+def _colour_trust(
     box: Box, x: np.ndarray, y: np.ndarray, here: np.ndarray, there: np.ndarray
 ) -> np.ndarray:
     """How alike the colours are that the motion says are the same: (h, w) float32, 0..1."""
-    moved = remap(there, *arrivals(box, x, y), cv2.BORDER_REPLICATE)
+    moved = remap(there, *_arrivals(box, x, y), cv2.BORDER_REPLICATE)
     difference = cv2.absdiff(moved, box.crop(here)).astype(np.float32)
     difference *= difference
     excess = cv2.transform(difference, np.full((1, 3), 1 / 3, np.float32))

@@ -12,19 +12,19 @@ import cv2
 import numpy as np
 
 # All lengths here are in pixels of the coarse scale.
-SIGMA = 5.0  # of the Gaussian within which a plane is fitted
-RIDGE = 0.1  # variance of places, in squared sigmas, from which a slope is believed
+_SIGMA = 5.0  # of the Gaussian within which a plane is fitted
+_RIDGE = 0.1  # variance of places, in squared sigmas, from which a slope is believed
 DEPTH_SIGMA, DEPTH_POWER = 2.0, 4  # what is nearer to the edge than this counts less
-SOME = 1e-3  # of the weight is left to it, for parts too thin to have a depth
-SURE_TRIP = 0.5  # error of the way there and back, of motion that is carried on
+_SOME = 1e-3  # of the weight is left to it, for parts too thin to have a depth
+_SURE_TRIP = 0.5  # error of the way there and back, of motion that is carried on
 REACH_FROM, REACH_FULL = 0.01, 0.06  # weight from which it reaches, and from which in full
 INSIDE_FROM, INSIDE_FULL = 0.8, 0.95  # alpha, deep in the subject, that keeps its own flow
-STEP = 2  # the fit is as smooth as its Gaussian: it is made at half the scale
+_STEP = 2  # the fit is as smooth as its Gaussian: it is made at half the scale
 
-Planes = list[np.ndarray]
+_Planes = list[np.ndarray]
 
 
-def spread_from_subject(
+def extrapolate_flow(
     x: np.ndarray, y: np.ndarray, alpha: np.ndarray, trip_squared: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The flow with the subject's own in its band, and how much of it was replaced, 0..1.
@@ -32,20 +32,20 @@ def spread_from_subject(
     x, y: the flow. alpha: 0..1. trip_squared: by how much the way there and back misses.
     All are (h, w) float32, as are the three results.
     """
-    inside = np.exp(trip_squared * np.float32(-0.5 / SURE_TRIP**2))
+    inside = np.exp(trip_squared * np.float32(-0.5 / _SURE_TRIP**2))
     inside *= alpha**4
-    near = reduced(inside)
-    depth = cv2.GaussianBlur(reduced(alpha), (0, 0), DEPTH_SIGMA / STEP) ** DEPTH_POWER
-    carried = continued(
-        near * (depth + np.float32(SOME)),
-        [reduced(inside * flow) / np.maximum(near, np.float32(1e-9)) for flow in (x, y)],
+    near = _reduced(inside)
+    depth = cv2.GaussianBlur(_reduced(alpha), (0, 0), DEPTH_SIGMA / _STEP) ** DEPTH_POWER
+    carried = _continued(
+        near * (depth + np.float32(_SOME)),
+        [_reduced(inside * flow) / np.maximum(near, np.float32(1e-9)) for flow in (x, y)],
     )
-    deep = alpha * np.minimum(enlarged(depth, alpha.shape) * 2, 1)
-    reach = enlarged(ramp(blurred(near), REACH_FROM, REACH_FULL), alpha.shape)
-    reach *= 1 - ramp(deep, INSIDE_FROM, INSIDE_FULL)
+    deep = alpha * np.minimum(_enlarged(depth, alpha.shape) * 2, 1)
+    reach = _enlarged(_ramp(_blurred(near), REACH_FROM, REACH_FULL), alpha.shape)
+    reach *= 1 - _ramp(deep, INSIDE_FROM, INSIDE_FULL)
     replaced = []
     for flow, plane in zip((x, y), carried, strict=True):
-        change = enlarged(plane, alpha.shape)
+        change = _enlarged(plane, alpha.shape)
         change -= flow
         change *= reach
         change += flow
@@ -53,24 +53,24 @@ def spread_from_subject(
     return replaced[0], replaced[1], reach
 
 
-def continued(weight: np.ndarray, flow: Planes) -> Planes:
+def _continued(weight: np.ndarray, flow: _Planes) -> _Planes:
     """For each pixel the value there of the plane that fits ``flow`` best around it.
 
     weight, and each of the flow's planes: (h, w) float32. Where nothing has weight, zero.
     """
     height, width = weight.shape
-    x = np.arange(width, dtype=np.float32) * np.float32(STEP / SIGMA)
-    y = np.arange(height, dtype=np.float32)[:, None] * np.float32(STEP / SIGMA)
+    x = np.arange(width, dtype=np.float32) * np.float32(_STEP / _SIGMA)
+    y = np.arange(height, dtype=np.float32)[:, None] * np.float32(_STEP / _SIGMA)
     moments = [weight, weight * x, weight * y]
     products = [moments[1] * x, moments[1] * y, moments[2] * y]
     sums = [part * moment for part in flow for moment in moments]
-    total, *means = blurred_all([*moments, *products, *sums])
+    total, *means = _blurred_all([*moments, *products, *sums])
     total = np.maximum(total, np.float32(1e-9))
     for mean in means:
         mean /= total
     mean_x, mean_y, xx, xy, yy, *means = means
-    xx += np.float32(RIDGE) - mean_x * mean_x
-    yy += np.float32(RIDGE) - mean_y * mean_y
+    xx += np.float32(_RIDGE) - mean_x * mean_x
+    yy += np.float32(_RIDGE) - mean_y * mean_y
     xy -= mean_x * mean_y
     away_x, away_y = x - mean_x, y - mean_y
     # The plane's height here is its mean and, times slope, how far here is from there.
@@ -83,28 +83,28 @@ def continued(weight: np.ndarray, flow: Planes) -> Planes:
     ]
 
 
-def blurred_all(planes: Planes) -> Planes:
+def _blurred_all(planes: _Planes) -> _Planes:
     """Planes, a multiple of four of them, blurred: OpenCV takes four at a time faster."""
     fours = [cv2.merge(planes[start : start + 4]) for start in range(0, len(planes), 4)]
-    return [plane for four in fours for plane in cv2.split(blurred(four))]
+    return [plane for four in fours for plane in cv2.split(_blurred(four))]
 
 
-def blurred(planes: np.ndarray) -> np.ndarray:
+def _blurred(planes: np.ndarray) -> np.ndarray:
     """With each pixel spread as far as the subject's motion is."""
-    return np.asarray(cv2.GaussianBlur(planes, (0, 0), SIGMA / STEP))
+    return np.asarray(cv2.GaussianBlur(planes, (0, 0), _SIGMA / _STEP))
 
 
-def reduced(plane: np.ndarray) -> np.ndarray:
+def _reduced(plane: np.ndarray) -> np.ndarray:
     """A plane at the scale of the fit."""
-    height, width = (-(-side // STEP) for side in plane.shape)
+    height, width = (-(-side // _STEP) for side in plane.shape)
     return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def enlarged(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _enlarged(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A plane of the fit at the coarse scale, ``shape``."""
     return np.asarray(cv2.resize(plane, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
-def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 up to ``low``, 1 from ``high`` on, even between."""
     return np.asarray(np.clip((values - np.float32(low)) * np.float32(1 / (high - low)), 0, 1))

@@ -21,34 +21,34 @@ from vidmatte.pixels.network_rgb import CURVED
 from vidmatte.settings import Settings
 
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
-LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
-COARSEST = 2 ** LEVELS[0][0]
-COLOUR_MARGIN = 96  # pixels around the soft ones whose colours are looked at
+_LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
+_COARSEST = 2 ** _LEVELS[0][0]
+_COLOUR_MARGIN = 96  # pixels around the soft ones whose colours are looked at
 LEAST, MOST = 1 / 4096, 1 - 1 / 4096  # alpha beyond: the colour is as good as the source's
-REGULAR = 0.01  # trust in the local means against the pixel itself
-TINY = 1e-5
+_REGULAR = 0.01  # trust in the local means against the pixel itself
+_TINY = 1e-5
 
 
-Planes = list[np.ndarray]  # of the three channels, each (h, w) float32
+_Planes = list[np.ndarray]  # of the three channels, each (h, w) float32
 
 
 @dataclass
-class Layers:
+class _Layers:
     """Local mean colours of subject and background."""
 
-    subject: Planes
-    background: Planes
+    subject: _Planes
+    background: _Planes
 
-    def scaled(self, height: int, width: int) -> Layers:
+    def scaled(self, height: int, width: int) -> _Layers:
         """The same at another size."""
         if self.subject[0].shape == (height, width):
             return self
-        return Layers(
-            enlarged(self.subject, height, width), enlarged(self.background, height, width)
+        return _Layers(
+            _enlarged(self.subject, height, width), _enlarged(self.background, height, width)
         )
 
 
-def takes_models_colours(settings: Settings, clip: Clip) -> bool:
+def uses_model_foreground(settings: Settings, clip: Clip) -> bool:
     """Whether the foreground that a network gives, if it gives one, is what is to be shown.
 
     It is the subject's, in 8-bit R'G'B' as displays show it. Raises UsageError where it is
@@ -80,11 +80,11 @@ def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = No
     box = box_around(soft)
     if box.is_empty:
         return colours
-    around = box.grown(COLOUR_MARGIN, *alpha.shape)
-    near = padded(around.crop(colours))
-    means = local_means(near, padded(around.crop(alpha)))
+    around = box.grown(_COLOUR_MARGIN, *alpha.shape)
+    near = _padded(around.crop(colours))
+    means = _local_means(near, _padded(around.crop(alpha)))
     pixels = Pixels(box.crop(soft), box, alpha.shape[1])
-    found = at_pixels(means, around, colours, alpha, pixels)
+    found = _at_pixels(means, around, colours, alpha, pixels)
     low, high = (0, full_scale) if full_scale else (near.min(), near.max())
     np.clip(np.rint(found, out=found), low, high, out=found)
     result = colours.copy()
@@ -92,69 +92,69 @@ def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = No
     return result
 
 
-def padded(picture: np.ndarray) -> np.ndarray:
+def _padded(picture: np.ndarray) -> np.ndarray:
     """Repeat the last row and column up to whole pixels of the coarsest scale."""
-    below, right = (-size % COARSEST for size in picture.shape[:2])
+    below, right = (-size % _COARSEST for size in picture.shape[:2])
     return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE))
 
 
-def local_means(colours: np.ndarray, alpha: np.ndarray) -> Layers:
+def _local_means(colours: np.ndarray, alpha: np.ndarray) -> _Layers:
     """Layers at the finest scale of LEVELS.
 
     colours: (h, w, 3) and alpha: (h, w), both sides multiples of COARSEST.
     """
     scales = [(colours, alpha)]
-    for _ in range(LEVELS[0][0]):
-        scales.append((halved(scales[-1][0]), halved(scales[-1][1])))
-    layers: Layers | None = None
-    pictures: dict[int, Planes] = {}
-    for halvings, radius in LEVELS:
+    for _ in range(_LEVELS[0][0]):
+        scales.append((_halved(scales[-1][0]), _halved(scales[-1][1])))
+    layers: _Layers | None = None
+    pictures: dict[int, _Planes] = {}
+    for halvings, radius in _LEVELS:
         small, weight = scales[halvings]
         if halvings not in pictures:
             pictures[halvings] = [plane.astype(np.float32) for plane in cv2.split(small)]
         picture = pictures[halvings]
         if layers is None:
-            layers = Layers(picture, picture)
+            layers = _Layers(picture, picture)
         else:
-            layers = explained(picture, weight, layers.scaled(*weight.shape))
-        layers = Layers(
-            weighted_mean(layers.subject, weight, radius),
-            weighted_mean(layers.background, 1 - weight, radius),
+            layers = _explained(picture, weight, layers.scaled(*weight.shape))
+        layers = _Layers(
+            _weighted_mean(layers.subject, weight, radius),
+            _weighted_mean(layers.background, 1 - weight, radius),
         )
     if layers is None:
         raise RuntimeError("LEVELS is empty")
     return layers
 
 
-def halved(picture: np.ndarray) -> np.ndarray:
+def _halved(picture: np.ndarray) -> np.ndarray:
     """Mean of each 2x2 pixels."""
     size = (picture.shape[1] // 2, picture.shape[0] // 2)
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
-def weighted_mean(planes: Planes, weight: np.ndarray, radius: int) -> Planes:
+def _weighted_mean(planes: _Planes, weight: np.ndarray, radius: int) -> _Planes:
     """Mean of the planes in a square window, weighted by (h, w)."""
     size = (2 * radius + 1,) * 2
-    total = 1 / (cv2.blur(weight, size) + np.float32(TINY))
+    total = 1 / (cv2.blur(weight, size) + np.float32(_TINY))
     means = [cv2.blur(plane * weight, size) for plane in planes]
     for mean in means:
         mean *= total
     return means
 
 
-def shares(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shares(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much of the unexplained rest goes to the subject, and to the background.
 
     The least-squares solution for F and B around their means, both as uncertain.
     """
     rest = 1 - alpha
-    scale = 1 / (alpha * alpha + rest * rest + np.float32(REGULAR))
+    scale = 1 / (alpha * alpha + rest * rest + np.float32(_REGULAR))
     return alpha * scale, rest * scale
 
 
-def explained(picture: Planes, alpha: np.ndarray, means: Layers) -> Layers:
+def _explained(picture: _Planes, alpha: np.ndarray, means: _Layers) -> _Layers:
     """The layers after each pixel's unexplained rest was shared out; ``means`` is used up."""
-    to_subject, to_background = shares(alpha)
+    to_subject, to_background = _shares(alpha)
     share = np.empty_like(alpha)
     for shown, subject, background in zip(picture, means.subject, means.background, strict=True):
         rest = subject - background
@@ -166,15 +166,15 @@ def explained(picture: Planes, alpha: np.ndarray, means: Layers) -> Layers:
     return means
 
 
-def at_pixels(
-    means: Layers, around: Box, colours: np.ndarray, alpha: np.ndarray, pixels: Pixels
+def _at_pixels(
+    means: _Layers, around: Box, colours: np.ndarray, alpha: np.ndarray, pixels: Pixels
 ) -> np.ndarray:
     """The subject's colour (N, 3) float32 at pixels of the whole frame; means cover ``around``."""
-    scale = np.float32(0.5 ** LEVELS[-1][0])
+    scale = np.float32(0.5 ** _LEVELS[-1][0])
     x = (pixels.x - np.float32(around.left - 0.5)) * scale - np.float32(0.5)
     y = (pixels.y - np.float32(around.top - 0.5)) * scale - np.float32(0.5)
     here = pixels.of(alpha)
-    to_subject, _ = shares(here)
+    to_subject, _ = _shares(here)
     shown = pixels.of(colours)
     found = np.empty(shown.shape, np.float32)
     for channel in range(3):
@@ -185,7 +185,7 @@ def at_pixels(
     return found
 
 
-def enlarged(planes: Planes, height: int, width: int) -> Planes:
+def _enlarged(planes: _Planes, height: int, width: int) -> _Planes:
     """The planes at another size, bilinear."""
     size = (width, height)
     return [np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)) for plane in planes]

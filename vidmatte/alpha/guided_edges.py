@@ -18,29 +18,29 @@ import numpy as np
 
 from vidmatte.alpha.box import Box, Pixels, box_around, sample
 
-WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
-WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
-RADIUS = 5  # of the fit's window, working pixels
-EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
-GOOD_FIT = 0.002  # variance of alpha that any model may leave unexplained
-POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
+_WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
+_WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
+_RADIUS = 5  # of the fit's window, working pixels
+_EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
+_GOOD_FIT = 0.002  # variance of alpha that any model may leave unexplained
+_POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
-BAND_REACH = 2  # dilation of the edge band, working pixels
-BAND_SIGMA = 1.0  # its soft border, working pixels
-STRIP = 64  # rows of windows that are fitted together, where there are any to fit
-READ_AROUND = 2  # working pixels around those wanted whose models are read
-AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
+_BAND_REACH = 2  # dilation of the edge band, working pixels
+_BAND_SIGMA = 1.0  # its soft border, working pixels
+_STRIP = 64  # rows of windows that are fitted together, where there are any to fit
+_READ_AROUND = 2  # working pixels around those wanted whose models are read
+_AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
     """(height, width) at which motion and fits are computed: a whole fraction."""
     side = max(height, width)
-    factor = 1 if side < WHOLE_SIDE else max(2, round(side / WORKING_SIDE))
+    factor = 1 if side < _WHOLE_SIDE else max(2, round(side / _WORKING_SIDE))
     return max(1, round(height / factor)), max(1, round(width / factor))
 
 
 @dataclass
-class View:
+class WorkingFrame:
     """A frame at the working scale.
 
     rgb: (h, w, 3) uint8, grey: (h, w) uint8, alpha: (h, w) float32 in 0..1.
@@ -53,7 +53,7 @@ class View:
     box: Box
 
     @classmethod
-    def of(cls, rgb: np.ndarray, alpha: np.ndarray) -> View:
+    def of(cls, rgb: np.ndarray, alpha: np.ndarray) -> WorkingFrame:
         """Reduce a frame: rgb (H, W, 3) uint8 and alpha (H, W) float32."""
         height, width = working_size(*alpha.shape)
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
@@ -72,7 +72,7 @@ def reduce_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def refine_edges(
-    rgb: np.ndarray, alpha: np.ndarray, view: View, share: np.ndarray | None = None
+    rgb: np.ndarray, alpha: np.ndarray, view: WorkingFrame, share: np.ndarray | None = None
 ) -> None:
     """Redraw the edge band of alpha by the colours of the frame, in place.
 
@@ -80,7 +80,7 @@ def refine_edges(
     share: (h, w) float32 in 0..1 at the working scale, how far; None is wholly. Outside
     the band nothing changes.
     """
-    weight, box = edge_band(view.alpha)
+    weight, box = _edge_band(view.alpha)
     if box.is_empty:
         return
     if share is not None:
@@ -90,11 +90,11 @@ def refine_edges(
     pixels = pixels_under(wanted, box, view.alpha.shape, height, width)
     if not len(pixels):
         return
-    models, doubt, around = fit_models(view, wanted, box)
+    models, doubt, around = _fit_models(view, wanted, box)
     x, y = to_working(pixels, alpha.shape, view.alpha.shape)
-    drawn = predicted(sample(models, x - around.left, y - around.top), pixels.of(rgb))
+    drawn = _predicted(sample(models, x - around.left, y - around.top), pixels.of(rgb))
     mix = sample(doubt, x - around.left, y - around.top)
-    mix *= np.float32(-1 / POOR_FIT)
+    mix *= np.float32(-1 / _POOR_FIT)
     np.exp(mix, out=mix)
     mix *= sample(weight, x - box.left, y - box.top)
     before = pixels.of(alpha)
@@ -105,7 +105,7 @@ def refine_edges(
     pixels.put(alpha, drawn)
 
 
-def predicted(models: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def _predicted(models: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Alpha (N,) float32 by models (N, 4) float32 of colours (N, 3) uint8."""
     slopes_and_alpha = np.empty((4, len(models), 1), np.float32)
     cv2.split(models[:, None], list(slopes_and_alpha))
@@ -116,20 +116,20 @@ def predicted(models: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.asarray(alpha[:, 0])
 
 
-def edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
+def _edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     """Where the edge is redrawn, at the working scale, and the box around it.
 
     The band is what is soft, or beside a hard edge, and a little more; its weight
     (box's shape, float32) falls softly to zero.
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_REACH + 1,) * 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
     soft = soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH)
     box = box_around(soft)
     if box.is_empty:
         return np.zeros((0, 0), np.float32), box
-    box = box.grown(BAND_REACH + round(3 * BAND_SIGMA) + 1, *alpha.shape)
+    box = box.grown(_BAND_REACH + round(3 * _BAND_SIGMA) + 1, *alpha.shape)
     wide = cv2.dilate(box.crop(soft).astype(np.float32), kernel)
-    return cv2.GaussianBlur(wide, (0, 0), BAND_SIGMA), box
+    return cv2.GaussianBlur(wide, (0, 0), _BAND_SIGMA), box
 
 
 def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -139,7 +139,9 @@ def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray((cv2.inRange(alpha, low, high) | hard) > 0).view(np.uint8)
 
 
-def fit_models(view: View, wanted: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray, Box]:
+def _fit_models(
+    view: WorkingFrame, wanted: np.ndarray, box: Box
+) -> tuple[np.ndarray, np.ndarray, Box]:
     """Coefficients (h, w, 4) of alpha = a . rgb + b, the variance (h, w) that they leave, and
     the box that both cover.
 
@@ -148,13 +150,13 @@ def fit_models(view: View, wanted: np.ndarray, box: Box) -> tuple[np.ndarray, np
     all windows around a pixel are averaged, each by how well it fits.
     """
     whole = view.alpha.shape
-    around = box.grown(READ_AROUND, *whole)
+    around = box.grown(_READ_AROUND, *whole)
     models = np.zeros((*around.shape, 4), np.float32)
     doubt = np.zeros(around.shape, np.float32)
-    for part in parts_with(wanted, box):
-        part = part.grown(READ_AROUND, *whole)
-        seen = part.grown(2 * RADIUS, *whole)
-        fits = fit_part(seen.crop(view.rgb), seen.crop(view.alpha))
+    for part in _parts_with(wanted, box):
+        part = part.grown(_READ_AROUND, *whole)
+        seen = part.grown(2 * _RADIUS, *whole)
+        fits = _fit_part(seen.crop(view.rgb), seen.crop(view.alpha))
         inner = part.moved(-seen.top, -seen.left)
         target = part.moved(-around.top, -around.left)
         *slopes, constant, left = (inner.crop(plane) for plane in fits)
@@ -163,29 +165,29 @@ def fit_models(view: View, wanted: np.ndarray, box: Box) -> tuple[np.ndarray, np
     return models, doubt, around
 
 
-def parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
+def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
     """Boxes that hold all that is ``wanted``, bool of the shape of ``box``, and little else.
 
     What lies closer together than the windows reach is fitted together.
     """
-    for top in range(0, len(wanted), STRIP):
-        strip = wanted[top : top + STRIP]
+    for top in range(0, len(wanted), _STRIP):
+        strip = wanted[top : top + _STRIP]
         columns = np.flatnonzero(strip.any(axis=0))
-        gaps = np.flatnonzero(np.diff(columns) > 4 * RADIUS)
+        gaps = np.flatnonzero(np.diff(columns) > 4 * _RADIUS)
         for run in np.split(columns, gaps + 1):
             if len(run):
                 part = Box(top, int(run[0]), top + len(strip), int(run[-1]) + 1)
                 yield part.moved(box.top, box.left)
 
 
-def fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The same for a part: (5, h, w) float32, good where all windows are inside."""
-    means = window_means(rgb, alpha)
+    means = _window_means(rgb, alpha)
     flat = means.reshape(len(means), -1)
-    for start in range(0, alpha.size, AT_ONCE):
-        solve(flat[:, start : start + AT_ONCE])
+    for start in range(0, alpha.size, _AT_ONCE):
+        _solve(flat[:, start : start + _AT_ONCE])
     *fits, total = means[:6]
-    size = (2 * RADIUS + 1,) * 2
+    size = (2 * _RADIUS + 1,) * 2
     for plane in (*fits, total):
         cv2.blur(plane, size, plane)
     np.reciprocal(total, out=total)
@@ -194,13 +196,13 @@ def fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.asarray(means[:5])
 
 
-def window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Means over the window around each pixel, (14, h, w) float32.
 
     Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp. Colours
     are 8-bit codes: their sums are whole numbers, which is exact and faster.
     """
-    size = (2 * RADIUS + 1,) * 2
+    size = (2 * _RADIUS + 1,) * 2
     means = np.empty((14, *alpha.shape), np.float32)
     free = iter(means)
     colours = cv2.split(rgb)
@@ -218,7 +220,7 @@ def window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return means
 
 
-def solve(means: np.ndarray) -> None:
+def _solve(means: np.ndarray) -> None:
     """The models of N windows, each times its weight, by LDL' decomposition.
 
     means: (14, N) float32 of ``window_means``. They are used up: the first six become
@@ -238,7 +240,7 @@ def solve(means: np.ndarray) -> None:
     ):  # fmt: skip
         less(plane, one, other)  # means of products become covariances
     for plane in (rr, gg, bb):
-        plane += np.float32(EPSILON)
+        plane += np.float32(_EPSILON)
     np.reciprocal(rr, out=per_rr)
     np.multiply(rg, per_rr, out=g_by_r)
     np.multiply(rb, per_rr, out=b_by_r)
@@ -267,7 +269,7 @@ def solve(means: np.ndarray) -> None:
     for one, other in ((a_r, r), (a_g, g), (a_b, b)):
         less(constant, one, other)
     np.maximum(pp, 0, out=left)
-    np.add(left, np.float32(GOOD_FIT), out=weight)
+    np.add(left, np.float32(_GOOD_FIT), out=weight)
     np.reciprocal(weight, out=weight)
     for plane in (a_r, a_g, a_b, constant, left):
         plane *= weight

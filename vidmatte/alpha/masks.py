@@ -9,18 +9,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidmatte.alpha.adjustments import Controls, apply
+from vidmatte.alpha.adjustments import Adjustments, apply
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.core.orientation import orientation_of, turned
+from vidmatte.core.orientation import orientation_of, oriented
 from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.readers.image_folder import SUFFIXES, list_pictures
 from vidmatte.readers.images import read_picture
 from vidmatte.settings import Settings
 
-SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
+_SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
 
 
-class MaskFile:
+class _MaskFile:
     """A grey picture for the whole clip, or a folder with one for each frame of the source:
     all of them, or only those between the in and out points. What is transparent in one
     counts as black.
@@ -44,13 +44,13 @@ class MaskFile:
             clip.width / clip.height * aspect for aspect in (1, clip.sample_aspect_ratio)
         }
         self._last: tuple[Path, np.ndarray] | None = None
-        count = clip.frame_count if clip.shown is None else clip.shown
+        count = clip.frame_count if clip.source_frame_count is None else clip.source_frame_count
         if self._single or count is None:
             return
-        if len(self._files) == clip.whole:
-            self._files = self._files[clip.first :]
+        if len(self._files) == clip.untrimmed_count:
+            self._files = self._files[clip.first_frame :]
         elif len(self._files) != count:
-            whole = f" (of {clip.whole})" if clip.whole else ""
+            whole = f" (of {clip.untrimmed_count})" if clip.untrimmed_count else ""
             raise UsageError(
                 f"{flag} {path}: {len(self._files)} pictures for {count} frames{whole};"
                 " give one for each"
@@ -71,7 +71,7 @@ class MaskFile:
     def _read(self, file: Path) -> np.ndarray:
         mask = read_mask(file)
         height, width = mask.shape
-        if all(abs(width / height / shape - 1) > SAME_SHAPE for shape in self._shapes):
+        if all(abs(width / height / shape - 1) > _SAME_SHAPE for shape in self._shapes):
             raise UsageError(
                 f"{self._flag} {file}: it is {width}x{height} and the frames are"
                 f" {self._size[0]}x{self._size[1]}, another shape: draw it over a frame of the clip"
@@ -94,7 +94,7 @@ def read_mask(file: Path) -> np.ndarray:
         is_deep = picture.format.components[0].bits > 8
         layers = picture.reformat(format="rgba64le" if is_deep else "rgba", threads=1).to_ndarray()
         mask *= layers[..., 3].astype(np.float32) / np.float32(65535 if is_deep else 255)
-    return turned(mask, orientation_of(picture))
+    return oriented(mask, orientation_of(picture))
 
 
 def parse_threshold(text: str) -> tuple[float, float]:
@@ -108,12 +108,12 @@ def parse_threshold(text: str) -> tuple[float, float]:
     return low, high
 
 
-def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator[Frame]:
+def adjusted_frames(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator[Frame]:
     """The frames with the settings' controls applied to their alpha, in the order of ``apply``.
 
     Without any control the frames pass as they are. Raises UsageError, SourceError.
     """
-    controls = Controls(
+    controls = Adjustments(
         threshold=parse_threshold(settings.threshold) if settings.threshold else (0.0, 1.0),
         gamma=settings.gamma,
         keep_largest=settings.keep_largest,
@@ -124,11 +124,11 @@ def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator
         feather=settings.feather,
         invert=settings.invert,
     )
-    garbage, holdout = masks_of(settings, clip)
-    untouched = controls == Controls() and garbage is None and holdout is None
+    garbage, holdout = open_masks(settings, clip)
+    untouched = controls == Adjustments() and garbage is None and holdout is None
     for frame in frames:
         if not untouched and frame.alpha is not None:
-            place = frame.index if frame.shows is None else frame.shows
+            place = frame.index if frame.source_index is None else frame.source_index
             now = replace(
                 controls,
                 garbage=garbage.at(place) if garbage else None,
@@ -138,18 +138,18 @@ def by_hand(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator
         yield frame
 
 
-def masks_of(settings: Settings, clip: Clip) -> tuple[MaskFile | None, MaskFile | None]:
+def open_masks(settings: Settings, clip: Clip) -> tuple[_MaskFile | None, _MaskFile | None]:
     """The garbage matte and the holdout, each where it is given."""
     garbage, holdout = settings.garbage_matte, settings.holdout
     return (
-        MaskFile("--garbage-matte", Path(garbage), clip) if garbage is not None else None,
-        MaskFile("--holdout", Path(holdout), clip) if holdout is not None else None,
+        _MaskFile("--garbage-matte", Path(garbage), clip) if garbage is not None else None,
+        _MaskFile("--holdout", Path(holdout), clip) if holdout is not None else None,
     )
 
 
 def check_masks(settings: Settings, clip: Clip) -> None:
     """Raise UsageError or SourceError where a mask or threshold does not fit the clip."""
-    for mask in masks_of(settings, clip):
+    for mask in open_masks(settings, clip):
         if mask is not None:
             mask.at(0)
     if settings.threshold:

@@ -18,14 +18,14 @@ import numpy as np
 
 from vidmatte.alpha.box import Box, box_around
 from vidmatte.alpha.confidence import flatness, halved
-from vidmatte.alpha.guided_edges import View, soft_or_edge
+from vidmatte.alpha.guided_edges import WorkingFrame, soft_or_edge
 
 SOFT_LOW, SOFT_HIGH = 0.03, 0.97
-BAND_REACH = 3  # dilation of what is soft, working pixels
-RADIUS = 2  # of the colour models' windows, working pixels
-EPSILON = 1e-4  # their regulariser, squared colour in 0..1
+_BAND_REACH = 3  # dilation of what is soft, working pixels
+_RADIUS = 2  # of the colour models' windows, working pixels
+_EPSILON = 1e-4  # their regulariser, squared colour in 0..1
 STEPS, TOLERANCE = 15, 1e-3  # of the conjugate gradients; the latter of the residual's length
-SMALLEST = 24  # side of the smallest picture solved for, working pixels
+_SMALLEST = 24  # side of the smallest picture solved for, working pixels
 HOLD_SURE, HOLD_EDGE, HOLD_FLAT = 4.0, 3.0, 0.0005  # weights of what alpha was
 
 
@@ -35,13 +35,13 @@ def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
     rgb: (H, W, 3) uint8; alpha: (H, W) float32 in 0..1, steady already. What changes is
     found at the working scale and brought up to the full one.
     """
-    view = View.of(rgb, alpha)
-    band = soft_band(view.alpha)
+    view = WorkingFrame.of(rgb, alpha)
+    band = _soft_band(view.alpha)
     flat = flatness(halved(view.alpha))
     if flat is None or not band.any():
         return
     height, width = view.alpha.shape
-    box = box_around(band).grown(4 * RADIUS + 2, height, width)
+    box = box_around(band).grown(4 * _RADIUS + 2, height, width)
     flat = cv2.resize(flat, (width, height), interpolation=cv2.INTER_LINEAR)
     hold = np.float32(HOLD_EDGE) * np.float32(HOLD_FLAT / HOLD_EDGE) ** box.crop(flat)
     hold = np.where(box.crop(band) > 0, hold, np.float32(HOLD_SURE)).astype(np.float32)
@@ -50,16 +50,16 @@ def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
     change = (np.clip(solved, 0, 1) - before) * cv2.GaussianBlur(
         box.crop(band).astype(np.float32), (0, 0), 1.0
     )
-    add_at_full_size(alpha, change, box, view.alpha.shape)
+    _add_at_full_size(alpha, change, box, view.alpha.shape)
 
 
-def soft_band(alpha: np.ndarray) -> np.ndarray:
+def _soft_band(alpha: np.ndarray) -> np.ndarray:
     """1 where alpha is soft or beside a hard edge, and a little more: (h, w) uint8."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_REACH + 1,) * 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
     return np.asarray(cv2.dilate(soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH), kernel))
 
 
-def add_at_full_size(
+def _add_at_full_size(
     alpha: np.ndarray, change: np.ndarray, box: Box, working: tuple[int, ...]
 ) -> None:
     """Add a change (box's shape, working pixels) to alpha (H, W), which stays in 0..1."""
@@ -77,7 +77,7 @@ def solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     diagonal. Conjugate gradients with a diagonal preconditioner, begun at the solution
     for half the size, which has gone further than a few steps do here.
     """
-    explained = colour_models(rgb)
+    explained = _colour_models(rgb)
 
     def system(picture: np.ndarray) -> np.ndarray:
         return np.asarray(picture - explained(picture) + hold * picture)
@@ -85,7 +85,7 @@ def solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     def dot(one: np.ndarray, other: np.ndarray) -> float:
         return float(np.vdot(one, other))
 
-    result = start(rgb, alpha, hold)
+    result = _start(rgb, alpha, hold)
     residual = hold * alpha - system(result)
     ease = 1 / (1 + hold)
     eased = ease * residual
@@ -104,10 +104,10 @@ def solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     return result
 
 
-def start(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
+def _start(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     """Alpha with what changes in the solution for half the size."""
     height, width = (size // 2 for size in alpha.shape)
-    if min(height, width) < SMALLEST:
+    if min(height, width) < _SMALLEST:
         return alpha.copy()
     parts = (rgb, alpha, hold)
     small = [cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in parts]
@@ -115,13 +115,13 @@ def start(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     return np.asarray(alpha + cv2.resize(change, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
-def colour_models(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _colour_models(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function of (h, w) float32 pictures: what local linear models of ``rgb`` make of one.
 
     Equations 14 to 16 of He, Sun, Tang, "Guided Image Filtering" (PAMI 2013); what
     depends on the colours alone is computed once.
     """
-    size = (2 * RADIUS + 1,) * 2
+    size = (2 * _RADIUS + 1,) * 2
 
     def mean(picture: np.ndarray) -> np.ndarray:
         return np.asarray(cv2.blur(picture, size))
@@ -132,13 +132,13 @@ def colour_models(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
     def covariance(one: int, other: int) -> np.ndarray:
         product = mean(planes[one] * planes[other]) - means[one] * means[other]
-        return np.asarray(product + np.float32(EPSILON if one == other else 0))
+        return np.asarray(product + np.float32(_EPSILON if one == other else 0))
 
     rr, rg, rb = (covariance(0, other) for other in range(3))
     gg, gb, bb = covariance(1, 1), covariance(1, 2), covariance(2, 2)
     c_rr, c_rg, c_rb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
     c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-    scale = 1 / np.maximum(rr * c_rr + rg * c_rg + rb * c_rb, np.float32(EPSILON**3))
+    scale = 1 / np.maximum(rr * c_rr + rg * c_rg + rb * c_rb, np.float32(_EPSILON**3))
     rows = ((c_rr, c_rg, c_rb), (c_rg, c_gg, c_gb), (c_rb, c_gb, c_bb))
     inverse = [[part * scale for part in row] for row in rows]
 

@@ -10,13 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vidmatte.alpha.shot_detection import THUMB, places, warp
+from vidmatte.alpha.shot_detection import THUMBNAIL, pixel_grid, warp
 from vidmatte.core.frame import Frame
 
-EMPTY_SHARE = 0.0005  # of the picture covered, under which a matte counts as empty
-FULL_SHARE = 0.995
-JUMP_SHARE = 0.015  # of the picture whose alpha changes without a motion that explains it
-NAMED_RANGES = 5
+_EMPTY_SHARE = 0.0005  # of the picture covered, under which a matte counts as empty
+_FULL_SHARE = 0.995
+_JUMP_SHARE = 0.015  # of the picture whose alpha changes without a motion that explains it
+_NAMED_RANGES = 5
 
 
 @dataclass
@@ -50,16 +50,16 @@ class Quality:
         }
 
 
-class Watcher:
+class QualityMonitor:
     """Looks at finished frames as they go by and counts their faults."""
 
     def __init__(self) -> None:
         self.quality = Quality()
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._grid = places()
+        self._grid = pixel_grid()
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
-    def watched(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def observe(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, looked at."""
         for frame in frames:
             self._look(frame)
@@ -67,17 +67,17 @@ class Watcher:
 
     def _look(self, frame: Frame) -> None:
         assert frame.alpha is not None
-        alpha = cv2.resize(frame.alpha, THUMB, interpolation=cv2.INTER_AREA)
-        small = cv2.resize(frame.rgb, THUMB, interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(frame.alpha, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(frame.rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         quality, share = self.quality, float(alpha.mean())
         quality.frames += 1
-        if share < EMPTY_SHARE:
+        if share < _EMPTY_SHARE:
             quality.empty.append(frame.index)
-        elif share > FULL_SHARE:
+        elif share > _FULL_SHARE:
             quality.full.append(frame.index)
         last, self._last = self._last, (grey, alpha)
-        if last is not None and not frame.new_shot and self._jump(last, grey, alpha) > JUMP_SHARE:
+        if last is not None and not frame.new_shot and self._jump(last, grey, alpha) > _JUMP_SHARE:
             quality.jumps.append(frame.index)
 
     def _jump(
@@ -85,7 +85,7 @@ class Watcher:
     ) -> float:
         """Mean change of alpha that neither standing still nor the flow explains."""
         still = float(np.abs(alpha - last[1]).mean())
-        if still <= JUMP_SHARE:
+        if still <= _JUMP_SHARE:
             return still
         where = self._grid + self._flow.calc(grey, last[0], None)
         return min(still, float(np.abs(alpha - warp(last[1], where)).mean()))
@@ -104,5 +104,5 @@ def ranges_text(numbers: list[int]) -> str:
     """[3, 4, 5, 9] -> '3-5, 9'; a long list ends in a count."""
     found = ranges(numbers)
     named = [f"{first}-{last}" if first != last else str(first) for first, last in found]
-    more = len(named) - NAMED_RANGES
-    return ", ".join(named[:NAMED_RANGES]) + (f" and {more} more ranges" if more > 0 else "")
+    more = len(named) - _NAMED_RANGES
+    return ", ".join(named[:_NAMED_RANGES]) + (f" and {more} more ranges" if more > 0 else "")

@@ -11,14 +11,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-THUMB = (160, 90)  # width, height
-WINDOW = 9  # side of the correlation window, thumbnail pixels
-NOISE = 4.0  # variance (8-bit codes squared) under which texture counts as noise
-SAME_SHOT = 0.36  # correlation within one shot: 0.57 and up; across cuts: up to 0.22
-SURELY_SAME = 0.7
-FLAT = 1.5  # mean local deviation of a picture without structure
-AGREE = 1.5  # thumbnail pixels between a flow and its way back
-FLAT_JUMP = 12.0  # mean difference of 8-bit codes that tells a flat picture from another
+THUMBNAIL = (160, 90)  # width, height
+_WINDOW = 9  # side of the correlation window, thumbnail pixels
+_NOISE = 4.0  # variance (8-bit codes squared) under which texture counts as noise
+_SAME_SHOT = 0.36  # correlation within one shot: 0.57 and up; across cuts: up to 0.22
+_SURELY_SAME = 0.7
+_FLAT = 1.5  # mean local deviation of a picture without structure
+_AGREE = 1.5  # thumbnail pixels between a flow and its way back
+_FLAT_JUMP = 12.0  # mean difference of 8-bit codes that tells a flat picture from another
 BURNT_CODE, BURNT_SHARE = 245, 0.5
 LONGEST_FLASH = 4  # frames
 
@@ -30,10 +30,10 @@ class CutDetector:
         self._last: np.ndarray | None = None
         self._before_flash: np.ndarray | None = None
         self._flash_frames = 0
-        self._window = cv2.createHanningWindow(THUMB, cv2.CV_32F)
+        self._window = cv2.createHanningWindow(THUMBNAIL, cv2.CV_32F)
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
-        self._grid = places()
+        self._grid = pixel_grid()
 
     def is_new_shot(self, rgb: np.ndarray) -> bool:
         """True for the first frame and for each frame after a hard cut.
@@ -42,7 +42,7 @@ class CutDetector:
         frame after the flash is compared with the one before it; white that stays
         is a cut after a few frames.
         """
-        small = cv2.resize(rgb, THUMB, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
         thumb = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         last, self._last = self._last, thumb
         if last is None:
@@ -53,7 +53,7 @@ class CutDetector:
                 self._end_flash()
                 return True
             return False
-        if self._before_flash is None and is_burnt(thumb):
+        if self._before_flash is None and _is_burnt(thumb):
             self._before_flash, self._flash_frames = last, 1
             return False
         before = self._before_flash
@@ -65,16 +65,16 @@ class CutDetector:
 
     def _is_same_shot(self, last: np.ndarray, now: np.ndarray) -> bool:
         last_f, now_f = last.astype(np.float32), now.astype(np.float32)
-        same, structure = correlation(last_f, now_f)
-        if min(structure) < FLAT:
-            return bool(np.abs(last_f - now_f).mean() < FLAT_JUMP)
-        if same > SURELY_SAME:
+        same, structure = _correlation(last_f, now_f)
+        if min(structure) < _FLAT:
+            return bool(np.abs(last_f - now_f).mean() < _FLAT_JUMP)
+        if same > _SURELY_SAME:
             return True
         # Equalised, so that the motion search does not see changes of exposure.
         last_eq, now_eq = cv2.equalizeHist(last), cv2.equalizeHist(now)
         return (
-            self._shifted(last_f, now_f, last_eq, now_eq) > SAME_SHOT
-            or self._warped(last_f, now_f, last_eq, now_eq) > SAME_SHOT
+            self._shifted(last_f, now_f, last_eq, now_eq) > _SAME_SHOT
+            or self._warped(last_f, now_f, last_eq, now_eq) > _SAME_SHOT
         )
 
     def _shifted(
@@ -85,11 +85,11 @@ class CutDetector:
             last_eq.astype(np.float32), now_eq.astype(np.float32), self._window
         )
         dx, dy = round(dx), round(dy)
-        width, height = THUMB[0] - abs(dx), THUMB[1] - abs(dy)
-        if width * height < 0.3 * THUMB[0] * THUMB[1] or min(width, height) < WINDOW:
+        width, height = THUMBNAIL[0] - abs(dx), THUMBNAIL[1] - abs(dy)
+        if width * height < 0.3 * THUMBNAIL[0] * THUMBNAIL[1] or min(width, height) < _WINDOW:
             return -1.0
         x, y = max(dx, 0), max(dy, 0)
-        return correlation(
+        return _correlation(
             last[y - dy : y - dy + height, x - dx : x - dx + width],
             now[y : y + height, x : x + width],
         )[0]
@@ -105,13 +105,13 @@ class CutDetector:
         back = self._flow.calc(now_eq, last_eq, None)
         where = self._grid + back
         forth = warp(self._flow.calc(last_eq, now_eq, None), where)
-        agree = (np.abs(back + forth).max(axis=2) < AGREE).astype(np.float32)
-        return correlation(warp(last, where), now, agree)[0]
+        agree = (np.abs(back + forth).max(axis=2) < _AGREE).astype(np.float32)
+        return _correlation(warp(last, where), now, agree)[0]
 
 
-def places() -> np.ndarray:
+def pixel_grid() -> np.ndarray:
     """Each pixel's own place in a thumbnail, (H, W, 2) float32, x then y."""
-    xs, ys = np.meshgrid(np.arange(THUMB[0]), np.arange(THUMB[1]))
+    xs, ys = np.meshgrid(np.arange(THUMBNAIL[0]), np.arange(THUMBNAIL[1]))
     return np.dstack([xs, ys]).astype(np.float32)
 
 
@@ -122,7 +122,7 @@ def warp(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
     )
 
 
-def correlation(
+def _correlation(
     a: np.ndarray, b: np.ndarray, trusted: np.ndarray | float = 1.0
 ) -> tuple[float, tuple[float, float]]:
     """Local normalised correlation of two (H, W) float32 pictures, and their structure.
@@ -133,18 +133,18 @@ def correlation(
     """
 
     def local_mean(picture: np.ndarray) -> np.ndarray:
-        return np.asarray(cv2.blur(picture, (WINDOW, WINDOW)))
+        return np.asarray(cv2.blur(picture, (_WINDOW, _WINDOW)))
 
     mean_a, mean_b = local_mean(a), local_mean(b)
     deviation_a = np.sqrt(np.maximum(local_mean(a * a) - mean_a * mean_a, 0))
     deviation_b = np.sqrt(np.maximum(local_mean(b * b) - mean_b * mean_b, 0))
     covariance = local_mean(a * b) - mean_a * mean_b
     weight = np.maximum(deviation_a, deviation_b)
-    both = trusted * weight * covariance / (deviation_a * deviation_b + NOISE)
+    both = trusted * weight * covariance / (deviation_a * deviation_b + _NOISE)
     structure = float(deviation_a.mean()), float(deviation_b.mean())
     return float(both.sum() / (weight.sum() + 1e-6)), structure
 
 
-def is_burnt(thumb: np.ndarray) -> bool:
+def _is_burnt(thumb: np.ndarray) -> bool:
     """Whether most of a grey picture is clipped white, as under a flash."""
     return bool((thumb >= BURNT_CODE).mean() > BURNT_SHARE)

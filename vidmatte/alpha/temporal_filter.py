@@ -27,20 +27,20 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha import confidence as conviction
-from vidmatte.alpha.accumulate import Voice, average
-from vidmatte.alpha.flow import Field, squared_length
-from vidmatte.alpha.guided_edges import View, reduce_alpha, refine_edges
+from vidmatte.alpha.accumulate import Neighbour, average
+from vidmatte.alpha.flow import FlowField, squared_length
+from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
-from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, Moment, Window, follow
+from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, TrackedFrame, Window, track
 
-SECOND_STRENGTH = 0.7  # of the mean that best takes once more
+_SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
-MOVING = 0.5  # coarse pixels a frame from which something counts as moving
-LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
+_MOVING = 0.5  # coarse pixels a frame from which something counts as moving
+_LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
 
 
 @dataclass(frozen=True)
-class Manner:
+class _FilterProfile:
     """What suits a kind of network.
 
     far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away counts
@@ -56,17 +56,17 @@ class Manner:
     decides: bool
 
 
-PER_FRAME = Manner(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
-RECURRENT = Manner(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, decides=False)
+PER_FRAME = _FilterProfile(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
+RECURRENT = _FilterProfile(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, decides=False)
 
 
-def steady(
+def filter_frames(
     frames: Iterable[AnyFrame],
     *,
     mode: str = "on",
     refine: str = "fast",
     strength: float = 1.0,
-    manner: Manner = PER_FRAME,
+    manner: _FilterProfile = PER_FRAME,
 ) -> Iterator[AnyFrame]:
     """The same frames, in order, each with its ``alpha`` refined and steadied.
 
@@ -78,8 +78,8 @@ def steady(
     A frame's ``alpha`` is replaced by a new (H, W) float32 array; ``new_shot`` starts
     afresh. A frame handed on is not looked at again. Raises KeyError for another mode.
     """
-    how = Filter(WINDOWS[mode], refine, strength, manner)
-    return how.settle(how.follow(copied(frames)))
+    how = TemporalFilter(WINDOWS[mode], refine, strength, manner)
+    return how.average_stage(how.track_stage(copied(frames)))
 
 
 def copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
@@ -91,7 +91,7 @@ def copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
 
 
 @dataclass(frozen=True)
-class Filter:
+class TemporalFilter:
     """The filter's two halves, for a thread each; the words are those of ``steady``.
 
     Both change the frames' alpha (H, W), float32 and C-contiguous, in place.
@@ -100,17 +100,17 @@ class Filter:
     window: Window
     refine: str
     strength: float
-    manner: Manner
+    manner: _FilterProfile
 
     @property
     def redraws(self) -> bool:
         """Whether soft edges are redrawn."""
         return self.refine != "off"
 
-    def follow(self, frames: Iterable[AnyFrame]) -> Iterator[Moment[AnyFrame]]:
+    def track_stage(self, frames: Iterable[AnyFrame]) -> Iterator[TrackedFrame[AnyFrame]]:
         """The first half: edges redrawn, motion found."""
         mix = bool(self.window.before or self.window.after)
-        return follow(frames, redraw=self.redraws, mix=mix)
+        return track(frames, redraw=self.redraws, mix=mix)
 
     @property
     def look_ahead(self) -> int:
@@ -127,7 +127,7 @@ class Filter:
         """That of the mean that is taken once more."""
         return self.window.nearest() if self.refine == "best" else WINDOWS["off"]
 
-    def settle(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
+    def average_stage(self, moments: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
         """The second half: the frames of ``moments``, averaged and finished."""
         frames = self._averaged(moments)
         return self._again(frames) if self.refine == "best" else frames
@@ -140,7 +140,7 @@ class Filter:
             for frame in frames:
                 if frame.alpha is not None:
                     solve_doubt(frame.rgb, frame.alpha)
-                frame.mirrored, frame.turn = False, 0  # all sides are in it by now
+                frame.mirrored, frame.augment_phase = False, 0  # all sides are in it by now
                 yield frame
 
         manner = replace(self.manner, redrawn=0.0, black=0.01, white=0.98, decides=False)
@@ -148,43 +148,43 @@ class Filter:
             self,
             window=self._again_window,
             refine="off",
-            strength=self.strength * SECOND_STRENGTH,
+            strength=self.strength * _SECOND_STRENGTH,
             manner=manner,
         )
-        return second.settle(second.follow(solved()))
+        return second.average_stage(second.track_stage(solved()))
 
-    def _averaged(self, moments: Iterable[Moment[AnyFrame]]) -> Iterator[AnyFrame]:
-        steadier: Steadier[AnyFrame] = Steadier(self)
+    def _averaged(self, moments: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
+        steadier: _WindowFilter[AnyFrame] = _WindowFilter(self)
         for moment in moments:
             yield from steadier.feed(moment)
         yield from steadier.flush()
 
 
-class Steadier(Generic[AnyFrame]):
+class _WindowFilter(Generic[AnyFrame]):
     """The second half's state: the last few moments of the present shot."""
 
-    def __init__(self, how: Filter) -> None:
+    def __init__(self, how: TemporalFilter) -> None:
         self._how = how
         self._window = how.window
-        self._moments: deque[Moment[AnyFrame]] = deque()
+        self._moments: deque[TrackedFrame[AnyFrame]] = deque()
         self._waiting = 0  # moments at the end of the deque whose frame was not handed on
 
-    def feed(self, moment: Moment[AnyFrame]) -> Iterator[AnyFrame]:
+    def feed(self, moment: TrackedFrame[AnyFrame]) -> Iterator[AnyFrame]:
         """Take the next moment; hand on the frames that are ready."""
         if moment.frame is not None and moment.frame.new_shot:
             yield from self.flush()
         self._moments.append(moment)
         self._waiting += 1
         while self._waiting > self._window.ahead_of(len(self._moments) - self._waiting):
-            yield self._hand_on()
+            yield self._emit()
 
     def flush(self) -> Iterator[AnyFrame]:
         """Hand on what is held; the next frame starts afresh."""
         while self._waiting:
-            yield self._hand_on()
+            yield self._emit()
         self._moments.clear()
 
-    def _hand_on(self) -> AnyFrame:
+    def _emit(self) -> AnyFrame:
         """Finish the oldest waiting frame and forget what no later one needs."""
         place = len(self._moments) - self._waiting
         moment = self._moments[place]
@@ -200,12 +200,12 @@ class Steadier(Generic[AnyFrame]):
             self._moments.popleft()
         return frame
 
-    def _finish(self, frame: AnyFrame, alpha: np.ndarray, view: View, place: int) -> None:
+    def _finish(self, frame: AnyFrame, alpha: np.ndarray, view: WorkingFrame, place: int) -> None:
         """All that is left to be done to a frame's alpha, in place."""
-        how, seen = self._how, self._moments[place].seen
+        how, seen = self._how, self._moments[place].sample
         if seen is not None:
-            average(seen, list(self._voices(place)), alpha)
-        stretch(alpha, view, how.manner, how.redraws)
+            average(seen, list(self._neighbours(place)), alpha)
+        _stretch_levels(alpha, view, how.manner, how.redraws)
         if seen is not None and how.redraws:
             share = how.manner.redrawn * self._pace(place, view.alpha.shape)
             refine_edges(frame.rgb, alpha, view, share)
@@ -220,12 +220,12 @@ class Steadier(Generic[AnyFrame]):
         field = moment.to_last
         if field is None and place + 1 < len(self._moments):
             field = self._moments[place + 1].from_last
-        if field is None or moment.seen is None or field.box.is_empty:
+        if field is None or moment.sample is None or field.box.is_empty:
             return np.ones(shape, np.float32)
-        coarse = np.zeros(moment.seen.glance.alpha.shape, np.float32)
+        coarse = np.zeros(moment.sample.coarse.alpha.shape, np.float32)
         # Not cv2.magnitude: the same input may give another last bit the next time.
         pace = np.sqrt(squared_length(field.motion[..., 0], field.motion[..., 1]))
-        field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / MOVING), 1)
+        field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / _MOVING), 1)
         return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
     def _gains(self, place: int) -> dict[int, float]:
@@ -241,42 +241,46 @@ class Steadier(Generic[AnyFrame]):
         gains |= {place + away: gain for away, gain in enumerate(after[:there], 1)}
         totals: defaultdict[int, float] = defaultdict(float)
         for index, gain in [(place, 1.0), *gains.items()]:
-            totals[self._turn(index)] += gain
-        own = totals[self._turn(place)]
-        return {index: gain * own / totals[self._turn(index)] for index, gain in gains.items()}
+            totals[self._phase_weight(index)] += gain
+        own = totals[self._phase_weight(place)]
+        return {
+            index: gain * own / totals[self._phase_weight(index)] for index, gain in gains.items()
+        }
 
-    def _turn(self, place: int) -> int:
-        seen = self._moments[place].seen
-        return 0 if seen is None else seen.turn
+    def _phase_weight(self, place: int) -> int:
+        seen = self._moments[place].sample
+        return 0 if seen is None else seen.augment_phase
 
-    def _voices(self, place: int) -> Iterator[Voice]:
+    def _neighbours(self, place: int) -> Iterator[Neighbour]:
         """The moments around the one at ``place``, as far as the motion can be followed."""
         gains = self._gains(place)
         for step in (-1, 1):
-            way: Field | None = None
+            way: FlowField | None = None
             index = place
             while (index := index + step) in gains:
                 there = self._moments[index]
                 leg = self._moments[index + 1].to_last if step < 0 else there.from_last
-                if leg is None or leg.box.is_empty or there.seen is None:
+                if leg is None or leg.box.is_empty or there.sample is None:
                     break
                 way = leg if way is None else leg.after(way)
                 told = way
                 if abs(index - place) > NEAR:
-                    told = way.faded(self._how.manner.far_reach)
-                    if told.trust.max() < LEAST_TRUST:
+                    told = way.with_lower_trust(self._how.manner.far_reach)
+                    if told.trust.max() < _LEAST_TRUST:
                         break
-                yield Voice(told, there.seen, gains[index] * self._how.strength)
+                yield Neighbour(told, there.sample, gains[index] * self._how.strength)
 
 
-def stretch(alpha: np.ndarray, view: View, manner: Manner, refine: bool) -> None:
+def _stretch_levels(
+    alpha: np.ndarray, view: WorkingFrame, manner: _FilterProfile, refine: bool
+) -> None:
     """Decide what is in doubt and stretch the ends of alpha (H, W), in place.
 
     refine: without it nothing is decided; with it the view's alpha is brought up to
     date, for the redrawing that comes next.
     """
     if refine and manner.decides:
-        gain = conviction.gain(reduce_alpha(alpha, *view.alpha.shape))
+        gain = conviction.resolve_grey(reduce_alpha(alpha, *view.alpha.shape))
         if gain is not None:
             height, width = alpha.shape
             alpha *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -11,9 +11,9 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from vidmatte.alpha.accumulate import Seen
-from vidmatte.alpha.flow import Field, Glance, MotionEstimator
-from vidmatte.alpha.guided_edges import View, reduce_alpha, refine_edges
+from vidmatte.alpha.accumulate import MatteSample
+from vidmatte.alpha.flow import CoarseFrame, FlowField, MotionEstimator
+from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Window:
         return Window(self.before[:NEAR], self.after[:NEAR], min(self.ahead, NEAR))
 
 
-LONGEST_PAST = 9
+_LONGEST_PAST = 9
 NEAR = 2  # frames away that count in full however far things move
 #: With the present frame as many as three rounds of the turns in which frames are shown to
 #: a network: no turn weighs much more than another. What is waited for makes one round.
 WINDOWS = {
     "off": Window((), (), 0),
-    "live": Window((1.0,) * LONGEST_PAST, (), 0),
+    "live": Window((1.0,) * _LONGEST_PAST, (), 0),
     "on": Window((1.0,) * NEAR + (0.8,) * 6, (1.0,) * NEAR + (0.8,) * 2, 3),
 }
 WINDOWS["strong"] = WINDOWS["on"]
@@ -54,21 +54,21 @@ LONGEST_LOOK_AHEAD = max(
 )
 
 
-class HasAlpha(Protocol):
+class _FrameWithAlpha(Protocol):
     """What a frame needs for the filter; ``vidmatte.core.frame.Frame`` has it."""
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     new_shot: bool
     mirrored: bool
-    turn: int
+    augment_phase: int
 
 
-AnyFrame = TypeVar("AnyFrame", bound=HasAlpha)
+AnyFrame = TypeVar("AnyFrame", bound=_FrameWithAlpha)
 
 
 @dataclass(kw_only=True)
-class Moment(Generic[AnyFrame]):
+class TrackedFrame(Generic[AnyFrame]):
     """A frame on its way through the filter, and what its neighbours need of it.
 
     frame, view: None once the frame was handed on; view also where nothing is to be
@@ -77,13 +77,15 @@ class Moment(Generic[AnyFrame]):
     """
 
     frame: AnyFrame | None
-    view: View | None = None
-    seen: Seen | None = None
-    to_last: Field | None = None
-    from_last: Field | None = None
+    view: WorkingFrame | None = None
+    sample: MatteSample | None = None
+    to_last: FlowField | None = None
+    from_last: FlowField | None = None
 
 
-def follow(frames: Iterable[AnyFrame], *, redraw: bool, mix: bool) -> Iterator[Moment[AnyFrame]]:
+def track(
+    frames: Iterable[AnyFrame], *, redraw: bool, mix: bool
+) -> Iterator[TrackedFrame[AnyFrame]]:
     """The moments of ``frames``, in order.
 
     redraw: whether soft edges are redrawn. mix: whether frames are to be mixed, and so
@@ -91,35 +93,35 @@ def follow(frames: Iterable[AnyFrame], *, redraw: bool, mix: bool) -> Iterator[M
     changed in place. Raises ValueError for a frame without.
     """
     motion = MotionEstimator()
-    last: tuple[Glance, np.ndarray] | None = None
+    last: tuple[CoarseFrame, np.ndarray] | None = None
     for frame in frames:
         if frame.alpha is None:
             raise ValueError("the frame has no alpha yet: the network comes before the filter")
         if not (redraw or mix):
-            yield Moment(frame=frame)
+            yield TrackedFrame(frame=frame)
             continue
-        view = View.of(frame.rgb, frame.alpha)
+        view = WorkingFrame.of(frame.rgb, frame.alpha)
         if redraw:
             refine_edges(frame.rgb, frame.alpha, view)
             view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
-        moment = Moment(frame=frame, view=view)
+        moment = TrackedFrame(frame=frame, view=view)
         if mix:
-            moment.seen = seen = matte_seen(frame, frame.alpha, view)
+            moment.sample = seen = _sample_matte(frame, frame.alpha, view)
             if last is not None and not frame.new_shot:
                 moment.from_last, moment.to_last = motion.between(
-                    last[0], seen.glance, last[1], view.grey
+                    last[0], seen.coarse, last[1], view.grey
                 )
-            last = seen.glance, view.grey
+            last = seen.coarse, view.grey
         yield moment
 
 
-def matte_seen(frame: HasAlpha, alpha: np.ndarray, view: View) -> Seen:
+def _sample_matte(frame: _FrameWithAlpha, alpha: np.ndarray, view: WorkingFrame) -> MatteSample:
     """What a frame's neighbours are told of its refined alpha (H, W)."""
     box = view.box.enlarged(view.alpha.shape, *alpha.shape).grown(2, *alpha.shape)
-    return Seen(
-        codes=Seen.coded(box.crop(alpha)),
+    return MatteSample(
+        codes=MatteSample.coded(box.crop(alpha)),
         box=box,
-        glance=Glance.of(view),
+        coarse=CoarseFrame.of(view),
         mirrored=frame.mirrored,
-        turn=frame.turn,
+        augment_phase=frame.augment_phase,
     )

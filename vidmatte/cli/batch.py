@@ -17,24 +17,24 @@ from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
-from vidmatte.core.memory import is_out_of_memory, lack_for_frames, reason_of
-from vidmatte.errors import SinkError, UsageError, VidmatteError
+from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
+from vidmatte.errors import OutputError, UsageError, VidmatteError
 from vidmatte.jobs.events import JsonReporter
 from vidmatte.jobs.report import Reporter, TextReporter
-from vidmatte.jobs.resume import forget, manifest_of
+from vidmatte.jobs.resume import manifest_of, remove_checkpoint
 from vidmatte.jobs.run import Result, run
 from vidmatte.models.registry import Model, find_model
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
-from vidmatte.writers.base import Written, worker_count
+from vidmatte.writers.base import WriteResult, worker_count
 from vidmatte.writers.formats import names_folder
-from vidmatte.writers.open import check_sink, settings_for
+from vidmatte.writers.open import check_outputs, settings_for
 
 Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
-class Job:
+class _Job:
     """One input and where its result goes. given: the input as the user wrote it; is_folder: the
     target is a folder for pictures, though its name may look like a picture's."""
 
@@ -45,50 +45,50 @@ class Job:
 
 
 @dataclass
-class Batch:
+class _Batch:
     """All jobs of one call, and how each ended."""
 
-    jobs: list[Job]
+    jobs: list[_Job]
     settings: Settings
     reporter: Reporter
     failures: dict[Path, VidmatteError] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
 
-    def check(self) -> list[Job]:
+    def check(self) -> list[_Job]:
         """The jobs that can be done; looked at whole before a model is loaded."""
         good = [job for job in self.jobs if self._tried(job, self._checked)]
         self.reporter.about()
         return good
 
-    def do(self, job: Job, model: Model) -> None:
+    def run(self, job: _Job, model: Model) -> None:
         """Run one job; its failure is noted, an interrupt ends the whole batch."""
         result = self._tried(job, lambda job: self._run(job, model))
         if result is not None:
             self.results.append(result)
-            self._tell(job, result)
+            self._report(job, result)
         self.reporter.about()
 
-    def _tell(self, job: Job, result: Result) -> None:
+    def _report(self, job: _Job, result: Result) -> None:
         for line in colour_lines(result.clip):
             self.reporter.detail(line.strip())
         for warning in result.warnings:
             self.reporter.note(f"vidmatte: {warning}")
         for line in result.quality.lines():
             self.reporter.note(f"vidmatte: look at {job.target.name}: {line}")
-        self.reporter.detail(busy_line(result))
-        self.reporter.summary(facts(result), one_line(result))
+        self.reporter.detail(_busy_line(result))
+        self.reporter.summary(_facts(result), _one_line(result))
 
-    def _checked(self, job: Job) -> bool:
-        with open_source(job.source, self.settings) as source:
+    def _checked(self, job: _Job) -> bool:
+        with open_reader(job.source, self.settings) as source:
             if manifest_of(job.target, source.clip, self.settings) is None:
-                check_sink(job.target, source.clip, self.settings, is_folder=job.is_folder)
+                check_outputs(job.target, source.clip, self.settings, is_folder=job.is_folder)
             check_masks(self.settings, source.clip)
         return True
 
-    def _run(self, job: Job, model: Model) -> Result:
+    def _run(self, job: _Job, model: Model) -> Result:
         self.reporter.begin()
-        with open_source(job.source, self.settings) as source:
-            self.reporter.detail(shares_line(model, source.clip, self.settings))
+        with open_reader(job.source, self.settings) as source:
+            self.reporter.detail(_shares_line(model, source.clip, self.settings))
             return run(
                 source,
                 job.target,
@@ -99,7 +99,7 @@ class Batch:
                 is_folder=job.is_folder,
             )
 
-    def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
+    def _tried(self, job: _Job, work: Callable[[_Job], Done]) -> Done | None:
         """What ``work`` makes of a job; None where it fails, which is noted.
 
         Raises for a single job what is no VidmatteError; an interrupt is none either.
@@ -112,7 +112,7 @@ class Batch:
         except Exception as error:
             if is_out_of_memory(error):
                 memory = self.settings.memory
-                self._failed(job, lack_for_frames(job.source, reason_of(error), memory))
+                self._failed(job, frames_oom_error(job.source, reason_of(error), memory))
                 return None
             if len(self.jobs) == 1:
                 raise
@@ -121,7 +121,7 @@ class Batch:
             self._failed(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
         return None
 
-    def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:
+    def _failed(self, job: _Job, error: VidmatteError, name: str = "") -> None:
         self.failures[job.source] = error
         self.reporter.failure(name or type(error).__name__, str(error))
 
@@ -132,7 +132,7 @@ class Batch:
         return min(len(self.failures), MOST_FAILURES)
 
 
-def matte_all(
+def run_batch(
     inputs: list[str], output: str | None, options: dict[str, Any], reporter: Reporter
 ) -> int:
     """Matte every input; the exit status: 0, or how many failed (at most 100).
@@ -145,23 +145,23 @@ def matte_all(
     is_folder = False
     if output is not None and pairs[0][1] == Path(output):  # else the results go into it
         settings, is_folder = settings_for(output, settings), names_folder(output)
-    jobs = [Job(*pair, given, is_folder) for pair, given in zip(pairs, inputs, strict=True)]
+    jobs = [_Job(*pair, given, is_folder) for pair, given in zip(pairs, inputs, strict=True)]
     reporter.plan(inputs)
-    batch = Batch(jobs, settings, reporter)
-    with folder_of_results(None if output is None else Path(output), jobs):
-        do_all(batch)
+    batch = _Batch(jobs, settings, reporter)
+    with _folder_of_results(None if output is None else Path(output), jobs):
+        _run_jobs(batch)
         if settings.resume and not batch.failures:
             # Until then, what is left says to the next call which inputs are finished.
             for job in jobs:
-                forget(job.target)
+                remove_checkpoint(job.target)
     if len(jobs) > 1:
-        for line in table(batch):
+        for line in _table(batch):
             reporter.closing(line)
     return batch.status()
 
 
 @contextmanager
-def folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
+def _folder_of_results(output: Path | None, jobs: list[_Job]) -> Iterator[None]:
     """Make the folder that results go into, and take it away if none came. Raises SinkError."""
     if output is None or output.exists() or all(job.target == output for job in jobs):
         yield
@@ -169,7 +169,7 @@ def folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
     try:
         output.mkdir(parents=True)
     except OSError as error:
-        raise SinkError(f"{output}: the folder cannot be made ({error.strerror})") from error
+        raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
     try:
         yield
     finally:
@@ -177,7 +177,7 @@ def folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
             output.rmdir()
 
 
-def do_all(batch: Batch) -> None:
+def _run_jobs(batch: _Batch) -> None:
     """Every job that can be done, with one load of the model."""
     settings, reporter = batch.settings, batch.reporter
     good = batch.check()
@@ -188,7 +188,7 @@ def do_all(batch: Batch) -> None:
         for part in model.weights:
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
         for job in good:
-            batch.do(job, model)
+            batch.run(job, model)
 
 
 def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
@@ -202,7 +202,7 @@ def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
     return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
 
 
-def one_line(result: Result) -> str:
+def _one_line(result: Result) -> str:
     """What was written, in one line."""
     written = result.written
     sound = f", {len(written.sound)} sound" if written.sound else ""
@@ -214,14 +214,16 @@ def one_line(result: Result) -> str:
     )
 
 
-def shares_line(model: Model, clip: Clip, settings: Settings) -> str:
+def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
     """How the cores are shared out between the network and the rest."""
     encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
-    network = model.network.about if settings.cache is None else "loaded if no alphas are kept"
+    network = (
+        model.network.description if settings.cache is None else "loaded if no alphas are kept"
+    )
     return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
 
 
-def busy_line(result: Result) -> str:
+def _busy_line(result: Result) -> str:
     """Each stage's share of the time."""
     shares = (
         f"{name} {100 * seconds / max(result.seconds, 1e-9):.0f} %"
@@ -230,7 +232,7 @@ def busy_line(result: Result) -> str:
     return f"busy: {', '.join(shares)}"
 
 
-def written_facts(written: Written) -> dict[str, Any]:
+def _written_facts(written: WriteResult) -> dict[str, Any]:
     """What was written, for JSON."""
     return {
         "output": str(written.path),
@@ -245,21 +247,21 @@ def written_facts(written: Written) -> dict[str, Any]:
     }
 
 
-def facts(result: Result) -> dict[str, Any]:
+def _facts(result: Result) -> dict[str, Any]:
     """A result for JSON; all paths are as the user gave them, absolute or not."""
     written, manifest = result.written, result.manifest
     if manifest is not None and not written.path.is_absolute():
         manifest = Path(os.path.relpath(manifest))
     return {
         "input": str(result.source),
-        **written_facts(written),
+        **_written_facts(written),
         "model": result.model,
         "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
         "device": result.device,
         "seconds": round(result.seconds, 3),
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
-        "sides": [written_facts(side) for side in written.sides],
+        "sides": [_written_facts(side) for side in written.extra_outputs],
         "manifest": None if manifest is None else str(manifest),
         "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),
@@ -267,7 +269,7 @@ def facts(result: Result) -> dict[str, Any]:
     }
 
 
-def table(batch: Batch) -> list[str]:
+def _table(batch: _Batch) -> list[str]:
     """How every job ended, a line each, and a count."""
     lines = []
     for job in batch.jobs:

@@ -8,14 +8,14 @@ import sys
 
 import typer
 
-from vidmatte.cli.options import complaint
-from vidmatte.core.memory import is_out_of_memory, lack
+from vidmatte.cli.options import usage_message
+from vidmatte.core.memory import is_out_of_memory, oom_error
 from vidmatte.errors import VidmatteError
 
 MOST_FAILURES = 100  # told by an exit status: higher ones mean other things to a shell
 
 
-def ending(error: BaseException, is_stopped: bool) -> tuple[str, int]:
+def exit_status(error: BaseException, is_stopped: bool) -> tuple[str, int]:
     """What to say of the error that a call ends with, and the status to exit with.
 
     is_stopped: a signal has come. Raises what is a fault of ours again for VIDMATTE_DEBUG.
@@ -25,20 +25,20 @@ def ending(error: BaseException, is_stopped: bool) -> tuple[str, int]:
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         return "stopped", 130
     if isinstance(error, typer.TyperException):
-        return complaint(error), 2
+        return usage_message(error), 2
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}", 1
     if is_stopped:  # in the middle of an import, which makes its own error of it
         return "stopped", 130
     if os.environ.get("VIDMATTE_DEBUG"):
         raise error
-    return told(error)
+    return _internal_error(error)
 
 
-def told(error: BaseException) -> tuple[str, int]:
+def _internal_error(error: BaseException) -> tuple[str, int]:
     """What to say of an error that is none of ours, and the status to exit with."""
     if is_out_of_memory(error):
-        return lack(error), 1
+        return oom_error(error), 1
     return (
         f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
         " what VIDMATTE_DEBUG=1 adds",

@@ -12,7 +12,7 @@ from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.media.icc import profile_name
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import FORMATS, by_name
@@ -25,11 +25,11 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
     described, wrong = [], 0
     for path in inputs:
         try:
-            with open_source(path, Settings()) as source:
+            with open_reader(path, Settings()) as source:
                 row = by_name("png" if source.clip.kind == "picture" else "prores")
                 notes = [*source.warnings, *colour_notes(source.clip, row)]
-                facts = clip_facts(source.clip) | {"warnings": notes}
-                lines = info_lines(source.clip)
+                facts = _clip_facts(source.clip) | {"warnings": notes}
+                lines = _info_lines(source.clip)
         except SourceError as error:
             wrong += 1
             facts, lines = {"path": str(path), "error": str(error)}, []
@@ -43,7 +43,7 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
     return min(wrong, MOST_FAILURES)
 
 
-def clip_facts(clip: Clip) -> dict[str, Any]:
+def _clip_facts(clip: Clip) -> dict[str, Any]:
     """A clip for JSON."""
     return {
         "path": str(clip.path),
@@ -62,7 +62,7 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
         "pixel_format": clip.pixel_format,
         "bit_depth": clip.bit_depth,
         "colour": clip.colour.as_names(),
-        "stated_colour": clip.stated.as_names(),
+        "stated_colour": clip.declared_colour.as_names(),
         "interlaced": clip.interlaced,
         "timecode": clip.timecode,
         "reel": clip.reel,
@@ -78,7 +78,7 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     }
 
 
-def info_lines(clip: Clip) -> list[str]:
+def _info_lines(clip: Clip) -> list[str]:
     """A clip for people."""
     rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
     count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
@@ -111,7 +111,7 @@ def info_lines(clip: Clip) -> list[str]:
 
 def colour_lines(clip: Clip) -> list[str]:
     """The colours that a clip is read with, and which of them it does not state itself."""
-    stated, used = clip.stated.as_names(), clip.colour.as_names()
+    stated, used = clip.declared_colour.as_names(), clip.colour.as_names()
     lines = ["  colour       " + ", ".join(f"{key} {value}" for key, value in used.items())]
     filled = [key for key in used if stated[key] == "unspecified"]
     if filled:
@@ -124,14 +124,14 @@ def colour_lines(clip: Clip) -> list[str]:
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
     """Say of each result whether it is what its manifest says; how many are not."""
-    from vidmatte.jobs.manifest import result_of, strangers, verify
+    from vidmatte.jobs.manifest import result_of, unlisted_files, verify
 
     wrong = 0
     for named in outputs:
         out = named
         try:
             out = result_of(named)
-            lines = verify(out, source) + strangers(out)
+            lines = verify(out, source) + unlisted_files(out)
             complaints = [f"{out}: {line}" for line in lines]
         except SourceError as error:
             complaints = [str(error)]

@@ -12,26 +12,26 @@ from typer.core import TyperGroup
 
 from vidmatte._version import __version__
 from vidmatte.cli import models
-from vidmatte.cli.exit_status import ending, fail, name_of
+from vidmatte.cli.exit_status import exit_status, fail, name_of
 from vidmatte.cli.options import with_options, write_help
 
-MAIN = "run"
-WIDTH = {"max_content_width": 80}
+_MAIN = "run"
+_WIDTH = {"max_content_width": 80}
 
 
-class MainOrSub(TyperGroup):
+class _MainOrSub(TyperGroup):
     """Takes the first word as a subcommand if it is one, else as the main command's."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
-            args = [MAIN, *args]
+            args = [_MAIN, *args]
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # Options before the first file belong to the main command too.
         own = ("--help", "-h", "--version")
         if args and args[0].startswith("-") and args[0] not in own:
-            args = [MAIN, *args]
+            args = [_MAIN, *args]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -41,20 +41,20 @@ class MainOrSub(TyperGroup):
             raise typer.Abort from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        write_help(self.commands[MAIN], self.commands, ctx, formatter)
+        write_help(self.commands[_MAIN], self.commands, ctx, formatter)
 
 
 app = typer.Typer(
-    cls=MainOrSub,
+    cls=_MainOrSub,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], **WIDTH},
+    context_settings={"help_option_names": ["-h", "--help"], **_WIDTH},
 )
 app.add_typer(models.app, name="models")
 
 
-def show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
         typer.echo(f"vidmatte {__version__}")
@@ -65,7 +65,7 @@ def show_version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     """Cut the subject out of a video, with alpha, ready for a timeline."""
@@ -75,22 +75,22 @@ def root(
         raise typer.Exit(2)
 
 
-def given(text: str) -> str:
+def _given(text: str) -> str:
     """An input as it was written. Python takes an empty name for the current folder."""
     if not text:
         raise typer.BadParameter("an input's name is empty: write a movie, a folder or a picture")
     return text
 
 
-def named(text: str) -> Path:
+def _named(text: str) -> Path:
     """An input's path."""
-    return Path(given(text))
+    return Path(_given(text))
 
 
-def main_command(
+def _main_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=given),
+        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=_given),
     ],
     output: Annotated[
         str | None,
@@ -115,11 +115,11 @@ def main_command(
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
-    from vidmatte.cli.batch import make_reporter, matte_all
+    from vidmatte.cli.batch import make_reporter, run_batch
 
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = matte_all(inputs, output, options, reporter)
+        status = run_batch(inputs, output, options, reporter)
     except KeyboardInterrupt as error:  # which an event tells of too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
@@ -127,12 +127,12 @@ def main_command(
     raise typer.Exit(status)
 
 
-app.command(MAIN, hidden=True, context_settings=WIDTH)(with_options(main_command))
+app.command(_MAIN, hidden=True, context_settings=_WIDTH)(with_options(_main_command))
 
 
-def preview_command(
+def _preview_command(
     clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named)
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=_named)
     ],
     output: Annotated[
         Path | None,
@@ -156,10 +156,10 @@ PREVIEW_OPTIONS = (
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
     "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
-app.command("preview", context_settings=WIDTH)(with_options(preview_command, PREVIEW_OPTIONS))
+app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 
 
-def bench_command(
+def _bench_command(
     clip: Annotated[
         Path | None, typer.Argument(metavar="[INPUT]", help="default: a clip made for it")
     ] = None,
@@ -187,13 +187,13 @@ BENCH_OPTIONS = (
     "format", "in_point", "out_point", "device", "runtime", "batch", "threads", "memory",
     "models_dir",
 )  # fmt: skip
-app.command("bench", context_settings=WIDTH)(with_options(bench_command, BENCH_OPTIONS))
+app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
 
 
-@app.command("info", context_settings=WIDTH)
+@app.command("info", context_settings=_WIDTH)
 def info_command(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="what to look at", parser=named)
+        list[Path], typer.Argument(metavar="INPUT...", help="what to look at", parser=_named)
     ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
@@ -203,7 +203,7 @@ def info_command(
     raise typer.Exit(show_info(inputs, as_json))
 
 
-@app.command("verify", context_settings=WIDTH)
+@app.command("verify", context_settings=_WIDTH)
 def verify_command(
     outputs: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="what to check")],
     source: Annotated[
@@ -216,7 +216,7 @@ def verify_command(
     raise typer.Exit(verify_results(outputs, source))
 
 
-@app.command("score", context_settings=WIDTH)
+@app.command("score", context_settings=_WIDTH)
 def score_command(
     prediction: Annotated[
         Path, typer.Argument(metavar="PRED", help="mattes: a movie, a picture folder, a picture")
@@ -236,7 +236,7 @@ def score_command(
     score(prediction, truth, motion, as_json)
 
 
-@app.command("formats", context_settings=WIDTH)
+@app.command("formats", context_settings=_WIDTH)
 def formats_command() -> None:
     """List the output formats."""
     from vidmatte.cli.info import show_formats
@@ -246,14 +246,14 @@ def formats_command() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; every error becomes one message and an exit status."""
-    stops = catch_stops()
+    stops = _catch_stops()
     try:
         status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
     except BrokenPipeError:
         return 1
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user sees a traceback)
-        message, status = ending(error, bool(stops))
-        if wants_events(sys.argv[1:] if arguments is None else arguments):
+        message, status = exit_status(error, bool(stops))
+        if _wants_events(sys.argv[1:] if arguments is None else arguments):
             from vidmatte.jobs.events import emit
 
             emit({"event": "error", "error": name_of(error), "message": message, "status": status})
@@ -261,16 +261,16 @@ def main(arguments: list[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def wants_events(words: list[str]) -> bool:
+def _wants_events(words: list[str]) -> bool:
     """Whether a call of the main command asks for events, whatever else is wrong with it."""
     options = words[: words.index("--")] if "--" in words else words
     if "--json" not in options:
         return False
-    commands = {one.name for one in app.registered_commands} - {MAIN}
+    commands = {one.name for one in app.registered_commands} - {_MAIN}
     return words[0] not in commands | {one.name for one in app.registered_groups}
 
 
-def catch_stops() -> list[int]:
+def _catch_stops() -> list[int]:
     """Make a polite kill and a terminal that closes end a run as Ctrl+C does.
 
     What a user has told to outlive one of them (``nohup``) stays so. Returns the signals that

@@ -20,9 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-WIDTH = 80
+_WIDTH = 80
 
-ModelsDir = Annotated[
+_ModelsDir = Annotated[
     Path | None,
     typer.Option(
         "--models-dir",
@@ -32,16 +32,16 @@ ModelsDir = Annotated[
         show_default=False,
     ),
 ]
-NAME_HELP = "Names or aliases from the list."
-Names = Annotated[list[str], typer.Argument(metavar="NAME", help=NAME_HELP)]
-OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=NAME_HELP)]
-OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", help=NAME_HELP)]
+_NAME_HELP = "Names or aliases from the list."
+_Names = Annotated[list[str], typer.Argument(metavar="NAME", help=_NAME_HELP)]
+_OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=_NAME_HELP)]
+_OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME_HELP)]
 
 
 @app.callback(invoke_without_command=True)
 def show(
     context: typer.Context,
-    models_dir: ModelsDir = None,
+    models_dir: _ModelsDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
 ) -> None:
     """List the models: what for, licence, size, fetched or not."""
@@ -66,8 +66,8 @@ def show(
 @app.command()
 def pull(
     context: typer.Context,
-    names: Names,
-    models_dir: ModelsDir = None,
+    names: _Names,
+    models_dir: _ModelsDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on success.")] = False,
 ) -> None:
     """Fetch the weights of models by name."""
@@ -81,7 +81,7 @@ def pull(
 
 @app.command()
 def verify(
-    context: typer.Context, names: OptionalNames = None, models_dir: ModelsDir = None
+    context: typer.Context, names: _OptionalNames = None, models_dir: _ModelsDir = None
 ) -> None:
     """Hash the fetched weights and compare them with what was published."""
     from vidmatte.models.weights.catalogue import CATALOGUE
@@ -101,7 +101,7 @@ def verify(
 
 
 @app.command()
-def path(context: typer.Context, name: OptionalName = None, models_dir: ModelsDir = None) -> None:
+def path(context: typer.Context, name: _OptionalName = None, models_dir: _ModelsDir = None) -> None:
     """Print the folder of the weights, or the file of one model (status 1: not there)."""
     store = _store(context, models_dir)
     if name is None:
@@ -116,7 +116,7 @@ def path(context: typer.Context, name: OptionalName = None, models_dir: ModelsDi
 
 
 @app.command()
-def remove(context: typer.Context, names: Names, models_dir: ModelsDir = None) -> None:
+def remove(context: typer.Context, names: _Names, models_dir: _ModelsDir = None) -> None:
     """Delete the weights of models by name."""
     store = _store(context, models_dir)
     for entry in _entries(names):
@@ -186,8 +186,8 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
         )
     lines.append("")
     for number, note in enumerate(notes, 1):
-        lines += textwrap.wrap(f"{number} {note}", WIDTH, subsequent_indent="  ")
+        lines += textwrap.wrap(f"{number} {note}", _WIDTH, subsequent_indent="  ")
     aliases = ", ".join(f"{one} = {row['name']}" for row in rows for one in row["aliases"])
-    lines += textwrap.wrap(f"Also known as: {aliases}", WIDTH)
+    lines += textwrap.wrap(f"Also known as: {aliases}", _WIDTH)
     lines.append(f"Folder: {folder}")
     return lines

@@ -12,7 +12,7 @@ import typer
 from vidmatte.option import flag_of
 from vidmatte.settings import Settings
 
-EXAMPLES = (
+_EXAMPLES = (
     ("vidmatte clip.mp4 -o out.mov", "ProRes 4444 with alpha and sound"),
     ("vidmatte clip.mp4 -o out.webm --model rvm", "VP9 with alpha, Opus sound"),
     ("vidmatte clip.mp4 -o frames/", "RGBA PNG pictures"),
@@ -47,11 +47,11 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
             ]
         )
     with formatter.section("Examples"):
-        for command, what in EXAMPLES:
+        for command, what in _EXAMPLES:
             formatter.write(f"  {command:44} {what}\n")
 
 
-def parameter_of(row: Field, kind: Any) -> inspect.Parameter:
+def _parameter_of(row: Field, kind: Any) -> inspect.Parameter:
     """One row of the table as a keyword parameter that typer understands."""
     meta = row.metadata
     flag = f"{flag_of(row)}/{meta['negative']}" if meta["negative"] else flag_of(row)
@@ -74,7 +74,7 @@ def parameter_of(row: Field, kind: Any) -> inspect.Parameter:
     )
 
 
-def complaint(error: typer.TyperException) -> str:
+def usage_message(error: typer.TyperException) -> str:
     """One line on words that the command line does not take: which, and what is allowed."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     reason = error.__cause__
@@ -82,9 +82,9 @@ def complaint(error: typer.TyperException) -> str:
         return message
     fault = reason.errors()[0]  # type: ignore[attr-defined] # pydantic's ValidationError
     limits = fault.get("ctx", {})
-    if fault["type"] not in WANTED and not limits.keys() & {"ge", "le"}:
+    if fault["type"] not in _EXPECTED_KINDS and not limits.keys() & {"ge", "le"}:
         return message
-    wanted = WANTED.get(fault["type"], "allowed is")
+    wanted = _EXPECTED_KINDS.get(fault["type"], "allowed is")
     if "ge" in limits or "le" in limits:
         wanted += f" {limits['ge']} or more" if "ge" in limits else f" {limits['le']} or less"
     for row in fields(Settings):
@@ -94,7 +94,7 @@ def complaint(error: typer.TyperException) -> str:
 
 
 #: By the kinds of faults that pydantic, which reads the numbers, tells apart.
-WANTED = {
+_EXPECTED_KINDS = {
     "int_parsing": "a whole number is wanted",
     "int_from_float": "a whole number is wanted",
     "float_parsing": "a number is wanted",
@@ -110,7 +110,7 @@ def with_options(command: Callable[..., None], names: tuple[str, ...] = ()) -> C
     rows = {row.name: row for row in fields(Settings)}
     own = inspect.signature(command, eval_str=True).parameters.values()
     kept = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    added = [parameter_of(rows[name], hints[name]) for name in names or rows]
+    added = [_parameter_of(rows[name], hints[name]) for name in names or rows]
     signature = inspect.Signature([*kept, *added])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}

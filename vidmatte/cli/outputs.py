@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from vidmatte.core.names import whole
+from vidmatte.core.names import absolute_path
 from vidmatte.errors import UsageError
 from vidmatte.jobs.check import inode_of
-from vidmatte.readers.open import is_picture
+from vidmatte.readers.open import is_image
 from vidmatte.settings import Settings
 from vidmatte.writers.formats import by_name, names_folder
 from vidmatte.writers.open import check_names
@@ -41,15 +41,15 @@ def plan_outputs(
                     f" {len(inputs)} inputs; do them one by one"
                 )
     if len(inputs) == 1 and output is not None:
-        pairs = [(inputs[0], single_target(inputs[0], output, is_folder, settings))]
+        pairs = [(inputs[0], _single_target(inputs[0], output, is_folder, settings))]
     else:
-        names = result_names(inputs, [output or whole(source).parent for source in inputs])
+        names = _result_names(inputs, [output or absolute_path(source).parent for source in inputs])
         pairs = [
             (
                 source,
-                with_suffix(
+                _with_suffix(
                     output / name if output else source.parent / f"{name}_matte",
-                    file_suffix(is_picture(source), settings),
+                    _file_suffix(is_image(source), settings),
                 ),
             )
             for source, name in zip(inputs, names, strict=True)
@@ -62,16 +62,16 @@ def plan_outputs(
     return pairs
 
 
-def single_target(source: Path, output: Path, is_folder: bool, settings: Settings) -> Path:
+def _single_target(source: Path, output: Path, is_folder: bool, settings: Settings) -> Path:
     """The target of a single input; inside ``output`` where that is a folder for one file."""
-    single = is_picture(source)
-    suffix = file_suffix(single, settings) if single or settings.codec or settings.format else None
+    single = is_image(source)
+    suffix = _file_suffix(single, settings) if single or settings.codec or settings.format else None
     if suffix and (is_folder or not output.suffix):
-        return with_suffix(output / result_names([source], [output])[0], suffix)
+        return _with_suffix(output / _result_names([source], [output])[0], suffix)
     return output
 
 
-def file_suffix(single: bool, settings: Settings) -> str | None:
+def _file_suffix(single: bool, settings: Settings) -> str | None:
     """The suffix of a result that is one file, None for picture sequences.
 
     single: whether the input is one picture.
@@ -80,12 +80,12 @@ def file_suffix(single: bool, settings: Settings) -> str | None:
     return row.suffixes[0] if row.container is not None or single else None
 
 
-def with_suffix(target: Path, suffix: str | None) -> Path:
+def _with_suffix(target: Path, suffix: str | None) -> Path:
     """``target`` with a suffix added (a dot in its name is no suffix)."""
     return target.with_name(target.name + suffix) if suffix else target
 
 
-def result_names(inputs: list[Path], folders: list[Path]) -> list[str]:
+def _result_names(inputs: list[Path], folders: list[Path]) -> list[str]:
     """A name for each input's result: its stem, with its suffix where stems meet.
 
     folders: where each result goes; results in different ones never meet. Raises UsageError

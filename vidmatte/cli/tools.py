@@ -11,25 +11,25 @@ from typing import Any
 
 import typer
 
-from vidmatte.core.names import beside, whole
+from vidmatte.core.names import absolute_path, sibling_path
 from vidmatte.core.terminal import progress_bar
 from vidmatte.errors import UsageError
 from vidmatte.jobs.report import TextReporter
 from vidmatte.models.registry import Model, find_model
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.tools.bench import Measured, measure
 from vidmatte.tools.bench_clip import make_clip
 from vidmatte.tools.preview import check_sheet, write_sheet
 from vidmatte.tools.score import Comparison, compare
-from vidmatte.writers.open import check_sink
+from vidmatte.writers.open import check_outputs
 
 
 def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:
     """Write the sheet and say where. Raises VidmatteError."""
     settings = make_settings(**options)
     reporter = TextReporter(bar=False, verbose=False)
-    out = output or beside(clip, f"{whole(clip).stem}_preview.png")
+    out = output or sibling_path(clip, f"{absolute_path(clip).stem}_preview.png")
     check_sheet(clip, out, settings)
     model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
     if settings.smooth in ("on", "live"):
@@ -45,7 +45,7 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
 
 
 #: Heading and scale of each measure, in the order of the table.
-MEASURES = {
+_MEASURES = {
     "mad": ("MAD", "x 1e3"),
     "mse": ("MSE", "x 1e3"),
     "grad": ("Grad", "/ 1e3"),
@@ -75,11 +75,11 @@ def score(prediction: Path, truth: Path, motion: Path | None, as_json: bool) -> 
         if bar is not None:
             bar.close()
     typer.echo(
-        json.dumps(score_facts(found), indent=2) if as_json else "\n".join(score_lines(found))
+        json.dumps(_score_facts(found), indent=2) if as_json else "\n".join(_score_lines(found))
     )
 
 
-def score_facts(found: Comparison) -> dict[str, Any]:
+def _score_facts(found: Comparison) -> dict[str, Any]:
     """A comparison for JSON; null is a measure that was not found."""
     return {
         "prediction": str(found.prediction),
@@ -89,20 +89,20 @@ def score_facts(found: Comparison) -> dict[str, Any]:
         "width": found.size[0],
         "height": found.size[1],
         "frames": found.frames,
-        "scores": {name: found.scores.get(name) for name in MEASURES},
-        "scales": {name: scale for name, (_, scale) in MEASURES.items()},
+        "scores": {name: found.scores.get(name) for name in _MEASURES},
+        "scales": {name: scale for name, (_, scale) in _MEASURES.items()},
         "motion": found.motion,
         "worst": [{"frame": index, "mad": error} for index, error in found.worst],
         "notes": list(found.notes),
     }
 
 
-def score_lines(found: Comparison) -> list[str]:
+def _score_lines(found: Comparison) -> list[str]:
     """A comparison for people: a table of one row, and what is to be known of it."""
     cells = [("frames", str(found.frames))]
     cells += [
         (title, f"{found.scores[name]:.2f}" if name in found.scores else "-")
-        for name, (title, _) in MEASURES.items()
+        for name, (title, _) in _MEASURES.items()
     ]
     widths = [max(map(len, cell)) + 2 for cell in cells]
     head, row = (
@@ -116,7 +116,7 @@ def score_lines(found: Comparison) -> list[str]:
         head,
         row,
         f"worst by MAD: {worst or 'none, all are 0'}",
-        f"scales: {scales()}",
+        f"scales: {_scales()}",
     ]
     if found.motion == "estimated":
         told.append("MESSDdt along motion estimated from the truth; flicker needs --motion DIR")
@@ -125,17 +125,17 @@ def score_lines(found: Comparison) -> list[str]:
     return [*told, *(f"note: {note}" for note in found.notes)]
 
 
-def scales() -> str:
+def _scales() -> str:
     """The measures of each scale."""
     titles: dict[str, list[str]] = {}
-    for title, scale in MEASURES.values():
+    for title, scale in _MEASURES.values():
         titles.setdefault(scale, []).append(title)
     return "; ".join(f"{', '.join(group)} {scale}" for scale, group in titles.items())
 
 
-SIDES = (64, 16384)
-MADE_SIZE = "1920x1080"
-BUSY = 0.05  # of the cores taken by other programs: beyond this the rates say little
+_SIDES = (64, 16384)
+_MADE_SIZE = "1920x1080"
+_BUSY = 0.05  # of the cores taken by other programs: beyond this the rates say little
 
 
 def bench(
@@ -155,16 +155,16 @@ def bench(
     reporter = TextReporter(bar=False, verbose=False)
     if clip is not None and size is not None:
         raise UsageError(f"--size {size}: {clip} has a size of its own: leave one of them out")
-    width, height = parse_size(size or MADE_SIZE)
+    width, height = parse_size(size or _MADE_SIZE)
     with tempfile.TemporaryDirectory(prefix="vidmatte-bench-") as folder:
         if clip is None:
             clip = Path(folder) / "made.mp4"
             make_clip(clip, width, height, frames)
         elif settings.out_point is None:
-            settings = replace(settings, out_point=last_point(clip, settings, frames))
-        output = target(Path(folder), settings)
-        with open_source(clip, settings) as source:
-            check_sink(output, source.clip, settings)
+            settings = replace(settings, out_point=_last_point(clip, settings, frames))
+        output = _target(Path(folder), settings)
+        with open_reader(clip, settings) as source:
+            check_outputs(output, source.clip, settings)
             count = source.clip.frame_count
             if settings.out_point is None and count is not None and count < frames:
                 reporter.note(
@@ -176,15 +176,15 @@ def bench(
         tell = reporter.note if sys.stderr.isatty() else lambda _: None
         measured = measure(clip, output, model, settings, rounds, tell)
     if as_json:
-        typer.echo(json.dumps(bench_facts(measured, model, said, settings), indent=2))
+        typer.echo(json.dumps(_bench_facts(measured, model, said, settings), indent=2))
     else:
-        typer.echo("\n".join(bench_lines(measured, model, said, settings)))
+        typer.echo("\n".join(_bench_lines(measured, model, said, settings)))
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """'1920x1080' as width and height, both even. Raises UsageError."""
     width, _, height = text.lower().partition("x")
-    low, high = SIDES
+    low, high = _SIDES
     if width.isdigit() and height.isdigit():
         sides = int(width), int(height)
         if all(low <= side <= high and side % 2 == 0 for side in sides):
@@ -192,14 +192,14 @@ def parse_size(text: str) -> tuple[int, int]:
     raise UsageError(f"--size {text}: write it like 1920x1080, even sides of {low} to {high}")
 
 
-def last_point(clip: Path, settings: Settings, frames: int) -> str | None:
+def _last_point(clip: Path, settings: Settings, frames: int) -> str | None:
     """Where to stop in a clip that has more than ``frames`` frames from its in point."""
-    with open_source(clip, settings) as source:
-        count, first = source.clip.frame_count, source.clip.first
+    with open_reader(clip, settings) as source:
+        count, first = source.clip.frame_count, source.clip.first_frame
     return None if count is None or count <= frames else f"f{first + frames}"
 
 
-def target(folder: Path, settings: Settings) -> Path:
+def _target(folder: Path, settings: Settings) -> Path:
     """Where the results go: a file, or a folder for pictures."""
     from vidmatte.writers.formats import by_name
 
@@ -209,12 +209,12 @@ def target(folder: Path, settings: Settings) -> Path:
     return folder / "out"
 
 
-def bench_facts(measured: Measured, model: Model, clip: str, settings: Settings) -> dict[str, Any]:
+def _bench_facts(measured: Measured, model: Model, clip: str, settings: Settings) -> dict[str, Any]:
     """What was measured, for JSON. Times in milliseconds a frame."""
     return {
         "clip": clip,
         "model": model.name,
-        "network": model.network.about,
+        "network": model.network.description,
         "device": model.device.name,
         "format": settings.format or "prores",
         "cores": measured.cores,
@@ -234,18 +234,18 @@ def bench_facts(measured: Measured, model: Model, clip: str, settings: Settings)
             "core_ms": round(measured.pipeline.core_ms, 2),
         },
         "share_of_bound": round(measured.share, 4),
-        "cores_taken_by_others": round(measured.taken, 3),
+        "cores_taken_by_others": round(measured.used_share, 3),
         "peak_memory_bytes": measured.peak_bytes,
     }
 
 
-def bench_lines(measured: Measured, model: Model, clip: str, settings: Settings) -> list[str]:
+def _bench_lines(measured: Measured, model: Model, clip: str, settings: Settings) -> list[str]:
     """What was measured, for people."""
     whole, peak = measured.pipeline, measured.peak_bytes
     rows = [
         f"{clip}; {model.name} on {model.device.name}; {settings.format or 'prores'};"
         f" {measured.cores} cores",
-        f"network: {model.network.about}",
+        f"network: {model.network.description}",
         "",
         f"{'alone':10}{'frames/s':>10}{'core ms/frame':>15}",
     ]
@@ -266,9 +266,9 @@ def bench_lines(measured: Measured, model: Model, clip: str, settings: Settings)
 
 def busy_note(measured: Measured) -> list[str]:
     """A line where other programs have taken what the share counts as idle."""
-    if measured.taken <= BUSY:
+    if measured.used_share <= _BUSY:
         return []
     return [
-        f"other programs took {100 * measured.taken:.0f} % of the cores meanwhile: rates and"
+        f"other programs took {100 * measured.used_share:.0f} % of the cores meanwhile: rates and"
         " share are too low, core ms are near the truth"
     ]

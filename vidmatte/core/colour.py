@@ -40,8 +40,8 @@ MATRIX_NAMES = {
     10: "bt2020c",
     14: "ictcp",
 }
-RANGE_NAMES = {0: "unspecified", LIMITED: "tv", FULL: "pc"}
-PRIMARIES_NAMES = {
+_RANGE_NAMES = {0: "unspecified", LIMITED: "tv", FULL: "pc"}
+_PRIMARIES_NAMES = {
     1: "bt709",
     2: "unspecified",
     4: "bt470m",
@@ -143,8 +143,8 @@ class ColourTags:
         """The four values by FFmpeg's names, for people and for JSON."""
         return {
             "matrix": MATRIX_NAMES.get(self.matrix, str(self.matrix)),
-            "range": RANGE_NAMES.get(self.range, str(self.range)),
-            "primaries": PRIMARIES_NAMES.get(self.primaries, str(self.primaries)),
+            "range": _RANGE_NAMES.get(self.range, str(self.range)),
+            "primaries": _PRIMARIES_NAMES.get(self.primaries, str(self.primaries)),
             "transfer": TRANSFER_NAMES.get(self.transfer, str(self.transfer)),
         }
 
@@ -153,23 +153,23 @@ class ColourTags:
         return replace(self, matrix=matrix, range=range_)
 
 
-def camera_light(code: np.ndarray) -> np.ndarray:
+def _camera_to_linear(code: np.ndarray) -> np.ndarray:
     """Inverse of the bt709 camera curve, ITU-T H.273 table 3."""
     return np.where(code < 0.081, code / 4.5, ((code + 0.099) / 1.099) ** (1 / 0.45))
 
 
-def screen_light(code: np.ndarray) -> np.ndarray:
+def _display_to_linear(code: np.ndarray) -> np.ndarray:
     """Inverse of the sRGB curve, IEC 61966-2-1."""
     return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
 
 
 #: Curves that have an agreed way to linear light. PQ, HLG and log pass as they are.
 TO_LINEAR: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    BT709: camera_light,
+    BT709: _camera_to_linear,
     GAMMA22: lambda code: code**2.2,
     GAMMA28: lambda code: code**2.8,
-    SMPTE170M: camera_light,
-    SRGB: screen_light,
-    BT2020_10: camera_light,
-    BT2020_12: camera_light,
+    SMPTE170M: _camera_to_linear,
+    SRGB: _display_to_linear,
+    BT2020_10: _camera_to_linear,
+    BT2020_12: _camera_to_linear,
 }

@@ -23,19 +23,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: More frames at once than this would only take memory: isnet's take 0.4 GB each.
-MOST_STREAMS = 4
+_MOST_STREAMS = 4
 
 
-def streams_for(threads: int) -> int:
+def stream_count(threads: int) -> int:
     """Frames that a per-frame network works on at once, with ``threads`` in all.
 
     A frame to each thread wastes nothing on waiting for each other: on two cores a
     tenth of the network's core-seconds.
     """
-    return max(1, min(MOST_STREAMS, threads))
+    return max(1, min(_MOST_STREAMS, threads))
 
 
-def in_order(
+def map_in_order(
     work: Callable[[Item], Result], items: Iterable[Item], at_once: int
 ) -> Iterator[Result]:
     """The work on ``at_once`` items at a time, each on its own thread; results in order.
@@ -58,7 +58,7 @@ def lock_at(path: Path) -> FileLock:
     return FileLock(path, thread_local=False)
 
 
-def let_go(lock: FileLock) -> None:
+def release_and_unlink(lock: FileLock) -> None:
     """Release a lock and remove its file; harmless where it was never taken."""
     if os.name == "posix" and lock.is_locked:  # Windows does it at the release
         Path(lock.lock_file).unlink(missing_ok=True)

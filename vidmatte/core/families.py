@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Family:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     logits: bool = False
-    takes_turns: bool = False
+    alternates_views: bool = False
 
 
-SALIENT = {
+SEGMENTATION = {
     family.name: family
     for family in (
-        Family("isnet", 1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), takes_turns=True),
-        Family("u2net", 320, IMAGENET_MEAN, IMAGENET_STD),
-        Family("isnet-anime", 1024, IMAGENET_MEAN, (1.0, 1.0, 1.0)),
-        Family("birefnet", 1024, IMAGENET_MEAN, IMAGENET_STD, logits=True),
+        Family("isnet", 1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), alternates_views=True),
+        Family("u2net", 320, _IMAGENET_MEAN, _IMAGENET_STD),
+        Family("isnet-anime", 1024, _IMAGENET_MEAN, (1.0, 1.0, 1.0)),
+        Family("birefnet", 1024, _IMAGENET_MEAN, _IMAGENET_STD, logits=True),
     )
 }
 RECURRENT = ("rvm",)
-FAMILIES = (*SALIENT, *RECURRENT)
+FAMILIES = (*SEGMENTATION, *RECURRENT)

@@ -55,11 +55,11 @@ class Clip:
     working_format: str
     bit_depth: int
     colour: ColourTags
-    stated: ColourTags
+    declared_colour: ColourTags
     constant_rate: bool = True
     frame_count: int | None = None
     origin: Fraction = Fraction(0)
-    until: Fraction | None = None
+    end: Fraction | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
     orientation: Orientation = UPRIGHT
     icc_profile: bytes | None = field(default=None, repr=False)
@@ -70,14 +70,14 @@ class Clip:
     timecode: str | None = None
     reel: str | None = None
     audio: tuple[AudioTrack, ...] = ()
-    names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    first: int = 0
-    whole: int | None = None
-    shown: int | None = None
+    first_frame: int = 0
+    untrimmed_count: int | None = None
+    source_frame_count: int | None = None
 
 
-class InTime(Protocol):
+class TimeSpan(Protocol):
     """A place in time: all that muxers need to know of a frame."""
 
     index: int
@@ -119,14 +119,14 @@ class Frame:
     foreground: np.ndarray | None = None
     new_shot: bool = False
     mirrored: bool = False
-    turn: int = 0
+    augment_phase: int = 0
     name: str | None = None
-    shows: int | None = None
+    source_index: int | None = None
     wants_state: bool = False
     state: dict[str, np.ndarray] | None = None
-    remarks: dict[str, list[str]] = field(default_factory=dict)
-    alpha_memory: np.ndarray | None = None
-    give_back: Callable[[], None] | None = field(default=None)
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    alpha_buffer: np.ndarray | None = None
+    return_slot: Callable[[], None] | None = field(default=None)
 
     def __post_init__(self) -> None:
         height, width = self.picture.height, self.picture.width
@@ -134,7 +134,7 @@ class Frame:
             raise ValueError(
                 f"rgb is {self.rgb.dtype} {self.rgb.shape}, not uint8 {(height, width, 3)}"
             )
-        memory = self.alpha_memory
+        memory = self.alpha_buffer
         if memory is not None and (memory.shape != (height, width) or memory.dtype != np.float32):
             raise ValueError(
                 f"alpha_memory is {memory.dtype} {memory.shape}, not float32 {(height, width)}"
@@ -147,19 +147,19 @@ class Frame:
             f" {self.picture.width}x{self.picture.height}, alpha={alpha})"
         )
 
-    def fill_alpha(self) -> np.ndarray:
+    def writable_alpha(self) -> np.ndarray:
         """``alpha``, (H, W) float32, for the caller to write all of it.
 
         Where there is none yet it becomes the slot's memory, or new memory outside a slot.
         """
         if self.alpha is None:
-            memory = self.alpha_memory
+            memory = self.alpha_buffer
             self.alpha = np.empty(self.rgb.shape[:2], np.float32) if memory is None else memory
         return self.alpha
 
     def release(self) -> None:
         """Give the slot back; doing it twice is harmless."""
-        give_back, self.give_back = self.give_back, None
+        give_back, self.return_slot = self.return_slot, None
         if give_back is not None:
             give_back()
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from vidmatte.errors import SinkError
+from vidmatte.errors import OutputError
 
 #: The place of the frame's number in a name.
-NUMBER = re.compile(r"%0?\d*d")
+FRAME_NUMBER = re.compile(r"%0?\d*d")
 
 
-def matcher(pattern: str) -> re.Pattern[str]:
+def pattern_regex(pattern: str) -> re.Pattern[str]:
     """Matches the names that a pattern like ``shot_%06d.png`` gives."""
-    return re.compile(r"-?\d+".join(re.escape(part) for part in NUMBER.split(pattern)))
+    return re.compile(r"-?\d+".join(re.escape(part) for part in FRAME_NUMBER.split(pattern)))
 
 
-def whole(out: Path) -> Path:
+def absolute_path(out: Path) -> Path:
     """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not.
 
     Raises SinkError where the current folder, to which ``out`` is relative, was removed.
@@ -28,19 +28,19 @@ def whole(out: Path) -> Path:
     try:
         return out.resolve() if out.name in ("", "..") else out.absolute()
     except FileNotFoundError as error:
-        raise SinkError(
+        raise OutputError(
             f"{out}: the current folder is gone, it was removed: cd to one that is there"
         ) from error
 
 
-def beside(out: Path, name: str) -> Path:
+def sibling_path(out: Path, name: str) -> Path:
     """A path of that name in the folder that ``out`` lies in; absolute, so that FFmpeg takes
     no colon in it for a protocol's."""
-    return whole(out).with_name(name)
+    return absolute_path(out).with_name(name)
 
 
 #: A scheme has two letters at least, since a drive has one. Path makes one slash of several.
-URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def as_url(name: str | Path) -> tuple[str, str | None] | None:
@@ -48,7 +48,7 @@ def as_url(name: str | Path) -> tuple[str, str | None] | None:
 
     A folder whose name ends in a colon may well be there.
     """
-    match = URL.fullmatch(str(name))
+    match = _URL.fullmatch(str(name))
     if match is None or os.path.lexists(f"{match[1]}:"):
         return None
     if match[1].lower() == "file":
@@ -66,7 +66,7 @@ def manifest_in(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "vidmatte" in found else None
 
 
-def is_whole(manifest: dict[str, Any]) -> bool:
+def is_manifest(manifest: dict[str, Any]) -> bool:
     """Whether all is there by which a result, its sides and its source are told again."""
     sides = manifest.get("sides")
     entries = [manifest.get("result"), manifest.get("source")]

@@ -18,7 +18,7 @@ from av.sidedata.sidedata import Type
 #: Kinds of side data (AVFrameSideDataType) that PyAV 18.1 does not survive: it frees the
 #: name of an ICC profile (15) twice, and refuses a frame with a kind later than those that it
 #: knows, as EXIF (31).
-UNREADABLE = (15, *range(28, 40))
+_UNREADABLE = (15, *range(28, 40))
 
 
 class Orientation(NamedTuple):
@@ -30,7 +30,7 @@ class Orientation(NamedTuple):
     mirrored: bool = False
 
     @property
-    def on_side(self) -> bool:
+    def swaps_sides(self) -> bool:
         """Whether width and height are swapped."""
         return self.rotation % 180 != 0
 
@@ -45,7 +45,7 @@ UPRIGHT = Orientation()
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """What the display matrix of a decoded frame asks for, to the nearest quarter turn."""
-    matrix = display_matrix(frame)
+    matrix = _display_matrix(frame)
     if matrix is None:
         return UPRIGHT
     a, b, _, c, d = matrix[:5]
@@ -57,7 +57,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation(round(turn / 90) * 90 % 360, mirrored=determinant < 0)
 
 
-def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     """The nine numbers a b u, c d v, x y w, as in ISO/IEC 14496-12 (8.3.2), or None.
 
     They take x, y (downward) of the stored picture to a x + c y, b x + d y.
@@ -66,7 +66,7 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     given = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
     )
-    deletions = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in UNREADABLE]
+    deletions = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in _UNREADABLE]
     kept = graph.add("buffersink")
     graph.link_nodes(given, *deletions, kept).configure()
     given.push(frame)
@@ -76,7 +76,7 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     return struct.unpack("=9i", bytes(beside[Type.DISPLAYMATRIX]))
 
 
-def turned(plane: np.ndarray, orientation: Orientation) -> np.ndarray:
+def oriented(plane: np.ndarray, orientation: Orientation) -> np.ndarray:
     """A plane as ``orientation`` has it; the same array where that is upright."""
     rotation, mirrored = orientation
     if mirrored:

@@ -17,7 +17,7 @@ def progress_bar(**options: Any) -> Any:
     return bar(dynamic_ncols=True, file=sys.stderr, **options)
 
 
-class Named(io.FileIO):
+class _NamedStream(io.FileIO):
     """Stdout, whose errors say that it was stdout; after one it leads nowhere, so that Python
     has nothing to say of what is left in buffers."""
 
@@ -26,11 +26,11 @@ class Named(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            silence(self.fileno())
+            redirect_to_null(self.fileno())
             raise OSError(error.errno, error.strerror, "stdout") from error
 
 
-class Tolerant(io.FileIO):
+class _TolerantStream(io.FileIO):
     """A standard stream whose messages are lost, without an error, once nobody can read them."""
 
     def write(self, data: Any) -> int:
@@ -38,12 +38,12 @@ class Tolerant(io.FileIO):
         try:
             written = super().write(data)
         except OSError:  # the result does not depend on who hears of it
-            silence(self.fileno())
+            redirect_to_null(self.fileno())
             written = None
         return memoryview(data).nbytes if written is None else written
 
 
-def silence(number: int) -> None:
+def redirect_to_null(number: int) -> None:
     """Have a file descriptor lead nowhere from now on."""
     null = os.open(os.devnull, os.O_RDWR)
     if null == number:
@@ -53,7 +53,7 @@ def silence(number: int) -> None:
         os.close(null)
 
 
-def hold_streams() -> None:
+def harden_std_streams() -> None:
     """Make a program's own streams fit to be written to, however it was started.
 
     A stream that is closed leads nowhere: the next file that is opened would get its
@@ -65,21 +65,21 @@ def hold_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            silence(number)
+            redirect_to_null(number)
     if sys.__stdout__ is not None and sys.__stdout__.errors == "strict":
         sys.__stdout__.reconfigure(errors="backslashreplace")
-    if sys.stdout is not None and sys.stdout is sys.__stdout__ and not is_console(sys.stdout):
-        sys.stdout = stream_of(Named(1, "wb", closefd=False), sys.stdout)
-    if sys.stderr is sys.__stderr__ and not is_console(sys.stderr):
-        sys.stderr = stream_of(Tolerant(2, "wb", closefd=False), sys.stderr)
+    if sys.stdout is not None and sys.stdout is sys.__stdout__ and not _is_console(sys.stdout):
+        sys.stdout = _stream_of(_NamedStream(1, "wb", closefd=False), sys.stdout)
+    if sys.stderr is sys.__stderr__ and not _is_console(sys.stderr):
+        sys.stderr = _stream_of(_TolerantStream(2, "wb", closefd=False), sys.stderr)
 
 
-def is_console(stream: Any) -> bool:
+def _is_console(stream: Any) -> bool:
     """Whether a stream is Windows' console, which is no file."""
     return sys.platform == "win32" and stream is not None and bool(stream.isatty())
 
 
-def stream_of(raw: io.FileIO, old: Any) -> io.TextIOWrapper:
+def _stream_of(raw: io.FileIO, old: Any) -> io.TextIOWrapper:
     """A text stream over ``raw``, line by line, in the encoding of ``old``, in whose place it
     stands; None where the descriptor was closed."""
     return io.TextIOWrapper(

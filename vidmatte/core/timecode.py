@@ -8,14 +8,14 @@ from fractions import Fraction
 
 from vidmatte.errors import UsageError
 
-DROP_RATES = (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(120000, 1001))
-MOST_RATE = 255  # QuickTime counts the frames of a second in one byte
-PATTERN = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{1,3})$")
+_DROP_RATES = (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(120000, 1001))
+_MOST_RATE = 255  # QuickTime counts the frames of a second in one byte
+_PATTERN = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{1,3})$")
 
 
 def is_timecode(text: str) -> bool:
     """True for HH:MM:SS:FF, with ; . or , before FF for drop frame."""
-    return PATTERN.match(text) is not None
+    return _PATTERN.match(text) is not None
 
 
 def is_drop(text: str) -> bool:
@@ -29,7 +29,7 @@ def to_frames(text: str, rate: Fraction) -> int:
     A ``;``, ``.`` or ``,`` before the frames means drop frame: two numbers (four at
     60000/1001) are left out each minute but every tenth. Raises UsageError.
     """
-    match = PATTERN.match(text)
+    match = _PATTERN.match(text)
     if match is None:
         raise UsageError(f"'{text}' is not a timecode: write it as HH:MM:SS:FF")
     hours, minutes, seconds, frames = (int(match[group]) for group in (1, 2, 3, 5))
@@ -39,42 +39,44 @@ def to_frames(text: str, rate: Fraction) -> int:
     number = ((hours * 60 + minutes) * 60 + seconds) * base + frames
     if match[4] == ":":
         return number
-    dropped = dropped_per_minute(rate, text)
+    dropped = _dropped_per_minute(rate, text)
     if seconds == 0 and frames < dropped and minutes % 10:
         raise UsageError(f"timecode {text} is one of those that drop frame leaves out")
     total_minutes = hours * 60 + minutes
     return number - dropped * (total_minutes - total_minutes // 10)
 
 
-def checked(text: str, rate: Fraction) -> str:
+def validated(text: str, rate: Fraction) -> str:
     """A timecode at which a clip of ``rate`` can begin, as it is. Raises UsageError for another."""
-    if round(rate) > MOST_RATE:
-        raise UsageError(f"{text}: timecode counts {MOST_RATE} frames a second at most, not {rate}")
-    to_frames(text, counted_rate(text, rate))
+    if round(rate) > _MOST_RATE:
+        raise UsageError(
+            f"{text}: timecode counts {_MOST_RATE} frames a second at most, not {rate}"
+        )
+    to_frames(text, _counted_rate(text, rate))
     return text
 
 
-def is_same(text: str, other: str, rate: Fraction) -> bool:
+def is_equal(text: str, other: str, rate: Fraction) -> bool:
     """Whether two timecodes that exist at ``rate`` are one, however they are written."""
-    first, second = (to_frames(one, counted_rate(one, rate)) for one in (text, other))
+    first, second = (to_frames(one, _counted_rate(one, rate)) for one in (text, other))
     return first == second and is_drop(text) == is_drop(other)
 
 
-def counted_rate(text: str, rate: Fraction) -> Fraction:
+def _counted_rate(text: str, rate: Fraction) -> Fraction:
     """The rate by which a timecode counts; some cameras that run at 30 count in drop frame."""
     if not is_drop(text):
         return rate
-    return next((drop for drop in DROP_RATES if round(drop) == round(rate)), rate)
+    return next((drop for drop in _DROP_RATES if round(drop) == round(rate)), rate)
 
 
-def from_frames(number: int, rate: Fraction, drop: bool) -> str:
+def _from_frames(number: int, rate: Fraction, drop: bool) -> str:
     """The timecode of frame ``number`` at ``rate``; runs over at 24 hours.
 
     Raises UsageError where drop frame does not exist at the rate.
     """
     base = round(rate)
     if drop:
-        dropped = dropped_per_minute(rate, "drop frame")
+        dropped = _dropped_per_minute(rate, "drop frame")
         per_ten = base * 600 - 9 * dropped
         tens, rest = divmod(number, per_ten)
         minutes = max(0, (rest - dropped) // (base * 60 - dropped))
@@ -92,9 +94,9 @@ def frames_a_day(rate: Fraction, like: str) -> int:
     return to_frames(last, rate) + 1
 
 
-def moved(text: str, by_frames: int, rate: Fraction) -> str:
+def shifted(text: str, by_frames: int, rate: Fraction) -> str:
     """A timecode some frames later, in the same counting."""
-    return from_frames(to_frames(text, rate) + by_frames, rate, drop=is_drop(text))
+    return _from_frames(to_frames(text, rate) + by_frames, rate, drop=is_drop(text))
 
 
 def at_rate(text: str, rate: Fraction, new: Fraction) -> str:
@@ -104,18 +106,18 @@ def at_rate(text: str, rate: Fraction, new: Fraction) -> str:
     """
     to_frames(text, rate)  # refuses one that does not exist
     clock, frames = re.split(r"[:;.,](?=\d+$)", text)
-    colon = ";" if is_drop(text) and new in DROP_RATES else ":"
+    colon = ";" if is_drop(text) and new in _DROP_RATES else ":"
     return f"{clock}{colon}{int(frames) * round(new) // round(rate):02}"
 
 
-def dropped_per_minute(rate: Fraction, text: str) -> int:
+def _dropped_per_minute(rate: Fraction, text: str) -> int:
     """How many numbers drop frame leaves out a minute: 2 at 29.97, 4 at 59.94."""
-    if rate not in DROP_RATES:
+    if rate not in _DROP_RATES:
         raise UsageError(f"{text}: drop frame exists at 29.97 and its multiples, not at {rate}")
     return 2 * round(rate) // 30
 
 
-def or_left_out(
+def valid_or_dropped(
     clip: str, stated: str | None, change: Callable[[str], str]
 ) -> tuple[str | None, list[str]]:
     """What ``change`` makes of the timecode stated for a clip of that name, None where none is;

@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from vidmatte.core.terminal import silence
+from vidmatte.core.terminal import redirect_to_null
 from vidmatte.jobs.report import Progress, Reporter
 
-SECONDS_BETWEEN_LINES = 1.0
+_SECONDS_BETWEEN_LINES = 1.0
 
 
 class JsonReporter(Reporter):
@@ -31,10 +31,10 @@ class JsonReporter(Reporter):
         self._output: str | None = None
         self._ends: dict[str, str] = {}
         self._progress: Progress | None = None
-        self._told = 0
+        self._reported = 0
         self._last = 0.0
         if sys.stdout is None:
-            tell_of_loss("it is closed")
+            _report_lost_stdout("it is closed")
 
     def plan(self, inputs: Sequence[str]) -> None:
         self._ends = dict.fromkeys(inputs, "not_begun")
@@ -47,38 +47,38 @@ class JsonReporter(Reporter):
 
     def note(self, line: str) -> None:
         if not self._quiet:
-            self._tell("note", text=line.removeprefix("vidmatte: "))
+            self._emit("note", text=line.removeprefix("vidmatte: "))
 
     def detail(self, line: str) -> None:
         if self._verbose:
-            self._tell("detail", text=line)
+            self._emit("detail", text=line)
 
     def start(self, progress: Progress) -> None:
-        self._progress, self._told, self._last = progress, progress.done, 0.0
+        self._progress, self._reported, self._last = progress, progress.done, 0.0
         if not self._quiet:
-            self._tell("start", frames=progress.total)
+            self._emit("start", frames=progress.total)
 
     def advance(self, progress: Progress) -> None:
-        if time.perf_counter() - self._last >= SECONDS_BETWEEN_LINES:
+        if time.perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.perf_counter()
-            self._tell_progress(progress)
+            self._emit_progress(progress)
 
     def finish(self) -> None:
-        if self._progress is not None and self._told < self._progress.done:
-            self._tell_progress(self._progress)
+        if self._progress is not None and self._reported < self._progress.done:
+            self._emit_progress(self._progress)
         self._progress = None
 
     def summary(self, facts: dict[str, Any], line: str) -> None:  # noqa: ARG002
         self._end("done")
-        self._tell("done", **{key: facts[key] for key in facts if key not in ("input", "output")})
+        self._emit("done", **{key: facts[key] for key in facts if key not in ("input", "output")})
 
     def failure(self, error: str, line: str) -> None:
         super().failure(error, line)
         self._end("failed")
-        self._tell("failed", error=error, message=line)
+        self._emit("failed", error=error, message=line)
 
     def stopped(self, line: str) -> None:
-        self._tell("stopped", message=line)
+        self._emit("stopped", message=line)
 
     def over(self, status: int) -> None:
         ends = {
@@ -91,10 +91,10 @@ class JsonReporter(Reporter):
         if self._input is not None:
             self._ends[self._input] = how
 
-    def _tell_progress(self, progress: Progress) -> None:
-        self._told = progress.done
+    def _emit_progress(self, progress: Progress) -> None:
+        self._reported = progress.done
         if not self._quiet:
-            self._tell(
+            self._emit(
                 "progress",
                 done=progress.done,
                 frames=progress.total,
@@ -103,7 +103,7 @@ class JsonReporter(Reporter):
                 busy_seconds={name: round(s, 3) for name, s in progress.busy.items()},
             )
 
-    def _tell(self, event: str, **facts: Any) -> None:
+    def _emit(self, event: str, **facts: Any) -> None:
         emit({"event": event, "input": self._input, "output": self._output, **facts})
 
 
@@ -116,10 +116,10 @@ def emit(event: dict[str, Any]) -> None:
         out.write(json.dumps(event, default=str) + "\n")
         out.flush()
     except OSError as error:  # the run is not at fault, and its result is still wanted
-        silence(out.fileno())
-        tell_of_loss(error.strerror or str(error))
+        redirect_to_null(out.fileno())
+        _report_lost_stdout(error.strerror or str(error))
 
 
-def tell_of_loss(reason: str) -> None:
+def _report_lost_stdout(reason: str) -> None:
     """Say on stderr that events are not read."""
     sys.stderr.write(f"vidmatte: stdout takes no events ({reason}): the run goes on without\n")

@@ -15,20 +15,20 @@ from typing import Any
 
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import NUMBER, is_whole, manifest_in, whole
+from vidmatte.core.names import FRAME_NUMBER, absolute_path, is_manifest, manifest_in
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.models.weights.record import sha256_of
-from vidmatte.writers.base import Written, as_sink_error
+from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import by_name, is_pattern
-from vidmatte.writers.output_paths import places_of, unfinished
+from vidmatte.writers.output_paths import output_paths, partial_manifest
 
 #: Raised when the meaning of a field changes.
-SCHEMA = 1
+_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Making:
+class Provenance:
     """How a result was made, as far as the output does not know it.
 
     weights: the SHA-256 of the model's file. settings: every option by name.
@@ -44,14 +44,16 @@ class Making:
     alpha: str = "straight"
 
 
-def describe(written: Written, clip: Clip, making: Making, source_digest: str) -> dict[str, Any]:
+def describe(
+    written: WriteResult, clip: Clip, making: Provenance, source_digest: str
+) -> dict[str, Any]:
     """The manifest of a result and of its sides, ready for JSON.
 
     source_digest: ``digest`` of the source's files.
     """
-    row, folder = by_name(written.format), whole(written.path).parent
+    row, folder = by_name(written.format), absolute_path(written.path).parent
     return {
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         "vidmatte": __version__,
         "command": list(making.command),
         "model": {"name": making.model, "sha256": making.weights},
@@ -67,23 +69,23 @@ def describe(written: Written, clip: Clip, making: Making, source_digest: str) -
             "height": clip.height,
             "rate": str(clip.rate),
             "pixel_format": clip.pixel_format,
-            "colour": clip.stated.as_names(),
+            "colour": clip.declared_colour.as_names(),
             "rotation": clip.orientation.rotation,
             "mirrored": clip.orientation.mirrored,
         },
-        "result": result_entry(written, folder),
+        "result": _result_entry(written, folder),
         "frames": written.frames,
         "rate": str(written.rate),
         "timecode": clip.timecode,
         "reel": clip.reel,
         "colour": output_colour(clip, row).as_names(),
         "alpha": making.alpha,
-        "sides": [result_entry(side, folder) for side in written.sides],
+        "sides": [_result_entry(side, folder) for side in written.extra_outputs],
         "warnings": list(making.warnings),
     }
 
 
-def result_entry(written: Written, folder: Path) -> dict[str, Any]:
+def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
     """One result: its name as seen from ``folder``, its size and digest."""
     return {
         "name": Path(os.path.relpath(written.path, folder)).as_posix(),
@@ -101,8 +103,8 @@ def result_entry(written: Written, folder: Path) -> dict[str, Any]:
 
 def write(manifest: dict[str, Any], out: Path) -> Path:
     """Write the manifest of ``out``; an old one is replaced. Raises SinkError."""
-    path = places_of(out).manifest
-    partial = unfinished(path)
+    path = output_paths(out).manifest
+    partial = partial_manifest(path)
     try:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         # A file's name that is no UTF-8 stands there as JSON escapes it.
@@ -110,13 +112,13 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise as_sink_error(error, path) from error
+        raise as_output_error(error, path) from error
     return path
 
 
 def read(out: Path) -> dict[str, Any]:
     """The manifest of ``out``. Raises SourceMissingError, SourceError."""
-    path = places_of(out).manifest
+    path = output_paths(out).manifest
     if not path.exists() and not os.path.lexists(out) and not is_pattern(out):
         raise SourceMissingError(f"{out}: there is no such file or folder, nor a manifest of it")
     if not path.exists():
@@ -124,18 +126,18 @@ def read(out: Path) -> dict[str, Any]:
             f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, moved, or"
             " is a side result, which the main one's manifest tells of"
         )
-    return load(path)
+    return _load(path)
 
 
 def result_of(path: Path) -> Path:
     """The result that ``path`` is, or whose manifest it is. Raises SourceError."""
     is_manifest = (
-        path.suffix == ".json" and path.is_file() and not places_of(path).manifest.exists()
+        path.suffix == ".json" and path.is_file() and not output_paths(path).manifest.exists()
     )
-    return path.parent / load(path)["result"]["name"] if is_manifest else path
+    return path.parent / _load(path)["result"]["name"] if is_manifest else path
 
 
-def load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     """The manifest in a file that is there. Raises SourceError."""
     try:
         manifest = json.loads(path.read_text("utf-8"))
@@ -143,16 +145,16 @@ def load(path: Path) -> dict[str, Any]:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SourceError(f"{path} is not a manifest: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise SourceError(f"{path}: not a manifest of schema {SCHEMA}: made by another version?")
-    if not is_whole(manifest):
+    if not isinstance(manifest, dict) or manifest.get("schema") != _SCHEMA:
+        raise SourceError(f"{path}: not a manifest of schema {_SCHEMA}: made by another version?")
+    if not is_manifest(manifest):
         raise SourceError(f"{path}: not a whole manifest: it was changed since it was written")
     return manifest
 
 
 def check_place(out: Path, overwrite: bool) -> None:
     """Raise OutputExistsError where the manifest of ``out`` would replace what is none."""
-    path = places_of(out).manifest
+    path = output_paths(out).manifest
     if path.is_dir():
         raise OutputExistsError(
             f"{path}: the manifest goes there, and it is a folder: --no-manifest leaves it out"
@@ -171,7 +173,7 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
     source: where the source is now, if not where it was. Raises SourceMissingError,
     SourceError.
     """
-    manifest, folder = read(out), whole(out).parent
+    manifest, folder = read(out), absolute_path(out).parent
     differences = []
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]
@@ -189,18 +191,21 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
     return differences
 
 
-def strangers(out: Path) -> list[str]:
+def unlisted_files(out: Path) -> list[str]:
     """What is told of pictures that lie among those of a result or of its sides, are called like
     them, and are none of them; empty where there are none. Raises SourceMissingError, SourceError.
     """
-    manifest, folder = read(out), whole(out).parent
+    manifest, folder = read(out), absolute_path(out).parent
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]
     read_from = folder / manifest["source"]["path"]
-    known = {whole(file) for file in counted_files(read_from, manifest["source"].get("files", ()))}
-    known |= {whole(read_from)}
+    known = {
+        absolute_path(file)
+        for file in _counted_files(read_from, manifest["source"].get("files", ()))
+    }
+    known |= {absolute_path(read_from)}
     for path, entry in entries:
-        known |= {whole(file) for file in counted_files(path, entry.get("files", ()))}
+        known |= {absolute_path(file) for file in _counted_files(path, entry.get("files", ()))}
     told = []
     for path, entry in entries:
         if not (files := entry.get("files")):
@@ -208,8 +213,10 @@ def strangers(out: Path) -> list[str]:
         suffix = Path(files[0]).suffix
         found = [
             file.name
-            for file in counted_files(path)
-            if file.suffix == suffix and not file.name.startswith(".") and whole(file) not in known
+            for file in _counted_files(path)
+            if file.suffix == suffix
+            and not file.name.startswith(".")
+            and absolute_path(file) not in known
         ]
         if found:
             what = "pictures are" if len(found) > 1 else "picture is"
@@ -227,17 +234,17 @@ def digest(path: Path, names: Sequence[str] = ()) -> str:
     """
     if path.is_file():
         return sha256_of(path)
-    lines = [f"{digest(file)}  {file.name}\n" for file in counted_files(path, names)]
+    lines = [f"{digest(file)}  {file.name}\n" for file in _counted_files(path, names)]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def size_of(path: Path, names: Sequence[str] = ()) -> int:
     """Bytes of a file, or of the files of a folder or pattern; 0 where there is none."""
-    files = [path] if path.is_file() else counted_files(path, names)
+    files = [path] if path.is_file() else _counted_files(path, names)
     return sum(file.stat().st_size for file in files)
 
 
-def counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
+def _counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
     """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name.
 
     names: see ``digest``; those that are missing are left out.
@@ -249,7 +256,7 @@ def counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
         return sorted(file for file in path.iterdir() if file.is_file())
     if not is_pattern(path) or not path.parent.is_dir():
         return []
-    before, after = NUMBER.split(path.name, maxsplit=1)
+    before, after = FRAME_NUMBER.split(path.name, maxsplit=1)
     return sorted(
         file
         for file in path.parent.iterdir()

@@ -16,7 +16,7 @@ class Cancelled(Exception):  # noqa: N818 (not an error: how a stage learns that
     """Raised inside a stage when the run was stopped."""
 
 
-class Stop:
+class StopFlag:
     """Set once, by the first failure or by whoever ends the run early."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Stop:
         return self._is_set
 
 
-class Waited:
+class _WaitTimer:
     """How long one thread has waited; others may ask while it waits."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Waited:
         return before if began is None else before + time.perf_counter() - began
 
 
-class Channel(Generic[Item]):
+class StageQueue(Generic[Item]):
     """A bounded queue with an end, from one stage to the next.
 
     Every wait looks at the stop flag, so that a dead stage never hangs another.
@@ -63,10 +63,10 @@ class Channel(Generic[Item]):
     that still goes on among them.
     """
 
-    def __init__(self, size: int, stop: Stop) -> None:
+    def __init__(self, size: int, stop: StopFlag) -> None:
         self._queue: queue.Queue[Item | None] = queue.Queue(size)
         self._stop = stop
-        self._put, self._got = Waited(), Waited()
+        self._put, self._got = _WaitTimer(), _WaitTimer()
 
     @property
     def put_wait(self) -> float:

@@ -14,13 +14,13 @@ import av
 import numpy as np
 
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, Stop
+from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, StopFlag
 from vidmatte.models.runtimes.device import Device
-from vidmatte.pixels.formats import copy_planes, plane_arrays, tag
-from vidmatte.pixels.network_rgb import Viewer
-from vidmatte.readers.base import Picture
+from vidmatte.pixels.formats import copy_planes, plane_arrays, set_colour
+from vidmatte.pixels.network_rgb import NetworkRgb
+from vidmatte.readers.base import DecodedPicture
 
-DEEPEST_QUEUE = 8
+_DEEPEST_QUEUE = 8
 
 
 class Slot:
@@ -30,7 +30,7 @@ class Slot:
         self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
         self.rgb = device.host_array((clip.height, clip.width, 3), np.uint8)
         self.alpha = device.host_array((clip.height, clip.width), np.float32)
-        tag(self.picture, clip.colour)
+        set_colour(self.picture, clip.colour)
 
     @staticmethod
     def size_of(clip: Clip) -> int:
@@ -43,11 +43,11 @@ class Slot:
 class Ring:
     """``count`` slots for the frames of one clip."""
 
-    def __init__(self, clip: Clip, count: int, device: Device, stop: Stop) -> None:
+    def __init__(self, clip: Clip, count: int, device: Device, stop: StopFlag) -> None:
         self.count = count
         self._clip = clip
         self._stop = stop
-        self._viewer = Viewer(clip)
+        self._viewer = NetworkRgb(clip)
         # The last one given back goes first: it lies in the processor's cache, and slots that
         # are never needed take no memory.
         self._free = deque(Slot(clip, device) for _ in range(count))
@@ -55,7 +55,7 @@ class Ring:
         for _ in range(count):
             self._count_free.put(None)
 
-    def fill(self, picture: Picture, index: int) -> Frame:
+    def fill(self, picture: DecodedPicture, index: int) -> Frame:
         """A frame that holds a copy of ``picture`` in a free slot; waits for one.
 
         It has no alpha yet, only memory for it. Raises Cancelled when the run is stopped meanwhile.
@@ -71,9 +71,9 @@ class Ring:
             picture=slot.picture,
             rgb=slot.rgb,
             name=picture.name,
-            shows=picture.shows,
-            alpha_memory=slot.alpha,
-            give_back=lambda: self._put_back(slot),
+            source_index=picture.source_index,
+            alpha_buffer=slot.alpha,
+            return_slot=lambda: self._put_back(slot),
         )
 
     def _put_back(self, slot: Slot) -> None:
@@ -98,4 +98,4 @@ def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
     more would only sit idle.
     """
     affordable = budget // Slot.size_of(clip) - held
-    return max(1, min(DEEPEST_QUEUE, affordable // queues))
+    return max(1, min(_DEEPEST_QUEUE, affordable // queues))

@@ -11,23 +11,23 @@ from pathlib import Path
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.errors import InterruptedRunError, VidmatteError
-from vidmatte.jobs.pipeline import lay_path
+from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.queue import Cancelled
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import (
+    already_done,
     facts_of,
-    finished_before,
     has_manifest,
     leftovers,
-    whole_quality,
-    whole_warnings,
+    merged_quality,
+    merged_warnings,
 )
 from vidmatte.models.registry import Model, Weights
-from vidmatte.readers.base import Source
+from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Written
-from vidmatte.writers.open import open_sink
-from vidmatte.writers.output_paths import places_of
+from vidmatte.writers.base import WriteResult
+from vidmatte.writers.open import open_writer
+from vidmatte.writers.output_paths import output_paths
 
 #: Bytes that take about a second to be read and summed up.
 LONG_READ = 1 << 29
@@ -45,7 +45,7 @@ class Result:
 
     source: Path
     clip: Clip
-    written: Written
+    written: WriteResult
     model: str
     device: str
     seconds: float
@@ -63,7 +63,7 @@ class Result:
 
 
 def run(
-    source: Source,
+    source: Reader,
     output: Path,
     model: Model,
     settings: Settings,
@@ -83,7 +83,7 @@ def run(
     result_of = partial(
         Result, source=clip.path, clip=clip, model=model.name, weights=model.weights
     )
-    if (written := finished_before(output, clip, model, settings)) is not None:
+    if (written := already_done(output, clip, model, settings)) is not None:
         return result_of(
             written=written,
             device=model.device.name,
@@ -92,11 +92,11 @@ def run(
             warnings=written.notes,
             quality=Quality(),
             resumed_at=written.frames,
-            manifest=places_of(output).manifest,
+            manifest=output_paths(output).manifest,
         )
     facts = facts_of(clip, model, settings) if settings.resume else None
-    with open_sink(output, clip, settings, facts, is_folder=is_folder) as sink:
-        path = lay_path(source, model, settings, sink)
+    with open_writer(output, clip, settings, facts, is_folder=is_folder) as sink:
+        path = build_pipeline(source, model, settings, sink)
         point = path.point
         progress = Progress(clip.path.name, clip.frame_count, point.first, before=point.first)
         reporter.start(progress)
@@ -121,38 +121,38 @@ def run(
         finally:
             path.close()
             reporter.finish()
-    source.warnings.extend(missing_frames(clip, progress.done))
+    source.warnings.extend(_missing_frames(clip, progress.done))
     result = result_of(
         written=written,
         device=model.device.name,
         seconds=time.perf_counter() - began,
         busy_seconds=progress.busy,
         warnings=(
-            *whole_warnings(source.warnings, point),
-            *notes_of(written),
+            *merged_warnings(source.warnings, point),
+            *_all_notes(written),
             *(() if settings.resume else leftovers(output)),
         ),
-        quality=whole_quality(path.quality, point),
+        quality=merged_quality(path.quality, point),
         resumed_at=point.first,
-        manifest=places_of(written.path).manifest if settings.manifest else None,
+        manifest=output_paths(written.path).manifest if settings.manifest else None,
     )
     if settings.manifest and not (point.finished and has_manifest(written.path)):
-        tell_of_reading(result, reporter)
-        leave_manifest(result, model, settings, command)
+        _announce_hashing(result, reporter)
+        _write_manifest(result, model, settings, command)
     return result
 
 
-def missing_frames(clip: Clip, done: int) -> Iterator[str]:
+def _missing_frames(clip: Clip, done: int) -> Iterator[str]:
     """A warning where fewer frames came than the container announced."""
     if clip.frame_count is not None and done < clip.frame_count:
         yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
 
 
-def tell_of_reading(result: Result, reporter: Reporter) -> None:
+def _announce_hashing(result: Result, reporter: Reporter) -> None:
     """Say what goes on where the checksums of a manifest take more than a moment."""
     from vidmatte.jobs.manifest import size_of
 
-    outputs = (result.written, *result.written.sides)
+    outputs = (result.written, *result.written.extra_outputs)
     clip = result.clip
     size = size_of(clip.path, clip.files) + sum(one.bytes for one in outputs)
     if size >= LONG_READ:
@@ -162,20 +162,20 @@ def tell_of_reading(result: Result, reporter: Reporter) -> None:
         )
 
 
-def notes_of(written: Written) -> Iterator[str]:
+def _all_notes(written: WriteResult) -> Iterator[str]:
     """What is to be said of a result, and of its sides what is not said of it too."""
     yield from written.notes
-    for side in written.sides:
+    for side in written.extra_outputs:
         yield from (f"{side.path.name}: {note}" for note in side.notes if note not in written.notes)
 
 
-def leave_manifest(
+def _write_manifest(
     result: Result, model: Model, settings: Settings, command: Sequence[str]
 ) -> None:
     """Write the JSON file that says what a result is. Raises SinkError, InterruptedRunError."""
     from vidmatte.jobs import manifest
 
-    making = manifest.Making(
+    making = manifest.Provenance(
         command=command,
         model=model.name,
         weights="+".join(part.sha256 for part in model.weights),

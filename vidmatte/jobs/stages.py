@@ -9,11 +9,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, Channel, Stop
+from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, StageQueue, StopFlag
 
 Work = Callable[[Iterator[Any]], Iterable[Any]]
-JOIN_SECONDS = 4.0
-OURS = "vidmatte-"  # how the names of all our threads begin
+_JOIN_SECONDS = 4.0
+_STAGE_THREADS = "vidmatte-"  # how the names of all our threads begin
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class _Runner(threading.Thread):
     def __init__(
         self,
         stage: Stage,
-        inlet: Channel | None,
-        outlet: Channel,
-        stop: Stop,
+        inlet: StageQueue | None,
+        outlet: StageQueue,
+        stop: StopFlag,
         interrupt: Callable[[], None],
     ) -> None:
-        super().__init__(name=f"{OURS}{stage.name}", daemon=True)
+        super().__init__(name=f"{_STAGE_THREADS}{stage.name}", daemon=True)
         self.stage = stage
         self.interrupt = interrupt
         self._inlet = inlet
@@ -82,15 +82,15 @@ class Pipeline:
     def __init__(
         self,
         stages: Sequence[Stage],
-        stop: Stop,
+        stop: StopFlag,
         interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self._stop = stop
         self._deadline: float | None = None
         self._runners: list[_Runner] = []
-        inlet: Channel | None = None
+        inlet: StageQueue | None = None
         for stage in stages:
-            outlet: Channel = Channel(stage.queue_size, stop)
+            outlet: StageQueue = StageQueue(stage.queue_size, stop)
             self._runners.append(_Runner(stage, inlet, outlet, stop, interrupt))
             inlet = outlet
         self._last = inlet
@@ -120,8 +120,8 @@ class Pipeline:
         """
         self._stop.set()
         if wait:
-            self._deadline = self._deadline or time.monotonic() + JOIN_SECONDS
-            end(self._runners, self._deadline)
+            self._deadline = self._deadline or time.monotonic() + _JOIN_SECONDS
+            _end(self._runners, self._deadline)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -130,7 +130,7 @@ class Pipeline:
         self.close()
 
 
-def end(runners: Iterable[_Runner], deadline: float) -> None:
+def _end(runners: Iterable[_Runner], deadline: float) -> None:
     """Wait until stages that were stopped have ended, or the deadline (time.monotonic).
 
     They are interrupted until then, as one may just have been about to begin something.
@@ -141,25 +141,25 @@ def end(runners: Iterable[_Runner], deadline: float) -> None:
             runner.join(POLL_SECONDS)
 
 
-def is_ours(thread: threading.Thread) -> bool:
+def is_stage_thread(thread: threading.Thread) -> bool:
     """Whether a stage, or a pool of one, may be what runs in a thread."""
-    return thread.name.startswith(OURS)
+    return thread.name.startswith(_STAGE_THREADS)
 
 
-def at_work() -> list[_Runner]:
+def _at_work() -> list[_Runner]:
     """The stages, of all pipelines, whose threads have not ended."""
     return [thread for thread in threading.enumerate() if isinstance(thread, _Runner)]
 
 
-def end_all() -> None:
+def _end_all() -> None:
     """Stop every stage and wait for its end, however long that takes.
 
     A thread that comes back from C++ while Python shuts down would abort the process.
     """
-    left = at_work()
+    left = _at_work()
     for runner in left:
         runner.stop_flag.set()
-    end(left, float("inf"))
+    _end(left, float("inf"))
 
 
-atexit.register(end_all)
+atexit.register(_end_all)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TRANSFER, BITS = 801, 803  # places of two bytes
-LINEAR = 2
-MAGIC = (b"SDPX", b"XPDS")
-DEEPEST = 12  # bits
+_LINEAR = 2
+_MAGIC = (b"SDPX", b"XPDS")
+_DEEPEST = 12  # bits
 
 
 def is_linear_in_name(file: Path) -> bool:
@@ -25,8 +25,8 @@ def is_linear_in_name(file: Path) -> bool:
         return False
     with file.open("rb") as opened:
         head = opened.read(BITS + 1)
-    is_whole = head.startswith(MAGIC) and len(head) > BITS
-    return is_whole and head[TRANSFER] == LINEAR and head[BITS] <= DEEPEST
+    is_whole = head.startswith(_MAGIC) and len(head) > BITS
+    return is_whole and head[TRANSFER] == _LINEAR and head[BITS] <= _DEEPEST
 
 
 def dpx_notes(files: list[Path]) -> Iterator[str]:

@@ -29,16 +29,16 @@ from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.pixels import planes
 
-MAGIC = 20000630
-BOX = 16  # bytes: x and y of the first pixel, x and y of the last
+_MAGIC = 20000630
+_BOX = 16  # bytes: x and y of the first pixel, x and y of the last
 
 
 def check_window(file: Path, data: bytes) -> None:
     """Raise SourceError for an OpenEXR picture whose display window does not begin at 0, 0: what
     is decoded of it lies beside its place, by as much.
     """
-    value = attribute(data, b"displayWindow")
-    if value is None or len(value) != BOX:
+    value = _attribute(data, b"displayWindow")
+    if value is None or len(value) != _BOX:
         return
     left, top, *_ = struct.unpack("<4i", value)
     if left or top:
@@ -48,9 +48,9 @@ def check_window(file: Path, data: bytes) -> None:
         )
 
 
-def attribute(data: bytes, wanted: bytes) -> bytes | None:
+def _attribute(data: bytes, wanted: bytes) -> bytes | None:
     """The value of an attribute in the header of the first part; None where there is none."""
-    if len(data) < 8 or struct.unpack_from("<I", data)[0] != MAGIC:
+    if len(data) < 8 or struct.unpack_from("<I", data)[0] != _MAGIC:
         return None
     at = 8
     while (end := data.find(b"\0", at)) > at:
@@ -65,13 +65,13 @@ def attribute(data: bytes, wanted: bytes) -> bytes | None:
     return None
 
 
-MAGIC, VERSION = 20000630, 2
+_MAGIC, VERSION = 20000630, 2
 ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
 HALF, FLOAT = 1, 2
-HALF_MAX = np.float32(65504)  # the largest half float
+_HALF_MAX = np.float32(65504)  # the largest half float
 
 #: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
-CHROMATICITIES = {
+_CHROMATICITIES = {
     BT709: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
     BT470BG: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
     SMPTE170M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
@@ -91,16 +91,16 @@ class ExrWriter:
 
     def __init__(self, clip: Clip, kind: int, colour: ColourTags, alpha: str) -> None:
         self._kind = kind
-        self._header = header(clip, kind, colour, alpha)
+        self._header = _header(clip, kind, colour, alpha)
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
         """The whole file, in one piece."""
-        green, blue, red, alpha = planes.views(picture)
+        green, blue, red, alpha = planes.plane_views(picture)
         # Rows of all channels, channels in the order of their names.
         lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
         blocks = []
         for first in range(0, len(lines), ZIP_LINES):
-            data = packed(lines[first : first + ZIP_LINES].tobytes())
+            data = _deflated(lines[first : first + ZIP_LINES].tobytes())
             blocks.append(struct.pack("<ii", first, len(data)) + data)
         at = len(self._header) + 8 * len(blocks)
         offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
@@ -111,10 +111,10 @@ class ExrWriter:
         if self._kind == FLOAT:
             return plane.astype("<f4")
         # Brighter light would become infinite, which spreads with every filter.
-        return np.asarray(np.clip(plane, -HALF_MAX, HALF_MAX).astype("<f2"))
+        return np.asarray(np.clip(plane, -_HALF_MAX, _HALF_MAX).astype("<f2"))
 
 
-def packed(raw: bytes) -> bytes:
+def _deflated(raw: bytes) -> bytes:
     """One block by the ZIP method: bytes parted by place, differences, deflate.
 
     As the format asks, what would grow stays as it is.
@@ -127,7 +127,7 @@ def packed(raw: bytes) -> bytes:
     return data if len(data) < len(raw) else raw
 
 
-def header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
+def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
     """Magic number, version and attributes."""
     box = struct.pack("<4i", 0, 0, clip.width - 1, clip.height - 1)
     channel = struct.pack("<iB3xii", kind, 0, 1, 1)
@@ -145,19 +145,19 @@ def header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
         ("framesPerSecond", "rational", struct.pack("<iI", rate.numerator, rate.denominator)),
         ("transfer", "string", TRANSFER_NAMES.get(colour.transfer, "unspecified").encode()),
         ("alpha", "string", alpha.encode()),
-        ("comments", "string", described(clip, colour, alpha).encode()),
+        ("comments", "string", _header_attributes(clip, colour, alpha).encode()),
     ]
-    if colour.primaries in CHROMATICITIES:
-        values = struct.pack("<8f", *CHROMATICITIES[colour.primaries])
+    if colour.primaries in _CHROMATICITIES:
+        values = struct.pack("<8f", *_CHROMATICITIES[colour.primaries])
         attributes.append(("chromaticities", "chromaticities", values))
-    parts = [struct.pack("<ii", MAGIC, VERSION)]
+    parts = [struct.pack("<ii", _MAGIC, VERSION)]
     for name, of_type, value in attributes:
         parts += [name.encode(), b"\0", of_type.encode(), b"\0"]
         parts += [struct.pack("<i", len(value)), value]
     return b"".join([*parts, b"\0"])
 
 
-def described(clip: Clip, colour: ColourTags, alpha: str) -> str:
+def _header_attributes(clip: Clip, colour: ColourTags, alpha: str) -> str:
     """The same for people."""
     values = (
         "linear light"

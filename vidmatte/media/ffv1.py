@@ -13,37 +13,37 @@ from itertools import islice
 import av
 
 #: Of a slice: its size in 3 bytes, a status, and a CRC-32 over all of it.
-FOOTER = 8
+_FOOTER = 8
 #: Packets of which one must be whole for a clip to be known as one with checksums.
-TRIED = 16
+_TRIED = 16
 #: FFV1 takes the bits of a byte the other way round than zlib does.
-MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+_MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 #: zlib begins and ends with this; a slice with its own CRC-32 behind it leaves zero.
-INVERTED = 0xFFFFFFFF
+_INVERTED = 0xFFFFFFFF
 
 
-def is_whole(packet: av.Packet) -> bool:
+def _is_intact(packet: av.Packet) -> bool:
     """Whether a packet is a row of slices whose CRC-32 are right."""
     data = bytes(packet)
-    mirrored = memoryview(data.translate(MIRRORED))
+    mirrored = memoryview(data.translate(_MIRRORED))
     end = len(data)
     while end > 0:
-        size = int.from_bytes(data[max(0, end - FOOTER) : end - FOOTER + 3])
-        start = end - FOOTER - size
+        size = int.from_bytes(data[max(0, end - _FOOTER) : end - _FOOTER + 3])
+        start = end - _FOOTER - size
         # Zeros have a CRC of zero: an empty slice is no slice.
-        if start < 0 or not size or zlib.crc32(mirrored[start:end], INVERTED) != INVERTED:
+        if start < 0 or not size or zlib.crc32(mirrored[start:end], _INVERTED) != _INVERTED:
             return False
         end = start
     return True
 
 
-def bear_checksums(packets: Iterable[av.Packet]) -> bool:
+def have_checksums(packets: Iterable[av.Packet]) -> bool:
     """Whether the packets of a clip, the first of which these are, bear checksums: FFV1 from
     version 3 on may."""
-    return any(is_whole(packet) for packet in islice(packets, TRIED) if packet.size)
+    return any(_is_intact(packet) for packet in islice(packets, _TRIED) if packet.size)
 
 
-def whole_packets(
+def intact_packets(
     packets: Iterable[av.Packet], tell: Callable[[av.Packet, str], None]
 ) -> Iterator[av.Packet]:
     """The packets without the damaged ones, each of which ``tell`` is told, and without those
@@ -51,7 +51,7 @@ def whole_packets(
     spoilt = False
     for packet in packets:
         if packet.size:
-            if not is_whole(packet):
+            if not _is_intact(packet):
                 tell(packet, "its CRC-32 is wrong")
                 spoilt = True
                 continue

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from vidmatte.media.png import LARGEST, png_chunks, webp_chunks
 
-TIFF_PROFILE = 34675
-MARK = b"ICC_PROFILE\0"  # of JPEG's segments; the piece's number and their count follow
+_TIFF_PROFILE = 34675
+_MARK = b"ICC_PROFILE\0"  # of JPEG's segments; the piece's number and their count follow
 
 
 def profile_of(file: Path) -> bytes | None:
@@ -22,13 +22,13 @@ def profile_of(file: Path) -> bytes | None:
     with file.open("rb") as opened:
         head = opened.read(12)
         if head.startswith(b"\x89PNG"):
-            profile = png_profile(opened)
+            profile = _png_profile(opened)
         elif head.startswith(b"\xff\xd8"):
-            profile = jpeg_profile(opened)
+            profile = _jpeg_profile(opened)
         elif head[:4] in (b"II*\0", b"MM\0*"):
-            profile = tiff_profile(opened, "<" if head.startswith(b"II") else ">")
+            profile = _tiff_profile(opened, "<" if head.startswith(b"II") else ">")
         elif head.startswith(b"RIFF") and head.endswith(b"WEBP"):
-            profile = webp_profile(opened)
+            profile = _webp_profile(opened)
         else:
             return None
     # ICC.1:2022, 7.2: 128 bytes and the count of tags, the signature at 36; the size is first.
@@ -37,7 +37,7 @@ def profile_of(file: Path) -> bytes | None:
     return profile[:size] if is_whole else None
 
 
-def png_profile(file: BinaryIO) -> bytes:
+def _png_profile(file: BinaryIO) -> bytes:
     """iCCP: a name, 0, the method (0 is deflate) and the profile, deflated."""
     for kind, length in png_chunks(file):
         if kind == b"IDAT":
@@ -51,7 +51,7 @@ def png_profile(file: BinaryIO) -> bytes:
     return b""
 
 
-def webp_profile(file: BinaryIO) -> bytes:
+def _webp_profile(file: BinaryIO) -> bytes:
     """The ICCP chunk."""
     for kind, length in webp_chunks(file):
         if kind == b"ICCP":
@@ -59,18 +59,18 @@ def webp_profile(file: BinaryIO) -> bytes:
     return b""
 
 
-def jpeg_profile(file: BinaryIO) -> bytes:
+def _jpeg_profile(file: BinaryIO) -> bytes:
     """APP2 segments, put together by their numbers (ICC.1:2022, annex B.4)."""
     pieces: dict[int, bytes] = {}
     file.seek(2)
     while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] not in (0xDA, 0xD9):
         content = file.read(max(0, struct.unpack(">H", head[2:])[0] - 2))
-        if head[1] == 0xE2 and content.startswith(MARK) and len(content) > len(MARK) + 2:
-            pieces[content[len(MARK)]] = content[len(MARK) + 2 :]
+        if head[1] == 0xE2 and content.startswith(_MARK) and len(content) > len(_MARK) + 2:
+            pieces[content[len(_MARK)]] = content[len(_MARK) + 2 :]
     return b"".join(pieces[number] for number in sorted(pieces))
 
 
-def tiff_profile(file: BinaryIO, order: str) -> bytes:
+def _tiff_profile(file: BinaryIO, order: str) -> bytes:
     """Tag 34675 of the first picture."""
     file.seek(4)
     file.seek(*struct.unpack(order + "I", file.read(4).ljust(4, b"\0")))
@@ -78,7 +78,7 @@ def tiff_profile(file: BinaryIO, order: str) -> bytes:
     entries = file.read(12 * count)
     for entry in range(0, len(entries) - 11, 12):
         tag, _, length, place = struct.unpack_from(order + "HHII", entries, entry)
-        if tag == TIFF_PROFILE:
+        if tag == _TIFF_PROFILE:
             file.seek(place)
             return file.read(min(length, LARGEST))
     return b""
@@ -104,7 +104,7 @@ def is_srgb(profile: bytes) -> bool:
     return "srgb" in profile_name(profile).lower()
 
 
-UNDEFINED = 7  # TIFF's type of bytes that mean nothing to it
+_UNDEFINED = 7  # TIFF's type of bytes that mean nothing to it
 
 
 def tiff_with_profile(tiff: bytes, profile: bytes) -> bytes:
@@ -113,7 +113,7 @@ def tiff_with_profile(tiff: bytes, profile: bytes) -> bytes:
     (count,) = struct.unpack_from("<H", tiff, place)
     entries = [tiff[at : at + 12] for at in range(place + 2, place + 2 + 12 * count, 12)]
     body = tiff + bytes(len(tiff) % 2)
-    entries.append(struct.pack("<HHII", TIFF_PROFILE, UNDEFINED, len(profile), len(body)))
+    entries.append(struct.pack("<HHII", _TIFF_PROFILE, _UNDEFINED, len(profile), len(body)))
     entries.sort(key=lambda entry: struct.unpack_from("<H", entry))
     body += profile + bytes(len(profile) % 2)
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)

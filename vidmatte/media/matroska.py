@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from vidmatte.errors import SinkError
+from vidmatte.errors import OutputError
 
 SEEK_HEAD, SEEK, SEEK_POSITION = b"\x11\x4d\x9b\x74", b"\x4d\xbb", b"\x53\xac"
 TRACKS, TRACK, VIDEO = b"\x16\x54\xae\x6b", b"\xae", b"\xe0"
 PIXEL_WIDTH, PIXEL_HEIGHT, DISPLAY_UNIT = b"\xb0", b"\xba", b"\x54\xb2"
 DISPLAY_WIDTH, DISPLAY_HEIGHT = b"\x54\xb0", b"\x54\xba"
 VOID, CRC32 = b"\xec", b"\xbf"
-HEAD = 1 << 20  # bytes in which all that comes before the pictures lies
+_HEAD = 1 << 20  # bytes in which all that comes before the pictures lies
 
 
 @dataclass(frozen=True)
-class Element:
+class _Element:
     """An EBML element: its ID, how many bytes its size takes, and what it holds."""
 
     ident: bytes
@@ -34,7 +34,7 @@ class Element:
         width, size = self.width, len(self.payload)
         return self.ident + (1 << 7 * width | size).to_bytes(width, "big") + self.payload
 
-    def holding(self, parts: Iterable[Element]) -> Element:
+    def holding(self, parts: Iterable[_Element]) -> _Element:
         """The same element around other ones, its checksum made anew where it has one."""
         payload = b"".join(map(bytes, parts))
         if payload.startswith(CRC32):
@@ -45,84 +45,85 @@ class Element:
         return replace(self, width=max(self.width, needed), payload=payload)
 
 
-def elements(data: bytes, at: int = 0) -> Iterator[Element]:
+def _elements(data: bytes, at: int = 0) -> Iterator[_Element]:
     """The elements that lie whole in ``data`` from ``at`` on, one after the other."""
     while at < len(data):
-        length = number_length(data[at])
+        length = _number_length(data[at])
         ident, at = data[at : at + length], at + length
         if at >= len(data):
             return
-        width = number_length(data[at])
+        width = _number_length(data[at])
         size = int.from_bytes(data[at : at + width], "big") & (1 << 7 * width) - 1
         at += width
         if at + size > len(data):
             return
-        yield Element(ident, width, data[at : at + size])
+        yield _Element(ident, width, data[at : at + size])
         at += size
 
 
-def number_length(first: int) -> int:
+def _number_length(first: int) -> int:
     """How many bytes a number takes, by its first one. Raises ValueError."""
     if not first:
         raise ValueError("its header is not Matroska's")
     return 9 - first.bit_length()
 
 
-def stamp_aspect(movie: Path, aspect: Fraction) -> None:
+def patch_aspect(movie: Path, aspect: Fraction) -> None:
     """Say in a Matroska file that its pixels are ``aspect`` times as wide as they are high.
 
     The file keeps its length: what that takes comes off the room that the muxer leaves before
     its tracks. Raises OSError, SinkError where the file is not laid out so.
     """
     with movie.open("r+b") as file:
-        head = file.read(HEAD)
-        start = len(bytes(next(elements(head)))) + 4  # the segment's size comes next
-        start += number_length(head[start])
+        head = file.read(_HEAD)
+        start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
+        start += _number_length(head[start])
         try:
-            changed = relaid(list(elements(head, start)), aspect)
+            changed = _laid_out(list(_elements(head, start)), aspect)
         except ValueError as error:
-            raise SinkError(
+            raise OutputError(
                 f"{movie.name}: its header takes no pixel aspect ({error}): write .mov"
             ) from error
         file.seek(start)
         file.write(b"".join(map(bytes, changed)))
 
 
-def relaid(parts: list[Element], aspect: Fraction) -> list[Element]:
+def _laid_out(parts: list[_Element], aspect: Fraction) -> list[_Element]:
     """The parts of a segment as far as its tracks, in as many bytes. Raises ValueError."""
     kinds = [part.ident for part in parts]
     if VOID not in kinds or TRACKS not in kinds[kinds.index(VOID) :]:
         raise ValueError("there is no room before its tracks")
     room, place = kinds.index(VOID), kinds.index(TRACKS)
     begins = [sum(len(bytes(part)) for part in parts[:number]) for number in (room, place)]
-    tracks = with_aspect(parts[place], aspect)
+    tracks = _with_aspect(parts[place], aspect)
     more = len(bytes(tracks)) - len(bytes(parts[place]))
     if more > len(parts[room].payload):
         raise ValueError(f"there is room for {len(parts[room].payload)} of {more} bytes")
     void = replace(parts[room], payload=bytes(len(parts[room].payload) - more))
     places = range(begins[0] + 1, begins[1] + 1)
     before = [
-        moved(part, places, -more) if part.ident == SEEK_HEAD else part for part in parts[:room]
+        _shifted_seek_head(part, places, -more) if part.ident == SEEK_HEAD else part
+        for part in parts[:room]
     ]
     return [*before, void, *parts[room + 1 : place], tracks]
 
 
-def with_aspect(tracks: Element, aspect: Fraction) -> Element:
+def _with_aspect(tracks: _Element, aspect: Fraction) -> _Element:
     """The tracks, those of video with a size of display in whole pixels, as FFmpeg rounds it."""
     return tracks.holding(
         track.holding(
-            part.holding(displayed(list(elements(part.payload)), aspect))
+            part.holding(_display_size(list(_elements(part.payload)), aspect))
             if part.ident == VIDEO
             else part
-            for part in elements(track.payload)
+            for part in _elements(track.payload)
         )
         if track.ident == TRACK
         else track
-        for track in elements(tracks.payload)
+        for track in _elements(tracks.payload)
     )
 
 
-def displayed(video: list[Element], aspect: Fraction) -> Iterator[Element]:
+def _display_size(video: list[_Element], aspect: Fraction) -> Iterator[_Element]:
     """What a video's settings hold, with its size of display after its own."""
     sizes = {part.ident: int.from_bytes(part.payload, "big") for part in video}
     width, height = round(sizes[PIXEL_WIDTH] * aspect), sizes[PIXEL_HEIGHT]
@@ -130,15 +131,15 @@ def displayed(video: list[Element], aspect: Fraction) -> Iterator[Element]:
         if part.ident not in (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT):
             yield part
         if part.ident == PIXEL_HEIGHT:
-            yield Element(DISPLAY_WIDTH, 1, width.to_bytes(4, "big").lstrip(b"\0"))
-            yield Element(DISPLAY_HEIGHT, 1, height.to_bytes(4, "big").lstrip(b"\0"))
+            yield _Element(DISPLAY_WIDTH, 1, width.to_bytes(4, "big").lstrip(b"\0"))
+            yield _Element(DISPLAY_HEIGHT, 1, height.to_bytes(4, "big").lstrip(b"\0"))
 
 
-def moved(seek_head: Element, places: range, by: int) -> Element:
+def _shifted_seek_head(seek_head: _Element, places: range, by: int) -> _Element:
     """The list of where the segment's parts lie, after those at ``places`` have moved."""
 
-    def seek(entry: Element) -> Iterator[Element]:
-        for part in elements(entry.payload):
+    def seek(entry: _Element) -> Iterator[_Element]:
+        for part in _elements(entry.payload):
             at = int.from_bytes(part.payload, "big")
             if part.ident == SEEK_POSITION and at in places:
                 yield replace(part, payload=(at + by).to_bytes(len(part.payload), "big"))
@@ -147,5 +148,5 @@ def moved(seek_head: Element, places: range, by: int) -> Element:
 
     return seek_head.holding(
         entry.holding(seek(entry)) if entry.ident == SEEK else entry
-        for entry in elements(seek_head.payload)
+        for entry in _elements(seek_head.payload)
     )

@@ -15,13 +15,13 @@ import numpy as np
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST = 1 << 24  # bytes that are read of one chunk
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Kind and length of each chunk of a PNG, the file standing at its content."""
-    at = len(PNG_SIGNATURE)
+    at = len(_PNG_SIGNATURE)
     while True:
         file.seek(at)
         if len(head := file.read(8)) < 8:
@@ -51,7 +51,7 @@ def is_animated_png(path: Path) -> bool:
     if not path.is_file() or not os.access(path, os.R_OK):
         return False
     with path.open("rb") as file:
-        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+        if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
             return False
         for kind, _ in png_chunks(file):
             if kind == b"acTL":
@@ -61,7 +61,7 @@ def is_animated_png(path: Path) -> bool:
     return False
 
 
-def animated_among(files: Sequence[Path]) -> list[str]:
+def has_animated(files: Sequence[Path]) -> list[str]:
     """A warning where pictures of a folder are animated: only the first of each is seen."""
     found = [file for file in files if is_animated_png(file)]
     if not found:
@@ -72,9 +72,9 @@ def animated_among(files: Sequence[Path]) -> list[str]:
     ]
 
 
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel's, by colour type
-ZLIB_HEAD = b"\x78\x01"
-LONGEST_BLOCK = 65535  # bytes
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel's, by colour type
+_ZLIB_HEAD = b"\x78\x01"
+_LONGEST_BLOCK = 65535  # bytes
 
 
 def with_stored_samples(file: bytes) -> bytes:
@@ -83,7 +83,7 @@ def with_stored_samples(file: bytes) -> bytes:
     What is wrong with it is for the decoder to say.
     """
     size = size_of_samples(file)
-    parts = parts_of(file)
+    parts = _parts_of(file)
     if size is None or parts is None:
         return file
     head, deflated, tail = parts
@@ -94,7 +94,7 @@ def with_stored_samples(file: bytes) -> bytes:
         return file
     if len(samples) != size or not inflater.eof:
         return file
-    stored = [ZLIB_HEAD, *blocks(samples), struct.pack(">I", isal_zlib.adler32(samples))]
+    stored = [_ZLIB_HEAD, *_blocks(samples), struct.pack(">I", isal_zlib.adler32(samples))]
     length = struct.pack(">I", sum(map(len, stored)))
     checksum = isal_zlib.crc32(b"IDAT")
     for part in stored:
@@ -107,15 +107,15 @@ def size_of_samples(file: bytes) -> int | None:
 
     None where they are interlaced, or the header is none.
     """
-    if len(file) < 33 or not file.startswith(PNG_SIGNATURE) or file[12:16] != b"IHDR":
+    if len(file) < 33 or not file.startswith(_PNG_SIGNATURE) or file[12:16] != b"IHDR":
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", file, 16)
-    if interlaced or colour not in SAMPLES:
+    if interlaced or colour not in _SAMPLES:
         return None
-    return int(height * (1 + (width * SAMPLES[colour] * depth + 7) // 8))
+    return int(height * (1 + (width * _SAMPLES[colour] * depth + 7) // 8))
 
 
-def parts_of(file: bytes) -> tuple[bytes, bytes, bytes] | None:
+def _parts_of(file: bytes) -> tuple[bytes, bytes, bytes] | None:
     """What stands before a PNG's samples, the samples, and what stands after them."""
     opened, begin = BytesIO(file), 0
     pieces = []
@@ -129,21 +129,21 @@ def parts_of(file: bytes) -> tuple[bytes, bytes, bytes] | None:
     return None
 
 
-def blocks(samples: bytes) -> list[bytes | memoryview]:
+def _blocks(samples: bytes) -> list[bytes | memoryview]:
     """Stored blocks of a deflate stream, in pieces."""
     view = memoryview(samples)
     found: list[bytes | memoryview] = []
-    for begin in range(0, len(view), LONGEST_BLOCK):
-        block = view[begin : begin + LONGEST_BLOCK]
-        is_last = begin + LONGEST_BLOCK >= len(view)
+    for begin in range(0, len(view), _LONGEST_BLOCK):
+        block = view[begin : begin + _LONGEST_BLOCK]
+        is_last = begin + _LONGEST_BLOCK >= len(view)
         found += [struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF), block]
     return found
 
 
 #: The filter: what a byte is more than the one above it. Of PNG's filters the quickest and,
 #: on film, animation and cut-outs alike, the smallest.
-UP = 2
-LEVEL = 1  # of ISA-L's deflate; level 2 saves 0.5 %
+_UP = 2
+_LEVEL = 1  # of ISA-L's deflate; level 2 saves 0.5 %
 
 
 class PngWriter:
@@ -156,7 +156,7 @@ class PngWriter:
         self._head = head
         pixel = sum(part.bits for part in av.VideoFormat(pixel_format).components) // 8
         self._lines = np.empty((height, 1 + width * pixel), np.uint8)
-        self._lines[:, 0] = UP
+        self._lines[:, 0] = _UP
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
         """The whole file, in pieces."""
@@ -165,18 +165,18 @@ class PngWriter:
         samples, steps = stored[:, : self._lines.shape[1] - 1], self._lines[:, 1:]
         steps[0] = samples[0]
         np.subtract(samples[1:], samples[:-1], out=steps[1:])
-        data = isal_zlib.compress(self._lines, LEVEL)
-        return [self._head, chunk(b"IDAT", data), chunk(b"IEND", b"")]
+        data = isal_zlib.compress(self._lines, _LEVEL)
+        return [self._head, _chunk(b"IDAT", data), _chunk(b"IEND", b"")]
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
+def _chunk(kind: bytes, data: bytes) -> bytes:
     """Length, kind, data and their checksum."""
     checked = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", checked)])
 
 
 #: PNG's other words on colour, which would contradict the profile.
-PNG_COLOUR = (b"sRGB", b"cICP", b"cHRM", b"gAMA")
+_PNG_COLOUR = (b"sRGB", b"cICP", b"cHRM", b"gAMA")
 
 
 def png_with_profile(head: bytes, profile: bytes) -> bytes:
@@ -184,7 +184,7 @@ def png_with_profile(head: bytes, profile: bytes) -> bytes:
     kept, at = [head[:8]], 8
     while at < len(head):
         (length,) = struct.unpack_from(">I", head, at)
-        if head[at + 4 : at + 8] not in PNG_COLOUR:
+        if head[at + 4 : at + 8] not in _PNG_COLOUR:
             kept.append(head[at : at + 12 + length])
         at += 12 + length
     content = b"iCCPICC profile\0\0" + zlib.compress(profile)

@@ -10,30 +10,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
-VENDOR_OFFSET = 20  # in the sample entry, after its size and format
-ENTRIES_OFFSET = 16  # in the stsd atom: size, type, version and flags, count
+_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+_VENDOR_OFFSET = 20  # in the sample entry, after its size and format
+_ENTRIES_OFFSET = 16  # in the stsd atom: size, type, version and flags, count
 
 
-def stamp_vendor(movie: Path, codec_tag: str, vendor: str) -> int:
+def patch_vendor(movie: Path, codec_tag: str, vendor: str) -> int:
     """Write ``vendor`` into every sample entry of ``codec_tag``; how many there were.
 
     Both are four characters. Raises OSError.
     """
     stamped = 0
     with movie.open("r+b") as file:
-        for start, _, kind in list(atoms(file, 0, movie.stat().st_size)):
+        for start, _, kind in list(_atoms(file, 0, movie.stat().st_size)):
             if kind != b"stsd":
                 continue
-            file.seek(start + ENTRIES_OFFSET + 4)
+            file.seek(start + _ENTRIES_OFFSET + 4)
             if file.read(4) == codec_tag.encode():
-                file.seek(start + ENTRIES_OFFSET + VENDOR_OFFSET)
+                file.seek(start + _ENTRIES_OFFSET + _VENDOR_OFFSET)
                 file.write(vendor.encode())
                 stamped += 1
     return stamped
 
 
-def atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+def _atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
     """(start, end, type) of each atom, and of those inside the containers."""
     while start + 8 <= end:
         file.seek(start)
@@ -46,6 +46,6 @@ def atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, byte
         if stop < start + header:
             return
         yield start, stop, kind
-        if kind in CONTAINERS:
-            yield from atoms(file, start + header, stop)
+        if kind in _CONTAINERS:
+            yield from _atoms(file, start + header, stop)
         start = stop

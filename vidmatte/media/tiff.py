@@ -11,7 +11,7 @@ from pathlib import Path
 from vidmatte.errors import SourceError
 
 BITS, COMPRESSION, TILE_WIDTH, SAMPLE_FORMAT = 258, 259, 322, 339
-JPEG = (6, 7)  # of TIFF 6.0, and of its Technical Note 2
+_JPEG = (6, 7)  # of TIFF 6.0, and of its Technical Note 2
 SIGNED, FLOAT = 2, 3
 
 
@@ -19,9 +19,9 @@ def check_kind(file: Path, data: bytes) -> None:
     """Raise SourceError for a TIFF that would be decoded as another picture than it is."""
     if data[:4] not in (b"II*\0", b"MM\0*") or len(data) < 8:
         return
-    said = directory(data)
+    said = _directory(data)
     kind = None
-    if said.get(COMPRESSION) in JPEG:
+    if said.get(COMPRESSION) in _JPEG:
         kind = "compressed as JPEG"
     elif TILE_WIDTH in said:
         kind = "in tiles"
@@ -36,7 +36,7 @@ def check_kind(file: Path, data: bytes) -> None:
         )
 
 
-def directory(data: bytes) -> dict[int, int]:
+def _directory(data: bytes) -> dict[int, int]:
     """The first value of each entry of small numbers in the first picture's directory."""
     order = "<" if data.startswith(b"II") else ">"
     (place,) = struct.unpack_from(order + "I", data, 4)
@@ -52,9 +52,9 @@ def directory(data: bytes) -> dict[int, int]:
     return found
 
 
-EXTRA_SAMPLES = 338
-SHORT = 3
-ASSOCIATED = 1  # alpha: the colours are premultiplied; the encoder writes 2, that they are not
+_EXTRA_SAMPLES = 338
+_SHORT = 3
+_ASSOCIATED = 1  # alpha: the colours are premultiplied; the encoder writes 2, that they are not
 
 
 def with_associated_alpha(tiff: bytes) -> bytes:
@@ -63,6 +63,6 @@ def with_associated_alpha(tiff: bytes) -> bytes:
     (place,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, place)
     for entry in range(place + 2, place + 2 + 12 * count, 12):
-        if struct.unpack_from("<HHI", data, entry) == (EXTRA_SAMPLES, SHORT, 1):
-            struct.pack_into("<H", data, entry + 8, ASSOCIATED)
+        if struct.unpack_from("<HHI", data, entry) == (_EXTRA_SAMPLES, _SHORT, 1):
+            struct.pack_into("<H", data, entry + 8, _ASSOCIATED)
     return bytes(data)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidmatte.media.png import webp_chunks
 
-FIXED = 16  # bytes: no chunk that is looked at tells more before the picture in it
+_FIXED = 16  # bytes: no chunk that is looked at tells more before the picture in it
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,28 @@ def read_webp(path: Path) -> WebpHeader:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WEBP" or size != 8 + little(head[4:8]):
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP" or size != 8 + _little_endian(head[4:8]):
             raise ValueError("not a whole WebP file")
-        parts = [(kind, file.read(min(length, FIXED))) for kind, length in webp_chunks(file)]
+        parts = [(kind, file.read(min(length, _FIXED))) for kind, length in webp_chunks(file)]
     kind, head = parts[0]
     if kind == b"VP8 ":  # RFC 6386, section 9.1
-        width, height = little(head[6:8]) & 0x3FFF, little(head[8:10]) & 0x3FFF
+        width, height = _little_endian(head[6:8]) & 0x3FFF, _little_endian(head[8:10]) & 0x3FFF
         return WebpHeader(width, height, has_alpha=False, lengths=())
     if kind != b"VP8X":
         raise ValueError(f"its first part is {kind!r}, not VP8X")
-    lengths = [Fraction(little(part[12:15]), 1000) for name, part in parts if name == b"ANMF"]
+    lengths = [
+        Fraction(_little_endian(part[12:15]), 1000) for name, part in parts if name == b"ANMF"
+    ]
     return WebpHeader(
-        width=little(head[4:7]) + 1,
-        height=little(head[7:10]) + 1,
+        width=_little_endian(head[4:7]) + 1,
+        height=_little_endian(head[7:10]) + 1,
         has_alpha=bool(head[0] & 0x10),
         lengths=tuple(lengths),
-        loops=next((little(part[4:6]) for name, part in parts if name == b"ANIM"), 1),
+        loops=next((_little_endian(part[4:6]) for name, part in parts if name == b"ANIM"), 1),
     )
 
 
-def stamp_length(path: Path, length: Fraction) -> None:
+def patch_duration(path: Path, length: Fraction) -> None:
     """Let the last picture of an animation be shown until ``length`` seconds after the first
     one. Raises OSError."""
     last = before = end = 0
@@ -64,7 +66,7 @@ def stamp_length(path: Path, length: Fraction) -> None:
         for name, _ in webp_chunks(file):
             if name == b"ANMF":
                 last, before = file.tell(), end
-                end += little(file.read(FIXED)[12:15])
+                end += _little_endian(file.read(_FIXED)[12:15])
         if not last:  # a still picture
             return
         shown = min(max(round(length * 1000) - before, 1), (1 << 24) - 1)
@@ -72,6 +74,6 @@ def stamp_length(path: Path, length: Fraction) -> None:
         file.write(shown.to_bytes(3, "little"))
 
 
-def little(data: bytes) -> int:
+def _little_endian(data: bytes) -> int:
     """An unsigned little-endian number."""
     return int.from_bytes(data, "little")

@@ -16,20 +16,20 @@ import numpy as np
 
 from vidmatte.core.frame import Frame
 
-INSET = 0.04  # of the network's input, on each side, that shows a reflection
+_INSET = 0.04  # of the network's input, on each side, that shows a reflection
 
 
 @dataclass(frozen=True)
-class Look:
+class View:
     """One way to show a picture."""
 
     mirrored: bool = False
     inset: bool = False
 
-    def show(self, picture: np.ndarray, size: int) -> np.ndarray:
+    def apply(self, picture: np.ndarray, size: int) -> np.ndarray:
         """A picture (H, W, 3) uint8 as it is shown: (size, size, 3) uint8."""
         margin = self._margin(size)
-        shown = resize(picture, size - 2 * margin, size - 2 * margin)
+        shown = _resize(picture, size - 2 * margin, size - 2 * margin)
         if margin:
             shown = cv2.copyMakeBorder(shown, *(margin,) * 4, cv2.BORDER_REFLECT_101)
         return shown[:, ::-1] if self.mirrored else shown
@@ -41,60 +41,60 @@ class Look:
         return inner[:, ::-1] if self.mirrored else inner
 
     def _margin(self, size: int) -> int:
-        return round(INSET * size) if self.inset else 0
+        return round(_INSET * size) if self.inset else 0
 
 
-PLAIN = Look()
-TURNS = (Look(inset=True), Look(mirrored=True), PLAIN, Look(mirrored=True, inset=True))
+PLAIN = View()
+ALTERNATING = (View(inset=True), View(mirrored=True), PLAIN, View(mirrored=True, inset=True))
 #: The looks at a frame, and at those that follow it; then the same again.
-WAYS: dict[str, tuple[tuple[Look, ...], ...]] = {
+SCHEDULES: dict[str, tuple[tuple[View, ...], ...]] = {
     "plain": ((PLAIN,),),
-    "two": tuple((look,) for look in TURNS[:2]),
-    "four": tuple((look,) for look in TURNS),
-    "both": (TURNS[:2], TURNS[2:]),
+    "two": tuple((look,) for look in ALTERNATING[:2]),
+    "four": tuple((look,) for look in ALTERNATING),
+    "both": (ALTERNATING[:2], ALTERNATING[2:]),
 }
 
 
-def turn_of(frame: Frame, way: str) -> int:
+def _phase_of(frame: Frame, way: str) -> int:
     """Which of the way's turns a frame is shown in; a shot always begins with the first."""
-    return 0 if frame.new_shot else frame.index % len(WAYS[way])
+    return 0 if frame.new_shot else frame.index % len(SCHEDULES[way])
 
 
-def looks_at(frame: Frame, way: str) -> tuple[Look, ...]:
+def views_of(frame: Frame, way: str) -> tuple[View, ...]:
     """The looks that are taken at a frame."""
-    return WAYS[way][turn_of(frame, way)]
+    return SCHEDULES[way][_phase_of(frame, way)]
 
 
-def tell_of_looks(frame: Frame, ways: Iterable[str]) -> None:
+def mark_views(frame: Frame, ways: Iterable[str]) -> None:
     """Put down in a frame how it was shown, for the temporal filter.
 
     ways: of all networks that have a part in its alpha; those that take turns take the same.
     """
     for way in ways:
-        frame.turn = max(frame.turn, turn_of(frame, way))
-        frame.mirrored |= all(look.mirrored for look in looks_at(frame, way))
+        frame.augment_phase = max(frame.augment_phase, _phase_of(frame, way))
+        frame.mirrored |= all(look.mirrored for look in views_of(frame, way))
 
 
-def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resize (H, W, 3) uint8 without aliasing: by area where it shrinks, else linear."""
     shrinks = picture.shape[1] > width or picture.shape[0] > height
     kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=kind))
 
 
-SMOOTHING = 3.0  # of the difference, in pixels of mattes about 320 wide
+_SMOOTHING = 3.0  # of the difference, in pixels of mattes about 320 wide
 APART, FAR_APART = 0.1, 0.3  # smoothed difference of alpha that edges alone do not make
 LITTLE_SHARED, SHARED = 0.65, 0.85  # share of a thing that both mattes call subject
-TAKEN = 0.85  # of the way from the mean to the larger matte
+_TAKEN = 0.85  # of the way from the mean to the larger matte
 
 
-def verdict(straight: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def agreement(straight: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Where two small mattes, (h, w) float32, differ in more than their edges.
 
     Returns two (h, w) float32 maps in 0..1: how far to go from the mean towards the
     larger matte, and towards the straight one. None where the mean will do.
     """
-    apart = cv2.GaussianBlur(cv2.absdiff(straight, mirrored), (0, 0), SMOOTHING)
+    apart = cv2.GaussianBlur(cv2.absdiff(straight, mirrored), (0, 0), _SMOOTHING)
     apart = np.clip((apart - np.float32(APART)) * np.float32(1 / (FAR_APART - APART)), 0, 1)
     if not apart.any():
         return None
@@ -105,9 +105,9 @@ def verdict(straight: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.
     shared = np.bincount(things[both], minlength=count) / areas
     known = np.clip((shared - LITTLE_SHARED) / (SHARED - LITTLE_SHARED), 0, 1)
     known[0] = 0
-    of_known = cv2.GaussianBlur(known.astype(np.float32)[things], (0, 0), SMOOTHING / 2)
+    of_known = cv2.GaussianBlur(known.astype(np.float32)[things], (0, 0), _SMOOTHING / 2)
     of_known = cv2.dilate(of_known, np.ones((5, 5), np.uint8))
-    return np.float32(TAKEN) * apart * of_known, apart * (1 - of_known)
+    return np.float32(_TAKEN) * apart * of_known, apart * (1 - of_known)
 
 
 def reconcile(

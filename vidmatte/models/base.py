@@ -18,17 +18,17 @@ class Network(ABC):
     """
 
     recurrent: bool
-    about: str = ""
-    states: int = 0
+    description: str = ""
+    state_count: int = 0
     batch: int = 1
 
     @property
-    def stride(self) -> int:
+    def batch_stride(self) -> int:
         """Every so many frames from the first, the batches begin anew."""
         return self.batch
 
     @abstractmethod
-    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Write each frame's alpha into what ``Frame.fill_alpha`` gives (and set its
         ``foreground`` where the network gives one).
 

@@ -11,8 +11,8 @@ import numpy as np
 from vidmatte.core.frame import Frame
 from vidmatte.models.base import Network
 
-Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
+_Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
 
 
 class CombinedNetwork(Network):
@@ -23,27 +23,27 @@ class CombinedNetwork(Network):
 
     def __init__(self, first: Network, second: Network, how: str) -> None:
         self.recurrent = first.recurrent and second.recurrent
-        self.states = first.states + second.states
+        self.state_count = first.state_count + second.state_count
         self.batch = first.batch + second.batch
-        self.about = f"{first.about}; {second.about}"
+        self.description = f"{first.description}; {second.description}"
         self._first, self._second = first, second
         self._combine = COMBINATIONS[how]
 
     @property
-    def stride(self) -> int:
-        return math.lcm(self._first.stride, self._second.stride)
+    def batch_stride(self) -> int:
+        return math.lcm(self._first.batch_stride, self._second.batch_stride)
 
-    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         kept: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
 
         def remembered() -> Iterator[Frame]:
-            for frame in self._first.mattes(frames):
+            for frame in self._first.predict(frames):
                 assert frame.alpha is not None
                 kept[frame.index] = frame.alpha.copy(), frame.foreground
                 frame.foreground = None
                 yield frame
 
-        for frame in self._second.mattes(remembered()):
+        for frame in self._second.predict(remembered()):
             assert frame.alpha is not None
             alpha, foreground = kept.pop(frame.index)
             np.copyto(frame.alpha, self._combine(alpha, frame.alpha))
@@ -56,18 +56,18 @@ class CombinedNetwork(Network):
         self._second.cancel()
 
 
-def mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The average of both."""
     return np.asarray(np.float32(0.5) * (first + second))
 
 
-def edges(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _edges(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The first's alpha, but the second's in a soft band along the first's edge.
 
     The band reaches 2 % of the frame's short side to either side of where the first
     is 0.5 or undecided (0.05 to 0.95), and fades out over a quarter of that.
     """
-    reach = max(2, round(EDGE_SHARE * min(first.shape)))
+    reach = max(2, round(_EDGE_SHARE * min(first.shape)))
     subject = (first > 0.5).astype(np.uint8)
     outline = cv2.morphologyEx(subject, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     undecided = ((first > 0.05) & (first < 0.95)).astype(np.uint8)
@@ -77,9 +77,9 @@ def edges(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(first + share * (second - first))
 
 
-COMBINATIONS: dict[str, Combine] = {
+COMBINATIONS: dict[str, _Combine] = {
     "max": np.maximum,
     "min": np.minimum,
-    "mean": mean,
-    "edges": edges,
+    "mean": _mean,
+    "edges": _edges,
 }

@@ -14,13 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vidmatte.core.families import RECURRENT, SALIENT
+from vidmatte.core.families import RECURRENT, SEGMENTATION
 from vidmatte.errors import UsageError
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.settings import Settings
 
-__all__ = ["Device", "Network", "check_options", "choose_device", "load_network", "way_of_looking"]
+__all__ = [
+    "Device",
+    "Network",
+    "augment_schedule",
+    "check_options",
+    "choose_device",
+    "load_network",
+]
 
 
 def check_options(family_name: str, settings: Settings) -> None:
@@ -42,14 +49,14 @@ def check_options(family_name: str, settings: Settings) -> None:
         raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
 
 
-def way_of_looking(family_name: str, settings: Settings) -> str:
+def augment_schedule(family_name: str, settings: Settings) -> str:
     """How frames are shown to a network of the family: one of ``looks.WAYS``."""
-    if family_name not in SALIENT:
+    if family_name not in SEGMENTATION:
         return "plain"
     if settings.smooth == "strong":
         return "both"
     steadied = settings.smooth != "off" and settings.smooth_strength > 0
-    if not (steadied and SALIENT[family_name].takes_turns):
+    if not (steadied and SEGMENTATION[family_name].alternates_views):
         return "plain"
     # Without a look ahead four are too few of each to be averaged.
     return "two" if settings.smooth == "live" else "four"
@@ -67,20 +74,22 @@ def load_network(
     report: is told, while the network runs, what the user should know, a line at a time.
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
-    from vidmatte.models.runtimes.multi_gpu import SharedRunner, SharedShots
+    from vidmatte.models.runtimes.multi_gpu import SharedRunner, ShotDistributor
     from vidmatte.models.runtimes.onnx_file import check_alpha, square_side
     from vidmatte.models.runtimes.onnx_loader import load_recurrent, load_runner
-    from vidmatte.models.rvm import KEPT, RecurrentNetwork
-    from vidmatte.models.segmentation import SalientNetwork
+    from vidmatte.models.rvm import KEPT_OUTPUTS, RecurrentNetwork
+    from vidmatte.models.segmentation import SegmentationNetwork
 
     check_options(family_name, settings)
     if family_name in RECURRENT:
         networks = []
         for part in device.parts or (device,):
-            loaded, finish = load_recurrent(path, part, settings.threads, KEPT, settings.runtime)
+            loaded, finish = load_recurrent(
+                path, part, settings.threads, KEPT_OUTPUTS, settings.runtime
+            )
             networks.append(RecurrentNetwork(loaded.runner, settings.downsample, finish))
-        return SharedShots(networks) if len(networks) > 1 else networks[0]
-    family = SALIENT[family_name]
+        return ShotDistributor(networks) if len(networks) > 1 else networks[0]
+    family = SEGMENTATION[family_name]
     batch = settings.batch or device.default_batch
     copies = [
         load_runner(
@@ -99,12 +108,12 @@ def load_network(
     side = square_side(path, loaded.inputs, family.size)
     check_alpha(path, loaded.outputs)
     runners = [copy.runner for copy in copies]
-    return SalientNetwork(
+    return SegmentationNetwork(
         SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
         size=side,
         input_name=next(iter(loaded.inputs)),
         batch=batch,
-        way=way_of_looking(family_name, settings),
+        way=augment_schedule(family_name, settings),
         minmax=settings.normalize == "minmax",
     )

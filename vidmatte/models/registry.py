@@ -14,9 +14,9 @@ from vidmatte.core.families import FAMILIES, RECURRENT
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.base import Network
-from vidmatte.models.load import check_options, load_network, way_of_looking
+from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
-from vidmatte.models.runtimes.openvino import advice, ran_by
+from vidmatte.models.runtimes.openvino import advice, runtime_name
 from vidmatte.models.weights.catalogue import Entry, lookup
 from vidmatte.models.weights.record import Record, read_record
 from vidmatte.models.weights.store import Store
@@ -24,7 +24,7 @@ from vidmatte.option import MATTE, names_of
 from vidmatte.settings import Settings
 
 #: The options that, with source, weights and way of looking, decide the raw alpha of a frame.
-DECISIVE = names_of(Settings, decides=MATTE)
+RAW_ALPHA_OPTIONS = names_of(Settings, decides=MATTE)
 
 
 @dataclass(frozen=True)
@@ -105,33 +105,33 @@ class Model:
         if self.settings.cache is None:
             return self.network
         from vidmatte.models.alpha_cache import (
-            KeepingNetwork,
-            KeptAlphas,
+            CachedNetwork,
+            RecordingNetwork,
+            cache_file,
             check_writable,
-            is_whole,
-            kept_file,
+            is_complete,
         )
 
         folder, key = Path(self.settings.cache).expanduser(), self.cache_key(clip)
-        kept = kept_file(folder, key)
-        if kept is not None and not is_whole(kept, (clip.width, clip.height)):
+        kept = cache_file(folder, key)
+        if kept is not None and not is_complete(kept, (clip.width, clip.height)):
             self.report(f"--cache {folder}: the kept alphas are damaged: made anew")
             kept.unlink()
             kept = None
         if kept is not None:
             recurrent = all(part.family in RECURRENT for part in self.weights)
-            return KeptAlphas(kept, recurrent, self._ways)
+            return CachedNetwork(kept, recurrent, self._ways)
         check_writable(folder)
         chosen, network = self.device, self.network
         if self.device is not chosen:  # another runtime may be the one of choice there
             return self.network_for(clip)
-        return KeepingNetwork(network, folder, key)
+        return RecordingNetwork(network, folder, key)
 
     def cache_key(self, clip: Clip) -> str:
         """What the raw alphas of a clip are kept under."""
         from vidmatte.models.alpha_cache import cache_key, source_identity
 
-        facts: dict[str, Any] = {name: getattr(self.settings, name) for name in DECISIVE}
+        facts: dict[str, Any] = {name: getattr(self.settings, name) for name in RAW_ALPHA_OPTIONS}
         facts["runtime"] = self.runtimes
         facts["looks"] = self._ways
         facts["version"] = __version__
@@ -146,11 +146,11 @@ class Model:
         ``auto`` takes another where a package was installed since, or on another CPU.
         """
         wanted, device = self.settings.runtime, self.device
-        return [ran_by(wanted, part.family, device) for part in self.weights]
+        return [runtime_name(wanted, part.family, device) for part in self.weights]
 
     @property
     def _ways(self) -> list[str]:
-        return [way_of_looking(part.family, self._settings_for(part)) for part in self.weights]
+        return [augment_schedule(part.family, self._settings_for(part)) for part in self.weights]
 
     def _settings_for(self, part: Weights) -> Settings:
         """The settings as far as they concern one of two networks."""
@@ -176,8 +176,8 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
             f"--model '{settings.model}': a name is missing: write one model, or two as in"
             " isnet+rvm ('vidmatte models' lists them)"
         )
-    known = [identify(name, settings) for name in names]
-    check_used([part.family for part in known], settings)
+    known = [_resolve_weights(name, settings) for name in names]
+    _check_has_effect([part.family for part in known], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in known):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if settings.cache is not None:
@@ -187,11 +187,11 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
     if note:
         report(note)
     store = Store(Path(settings.models_dir) if settings.models_dir else None)
-    weights = tuple(fetched(part, store, report, quiet) for part in known)
+    weights = tuple(_fetch_weights(part, store, report, quiet) for part in known)
     return Model(weights, device, settings, report)
 
 
-def check_used(families: list[str], settings: Settings) -> None:
+def _check_has_effect(families: list[str], settings: Settings) -> None:
     """Raise UsageError for an option that has no effect on models of these families."""
     if len(families) == 1:
         if settings.combine != "edges":
@@ -204,7 +204,7 @@ def check_used(families: list[str], settings: Settings) -> None:
             raise UsageError("--foreground model: this model gives none; use estimate")
 
 
-def identify(name: str, settings: Settings) -> Weights | Entry:
+def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:
     """The user's own file, or the entry of the catalogue, called ``name``; nothing is fetched."""
     own = Path(name)
     if own.suffix.lower() != ".onnx":
@@ -219,7 +219,7 @@ def identify(name: str, settings: Settings) -> Weights | Entry:
     return Weights(own.name, settings.family, own)
 
 
-def fetched(
+def _fetch_weights(
     part: Weights | Entry, store: Store, report: Callable[[str], None], quiet: bool
 ) -> Weights:
     """The weights of a part, fetched into the store where need be."""

@@ -13,17 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vidmatte.core.concurrency import in_order
+from vidmatte.core.concurrency import map_in_order
 from vidmatte.core.frame import Frame
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Runner, on_host
-from vidmatte.models.runtimes.onnx_loader import Finishing
+from vidmatte.models.runtimes.onnx_loader import FinishingStep
 
-STATES = ("r1", "r2", "r3", "r4")
-KEPT = tuple(f"{state}o" for state in STATES)
+_STATES = ("r1", "r2", "r3", "r4")
+KEPT_OUTPUTS = tuple(f"{state}o" for state in _STATES)
 #: Pixels. Four halvings need five; one more, for the network rounds sizes down.
-LEAST_SIDE = 6
-COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 and 512 px
+_LEAST_SIDE = 6
+_COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 and 512 px
 
 
 class RecurrentNetwork(Network):
@@ -35,27 +35,27 @@ class RecurrentNetwork(Network):
     """
 
     recurrent = True
-    states = 1
-    stride = 1
+    state_count = 1
+    batch_stride = 1
 
     def __init__(
-        self, runner: Runner, downsample: float = 0.0, finishing: Finishing | None = None
+        self, runner: Runner, downsample: float = 0.0, finishing: FinishingStep | None = None
     ) -> None:
-        self.about = runner.about
+        self.description = runner.description
         self._runner = runner
         self._finisher = finishing.runner if finishing is not None else None
         self._reduced = finishing.reduced if finishing is not None else ""
         self._downsample = downsample
-        self._drawing = Drawing()
+        self._drawing = _Refiner()
         if self._finisher is not None:
             self.batch = self._finisher.streams + 1
-            self.about += f", details of {self._finisher.streams} frames at once"
+            self.description += f", details of {self._finisher.streams} frames at once"
 
-    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         steps = self._steps(frames)
         if self._finisher is None:
-            return itertools.starmap(take_result, steps)
-        return in_order(self._finish, steps, self._finisher.streams)
+            return itertools.starmap(_store_result, steps)
+        return map_in_order(self._finish, steps, self._finisher.streams)
 
     def _finish(self, step: tuple[Frame, dict[str, Any]]) -> Frame:
         """The frame with its result, made from what the first half gave."""
@@ -63,18 +63,18 @@ class RecurrentNetwork(Network):
         frame, values = step
         outputs = self._finisher.run(values)
         if "pha" in outputs:
-            return take_result(frame, outputs)
-        return self._drawing.draw(frame, *outputs.values())
+            return _store_result(frame, outputs)
+        return self._drawing.refine(frame, *outputs.values())
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
         """Each frame with the values that its result is, or is made from."""
-        state: dict[str, Any] = first_state()
-        reducer: Reducer | None = None
+        state: dict[str, Any] = _first_state()
+        reducer: _Downsampler | None = None
         for frame in frames:
             if frame.state is not None:
                 state = frame.state
             if frame.new_shot:
-                state = first_state()
+                state = _first_state()
             if frame.wants_state:
                 frame.state = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
@@ -82,12 +82,12 @@ class RecurrentNetwork(Network):
             inputs = {"downsample_ratio": np.array([ratio], np.float32), **state}
             if self._reduced:
                 if reducer is None or reducer.key != (height, width, ratio):
-                    reducer = Reducer(height, width, ratio)
+                    reducer = _Downsampler(height, width, ratio)
                 inputs[self._reduced] = reducer(frame.rgb)
             else:
-                inputs["src"] = planar(frame.rgb)
-            outputs = self._runner.run(inputs, keep=KEPT)
-            state = {f"{name}i": outputs[f"{name}o"] for name in STATES}
+                inputs["src"] = _planar(frame.rgb)
+            outputs = self._runner.run(inputs, keep=KEPT_OUTPUTS)
+            state = {f"{name}i": outputs[f"{name}o"] for name in _STATES}
             yield frame, inputs | outputs
 
     def cancel(self) -> None:
@@ -96,14 +96,14 @@ class RecurrentNetwork(Network):
             self._finisher.cancel()
 
 
-def take_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
+def _store_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
     """The frame with the network's alpha and foreground in it."""
-    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.fill_alpha())
-    frame.foreground = interleaved(outputs["fgr"][0])
+    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.writable_alpha())
+    frame.foreground = _interleaved(outputs["fgr"][0])
     return frame
 
 
-class Drawing(threading.local):
+class _Refiner(threading.local):
     """Draws alpha and foreground from linear models of a frame's colours.
 
     Each thread has planes of its own to work in; to allocate them for every frame took
@@ -112,7 +112,7 @@ class Drawing(threading.local):
 
     _work: tuple[np.ndarray, np.ndarray] | None = None
 
-    def draw(self, frame: Frame, slopes: np.ndarray, offsets: np.ndarray) -> Frame:
+    def refine(self, frame: Frame, slopes: np.ndarray, offsets: np.ndarray) -> Frame:
         """The frame with its result.
 
         slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
@@ -141,13 +141,13 @@ class Drawing(threading.local):
         enlarge(slopes[0, 3], slope)
         enlarge(offsets[0, 3], offset)
         cv2.multiply(slope, brightness, dst=slope, scale=1 / 765, dtype=cv2.CV_32F)
-        np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.fill_alpha())
+        np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.writable_alpha())
         return frame
 
 
-def first_state() -> dict[str, Any]:
+def _first_state() -> dict[str, Any]:
     """The state at the start of a shot: zeros, which the network broadcasts."""
-    return {f"{name}i": np.zeros((1, 1, 1, 1), np.float32) for name in STATES}
+    return {f"{name}i": np.zeros((1, 1, 1, 1), np.float32) for name in _STATES}
 
 
 def coarse_ratio(width: int, height: int, wanted: float = 0.0) -> float:
@@ -155,25 +155,25 @@ def coarse_ratio(width: int, height: int, wanted: float = 0.0) -> float:
 
     But no side of it is shorter than the network can halve; a long strip's may be.
     """
-    ratio = wanted or min(1.0, COARSE_SIDE / max(width, height))
-    return max(ratio, LEAST_SIDE / min(width, height))
+    ratio = wanted or min(1.0, _COARSE_SIDE / max(width, height))
+    return max(ratio, _LEAST_SIDE / min(width, height))
 
 
-def planar(rgb: np.ndarray) -> np.ndarray:
+def _planar(rgb: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 in 0..1."""
     planes = np.empty((1, 3, *rgb.shape[:2]), np.float32)
     np.multiply(rgb.transpose(2, 0, 1), np.float32(1 / 255), out=planes[0])
     return planes
 
 
-def interleaved(planes: np.ndarray) -> np.ndarray:
+def _interleaved(planes: np.ndarray) -> np.ndarray:
     """(3, H, W) float32 in 0..1 -> (H, W, 3) uint8, rounded."""
     # cv2.addWeighted scales, rounds to nearest and saturates in one pass over each plane.
     codes = [cv2.addWeighted(plane, 255.0, plane, 0.0, 0.0, dtype=cv2.CV_8U) for plane in planes]
     return np.asarray(cv2.merge(codes))
 
 
-class Reducer:
+class _Downsampler:
     """Makes frames of one size smaller by ``ratio``, 0..1.
 
     Bilinear without a filter: each pixel of the result is mixed from the four around its
@@ -184,8 +184,8 @@ class Reducer:
 
     def __init__(self, height: int, width: int, ratio: float) -> None:
         self.key = height, width, ratio
-        self._rows, row_shares = places(height, ratio)
-        self._columns, column_shares = places(width, ratio)
+        self._rows, row_shares = _sample_positions(height, ratio)
+        self._columns, column_shares = _sample_positions(width, ratio)
         weights = [np.outer(row, column) / 255 for row in row_shares for column in column_shares]
         self._weights = [np.dstack([weight] * 3).astype(np.float32) for weight in weights]
 
@@ -202,7 +202,7 @@ class Reducer:
         return np.stack(cv2.split(total))[None]
 
 
-def places(length: int, ratio: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _sample_positions(length: int, ratio: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The pixels before and after each place in one direction, and their shares."""
     scale = np.float32(ratio)
     count = int(scale * np.float32(length))

@@ -8,19 +8,19 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from vidmatte.core.concurrency import in_order
+from vidmatte.core.concurrency import map_in_order
 from vidmatte.core.families import Family
 from vidmatte.core.frame import Frame
-from vidmatte.models.augment import Look, looks_at, reconcile, tell_of_looks, verdict
+from vidmatte.models.augment import View, agreement, mark_views, reconcile, views_of
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Runner
-from vidmatte.models.runtimes.onnx_file import alphas_in, check_range
+from vidmatte.models.runtimes.onnx_file import alphas_of, check_range
 
-SMALL_NET = 512
-VERDICT_SIDE = 288  # of the reduced mattes that a decision is made on
+_SMALL_NET = 512
+_RECONCILE_SIDE = 288  # of the reduced mattes that a decision is made on
 
 
-class SalientNetwork(Network):
+class SegmentationNetwork(Network):
     """One alpha a frame, from that frame alone.
 
     ``batch`` counts the frames in its hands at once: those of one run of the network,
@@ -45,7 +45,7 @@ class SalientNetwork(Network):
         minmax: bool = False,
     ) -> None:
         self.batch = batch * runner.streams
-        self.about = runner.about
+        self.description = runner.description
         self._frames_a_run = batch
         self._runner = runner
         self._family = family
@@ -58,17 +58,21 @@ class SalientNetwork(Network):
         offset = np.array(family.mean, np.float32) / np.array(family.std, np.float32)
         self._offset = offset.reshape(3, 1, 1)
 
-    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         batches = iter(lambda: list(islice(frames, self._frames_a_run)), [])
         streams = self._runner.streams
-        done = in_order(self._matte, batches, streams) if streams > 1 else map(self._matte, batches)
+        done = (
+            map_in_order(self._matte, batches, streams)
+            if streams > 1
+            else map(self._matte, batches)
+        )
         for batch in done:
             yield from batch
 
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""
         for frame, coarse in zip(batch, self._run(batch), strict=True):
-            tell_of_looks(frame, [self._way])
+            mark_views(frame, [self._way])
             self._upsample(coarse, frame)
         return batch
 
@@ -77,12 +81,12 @@ class SalientNetwork(Network):
 
     def _run(self, batch: list[Frame]) -> list[np.ndarray]:
         """Each frame's alpha at about the network's size, (S', S') float32 in 0..1."""
-        looks = [looks_at(frame, self._way) for frame in batch]
+        looks = [views_of(frame, self._way) for frame in batch]
         alphas = [self._seen(batch, turn) for turn in zip(*looks, strict=True)]
-        single = alphas[0] if len(alphas) == 1 else map(of_both, *alphas)
+        single = alphas[0] if len(alphas) == 1 else map(merge_mirrored, *alphas)
         return [np.clip(self._stretched(alpha), 0.0, 1.0) for alpha in single]
 
-    def _seen(self, batch: list[Frame], looks: tuple[Look, ...]) -> list[np.ndarray]:
+    def _seen(self, batch: list[Frame], looks: tuple[View, ...]) -> list[np.ndarray]:
         """What the network says of each frame by one look at it, as it lies in the frame."""
         seen = self._infer(self._prepare(batch, looks))
         return [look.undo(alpha) for look, alpha in zip(looks, seen, strict=True)]
@@ -96,7 +100,7 @@ class SalientNetwork(Network):
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
-        alphas = alphas_in(output, len(inputs))
+        alphas = alphas_of(output, len(inputs))
         if self._family.logits:
             with np.errstate(over="ignore"):  # exp of 89 is infinite, and alpha 0 as it should be
                 return np.asarray(1.0 / (1.0 + np.exp(-alphas)))
@@ -104,11 +108,11 @@ class SalientNetwork(Network):
             check_range(output)
         return alphas
 
-    def _prepare(self, batch: list[Frame], looks: tuple[Look, ...]) -> np.ndarray:
+    def _prepare(self, batch: list[Frame], looks: tuple[View, ...]) -> np.ndarray:
         """The frames' pictures, each as it is looked at: (B, 3, S, S) float32, normalized."""
         inputs = np.empty((len(batch), 3, self._size, self._size), np.float32)
         for frame, look, target in zip(batch, looks, inputs, strict=True):
-            shown = look.show(frame.rgb, self._size)
+            shown = look.apply(frame.rgb, self._size)
             np.multiply(shown.transpose(2, 0, 1), self._scale, out=target)
             np.subtract(target, self._offset, out=target)
         return inputs
@@ -119,19 +123,19 @@ class SalientNetwork(Network):
         Cubic for small networks, where it is the better one by MAD and Grad.
         """
         height, width = frame.rgb.shape[:2]
-        kind = cv2.INTER_CUBIC if self._size < SMALL_NET else cv2.INTER_LINEAR
+        kind = cv2.INTER_CUBIC if self._size < _SMALL_NET else cv2.INTER_LINEAR
         alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
-        np.clip(alpha, 0.0, 1.0, out=frame.fill_alpha())
+        np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())
 
 
-def of_both(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+def merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """One alpha of a picture's and its mirror image's (turned back), float32, the larger's size."""
-    straight, mirrored = alike(straight, mirrored)
+    straight, mirrored = _grouped_by_shape(straight, mirrored)
     small = [
-        cv2.resize(alpha, (VERDICT_SIDE,) * 2, interpolation=cv2.INTER_AREA)
+        cv2.resize(alpha, (_RECONCILE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
         for alpha in (straight, mirrored)
     ]
-    maps = verdict(*small)
+    maps = agreement(*small)
     if maps is None:
         return np.asarray(np.float32(0.5) * (straight + mirrored))
     larger, own = (
@@ -140,7 +144,7 @@ def of_both(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     return reconcile(straight, mirrored, larger, own)
 
 
-def alike(*alphas: np.ndarray) -> list[np.ndarray]:
+def _grouped_by_shape(*alphas: np.ndarray) -> list[np.ndarray]:
     """Alphas at the size of the largest."""
     height, width = max(alpha.shape for alpha in alphas)
     same = map(np.ascontiguousarray, alphas)

@@ -31,8 +31,10 @@ def exact_rgb(
     use again for pictures of one kind.
     """
     if not picture.format.name.startswith("yuv"):
-        return scaled(rgb_of(picture), top)
-    full = moved(without_twin(picture), "yuv444p16le", reformatter or VideoReformatter())
+        return _scaled_rgb(_rgb_of(picture), top)
+    full = reformatted_picture(
+        canonical_format(picture), "yuv444p16le", reformatter or VideoReformatter()
+    )
     # Shifted up to 16 bits, the largest sample is not 65535 but this.
     largest = full_scale(picture.format.name)
     while largest < 32768:
@@ -42,7 +44,7 @@ def exact_rgb(
     return np.asarray(rgb.astype(np.uint8 if top <= 255 else np.uint16, copy=False))
 
 
-def moved(
+def reformatted_picture(
     picture: av.VideoFrame, pixel_format: str, reformatter: VideoReformatter
 ) -> av.VideoFrame:
     """YCbCr to YCbCr. One range and matrix is given for both sides, so that samples
@@ -60,7 +62,7 @@ def moved(
     )
 
 
-def without_twin(picture: av.VideoFrame) -> av.VideoFrame:
+def canonical_format(picture: av.VideoFrame) -> av.VideoFrame:
     """The picture; a yuvj420p and its like under the plain name of the same samples, since
     swscale makes their range limited whatever it is told."""
     name = picture.format.name
@@ -94,7 +96,7 @@ def rgb_matrix(colour: ColourTags, codes: int, top: int, white: int) -> np.ndarr
     return np.asarray(np.hstack([inverse, -inverse @ forward[:, 3:]]))
 
 
-def rgb_of(picture: av.VideoFrame) -> np.ndarray:
+def _rgb_of(picture: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) R, G, B samples of an RGB or grey picture, full range.
 
     uint8 of 255 for 8-bit formats, else uint16 of 65535. float is clipped to 0..1; what is
@@ -117,7 +119,7 @@ def rgb_of(picture: av.VideoFrame) -> np.ndarray:
     return np.asarray(cv2.multiply(rgb, (65535 / top,) * 4))
 
 
-def scaled(rgb: np.ndarray, wanted: int) -> np.ndarray:
+def _scaled_rgb(rgb: np.ndarray, wanted: int) -> np.ndarray:
     """Samples of ``rgb_of`` in 0..wanted, rounded to nearest; the type that holds it."""
     top = int(np.iinfo(rgb.dtype).max)
     if top == wanted:

@@ -24,12 +24,17 @@ from vidmatte.core.colour import (
 )
 from vidmatte.core.frame import Frame
 from vidmatte.pixels import planes
-from vidmatte.pixels.colour_matrix import exact_rgb, moved, without_twin, yuv_matrix
+from vidmatte.pixels.colour_matrix import (
+    canonical_format,
+    exact_rgb,
+    reformatted_picture,
+    yuv_matrix,
+)
 from vidmatte.pixels.formats import ACCURATE, reformatted
 from vidmatte.pixels.planes import is_yuv
 
 #: swscale's own numbers of matrices: bt470bg's and smpte170m's are one there.
-SWS_MATRIX = {number: number for number in LUMA_WEIGHTS} | {SMPTE170M: BT470BG}
+_SWS_MATRIX = {number: number for number in LUMA_WEIGHTS} | {SMPTE170M: BT470BG}
 
 
 class Converter:
@@ -47,7 +52,7 @@ class Converter:
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         """A new frame of the same size. float sources are clipped to 0..1. Raises ValueError."""
-        picture = without_twin(picture)
+        picture = canonical_format(picture)
         name = picture.format.name
         if is_yuv(name) and is_yuv(self._format):
             return self._moved(picture)
@@ -59,9 +64,9 @@ class Converter:
         top = planes.full_scale(self._format)
         if is_yuv(self._format):
             rgb = exact_rgb(picture, self._source, 65535)
-            put_channels(result, self._coded(rgb, top))
+            _store_channels(result, self._coded(rgb, top))
         else:
-            put_rgb(result, exact_rgb(picture, self._source, top, self._reformatter))
+            _store_rgb(result, exact_rgb(picture, self._source, top, self._reformatter))
         return result
 
     def _moved(self, picture: av.VideoFrame) -> av.VideoFrame:
@@ -71,13 +76,13 @@ class Converter:
             raise ValueError(
                 f"matrix {matrices}: YCbCr keeps its matrix; convert to gbrp16le, then from that"
             )
-        result = moved(picture, self._format, self._reformatter)
+        result = reformatted_picture(picture, self._format, self._reformatter)
         if self._source.range != self._target.range:
-            change_range(result, planes.full_scale(picture.format.name), self._source.range)
+            _change_range(result, planes.full_scale(picture.format.name), self._source.range)
         return result
 
     def _to_rgb_8(self, picture: av.VideoFrame) -> av.VideoFrame:
-        matrix = SWS_MATRIX[linear_matrix(self._source.matrix)]
+        matrix = _SWS_MATRIX[linear_matrix(self._source.matrix)]
         return reformatted(
             self._reformatter,
             picture,
@@ -97,7 +102,7 @@ class Converter:
         return np.asarray(np.minimum(coded, full_scale))
 
 
-def change_range(frame: av.VideoFrame, source_top: int, source_range: int) -> None:
+def _change_range(frame: av.VideoFrame, source_top: int, source_range: int) -> None:
     """Bring the YCbCr planes of ``frame`` from one range to the other, in place.
 
     Its samples were shifted up (or down) from a depth whose largest is ``source_top``.
@@ -105,7 +110,7 @@ def change_range(frame: av.VideoFrame, source_top: int, source_range: int) -> No
     full_scale = planes.full_scale(frame.format.name)
     codes = full_scale + 1
     top = source_top * codes / (source_top + 1)
-    for number, plane in enumerate(planes.views(frame)[:3]):
+    for number, plane in enumerate(planes.plane_views(frame)[:3]):
         limited = (219 if number == 0 else 224) * codes / 256
         zero = 16 * codes / 256 if number == 0 else codes / 2
         centre = 0 if number == 0 else codes / 2
@@ -115,9 +120,9 @@ def change_range(frame: av.VideoFrame, source_top: int, source_range: int) -> No
         np.minimum(moved, full_scale, out=plane)
 
 
-def put_rgb(frame: av.VideoFrame, rgb: np.ndarray) -> None:
+def _store_rgb(frame: av.VideoFrame, rgb: np.ndarray) -> None:
     """Write (H, W, 3) R, G, B samples into an RGB frame, packed or planar."""
-    arrays = planes.views(frame)
+    arrays = planes.plane_views(frame)
     if len(arrays) == 1:
         order = cv2.COLOR_RGB2BGRA if frame.format.name.startswith("bgr") else cv2.COLOR_RGB2RGBA
         packed = cv2.cvtColor(rgb, order)
@@ -128,21 +133,21 @@ def put_rgb(frame: av.VideoFrame, rgb: np.ndarray) -> None:
         np.copyto(plane, channel)
 
 
-def put_channels(frame: av.VideoFrame, channels: np.ndarray) -> None:
+def _store_channels(frame: av.VideoFrame, channels: np.ndarray) -> None:
     """Write (H, W, 3) Y'CbCr samples into a planar frame; subsampled chroma takes means."""
-    arrays = planes.views(frame)
+    arrays = planes.plane_views(frame)
     for plane, channel in zip(arrays[:3], cv2.split(channels), strict=True):
-        np.copyto(plane, planes.mean_of_cells(channel, *planes.steps(plane, channel)))
+        np.copyto(plane, planes.mean_of_cells(channel, *planes.subsampling(plane, channel)))
 
 
 def tagged(picture: av.VideoFrame, colour: ColourTags, frame: Frame) -> av.VideoFrame:
     """``picture`` with colour tags, and the time of ``frame``."""
-    put_tags(picture, colour)
+    set_tags(picture, colour)
     picture.pts, picture.time_base = frame.pts, frame.time_base
     return picture
 
 
-def put_tags(picture: av.VideoFrame, colour: ColourTags) -> None:
+def set_tags(picture: av.VideoFrame, colour: ColourTags) -> None:
     """Write colour tags onto a picture as a file is to say them; what swscale reads there is
     another thing, see ``source.pixels.tag``."""
     picture.colorspace, picture.color_range = colour.matrix, colour.range

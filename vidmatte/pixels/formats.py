@@ -14,19 +14,19 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidmatte.core.colour import BT709, FULL, ColourTags, linear_matrix
-from vidmatte.core.orientation import UPRIGHT, Orientation, turned
+from vidmatte.core.orientation import UPRIGHT, Orientation, oriented
 
-YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
-DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
+_YUV_LAYOUTS = ("420", "422", "444", "440", "411", "410")
+_DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
 WORKING_FORMATS = frozenset(
-    [f"yuv{layout}p{depth}" for layout in YUV_LAYOUTS for depth in DEPTHS]
-    + [f"gbrp{depth}" for depth in DEPTHS]
-    + [f"gray{depth}" for depth in DEPTHS]
+    [f"yuv{layout}p{depth}" for layout in _YUV_LAYOUTS for depth in _DEPTHS]
+    + [f"gbrp{depth}" for depth in _DEPTHS]
+    + [f"gray{depth}" for depth in _DEPTHS]
     + ["rgb24", "rgb48le", "gbrpf32le", "grayf32le"]
 )
 
 #: Other layouts of the same samples, and what carries them.
-REPACKED = {
+_NEEDS_REPACKING = {
     "nv12": "yuv420p",
     "nv21": "yuv420p",
     "nv16": "yuv422p",
@@ -76,10 +76,10 @@ def working_format(pixel_format: str, on_side: bool) -> str:
     name = pixel_format.replace("yuvj", "yuv").replace("yuva", "yuv")
     name = name.replace("gbrap", "gbrp") if name != "gbrapf32le" else "gbrpf32le"
     name = name.removesuffix("be") + "le" if name.endswith("be") else name
-    name = REPACKED.get(pixel_format, REPACKED.get(name, name))
+    name = _NEEDS_REPACKING.get(pixel_format, _NEEDS_REPACKING.get(name, name))
     if name not in WORKING_FORMATS:
         described = av.VideoFormat(pixel_format)
-        if is_float(pixel_format):
+        if _is_float(pixel_format):
             return "gbrpf32le" if described.is_rgb else "grayf32le"
         deep = any(component.bits > 8 for component in described.components)
         if described.is_rgb or "pal" in pixel_format or described.has_palette:
@@ -97,22 +97,22 @@ def upright_format(pixel_format: str, orientation: Orientation, width: int, heig
     Where a row or column that has chroma of its own, the last of an odd number, becomes the
     first, subsampled chroma would lie beside its pixels: such frames travel as 4:4:4 too.
     """
-    name = working_format(pixel_format, orientation.on_side)
+    name = working_format(pixel_format, orientation.swaps_sides)
     sizes = zip((height, width), orientation.reverses, chroma_steps(name), strict=True)
     if name.startswith("yuv") and any(back and size % step for size, back, step in sizes):
         name = "yuv444" + name[6:]
     return name
 
 
-def with_chroma(grey: str) -> str:
+def grey_to_yuv(grey: str) -> str:
     """What carries grey of limited range, monochrome HEVC and H.264: YCbCr of the same luma.
 
     FFmpeg and all here take grey for full range. Grey floats have none and stay.
     """
-    return grey if is_float(grey) else f"yuv420p{grey.removeprefix('gray')}"
+    return grey if _is_float(grey) else f"yuv420p{grey.removeprefix('gray')}"
 
 
-def is_float(pixel_format: str) -> bool:
+def _is_float(pixel_format: str) -> bool:
     """True where samples are half or single floats."""
     return "f16" in pixel_format or "f32" in pixel_format
 
@@ -151,7 +151,7 @@ def plane_arrays(frame: av.VideoFrame) -> list[np.ndarray]:
     return views
 
 
-def tag(frame: av.VideoFrame, colour: ColourTags) -> None:
+def set_colour(frame: av.VideoFrame, colour: ColourTags) -> None:
     """Write resolved colour tags onto a frame, its matrix as swscale takes it."""
     frame.colorspace = linear_matrix(colour.matrix)
     frame.color_range = colour.range
@@ -219,11 +219,11 @@ class Repacker:
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The same picture, tags set."""
-        tag(frame, self.source)
-        if is_float(frame.format.name) and is_float(self.working):
-            frame = as_planar_floats(frame, self.working)
-        elif with_chroma(frame.format.name) == self.working:
-            frame = as_luma(frame, self.working)
+        set_colour(frame, self.source)
+        if _is_float(frame.format.name) and _is_float(self.working):
+            frame = _as_planar_floats(frame, self.working)
+        elif grey_to_yuv(frame.format.name) == self.working:
+            frame = _as_luma(frame, self.working)
         elif frame.format.name.replace("yuvj", "yuv") != self.working:
             frame = reformatted(
                 self._reformatter,
@@ -237,12 +237,12 @@ class Repacker:
             )
         if self.orientation != UPRIGHT:
             frame = self._turned(frame)
-        tag(frame, self.target)
+        set_colour(frame, self.target)
         return frame
 
     def _turned(self, frame: av.VideoFrame) -> av.VideoFrame:
         width, height = frame.width, frame.height
-        if self.orientation.on_side:
+        if self.orientation.swaps_sides:
             width, height = height, width
         # Another than the working one where a square picture lies on its side among upright ones.
         between = upright_format(self.working, self.orientation, frame.width, frame.height)
@@ -269,7 +269,7 @@ class Repacker:
         )
 
 
-def as_luma(grey: av.VideoFrame, working: str) -> av.VideoFrame:
+def _as_luma(grey: av.VideoFrame, working: str) -> av.VideoFrame:
     """A grey picture as the luma of one in ``working``, chroma neutral."""
     copy = av.VideoFrame(grey.width, grey.height, working)
     luma, *chroma = plane_arrays(copy)
@@ -279,7 +279,7 @@ def as_luma(grey: av.VideoFrame, working: str) -> av.VideoFrame:
     return copy
 
 
-def as_planar_floats(frame: av.VideoFrame, working: str) -> av.VideoFrame:
+def _as_planar_floats(frame: av.VideoFrame, working: str) -> av.VideoFrame:
     """A float picture in ``working``, light above 1 kept (swscale would clip it)."""
     if frame.format.name == working:
         return frame
@@ -306,4 +306,4 @@ def copy_planes(
 ) -> None:
     """Copy a frame's samples into another of the same layout, turned on the way."""
     for to, plane in zip(plane_arrays(target), plane_arrays(frame), strict=True):
-        np.copyto(to, turned(plane, orientation))
+        np.copyto(to, oriented(plane, orientation))

@@ -17,18 +17,18 @@ from vidmatte.errors import UsageError
 from vidmatte.pixels.colour_matrix import exact_rgb
 from vidmatte.pixels.formats import ACCURATE, bit_depth, plane_arrays, reformatted
 
-WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
-PEAK_NITS = 1000.0
-LOG_DECADES = {LOG100: 2.0, LOG316: 2.5}
+_WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
+_PEAK_NITS = 1000.0
+_LOG_DECADES = {LOG100: 2.0, LOG316: 2.5}
 #: Transfers of which ``curve_for`` gives a curve: networks see other codes than the picture's.
-CURVED = frozenset({PQ, HLG, LINEAR, *LOG_DECADES})
+CURVED = frozenset({PQ, HLG, LINEAR, *_LOG_DECADES})
 
 
-class Viewer:
+class NetworkRgb:
     """Fills (H, W, 3) uint8 RGB arrays from pictures of one clip. Raises UsageError."""
 
     def __init__(self, clip: Clip) -> None:
-        check_viewable(clip)
+        check_convertible(clip)
         self._curve = curve_for(clip.colour.transfer)
         self._range = clip.colour.range
         self._reformatter = VideoReformatter()
@@ -51,7 +51,7 @@ class Viewer:
             np.take(self._curve, samples, out=out)
 
 
-def check_viewable(clip: Clip) -> None:
+def check_convertible(clip: Clip) -> None:
     """Raise UsageError where the pictures of a clip cannot become RGB."""
     if clip.working_format.startswith("yuv") and not is_convertible(clip.colour.matrix):
         raise UsageError(
@@ -91,33 +91,33 @@ def curve_for(transfer: int) -> np.ndarray | None:
     """
     code = np.arange(65536) / 65535.0
     if transfer == PQ:
-        light = pq_to_nits(code) / WHITE_NITS
+        light = _pq_to_nits(code) / _WHITE_NITS
     elif transfer == HLG:
-        light = PEAK_NITS * hlg_to_scene(code) ** 1.2 / WHITE_NITS
+        light = _PEAK_NITS * _hlg_to_scene(code) ** 1.2 / _WHITE_NITS
     elif transfer == LINEAR:
         light = code
-    elif transfer in LOG_DECADES:
-        light = np.where(code > 0, 10.0 ** (LOG_DECADES[transfer] * (code - 1.0)), 0.0)
+    elif transfer in _LOG_DECADES:
+        light = np.where(code > 0, 10.0 ** (_LOG_DECADES[transfer] * (code - 1.0)), 0.0)
     else:
         return None
     if transfer in (PQ, HLG):
-        light = light * (1.0 + light * (WHITE_NITS / PEAK_NITS) ** 2) / (1.0 + light)
-    return np.round(255.0 * srgb_encode(np.clip(light, 0.0, 1.0))).astype(np.uint8)
+        light = light * (1.0 + light * (_WHITE_NITS / _PEAK_NITS) ** 2) / (1.0 + light)
+    return np.round(255.0 * _srgb_encode(np.clip(light, 0.0, 1.0))).astype(np.uint8)
 
 
-def pq_to_nits(code: np.ndarray) -> np.ndarray:
+def _pq_to_nits(code: np.ndarray) -> np.ndarray:
     """SMPTE ST 2084: code value 0..1 to cd/m2."""
     m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
     power = code ** (1 / m2)
     return 10000.0 * (np.maximum(power - c1, 0.0) / (c2 - c3 * power)) ** (1 / m1)
 
 
-def hlg_to_scene(code: np.ndarray) -> np.ndarray:
+def _hlg_to_scene(code: np.ndarray) -> np.ndarray:
     """ITU-R BT.2100 HLG: code value 0..1 to scene light 0..1."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(code <= 0.5, code**2 / 3.0, (np.exp((code - c) / a) + b) / 12.0)
 
 
-def srgb_encode(light: np.ndarray) -> np.ndarray:
+def _srgb_encode(light: np.ndarray) -> np.ndarray:
     """IEC 61966-2-1: light 0..1 to code value 0..1."""
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

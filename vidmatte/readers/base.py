@@ -13,7 +13,7 @@ from vidmatte.core.frame import Clip
 
 
 @dataclass(slots=True)
-class Picture:
+class DecodedPicture:
     """One decoded picture: the source's pixels, upright, and its place in time.
 
     ``pts`` and ``duration`` count the clip's ``time_base``, zero at ``clip.origin``.
@@ -25,16 +25,16 @@ class Picture:
     pts: int
     duration: int
     name: str | None = None
-    shows: int | None = None
+    source_index: int | None = None
 
 
-class Source(ABC):
+class Reader(ABC):
     """A clip that can be read once, from its first frame to its last."""
 
     clip: Clip
 
     @abstractmethod
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedPicture]:
         """The pictures in order of display, ``clip.frame_count`` of them where that is known.
 
         Each picture's ``pixels`` are in ``clip.working_format``, upright, with the
@@ -42,7 +42,7 @@ class Source(ABC):
         Raises SourceError when the file breaks off or does not decode.
         """
 
-    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:  # noqa: ARG002
+    def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
         """The pictures from number ``index`` on, which lies at ``pts``.
 
         The same pictures as those of ``pictures``; sources that can jump need not
@@ -58,7 +58,7 @@ class Source(ABC):
     def close(self) -> None:  # noqa: B027 (most sources hold nothing open)
         """Let go of files; harmless when done twice."""
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,20 +9,20 @@ from math import ceil, floor
 
 from vidmatte.core import timecode
 from vidmatte.core.frame import Clip
-from vidmatte.readers.base import Picture, Source
+from vidmatte.readers.base import DecodedPicture, Reader
 
-HALF = Fraction(1, 2)
+_HALF = Fraction(1, 2)
 
 
-class ConformedSource(Source):
+class ConformedReader(Reader):
     """``source`` at ``rate``: each picture at the place nearest to its time, held until the
     next one; where several come to one place, the nearest is shown. Pictures lose their names,
     since one may stand for several frames."""
 
-    def __init__(self, source: Source, rate: Fraction) -> None:
+    def __init__(self, source: Reader, rate: Fraction) -> None:
         self._source = source
         self._rate = rate
-        moved, self._notes = conformed_timecode(source.clip, rate)
+        moved, self._notes = _conformed_timecode(source.clip, rate)
         self._report: list[str] = []
         self._read = 0  # pictures of the source
         self.clip = replace(
@@ -31,9 +31,9 @@ class ConformedSource(Source):
             time_base=1 / rate,
             constant_rate=True,
             frame_count=None,
-            shown=source.clip.frame_count,
+            source_frame_count=source.clip.frame_count,
             timecode=moved,
-            names=(),
+            output_names=(),
         )
 
     @property
@@ -43,31 +43,31 @@ class ConformedSource(Source):
     def close(self) -> None:
         self._source.close()
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedPicture]:
         """See ``Source.pictures``; each lies on the grid of the rate, none is left out."""
         written = 0
         used: set[int] = set()
         for number, shown in self._laid():
             used.add(shown.count)
             written += 1
-            yield Picture(shown.picture.pixels, number, 1, shows=shown.count)
+            yield DecodedPicture(shown.picture.pixels, number, 1, source_index=shown.count)
         self._report.append(
             f"{self.clip.path.name}: conformed to {self._rate} fps:"
             f" {written - len(used)} frames repeated, {self._read - len(used)} dropped"
         )
 
-    def _laid(self) -> Iterator[tuple[int, _Placed]]:
+    def _laid(self) -> Iterator[tuple[int, _GridPicture]]:
         """The places of the grid, each with the picture that is shown there."""
         frames_a_unit = self._source.clip.time_base * self._rate
-        first: _Placed | None = None
-        nearest: _Placed | None = None  # to the place that is not laid yet
-        latest: _Placed | None = None
+        first: _GridPicture | None = None
+        nearest: _GridPicture | None = None  # to the place that is not laid yet
+        latest: _GridPicture | None = None
         for count, picture in enumerate(self._source.pictures()):
-            here = _Placed(picture, count, picture.pts * frames_a_unit)
+            here = _GridPicture(picture, count, picture.pts * frames_a_unit)
             if nearest is None or latest is None:
                 first = nearest = here
             elif here.place > nearest.place:
-                yield from held(nearest, latest, here.place)
+                yield from _hold_picture(nearest, latest, here.place)
                 nearest = here
             elif here.away < nearest.away:
                 nearest = here
@@ -75,23 +75,23 @@ class ConformedSource(Source):
         if first is None or nearest is None or latest is None:
             return
         self._read = latest.count + 1
-        end = floor(latest.time + (latest.picture.duration * frames_a_unit or 1) + HALF)
+        end = floor(latest.time + (latest.picture.duration * frames_a_unit or 1) + _HALF)
         if nearest.place == first.place:  # nothing is laid yet: at least one picture is
             end = max(end, nearest.place + 1)
-        yield from held(nearest, latest, end)
+        yield from _hold_picture(nearest, latest, end)
 
 
 @dataclass(frozen=True)
-class _Placed:
+class _GridPicture:
     """A picture, its number, and its time in frames of the new rate."""
 
-    picture: Picture
+    picture: DecodedPicture
     count: int
     time: Fraction
 
     @property
     def place(self) -> int:
-        return place_of(self.time)
+        return _place_of(self.time)
 
     @property
     def away(self) -> Fraction:
@@ -99,23 +99,25 @@ class _Placed:
         return abs(self.time - self.place)
 
 
-def held(nearest: _Placed, latest: _Placed, until: int) -> Iterator[tuple[int, _Placed]]:
+def _hold_picture(
+    nearest: _GridPicture, latest: _GridPicture, until: int
+) -> Iterator[tuple[int, _GridPicture]]:
     """The nearest picture at its place, the latest one at those that follow, before ``until``."""
     for number in range(nearest.place, until):
         yield number, nearest if number == nearest.place else latest
 
 
-def place_of(time: Fraction) -> int:
+def _place_of(time: Fraction) -> int:
     """The whole number nearest to a time; of two the earlier."""
-    return ceil(time - HALF)
+    return ceil(time - _HALF)
 
 
-def conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str]]:
+def _conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str]]:
     """The clip's timecode at another rate, none where it has none, and a word if it changed."""
-    moved, words = timecode.or_left_out(
+    moved, words = timecode.valid_or_dropped(
         clip.path.name,
         clip.timecode,
-        lambda stated: timecode.checked(timecode.at_rate(stated, clip.rate, rate), rate),
+        lambda stated: timecode.validated(timecode.at_rate(stated, clip.rate, rate), rate),
     )
     if moved is None or moved == clip.timecode:
         return moved, words

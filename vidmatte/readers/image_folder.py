@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from vidmatte.core.names import is_whole, manifest_in
+from vidmatte.core.names import is_manifest, manifest_in
 from vidmatte.errors import SourceError
 
 #: FFmpeg's decoder for the pictures of each suffix.
@@ -32,11 +32,11 @@ def files_of(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = (file for file in path.iterdir() if is_named_as_picture(file) and file.is_file())
-    return sorted(found, key=natural_key)
+    found = (file for file in path.iterdir() if _is_named_as_picture(file) and file.is_file())
+    return sorted(found, key=_natural_key)
 
 
-def is_named_as_picture(file: Path) -> bool:
+def _is_named_as_picture(file: Path) -> bool:
     """Whether a file is a picture by its name; hidden ones are none."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
@@ -45,7 +45,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder, at least one, as ``files_of`` has them. Raises SourceError,
     for a link to what is not there too: the frame would be missing without a word."""
     for file in folder.iterdir():
-        if is_named_as_picture(file) and file.is_symlink() and not file.exists():
+        if _is_named_as_picture(file) and file.is_symlink() and not file.exists():
             raise SourceError(
                 f"{file}: a link to {file.readlink()}, which is not there: mend it or take it away"
             )
@@ -83,7 +83,7 @@ def results_among(files: list[Path]) -> list[str]:
     results: set[str] = set()
     for note in folder.glob("*.json"):
         manifest = manifest_in(note)
-        if manifest is not None and is_whole(manifest):
+        if manifest is not None and is_manifest(manifest):
             for entry in (manifest["result"], *manifest["sides"]):
                 results |= names & {entry.get("name"), *entry.get("files", ())}
     if not results or results == names:
@@ -111,12 +111,12 @@ def missing_numbers(files: list[Path]) -> list[str]:
 
 #: A number. A minus before a name's last one is its sign where a dot, an underscore or nothing
 #: comes before it (``shot.-0002``); after anything else it only parts the two (``shot-0002``).
-NUMBER = re.compile(r"((?:(?:^|(?<=[._]))-)?\d+(?=\D*$)|\d+)")
+_NUMBER = re.compile(r"((?:(?:^|(?<=[._]))-)?\d+(?=\D*$)|\d+)")
 
 
-def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
+def _natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Sorts numbers by value and letters without case; equal keys by the exact name."""
-    parts = NUMBER.split(file.name)
+    parts = _NUMBER.split(file.name)
     key = [(1, 0, part.casefold()) for part in parts]
     key[1::2] = [(0, int(part), "") for part in parts[1::2]]
     return key, file.name
@@ -124,5 +124,5 @@ def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 def frame_number(file: Path) -> int | None:
     """The number at the end of a picture's name; None without one."""
-    *_, number, rest = [None, *NUMBER.split(file.stem)]
+    *_, number, rest = [None, *_NUMBER.split(file.stem)]
     return int(number) if number is not None and not rest else None

@@ -17,11 +17,11 @@ from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
 from vidmatte.media.exr import check_window
 from vidmatte.media.icc import is_srgb, profile_of
-from vidmatte.media.png import animated_among, with_stored_samples
+from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.option import parse_rate
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
-from vidmatte.readers.base import Picture, Source
+from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.image_folder import (
     DECODERS,
     list_pictures,
@@ -32,15 +32,15 @@ from vidmatte.readers.image_folder import (
 from vidmatte.readers.trim import make_trim
 from vidmatte.settings import Settings
 
-DEFAULT_RATE = Fraction(25)
+_DEFAULT_RATE = Fraction(25)
 
 
-class PictureSource(Source):
+class ImageReader(Reader):
     """A folder of pictures, or one picture. Raises SourceError, UsageError."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
         files = list_pictures(path) if path.is_dir() else [path]
-        rate = parse_rate(settings.fps) if settings.fps else DEFAULT_RATE
+        rate = parse_rate(settings.fps) if settings.fps else _DEFAULT_RATE
         trim = make_trim(
             settings.in_point,
             settings.out_point,
@@ -54,35 +54,37 @@ class PictureSource(Source):
         self._told_profile = False
         if path.is_dir():
             if not settings.fps:
-                self._warnings.append(f"{path.name}: no --fps given, {DEFAULT_RATE} is taken")
+                self._warnings.append(f"{path.name}: no --fps given, {_DEFAULT_RATE} is taken")
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
-            self._warnings += animated_among(self._files)
+            self._warnings += has_animated(self._files)
         self._warnings += dpx_notes(self._files)
-        clip = describe(path, self._files, read_picture(self._files[0]), rate)
+        clip = _describe(path, self._files, read_picture(self._files[0]), rate)
         if path.is_dir():
             clip = replace(clip, files=tuple(file.name for file in files))
-        self.clip = replace(clip, first=trim.first, whole=len(files)) if trim else clip
+        self.clip = (
+            replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
+        )
 
     @property
     def warnings(self) -> list[str]:
         return self._warnings
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedPicture]:
         return self.pictures_from(0, 0)
 
-    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:  # noqa: ARG002
+    def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
         clip = self.clip
         for number, file in enumerate(self._files[index:], index):
             frame = read_picture(file)
-            if loses(frame, clip):
+            if _loses_precision(frame, clip):
                 raise SourceError(
                     f"{file}: it is {frame.format.name}, the folder began with {clip.pixel_format},"
                     " which holds less; convert one kind into the other, or give them one by one"
                 )
-            said = stated(frame)
+            said = _declared_tags(frame)
             self._check_profile(file, said)
-            colour = filled(said, frame)
+            colour = _resolved_tags(said, frame)
             repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
@@ -91,11 +93,11 @@ class PictureSource(Source):
                     f" {clip.width}x{clip.height}; give pictures of several sizes one by one:"
                     f" {clip.path.name}/*{file.suffix}"
                 )
-            yield Picture(pixels, number, 1, name=clip.names[number])
+            yield DecodedPicture(pixels, number, 1, name=clip.output_names[number])
 
     def _check_profile(self, file: Path, said: ColourTags) -> None:
         """Tell of the first picture whose R'G'B' is another than that of the folder's first."""
-        found, taken = embedded_profile(file, said), self.clip.icc_profile
+        found, taken = _embedded_profile(file, said), self.clip.icc_profile
         known = {profile for profile in (found, taken) if profile and not is_srgb(profile)}
         if found == taken or not known or self._told_profile:
             return
@@ -109,7 +111,7 @@ class PictureSource(Source):
 def read_picture(file: Path) -> av.VideoFrame:
     """One decoded picture. Raises SourceError naming the file."""
     try:
-        for frame in decoded_whole(file):
+        for frame in _decode_complete(file):
             if is_linear_in_name(file):
                 frame.color_trc = UNSPECIFIED
             return frame
@@ -126,7 +128,7 @@ def read_picture(file: Path) -> av.VideoFrame:
     raise SourceError(f"{file}: not a picture that can be read (it is cut short)")
 
 
-def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
+def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
     """The picture of a file, which its decoder takes in one piece.
 
     Opening it as a container would decode it twice, the first time to learn its size.
@@ -147,38 +149,38 @@ def decoded_whole(file: Path) -> Iterator[av.VideoFrame]:
             yield from container.decode(video=0)
 
 
-def stated(frame: av.VideoFrame) -> ColourTags:
+def _declared_tags(frame: av.VideoFrame) -> ColourTags:
     """What a picture says of its colours."""
     return ColourTags(
-        matrix=UNSPECIFIED if is_rgb(frame) else frame.colorspace or UNSPECIFIED,
+        matrix=UNSPECIFIED if _is_rgb(frame) else frame.colorspace or UNSPECIFIED,
         range=frame.color_range,
         primaries=frame.color_primaries or UNSPECIFIED,
         transfer=frame.color_trc or UNSPECIFIED,
     )
 
 
-def embedded_profile(file: Path, said: ColourTags) -> bytes | None:
+def _embedded_profile(file: Path, said: ColourTags) -> bytes | None:
     """The ICC profile of a picture, unless tags say its colours (PNG's cICP goes before)."""
     return profile_of(file) if said.primaries == UNSPECIFIED else None
 
 
-def filled(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
+def _resolved_tags(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
     """The colour tags of a picture, gaps filled: pictures are sRGB and full range."""
     return replace(
         said,
         range=said.range or FULL,
         primaries=BT709 if said.primaries == UNSPECIFIED else said.primaries,
         transfer=SRGB if said.transfer == UNSPECIFIED else said.transfer,
-    ).resolved(frame.width, frame.height, is_rgb(frame))
+    ).resolved(frame.width, frame.height, _is_rgb(frame))
 
 
-def is_rgb(frame: av.VideoFrame) -> bool:
+def _is_rgb(frame: av.VideoFrame) -> bool:
     """True for samples without a matrix: RGB, a palette, or grey."""
     kind = frame.format
     return kind.is_rgb or kind.has_palette or kind.name.startswith("gray")
 
 
-def png_kind(file: Path) -> tuple[bool, bool]:
+def _png_kind(file: Path) -> tuple[bool, bool]:
     """Whether a picture called .png has more than 8 bits, and whether it is grey.
 
     https://www.w3.org/TR/png-3/#11IHDR
@@ -191,29 +193,29 @@ def png_kind(file: Path) -> tuple[bool, bool]:
     return depth == b"\x10", colour in (b"\0", b"\4")
 
 
-def loses(frame: av.VideoFrame, clip: Clip) -> bool:
+def _loses_precision(frame: av.VideoFrame, clip: Clip) -> bool:
     """Whether a picture's colours, or the lower half of its bits, have no place in the clip."""
     found = frame.format.name
-    turns_grey = is_grey(clip.working_format) and not is_grey(found)
+    turns_grey = _is_grey(clip.working_format) and not _is_grey(found)
     return turns_grey or bit_depth(found) > max(8, clip.bit_depth)
 
 
-def is_grey(pixel_format: str) -> bool:
+def _is_grey(pixel_format: str) -> bool:
     """Whether a format has one component, or one and alpha."""
     return pixel_format.startswith(("gray", "ya", "mono"))
 
 
-def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
+def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
     """The Clip of a folder or picture, from its first picture."""
     orientation = orientation_of(first)
-    on_side = orientation.on_side
+    on_side = orientation.swaps_sides
     suffixes = {file.suffix.lower() for file in files}
     working = upright_format(first.format.name, orientation, first.width, first.height)
-    kinds = {png_kind(file) for file in files} if suffixes == {".png"} else set()
+    kinds = {_png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
-    said = stated(first)
-    colour = filled(said, first)
-    profile = embedded_profile(files[0], said)
+    said = _declared_tags(first)
+    colour = _resolved_tags(said, first)
+    profile = _embedded_profile(files[0], said)
     if len(suffixes) > 1 or len(kinds) > 1:
         # Pictures of several kinds meet in RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
@@ -230,18 +232,18 @@ def describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction
         working_format=working,
         bit_depth=depth,
         colour=colour,
-        stated=said,
+        declared_colour=said,
         frame_count=len(files),
         orientation=orientation,
         icc_profile=profile,
-        has_alpha=has_alpha(first, files),
+        has_alpha=_has_alpha(first, files),
         container="pictures",
         codec=files[0].suffix.lower().lstrip("."),
-        names=result_names(files),
+        output_names=result_names(files),
     )
 
 
-def has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
+def _has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
     """Whether any of ``files`` may be transparent somewhere. ``first``: the first one, decoded.
 
     The decoder of JPEG gives CMYK an alpha that the file cannot have, that of WebP gives one
@@ -254,10 +256,10 @@ def has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
     kinds = {file.suffix.lower() for file in files}
     if kinds <= {".jpg", ".jpeg", ".jpe"} and first.format.name == "gbrap":
         return False
-    return kinds != {".webp"} or any(map(webp_has_alpha, files))
+    return kinds != {".webp"} or any(map(_webp_has_alpha, files))
 
 
-def webp_has_alpha(file: Path) -> bool:
+def _webp_has_alpha(file: Path) -> bool:
     """What a WebP picture says of its alpha; yes for what is none.
 
     https://developers.google.com/speed/webp/docs/riff_container

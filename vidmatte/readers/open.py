@@ -15,19 +15,19 @@ from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.media.png import is_animated_png
 from vidmatte.option import parse_rate
-from vidmatte.readers.base import Picture, Source
+from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 
-__all__ = ["Picture", "Source", "is_picture", "open_source"]
+__all__ = ["DecodedPicture", "Reader", "is_image", "open_reader"]
 
 
-def open_source(path: str | Path, settings: Settings) -> Source:
+def open_reader(path: str | Path, settings: Settings) -> Reader:
     """Open a movie, a folder of pictures or one picture.
 
     Raises SourceMissingError, SourceError, or UsageError for in and out points
     that do not fit.
     """
-    from vidmatte.readers.frame_rate import ConformedSource
+    from vidmatte.readers.frame_rate import ConformedReader
 
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"source {path!r}: a path is wanted: a str or a pathlib.Path")
@@ -35,12 +35,12 @@ def open_source(path: str | Path, settings: Settings) -> Source:
         raise UsageError("the input's name is empty: write a movie, a folder or a picture")
     path = Path(path)
     check_readable(path)
-    source = open_kind(path, settings)
+    source = open_by_kind(path, settings)
     if source.clip.has_alpha:
         source.warnings.append(f"{path.name}: its own alpha is not used, a new one is made")
     if settings.conform is None:
         return source
-    return ConformedSource(source, parse_rate(settings.conform))
+    return ConformedReader(source, parse_rate(settings.conform))
 
 
 def check_readable(path: Path) -> None:
@@ -67,22 +67,22 @@ def check_readable(path: Path) -> None:
         raise SourceError(f"{path}: the file is empty")
 
 
-def is_picture(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Whether a file is read as one picture: by its suffix, but an animated PNG is a movie."""
     from vidmatte.readers.image_folder import SUFFIXES
 
     return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
 
 
-def open_kind(path: Path, settings: Settings) -> Source:
+def open_by_kind(path: Path, settings: Settings) -> Reader:
     """The source for what ``path`` is. Raises SourceError, UsageError."""
-    from vidmatte.readers.images import PictureSource
-    from vidmatte.readers.movie.reader import MovieSource
+    from vidmatte.readers.images import ImageReader
+    from vidmatte.readers.movie.reader import MovieReader
 
-    if path.is_dir() or is_picture(path):
+    if path.is_dir() or is_image(path):
         if settings.deinterlace == "bwdif":
             raise UsageError(f"--deinterlace bwdif is for movies; {path.name} is read as it is")
-        return PictureSource(path, settings)
+        return ImageReader(path, settings)
     if settings.fps is not None:
         raise UsageError(f"--fps {settings.fps} is for picture folders; {path.name} has its own")
-    return MovieSource(path, settings)
+    return MovieReader(path, settings)

@@ -106,17 +106,17 @@ def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
     return replace(
         clip,
         frame_count=count,
-        first=trim.first,
-        whole=clip.frame_count,
+        first_frame=trim.first,
+        untrimmed_count=clip.frame_count,
         origin=timing.moment(trim.first) if trim.first else clip.origin,
-        until=timing.moment(trim.end) if trim.end is not None else None,
+        end=timing.moment(trim.end) if trim.end is not None else None,
     )
 
 
 def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
     """The timecode at the in point, none where it does not fit the rate, and a word on that."""
-    return timecode.or_left_out(
+    return timecode.valid_or_dropped(
         clip.path.name,
         clip.timecode,
-        lambda start: timecode.moved(start, trim.first, clip.rate),
+        lambda start: timecode.shifted(start, trim.first, clip.rate),
     )

@@ -12,19 +12,19 @@ from pathlib import Path
 from statistics import median
 
 from vidmatte.alpha.shot_detection import CutDetector
-from vidmatte.alpha.track import Moment
+from vidmatte.alpha.track import TrackedFrame
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame
-from vidmatte.jobs.pipeline import smoother
-from vidmatte.jobs.queue import Stop
+from vidmatte.jobs.pipeline import temporal_filter_for
+from vidmatte.jobs.queue import StopFlag
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.ring import Ring, Slot
 from vidmatte.jobs.run import run
 from vidmatte.models.registry import Model
-from vidmatte.readers.base import Source
-from vidmatte.readers.open import open_source
+from vidmatte.readers.base import Reader
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.open import open_sink
+from vidmatte.writers.open import open_writer
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def cost_of(work: Callable[[], int]) -> Cost:
     return Cost(frames, time.perf_counter() - began, core_seconds, others)
 
 
-def middle(costs: list[Cost]) -> Cost:
+def median_cost(costs: list[Cost]) -> Cost:
     """The medians of the same work done several times."""
     others = [cost.others for cost in costs if cost.others is not None]
     return Cost(
@@ -93,10 +93,10 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-MOST_HELD = 16
-LEAST_HELD = 8  # the filter looks three frames ahead and more back
+_MOST_HELD = 16
+_LEAST_HELD = 8  # the filter looks three frames ahead and more back
 
-Tell = Callable[[str], None]
+_Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Measured:
         return 1000 * self.cores / self.core_ms
 
     @property
-    def taken(self) -> float:
+    def used_share(self) -> float:
         """The part of the cores, 0..1, that other programs took during the whole run."""
         return (self.pipeline.others or 0.0) / (self.cores * self.pipeline.seconds)
 
@@ -134,7 +134,7 @@ class Measured:
 
 
 def measure(
-    clip: Path, output: Path, model: Model, settings: Settings, rounds: int, tell: Tell
+    clip: Path, output: Path, model: Model, settings: Settings, rounds: int, tell: _Report
 ) -> Measured:
     """Run the whole pipeline and each stage alone, in turn, ``rounds`` times.
 
@@ -142,34 +142,34 @@ def measure(
     tell: is given what is at work. Raises VidmatteError.
     """
     tell("warming up")
-    stages = Stages(clip, output, model, settings)
+    stages = _Stages(clip, output, model, settings)
     stages.warm_up()
     whole: list[Cost] = []
     alone: dict[str, list[Cost]] = {name: [] for name in stages.all}
     peak = None
     for number in range(1, rounds + 1):
         tell(f"round {number} of {rounds}: the whole run")
-        whole.append(cost_of(stages.whole))
+        whole.append(cost_of(stages.pipeline))
         peak = peak if alone["read"] else peak_memory()
         for name, stage in stages.all.items():
             tell(f"round {number} of {rounds}: {name} alone")
             alone[name].append(stage())
     return Measured(
-        stages={name: middle(costs) for name, costs in alone.items()},
-        pipeline=middle(whole),
+        stages={name: median_cost(costs) for name, costs in alone.items()},
+        pipeline=median_cost(whole),
         cores=usable_cores(),
         peak_bytes=peak,
     )
 
 
-class Stages:
+class _Stages:
     """The stages of one clip's run, each to be called alone, in the order of the work."""
 
     def __init__(self, clip: Path, output: Path, model: Model, settings: Settings) -> None:
         self._clip, self._output, self._model, self._settings = clip, output, model, settings
         self._frames: list[Frame] = []
-        self._moments: list[Moment[Frame]] = []
-        self._filter = smoother(model.network.recurrent, settings)
+        self._moments: list[TrackedFrame[Frame]] = []
+        self._filter = temporal_filter_for(model.network.recurrent, settings)
         self.all: dict[str, Callable[[], Cost]] = {
             "read": self.read,
             "network": self.network,
@@ -180,20 +180,20 @@ class Stages:
 
     def warm_up(self) -> None:
         """One frame through the network, so that no later one pays for its start."""
-        with open_source(self._clip, self._settings) as source:
-            list(self._model.network.mattes(iter(self._filled(source, 1))))
+        with open_reader(self._clip, self._settings) as source:
+            list(self._model.network.predict(iter(self._filled(source, 1))))
 
-    def whole(self) -> int:
+    def pipeline(self) -> int:
         """The run as a user would start it; how many frames it wrote."""
-        with open_source(self._clip, self._settings) as source:
+        with open_reader(self._clip, self._settings) as source:
             result = run(source, self._output, self._model, self._settings, Reporter())
         return result.written.frames
 
     def read(self) -> Cost:
         """Decoding, the network's view of each frame, shot cuts."""
-        with open_source(self._clip, self._settings) as source:
+        with open_reader(self._clip, self._settings) as source:
             depth = self._settings.memory_bytes // Slot.size_of(source.clip)
-            held = max(LEAST_HELD, min(MOST_HELD, depth))
+            held = max(_LEAST_HELD, min(_MOST_HELD, depth))
 
             def work() -> int:
                 self._frames = self._filled(source, held)
@@ -204,14 +204,14 @@ class Stages:
     def network(self) -> Cost:
         """Resizing, the network, its alpha brought to the frame's size."""
         network = self._model.network
-        return cost_of(lambda: sum(1 for _ in network.mattes(iter(self._frames))))
+        return cost_of(lambda: sum(1 for _ in network.predict(iter(self._frames))))
 
     def motion(self) -> Cost:
         """Edges redrawn, motion from frame to frame."""
-        frames = list(there_and_back(self._frames))
+        frames = list(ping_pong(self._frames))
 
         def work() -> int:
-            self._moments = list(self._filter.follow(frames))
+            self._moments = list(self._filter.track_stage(frames))
             return len(self._moments)
 
         return cost_of(work)
@@ -222,7 +222,7 @@ class Stages:
         settled: list[Frame] = []
 
         def work() -> int:
-            settled.extend(self._filter.settle(moments))
+            settled.extend(self._filter.average_stage(moments))
             return len(settled)
 
         cost = cost_of(work)
@@ -233,17 +233,17 @@ class Stages:
         """Colours under soft edges, conversion, encoding, the file and its proof."""
 
         def work() -> int:
-            with open_sink(self._output, source.clip, self._settings) as sink:
+            with open_writer(self._output, source.clip, self._settings) as sink:
                 for frame in self._frames:
                     sink.write(frame)
                 return sink.close().frames
 
-        with open_source(self._clip, self._settings) as source:
+        with open_reader(self._clip, self._settings) as source:
             return cost_of(work)
 
-    def _filled(self, source: Source, count: int) -> list[Frame]:
+    def _filled(self, source: Reader, count: int) -> list[Frame]:
         """The first frames of the clip, in slots of a ring of their own."""
-        ring = Ring(source.clip, count, self._model.device, Stop())
+        ring = Ring(source.clip, count, self._model.device, StopFlag())
         detector = CutDetector()
         frames = []
         for index, picture in enumerate(islice(source.pictures(), count)):
@@ -253,7 +253,7 @@ class Stages:
         return frames
 
 
-def there_and_back(frames: list[Frame]) -> Iterator[Frame]:
+def ping_pong(frames: list[Frame]) -> Iterator[Frame]:
     """A shot of nearly twice the length, each of its frames with an alpha of its own.
 
     The first frames of a shot cost the filter less than those in the midst of it: they have

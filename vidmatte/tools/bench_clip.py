@@ -11,27 +11,27 @@ import numpy as np
 
 from vidmatte.core.colour import BT709
 
-RATE = Fraction(25)
+_RATE = Fraction(25)
 SKIN, HAIR, SHIRT = (212, 164, 138), (62, 42, 30), (58, 84, 132)
 
 
 def make_clip(path: Path, width: int, height: int, frames: int) -> None:
     """Write an H.264 movie (BT.709, limited range, 25 fps) to ``path``; always the same picture."""
-    wall = draw_wall(width, height)
-    figure, coverage = draw_figure(height)
+    wall = _draw_wall(width, height)
+    figure, coverage = _draw_figure(height)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=_RATE, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT709
         for index in range(frames):
             left = round((width - figure.shape[1]) * (0.5 + 0.3 * np.sin(0.15 * index)))
-            rgb = placed(wall, figure, coverage, left)
+            rgb = _placed(wall, figure, coverage, left)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         container.mux(stream.encode(None))
 
 
-def draw_wall(width: int, height: int) -> np.ndarray:
+def _draw_wall(width: int, height: int) -> np.ndarray:
     """(H, W, 3) uint8: a dim wall with coarse and fine texture."""
     rng = np.random.default_rng(1)
     wall = np.full((height, width, 3), (96, 104, 98), np.float32)
@@ -41,7 +41,7 @@ def draw_wall(width: int, height: int) -> np.ndarray:
     return np.asarray(np.clip(wall, 0, 255).astype(np.uint8))
 
 
-def draw_figure(height: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw_figure(height: int) -> tuple[np.ndarray, np.ndarray]:
     """A head with shoulders: colours (h, w, 3) and coverage (h, w, 1), float32, 0..255, 0..1."""
     size = round(0.9 * height)
     picture, mask = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
@@ -76,7 +76,7 @@ def draw_figure(height: int) -> tuple[np.ndarray, np.ndarray]:
     return colours.astype(np.float32), soft[..., None]
 
 
-def placed(wall: np.ndarray, figure: np.ndarray, coverage: np.ndarray, left: int) -> np.ndarray:
+def _placed(wall: np.ndarray, figure: np.ndarray, coverage: np.ndarray, left: int) -> np.ndarray:
     """The figure before the wall, its left edge at column ``left``, its foot at the bottom."""
     rgb = wall.copy()
     size = len(figure)

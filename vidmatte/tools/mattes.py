@@ -14,18 +14,18 @@ from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.core.colour import BT709, FULL, LUMA_WEIGHTS, ColourTags
 from vidmatte.core.frame import Clip
-from vidmatte.core.orientation import Orientation, orientation_of, turned
+from vidmatte.core.orientation import Orientation, orientation_of, oriented
 from vidmatte.errors import SourceError
 from vidmatte.pixels import planes
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.readers.image_folder import list_pictures, missing_numbers
 from vidmatte.readers.images import read_picture
 from vidmatte.readers.movie.container import open_container, picture_stream
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 #: Codecs whose alpha lies beside the picture, where only these decoders look.
-BESIDE = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
+_SEPARATE_ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 
 
 class Mattes(ABC):
@@ -50,16 +50,16 @@ class Mattes(ABC):
     def _upright(self, matte: np.ndarray, orientation: Orientation, name: str) -> np.ndarray:
         """A matte turned upright. Raises SourceError where it is not of the first one's size,
         or not a number."""
-        matte = turned(matte, orientation)
+        matte = oriented(matte, orientation)
         if matte.shape != self.size[::-1]:
             raise SourceError(
                 f"{name}: it is {matte.shape[1]}x{matte.shape[0]}, the first picture is"
                 f" {self.size[0]}x{self.size[1]}; give mattes of one size"
             )
-        return checked(matte, name)
+        return _checked(matte, name)
 
 
-def checked(matte: np.ndarray, name: str) -> np.ndarray:
+def _checked(matte: np.ndarray, name: str) -> np.ndarray:
     """The matte. Raises SourceError, with ``name``, where it is not a number somewhere: no
     measure would be one either."""
     if np.isnan(matte.sum()):
@@ -74,25 +74,29 @@ def open_mattes(path: Path) -> Mattes:
 
     Raises SourceMissingError, SourceError.
     """
-    with open_source(path, Settings()) as source:
+    with open_reader(path, Settings()) as source:
         clip = source.clip
     if clip.kind != "movie":
-        return AlphaPictures(clip) if clip.has_alpha else GreyMattes(clip)
-    decoder = decoder_beside(path)
+        return _AlphaPictures(clip) if clip.has_alpha else _GreyMattes(clip)
+    decoder = _separate_alpha_decoder(path)
     if clip.has_alpha or decoder is not None:
-        return AlphaMovie(clip, decoder)
-    return GreyMattes(clip)
+        return _AlphaMovie(clip, decoder)
+    return _GreyMattes(clip)
 
 
-def decoder_beside(path: Path) -> str | None:
+def _separate_alpha_decoder(path: Path) -> str | None:
     """The decoder that gives a movie's alpha where it lies beside the picture, as in WebM."""
     with open_container(path) as container:
         stream = picture_stream(container, path)
         said = {key.lower(): value for key, value in stream.metadata.items()}
-        return BESIDE.get(stream.codec_context.name) if said.get("alpha_mode") == "1" else None
+        return (
+            _SEPARATE_ALPHA_DECODERS.get(stream.codec_context.name)
+            if said.get("alpha_mode") == "1"
+            else None
+        )
 
 
-class GreyMattes(Mattes):
+class _GreyMattes(Mattes):
     """Luminance of movies and pictures without alpha, from all of the range that they have.
 
     Mattes in grey formats are full range whatever is said, as in FFmpeg's own tools.
@@ -102,18 +106,18 @@ class GreyMattes(Mattes):
 
     def frames(self) -> Iterator[np.ndarray]:
         """See ``Mattes.frames``."""
-        with open_source(self.path, Settings(deinterlace="off")) as source:
+        with open_reader(self.path, Settings(deinterlace="off")) as source:
             colour = source.clip.colour
             if source.clip.pixel_format.startswith("gray"):
                 colour = replace(colour, range=FULL)
             for number, picture in enumerate(source.pictures()):
                 name = f"{self.path}, frame {number}"
-                yield checked(luminance(picture.pixels, colour), name)
+                yield _checked(_luminance(picture.pixels, colour), name)
             about_rate = "no --fps given"  # which does not matter here
             self.notes += [line for line in source.warnings if about_rate not in line]
 
 
-class AlphaPictures(Mattes):
+class _AlphaPictures(Mattes):
     """The alpha of pictures."""
 
     shown = "alpha"
@@ -128,7 +132,7 @@ class AlphaPictures(Mattes):
             yield self._upright(matte, orientation_of(picture), str(file))
 
 
-class AlphaMovie(Mattes):
+class _AlphaMovie(Mattes):
     """The alpha of a movie; ``decoder``: FFmpeg's name of one that must be used."""
 
     shown = "alpha"
@@ -179,7 +183,7 @@ def alpha_of(frame: av.VideoFrame, name: str) -> np.ndarray:
             f"{name}: {frame.format.name} has no alpha, and the pictures before it have;"
             " give mattes of one kind"
         )
-    kind = sample_kind(frame.format)
+    kind = _sample_kind(frame.format)
     packed = len(frame.planes) == 1
     plane = frame.planes[-1]
     rows = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
@@ -196,7 +200,7 @@ def alpha_of(frame: av.VideoFrame, name: str) -> np.ndarray:
     return samples.astype(np.float32) / np.float32(2 ** components[-1].bits - 1)
 
 
-def sample_kind(format_: av.VideoFormat) -> np.dtype:
+def _sample_kind(format_: av.VideoFormat) -> np.dtype:
     """How samples of a pixel format lie in memory."""
     bits = max(component.bits for component in format_.components)
     if "f16" in format_.name or "f32" in format_.name:
@@ -206,14 +210,14 @@ def sample_kind(format_: av.VideoFormat) -> np.dtype:
     return kind.newbyteorder(">" if format_.is_big_endian else "<")
 
 
-def luminance(picture: av.VideoFrame, colour: ColourTags) -> np.ndarray:
+def _luminance(picture: av.VideoFrame, colour: ColourTags) -> np.ndarray:
     """The luminance of a picture in a working format, (H, W) float32 in 0..1.
 
     Y'CbCr: luma, its range brought to 0..1. Grey: the samples, full range. R'G'B': weighted
     by the colours' matrix, that of bt709 where they have none.
     """
     name = picture.format.name
-    arrays = planes.views(picture)
+    arrays = planes.plane_views(picture)
     top = 1 if arrays[0].dtype == np.float32 else planes.full_scale(name)
     low, span = 0.0, float(top)
     if is_yuv(name) and colour.range != FULL:
@@ -223,11 +227,11 @@ def luminance(picture: av.VideoFrame, colour: ColourTags) -> np.ndarray:
         samples = arrays[0].astype(np.float32)
     else:
         kr, kb = LUMA_WEIGHTS.get(colour.matrix, LUMA_WEIGHTS[BT709])
-        samples = weighted(arrays, (kr, 1 - kr - kb, kb))
+        samples = _weighted(arrays, (kr, 1 - kr - kb, kb))
     return np.asarray(np.clip((samples - np.float32(low)) / np.float32(span), 0, 1))
 
 
-def weighted(arrays: list[np.ndarray], weights: tuple[float, float, float]) -> np.ndarray:
+def _weighted(arrays: list[np.ndarray], weights: tuple[float, float, float]) -> np.ndarray:
     """Sum of red, green and blue, each with its weight; packed (H, W, 3), or planes G, B, R."""
     if len(arrays) == 1:
         rgb = arrays[0].astype(np.float32)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-GRADIENT_SIGMA = 1.4
+_GRADIENT_SIGMA = 1.4
 CONNECTIVITY_STEPS, CONNECTIVITY_TOLERANCE = 10, 0.15
-MOTION_MARGIN = 32  # pixels around mattes in which their motion is sought
-SMALLEST = 16  # side of a picture below which OpenCV's search finds no motion, or breaks
+_MOTION_MARGIN = 32  # pixels around mattes in which their motion is sought
+_SMALLEST = 16  # side of a picture below which OpenCV's search finds no motion, or breaks
 
 
 def mad(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -45,9 +45,9 @@ def gradient_length(alpha: np.ndarray) -> np.ndarray:
     """Length of the Gaussian gradient of alpha stretched to 0..1."""
     low, high = float(alpha.min()), float(alpha.max())
     stretched = (alpha - np.float32(low)) / np.float32(high - low) if high > low else alpha * 0
-    reach = int(np.ceil(GRADIENT_SIGMA * np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * 0.01 * 1.4))))
+    reach = int(np.ceil(_GRADIENT_SIGMA * np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * 0.01 * 1.4))))
     at = np.arange(-reach, reach + 1, dtype=np.float64)
-    bell = np.exp(-(at**2) / (2 * GRADIENT_SIGMA**2))
+    bell = np.exp(-(at**2) / (2 * _GRADIENT_SIGMA**2))
     slope = -at * bell
     norm = np.sqrt((bell**2).sum() * (slope**2).sum())
     across = cv2.sepFilter2D(stretched, -1, slope / norm, bell, borderType=cv2.BORDER_REPLICATE)
@@ -62,12 +62,12 @@ def connectivity_error(prediction: np.ndarray, truth: np.ndarray) -> float:
     a pixel's degree of connectedness falls with the distance between its alpha and
     the highest threshold at which it belongs to the largest region of both mattes.
     """
-    connected = connected_alpha(cv2.min(prediction, truth))
-    degrees = (degree_of(alpha, connected) for alpha in (prediction, truth))
+    connected = _connected_alpha(cv2.min(prediction, truth))
+    degrees = (_degree_of(alpha, connected) for alpha in (prediction, truth))
     return float(cv2.sumElems(cv2.absdiff(*degrees))[0]) / 1e3
 
 
-def connected_alpha(both: np.ndarray) -> np.ndarray:
+def _connected_alpha(both: np.ndarray) -> np.ndarray:
     """The highest step up to which each pixel is in the largest region at every step, 0..1.
 
     both: (H, W) float32, the lower alpha of the two mattes.
@@ -75,21 +75,21 @@ def connected_alpha(both: np.ndarray) -> np.ndarray:
     steps = np.arange(1, CONNECTIVITY_STEPS + 1) * (1 / CONNECTIVITY_STEPS)
     connected = np.zeros(both.shape, np.float32)
     # Where not even the first step is reached there is nothing to look for.
-    x, y, width, height = cv2.boundingRect(reached(both, steps[0]))
+    x, y, width, height = cv2.boundingRect(_reached(both, steps[0]))
     if not width:
         return connected
     inside = np.s_[y : y + height, x : x + width]
     both, found = np.ascontiguousarray(both[inside]), connected[inside]
     member = np.full(both.shape, 255, np.uint8)
     for step in steps:
-        member &= largest_region(reached(both, step))
+        member &= _largest_region(_reached(both, step))
         if not member.any():
             break
         found[member > 0] = step
     return connected
 
 
-def degree_of(alpha: np.ndarray, connected: np.ndarray) -> np.ndarray:
+def _degree_of(alpha: np.ndarray, connected: np.ndarray) -> np.ndarray:
     """Degree of connectedness: 1 less the distance, where that is beyond the tolerance."""
     distance = cv2.subtract(alpha, connected)
     below = float(np.nextafter(np.float32(CONNECTIVITY_TOLERANCE), np.float32(0)))
@@ -97,18 +97,18 @@ def degree_of(alpha: np.ndarray, connected: np.ndarray) -> np.ndarray:
     return np.asarray(1 - distance)
 
 
-def reached(alpha: np.ndarray, step: float) -> np.ndarray:
+def _reached(alpha: np.ndarray, step: float) -> np.ndarray:
     """Where alpha (H, W) float32 is no less than a step: 1, else 0, uint8."""
-    return (alpha >= no_less(step)).view(np.uint8)
+    return (alpha >= _no_less(step)).view(np.uint8)
 
 
-def no_less(value: float) -> float:
+def _no_less(value: float) -> float:
     """The smallest float32 that is not below ``value``."""
     near = np.float32(value)
     return float(near if near >= value else np.nextafter(near, np.float32(2)))
 
 
-def largest_region(mask: np.ndarray) -> np.ndarray:
+def _largest_region(mask: np.ndarray) -> np.ndarray:
     """The largest 4-connected region of a (H, W) uint8 mask, as 0 and 255."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count == 1:
@@ -188,7 +188,7 @@ def estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     if now.ndim == 3:
         now, last = cv2.cvtColor(now, cv2.COLOR_RGB2GRAY), cv2.cvtColor(last, cv2.COLOR_RGB2GRAY)
     still = np.zeros((*now.shape, 2), np.float32)
-    if min(now.shape) < SMALLEST:
+    if min(now.shape) < _SMALLEST:
         return still
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(search.calc(now, last, still))
@@ -198,11 +198,11 @@ def motion_of_mattes(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     """``estimated_motion`` of two mattes, sought where either has something: (H, W, 2)."""
     height, width = now.shape
     motion = np.zeros((height, width, 2), np.float32)
-    x, y, across, down = cv2.boundingRect(codes(cv2.max(now, last)))
+    x, y, across, down = cv2.boundingRect(_codes(cv2.max(now, last)))
     if across:
-        rows = slice(max(0, y - MOTION_MARGIN), min(height, y + down + MOTION_MARGIN))
-        columns = slice(max(0, x - MOTION_MARGIN), min(width, x + across + MOTION_MARGIN))
-        near = (np.ascontiguousarray(codes(matte)[rows, columns]) for matte in (now, last))
+        rows = slice(max(0, y - _MOTION_MARGIN), min(height, y + down + _MOTION_MARGIN))
+        columns = slice(max(0, x - _MOTION_MARGIN), min(width, x + across + _MOTION_MARGIN))
+        near = (np.ascontiguousarray(_codes(matte)[rows, columns]) for matte in (now, last))
         motion[rows, columns] = estimated_motion(*near)
     return motion
 
@@ -267,6 +267,6 @@ class Score:
         return {name: total / self.counts[name] for name, total in self.sums.items()}
 
 
-def codes(alpha: np.ndarray) -> np.ndarray:
+def _codes(alpha: np.ndarray) -> np.ndarray:
     """Alpha as (H, W) uint8."""
     return np.asarray(cv2.multiply(alpha, 255.0, dtype=cv2.CV_8U))

@@ -15,23 +15,23 @@ import numpy as np
 
 from vidmatte.alpha.adjustments import despill
 from vidmatte.alpha.foreground import estimate
-from vidmatte.alpha.masks import check_masks, masks_of
+from vidmatte.alpha.masks import check_masks, open_masks
 from vidmatte.api import Stream, StreamedFrame
-from vidmatte.core.names import whole as whole_path
-from vidmatte.errors import SinkError, SourceError, UsageError
+from vidmatte.core.names import absolute_path as whole_path
+from vidmatte.errors import OutputError, SourceError, UsageError
 from vidmatte.jobs.check import check_replaced, inputs_of
 from vidmatte.models.registry import Model
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.base import as_sink_error
-from vidmatte.writers.output_paths import check_new_names, check_room
+from vidmatte.writers.base import as_output_error
+from vidmatte.writers.output_paths import check_creatable, check_new_names
 
 CELL = 480  # longest side of a picture on the sheet, pixels
 GAP = 6
-LEAD = 8  # frames before a sample that a recurrent model sees first
+_LEAD = 8  # frames before a sample that a recurrent model sees first
 TILE, LIGHT, DARK = 12, 0.8, 0.6
-MOMENT = re.compile(r"(?<=frame at )(\d+\.\d\d) s\b")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+_MOMENT = re.compile(r"(?<=frame at )(\d+\.\d\d) s\b")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def write_sheet(
@@ -50,25 +50,25 @@ def write_sheet(
     of vidmatte.errors.
     """
     check_sheet(clip, out, settings)
-    rows = [row_of(frame, settings) for frame in samples(clip, model, settings, count, tell)]
+    rows = [_sheet_row(frame, settings) for frame in _samples(clip, model, settings, count, tell)]
     if not rows:
         raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
     sheet = np.concatenate(rows)
     done, coded = cv2.imencode(out.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
-        raise SinkError(f"{out}: the sheet of {sheet.shape[1]}x{sheet.shape[0]} does not encode")
-    partial = partial_of(out)
+        raise OutputError(f"{out}: the sheet of {sheet.shape[1]}x{sheet.shape[0]} does not encode")
+    partial = _partial_of(out)
     try:
         partial.write_bytes(coded.tobytes())
         partial.replace(out)
     except OSError as error:
         with contextlib.suppress(OSError):  # of the first error's cause, which is told
             partial.unlink(missing_ok=True)
-        raise as_sink_error(error, out) from error
+        raise as_output_error(error, out) from error
     return len(rows)
 
 
-def partial_of(out: Path) -> Path:
+def _partial_of(out: Path) -> Path:
     """What the sheet is called until it is whole."""
     return out.with_name(f".{out.name}.part")
 
@@ -76,18 +76,18 @@ def partial_of(out: Path) -> Path:
 def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
     """Raise UsageError, SinkError or OutputExistsError where ``out`` cannot be the sheet of
     ``clip``."""
-    if out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{out}: a sheet is a picture: {', '.join(SUFFIXES)}")
-    check_new_names(partial_of(out))
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{out}: a sheet is a picture: {', '.join(_SUFFIXES)}")
+    check_new_names(_partial_of(out))
 
     def is_taken() -> bool:
         check_replaced(out, [out], inputs_of(clip, settings))  # first: no option helps there
         return out.exists() and not settings.overwrite
 
-    check_room(out, whole_path(out).parent, is_taken)
+    check_creatable(out, whole_path(out).parent, is_taken)
 
 
-def samples(
+def _samples(
     clip: Path, model: Model, settings: Settings, count: int, tell: Callable[[str], None]
 ) -> Iterator[StreamedFrame]:
     """Evenly spaced frames, each with its alpha and its number in the clip."""
@@ -102,11 +102,11 @@ def samples(
         despill_strength=1.0,
     )
     part = replace(whole, in_point=settings.in_point, out_point=settings.out_point)
-    with open_source(clip, part) as source:
-        start, total = source.clip.first, source.clip.frame_count or count
+    with open_reader(clip, part) as source:
+        start, total = source.clip.first_frame, source.clip.frame_count or count
         check_masks(part, source.clip)
-        garbage, holdout = masks_of(part, source.clip)
-    lead = LEAD if model.network.recurrent else 0
+        garbage, holdout = open_masks(part, source.clip)
+    lead = _LEAD if model.network.recurrent else 0
     smooth = settings.smooth if settings.smooth == "strong" else "off"
     for place in spaced(total, count):
         wanted = start + place
@@ -118,21 +118,21 @@ def samples(
             garbage_matte=str(garbage.file(place)) if garbage is not None else None,
             holdout=str(holdout.file(place)) if holdout is not None else None,
         )
-        source = open_source(clip, one)
+        source = open_reader(clip, one)
         known = {*source.warnings}
         with Stream(source, model, one) as frames:
             for last in deque(frames, maxlen=1):  # none where a damaged clip lacks it
                 yield replace(last, index=wanted)
-        begin = source.clip.first / source.clip.rate
+        begin = source.clip.first_frame / source.clip.rate
         for line in source.warnings:
             if line not in known:
-                tell(f"frame {wanted}: {in_clip(line, begin)}")
+                tell(f"frame {wanted}: {_prefix_with_clip(line, begin)}")
 
 
-def in_clip(line: str, begin: Fraction) -> str:
+def _prefix_with_clip(line: str, begin: Fraction) -> str:
     """A source's warning of a frame, its time counted from the clip's begin, not from an in
     point ``begin`` seconds later."""
-    return MOMENT.sub(lambda time: f"{float(time[1]) + float(begin):.2f} s", line)
+    return _MOMENT.sub(lambda time: f"{float(time[1]) + float(begin):.2f} s", line)
 
 
 def spaced(total: int, count: int) -> list[int]:
@@ -141,7 +141,7 @@ def spaced(total: int, count: int) -> list[int]:
     return [int(Fraction(2 * place + 1, 2 * count) * total) for place in range(count)]
 
 
-def row_of(frame: StreamedFrame, settings: Settings) -> np.ndarray:
+def _sheet_row(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     """One row of the sheet, (h, w, 3) uint8."""
     rgb = frame.rgb if frame.rgb.dtype == np.uint8 else (frame.rgb >> 8).astype(np.uint8)
     colours = frame.foreground
@@ -156,7 +156,7 @@ def row_of(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     premultiplied = cv2.resize(
         colours * (frame.alpha / np.float32(255))[..., None], size, interpolation=cv2.INTER_AREA
     )
-    grounds: list[np.ndarray | float] = [checkerboard(size), 0.0, 1.0]
+    grounds: list[np.ndarray | float] = [_checkerboard(size), 0.0, 1.0]
     cells = [premultiplied + (1 - alpha) * ground for ground in grounds]
     cells.append(np.repeat(alpha, 3, axis=2))
     framed = [cv2.copyMakeBorder(cell, GAP, 0, GAP, 0, cv2.BORDER_CONSTANT, value=(0.2,) * 3)
@@ -168,7 +168,7 @@ def row_of(frame: StreamedFrame, settings: Settings) -> np.ndarray:
     return row
 
 
-def checkerboard(size: tuple[int, int]) -> np.ndarray:
+def _checkerboard(size: tuple[int, int]) -> np.ndarray:
     """(h, w, 1) float32 tiles of two greys; ``size`` is (width, height)."""
     y, x = np.mgrid[: size[1], : size[0]] // TILE
     return np.asarray(np.where((x + y) % 2, DARK, LIGHT), np.float32).reshape(*y.shape, 1)

@@ -17,7 +17,7 @@ from vidmatte.readers.images import read_picture
 from vidmatte.tools.mattes import Mattes, open_mattes
 from vidmatte.tools.metrics import Score
 
-WORST = 5  # frames that are named
+_WORST = 5  # frames that are named
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ def compare(
     each other.
     """
     predicted, true = open_mattes(prediction), open_mattes(truth)
-    check_fit(predicted, true)
+    _check_fit(predicted, true)
     count = true.frame_count
     known = None
     if motion is not None:
-        known = Motion(motion, count or counted(true), true.size)
+        known = _Motion(motion, count or _counted(true), true.size)
     score = Score(estimates=True)
     errors: list[float] = []
     lowest = [1.0, 1.0]
-    for index, pair in enumerate(pairs(predicted, true)):
+    for index, pair in enumerate(_pairs(predicted, true)):
         errors.append(score.add(*pair, known.at(index) if known else None)["mad"])
         lowest = [min(low, float(matte.min())) for low, matte in zip(lowest, pair, strict=True)]
         advance(index + 1, count)
-    worst = nlargest(WORST, range(len(errors)), key=errors.__getitem__)
+    worst = nlargest(_WORST, range(len(errors)), key=errors.__getitem__)
     notes = [line for mattes in (predicted, true) for line in mattes.notes]
     notes += [
         f"{mattes.path}: its alpha is 1 everywhere"
@@ -88,7 +88,7 @@ def compare(
     )
 
 
-def check_fit(predicted: Mattes, true: Mattes) -> None:
+def _check_fit(predicted: Mattes, true: Mattes) -> None:
     """Raise UsageError where sizes or known numbers of frames differ."""
     if predicted.size != true.size:
         ours, theirs = (f"{width}x{height}" for width, height in (predicted.size, true.size))
@@ -96,10 +96,10 @@ def check_fit(predicted: Mattes, true: Mattes) -> None:
             f"{predicted.path} is {ours} and {true.path} is {theirs}: score mattes of one size"
         )
     if None not in (predicted.frame_count, true.frame_count):
-        check_counts(predicted, true, predicted.frame_count, true.frame_count)
+        _check_counts(predicted, true, predicted.frame_count, true.frame_count)
 
 
-def check_counts(predicted: Mattes, true: Mattes, ours: int | None, theirs: int | None) -> None:
+def _check_counts(predicted: Mattes, true: Mattes, ours: int | None, theirs: int | None) -> None:
     """Raise UsageError where the numbers of frames differ."""
     if ours != theirs:
         raise UsageError(
@@ -108,7 +108,7 @@ def check_counts(predicted: Mattes, true: Mattes, ours: int | None, theirs: int 
         )
 
 
-def pairs(predicted: Mattes, true: Mattes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pairs(predicted: Mattes, true: Mattes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The mattes of both, frame after frame. Raises UsageError where one has fewer."""
     found = [0, 0]
     for pair in zip_longest(predicted.frames(), true.frames()):
@@ -116,10 +116,10 @@ def pairs(predicted: Mattes, true: Mattes) -> Iterator[tuple[np.ndarray, np.ndar
         found = [had + (matte is not None) for had, matte in zip(found, pair, strict=True)]
         if here is not None and there is not None:
             yield here, there
-    check_counts(predicted, true, *found)
+    _check_counts(predicted, true, *found)
 
 
-def counted(mattes: Mattes) -> int:
+def _counted(mattes: Mattes) -> int:
     """The number of frames where the container does not tell."""
     return sum(1 for _ in mattes.frames())
 
@@ -127,10 +127,10 @@ def counted(mattes: Mattes) -> int:
 #: Steps of a pixel and the code of no motion: the flow development kit of Menze and
 #: Geiger, "Object Scene Flow for Autonomous Vehicles" (CVPR 2015).
 STEPS, ZERO = 64.0, 32768.0
-NOWHERE = -1e5  # where what is not known is said to come from: outside of any picture
+_NOWHERE = -1e5  # where what is not known is said to come from: outside of any picture
 
 
-class Motion:
+class _Motion:
     """16-bit PNGs (x, y, valid), one a frame: where each pixel was one frame earlier.
 
     The first frame has none; a picture for it, if there is one, is passed over.
@@ -165,7 +165,7 @@ class Motion:
                 f"{file}: it is {picture.width}x{picture.height} and the mattes"
                 f" {self._size[0]}x{self._size[1]}; give motion of their size"
             )
-        codes = planes.views(picture)[0].view(">u2")
+        codes = planes.plane_views(picture)[0].view(">u2")
         motion = (codes[..., :2].astype(np.float32) - np.float32(ZERO)) / np.float32(STEPS)
-        motion[codes[..., 2] == 0] = NOWHERE
+        motion[codes[..., 2] == 0] = _NOWHERE
         return motion

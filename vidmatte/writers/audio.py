@@ -9,15 +9,15 @@ import av
 from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
-from vidmatte.errors import SinkError, SourceError
+from vidmatte.errors import OutputError, SourceError
 from vidmatte.readers.movie.timing import packets_from
 from vidmatte.writers.audio_encode import EncodedTrack
 from vidmatte.writers.audio_tracks import PCM, CopiedTrack, Track
-from vidmatte.writers.base import at_hand
+from vidmatte.writers.base import ffmpeg_errors_as
 
 #: Codecs that are copied into a container: what players and editors take there, not
 #: all that FFmpeg's muxer would swallow.
-COPIED = {
+_COPIED = {
     "mov": {"aac", "alac", "mp3", "ac3", "eac3", *PCM} - {"pcm_u8"},
     "mp4": {"aac", "alac", "mp3", "ac3", "eac3"},
     "webm": {"opus", "vorbis"},
@@ -25,13 +25,13 @@ COPIED = {
     | {name for name in PCM if name.endswith("le")},
 }
 #: What other codecs become; elsewhere PCM, which loses nothing.
-ENCODERS = {"webm": "libopus", "mp4": "aac"}
+_ENCODERS = {"webm": "libopus", "mp4": "aac"}
 #: Seconds that packets of one moment may lie apart in a file: so far is read on for a track that
 #: stays behind. One that has ended stays behind for ever.
-APART = Fraction(1, 2)
+_APART = Fraction(1, 2)
 
 
-class Sound:
+class AudioWriter:
     """All sound tracks of a clip on their way into one container.
 
     Reads the source through a handle of its own, no farther than ``advance`` asks,
@@ -47,14 +47,14 @@ class Sound:
             for track in clip.audio:
                 stream = self._input.streams[track.index]
                 assert isinstance(stream, AudioStream)
-                self._tracks[track.index] = open_track(container, stream, clip, muxer)
+                self._tracks[track.index] = _open_track(container, stream, clip, muxer)
             if clip.origin > 1:
                 # To the key frame before; a second more warms every decoder up.
                 self._input.seek(int((clip.origin - 1) * av.time_base))
         except BaseException:
             self._input.close()
             raise
-        self._end = None if clip.until is None else clip.until - clip.origin
+        self._end = None if clip.end is None else clip.end - clip.origin
         self._packets = packets_from(
             self._input, *(self._input.streams[track.index] for track in clip.audio)
         )
@@ -68,7 +68,7 @@ class Sound:
         Sound whose packets are damaged ends there, with a note. Raises SourceError where the
         file cannot be read any more.
         """
-        self._read(seconds, seconds + APART)
+        self._read(seconds, seconds + _APART)
 
     def _read(self, seconds: Fraction, limit: Fraction | None) -> None:
         """Write all tracks up to ``seconds``; no packet is read after one from ``limit`` on."""
@@ -111,7 +111,7 @@ class Sound:
     def _at(self, track: Track) -> AbstractContextManager[None]:
         """Name the track where its sound is refused."""
         seconds = float(max(track.position, Fraction(0)))
-        return at_hand(
+        return ffmpeg_errors_as(
             f"{self._path.name}: sound track {track.number}, at {seconds:.2f} s,",
             ": leave sound out with --no-audio",
         )
@@ -122,7 +122,7 @@ class Sound:
         self._input.close()
 
 
-def open_track(
+def _open_track(
     container: av.container.OutputContainer, stream: AudioStream, clip: Clip, muxer: str
 ) -> Track:
     """Copy where the container takes the codec, else the container's own encoder.
@@ -131,12 +131,12 @@ def open_track(
     """
     context = stream.codec_context
     if context is None:
-        raise SinkError(
+        raise OutputError(
             f"{clip.path.name}: sound track {stream.index} is in an unknown codec:"
             " leave it out with --no-audio"
         )
-    if context.codec.canonical_name in COPIED.get(muxer, set()):
+    if context.codec.canonical_name in _COPIED.get(muxer, set()):
         return CopiedTrack(container, stream, clip, keeps_negative=muxer in ("mov", "mp4"))
     deep = context.format is not None and context.format.bits > 16
-    codec = ENCODERS.get(muxer, "pcm_s24le" if deep else "pcm_s16le")
+    codec = _ENCODERS.get(muxer, "pcm_s24le" if deep else "pcm_s16le")
     return EncodedTrack(container, stream, clip, codec)

@@ -9,15 +9,15 @@ import av
 from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
-from vidmatte.writers.audio_tracks import Track, folded, part, silence
+from vidmatte.writers.audio_tracks import Track, downmixed, silence, slice_frame
 
 #: Seconds: gaps and overlaps in the source's sound below this are jitter of its clock.
 JITTER = Fraction(1, 20)
 #: What lossy encoders take, by number of channels.
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 #: Bits a second and channel, by lossy encoder.
-BIT_RATES = {"libopus": 80_000, "aac": 128_000}
-OPUS_RATE = 48000  # Hz: it has one clock, its lower rates only say what it came from
+_BIT_RATES = {"libopus": 80_000, "aac": 128_000}
+_OPUS_RATE = 48000  # Hz: it has one clock, its lower rates only say what it came from
 
 
 class EncodedTrack(Track):
@@ -36,16 +36,16 @@ class EncodedTrack(Track):
         self._rate = self._decoder.sample_rate  # of the frames that come
         layout = self._decoder.layout
         name, channels = layout.name, layout.nb_channels
-        if codec in BIT_RATES:
-            name = LAYOUTS.get(channels, "stereo")
-            channels = channels if channels in LAYOUTS else 2
+        if codec in _BIT_RATES:
+            name = _LAYOUTS.get(channels, "stereo")
+            channels = channels if channels in _LAYOUTS else 2
         stream = container.add_stream(codec, rate=encoded_rate(codec, self._rate))
         assert isinstance(stream, AudioStream)
         self._stream = stream
         self._encoder = stream.codec_context
         self._encoder.layout = self._layout = name
-        if codec in BIT_RATES:
-            self._encoder.bit_rate = BIT_RATES[codec] * channels
+        if codec in _BIT_RATES:
+            self._encoder.bit_rate = _BIT_RATES[codec] * channels
         self._out_rate = self._encoder.sample_rate
         stream.time_base = Fraction(1, self._out_rate)
         self._label(stream)
@@ -78,7 +78,7 @@ class EncodedTrack(Track):
             )
         if layout.nb_channels > self._encoder.layout.nb_channels:
             yield (
-                f"sound track {self.number}: {name} takes {max(LAYOUTS)} channels at most: its"
+                f"sound track {self.number}: {name} takes {max(_LAYOUTS)} channels at most: its"
                 f" {layout.nb_channels} are mixed into {self._encoder.layout.name}"
             )
 
@@ -140,14 +140,14 @@ class EncodedTrack(Track):
         if begin >= stop:
             return
         if (begin, stop) != (first, first + frame.samples):
-            frame = part(frame, begin - first, stop - first)
+            frame = slice_frame(frame, begin - first, stop - first)
         if self._out is None:
             self._out = round(Fraction(begin * self._out_rate, self._rate))
         self._adapt(frame, begin)
         self._next = stop
         frame.pts = None
-        if frame.layout.nb_channels > max(LAYOUTS) and frame.layout.name != self._layout:
-            frame = folded(frame)
+        if frame.layout.nb_channels > max(_LAYOUTS) and frame.layout.name != self._layout:
+            frame = downmixed(frame)
         assert self._resampler is not None
         self._encode(self._resampler.resample(frame))
 
@@ -184,6 +184,6 @@ class EncodedTrack(Track):
 def encoded_rate(codec: str, rate: int) -> int:
     """The rate (Hz) that an encoder takes which is nearest to ``rate``."""
     if codec == "libopus":
-        return OPUS_RATE
+        return _OPUS_RATE
     rates = av.Codec(codec, "w").audio_rates
     return min(rates, key=lambda known: abs(known - rate)) if rates else rate

@@ -32,7 +32,7 @@ PCM = {
     "pcm_mulaw": 1,
 }
 #: Packets before the first sample that is wanted, which a decoder needs to warm up.
-PREROLL = {"aac": 1, "mp3": 2, "ac3": 1, "eac3": 1}
+_PREROLL = {"aac": 1, "mp3": 2, "ac3": 1, "eac3": 1}
 
 
 class Track(ABC):
@@ -49,7 +49,7 @@ class Track(ABC):
         self._source = source
         self.number = source.index  # kept: notes are asked for when the source is closed
         self._origin = clip.origin
-        self._until = None if clip.until is None else clip.until - clip.origin
+        self._until = None if clip.end is None else clip.end - clip.origin
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
         #: Seconds on the output's timeline up to which packets were taken in.
         self.position = Fraction(-(10**9))
@@ -172,7 +172,7 @@ class CopiedTrack(Track):
     def _place(self, packet: av.Packet, first: int, count: int) -> None:
         if first + count <= 0:
             self._waiting.append(packet)
-            del self._waiting[: -PREROLL.get(self._codec, 0) or len(self._waiting)]
+            del self._waiting[: -_PREROLL.get(self._codec, 0) or len(self._waiting)]
             return
         if first < 0 and not self._keeps_negative:
             return
@@ -186,7 +186,7 @@ class CopiedTrack(Track):
     def _mux(self, packet: av.Packet) -> bool:
         """Write a packet; one that lost its header is counted and left out, so that its time
         stays silent. Muxers tell by the first packet whether headers are to be taken off."""
-        if not self._headed or has_adts_header(packet):
+        if not self._headed or _has_adts_header(packet):
             with contextlib.suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
                 self._container.mux(packet)
                 return True
@@ -215,15 +215,15 @@ class CopiedTrack(Track):
             return packet, first, 0
         if (begin, stop) == (first, first + count):
             return packet, first, count
-        packet = pcm_part(packet, begin - first, stop - first, self._sample_bytes)
+        packet = _slice_pcm(packet, begin - first, stop - first, self._sample_bytes)
         return packet, begin, stop - begin
 
 
 #: Of a channel in the middle, in each of two: together they are as loud as it was.
-MIDDLE = 0.5**0.5
+_MIDDLE = 0.5**0.5
 
 
-def part(frame: av.AudioFrame, begin: int, stop: int) -> av.AudioFrame:
+def slice_frame(frame: av.AudioFrame, begin: int, stop: int) -> av.AudioFrame:
     """Samples ``begin`` to ``stop`` (exclusive) of a frame."""
     samples = frame.to_ndarray()
     channels = 1 if frame.format.is_planar else frame.layout.nb_channels
@@ -245,13 +245,13 @@ def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
     return result
 
 
-def folded(frame: av.AudioFrame) -> av.AudioFrame:
+def downmixed(frame: av.AudioFrame) -> av.AudioFrame:
     """A frame of many channels as stereo, no louder than the loudest.
 
     Every channel is heard: left, right, or in the middle by its place's name, those without
     a place in turns. FFmpeg's own mix leaves out the places that its matrix does not know.
     """
-    sides = [side_of(channel.name, index) for index, channel in enumerate(frame.layout.channels)]
+    sides = [_side_of(channel.name, index) for index, channel in enumerate(frame.layout.channels)]
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, len(sides)).T
@@ -267,7 +267,7 @@ def folded(frame: av.AudioFrame) -> av.AudioFrame:
     return result
 
 
-def side_of(name: str, index: int) -> tuple[float, float]:
+def _side_of(name: str, index: int) -> tuple[float, float]:
     """How loud a channel is left and right, by FFmpeg's name of its place, like TFL or LFE."""
     if name == "NONE":
         return (0.0, 1.0) if index % 2 else (1.0, 0.0)
@@ -275,15 +275,15 @@ def side_of(name: str, index: int) -> tuple[float, float]:
         return 0.0, 1.0
     if name.endswith("L") or name == "FLC":
         return 1.0, 0.0
-    return MIDDLE, MIDDLE
+    return _MIDDLE, _MIDDLE
 
 
-def pcm_part(packet: av.Packet, begin: int, stop: int, size: int) -> av.Packet:
+def _slice_pcm(packet: av.Packet, begin: int, stop: int, size: int) -> av.Packet:
     """The samples from ``begin`` to ``stop`` of a PCM packet, each of ``size`` bytes."""
     return av.Packet(bytes(packet)[begin * size : stop * size])
 
 
-def has_adts_header(packet: av.Packet) -> bool:
+def _has_adts_header(packet: av.Packet) -> bool:
     """True where an AAC packet begins with the header that transport streams give each one."""
     head = bytes(packet)[:2]
     return head[:1] == b"\xff" and head[1:] >= b"\xf0"

@@ -16,15 +16,15 @@ import av
 
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame, Point
-from vidmatte.errors import SinkError
+from vidmatte.errors import OutputError
 
 #: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
-BYTES_PER_PIXEL = 45
-MOST_WORKERS = 16
+_BYTES_PER_PIXEL = 45
+_MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """What stands under the final name. ``path`` is a file, or the folder of a sequence.
 
     ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
@@ -43,16 +43,16 @@ class Written:
     seconds: Fraction
     sound: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    sides: tuple[Written, ...] = ()
+    extra_outputs: tuple[WriteResult, ...] = ()
     files: tuple[str, ...] = ()
 
 
-def finished_earlier(out: Path) -> str:
+def already_finished_note(out: Path) -> str:
     """What is said of a result of which nothing is left to be made."""
     return f"{out.name}: an earlier run has finished it"
 
 
-class Sink(ABC):
+class Writer(ABC):
     """Takes the frames of one clip, in order, and makes one result of them.
 
     Nothing stands under the final name before ``close`` has proven what was
@@ -91,14 +91,14 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def close(self) -> Written:
+    def close(self) -> WriteResult:
         """Finish, prove and rename into place. Raises SinkError, ProofError."""
 
     @abstractmethod
     def abort(self) -> None:
         """Drop everything and remove what is not finished; harmless at any time."""
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +106,7 @@ class Sink(ABC):
 
 
 @contextmanager
-def at_hand(what: str, advice: str = "") -> Iterator[None]:
+def ffmpeg_errors_as(what: str, advice: str = "") -> Iterator[None]:
     """Say that it was ``what`` which FFmpeg refused: its reason alone ("Invalid argument") tells
     nobody. What the system says, like a full disk, passes as it is. Raises SinkError."""
     try:
@@ -115,33 +115,33 @@ def at_hand(what: str, advice: str = "") -> Iterator[None]:
         if isinstance(error, OSError):
             raise
         reason = error.strerror or error
-        raise SinkError(f"{what} cannot be written ({reason}){advice}") from error
+        raise OutputError(f"{what} cannot be written ({reason}){advice}") from error
 
 
-def as_sink_error(error: BaseException, path: Path) -> SinkError:
+def as_output_error(error: BaseException, path: Path) -> OutputError:
     """The one line to show for what the system or FFmpeg said of ``path``."""
-    if isinstance(error, SinkError):
+    if isinstance(error, OutputError):
         return error
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
-        return SinkError(
+        return OutputError(
             f"{path}: the disk is full ({free / 2**20:.0f} MB free): make room or write elsewhere"
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return not_writable(path)
     if number == errno.EFBIG:
-        return SinkError(f"{path}: {size_limit()}")
+        return OutputError(f"{path}: {_file_size_limit()}")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return SinkError(f"{path}: {reason}")
+    return OutputError(f"{path}: {reason}")
 
 
-def not_writable(path: Path) -> SinkError:
+def not_writable(path: Path) -> OutputError:
     """The error for a place in which nothing may be made."""
-    return SinkError(f"{path}: may not be written here: choose another folder")
+    return OutputError(f"{path}: may not be written here: choose another folder")
 
 
-def size_limit() -> str:
+def _file_size_limit() -> str:
     """How large a file may be here, and what is to be done about it."""
     if sys.platform != "win32":
         import resource
@@ -163,5 +163,5 @@ def worker_count(width: int, height: int, memory: int) -> int:
 
     Two even where memory is short, so that one can convert while the other encodes.
     """
-    affordable = max(2, memory // (width * height * BYTES_PER_PIXEL))
-    return min(usable_cores(), affordable, MOST_WORKERS)
+    affordable = max(2, memory // (width * height * _BYTES_PER_PIXEL))
+    return min(usable_cores(), affordable, _MOST_WORKERS)

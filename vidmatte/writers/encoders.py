@@ -31,19 +31,19 @@ from vidmatte.core.colour import (
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
-from vidmatte.writers.format_spec import Format
+from vidmatte.writers.format_spec import OutputFormat
 
 #: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
 #: one of the same curve or coefficients, else to unspecified. The container's own
 #: tags keep the source's numbers.
-PRORES_MATRIX = {
+_PRORES_MATRIX = {
     BT709: BT709,
     BT470BG: SMPTE170M,
     SMPTE170M: SMPTE170M,
     BT2020: BT2020,
     BT2020_CONSTANT: BT2020,
 }
-PRORES_PRIMARIES = {
+_PRORES_PRIMARIES = {
     BT709: BT709,
     BT470BG: BT470BG,
     SMPTE170M: SMPTE170M,
@@ -52,7 +52,7 @@ PRORES_PRIMARIES = {
     DCI_P3: DCI_P3,
     DISPLAY_P3: DISPLAY_P3,
 }
-PRORES_TRANSFER = {
+_PRORES_TRANSFER = {
     BT709: BT709,
     SMPTE170M: BT709,
     BT2020_10: BT709,
@@ -61,25 +61,29 @@ PRORES_TRANSFER = {
     HLG: HLG,
 }
 
-PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
+_PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 #: Pixels up to which FFmpeg's FFV1 finds no slices for a plane, and writes nothing with them.
 NARROW, WITHOUT_SLICES = 3, {"level": "1"}
 
 
-def frame_colour(row: Format, colour: ColourTags) -> ColourTags:
+def frame_colour(row: OutputFormat, colour: ColourTags) -> ColourTags:
     """The tags for the codec's own frame headers."""
     if not row.codec.startswith("prores"):
         return colour
     return ColourTags(
-        matrix=PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
+        matrix=_PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
         range=colour.range,
-        primaries=PRORES_PRIMARIES.get(colour.primaries, UNSPECIFIED),
-        transfer=PRORES_TRANSFER.get(colour.transfer, UNSPECIFIED),
+        primaries=_PRORES_PRIMARIES.get(colour.primaries, UNSPECIFIED),
+        transfer=_PRORES_TRANSFER.get(colour.transfer, UNSPECIFIED),
     )
 
 
 def set_up(
-    context: VideoCodecContext, row: Format, clip: Clip, colour: ColourTags, time_base: Fraction
+    context: VideoCodecContext,
+    row: OutputFormat,
+    clip: Clip,
+    colour: ColourTags,
+    time_base: Fraction,
 ) -> None:
     """Give an encoder context its size, time, colours and options; it is not opened."""
     context.width, context.height = clip.width, clip.height
@@ -91,7 +95,7 @@ def set_up(
     context.sample_aspect_ratio = clip.sample_aspect_ratio
     context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
-    context.field_order = PROGRESSIVE
+    context.field_order = _PROGRESSIVE
     is_narrow = row.codec == "ffv1" and min(clip.width, clip.height) <= NARROW
     context.options = dict(WITHOUT_SLICES if is_narrow else row.options)
     if row.intra:
@@ -103,7 +107,7 @@ def set_up(
         context.codec_tag = row.codec_tag
 
 
-def worker_encoder(row: Format, clip: Clip, colour: ColourTags) -> VideoCodecContext:
+def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
     """An encoder of its own, one thread, for intra-only codecs.
 
     Its packets carry the pts of their frames in ``clip.time_base``.
@@ -116,7 +120,7 @@ def worker_encoder(row: Format, clip: Clip, colour: ColourTags) -> VideoCodecCon
 
 
 #: Lossless, and as quick as libvpx goes: a matte is nearly flat, so it stays small.
-ALPHA_OPTIONS = {
+_ALPHA_OPTIONS = {
     "lossless": "1",
     "deadline": "realtime",
     "cpu-used": "8",
@@ -124,10 +128,10 @@ ALPHA_OPTIONS = {
     "lag-in-frames": "0",
     "auto-alt-ref": "0",
 }
-MOST_THREADS = 16
-KEY_FRAME = 1  # AV_PICTURE_TYPE_I
-BLOCK_ADDITION = packet_sidedata_type_from_literal("matroska_block_additional")
-ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
+_MOST_THREADS = 16
+_KEY_FRAME = 1  # AV_PICTURE_TYPE_I
+_BLOCK_ADDITION = packet_sidedata_type_from_literal("matroska_block_additional")
+_ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
 
 
 class OrderedEncoder:
@@ -135,7 +139,7 @@ class OrderedEncoder:
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
-        stream.codec_context.thread_count = min(usable_cores(), MOST_THREADS)
+        stream.codec_context.thread_count = min(usable_cores(), _MOST_THREADS)
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """Packets that are ready; None flushes."""
@@ -174,15 +178,15 @@ class Vp9AlphaEncoder(OrderedEncoder):
         if self._alpha is None:
             self._alpha = self._make_alpha_encoder()
         matte = av.VideoFrame(picture.width, picture.height, "yuv420p")
-        luma, *chroma = planes.views(matte)
-        np.copyto(luma, planes.views(picture)[3])
+        luma, *chroma = planes.plane_views(matte)
+        np.copyto(luma, planes.plane_views(picture)[3])
         for plane in chroma:
             plane[...] = 128
         matte.pts, matte.time_base = picture.pts, picture.time_base
-        matte.pict_type = KEY_FRAME if packet.is_keyframe else 0
+        matte.pict_type = _KEY_FRAME if packet.is_keyframe else 0
         (coded,) = self._alpha.encode(matte)
-        data = struct.pack(">Q", ALPHA_ADDITION_ID) + bytes(coded)
-        addition = PacketSideData(BLOCK_ADDITION, len(data))  # type: ignore[call-arg]
+        data = struct.pack(">Q", _ALPHA_ADDITION_ID) + bytes(coded)
+        addition = PacketSideData(_BLOCK_ADDITION, len(data))  # type: ignore[call-arg]
         addition.update(data)
         packet.set_sidedata(addition)
 
@@ -193,6 +197,6 @@ class Vp9AlphaEncoder(OrderedEncoder):
         context.width, context.height, context.pix_fmt = own.width, own.height, "yuv420p"
         context.time_base = own.time_base
         context.framerate = own.framerate or Fraction(0)
-        context.options = dict(ALPHA_OPTIONS)
-        context.thread_count = min(usable_cores(), MOST_THREADS)
+        context.options = dict(_ALPHA_OPTIONS)
+        context.thread_count = min(usable_cores(), _MOST_THREADS)
         return context

@@ -10,10 +10,10 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.writers.format_spec import Format, always
+from vidmatte.writers.format_spec import OutputFormat, always
 from vidmatte.writers.formats import FORMATS, PRORES, by_name, names_folder, suffix_row
 
-PRORES_HQ = replace(
+_PRORES_HQ = replace(
     PRORES,
     name="prores-hq",
     depth="4:2:2, 10 bits",
@@ -24,7 +24,7 @@ PRORES_HQ = replace(
     codec_tag="apch",
     decoded_format="yuv422p10le",
 )
-H264 = Format(
+_H264 = OutputFormat(
     "h264",
     (".mp4",),
     "mp4",
@@ -43,54 +43,58 @@ H264 = Format(
 )
 
 
-def without_alpha(row: Format) -> Format:
+def _without_alpha(row: OutputFormat) -> OutputFormat:
     """The row for the same colours alone."""
     return replace(
         row,
         alpha="none",
-        pixel_format=lambda clip: drop_alpha(row.pixel_format(clip)),
-        decoded_format=row.decoded_format and drop_alpha(row.decoded_format),
+        pixel_format=lambda clip: _drop_alpha(row.pixel_format(clip)),
+        decoded_format=row.decoded_format and _drop_alpha(row.decoded_format),
     )
 
 
-def drop_alpha(pixel_format: str) -> str:
+def _drop_alpha(pixel_format: str) -> str:
     """The pixel format of the same samples without alpha."""
     packed = {"rgba": "rgb24", "bgra": "bgr0", "rgba64be": "rgb48be", "rgba64le": "rgb48le"}
     return packed.get(pixel_format, pixel_format.replace("yuva", "yuv").replace("gbrap", "gbrp"))
 
 
-def grey(row: Format, pixel_format: str) -> Format:
+def _grey(row: OutputFormat, pixel_format: str) -> OutputFormat:
     """The row for a matte: one channel."""
     return replace(
         row, depth="grey", alpha="none", pixel_format=always(pixel_format), decoded_format=None
     )
 
 
-def table(*names: str, change: Callable[[Format], Format]) -> tuple[Format, ...]:
+def _formats_table(
+    *names: str, change: Callable[[OutputFormat], OutputFormat]
+) -> tuple[OutputFormat, ...]:
     """Rows of the main table, changed."""
     return tuple(change(row) for row in FORMATS if row.name in names)
 
 
 #: What each side result can be written as; the first row of a suffix is its default.
-MATTE_FORMATS = (
-    PRORES_HQ,
-    H264,
-    grey(by_name("ffv1"), "gray16le"),
-    grey(by_name("png"), "gray"),
-    grey(by_name("png16"), "gray16be"),
-    grey(by_name("tiff16"), "gray16le"),
+_MATTE_FORMATS = (
+    _PRORES_HQ,
+    _H264,
+    _grey(by_name("ffv1"), "gray16le"),
+    _grey(by_name("png"), "gray"),
+    _grey(by_name("png16"), "gray16be"),
+    _grey(by_name("tiff16"), "gray16le"),
 )
-FOREGROUND_FORMATS = table("prores", "ffv1", "png", "png16", "tiff16", change=without_alpha)
-COMP_FORMATS = (
-    H264,
-    PRORES_HQ,
-    replace(without_alpha(by_name("ffv1")), pixel_format=always("yuv444p10le")),
-    *table("png", "png16", "tiff16", change=without_alpha),
+FOREGROUND_FORMATS = _formats_table(
+    "prores", "ffv1", "png", "png16", "tiff16", change=_without_alpha
+)
+_COMP_FORMATS = (
+    _H264,
+    _PRORES_HQ,
+    replace(_without_alpha(by_name("ffv1")), pixel_format=always("yuv444p10le")),
+    *_formats_table("png", "png16", "tiff16", change=_without_alpha),
 )
 
 
 @dataclass(frozen=True)
-class Sides:
+class ExtraOutputs:
     """The side results that are wanted.
 
     matte: alpha as a grey picture. foreground: the colours alone. comp: the subject
@@ -109,7 +113,7 @@ class Sides:
             raise UsageError(f"--background {self.background}: it needs --comp FILE to show it")
 
     @classmethod
-    def of(cls, settings: Settings) -> Sides:
+    def of(cls, settings: Settings) -> ExtraOutputs:
         """Those that the settings ask for. Raises UsageError."""
 
         named = {
@@ -123,29 +127,31 @@ class Sides:
             folders=frozenset(what for what, text in named.items() if text and names_folder(text)),
         )
 
-    def wanted(self, clip: Clip) -> list[tuple[str, Path, Format]]:
+    def wanted(self, clip: Clip) -> list[tuple[str, Path, OutputFormat]]:
         """(what, where, format) of each. Raises UsageError for an unknown suffix."""
         rows = [
-            ("matte", self.matte, MATTE_FORMATS),
+            ("matte", self.matte, _MATTE_FORMATS),
             ("foreground", self.foreground, FOREGROUND_FORMATS),
-            ("comp", self.comp, COMP_FORMATS),
+            ("comp", self.comp, _COMP_FORMATS),
         ]
         return [
-            (what, out, fitting(what, suffix_row(out, formats, folder), formats, clip))
+            (what, out, _format_for(what, suffix_row(out, formats, folder), formats, clip))
             for what, out, formats in rows
             for folder in [what in self.folders]
             if out is not None
         ]
 
 
-def fitting(what: str, row: Format, formats: tuple[Format, ...], clip: Clip) -> Format:
+def _format_for(
+    what: str, row: OutputFormat, formats: tuple[OutputFormat, ...], clip: Clip
+) -> OutputFormat:
     """The row as the clip needs it.
 
     PNG pictures take 16 bits where the clip has more than 8 to show, mattes always. FFmpeg's
     ProRes of 4:2:2 loses the last column's chroma where the width is odd: 4:4:4 does not.
     """
-    if row is PRORES_HQ and clip.width % 2:
-        return without_alpha(PRORES)
+    if row is _PRORES_HQ and clip.width % 2:
+        return _without_alpha(PRORES)
     deep = what == "matte" or clip.bit_depth > 8
     if row.name != "png" or not deep:
         return row

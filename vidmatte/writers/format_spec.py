@@ -21,13 +21,13 @@ from vidmatte.core.frame import Clip
 from vidmatte.media.icc import is_srgb, profile_name
 from vidmatte.pixels.planes import is_rgb, is_yuv
 
-ICC_HOLDERS = ("png", "tiff")  # codecs
+_ICC_HOLDERS = ("png", "tiff")  # codecs
 #: The largest width or height that any format holds.
 LARGEST = 65535
 
 
 @dataclass(frozen=True)
-class Format:
+class OutputFormat:
     """One row: how frames become this kind of file.
 
     container: FFmpeg's muxer; None writes one picture file a frame.
@@ -88,7 +88,7 @@ def with_alpha(clip: Clip) -> str:
     return f"yuva{layout}p{next(d for d in (9, 10, 16) if d >= depth)}le"
 
 
-def output_colour(clip: Clip, row: Format) -> ColourTags:
+def output_colour(clip: Clip, row: OutputFormat) -> ColourTags:
     """The tags that ``row`` gives a picture of ``clip``.
 
     YCbCr sources keep their matrix (bt2020c is bt2020nc in VP9, which has no number for
@@ -110,19 +110,19 @@ def output_colour(clip: Clip, row: Format) -> ColourTags:
     return colour.with_matrix(matrix, row.range or colour.range)
 
 
-def profile_for(clip: Clip, row: Format) -> bytes | None:
+def profile_for(clip: Clip, row: OutputFormat) -> bytes | None:
     """The source's profile where ``row`` holds one and it speaks of R'G'B'."""
     profile = clip.icc_profile
-    return profile if row.codec in ICC_HOLDERS and profile and profile[16:20] == b"RGB " else None
+    return profile if row.codec in _ICC_HOLDERS and profile and profile[16:20] == b"RGB " else None
 
 
-def profile_notes(clip: Clip, row: Format) -> Iterator[str]:
+def profile_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     """A line where the source's profile says other colours than sRGB and is lost."""
     profile = clip.icc_profile
     if profile is None or is_srgb(profile) or profile_for(clip, row):
         return
     name = profile_name(profile)
-    if row.codec in ICC_HOLDERS:
+    if row.codec in _ICC_HOLDERS:
         yield f"{row.name} holds R, G, B: the source's ICC profile ({name}) is not for that"
     else:
         yield (

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidmatte.core.colour import LIMITED
-from vidmatte.core.names import NUMBER
+from vidmatte.core.names import FRAME_NUMBER
 from vidmatte.errors import UsageError
-from vidmatte.writers.format_spec import Format, always, with_alpha
+from vidmatte.writers.format_spec import OutputFormat, always, with_alpha
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
 #: bits (prores_aw: 65472), and takes odd widths. Left to choose the quantiser, it finds
 #: the same one for pictures with alpha, in four times the time.
 #: ProRes decoders assume limited range, so full range is converted to it.
-PRORES = Format(
+PRORES = OutputFormat(
     "prores",
     (".mov",),
     "mov",
@@ -33,7 +33,7 @@ PRORES = Format(
     decoded_format="yuva444p12le",
 )
 
-EXR = Format(
+_EXR = OutputFormat(
     "exr",
     (".exr",),
     None,
@@ -46,7 +46,7 @@ EXR = Format(
     linear=True,
 )
 
-FORMATS: tuple[Format, ...] = (
+FORMATS: tuple[OutputFormat, ...] = (
     PRORES,
     replace(
         PRORES,
@@ -55,7 +55,7 @@ FORMATS: tuple[Format, ...] = (
         options={"profile": "4444xq", "vendor": "apl0"},
         codec_tag="ap4x",
     ),
-    Format(
+    OutputFormat(
         "cineform",
         (".mov",),
         "mov",
@@ -69,7 +69,7 @@ FORMATS: tuple[Format, ...] = (
         width_multiple=16,
         min_height=32,
     ),
-    Format(
+    OutputFormat(
         "ffv1",
         (".mkv",),
         "matroska",
@@ -80,7 +80,7 @@ FORMATS: tuple[Format, ...] = (
         with_alpha,
         options={"level": "3", "slicecrc": "1"},
     ),
-    Format(
+    OutputFormat(
         "webm",
         (".webm",),
         "webm",
@@ -100,7 +100,7 @@ FORMATS: tuple[Format, ...] = (
         max_size=16384,
         decoded_format="yuv420p",
     ),
-    Format(
+    OutputFormat(
         "png",
         (".png",),
         None,
@@ -110,7 +110,7 @@ FORMATS: tuple[Format, ...] = (
         "compositing and stills: one RGBA picture a frame, lossless",
         always("rgba"),
     ),
-    Format(
+    OutputFormat(
         "png16",
         (".png",),
         None,
@@ -120,7 +120,7 @@ FORMATS: tuple[Format, ...] = (
         "compositing of 10-bit and deeper sources",
         always("rgba64be"),
     ),
-    Format(
+    OutputFormat(
         "tiff16",
         (".tif", ".tiff"),
         None,
@@ -131,9 +131,9 @@ FORMATS: tuple[Format, ...] = (
         always("rgba64le"),
         options={"compression_algo": "deflate"},
     ),
-    EXR,
+    _EXR,
     replace(
-        EXR,
+        _EXR,
         name="exr32",
         codec="exr-float",
         depth="RGB, 32-bit float, linear light",
@@ -142,13 +142,13 @@ FORMATS: tuple[Format, ...] = (
         decoded_format="gbrapf32le",
     ),
     replace(
-        EXR,
+        _EXR,
         name="exr-coded",
         depth="RGB, half float, code values as they are",
         good_for="log and HDR material for tools that convert it themselves",
         linear=False,
     ),
-    Format(
+    OutputFormat(
         "webp",
         (".webp",),
         "webp",
@@ -162,7 +162,7 @@ FORMATS: tuple[Format, ...] = (
         max_size=16383,
         tagged=False,
     ),
-    Format(
+    OutputFormat(
         "gif",
         (".gif",),
         "gif",
@@ -181,7 +181,7 @@ FORMATS: tuple[Format, ...] = (
 )
 
 #: What people write for a format besides its name.
-ALIASES = {
+_ALIASES = {
     "mov": "prores",
     "prores4444": "prores",
     "prores4444xq": "prores-xq",
@@ -193,16 +193,16 @@ ALIASES = {
 }
 
 
-def by_name(name: str) -> Format:
+def by_name(name: str) -> OutputFormat:
     """The row of that name or alias. Raises UsageError."""
-    wanted = ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
+    wanted = _ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
     for row in FORMATS:
         if row.name == wanted:
             return row
     raise UsageError(f"format {name}: choose from {', '.join(row.name for row in FORMATS)}")
 
 
-def choose(out: Path, name: str | None) -> Format:
+def choose(out: Path, name: str | None) -> OutputFormat:
     """The row for ``out``: by ``name``, else by suffix; no suffix means a PNG folder.
 
     Raises UsageError for a suffix that is not known or not the format's own.
@@ -218,7 +218,7 @@ def choose(out: Path, name: str | None) -> Format:
     return suffix_row(out, FORMATS)
 
 
-def check_suffix(output: str | Path, row: Format) -> None:
+def check_suffix(output: str | Path, row: OutputFormat) -> None:
     """Raise UsageError where a name has another format's suffix than that of its pictures: a
     folder ``out.mov`` of PNGs, or EXRs called ``shot_0001.png``, would be taken for what they
     are not."""
@@ -227,7 +227,11 @@ def check_suffix(output: str | Path, row: Format) -> None:
         return
     if any(path.suffix.lower() in other.suffixes for other in FORMATS):
         named = path.with_suffix(own)
-        many = "" if NUMBER.search(path.name) else f", or -o {path.with_suffix('')}/ for a folder"
+        many = (
+            ""
+            if FRAME_NUMBER.search(path.name)
+            else f", or -o {path.with_suffix('')}/ for a folder"
+        )
         raise UsageError(f"{path}: --format {row.name} is written to {own}: write -o {named}{many}")
 
 
@@ -249,10 +253,10 @@ def is_pattern(out: Path) -> bool:
     is_picture = any(
         row.container is None and out.suffix.lower() in row.suffixes for row in FORMATS
     )
-    return is_picture and NUMBER.search(out.name) is not None and not out.is_dir()
+    return is_picture and FRAME_NUMBER.search(out.name) is not None and not out.is_dir()
 
 
-def suffix_row(out: Path, rows: tuple[Format, ...], is_folder: bool = False) -> Format:
+def suffix_row(out: Path, rows: tuple[OutputFormat, ...], is_folder: bool = False) -> OutputFormat:
     """The first of ``rows`` with the suffix of ``out``; a folder's is .png.
 
     Raises UsageError.

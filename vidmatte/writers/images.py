@@ -10,29 +10,29 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.core.colour import ColourTags
-from vidmatte.core.frame import Clip, Frame, InTime
-from vidmatte.core.names import NUMBER, matcher, whole
-from vidmatte.errors import ProofError, SinkError, UsageError
+from vidmatte.core.frame import Clip, Frame, TimeSpan
+from vidmatte.core.names import FRAME_NUMBER, absolute_path, pattern_regex
+from vidmatte.errors import OutputError, UsageError, VerificationError
 from vidmatte.media.exr import FLOAT, HALF, ExrWriter
 from vidmatte.media.icc import tiff_with_profile
 from vidmatte.media.png import PngWriter, png_with_profile
 from vidmatte.media.tiff import with_associated_alpha
-from vidmatte.pixels.convert import put_tags
-from vidmatte.writers.base import Written
+from vidmatte.pixels.convert import set_tags
+from vidmatte.writers.base import WriteResult
 from vidmatte.writers.encoders import worker_encoder
-from vidmatte.writers.format_spec import Format, output_colour, profile_for
+from vidmatte.writers.format_spec import OutputFormat, output_colour, profile_for
 from vidmatte.writers.formats import is_pattern
-from vidmatte.writers.output import Output, Plan, partial_of
+from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.output_paths import check_picture_lengths
 from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
 DIGITS = 6
-Tool = VideoCodecContext | ExrWriter | PngWriter
-EXR_KINDS = {"exr-half": HALF, "exr-float": FLOAT}
+_Tool = VideoCodecContext | ExrWriter | PngWriter
+_EXR_KINDS = {"exr-half": HALF, "exr-float": FLOAT}
 
 
-class PictureOutput(Output):
+class ImageOutput(Output):
     """A folder of pictures under the source's own names, or one picture file.
 
     Pictures from a movie are named by the frame's number, from 000000 on; a pattern
@@ -40,11 +40,11 @@ class PictureOutput(Output):
     into a hidden folder, and get their final place when the last one is proven.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: OutputSpec) -> None:
         super().__init__(plan)
         self._clip, self._row = plan.clip, plan.row
         self._single = plan.is_single
-        self._profile = profile_for(plan.clip, plan.row) if plan.show.in_colour else None
+        self._profile = profile_for(plan.clip, plan.row) if plan.layer.in_colour else None
         self._numbered = is_pattern(plan.out)
         self._written: list[Path] = []
         self._bytes = 0
@@ -52,30 +52,30 @@ class PictureOutput(Output):
         self._strangers = 0
 
     @staticmethod
-    def check(plan: Plan) -> None:
+    def check(plan: OutputSpec) -> None:
         """What ``check_sink`` does for pictures."""
         out = plan.out
         check_fit(plan.clip, plan.row)
         single = plan.is_single
-        if single and plan.clip.kind != "picture" and whole(out).parent.is_dir():
+        if single and plan.clip.kind != "picture" and absolute_path(out).parent.is_dir():
             raise UsageError(
                 f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
             )
         if not single and not is_pattern(out) and out.exists() and not out.is_dir():
-            raise SinkError(f"{out} is a file where a folder of pictures is wanted: rename one")
+            raise OutputError(f"{out} is a file where a folder of pictures is wanted: rename one")
         folder = out.parent if is_pattern(out) else out
         if not single and folder.is_symlink() and not folder.exists():
-            raise SinkError(
+            raise OutputError(
                 f"{folder}: a link to {folder.readlink()}, which is not there: make that folder,"
                 " or take the link away"
             )
         partial_of(plan).check()
         if is_pattern(out):
             last = plan.start_number + max(0, (plan.clip.frame_count or 1) - 1)
-            check_picture_lengths(folder, [numbered(out.name, last)])
+            check_picture_lengths(folder, [_numbered(out.name, last)])
         elif not single:
             suffix = plan.row.suffixes[0]
-            check_picture_lengths(out, [name + suffix for name in plan.clip.names])
+            check_picture_lengths(out, [name + suffix for name in plan.clip.output_names])
 
     def open(self) -> None:
         """See ``Output.open``."""
@@ -83,25 +83,25 @@ class PictureOutput(Output):
             self.partial.begin_file().parent if self._single else self.partial.begin_folder()
         )
 
-    def tool(self) -> Tool:
+    def encoder(self) -> _Tool:
         """See ``Output.tool``."""
         colour = output_colour(self._clip, self._row)
-        if self._row.codec in EXR_KINDS:
-            alpha = "premultiplied" if self.plan.premultiplied else "straight"
-            return ExrWriter(self._clip, EXR_KINDS[self._row.codec], colour, alpha)
+        if self._row.codec in _EXR_KINDS:
+            alpha = "premultiplied" if self.spec.premultiplied else "straight"
+            return ExrWriter(self._clip, _EXR_KINDS[self._row.codec], colour, alpha)
         if self._row.codec == "png":
-            head = png_head(self._row, self._clip, colour)
+            head = _png_head(self._row, self._clip, colour)
             if self._profile is not None:
                 head = png_with_profile(head, self._profile)
             width, height = self._clip.width, self._clip.height
             return PngWriter(head, width, height, self._row.pixel_format(self._clip))
         return worker_encoder(self._row, self._clip, colour)
 
-    def encode(self, tool: Tool, picture: av.VideoFrame, frame: Frame) -> tuple[Path, int]:
+    def encode(self, tool: _Tool, picture: av.VideoFrame, frame: Frame) -> tuple[Path, int]:
         """Encode a picture into its file; gives its path and size in bytes."""
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in tool.encode(picture))
-        if self._row.codec == "tiff" and self.plan.premultiplied:
+        if self._row.codec == "tiff" and self.spec.premultiplied:
             data = with_associated_alpha(data)
         if self._row.codec == "tiff" and self._profile:
             data = tiff_with_profile(data, self._profile)
@@ -112,7 +112,7 @@ class PictureOutput(Output):
         unfinished.replace(path)
         return path, len(data)
 
-    def take(self, piece: tuple[Path, int], frame: InTime) -> None:
+    def add(self, piece: tuple[Path, int], frame: TimeSpan) -> None:
         """See ``Output.take``."""
         self._written.append(piece[0])
         self._bytes += piece[1]
@@ -122,18 +122,18 @@ class PictureOutput(Output):
         """Count the pictures, decode the first and the last. Raises ProofError."""
         found = {path for path in self._written if path.is_file() and path.stat().st_size}
         if len(found) != len(self._written):
-            raise ProofError(
-                f"{self.plan.out.name}: {len(found)} pictures are there instead of"
+            raise VerificationError(
+                f"{self.spec.out.name}: {len(found)} pictures are there instead of"
                 f" {len(self._written)}"
             )
         for path in self._written[:1] + self._written[-1:]:
-            prove_picture(path, self._clip, self._row)
-        self._strangers = self._count_strangers()
+            _verify_image(path, self._clip, self._row)
+        self._strangers = self._count_unlisted()
 
-    def written(self) -> Written:
+    def result(self) -> WriteResult:
         """See ``Output.written``."""
-        return Written(
-            path=self.plan.out,
+        return WriteResult(
+            path=self.spec.out,
             frames=len(self._written),
             width=self._clip.width,
             height=self._clip.height,
@@ -149,21 +149,21 @@ class PictureOutput(Output):
     def _names(self) -> tuple[str, ...]:
         return tuple(path.name for path in self._written)
 
-    def _count_strangers(self) -> int:
+    def _count_unlisted(self) -> int:
         """How many pictures of another run stay among these."""
         final, ours = self.partial.final, {*self._names()}
         if self._single or not final.is_dir():
             return 0
         names = (path.name for path in final.iterdir())
         if self._numbered:
-            like = matcher(self.plan.out.name)
+            like = pattern_regex(self.spec.out.name)
             return sum(like.fullmatch(name) is not None and name not in ours for name in names)
         return sum(name.endswith(self._row.suffixes[0]) and name not in ours for name in names)
 
     def _notes(self) -> Iterator[str]:
         if self._strangers:
             yield (
-                f"{self.plan.out.name}: beside the {len(self._written)} pictures of this run there"
+                f"{self.spec.out.name}: beside the {len(self._written)} pictures of this run there"
                 f" are others from before: {self._strangers}"
             )
         if not self._clip.constant_rate:
@@ -171,12 +171,12 @@ class PictureOutput(Output):
                 f"{self._row.name} pictures hold no times, and the clip's frame rate varies:"
                 " --conform RATE makes it constant"
             )
-        if self.plan.premultiplied:
+        if self.spec.premultiplied:
             yield from premultiplied_notes(self._row)
-        if self.plan.show.in_colour:
+        if self.spec.layer.in_colour:
             yield from colour_notes(self._clip, self._row)
-        if self.plan.show.background is not None:
-            yield from self.plan.show.background.notes
+        if self.spec.layer.background is not None:
+            yield from self.spec.layer.background.notes
 
     def discard(self) -> None:
         """See ``Output.discard``."""
@@ -186,32 +186,34 @@ class PictureOutput(Output):
         if self._single:
             return self.partial.path
         if self._numbered:
-            return self._folder / numbered(self.plan.out.name, self.plan.start_number + frame.index)
+            return self._folder / _numbered(
+                self.spec.out.name, self.spec.start_number + frame.index
+            )
         name = frame.name if frame.name is not None else f"{frame.index:0{DIGITS}d}"
         return self._folder / (name + self._row.suffixes[0])
 
 
-def numbered(pattern: str, number: int) -> str:
+def _numbered(pattern: str, number: int) -> str:
     """The name in which ``%d`` or ``%06d`` has become the number."""
-    return NUMBER.sub(lambda place: place[0] % number, pattern, count=1)
+    return FRAME_NUMBER.sub(lambda place: place[0] % number, pattern, count=1)
 
 
-def prove_picture(path: Path, clip: Clip, row: Format) -> None:
+def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
     """Raise ProofError unless the picture decodes with the size and samples meant."""
     try:
         with av.open(str(path)) as container:
             picture = next(container.decode(video=0))
     except (av.FFmpegError, StopIteration) as error:
-        raise ProofError(f"{path.name} cannot be read back: {error}") from error
+        raise VerificationError(f"{path.name} cannot be read back: {error}") from error
     found = (picture.width, picture.height, picture.format.name)
     meant = (clip.width, clip.height, row.decoded_format or row.pixel_format(clip))
     if found != meant:
-        raise ProofError(f"{path.name}, read back, is {found} instead of {meant}")
+        raise VerificationError(f"{path.name}, read back, is {found} instead of {meant}")
 
 
-def png_head(row: Format, clip: Clip, colour: ColourTags) -> bytes:
+def _png_head(row: OutputFormat, clip: Clip, colour: ColourTags) -> bytes:
     """All that stands before a picture's samples, as FFmpeg's encoder writes it."""
     any_picture = av.VideoFrame(clip.width, clip.height, row.pixel_format(clip))
-    put_tags(any_picture, colour)
+    set_tags(any_picture, colour)
     file = b"".join(map(bytes, worker_encoder(row, clip, colour).encode(any_picture)))
     return file[: file.index(b"IDAT") - 4]

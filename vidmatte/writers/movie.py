@@ -12,16 +12,16 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vidmatte.core.frame import Clip, Frame, InTime
-from vidmatte.core.names import NUMBER
-from vidmatte.errors import SinkError, UsageError
-from vidmatte.media.matroska import stamp_aspect
-from vidmatte.media.quicktime import stamp_vendor
-from vidmatte.media.webp import stamp_length
-from vidmatte.pixels.convert import put_tags
-from vidmatte.writers.audio import Sound
+from vidmatte.core.frame import Clip, Frame, TimeSpan
+from vidmatte.core.names import FRAME_NUMBER
+from vidmatte.errors import OutputError, UsageError
+from vidmatte.media.matroska import patch_aspect
+from vidmatte.media.quicktime import patch_vendor
+from vidmatte.media.webp import patch_duration
+from vidmatte.pixels.convert import set_tags
+from vidmatte.writers.audio import AudioWriter
 from vidmatte.writers.audio_tracks import Track
-from vidmatte.writers.base import Written, at_hand
+from vidmatte.writers.base import WriteResult, ffmpeg_errors_as
 from vidmatte.writers.encoders import (
     OrderedEncoder,
     Vp9AlphaEncoder,
@@ -30,23 +30,23 @@ from vidmatte.writers.encoders import (
     worker_encoder,
 )
 from vidmatte.writers.format_spec import output_colour
-from vidmatte.writers.output import Output, Plan, partial_of
+from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
-from vidmatte.writers.verify import TIMECODED, Expected, prove_movie
+from vidmatte.writers.verify import TIMECODED, Expected, verify_movie
 
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
-INTERLEAVE = "250000"
-HALF = Fraction(1, 2)
+_INTERLEAVE = "250000"
+_HALF = Fraction(1, 2)
 #: Containers without sound.
-SILENT = ("gif", "webp")
+_SILENT = ("gif", "webp")
 
 
 class MovieOutput(Output):
     """One movie file. Intra-only codecs are encoded by the worker threads, others in
     order by the thread that writes."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: OutputSpec) -> None:
         super().__init__(plan)
         self._clip, self._row = plan.clip, plan.row
         self._colour = output_colour(plan.clip, plan.row)
@@ -54,23 +54,23 @@ class MovieOutput(Output):
         self._first_pts = self._end = self._last_pts = 0
         self._bytes = 0
         self._container: av.container.OutputContainer | None = None
-        self._sound: Sound | None = None
+        self._sound: AudioWriter | None = None
         self._tracks: tuple[Track, ...] = ()
         self._ordered: OrderedEncoder | None = None
         self._durations: dict[int, int] = {}  # by pts, for encoders that hold frames back
 
     @staticmethod
-    def check(plan: Plan) -> None:
+    def check(plan: OutputSpec) -> None:
         """What ``check_sink`` does for movies."""
         out, clip = plan.out, plan.clip
         check_fit(clip, plan.row)
-        if NUMBER.search(out.name):
+        if FRAME_NUMBER.search(out.name):
             raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
         if plan.is_folder or out.is_dir():
             raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")
         partial_of(plan).check()
 
-    def tool(self) -> VideoCodecContext | None:
+    def encoder(self) -> VideoCodecContext | None:
         """See ``Output.tool``."""
         return worker_encoder(self._row, self._clip, self._colour) if self._row.intra else None
 
@@ -80,16 +80,16 @@ class MovieOutput(Output):
         """See ``Output.encode``; codecs that go in order get the picture itself."""
         if tool is None:
             return picture
-        put_tags(picture, frame_colour(self._row, self._colour))
+        set_tags(picture, frame_colour(self._row, self._colour))
         with self._at(frame):
             packets = tool.encode(picture)
         if len(packets) != 1:
-            raise SinkError(
+            raise OutputError(
                 f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
             )
         return packets[0]
 
-    def take(self, piece: av.Packet | av.VideoFrame, frame: InTime) -> None:
+    def add(self, piece: av.Packet | av.VideoFrame, frame: TimeSpan) -> None:
         """Mux what one frame became; sound up to its time goes first."""
         if not self._frames:
             self._first_pts = frame.pts
@@ -123,10 +123,10 @@ class MovieOutput(Output):
         container.close()
         tag, vendor = self._row.codec_tag, self._row.options.get("vendor")
         if tag is not None and vendor is not None:
-            stamp_vendor(self.partial.path, tag, vendor)
+            patch_vendor(self.partial.path, tag, vendor)
         aspect = self._clip.sample_aspect_ratio
         if self._row.container in ("matroska", "webm") and aspect != 1:
-            stamp_aspect(self.partial.path, aspect)
+            patch_aspect(self.partial.path, aspect)
         unit = self._clip.time_base
         expected = Expected(
             frames=self._frames,
@@ -137,15 +137,15 @@ class MovieOutput(Output):
             colour=self._colour,
         )
         if self._row.container == "webp":
-            stamp_length(self.partial.path, expected.end - expected.first)
-        prove_movie(self.partial.path, self._clip, self._row, expected)
+            patch_duration(self.partial.path, expected.end - expected.first)
+        verify_movie(self.partial.path, self._clip, self._row, expected)
         self._bytes = self.partial.path.stat().st_size
 
-    def written(self) -> Written:
+    def result(self) -> WriteResult:
         """See ``Output.written``."""
         clip, row = self._clip, self._row
-        return Written(
-            path=self.plan.out,
+        return WriteResult(
+            path=self.spec.out,
             frames=self._frames,
             width=clip.width,
             height=clip.height,
@@ -160,21 +160,21 @@ class MovieOutput(Output):
 
     def _notes(self) -> Iterator[str]:
         clip, row = self._clip, self._row
-        if self.plan.audio and clip.audio and row.container in SILENT:
+        if self.spec.audio and clip.audio and row.container in _SILENT:
             yield f"{row.name} holds no sound"
         if clip.timecode and row.container not in TIMECODED:
             yield f"{row.name} holds no timecode: the clip's, {clip.timecode}, is lost"
-        if row.container in SILENT and clip.sample_aspect_ratio != 1:
+        if row.container in _SILENT and clip.sample_aspect_ratio != 1:
             yield (
                 f"{row.name} is shown with square pixels, the source's are"
                 f" {clip.sample_aspect_ratio} times as wide as high"
             )
-        if self.plan.premultiplied:
+        if self.spec.premultiplied:
             yield from premultiplied_notes(row)
-        if self.plan.show.in_colour:
+        if self.spec.layer.in_colour:
             yield from colour_notes(clip, row)
-        if self.plan.show.background is not None:
-            yield from self.plan.show.background.notes
+        if self.spec.layer.background is not None:
+            yield from self.spec.layer.background.notes
         if self._sound is not None:
             yield from self._sound.notes
 
@@ -194,9 +194,9 @@ class MovieOutput(Output):
         row, clip = self._row, self._clip
         path = self.partial.begin_file()
         path.touch()  # the clear error for a folder that takes no files
-        options = {"max_interleave_delta": INTERLEAVE}
+        options = {"max_interleave_delta": _INTERLEAVE}
         if row.container == "mov":
-            options["movie_timescale"] = str(movie_timescale(clip))
+            options["movie_timescale"] = str(_movie_timescale(clip))
         if row.container == "webp":
             options["loop"] = "0"  # for ever, as GIF does by itself
         self._container = av.open(str(path), "w", format=row.container, container_options=options)
@@ -216,27 +216,27 @@ class MovieOutput(Output):
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
                 stream.metadata["reel_name"] = clip.reel
-        if self.plan.audio and clip.audio and row.container not in SILENT:
-            self._sound = Sound(self._container, clip, row.container or "")
+        if self.spec.audio and clip.audio and row.container not in _SILENT:
+            self._sound = AudioWriter(self._container, clip, row.container or "")
 
-    def _check_apart(self, frame: InTime) -> None:
+    def _check_apart(self, frame: TimeSpan) -> None:
         """Raise SinkError where a frame comes sooner after the last than the container counts."""
         most = self._row.max_rate
         if most is None:
             return
         unit = frame.time_base * most
-        before, now = (math.floor(pts * unit + HALF) for pts in (self._last_pts, frame.pts))
+        before, now = (math.floor(pts * unit + _HALF) for pts in (self._last_pts, frame.pts))
         if now <= before:
-            raise SinkError(
-                f"{self.plan.out}: frame {frame.index}, at {float(frame.pts * frame.time_base):.3f}"
+            raise OutputError(
+                f"{self.spec.out}: frame {frame.index}, at {float(frame.pts * frame.time_base):.3f}"
                 f" s, comes less than the 1/{most} s after the one before that {self._row.name}"
                 " counts in: add --conform 50, or write webp"
             )
 
-    def _at(self, frame: InTime) -> AbstractContextManager[None]:
+    def _at(self, frame: TimeSpan) -> AbstractContextManager[None]:
         """Name the frame where it is refused; encoders that hold frames back mean one before."""
         seconds = float(frame.pts * frame.time_base)
-        return at_hand(f"{self.plan.out}: frame {frame.index}, at {seconds:.3f} s,")
+        return ffmpeg_errors_as(f"{self.spec.out}: frame {frame.index}, at {seconds:.3f} s,")
 
     def _mux_ordered(self, packets: list[av.Packet]) -> None:
         for packet in packets:
@@ -249,7 +249,7 @@ class MovieOutput(Output):
         self._container.mux(packets)
 
 
-def movie_timescale(clip: Clip) -> int:
+def _movie_timescale(clip: Clip) -> int:
     """Units of a second for edit lists, in which frames and sound samples are whole.
 
     FFmpeg's default of 1000 would move sound that starts late by half a millisecond.

@@ -9,16 +9,16 @@ from typing import Any
 import av
 
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.errors import SinkError
+from vidmatte.errors import OutputError
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Sink, Written, as_sink_error, worker_count
+from vidmatte.writers.base import Writer, WriteResult, as_output_error, worker_count
 from vidmatte.writers.ordered_pool import OrderedPool
-from vidmatte.writers.output import Maker, Output, Scene, close_backgrounds
+from vidmatte.writers.output import Output, RenderContext, Renderer, close_backgrounds
 from vidmatte.writers.render.despill import Despill
 
 
 @dataclass
-class Pooled:
+class PooledFrame:
     """A frame on its way through the pool, with the background for each output."""
 
     frame: Frame
@@ -29,18 +29,18 @@ class Pooled:
         self.frame.release()
 
 
-class Worker:
+class RenderWorker:
     """What one thread needs: makers and encoders of all outputs."""
 
     def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
-        self.scene = Scene(clip, settings.foreground, Despill.of(settings))
-        self.makers: list[Maker] = [
-            output.plan.show.maker(clip, output.plan.row) for output in outputs
+        self.scene = RenderContext(clip, settings.foreground, Despill.of(settings))
+        self.makers: list[Renderer] = [
+            output.spec.layer.renderer(clip, output.spec.row) for output in outputs
         ]
-        self.tools = [output.tool() for output in outputs]
+        self.tools = [output.encoder() for output in outputs]
 
 
-class PooledSink(Sink):
+class MultiWriter(Writer):
     """Frames in, one result a plan out; the first output is the main one."""
 
     def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
@@ -49,7 +49,7 @@ class PooledSink(Sink):
         self._frames = 0
         self._pool = OrderedPool(
             worker_count(clip.width, clip.height, settings.memory_bytes),
-            lambda: Worker(clip, settings, self._outputs),
+            lambda: RenderWorker(clip, settings, self._outputs),
             self._work,
         )
         self._at = self._outputs[0]  # the output at hand, for messages
@@ -57,7 +57,7 @@ class PooledSink(Sink):
             self._begin()
         except (OSError, av.FFmpegError) as error:
             self.abort()
-            raise as_sink_error(error, self._at.plan.out) from error
+            raise as_output_error(error, self._at.spec.out) from error
         except BaseException:
             self.abort()
             raise
@@ -80,12 +80,12 @@ class PooledSink(Sink):
             frame.release()
             raise
         try:
-            for piece in self._pool.submit(Pooled(frame, behind)):
+            for piece in self._pool.submit(PooledFrame(frame, behind)):
                 self._take(*piece)
         except (OSError, av.FFmpegError) as error:
-            raise as_sink_error(error, self._at.plan.out) from error
+            raise as_output_error(error, self._at.spec.out) from error
 
-    def close(self) -> Written:
+    def close(self) -> WriteResult:
         """See ``Sink.close``. All outputs are proven before the first gets its name."""
         try:
             for piece in self._pool.drain():
@@ -93,7 +93,7 @@ class PooledSink(Sink):
             self._finish()
         except (OSError, av.FFmpegError) as error:
             self.abort()
-            raise as_sink_error(error, self._at.plan.out) from error
+            raise as_output_error(error, self._at.spec.out) from error
         except BaseException:
             self.abort()
             raise
@@ -121,34 +121,34 @@ class PooledSink(Sink):
     def _check_not_empty(self) -> None:
         """Raise SinkError where no frame came."""
         if not self._frames:
-            raise SinkError(
-                f"{self._outputs[0].plan.out}: there was no frame to write, none of those wanted"
+            raise OutputError(
+                f"{self._outputs[0].spec.out}: there was no frame to write, none of those wanted"
                 f" decodes: is {self._clip.path.name} whole? copy it again"
             )
 
-    def _result(self) -> Written:
-        main, *sides = [output.written() for output in self._outputs]
-        return replace(main, sides=tuple(sides))
+    def _result(self) -> WriteResult:
+        main, *sides = [output.result() for output in self._outputs]
+        return replace(main, extra_outputs=tuple(sides))
 
     @staticmethod
     def _behind(output: Output, frame: Frame) -> av.VideoFrame | None:
-        background = output.plan.show.background
+        background = output.spec.layer.background
         return None if background is None else background.at(frame.pts * frame.time_base)
 
     def _check_size(self, frame: Frame) -> None:
         found = (frame.picture.width, frame.picture.height)
         if found != (self._clip.width, self._clip.height):
-            raise SinkError(
+            raise OutputError(
                 f"{frame.name or f'frame {frame.index}'} is {found[0]}x{found[1]} in a clip of"
                 f" {self._clip.width}x{self._clip.height}: one result holds one size"
             )
 
-    def _work(self, worker: Worker, job: Pooled) -> tuple[Frame, list[Any]]:
+    def _work(self, worker: RenderWorker, job: PooledFrame) -> tuple[Frame, list[Any]]:
         scene, pictures = worker.scene, []
         scene.begin(job.frame)
         for maker, behind in zip(worker.makers, job.behind, strict=True):
             scene.behind = behind
-            pictures.append(maker.make(scene))
+            pictures.append(maker.render(scene))
         job.release()
         pieces = [
             output.encode(tool, picture, job.frame)
@@ -159,7 +159,7 @@ class PooledSink(Sink):
     def _take(self, frame: Frame, pieces: list[Any]) -> None:
         self._frames += 1
         for output, piece in zip(self._each(), pieces, strict=True):
-            output.take(piece, frame)
+            output.add(piece, frame)
 
     def _each(self) -> Iterator[Output]:
         """The outputs, each remembered as the one at hand."""

@@ -22,9 +22,9 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.names import as_url
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Sink, Written
-from vidmatte.writers.extra_outputs import Sides
-from vidmatte.writers.format_spec import Format
+from vidmatte.writers.base import Writer, WriteResult
+from vidmatte.writers.extra_outputs import ExtraOutputs
+from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import (
     by_name,
     check_suffix,
@@ -35,24 +35,30 @@ from vidmatte.writers.formats import (
 )
 
 if TYPE_CHECKING:
-    from vidmatte.writers.images import PictureOutput
+    from vidmatte.writers.images import ImageOutput
     from vidmatte.writers.movie import MovieOutput
-    from vidmatte.writers.output import Plan
+    from vidmatte.writers.output import OutputSpec
 
 __all__ = [
-    "Sides", "Sink", "Written", "check_names", "check_sink", "choose",
-    "open_sink", "settings_for",
+    "ExtraOutputs",
+    "WriteResult",
+    "Writer",
+    "check_names",
+    "check_outputs",
+    "choose",
+    "open_writer",
+    "settings_for",
 ]  # fmt: skip
 
 
-def open_sink(
+def open_writer(
     out: Path,
     clip: Clip,
     settings: Settings,
     facts: dict[str, Any] | None = None,
     *,
     is_folder: bool = False,
-) -> Sink:
+) -> Writer:
     """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
     and the side results with it.
 
@@ -61,44 +67,46 @@ def open_sink(
     Everything is checked before a file is touched. Raises UsageError (format and clip do not
     fit), OutputExistsError, SinkError.
     """
-    from vidmatte.writers.multi_writer import PooledSink
+    from vidmatte.writers.multi_writer import MultiWriter
 
-    check_sink(out, clip, settings, is_folder=is_folder)
-    outputs = [kind_of(plan.row)(plan) for plan in plans(out, clip, settings, is_folder)]
+    check_outputs(out, clip, settings, is_folder=is_folder)
+    outputs = [
+        _output_class(plan.row)(plan) for plan in _output_specs(out, clip, settings, is_folder)
+    ]
     if settings.resume and clip.kind != "picture":
-        from vidmatte.jobs.checkpoint.writer import open_kept
+        from vidmatte.jobs.checkpoint.writer import open_checkpoint
 
-        return open_kept(clip, settings, outputs, facts or {})
-    return PooledSink(clip, settings, outputs)
+        return open_checkpoint(clip, settings, outputs, facts or {})
+    return MultiWriter(clip, settings, outputs)
 
 
-def check_sink(out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False) -> None:
+def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False) -> None:
     """Everything about an output that can be told without touching a file.
 
     is_folder: see ``open_sink``. Raises UsageError (format and clip do not fit, or an input
     would be replaced), OutputExistsError, SinkError.
     """
-    from vidmatte.alpha.foreground import takes_models_colours
-    from vidmatte.core.names import whole
-    from vidmatte.jobs.check import check_replaced, inputs_of, replaced
+    from vidmatte.alpha.foreground import uses_model_foreground
+    from vidmatte.core.names import absolute_path
+    from vidmatte.jobs.check import check_replaced, inputs_of, replaced_files
     from vidmatte.jobs.manifest import check_place
-    from vidmatte.writers.output_paths import check_beside, check_lengths
+    from vidmatte.writers.output_paths import check_companions, check_lengths
 
-    takes_models_colours(settings, clip)
+    uses_model_foreground(settings, clip)
     check_lengths(out, settings)
-    for name in side_names(settings):
+    for name in _extra_output_names(settings):
         check_lengths(Path(name))
     if settings.manifest:
         check_place(out, settings.overwrite)
     inputs = inputs_of(clip.path, settings)
-    check_beside(out, settings)
+    check_companions(out, settings)
     seen: set[Path] = set()
-    for plan in plans(out, clip, settings, is_folder):
-        if plan.show.background is not None:
-            plan.show.background.close()
-        check_replaced(plan.out, replaced(plan), inputs)
-        kind_of(plan.row).check(plan)
-        place = whole(plan.out)
+    for plan in _output_specs(out, clip, settings, is_folder):
+        if plan.layer.background is not None:
+            plan.layer.background.close()
+        check_replaced(plan.out, replaced_files(plan), inputs)
+        _output_class(plan.row).check(plan)
+        place = absolute_path(plan.out)
         place = place.parent.resolve() / place.name
         if place in seen:
             raise UsageError(f"{plan.out}: two results of one run would go there")
@@ -125,7 +133,7 @@ def settings_for(output: str | Path, settings: Settings) -> Settings:
     return replace(settings, format="png")
 
 
-def side_names(settings: Settings) -> list[str]:
+def _extra_output_names(settings: Settings) -> list[str]:
     """The names of the side results that are wanted, as they were written."""
     named = (settings.matte, settings.foreground_file, settings.comp)
     return [name for name in named if name is not None]
@@ -136,7 +144,7 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
     where it is too long."""
     from vidmatte.writers.output_paths import check_new_names
 
-    for name in ([] if output is None else [output]) + side_names(settings):
+    for name in ([] if output is None else [output]) + _extra_output_names(settings):
         try:
             os.fsencode(name)
         except UnicodeEncodeError:
@@ -162,18 +170,22 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
             )
 
 
-def plans(out: Path, clip: Clip, settings: Settings, is_folder: bool) -> Iterator[Plan]:
+def _output_specs(
+    out: Path, clip: Clip, settings: Settings, is_folder: bool
+) -> Iterator[OutputSpec]:
     """The main output and the side ones. Raises UsageError, SourceError."""
     from vidmatte.jobs.checkpoint.folder import may_replace
-    from vidmatte.writers.output import Plan, Show
-    from vidmatte.writers.output_paths import places_of
+    from vidmatte.writers.output import Layer, OutputSpec
+    from vidmatte.writers.output_paths import output_paths
     from vidmatte.writers.render.background import CHECKER, open_background
-    from vidmatte.writers.render.layers import CompShow, CutoutShow, ForegroundShow, MatteShow
+    from vidmatte.writers.render.layers import CompLayer, CutoutLayer, ForegroundLayer, MatteLayer
 
-    folder = places_of(out).work
+    folder = output_paths(out).work
 
-    def plan(path: Path, row: Format, show: Show, audio: bool, is_folder: bool) -> Plan:
-        return Plan(
+    def plan(
+        path: Path, row: OutputFormat, show: Layer, audio: bool, is_folder: bool
+    ) -> OutputSpec:
+        return OutputSpec(
             path,
             clip,
             row,
@@ -186,23 +198,23 @@ def plans(out: Path, clip: Clip, settings: Settings, is_folder: bool) -> Iterato
 
     premultiplied = settings.alpha == "premultiplied"
     row = choose(out, settings.codec or settings.format)
-    main = plan(out, row, CutoutShow(premultiplied), True, is_folder)
+    main = plan(out, row, CutoutLayer(premultiplied), True, is_folder)
     yield replace(main, premultiplied=premultiplied)
-    sides = Sides.of(settings)
+    sides = ExtraOutputs.of(settings)
     for what, path, row in sides.wanted(clip):
         is_side_folder = what in sides.folders
         if what == "comp":
             background = open_background(sides.background or CHECKER, clip)
-            yield plan(path, row, CompShow(background), True, is_side_folder)
+            yield plan(path, row, CompLayer(background), True, is_side_folder)
         else:
             # Laid over each other on a timeline: the sound comes with the main result.
-            show = MatteShow() if what == "matte" else ForegroundShow()
+            show = MatteLayer() if what == "matte" else ForegroundLayer()
             yield plan(path, row, show, False, is_side_folder)
 
 
-def kind_of(row: Format) -> type[MovieOutput] | type[PictureOutput]:
+def _output_class(row: OutputFormat) -> type[MovieOutput] | type[ImageOutput]:
     """The class that writes this format; loaded when the first output is opened."""
-    from vidmatte.writers.images import PictureOutput
+    from vidmatte.writers.images import ImageOutput
     from vidmatte.writers.movie import MovieOutput
 
-    return PictureOutput if row.container is None else MovieOutput
+    return ImageOutput if row.container is None else MovieOutput

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 
-class Releasable(Protocol):
+class _Releasable(Protocol):
     """Work that holds a slot."""
 
     def release(self) -> None:
@@ -19,7 +19,7 @@ class Releasable(Protocol):
 
 
 Tool = TypeVar("Tool")
-Item = TypeVar("Item", bound=Releasable)
+Item = TypeVar("Item", bound=_Releasable)
 Piece = TypeVar("Piece")
 
 

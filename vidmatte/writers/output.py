@@ -10,19 +10,19 @@ from typing import Any
 
 import av
 
-from vidmatte.core.frame import Clip, Frame, InTime
-from vidmatte.writers.base import Written
-from vidmatte.writers.format_spec import Format
+from vidmatte.core.frame import Clip, Frame, TimeSpan
+from vidmatte.writers.base import WriteResult
+from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import is_pattern
-from vidmatte.writers.output_paths import places_of
+from vidmatte.writers.output_paths import output_paths
 from vidmatte.writers.partial import Partial, PartialSequence
 from vidmatte.writers.render.background import Background
-from vidmatte.writers.render.cutout import PictureMaker
+from vidmatte.writers.render.cutout import CutoutPicture
 from vidmatte.writers.render.despill import Despill
 
 
 @dataclass
-class Scene:
+class RenderContext:
     """One frame, its cut-out pictures, and what lies behind them for the output at hand.
 
     A picture is made once however many outputs use it, and shared: who changes one
@@ -33,7 +33,7 @@ class Scene:
     foreground: str
     despill: Despill | None = None
     behind: av.VideoFrame | None = None
-    _makers: dict[str, PictureMaker] = field(default_factory=dict)
+    _makers: dict[str, CutoutPicture] = field(default_factory=dict)
     _pictures: dict[str, av.VideoFrame] = field(default_factory=dict)
     _frame: Frame | None = None
 
@@ -49,25 +49,25 @@ class Scene:
             raise ValueError("no frame was begun")
         return self._frame
 
-    def picture(self, row: Format) -> av.VideoFrame:
+    def picture(self, row: OutputFormat) -> av.VideoFrame:
         """The cut-out as ``row`` wants it."""
         if row.name not in self._makers:
-            self._makers[row.name] = PictureMaker(self.clip, row, self.foreground, self.despill)
+            self._makers[row.name] = CutoutPicture(self.clip, row, self.foreground, self.despill)
         if row.name not in self._pictures:
-            self._pictures[row.name] = self._makers[row.name].make(self.frame)
+            self._pictures[row.name] = self._makers[row.name].render(self.frame)
         return self._pictures[row.name]
 
 
-class Maker(ABC):
+class Renderer(ABC):
     """What the pictures of one output show. One for each worker thread."""
 
     @abstractmethod
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """The picture in the output's pixel format, tagged and timed."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class OutputSpec:
     """What one output is to be, settled before a file is touched.
 
     is_folder: ``out`` is a folder for pictures, there or not, whatever its name looks like.
@@ -75,10 +75,10 @@ class Plan:
 
     out: Path
     clip: Clip
-    row: Format
+    row: OutputFormat
     overwrite: bool
     audio: bool
-    show: Show
+    layer: Layer
     premultiplied: bool = False
     start_number: int = 0
     is_folder: bool = False
@@ -91,11 +91,11 @@ class Plan:
         return is_named_so and not (self.is_folder or out.is_dir() or is_pattern(out))
 
 
-class Show(ABC):
+class Layer(ABC):
     """Makes the makers of one output, and gives it what lies behind the subject."""
 
     @abstractmethod
-    def maker(self, clip: Clip, row: Format) -> Maker:
+    def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """A maker for one worker."""
 
     #: Whether the subject's colours are seen.
@@ -111,8 +111,8 @@ class Output(ABC):
     that writes, with the frames in order.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: OutputSpec) -> None:
+        self.spec = plan
         self.partial = partial_of(plan)
 
     @abstractmethod
@@ -120,7 +120,7 @@ class Output(ABC):
         """Create the unfinished file or folder. Raises SinkError."""
 
     @abstractmethod
-    def tool(self) -> Any:
+    def encoder(self) -> Any:
         """What one worker needs for ``encode`` and may not share."""
 
     @abstractmethod
@@ -128,7 +128,7 @@ class Output(ABC):
         """The piece that one picture becomes. The frame's slot is given back already."""
 
     @abstractmethod
-    def take(self, piece: Any, frame: InTime) -> None:
+    def add(self, piece: Any, frame: TimeSpan) -> None:
         """Write a piece."""
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Output(ABC):
         """Write what is held back and prove the whole. Raises SinkError, ProofError."""
 
     @abstractmethod
-    def written(self) -> Written:
+    def result(self) -> WriteResult:
         """What was written, once it is complete."""
 
     @abstractmethod
@@ -147,11 +147,11 @@ class Output(ABC):
 def close_backgrounds(outputs: Iterable[Output]) -> None:
     """Let go of the files that lie behind the subject; harmless when done twice."""
     for output in outputs:
-        if output.plan.show.background is not None:
-            output.plan.show.background.close()
+        if output.spec.layer.background is not None:
+            output.spec.layer.background.close()
 
 
-def partial_of(plan: Plan) -> Partial:
+def partial_of(plan: OutputSpec) -> Partial:
     """Where the unfinished result of ``plan`` is written."""
     kind = PartialSequence if is_pattern(plan.out) else Partial
-    return kind(plan.out, places_of(plan.out), plan.overwrite)
+    return kind(plan.out, output_paths(plan.out), plan.overwrite)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from vidmatte.core.concurrency import let_go, lock_at
-from vidmatte.core.names import matcher, whole
-from vidmatte.errors import SinkError
-from vidmatte.writers.base import as_sink_error, not_writable
-from vidmatte.writers.output_paths import Places, check_room
+from vidmatte.core.concurrency import lock_at, release_and_unlink
+from vidmatte.core.names import absolute_path, pattern_regex
+from vidmatte.errors import OutputError
+from vidmatte.writers.base import as_output_error, not_writable
+from vidmatte.writers.output_paths import OutputPaths, check_creatable
 
 
 class Partial:
@@ -24,12 +24,12 @@ class Partial:
     left under this name is replaced; a run that is still at work on it is left alone.
     """
 
-    def __init__(self, final: Path, places: Places, overwrite: bool) -> None:
+    def __init__(self, final: Path, places: OutputPaths, overwrite: bool) -> None:
         self.final = final
         self.overwrite = overwrite
         self.path = places.partial
         #: Whether the folder was there before this run: it stays as it is, and is filled.
-        self.is_within = places.partial.parent == whole(final)
+        self.is_within = places.partial.parent == absolute_path(final)
         self._lock = lock_at(places.lock)
         #: What is in a folder already stays, and so does what is unfinished; who sets this
         #: keeps other runs away from both.
@@ -37,8 +37,8 @@ class Partial:
 
     def check(self) -> None:
         """Raise before anything is touched: OutputExistsError, SinkError."""
-        folder = whole(self.final) if self.is_within else whole(self.final).parent
-        check_room(self.final, folder, lambda: not self.overwrite and self._exists())
+        folder = absolute_path(self.final) if self.is_within else absolute_path(self.final).parent
+        check_creatable(self.final, folder, lambda: not self.overwrite and self._exists())
 
     def _exists(self) -> bool:
         """Whether something that counts stands under the final name.
@@ -65,7 +65,7 @@ class Partial:
                 shutil.rmtree(self.path)
             self.path.mkdir(exist_ok=self.keep)
         except OSError as error:
-            raise as_sink_error(error, self.path) from error
+            raise as_output_error(error, self.path) from error
         return self.path
 
     def commit(self) -> None:
@@ -81,8 +81,8 @@ class Partial:
             else:
                 self.path.replace(self.final)
         except OSError as error:
-            raise as_sink_error(error, self.final) from error
-        let_go(self._lock)
+            raise as_output_error(error, self.final) from error
+        release_and_unlink(self._lock)
 
     def _merge(self) -> None:
         for picture in sorted(self.path.rglob("*")):
@@ -101,7 +101,7 @@ class Partial:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
             self.path.unlink(missing_ok=True)
-        let_go(self._lock)
+        release_and_unlink(self._lock)
 
     def _keep_others_out(self) -> None:
         """Be the only run that writes this. Raises SinkError."""
@@ -110,11 +110,11 @@ class Partial:
         except Timeout:
             if not Path(self._lock.lock_file).exists():  # nor can anything else be made there
                 raise not_writable(self.final) from None
-            raise SinkError(
+            raise OutputError(
                 f"{self.final}: another run is writing it: wait for its end, or choose another name"
             ) from None
         except OSError as error:
-            raise as_sink_error(error, self.final) from error
+            raise as_output_error(error, self.final) from error
 
 
 class PartialSequence(Partial):
@@ -123,12 +123,12 @@ class PartialSequence(Partial):
     They join what else is in their folder, which is made when it is missing.
     """
 
-    def __init__(self, pattern: Path, places: Places, overwrite: bool) -> None:
+    def __init__(self, pattern: Path, places: OutputPaths, overwrite: bool) -> None:
         super().__init__(pattern.parent, places, overwrite)
         self.pattern = pattern
 
     def _exists(self) -> bool:
-        ours = matcher(self.pattern.name)
+        ours = pattern_regex(self.pattern.name)
         return self.final.is_dir() and any(
             ours.fullmatch(path.name) for path in self.final.iterdir()
         )

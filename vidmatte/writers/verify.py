@@ -15,17 +15,17 @@ from av.video.stream import VideoStream
 from vidmatte.core import timecode
 from vidmatte.core.colour import BT470BG, SMPTE170M, ColourTags
 from vidmatte.core.frame import Clip
-from vidmatte.errors import ProofError
+from vidmatte.errors import VerificationError
 from vidmatte.media.webp import WebpHeader, read_webp
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.readers.movie.describe import find_tag
 from vidmatte.writers.encoders import frame_colour
-from vidmatte.writers.format_spec import Format
+from vidmatte.writers.format_spec import OutputFormat
 
 #: Seconds by which a sound track may end before or after what was written: the last
 #: packet of a codec is filled up, and players cut it.
-SOUND_SLACK = Fraction(1, 10)
-MILLISECOND = Fraction(1, 1000)
+_SOUND_SLACK = Fraction(1, 10)
+_MILLISECOND = Fraction(1, 1000)
 #: Containers that say how wide a pixel is, and those that say at which timecode a clip begins.
 ASPECT_HOLDERS, TIMECODED = ("mov", "mp4", "matroska", "webm"), ("mov", "matroska")
 
@@ -43,7 +43,7 @@ class Expected:
     colour: ColourTags
 
 
-def prove_movie(path: Path, clip: Clip, row: Format, expected: Expected) -> None:
+def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) -> None:
     """Raise ProofError that names everything in which the file at ``path`` differs.
 
     All packets are counted and timed; the first and the last frame are decoded. In a
@@ -51,55 +51,55 @@ def prove_movie(path: Path, clip: Clip, row: Format, expected: Expected) -> None
     """
     try:
         if row.container == "webp":
-            differences = list(compare_webp(read_webp(path), clip, expected))
+            differences = list(_compare_webp(read_webp(path), clip, expected))
         else:
             with av.open(str(path)) as container:
-                differences = list(compare(container, clip, row, expected))
+                differences = list(_compare(container, clip, row, expected))
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        raise ProofError(f"{path.name} cannot be read back: {error}") from error
+        raise VerificationError(f"{path.name} cannot be read back: {error}") from error
     if differences:
-        raise ProofError(
+        raise VerificationError(
             f"{path.name}, read back, is not what was written: {'; '.join(differences)}"
         )
 
 
-def compare(
-    container: InputContainer, clip: Clip, row: Format, expected: Expected
+def _compare(
+    container: InputContainer, clip: Clip, row: OutputFormat, expected: Expected
 ) -> Iterator[str]:
     """What differs, one clause each."""
     video = container.streams.video[0]
     context = video.codec_context
     sounds = container.streams.audio
-    yield from unlike("sound tracks", len(sounds), len(expected.sound))
+    yield from _check_equal("sound tracks", len(sounds), len(expected.sound))
     if row.codec_tag is not None:
-        yield from unlike("codec tag", context.codec_tag, row.codec_tag)
+        yield from _check_equal("codec tag", context.codec_tag, row.codec_tag)
     if clip.constant_rate and expected.frames > 1 and row.container in ("mov", "mp4"):
-        yield from unlike("rate", video.average_rate, clip.rate)
-    yield from compare_head(container, video, clip, row)
-    yield from compare_pictures(container, clip, row, expected)
-    times = indexed(video) if row.container == "mov" and row.intra else None
+        yield from _check_equal("rate", video.average_rate, clip.rate)
+    yield from _compare_head(container, video, clip, row)
+    yield from _compare_pictures(container, clip, row, expected)
+    times = _indexed(video) if row.container == "mov" and row.intra else None
     ends: dict[int, Fraction] = {}
     if times is None:
-        times, ends = scanned(container, video)
+        times, ends = _scanned(container, video)
     else:
-        ends = {sound.index: stated_end(sound) for sound in sounds}
-    yield from unlike("frames", len(times), expected.frames)
+        ends = {sound.index: _declared_end(sound) for sound in sounds}
+    yield from _check_equal("frames", len(times), expected.frames)
     if times:
         # One unit of the container's clock: Matroska and WebM count milliseconds.
         slack = video.time_base or Fraction(1, 1000)
-        yield from apart("the first frame", times[0], expected.first, slack)
-        yield from apart("the last frame", times[-1], expected.last, slack)
+        yield from _check_close("the first frame", times[0], expected.first, slack)
+        yield from _check_close("the last frame", times[-1], expected.last, slack)
         if row.container == "mov":
-            yield from apart("the end", stated_end(video), expected.end, slack)
+            yield from _check_close("the end", _declared_end(video), expected.end, slack)
     for sound, end in zip(sounds, expected.sound, strict=False):
         name = f"the end of sound {sound.index}"
-        yield from apart(name, ends.get(sound.index, Fraction(0)), end, SOUND_SLACK)
+        yield from _check_close(name, ends.get(sound.index, Fraction(0)), end, _SOUND_SLACK)
 
 
-def compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[str]:
+def _compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[str]:
     """What differs in an animated WebP, one clause each."""
     size = f"{found.width}x{found.height}"
-    yield from unlike("size", size, f"{clip.width}x{clip.height}")
+    yield from _check_equal("size", size, f"{clip.width}x{clip.height}")
     if expected.frames > 1 and not found.lengths:
         yield (
             f"a still picture instead of {expected.frames} frames, which a WebP of frames that are"
@@ -109,12 +109,12 @@ def compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[
         yield f"frames: {len(found.lengths)} instead of {expected.frames}"
     if found.lengths:
         length = expected.end - expected.first
-        yield from apart("the end", sum(found.lengths, Fraction(0)), length, MILLISECOND)
-        yield from unlike("loops (0: for ever)", found.loops, 0)
+        yield from _check_close("the end", sum(found.lengths, Fraction(0)), length, _MILLISECOND)
+        yield from _check_equal("loops (0: for ever)", found.loops, 0)
 
 
-def compare_head(
-    container: InputContainer, video: VideoStream, clip: Clip, row: Format
+def _compare_head(
+    container: InputContainer, video: VideoStream, clip: Clip, row: OutputFormat
 ) -> Iterator[str]:
     """What a file says of its pixels' shape and its first frame's timecode."""
     if row.container in ASPECT_HOLDERS:
@@ -124,12 +124,12 @@ def compare_head(
             yield f"pixel aspect: {aspect} instead of {meant}"
     if clip.timecode and row.container in TIMECODED:
         found = find_tag("timecode", container)
-        if found is None or not timecode.is_same(found, clip.timecode, clip.rate):
-            yield from unlike("timecode", found, clip.timecode)
+        if found is None or not timecode.is_equal(found, clip.timecode, clip.rate):
+            yield from _check_equal("timecode", found, clip.timecode)
 
 
-def compare_pictures(
-    container: InputContainer, clip: Clip, row: Format, expected: Expected
+def _compare_pictures(
+    container: InputContainer, clip: Clip, row: OutputFormat, expected: Expected
 ) -> Iterator[str]:
     """What differs in the first and in the last picture."""
     video = container.streams.video[0]
@@ -143,15 +143,15 @@ def compare_pictures(
             yield f"{name} does not decode"
             continue
         size = f"{picture.width}x{picture.height}"
-        yield from unlike(f"{name}'s size", size, f"{clip.width}x{clip.height}")
+        yield from _check_equal(f"{name}'s size", size, f"{clip.width}x{clip.height}")
         meant = row.decoded_format or row.pixel_format(clip)
-        yield from unlike(f"{name}'s format", picture.format.name, meant)
+        yield from _check_equal(f"{name}'s format", picture.format.name, meant)
         if row.tagged:
-            yield from compare_tags(name, picture, frame_colour(row, expected.colour))
+            yield from _compare_tags(name, picture, frame_colour(row, expected.colour))
     container.seek(0)
 
 
-def compare_tags(name: str, picture: av.VideoFrame, meant: ColourTags) -> Iterator[str]:
+def _compare_tags(name: str, picture: av.VideoFrame, meant: ColourTags) -> Iterator[str]:
     """What differs in the tags. bt470bg and smpte170m are one matrix: VP9 has one number."""
     tags = meant.as_names()
     found = ColourTags(
@@ -165,28 +165,28 @@ def compare_tags(name: str, picture: av.VideoFrame, meant: ColourTags) -> Iterat
     for tag, value in found.as_names().items():
         is_said = tag in ("primaries", "transfer") or is_yuv(picture.format.name)
         if is_said and tags[tag] != "unspecified":
-            yield from unlike(f"{name}'s {tag}", value, tags[tag])
+            yield from _check_equal(f"{name}'s {tag}", value, tags[tag])
 
 
-def unlike(what: str, found: object, meant: object) -> Iterator[str]:
+def _check_equal(what: str, found: object, meant: object) -> Iterator[str]:
     """A clause where two values differ."""
     if found != meant:
         yield f"{what}: {found} instead of {meant}"
 
 
-def apart(what: str, found: Fraction, meant: Fraction, slack: Fraction) -> Iterator[str]:
+def _check_close(what: str, found: Fraction, meant: Fraction, slack: Fraction) -> Iterator[str]:
     """A clause where two moments are farther apart than ``slack`` seconds."""
     if abs(found - meant) > slack:
         yield f"{what} is at {float(found):.6f} s instead of {float(meant):.6f} s"
 
 
-def indexed(video: VideoStream) -> list[Fraction]:
+def _indexed(video: VideoStream) -> list[Fraction]:
     """The moments of all frames by the container's index, in seconds."""
     unit = video.time_base or Fraction(1)
     return sorted(entry.timestamp * unit for entry in video.index_entries)
 
 
-def scanned(
+def _scanned(
     container: InputContainer, video: VideoStream
 ) -> tuple[list[Fraction], dict[int, Fraction]]:
     """The moments of all frames, and the end of each other stream, by its packets."""
@@ -204,7 +204,7 @@ def scanned(
     return sorted(times), ends
 
 
-def stated_end(stream: Stream) -> Fraction:
+def _declared_end(stream: Stream) -> Fraction:
     """Where the container says that a stream ends, in seconds."""
     if stream.duration is None or stream.time_base is None:
         return Fraction(0)

@@ -9,10 +9,10 @@ from vidmatte.option import flag_of
 from vidmatte.settings import Settings
 
 #: What is kept only to be told; another name for the same weights is no difference.
-TOLD = "told"
+DISPLAYED = "told"
 #: The file, its result's name, its size and its modification time, of each picture in order.
 PICTURES = "pictures"
-FILE_FOR = "file for "
+_FILE_FOR = "file for "
 
 
 def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
@@ -21,30 +21,36 @@ def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
         return [f"with vidmatte {begun.get('version')}, now {facts.get('version')}"]
     old, new = begun.get("settings") or {}, facts.get("settings") or {}
     changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    found = [clause_of_option(name, old.get(name), new.get(name)) for name in changed]
+    found = [_option_difference(name, old.get(name), new.get(name)) for name in changed]
     # What an option decides is told with it.
-    told = {"settings", TOLD, PICTURES, *map(file_fact, changed), *(["output"] if changed else [])}
+    told = {
+        "settings",
+        DISPLAYED,
+        PICTURES,
+        *map(file_fact, changed),
+        *(["output"] if changed else []),
+    }
     if begun.get("weights") != facts.get("weights"):  # each model has its own runtime of choice
         told.add("runtime")
     for name in sorted({*begun, *facts} - told):
         if begun.get(name) != facts.get(name):
-            found.append(clause_of_fact(name, begun, facts))
+            found.append(_fact_difference(name, begun, facts))
     return found
 
 
 def file_fact(name: str) -> str:
     """What the fact is called that tells of the file which option ``name`` reads."""
-    return f"{FILE_FOR}--{name.replace('_', '-')}"
+    return f"{_FILE_FOR}--{name.replace('_', '-')}"
 
 
-def clause_of_option(name: str, was: Any, now: Any) -> str:
+def _option_difference(name: str, was: Any, now: Any) -> str:
     """How an option differs, as it is typed."""
-    one, other = typed(name, was), typed(name, now)
+    one, other = _as_typed(name, was), _as_typed(name, now)
     flag = (one or other or name).split()[0]
     return f"{f'with {one}' if one else f'without {flag}'}, now {other or 'without'}"
 
 
-def typed(name: str, value: Any) -> str | None:
+def _as_typed(name: str, value: Any) -> str | None:
     """An option as it is typed for a value; None where it is left out for it."""
     row = next(row for row in fields(Settings) if row.name == name)
     if value == row.default:
@@ -54,10 +60,10 @@ def typed(name: str, value: Any) -> str | None:
     return f"{flag_of(row)} {f'{value:g}' if isinstance(value, float) else value}"
 
 
-def clause_of_fact(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:
+def _fact_difference(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:
     """How something else than an option differs."""
     was, now = begun.get(name), facts.get(name)
-    old, new = (job.get(TOLD, {}).get("model") for job in (begun, facts))
+    old, new = (job.get(DISPLAYED, {}).get("model") for job in (begun, facts))
     if name == "weights" and old != new:
         return f"with --model {old}, now --model {new}"
     if name == "runtime":
@@ -66,8 +72,8 @@ def clause_of_fact(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> s
         return f"with other weights of --model {new}"
     if name == "source" and was and now and was[0] != now[0]:
         return f"with {was[0]}, now {now[0]}"
-    if now and (name == "source" or name.startswith(FILE_FOR)):
-        what = f"{name.removeprefix(FILE_FOR)} {now[0]}" if name != "source" else now[0]
+    if now and (name == "source" or name.startswith(_FILE_FOR)):
+        what = f"{name.removeprefix(_FILE_FOR)} {now[0]}" if name != "source" else now[0]
         return f"with {what} as it was, which has changed since"
     return f"with another {name}"
 

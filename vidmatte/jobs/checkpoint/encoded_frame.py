@@ -14,30 +14,30 @@ from isal import isal_zlib
 
 #: An encoded frame, a picture file with its size, or a picture that is encoded later.
 Piece = av.Packet | tuple[Path, int] | av.VideoFrame
-FASTEST = 1  # pictures that wait for an encoder are read once
+_FASTEST = 1  # pictures that wait for an encoder are read once
 
 
 @dataclass(frozen=True)
-class Packed:
+class EncodedFrame:
     """A piece, ready to be kept: what it is, and its bytes."""
 
     facts: dict[str, Any]
     data: bytes = b""
 
 
-def pack(piece: Piece, folder: Path) -> Packed:
+def encode_piece(piece: Piece, folder: Path) -> EncodedFrame:
     """``piece`` as bytes. A picture file under ``folder`` stays where it is, and is brought
     to the disk."""
     if isinstance(piece, av.Packet):
-        return Packed({"kind": "packet", "key": piece.is_keyframe}, bytes(piece))
+        return EncodedFrame({"kind": "packet", "key": piece.is_keyframe}, bytes(piece))
     if isinstance(piece, av.VideoFrame):
-        return pack_picture(piece)
+        return _pack_picture(piece)
     path, size = piece
     with path.open("r+b") as file:
         crc = isal_zlib.crc32(file.read())
         os.fsync(file.fileno())
     name = path.relative_to(folder).as_posix()
-    return Packed({"kind": "file", "name": name, "bytes": size, "crc": crc})
+    return EncodedFrame({"kind": "file", "name": name, "bytes": size, "crc": crc})
 
 
 def unpack(facts: Mapping[str, Any], data: bytes, folders: tuple[Path, ...]) -> Piece:
@@ -47,7 +47,7 @@ def unpack(facts: Mapping[str, Any], data: bytes, folders: tuple[Path, ...]) -> 
         packet.is_keyframe = facts["key"]
         return packet
     if facts["kind"] == "picture":
-        return unpack_picture(facts, data)
+        return _unpack_picture(facts, data)
     for folder in folders:
         if (path := folder / facts["name"]).is_file():
             return path, facts["bytes"]
@@ -65,7 +65,7 @@ def is_there(facts: Mapping[str, Any], folders: tuple[Path, ...]) -> bool:
     return False
 
 
-def pack_picture(picture: av.VideoFrame) -> Packed:
+def _pack_picture(picture: av.VideoFrame) -> EncodedFrame:
     """A picture's planes, deflated."""
     planes = b"".join(bytes(plane) for plane in picture.planes)
     tags = (picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc)
@@ -77,10 +77,10 @@ def pack_picture(picture: av.VideoFrame) -> Packed:
         "pts": picture.pts,
         "time_base": str(picture.time_base),
     }
-    return Packed(facts, isal_zlib.compress(planes, FASTEST))
+    return EncodedFrame(facts, isal_zlib.compress(planes, _FASTEST))
 
 
-def unpack_picture(facts: Mapping[str, Any], data: bytes) -> av.VideoFrame:
+def _unpack_picture(facts: Mapping[str, Any], data: bytes) -> av.VideoFrame:
     """The inverse of ``pack_picture``."""
     width, height = facts["shape"]
     picture = av.VideoFrame(width, height, facts["format"])

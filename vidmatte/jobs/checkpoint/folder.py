@@ -22,10 +22,10 @@ from filelock import Timeout
 
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD
 from vidmatte.core.concurrency import lock_at
-from vidmatte.errors import SinkError, UsageError
+from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.checkpoint.compat import differences, first_change
-from vidmatte.jobs.checkpoint.frame_log import FrameLog, Head, Remarks, Summary
-from vidmatte.writers.base import Written, as_sink_error
+from vidmatte.jobs.checkpoint.frame_log import Findings, FrameLog, Head, Summary
+from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.formats import is_pattern
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
@@ -35,7 +35,7 @@ JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 Files = dict[str, dict[str, list[int]]]
 
 
-class WorkFolder:
+class CheckpointFolder:
     """The work folder at ``path``. Raises SinkError where it cannot be used."""
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class WorkFolder:
         #: The first picture of the source that is another than it was, and what became of it.
         self.change: tuple[int, str] | None = None
 
-    def begin(self, facts: dict[str, Any]) -> None:
+    def open_for(self, facts: dict[str, Any]) -> None:
         """Make the folder for a job, or take it up where it is of the same job.
 
         facts: what decides the result. Raises UsageError that names what differs, or
@@ -61,13 +61,13 @@ class WorkFolder:
                 f"--resume: another run is at work in {self.path}: wait for its end"
             ) from None
         except OSError as error:
-            raise as_sink_error(error, self.path) from error
+            raise as_output_error(error, self.path) from error
         try:
-            note = read_json(self.path / FINISHED) or {}
-            begun = read_json(self.path / JOB) or note.get("facts")
+            note = _read_json(self.path / FINISHED) or {}
+            begun = _read_json(self.path / JOB) or note.get("facts")
             if begun is None:
                 self.clear()
-                write_json(self.path / JOB, facts)
+                _write_json(self.path / JOB, facts)
                 sync_folder(self.path.parent)
             else:
                 found = differences(begun, facts)
@@ -81,7 +81,7 @@ class WorkFolder:
                     )
         except OSError as error:
             self.release()
-            raise as_sink_error(error, self.path) from error
+            raise as_output_error(error, self.path) from error
         except BaseException:
             self.release()
             raise
@@ -106,7 +106,7 @@ class WorkFolder:
             found = self.log.survey(lambda head: head["index"] < within and is_whole(head))
         self.log.open(found)
         if self.change is not None:  # now, that nothing of theirs is left
-            write_json(self.path / JOB, self._facts)
+            _write_json(self.path / JOB, self._facts)
         return found
 
     def clear(self) -> None:
@@ -122,22 +122,22 @@ class WorkFolder:
         self.release()
         shutil.rmtree(self.path)
 
-    def mark(self, written: Written, files: Files, remarks: Remarks) -> None:
+    def mark(self, written: WriteResult, files: Files, remarks: Findings) -> None:
         """Note what the outputs are, before the first of them gets its name."""
         note = {
             "facts": self._facts,
-            "written": to_json(written),
+            "written": _to_json(written),
             "files": files,
             "remarks": remarks,
         }
-        write_json(self.path / FINISHED, note)
+        _write_json(self.path / FINISHED, note)
 
-    def finished(self) -> tuple[Written, Remarks] | None:
+    def finished(self) -> tuple[WriteResult, Findings] | None:
         """What an earlier run has written, if all of it is there as it was."""
-        note = read_json(self.path / FINISHED)
-        if note is None or not all(is_as_noted(place, note) for place in note["files"]):
+        note = _read_json(self.path / FINISHED)
+        if note is None or not all(_is_unchanged(place, note) for place in note["files"]):
             return None
-        return from_json(note["written"]), [(index, said) for index, said in note["remarks"]]
+        return _from_json(note["written"]), [(index, said) for index, said in note["remarks"]]
 
     def release(self) -> None:
         """Let others at the folder; harmless when done twice."""
@@ -145,7 +145,7 @@ class WorkFolder:
         self._lock.release()
 
 
-def place_of(out: Path) -> Path:
+def checkpoint_path(out: Path) -> Path:
     """The file or folder that ``out`` is, or that the pictures of its pattern are in."""
     return (out.parent if is_pattern(out) else out).absolute()
 
@@ -153,8 +153,8 @@ def place_of(out: Path) -> Path:
 def may_replace(out: Path, folder: Path) -> bool:
     """Whether what stands at ``out`` is there because a run with ``--resume`` was stopped
     while it gave its results their names, or after that."""
-    note = read_json(folder / FINISHED)
-    place = place_of(out)
+    note = _read_json(folder / FINISHED)
+    place = checkpoint_path(out)
     if note is None or str(place) not in note["files"]:
         return False
     names = note["files"][str(place)]
@@ -167,7 +167,7 @@ def may_replace(out: Path, folder: Path) -> bool:
     )
 
 
-def is_as_noted(place: str, note: dict[str, Any]) -> bool:
+def _is_unchanged(place: str, note: dict[str, Any]) -> bool:
     """Whether every file of a result is there with its size, and its time where noted."""
     root = Path(place)
     return all(
@@ -192,17 +192,17 @@ def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(folder).as_posix(), path
 
 
-def read_json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     """What a JSON file holds, None where there is none."""
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise SinkError(f"{path} is damaged: remove the folder {path.parent}") from error
+        raise OutputError(f"{path} is damaged: remove the folder {path.parent}") from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: Any) -> None:
     """Write a JSON file that is there whole or not at all, even after a loss of power."""
     unfinished = path.with_name(path.name + ".part")
     with unfinished.open("w", encoding="utf-8") as file:
@@ -232,15 +232,15 @@ def sync_folder(path: Path) -> None:
         os.close(number)
 
 
-def to_json(written: Written) -> dict[str, Any]:
+def _to_json(written: WriteResult) -> dict[str, Any]:
     """A result for JSON."""
-    sides = [to_json(side) for side in written.sides]
+    sides = [_to_json(side) for side in written.extra_outputs]
     plain = {name: value for name, value in asdict(written).items() if name != "sides"}
     texts = {"path": str(written.path), "rate": str(written.rate), "seconds": str(written.seconds)}
     return plain | texts | {"sides": sides}
 
 
-def from_json(facts: dict[str, Any]) -> Written:
+def _from_json(facts: dict[str, Any]) -> WriteResult:
     """The inverse of ``to_json``."""
     changed = {
         "path": Path(facts["path"]),
@@ -249,6 +249,6 @@ def from_json(facts: dict[str, Any]) -> Written:
         "sound": tuple(facts["sound"]),
         "notes": tuple(facts["notes"]),
         "files": tuple(facts["files"]),
-        "sides": tuple(from_json(side) for side in facts["sides"]),
+        "sides": tuple(_from_json(side) for side in facts["sides"]),
     }
-    return Written(**{**facts, **changed})
+    return WriteResult(**{**facts, **changed})

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 #: Mark, bytes of the head, bytes of the body, CRC-32 of each.
-HEADER = struct.Struct("<4sIQII")
-MARK = b"VMF1"
-BLOCK = 1 << 20
-SYNC_SECONDS = 5.0  # a loss of power costs no more than that
-REMEMBERED = 512  # frames: more than a run goes back before the first that is missing
-LONGEST_HEAD = 1 << 24
+_HEADER = struct.Struct("<4sIQII")
+_MARK = b"VMF1"
+_BLOCK = 1 << 20
+_SYNC_SECONDS = 5.0  # a loss of power costs no more than that
+_REMEMBERED = 512  # frames: more than a run goes back before the first that is missing
+_LONGEST_HEAD = 1 << 24
 
 Head = dict[str, Any]
 #: What is to be said of frames, by number; see ``Frame.remarks``.
-Remarks = list[tuple[int, dict[str, list[str]]]]
+Findings = list[tuple[int, dict[str, list[str]]]]
 
 
 class TornRecordError(Exception):
@@ -48,9 +48,9 @@ class Summary:
     count: int = 0
     end: int = 0
     complete: bool = False
-    heads: deque[tuple[int, Head]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    remarks: Remarks = field(default_factory=list)
-    offsets: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    heads: deque[tuple[int, Head]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    findings: Findings = field(default_factory=list)
+    offsets: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
 
 class FrameLog:
@@ -74,8 +74,8 @@ class FrameLog:
             while True:
                 start = file.tell()
                 try:
-                    head, size = read_head(file)
-                    skip_body(file, size)
+                    head, size = _read_head(file)
+                    _skip_body(file, size)
                 except TornRecordError:
                     return found
                 if head.get("complete"):
@@ -86,7 +86,7 @@ class FrameLog:
                 found.count, found.end = found.count + 1, file.tell()
                 found.heads.append((head["index"], head))
                 if head["remarks"]:
-                    found.remarks.append((head["index"], head["remarks"]))
+                    found.findings.append((head["index"], head["remarks"]))
                 if head["memory"]:
                     found.offsets.append((head["index"], start))
 
@@ -107,10 +107,10 @@ class FrameLog:
             crc = zlib.crc32(part, crc)
         size = sum(len(part) for part in parts)
         file = self._opened()
-        for part in (HEADER.pack(MARK, len(text), size, zlib.crc32(text), crc), text, *parts):
+        for part in (_HEADER.pack(_MARK, len(text), size, zlib.crc32(text), crc), text, *parts):
             write_all(file, part)
         self.count += "index" in head
-        if time.monotonic() - self._synced < SYNC_SECONDS:
+        if time.monotonic() - self._synced < _SYNC_SECONDS:
             return False
         self.sync()
         return True
@@ -119,13 +119,13 @@ class FrameLog:
         """Every frame's head and body, in order. Raises TornRecordError."""
         with self.path.open("rb") as file:
             for _ in range(self.count):
-                yield read_record(file)
+                yield _read_record(file)
 
     def record_at(self, offset: int) -> tuple[Head, bytes]:
         """The record that begins there. Raises TornRecordError."""
         with self.path.open("rb") as file:
             file.seek(offset)
-            return read_record(file)
+            return _read_record(file)
 
     def sync(self) -> None:
         """Bring everything to the disk."""
@@ -151,22 +151,22 @@ def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
         rest = rest[file.write(rest) :]
 
 
-def read_record(file: BinaryIO) -> tuple[Head, bytes]:
+def _read_record(file: BinaryIO) -> tuple[Head, bytes]:
     """The record at the file's place. Raises TornRecordError."""
-    head, (size, crc) = read_head(file)
+    head, (size, crc) = _read_head(file)
     body = file.read(size)
     if len(body) != size or zlib.crc32(body) != crc:
         raise TornRecordError
     return head, body
 
 
-def read_head(file: BinaryIO) -> tuple[Head, tuple[int, int]]:
+def _read_head(file: BinaryIO) -> tuple[Head, tuple[int, int]]:
     """A record's head, and its body's size and CRC-32. Raises TornRecordError."""
-    raw = file.read(HEADER.size)
-    if len(raw) != HEADER.size:
+    raw = file.read(_HEADER.size)
+    if len(raw) != _HEADER.size:
         raise TornRecordError
-    mark, length, size, head_crc, crc = HEADER.unpack(raw)
-    if mark != MARK or length > LONGEST_HEAD:
+    mark, length, size, head_crc, crc = _HEADER.unpack(raw)
+    if mark != _MARK or length > _LONGEST_HEAD:
         raise TornRecordError
     text = file.read(length)
     if len(text) != length or zlib.crc32(text) != head_crc:
@@ -175,12 +175,12 @@ def read_head(file: BinaryIO) -> tuple[Head, tuple[int, int]]:
     return head, (size, crc)
 
 
-def skip_body(file: BinaryIO, expected: tuple[int, int]) -> None:
+def _skip_body(file: BinaryIO, expected: tuple[int, int]) -> None:
     """Read past a body, checking it a block at a time. Raises TornRecordError."""
     size, crc = expected
     found = 0
     while size:
-        block = file.read(min(size, BLOCK))
+        block = file.read(min(size, _BLOCK))
         if not block:
             raise TornRecordError
         found = zlib.crc32(block, found)

@@ -17,32 +17,38 @@ from typing import Any
 import numpy as np
 
 from vidmatte.core.frame import Clip, Frame, Point
-from vidmatte.errors import SinkError
-from vidmatte.jobs.checkpoint.encoded_frame import Packed, Piece, is_there, pack, unpack
+from vidmatte.errors import OutputError
+from vidmatte.jobs.checkpoint.encoded_frame import (
+    EncodedFrame,
+    Piece,
+    encode_piece,
+    is_there,
+    unpack,
+)
 from vidmatte.jobs.checkpoint.folder import (
+    CheckpointFolder,
     Files,
-    WorkFolder,
-    place_of,
+    checkpoint_path,
     size_and_time,
     sync_file,
     sync_folder,
 )
-from vidmatte.jobs.checkpoint.frame_log import FrameLog, Head, Remarks, Summary, TornRecordError
+from vidmatte.jobs.checkpoint.frame_log import Findings, FrameLog, Head, Summary, TornRecordError
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Sink, Written, finished_earlier
-from vidmatte.writers.multi_writer import Pooled, PooledSink, Worker
+from vidmatte.writers.base import Writer, WriteResult, already_finished_note
+from vidmatte.writers.multi_writer import MultiWriter, PooledFrame, RenderWorker
 from vidmatte.writers.output import Output, close_backgrounds
-from vidmatte.writers.output_paths import places_of
+from vidmatte.writers.output_paths import output_paths
 
 #: Frames that go through network and filters again before the first that is missing, besides
 #: those that the filter over time looks back at.
-WARM_UP = 10
+_WARM_UP = 10
 #: Frames before those that only the cut detector sees: it remembers a flash of a few.
-LEAD = 24
+_LEAD = 24
 
 
 @dataclass
-class KeptFrame:
+class _FrameTime:
     """What outputs need to know of a frame whose pixels are gone."""
 
     index: int
@@ -51,47 +57,47 @@ class KeptFrame:
     time_base: Fraction
 
 
-def open_kept(
+def open_checkpoint(
     clip: Clip, settings: Settings, outputs: Sequence[Output], facts: dict[str, Any]
-) -> Sink:
+) -> Writer:
     """The sink for a run with ``--resume``; takes up what an earlier one has left.
 
     facts: what decides the result besides the outputs. Raises UsageError, SinkError.
     """
-    folder = WorkFolder(places_of(outputs[0].plan.out).work)
+    folder = CheckpointFolder(output_paths(outputs[0].spec.out).work)
     try:
-        folder.begin({**facts, "output": [describe(output) for output in outputs]})
+        folder.open_for({**facts, "output": [_describe(output) for output in outputs]})
         if (found := folder.finished()) is None:
-            return KeptSink(clip, settings, outputs, folder)
+            return _CheckpointWriter(clip, settings, outputs, folder)
         close_backgrounds(outputs)
-        return FinishedSink(folder, *found)
+        return _FinishedWriter(folder, *found)
     except BaseException:
         close_backgrounds(outputs)
         folder.release()
         raise
 
 
-def describe(output: Output) -> dict[str, Any]:
+def _describe(output: Output) -> dict[str, Any]:
     """What decides an output."""
-    plan = output.plan
+    plan = output.spec
     return {
         "name": plan.out.name,
         "format": plan.row.name,
-        "shows": type(plan.show).__name__,
+        "shows": type(plan.layer).__name__,
         "sound": plan.audio,
         "premultiplied": plan.premultiplied,
         "start_number": plan.start_number,
     }
 
 
-class FinishedSink(Sink):
+class _FinishedWriter(Writer):
     """For a job that an earlier run has finished: nothing is written."""
 
     slots_held = 0
 
-    def __init__(self, folder: WorkFolder, written: Written, remarks: Remarks) -> None:
+    def __init__(self, folder: CheckpointFolder, written: WriteResult, remarks: Findings) -> None:
         self._folder, self._remarks = folder, remarks
-        notes = (*written.notes, finished_earlier(written.path))
+        notes = (*written.notes, already_finished_note(written.path))
         self._written = replace(written, notes=notes)
 
     def point(self, states: int, stride: int, look_back: int) -> Point:  # noqa: ARG002
@@ -102,9 +108,9 @@ class FinishedSink(Sink):
     def write(self, frame: Frame) -> None:
         """See ``Sink.write``."""
         frame.release()
-        raise SinkError(f"{self._written.path} is finished: no frame more goes in")
+        raise OutputError(f"{self._written.path} is finished: no frame more goes in")
 
-    def close(self) -> Written:
+    def close(self) -> WriteResult:
         """See ``Sink.close``."""
         self._folder.clear()
         self._folder.release()
@@ -115,15 +121,15 @@ class FinishedSink(Sink):
         self._folder.release()
 
 
-class KeptSink(PooledSink):
+class _CheckpointWriter(MultiWriter):
     """Frames into the work folder, and at the end from there into the outputs."""
 
     def __init__(
-        self, clip: Clip, settings: Settings, outputs: Sequence[Output], folder: WorkFolder
+        self, clip: Clip, settings: Settings, outputs: Sequence[Output], folder: CheckpointFolder
     ) -> None:
         self._folder = folder
         self._summary = Summary()
-        self._remarks: Remarks = []
+        self._remarks: Findings = []
         self._is_open = False
         super().__init__(clip, settings, outputs)
 
@@ -135,14 +141,14 @@ class KeptSink(PooledSink):
     def point(self, states: int, stride: int, look_back: int) -> Point:
         """See ``Sink.point``."""
         found, log = self._summary, self._folder.log
-        heads, start = dict(found.heads), max(0, found.count - look_back - WARM_UP)
+        heads, start = dict(found.heads), max(0, found.count - look_back - _WARM_UP)
         start -= start % stride
         state = None
         if states and start:
             usable = [pair for pair in found.offsets if pair[0] <= start and not pair[0] % stride]
             start, offset = usable[-1] if usable else (0, 0)
-            state = recurrent_state(*log.record_at(offset)) if start else None
-        lead = max(0, start - LEAD)
+            state = _recurrent_state(*log.record_at(offset)) if start else None
+        lead = max(0, start - _LEAD)
         if lead not in heads:
             start = lead = 0
         return Point(
@@ -152,7 +158,7 @@ class KeptSink(PooledSink):
             pts=heads[lead]["pts"] if lead else 0,
             shots={index: head["new_shot"] for index, head in heads.items()},
             state=state if start else None,
-            remarks=tuple(found.remarks),
+            remarks=tuple(found.findings),
             done=found.complete,
         )
 
@@ -162,20 +168,20 @@ class KeptSink(PooledSink):
         if self._is_open and not self.kept:
             self._folder.remove()
             for output in self._outputs:
-                if is_sequence(output) and output.partial.is_within:
+                if _is_sequence(output) and output.partial.is_within:
                     shutil.rmtree(output.partial.path, ignore_errors=True)
         self._folder.release()
         self._is_open = False
 
     def _begin(self) -> None:
         for number, output in enumerate(self._each()):
-            if is_sequence(output):
+            if _is_sequence(output):
                 output.partial.path = self._pictures_of(output, number)
                 output.partial.keep = True
                 output.open()
         self._summary = self._folder.survey(self._is_whole)
         self._frames = self._summary.count
-        self._remarks = list(self._summary.remarks)
+        self._remarks = list(self._summary.findings)
         self._is_open = True
 
     def _pictures_of(self, output: Output, number: int) -> Path:
@@ -191,31 +197,31 @@ class KeptSink(PooledSink):
 
     def _is_whole(self, head: Head) -> bool:
         pairs = zip(self._outputs, head["pieces"], strict=True)
-        return all(is_there(facts, places(output)) for output, facts in pairs)
+        return all(is_there(facts, _places(output)) for output, facts in pairs)
 
-    def _work(self, worker: Worker, job: Pooled) -> tuple[Frame, list[Packed]]:
+    def _work(self, worker: RenderWorker, job: PooledFrame) -> tuple[Frame, list[EncodedFrame]]:
         frame, pieces = super()._work(worker, job)
         pairs = zip(self._outputs, pieces, strict=True)
-        return frame, [pack(piece, output.partial.path) for output, piece in pairs]
+        return frame, [encode_piece(piece, output.partial.path) for output, piece in pairs]
 
-    def _take(self, frame: Frame, pieces: list[Packed]) -> None:
+    def _take(self, frame: Frame, pieces: list[EncodedFrame]) -> None:
         state = (frame.state or {}) if frame.wants_state else {}
         head = {
             "index": frame.index,
             "pts": frame.pts,
             "duration": frame.duration,
             "new_shot": frame.new_shot,
-            "remarks": frame.remarks,
+            "remarks": frame.findings,
             "pieces": [{**piece.facts, "size": len(piece.data)} for piece in pieces],
             "memory": [[name, array.dtype.str, list(array.shape)] for name, array in state.items()],
         }
         arrays = [array.tobytes() for array in state.values()]
         self._frames += 1
-        if frame.remarks:
-            self._remarks.append((frame.index, frame.remarks))
+        if frame.findings:
+            self._remarks.append((frame.index, frame.findings))
         if self._folder.log.append(head, [*(piece.data for piece in pieces), *arrays]):
             for output in self._outputs:
-                if is_sequence(output):
+                if _is_sequence(output):
                     sync_folder(output.partial.path)
 
     def _finish(self) -> None:
@@ -226,11 +232,11 @@ class KeptSink(PooledSink):
         for output in self._each():
             output.complete()
         for output in self._each():
-            if is_sequence(output):
+            if _is_sequence(output):
                 sync_folder(output.partial.path)
             else:
                 sync_file(output.partial.path)
-                place = str(place_of(output.plan.out))
+                place = str(checkpoint_path(output.spec.out))
                 files[place] = {"": size_and_time(output.partial.path)}
         self._folder.mark(self._result(), files, self._remarks)
         for output in self._each():
@@ -246,23 +252,23 @@ class KeptSink(PooledSink):
         """Every output from the log; returns the files of picture sequences."""
         files: Files = {}
         for output in self._each():
-            if not is_sequence(output):
+            if not _is_sequence(output):
                 output.open()
         log: FrameLog = self._folder.log
         try:
             for head, body in log.records():
-                moment = KeptFrame(
+                moment = _FrameTime(
                     head["index"], head["pts"], head["duration"], self._clip.time_base
                 )
                 for output, piece, facts in zip(
                     self._each(), self._pieces(head, body), head["pieces"], strict=True
                 ):
-                    output.take(piece, moment)
+                    output.add(piece, moment)
                     if facts["kind"] == "file":
-                        place = files.setdefault(str(place_of(output.plan.out)), {})
+                        place = files.setdefault(str(checkpoint_path(output.spec.out)), {})
                         place[facts["name"]] = [facts["bytes"]]
         except TornRecordError:
-            raise SinkError(
+            raise OutputError(
                 f"{log.path} was damaged while the run went on: run it again with --resume"
             ) from None
         return files
@@ -271,22 +277,22 @@ class KeptSink(PooledSink):
         pieces, at = [], 0
         for output, facts in zip(self._outputs, head["pieces"], strict=True):
             data = body[at : at + facts["size"]]
-            pieces.append(unpack(facts, data, places(output)))
+            pieces.append(unpack(facts, data, _places(output)))
             at += facts["size"]
         return pieces
 
 
-def places(output: Output) -> tuple[Path, ...]:
+def _places(output: Output) -> tuple[Path, ...]:
     """Where a sequence's pictures are: in the work folder, or already under their final names."""
     return output.partial.path, output.partial.final
 
 
-def is_sequence(output: Output) -> bool:
+def _is_sequence(output: Output) -> bool:
     """Whether the output is many files, which are written as soon as they are encoded."""
-    return output.plan.row.container is None
+    return output.spec.row.container is None
 
 
-def recurrent_state(head: Head, body: bytes) -> dict[str, np.ndarray]:
+def _recurrent_state(head: Head, body: bytes) -> dict[str, np.ndarray]:
     """The state of a recurrent network that a record holds."""
     at = sum(facts["size"] for facts in head["pieces"])
     state = {}

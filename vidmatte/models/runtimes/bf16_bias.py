@@ -21,22 +21,22 @@ from typing import Any
 
 import numpy as np
 
-LARGE_BIAS = 16.0
-NEARLY_CONSTANT = 25.0  # bias against the sum of the channel's absolute weights
-PARTS = 3  # bfloat16 numbers to a float32: 3 times 8 bits
-MOVES = ("Resize", "MaxPool")  # change no constant and no order of channels
-KEEPS_CHANNELS = (*MOVES, "Relu", "Max", "Add", "Sigmoid", "AveragePool")
+_LARGE_BIAS = 16.0
+_NEARLY_CONSTANT = 25.0  # bias against the sum of the channel's absolute weights
+_PARTS = 3  # bfloat16 numbers to a float32: 3 times 8 bits
+_MOVES = ("Resize", "MaxPool")  # change no constant and no order of channels
+_KEEPS_CHANNELS = (*_MOVES, "Relu", "Max", "Add", "Sigmoid", "AveragePool")
 
 
 @dataclass(frozen=True)
-class Reader:
+class _Consumer:
     """A convolution, and from which of its input channels on it reads a tensor."""
 
     node: Any
     first: int
 
 
-class Graph:
+class _Graph:
     """An ONNX graph with its weights by name and the readers of each tensor."""
 
     def __init__(self, graph: Any) -> None:
@@ -56,7 +56,7 @@ class Graph:
         own = len(names) == 2 and all(
             name in self.weights and len(self.readers[name]) == 1 for name in names
         )
-        if not own or attribute(conv, "group", 1) != 1:
+        if not own or _attribute(conv, "group", 1) != 1:
             return None
         weight, bias = (numpy_helper.to_array(self.weights[name]) for name in names)
         return (weight.astype(np.float64), bias.astype(np.float64)) if weight.ndim == 4 else None
@@ -75,15 +75,15 @@ class Graph:
             counts = [known.get(name, 0) for name in node.input]
             if node.op_type == "Conv" and node.input[1] in self.weights:
                 known[node.output[0]] = self.weights[node.input[1]].dims[0]
-            elif node.op_type in KEEPS_CHANNELS and counts[0]:
+            elif node.op_type in _KEEPS_CHANNELS and counts[0]:
                 known[node.output[0]] = counts[0]
-            elif node.op_type == "Concat" and attribute(node, "axis", 0) == 1 and all(counts):
+            elif node.op_type == "Concat" and _attribute(node, "axis", 0) == 1 and all(counts):
                 known[node.output[0]] = sum(counts)
         return known
 
-    def convolutions_after(self, tensor: str) -> list[Reader] | None:
+    def convolutions_after(self, tensor: str) -> list[_Consumer] | None:
         """The convolutions that read a tensor; None where anything else may."""
-        found: list[Reader] = []
+        found: list[_Consumer] = []
         ways = [(tensor, 0)]
         counts = self.channels()
         while ways:
@@ -91,15 +91,15 @@ class Graph:
             if name in self.outputs:
                 return None
             for node in self.readers[name]:
-                if node.op_type == "Concat" and attribute(node, "axis", 0) == 1:
+                if node.op_type == "Concat" and _attribute(node, "axis", 0) == 1:
                     before = list(node.input)[: list(node.input).index(name)]
                     if not all(counts.get(other) for other in before):
                         return None
                     ways.append((node.output[0], first + sum(counts[other] for other in before)))
-                elif node.op_type in MOVES:
+                elif node.op_type in _MOVES:
                     ways.append((node.output[0], first))
-                elif node.op_type == "Conv" and node.input[0] == name and is_centred(node):
-                    found.append(Reader(node, first))
+                elif node.op_type == "Conv" and node.input[0] == name and _is_centred(node):
+                    found.append(_Consumer(node, first))
                 elif node.op_type != "Shape":
                     return None
         return found
@@ -113,23 +113,23 @@ def split_offsets(model: bytes) -> bytes:
     import onnx
 
     network = onnx.load_from_string(model)
-    graph = Graph(network.graph)
+    graph = _Graph(network.graph)
     # From the end on: a reader's bias is looked at before it moves into its weights.
-    changed = [split_offset(graph, node) for node in reversed(network.graph.node)]
+    changed = [_split_offset(graph, node) for node in reversed(network.graph.node)]
     if not any(changed):
         return model
     serialized: bytes = network.SerializeToString()
     return serialized
 
 
-def split_offset(graph: Graph, conv: Any) -> bool:
+def _split_offset(graph: _Graph, conv: Any) -> bool:
     """Carry the large constants of one convolution apart; False where there is none."""
     from onnx import numpy_helper
 
     if conv.op_type != "Conv" or (own := graph.parameters(conv)) is None:
         return False
     weight, bias = own
-    constant = np.where(is_nearly_constant(weight, bias), bias, 0.0)
+    constant = np.where(_is_nearly_constant(weight, bias), bias, 0.0)
     after = graph.readers[conv.output[0]]
     if not constant.any() or [node.op_type for node in after] != ["Relu"]:
         return False
@@ -138,11 +138,11 @@ def split_offset(graph: Graph, conv: Any) -> bool:
     if not readers or any(graph.parameters(reader.node) is None for reader in readers):
         return False
     for reader in readers:
-        take_over(graph, reader, constant)
-    blank = np.zeros((PARTS, *weight.shape[1:]))
-    ones = np.concatenate([bias - constant, np.ones(PARTS)])
+        _absorb_constant(graph, reader, constant)
+    blank = np.zeros((_PARTS, *weight.shape[1:]))
+    ones = np.concatenate([bias - constant, np.ones(_PARTS)])
     graph.set_parameters(conv, np.concatenate([weight, blank]), ones)
-    floor = np.concatenate([-constant, np.zeros(PARTS)]).astype(np.float32)
+    floor = np.concatenate([-constant, np.zeros(_PARTS)]).astype(np.float32)
     name = f"{relu.output[0]}/floor"
     graph.proto.initializer.append(numpy_helper.from_array(floor.reshape(1, -1, 1, 1), name))
     relu.op_type = "Max"
@@ -150,7 +150,7 @@ def split_offset(graph: Graph, conv: Any) -> bool:
     return True
 
 
-def take_over(graph: Graph, reader: Reader, constant: np.ndarray) -> None:
+def _absorb_constant(graph: _Graph, reader: _Consumer, constant: np.ndarray) -> None:
     """Give a reading convolution the constants (C,) of its channels, as weights of ones."""
     parameters = graph.parameters(reader.node)
     assert parameters is not None
@@ -163,16 +163,16 @@ def take_over(graph: Graph, reader: Reader, constant: np.ndarray) -> None:
     graph.set_parameters(reader.node, widened, np.zeros_like(bias))
 
 
-def is_nearly_constant(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _is_nearly_constant(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Which channels (O,) are a large bias with little added."""
     reach = np.abs(weight).sum(axis=(1, 2, 3))
-    return np.asarray((bias > LARGE_BIAS) & (bias > NEARLY_CONSTANT * reach))
+    return np.asarray((bias > _LARGE_BIAS) & (bias > _NEARLY_CONSTANT * reach))
 
 
 def in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
     """``PARTS`` arrays of bfloat16 numbers that add up to ``values`` in float32."""
     parts = []
-    for _ in range(PARTS):
+    for _ in range(_PARTS):
         bits = values.astype(np.float32).view(np.uint32)
         rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
         part = (rounded & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
@@ -181,17 +181,17 @@ def in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
     return parts
 
 
-def is_centred(conv: Any) -> bool:
+def _is_centred(conv: Any) -> bool:
     """Whether the kernel's middle tap lies on a pixel of the picture, never in its padding."""
-    shape = attribute(conv, "kernel_shape", [])
-    dilations = attribute(conv, "dilations", [1] * len(shape))
-    pads = attribute(conv, "pads", [0] * 2 * len(shape))
+    shape = _attribute(conv, "kernel_shape", [])
+    dilations = _attribute(conv, "dilations", [1] * len(shape))
+    pads = _attribute(conv, "pads", [0] * 2 * len(shape))
     reach = [dilation * (size // 2) for size, dilation in zip(shape, dilations, strict=True)]
     odd = bool(shape) and all(size % 2 for size in shape)
     return odd and list(pads) == reach * 2
 
 
-def attribute(node: Any, name: str, default: Any) -> Any:
+def _attribute(node: Any, name: str, default: Any) -> Any:
     """An attribute of a node, or what ONNX takes where it is not given."""
     from onnx import helper
 

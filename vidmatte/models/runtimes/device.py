@@ -28,7 +28,7 @@ class Runner(Protocol):
     """
 
     streams: int
-    about: str
+    description: str
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
         """All outputs by name: numpy arrays, except those in ``keep``.
@@ -108,7 +108,7 @@ class CpuRunner:
         self.streams = streams
         self._session = session
         threads = session.get_session_options().intra_op_num_threads
-        self.about = f"onnxruntime, float32, threads: {threads}"
+        self.description = f"onnxruntime, float32, threads: {threads}"
         self._inputs = {item.name for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
         self._new_options = onnxruntime().RunOptions
@@ -138,7 +138,7 @@ class BoundRunner:
         import torch
 
         self._session = session
-        self.about = f"onnxruntime on {device}"
+        self.description = f"onnxruntime on {device}"
         self._device = torch.device(device)
         self._inputs = {item.name for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
@@ -199,23 +199,23 @@ def choose_device(wanted: str) -> tuple[Device, str | None]:
             f"--device {wanted}: choose auto, cpu, cuda, cuda:N, or several as cuda:0,cuda:1"
         )
     for number in numbers:
-        missing = what_cuda_lacks(number)
+        missing = missing_for_cuda(number)
         if missing is not None and wanted == "auto":
-            return Device(), f"running on the CPU: {missing}" if has_nvidia_gpu() else None
+            return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
         if missing is not None:
             raise DeviceError(f"--device {wanted}: {missing}; use --device cpu")
     devices = [CudaDevice(number) for number in numbers]
     return (devices[0] if len(devices) == 1 else SeveralDevices(devices)), None
 
 
-def has_nvidia_gpu() -> bool:
+def _has_nvidia_gpu() -> bool:
     """True where the NVIDIA driver shows a GPU."""
     from pathlib import Path
 
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
 
 
-def what_cuda_lacks(number: int) -> str | None:
+def missing_for_cuda(number: int) -> str | None:
     """One line on why CUDA cannot be used, or None where it can."""
     if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
         return "onnxruntime has no CUDA in it (pip install onnxruntime-gpu in its place)"
@@ -231,7 +231,7 @@ def what_cuda_lacks(number: int) -> str | None:
 
 
 FATAL_ONLY = 4
-SILENCE = "ORT_DISABLE_TELEMETRY"
+_SILENCE = "ORT_DISABLE_TELEMETRY"
 _importing = Lock()
 
 
@@ -243,12 +243,12 @@ def onnxruntime() -> Any:
     """
     with _importing:
         # It looks once, while it is imported: the environment is its owner's afterwards.
-        is_ours = SILENCE not in os.environ
-        os.environ.setdefault(SILENCE, "1")
+        is_ours = _SILENCE not in os.environ
+        os.environ.setdefault(_SILENCE, "1")
         try:
             import onnxruntime as module
         finally:
             if is_ours:
-                del os.environ[SILENCE]
+                del os.environ[_SILENCE]
     module.set_default_logger_severity(FATAL_ONLY)
     return module

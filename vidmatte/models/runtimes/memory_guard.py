@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.core.memory import is_out_of_memory, lack_on_device
+from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.models.runtimes.device import Arrays, Runner
 
 
@@ -21,7 +21,7 @@ class MemoryGuard:
 
     def __init__(self, runner: Runner, device: str) -> None:
         self.streams = runner.streams
-        self.about = runner.about
+        self.description = runner.description
         self._runner = runner
         self._device = device
 
@@ -31,7 +31,7 @@ class MemoryGuard:
             return self._run(inputs, keep)
         except Exception as error:
             if is_out_of_memory(error):
-                raise lack_on_device(self._device, "one picture") from error
+                raise device_oom_error(self._device, "one picture") from error
             raise
 
     def cancel(self) -> None:
@@ -42,7 +42,7 @@ class MemoryGuard:
         return self._runner.run(inputs, keep)
 
 
-class HalvingRunner(MemoryGuard):
+class BatchSplittingRunner(MemoryGuard):
     """A runner of batches, all outputs numpy arrays with the batch first.
 
     A batch too large for the memory is run in halves, and so are those after it. One that

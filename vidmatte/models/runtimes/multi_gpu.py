@@ -18,7 +18,7 @@ from vidmatte.models.runtimes.device import Arrays, Runner
 from vidmatte.models.rvm import RecurrentNetwork
 
 #: Frames taken in ahead for each GPU: a shot that begins among them is begun on another one.
-AHEAD = 24
+_AHEAD = 24
 
 
 class SharedRunner:
@@ -29,7 +29,7 @@ class SharedRunner:
 
     def __init__(self, runners: Sequence[Runner]) -> None:
         self.streams = sum(runner.streams for runner in runners)
-        self.about = "; ".join(runner.about for runner in runners)
+        self.description = "; ".join(runner.description for runner in runners)
         self._runners = tuple(runners)
         self._free: SimpleQueue[Runner] = SimpleQueue()
         for place in range(max(runner.streams for runner in runners)):
@@ -51,7 +51,7 @@ class SharedRunner:
             runner.cancel()
 
 
-class SharedShots(Network):
+class ShotDistributor(Network):
     """A recurrent network loaded several times over: shots side by side, each on one of them.
 
     That gains where a cut lies within the ``batch`` frames that are under way at once: much
@@ -59,26 +59,26 @@ class SharedShots(Network):
     """
 
     recurrent = True
-    states = 1
-    stride = 1
+    state_count = 1
+    batch_stride = 1
 
     def __init__(self, networks: Sequence[RecurrentNetwork]) -> None:
-        self.batch = AHEAD * len(networks)
-        self.about = "; ".join(network.about for network in networks)
+        self.batch = _AHEAD * len(networks)
+        self.description = "; ".join(network.description for network in networks)
         self._networks = tuple(networks)
 
-    def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         free: SimpleQueue[RecurrentNetwork] = SimpleQueue()
         for network in self._networks:
             free.put(network)
-        under_way: deque[Shot] = deque()  # the shot that each frame belongs to
-        shot = Shot()
+        under_way: deque[_Shot] = deque()  # the shot that each frame belongs to
+        shot = _Shot()
         with ThreadPoolExecutor(len(self._networks), "vidmatte-network") as threads:
             try:
                 for frame in frames:
                     if frame.new_shot or not under_way:
                         shot.end()
-                        shot = Shot()
+                        shot = _Shot()
                         threads.submit(shot.run, free)
                     shot.put(frame)
                     under_way.append(shot)
@@ -96,7 +96,7 @@ class SharedShots(Network):
             network.cancel()
 
 
-class Shot:
+class _Shot:
     """One shot's frames on their way through a network, from one thread to another and back."""
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class Shot:
         """Take a network that is free through the shot."""
         network = free.get()
         try:
-            for frame in network.mattes(self._frames()):
+            for frame in network.predict(self._frames()):
                 self._outlet.put(frame)
         except BaseException as error:  # noqa: BLE001 (raised again where the result is awaited)
             self._outlet.put(error)

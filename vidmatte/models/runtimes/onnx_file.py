@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from vidmatte.core.frame import Frame
-from vidmatte.core.memory import lack_on_device
+from vidmatte.core.memory import device_oom_error
 from vidmatte.errors import ModelError
 
 #: Bytes of one protobuf message, which is how a network is handed to its runtime.
-LARGEST = 2**31 - 1
+_LARGEST = 2**31 - 1
 
 
-def as_onnx(path: Path) -> Any:
+def load_onnx(path: Path) -> Any:
     """The file as an ONNX model, with the weights that lie beside it (external data) in it.
 
     Raises ModelError, DeviceError where memory lacks.
@@ -24,27 +24,27 @@ def as_onnx(path: Path) -> Any:
     from onnx.external_data_helper import load_external_data_for_model
 
     try:
-        model = without_data(path)
-        files = data_files(path, model)
-        if sum(file.stat().st_size for file in files) > LARGEST:
+        model = _without_data(path)
+        files = _data_files(path, model)
+        if sum(file.stat().st_size for file in files) > _LARGEST:
             raise ModelError(
                 f"{path}: with its external data it is larger than 2 GiB: export it in half"
                 " precision, or choose a smaller model"
             )
         load_external_data_for_model(model, str(path.parent))
     except MemoryError as error:
-        raise lack_on_device("cpu", path.name) from error
+        raise device_oom_error("cpu", path.name) from error
     except ModelError:
         raise
     except Exception as error:  # onnx has no class of its own for data that does not fit
         raise ModelError(f"{path}: its external data is not read ({first_line(error)})") from error
-    leave_out_weights(model)
+    _drop_weights(model)
     if not model.graph.input or not model.graph.output:
         raise ModelError(f"{path}: not a network: it has no input or no output")
     return model
 
 
-def leave_out_weights(model: Any) -> None:
+def _drop_weights(model: Any) -> None:
     """Take weights off the inputs, in place: before version 4 of the format they had to stand
     there, and the picture need not be the first of them."""
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -58,10 +58,10 @@ def leave_out_weights(model: Any) -> None:
 
 def external_data(path: Path) -> list[Path]:
     """The files with weights beside an ONNX file, in order of name. Raises ModelError."""
-    return data_files(path, without_data(path))
+    return _data_files(path, _without_data(path))
 
 
-def without_data(path: Path) -> Any:
+def _without_data(path: Path) -> Any:
     """The file as an ONNX model, without what lies in others. Raises ModelError."""
     import onnx
 
@@ -73,11 +73,11 @@ def without_data(path: Path) -> Any:
         raise ModelError(f"{path}: not an ONNX file ({first_line(error)})") from error
 
 
-def data_files(path: Path, model: Any) -> list[Path]:
+def _data_files(path: Path, model: Any) -> list[Path]:
     """The files that tensors of a model lie in. Raises ModelError where one is missing."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    outside = filter(uses_external_data, tensors_of(model.graph))
+    outside = filter(uses_external_data, _tensors_of(model.graph))
     files = [
         path.parent / name for name in sorted({ExternalDataInfo(one).location for one in outside})
     ]
@@ -89,14 +89,14 @@ def data_files(path: Path, model: Any) -> list[Path]:
     return files
 
 
-def tensors_of(graph: Any) -> Iterator[Any]:
+def _tensors_of(graph: Any) -> Iterator[Any]:
     """Every tensor of a graph and of the graphs in it."""
     yield from graph.initializer
     for node in graph.node:
         for item in node.attribute:
             yield from (item.t, *item.tensors)
             for inner in (item.g, *item.graphs):
-                yield from tensors_of(inner)
+                yield from _tensors_of(inner)
 
 
 def first_line(error: BaseException) -> str:
@@ -107,22 +107,22 @@ def first_line(error: BaseException) -> str:
 #: Sizes by name of an input or output; a free size is a name, one of unknown rank is empty.
 Shapes = dict[str, list[int | str]]
 
-RECURRENT_INPUTS = ("src", "r1i", "r2i", "r3i", "r4i", "downsample_ratio")
-RECURRENT_OUTPUTS = ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
+_RECURRENT_INPUTS = ("src", "r1i", "r2i", "r3i", "r4i", "downsample_ratio")
+_RECURRENT_OUTPUTS = ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
 #: As onnxruntime and OpenVINO call it; the latter feeds half precision from float32 itself.
-FLOAT32 = ("tensor(float)", "f32", "f16")
+_FLOAT32 = ("tensor(float)", "f32", "f16")
 #: What is smaller is no picture.
-SMALLEST_SIDE = 8
+_SMALLEST_SIDE = 8
 #: A sigmoid ends at 1; what is more than noise above it is 0..255, or logits.
-HIGHEST = 1.5
+_HIGHEST = 1.5
 #: Channels of a recurrent network's pictures.
-CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
+_CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
 #: What an alpha is not, and what is to be done about it.
-NOT_ALPHA = (
+_NOT_ALPHA = (
     "not one alpha (B, 1, H, W): export it with the alpha alone as its first output, or name"
     " another --family"
 )
-OTHER_SCALE = (
+_OTHER_SCALE = (
     "export it with a sigmoid, in 0..1, or add --normalize minmax; where it gives logits, name"
     " --family birefnet"
 )
@@ -134,7 +134,7 @@ def check_inputs(path: Path, kinds: dict[str, str]) -> None:
     kinds: by the input's name, as onnxruntime or OpenVINO call them.
     """
     for name, kind in kinds.items():
-        if kind not in FLOAT32:
+        if kind not in _FLOAT32:
             raise ModelError(
                 f"{path}: its input {name} is {kind}, not float32: export it with float32"
                 " inputs; its weights may be of half precision"
@@ -161,30 +161,32 @@ def check_alpha(path: Path, outputs: Shapes) -> None:
     What its file leaves open is checked when it has run, by ``alphas_in``.
     """
     name, shape = next(iter(outputs.items()))
-    is_alpha = 2 <= len(shape) <= 4 and not has_channels(shape, other_than=1)
-    if not shape or (is_alpha and is_picture(shape)):
+    is_alpha = 2 <= len(shape) <= 4 and not _has_channels(shape, other_than=1)
+    if not shape or (is_alpha and _is_picture(shape)):
         return
-    raise ModelError(f"{path}: its first output {name!r} is {in_words(shape)}, {NOT_ALPHA}")
+    raise ModelError(f"{path}: its first output {name!r} is {_shape_text(shape)}, {_NOT_ALPHA}")
 
 
-def alphas_in(output: np.ndarray, count: int) -> np.ndarray:
+def alphas_of(output: np.ndarray, count: int) -> np.ndarray:
     """What a salient network gave for ``count`` pictures, as (count, H, W) float32.
 
     Taken are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
     """
     taken = [(count, 1), (count,)] + [()] * (count == 1)
-    if output.ndim < 2 or output.shape[:-2] not in taken or not is_picture(output.shape):
-        shape = in_words(output.shape)
-        raise ModelError(f"the model's first output for {count} pictures is {shape}, {NOT_ALPHA}")
+    if output.ndim < 2 or output.shape[:-2] not in taken or not _is_picture(output.shape):
+        shape = _shape_text(output.shape)
+        raise ModelError(f"the model's first output for {count} pictures is {shape}, {_NOT_ALPHA}")
     return np.asarray(output, np.float32).reshape(count, *output.shape[-2:])
 
 
 def check_range(output: np.ndarray) -> None:
     """Raise ModelError where what is meant to be alpha in 0..1 is of another scale."""
     if output.dtype.kind in "iu":
-        raise ModelError(f"the model's alpha is {output.dtype}, not float32 in 0..1: {OTHER_SCALE}")
-    if (top := output.max()) > HIGHEST:
-        raise ModelError(f"the model's alpha goes up to {top:.4g}, not 1: {OTHER_SCALE}")
+        raise ModelError(
+            f"the model's alpha is {output.dtype}, not float32 in 0..1: {_OTHER_SCALE}"
+        )
+    if (top := output.max()) > _HIGHEST:
+        raise ModelError(f"the model's alpha goes up to {top:.4g}, not 1: {_OTHER_SCALE}")
 
 
 def check_numbers(frame: Frame) -> None:
@@ -199,8 +201,8 @@ def check_numbers(frame: Frame) -> None:
 def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes) -> None:
     """Raise ModelError where a network has not the inputs and outputs of the family rvm."""
     for kind, found, needed in (
-        ("inputs", inputs, RECURRENT_INPUTS),
-        ("outputs", outputs, RECURRENT_OUTPUTS),
+        ("inputs", inputs, _RECURRENT_INPUTS),
+        ("outputs", outputs, _RECURRENT_OUTPUTS),
     ):
         lacking = [name for name in needed if name not in found]
         if lacking:
@@ -209,27 +211,27 @@ def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes) -> None:
                 f" {', '.join(lacking)}: export it under Robust Video Matting's own names, or"
                 " name another --family"
             )
-    for name, channels in CHANNELS.items():
+    for name, channels in _CHANNELS.items():
         shape = inputs.get(name) or outputs.get(name)
-        if shape and (len(shape) != 4 or has_channels(shape, other_than=channels)):
+        if shape and (len(shape) != 4 or _has_channels(shape, other_than=channels)):
             raise ModelError(
-                f"{path}: not of the family rvm: its {name!r} is {in_words(shape)}, not"
+                f"{path}: not of the family rvm: its {name!r} is {_shape_text(shape)}, not"
                 f" (B, {channels}, H, W): export it as Robust Video Matting does, or name another"
                 " --family"
             )
 
 
-def has_channels(shape: list[int | str], other_than: int) -> bool:
+def _has_channels(shape: list[int | str], other_than: int) -> bool:
     """Whether a shape (B, C, H, W) states a number of channels, and not this one."""
     return len(shape) == 4 and isinstance(shape[1], int) and shape[1] != other_than
 
 
-def is_picture(shape: Sequence[int | str]) -> bool:
+def _is_picture(shape: Sequence[int | str]) -> bool:
     """Whether the last two sizes of a shape, as far as they are stated, are those of one."""
-    return not any(isinstance(side, int) and side < SMALLEST_SIDE for side in shape[-2:])
+    return not any(isinstance(side, int) and side < _SMALLEST_SIDE for side in shape[-2:])
 
 
-def in_words(shape: Iterable[int | str]) -> str:
+def _shape_text(shape: Iterable[int | str]) -> str:
     """(1, 2, height, width): a shape for a message."""
     return f"({', '.join(map(str, shape))})"
 

@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidmatte.core.concurrency import streams_for, usable_cores
-from vidmatte.core.memory import is_out_of_memory, lack_on_device
+from vidmatte.core.concurrency import stream_count, usable_cores
+from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.device import FATAL_ONLY, CpuRunner, Device, Runner, onnxruntime
-from vidmatte.models.runtimes.memory_guard import HalvingRunner, MemoryGuard
+from vidmatte.models.runtimes.memory_guard import BatchSplittingRunner, MemoryGuard
 from vidmatte.models.runtimes.onnx_file import (
     Shapes,
-    as_onnx,
     check_inputs,
     check_recurrent,
     first_line,
+    load_onnx,
     shapes_of,
 )
 
 
 @dataclass(frozen=True)
-class Loaded:
+class _LoadedNetwork:
     """A network ready to run, and the shapes of its inputs and outputs."""
 
     runner: Runner
@@ -42,7 +42,7 @@ def load_runner(
     family_name: str = "",
     batch: int = 0,
     report: Callable[[str], None] = lambda _: None,
-) -> Loaded:
+) -> _LoadedNetwork:
     """Load a network. ``outputs``: how many of its outputs are kept (None: all).
 
     threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
@@ -58,23 +58,23 @@ def load_runner(
     threads = threads or usable_cores()
     uses_openvino = is_chosen(runtime, family_name, device)
     if outputs is None:
-        model: bytes = as_onnx(path).SerializeToString()
+        model: bytes = load_onnx(path).SerializeToString()
     else:
         is_ours = device.name == "cpu" and not uses_openvino
         model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
     if uses_openvino:
-        ready = Loaded(*load_openvino(path, model, family_name, threads, batch))
+        ready = _LoadedNetwork(*load_openvino(path, model, family_name, threads, batch))
     else:
         session = open_session(path, model, device, threads)
-        check_inputs(path, kinds_of(session))
-        ready = loaded(session, device)
+        check_inputs(path, _kinds_of(session))
+        ready = loaded_network(session, device)
     if outputs is None:
         return replace(ready, runner=MemoryGuard(ready.runner, device.name))
-    return replace(ready, runner=HalvingRunner(ready.runner, device.name, report))
+    return replace(ready, runner=BatchSplittingRunner(ready.runner, device.name, report))
 
 
 @dataclass(frozen=True)
-class Finishing:
+class FinishingStep:
     """How a recurrent network's result is made from what its first half gives.
 
     reduced: the first half's input that takes the frame made smaller; '' where it takes
@@ -85,30 +85,30 @@ class Finishing:
     reduced: str
 
 
-def kinds_of(session: Any) -> dict[str, str]:
+def _kinds_of(session: Any) -> dict[str, str]:
     """The kind of numbers of each input of an onnxruntime session."""
     return {item.name: item.type for item in session.get_inputs()}
 
 
 def load_recurrent(
     path: Path, device: Device, threads: int, states: tuple[str, ...], runtime: str
-) -> tuple[Loaded, Finishing | None]:
+) -> tuple[_LoadedNetwork, FinishingStep | None]:
     """A recurrent network, and on the CPU the half of it that has no part in the state.
 
     states: the names of its state outputs. Raises as ``load_runner`` does.
     """
     from vidmatte.models.runtimes.rvm_split import (
-        cut_after_reduction,
-        cut_before_drawing,
+        split_after_downsampling,
         split_at_states,
-        split_awkward,
+        split_before_refinement,
+        split_concat_convs,
     )
 
     halves = None
     if device.name == "cpu" and runtime != "openvino":
-        network = as_onnx(path)
+        network = load_onnx(path)
         check_recurrent(path, shapes_of(network.graph.input), shapes_of(network.graph.output))
-        split_awkward(network)
+        split_concat_convs(network)
         halves = split_at_states(network, states)
     if halves is None:
         ready = load_runner(path, device, threads, outputs=None, runtime=runtime)
@@ -116,18 +116,18 @@ def load_recurrent(
         return ready, None
     first, second = halves
     reduced = ""
-    if drawn := cut_before_drawing(second):
+    if drawn := split_before_refinement(second):
         second = drawn
-        first, reduced = cut_after_reduction(first) or (first, "")
+        first, reduced = split_after_downsampling(first) or (first, "")
     threads = threads or usable_cores()
     session = open_session(path, first, device, max(1, threads // 2))
-    check_inputs(path, kinds_of(session))
+    check_inputs(path, _kinds_of(session))
     # A thread a frame, as many frames as there are cores: no thread waits for another.
-    finisher = CpuRunner(open_session(path, second, device, 1), streams_for(threads))
-    ready = loaded(session, device)
+    finisher = CpuRunner(open_session(path, second, device, 1), stream_count(threads))
+    ready = loaded_network(session, device)
     return (
         replace(ready, runner=MemoryGuard(ready.runner, device.name)),
-        Finishing(MemoryGuard(finisher, device.name), reduced),
+        FinishingStep(MemoryGuard(finisher, device.name), reduced),
     )
 
 
@@ -149,7 +149,7 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
             session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:
         if is_out_of_memory(error):
-            raise lack_on_device(device.name, path.name) from error
+            raise device_oom_error(device.name, path.name) from error
         raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
     wanted = device.providers()[0]
     name = wanted if isinstance(wanted, str) else wanted[0]
@@ -161,13 +161,13 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     return session
 
 
-def loaded(session: Any, device: Device) -> Loaded:
+def loaded_network(session: Any, device: Device) -> _LoadedNetwork:
     """What runs a session, and the shapes of its inputs and outputs."""
     inputs, outputs = (
         {item.name: ["?" if size is None else size for size in item.shape or ()] for item in items}
         for items in (session.get_inputs(), session.get_outputs())
     )
-    return Loaded(device.runner(session), inputs, outputs)
+    return _LoadedNetwork(device.runner(session), inputs, outputs)
 
 
 def batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
@@ -177,15 +177,15 @@ def batchable(path: Path, outputs: int, widen: bool = False, single: bool = Fals
     time, in the way that suits onnxruntime's blocked kernels: a tenth of u2netp's time.
     Raises ModelError.
     """
-    model = as_onnx(path)
+    model = load_onnx(path)
     graph = model.graph
     if widen:
-        widen_halves(graph)
+        _widen_to_float32(graph)
     if single:
-        set_batch(graph.input[0], dim_value=1)
-        name_alike(graph)
+        _set_batch(graph.input[0], dim_value=1)
+        _unify_resize_modes(graph)
     else:
-        set_batch(graph.input[0], dim_param="batch")
+        _set_batch(graph.input[0], dim_param="batch")
     del graph.output[outputs:]
     del graph.value_info[:]
     for output in graph.output:
@@ -194,7 +194,7 @@ def batchable(path: Path, outputs: int, widen: bool = False, single: bool = Fals
     return serialized
 
 
-def widen_halves(graph: Any) -> None:
+def _widen_to_float32(graph: Any) -> None:
     """Turn a graph's half-precision weights, and casts to it, into float32, in place.
 
     On the CPU onnxruntime computes in float32 and brings each result back to half
@@ -216,7 +216,7 @@ def widen_halves(graph: Any) -> None:
             item.i = TensorProto.FLOAT
 
 
-def set_batch(value: Any, **said: int | str) -> None:
+def _set_batch(value: Any, **said: int | str) -> None:
     """Give dimension 0 of a picture a number (``dim_value``) or a name (``dim_param``)."""
     dims = value.type.tensor_type.shape.dim
     if len(dims) == 4:
@@ -225,7 +225,7 @@ def set_batch(value: Any, **said: int | str) -> None:
             setattr(dims[0], field, what)
 
 
-def name_alike(graph: Any) -> None:
+def _unify_resize_modes(graph: Any) -> None:
     """Call PyTorch's half-pixel coordinates by ONNX's plain name, in place.
 
     They differ only in what is resized to a single pixel; the blocked kernels know the

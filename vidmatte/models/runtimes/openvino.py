@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.core.concurrency import streams_for
-from vidmatte.core.memory import is_out_of_memory, lack_on_device
+from vidmatte.core.concurrency import stream_count
+from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.bf16_bias import split_offsets
 from vidmatte.models.runtimes.device import Arrays, Device
@@ -27,11 +27,11 @@ from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
 
 #: Networks whose alpha in bfloat16 stays within 1/255 of that in float32 on average.
 #: RVM's does not, and in float32 onnxruntime is the faster one for it.
-BFLOAT16_FAMILIES = ("isnet", "isnet-anime", "u2net")
+_BFLOAT16_FAMILIES = ("isnet", "isnet-anime", "u2net")
 
 #: Where Linux tells of the CPU, and what it calls bfloat16 there.
 CPU_FACTS = Path("/proc/cpuinfo")
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def openvino() -> Any:
@@ -51,7 +51,7 @@ def core() -> Any:
     """OpenVINO's core, one for as long as the process lives. Raises DeviceError in a process
     forked from one that has it: the core's threads are not there, and all would wait for them.
     """
-    made, process = made_core()
+    made, process = _made_core()
     if process != os.getpid():
         raise DeviceError(
             f"process {os.getpid()} was forked after OpenVINO was used, and its threads are not"
@@ -62,7 +62,7 @@ def core() -> Any:
 
 
 @cache
-def made_core() -> tuple[Any, int]:
+def _made_core() -> tuple[Any, int]:
     """The core, and the number of the process that made it.
 
     Its CPU plugin gives the thread that makes it a stack for signals, and with the plugin
@@ -84,11 +84,11 @@ def has_bfloat16() -> bool:
 
 def advice(wanted: str, family_name: str, device: Device) -> str | None:
     """A line for a user whom the package, not installed, would serve several times as fast."""
-    if wanted != "auto" or device.name != "cpu" or family_name not in BFLOAT16_FAMILIES:
+    if wanted != "auto" or device.name != "cpu" or family_name not in _BFLOAT16_FAMILIES:
         return None
     if is_installed() or not CPU_FACTS.is_file():
         return None
-    if not BFLOAT16_FLAGS & {*CPU_FACTS.read_text("utf-8", "replace").split()}:
+    if not _BFLOAT16_FLAGS & {*CPU_FACTS.read_text("utf-8", "replace").split()}:
         return None
     return "this CPU computes in bfloat16: 'pip install openvino' halves the time of a run, or more"
 
@@ -107,23 +107,23 @@ def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
                 "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
             )
         return True
-    if wanted != "auto" or device.name != "cpu" or family_name not in BFLOAT16_FAMILIES:
+    if wanted != "auto" or device.name != "cpu" or family_name not in _BFLOAT16_FAMILIES:
         return False
     return is_installed() and has_bfloat16()
 
 
-def precision_of(family_name: str) -> str:
+def _precision_of(family_name: str) -> str:
     """What OpenVINO computes a family in: 'bfloat16' where CPU and family allow, or 'float32'."""
-    return "bfloat16" if family_name in BFLOAT16_FAMILIES and has_bfloat16() else "float32"
+    return "bfloat16" if family_name in _BFLOAT16_FAMILIES and has_bfloat16() else "float32"
 
 
-def ran_by(wanted: str, family_name: str, device: Device) -> str:
+def runtime_name(wanted: str, family_name: str, device: Device) -> str:
     """The runtime that ``is_chosen`` decides for, and what tells its numbers from others'.
 
     'onnxruntime', 'OpenVINO, float32' or 'OpenVINO, bfloat16'. Raises as ``is_chosen`` does.
     """
     if is_chosen(wanted, family_name, device):
-        return f"OpenVINO, {precision_of(family_name)}"
+        return f"OpenVINO, {_precision_of(family_name)}"
     return "onnxruntime"
 
 
@@ -135,7 +135,7 @@ class OpenVinoRunner:
         bits = compiled.get_property("INFERENCE_PRECISION_HINT").get_bitwidth()
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         precision = "bfloat16" if bits == 16 else "float32"
-        self.about = f"OpenVINO, {precision}, {threads} threads, {streams} frames at once"
+        self.description = f"OpenVINO, {precision}, {threads} threads, {streams} frames at once"
         self._outputs = [output.get_any_name() for output in compiled.outputs]
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -171,14 +171,14 @@ def load_openvino(
     more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
     naming ``path``, DeviceError where the memory does not suffice.
     """
-    half = precision_of(family_name) == "bfloat16"
-    streams = streams_for(threads) if family_name in BFLOAT16_FAMILIES else 1
+    half = _precision_of(family_name) == "bfloat16"
+    streams = stream_count(threads) if family_name in _BFLOAT16_FAMILIES else 1
     try:
         network = core().read_model(split_offsets(model) if half else model)
         kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
         check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
         if batch == 1:
-            network.reshape({item: one_of(item) for item in network.inputs})
+            network.reshape({item: _one_of(item) for item in network.inputs})
         compiled = core().compile_model(
             network,
             "CPU",
@@ -192,24 +192,24 @@ def load_openvino(
         )
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise lack_on_device("cpu", path.name) from error
+            raise device_oom_error("cpu", path.name) from error
         reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
         raise ModelError(f"{path}: OpenVINO does not load it ({reason})") from error
     inputs, outputs = (
-        {item.get_any_name(): shape_of(item) for item in items}
+        {item.get_any_name(): _shape_of(item) for item in items}
         for items in (network.inputs, network.outputs)
     )
     return OpenVinoRunner(compiled, streams), inputs, outputs
 
 
-def one_of(item: Any) -> Any:
+def _one_of(item: Any) -> Any:
     """The shape of an input (B, ...) with a batch of one."""
     shape = item.get_partial_shape()
     shape[0] = 1
     return shape
 
 
-def shape_of(item: Any) -> list[int | str]:
+def _shape_of(item: Any) -> list[int | str]:
     """The shape of an input or output; sizes that are free are '?'; none of unknown rank."""
     shape = item.get_partial_shape()
     if shape.rank.is_dynamic:

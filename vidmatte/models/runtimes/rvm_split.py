@@ -24,7 +24,7 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     if not set(states) <= {item.name for item in graph.output}:
         return None
     makers = {name: node for node in graph.node for name in node.output}
-    first = needed_for(states, makers)
+    first = _nodes_for(states, makers)
     second = [node for node in graph.node if id(node) not in first]
     rest = [item for item in graph.output if item.name not in states]
     if not second or any(makers.get(item.name) not in second for item in rest):
@@ -45,14 +45,14 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     handed_on = [known[name] for name in crossing]
     fresh = [item for item in handed_on if item.name not in states]
     return (
-        part_of(network, [n for n in graph.node if id(n) in first], graph.input,
+        _subgraph(network, [n for n in graph.node if id(n) in first], graph.input,
                 [*state_outputs, *fresh]),
-        part_of(network, second, [*handed_on, *(given[name] for name in given if name in read)],
+        _subgraph(network, second, [*handed_on, *(given[name] for name in given if name in read)],
                 rest),
     )  # fmt: skip
 
 
-def needed_for(outputs: tuple[str, ...], makers: dict[str, Any]) -> set[int]:
+def _nodes_for(outputs: tuple[str, ...], makers: dict[str, Any]) -> set[int]:
     """The nodes, by identity, without which the outputs cannot be made."""
     needed: set[int] = set()
     names = list(outputs)
@@ -64,7 +64,7 @@ def needed_for(outputs: tuple[str, ...], makers: dict[str, Any]) -> set[int]:
     return needed
 
 
-def part_of(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> bytes:
+def _subgraph(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> bytes:
     """A network of some of a network's nodes, with the weights that they read."""
     from onnx import helper
 
@@ -77,7 +77,7 @@ def part_of(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> bytes:
     return serialized
 
 
-def cut_before_drawing(half: bytes) -> bytes | None:
+def split_before_refinement(half: bytes) -> bytes | None:
     """The second half without its last steps at the frame's size; None where it has others.
 
     Those of RVM's deep guided filter are linear models of the frame's colours, fitted on
@@ -103,53 +103,53 @@ def cut_before_drawing(half: bytes) -> bytes | None:
         return None
     total = before(next(iter(before(moved[0], "Split")), ""), "Add")
     product = before(next(iter(total), ""), "Mul")
-    if len(total) != 2 or len(product) != 2 or not is_colours_and_mean(product[1], before):
+    if len(total) != 2 or len(product) != 2 or not _is_colours_and_mean(product[1], before):
         return None
     coefficients = [before(name, "Resize")[:1] for name in (product[0], total[1])]
     if not all(coefficients) or not all(
-        is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
+        _is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
     ):
         return None
     names = [name for (name,) in coefficients]
-    needed = needed_for(tuple(names), makers)
+    needed = _nodes_for(tuple(names), makers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {name for node in nodes for name in node.input}
     inputs = [item for item in network.graph.input if item.name in read]
     free = onnx.TensorProto.FLOAT
     outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in names]
-    return part_of(network, nodes, inputs, outputs)
+    return _subgraph(network, nodes, inputs, outputs)
 
 
-def cut_after_reduction(half: bytes) -> tuple[bytes, str] | None:
+def split_after_downsampling(half: bytes) -> tuple[bytes, str] | None:
     """The first half without its first step, which makes the frame smaller, and the name of
     the input that takes the reduced frame instead; None where it begins otherwise."""
     import onnx
 
     network = onnx.load_from_string(half)
     readers = [node for node in network.graph.node if "src" in node.input]
-    if len(readers) != 1 or readers[0].op_type != "Resize" or not is_half_pixel_linear(readers[0]):
+    if len(readers) != 1 or readers[0].op_type != "Resize" or not _is_half_pixel_linear(readers[0]):
         return None
     (name,) = readers[0].output
     makers = {
         made: node for node in network.graph.node for made in node.output if node != readers[0]
     }
     outputs = [item for item in network.graph.output if item.name != name]
-    needed = needed_for(tuple(item.name for item in outputs), makers)
+    needed = _nodes_for(tuple(item.name for item in outputs), makers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {used for node in nodes for used in node.input}
     sizes = ["batch", 3, "reduced_height", "reduced_width"]
     reduced = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
     inputs = [reduced, *(item for item in network.graph.input if item.name in read)]
-    return part_of(network, nodes, inputs, outputs), name
+    return _subgraph(network, nodes, inputs, outputs), name
 
 
-def is_colours_and_mean(name: str, before: Callable[[str, str], list[str]]) -> bool:
+def _is_colours_and_mean(name: str, before: Callable[[str, str], list[str]]) -> bool:
     """Whether a tensor is the frame's colours with their mean as a fourth channel."""
     parts = before(name, "Concat")
     return len(parts) == 2 and parts[0] == "src" and before(parts[1], "ReduceMean")[:1] == ["src"]
 
 
-def is_half_pixel_linear(resize: Any) -> bool:
+def _is_half_pixel_linear(resize: Any) -> bool:
     """Whether a Resize node places and weighs pixels as OpenCV's linear resize does."""
     from onnx import helper
 
@@ -158,20 +158,20 @@ def is_half_pixel_linear(resize: Any) -> bool:
     return said.get("mode") == b"linear" and place in (b"half_pixel", b"pytorch_half_pixel")
 
 
-MULTIPLE = 4  # of channels: what the blocked kernels take
-FEWEST = 16  # channels from which on they ask for it
+_MULTIPLE = 4  # of channels: what the blocked kernels take
+_FEWEST = 16  # channels from which on they ask for it
 #: Operators whose result has as many channels as their first input.
-KEEPING = ("AveragePool", "Resize")
+_KEEPING = ("AveragePool", "Resize")
 
 
-def split_awkward(network: Any) -> None:
+def split_concat_convs(network: Any) -> None:
     """Split every convolution, in place, that reads features and a few channels more.
 
     network: an ONNX model. Its results are the same but for rounding.
     """
     graph = network.graph
     makers = {name: node for node in graph.node for name in node.output}
-    given = {item.name: channels_of(item) for item in graph.input}
+    given = {item.name: _channels_of(item) for item in graph.input}
     weights = {item.name: item for item in graph.initializer}
     readers = [name for node in graph.node for name in node.input]
     nodes = list(graph.node)
@@ -179,19 +179,19 @@ def split_awkward(network: Any) -> None:
         joined = makers.get(node.input[0]) if node.op_type == "Conv" else None
         if joined is None or joined.op_type != "Concat" or node.input[1] not in weights:
             continue
-        last = channels_behind(joined.input[-1], makers, given)
+        last = _channels_behind(joined.input[-1], makers, given)
         total = weights[node.input[1]].dims[1]
-        if total < FEWEST or not total % MULTIPLE or not last or (total - last) % MULTIPLE:
+        if total < _FEWEST or not total % _MULTIPLE or not last or (total - last) % _MULTIPLE:
             continue
         place = nodes.index(node)
-        nodes[place : place + 1] = parts_of(graph, node, joined, weights[node.input[1]], last)
+        nodes[place : place + 1] = _parts_of(graph, node, joined, weights[node.input[1]], last)
         if readers.count(node.input[0]) == 1:
             nodes.remove(joined)
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> list[Any]:
+def _parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> list[Any]:
     """The nodes that do a convolution's work; their weights are added to the graph.
 
     last: how many channels the last of the ``joined`` inputs has.
@@ -219,16 +219,16 @@ def parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> list
     return [*made, helper.make_node("Add", [f"{name}/features", f"{name}/picture"], [name])]
 
 
-def channels_behind(name: str, makers: dict[str, Any], given: dict[str, int]) -> int:
+def _channels_behind(name: str, makers: dict[str, Any], given: dict[str, int]) -> int:
     """How many channels a tensor has that is a network's input made smaller; 0 for others."""
     while name in makers:
-        if makers[name].op_type not in KEEPING:
+        if makers[name].op_type not in _KEEPING:
             return 0
         name = makers[name].input[0]
     return given.get(name, 0)
 
 
-def channels_of(value: Any) -> int:
+def _channels_of(value: Any) -> int:
     """The channels that an input (B, C, ...) is declared with; 0 where that is left open."""
     dims = value.type.tensor_type.shape.dim
     return int(dims[1].dim_value) if len(dims) > 1 else 0

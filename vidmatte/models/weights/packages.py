@@ -26,7 +26,7 @@ from typing import IO
 from vidmatte.models.weights.record import Fingerprint
 from vidmatte.models.weights.sources import FetchBar, FetchError, WeightsSource
 
-POLL_S = 0.2
+_POLL_S = 0.2
 STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
 
 
@@ -187,7 +187,7 @@ def _watch(process: subprocess.Popen[bytes], growing: Path, progress: FetchBar) 
     size, since = 0, time.monotonic()
     while True:
         try:
-            return process.wait(POLL_S)
+            return process.wait(_POLL_S)
         except subprocess.TimeoutExpired:
             now = _folder_bytes(growing)
         progress.reach(now)

@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def md5_of(path: Path) -> str:
+def _md5_of(path: Path) -> str:
     """Lower-case hex MD5 of a file. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -59,7 +59,7 @@ def identify(path: Path, accepted: Sequence[Fingerprint]) -> Fingerprint | None:
     size = path.stat().st_size
     candidates = [one for one in accepted if one.size_bytes == size]
     sha256 = sha256_of(path) if any(one.sha256 for one in candidates) else None
-    md5 = md5_of(path) if any(one.sha256 is None for one in candidates) else None
+    md5 = _md5_of(path) if any(one.sha256 is None for one in candidates) else None
     for one in candidates:
         if (one.sha256 == sha256) if one.sha256 else (one.md5 == md5):
             return one

@@ -74,8 +74,8 @@ class FetchBar:
             bar.close()
 
 
-BLOCK_BYTES = 1 << 18
-MAX_ATTEMPTS = 5  # of one download that breaks off, each from where the last one ended
+_BLOCK_BYTES = 1 << 18
+_MAX_ATTEMPTS = 5  # of one download that breaks off, each from where the last one ended
 
 
 class FetchError(WeightsError):
@@ -124,13 +124,13 @@ class ReleaseFile(WeightsSource):
 
     def fetch(self, destination: Path, progress: FetchBar) -> None:
         """See WeightsSource.fetch. A download that breaks off goes on while bytes keep coming."""
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             before = _size(destination)
             try:
                 self._fetch_rest(destination, progress)
                 return
             except BrokenOffError:
-                if attempt == MAX_ATTEMPTS or _size(destination) <= before:
+                if attempt == _MAX_ATTEMPTS or _size(destination) <= before:
                     raise
 
     def _fetch_rest(self, destination: Path, progress: FetchBar) -> None:
@@ -164,7 +164,7 @@ class ReleaseFile(WeightsSource):
         from urllib.error import HTTPError
 
         try:
-            return open_url(
+            return _open_url(
                 self.url,
                 offset=offset,
                 connect_timeout_s=self.connect_timeout_s,
@@ -201,7 +201,7 @@ def _read(response: Any) -> bytes:
     import http.client
 
     try:
-        return bytes(response.read(BLOCK_BYTES))
+        return bytes(response.read(_BLOCK_BYTES))
     except (OSError, http.client.HTTPException) as error:
         raise BrokenOffError(_reason(error)) from error
 
@@ -248,7 +248,7 @@ def _opener(stall_timeout_s: float) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(PlainHandler, SecureHandler)
 
 
-def open_url(url: str, *, offset: int, connect_timeout_s: float, stall_timeout_s: float) -> Any:
+def _open_url(url: str, *, offset: int, connect_timeout_s: float, stall_timeout_s: float) -> Any:
     """The response for ``url`` from byte ``offset`` on (status 206 if the server can).
 
     Takes http, https and file URLs. Raises OSError (urllib.error.HTTPError for an

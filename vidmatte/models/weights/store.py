@@ -24,16 +24,16 @@ from vidmatte.models.weights.record import (
 )
 from vidmatte.models.weights.sources import FetchBar, FetchError, ReleaseFile, WeightsSource
 
-FOLDER_VARIABLE = "VIDMATTE_MODELS_DIR"
-MIRROR_VARIABLE = "VIDMATTE_MODELS_URL"
-OFFLINE_VARIABLE = "VIDMATTE_OFFLINE"
+_FOLDER_VARIABLE = "VIDMATTE_MODELS_DIR"
+_MIRROR_VARIABLE = "VIDMATTE_MODELS_URL"
+_OFFLINE_VARIABLE = "VIDMATTE_OFFLINE"
 
-Report = Callable[[str], None]
+_Report = Callable[[str], None]
 
 
 def default_folder() -> Path:
     """VIDMATTE_MODELS_DIR, else the platform's cache folder for this user."""
-    named = os.environ.get(FOLDER_VARIABLE)
+    named = os.environ.get(_FOLDER_VARIABLE)
     if named:
         return Path(named).expanduser()
     from platformdirs import user_cache_path
@@ -43,7 +43,7 @@ def default_folder() -> Path:
 
 def is_offline() -> bool:
     """True when VIDMATTE_OFFLINE is set to anything but 0, no, false, off or nothing."""
-    return os.environ.get(OFFLINE_VARIABLE, "").lower() not in ("", "0", "no", "false", "off")
+    return os.environ.get(_OFFLINE_VARIABLE, "").lower() not in ("", "0", "no", "false", "off")
 
 
 class Store:
@@ -64,7 +64,7 @@ class Store:
         if is_file:
             raise WeightsError(
                 f"the models folder {self.folder} cannot be used: it is a file: name a folder, or"
-                f" one to be made, with --models-dir or {FOLDER_VARIABLE}"
+                f" one to be made, with --models-dir or {_FOLDER_VARIABLE}"
             )
 
     def path(self, entry: Entry) -> Path:
@@ -90,7 +90,7 @@ class Store:
         return True
 
     def ensure(
-        self, name: str | Entry, *, report: Report | None = None, quiet: bool = False
+        self, name: str | Entry, *, report: _Report | None = None, quiet: bool = False
     ) -> Path:
         """The checked file of a model, fetched first where need be.
 
@@ -106,7 +106,7 @@ class Store:
             if self.has(entry):
                 return path
             if is_offline():
-                raise self._unavailable(entry, [f"{OFFLINE_VARIABLE} is set: nothing was tried"])
+                raise self._unavailable(entry, [f"{_OFFLINE_VARIABLE} is set: nothing was tried"])
             with self._lock(entry, say):
                 if not self.has(entry):
                     if path.exists():
@@ -155,21 +155,21 @@ class Store:
         return freed
 
     def _sources(self, entry: Entry) -> list[WeightsSource]:
-        base = os.environ.get(MIRROR_VARIABLE)
+        base = os.environ.get(_MIRROR_VARIABLE)
         if not base:
             return list(entry.sources)
         if "://" not in base:
             folder = Path(base).expanduser()
             if not folder.is_dir():
                 raise UsageError(
-                    f"{MIRROR_VARIABLE}={base}: that is neither a URL like https://... nor a folder"
+                    f"{_MIRROR_VARIABLE}={base}: that is neither a URL like https://... nor a folder"
                     " that is there: mend it, or take it away"
                 )
             base = folder.absolute().as_uri()
         mirror = ReleaseFile(f"{base.rstrip('/')}/{entry.file_name}", entry.fingerprints)
         return [mirror, *entry.sources]
 
-    def _fetch(self, entry: Entry, say: Report, quiet: bool) -> None:
+    def _fetch(self, entry: Entry, say: _Report, quiet: bool) -> None:
         reasons: list[str] = []
         for source in self._sources(entry):
             part = self.folder / f"{entry.file_name}.{source.key}.part"
@@ -227,7 +227,7 @@ class Store:
 
     @contextmanager
     def _lock(
-        self, entry: Entry, say: Report | None = None, *, wait: bool = True
+        self, entry: Entry, say: _Report | None = None, *, wait: bool = True
     ) -> Iterator[None]:
         """Hold the entry alone among processes. Raises WeightsError if not to ``wait``."""
         from filelock import Timeout
@@ -264,7 +264,7 @@ class Store:
         reason = error.strerror or str(error)
         return WeightsError(
             f"the models folder {self.folder} cannot be used ({reason}): make room or name"
-            f" another with --models-dir or {FOLDER_VARIABLE}"
+            f" another with --models-dir or {_FOLDER_VARIABLE}"
         )
 
 

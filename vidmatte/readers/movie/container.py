@@ -17,7 +17,7 @@ from vidmatte.readers.movie.timing import Timing, packets_from
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def read_errors_as(path: Path) -> Iterator[None]:
     """Turn what FFmpeg says while a file is read, not decoded, into SourceError."""
     try:
         yield
@@ -30,7 +30,7 @@ def reading(path: Path) -> Iterator[None]:
 
 def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
     """The packets of a stream, and an empty one at its end. Raises SourceError."""
-    with reading(path):
+    with read_errors_as(path):
         yield from packets_from(container, stream)
 
 
@@ -93,29 +93,29 @@ def first_frame(
 
 #: Containers whose header gives the length of the longest track. What others say is no
 #: statement: FFmpeg finds it in the index (which is checked by itself) or in the last packets.
-OF_ALL_TRACKS = ("matroska,webm", "flv")
-SLACK = 3  # frames: clocks and encoders that round, sound codecs that fill up
+_OF_ALL_TRACKS = ("matroska,webm", "flv")
+_SLACK = 3  # frames: clocks and encoders that round, sound codecs that fill up
 
 
-def short_of_stated(
+def check_duration(
     path: Path, container: InputContainer, stream: VideoStream, timing: Timing
 ) -> str | None:
     """What there is to be said where the video ends clearly before the length that is stated.
 
     Raises SourceError where reading fails.
     """
-    stated = stated_end(container, stream)
+    stated = _declared_end(container, stream)
     if stated is None or not timing.frame_count or timing.frame_count < 2:
         return None
-    end, slack = timing.moment(timing.frame_count), SLACK / timing.rate
+    end, slack = timing.moment(timing.frame_count), _SLACK / timing.rate
     # The last frame of a variable rate may last as long as others did.
     longest = max((after - before for before, after in pairwise(timing.times)), default=0)
     slack += 2 * longest * timing.stream_time_base
     if stated - end <= slack:
         return None
-    if container.format.name in OF_ALL_TRACKS:
+    if container.format.name in _OF_ALL_TRACKS:
         enough = stated - slack
-        if last_end(path, end, enough) >= enough:
+        if _last_end(path, end, enough) >= enough:
             return None
     return (
         f"the file says {float(stated):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
@@ -123,10 +123,10 @@ def short_of_stated(
     )
 
 
-def stated_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """When the header lets the video end at the earliest, in seconds; None where it does not
     tell."""
-    if container.format.name in OF_ALL_TRACKS:
+    if container.format.name in _OF_ALL_TRACKS:
         return None if container.duration is None else Fraction(container.duration, av.time_base)
     if container.format.name == "avi" and stream.average_rate:
         return stream.frames / Fraction(stream.average_rate)
@@ -135,13 +135,13 @@ def stated_end(container: InputContainer, stream: VideoStream) -> Fraction | Non
     return None
 
 
-def last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
+def _last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
     """Where the last packet of any track ends, in seconds, ``after`` or later.
 
     What comes after the first that ends at ``enough`` is not read.
     """
     end = after
-    with open_container(path) as container, reading(path):
+    with open_container(path) as container, read_errors_as(path):
         stream = picture_stream(container, path)
         if len(stream.index_entries) > 1:  # an index; else a search would read all, too
             container.seek(int(after / (stream.time_base or 1)), stream=stream)

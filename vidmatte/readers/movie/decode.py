@@ -10,18 +10,23 @@ from pathlib import Path
 
 import av
 
-from vidmatte.media.ffv1 import bear_checksums, whole_packets
-from vidmatte.readers.movie.container import open_container, packets_of, picture_stream, reading
+from vidmatte.media.ffv1 import have_checksums, intact_packets
+from vidmatte.readers.movie.container import (
+    open_container,
+    packets_of,
+    picture_stream,
+    read_errors_as,
+)
 from vidmatte.readers.movie.timing import Timing
 
 #: Containers that time only some of their packets: after a jump the rest would be guessed.
-GUESSING = {"mpeg"}
+DETECT_ERRORS = {"mpeg"}
 #: Takes a packet that does not decode, and the reason.
-Tell = Callable[[av.Packet, str], None]
+_Report = Callable[[av.Packet, str], None]
 
 
 @dataclass
-class Reach:
+class _DecodeProgress:
     """The latest times of packets that were read and of frames that came of them, in the
     stream's time base, None before the first; how many there were of both, and how many
     packets failed."""
@@ -33,7 +38,7 @@ class Reach:
     failed: int = 0
 
     @property
-    def lacks(self) -> bool:
+    def is_missing_frames(self) -> bool:
         """Whether the last frames did not come."""
         return self.read is not None and self.is_beyond(self.read)
 
@@ -42,7 +47,7 @@ class Reach:
         return pts is not None and (self.given is None or pts > self.given)
 
 
-class Reader:
+class PacketDecoder:
     """The open file of a movie. tell: called with the reason where a packet does not decode;
     what it raises ends the reading."""
 
@@ -53,7 +58,7 @@ class Reader:
         if picture_stream(self.container, path).codec_context.name == "ffv1":
             with open_container(path) as other:
                 first = packets_of(other, picture_stream(other, path), path)
-                self._has_checksums = bear_checksums(first)
+                self._has_checksums = have_checksums(first)
 
     def close(self) -> None:
         """Let go of the file; harmless when done twice, fatal under a reading thread."""
@@ -71,7 +76,7 @@ class Reader:
         Where one of the last packets does not decode, FFmpeg's frame threads lose the good
         frames that the decoder still holds: these are decoded once more without such threads.
         """
-        reach = Reach()
+        reach = _DecodeProgress()
 
         def tell(_: av.Packet, reason: str) -> None:
             self._tell(reason)
@@ -80,16 +85,16 @@ class Reader:
             if done.is_beyond(packet.pts):  # the others were told before
                 self._tell(reason)
 
-        yield from decoded(self._packets(start, "AUTO", tell), tell, reach)
-        if self._timing.shuffled:  # times do not tell, and counts only where nothing failed
+        yield from _decoded(self._packets(start, "AUTO", tell), tell, reach)
+        if self._timing.is_reordered:  # times do not tell, and counts only where nothing failed
             if reach.frames < reach.packets and not reach.failed:
                 self.reopen()
-                frames = decoded(self._packets(None, "SLICE", tell), tell, Reach())
+                frames = _decoded(self._packets(None, "SLICE", tell), tell, _DecodeProgress())
                 yield from islice(frames, reach.frames, None)
-        elif reach.lacks:
-            done = Reach(given=reach.given)
+        elif reach.is_missing_frames:
+            done = _DecodeProgress(given=reach.given)
             self.reopen()
-            if done.given is not None and self.container.format.name not in GUESSING:
+            if done.given is not None and self.container.format.name not in DETECT_ERRORS:
                 start = done.given * self._timing.stream_time_base
             packets = self._packets(start, "SLICE", tell_later)
             first = next(packets, None)
@@ -98,23 +103,25 @@ class Reader:
                 packets = self._packets(None, "SLICE", tell_later)
             else:
                 packets = chain([first], packets)
-            frames = decoded(packets, tell_later, Reach())
+            frames = _decoded(packets, tell_later, _DecodeProgress())
             yield from dropwhile(lambda frame: not done.is_beyond(frame.pts), frames)
 
-    def _packets(self, start: Fraction | None, threads: str, tell: Tell) -> Iterator[av.Packet]:
+    def _packets(self, start: Fraction | None, threads: str, tell: _Report) -> Iterator[av.Packet]:
         """The packets for ``frames``. threads: PyAV's name of those that the decoder may use."""
         stream = picture_stream(self.container, self._path)
         stream.thread_type = threads
         packets = packets_of(self.container, stream, self._path)
         if start is not None:
             stamp = int(start / self._timing.stream_time_base)
-            with reading(self._path):
+            with read_errors_as(self._path):
                 self.container.seek(stamp, stream=stream, backward=True)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
-        return whole_packets(packets, tell) if self._has_checksums else packets
+        return intact_packets(packets, tell) if self._has_checksums else packets
 
 
-def decoded(packets: Iterable[av.Packet], tell: Tell, reach: Reach) -> Iterator[av.VideoFrame]:
+def _decoded(
+    packets: Iterable[av.Packet], tell: _Report, reach: _DecodeProgress
+) -> Iterator[av.VideoFrame]:
     """Frames in order; packets that do not decode are passed over and told.
 
     Decoders answer damage with any of FFmpeg's errors, "operation not permitted" too.

@@ -9,9 +9,9 @@ import av
 from vidmatte.core.colour import ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
-from vidmatte.pixels.formats import tag
+from vidmatte.pixels.formats import set_colour
 
-LEAST = (3, 4)  # columns and lines of a plane that bwdif takes
+_LEAST = (3, 4)  # columns and lines of a plane that bwdif takes
 
 
 def is_wanted(setting: str, clip: Clip) -> bool:
@@ -23,10 +23,10 @@ def check_size(name: str, frame: av.VideoFrame) -> None:
     """Raise UsageError where the pictures of a clip are too small for the filter."""
     form = frame.format
     width, height = form.chroma_width(frame.width), form.chroma_height(frame.height)
-    if width < LEAST[0] or height < LEAST[1]:
+    if width < _LEAST[0] or height < _LEAST[1]:
         raise UsageError(
             f"{name}: {frame.width}x{frame.height} is too small to be deinterlaced, which takes"
-            f" {LEAST[0]} columns and {LEAST[1]} lines of colour: add --deinterlace off"
+            f" {_LEAST[0]} columns and {_LEAST[1]} lines of colour: add --deinterlace off"
         )
 
 
@@ -44,7 +44,7 @@ class Deinterlacer:
         """The same number of frames, in the same order, progressive."""
         graph: av.filter.Graph | None = None
         for frame in decoded:
-            tag(frame, self._colour)
+            set_colour(frame, self._colour)
             if graph is None:
                 graph = self._graph(frame)
             graph.vpush(frame)

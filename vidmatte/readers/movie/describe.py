@@ -16,10 +16,10 @@ from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import AudioTrack, Clip
 from vidmatte.core.orientation import orientation_of
-from vidmatte.pixels.formats import bit_depth, upright_format, with_chroma
+from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.movie.timing import Timing
 
-FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
+_FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
 
 
 def describe(
@@ -33,12 +33,12 @@ def describe(
     orientation = orientation_of(first)
     width, height = first.width, first.height
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    if orientation.on_side:
+    if orientation.swaps_sides:
         width, height, aspect = height, width, 1 / aspect
-    stated = stated_colour(first, stream)
+    stated = _declared_colour(first, stream)
     working = upright_format(first.format.name, orientation, first.width, first.height)
     if stated.range == LIMITED and first.format.name.startswith("gray"):
-        working = with_chroma(working)
+        working = grey_to_yuv(working)
     return Clip(
         path=path,
         kind="movie",
@@ -50,19 +50,19 @@ def describe(
         working_format=working,
         bit_depth=bit_depth(first.format.name),
         colour=stated.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
-        stated=stated,
+        declared_colour=stated,
         constant_rate=timing.constant,
         frame_count=timing.frame_count,
-        origin=find_origin(container, timing),
+        origin=_find_origin(container, timing),
         sample_aspect_ratio=aspect,
         orientation=orientation,
-        interlaced=first.interlaced_frame or stream.codec_context.field_order in FIELDS,
+        interlaced=first.interlaced_frame or stream.codec_context.field_order in _FIELDS,
         has_alpha=any(component.is_alpha for component in first.format.components),
         container=container.format.name,
         codec=stream.codec_context.name,
         timecode=find_tag("timecode", container),
         reel=find_tag("reel_name", container),
-        audio=tuple(audio_tracks(container)),
+        audio=tuple(_audio_tracks(container)),
     )
 
 
@@ -71,13 +71,13 @@ def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
 
     FFmpeg leaves such a one out of a mov without a word.
     """
-    checked, words = timecode.or_left_out(
-        clip.path.name, clip.timecode, lambda stated: timecode.checked(stated, clip.rate)
+    checked, words = timecode.valid_or_dropped(
+        clip.path.name, clip.timecode, lambda stated: timecode.validated(stated, clip.rate)
     )
     return replace(clip, timecode=checked), words
 
 
-def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
+def _declared_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
     """What is said of the colours; the frame's word goes before the container's.
 
     0 says nothing either: it is reserved, or RGB where the samples are not.
@@ -96,7 +96,7 @@ def stated_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
     )
 
 
-def find_origin(container: InputContainer, timing: Timing) -> Fraction:
+def _find_origin(container: InputContainer, timing: Timing) -> Fraction:
     """The container's moment that becomes time zero, in seconds on the frames' clock.
 
     It is the first frame's, or that of a sound track which begins a frame or more
@@ -106,7 +106,7 @@ def find_origin(container: InputContainer, timing: Timing) -> Fraction:
     sounds = [
         track.start_time * track.time_base
         for track in container.streams.audio
-        if not is_empty(track) and track.start_time is not None and track.time_base is not None
+        if not _is_empty(track) and track.start_time is not None and track.time_base is not None
     ]
     earliest = min([start, *sounds])
     if start - earliest < 1 / timing.rate:
@@ -123,17 +123,17 @@ def find_tag(name: str, container: InputContainer) -> str | None:
     return None
 
 
-def is_empty(stream: AudioStream) -> bool:
+def _is_empty(stream: AudioStream) -> bool:
     """True for a sound track of a known codec in which nothing tells rate and channels: it is
     announced, but no packet of it was found (a transport stream's muted track)."""
     context = stream.codec_context
     return context is not None and not (context.sample_rate and context.layout.nb_channels)
 
 
-def audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
+def _audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
     """The sound tracks in container order, without the empty ones."""
     for stream in container.streams.audio:
-        if is_empty(stream):
+        if _is_empty(stream):
             continue
         context = stream.codec_context
         yield AudioTrack(
@@ -157,7 +157,7 @@ def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
 def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
     """One line for each sound track that ``audio_tracks`` leaves out."""
     for stream in container.streams.audio:
-        if is_empty(stream):
+        if _is_empty(stream):
             context = stream.codec_context
             yield (
                 f"{path.name}: sound track {stream.index} ({context.name},"

@@ -13,7 +13,9 @@ import av
 T = TypeVar("T")
 
 
-def in_turn(items: Iterable[T], stamp: Callable[[T], int | None]) -> Iterator[tuple[T, bool]]:
+def in_display_order(
+    items: Iterable[T], stamp: Callable[[T], int | None]
+) -> Iterator[tuple[T, bool]]:
     """Each item, and whether its time can be its own: it comes after those before it.
 
     Of two that are not in order the one is in the wrong that lies farther from a usual step
@@ -27,7 +29,7 @@ def in_turn(items: Iterable[T], stamp: Callable[[T], int | None]) -> Iterator[tu
         time = stamp(item)
         if held is not None:
             before, at = held
-            astray = time is not None and last is not None and is_beyond(last, at, time, step)
+            astray = time is not None and last is not None and _is_beyond(last, at, time, step)
             yield before, not astray
             if not astray:
                 step, last = at - last if last is not None else 0, at
@@ -42,7 +44,7 @@ def in_turn(items: Iterable[T], stamp: Callable[[T], int | None]) -> Iterator[tu
         yield held[0], True
 
 
-def is_beyond(last: int, at: int, after: int, step: int) -> bool:
+def _is_beyond(last: int, at: int, after: int, step: int) -> bool:
     """Whether a time ``at`` is in the wrong, not the one ``after`` it: ``last`` is before it, and
     ``step`` what lay between the ones before. The one nearer to a step from there is right."""
     if after == at:
@@ -69,7 +71,7 @@ def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
     return filled + [filled[-1] + step * number for number in range(1, min(last, without) + 1)]
 
 
-def all_timed(
+def with_all_timestamps(
     frames: Iterable[av.VideoFrame],
     count: int,
     place: Callable[[int], int],
@@ -90,14 +92,14 @@ def all_timed(
         if frame.pts is not None:
             before, number = number, place(frame.pts)
             if before is not None:
-                yield from stamped(held, before, number, stamp)
+                yield from _with_timestamps(held, before, number, stamp)
             held.clear()
         yield frame
     if number is not None:
-        yield from stamped(held, number, count, stamp)
+        yield from _with_timestamps(held, number, count, stamp)
 
 
-def stamped(
+def _with_timestamps(
     held: list[av.VideoFrame], last: int, end: int, stamp: Callable[[int], int]
 ) -> Iterator[av.VideoFrame]:
     """The frames that are held, with the times of the numbers after ``last``; those that find

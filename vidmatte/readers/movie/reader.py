@@ -13,16 +13,16 @@ import av
 
 from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
-from vidmatte.readers.base import Picture, Source
+from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.movie.container import (
     check_complete,
+    check_duration,
     first_frame,
     open_container,
     picture_stream,
-    reading,
-    short_of_stated,
+    read_errors_as,
 )
-from vidmatte.readers.movie.decode import GUESSING, Reader
+from vidmatte.readers.movie.decode import DETECT_ERRORS, PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
 from vidmatte.readers.movie.describe import (
     describe,
@@ -30,19 +30,19 @@ from vidmatte.readers.movie.describe import (
     uncarried_notes,
     with_timecode_checked,
 )
-from vidmatte.readers.movie.missing_timestamps import all_timed, in_turn
+from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
 from vidmatte.readers.movie.timing import in_order, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
 
 #: Containers with an index of key frames, in which a jump lands on one.
-INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+_INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Frames that a jump goes back from the one that is wanted: no decoder holds back more than
 #: the first, no filter looks farther; the next is for containers in which it missed.
-JUMP_MARGINS = (32, 512)
+_JUMP_MARGINS = (32, 512)
 
 
-class MovieSource(Source):
+class MovieReader(Reader):
     """A movie file, decoded with FFmpeg's frame threading. Raises SourceError, UsageError."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -57,7 +57,7 @@ class MovieSource(Source):
             first, began = first_frame(container, stream, path)
             self._size = (first.width, first.height)
             # The first frame took packets from the other container.
-            with open_container(path) as unread, reading(path):
+            with open_container(path) as unread, read_errors_as(path):
                 self._timing = read_timing(
                     unread,
                     picture_stream(unread, path),
@@ -73,7 +73,7 @@ class MovieSource(Source):
             if settings.audio:
                 self._warnings += empty_track_notes(path, container)
             self._warnings += uncarried_notes(path, container)
-            short = short_of_stated(path, container, stream, self._timing)
+            short = check_duration(path, container, stream, self._timing)
         self._trim = make_trim(
             settings.in_point,
             settings.out_point,
@@ -96,7 +96,7 @@ class MovieSource(Source):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
-        self._reader = Reader(path, self._timing, self._tell_broken)
+        self._reader = PacketDecoder(path, self._timing, self._tell_broken)
 
     @property
     def warnings(self) -> list[str]:
@@ -111,7 +111,7 @@ class MovieSource(Source):
         if self._closed and not self._readers:  # FFmpeg survives no close under a reader
             self._reader.close()
 
-    def _held(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+    def _held(self, pictures: Iterator[DecodedPicture]) -> Iterator[DecodedPicture]:
         """The pictures; a source that is closed before their end is closed at their end."""
         with self._closing:
             if self._closed:
@@ -124,18 +124,18 @@ class MovieSource(Source):
                 self._readers -= 1
                 self._let_go()
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedPicture]:
         """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
         not decode is replaced by the one before it."""
         return self._held(self._placed(self._trim.first))
 
-    def pictures_from(self, index: int, pts: int) -> Iterator[Picture]:
+    def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:
         """See ``Source.pictures_from``. Where the container knows its key frames the one
         well before ``pts`` is looked up; if the picture is not found so, all are decoded."""
         return self._held(self._sought(index, pts))
 
-    def _sought(self, index: int, pts: int) -> Iterator[Picture]:
-        if index and self._reader.container.format.name in INDEXED:
+    def _sought(self, index: int, pts: int) -> Iterator[DecodedPicture]:
+        if index and self._reader.container.format.name in _INDEXED:
             stamp = (pts + self._origin) * self.clip.time_base / self._timing.stream_time_base
             found = self._placed(self._timing.frame_number(round(stamp)))
             first = next(found, None)
@@ -146,13 +146,13 @@ class MovieSource(Source):
             self._reader.reopen()
         yield from islice(self.pictures(), index, None)
 
-    def _placed(self, number: int) -> Iterator[Picture]:
+    def _placed(self, number: int) -> Iterator[DecodedPicture]:
         """The wanted frames from ``number`` on, upright, each at its place in the output's
         time."""
         clip, timing = self.clip, self._timing
         origin = self._origin
         start = int(timing.moment(number) / clip.time_base) - origin
-        last: Picture | None = None
+        last: DecodedPicture | None = None
         is_steady = False  # never where each field has a packet: every other gives no frame
         for frame in self._wanted(number):
             if (frame.width, frame.height) != self._size:
@@ -166,7 +166,7 @@ class MovieSource(Source):
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
-            picture = Picture(self._repack(frame), pts, duration)
+            picture = DecodedPicture(self._repack(frame), pts, duration)
             if self._broken or is_steady:
                 yield from self._repeats(last, start, pts, picture)
             is_steady |= last is not None and pts - last.pts == timing.frame_duration
@@ -180,8 +180,8 @@ class MovieSource(Source):
             yield from self._repeats(last, start, int(end / clip.time_base) - origin)
 
     def _repeats(
-        self, last: Picture | None, start: int, end: int, after: Picture | None = None
-    ) -> Iterator[Picture]:
+        self, last: DecodedPicture | None, start: int, end: int, after: DecodedPicture | None = None
+    ) -> Iterator[DecodedPicture]:
         """Copies of the last good picture for what did not decode from ``start`` to ``end``;
         at the clip's beginning, where there is none, of the first, which comes ``after``.
         Raises SourceError if strict."""
@@ -197,7 +197,7 @@ class MovieSource(Source):
                     f"{self.clip.path}: {what}, and --strict is on: without it {place}"
                 )
             self._warnings.append(f"{self.clip.path.name}: {what}; {place}")
-            yield Picture(shown.pixels, missing, step)
+            yield DecodedPicture(shown.pixels, missing, step)
 
     def _tell_damage(self, pts: int) -> None:
         """A frame that its decoder has patched up is told of. Raises SourceError if strict."""
@@ -214,8 +214,8 @@ class MovieSource(Source):
 
     def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
         """The wanted frames from ``number`` on, by a jump if that lands early enough."""
-        guessed = self._timing.shuffled or self._reader.container.format.name in GUESSING
-        for margin in JUMP_MARGINS:
+        guessed = self._timing.is_reordered or self._reader.container.format.name in DETECT_ERRORS
+        for margin in _JUMP_MARGINS:
             if number <= margin or guessed:
                 continue
             found = self._between(number, self._frames(self._timing.moment(number - margin)))
@@ -259,10 +259,10 @@ class MovieSource(Source):
         """Whole frames in order: all, or from a key frame on, where the container can tell
         one at or before ``start`` (seconds of its timeline). Raises SourceError."""
         frames = self._reader.frames(start)
-        frames = in_order(frames) if self._timing.shuffled else self._in_turn(frames)
-        if self._timing.constant and not self._timing.shuffled:
+        frames = in_order(frames) if self._timing.is_reordered else self._in_turn(frames)
+        if self._timing.constant and not self._timing.is_reordered:
             count = self._timing.frame_count or 0  # none where no frame bears a time
-            frames = all_timed(frames, count, self._timing.frame_number, self._told_stamp)
+            frames = with_all_timestamps(frames, count, self._timing.frame_number, self._told_stamp)
             if start is not None:  # what a jump lands on may follow a frame that is not seen
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if is_wanted(self._deinterlace, self.clip):
@@ -273,7 +273,7 @@ class MovieSource(Source):
     def _in_turn(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """The frames; one that bears the time of another bears none at a constant rate, and is
         left out at a variable one, where there is no place for it. That is told."""
-        for frame, follows in in_turn(frames, lambda frame: frame.pts):
+        for frame, follows in in_display_order(frames, lambda frame: frame.pts):
             if not follows:
                 assert frame.pts is not None
                 where = float(frame.pts * self._timing.stream_time_base - self.clip.origin)

@@ -22,9 +22,9 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
-from vidmatte.readers.movie.missing_timestamps import in_turn, with_gaps_filled
+from vidmatte.readers.movie.missing_timestamps import in_display_order, with_gaps_filled
 
-STANDARD_RATES = tuple(
+_STANDARD_RATES = tuple(
     Fraction(rate)
     for rate in (
         "24000/1001", 24, 25, "30000/1001", 30, "48000/1001", 48, 50, "60000/1001", 60,
@@ -34,8 +34,8 @@ STANDARD_RATES = tuple(
 
 
 #: Containers that may know only in which order frames are decoded.
-ORDERED_BY_DECODING = {"avi", "mxf"}
-REORDERED = 16  # frames: no codec shows one later after it is decoded
+_ORDERED_BY_DECODING = {"avi", "mxf"}
+_REORDERED = 16  # frames: no codec shows one later after it is decoded
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Timing:
     first: int
     frame_count: int | None
     times: tuple[int, ...] = ()
-    shuffled: bool = False
+    is_reordered: bool = False
 
     def grid_pts(self, pts: int) -> int:
         """A decoded frame's pts, from the stream's time base into ``time_base``.
@@ -100,7 +100,7 @@ class Timing:
         return max(1, round(1 / (self.rate * self.time_base)))
 
 
-def indexed_times(stream: VideoStream) -> list[int]:
+def _indexed_times(stream: VideoStream) -> list[int]:
     """When each frame is decoded, by an index that covers all (QuickTime, MP4), else none.
 
     In the stream's time base, sorted: enough to know the spacing.
@@ -112,7 +112,7 @@ def indexed_times(stream: VideoStream) -> list[int]:
 
 
 @dataclass
-class PacketTimes:
+class _PacketTimes:
     """The timestamps of a stream's packets in its time base, as they come.
 
     all: of every frame that bears one; own: without those that cannot be the frame's own.
@@ -127,16 +127,16 @@ class PacketTimes:
     leap: int | None = None
 
 
-def packet_times(container: InputContainer, stream: VideoStream) -> PacketTimes:
+def _packet_times(container: InputContainer, stream: VideoStream) -> _PacketTimes:
     """Every frame's timestamp, by reading all packets.
 
     Nothing was read from the container yet; it stands at its end then.
     """
-    found = PacketTimes([], [])
+    found = _PacketTimes([], [])
     packets = (packet for packet in packets_from(container, stream) if packet.size)
     shown = (packet for packet in packets if not packet.is_discard)
     row = 0  # of packets that go back
-    for number, (packet, follows) in enumerate(in_turn(shown, decoded_at)):
+    for number, (packet, follows) in enumerate(in_display_order(shown, _decoded_at)):
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             found.without, found.last = found.without + 1, found.last + 1
@@ -148,12 +148,12 @@ def packet_times(container: InputContainer, stream: VideoStream) -> PacketTimes:
             found.own.append(stamp)
         else:
             row += 1
-            if row > REORDERED and found.leap is None:
-                found.leap = number - REORDERED
+            if row > _REORDERED and found.leap is None:
+                found.leap = number - _REORDERED
     return found
 
 
-def decoded_at(packet: av.Packet) -> int | None:
+def _decoded_at(packet: av.Packet) -> int | None:
     """A time that grows from packet to packet. Where a packet bears none its pts is no stand-in:
     beside the dts of others it goes back wherever frames are reordered."""
     return packet.dts
@@ -166,7 +166,7 @@ def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     for frame in frames:
         held.append(frame)
         heappush(stamps, frame.pts or 0)
-        if len(held) > REORDERED:
+        if len(held) > _REORDERED:
             held[0].pts = heappop(stamps)
             yield held.popleft()
     for frame in held:
@@ -174,7 +174,7 @@ def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         yield frame
 
 
-def lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
+def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
     """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ...
 
     And nearer to its own place than to the next: where a tick is a frame (AVI), one that was
@@ -200,11 +200,11 @@ def find_rate(
     if len(times) < 2 or times[-1] == times[0]:
         return (stated[0] if stated else Fraction(25)), True
     mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
-    nearest = sorted(STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
-    standard = [rate for rate in stated if rate in STANDARD_RATES]
+    nearest = sorted(_STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
+    standard = [rate for rate in stated if rate in _STANDARD_RATES]
     tried = [*standard, *nearest, *stated, mean.limit_denominator(1001)]
     for rate in tried if 2 * mean * time_base <= 1 else stated:
-        if rate and lies_on_grid(times, time_base, rate):  # hours between frames make it 0
+        if rate and _lies_on_grid(times, time_base, rate):  # hours between frames make it 0
             return rate, True
     return mean.limit_denominator(100_000) or mean, False
 
@@ -218,9 +218,9 @@ def read_timing(
     their numbers, for which the whole file is read where its rate is variable.
     """
     time_base = stream.time_base or Fraction(1, av.time_base)
-    in_doubt = container.format.name in ORDERED_BY_DECODING and stream.codec_context.has_b_frames
-    indexed = [] if in_doubt else indexed_times(stream)
-    found = PacketTimes(indexed, indexed) if indexed else packet_times(container, stream)
+    in_doubt = container.format.name in _ORDERED_BY_DECODING and stream.codec_context.has_b_frames
+    indexed = [] if in_doubt else _indexed_times(stream)
+    found = _PacketTimes(indexed, indexed) if indexed else _packet_times(container, stream)
     times = sorted(found.all)
     stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     filled = with_gaps_filled(times, found.without, found.last)
@@ -241,7 +241,7 @@ def read_timing(
     elif found.without:
         rate, constant = find_rate(times, time_base, stated)
     if indexed and not constant:
-        times = sorted(packet_times(container, stream).all) if numbered else []
+        times = sorted(_packet_times(container, stream).all) if numbered else []
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
@@ -253,7 +253,7 @@ def read_timing(
         first=first_pts,
         frame_count=len(indexed) or len(times) or None,
         times=() if constant else tuple(times),
-        shuffled=in_doubt and found.all == times,
+        is_reordered=in_doubt and found.all == times,
     )
 
 

@@ -24,13 +24,13 @@ from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter
 from vidmatte.pixels.formats import ACCURATE
-from vidmatte.pixels.network_rgb import CURVED, check_viewable
-from vidmatte.readers.base import Source
+from vidmatte.pixels.network_rgb import CURVED, check_convertible
+from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import PRORES
 
-RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
+_RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 #: Colours by name; "green" is the cloth's, so that a keyer finds it.
 COLOURS = {
     "black": (0, 0, 0),
@@ -43,7 +43,7 @@ COLOURS = {
     "magenta": (255, 0, 255),
 }
 CHECKER = "checker"
-CHECKS = 24  # squares across the shorter side
+_CHECKS = 24  # squares across the shorter side
 LIGHT, DARK = 204, 153
 
 
@@ -64,7 +64,7 @@ class Background(ABC):
         """Let go of files; harmless when done twice."""
 
 
-class Still(Background):
+class _StillBackground(Background):
     """One picture for all frames."""
 
     def __init__(self, picture: av.VideoFrame, notes: Iterator[str]) -> None:
@@ -83,22 +83,24 @@ class Still(Background):
         """Nothing is open."""
 
 
-class Moving(Background):
+class _MovingBackground(Background):
     """A clip from its first frame, at its own rate, a folder's pictures at that of the clip
     before it; its last frame stays."""
 
     def __init__(self, path: Path, clip: Clip) -> None:
-        from vidmatte.readers.open import check_readable, open_kind
+        from vidmatte.readers.open import check_readable, open_by_kind
 
         check_readable(path)
-        self._source = open_kind(path, Settings())
+        self._source = open_by_kind(path, Settings())
         try:
             behind = self._source.clip
-            check_viewable(behind)
-            self._notes = [f"--background {line}" for line in unlike(behind, clip)]
+            check_convertible(behind)
+            self._notes = [f"--background {line}" for line in _colour_mismatch(behind, clip)]
             self._said = len(self._source.warnings)  # of what is not seen: sound, titles
-            fit = Fit(clip, behind.colour, behind.sample_aspect_ratio)
-            self._pictures = timed(self._source, fit, clip.rate if path.is_dir() else None)
+            fit = _FitToFrame(clip, behind.colour, behind.sample_aspect_ratio)
+            self._pictures = _background_times(
+                self._source, fit, clip.rate if path.is_dir() else None
+            )
             self._now = next(self._pictures)[1]
             self._next = next(self._pictures, None)
         except BaseException:
@@ -126,8 +128,8 @@ class Moving(Background):
         self._source.close()
 
 
-def timed(
-    source: Source, fit: Fit, rate: Fraction | None
+def _background_times(
+    source: Reader, fit: _FitToFrame, rate: Fraction | None
 ) -> Generator[tuple[Fraction, av.VideoFrame], None, None]:
     """A source's pictures as they fit, and when each is shown, in seconds.
 
@@ -138,15 +140,15 @@ def timed(
         yield when, fit(picture.pixels)
 
 
-def unlike(behind: Clip, clip: Clip) -> Iterator[str]:
+def _colour_mismatch(behind: Clip, clip: Clip) -> Iterator[str]:
     """What a background has that the clip before it has not, and the composite does not show."""
     name = behind.path.name
     if behind.has_alpha:
         yield f"{name}: its own alpha is not used: what is transparent there is seen"
-    yield from unlike_codes(name, behind.colour, clip)
+    yield from _code_mismatch(name, behind.colour, clip)
 
 
-def unlike_codes(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
+def _code_mismatch(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
     """A line where the code values of ``colour`` mean another light than the clip's: curves of
     displays and cameras count as one."""
     found, taken = (one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour))
@@ -158,7 +160,7 @@ def unlike_codes(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
         )
 
 
-class Fit:
+class _FitToFrame:
     """Scales a picture until it covers the frame as it is shown, and crops what is over, evenly.
 
     colour: the pictures' own. YCbCr of another matrix than the clip's goes through RGB.
@@ -172,7 +174,7 @@ class Fit:
         target = output_colour(clip, PRORES)
         self._to_rgb: Converter | None = None
         if is_convertible(colour.matrix) and not same_matrix(colour.matrix, target.matrix):
-            self._to_rgb, colour = Converter(colour, "gbrp16le", RGB), RGB
+            self._to_rgb, colour = Converter(colour, "gbrp16le", _RGB), _RGB
         self._convert = Converter(colour, "yuv444p10le", target)
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
@@ -191,7 +193,7 @@ class Fit:
         full = self._convert(picture)
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
         result = av.VideoFrame(width, height, "yuv444p10le")
-        for target, plane in zip(planes.views(result), planes.views(full), strict=True):
+        for target, plane in zip(planes.plane_views(result), planes.plane_views(full), strict=True):
             np.copyto(target, plane[top : top + height, left : left + width])
         return result
 
@@ -201,19 +203,23 @@ def open_background(text: str, clip: Clip) -> Background:
 
     Raises UsageError, SourceError.
     """
-    notes = unlike_codes(f"--background {text}", RGB, clip)
+    notes = _code_mismatch(f"--background {text}", _RGB, clip)
     if text == CHECKER:
-        return Still(Fit(clip, RGB)(checkerboard(clip.width, clip.height)), notes)
+        return _StillBackground(
+            _FitToFrame(clip, _RGB)(_checkerboard(clip.width, clip.height)), notes
+        )
     if (colour := parse_colour(text)) is not None:
         flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
-        return Still(Fit(clip, RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes)
+        return _StillBackground(
+            _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes
+        )
     path = Path(text)
     if not path.exists():
         raise UsageError(
             f"--background {text}: neither a file nor a colour: write #rrggbb,"
             f" {', '.join(COLOURS)}, {CHECKER}, or the path of a picture or clip"
         )
-    return Moving(path, clip)
+    return _MovingBackground(path, clip)
 
 
 def parse_colour(text: str) -> tuple[int, int, int] | None:
@@ -230,9 +236,9 @@ def parse_colour(text: str) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
-def checkerboard(width: int, height: int) -> av.VideoFrame:
+def _checkerboard(width: int, height: int) -> av.VideoFrame:
     """Light and dark grey squares."""
-    side = max(4, min(width, height) // CHECKS)
+    side = max(4, min(width, height) // _CHECKS)
     rows, columns = np.arange(height) // side, np.arange(width) // side
     dark = (rows[:, None] + columns[None]) % 2 == 1
     grey = np.where(dark, DARK, LIGHT).astype(np.uint8)

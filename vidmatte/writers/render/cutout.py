@@ -24,16 +24,16 @@ from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter, tagged
 from vidmatte.pixels.formats import chroma_steps
-from vidmatte.pixels.network_rgb import check_viewable
+from vidmatte.pixels.network_rgb import check_convertible
 from vidmatte.pixels.planes import ALIGN, Rectangle, is_yuv
-from vidmatte.writers.format_spec import LARGEST, Format, output_colour, profile_notes
+from vidmatte.writers.format_spec import LARGEST, OutputFormat, output_colour, profile_notes
 from vidmatte.writers.render.despill import Despill, SpillRemover
 
 #: Codecs whose specification has the colours apart from alpha.
-STRAIGHT = ("png", "libvpx-vp9", "libwebp_anim")
+_STRAIGHT = ("png", "libvpx-vp9", "libwebp_anim")
 
 
-class PictureMaker:
+class CutoutPicture:
     """Makes the pictures of one output. Not thread-safe: one for each worker.
 
     foreground: ``estimate``, ``source``, ``model`` or ``auto``, see the settings.
@@ -41,12 +41,12 @@ class PictureMaker:
     """
 
     def __init__(
-        self, clip: Clip, row: Format, foreground: str, despill: Despill | None = None
+        self, clip: Clip, row: OutputFormat, foreground: str, despill: Despill | None = None
     ) -> None:
         self.pixel_format = row.pixel_format(clip)
         self.colour = output_colour(clip, row)
         self.policy = foreground
-        self._working = planes.native(self.pixel_format)
+        self._working = planes.to_native_order(self.pixel_format)
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
         self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
@@ -54,7 +54,7 @@ class PictureMaker:
         whole = re.sub("yuva4..p", "yuva444p", self._working)
         self._convert_model = Converter(ColourTags(IDENTITY, FULL), whole, self.colour)
 
-    def make(self, frame: Frame) -> av.VideoFrame:
+    def render(self, frame: Frame) -> av.VideoFrame:
         """The output picture with its tags, pts and time base. The frame is only read."""
         if frame.alpha is None:
             raise ValueError(f"{frame!r} reached the output without alpha")
@@ -64,16 +64,16 @@ class PictureMaker:
             self._clean(picture, frame, frame.alpha, levels)
         elif self._remove_spill:
             self._despill(picture, levels, self._remove_spill)
-        plane = planes.views(picture)[-1]
+        plane = planes.plane_views(picture)[-1]
         np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
-        return tagged(planes.in_byte_order(picture, self.pixel_format), self.colour, frame)
+        return tagged(planes.to_stored_order(picture, self.pixel_format), self.colour, frame)
 
     def _clean(
         self, picture: av.VideoFrame, frame: Frame, alpha: np.ndarray, levels: np.ndarray
     ) -> None:
         """Soft pixels get foreground colours, transparent ones their neighbours'."""
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
-        box = box_of(visible)
+        box = _box_of(visible)
         empty = black(self._working, self.colour.range)
         planes.fill_outside(picture, box, empty)
         if not box.width:
@@ -81,7 +81,7 @@ class PictureMaker:
         inside = box.slices
         visible = visible[inside]
         changed = np.asarray(cv2.compare(levels[inside], self._full_scale, cv2.CMP_LT))
-        colour = planes.colours(picture, box)
+        colour = planes.read_colours(picture, box)
         if frame.foreground is not None and self.policy != "estimate":
             soft = np.flatnonzero(changed & visible)
             given = frame.foreground[inside].reshape(-1, 3)[soft]
@@ -91,7 +91,7 @@ class PictureMaker:
         if self._remove_spill:
             colour, spilled = self._remove_spill(colour)
             changed |= spilled & visible
-        planes.put_colours(picture, changed, extend(colour, visible, empty), box)
+        planes.write_colours(picture, changed, _extend(colour, visible, empty), box)
 
     def _model_colours(self, rgb: np.ndarray) -> np.ndarray:
         """(N, 3) uint8 R, G, B of a network, as samples of the output."""
@@ -101,19 +101,21 @@ class PictureMaker:
         if not rows:
             return strip
         given = av.VideoFrame.from_ndarray(strip.reshape(rows, ROW, 3), "rgb24")
-        return planes.colours(self._convert_model(given)).reshape(-1, 3)[: len(rgb)]
+        return planes.read_colours(self._convert_model(given)).reshape(-1, 3)[: len(rgb)]
 
     @staticmethod
     def _despill(picture: av.VideoFrame, levels: np.ndarray, remove: SpillRemover) -> None:
         """Visible pixels lose the screen's light, all else stays as the source has it."""
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
-        box = box_of(visible)
+        box = _box_of(visible)
         if not box.width:
             return
-        colour, spilled = remove(planes.colours(picture, box))
+        colour, spilled = remove(planes.read_colours(picture, box))
         # Pixels that share a chroma sample with a visible one change with it.
-        sharing = cv2.dilate(visible[box.slices], np.ones(planes.reach(picture), np.uint8))
-        planes.put_colours(picture, spilled & sharing, colour, box)
+        sharing = cv2.dilate(
+            visible[box.slices], np.ones(planes.subsampling_reach(picture), np.uint8)
+        )
+        planes.write_colours(picture, spilled & sharing, colour, box)
 
 
 def quantised(alpha: np.ndarray, full_scale: int) -> np.ndarray:
@@ -134,7 +136,7 @@ def black(pixel_format: str, range_: int) -> tuple[int, int, int]:
     return (0 if range_ == FULL else top // 16), top // 2, top // 2
 
 
-def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
+def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     """What a user should know of a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
     yield from profile_notes(clip, row)
@@ -158,16 +160,16 @@ def colour_notes(clip: Clip, row: Format) -> Iterator[str]:
         yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
 
 
-def premultiplied_notes(row: Format) -> Iterator[str]:
+def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
     """A line where readers of a format take its colours for straight whatever they are."""
-    if row.codec in STRAIGHT:
+    if row.codec in _STRAIGHT:
         yield (
             f"{row.name} is read as straight alpha: tell what opens it that this one is"
             " premultiplied, or its edges are too dark"
         )
 
 
-def check_fit(clip: Clip, row: Format) -> None:
+def check_fit(clip: Clip, row: OutputFormat) -> None:
     """Raise UsageError where a clip cannot become this format at all."""
     name, width, height = clip.path.name, clip.width, clip.height
     if max(width, height) == 1:
@@ -197,29 +199,29 @@ def check_fit(clip: Clip, row: Format) -> None:
             f"{name}: its height {height} is less than the {row.min_height} that {row.name} needs:"
             " write prores"
         )
-    check_viewable(clip)
+    check_convertible(clip)
 
 
 #: Cells of the coarse grid on which transparent pixels get their colour.
-CELL = 8
+_CELL = 8
 #: Rings of cells around the subject that carry its colours outwards.
-RINGS = 3
+_RINGS = 3
 #: How far the subject's box is widened, in pixels: the rings, and what the estimate looks at.
-BOX_MARGIN = 96
+_BOX_MARGIN = 96
 
 
-def box_of(visible: np.ndarray) -> Rectangle:
+def _box_of(visible: np.ndarray) -> Rectangle:
     """The box of the not-0 pixels of a (H, W) uint8 mask, widened by ``BOX_MARGIN``."""
     x, y, width, height = cv2.boundingRect(visible)
     if not width:
         return Rectangle(0, 0, 0, 0)
-    left, top = max(0, x - BOX_MARGIN) // ALIGN * ALIGN, max(0, y - BOX_MARGIN) // ALIGN * ALIGN
-    right = min(visible.shape[1], -(-(x + width + BOX_MARGIN) // ALIGN) * ALIGN)
-    bottom = min(visible.shape[0], -(-(y + height + BOX_MARGIN) // ALIGN) * ALIGN)
+    left, top = max(0, x - _BOX_MARGIN) // ALIGN * ALIGN, max(0, y - _BOX_MARGIN) // ALIGN * ALIGN
+    right = min(visible.shape[1], -(-(x + width + _BOX_MARGIN) // ALIGN) * ALIGN)
+    bottom = min(visible.shape[0], -(-(y + height + _BOX_MARGIN) // ALIGN) * ALIGN)
     return Rectangle(left, top, right - left, bottom - top)
 
 
-def extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
+def _extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
     """Give the pixels that are not visible the colours of the subject beside them.
 
     colour: (h, w, 3) uint8 or uint16. visible: (h, w) uint8, not 0 where alpha is
@@ -233,13 +235,13 @@ def extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> n
     everything farther away is one colour, which costs nothing to compress.
     """
     height, width = visible.shape
-    size = (-(-width // CELL), -(-height // CELL))
+    size = (-(-width // _CELL), -(-height // _CELL))
     weight = (visible > 0).astype(np.float32)
     # INTER_AREA takes ratios that are no integers; the grid then stretches by less than a cell.
     shown = cv2.copyTo(colour, visible).astype(np.float32)
     sums = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     weights = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    for _ in range(RINGS):
+    for _ in range(_RINGS):
         spread, spread_weights = cv2.blur(sums, (3, 3)), cv2.blur(weights, (3, 3))
         fresh = (weights == 0) & (spread_weights > 0)
         sums[fresh], weights[fresh] = spread[fresh], spread_weights[fresh]

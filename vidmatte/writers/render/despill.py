@@ -21,9 +21,9 @@ from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
 
 #: Where red, green and blue stand among the channels of ``planes.colours``, where not so.
-ORDERS = {"gbr": (2, 0, 1), "bgr": (2, 1, 0)}
-NOTHING = 1e-9  # weights below it are roundings of 0
-VISIBLE = 0.4999  # of a code: what changes a sample
+_CHANNEL_ORDERS = {"gbr": (2, 0, 1), "bgr": (2, 1, 0)}
+_NOTHING = 1e-9  # weights below it are roundings of 0
+_VISIBLE = 0.4999  # of a code: what changes a sample
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SpillRemover:
             self._offset = -float(self._weights @ forward[:, 3])
             self._direction = forward[:, screen] * despill.strength
         else:
-            order = list(ORDERS.get(pixel_format[:3], (0, 1, 2)))
+            order = list(_CHANNEL_ORDERS.get(pixel_format[:3], (0, 1, 2)))
             self._weights, self._offset, self._direction = np.zeros(3), 0.0, np.zeros(3)
             self._weights[order] = over_mean
             self._direction[order[screen]] = despill.strength
@@ -69,11 +69,11 @@ class SpillRemover:
         channels = list(cv2.split(colours))
         excess = self._excess(channels)
         reach = float(np.abs(self._direction).max())
-        changed = np.asarray(cv2.compare(excess, VISIBLE / reach, cv2.CMP_GT))
+        changed = np.asarray(cv2.compare(excess, _VISIBLE / reach, cv2.CMP_GT))
         depth = cv2.CV_8U if colours.dtype == np.uint8 else cv2.CV_16U
         cv2.max(excess, 0.0, dst=excess)
         for place, step in enumerate(self._direction):
-            if abs(step) < NOTHING:
+            if abs(step) < _NOTHING:
                 continue
             moved = cv2.addWeighted(channels[place], 1, excess, -float(step), 0, dtype=depth)
             saturates = self._full_scale == np.iinfo(colours.dtype).max
@@ -85,7 +85,7 @@ class SpillRemover:
         terms = [
             (channel, float(weight))
             for channel, weight in zip(channels, self._weights, strict=True)
-            if abs(weight) > NOTHING
+            if abs(weight) > _NOTHING
         ]
         (one, first), (other, second), *more = terms
         kind = cv2.CV_32F

@@ -11,148 +11,152 @@ from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter, tagged
 from vidmatte.pixels.planes import is_yuv
-from vidmatte.writers.format_spec import Format, output_colour
+from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import PRORES, by_name
-from vidmatte.writers.output import Maker, Scene, Show
+from vidmatte.writers.output import Layer, RenderContext, Renderer
 from vidmatte.writers.render.background import Background
 from vidmatte.writers.render.cutout import black, quantised
-from vidmatte.writers.render.palette_and_float import FloatMaker, PaletteMaker
+from vidmatte.writers.render.palette_and_float import FloatCutout, PaletteCutout
 
 
-class CutoutShow(Show):
+class CutoutLayer(Layer):
     """The subject with its alpha: straight, or multiplied into the colours."""
 
     def __init__(self, premultiplied: bool = False) -> None:
         self.premultiplied = premultiplied
 
-    def maker(self, clip: Clip, row: Format) -> Maker:
+    def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Show.maker``."""
         colour, pixel_format = output_colour(clip, row), row.pixel_format(clip)
         if pixel_format == "gbrapf32le":
-            return FloatMaker(clip, row, colour, self.premultiplied)
+            return FloatCutout(clip, row, colour, self.premultiplied)
         if pixel_format == "pal8":
-            return PaletteMaker(colour)
-        return CutoutMaker(row, colour, self.premultiplied)
+            return PaletteCutout(colour)
+        return _CutoutRenderer(row, colour, self.premultiplied)
 
 
-class CutoutMaker(Maker):
+class _CutoutRenderer(Renderer):
     """See ``CutoutShow``."""
 
-    def __init__(self, row: Format, colour: ColourTags, premultiplied: bool) -> None:
+    def __init__(self, row: OutputFormat, colour: ColourTags, premultiplied: bool) -> None:
         self._row, self._colour, self._premultiplied = row, colour, premultiplied
 
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
         picture = scene.picture(self._row)
         if not self._premultiplied:
             return picture
-        return tagged(premultiplied(picture, self._colour), self._colour, scene.frame)
+        return tagged(_premultiplied(picture, self._colour), self._colour, scene.frame)
 
 
-class MatteShow(Show):
+class MatteLayer(Layer):
     """Alpha as a grey picture: all of a grey format's levels, the luma range of YCbCr."""
 
     in_colour = False
 
-    def maker(self, clip: Clip, row: Format) -> Maker:
+    def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Show.maker``."""
-        return MatteMaker(row.pixel_format(clip), output_colour(clip, row))
+        return MatteRenderer(row.pixel_format(clip), output_colour(clip, row))
 
 
-class MatteMaker(Maker):
+class MatteRenderer(Renderer):
     """See ``MatteShow``."""
 
     def __init__(self, pixel_format: str, colour: ColourTags) -> None:
         self._format, self._colour = pixel_format, colour
 
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
         frame = scene.frame
         assert frame.alpha is not None
-        working = planes.native(self._format)
+        working = planes.to_native_order(self._format)
         picture = av.VideoFrame(frame.picture.width, frame.picture.height, working)
         full_scale = planes.full_scale(working)
         if is_yuv(working):
             low, *neutral = black(working, self._colour.range)
             span = full_scale if self._colour.range == FULL else 219 * (full_scale + 1) // 256
-            luma, *chroma = planes.views(picture)
+            luma, *chroma = planes.plane_views(picture)
             np.copyto(luma, quantised(frame.alpha, span) + luma.dtype.type(low), casting="unsafe")
             for plane, middle in zip(chroma, neutral, strict=True):
                 plane[...] = middle
         else:
-            np.copyto(planes.views(picture)[0], quantised(frame.alpha, full_scale))
-        return tagged(planes.in_byte_order(picture, self._format), self._colour, frame)
+            np.copyto(planes.plane_views(picture)[0], quantised(frame.alpha, full_scale))
+        return tagged(planes.to_stored_order(picture, self._format), self._colour, frame)
 
 
-class ForegroundShow(Show):
+class ForegroundLayer(Layer):
     """The subject's colours everywhere, without alpha."""
 
-    def maker(self, clip: Clip, row: Format) -> Maker:
+    def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Show.maker``."""
-        return ForegroundMaker(by_name(row.name), row.pixel_format(clip), output_colour(clip, row))
+        return _ForegroundRenderer(
+            by_name(row.name), row.pixel_format(clip), output_colour(clip, row)
+        )
 
 
-class ForegroundMaker(Maker):
+class _ForegroundRenderer(Renderer):
     """See ``ForegroundShow``."""
 
-    def __init__(self, with_alpha: Format, pixel_format: str, colour: ColourTags) -> None:
+    def __init__(self, with_alpha: OutputFormat, pixel_format: str, colour: ColourTags) -> None:
         self._with_alpha, self._format, self._colour = with_alpha, pixel_format, colour
 
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
         cutout = scene.picture(self._with_alpha)
         picture = av.VideoFrame(cutout.width, cutout.height, self._format)
-        for plane, given in zip(planes.views(picture), planes.views(cutout), strict=False):
+        for plane, given in zip(
+            planes.plane_views(picture), planes.plane_views(cutout), strict=False
+        ):
             np.copyto(plane, given[..., : plane.shape[2]] if plane.ndim == 3 else given)
         return tagged(picture, self._colour, scene.frame)
 
 
-class CompShow(Show):
+class CompLayer(Layer):
     """The subject over a background, opaque."""
 
     def __init__(self, background: Background) -> None:
         self.background = background
 
-    def maker(self, clip: Clip, row: Format) -> Maker:
+    def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Show.maker``."""
-        return CompMaker(clip, row)
+        return _CompRenderer(clip, row)
 
 
-class CompMaker(Maker):
+class _CompRenderer(Renderer):
     """See ``CompShow``. Mixed in 10-bit Y'CbCr as editors do, then made what is asked for."""
 
-    def __init__(self, clip: Clip, row: Format) -> None:
+    def __init__(self, clip: Clip, row: OutputFormat) -> None:
         self._colour, self._format = output_colour(clip, row), row.pixel_format(clip)
-        working = planes.native(self._format)
+        working = planes.to_native_order(self._format)
         self._convert = Converter(output_colour(clip, PRORES), working, self._colour)
 
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
         behind = scene.behind
         assert behind is not None
         cutout = scene.picture(PRORES)
-        *colours, alpha = planes.views(cutout)
+        *colours, alpha = planes.plane_views(cutout)
         mixed = av.VideoFrame(cutout.width, cutout.height, "yuv444p10le")
         share = alpha.astype(np.float32) * np.float32(1 / planes.full_scale(cutout.format.name))
         for plane, subject, ground in zip(
-            planes.views(mixed), colours, planes.views(behind), strict=True
+            planes.plane_views(mixed), colours, planes.plane_views(behind), strict=True
         ):
             difference = cv2.subtract(subject, ground, dtype=cv2.CV_32F)
             np.multiply(difference, share, out=difference)
             np.copyto(plane, cv2.add(difference, ground, dtype=cv2.CV_16U))
-        picture = planes.in_byte_order(self._convert(mixed), self._format)
+        picture = planes.to_stored_order(self._convert(mixed), self._format)
         return tagged(picture, self._colour, scene.frame)
 
 
-def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
+def _premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
     """A copy whose colours are multiplied by alpha, around black; opaque pixels unchanged.
 
     Subsampled chroma is multiplied by the mean alpha of the pixels that it covers.
     """
     wanted = cutout.format.name
-    cutout = planes.in_byte_order(cutout, planes.native(wanted))
+    cutout = planes.to_stored_order(cutout, planes.to_native_order(wanted))
     picture = av.VideoFrame(cutout.width, cutout.height, cutout.format.name)
-    given, target = planes.views(cutout), planes.views(picture)
+    given, target = planes.plane_views(cutout), planes.plane_views(picture)
     alpha = given[-1][..., 3] if given[-1].ndim == 3 else given[-1]
     share = alpha.astype(np.float32) * np.float32(1 / planes.full_scale(cutout.format.name))
     if len(given) == 1:
@@ -161,7 +165,7 @@ def premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
     else:
         zeros = black(cutout.format.name, colour.range)
         for plane, source, zero in zip(target[:3], given[:3], zeros, strict=True):
-            part = planes.mean_of_cells(share, *planes.steps(plane, share))
+            part = planes.mean_of_cells(share, *planes.subsampling(plane, share))
             plane[...] = np.rint((source.astype(np.float32) - zero) * part + zero)
         target[3][...] = alpha
-    return planes.in_byte_order(picture, wanted)
+    return planes.to_stored_order(picture, wanted)

@@ -11,30 +11,32 @@ from vidmatte.core.colour import LINEAR, TO_LINEAR, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import tagged
-from vidmatte.writers.format_spec import Format, always
+from vidmatte.writers.format_spec import OutputFormat, always
 from vidmatte.writers.formats import by_name
-from vidmatte.writers.output import Maker, Scene
+from vidmatte.writers.output import RenderContext, Renderer
 from vidmatte.writers.render.despill import despilled_floats
 
 #: The integer picture that floats are made of.
-BASE = replace(by_name("exr-coded"), name="exr base", pixel_format=always("gbrap16le"))
-FULL_SCALE = 65535
+_BASE = replace(by_name("exr-coded"), name="exr base", pixel_format=always("gbrap16le"))
+_FULL_SCALE = 65535
 
 #: Steps of red, green and blue in the palette, and the index that is transparent.
-STEPS = (6, 7, 6)
-CLEAR = 252
+_STEPS = (6, 7, 6)
+_CLEAR = 252
 
 
-class FloatMaker(Maker):
+class FloatCutout(Renderer):
     """gbrapf32le: colours as they are or in linear light, alpha as the matte has it.
 
     Opaque pixels of a float source are its own floats, above 1 and below 0 too; its
     soft pixels are estimated in 16 bits and lie in 0..1.
     """
 
-    def __init__(self, clip: Clip, row: Format, colour: ColourTags, premultiplied: bool) -> None:
+    def __init__(
+        self, clip: Clip, row: OutputFormat, colour: ColourTags, premultiplied: bool
+    ) -> None:
         self._colour, self._premultiplied = colour, premultiplied
-        codes = np.arange(FULL_SCALE + 1) / FULL_SCALE
+        codes = np.arange(_FULL_SCALE + 1) / _FULL_SCALE
         is_coded = not row.linear or clip.colour.transfer not in TO_LINEAR
         curve = codes if is_coded else TO_LINEAR[clip.colour.transfer](codes)
         self._curve = curve.astype(np.float32)
@@ -42,34 +44,34 @@ class FloatMaker(Maker):
             is_coded or clip.colour.transfer == LINEAR
         )
 
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
-        frame, base = scene.frame, scene.picture(BASE)
+        frame, base = scene.frame, scene.picture(_BASE)
         assert frame.alpha is not None
         picture = av.VideoFrame(base.width, base.height, "gbrapf32le")
-        *targets, alpha = planes.views(picture)
-        *codes, levels = planes.views(base)
+        *targets, alpha = planes.plane_views(picture)
+        *codes, levels = planes.plane_views(base)
         np.clip(frame.alpha, 0, 1, out=alpha)
         floats = self._own_floats(scene) if self._keeps_floats else None
         for number, (target, code) in enumerate(zip(targets, codes, strict=True)):
             np.take(self._curve, code, out=target)
             if floats is not None:
-                np.copyto(target, floats[number], where=levels == FULL_SCALE)
+                np.copyto(target, floats[number], where=levels == _FULL_SCALE)
             if self._premultiplied:
                 target *= alpha
         return tagged(picture, self._colour, frame)
 
     @staticmethod
-    def _own_floats(scene: Scene) -> list[np.ndarray]:
+    def _own_floats(scene: RenderContext) -> list[np.ndarray]:
         """The source's own planes G, B, R, without spill where that is asked for."""
-        own = planes.views(scene.frame.picture)
+        own = planes.plane_views(scene.frame.picture)
         green, blue, red = own if len(own) == 3 else own * 3  # grey is the same in all
         if scene.despill is not None:
             red, green, blue = despilled_floats([red, green, blue], scene.despill)
         return [green, blue, red]
 
 
-class PaletteMaker(Maker):
+class PaletteCutout(Renderer):
     """pal8 of 6x7x6 colours and one that is clear: alpha below half.
 
     The palette is the same for all frames and the dither is ordered, so that still
@@ -79,20 +81,20 @@ class PaletteMaker(Maker):
 
     def __init__(self, colour: ColourTags) -> None:
         self._colour = colour
-        self._palette = make_palette()
-        self._dither = bayer(8)
+        self._palette = _make_palette()
+        self._dither = _bayer(8)
 
-    def make(self, scene: Scene) -> av.VideoFrame:
+    def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
-        (rgba,) = planes.views(scene.picture(by_name("png")))
+        (rgba,) = planes.plane_views(scene.picture(by_name("png")))
         height, width = rgba.shape[:2]
         rows, columns = -(-height // 8), -(-width // 8)
         dither = np.tile(self._dither, (rows, columns))[:height, :width]
         index = np.zeros((height, width), np.uint8)
-        for channel, steps in enumerate(STEPS):
+        for channel, steps in enumerate(_STEPS):
             level = rgba[..., channel] * np.float32((steps - 1) / 255) + dither
             index = index * np.uint8(steps) + level.astype(np.uint8)
-        index[rgba[..., 3] < 128] = CLEAR
+        index[rgba[..., 3] < 128] = _CLEAR
         picture = av.VideoFrame(width, height, "pal8")
         plane = picture.planes[0]
         stored = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
@@ -101,18 +103,18 @@ class PaletteMaker(Maker):
         return tagged(picture, self._colour, scene.frame)
 
 
-def make_palette() -> bytes:
+def _make_palette() -> bytes:
     """256 entries of B, G, R, A."""
     entries = np.zeros((256, 4), np.uint8)
-    for index in range(CLEAR):
-        red, rest = divmod(index, STEPS[1] * STEPS[2])
-        green, blue = divmod(rest, STEPS[2])
-        shares = zip((blue, green, red), reversed(STEPS), strict=True)
+    for index in range(_CLEAR):
+        red, rest = divmod(index, _STEPS[1] * _STEPS[2])
+        green, blue = divmod(rest, _STEPS[2])
+        shares = zip((blue, green, red), reversed(_STEPS), strict=True)
         entries[index] = [*(round(255 * level / (steps - 1)) for level, steps in shares), 255]
     return entries.tobytes()
 
 
-def bayer(size: int) -> np.ndarray:
+def _bayer(size: int) -> np.ndarray:
     """(size, size) float32 thresholds between 0 and 1; ``size`` is a power of 2."""
     matrix = np.zeros((1, 1))
     while len(matrix) < size:
