@@ -10,12 +10,12 @@ import numpy as np
 from media import Movie
 
 from vidmatte.core.frame import Clip, Frame
+from vidmatte.jobs.outputs import open_writer
 from vidmatte.pixels.formats import copy_planes, set_colour
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.extra_outputs import ExtraOutputs
-from vidmatte.writers.open import open_writer
 
 #: (index, width, height) -> alpha (H, W) float32
 Alpha = Callable[[int, int, int], np.ndarray]

@@ -419,7 +419,7 @@ def test_pictures_too_long_to_be_mixed_are_refused_at_once(tmp_path: Path) -> No
     for name in ("f0.png", "f1.png"):
         cv2.imwrite(str(folder / name), strip)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
-    line = r"^strips: 32767x2 is more than the 32766 pixels a side [^\n]*: add --smooth off$"
+    line = r"^strips: 32767x2 exceeds the 32766 pixels a side [^\n]*: add --smooth off$"
     with pytest.raises(UsageError, match=line):
         list(vidmatte.stream(folder, **options))
     assert len(list(vidmatte.stream(folder, smooth="off", **options))) == 2

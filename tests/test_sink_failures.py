@@ -20,10 +20,11 @@ from sink_support import disc, read_frames, write_clip
 
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import OutputError, OutputExistsError, UsageError, VerificationError
+from vidmatte.jobs.check import check_outputs
+from vidmatte.jobs.outputs import open_writer
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer, as_output_error
 from vidmatte.writers.formats import by_name, choose
-from vidmatte.writers.open import check_outputs, open_writer
 from vidmatte.writers.render.cutout import CutoutPicture
 from vidmatte.writers.verify import Expected, verify_movie
 

@@ -20,12 +20,12 @@ from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.core.colour import FULL, ColourTags
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
+from vidmatte.jobs.check import check_outputs
 from vidmatte.pixels import planes
 from vidmatte.pixels.network_rgb import curve_for
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import FORMATS, by_name
-from vidmatte.writers.open import check_outputs
 from vidmatte.writers.render.cutout import CutoutPicture, check_fit, quantised
 
 SIZE = (320, 192)

@@ -19,8 +19,9 @@ from tiny_onnx import make_salient
 
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputError
+from vidmatte.jobs.check import check_outputs
+from vidmatte.jobs.outputs import open_writer
 from vidmatte.settings import Settings
-from vidmatte.writers.open import check_outputs, open_writer
 from vidmatte.writers.partial import Partial
 
 FRAMES = 3

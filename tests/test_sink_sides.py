@@ -20,12 +20,12 @@ from sink_support import disc, write_clip
 
 from vidmatte.core.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputError, OutputExistsError, UsageError
+from vidmatte.jobs.outputs import open_writer
 from vidmatte.pixels.formats import plane_arrays
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import FOREGROUND_FORMATS, ExtraOutputs
 from vidmatte.writers.format_spec import OutputFormat
-from vidmatte.writers.open import open_writer
 from vidmatte.writers.render.background import COLOURS, open_background, parse_colour
 
 

@@ -151,7 +151,7 @@ def test_a_mirror_that_is_neither_url_nor_folder_is_refused(
     monkeypatch.setenv("VIDMATTE_MODELS_URL", url)
     assert main(["models", "pull", "toy"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"VIDMATTE_MODELS_URL={url}: that is neither a URL" in line
+    assert f"VIDMATTE_MODELS_URL={url}: neither a URL" in line
 
 
 def test_remove(toy: Store) -> None:

@@ -15,6 +15,7 @@ from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Frame
 from vidmatte.core.memory import oom_errors
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError
+from vidmatte.jobs.check import settings_for
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import remove_checkpoint
@@ -27,7 +28,6 @@ from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.writers.formats import names_folder
-from vidmatte.writers.open import settings_for
 
 __all__ = ["Progress", "Result", "Stream", "StreamedFrame", "matte", "stream"]
 

@@ -19,6 +19,7 @@ from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
 from vidmatte.errors import OutputError, UsageError, VidmatteError
+from vidmatte.jobs.check import check_outputs, settings_for
 from vidmatte.jobs.events import JsonReporter
 from vidmatte.jobs.report import Reporter, TextReporter
 from vidmatte.jobs.resume import manifest_of, remove_checkpoint
@@ -28,7 +29,6 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.writers.base import WriteResult, worker_count
 from vidmatte.writers.formats import names_folder
-from vidmatte.writers.open import check_outputs, settings_for
 
 Done = TypeVar("Done")
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from vidmatte.core.names import absolute_path
 from vidmatte.errors import UsageError
-from vidmatte.jobs.check import inode_of
+from vidmatte.jobs.check import check_names, inode_of
 from vidmatte.readers.open import is_image
 from vidmatte.settings import Settings
 from vidmatte.writers.formats import by_name, names_folder
-from vidmatte.writers.open import check_names
 
 
 def plan_outputs(

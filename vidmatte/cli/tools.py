@@ -14,6 +14,7 @@ import typer
 from vidmatte.core.names import absolute_path, sibling_path
 from vidmatte.core.terminal import progress_bar
 from vidmatte.errors import UsageError
+from vidmatte.jobs.check import check_outputs
 from vidmatte.jobs.report import TextReporter
 from vidmatte.models.registry import Model, find_model
 from vidmatte.readers.open import open_reader
@@ -22,7 +23,6 @@ from vidmatte.tools.bench import Measured, measure
 from vidmatte.tools.bench_clip import make_clip
 from vidmatte.tools.preview import check_sheet, write_sheet
 from vidmatte.tools.score import Comparison, compare
-from vidmatte.writers.open import check_outputs
 
 
 def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:

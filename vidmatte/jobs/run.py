@@ -11,6 +11,7 @@ from pathlib import Path
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.errors import InterruptedRunError, VidmatteError
+from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.queue import Cancelled
 from vidmatte.jobs.report import Progress, Reporter
@@ -26,7 +27,6 @@ from vidmatte.models.registry import Model, Weights
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
-from vidmatte.writers.open import open_writer
 from vidmatte.writers.output_paths import output_paths
 
 #: Bytes that take about a second to be read and summed up.

@@ -15,6 +15,7 @@ from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.track import TrackedFrame
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame
+from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.jobs.queue import StopFlag
 from vidmatte.jobs.report import Reporter
@@ -24,7 +25,6 @@ from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.open import open_writer
 
 
 @dataclass(frozen=True)

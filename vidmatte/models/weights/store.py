@@ -162,8 +162,8 @@ class Store:
             folder = Path(base).expanduser()
             if not folder.is_dir():
                 raise UsageError(
-                    f"{_MIRROR_VARIABLE}={base}: that is neither a URL like https://... nor a folder"
-                    " that is there: mend it, or take it away"
+                    f"{_MIRROR_VARIABLE}={base}: neither a URL like https://... nor an existing"
+                    " folder: correct it, or unset it"
                 )
             base = folder.absolute().as_uri()
         mirror = ReleaseFile(f"{base.rstrip('/')}/{entry.file_name}", entry.fingerprints)
