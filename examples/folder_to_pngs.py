@@ -1,4 +1,4 @@
-"""Cut the subject out of a folder of frames, as PNGs with alpha under the same names.
+"""Cut the subject out of an image sequence: PNGs with alpha, file names kept.
 
 python examples/folder_to_pngs.py plates/ cut/ --fps 24000/1001
 """
@@ -13,27 +13,27 @@ import vidmatte
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Cut the subject out of a folder of frames.")
+    parser = argparse.ArgumentParser(description="Cut the subject out of an image sequence.")
     parser.add_argument("folder")
-    parser.add_argument("result", type=Path, help="a folder for the PNGs")
-    parser.add_argument("--fps", default="25", help="the frames' rate, like 25 or 24000/1001")
-    parser.add_argument("--model", default="isnet", help="a model's name or an .onnx file")
-    parser.add_argument("--family", help="how an .onnx file of your own is fed")
-    given = parser.parse_args()
-    # A suffix would name a file; the trailing slash says that a folder is meant.
-    folder = f"{given.result}/"
+    parser.add_argument("result", type=Path, help="folder for the PNGs")
+    parser.add_argument("--fps", default="25", help="frame rate, such as 25 or 24000/1001")
+    parser.add_argument("--model", default="isnet", help="model name or .onnx file")
+    parser.add_argument("--family", help="model family of your own .onnx file, such as isnet")
+    args = parser.parse_args()
+    # The trailing slash makes it a folder, even if its name has a dot in it.
+    folder = f"{args.result}/"
     try:
         vidmatte.matte(
-            given.folder,
+            args.folder,
             folder,
-            model=given.model,
-            family=given.family,
-            fps=given.fps,
+            model=args.model,
+            family=args.family,
+            fps=args.fps,
             format="png",
         )
     except vidmatte.VidmatteError as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(f"{len(list(given.result.glob('*.png')))} pictures in {given.result}")
+    print(f"{len(list(args.result.glob('*.png')))} images in {args.result}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.jobs.manifest import digest
 
-README = Path(__file__).parent.parent / "README.md"
+REFERENCE = Path(__file__).parent.parent / "examples" / "REFERENCE.md"
 Event = dict[str, Any]
 
 
@@ -148,10 +148,14 @@ def test_weights_are_told_by_their_digest(
     assert [(one.name, one.sha256) for one in result.weights] == [("tiny.onnx", sum_)]
 
 
+def section(title: str) -> str:
+    """A section of the reference, without its title."""
+    return REFERENCE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
 def documented() -> dict[str, set[str]]:
-    """The keys of each event, by README's table."""
-    section = README.read_text("utf-8").split("## For programs")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", section, re.MULTILINE)
+    """The keys of each event, by the reference's table."""
+    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", section("JSON events"), re.MULTILINE)
     keys = {
         event: set(re.findall(r"`(\w+)`", cell))
         for first, cell in rows
@@ -163,7 +167,7 @@ def documented() -> dict[str, set[str]]:
     }
 
 
-def test_readme_lists_the_keys(
+def test_the_reference_lists_the_keys(
     tmp_path: Path, clip: str, tiny: list[str], capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -182,11 +186,11 @@ def test_readme_lists_the_keys(
     assert seen == documented()
 
 
-def test_readme_lists_the_manifest(tmp_path: Path, clip: str, tiny: list[str]) -> None:
+def test_the_reference_lists_the_manifest(tmp_path: Path, clip: str, tiny: list[str]) -> None:
     cut = tmp_path / "cut"
     vidmatte.matte(clip, cut, model=tiny[1], family="isnet")
     manifest = json.loads((tmp_path / "cut.json").read_text())
-    section = README.read_text("utf-8").split("\nA manifest has ")[1].split("\nThe `sha256`")[0]
-    assert re.findall(r"`(\w+)`", section) == list(manifest)
+    fields = re.findall(r"^\| `(\w+)` \|", section("Manifest"), re.MULTILINE)
+    assert fields == list(manifest)
     lines = "".join(f"{digest(cut / name)}  {name}\n" for name in manifest["result"]["files"])
     assert hashlib.sha256(lines.encode()).hexdigest() == manifest["result"]["sha256"]

