@@ -184,8 +184,8 @@ def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
     sides = clip.width, clip.height
     if max(sides) > _LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
         raise UsageError(
-            f"{clip.path.name}: {sides[0]}x{sides[1]} exceeds the {_LONGEST_SIDE} pixels a side that"
-            " the temporal filter takes: add --smooth off"
+            f"{clip.path.name}: {sides[0]}x{sides[1]} exceeds the {_LONGEST_SIDE} pixels a side"
+            " that the temporal filter takes: add --smooth off"
         )
 
 
