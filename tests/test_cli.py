@@ -218,7 +218,7 @@ def test_too_little_memory_is_no_fault_of_ours(
 
     monkeypatch.setattr("vidmatte.cli.main.app", lacking)
     assert main([]) == 1
-    line = "the memory does not suffice (Unable to allocate 2.00 GiB): close other programs"
+    line = "not enough memory (Unable to allocate 2.00 GiB): close other programs"
     assert capsys.readouterr().err == f"vidmatte: {line}, or take smaller pictures\n"
 
 

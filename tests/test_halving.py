@@ -93,7 +93,7 @@ def test_where_one_picture_does_not_fit_a_line_says_so(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx", size=SIZE)
     done = run_in_arena(path, 1 << 20)
     assert done.returncode == 1
-    assert done.stderr.startswith("DeviceError: cpu: the memory does not suffice for one picture")
+    assert done.stderr.startswith("DeviceError: cpu: not enough memory for one picture")
 
 
 class Failing:
@@ -114,7 +114,7 @@ LACKS = [
     RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223:\nstd::bad_alloc"),
     MemoryError("Unable to allocate 64.0 MiB for an array"),
 ]
-ONE_LINE = r"^cpu: the memory does not suffice for [^\n]*: close other programs, [^\n]*$"
+ONE_LINE = r"^cpu: not enough memory for [^\n]*: close other programs, [^\n]*$"
 
 
 @pytest.mark.parametrize("error", LACKS, ids=["CUDA", "OpenVINO", "numpy"])

@@ -139,7 +139,7 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 3
-    assert all(f"{large.name}: the memory does not suffice" in line for line in lines)
+    assert all(f"{large.name}: not enough memory" in line for line in lines)
     assert "frames of 4000x4000 that are on their way at once (" in lines[-1]
     assert "lower --memory (now 256M) or --batch (now 1)" in lines[-1]
 
@@ -207,7 +207,7 @@ def test_a_lack_of_memory_in_a_run_is_of_one_class(
 
     monkeypatch.setattr(CutDetector, "is_new_shot", refused)  # any stage of a run
     tiny: dict[str, Any] = {"model": make_salient(tmp_path / "tiny.onnx"), "family": "isnet"}
-    told = r"clip\.mp4: the memory does not suffice \(.*\): close other programs"
+    told = r"clip\.mp4: not enough memory \(.*\): close other programs"
     with pytest.raises(OutOfMemoryError, match=told):
         matte(clip, tmp_path / "cut.mov", **tiny)
     assert not (tmp_path / "cut.mov").exists()

@@ -146,6 +146,4 @@ def test_a_current_folder_that_is_gone_is_told(
         status = main([*clip, *words[1:], *given])
     assert status == 1
     said = capsys.readouterr().err
-    assert said == f"vidmatte: {named}: the current folder is gone, it was removed: cd to one" + (
-        " that is there\n"
-    )
+    assert said == f"vidmatte: {named}: the current directory no longer exists: cd to another\n"

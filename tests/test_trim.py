@@ -206,7 +206,7 @@ def test_a_timecode_that_does_not_exist_is_left_out_with_a_word(
     with open_reader(movie.path, Settings()) as source:
         assert source.clip.timecode is None
         assert len(source.warnings) == 1
-        assert f"clip.mkv: its timecode is left out: {reason}" in source.warnings[0]
+        assert f"clip.mkv: its timecode is dropped: {reason}" in source.warnings[0]
     clip, _ = write_clip(movie, out := tmp_path / "out.mov")
     assert clip.timecode is None
     with open_reader(out, Settings()) as source:

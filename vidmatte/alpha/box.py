@@ -97,12 +97,12 @@ class Pixels:
         return len(self.index)
 
     def of(self, picture: np.ndarray) -> np.ndarray:
-        """The values (N,) or (N, C) of a whole C-contiguous picture at these pixels."""
+        """The values (N,) or (N, C) of a full C-contiguous picture at these pixels."""
         flat = picture.reshape(-1, *picture.shape[2:])
         return np.asarray(flat.take(self.index, axis=0))
 
     def put(self, picture: np.ndarray, values: np.ndarray) -> None:
-        """Write (N,) values into a whole C-contiguous (H, W) picture, in place."""
+        """Write (N,) values into a full C-contiguous (H, W) picture, in place."""
         picture.reshape(-1)[self.index] = values
 
 

@@ -27,8 +27,8 @@ def gaussian(alpha: np.ndarray, sigma: float) -> np.ndarray:
     """(H, W) float32 softened by a Gaussian of ``sigma`` pixels; its borders go on outside.
 
     From ``WIDEST_EXACT`` on the work is done at half the size, and again: variances add up, so
-    that what halving and doubling soften is left out of the Gaussian. For alpha in 0..1
-    the result is within 0.01/255 of the whole sum's.
+    that the Gaussian leaves out what halving and doubling already soften. For alpha in 0..1
+    the result is within 0.01/255 of the exact sum.
     """
     if sigma < WIDEST_EXACT:
         soft = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
@@ -40,8 +40,8 @@ def gaussian(alpha: np.ndarray, sigma: float) -> np.ndarray:
     size = framed.shape[1], framed.shape[0]
     half = cv2.resize(framed, (size[0] // 2, size[1] // 2), interpolation=cv2.INTER_AREA)
     half = gaussian(half, sqrt(sigma**2 - _OF_HALVING) / 2)
-    whole = cv2.resize(half, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(whole[_BORDER : _BORDER + height, _BORDER : _BORDER + width])
+    full = cv2.resize(half, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full[_BORDER : _BORDER + height, _BORDER : _BORDER + width])
 
 
 def discs(alpha: np.ndarray, times: int, operation: int) -> np.ndarray:

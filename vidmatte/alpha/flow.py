@@ -5,7 +5,7 @@ Search", ECCV 2016) follows the subject's inside well but is wrong in the soft
 band around it, where two motions overlap. There the subject's own motion, carried
 outward from its inside (``spread``), takes its place.
 
-Motion is searched at the working scale and kept at half of it, the coarse scale: it is
+Motion is estimated at the working scale and stored at half of it, the coarse scale: it is
 smooth, and there composing it over many frames costs little.
 """
 
@@ -94,12 +94,12 @@ class FlowField:
         return FlowField(self.box, motion)
 
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and rows, in the whole picture, that the box's pixels move to."""
+        """Columns and rows, in the full picture, that the box's pixels move to."""
         return _arrivals(self.box, self.motion[..., 0], self.motion[..., 1])
 
 
 def _arrivals(box: Box, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows, in the whole picture, that a box's pixels move to by (x, y)."""
+    """Columns and rows, in the full picture, that a box's pixels move to by (x, y)."""
     return (
         x + np.arange(box.left, box.right, dtype=np.float32),
         y + np.arange(box.top, box.bottom, dtype=np.float32)[:, None],

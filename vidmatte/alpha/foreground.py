@@ -2,7 +2,7 @@
 
 A soft pixel shows I = alpha F + (1 - alpha) B. As in blur fusion (Forte, Pitie,
 "Approximate Fast Foreground Colour Estimation", ICIP 2021) F and B are first taken
-as local means, weighted by alpha and by its rest, then corrected by what they leave
+as local means, weighted by alpha and by its rest, then corrected by the residual that they leave
 unexplained. Here the means are refined from coarse to fine, and the rest is shared
 out between F and B as its most likely cause, by least squares.
 """
@@ -56,7 +56,7 @@ def uses_model_foreground(settings: Settings, clip: Clip) -> bool:
     """
     reason = None
     if settings.invert:
-        reason = "--invert shows the background, and the model tells the subject's colours"
+        reason = "--invert shows the background, and the model gives the subject's colours"
     elif clip.colour.transfer in CURVED:
         curve = clip.colour.as_names()["transfer"]
         reason = f"{clip.path.name} is {curve}, and the model's colours are as displays show them"
@@ -93,7 +93,7 @@ def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = No
 
 
 def _padded(picture: np.ndarray) -> np.ndarray:
-    """Repeat the last row and column up to whole pixels of the coarsest scale."""
+    """Repeat the last row and column up to full pixels of the coarsest scale."""
     below, right = (-size % _COARSEST for size in picture.shape[:2])
     return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE))
 
@@ -169,7 +169,7 @@ def _explained(picture: _Planes, alpha: np.ndarray, means: _Layers) -> _Layers:
 def _at_pixels(
     means: _Layers, around: Box, colours: np.ndarray, alpha: np.ndarray, pixels: Pixels
 ) -> np.ndarray:
-    """The subject's colour (N, 3) float32 at pixels of the whole frame; means cover ``around``."""
+    """The subject's colour (N, 3) float32 at pixels of the full frame; means cover ``around``."""
     scale = np.float32(0.5 ** _LEVELS[-1][0])
     x = (pixels.x - np.float32(around.left - 0.5)) * scale - np.float32(0.5)
     y = (pixels.y - np.float32(around.top - 0.5)) * scale - np.float32(0.5)

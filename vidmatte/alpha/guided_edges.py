@@ -33,7 +33,7 @@ _AT_ONCE = 16384  # windows solved together: what they need stays in the core's 
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) at which motion and fits are computed: a whole fraction."""
+    """(height, width) at which motion and fits are computed: full size over an integer."""
     side = max(height, width)
     factor = 1 if side < _WHOLE_SIDE else max(2, round(side / _WORKING_SIDE))
     return max(1, round(height / factor)), max(1, round(width / factor))
@@ -149,13 +149,13 @@ def _fit_models(
     ``READ_AROUND`` from there. Both float32. Equations 14 to 16 of the paper; the models of
     all windows around a pixel are averaged, each by how well it fits.
     """
-    whole = view.alpha.shape
-    around = box.grown(_READ_AROUND, *whole)
+    full = view.alpha.shape
+    around = box.grown(_READ_AROUND, *full)
     models = np.zeros((*around.shape, 4), np.float32)
     doubt = np.zeros(around.shape, np.float32)
     for part in _parts_with(wanted, box):
-        part = part.grown(_READ_AROUND, *whole)
-        seen = part.grown(2 * _RADIUS, *whole)
+        part = part.grown(_READ_AROUND, *full)
+        seen = part.grown(2 * _RADIUS, *full)
         fits = _fit_part(seen.crop(view.rgb), seen.crop(view.alpha))
         inner = part.moved(-seen.top, -seen.left)
         target = part.moved(-around.top, -around.left)
@@ -200,7 +200,7 @@ def _window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Means over the window around each pixel, (14, h, w) float32.
 
     Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp. Colours
-    are 8-bit codes: their sums are whole numbers, which is exact and faster.
+    are 8-bit codes: their sums are integers, which is exact and faster.
     """
     size = (2 * _RADIUS + 1,) * 2
     means = np.empty((14, *alpha.shape), np.float32)

@@ -21,7 +21,7 @@ _SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from
 
 
 class _MaskFile:
-    """A grey picture for the whole clip, or a folder with one for each frame of the source:
+    """A grey picture for the entire clip, or a folder with one for each frame of the source:
     all of them, or only those between the in and out points. What is transparent in one
     counts as black.
 
@@ -50,9 +50,9 @@ class _MaskFile:
         if len(self._files) == clip.untrimmed_count:
             self._files = self._files[clip.first_frame :]
         elif len(self._files) != count:
-            whole = f" (of {clip.untrimmed_count})" if clip.untrimmed_count else ""
+            of_all = f" (of {clip.untrimmed_count})" if clip.untrimmed_count else ""
             raise UsageError(
-                f"{flag} {path}: {len(self._files)} pictures for {count} frames{whole};"
+                f"{flag} {path}: {len(self._files)} pictures for {count} frames{of_all};"
                 " give one for each"
             )
 

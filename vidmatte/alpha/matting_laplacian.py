@@ -1,10 +1,10 @@
-"""Parts in doubt, drawn by the picture's colours: a matting Laplacian, solved by filters.
+"""Grey areas, redrawn from the picture's colours: a matting Laplacian, solved by filters.
 
 Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting" (PAMI 2008),
 in the form of He, Sun, Tang, "Fast Matting Using Large Kernel Matting Laplacian
 Matrices" (CVPR 2010): the Laplacian times an alpha is that alpha less what the linear
 colour models of all windows around a pixel make of it, so it takes a guided filter and
-no matrix. Alpha is asked to follow the colours where the network left whole parts half
+no matrix. Alpha is asked to follow the colours where the network made large parts half
 transparent, and to stay near what it was at edges, where the networks and the filter
 do better than the Laplacian: over a textured background it takes texture for hair.
 """
@@ -30,7 +30,7 @@ HOLD_SURE, HOLD_EDGE, HOLD_FLAT = 4.0, 3.0, 0.0005  # weights of what alpha was
 
 
 def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
-    """Redraw the parts of alpha that are in doubt, in place.
+    """Redraw the grey areas of alpha, in place.
 
     rgb: (H, W, 3) uint8; alpha: (H, W) float32 in 0..1, steady already. What changes is
     found at the working scale and brought up to the full one.
@@ -63,10 +63,10 @@ def _add_at_full_size(
     alpha: np.ndarray, change: np.ndarray, box: Box, working: tuple[int, ...]
 ) -> None:
     """Add a change (box's shape, working pixels) to alpha (H, W), which stays in 0..1."""
-    whole = np.zeros(working, np.float32)
-    box.crop(whole)[:] = change
+    full = np.zeros(working, np.float32)
+    box.crop(full)[:] = change
     height, width = alpha.shape
-    alpha += cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha += cv2.resize(full, (width, height), interpolation=cv2.INTER_LINEAR)
     np.clip(alpha, 0, 1, out=alpha)
 
 

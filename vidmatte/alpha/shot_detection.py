@@ -18,7 +18,7 @@ _SAME_SHOT = 0.36  # correlation within one shot: 0.57 and up; across cuts: up t
 _SURELY_SAME = 0.7
 _FLAT = 1.5  # mean local deviation of a picture without structure
 _AGREE = 1.5  # thumbnail pixels between a flow and its way back
-_FLAT_JUMP = 12.0  # mean difference of 8-bit codes that tells a flat picture from another
+_FLAT_JUMP = 12.0  # mean difference of 8-bit codes at which two flat pictures are different shots
 BURNT_CODE, BURNT_SHARE = 245, 0.5
 LONGEST_FLASH = 4  # frames
 
@@ -80,7 +80,7 @@ class CutDetector:
     def _shifted(
         self, last: np.ndarray, now: np.ndarray, last_eq: np.ndarray, now_eq: np.ndarray
     ) -> float:
-        """Correlation of the overlap under the one best shift of the whole picture."""
+        """Correlation of the overlap under the single best shift of the picture."""
         (dx, dy), _ = cv2.phaseCorrelate(
             last_eq.astype(np.float32), now_eq.astype(np.float32), self._window
         )

@@ -1,19 +1,18 @@
-"""Steady alpha: each frame's matte is averaged with its neighbours' along the motion.
+"""The temporal filter: each frame's alpha is averaged with its neighbours' along the motion.
 
-Smoothing without compensation leaves ghosts behind whatever moves, so none is done
-here. The chain a frame goes through: its soft edge is redrawn by its own colours
-(``refine``) and its motion found (``flow``), both in ``follow``; then it is averaged with
-its neighbours moved to where the subject is now (``average``); then parts in doubt are
-decided (``conviction``) and the ends stretched a little, which takes back the grey that
-averaging adds; then the edge is redrawn once more in part, now that the noise is gone
-from it.
+Averaging without motion compensation draws ghosts behind whatever moves, so every average
+here follows the motion. The chain for each frame: its soft edge is redrawn by a guided filter
+(``guided_edges``) and its motion estimated (``flow``), both in ``track``; then it is averaged
+with its neighbours, warped to where the subject is now (``accumulate``); then grey areas are
+decided (``confidence``) and the levels stretched slightly, which removes the grey that
+averaging adds; then the edge is partly redrawn again, now that its noise is gone.
 
-With ``refine`` best, parts still in doubt are then solved for by their colours
-(``solve``), and a mean of the nearest frames is taken once more.
+With ``refine`` best, areas still in doubt are then solved for from their colours
+(``matting_laplacian``), and the nearest frames are averaged once more.
 
 The result for a frame depends on it, on the window's frames before it and on the
-look-ahead (on ``NEAR`` more each way with best), and on nothing else: there is no
-recursion. ``Filter.look_back`` and ``Filter.look_ahead`` count them.
+look-ahead (``NEAR`` more each way with best), and on nothing else: there is no
+recursion. ``TemporalFilter.look_back`` and ``TemporalFilter.look_ahead`` count them.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from typing import Generic
 import cv2
 import numpy as np
 
-from vidmatte.alpha import confidence as conviction
 from vidmatte.alpha.accumulate import Neighbour, average
+from vidmatte.alpha.confidence import resolve_grey
 from vidmatte.alpha.flow import FlowField, squared_length
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
@@ -36,17 +35,17 @@ from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, TrackedFrame, Window, 
 _SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
 _MOVING = 0.5  # coarse pixels a frame from which something counts as moving
-_LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
+_LEAST_TRUST = 0.1  # the maximum over the field below which a far neighbour is not sampled
 
 
 @dataclass(frozen=True)
 class _FilterProfile:
     """What suits a kind of network.
 
-    far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away counts
-    exp(-1): errors pile up along the way, while in a still scene many frames tell the
-    same. redrawn: share of the second redrawing of the edge. black, white: levels after
-    the average. decides: whether parts in doubt are decided.
+    far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away has the weight
+    exp(-1): flow errors add up with distance, while in a still scene many frames agree.
+    redrawn: share of the second redrawing of the edge. black, white: levels after the
+    average. decides: whether grey areas are decided.
     """
 
     far_reach: float
@@ -66,19 +65,20 @@ def filter_frames(
     mode: str = "on",
     refine: str = "fast",
     strength: float = 1.0,
-    manner: _FilterProfile = PER_FRAME,
+    profile: _FilterProfile = PER_FRAME,
 ) -> Iterator[AnyFrame]:
-    """The same frames, in order, each with its ``alpha`` refined and steadied.
+    """The same frames, in order, each with its ``alpha`` refined and averaged over time.
 
     mode: 'off' mixes no frames, 'live' looks at no later frame, 'on' and 'strong'
     hold back three frames, four where a shot begins. refine: 'fast' redraws the soft
-    edge, 'best' also solves for what is in doubt and averages once more, with a look-ahead
+    edge, 'best' also solves for areas in doubt and averages once more, with a look-ahead
     of two frames more; 'off' does neither. strength: 0..1 and above, scales the weight of the
-    neighbours. manner: what suits the network that the alphas are from.
+    neighbours. profile: of the network that made the alphas.
     A frame's ``alpha`` is replaced by a new (H, W) float32 array; ``new_shot`` starts
-    afresh. A frame handed on is not looked at again. Raises KeyError for another mode.
+    again from nothing. A frame that was yielded is not read again. Raises KeyError for an
+    unknown mode.
     """
-    how = TemporalFilter(WINDOWS[mode], refine, strength, manner)
+    how = TemporalFilter(WINDOWS[mode], refine, strength, profile)
     return how.average_stage(how.track_stage(copied(frames)))
 
 
@@ -92,7 +92,8 @@ def copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
 
 @dataclass(frozen=True)
 class TemporalFilter:
-    """The filter's two halves, for a thread each; the words are those of ``steady``.
+    """The filter's two halves, each for a thread of its own; the fields are the arguments of
+    ``filter_frames``.
 
     Both change the frames' alpha (H, W), float32 and C-contiguous, in place.
     """
@@ -100,7 +101,7 @@ class TemporalFilter:
     window: Window
     refine: str
     strength: float
-    manner: _FilterProfile
+    profile: _FilterProfile
 
     @property
     def redraws(self) -> bool:
@@ -114,130 +115,130 @@ class TemporalFilter:
 
     @property
     def look_ahead(self) -> int:
-        """Frames that are held back, at most."""
+        """The most frames that are held back."""
         return len(self.window.after) + len(self._again_window.after)
 
     @property
     def look_back(self) -> int:
-        """Frames before one that decide its result, at most."""
+        """The most frames before one that its result depends on."""
         return len(self.window.before) + len(self._again_window.before)
 
     @property
     def _again_window(self) -> Window:
-        """That of the mean that is taken once more."""
+        """The window of the second average."""
         return self.window.nearest() if self.refine == "best" else WINDOWS["off"]
 
-    def average_stage(self, moments: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
-        """The second half: the frames of ``moments``, averaged and finished."""
-        frames = self._averaged(moments)
+    def average_stage(self, tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
+        """The second half: the frames of ``tracked``, averaged and finished."""
+        frames = self._averaged(tracked)
         return self._again(frames) if self.refine == "best" else frames
 
     def _again(self, frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
-        """The frames with their doubts solved, averaged a second time: a little, as every
-        mean takes some of the detail along with the flicker."""
+        """The frames with grey areas solved, averaged a second time, but weakly: every average
+        removes some detail together with the flicker."""
 
         def solved() -> Iterator[AnyFrame]:
             for frame in frames:
                 if frame.alpha is not None:
                     solve_doubt(frame.rgb, frame.alpha)
-                frame.mirrored, frame.augment_phase = False, 0  # all sides are in it by now
+                frame.mirrored, frame.augment_phase = False, 0  # the average has mixed them
                 yield frame
 
-        manner = replace(self.manner, redrawn=0.0, black=0.01, white=0.98, decides=False)
+        profile = replace(self.profile, redrawn=0.0, black=0.01, white=0.98, decides=False)
         second = replace(
             self,
             window=self._again_window,
             refine="off",
             strength=self.strength * _SECOND_STRENGTH,
-            manner=manner,
+            profile=profile,
         )
         return second.average_stage(second.track_stage(solved()))
 
-    def _averaged(self, moments: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
-        steadier: _WindowFilter[AnyFrame] = _WindowFilter(self)
-        for moment in moments:
-            yield from steadier.feed(moment)
-        yield from steadier.flush()
+    def _averaged(self, tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
+        window_filter: _WindowFilter[AnyFrame] = _WindowFilter(self)
+        for item in tracked:
+            yield from window_filter.feed(item)
+        yield from window_filter.flush()
 
 
 class _WindowFilter(Generic[AnyFrame]):
-    """The second half's state: the last few moments of the present shot."""
+    """The second half's state: the last few tracked frames of the current shot."""
 
     def __init__(self, how: TemporalFilter) -> None:
         self._how = how
         self._window = how.window
-        self._moments: deque[TrackedFrame[AnyFrame]] = deque()
-        self._waiting = 0  # moments at the end of the deque whose frame was not handed on
+        self._tracked: deque[TrackedFrame[AnyFrame]] = deque()
+        self._waiting = 0  # at the end of the deque: those whose frame was not yielded yet
 
-    def feed(self, moment: TrackedFrame[AnyFrame]) -> Iterator[AnyFrame]:
-        """Take the next moment; hand on the frames that are ready."""
-        if moment.frame is not None and moment.frame.new_shot:
+    def feed(self, item: TrackedFrame[AnyFrame]) -> Iterator[AnyFrame]:
+        """Take the next tracked frame; yield the frames that are ready."""
+        if item.frame is not None and item.frame.new_shot:
             yield from self.flush()
-        self._moments.append(moment)
+        self._tracked.append(item)
         self._waiting += 1
-        while self._waiting > self._window.ahead_of(len(self._moments) - self._waiting):
+        while self._waiting > self._window.ahead_of(len(self._tracked) - self._waiting):
             yield self._emit()
 
     def flush(self) -> Iterator[AnyFrame]:
-        """Hand on what is held; the next frame starts afresh."""
+        """Yield all frames that are held; the next one begins a new shot."""
         while self._waiting:
             yield self._emit()
-        self._moments.clear()
+        self._tracked.clear()
 
     def _emit(self) -> AnyFrame:
-        """Finish the oldest waiting frame and forget what no later one needs."""
-        place = len(self._moments) - self._waiting
-        moment = self._moments[place]
-        frame, view = moment.frame, moment.view
-        moment.frame = moment.view = None
+        """Finish the oldest waiting frame and drop what no later one needs."""
+        place = len(self._tracked) - self._waiting
+        item = self._tracked[place]
+        frame, view = item.frame, item.view
+        item.frame = item.view = None
         if frame is None or frame.alpha is None:
-            raise RuntimeError("a frame was handed on twice, or its alpha taken before")
+            raise RuntimeError("a frame was yielded twice, or its alpha was removed")
         if view is not None:
             self._finish(frame, frame.alpha, view, place)
-        moment.from_last = None
+        item.from_last = None
         self._waiting -= 1
-        while len(self._moments) - self._waiting > len(self._window.before):
-            self._moments.popleft()
+        while len(self._tracked) - self._waiting > len(self._window.before):
+            self._tracked.popleft()
         return frame
 
     def _finish(self, frame: AnyFrame, alpha: np.ndarray, view: WorkingFrame, place: int) -> None:
-        """All that is left to be done to a frame's alpha, in place."""
-        how, seen = self._how, self._moments[place].sample
+        """Average, stretch and redraw a frame's alpha, in place."""
+        how, seen = self._how, self._tracked[place].sample
         if seen is not None:
             average(seen, list(self._neighbours(place)), alpha)
-        _stretch_levels(alpha, view, how.manner, how.redraws)
+        _stretch_levels(alpha, view, how.profile, how.redraws)
         if seen is not None and how.redraws:
-            share = how.manner.redrawn * self._pace(place, view.alpha.shape)
+            share = how.profile.redrawn * self._pace(place, view.alpha.shape)
             refine_edges(frame.rgb, alpha, view, share)
 
     def _pace(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
-        """0 where nothing moves at the moment, 1 where it does: ``shape``, float32.
+        """0 where nothing moves now, 1 where something does: ``shape``, float32.
 
-        The mean over many frames is the better edge where they all tell the same; one
-        frame's colours would only bring its noise back.
+        Where all frames agree their mean is the better edge; a single frame's colours would
+        only bring its noise back.
         """
-        moment = self._moments[place]
-        field = moment.to_last
-        if field is None and place + 1 < len(self._moments):
-            field = self._moments[place + 1].from_last
-        if field is None or moment.sample is None or field.box.is_empty:
+        item = self._tracked[place]
+        field = item.to_last
+        if field is None and place + 1 < len(self._tracked):
+            field = self._tracked[place + 1].from_last
+        if field is None or item.sample is None or field.box.is_empty:
             return np.ones(shape, np.float32)
-        coarse = np.zeros(moment.sample.coarse.alpha.shape, np.float32)
-        # Not cv2.magnitude: the same input may give another last bit the next time.
+        coarse = np.zeros(item.sample.coarse.alpha.shape, np.float32)
+        # Not cv2.magnitude: its last bit may differ between runs on the same input.
         pace = np.sqrt(squared_length(field.motion[..., 0], field.motion[..., 1]))
         field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / _MOVING), 1)
         return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
     def _gains(self, place: int) -> dict[int, float]:
-        """What each moment around the one at ``place`` counts, by its own place.
+        """The weight of each tracked frame around the one at ``place``, by its index.
 
-        All turns of the network count the same, also where a shot begins or ends and more
-        frames of one are there than of another: else a still matte would drift as they come
-        and go.
+        All phases of test-time augmentation have the same total weight, also at the ends of a
+        shot, where there are more frames of one phase than of another: otherwise the matte of a
+        still scene would drift as frames enter and leave the window.
         """
         before, after = self._window.before, self._window.after[: self._window.ahead_of(place)]
         gains = {place - away: gain for away, gain in enumerate(before[:place], 1)}
-        there = len(self._moments) - 1 - place
+        there = len(self._tracked) - 1 - place
         gains |= {place + away: gain for away, gain in enumerate(after[:there], 1)}
         totals: defaultdict[int, float] = defaultdict(float)
         for index, gain in [(place, 1.0), *gains.items()]:
@@ -248,44 +249,44 @@ class _WindowFilter(Generic[AnyFrame]):
         }
 
     def _phase_weight(self, place: int) -> int:
-        seen = self._moments[place].sample
+        seen = self._tracked[place].sample
         return 0 if seen is None else seen.augment_phase
 
     def _neighbours(self, place: int) -> Iterator[Neighbour]:
-        """The moments around the one at ``place``, as far as the motion can be followed."""
+        """The neighbours of the frame at ``place``, as far as its motion can be followed."""
         gains = self._gains(place)
         for step in (-1, 1):
             way: FlowField | None = None
             index = place
             while (index := index + step) in gains:
-                there = self._moments[index]
-                leg = self._moments[index + 1].to_last if step < 0 else there.from_last
+                there = self._tracked[index]
+                leg = self._tracked[index + 1].to_last if step < 0 else there.from_last
                 if leg is None or leg.box.is_empty or there.sample is None:
                     break
                 way = leg if way is None else leg.after(way)
-                told = way
+                field = way
                 if abs(index - place) > NEAR:
-                    told = way.with_lower_trust(self._how.manner.far_reach)
-                    if told.trust.max() < _LEAST_TRUST:
+                    field = way.with_lower_trust(self._how.profile.far_reach)
+                    if field.trust.max() < _LEAST_TRUST:
                         break
-                yield Neighbour(told, there.sample, gains[index] * self._how.strength)
+                yield Neighbour(field, there.sample, gains[index] * self._how.strength)
 
 
 def _stretch_levels(
-    alpha: np.ndarray, view: WorkingFrame, manner: _FilterProfile, refine: bool
+    alpha: np.ndarray, view: WorkingFrame, profile: _FilterProfile, refine: bool
 ) -> None:
-    """Decide what is in doubt and stretch the ends of alpha (H, W), in place.
+    """Decide grey areas and stretch the levels of alpha (H, W), in place.
 
-    refine: without it nothing is decided; with it the view's alpha is brought up to
-    date, for the redrawing that comes next.
+    refine: without it no grey is decided; with it the view's alpha is updated for the
+    redrawing that comes next.
     """
-    if refine and manner.decides:
-        gain = conviction.resolve_grey(reduce_alpha(alpha, *view.alpha.shape))
+    if refine and profile.decides:
+        gain = resolve_grey(reduce_alpha(alpha, *view.alpha.shape))
         if gain is not None:
             height, width = alpha.shape
             alpha *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-    scale = 1 / (manner.white - manner.black)
-    cv2.addWeighted(alpha, scale, alpha, 0, -manner.black * scale, alpha)
+    scale = 1 / (profile.white - profile.black)
+    cv2.addWeighted(alpha, scale, alpha, 0, -profile.black * scale, alpha)
     np.clip(alpha, 0, 1, out=alpha)
     if refine:
         view.alpha = reduce_alpha(alpha, *view.alpha.shape)

@@ -1,7 +1,4 @@
-"""Which frames around the present one the temporal filter averages, by mode.
-
-Apart from the filter itself, so that who only asks how far it looks need not load it.
-"""
+"""The first half of the temporal filter: soft edges redrawn, motion tracked; and its windows."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ class Window:
     """Which frames before and after the present one are averaged, by their weights.
 
     ahead: how many of ``after`` are waited for. The first frames of a shot, which have no
-    past, wait for as many more as make up for it: all of ``after`` for the very first.
+    past, wait for more to make up for it: the very first waits for all of ``after``.
     """
 
     before: tuple[float, ...]
@@ -33,22 +30,22 @@ class Window:
         return max(self.ahead, len(self.after) - place)
 
     def nearest(self) -> Window:
-        """The part of it in which motion brings no errors with it."""
+        """The part of it in which flow errors do not add up."""
         return Window(self.before[:NEAR], self.after[:NEAR], min(self.ahead, NEAR))
 
 
 _LONGEST_PAST = 9
-NEAR = 2  # frames away that count in full however far things move
-#: With the present frame as many as three rounds of the turns in which frames are shown to
-#: a network: no turn weighs much more than another. What is waited for makes one round.
+NEAR = 2  # frames away that have full weight however far things move
+#: Together with the current frame these are three rounds of the augmentation phases, so that no
+#: phase weighs much more than another. The frames that are waited for make one round.
 WINDOWS = {
     "off": Window((), (), 0),
     "live": Window((1.0,) * _LONGEST_PAST, (), 0),
     "on": Window((1.0,) * NEAR + (0.8,) * 6, (1.0,) * NEAR + (0.8,) * 2, 3),
 }
 WINDOWS["strong"] = WINDOWS["on"]
-#: Frames after one that its result may depend on, whatever the mode; ``refine`` best looks from
-#: each of the window's as far again as the nearest ones are.
+#: The most frames after one that its result may depend on, whatever the mode; ``refine`` best
+#: looks ``NEAR`` frames further from each frame of the window.
 LONGEST_LOOK_AHEAD = max(
     len(window.after) + len(window.nearest().after) for window in WINDOWS.values()
 )
@@ -69,11 +66,11 @@ AnyFrame = TypeVar("AnyFrame", bound=_FrameWithAlpha)
 
 @dataclass(kw_only=True)
 class TrackedFrame(Generic[AnyFrame]):
-    """A frame on its way through the filter, and what its neighbours need of it.
+    """A frame inside the filter, and what its neighbours need of it.
 
-    frame, view: None once the frame was handed on; view also where nothing is to be
-    done. seen: its matte, None where no frames are mixed. to_last, from_last: the
-    motion to the frame before and from it; None at the start of a shot.
+    frame, view: None once the frame was yielded; view also where there is nothing to do.
+    sample: its matte, None where no frames are averaged. to_last, from_last: the flow to the
+    frame before and from it; None at the start of a shot.
     """
 
     frame: AnyFrame | None
@@ -86,11 +83,11 @@ class TrackedFrame(Generic[AnyFrame]):
 def track(
     frames: Iterable[AnyFrame], *, redraw: bool, mix: bool
 ) -> Iterator[TrackedFrame[AnyFrame]]:
-    """The moments of ``frames``, in order.
+    """``frames``, tracked, in order.
 
-    redraw: whether soft edges are redrawn. mix: whether frames are to be mixed, and so
-    their motion is asked for. Each frame's ``alpha``, C-contiguous (H, W) float32, is
-    changed in place. Raises ValueError for a frame without.
+    redraw: whether soft edges are redrawn. mix: whether frames will be averaged, so that
+    their motion is needed. Each frame's ``alpha``, C-contiguous (H, W) float32, is
+    changed in place. Raises ValueError for a frame without alpha.
     """
     motion = MotionEstimator()
     last: tuple[CoarseFrame, np.ndarray] | None = None
@@ -104,19 +101,19 @@ def track(
         if redraw:
             refine_edges(frame.rgb, frame.alpha, view)
             view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
-        moment = TrackedFrame(frame=frame, view=view)
+        tracked = TrackedFrame(frame=frame, view=view)
         if mix:
-            moment.sample = seen = _sample_matte(frame, frame.alpha, view)
+            tracked.sample = seen = _sample_matte(frame, frame.alpha, view)
             if last is not None and not frame.new_shot:
-                moment.from_last, moment.to_last = motion.between(
+                tracked.from_last, tracked.to_last = motion.between(
                     last[0], seen.coarse, last[1], view.grey
                 )
             last = seen.coarse, view.grey
-        yield moment
+        yield tracked
 
 
 def _sample_matte(frame: _FrameWithAlpha, alpha: np.ndarray, view: WorkingFrame) -> MatteSample:
-    """What a frame's neighbours are told of its refined alpha (H, W)."""
+    """What a frame's neighbours need of its refined alpha (H, W)."""
     box = view.box.enlarged(view.alpha.shape, *alpha.shape).grown(2, *alpha.shape)
     return MatteSample(
         codes=MatteSample.coded(box.crop(alpha)),

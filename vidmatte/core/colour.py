@@ -14,7 +14,7 @@ import numpy as np
 
 LIMITED, FULL = 1, 2
 
-#: What leaves matrix, primaries or transfer open.
+#: Matrix, primaries or transfer that are not stated.
 UNSPECIFIED = 2
 #: Systems that have one number as a matrix and as primaries. That of bt709, smpte170m and
 #: smpte240m is their transfer's too; bt470m and bt470bg are the gammas 2.2 and 2.8 there.

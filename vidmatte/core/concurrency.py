@@ -1,4 +1,4 @@
-"""How many cores there are."""
+"""Cores, threads that keep order, and lock files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def map_in_order(
 ) -> Iterator[Result]:
     """The work on ``at_once`` items at a time, each on its own thread; results in order.
 
-    No more than ``at_once`` items are taken before the first one's result is handed on.
+    No more than ``at_once`` items are taken before the first one's result is yielded.
     """
     under_way: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(at_once, thread_name_prefix="vidmatte-network") as threads:

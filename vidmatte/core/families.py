@@ -18,7 +18,7 @@ class Family:
 
     size: side of its square input in pixels. mean, std: of RGB in 0..1.
     logits: the first output needs a sigmoid; else it is one already.
-    takes_turns: its mattes gain where frames are shown to it in turns (see ``looks``);
+    takes_turns: its mattes gain where frames are shown to it in turns (see ``augment``);
     measured on composites with known alpha. U2-Netp's flicker more, the others were not
     measured.
     """

@@ -32,7 +32,7 @@ class Clip:
 
     ``width``/``height`` are upright. Times: a frame's ``pts * time_base`` is in
     seconds from ``origin``, the moment of the container's own timeline (seconds)
-    that is zero in the output; ``until`` (same timeline) ends it, None is the end
+    that is zero in the output; ``end`` (same timeline) ends it, None is the end
     of the file. ``stated`` is what the stream says of its colours, ``colour`` the
     same with the gaps filled. ``frame_count`` is None where the container does
     not tell. ``first`` and ``whole``: which frame of the source the first one is, and how
@@ -94,10 +94,10 @@ class Frame:
         upright, colour tags resolved.
     rgb: (H, W, 3) uint8, full range, display-referred: what networks and filters see.
     alpha: (H, W) float32 in 0..1, straight coverage; None before the matting stage, which
-        writes it into what ``fill_alpha`` gives.
+        writes it into what ``writable_alpha`` gives.
     foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
     pts, duration: integers in units of ``time_base``.
-    shows: see ``Picture``: which frame of the source it is, where that is not its ``index``.
+    shows: see ``DecodedPicture``: which frame of the source it is, where that is not its ``index``.
     new_shot: this frame begins a shot (the first frame does).
     mirrored: the network saw its mirror image (alpha is turned back).
     turn: which of the ways to show it to the network's was taken; frames of one turn share
@@ -172,7 +172,7 @@ class Point:
     Those between are there to bring detectors and filters into the state of a run that
     never stopped. pts: the time of frame ``lead``. shots: whether a frame begins a
     shot, by number, as far as it is known. state: a recurrent network's before
-    frame ``start``. remarks: those of frames before ``first``, see ``Frame.remarks``.
+    frame ``start``. remarks: those of frames before ``first``, see ``Frame.findings``.
     done: nothing is left to read; finished: nor to write.
     """
 

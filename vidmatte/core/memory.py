@@ -1,4 +1,4 @@
-"""A lack of memory: how it is known from other failures, and the one line that says so."""
+"""Out of memory: how it is recognised, the one line that reports it, and malloc's settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NARROW_MARGIN = "close other programs"  # the first step wherever it is the mac
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether something failed for lack of memory, a device's or the machine's."""
+    """Whether an error means that a device or the machine ran out of memory."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in _OOM_MESSAGES)
 
@@ -56,8 +56,8 @@ def frames_oom_error(
 
 
 def _not_enough_memory(reason: str) -> str:
-    """What all such lines have in common."""
-    return f"the memory does not suffice {reason}"
+    """The start of every such line."""
+    return f"not enough memory {reason}"
 
 
 def reason_of(error: BaseException) -> str:
@@ -67,8 +67,8 @@ def reason_of(error: BaseException) -> str:
 
 @contextmanager
 def oom_errors(source: object, memory: str) -> Iterator[None]:
-    """Raise OutOfMemoryError, as ``lack_for_frames`` has it, for what libraries raise in the block
-    for lack of memory."""
+    """Raise OutOfMemoryError, as ``frames_oom_error`` has it, for what libraries raise in the block
+    when memory runs out."""
     try:
         yield
     except VidmatteError:
@@ -88,12 +88,11 @@ _USER_VARIABLES = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 def tune_malloc() -> bool:
     """Have glibc serve all threads from one heap; False where it does not, or the user chose.
 
-    Left alone it gives each thread one of its own. Frames are allocated in one thread and
-    freed in another, so the heaps fill up with what the others need: sharing saves a tenth
-    to a sixth of the memory at 1080p, and half of the page faults. Pieces of a frame's size
-    are kept for the next frame instead of given back to the kernel, which would clear them
-    again. To be called by programs, before they start threads; it is not for libraries to
-    decide.
+    By default each thread has a heap of its own. Frames are allocated in one thread and freed
+    in another, so heaps fill up with what the others need: sharing one saves a tenth to a sixth
+    of the memory at 1080p, and half of the page faults. Blocks of a frame's size stay allocated
+    for the next frame instead of going back to the kernel, which would clear them again.
+    Programs call it before they start threads; a library does not decide this.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _USER_VARIABLES):
         return False

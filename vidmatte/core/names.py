@@ -1,4 +1,4 @@
-"""The names of results: patterns with a place for the frame's number, and absolute paths."""
+"""Names on disk: patterns with a frame number, absolute paths, URLs, manifests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def pattern_regex(pattern: str) -> re.Pattern[str]:
 def absolute_path(out: Path) -> Path:
     """The same place by an absolute path that ends in a name, as ``.`` and ``..`` do not.
 
-    Raises SinkError where the current folder, to which ``out`` is relative, was removed.
+    Raises OutputError where the current folder, to which ``out`` is relative, was removed.
     """
     try:
         return out.resolve() if out.name in ("", "..") else out.absolute()
     except FileNotFoundError as error:
         raise OutputError(
-            f"{out}: the current folder is gone, it was removed: cd to one that is there"
+            f"{out}: the current directory no longer exists: cd to another"
         ) from error
 
 
@@ -57,8 +57,8 @@ def as_url(name: str | Path) -> tuple[str, str | None] | None:
 
 
 def manifest_in(path: Path) -> dict[str, Any] | None:
-    """The manifest, whole or not, in a file; None where it holds something else or cannot be
-    read."""
+    """The manifest in a file, complete or not; None where the file holds something else or
+    cannot be read."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):  # not there, not ours, or still being written
@@ -67,7 +67,7 @@ def manifest_in(path: Path) -> dict[str, Any] | None:
 
 
 def is_manifest(manifest: dict[str, Any]) -> bool:
-    """Whether all is there by which a result, its sides and its source are told again."""
+    """Whether a manifest is complete: it identifies a result, its extra outputs and its source."""
     sides = manifest.get("sides")
     entries = [manifest.get("result"), manifest.get("source")]
     entries += sides if isinstance(sides, list) else [None]

@@ -52,7 +52,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     determinant = a * d - b * c
     if determinant == 0:  # zeros: it says nothing
         return UPRIGHT
-    # (c, d) is where the picture's downward axis points, which mirroring leaves as it is.
+    # (c, d) is where the picture's downward axis points, which mirroring does not change.
     turn = math.degrees(math.atan2(c, d))
     return Orientation(round(turn / 90) * 90 % 360, mirrored=determinant < 0)
 
@@ -67,10 +67,10 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
     )
     deletions = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in _UNREADABLE]
-    kept = graph.add("buffersink")
-    graph.link_nodes(given, *deletions, kept).configure()
+    sink = graph.add("buffersink")
+    graph.link_nodes(given, *deletions, sink).configure()
     given.push(frame)
-    beside: Any = kept.pull().side_data
+    beside: Any = sink.pull().side_data
     if Type.DISPLAYMATRIX not in beside:
         return None
     return struct.unpack("=9i", bytes(beside[Type.DISPLAYMATRIX]))

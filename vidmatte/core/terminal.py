@@ -1,4 +1,4 @@
-"""The standard streams: the progress bar on stderr, messages that nobody can read."""
+"""The standard streams: the progress bar on stderr, and streams that were closed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def progress_bar(**options: Any) -> Any:
 
 
 class _NamedStream(io.FileIO):
-    """Stdout, whose errors say that it was stdout; after one it leads nowhere, so that Python
-    has nothing to say of what is left in buffers."""
+    """Stdout, whose errors name it; after one it goes to the null device, so that Python
+    reports nothing about data that is still in buffers."""
 
     def write(self, data: Any) -> int:
         """How many bytes were written. Raises OSError."""
@@ -31,7 +31,7 @@ class _NamedStream(io.FileIO):
 
 
 class _TolerantStream(io.FileIO):
-    """A standard stream whose messages are lost, without an error, once nobody can read them."""
+    """A standard stream that drops messages without an error once nobody can read them."""
 
     def write(self, data: Any) -> int:
         """All of ``data`` counts as written."""
@@ -44,7 +44,7 @@ class _TolerantStream(io.FileIO):
 
 
 def redirect_to_null(number: int) -> None:
-    """Have a file descriptor lead nowhere from now on."""
+    """Redirect a file descriptor to the null device."""
     null = os.open(os.devnull, os.O_RDWR)
     if null == number:
         os.set_inheritable(number, True)
@@ -56,10 +56,10 @@ def redirect_to_null(number: int) -> None:
 def harden_std_streams() -> None:
     """Make a program's own streams fit to be written to, however it was started.
 
-    A stream that is closed leads nowhere: the next file that is opened would get its
-    descriptor, and what libraries say there. What stderr does not take is lost in silence,
-    what stdout does not take is an error that names it. A character that stdout's encoding
-    lacks is written as a backslash escape.
+    A closed stream is redirected to the null device: otherwise the next file that is opened
+    would get its descriptor, and the messages of libraries with it. What stderr does not accept
+    is dropped silently; what stdout does not accept is an error that names stdout. A character
+    that stdout's encoding does not have is written as a backslash escape.
     """
     for number in range(3):
         try:

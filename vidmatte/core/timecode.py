@@ -27,7 +27,7 @@ def to_frames(text: str, rate: Fraction) -> int:
     """The frame number of a timecode at ``rate``, 00:00:00:00 being 0.
 
     A ``;``, ``.`` or ``,`` before the frames means drop frame: two numbers (four at
-    60000/1001) are left out each minute but every tenth. Raises UsageError.
+    60000/1001) are skipped each minute but every tenth. Raises UsageError.
     """
     match = _PATTERN.match(text)
     if match is None:
@@ -41,7 +41,7 @@ def to_frames(text: str, rate: Fraction) -> int:
         return number
     dropped = _dropped_per_minute(rate, text)
     if seconds == 0 and frames < dropped and minutes % 10:
-        raise UsageError(f"timecode {text} is one of those that drop frame leaves out")
+        raise UsageError(f"timecode {text} does not exist: drop frame skips it")
     total_minutes = hours * 60 + minutes
     return number - dropped * (total_minutes - total_minutes // 10)
 
@@ -111,7 +111,7 @@ def at_rate(text: str, rate: Fraction, new: Fraction) -> str:
 
 
 def _dropped_per_minute(rate: Fraction, text: str) -> int:
-    """How many numbers drop frame leaves out a minute: 2 at 29.97, 4 at 59.94."""
+    """How many numbers drop frame skips a minute: 2 at 29.97, 4 at 59.94."""
     if rate not in _DROP_RATES:
         raise UsageError(f"{text}: drop frame exists at 29.97 and its multiples, not at {rate}")
     return 2 * round(rate) // 30
@@ -128,4 +128,4 @@ def valid_or_dropped(
     try:
         return change(stated), []
     except UsageError as error:
-        return None, [f"{clip}: its timecode is left out: {error}"]
+        return None, [f"{clip}: its timecode is dropped: {error}"]

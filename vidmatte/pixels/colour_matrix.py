@@ -1,4 +1,4 @@
-"""R'G'B' of any picture as deep as is asked for, and the formulas between it and Y'CbCr.
+"""R'G'B' of any picture at any bit depth, and the formulas between it and Y'CbCr.
 
 swscale loses the last part of a deep range: it makes 937 of 10-bit full-range white where
 940 is meant, and 65283 of 65535 in 16-bit RGB. So here it only resamples chroma and shifts
@@ -27,7 +27,7 @@ def exact_rgb(
     255 or less, else uint16.
 
     picture: RGB, grey, or Y'CbCr that is coded as ``colour`` says. float is clipped to 0..1.
-    RGB that is as deep as asked for may come as a view of the picture. reformatter: one to
+    RGB that has the depth already may come as a view of the picture. reformatter: one to
     use again for pictures of one kind.
     """
     if not picture.format.name.startswith("yuv"):
@@ -64,7 +64,7 @@ def reformatted_picture(
 
 def canonical_format(picture: av.VideoFrame) -> av.VideoFrame:
     """The picture; a yuvj420p and its like under the plain name of the same samples, since
-    swscale makes their range limited whatever it is told."""
+    swscale makes their range limited whatever its options say."""
     name = picture.format.name
     if not name.startswith("yuvj"):
         return picture

@@ -71,7 +71,7 @@ def working_format(pixel_format: str, on_side: bool) -> str:
     """The format that frames of ``pixel_format`` travel in.
 
     Unequal chroma subsampling cannot be turned on its side in place: such frames
-    travel as 4:4:4 of the same depth where the stored picture lies ``on_side``.
+    travel as 4:4:4 of the same depth where the stored picture lies ``swaps_sides``.
     """
     name = pixel_format.replace("yuvj", "yuv").replace("yuva", "yuv")
     name = name.replace("gbrap", "gbrp") if name != "gbrapf32le" else "gbrpf32le"
@@ -176,12 +176,12 @@ def reformatted(
     if steps[0] == steps[1] or not (below or right) or len(picture.planes) < 3:
         return reformatter.reformat(picture, format=pixel_format, **options)
     width, height = picture.width, picture.height
-    whole = av.VideoFrame(width + right, height + below, picture.format.name)
-    whole.colorspace, whole.color_range = picture.colorspace, picture.color_range
-    for to, plane in zip(plane_arrays(whole), plane_arrays(picture), strict=True):
+    padded = av.VideoFrame(width + right, height + below, picture.format.name)
+    padded.colorspace, padded.color_range = picture.colorspace, picture.color_range
+    for to, plane in zip(plane_arrays(padded), plane_arrays(picture), strict=True):
         more = [(0, size - given) for size, given in zip(to.shape, plane.shape, strict=True)]
         np.copyto(to, np.pad(plane, more, "edge"))
-    made = reformatter.reformat(whole, format=pixel_format, **options)
+    made = reformatter.reformat(padded, format=pixel_format, **options)
     result = av.VideoFrame(width, height, pixel_format)
     result.colorspace, result.color_range = made.colorspace, made.color_range
     for to, plane in zip(plane_arrays(result), plane_arrays(made), strict=True):
@@ -280,7 +280,7 @@ def _as_luma(grey: av.VideoFrame, working: str) -> av.VideoFrame:
 
 
 def _as_planar_floats(frame: av.VideoFrame, working: str) -> av.VideoFrame:
-    """A float picture in ``working``, light above 1 kept (swscale would clip it)."""
+    """A float picture in ``working``, light above 1 preserved (swscale would clip it)."""
     if frame.format.name == working:
         return frame
     kind = np.dtype(np.float16 if "f16" in frame.format.name else np.float32)

@@ -57,7 +57,7 @@ def read_colours(frame: av.VideoFrame, box: Rectangle | None = None) -> np.ndarr
     """(h, w, 3) copy of the three colour channels in a box, subsampled chroma repeated.
 
     The order of channels is that of the planes (Y Cb Cr, G B R, R G B or B G R). box: with
-    its corner on multiples of ``ALIGN``; None for the whole picture.
+    its corner on multiples of ``ALIGN``; None for the full picture.
     """
     arrays = plane_views(frame)
     box = box or Rectangle(0, 0, frame.width, frame.height)

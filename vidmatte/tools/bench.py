@@ -31,7 +31,7 @@ from vidmatte.settings import Settings
 class Cost:
     """``frames`` took ``seconds``, and all threads together ``core_seconds``.
 
-    others: core-seconds that other programs took meanwhile; None where it is not told.
+    others: core-seconds that other programs took meanwhile; None where the system does not say.
     """
 
     frames: int
@@ -51,7 +51,7 @@ class Cost:
 
 
 def cost_of(work: Callable[[], int]) -> Cost:
-    """Do the work, which says how many frames it did, and tell what it cost."""
+    """Do the work, which returns how many frames it did; returns its cost."""
     began, cores_began, all_began = time.perf_counter(), time.process_time(), machine_core_seconds()
     frames = work()
     core_seconds = time.process_time() - cores_began
@@ -74,7 +74,7 @@ def median_cost(costs: list[Cost]) -> Cost:
 
 
 def machine_core_seconds() -> float | None:
-    """Core-seconds that all programs have taken since the start; None where it is not told."""
+    """Core-seconds of all programs since the start; None where the system does not say."""
     try:
         line = Path("/proc/stat").read_text().splitlines()[0]
     except OSError:  # no Linux
@@ -84,7 +84,7 @@ def machine_core_seconds() -> float | None:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process ever held; None where the system does not tell."""
+    """The most bytes that this process ever held; None where the system does not say."""
     try:
         import resource
     except ImportError:  # Windows
@@ -101,10 +101,10 @@ _Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """Costs of each stage alone and of the whole run.
+    """Costs of each stage alone and of the full run.
 
-    peak_bytes: of the process after the whole run, before the stages were held in
-    memory; None where the system does not tell.
+    peak_bytes: of the process after the full run, before the stages were held in
+    memory; None where the system does not say.
     """
 
     stages: dict[str, Cost]
@@ -124,39 +124,39 @@ class Measured:
 
     @property
     def used_share(self) -> float:
-        """The part of the cores, 0..1, that other programs took during the whole run."""
+        """The part of the cores, 0..1, that other programs took during the full run."""
         return (self.pipeline.others or 0.0) / (self.cores * self.pipeline.seconds)
 
     @property
     def share(self) -> float:
-        """(sum of the stages' core-seconds / cores) / wall-clock of the whole run."""
+        """(sum of the stages' core-seconds / cores) / wall-clock of the full run."""
         return self.pipeline.fps / self.bound_fps
 
 
 def measure(
-    clip: Path, output: Path, model: Model, settings: Settings, rounds: int, tell: _Report
+    clip: Path, output: Path, model: Model, settings: Settings, rounds: int, report: _Report
 ) -> Measured:
-    """Run the whole pipeline and each stage alone, in turn, ``rounds`` times.
+    """Run the full pipeline and each stage alone, in turn, ``rounds`` times.
 
-    clip: what is read, all of it, in every whole run. output: overwritten each time.
-    tell: is given what is at work. Raises VidmatteError.
+    clip: what is read, all of it, in every full run. output: overwritten each time.
+    report: called with the current step. Raises VidmatteError.
     """
-    tell("warming up")
+    report("warming up")
     stages = _Stages(clip, output, model, settings)
     stages.warm_up()
-    whole: list[Cost] = []
+    full: list[Cost] = []
     alone: dict[str, list[Cost]] = {name: [] for name in stages.all}
     peak = None
     for number in range(1, rounds + 1):
-        tell(f"round {number} of {rounds}: the whole run")
-        whole.append(cost_of(stages.pipeline))
+        report(f"round {number} of {rounds}: the full run")
+        full.append(cost_of(stages.pipeline))
         peak = peak if alone["read"] else peak_memory()
         for name, stage in stages.all.items():
-            tell(f"round {number} of {rounds}: {name} alone")
+            report(f"round {number} of {rounds}: {name} alone")
             alone[name].append(stage())
     return Measured(
         stages={name: median_cost(costs) for name, costs in alone.items()},
-        pipeline=median_cost(whole),
+        pipeline=median_cost(full),
         cores=usable_cores(),
         peak_bytes=peak,
     )
@@ -168,7 +168,7 @@ class _Stages:
     def __init__(self, clip: Path, output: Path, model: Model, settings: Settings) -> None:
         self._clip, self._output, self._model, self._settings = clip, output, model, settings
         self._frames: list[Frame] = []
-        self._moments: list[TrackedFrame[Frame]] = []
+        self._tracked: list[TrackedFrame[Frame]] = []
         self._filter = temporal_filter_for(model.network.recurrent, settings)
         self.all: dict[str, Callable[[], Cost]] = {
             "read": self.read,
@@ -211,18 +211,18 @@ class _Stages:
         frames = list(ping_pong(self._frames))
 
         def work() -> int:
-            self._moments = list(self._filter.track_stage(frames))
-            return len(self._moments)
+            self._tracked = list(self._filter.track_stage(frames))
+            return len(self._tracked)
 
         return cost_of(work)
 
     def steady(self) -> Cost:
         """The average along the motion, its edges redrawn."""
-        moments, self._moments = iter(self._moments), []
+        tracked, self._tracked = iter(self._tracked), []
         settled: list[Frame] = []
 
         def work() -> int:
-            settled.extend(self._filter.average_stage(moments))
+            settled.extend(self._filter.average_stage(tracked))
             return len(settled)
 
         cost = cost_of(work)

@@ -162,7 +162,7 @@ def flicker(
     Root mean square of the error now minus the last frame's error moved along. An
     error that merely travels with the subject (a strand that is always missing)
     does not count, as it does in dtSSD. Pixels that came from outside the frame are
-    left out. motion: as for ``messd_dt``.
+    omitted. motion: as for ``messd_dt``.
     """
     moved, inside = follow(last_prediction - last_truth, motion)
     change = (prediction - truth - moved)[inside]

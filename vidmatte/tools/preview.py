@@ -40,17 +40,17 @@ def write_sheet(
     model: Model,
     settings: Settings,
     count: int,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Write a sheet of ``count`` evenly spaced frames of ``clip``; how many it shows.
 
-    ``tell`` is given a line for each of them that is broken or damaged.
+    ``report`` is called with a line for each of them that is broken or damaged.
     A row a frame: over a checkerboard, over black, over white, and the alpha. Frames
     are matted one by one, so the temporal filter is not seen here. Raises the errors
     of vidmatte.errors.
     """
     check_sheet(clip, out, settings)
-    rows = [_sheet_row(frame, settings) for frame in _samples(clip, model, settings, count, tell)]
+    rows = [_sheet_row(frame, settings) for frame in _samples(clip, model, settings, count, report)]
     if not rows:
         raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
     sheet = np.concatenate(rows)
@@ -62,19 +62,19 @@ def write_sheet(
         partial.write_bytes(coded.tobytes())
         partial.replace(out)
     except OSError as error:
-        with contextlib.suppress(OSError):  # of the first error's cause, which is told
+        with contextlib.suppress(OSError):  # the first error is the one that is reported
             partial.unlink(missing_ok=True)
         raise as_output_error(error, out) from error
     return len(rows)
 
 
 def _partial_of(out: Path) -> Path:
-    """What the sheet is called until it is whole."""
+    """What the sheet is called until it is complete."""
     return out.with_name(f".{out.name}.part")
 
 
 def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
-    """Raise UsageError, SinkError or OutputExistsError where ``out`` cannot be the sheet of
+    """Raise UsageError, OutputError or OutputExistsError where ``out`` cannot be the sheet of
     ``clip``."""
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{out}: a sheet is a picture: {', '.join(_SUFFIXES)}")
@@ -88,11 +88,11 @@ def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
 
 
 def _samples(
-    clip: Path, model: Model, settings: Settings, count: int, tell: Callable[[str], None]
+    clip: Path, model: Model, settings: Settings, count: int, report: Callable[[str], None]
 ) -> Iterator[StreamedFrame]:
     """Evenly spaced frames, each with its alpha and its number in the clip."""
     # Spill goes when the colours are estimated, as in a run; nothing is steadied.
-    whole = replace(
+    untrimmed = replace(
         settings,
         in_point=None,
         out_point=None,
@@ -101,7 +101,7 @@ def _samples(
         despill=None,
         despill_strength=1.0,
     )
-    part = replace(whole, in_point=settings.in_point, out_point=settings.out_point)
+    part = replace(untrimmed, in_point=settings.in_point, out_point=settings.out_point)
     with open_reader(clip, part) as source:
         start, total = source.clip.first_frame, source.clip.frame_count or count
         check_masks(part, source.clip)
@@ -111,7 +111,7 @@ def _samples(
     for place in spaced(total, count):
         wanted = start + place
         one = replace(
-            whole,
+            untrimmed,
             in_point=f"f{max(0, wanted - lead)}",
             out_point=f"f{wanted + 1}",
             smooth=smooth,
@@ -121,12 +121,12 @@ def _samples(
         source = open_reader(clip, one)
         known = {*source.warnings}
         with Stream(source, model, one) as frames:
-            for last in deque(frames, maxlen=1):  # none where a damaged clip lacks it
+            for last in deque(frames, maxlen=1):  # none where a damaged clip does not have it
                 yield replace(last, index=wanted)
         begin = source.clip.first_frame / source.clip.rate
         for line in source.warnings:
             if line not in known:
-                tell(f"frame {wanted}: {_prefix_with_clip(line, begin)}")
+                report(f"frame {wanted}: {_prefix_with_clip(line, begin)}")
 
 
 def _prefix_with_clip(line: str, begin: Fraction) -> str:
@@ -136,7 +136,7 @@ def _prefix_with_clip(line: str, begin: Fraction) -> str:
 
 
 def spaced(total: int, count: int) -> list[int]:
-    """``count`` places spread evenly over ``total`` frames, ends left out."""
+    """``count`` places spread evenly over ``total`` frames, ends excluded."""
     count = min(count, total)
     return [int(Fraction(2 * place + 1, 2 * count) * total) for place in range(count)]
 

@@ -26,7 +26,7 @@ class Comparison:
 
     shown: what was taken as the matte of prediction and truth, ``alpha`` or
     ``luminance``. scores: means over frames, or pairs of frames; a measure that the
-    sequence is too short for is left out. motion: along which MESSDdt was found,
+    sequence is too short for is omitted. motion: along which MESSDdt was found,
     ``known`` or ``estimated``, None for a single frame. worst: number and MAD of the
     frames with the largest MAD, worst first.
     """
@@ -51,7 +51,7 @@ def compare(
     """Score the mattes of ``prediction`` against those of ``truth``.
 
     Both are movies, folders of pictures or single pictures; two frames of each are held
-    at a time. motion: a folder, see ``Motion``. ``advance`` is told the frames done, and
+    at a time. motion: a folder, see ``Motion``. ``advance`` is called with the frames done and
     of how many. Raises SourceError, SourceMissingError, UsageError where they do not fit
     each other.
     """
@@ -120,7 +120,7 @@ def _pairs(predicted: Mattes, true: Mattes) -> Iterator[tuple[np.ndarray, np.nda
 
 
 def _counted(mattes: Mattes) -> int:
-    """The number of frames where the container does not tell."""
+    """The number of frames where the container does not say."""
     return sum(1 for _ in mattes.frames())
 
 

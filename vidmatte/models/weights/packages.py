@@ -136,7 +136,7 @@ def _pip() -> list[str]:
 def _work_folder(destination: Path) -> Iterator[Path]:
     """A folder beside ``destination`` with empty out/ and tmp/ in it, gone afterwards.
 
-    Its name is fixed, so that what a killed process left is cleared by the next.
+    Its name is fixed, so that the next process removes what a killed one left behind.
     """
     work = destination.with_suffix(".fetch").absolute()
     if work.exists():

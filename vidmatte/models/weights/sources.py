@@ -68,7 +68,7 @@ class FetchBar:
             self._bar.refresh()  # keeps the clock going while nothing comes
 
     def close(self) -> None:
-        """Leave the terminal's line; doing it twice is harmless."""
+        """End the bar's line on the terminal; calling it twice is harmless."""
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
@@ -83,7 +83,7 @@ class FetchError(WeightsError):
 
 
 class BrokenOffError(FetchError):
-    """The connection ended early; what came is kept and can be continued."""
+    """The connection ended early; the partial file stays and the download can continue."""
 
 
 class WeightsSource(ABC):
@@ -93,7 +93,7 @@ class WeightsSource(ABC):
 
     @property
     def key(self) -> str:
-        """Eight hex digits that tell this source's partial files from another's."""
+        """Eight hex digits that keep this source's partial files apart from another's."""
         return hashlib.sha256(self.describe().encode()).hexdigest()[:8]
 
     @abstractmethod
@@ -102,7 +102,7 @@ class WeightsSource(ABC):
 
     @abstractmethod
     def fetch(self, destination: Path, progress: FetchBar) -> None:
-        """Leave the file at ``destination`` (unchecked: the store compares digests).
+        """Download the file to ``destination`` (unchecked: the store compares digests).
 
         The folder exists and nobody else writes to this name. An existing
         ``destination`` is the partial file of an earlier try.
@@ -193,7 +193,7 @@ def _resumed_at(response: Any, offset: int) -> int:
         return 0
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if match is None or int(match[1]) != offset:
-        raise FetchError("answered with another range than the one asked for")
+        raise FetchError("answered with a different range than requested")
     return offset
 
 

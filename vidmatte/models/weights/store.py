@@ -47,7 +47,7 @@ def is_offline() -> bool:
 
 
 class Store:
-    """Weights in ``folder`` (None: see default_folder). Nothing is touched until asked.
+    """Weights in ``folder`` (None: see default_folder). Nothing is touched before the first call.
     Raises WeightsError where that is a file or cannot be looked at.
 
     Beside each file lies a note of what it was when it was checked; a file whose size
@@ -216,7 +216,8 @@ class Store:
             # A folder shared read-only has no note: the file is hashed in every run.
 
     def _sweep(self, entry: Entry) -> int:
-        """Delete what broken-off fetches left, bytes freed; only while holding the lock."""
+        """Delete the partial files of interrupted downloads; returns the bytes freed. Only while
+        holding the lock."""
         freed = 0
         for part in self.folder.glob(f"{entry.file_name}.*.part"):
             freed += part.stat().st_size
@@ -273,7 +274,7 @@ def _obtain(source: WeightsSource, part: Path, progress: FetchBar) -> Fingerprin
     resumed = part.exists()
     source.fetch(part, progress)
     found = identify(part, source.accepts)
-    if found is None and resumed:  # the two pieces may be of two files: once more, whole
+    if found is None and resumed:  # the two parts may be of different files: start again
         part.unlink()
         source.fetch(part, progress)
         found = identify(part, source.accepts)
