@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
@@ -19,7 +18,7 @@ import vidmatte
 from vidmatte import keywords
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
 from vidmatte.jobs.report import Progress
-from vidmatte.option import OUTPUT, names_of
+from vidmatte.settings import Option, OutputOptions, options_of
 
 
 @pytest.fixture(scope="module")
@@ -149,18 +148,18 @@ def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> 
 def test_the_types_of_options_are_those_of_the_table() -> None:
     """The table says what is taken; ``keywords`` has to say the same to a type checker."""
 
-    def taken(row: Field) -> Any:
-        if row.default is not None and not isinstance(row.default, str):
-            return type(row.default)
+    def taken(option: Option) -> Any:
+        if option.kind is not str:
+            return option.kind
         # --foreground takes a file too.
-        is_word = row.metadata["choices"] and row.name != "foreground"
+        is_word = option.choices and option.name != "foreground"
         text = str if is_word else keywords.Text
-        return text if row.default is not None else text | None
+        return text if option.default is not None else text | None
 
-    rows = fields(vidmatte.Settings)
-    assert get_type_hints(keywords.Options) == {row.name: taken(row) for row in rows}
-    of_files = set(names_of(vidmatte.Settings, group=OUTPUT))
-    assert keywords.StreamOptions.__annotations__.keys() == {row.name for row in rows} - of_files
+    options = options_of(vidmatte.Settings)
+    assert get_type_hints(keywords.Options) == {name: taken(one) for name, one in options.items()}
+    of_files = set(options_of(OutputOptions))
+    assert keywords.StreamOptions.__annotations__.keys() == set(options) - of_files
 
 
 def test_the_functions_take_those_options() -> None:
@@ -189,9 +188,9 @@ except AttributeError as error:
 
 def test_help_says_of_every_option_what_it_means_and_takes() -> None:
     told = vidmatte.Settings.__doc__ or ""
-    for row in fields(vidmatte.Settings):
-        assert f"\n{row.name}: " in told
-        assert row.metadata["help"] in told
+    for option in options_of(vidmatte.Settings).values():
+        assert f"\n{option.name}: " in told
+        assert option.help in told
     assert "\nsmooth: str = 'auto'; one of auto, on, live, strong, off\n" in told
     assert "\nerode: float = 0.0; 0 to 500\n" in told
 

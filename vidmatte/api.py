@@ -23,10 +23,9 @@ from vidmatte.jobs.run import Result, run
 from vidmatte.jobs.stages import is_stage_thread
 from vidmatte.keywords import Options, StreamOptions
 from vidmatte.models.registry import Model, find_model
-from vidmatte.option import OUTPUT, names_of
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
-from vidmatte.settings import Settings, make_settings
+from vidmatte.settings import OutputOptions, Settings, make_settings, options_of
 from vidmatte.writers.formats import names_folder
 
 __all__ = ["Progress", "Result", "Stream", "StreamedFrame", "matte", "stream"]
@@ -78,10 +77,6 @@ def matte(
             f"stopped before the first frame of {output}, or after the last"
         ) from None
     return result
-
-
-#: Options that say which files are written, and how.
-_FILE_OPTIONS = names_of(Settings, group=OUTPUT)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by, and no hash
@@ -198,12 +193,12 @@ def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
 
     Memory is bounded whatever the clip's length; leaving the loop early (and letting
     go of the iterator, or closing it) ends every thread and closes every file.
-    options: those of ``Settings``, by name, but for those of the group OUTPUT. Raises the
+    options: those of ``Settings``, by name, but for ``OutputOptions``. Raises the
     errors of vidmatte.errors.
     """
     settings = make_settings(**options)
-    for name in _FILE_OPTIONS:
-        if (value := getattr(settings, name)) != getattr(Settings, name):
+    for name, option in options_of(OutputOptions).items():
+        if (value := getattr(settings, name)) != option.default:
             raise UsageError(f"{name}={value!r} is for files: a stream has none; use matte()")
     opened = open_reader(source, settings)
     try:

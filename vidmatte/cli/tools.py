@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +150,7 @@ def bench(
 
     Raises VidmatteError.
     """
-    settings = replace(make_settings(**options), overwrite=True, audio=False)
+    settings = make_settings(**options).changed(overwrite=True, audio=False)
     reporter = TextReporter(bar=False, verbose=False)
     if clip is not None and size is not None:
         raise UsageError(f"--size {size}: {clip} has a size of its own: leave one of them out")
@@ -161,7 +160,7 @@ def bench(
             clip = Path(folder) / "made.mp4"
             make_clip(clip, width, height, frames)
         elif settings.out_point is None:
-            settings = replace(settings, out_point=_last_point(clip, settings, frames))
+            settings = settings.changed(out_point=_last_point(clip, settings, frames))
         output = _target(Path(folder), settings)
         with open_reader(clip, settings) as source:
             check_outputs(output, source.clip, settings)

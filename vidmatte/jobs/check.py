@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import as_url, pattern_regex
 from vidmatte.errors import UsageError
-from vidmatte.option import names_of
 from vidmatte.readers.image_folder import files_of
-from vidmatte.settings import Settings
+from vidmatte.settings import Settings, names_of
 from vidmatte.writers.formats import by_name, check_suffix, ends_in_slash, is_pattern, names_folder
 from vidmatte.writers.images import DIGITS
 from vidmatte.writers.open import output_class, output_specs
@@ -73,7 +71,7 @@ def settings_for(output: str | Path, settings: Settings) -> Settings:
         return settings
     if not Path(output).suffix or not names_folder(output):
         return settings
-    return replace(settings, format="png")
+    return settings.changed(format="png")
 
 
 def _extra_output_names(settings: Settings) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from vidmatte.models.runtimes.openvino import advice, runtime_name
 from vidmatte.models.weights.catalogue import Entry, lookup
 from vidmatte.models.weights.record import Record, read_record
 from vidmatte.models.weights.store import Store
-from vidmatte.option import MATTE, names_of
-from vidmatte.settings import Settings
+from vidmatte.settings import RAW_ALPHA, Settings, names_of
 
 #: The options that, with source, weights and way of looking, decide the raw alpha of a frame.
-RAW_ALPHA_OPTIONS = names_of(Settings, decides=MATTE)
+RAW_ALPHA_OPTIONS = names_of(Settings, decides=RAW_ALPHA)
 
 
 @dataclass(frozen=True)
@@ -157,8 +156,8 @@ class Model:
         if len(self.weights) == 1:
             return self.settings
         if part.family in RECURRENT:
-            return replace(self.settings, batch=0, smooth="on", normalize="clip")
-        return replace(self.settings, downsample=0.0)
+            return self.settings.changed(batch=0, smooth="on", normalize="clip")
+        return self.settings.changed(downsample=0.0)
 
 
 def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
