@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media import make_movie
@@ -16,9 +17,19 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte import keywords
-from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
+from vidmatte.errors import (
+    InterruptedRunError,
+    OutputError,
+    OutputExistsError,
+    UsageError,
+    VidmatteError,
+    WeightsError,
+)
+from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import Progress
-from vidmatte.settings import Option, OutputOptions, options_of
+from vidmatte.models.weights.catalogue import lookup
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Option, OutputOptions, make_settings, options_of
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +77,86 @@ def test_ctrl_c_ends_a_loop_that_logs_failures(clip: Path, tiny: dict[str, Any],
 def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
     clip: Path, tiny: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidmatte.api.find_model", ctrl_c)
+    monkeypatch.setattr("vidmatte.models.registry.ModelChoice.fetch", ctrl_c)
     with pytest.raises(InterruptedRunError, match=r"before the first frame of .*cut\.mov"):
         vidmatte.matte(clip, out / "cut.mov", **tiny)
     assert list(out.iterdir()) == []
+
+
+@pytest.fixture
+def nothing_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of a model whose weights are not here, on a machine that can fetch none."""
+    (mirror := tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("VIDMATTE_MODELS_URL", mirror.as_uri())
+    monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
+    return {"model": "u2netp", "models_dir": tmp_path / "no weights"}
+
+
+def test_a_job_is_checked_before_its_weights_are_fetched(
+    clip: Path, out: Path, tmp_path: Path, nothing_to_fetch: dict[str, Any]
+) -> None:
+    taken = out / "taken.mov"
+    taken.write_text("of another run")
+    (tall := tmp_path / "tall.png").write_bytes(
+        cv2.imencode(".png", np.zeros((64, 32), np.uint8))[1].tobytes()
+    )
+    for wrong, error, told in (
+        ({"output": taken}, OutputExistsError, "exists: --overwrite replaces it"),
+        ({"output": clip, "overwrite": True}, UsageError, "replace .* an input itself"),
+        ({"output": out / "cut.avi"}, UsageError, "avi"),
+        ({"garbage_matte": tall}, UsageError, "--garbage-matte .*another shape"),
+        ({"threshold": "abc"}, UsageError, "--threshold: 'abc' is not a pair of levels"),
+        ({"batch": 4, "model": "rvm"}, UsageError, "--batch 4: a recurrent model"),
+        ({"comp": out / "c.mp4", "background": "whte"}, UsageError, "neither a file nor a colour"),
+        ({"foreground": "model"}, UsageError, "gives none"),
+        ({}, WeightsError, "u2netp"),
+    ):
+        options: dict[str, Any] = {"output": out / "cut.mov", **nothing_to_fetch, **wrong}
+        with pytest.raises(error, match=told):
+            vidmatte.matte(clip, **options)
+    for wrong, told in (
+        ({"holdout": tall}, "--holdout .*another shape"),
+        ({"downsample": 0.5}, "--downsample 0.5"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            vidmatte.stream(clip, **{**nothing_to_fetch, **wrong})
+    assert [path.name for path in out.iterdir()] == ["taken.mov"]
+    assert not (tmp_path / "no weights").exists()
+
+
+def test_a_full_disk_is_reported_before_anything_is_fetched(
+    clip: Path,
+    out: Path,
+    nothing_to_fetch: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = lookup("u2netp").size_bytes
+    for free, told in (
+        (0, rf"^{out}: the disk is full: 0.0 MB are free"),
+        (size - 1, rf"the disk is full: .* {size / 2**20:.1f} MB are needed"),
+    ):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
+        with pytest.raises(OutputError, match=told):
+            vidmatte.matte(clip, out / "cut.mov", **nothing_to_fetch)
+    assert list(out.iterdir()) == []
+
+
+def test_a_checked_job_says_what_will_be_written(
+    clip: Path, tiny: dict[str, Any], out: Path
+) -> None:
+    settings = make_settings(matte=out / "m.png", comp=out / "c.mp4", **tiny)
+    job = make_job(clip, out / "cut.webm", settings)
+    with open_reader(job.source, job.settings) as source:
+        checked = check_job(job, source)
+        assert check_job(job, source, checked.model).model is checked.model
+    assert checked.job is job
+    assert checked.clip.frame_count == 6
+    assert [row.name for row in checked.formats] == ["webm", "png16", "h264"]
+    assert checked.model.missing_bytes == 0
+    assert list(out.iterdir()) == []
+    folder = make_job(clip, f"{out}/shot.v2/", make_settings())
+    assert (folder.is_folder, folder.settings.format) == (True, "png")
 
 
 def test_progress_is_told_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:

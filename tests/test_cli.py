@@ -24,6 +24,7 @@ from vidmatte.cli import batch as cli_matte
 from vidmatte.cli.main import BENCH_OPTIONS, PREVIEW_OPTIONS, main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
+from vidmatte.jobs.spec import Job
 from vidmatte.settings import (
     AdjustOptions,
     InputOptions,
@@ -146,7 +147,10 @@ def test_ctrl_c_is_an_event_too(
 
     make_movie(tmp_path / "clip.mp4", frames=6)
     words = [str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), "--json", *tiny]
-    for place in ("vidmatte.jobs.events.JsonReporter.advance", "vidmatte.cli.batch.find_model"):
+    for place in (
+        "vidmatte.jobs.events.JsonReporter.advance",
+        "vidmatte.models.registry.ModelChoice.fetch",
+    ):
         monkeypatch.setattr(place, stopped)
         assert main(words) == 130
         told = capsys.readouterr()
@@ -192,7 +196,7 @@ def test_several_inputs_one_fails_the_others_are_done(
     assert "2 done, 1 failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["check_outputs", "run"])
+@pytest.mark.parametrize("place", ["check_job", "run"])
 def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
     place: str,
     tmp_path: Path,
@@ -205,7 +209,8 @@ def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
     whole = getattr(cli_matte, place)
 
     def faulty(*arguments: Any, **named: Any) -> Any:
-        if any(Path(names[1]).stem == Path(str(one)).stem for one in arguments):
+        places = [one.output if isinstance(one, Job) else one for one in arguments]
+        if any(Path(names[1]).stem == Path(str(one)).stem for one in places):
             raise ZeroDivisionError("injected")
         return whole(*arguments, **named)
 

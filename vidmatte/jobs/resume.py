@@ -16,8 +16,8 @@ from vidmatte.core.frame import Clip, Point
 from vidmatte.core.names import absolute_path
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs import manifest
-from vidmatte.jobs.check import files_to_read
 from vidmatte.jobs.checkpoint.compat import DISPLAYED, PICTURES, file_fact
+from vidmatte.jobs.spec import files_to_read
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
 from vidmatte.readers.image_folder import files_of
