@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media import make_movie
@@ -17,9 +17,19 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte import keywords
-from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
+from vidmatte.errors import (
+    InterruptedRunError,
+    OutputError,
+    OutputExistsError,
+    UsageError,
+    VidmatteError,
+    WeightsError,
+)
+from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import Progress
-from vidmatte.option import OUTPUT, names_of
+from vidmatte.models.weights.catalogue import lookup
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Option, OutputOptions, make_settings, options_of
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +77,86 @@ def test_ctrl_c_ends_a_loop_that_logs_failures(clip: Path, tiny: dict[str, Any],
 def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
     clip: Path, tiny: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidmatte.api.find_model", ctrl_c)
+    monkeypatch.setattr("vidmatte.models.registry.ModelChoice.fetch", ctrl_c)
     with pytest.raises(InterruptedRunError, match=r"before the first frame of .*cut\.mov"):
         vidmatte.matte(clip, out / "cut.mov", **tiny)
     assert list(out.iterdir()) == []
+
+
+@pytest.fixture
+def nothing_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of a model whose weights are not here, on a machine that can fetch none."""
+    (mirror := tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("VIDMATTE_MODELS_URL", mirror.as_uri())
+    monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
+    return {"model": "u2netp", "models_dir": tmp_path / "no weights"}
+
+
+def test_a_job_is_checked_before_its_weights_are_fetched(
+    clip: Path, out: Path, tmp_path: Path, nothing_to_fetch: dict[str, Any]
+) -> None:
+    taken = out / "taken.mov"
+    taken.write_text("of another run")
+    (tall := tmp_path / "tall.png").write_bytes(
+        cv2.imencode(".png", np.zeros((64, 32), np.uint8))[1].tobytes()
+    )
+    for wrong, error, told in (
+        ({"output": taken}, OutputExistsError, "exists: --overwrite replaces it"),
+        ({"matte": clip, "overwrite": True}, UsageError, "replace .* an input itself"),
+        ({"output": out / "cut.avi"}, UsageError, "avi"),
+        ({"garbage_matte": tall}, UsageError, "--garbage-matte .*another shape"),
+        ({"threshold": "abc"}, UsageError, "--threshold: 'abc' is not a pair of levels"),
+        ({"batch": 4, "model": "rvm"}, UsageError, "--batch 4: a recurrent model"),
+        ({"comp": out / "c.mp4", "background": "whte"}, UsageError, "neither a file nor a colour"),
+        ({"foreground": "model"}, UsageError, "gives none"),
+        ({}, WeightsError, "u2netp"),
+    ):
+        options: dict[str, Any] = {"output": out / "cut.mov", **nothing_to_fetch, **wrong}
+        with pytest.raises(error, match=told):
+            vidmatte.matte(clip, **options)
+    for wrong, told in (
+        ({"holdout": tall}, "--holdout .*another shape"),
+        ({"downsample": 0.5}, "--downsample 0.5"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            vidmatte.stream(clip, **{**nothing_to_fetch, **wrong})
+    assert [path.name for path in out.iterdir()] == ["taken.mov"]
+    assert not (tmp_path / "no weights").exists()
+
+
+def test_a_full_disk_is_reported_before_anything_is_fetched(
+    clip: Path,
+    out: Path,
+    nothing_to_fetch: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = lookup("u2netp").size_bytes
+    for free, told in (
+        (0, rf"^{out}: the disk is full: 0.0 MB are free"),
+        (size - 1, rf"the disk is full: .* {size / 2**20:.1f} MB are needed"),
+    ):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
+        with pytest.raises(OutputError, match=told):
+            vidmatte.matte(clip, out / "cut.mov", **nothing_to_fetch)
+    assert list(out.iterdir()) == []
+
+
+def test_a_checked_job_says_what_will_be_written(
+    clip: Path, tiny: dict[str, Any], out: Path
+) -> None:
+    settings = make_settings(matte=f"{out}/m/", comp=out / "c.mp4", **tiny)
+    job = make_job(clip, out / "cut.webm", settings)
+    with open_reader(job.source, job.settings) as source:
+        checked = check_job(job, source)
+        assert check_job(job, source, checked.model).model is checked.model
+    assert checked.job is job
+    assert checked.clip.frame_count == 6
+    assert [row.name for row in checked.formats] == ["webm", "png16", "h264"]
+    assert checked.model.missing_bytes == 0
+    assert list(out.iterdir()) == []
+    folder = make_job(clip, f"{out}/shot.v2/", make_settings())
+    assert (folder.is_folder, folder.settings.format) == (True, "png")
 
 
 def test_progress_is_told_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:
@@ -149,18 +235,18 @@ def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> 
 def test_the_types_of_options_are_those_of_the_table() -> None:
     """The table says what is taken; ``keywords`` has to say the same to a type checker."""
 
-    def taken(row: Field) -> Any:
-        if row.default is not None and not isinstance(row.default, str):
-            return type(row.default)
+    def taken(option: Option) -> Any:
+        if option.kind is not str:
+            return option.kind
         # --foreground takes a file too.
-        is_word = row.metadata["choices"] and row.name != "foreground"
+        is_word = option.choices and option.name != "foreground"
         text = str if is_word else keywords.Text
-        return text if row.default is not None else text | None
+        return text if option.default is not None else text | None
 
-    rows = fields(vidmatte.Settings)
-    assert get_type_hints(keywords.Options) == {row.name: taken(row) for row in rows}
-    of_files = set(names_of(vidmatte.Settings, group=OUTPUT))
-    assert keywords.StreamOptions.__annotations__.keys() == {row.name for row in rows} - of_files
+    options = options_of(vidmatte.Settings)
+    assert get_type_hints(keywords.Options) == {name: taken(one) for name, one in options.items()}
+    of_files = set(options_of(OutputOptions))
+    assert keywords.StreamOptions.__annotations__.keys() == set(options) - of_files
 
 
 def test_the_functions_take_those_options() -> None:
@@ -171,9 +257,10 @@ def test_the_functions_take_those_options() -> None:
 def test_the_public_names_are_listed_and_found() -> None:
     script = """
 import sys, vidmatte
-assert not any(name.startswith("vidmatte.") for name in sys.modules)
+loaded = {name for name in sys.modules if name.startswith("vidmatte.")}
+assert loaded <= {"vidmatte._version"}, loaded
 listed = [name for name in dir(vidmatte) if not name.startswith("_")]
-assert listed == sorted(vidmatte.__all__), listed
+assert listed == sorted(name for name in vidmatte.__all__ if not name.startswith("_")), listed
 assert vidmatte.errors.VidmatteError is vidmatte.VidmatteError
 assert all(getattr(vidmatte, name) is not None for name in listed)
 try:
@@ -189,9 +276,9 @@ except AttributeError as error:
 
 def test_help_says_of_every_option_what_it_means_and_takes() -> None:
     told = vidmatte.Settings.__doc__ or ""
-    for row in fields(vidmatte.Settings):
-        assert f"\n{row.name}: " in told
-        assert row.metadata["help"] in told
+    for option in options_of(vidmatte.Settings).values():
+        assert f"\n{option.name}: " in told
+        assert option.help in told
     assert "\nsmooth: str = 'auto'; one of auto, on, live, strong, off\n" in told
     assert "\nerode: float = 0.0; 0 to 500\n" in told
 

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -36,9 +35,9 @@ from vidmatte.models.ensemble import COMBINATIONS
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Weights, find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.models.runtimes.device import CudaDevice
-from vidmatte.option import CONTROLS, MATTE, NO_EFFECT, OUTPUT, RESULT, names_of, option
 from vidmatte.readers.open import open_reader
-from vidmatte.settings import Settings
+from vidmatte.settings import NO_EFFECT, RAW_ALPHA, RESULT, OptionModel, Settings, names_of
+from vidmatte.settings.option import option
 
 
 def silent(line: str) -> None:
@@ -309,16 +308,14 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
 def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None:
     """A new one that says nothing makes the cache miss: never a matte of other settings."""
 
-    @dataclass
-    class Table:
-        new: int = option(0, "help")
+    class Table(OptionModel):
+        new: int = option(0, "help", group="Matte")
         on_a_machine: int = option(0, "help", group="Machine")
-        control: int = option(0, "help", group=CONTROLS)
-        output: int = option(0, "help", group=OUTPUT)
-        how: int = option(0, "help", decides=NO_EFFECT)
+        control: int = option(0, "help", group="Controls", decides=RESULT)
+        how: int = option(0, "help", group="Matte", decides=NO_EFFECT)
 
-    assert names_of(Table, decides=MATTE) == ("new", "on_a_machine")
-    assert names_of(Table, decides=RESULT) == ("control", "output")
+    assert names_of(Table, decides=RAW_ALPHA) == ("new", "on_a_machine")
+    assert names_of(Table, decides=RESULT) == ("control",)
     assert names_of(Table, decides=NO_EFFECT) == ("how",)
     assert set(RAW_ALPHA_OPTIONS) == {
         "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",

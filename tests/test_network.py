@@ -32,6 +32,7 @@ from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.augment import ALTERNATING, View, views_of
 from vidmatte.models.load import load_network
+from vidmatte.models.registry import choose_model
 from vidmatte.models.runtimes.device import (
     Arrays,
     BoundRunner,
@@ -439,9 +440,9 @@ def test_a_recurrent_network_of_other_channels_is_named_at_load(
 def test_options_without_effect_are_refused(tmp_path: Path) -> None:
     salient, recurrent = make_salient(tmp_path / "s.onnx"), make_recurrent(tmp_path / "r.onnx")
     with pytest.raises(UsageError, match="downsample"):
-        load_network(salient, "isnet", Settings(downsample=0.5), Device())
+        choose_model(Settings(model=str(salient), family="isnet", downsample=0.5))
     with pytest.raises(UsageError, match="batch"):
-        load_network(recurrent, "rvm", Settings(batch=4), Device())
+        choose_model(Settings(model=str(recurrent), family="rvm", batch=4))
 
 
 def test_a_device_that_is_not_there_is_named_with_what_is_missing() -> None:

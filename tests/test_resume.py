@@ -22,13 +22,13 @@ from vidmatte.alpha.track import LONGEST_LOOK_AHEAD, WINDOWS
 from vidmatte.api import matte
 from vidmatte.cli.main import main
 from vidmatte.errors import InterruptedRunError, OutputError, OutputExistsError, UsageError
-from vidmatte.jobs.check import READ_OPTIONS
 from vidmatte.jobs.checkpoint import frame_log as framelog
 from vidmatte.jobs.checkpoint.compat import differences as differences_of
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, Summary
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import EXCLUDED_OPTIONS
 from vidmatte.jobs.run import Result, run
+from vidmatte.jobs.spec import READ_OPTIONS
 from vidmatte.models.registry import find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.pixels.formats import plane_arrays

@@ -53,6 +53,7 @@ class Slots:
 
 def begin(movie: Movie, out: Path) -> tuple[Clip, Slots, Writer]:
     clip, frames = read_frames(movie.path, SETTINGS, disc)
+    check_outputs(out, clip, SETTINGS)
     return clip, Slots(frames), open_writer(out, clip, SETTINGS)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ MAKING = Provenance(
     model="isnet",
     weights="ab" * 32,
     device="cpu",
-    settings=asdict(Settings()),
+    settings=Settings().model_dump(),
     warnings=["a broken packet at 0.20 s was passed over"],
 )
 

@@ -433,10 +433,10 @@ def test_a_side_that_fails_takes_everything_with_it(
 
 def test_what_cannot_be_is_said_before_the_run(movie: Movie, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
-    with pytest.raises(UsageError, match="two results"):
+    with pytest.raises(UsageError, match="two outputs share this path"):
         write_clip(movie, out, sides=ExtraOutputs(matte=out))
     (tmp_path / "sub").mkdir()
-    with pytest.raises(UsageError, match="two results"):
+    with pytest.raises(UsageError, match="two outputs share this path"):
         write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "sub" / ".." / "out.mov"))
     with pytest.raises(UsageError, match="neither a file nor a colour"):
         write_clip(movie, out, sides=ExtraOutputs(comp=tmp_path / "c.mp4", background="#12345"))

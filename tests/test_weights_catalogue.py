@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
@@ -11,7 +10,7 @@ from vidmatte.errors import ModelError
 from vidmatte.models.weights.catalogue import CATALOGUE, Entry, lookup
 from vidmatte.models.weights.record import Fingerprint, identify
 from vidmatte.models.weights.sources import ReleaseFile
-from vidmatte.settings import Settings
+from vidmatte.settings import Settings, options_of
 
 KNOWN = [
     "isnet",
@@ -66,13 +65,11 @@ def test_every_source_can_be_checked(entry: Entry) -> None:
 
 
 def test_families_are_those_of_the_option() -> None:
-    (row,) = [one for one in dataclasses.fields(Settings) if one.name == "family"]
-    assert {entry.family for entry in CATALOGUE} == set(row.metadata["choices"])
+    assert {entry.family for entry in CATALOGUE} == set(options_of(Settings)["family"].choices)
 
 
 def test_default_model_is_in_the_catalogue_under_both_of_its_files() -> None:
-    (row,) = [one for one in dataclasses.fields(Settings) if one.name == "model"]
-    entry = lookup(row.default)
+    entry = lookup(Settings().model)
     assert [one.size_bytes for one in entry.fingerprints] == [178_648_008, 88_188_479]
     assert entry.sha256 is not None
     assert entry.md5 == "fc16ebd8b0c10d971d3513d564d01e29"

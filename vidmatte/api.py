@@ -15,19 +15,17 @@ from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Frame
 from vidmatte.core.memory import oom_errors
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError
-from vidmatte.jobs.check import settings_for
+from vidmatte.jobs.check import check_job, check_matting, make_job
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
 from vidmatte.jobs.stages import is_stage_thread
 from vidmatte.keywords import Options, StreamOptions
-from vidmatte.models.registry import Model, find_model
-from vidmatte.option import OUTPUT, names_of
+from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
-from vidmatte.settings import Settings, make_settings
-from vidmatte.writers.formats import names_folder
+from vidmatte.settings import OutputOptions, Settings, make_settings, options_of
 
 __all__ = ["Progress", "Result", "Stream", "StreamedFrame", "matte", "stream"]
 
@@ -58,18 +56,19 @@ def matte(
     Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``. Ctrl+C
     is an InterruptedRunError, which is a KeyboardInterrupt and no Exception.
     """
-    settings = settings_for(output, make_settings(**options))
+    job = make_job(source, output, make_settings(**options))
     if progress is not None and not callable(progress):
         raise UsageError(f"progress {progress!r}: a function of one argument is wanted")
     reporter = Reporter() if progress is None else _CallbackReporter(progress)
     said = ("vidmatte.matte", str(source), str(output))
     try:
-        with oom_errors(source, settings.memory), open_reader(source, settings) as opened:
-            model = find_model(settings, lambda _: None)
-            is_folder = names_folder(output)
-            result = run(opened, Path(output), model, settings, reporter, said, is_folder=is_folder)
-        if settings.resume:
-            remove_checkpoint(Path(output))
+        with oom_errors(source, job.settings.memory), open_reader(source, job.settings) as opened:
+            model = check_job(job, opened).model.fetch(lambda _: None)
+            result = run(
+                opened, job.output, model, job.settings, reporter, said, is_folder=job.is_folder
+            )
+        if job.settings.resume:
+            remove_checkpoint(job.output)
     except InterruptedRunError:
         raise
     except KeyboardInterrupt:
@@ -78,10 +77,6 @@ def matte(
             f"stopped before the first frame of {output}, or after the last"
         ) from None
     return result
-
-
-#: Options that say which files are written, and how.
-_FILE_OPTIONS = names_of(Settings, group=OUTPUT)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by, and no hash
@@ -198,16 +193,17 @@ def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
 
     Memory is bounded whatever the clip's length; leaving the loop early (and letting
     go of the iterator, or closing it) ends every thread and closes every file.
-    options: those of ``Settings``, by name, but for those of the group OUTPUT. Raises the
+    options: those of ``Settings``, by name, but for ``OutputOptions``. Raises the
     errors of vidmatte.errors.
     """
     settings = make_settings(**options)
-    for name in _FILE_OPTIONS:
-        if (value := getattr(settings, name)) != getattr(Settings, name):
+    for name, option in options_of(OutputOptions).items():
+        if (value := getattr(settings, name)) != option.default:
             raise UsageError(f"{name}={value!r} is for files: a stream has none; use matte()")
     opened = open_reader(source, settings)
     try:
-        return Stream(opened, find_model(settings, lambda _: None), settings)
+        model = check_matting(opened.clip, settings).fetch(lambda _: None)
+        return Stream(opened, model, settings)
     except BaseException:
         opened.close()
         raise

@@ -15,7 +15,8 @@ from vidmatte.core.orientation import orientation_of, oriented
 from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.readers.image_folder import SUFFIXES, list_pictures
 from vidmatte.readers.images import read_picture
-from vidmatte.settings import Settings
+from vidmatte.settings import AdjustOptions
+from vidmatte.settings.values import parse_threshold
 
 _SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
 
@@ -97,18 +98,9 @@ def read_mask(file: Path) -> np.ndarray:
     return oriented(mask, orientation_of(picture))
 
 
-def parse_threshold(text: str) -> tuple[float, float]:
-    """'0.1,0.9' -> (0.1, 0.9). Raises UsageError."""
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 1.0, 0.0
-    if not 0 <= low < high <= 1:
-        raise UsageError(f"--threshold {text}: write LOW,HIGH with 0 <= LOW < HIGH <= 1")
-    return low, high
-
-
-def adjusted_frames(frames: Iterable[Frame], settings: Settings, clip: Clip) -> Iterator[Frame]:
+def adjusted_frames(
+    frames: Iterable[Frame], settings: AdjustOptions, clip: Clip
+) -> Iterator[Frame]:
     """The frames with the settings' controls applied to their alpha, in the order of ``apply``.
 
     Without any control the frames pass as they are. Raises UsageError, SourceError.
@@ -138,7 +130,7 @@ def adjusted_frames(frames: Iterable[Frame], settings: Settings, clip: Clip) -> 
         yield frame
 
 
-def open_masks(settings: Settings, clip: Clip) -> tuple[_MaskFile | None, _MaskFile | None]:
+def open_masks(settings: AdjustOptions, clip: Clip) -> tuple[_MaskFile | None, _MaskFile | None]:
     """The garbage matte and the holdout, each where it is given."""
     garbage, holdout = settings.garbage_matte, settings.holdout
     return (
@@ -147,10 +139,8 @@ def open_masks(settings: Settings, clip: Clip) -> tuple[_MaskFile | None, _MaskF
     )
 
 
-def check_masks(settings: Settings, clip: Clip) -> None:
-    """Raise UsageError or SourceError where a mask or threshold does not fit the clip."""
+def check_masks(settings: AdjustOptions, clip: Clip) -> None:
+    """Raise UsageError or SourceError where a mask does not fit the clip."""
     for mask in open_masks(settings, clip):
         if mask is not None:
             mask.at(0)
-    if settings.threshold:
-        parse_threshold(settings.threshold)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidmatte.alpha.masks import check_masks
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
@@ -19,48 +18,37 @@ from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
 from vidmatte.errors import OutputError, UsageError, VidmatteError
-from vidmatte.jobs.check import check_outputs, settings_for
+from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.events import JsonReporter
 from vidmatte.jobs.report import Reporter, TextReporter
-from vidmatte.jobs.resume import manifest_of, remove_checkpoint
+from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
-from vidmatte.models.registry import Model, find_model
+from vidmatte.jobs.spec import Job
+from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.writers.base import WriteResult, worker_count
-from vidmatte.writers.formats import names_folder
 
 Done = TypeVar("Done")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One input and where its result goes. given: the input as the user wrote it; is_folder: the
-    target is a folder for pictures, though its name may look like a picture's."""
-
-    source: Path
-    target: Path
-    given: str
-    is_folder: bool = False
 
 
 @dataclass
 class _Batch:
     """All jobs of one call, and how each ended."""
 
-    jobs: list[_Job]
+    jobs: list[Job]
     settings: Settings
     reporter: Reporter
-    failures: dict[Path, VidmatteError] = field(default_factory=dict)
+    failures: dict[str, VidmatteError] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
 
-    def check(self) -> list[_Job]:
-        """The jobs that can be done; looked at whole before a model is loaded."""
-        good = [job for job in self.jobs if self._tried(job, self._checked)]
+    def check(self, model: ModelChoice) -> list[Job]:
+        """The jobs that can be done; all are checked before a model is fetched."""
+        good = [job for job in self.jobs if self._tried(job, lambda job: _checked(job, model))]
         self.reporter.about()
         return good
 
-    def run(self, job: _Job, model: Model) -> None:
+    def run(self, job: Job, model: Model) -> None:
         """Run one job; its failure is noted, an interrupt ends the whole batch."""
         result = self._tried(job, lambda job: self._run(job, model))
         if result is not None:
@@ -68,30 +56,23 @@ class _Batch:
             self._report(job, result)
         self.reporter.about()
 
-    def _report(self, job: _Job, result: Result) -> None:
+    def _report(self, job: Job, result: Result) -> None:
         for line in colour_lines(result.clip):
             self.reporter.detail(line.strip())
         for warning in result.warnings:
             self.reporter.note(f"vidmatte: {warning}")
         for line in result.quality.lines():
-            self.reporter.note(f"vidmatte: look at {job.target.name}: {line}")
+            self.reporter.note(f"vidmatte: look at {job.output.name}: {line}")
         self.reporter.detail(_busy_line(result))
         self.reporter.summary(_facts(result), _one_line(result))
 
-    def _checked(self, job: _Job) -> bool:
-        with open_reader(job.source, self.settings) as source:
-            if manifest_of(job.target, source.clip, self.settings) is None:
-                check_outputs(job.target, source.clip, self.settings, is_folder=job.is_folder)
-            check_masks(self.settings, source.clip)
-        return True
-
-    def _run(self, job: _Job, model: Model) -> Result:
+    def _run(self, job: Job, model: Model) -> Result:
         self.reporter.begin()
         with open_reader(job.source, self.settings) as source:
             self.reporter.detail(_shares_line(model, source.clip, self.settings))
             return run(
                 source,
-                job.target,
+                job.output,
                 model,
                 self.settings,
                 self.reporter,
@@ -99,12 +80,12 @@ class _Batch:
                 is_folder=job.is_folder,
             )
 
-    def _tried(self, job: _Job, work: Callable[[_Job], Done]) -> Done | None:
+    def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
         """What ``work`` makes of a job; None where it fails, which is noted.
 
         Raises for a single job what is no VidmatteError; an interrupt is none either.
         """
-        self.reporter.about(job.given, str(job.target))
+        self.reporter.about(str(job.source), str(job.output))
         try:
             return work(job)
         except VidmatteError as error:
@@ -121,8 +102,8 @@ class _Batch:
             self._failed(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
         return None
 
-    def _failed(self, job: _Job, error: VidmatteError, name: str = "") -> None:
-        self.failures[job.source] = error
+    def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:
+        self.failures[str(job.source)] = error
         self.reporter.failure(name or type(error).__name__, str(error))
 
     def status(self) -> int:
@@ -141,19 +122,19 @@ def run_batch(
     for what concerns the whole call.
     """
     settings = make_settings(**options)
-    pairs = plan_outputs([Path(given) for given in inputs], output, settings)
-    is_folder = False
-    if output is not None and pairs[0][1] == Path(output):  # else the results go into it
-        settings, is_folder = settings_for(output, settings), names_folder(output)
-    jobs = [_Job(*pair, given, is_folder) for pair, given in zip(pairs, inputs, strict=True)]
+    outputs = [out for _, out in plan_outputs([Path(one) for one in inputs], output, settings)]
+    if output is not None and outputs == [Path(output)]:  # else the results go into it
+        jobs = [make_job(inputs[0], output, settings)]
+    else:
+        jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
     reporter.plan(inputs)
-    batch = _Batch(jobs, settings, reporter)
+    batch = _Batch(jobs, jobs[0].settings, reporter)
     with _folder_of_results(None if output is None else Path(output), jobs):
         _run_jobs(batch)
         if settings.resume and not batch.failures:
             # Until then, what is left says to the next call which inputs are finished.
             for job in jobs:
-                remove_checkpoint(job.target)
+                remove_checkpoint(job.output)
     if len(jobs) > 1:
         for line in _table(batch):
             reporter.closing(line)
@@ -161,9 +142,9 @@ def run_batch(
 
 
 @contextmanager
-def _folder_of_results(output: Path | None, jobs: list[_Job]) -> Iterator[None]:
-    """Make the folder that results go into, and take it away if none came. Raises SinkError."""
-    if output is None or output.exists() or all(job.target == output for job in jobs):
+def _folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
+    """Make the folder that results go into, and take it away if none came. Raises OutputError."""
+    if output is None or output.exists() or all(job.output == output for job in jobs):
         yield
         return
     try:
@@ -180,15 +161,22 @@ def _folder_of_results(output: Path | None, jobs: list[_Job]) -> Iterator[None]:
 def _run_jobs(batch: _Batch) -> None:
     """Every job that can be done, with one load of the model."""
     settings, reporter = batch.settings, batch.reporter
-    good = batch.check()
+    choice = choose_model(settings)
+    good = batch.check(choice)
     if good:
-        model = find_model(settings, reporter.note, quiet=reporter.is_quiet)
+        model = choice.fetch(reporter.note, quiet=reporter.is_quiet)
         if settings.cache is None:
             _ = model.network  # loaded now: where that fails, all jobs do
         for part in model.weights:
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
         for job in good:
             batch.run(job, model)
+
+
+def _checked(job: Job, model: ModelChoice) -> bool:
+    with open_reader(job.source, job.settings) as source:
+        check_job(job, source, model)
+    return True
 
 
 def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
@@ -273,7 +261,7 @@ def _table(batch: _Batch) -> list[str]:
     """How every job ended, a line each, and a count."""
     lines = []
     for job in batch.jobs:
-        error = batch.failures.get(job.source)
+        error = batch.failures.get(str(job.source))
         lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(str(job.source))}")
     lines.append(f"{len(batch.results)} done, {len(batch.failures)} failed")
     return lines

@@ -1,16 +1,16 @@
-"""The help of ``vidmatte`` itself: the main command's options, then the subcommands."""
+"""The options of the command line, made from those of ``Settings``, and the help of all."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 import typer
+from pydantic import ValidationError
 
-from vidmatte.option import flag_of
 from vidmatte.settings import Settings
+from vidmatte.settings.option import Option, fault_line, options_of
 
 _EXAMPLES = (
     ("vidmatte clip.mp4 -o out.mov", "ProRes 4444 with alpha and sound"),
@@ -28,7 +28,7 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
     formatter.write_usage("vidmatte", "COMMAND ...", prefix="       ")
     formatter.write_paragraph()
     formatter.write_text("Cut the subject out of a video, with alpha, ready for a timeline.")
-    groups = {row.name: row.metadata["group"] for row in fields(Settings)}
+    groups = {name: option.group for name, option in options_of(Settings).items()}
     sections: dict[str, list[tuple[str, str]]] = {"Options": []}
     for parameter in main.get_params(ctx):
         record = parameter.get_help_record(ctx)
@@ -51,26 +51,24 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
             formatter.write(f"  {command:44} {what}\n")
 
 
-def _parameter_of(row: Field, kind: Any) -> inspect.Parameter:
-    """One row of the table as a keyword parameter that typer understands."""
-    meta = row.metadata
-    flag = f"{flag_of(row)}/{meta['negative']}" if meta["negative"] else flag_of(row)
-    text = meta["help"]
-    if meta["choices"]:
-        text += f" [{'|'.join(meta['choices'])}]"
-    shown = row.default not in (None, False, 0) and not meta["negative"]
-    metavar = meta["metavar"] or ("NAME" if meta["choices"] else None)
-    if metavar is None and kind is not bool:
-        metavar = {int: "N", float: "X"}.get(kind, "NAME")
+def _parameter_of(option: Option) -> inspect.Parameter:
+    """An option as a keyword parameter that typer understands."""
+    flag = f"{option.flag}/{option.negative}" if option.negative else option.flag
+    text, metavar = option.help, option.metavar
+    if option.choices:
+        text += f" [{'|'.join(option.choices)}]"
+    if metavar is None and option.kind is not bool:
+        metavar = {int: "N", float: "X"}.get(option.kind, "NAME")
     default = typer.Option(
-        row.default,
+        option.default,
         flag,
         help=text,
         metavar=metavar,
-        show_default=shown,
+        show_default=option.default not in (None, False, 0) and not option.negative,
     )
+    kind: Any = option.kind if option.default is not None else option.kind | None
     return inspect.Parameter(
-        row.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
     )
 
 
@@ -78,39 +76,23 @@ def usage_message(error: typer.TyperException) -> str:
     """One line on words that the command line does not take: which, and what is allowed."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     reason = error.__cause__
-    if not isinstance(error, typer.BadParameter) or error.param is None or reason is None:
+    if not isinstance(error, typer.BadParameter) or error.param is None:
         return message
-    fault = reason.errors()[0]  # type: ignore[attr-defined] # pydantic's ValidationError
-    limits = fault.get("ctx", {})
-    if fault["type"] not in _EXPECTED_KINDS and not limits.keys() & {"ge", "le"}:
+    if not isinstance(reason, ValidationError):
         return message
-    wanted = _EXPECTED_KINDS.get(fault["type"], "allowed is")
-    if "ge" in limits or "le" in limits:
-        wanted += f" {limits['ge']} or more" if "ge" in limits else f" {limits['le']} or less"
-    for row in fields(Settings):
-        if row.name == error.param.name and row.metadata["low"] is not None:
-            wanted += f" from {row.metadata['low']:.15g} to {row.metadata['high']:.15g}"
-    return f"{error.param.opts[0]} {fault['input']}: {wanted}"
-
-
-#: By the kinds of faults that pydantic, which reads the numbers, tells apart.
-_EXPECTED_KINDS = {
-    "int_parsing": "a whole number is wanted",
-    "int_from_float": "a whole number is wanted",
-    "float_parsing": "a number is wanted",
-}
+    option = options_of(Settings).get(error.param.name or "")
+    return fault_line(error.param.opts[0], reason.errors()[0], option) or message
 
 
 def with_options(command: Callable[..., None], names: tuple[str, ...] = ()) -> Callable[..., None]:
-    """Give a command that takes ``**options`` the table's rows as options of its own.
+    """Give a command that takes ``**options`` those of ``Settings`` as its own.
 
-    ``names``: only these rows, in this order; empty for all.
+    ``names``: only these, in this order; empty for all.
     """
-    hints = get_type_hints(Settings)
-    rows = {row.name: row for row in fields(Settings)}
+    options = options_of(Settings)
     own = inspect.signature(command, eval_str=True).parameters.values()
     kept = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    added = [_parameter_of(rows[name], hints[name]) for name in names or rows]
+    added = [_parameter_of(options[name]) for name in names or options]
     signature = inspect.Signature([*kept, *added])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import typer
 from vidmatte.core.names import absolute_path, sibling_path
 from vidmatte.core.terminal import progress_bar
 from vidmatte.errors import UsageError
-from vidmatte.jobs.check import check_outputs
+from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import TextReporter
 from vidmatte.models.registry import Model, find_model
 from vidmatte.readers.open import open_reader
@@ -151,7 +150,7 @@ def bench(
 
     Raises VidmatteError.
     """
-    settings = replace(make_settings(**options), overwrite=True, audio=False)
+    settings = make_settings(**options).changed(overwrite=True, audio=False)
     reporter = TextReporter(bar=False, verbose=False)
     if clip is not None and size is not None:
         raise UsageError(f"--size {size}: {clip} has a size of its own: leave one of them out")
@@ -161,10 +160,10 @@ def bench(
             clip = Path(folder) / "made.mp4"
             make_clip(clip, width, height, frames)
         elif settings.out_point is None:
-            settings = replace(settings, out_point=_last_point(clip, settings, frames))
+            settings = settings.changed(out_point=_last_point(clip, settings, frames))
         output = _target(Path(folder), settings)
         with open_reader(clip, settings) as source:
-            check_outputs(output, source.clip, settings)
+            choice = check_job(make_job(clip, output, settings), source).model
             count = source.clip.frame_count
             if settings.out_point is None and count is not None and count < frames:
                 reporter.note(
@@ -172,7 +171,7 @@ def bench(
                     " there: give a longer clip for rates that hold"
                 )
             said = f"{source.clip.path.name}, {source.clip.width}x{source.clip.height}"
-        model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+        model = choice.fetch(reporter.note, quiet=not sys.stderr.isatty())
         tell = reporter.note if sys.stderr.isatty() else lambda _: None
         measured = measure(clip, output, model, settings, rounds, tell)
     if as_json:

@@ -4,38 +4,103 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
+from vidmatte.alpha.foreground import uses_model_foreground
+from vidmatte.alpha.masks import check_masks
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import as_url, pattern_regex
-from vidmatte.errors import UsageError
-from vidmatte.option import names_of
+from vidmatte.core.names import absolute_path, as_url, pattern_regex
+from vidmatte.errors import OutputError, UsageError
+from vidmatte.jobs.resume import manifest_of
+from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
+from vidmatte.models.registry import ModelChoice, choose_model
+from vidmatte.readers.base import Reader
 from vidmatte.readers.image_folder import files_of
 from vidmatte.settings import Settings
+from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import by_name, check_suffix, ends_in_slash, is_pattern, names_folder
 from vidmatte.writers.images import DIGITS
 from vidmatte.writers.open import output_class, output_specs
 from vidmatte.writers.output import OutputSpec
 
-#: The options that name a file or folder which is read.
-READ_OPTIONS = names_of(Settings, reads=True)
 _Inode = tuple[int, int]
 
 
-def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False) -> None:
-    """Everything about an output that can be told without touching a file.
+#: What even an empty result takes of a disk, in bytes.
+_LEAST_RESULT = 1 << 16
 
-    is_folder: see ``open_sink``. Raises UsageError (format and clip do not fit, or an input
-    would be replaced), OutputExistsError, SinkError.
+
+def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
+    """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
+    ``settings_for``."""
+    fitting = settings_for(output, settings)
+    return Job(source, Path(output), fitting, names_folder(output))
+
+
+def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> CheckedJob:
+    """Everything about a job that can be checked before anything is fetched, loaded or written:
+    names, formats, masks, options, the model, free disk space.
+
+    source: the job's input, opened. model: the one that was chosen for another job with the same
+    settings. Raises UsageError, SourceError, OutputExistsError, OutputError, ModelError,
+    DeviceError.
     """
-    from vidmatte.alpha.foreground import uses_model_foreground
-    from vidmatte.core.names import absolute_path
+    clip, settings = source.clip, job.settings
+    formats: tuple[OutputFormat, ...] = ()
+    if manifest_of(job.output, clip, settings) is None:
+        formats = check_outputs(job.output, clip, settings, is_folder=job.is_folder)
+    choice = check_matting(clip, settings, model)
+    _check_space(job.output, choice)
+    return CheckedJob(job, clip, choice, formats)
+
+
+def check_matting(clip: Clip, settings: Settings, model: ModelChoice | None = None) -> ModelChoice:
+    """What a job checks of everything but its outputs; the model that it will run.
+
+    model: see ``check_job``. Raises UsageError, SourceError, ModelError, DeviceError.
+    """
+    uses_model_foreground(settings, clip)
+    check_masks(settings, clip)
+    return choose_model(settings) if model is None else model
+
+
+def _check_space(out: Path, model: ModelChoice) -> None:
+    """Raise OutputError where a disk has not even room for what is sure to be written: weights,
+    whose size is known, and an empty result. How far a result can be compressed only its frames
+    show."""
+    wanted = {_folder_on_disk(out.parent): _LEAST_RESULT}
+    if model.missing_bytes:
+        folder = _folder_on_disk(model.store.folder)
+        wanted[folder] = wanted.get(folder, 0) + model.missing_bytes
+    for folder, needed in wanted.items():
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OutputError(
+                f"{folder}: the disk is full: {free / 2**20:.1f} MB are free, at least"
+                f" {needed / 2**20:.1f} MB are needed: make room, or write elsewhere"
+            )
+
+
+def _folder_on_disk(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there to be seen."""
+    place = absolute_path(folder)
+    return next(path for path in (place, *place.parents) if os.path.isdir(path))  # noqa: PTH112
+
+
+def check_outputs(
+    out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False
+) -> tuple[OutputFormat, ...]:
+    """Everything about the outputs that can be checked without touching a file; their formats,
+    the main one's first.
+
+    is_folder: see ``Job``. Raises UsageError (format and clip do not fit, or an input would be
+    replaced), OutputExistsError, OutputError.
+    """
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
 
-    uses_model_foreground(settings, clip)
     check_lengths(out, settings)
     for name in _extra_output_names(settings):
         check_lengths(Path(name))
@@ -44,6 +109,7 @@ def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool 
     inputs = inputs_of(clip.path, settings)
     check_companions(out, settings)
     seen: set[Path] = set()
+    formats = []
     for plan in output_specs(out, clip, settings, is_folder):
         if plan.layer.background is not None:
             plan.layer.background.close()
@@ -52,12 +118,14 @@ def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool 
         place = absolute_path(plan.out)
         place = place.parent.resolve() / place.name
         if place in seen:
-            raise UsageError(f"{plan.out}: two results of one run would go there")
+            raise UsageError(f"{plan.out}: two outputs share this path")
         seen.add(place)
+        formats.append(plan.row)
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
         )
+    return tuple(formats)
 
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:
@@ -73,7 +141,7 @@ def settings_for(output: str | Path, settings: Settings) -> Settings:
         return settings
     if not Path(output).suffix or not names_folder(output):
         return settings
-    return replace(settings, format="png")
+    return settings.changed(format="png")
 
 
 def _extra_output_names(settings: Settings) -> list[str]:
@@ -118,15 +186,6 @@ def inputs_of(source: Path, settings: Settings) -> dict[_Inode, Path]:
     named = [source] if source.exists() else []
     named += [path for _, path in files_to_read(settings)]
     return {inode_of(file): file for path in named for file in [path, *files_of(path)]}
-
-
-def files_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The options that name a file or folder which is there to be read, and what they name; a
-    colour is none."""
-    for name in READ_OPTIONS:
-        text = getattr(settings, name)
-        if text and Path(text).exists():
-            yield name, Path(text)
 
 
 def inode_of(path: Path) -> _Inode:

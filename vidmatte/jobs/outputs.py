@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte.core.frame import Clip
-from vidmatte.jobs.check import check_outputs
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer
 from vidmatte.writers.open import output_class, output_specs
+from vidmatte.writers.output import close_backgrounds
 
 
 def open_writer(
@@ -25,15 +25,19 @@ def open_writer(
 
     facts: what decides the result besides its format; ``--resume`` takes up work of the
     same facts alone. is_folder: ``out`` is a folder, though its name may look like a picture's.
-    Everything is checked before a file is touched. Raises UsageError (format and clip do not
-    fit), OutputExistsError, SinkError.
+    The job has been checked, see ``check_outputs``. Raises OutputExistsError, OutputError.
     """
     from vidmatte.writers.multi_writer import MultiWriter
 
-    check_outputs(out, clip, settings, is_folder=is_folder)
     outputs = [
         output_class(plan.row)(plan) for plan in output_specs(out, clip, settings, is_folder)
     ]
+    try:
+        for output in outputs:
+            output.partial.check()  # something may have come there since the job was checked
+    except BaseException:
+        close_backgrounds(outputs)
+        raise
     if settings.resume and clip.kind != "picture":
         from vidmatte.jobs.checkpoint.writer import open_checkpoint
 

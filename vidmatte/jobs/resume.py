@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from vidmatte.core.frame import Clip, Point
 from vidmatte.core.names import absolute_path
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs import manifest
-from vidmatte.jobs.check import files_to_read
 from vidmatte.jobs.checkpoint.compat import DISPLAYED, PICTURES, file_fact
+from vidmatte.jobs.spec import files_to_read
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
-from vidmatte.option import NO_EFFECT, names_of
 from vidmatte.readers.image_folder import files_of
-from vidmatte.settings import Settings
+from vidmatte.settings import NO_EFFECT, Settings, names_of
 from vidmatte.writers.base import WriteResult, already_finished_note
 from vidmatte.writers.output_paths import check_lengths, output_paths
 
@@ -49,9 +48,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     """
     _check_resumable(model.network, settings)
     options = {
-        row.name: getattr(settings, row.name)
-        for row in fields(settings)
-        if row.name not in EXCLUDED_OPTIONS
+        name: value for name, value in settings.model_dump().items() if name not in EXCLUDED_OPTIONS
     }
     facts: dict[str, Any] = {
         "version": __version__,
@@ -163,8 +160,8 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     except SourceError:  # it stays refused as an output that exists
         return None
     # How weights are fed is no part of their hash.
-    named = {*asdict(settings)} - {*names_of(Settings, decides=NO_EFFECT)} | {"family"}
-    begun, now = found.get("settings", {}), asdict(settings)
+    named = {*settings.model_dump()} - {*names_of(Settings, decides=NO_EFFECT)} | {"family"}
+    begun, now = found.get("settings", {}), settings.model_dump()
     is_same = (
         found.get("vidmatte") == __version__
         and all(begun.get(name) == manifest.plain(now[name]) for name in named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -180,7 +180,7 @@ def _write_manifest(
         model=model.name,
         weights="+".join(part.sha256 for part in model.weights),
         device=model.device.name,
-        settings=asdict(settings),
+        settings=settings.model_dump(),
         warnings=(*result.warnings, *result.quality.lines()),
         alpha=settings.alpha,
     )

@@ -146,7 +146,7 @@ def is_stage_thread(thread: threading.Thread) -> bool:
     return thread.name.startswith(_STAGE_THREADS)
 
 
-def _at_work() -> list[_Runner]:
+def at_work() -> list[_Runner]:
     """The stages, of all pipelines, whose threads have not ended."""
     return [thread for thread in threading.enumerate() if isinstance(thread, _Runner)]
 
@@ -156,7 +156,7 @@ def _end_all() -> None:
 
     A thread that comes back from C++ while Python shuts down would abort the process.
     """
-    left = _at_work()
+    left = at_work()
     for runner in left:
         runner.stop_flag.set()
     _end(left, float("inf"))

@@ -80,7 +80,6 @@ def load_network(
     from vidmatte.models.rvm import KEPT_OUTPUTS, RecurrentNetwork
     from vidmatte.models.segmentation import SegmentationNetwork
 
-    check_options(family_name, settings)
     if family_name in RECURRENT:
         networks = []
         for part in device.parts or (device,):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,10 @@ from vidmatte.models.runtimes.openvino import advice, runtime_name
 from vidmatte.models.weights.catalogue import Entry, lookup
 from vidmatte.models.weights.record import Record, read_record
 from vidmatte.models.weights.store import Store
-from vidmatte.option import MATTE, names_of
-from vidmatte.settings import Settings
+from vidmatte.settings import RAW_ALPHA, Settings, names_of
 
 #: The options that, with source, weights and way of looking, decide the raw alpha of a frame.
-RAW_ALPHA_OPTIONS = names_of(Settings, decides=MATTE)
+RAW_ALPHA_OPTIONS = names_of(Settings, decides=RAW_ALPHA)
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,55 @@ class Model:
         if len(self.weights) == 1:
             return self.settings
         if part.family in RECURRENT:
-            return replace(self.settings, batch=0, smooth="on", normalize="clip")
-        return replace(self.settings, downsample=0.0)
+            return self.settings.changed(batch=0, smooth="on", normalize="clip")
+        return self.settings.changed(downsample=0.0)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What the settings ask for, checked, before anything is fetched or loaded.
+
+    parts: one network, or two joined by +. note: what the user should know of the device.
+    """
+
+    parts: tuple[Weights | Entry, ...]
+    device: Device
+    note: str | None
+    settings: Settings
+
+    @property
+    def store(self) -> Store:
+        """Where weights are kept. Raises WeightsError."""
+        folder = self.settings.models_dir
+        return Store(Path(folder) if folder else None)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of the weights that are not in the store yet."""
+        store, entries = self.store, [part for part in self.parts if isinstance(part, Entry)]
+        return sum(one.size_bytes for one in entries if not os.path.exists(store.path(one)))  # noqa: PTH110
+
+    def fetch(self, report: Callable[[str], None], *, quiet: bool = True) -> Model:
+        """The model, its weights fetched where need be. ``report`` is given what the user should
+        know, a line at a time. Raises WeightsError."""
+        if self.note:
+            report(self.note)
+        store = self.store
+        weights = tuple(_fetch_weights(part, store, report, quiet) for part in self.parts)
+        return Model(weights, self.device, self.settings, report)
 
 
 def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
-    """The model that the settings ask for, its weights fetched where need be.
+    """The model that the settings ask for, its weights fetched where need be. See
+    ``choose_model`` and ``ModelChoice.fetch``."""
+    return choose_model(settings).fetch(report, quiet=quiet)
 
-    ``report`` is given what the user should know, a line at a time. Raises ModelError,
-    WeightsError, DeviceError, UsageError.
+
+def choose_model(settings: Settings) -> ModelChoice:
+    """What the settings ask for: names and files exist, the options have an effect, the device
+    can be used, the cache is a folder. Nothing is fetched, loaded or written.
+
+    Raises ModelError, DeviceError, UsageError.
     """
     device, note = choose_device(settings.device)  # before hundreds of megabytes are fetched
     names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
@@ -184,11 +224,7 @@ def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool
         from vidmatte.models.alpha_cache import check_folder
 
         check_folder(Path(settings.cache).expanduser())
-    if note:
-        report(note)
-    store = Store(Path(settings.models_dir) if settings.models_dir else None)
-    weights = tuple(_fetch_weights(part, store, report, quiet) for part in known)
-    return Model(weights, device, settings, report)
+    return ModelChoice(tuple(known), device, note, settings)
 
 
 def _check_has_effect(families: list[str], settings: Settings) -> None:

@@ -19,7 +19,6 @@ from vidmatte.media.exr import check_window
 from vidmatte.media.icc import is_srgb, profile_of
 from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
-from vidmatte.option import parse_rate
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.image_folder import (
@@ -31,6 +30,7 @@ from vidmatte.readers.image_folder import (
 )
 from vidmatte.readers.trim import make_trim
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_rate
 
 _DEFAULT_RATE = Fraction(25)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.media.png import is_animated_png
-from vidmatte.option import parse_rate
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_rate
 
 __all__ = ["DecodedPicture", "Reader", "is_image", "open_reader"]
 

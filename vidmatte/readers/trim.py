@@ -10,8 +10,9 @@ from fractions import Fraction
 from vidmatte.core import timecode
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
-from vidmatte.option import parse_number, parsed
 from vidmatte.readers.movie.timing import Timing
+from vidmatte.settings.values import parse_point as parse_point_text
+from vidmatte.settings.values import parsed
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,16 @@ def parse_point(
     the rate); 'HH:MM:SS:FF' a timecode, counted from the clip's own start timecode
     (00:00:00:00 without one). Raises UsageError.
     """
-    if text.startswith("f") and text[1:].isdecimal():
-        return int(text[1:])
-    if timecode.is_timecode(text):
+    point = parse_point_text(text)
+    if isinstance(point, int):
+        return point
+    if point is None:
         start = start_timecode or "00:00:00:00"
         if timecode.is_drop(start):
             # An editor's ';' is often typed as ':': count as the clip counts.
             text = re.sub(r":(?=\d+$)", ";", text)
         return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
-    try:
-        seconds = parse_number(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(
-            f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
-            " or 01:00:02:10 (timecode)"
-        ) from None
-    return round(seconds * rate) if frame_at is None else frame_at(seconds)
+    return round(point * rate) if frame_at is None else frame_at(point)
 
 
 def make_trim(

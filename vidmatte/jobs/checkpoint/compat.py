@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-from vidmatte.option import flag_of
-from vidmatte.settings import Settings
+from vidmatte.settings import Settings, options_of
 
 #: What is kept only to be told; another name for the same weights is no difference.
 DISPLAYED = "told"
@@ -52,12 +50,12 @@ def _option_difference(name: str, was: Any, now: Any) -> str:
 
 def _as_typed(name: str, value: Any) -> str | None:
     """An option as it is typed for a value; None where it is left out for it."""
-    row = next(row for row in fields(Settings) if row.name == name)
+    row = options_of(Settings)[name]
     if value == row.default:
         return None
     if isinstance(value, bool):
-        return row.metadata["negative"] or flag_of(row)
-    return f"{flag_of(row)} {f'{value:g}' if isinstance(value, float) else value}"
+        return row.negative or row.flag
+    return f"{row.flag} {f'{value:g}' if isinstance(value, float) else value}"
 
 
 def _fact_difference(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:

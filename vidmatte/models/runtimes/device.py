@@ -8,14 +8,14 @@ state never leaves it; frames on their way lie in pinned host memory.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 
-from vidmatte.errors import DeviceError, UsageError
+from vidmatte.errors import DeviceError
+from vidmatte.settings.values import parse_device, parsed
 
 Arrays = Mapping[str, Any]
 
@@ -187,17 +187,10 @@ def choose_device(wanted: str) -> tuple[Device, str | None]:
     there but cannot be used. Raises UsageError for another word, DeviceError where a
     GPU is asked for by name and cannot be used.
     """
-    if wanted == "cpu":
+    named = parsed("--device", wanted, parse_device)
+    if named == ():
         return Device(), None
-    words = wanted.split(",")
-    matches = [re.fullmatch(r"cuda(?::(\d{1,9}))?", word) for word in words]
-    numbers = [int(match[1] or 0) for match in matches if match is not None]
-    if wanted == "auto":
-        numbers = [0]
-    elif len(numbers) < len(words) or len(set(numbers)) < len(words):
-        raise UsageError(
-            f"--device {wanted}: choose auto, cpu, cuda, cuda:N, or several as cuda:0,cuda:1"
-        )
+    numbers = (0,) if named is None else named
     for number in numbers:
         missing = missing_for_cuda(number)
         if missing is not None and wanted == "auto":

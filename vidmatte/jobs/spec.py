@@ -1,0 +1,52 @@
+"""What a job is: an input, an output and the options between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidmatte.core.frame import Clip
+from vidmatte.models.registry import ModelChoice
+from vidmatte.settings import Settings, names_of
+from vidmatte.writers.format_spec import OutputFormat
+
+#: The options that name a file or folder which is read.
+READ_OPTIONS = names_of(Settings, reads=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its result goes.
+
+    source: as the user wrote it. settings: those for this output, see ``check.make_job``.
+    is_folder: the output is a folder for pictures, though its name may look like a picture's.
+    """
+
+    source: str | Path
+    output: Path
+    settings: Settings
+    is_folder: bool = False
+
+
+@dataclass(frozen=True)
+class CheckedJob:
+    """A job that can be run, and what its check has found out.
+
+    clip: what the input is. model: the networks, chosen but not fetched. formats: that of the
+    output, then those of the extra ones; none where an earlier run seems to have finished it.
+    """
+
+    job: Job
+    clip: Clip
+    model: ModelChoice
+    formats: tuple[OutputFormat, ...]
+
+
+def files_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The options that name a file or folder which is there to be read, and what they name; a
+    colour is none."""
+    for name in READ_OPTIONS:
+        text = getattr(settings, name)
+        if text and Path(text).exists():
+            yield name, Path(text)

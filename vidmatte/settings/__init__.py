@@ -1,0 +1,67 @@
+"""All options of a run as typed models, one for each part of the program.
+
+Each part takes its own model and no other: readers ``InputOptions``, networks ``ModelOptions``,
+filters ``MatteOptions``, adjustments ``AdjustOptions``, writers ``OutputOptions``, and whoever
+shares out cores and memory ``MachineOptions``. ``Settings`` is all of them at once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from vidmatte.errors import UsageError
+from vidmatte.settings.files import InputOptions, OutputOptions
+from vidmatte.settings.matting import (
+    AdjustOptions,
+    MachineOptions,
+    MatteOptions,
+    ModelOptions,
+)
+from vidmatte.settings.option import (
+    NO_EFFECT,
+    RAW_ALPHA,
+    RESULT,
+    Option,
+    OptionModel,
+    names_of,
+    options_of,
+)
+
+__all__ = [
+    "NO_EFFECT", "RAW_ALPHA", "RESULT", "AdjustOptions", "InputOptions",
+    "MachineOptions", "MatteOptions", "ModelOptions", "Option", "OptionModel", "OutputOptions",
+    "Settings", "make_settings", "names_of", "options_of",
+]  # fmt: skip
+
+
+# The fields of the last base come first.
+class Settings(
+    MachineOptions, InputOptions, OutputOptions, AdjustOptions, MatteOptions, ModelOptions
+):
+    """All options of a run. Raises UsageError for a value that is not allowed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _foreground_or_its_file(cls, values: Any) -> Any:
+        """--foreground takes a policy or, as --matte and --comp do, a file or a folder."""
+        named = values.get("foreground") if isinstance(values, dict) else None
+        is_path = isinstance(named, str) and set(named) & set("./\\")
+        if not is_path and not isinstance(named, os.PathLike):
+            return values
+        if values.get("foreground_file") is not None:
+            raise UsageError(f"--foreground {named}: --foreground-file names a file already")
+        return {**values, "foreground": "auto", "foreground_file": str(named)}
+
+    @model_validator(mode="after")
+    def _check_kept_work(self) -> Self:
+        if self.resume and self.cache is not None:
+            raise UsageError("--resume and --cache exclude each other: the work kept is enough")
+        return self
+
+
+def make_settings(**options: Any) -> Settings:
+    """Settings from options by name, whatever their types. Raises UsageError."""
+    return Settings(**options)

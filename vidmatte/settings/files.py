@@ -1,0 +1,139 @@
+"""The options of what is read and what is written."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from vidmatte.errors import UsageError
+from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
+from vidmatte.settings.values import BackgroundName, Point, Rate, Switch, Text, WholeNumber
+
+_input = partial(option, group="Input")
+_output = partial(option, group="Output", decides=RESULT)
+
+
+class InputOptions(OptionModel):
+    """Which frames of the input are read, and how."""
+
+    fps: Rate | None = _input(
+        None,
+        "frame rate of a picture folder, like 25 or 24000/1001",
+        metavar="RATE",
+    )
+    in_point: Point | None = _input(
+        None,
+        "first frame, as f120, seconds or a timecode of the clip",
+        metavar="POINT",
+        flag="--in",
+    )
+    out_point: Point | None = _input(
+        None,
+        "first frame left out, written like --in",
+        metavar="POINT",
+        flag="--out",
+    )
+    handles: WholeNumber = _input(
+        0, "frames to add on both sides of --in and --out", low=0, high=1000
+    )
+    conform: Rate | None = _input(
+        None,
+        "make the rate constant, repeating and dropping frames",
+        metavar="RATE",
+    )
+    deinterlace: Literal["auto", "off", "bwdif"] = _input(
+        "auto",
+        "'auto' where the source says that it is interlaced, 'bwdif' always",
+    )
+    strict: Switch = _input(
+        False,
+        "stop at a movie's frame that does not decode (otherwise the one before it is repeated)"
+        " or is damaged, and at a file that is shorter than it says; a broken picture always"
+        " stops the run",
+        decides=NO_EFFECT,
+    )
+
+    @model_validator(mode="after")
+    def _check_handles(self) -> Self:
+        if self.handles and self.in_point is None and self.out_point is None:
+            raise UsageError(f"--handles {self.handles}: it needs --in or --out")
+        return self
+
+
+class OutputOptions(OptionModel):
+    """What is written, and how."""
+
+    format: Text | None = _output(
+        None,
+        "output format (default: by the output's suffix)",
+    )
+    codec: Text | None = _output(
+        None,
+        "choose among formats of one suffix, like prores-xq or cineform",
+    )
+    alpha: Literal["straight", "premultiplied"] = _output(
+        "straight",
+        "'premultiplied' multiplies the colours by alpha",
+    )
+    matte: Text | None = _output(
+        None,
+        "also write alpha as grey: .mov, .mp4, .mkv, pictures",
+        metavar="FILE",
+    )
+    foreground_file: Text | None = _output(
+        None,
+        "also write the colours without alpha: .mov, .mkv, pictures (or '--foreground FILE')",
+        metavar="FILE",
+    )
+    comp: Text | None = _output(
+        None,
+        "also write a composite: .mp4, .mov, .mkv, pictures",
+        metavar="FILE",
+    )
+    background: BackgroundName | None = _output(
+        None,
+        "of --comp: a colour (#20a040, white), a picture, a clip, or 'checker', the default",
+        metavar="WHAT",
+        reads=True,
+    )
+    checker: Switch = _output(
+        False,
+        "same as --background checker",
+    )
+    manifest: Switch = _output(
+        True,
+        "write a JSON file beside the result that says how it was made ('vidmatte verify'"
+        " checks it)",
+        negative="--no-manifest",
+        decides=NO_EFFECT,
+    )
+    start_number: WholeNumber = _output(
+        0,
+        "number of the first picture of a pattern, as in -o 'cut/shot_%06d.png'",
+        low=0,
+        high=2**31,
+    )
+    audio: Switch = _output(
+        True,
+        "carry the source's sound tracks",
+        negative="--no-audio",
+    )
+    overwrite: Switch = _output(False, "replace an output that exists", decides=NO_EFFECT)
+    resume: Switch = _output(
+        False,
+        "keep finished frames in a folder .NAME.resume beside the output, as large as the output,"
+        " until it is complete; a run that was stopped, killed or failed continues from there",
+        decides=NO_EFFECT,
+    )
+
+    @model_validator(mode="after")
+    def _check_outputs(self) -> Self:
+        if self.checker and self.background not in (None, "checker"):
+            raise UsageError(f"--checker and --background {self.background} exclude each other")
+        if self.checker and self.comp is None:
+            raise UsageError("--checker: it needs --comp FILE to show it")
+        if self.codec is not None and self.format not in (None, self.codec):
+            raise UsageError(f"--codec {self.codec} and --format {self.format}: give one of them")
+        return self

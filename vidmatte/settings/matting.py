@@ -1,0 +1,238 @@
+"""The options of what makes the alpha: network, temporal filter and edges, adjustments, machine."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import model_validator
+
+from vidmatte.core.families import FAMILIES
+from vidmatte.errors import UsageError
+from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
+from vidmatte.settings.values import (
+    DeviceName,
+    Levels,
+    Memory,
+    Number,
+    Switch,
+    Text,
+    WholeNumber,
+    parse_bytes,
+)
+
+if TYPE_CHECKING:
+    _Family = str
+else:  # a type checker knows no table of families
+    _Family = Literal[FAMILIES]
+
+_matte = partial(option, group="Matte")
+_adjust = partial(option, group="Controls, in this order", decides=RESULT)
+_machine = partial(option, group="Machine")
+_MOST_PIXELS = 2**31
+
+
+class ModelOptions(OptionModel):
+    """Which network runs, and what its own alpha is to be."""
+
+    model: Text = _matte(
+        "isnet",
+        "network by name (see 'vidmatte models'), an .onnx file, or two joined by +",
+        decides=NO_EFFECT,
+    )
+    family: _Family | None = _matte(
+        None,
+        "architecture of an .onnx file of your own",
+        decides=NO_EFFECT,
+    )
+    combine: Literal["edges", "max", "min", "mean"] = _matte(
+        "edges",
+        "of two models, as in --model isnet+rvm: 'edges' takes the subject from the first and"
+        " its soft edge from the second",
+    )
+    normalize: Literal["clip", "minmax"] = _matte(
+        "clip",
+        "'clip' keeps the network's own alpha, 'minmax' stretches each frame as rembg does",
+    )
+    downsample: Number = _matte(
+        0.0,
+        "rvm: scale of the coarse pass relative to the frame (0: automatic)",
+        low=0.0,
+        high=1.0,
+    )
+    cache: Text | None = _matte(
+        None,
+        "cache the raw alphas there and reuse them: other filters, controls and formats"
+        " then need no network (except --smooth off, live and strong, which show it other frames)",
+        metavar="DIR",
+        decides=NO_EFFECT,
+    )
+
+
+class MatteOptions(OptionModel):
+    """How the raw alpha becomes a steady matte with clean edges and colours."""
+
+    smooth: Literal["auto", "on", "live", "strong", "off"] = _matte(
+        "auto",
+        "filter the alpha over time: 'auto' only per-frame models, 'live' without looking at"
+        " later frames, 'strong' runs each frame mirrored too (twice the network's time)",
+        decides=RESULT,
+    )
+    smooth_strength: Number = _matte(
+        1.0,
+        "weight of neighbouring frames in --smooth: 0 uses none, 2 twice the usual weight",
+        low=0.0,
+        high=2.0,
+        decides=RESULT,
+    )
+    refine: Literal["auto", "fast", "best", "off"] = _matte(
+        "auto",
+        "align the soft edge with the picture's detail; auto is fast for per-frame models,"
+        " best also solves uncertain regions (several times the time)",
+        decides=RESULT,
+    )
+    foreground: Literal["auto", "estimate", "source", "model"] = _matte(
+        "auto",
+        "colours of soft pixels: 'estimate' removes the old background, 'source' keeps them as"
+        " they are, 'model' takes the network's; auto is model where it has any, else estimate",
+        decides=RESULT,
+    )
+    cuts: Switch = _matte(True, "start afresh at each shot cut", negative="--no-cuts")
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> Self:
+        if self.smooth == "off" and self.smooth_strength != 1:
+            raise UsageError(f"--smooth-strength {self.smooth_strength:g}: --smooth is off")
+        return self
+
+
+class AdjustOptions(OptionModel):
+    """What a person changes on a matte by hand, in this order."""
+
+    threshold: Levels | None = _adjust(
+        None,
+        "levels: alpha up to LOW becomes 0, from HIGH on 1",
+        metavar="LOW,HIGH",
+    )
+    gamma: Number = _adjust(
+        1.0,
+        "above 1 thickens soft parts, below 1 thins them",
+        low=0.05,
+        high=20.0,
+    )
+    keep_largest: Switch = _adjust(
+        False,
+        "keep only the largest connected region",
+    )
+    remove_specks: WholeNumber = _adjust(
+        0,
+        "remove regions up to this area in pixels",
+        metavar="AREA",
+        low=0,
+        high=_MOST_PIXELS,
+    )
+    fill_holes: WholeNumber = _adjust(
+        0,
+        "fill holes up to this area in pixels",
+        metavar="AREA",
+        low=0,
+        high=_MOST_PIXELS,
+    )
+    dilate: Number = _adjust(
+        0.0,
+        "move the edge outward by pixels",
+        metavar="PX",
+        low=0.0,
+        high=500.0,
+    )
+    erode: Number = _adjust(
+        0.0,
+        "move the edge inward by pixels",
+        metavar="PX",
+        low=0.0,
+        high=500.0,
+    )
+    feather: Number = _adjust(
+        0.0,
+        "soften the edge by pixels",
+        metavar="PX",
+        low=0.0,
+        high=500.0,
+    )
+    garbage_matte: Text | None = _adjust(
+        None,
+        "white (not transparent) is never subject: a picture, or a folder with one per frame",
+        metavar="PATH",
+        reads=True,
+    )
+    holdout: Text | None = _adjust(
+        None,
+        "white is always subject",
+        metavar="PATH",
+        reads=True,
+    )
+    invert: Switch = _adjust(
+        False,
+        "keep the background instead",
+    )
+    despill: Literal["red", "green", "blue"] | None = _adjust(
+        None,
+        "remove a screen's spill: limit that channel to the mean of the other two",
+    )
+    despill_strength: Number = _adjust(
+        1.0,
+        "how much of the spill to remove",
+        low=0.0,
+        high=1.0,
+    )
+
+    @model_validator(mode="after")
+    def _check_despill(self) -> Self:
+        if self.despill is None and self.despill_strength != 1:
+            strength = f"--despill-strength {self.despill_strength:g}"
+            raise UsageError(f"{strength}: it needs --despill with red, green or blue")
+        return self
+
+
+class MachineOptions(OptionModel):
+    """What a run may use of the machine."""
+
+    device: DeviceName = _machine(
+        "auto", "cpu, cuda or cuda:0,cuda:1", metavar="DEVICE", decides=NO_EFFECT
+    )
+    runtime: Literal["auto", "onnxruntime", "openvino"] = _machine(
+        "auto",
+        "what runs the network on the CPU; auto is openvino where it is installed, the CPU"
+        " computes in bfloat16 and the model tolerates that",
+    )
+    batch: WholeNumber = _machine(
+        0,
+        "frames in one run of a per-frame network (0: automatic)",
+        low=0,
+        high=64,
+        decides=NO_EFFECT,
+    )
+    threads: WholeNumber = _machine(
+        0,
+        "CPU threads of the network (0: automatic)",
+        low=0,
+        high=256,
+        decides=NO_EFFECT,
+    )
+    memory: Memory = _machine(
+        "256M",
+        "memory budget for frames in flight",
+        metavar="SIZE",
+        decides=NO_EFFECT,
+    )
+    models_dir: Text | None = _machine(
+        None,
+        "where weights are kept (default: the platform's cache folder)",
+        metavar="DIR",
+        decides=NO_EFFECT,
+    )
+
+    @property
+    def memory_bytes(self) -> int:
+        """The frame memory budget in bytes."""
+        return parse_bytes(self.memory)

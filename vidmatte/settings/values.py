@@ -1,0 +1,193 @@
+"""How the text of an option is read, and how Python values become that text."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Strict
+from pydantic_core import PydanticKnownError
+
+from vidmatte.core.timecode import is_timecode
+from vidmatte.errors import UsageError
+
+LOWEST_RATE, HIGHEST_RATE = Fraction(1, 1000), Fraction(1000)
+_PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
+_SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def parse_bytes(text: str) -> int:
+    """'512M' -> 536870912. Units K, M, G are powers of 1024, in either case.
+
+    Raises UsageError.
+    """
+    number, unit = text.strip().lower().removesuffix("b"), ""
+    if number and number[-1] in "kmg":
+        number, unit = number[:-1], number[-1]
+    try:
+        size = int(float(number) * _SIZE_UNITS[unit])
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise UsageError(f"'{text}' is not an amount of memory: write it like 512M or 2G")
+    return size
+
+
+def parse_number(text: str) -> Fraction:
+    """'25', '29.97' or '24000/1001' as an exact number, at most a thousandth of a millionth off.
+
+    Raises ValueError. Exponents are refused: 1e-99999999 would be written out.
+    """
+    if not _PLAIN_NUMBER.fullmatch(text):
+        raise ValueError(f"'{text}' is not a plain number")
+    # Time bases are made of two 32-bit numbers.
+    return Fraction(text).limit_denominator(1_000_000)
+
+
+def parse_rate(text: str) -> Fraction:
+    """'24000/1001', '25' or '29.97' -> Fraction; the NTSC decimals become n*1000/1001.
+
+    Raises UsageError.
+    """
+    try:
+        rate = parse_number(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UsageError(
+            f"'{text}' is not a frame rate: write it like 25, 24000/1001 or 29.97,"
+            f" from {LOWEST_RATE} to {HIGHEST_RATE}"
+        )
+    ntsc = Fraction(round(rate) * 1000, 1001)
+    is_decimal = "." in text and rate.denominator != 1
+    return ntsc if is_decimal and abs(rate - ntsc) < Fraction(1, 150) and ntsc else rate
+
+
+def parse_point(text: str) -> int | Fraction | None:
+    """An in or out point as far as it can be read without the clip: 'f120' is frame 120 (int),
+    '12.5' seconds (Fraction), and None stands for a timecode, which needs the clip's rate.
+
+    Raises UsageError.
+    """
+    if text.startswith("f") and text[1:].isdecimal():
+        return int(text[1:])
+    if is_timecode(text):
+        return None
+    try:
+        return parse_number(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
+            " or 01:00:02:10 (timecode)"
+        ) from None
+
+
+def parse_threshold(text: str) -> tuple[float, float]:
+    """'0.1,0.9' -> (0.1, 0.9). Raises UsageError."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low < high <= 1:
+        raise UsageError(
+            f"'{text}' is not a pair of levels: write LOW,HIGH with 0 <= LOW < HIGH <= 1"
+        )
+    return low, high
+
+
+def parse_device(text: str) -> tuple[int, ...] | None:
+    """The numbers of the CUDA devices that ``cuda``, ``cuda:N`` or ``cuda:0,cuda:1`` name; none
+    for ``cpu``, None for ``auto``. Raises UsageError."""
+    if text in ("auto", "cpu"):
+        return None if text == "auto" else ()
+    words = text.split(",")
+    matches = [re.fullmatch(r"cuda(?::(\d{1,9}))?", word) for word in words]
+    numbers = tuple(int(match[1] or 0) for match in matches if match is not None)
+    if len(numbers) < len(words) or len(set(numbers)) < len(words):
+        raise UsageError(
+            f"'{text}' is not a device: choose auto, cpu, cuda, cuda:N, or several as cuda:0,cuda:1"
+        )
+    return numbers
+
+
+def _check_background(text: str) -> None:
+    """Raise UsageError for what starts as a colour and is none; a file may have that name."""
+    is_colour = re.fullmatch(r"#[0-9A-Fa-f]{6}", text) is not None
+    if text.startswith("#") and not is_colour and not os.path.exists(text):  # noqa: PTH110
+        raise UsageError(
+            f"'{text}' is neither a file nor a colour: write a colour as #rrggbb, like #20a040"
+        )
+
+
+def parsed(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
+    """What ``parse`` makes of an option's text. Its UsageError is raised with the option named."""
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error}") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _whole_number(value: Any) -> int:
+    """Any whole number, numpy's too; text is refused."""
+    if _is_number(value) and isinstance(value, Integral):
+        return int(value)
+    raise PydanticKnownError("int_type")
+
+
+def _number(value: Any) -> float:
+    """Any real number, fractions and numpy's too; text is refused."""
+    if not _is_number(value):
+        raise PydanticKnownError("float_type")
+    try:
+        return float(value)
+    except OverflowError:  # beyond all floats, and so out of range
+        return math.inf if value > 0 else -math.inf
+
+
+def _text(value: Any) -> str:
+    """What the command line would be given: paths and numbers as text, a pair as 'a,b'."""
+    if isinstance(value, tuple | list):  # --threshold
+        return ",".join(str(part) for part in value)
+    if _is_number(value) or isinstance(value, str | os.PathLike):
+        return str(value)
+    raise PydanticKnownError("string_type")
+
+
+def _checked_text(text: str) -> str:
+    if text == "":
+        raise UsageError("the value is empty: leave the option out, or give it one")
+    if "\0" in text:
+        raise UsageError(f"{text!r} has a NUL character in it: remove it")
+    return text
+
+
+def _read_by(parse: Callable[[str], Any]) -> AfterValidator:
+    """Refuses text that ``parse`` cannot read; the text itself is kept."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+#: The types of options. Each takes what Python callers naturally have, and nothing else.
+Switch = Annotated[bool, Strict()]
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
+Text = Annotated[str, BeforeValidator(_text), AfterValidator(_checked_text)]
+Rate = Annotated[Text, _read_by(parse_rate)]
+Point = Annotated[Text, _read_by(parse_point)]
+Levels = Annotated[Text, _read_by(parse_threshold)]
+Memory = Annotated[Text, _read_by(parse_bytes)]
+DeviceName = Annotated[Text, _read_by(parse_device)]
+BackgroundName = Annotated[Text, _read_by(_check_background)]
