@@ -32,6 +32,7 @@ def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool 
     """
     from vidmatte.alpha.foreground import uses_model_foreground
     from vidmatte.core.names import absolute_path
+    from vidmatte.jobs.checkpoint.folder import may_replace_at
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
 
@@ -44,7 +45,7 @@ def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool 
     inputs = inputs_of(clip.path, settings)
     check_companions(out, settings)
     seen: set[Path] = set()
-    for plan in output_specs(out, clip, settings, is_folder):
+    for plan in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
         if plan.layer.background is not None:
             plan.layer.background.close()
         check_replaced(plan.out, replaced_files(plan), inputs)
