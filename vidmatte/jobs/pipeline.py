@@ -103,17 +103,25 @@ def build_pipeline(
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
+    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
+    ring = _make_ring(source.clip, held + waiting, model.device, flag, network.batch, settings)
+    pipeline = Pipeline(stages, flag, network.cancel)
+    return MattingPipeline(pipeline, ring, watcher.quality, segment, writer)
+
+
+def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:
+    """The stages with their queues, and how many frames may wait in these with a slot.
+
+    budget: memory in bytes. held: frames that the stages hold besides.
+    """
     # What the last stage has written belongs to the writer: it waits without a slot.
-    waiting = len(works) - (writer is not None)
-    depth = queue_depth(source.clip, settings.memory_bytes, held, waiting)
+    with_slot = len(works) - ("write" in works)
+    depth = queue_depth(clip, budget, held, with_slot)
     stages = [
         Stage(name, work, min(depth, _TRACKED_QUEUE) if name == "motion" else depth)
         for name, work in works.items()
     ]
-    slots = held + sum(stage.queue_size for stage in stages[:waiting])
-    ring = _make_ring(source.clip, slots, model.device, flag, network.batch, settings)
-    pipeline = Pipeline(stages, flag, network.cancel)
-    return MattingPipeline(pipeline, ring, watcher.quality, segment, writer)
+    return stages, sum(stage.queue_size for stage in stages[:with_slot])
 
 
 def _make_ring(
@@ -186,8 +194,8 @@ def _with_state(
 def _until_end(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
     """Close a generator with the block that reads it.
 
-    An error raised in the block, if somebody keeps it, would keep the generator too, and
-    with it threads and files.
+    An error raised in the block refers to the generator: as long as somebody holds that error,
+    the generator's threads and files would stay open.
     """
     try:
         yield items

@@ -138,8 +138,8 @@ class Writer(ABC):
 
 @contextmanager
 def ffmpeg_errors_as(what: str, advice: str = "") -> Iterator[None]:
-    """Say that it was ``what`` which FFmpeg refused: its reason alone ("Invalid argument") tells
-    nobody. What the system says, like a full disk, passes as it is. Raises SinkError."""
+    """Raise OutputError that names ``what`` FFmpeg refused: its reason alone ("Invalid argument")
+    helps nobody. Errors of the system, like a full disk, pass unchanged."""
     try:
         yield
     except av.FFmpegError as error:

@@ -39,7 +39,7 @@ class ImageOutput(Output):
 
     Pictures from a movie are named by the frame's number, from 000000 on; a pattern
     like ``shot_%06d.png`` names all alike, from the start number on. They are written
-    into a hidden folder, and get their final place when the last one is proven.
+    into a hidden folder, and get their final place when the last one is verified.
     """
 
     def __init__(self, plan: OutputSpec) -> None:
@@ -56,7 +56,7 @@ class ImageOutput(Output):
 
     @staticmethod
     def check(plan: OutputSpec) -> None:
-        """What ``check_sink`` does for pictures."""
+        """See ``check_outputs``."""
         out = plan.out
         check_fit(plan.clip, plan.row)
         single = plan.is_single
@@ -136,7 +136,7 @@ class ImageOutput(Output):
         self._duration += time.duration
 
     def complete(self) -> None:
-        """Count the pictures, decode the first and the last. Raises ProofError."""
+        """Count the pictures, decode the first and the last. Raises VerificationError."""
         found = {path for path in self._written if path.is_file() and path.stat().st_size}
         if len(found) != len(self._written):
             raise VerificationError(
@@ -216,7 +216,7 @@ def _numbered(pattern: str, number: int) -> str:
 
 
 def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
-    """Raise ProofError unless the picture decodes with the size and samples meant."""
+    """Raise VerificationError unless the picture decodes with the size and samples meant."""
     try:
         with av.open(str(path)) as container:
             picture = next(container.decode(video=0))

@@ -62,7 +62,7 @@ class MovieOutput(Output):
 
     @staticmethod
     def check(plan: OutputSpec) -> None:
-        """What ``check_sink`` does for movies."""
+        """See ``check_outputs``."""
         out, clip = plan.out, plan.clip
         check_fit(clip, plan.row)
         if FRAME_NUMBER.search(out.name):
@@ -223,7 +223,7 @@ class MovieOutput(Output):
             self._sound = AudioWriter(self._container, clip, row.container or "")
 
     def _check_apart(self, frame: TimeSpan) -> None:
-        """Raise SinkError where a frame comes sooner after the last than the container counts."""
+        """Raise OutputError where a frame follows the last sooner than the container can count."""
         most = self._row.max_rate
         if most is None:
             return
@@ -253,11 +253,11 @@ class MovieOutput(Output):
 
 
 def _movie_timescale(clip: Clip) -> int:
-    """Units of a second for edit lists, in which frames and sound samples are whole.
+    """Units of a second for edit lists, in which frames and sound samples are integers.
 
     FFmpeg's default of 1000 would move sound that starts late by half a millisecond.
     """
     units = clip.time_base.denominator
     for track in clip.audio:
-        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec tells none
+        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec has none
     return units if units <= 10_000_000 else 90_000

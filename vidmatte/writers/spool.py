@@ -79,7 +79,7 @@ class Spool(ABC):
         """Get ready for the frames of ``outputs``; sequences among these are opened."""
 
     def history(self) -> History:
-        """What the frames that were in it when it was opened tell of the clip."""
+        """What is known of the clip by the frames that were in it when it was opened."""
         return History()
 
     @abstractmethod
