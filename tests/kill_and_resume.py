@@ -35,7 +35,7 @@ from scene import Picture, draw_ball, draw_ground
 from tiny_onnx import make_recurrent, make_salient
 
 FRAMES, CUT, SIZE = 110, 61, (128, 96)
-PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.jobs.checkpoint.writer"]
+PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.jobs.checkpoint.spool"]
 MOST_KILLS = 3
 #: Python's audit events that change a folder.
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}

@@ -759,7 +759,7 @@ def test_a_log_ends_at_its_first_torn_record(tmp_path: Path) -> None:
     log = FrameLog(path)
     log.open(Summary())
     for index in range(5):
-        log.append({"index": index, "remarks": {}, "memory": []}, [bytes([index]) * 1000])
+        log.append({"index": index, "findings": {}, "state": []}, [bytes([index]) * 1000])
     log.close()
     data = path.read_bytes()
     for size in range(0, len(data), 37):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -162,26 +162,3 @@ class Frame:
         give_back, self.return_slot = self.return_slot, None
         if give_back is not None:
             give_back()
-
-
-@dataclass(frozen=True)
-class Point:
-    """Frame numbers: ``lead`` is the first that is read, ``start`` the first that goes
-    through the network and the filters, ``first`` the first that is written.
-
-    Those between are there to bring detectors and filters into the state of a run that
-    never stopped. pts: the time of frame ``lead``. shots: whether a frame begins a
-    shot, by number, as far as it is known. state: a recurrent network's before
-    frame ``start``. remarks: those of frames before ``first``, see ``Frame.findings``.
-    done: nothing is left to read; finished: nor to write.
-    """
-
-    lead: int = 0
-    start: int = 0
-    first: int = 0
-    pts: int = 0
-    shots: Mapping[int, bool] = field(default_factory=dict)
-    state: dict[str, np.ndarray] | None = None
-    remarks: Sequence[tuple[int, dict[str, list[str]]]] = ()
-    done: bool = False
-    finished: bool = False

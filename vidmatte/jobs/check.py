@@ -98,6 +98,7 @@ def check_outputs(
     is_folder: see ``Job``. Raises UsageError (format and clip do not fit, or an input would be
     replaced), OutputExistsError, OutputError.
     """
+    from vidmatte.jobs.checkpoint.folder import may_replace_at
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
 
@@ -110,7 +111,7 @@ def check_outputs(
     check_companions(out, settings)
     seen: set[Path] = set()
     formats = []
-    for plan in output_specs(out, clip, settings, is_folder):
+    for plan in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
         if plan.layer.background is not None:
             plan.layer.background.close()
         check_replaced(plan.out, replaced_files(plan), inputs)

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +86,26 @@ def describe(
     }
 
 
+#: The fields of a result that its manifest holds.
+_ENTRY_FIELDS = (
+    "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
+)  # fmt: skip
+
+
 def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
     """One result: its name as seen from ``folder``, its size and digest."""
+    facts = written.to_json()
     return {
         "name": Path(os.path.relpath(written.path, folder)).as_posix(),
-        "format": written.format,
-        "pixel_format": written.pixel_format,
-        "frames": written.frames,
-        "width": written.width,
-        "height": written.height,
-        "sound": list(written.sound),
-        "bytes": written.bytes,
+        **{name: facts[name] for name in _ENTRY_FIELDS},
         "sha256": digest(written.path, written.files),
-        "files": list(written.files),
     }
+
+
+def entry_result(path: Path, entry: dict[str, Any], rate: str) -> WriteResult:
+    """The result at ``path`` by its entry in a manifest of that frame rate."""
+    seconds = entry["frames"] / Fraction(rate)
+    return WriteResult.from_json({**entry, "path": path, "rate": rate, "seconds": seconds})
 
 
 def write(manifest: dict[str, Any], out: Path) -> Path:

@@ -1,15 +1,41 @@
-"""The writer of a job: its outputs, checked and opened."""
+"""The writer of a job: its outputs, checked, and opened with or without a spool."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidmatte.core.frame import Clip
+from vidmatte.jobs.checkpoint.folder import may_replace_at
 from vidmatte.settings import Settings
-from vidmatte.writers.base import Writer
 from vidmatte.writers.open import output_class, output_specs
-from vidmatte.writers.output import close_backgrounds
+from vidmatte.writers.output_paths import output_paths
+
+if TYPE_CHECKING:
+    from vidmatte.writers.multi_writer import MultiWriter
+    from vidmatte.writers.output import Output
+
+
+def make_outputs(
+    out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False
+) -> list[Output]:
+    """The outputs of a job that was checked, the main one first; nothing is opened.
+
+    The format is that of the suffix of ``out`` or of the settings. is_folder: ``out`` is a
+    folder, though its name may look like a picture's. Raises OutputExistsError, OutputError
+    where a file has come there since the job was checked.
+    """
+    from vidmatte.writers.output import close_backgrounds
+
+    specs = output_specs(out, clip, settings, is_folder, may_replace_at(out, settings))
+    outputs: list[Output] = [output_class(spec.row)(spec) for spec in specs]
+    try:
+        for output in outputs:
+            output.partial.check()
+    except BaseException:
+        close_backgrounds(outputs)
+        raise
+    return outputs
 
 
 def open_writer(
@@ -19,27 +45,24 @@ def open_writer(
     facts: dict[str, Any] | None = None,
     *,
     is_folder: bool = False,
-) -> Writer:
-    """A sink that writes ``clip`` to ``out`` in the format of its suffix or of the settings,
-    and the side results with it.
+) -> MultiWriter:
+    """A writer of ``clip`` to ``out`` and to the extra outputs; see ``make_outputs``.
 
-    facts: what decides the result besides its format; ``--resume`` takes up work of the
-    same facts alone. is_folder: ``out`` is a folder, though its name may look like a picture's.
-    The job has been checked, see ``check_outputs``. Raises OutputExistsError, OutputError.
+    With ``--resume`` it has a spool, in the work folder beside ``out``. facts: what decides the
+    frames besides the outputs; work of other facts is refused.
     """
     from vidmatte.writers.multi_writer import MultiWriter
+    from vidmatte.writers.output import close_backgrounds
 
-    outputs = [
-        output_class(plan.row)(plan) for plan in output_specs(out, clip, settings, is_folder)
-    ]
-    try:
-        for output in outputs:
-            output.partial.check()  # something may have come there since the job was checked
-    except BaseException:
-        close_backgrounds(outputs)
-        raise
+    outputs = make_outputs(out, clip, settings, is_folder=is_folder)
+    spool = None
     if settings.resume and clip.kind != "picture":
-        from vidmatte.jobs.checkpoint.writer import open_checkpoint
+        from vidmatte.jobs.checkpoint.spool import open_checkpoint
 
-        return open_checkpoint(clip, settings, outputs, facts or {})
-    return MultiWriter(clip, settings, outputs)
+        specs = [output.spec for output in outputs]
+        try:
+            spool = open_checkpoint(output_paths(out).work, clip, specs, facts or {})
+        except BaseException:
+            close_backgrounds(outputs)
+            raise
+    return MultiWriter(clip, settings, outputs, spool)

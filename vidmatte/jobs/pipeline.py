@@ -1,10 +1,11 @@
-"""One input on its way: read, matte, motion, steady, write, each stage on its own thread."""
+"""The stages of one job: read, matte, motion, steady, write, each on its own thread."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from vidmatte.alpha.foreground import uses_model_foreground
@@ -13,17 +14,19 @@ from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import PER_FRAME, RECURRENT, TemporalFilter
 from vidmatte.alpha.track import WINDOWS
-from vidmatte.core.frame import Clip, Frame, Point
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
+from vidmatte.core.segment import History, Segment, StartState
 from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import StopFlag
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.ring import Ring, Slot, queue_depth
+from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.stages import Pipeline, Stage, Work
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
-from vidmatte.readers.base import Reader
+from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer
 
@@ -31,7 +34,7 @@ Item = TypeVar("Item")
 _FRAMES_IN_STAGES = 3  # frames being filled, being followed, and being handed on
 _TRACKED_QUEUE = 1  # between motion and steady: a moment weighs more than its slot
 _LONGEST_SIDE = 32766  # pixels; cv2.remap counts them in 16 bits
-_STATE_EVERY = 32  # frames between those whose recurrent state is kept
+_STATE_EVERY = 32  # frames between those whose recurrent state is stored
 
 
 @dataclass
@@ -41,14 +44,14 @@ class MattingPipeline:
     pipeline: Pipeline
     ring: Ring
     quality: Quality
-    point: Point
-    sink: Writer | None
+    segment: Segment
+    writer: Writer | None
 
     def busy_seconds(self) -> dict[str, float]:
         """Seconds of work by stage, in order; of several threads of one, on average."""
         busy = self.pipeline.busy_seconds()
-        if self.sink is not None:
-            busy["write"] = self.sink.busy_seconds(busy["write"])
+        if self.writer is not None:
+            busy["write"] = self.writer.busy_seconds(busy["write"])
         return busy
 
     def close(self, *, wait: bool = True) -> None:
@@ -57,24 +60,38 @@ class MattingPipeline:
 
 
 def build_pipeline(
-    source: Reader, model: Model, settings: Settings, sink: Writer | None
+    source: Reader,
+    model: Model,
+    settings: Settings,
+    writer: Writer | None,
+    *,
+    first: int = 0,
+    stop: int | None = None,
+    history: History | None = None,
 ) -> MattingPipeline:
-    """Wire the stages for one clip and start them.
+    """Wire the stages that make the frames of a clip from ``first`` to before ``stop``.
 
-    With a sink the last stage writes and yields released frames; without one the
-    frames come out whole, for the caller to release. Raises UsageError, OutOfMemoryError.
+    With a writer the last stage writes and yields released frames; without one the
+    frames come out with their slots, for the caller to release. stop: None for the end of the
+    clip. history: what earlier runs know of its frames. Raises UsageError, OutOfMemoryError.
     """
-    stop = StopFlag()
+    flag = StopFlag()
     watcher = QualityMonitor()
     takes_colours = uses_model_foreground(settings, source.clip)
     network = model.network_for(source.clip)
     smooth = temporal_filter_for(network.recurrent, settings)
     _check_sides(source.clip, smooth)
-    point = Point()
-    if sink is not None:
-        point = sink.point(network.state_count, network.batch_stride, smooth.look_back)
+    needs = Needs.of(network, smooth)
+    segment, begin = plan_segment(first, stop, needs, history or History())
+    stores_state = writer is not None and writer.stores_state
+
+    def read(_: Iterator[Frame]) -> Iterator[Frame]:
+        pictures = _pictures(source, segment.lead, needs.read_stop(segment), begin.pts)
+        frames = _frames(pictures, source.warnings, ring, segment, begin, cuts=settings.cuts)
+        return _with_state(frames, segment, begin, stores=stores_state)
+
     works: dict[str, Work] = {
-        "read": lambda _: _read(source, ring, settings, point),
+        "read": read,
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), takes_colours),
         "motion": smooth.track_stage,
         "steady": lambda moments: _with_findings(
@@ -83,27 +100,35 @@ def build_pipeline(
         ),
     }
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES
-    if sink is not None:
-        works["write"] = lambda frames: _write(frames, sink, point.first)
-        held += sink.slots_held
-    # What the last stage has written is in the sink's hands: it waits without a slot.
-    waiting = len(works) - (sink is not None)
-    depth = queue_depth(source.clip, settings.memory_bytes, held, waiting)
+    if writer is not None:
+        works["write"] = lambda frames: _write(frames, writer, segment)
+        held += writer.slots_held
+    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
+    ring = _make_ring(source.clip, held + waiting, model.device, flag, network.batch, settings)
+    pipeline = Pipeline(stages, flag, network.cancel)
+    return MattingPipeline(pipeline, ring, watcher.quality, segment, writer)
+
+
+def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:
+    """The stages with their queues, and how many frames may wait in these with a slot.
+
+    budget: memory in bytes. held: frames that the stages hold besides.
+    """
+    # What the last stage has written belongs to the writer: it waits without a slot.
+    with_slot = len(works) - ("write" in works)
+    depth = queue_depth(clip, budget, held, with_slot)
     stages = [
         Stage(name, work, min(depth, _TRACKED_QUEUE) if name == "motion" else depth)
         for name, work in works.items()
     ]
-    slots = held + sum(stage.queue_size for stage in stages[:waiting])
-    ring = _make_ring(source.clip, slots, model.device, stop, network.batch, settings)
-    pipeline = Pipeline(stages, stop, network.cancel)
-    return MattingPipeline(pipeline, ring, watcher.quality, point, sink)
+    return stages, sum(stage.queue_size for stage in stages[:with_slot])
 
 
 def _make_ring(
     clip: Clip, slots: int, device: Device, stop: StopFlag, batch: int, settings: Settings
 ) -> Ring:
     """A ring of so many slots for a clip; batch: the network's. Raises OutOfMemoryError."""
-    size = slots * Slot.size_of(clip)  # asked for while there is memory to tell it
+    size = slots * Slot.size_of(clip)  # computed while there is memory for it
     try:
         return Ring(clip, slots, device, stop)
     except Exception as error:  # of torch, a plain RuntimeError
@@ -114,24 +139,54 @@ def _make_ring(
         raise frames_oom_error(clip.path.name, reason, settings.memory, batch) from error
 
 
-def _read(source: Reader, ring: Ring, settings: Settings, point: Point) -> Iterator[Frame]:
-    """Decoded pictures in slots of the ring, with shot cuts marked, from the point on."""
-    if point.done:
-        return
+def _pictures(
+    source: Reader, lead: int, stop: int | None, pts: int | None
+) -> Generator[tuple[int, DecodedPicture]]:
+    """The decoded pictures from number ``lead``, which lies at ``pts``, to before ``stop``, with
+    their numbers. Where ``pts`` is None all before it are decoded too."""
+    found = source.pictures() if pts is None else source.pictures_from(lead, pts)
+    with _until_end(found) as pictures:
+        wanted = islice(pictures, lead, None) if pts is None else pictures
+        yield from islice(enumerate(wanted, lead), None if stop is None else stop - lead)
+
+
+def _frames(
+    pictures: Generator[tuple[int, DecodedPicture]],
+    warnings: list[str],
+    ring: Ring,
+    segment: Segment,
+    begin: StartState,
+    *,
+    cuts: bool,
+) -> Generator[Frame]:
+    """The pictures from ``segment.start`` on in slots of the ring, with shot cuts marked.
+
+    warnings: the source's, which grow as it is read. cuts: whether cuts are looked for.
+    """
     detector = CutDetector()
-    said = 0
-    with _until_end(source.pictures_from(point.lead, point.pts)) as pictures:
-        for index, picture in enumerate(pictures, point.lead):
+    reported = 0
+    with _until_end(pictures):
+        for index, picture in pictures:
             frame = ring.fill(picture, index)
-            if new := source.warnings[said:]:
-                frame.findings["warnings"], said = new, said + len(new)
-            is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
-            frame.new_shot = point.shots.get(index, index == 0 or is_cut)
-            if index < point.start:
+            if new := warnings[reported:]:
+                frame.findings["warnings"], reported = new, reported + len(new)
+            is_cut = cuts and detector.is_new_shot(frame.rgb)
+            frame.new_shot = begin.shots.get(index, index == 0 or is_cut)
+            if index < segment.start:
                 frame.release()
                 continue
-            frame.state = point.state if index == point.start else None
-            frame.wants_state = settings.resume and index % _STATE_EVERY == 0
+            yield frame
+
+
+def _with_state(
+    frames: Generator[Frame], segment: Segment, begin: StartState, *, stores: bool
+) -> Generator[Frame]:
+    """The same frames: the first with the recurrent state to begin with, and, where the writer
+    stores it, some that ask for theirs."""
+    with _until_end(frames):
+        for frame in frames:
+            frame.state = begin.state if frame.index == segment.start else None
+            frame.wants_state = stores and frame.index % _STATE_EVERY == 0
             yield frame
 
 
@@ -139,8 +194,8 @@ def _read(source: Reader, ring: Ring, settings: Settings, point: Point) -> Itera
 def _until_end(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
     """Close a generator with the block that reads it.
 
-    An error raised in the block, if somebody keeps it, would keep the generator too, and
-    with it threads and files.
+    An error raised in the block refers to the generator: as long as somebody holds that error,
+    the generator's threads and files would stay open.
     """
     try:
         yield items
@@ -197,11 +252,11 @@ def _with_findings(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]
         yield frame
 
 
-def _write(frames: Iterator[Frame], sink: Writer, first: int) -> Iterator[Frame]:
-    """Every frame from number ``first`` on to the sink, which releases it."""
+def _write(frames: Iterator[Frame], writer: Writer, segment: Segment) -> Iterator[Frame]:
+    """The frames of the segment, written; the writer releases them."""
     for frame in frames:
-        if frame.index < first:
-            frame.release()
-        else:
-            sink.write(frame)
+        if segment.writes(frame.index):
+            writer.write(frame)
             yield frame
+        else:
+            frame.release()

@@ -1,4 +1,4 @@
-"""Bounded channels between stages, and the one flag that stops them all."""
+"""Bounded queues between stages, and the one flag that stops them all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StopFlag:
         self.error: BaseException | None = None
 
     def set(self, error: BaseException | None = None) -> None:
-        """Stop the run; only the first error is kept."""
+        """Stop the run; the first error is the one that counts."""
         with self._lock:
             if self.error is None:
                 self.error = error
@@ -41,7 +41,10 @@ class _WaitTimer:
     """How long one thread has waited; others may ask while it waits."""
 
     def __init__(self) -> None:
-        self._state: tuple[float, float | None] = 0.0, None  # one value, read in one piece
+        self._state: tuple[float, float | None] = (
+            0.0,
+            None,
+        )  # one value, so that a reader sees both parts of it
 
     def __enter__(self) -> None:
         self._state = self._state[0], time.perf_counter()
@@ -79,7 +82,7 @@ class StageQueue(Generic[Item]):
         return self._got.seconds()
 
     def put(self, item: Item | None) -> None:
-        """Hand an item on (None: the end). Raises Cancelled when the run was stopped."""
+        """Pass an item on (None: the end). Raises Cancelled when the run was stopped."""
         with self._put:
             while not self._stop.is_set():
                 try:

@@ -1,4 +1,4 @@
-"""What ``--resume`` compares before it goes on with an earlier run's work."""
+"""What decides a job's frames, for ``--resume`` to compare, and what earlier runs found."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from vidmatte._version import __version__
 from vidmatte.alpha.quality import Quality
-from vidmatte.core.frame import Clip, Point
-from vidmatte.core.names import absolute_path
+from vidmatte.core.frame import Clip
+from vidmatte.core.segment import Findings
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs import manifest
 from vidmatte.jobs.checkpoint.compat import DISPLAYED, PICTURES, file_fact
@@ -22,19 +21,18 @@ from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
 from vidmatte.readers.image_folder import files_of
 from vidmatte.settings import NO_EFFECT, Settings, names_of
-from vidmatte.writers.base import WriteResult, already_finished_note
 from vidmatte.writers.output_paths import check_lengths, output_paths
 
-#: Options that change how a run goes, not what comes out; the model is told by its weights.
+#: Options that change how a run goes, not its result; the model is compared by its weights.
 EXCLUDED_OPTIONS = names_of(Settings, decides=NO_EFFECT)
 #: The faults that are counted by the frames that have them.
 _QUALITY_FINDINGS = ("empty", "full", "jumps")
 
 
 def _check_resumable(network: Network, settings: Settings) -> None:
-    """Raise UsageError where a run could not be taken up again as it was."""
+    """Raise UsageError where a later run could not continue the work unchanged."""
     if settings.cache is not None:
-        raise UsageError("--resume and --cache exclude each other: the work kept is enough")
+        raise UsageError("--resume and --cache exclude each other: --resume alone is enough")
     if network.state_count > 1:
         raise UsageError(
             f"--resume with --model {settings.model}: at most one of two models may be recurrent"
@@ -44,7 +42,7 @@ def _check_resumable(network: Network, settings: Settings) -> None:
 def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     """What decides a result besides its format: source, weights, options, version.
 
-    Raises UsageError where a run could not be taken up again as it was.
+    Raises UsageError where a later run could not continue the work unchanged.
     """
     _check_resumable(model.network, settings)
     options = {
@@ -58,7 +56,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         DISPLAYED: {"model": settings.model},
     }
     if clip.kind == "pictures" and clip.output_names:  # each is a frame
-        # Of which kind they become is settled by all of them.
+        # All of them together decide which kind they become.
         kind = [clip.working_format, clip.bit_depth, clip.colour.as_names()]
         facts["source"] = [clip.path.resolve().name, *kind]
         facts[PICTURES] = list(_states_of_pictures(clip))
@@ -90,36 +88,34 @@ def quality_findings(index: int, quality: Quality) -> list[str]:
     return [name for name in _QUALITY_FINDINGS if getattr(quality, name)[-1:] == [index]]
 
 
-def merged_quality(quality: Quality, point: Point) -> Quality:
-    """The faults of all frames: those of this run, and what earlier ones found before it."""
-    if not point.first:
+def merged_quality(quality: Quality, first: int, start: int, findings: Findings) -> Quality:
+    """The faults of all frames: those of this run, which has matted frames from ``start`` and
+    written them from ``first`` on, and what earlier runs found before these."""
+    if not first:
         return quality
-    again = point.first - point.start
     found = {
-        name: [index for index, remarks in point.remarks if name in remarks.get("faults", ())]
-        + [index for index in getattr(quality, name) if index >= point.first]
+        name: [index for index, its in findings if name in its.get("faults", ())]
+        + [index for index in getattr(quality, name) if index >= first]
         for name in _QUALITY_FINDINGS
     }
-    return replace(quality, frames=point.first + max(0, quality.frames - again), **found)
+    return replace(quality, frames=first + max(0, quality.frames - (first - start)), **found)
 
 
-def merged_warnings(warnings: list[str], point: Point) -> list[str]:
-    """The source's warnings of all frames, each once."""
-    earlier = [line for _, remarks in point.remarks for line in remarks.get("warnings", ())]
+def merged_warnings(warnings: list[str], findings: Findings) -> list[str]:
+    """The source's warnings of all frames, each once. findings: those of earlier runs."""
+    earlier = [line for _, its in findings for line in its.get("warnings", ())]
     return list(dict.fromkeys([*earlier, *warnings]))
 
 
-def has_manifest(out: Path) -> bool:
-    """Whether a finished output has its manifest, written after it."""
-    try:
-        return output_paths(out).manifest.stat().st_mtime_ns >= out.stat().st_mtime_ns
-    except FileNotFoundError:
-        return False
+def missing_frames(clip: Clip, done: int) -> Iterator[str]:
+    """A warning where fewer frames were decoded than the container announced."""
+    if clip.frame_count is not None and done < clip.frame_count:
+        yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
 
 
 def leftovers(out: Path) -> Iterator[str]:
-    """What to say where an earlier run with ``--resume`` has left its work on an output that
-    is finished without it."""
+    """A note on the work of an earlier run with ``--resume`` that stands beside an output which
+    was made without it."""
     from vidmatte.jobs.checkpoint.folder import files_in
 
     folder = output_paths(out).work
@@ -129,25 +125,25 @@ def leftovers(out: Path) -> Iterator[str]:
 
 
 def remove_checkpoint(out: Path) -> None:
-    """Remove what is left of the work folder of a finished output."""
+    """Remove the work folder of a finished output."""
     from vidmatte.jobs.checkpoint.folder import FINISHED, JOB, LOCK
 
     folder = output_paths(out).work
     if not (folder / FINISHED).is_file():
         if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()  # a kill right before left it
+            folder.rmdir()  # a run was killed just before that
         return
-    # What says that the output is finished goes last: a kill in between is no loss.
+    # The note that the output is finished goes last: a kill in between costs nothing.
     for name in (LOCK, JOB, FINISHED):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder)  # and what a file browser may have left in it
+    shutil.rmtree(folder)  # and what a file browser may have put in it
 
 
 def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | None:
-    """The manifest of ``out`` where it may be of just this job; no content is read.
+    """The manifest of ``out`` where it may be that of this job; no other content is read.
 
-    None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where work is kept.
-    Raises SinkError for a name that is too long.
+    None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where there is work
+    in the work folder. Raises OutputError for a name that is too long.
     """
     if not settings.resume or settings.overwrite or not settings.manifest:
         return None
@@ -157,9 +153,9 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
         return None
     try:
         found = manifest.read(out)
-    except SourceError:  # it stays refused as an output that exists
+    except SourceError:  # refused later, as an output that exists
         return None
-    # How weights are fed is no part of their hash.
+    # The family decides how weights are fed, and is no part of their hash.
     named = {*settings.model_dump()} - {*names_of(Settings, decides=NO_EFFECT)} | {"family"}
     begun, now = found.get("settings", {}), settings.model_dump()
     is_same = (
@@ -172,36 +168,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
 
 
 def _changed_since(moment: Path, settings: Settings) -> bool:
-    """Whether a mask or background is newer than a file; manifests do not tell."""
+    """Whether a mask or background is newer than a file: manifests hold no digest of these."""
     time = moment.stat().st_mtime_ns
     read = (path for _, path in files_to_read(settings))
     return any(file.stat().st_mtime_ns > time for path in read for file in [path, *files_of(path)])
-
-
-def already_done(out: Path, clip: Clip, model: Model, settings: Settings) -> WriteResult | None:
-    """What an earlier run has made of this job, if all of it is there and the source is the
-    same, byte for byte."""
-    found = manifest_of(out, clip, settings)
-    if found is None:
-        return None
-    weights = "+".join(part.sha256 for part in model.weights)
-    if found["model"]["sha256"] != weights or manifest.verify(out, clip.path):
-        return None
-    folder = absolute_path(out).parent
-    rate = Fraction(found["rate"])
-    sides = tuple(_written_of(folder / side["name"], side, rate) for side in found["sides"])
-    notes = (*found["warnings"], already_finished_note(out))
-    return _written_of(out, found["result"], rate, notes=notes, sides=sides)
-
-
-def _written_of(path: Path, entry: dict[str, Any], rate: Fraction, **more: Any) -> WriteResult:
-    """A result by its entry in a manifest."""
-    names = ("frames", "width", "height", "format", "pixel_format", "bytes")
-    return WriteResult(
-        path=path,
-        rate=rate,
-        seconds=entry["frames"] / rate,
-        sound=tuple(entry["sound"]),
-        files=tuple(entry["files"]),
-        **{**{name: entry[name] for name in names}, **more},
-    )

@@ -1,8 +1,8 @@
 """The ring buffer: a fixed number of preallocated slots that frames travel in.
 
 A slot has one owner at a time: the ring, or the frame that holds it. However long
-the clip is, no more frames than slots are under way; when none is free, reading
-waits. That wait is the back-pressure of the whole pipeline.
+the clip is, no more frames than slots are in flight; when none is free, reading
+waits. That wait is the back-pressure of the pipeline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DEEPEST_QUEUE = 8
 
 
 class Slot:
-    """Memory for one frame: its own planes, the network's view of it, its alpha to be."""
+    """Memory for one frame: its planes, its RGB for the network, and its alpha."""
 
     def __init__(self, clip: Clip, device: Device) -> None:
         self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
@@ -93,9 +93,8 @@ class Ring:
 def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
     """How many frames may wait between two stages, within a memory budget in bytes.
 
-    ``held`` frames are in the stages' own hands whatever the budget; what it leaves
-    is shared out to the ``queues``, at least one frame each and at most eight, since
-    more would only sit idle.
+    The stages hold ``held`` frames whatever the budget; the rest of it is divided among the
+    ``queues``, at least one frame each and at most eight, since more would only sit idle.
     """
     affordable = budget // Slot.size_of(clip) - held
     return max(1, min(_DEEPEST_QUEUE, affordable // queues))

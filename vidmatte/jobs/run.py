@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
+from vidmatte.core.segment import History
 from vidmatte.errors import InterruptedRunError, VidmatteError
+from vidmatte.jobs.finished import all_notes, find_finished
 from vidmatte.jobs.outputs import open_writer
-from vidmatte.jobs.pipeline import build_pipeline
+from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.queue import Cancelled
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import (
-    already_done,
     facts_of,
-    has_manifest,
     leftovers,
     merged_quality,
     merged_warnings,
+    missing_frames,
 )
 from vidmatte.models.registry import Model, Weights
 from vidmatte.readers.base import Reader
@@ -29,17 +30,20 @@ from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.output_paths import output_paths
 
-#: Bytes that take about a second to be read and summed up.
+if TYPE_CHECKING:
+    from vidmatte.writers.multi_writer import MultiWriter
+
+#: Bytes that take about a second to read and hash.
 LONG_READ = 1 << 29
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run has written, and how it went.
+    """The outputs of a run, and how it went.
 
     busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
-    mattes. resumed_at: how many of the frames earlier runs had finished. manifest: where
-    it stands, None without one. weights: the model's, each with ``name``, ``path`` and
+    mattes. resumed_at: how many of the frames earlier runs had made. manifest: its path,
+    None without one. weights: the model's, each with ``name``, ``path`` and
     ``sha256`` (64 hexadecimal digits, computed when it is asked for unless it is known).
     """
 
@@ -75,81 +79,127 @@ def run(
     """One job with a loaded model: every frame of ``source`` into ``output``.
 
     Ctrl+C stops it cleanly and raises InterruptedRunError; no thread is left, and nothing
-    under the output's name that is not whole. command: what the manifest says of the call.
-    is_folder: ``output`` is a folder for pictures, though its name may look like a picture's.
+    incomplete under the output's name. command: the call, for the manifest. is_folder:
+    ``output`` is a folder for pictures, though its name may look like a picture's.
     """
-    began = time.perf_counter()
-    clip = source.clip
-    result_of = partial(
-        Result, source=clip.path, clip=clip, model=model.name, weights=model.weights
-    )
-    if (written := already_done(output, clip, model, settings)) is not None:
-        return result_of(
-            written=written,
-            device=model.device.name,
-            seconds=time.perf_counter() - began,
+    job = _Job(source, output, model, settings, reporter, time.perf_counter())
+    done = find_finished(source, output, model, settings, is_folder=is_folder)
+    if done is not None:
+        result = job.result(
+            written=done.written,
+            quality=done.quality,
+            warnings=done.warnings,
             busy_seconds={},
-            warnings=written.notes,
-            quality=Quality(),
-            resumed_at=written.frames,
-            manifest=output_paths(output).manifest,
+            resumed_at=done.written.frames,
         )
-    facts = facts_of(clip, model, settings) if settings.resume else None
-    with open_writer(output, clip, settings, facts, is_folder=is_folder) as sink:
-        path = build_pipeline(source, model, settings, sink)
-        point = path.point
-        progress = Progress(clip.path.name, clip.frame_count, point.first, before=point.first)
-        reporter.start(progress)
-        try:
-            for _ in path.pipeline:
-                progress.done += 1
-                progress.has_worked(path.busy_seconds())
-                reporter.advance(progress)
-            written = sink.close()
-            progress.has_worked(path.busy_seconds())
-        except (KeyboardInterrupt, Cancelled):
-            path.close()
-            sink.abort()
-            stays = f"; --resume goes on from frame {sink.kept}" if sink.kept else ""
-            raise InterruptedRunError(
-                f"stopped after {progress.done} frames: {output} was not written{stays}"
-            ) from None
-        except VidmatteError:
-            if sink.kept:
-                reporter.note(f"vidmatte: --resume goes on from frame {sink.kept} of {output.name}")
-            raise
-        finally:
-            path.close()
-            reporter.finish()
-    source.warnings.extend(_missing_frames(clip, progress.done))
-    result = result_of(
-        written=written,
-        device=model.device.name,
-        seconds=time.perf_counter() - began,
-        busy_seconds=progress.busy,
-        warnings=(
-            *merged_warnings(source.warnings, point),
-            *_all_notes(written),
-            *(() if settings.resume else leftovers(output)),
-        ),
-        quality=merged_quality(path.quality, point),
-        resumed_at=point.first,
-        manifest=output_paths(written.path).manifest if settings.manifest else None,
-    )
-    if settings.manifest and not (point.finished and has_manifest(written.path)):
+    else:
+        result = _make(job, is_folder)
+    if settings.manifest and not (done and done.has_manifest):
         _announce_hashing(result, reporter)
         _write_manifest(result, model, settings, command)
     return result
 
 
-def _missing_frames(clip: Clip, done: int) -> Iterator[str]:
-    """A warning where fewer frames came than the container announced."""
-    if clip.frame_count is not None and done < clip.frame_count:
-        yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
+@dataclass(frozen=True)
+class _Job:
+    """What a run is given, and when it began (``time.perf_counter``)."""
+
+    source: Reader
+    output: Path
+    model: Model
+    settings: Settings
+    reporter: Reporter
+    began: float
+
+    def result(self, written: WriteResult, **facts: Any) -> Result:
+        """The result of the run, which ends now."""
+        clip, model = self.source.clip, self.model
+        return Result(
+            source=clip.path,
+            clip=clip,
+            written=written,
+            model=model.name,
+            device=model.device.name,
+            seconds=time.perf_counter() - self.began,
+            manifest=output_paths(written.path).manifest if self.settings.manifest else None,
+            weights=model.weights,
+            **facts,
+        )
+
+
+def _make(job: _Job, is_folder: bool) -> Result:
+    """Make what is missing of a job."""
+    source, settings = job.source, job.settings
+    facts = facts_of(source.clip, job.model, settings) if settings.resume else None
+    with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
+        spool = writer.spool
+        history = History() if spool is None else spool.history()
+        first = 0 if spool is None else spool.count
+        pipeline = None
+        if spool is None or not spool.is_complete:  # else only the join is left
+            pipeline = build_pipeline(
+                source, job.model, settings, writer, first=first, history=history
+            )
+        progress = Progress(source.clip.path.name, source.clip.frame_count, first, before=first)
+        written = _write_frames(job, writer, pipeline, progress)
+    source.warnings.extend(missing_frames(source.clip, progress.done))
+    quality, start = Quality(), 0
+    if pipeline is not None:
+        quality, start = pipeline.quality, pipeline.segment.start
+    return job.result(
+        written=written,
+        busy_seconds=progress.busy,
+        warnings=(
+            *merged_warnings(source.warnings, history.findings),
+            *all_notes(written),
+            *(() if settings.resume else leftovers(job.output)),
+        ),
+        quality=merged_quality(quality, first, start, history.findings),
+        resumed_at=first,
+    )
+
+
+def _write_frames(
+    job: _Job, writer: MultiWriter, pipeline: MattingPipeline | None, progress: Progress
+) -> WriteResult:
+    """Run the pipeline, if any, to its end and finish the outputs, with progress reported."""
+    job.reporter.start(progress)
+    try:
+        if pipeline is not None:
+            for _ in pipeline.pipeline:
+                progress.done += 1
+                progress.has_worked(pipeline.busy_seconds())
+                job.reporter.advance(progress)
+        written = writer.close()
+        if pipeline is not None:
+            progress.has_worked(pipeline.busy_seconds())
+        return written
+    except (KeyboardInterrupt, Cancelled):
+        if pipeline is not None:
+            pipeline.close()
+        writer.abort()
+        resume = f"; {_resume_hint(writer)}" if _resume_hint(writer) else ""
+        raise InterruptedRunError(
+            f"stopped after {progress.done} frames: {job.output} was not written{resume}"
+        ) from None
+    except VidmatteError:
+        if hint := _resume_hint(writer):
+            job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
+        raise
+    finally:
+        if pipeline is not None:
+            pipeline.close()
+        job.reporter.finish()
+
+
+def _resume_hint(writer: MultiWriter) -> str:
+    """From which frame a later run goes on; empty where no frame is stored."""
+    stored = 0 if writer.spool is None else writer.spool.count
+    return f"--resume goes on from frame {stored}" if stored else ""
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:
-    """Say what goes on where the checksums of a manifest take more than a moment."""
+    """Report that checksums are computed, where that takes more than a moment."""
     from vidmatte.jobs.manifest import size_of
 
     outputs = (result.written, *result.written.extra_outputs)
@@ -162,17 +212,10 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
         )
 
 
-def _all_notes(written: WriteResult) -> Iterator[str]:
-    """What is to be said of a result, and of its sides what is not said of it too."""
-    yield from written.notes
-    for side in written.extra_outputs:
-        yield from (f"{side.path.name}: {note}" for note in side.notes if note not in written.notes)
-
-
 def _write_manifest(
     result: Result, model: Model, settings: Settings, command: Sequence[str]
 ) -> None:
-    """Write the JSON file that says what a result is. Raises SinkError, InterruptedRunError."""
+    """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
     from vidmatte.jobs import manifest
 
     making = manifest.Provenance(

@@ -1,4 +1,4 @@
-"""Stages in a row, each on its own thread, with back-pressure from end to end."""
+"""Stages in a row, each on its own thread, with back-pressure from the last to the first."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Pipeline:
     The threads start with the iteration.
 
     The first failure of any stage stops all of them and is raised again here, as it
-    was. Leaving early (close, or the end of a ``with``) stops them too, and so does the end
-    of the program. interrupt: cuts short what a stage has under way; it may be called often.
+    was. An early end (close, or the end of a ``with``) stops them too, and so does the end
+    of the program. interrupt: ends early what a stage is working on; it may be called often.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Pipeline:
     def close(self, *, wait: bool = True) -> None:
         """Stop all stages and wait a few seconds, once, for their threads.
 
-        wait: False leaves them to end by themselves.
+        wait: False returns at once; they end by themselves.
         """
         self._stop.set()
         if wait:
@@ -156,10 +156,10 @@ def _end_all() -> None:
 
     A thread that comes back from C++ while Python shuts down would abort the process.
     """
-    left = at_work()
-    for runner in left:
+    running = at_work()
+    for runner in running:
         runner.stop_flag.set()
-    _end(left, float("inf"))
+    _end(running, float("inf"))
 
 
 atexit.register(_end_all)

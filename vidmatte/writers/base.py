@@ -6,16 +6,17 @@ import errno
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
 from vidmatte.core.concurrency import usable_cores
-from vidmatte.core.frame import Frame, Point
+from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError
 
 #: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
@@ -28,7 +29,7 @@ class WriteResult:
     """What stands under the final name. ``path`` is a file, or the folder of a sequence.
 
     ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
-    one entry a track, like ``aac (copied)``; ``sides`` are the results made beside it;
+    one entry a track, like ``aac (copied)``; ``extra_outputs`` are the results made beside it;
     ``files`` are the names of a sequence's pictures in their folder.
     """
 
@@ -46,16 +47,53 @@ class WriteResult:
     extra_outputs: tuple[WriteResult, ...] = ()
     files: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Every field by name, as JSON holds it: fractions and the path as text."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "pixel_format": self.pixel_format,
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+            "rate": str(self.rate),
+            "seconds": str(self.seconds),
+            "sound": list(self.sound),
+            "bytes": self.bytes,
+            "files": list(self.files),
+            "notes": list(self.notes),
+            "extra_outputs": [extra.to_json() for extra in self.extra_outputs],
+        }
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> WriteResult:
+        """The inverse of ``to_json``; keys that are no field's are passed over."""
+        return cls(
+            path=Path(facts["path"]),
+            frames=facts["frames"],
+            width=facts["width"],
+            height=facts["height"],
+            rate=Fraction(facts["rate"]),
+            format=facts["format"],
+            pixel_format=facts["pixel_format"],
+            bytes=facts["bytes"],
+            seconds=Fraction(facts["seconds"]),
+            sound=tuple(facts["sound"]),
+            notes=tuple(facts.get("notes", ())),
+            extra_outputs=tuple(map(cls.from_json, facts.get("extra_outputs", ()))),
+            files=tuple(facts["files"]),
+        )
+
 
 def already_finished_note(out: Path) -> str:
-    """What is said of a result of which nothing is left to be made."""
+    """The note on a result that an earlier run has made."""
     return f"{out.name}: an earlier run has finished it"
 
 
 class Writer(ABC):
     """Takes the frames of one clip, in order, and makes one result of them.
 
-    Nothing stands under the final name before ``close`` has proven what was
+    Nothing stands under the final name before ``close`` has verified what was
     written. Not thread-safe: one thread writes, closes or aborts.
     """
 
@@ -65,9 +103,9 @@ class Writer(ABC):
         """How many frames at most are held unreleased between two writes."""
 
     @property
-    def kept(self) -> int | None:
-        """Frames that stay for a later run if this one ends early; None where none do."""
-        return None
+    def stores_state(self) -> bool:
+        """Whether a recurrent network's state goes with the frames; see ``Frame.wants_state``."""
+        return False
 
     def busy_seconds(self, writing: float) -> float:
         """How long it was at work, as one of the run's stages.
@@ -76,23 +114,16 @@ class Writer(ABC):
         """
         return writing
 
-    def point(self, states: int, stride: int, look_back: int) -> Point:  # noqa: ARG002
-        """Where the run has to begin.
-
-        See ``Network.states``, ``Network.stride`` and ``Filter.look_back``.
-        """
-        return Point()
-
     @abstractmethod
     def write(self, frame: Frame) -> None:
-        """Take a frame with its alpha; the sink releases it. May block.
+        """Take a frame with its alpha; the writer releases it. May block.
 
-        Raises SinkError, or the error of the worker that failed.
+        Raises OutputError, or the error of the worker that failed.
         """
 
     @abstractmethod
     def close(self) -> WriteResult:
-        """Finish, prove and rename into place. Raises SinkError, ProofError."""
+        """Finish, verify and rename into place. Raises OutputError, VerificationError."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -107,8 +138,8 @@ class Writer(ABC):
 
 @contextmanager
 def ffmpeg_errors_as(what: str, advice: str = "") -> Iterator[None]:
-    """Say that it was ``what`` which FFmpeg refused: its reason alone ("Invalid argument") tells
-    nobody. What the system says, like a full disk, passes as it is. Raises SinkError."""
+    """Raise OutputError that names ``what`` FFmpeg refused: its reason alone ("Invalid argument")
+    helps nobody. Errors of the system, like a full disk, pass unchanged."""
     try:
         yield
     except av.FFmpegError as error:

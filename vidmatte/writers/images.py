@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from vidmatte.media.png import PngWriter, png_with_profile
 from vidmatte.media.tiff import with_associated_alpha
 from vidmatte.pixels.convert import set_tags
 from vidmatte.writers.base import WriteResult
+from vidmatte.writers.encoded_frame import EncodedFrame, ImageFile
 from vidmatte.writers.encoders import worker_encoder
 from vidmatte.writers.format_spec import OutputFormat, output_colour, profile_for
 from vidmatte.writers.formats import is_pattern
@@ -37,7 +39,7 @@ class ImageOutput(Output):
 
     Pictures from a movie are named by the frame's number, from 000000 on; a pattern
     like ``shot_%06d.png`` names all alike, from the start number on. They are written
-    into a hidden folder, and get their final place when the last one is proven.
+    into a hidden folder, and get their final place when the last one is verified.
     """
 
     def __init__(self, plan: OutputSpec) -> None:
@@ -47,13 +49,14 @@ class ImageOutput(Output):
         self._profile = profile_for(plan.clip, plan.row) if plan.layer.in_colour else None
         self._numbered = is_pattern(plan.out)
         self._written: list[Path] = []
+        self._sizes: dict[str, int] = {}
         self._bytes = 0
         self._duration = 0
         self._strangers = 0
 
     @staticmethod
     def check(plan: OutputSpec) -> None:
-        """What ``check_sink`` does for pictures."""
+        """See ``check_outputs``."""
         out = plan.out
         check_fit(plan.clip, plan.row)
         single = plan.is_single
@@ -77,6 +80,11 @@ class ImageOutput(Output):
             suffix = plan.row.suffixes[0]
             check_picture_lengths(out, [name + suffix for name in plan.clip.output_names])
 
+    @property
+    def file_sizes(self) -> dict[str, int]:
+        """See ``Output.file_sizes``."""
+        return self._sizes
+
     def open(self) -> None:
         """See ``Output.open``."""
         self._folder = (
@@ -84,7 +92,7 @@ class ImageOutput(Output):
         )
 
     def encoder(self) -> _Tool:
-        """See ``Output.tool``."""
+        """See ``Output.encoder``."""
         colour = output_colour(self._clip, self._row)
         if self._row.codec in _EXR_KINDS:
             alpha = "premultiplied" if self.spec.premultiplied else "straight"
@@ -97,8 +105,8 @@ class ImageOutput(Output):
             return PngWriter(head, width, height, self._row.pixel_format(self._clip))
         return worker_encoder(self._row, self._clip, colour)
 
-    def encode(self, tool: _Tool, picture: av.VideoFrame, frame: Frame) -> tuple[Path, int]:
-        """Encode a picture into its file; gives its path and size in bytes."""
+    def encode(self, tool: _Tool, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
+        """Encode a picture into its file, in the output's unfinished folder."""
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in tool.encode(picture))
         if self._row.codec == "tiff" and self.spec.premultiplied:
@@ -106,20 +114,29 @@ class ImageOutput(Output):
         if self._row.codec == "tiff" and self._profile:
             data = tiff_with_profile(data, self._profile)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Under its own name only when it is whole: a killed run leaves no half picture.
+        # Under its own name only once it is complete: a killed run leaves no half picture.
         unfinished = path if self._single else path.with_name(path.name + ".part")
         unfinished.write_bytes(data)
         unfinished.replace(path)
-        return path, len(data)
+        name = path.relative_to(self._folder).as_posix()
+        return EncodedFrame(ImageFile(self._folder, name, len(data)))
 
-    def add(self, piece: tuple[Path, int], frame: TimeSpan) -> None:
-        """See ``Output.take``."""
-        self._written.append(piece[0])
-        self._bytes += piece[1]
-        self._duration += frame.duration
+    def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
+        """Count the picture in; one that stands in another folder is moved into this output's."""
+        file = encoded.payload
+        assert isinstance(file, ImageFile)
+        path = file.path
+        if file.folder not in (self._folder, self.partial.final):
+            path = self._folder / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file.path, path)
+        self._written.append(path)
+        self._bytes += file.size
+        self._sizes[file.name] = file.size
+        self._duration += time.duration
 
     def complete(self) -> None:
-        """Count the pictures, decode the first and the last. Raises ProofError."""
+        """Count the pictures, decode the first and the last. Raises VerificationError."""
         found = {path for path in self._written if path.is_file() and path.stat().st_size}
         if len(found) != len(self._written):
             raise VerificationError(
@@ -131,7 +148,7 @@ class ImageOutput(Output):
         self._strangers = self._count_unlisted()
 
     def result(self) -> WriteResult:
-        """See ``Output.written``."""
+        """See ``Output.result``."""
         return WriteResult(
             path=self.spec.out,
             frames=len(self._written),
@@ -199,7 +216,7 @@ def _numbered(pattern: str, number: int) -> str:
 
 
 def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
-    """Raise ProofError unless the picture decodes with the size and samples meant."""
+    """Raise VerificationError unless the picture decodes with the size and samples meant."""
     try:
         with av.open(str(path)) as container:
             picture = next(container.decode(video=0))

@@ -22,6 +22,7 @@ from vidmatte.pixels.convert import set_tags
 from vidmatte.writers.audio import AudioWriter
 from vidmatte.writers.audio_tracks import Track
 from vidmatte.writers.base import WriteResult, ffmpeg_errors_as
+from vidmatte.writers.encoded_frame import EncodedFrame
 from vidmatte.writers.encoders import (
     OrderedEncoder,
     Vp9AlphaEncoder,
@@ -61,7 +62,7 @@ class MovieOutput(Output):
 
     @staticmethod
     def check(plan: OutputSpec) -> None:
-        """What ``check_sink`` does for movies."""
+        """See ``check_outputs``."""
         out, clip = plan.out, plan.clip
         check_fit(clip, plan.row)
         if FRAME_NUMBER.search(out.name):
@@ -71,15 +72,15 @@ class MovieOutput(Output):
         partial_of(plan).check()
 
     def encoder(self) -> VideoCodecContext | None:
-        """See ``Output.tool``."""
+        """See ``Output.encoder``."""
         return worker_encoder(self._row, self._clip, self._colour) if self._row.intra else None
 
     def encode(
         self, tool: VideoCodecContext | None, picture: av.VideoFrame, frame: Frame
-    ) -> av.Packet | av.VideoFrame:
-        """See ``Output.encode``; codecs that go in order get the picture itself."""
+    ) -> EncodedFrame:
+        """See ``Output.encode``; codecs that encode in order get the picture itself."""
         if tool is None:
-            return picture
+            return EncodedFrame(picture)
         set_tags(picture, frame_colour(self._row, self._colour))
         with self._at(frame):
             packets = tool.encode(picture)
@@ -87,30 +88,32 @@ class MovieOutput(Output):
             raise OutputError(
                 f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
             )
-        return packets[0]
+        return EncodedFrame(packets[0])
 
-    def add(self, piece: av.Packet | av.VideoFrame, frame: TimeSpan) -> None:
-        """Mux what one frame became; sound up to its time goes first."""
+    def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
+        """Mux one encoded frame; sound up to its time goes first."""
         if not self._frames:
-            self._first_pts = frame.pts
+            self._first_pts = time.pts
         else:
-            self._check_apart(frame)
+            self._check_apart(time)
         self._frames += 1
-        self._last_pts, self._end = frame.pts, frame.pts + frame.duration
+        self._last_pts, self._end = time.pts, time.pts + time.duration
         if self._sound is not None:
-            self._sound.advance(frame.pts * frame.time_base)
-        if isinstance(piece, av.VideoFrame):
+            self._sound.advance(time.pts * time.time_base)
+        payload = encoded.payload
+        if isinstance(payload, av.VideoFrame):
             assert self._ordered is not None
-            self._durations[frame.pts] = frame.duration
-            with self._at(frame):
-                self._mux_ordered(self._ordered.encode(piece))
+            self._durations[time.pts] = time.duration
+            with self._at(time):
+                self._mux_ordered(self._ordered.encode(payload))
             return
-        piece.pts = piece.dts = frame.pts
-        piece.duration = frame.duration
-        piece.time_base = frame.time_base
-        piece.stream = self._stream
-        with self._at(frame):
-            self._mux([piece])
+        assert isinstance(payload, av.Packet)
+        payload.pts = payload.dts = time.pts
+        payload.duration = time.duration
+        payload.time_base = time.time_base
+        payload.stream = self._stream
+        with self._at(time):
+            self._mux([payload])
 
     def complete(self) -> None:
         """See ``Output.complete``."""
@@ -142,7 +145,7 @@ class MovieOutput(Output):
         self._bytes = self.partial.path.stat().st_size
 
     def result(self) -> WriteResult:
-        """See ``Output.written``."""
+        """See ``Output.result``."""
         clip, row = self._clip, self._row
         return WriteResult(
             path=self.spec.out,
@@ -220,7 +223,7 @@ class MovieOutput(Output):
             self._sound = AudioWriter(self._container, clip, row.container or "")
 
     def _check_apart(self, frame: TimeSpan) -> None:
-        """Raise SinkError where a frame comes sooner after the last than the container counts."""
+        """Raise OutputError where a frame follows the last sooner than the container can count."""
         most = self._row.max_rate
         if most is None:
             return
@@ -250,11 +253,11 @@ class MovieOutput(Output):
 
 
 def _movie_timescale(clip: Clip) -> int:
-    """Units of a second for edit lists, in which frames and sound samples are whole.
+    """Units of a second for edit lists, in which frames and sound samples are integers.
 
     FFmpeg's default of 1000 would move sound that starts late by half a millisecond.
     """
     units = clip.time_base.denominator
     for track in clip.audio:
-        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec tells none
+        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec has none
     return units if units <= 10_000_000 else 90_000

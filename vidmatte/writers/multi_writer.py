@@ -1,10 +1,9 @@
-"""The sink over one or several outputs: one pass over the frames feeds them all."""
+"""The writer over one or several outputs: one pass over the frames feeds them all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import av
 
@@ -12,13 +11,15 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import OutputError
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer, WriteResult, as_output_error, worker_count
+from vidmatte.writers.encoded_frame import EncodedFrame
 from vidmatte.writers.ordered_pool import OrderedPool
 from vidmatte.writers.output import Output, RenderContext, Renderer, close_backgrounds
 from vidmatte.writers.render.despill import Despill
+from vidmatte.writers.spool import Spool, SpooledFrame, join
 
 
 @dataclass
-class PooledFrame:
+class _PooledFrame:
     """A frame on its way through the pool, with the background for each output."""
 
     frame: Frame
@@ -29,30 +30,41 @@ class PooledFrame:
         self.frame.release()
 
 
-class RenderWorker:
-    """What one thread needs: makers and encoders of all outputs."""
+class _RenderWorker:
+    """What one thread needs: renderers and encoders of all outputs."""
 
     def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
         self.scene = RenderContext(clip, settings.foreground, Despill.of(settings))
-        self.makers: list[Renderer] = [
+        self.renderers: list[Renderer] = [
             output.spec.layer.renderer(clip, output.spec.row) for output in outputs
         ]
-        self.tools = [output.encoder() for output in outputs]
+        self.encoders = [output.encoder() for output in outputs]
 
 
 class MultiWriter(Writer):
-    """Frames in, one result a plan out; the first output is the main one."""
+    """Frames in, one result for each output; the first output is the main one.
 
-    def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
+    spool: where encoded frames wait until the last one is there; without one they are muxed
+    as they come. It is closed with the writer, and what is in it survives ``abort``.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        settings: Settings,
+        outputs: Sequence[Output],
+        spool: Spool | None = None,
+    ) -> None:
         self._clip = clip
         self._outputs = list(outputs)
+        self.spool = spool
         self._frames = 0
         self._pool = OrderedPool(
             worker_count(clip.width, clip.height, settings.memory_bytes),
-            lambda: RenderWorker(clip, settings, self._outputs),
+            lambda: _RenderWorker(clip, settings, self._outputs),
             self._work,
         )
-        self._at = self._outputs[0]  # the output at hand, for messages
+        self._at = self._outputs[0]  # the current output, for messages
         try:
             self._begin()
         except (OSError, av.FFmpegError) as error:
@@ -67,12 +79,17 @@ class MultiWriter(Writer):
         """Frames in flight in the pool."""
         return self._pool.limit
 
+    @property
+    def stores_state(self) -> bool:
+        """See ``Writer.stores_state``."""
+        return self.spool is not None
+
     def busy_seconds(self, writing: float) -> float:
-        """See ``Sink.busy_seconds``."""
+        """See ``Writer.busy_seconds``."""
         return self._pool.busy_seconds(writing)
 
     def write(self, frame: Frame) -> None:
-        """See ``Sink.write``. A frame of another size than the clip's is a SinkError."""
+        """See ``Writer.write``. Raises OutputError for a frame of another size than the clip's."""
         try:
             self._check_size(frame)
             behind = [self._behind(output, frame) for output in self._outputs]
@@ -80,16 +97,27 @@ class MultiWriter(Writer):
             frame.release()
             raise
         try:
-            for piece in self._pool.submit(PooledFrame(frame, behind)):
-                self._take(*piece)
+            for done in self._pool.submit(_PooledFrame(frame, behind)):
+                self._take(*done)
         except (OSError, av.FFmpegError) as error:
             raise as_output_error(error, self._at.spec.out) from error
 
-    def close(self) -> WriteResult:
-        """See ``Sink.close``. All outputs are proven before the first gets its name."""
+    def finish_spool(self) -> None:
+        """Encode the frames in flight and end the spool, without a result: the outputs are
+        joined elsewhere. Raises OutputError, or the error of the worker that failed."""
+        assert self.spool is not None
         try:
-            for piece in self._pool.drain():
-                self._take(*piece)
+            self._drain()
+            self.spool.finish()
+        except (OSError, av.FFmpegError) as error:
+            raise as_output_error(error, self._at.spec.out) from error
+        finally:
+            self.abort()
+
+    def close(self) -> WriteResult:
+        """See ``Writer.close``. All outputs are verified before the first gets its name."""
+        try:
+            self._drain()
             self._finish()
         except (OSError, av.FFmpegError) as error:
             self.abort()
@@ -101,34 +129,60 @@ class MultiWriter(Writer):
         return self._result()
 
     def abort(self) -> None:
-        """See ``Sink.abort``."""
+        """See ``Writer.abort``."""
         self._pool.abort()
         for output in self._outputs:
             output.discard()
         close_backgrounds(self._outputs)
+        if self.spool is not None:
+            self.spool.close()
+
+    def __enter__(self) -> MultiWriter:
+        return self
 
     def _begin(self) -> None:
+        if self.spool is not None:
+            self.spool.open(self._outputs)
+            return
         for output in self._each():
             output.open()
 
+    def _drain(self) -> None:
+        for done in self._pool.drain():
+            self._take(*done)
+
     def _finish(self) -> None:
         self._check_not_empty()
+        if self.spool is not None:
+            self._join(self.spool)
         for output in self._each():
             output.complete()
+        if self.spool is not None:
+            self.spool.seal(self._result())
         for output in self._each():
             output.partial.commit()
+        if self.spool is not None:
+            self.spool.clear()
+
+    def _join(self, spool: Spool) -> None:
+        """Write every output from the spool; sequences are open already."""
+        spool.finish()
+        for output in self._each():
+            if not output.is_sequence:
+                output.open()
+        join([spool], self._outputs, spool.first)
 
     def _check_not_empty(self) -> None:
-        """Raise SinkError where no frame came."""
-        if not self._frames:
+        """Raise OutputError where no frame came."""
+        if not (self._frames or (self.spool is not None and self.spool.count)):
             raise OutputError(
                 f"{self._outputs[0].spec.out}: there was no frame to write, none of those wanted"
-                f" decodes: is {self._clip.path.name} whole? copy it again"
+                f" decodes: is {self._clip.path.name} complete? copy it again"
             )
 
     def _result(self) -> WriteResult:
-        main, *sides = [output.result() for output in self._outputs]
-        return replace(main, extra_outputs=tuple(sides))
+        main, *extra = [output.result() for output in self._outputs]
+        return replace(main, extra_outputs=tuple(extra))
 
     @staticmethod
     def _behind(output: Output, frame: Frame) -> av.VideoFrame | None:
@@ -143,26 +197,37 @@ class MultiWriter(Writer):
                 f" {self._clip.width}x{self._clip.height}: one result holds one size"
             )
 
-    def _work(self, worker: RenderWorker, job: PooledFrame) -> tuple[Frame, list[Any]]:
+    def _work(
+        self, worker: _RenderWorker, job: _PooledFrame
+    ) -> tuple[Frame, list[EncodedFrame] | SpooledFrame]:
         scene, pictures = worker.scene, []
         scene.begin(job.frame)
-        for maker, behind in zip(worker.makers, job.behind, strict=True):
+        for renderer, behind in zip(worker.renderers, job.behind, strict=True):
             scene.behind = behind
-            pictures.append(maker.render(scene))
+            pictures.append(renderer.render(scene))
         job.release()
-        pieces = [
-            output.encode(tool, picture, job.frame)
-            for output, tool, picture in zip(self._outputs, worker.tools, pictures, strict=True)
+        encoded = [
+            output.encode(encoder, picture, job.frame)
+            for output, encoder, picture in zip(
+                self._outputs, worker.encoders, pictures, strict=True
+            )
         ]
-        return job.frame, pieces
+        if self.spool is None:
+            return job.frame, encoded
+        stored = [one.to_bytes(inline=False) for one in encoded]
+        return job.frame, SpooledFrame.of(job.frame, stored)
 
-    def _take(self, frame: Frame, pieces: list[Any]) -> None:
+    def _take(self, frame: Frame, done: list[EncodedFrame] | SpooledFrame) -> None:
         self._frames += 1
-        for output, piece in zip(self._each(), pieces, strict=True):
-            output.add(piece, frame)
+        if isinstance(done, SpooledFrame):
+            assert self.spool is not None
+            self.spool.put(done)
+            return
+        for output, encoded in zip(self._each(), done, strict=True):
+            output.add(encoded, frame)
 
     def _each(self) -> Iterator[Output]:
-        """The outputs, each remembered as the one at hand."""
+        """The outputs, each remembered as the current one."""
         for output in self._outputs:
             self._at = output
             yield output

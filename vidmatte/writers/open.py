@@ -1,18 +1,13 @@
-"""Where frames go: movies with alpha, picture sequences, one picture.
+"""Which outputs a job has: the main one and the extra ones, each with its format and class.
 
-``open_sink`` makes a sink (``base``) of what the settings ask for. ``formats`` is the table of
-what can be written, each a ``row``; ``sides`` has those of the results beside the main one.
-Every result is an ``output``, of pictures that ``make`` makes of a frame and ``encode`` has the
-encoders for: a ``movie``, with its ``sound``, or ``pictures``. ``pooled`` feeds all outputs from
-one pass over the frames, on a ``pool`` of threads; ``keep`` does so for ``--resume``. ``partial``
-has what is unfinished, ``places``, ``names`` and ``lengths`` what stands beside a result,
-``guard`` what must not be replaced. ``point`` says where a run begins, ``manifest`` how a result
-was made.
+``formats`` is the table of what can be written, ``extra_outputs`` has the formats of the
+results beside the main one. An ``Output`` is a ``movie`` or ``images``; ``multi_writer`` feeds
+all outputs of a job from one pass over its frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +16,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs
 from vidmatte.writers.format_spec import OutputFormat
-from vidmatte.writers.formats import (
-    choose,
-)
+from vidmatte.writers.formats import choose
 
 if TYPE_CHECKING:
     from vidmatte.writers.images import ImageOutput
@@ -32,16 +25,20 @@ if TYPE_CHECKING:
 
 
 def output_specs(
-    out: Path, clip: Clip, settings: Settings, is_folder: bool
+    out: Path,
+    clip: Clip,
+    settings: Settings,
+    is_folder: bool,
+    may_replace: Callable[[Path], bool] = lambda _: False,
 ) -> Iterator[OutputSpec]:
-    """The main output and the side ones. Raises UsageError, SourceError."""
-    from vidmatte.jobs.checkpoint.folder import may_replace
+    """The main output and the extra ones.
+
+    may_replace: whether what stands at a path may be replaced without ``--overwrite``.
+    Raises UsageError, SourceError.
+    """
     from vidmatte.writers.output import Layer, OutputSpec
-    from vidmatte.writers.output_paths import output_paths
     from vidmatte.writers.render.background import CHECKER, open_background
     from vidmatte.writers.render.layers import CompLayer, CutoutLayer, ForegroundLayer, MatteLayer
-
-    folder = output_paths(out).work
 
     def plan(
         path: Path, row: OutputFormat, show: Layer, audio: bool, is_folder: bool
@@ -50,7 +47,7 @@ def output_specs(
             path,
             clip,
             row,
-            settings.overwrite or (settings.resume and may_replace(path, folder)),
+            settings.overwrite or may_replace(path),
             audio and settings.audio,
             show,
             start_number=settings.start_number,

@@ -1,4 +1,4 @@
-"""Workers that turn frames into encoded pieces, given back in order."""
+"""Worker threads that encode frames; their results come back in order."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class _Releasable(Protocol):
 
 Tool = TypeVar("Tool")
 Item = TypeVar("Item", bound=_Releasable)
-Piece = TypeVar("Piece")
+Done = TypeVar("Done")
 
 
-class OrderedPool(Generic[Tool, Item, Piece]):
+class OrderedPool(Generic[Tool, Item, Done]):
     """``workers`` threads, each item worked on by one of them with a tool of its own.
 
     make_tool: makes what a worker needs and may not share (an encoder, a converter).
-    work: ``work(tool, item) -> piece``; it releases the item's slot when it is done
+    work: ``work(tool, item) -> result``; it releases the item's slot when it is done
         with the pixels, and the pool does so in any case when it ends.
 
     At most ``workers + 2`` items are in flight. Results come back in the order in
@@ -39,7 +39,7 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         self,
         workers: int,
         make_tool: Callable[[], Tool],
-        work: Callable[[Tool, Item], Piece],
+        work: Callable[[Tool, Item], Done],
     ) -> None:
         self.limit = workers + 2
         self._workers = workers
@@ -49,9 +49,9 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         self._work = work
         self._tools: SimpleQueue[Tool] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="vidmatte-encode")
-        self._flight: deque[tuple[Future[Piece], Item]] = deque()
+        self._flight: deque[tuple[Future[Done], Item]] = deque()
 
-    def submit(self, item: Item) -> list[Piece]:
+    def submit(self, item: Item) -> list[Done]:
         """Hand an item in; returns what is finished, in order. Blocks at the limit."""
         finished = []
         try:
@@ -63,7 +63,7 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         self._flight.append((self._threads.submit(self._run, item), item))
         return finished
 
-    def drain(self) -> Iterator[Piece]:
+    def drain(self) -> Iterator[Done]:
         """The rest, in order; the threads end with it."""
         while self._flight:
             yield self._first()
@@ -83,7 +83,7 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         """
         return max(self._worked / self._workers, calling - self._waited)
 
-    def _first(self) -> Piece:
+    def _first(self) -> Done:
         """The oldest result, once it is there."""
         began = time.perf_counter()
         try:
@@ -91,16 +91,16 @@ class OrderedPool(Generic[Tool, Item, Piece]):
         finally:
             self._waited += time.perf_counter() - began
 
-    def _run(self, item: Item) -> Piece:
+    def _run(self, item: Item) -> Done:
         began = time.perf_counter()
         try:
             try:
                 tool = self._tools.get_nowait()
             except Empty:
                 tool = self._make_tool()
-            piece = self._work(tool, item)
+            done = self._work(tool, item)
             self._tools.put(tool)
-            return piece
+            return done
         finally:
             item.release()
             with self._lock:

@@ -12,6 +12,7 @@ import av
 
 from vidmatte.core.frame import Clip, Frame, TimeSpan
 from vidmatte.writers.base import WriteResult
+from vidmatte.writers.encoded_frame import EncodedFrame
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.output_paths import output_paths
@@ -23,10 +24,10 @@ from vidmatte.writers.render.despill import Despill
 
 @dataclass
 class RenderContext:
-    """One frame, its cut-out pictures, and what lies behind them for the output at hand.
+    """One frame, its cut-out pictures, and what lies behind them for the current output.
 
-    A picture is made once however many outputs use it, and shared: who changes one
-    takes a copy. One scene for each worker thread.
+    A picture is rendered once however many outputs use it, and shared: who changes one
+    takes a copy. One context for each worker thread.
     """
 
     clip: Clip
@@ -44,7 +45,7 @@ class RenderContext:
 
     @property
     def frame(self) -> Frame:
-        """The frame at hand."""
+        """The current frame."""
         if self._frame is None:
             raise ValueError("no frame was begun")
         return self._frame
@@ -105,35 +106,45 @@ class Layer(ABC):
 
 
 class Output(ABC):
-    """Encodes pictures, writes what was encoded, proves it, and gives it its name.
+    """Encodes pictures, writes what was encoded, verifies it, and gives it its name.
 
-    ``tool``, ``picture`` and ``encode`` run in worker threads, all else in the thread
-    that writes, with the frames in order.
+    ``encoder`` and ``encode`` run in worker threads, all else in the thread that writes, with
+    the frames in order.
     """
 
     def __init__(self, plan: OutputSpec) -> None:
         self.spec = plan
         self.partial = partial_of(plan)
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is many files, which ``encode`` writes: it is opened before that."""
+        return self.spec.row.container is None
+
+    @property
+    def file_sizes(self) -> dict[str, int]:
+        """Of a sequence, the bytes of each picture that was added, by its name."""
+        return {}
+
     @abstractmethod
     def open(self) -> None:
-        """Create the unfinished file or folder. Raises SinkError."""
+        """Create the unfinished file or folder. Raises OutputError."""
 
     @abstractmethod
     def encoder(self) -> Any:
         """What one worker needs for ``encode`` and may not share."""
 
     @abstractmethod
-    def encode(self, tool: Any, picture: av.VideoFrame, frame: Frame) -> Any:
-        """The piece that one picture becomes. The frame's slot is given back already."""
+    def encode(self, tool: Any, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
+        """Encode one picture. The frame's slot is given back already."""
 
     @abstractmethod
-    def add(self, piece: Any, frame: TimeSpan) -> None:
-        """Write a piece."""
+    def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
+        """Write the next frame, which this or another run has encoded."""
 
     @abstractmethod
     def complete(self) -> None:
-        """Write what is held back and prove the whole. Raises SinkError, ProofError."""
+        """Write what is held back and verify everything. Raises OutputError, VerificationError."""
 
     @abstractmethod
     def result(self) -> WriteResult:
@@ -145,7 +156,7 @@ class Output(ABC):
 
 
 def close_backgrounds(outputs: Iterable[Output]) -> None:
-    """Let go of the files that lie behind the subject; harmless when done twice."""
+    """Close the files that lie behind the subject; harmless when done twice."""
     for output in outputs:
         if output.spec.layer.background is not None:
             output.spec.layer.background.close()

@@ -1,1 +1,1 @@
-"""The work of a run with ``--resume``: kept as it is done, continued where it stopped."""
+"""The work of a run with ``--resume``: stored as it is done, continued where it stopped."""

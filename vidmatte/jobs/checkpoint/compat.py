@@ -1,4 +1,4 @@
-"""What a kept job was begun with, against what is asked for now, in the user's words."""
+"""How the job of a work folder differs from the present one, in the user's words."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ from typing import Any
 
 from vidmatte.settings import Settings, options_of
 
-#: What is kept only to be told; another name for the same weights is no difference.
-DISPLAYED = "told"
+#: Facts that only appear in messages; another name for the same weights is no difference.
+DISPLAYED = "displayed"
 #: The file, its result's name, its size and its modification time, of each picture in order.
 PICTURES = "pictures"
 _FILE_FOR = "file for "
 
 
 def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    """What two jobs differ in, a clause each, the pictures of a folder apart."""
+    """What two jobs differ in, a clause each; the pictures of a folder are compared by
+    ``first_change``."""
     if begun.get("version") != facts.get("version"):  # whose options may be others
         return [f"with vidmatte {begun.get('version')}, now {facts.get('version')}"]
     old, new = begun.get("settings") or {}, facts.get("settings") or {}
-    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    found = [_option_difference(name, old.get(name), new.get(name)) for name in changed]
-    # What an option decides is told with it.
-    told = {
-        "settings",
-        DISPLAYED,
-        PICTURES,
-        *map(file_fact, changed),
-        *(["output"] if changed else []),
-    }
-    if begun.get("weights") != facts.get("weights"):  # each model has its own runtime of choice
-        told.add("runtime")
-    for name in sorted({*begun, *facts} - told):
-        if begun.get(name) != facts.get(name):
-            found.append(_fact_difference(name, begun, facts))
-    return found
+    options = _changed_keys(old, new)
+    others = _changed_keys(begun, facts)
+    # The clause of an option covers the file that it names, and the outputs; that of the weights
+    # covers the runtime, which each model chooses.
+    covered = {"settings", DISPLAYED, PICTURES, *map(file_fact, options)}
+    covered |= {"output"} if options else set()
+    covered |= {"runtime"} if "weights" in others else set()
+    clauses = [_option_difference(name, old.get(name), new.get(name)) for name in options]
+    clauses += [_fact_difference(name, begun, facts) for name in others if name not in covered]
+    return clauses
+
+
+def _changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The keys whose values differ, sorted; one that is missing counts as None."""
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
 def file_fact(name: str) -> str:
-    """What the fact is called that tells of the file which option ``name`` reads."""
+    """The fact that holds the state of the file which option ``name`` reads."""
     return f"{_FILE_FOR}--{name.replace('_', '-')}"
 
 
 def _option_difference(name: str, was: Any, now: Any) -> str:
-    """How an option differs, as it is typed."""
+    """The clause for an option, as it is typed."""
     one, other = _as_typed(name, was), _as_typed(name, now)
     flag = (one or other or name).split()[0]
     return f"{f'with {one}' if one else f'without {flag}'}, now {other or 'without'}"
 
 
 def _as_typed(name: str, value: Any) -> str | None:
-    """An option as it is typed for a value; None where it is left out for it."""
+    """An option as it is typed for a value; None where it is the default."""
     row = options_of(Settings)[name]
     if value == row.default:
         return None
@@ -59,7 +59,7 @@ def _as_typed(name: str, value: Any) -> str | None:
 
 
 def _fact_difference(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:
-    """How something else than an option differs."""
+    """The clause for a fact that is no option."""
     was, now = begun.get(name), facts.get(name)
     old, new = (job.get(DISPLAYED, {}).get("model") for job in (begun, facts))
     if name == "weights" and old != new:
@@ -77,8 +77,8 @@ def _fact_difference(name: str, begun: dict[str, Any], facts: dict[str, Any]) ->
 
 
 def first_change(begun: dict[str, Any], facts: dict[str, Any]) -> tuple[int, str] | None:
-    """The first place at which a folder's pictures are others than they were, and what has
-    become of them; None where they are the same."""
+    """The first place at which a folder's pictures differ from what they were, and how; None
+    where they are the same."""
     old, new = begun.get(PICTURES) or [], facts.get(PICTURES) or []
     if old == new:
         return None

@@ -1,9 +1,9 @@
-"""The folder beside an output in which a run with ``--resume`` keeps its finished work.
+"""The folder beside an output in which a run with ``--resume`` stores its work.
 
-``job.json`` says what the work is of, ``frames.log`` holds the frames (``framelog``),
-``finished.json`` says what the outputs are to be, once they are about to get their
-names. Each of the JSON files is written beside its name, brought to the disk and
-renamed: it is there whole or not at all.
+``job.json`` says which job the work belongs to, ``frames.log`` holds the frames
+(``frame_log``), ``finished.json`` says what the outputs are, written just before they get
+their names. Each of the JSON files is written beside its name, synced to the disk and
+renamed: it is complete or missing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,14 @@ from filelock import Timeout
 
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD
 from vidmatte.core.concurrency import lock_at
+from vidmatte.core.segment import Findings
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.checkpoint.compat import differences, first_change
-from vidmatte.jobs.checkpoint.frame_log import Findings, FrameLog, Head, Summary
+from vidmatte.jobs.checkpoint.frame_log import FrameLog, Head, Summary
+from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.formats import is_pattern
+from vidmatte.writers.output_paths import output_paths
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 
@@ -36,18 +38,19 @@ Files = dict[str, dict[str, list[int]]]
 
 
 class CheckpointFolder:
-    """The work folder at ``path``. Raises SinkError where it cannot be used."""
+    """The work folder at ``path``, of frames from number ``first`` on. Raises OutputError where
+    it cannot be used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: int = 0) -> None:
         self.path = path
-        self.log = FrameLog(path / LOG)
+        self.log = FrameLog(path / LOG, first)
         self._lock = lock_at(path / LOCK)
         self._facts: dict[str, Any] = {}
         #: The first picture of the source that is another than it was, and what became of it.
         self.change: tuple[int, str] | None = None
 
     def open_for(self, facts: dict[str, Any]) -> None:
-        """Make the folder for a job, or take it up where it is of the same job.
+        """Make the folder for a job, or open it where it belongs to the same job.
 
         facts: what decides the result. Raises UsageError that names what differs, or
         when another run is at work in the folder.
@@ -86,31 +89,31 @@ class CheckpointFolder:
             self.release()
             raise
 
-    def survey(self, is_whole: Callable[[Head], bool]) -> Summary:
-        """What of the log holds, see ``FrameLog.survey``; the rest is cut off, and frames can
-        be added.
+    def survey(self, is_intact: Callable[[Head], bool]) -> Summary:
+        """What of the log is intact, see ``FrameLog.survey``; the rest is cut off, and frames
+        can be added.
 
-        Where pictures of the source have changed that is all that no filter has seen them for.
-        Raises UsageError where the frame of one is done.
+        Where pictures of the source have changed, the frames for which a filter has seen one
+        of these are cut off too. Raises UsageError where the frame of one is done.
         """
-        found = self.log.survey(is_whole)
+        found = self.log.survey(is_intact)
         if self.change is not None:
             place, what = self.change
-            if found.count > place:
+            if self.log.first + found.count > place:
                 raise UsageError(
                     f"--resume: {what} since its frame was made, one of the {found.count} that are"
                     f" done: put the pictures back as they were, or remove {self.path} to start"
                     " anew"
                 )
             within = max(0, place - LONGEST_LOOK_AHEAD)
-            found = self.log.survey(lambda head: head["index"] < within and is_whole(head))
+            found = self.log.survey(lambda head: head["index"] < within and is_intact(head))
         self.log.open(found)
-        if self.change is not None:  # now, that nothing of theirs is left
+        if self.change is not None:  # only now that no frame of theirs remains
             _write_json(self.path / JOB, self._facts)
         return found
 
     def clear(self) -> None:
-        """Remove the work, not what says which job it is of."""
+        """Remove the work, not what says which job it belongs to."""
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -122,13 +125,13 @@ class CheckpointFolder:
         self.release()
         shutil.rmtree(self.path)
 
-    def mark(self, written: WriteResult, files: Files, remarks: Findings) -> None:
+    def mark(self, written: WriteResult, files: Files, findings: Findings) -> None:
         """Note what the outputs are, before the first of them gets its name."""
         note = {
             "facts": self._facts,
-            "written": _to_json(written),
+            "written": written.to_json(),
             "files": files,
-            "remarks": remarks,
+            "findings": list(findings),
         }
         _write_json(self.path / FINISHED, note)
 
@@ -137,10 +140,11 @@ class CheckpointFolder:
         note = _read_json(self.path / FINISHED)
         if note is None or not all(_is_unchanged(place, note) for place in note["files"]):
             return None
-        return _from_json(note["written"]), [(index, said) for index, said in note["remarks"]]
+        findings = [(index, found) for index, found in note["findings"]]
+        return WriteResult.from_json(note["written"]), findings
 
     def release(self) -> None:
-        """Let others at the folder; harmless when done twice."""
+        """Close the log and unlock the folder; harmless when done twice."""
         self.log.close()
         self._lock.release()
 
@@ -150,9 +154,16 @@ def checkpoint_path(out: Path) -> Path:
     return (out.parent if is_pattern(out) else out).absolute()
 
 
-def may_replace(out: Path, folder: Path) -> bool:
-    """Whether what stands at ``out`` is there because a run with ``--resume`` was stopped
-    while it gave its results their names, or after that."""
+def may_replace_at(out: Path, settings: Settings) -> Callable[[Path], bool]:
+    """Whether what stands at a path is a result of the job of ``out`` that was stopped while it
+    gave its results their names, or after that; for ``output_specs``."""
+    if not settings.resume:
+        return lambda _: False
+    return partial(_may_replace, output_paths(out).work)
+
+
+def _may_replace(folder: Path, out: Path) -> bool:
+    """Whether what stands at ``out`` is a result that the work folder ``folder`` notes."""
     note = _read_json(folder / FINISHED)
     place = checkpoint_path(out)
     if note is None or str(place) not in note["files"]:
@@ -203,7 +214,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is there whole or not at all, even after a loss of power."""
+    """Write a JSON file that is complete or missing, even after a loss of power."""
     unfinished = path.with_name(path.name + ".part")
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(value, file)
@@ -214,13 +225,13 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk."""
+    """Sync a file's content to the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a folder's entries to the disk; Windows does that by itself."""
+    """Sync a folder's entries to the disk; Windows does that by itself."""
     if os.name != "posix":
         return
     number = os.open(path, os.O_RDONLY)
@@ -230,25 +241,3 @@ def sync_folder(path: Path) -> None:
             os.fsync(number)
     finally:
         os.close(number)
-
-
-def _to_json(written: WriteResult) -> dict[str, Any]:
-    """A result for JSON."""
-    sides = [_to_json(side) for side in written.extra_outputs]
-    plain = {name: value for name, value in asdict(written).items() if name != "sides"}
-    texts = {"path": str(written.path), "rate": str(written.rate), "seconds": str(written.seconds)}
-    return plain | texts | {"sides": sides}
-
-
-def _from_json(facts: dict[str, Any]) -> WriteResult:
-    """The inverse of ``to_json``."""
-    changed = {
-        "path": Path(facts["path"]),
-        "rate": Fraction(facts["rate"]),
-        "seconds": Fraction(facts["seconds"]),
-        "sound": tuple(facts["sound"]),
-        "notes": tuple(facts["notes"]),
-        "files": tuple(facts["files"]),
-        "sides": tuple(_from_json(side) for side in facts["sides"]),
-    }
-    return WriteResult(**{**facts, **changed})

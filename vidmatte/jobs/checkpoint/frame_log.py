@@ -1,8 +1,8 @@
-"""What a run has finished, frame after frame, in one file that survives a kill.
+"""What a run has encoded, frame after frame, in one file that survives a kill.
 
-A record holds one frame: a JSON head and the pieces that the frame became, each part
-with its CRC-32. Records are only ever added. Whatever ends a run in the middle of
-one, the records before it are whole, and the torn one is cut off by the next run.
+A record holds one frame: a JSON head and a body, each with its CRC-32. Records are only ever
+added. Whatever ends a run in the middle of one, the records before it are intact, and the
+next run cuts off the torn one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ _REMEMBERED = 512  # frames: more than a run goes back before the first that is 
 _LONGEST_HEAD = 1 << 24
 
 Head = dict[str, Any]
-#: What is to be said of frames, by number; see ``Frame.remarks``.
-Findings = list[tuple[int, dict[str, list[str]]]]
 
 
 class TornRecordError(Exception):
@@ -39,33 +37,35 @@ class TornRecordError(Exception):
 class Summary:
     """What is in a log.
 
-    count: whole records of frames. end: bytes up to where they are whole. complete: the
+    count: intact records of frames. end: bytes up to where they are intact. complete: the
     run had given its last frame. heads: those of the last frames, by number.
-    remarks: those of all frames that have any, by number.
-    offsets: where the frames with a recurrent network's state (``memory``) begin, by number.
+    findings: those of all frames that have any, by number.
+    offsets: where the frames with a recurrent network's ``state`` begin, by number.
     """
 
     count: int = 0
     end: int = 0
     complete: bool = False
     heads: deque[tuple[int, Head]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    findings: Findings = field(default_factory=list)
+    findings: list[tuple[int, dict[str, list[str]]]] = field(default_factory=list)
     offsets: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
 
 class FrameLog:
-    """The log at ``path``, for one writer. Raises OSError."""
+    """The log at ``path``, for one writer. first: the number of its first frame.
+    Raises OSError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: int = 0) -> None:
         self.path = path
+        self.first = first
         self.count = 0
         self._file: BinaryIO | None = None
         self._synced = time.monotonic()
 
-    def survey(self, is_whole: Callable[[Head], bool]) -> Summary:
-        """Read everything; ``is_whole`` says whether what a head points to is there.
+    def survey(self, is_intact: Callable[[Head], bool]) -> Summary:
+        """Read everything; ``is_intact`` says whether what a head points to is there.
 
-        What follows the first record that is not whole counts as missing.
+        What follows the first record that is not intact counts as missing.
         """
         found = Summary()
         if not self.path.exists():
@@ -81,17 +81,18 @@ class FrameLog:
                 if head.get("complete"):
                     found.complete = True
                     return found
-                if head["index"] != found.count or not is_whole(head):
+                index = head["index"]
+                if index != self.first + found.count or not is_intact(head):
                     return found
                 found.count, found.end = found.count + 1, file.tell()
-                found.heads.append((head["index"], head))
-                if head["remarks"]:
-                    found.findings.append((head["index"], head["remarks"]))
-                if head["memory"]:
-                    found.offsets.append((head["index"], start))
+                found.heads.append((index, head))
+                if head["findings"]:
+                    found.findings.append((index, head["findings"]))
+                if head["state"]:
+                    found.offsets.append((index, start))
 
     def open(self, summary: Summary) -> None:
-        """Get ready to add records behind what is whole; the rest is cut off."""
+        """Get ready to add records behind those that are intact; the rest is cut off."""
         self.path.touch()
         self._file = self.path.open("r+b", buffering=0)
         self._file.truncate(summary.end)
@@ -100,7 +101,7 @@ class FrameLog:
         self.sync()
 
     def append(self, head: Head, parts: Sequence[bytes | memoryview]) -> bool:
-        """Add a record; True when it was time to bring all to the disk, and it is there."""
+        """Add a record; True when it was time to sync all to the disk, and that is done."""
         text = json.dumps(head, separators=(",", ":")).encode()
         crc = 0
         for part in parts:
@@ -128,12 +129,12 @@ class FrameLog:
             return _read_record(file)
 
     def sync(self) -> None:
-        """Bring everything to the disk."""
+        """Sync everything to the disk."""
         os.fsync(self._opened().fileno())
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Let go of the file; harmless when done twice."""
+        """Close the file; harmless when done twice."""
         file, self._file = self._file, None
         if file is not None:
             file.close()

@@ -1,0 +1,290 @@
+"""Parts of a clip that are made apart, spooled and joined, are the result of one run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
+
+from vidmatte.api import matte
+from vidmatte.core.segment import History, Segment
+from vidmatte.errors import OutputError
+from vidmatte.jobs.checkpoint.spool import Checkpoint, open_checkpoint
+from vidmatte.jobs.outputs import make_outputs
+from vidmatte.jobs.pipeline import build_pipeline
+from vidmatte.jobs.segment import LEAD, WARM_UP, Needs, plan_segment
+from vidmatte.models.registry import find_model
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Settings, make_settings
+from vidmatte.writers.encoded_frame import EncodedFrame, ImageFile
+from vidmatte.writers.multi_writer import MultiWriter
+from vidmatte.writers.spool import Spool, SpooledFrame, join
+
+#: The first frames of three segments: within a batch, and shortly after the cut; and so long
+#: after it that a recurrent network can begin there.
+STARTS, AFTER_CUT = (0, 37, CUT + 2), (0, 37, CUT + WARM_UP + 5)
+PLAIN = Needs(state_count=0, batch_stride=1, look_back=4, look_ahead=3)
+
+
+class Received(Spool):
+    """A spool whose records came as bytes alone, as from another machine."""
+
+    is_complete = True
+
+    def __init__(self, records: Sequence[SpooledFrame], folder: Path) -> None:
+        self._records, self._folder = records, folder
+
+    @property
+    def first(self) -> int:
+        return self._records[0].index
+
+    @property
+    def count(self) -> int:
+        return len(self._records)
+
+    def records(self) -> Iterator[SpooledFrame]:
+        yield from self._records
+
+    def folders(self, number: int) -> tuple[Path, ...]:
+        folder = self._folder / str(number)
+        folder.mkdir(exist_ok=True)
+        return (folder,)
+
+    def open(self, outputs: Any) -> None: ...
+    def put(self, record: SpooledFrame) -> None: ...
+    def finish(self) -> None: ...
+    def seal(self, result: Any) -> None: ...
+    def clear(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the clip and the two networks."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder)
+    return folder
+
+
+def options(inputs: Path, network: str, **more: Any) -> dict[str, Any]:
+    """The options of a run with a tiny network."""
+    return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
+
+
+def make_parts(
+    inputs: Path,
+    place: Path,
+    name: str,
+    settings: Settings,
+    starts: Sequence[int],
+    history: History,
+) -> list[Checkpoint]:
+    """The segments from each start to the next, each in a work folder of its own."""
+    spools = []
+    for first, stop in zip(starts, [*starts[1:], None], strict=True):
+        with open_reader(inputs / "clip.mov", settings) as source:
+            clip = source.clip
+            outputs = make_outputs(place / name, clip, settings)
+            specs = [output.spec for output in outputs]
+            spool = open_checkpoint(place / f"part-{first}", clip, specs, {}, first)
+            writer = MultiWriter(clip, settings, outputs, spool)
+            model = find_model(settings, lambda _: None)
+            pipeline = build_pipeline(
+                source, model, settings, writer, first=first, stop=stop, history=history
+            )
+            written = [frame.index for frame in pipeline.pipeline]
+            writer.finish_spool()
+            pipeline.close()
+        assert written == list(range(first, stop or FRAMES))
+        spools.append(spool)
+    return spools
+
+
+def join_parts(inputs: Path, out: Path, settings: Settings, spools: Sequence[Spool]) -> None:
+    """Join spools to a result."""
+    with open_reader(inputs / "clip.mov", settings) as source:
+        outputs = make_outputs(out, source.clip, settings)
+        for output in outputs:
+            output.open()
+        try:
+            join(spools, outputs)
+            for output in outputs:
+                output.complete()
+                output.partial.commit()
+        finally:
+            for output in outputs:
+                output.discard()
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "more"),
+    [
+        ("out.mov", "isnet", {"matte": "matte.mov"}),
+        ("out.mov", "isnet", {"batch": 4}),
+        ("out.mov", "rvm", {}),
+        ("frames", "isnet", {"matte": "mattes"}),
+        ("out.mkv", "isnet", {"refine": "best"}),
+        ("out.webm", "isnet", {}),
+    ],
+)
+def test_parts_are_joined_to_the_result_of_one_run(
+    name: str, network: str, more: dict[str, Any], inputs: Path, tmp_path: Path
+) -> None:
+    results = []
+    for place in (tmp_path / "once", tmp_path / "parts"):
+        place.mkdir()
+        named = {**more, "matte": str(place / more["matte"])} if "matte" in more else more
+        chosen = options(inputs, network, **named)
+        if place.name == "once":
+            matte(inputs / "clip.mov", place / name, **chosen, manifest=False)
+        else:
+            starts, history = STARTS, History()
+            if network == "rvm":  # the second part begins with the clip, the third at the cut
+                starts, history = AFTER_CUT, History(shots={CUT: True})
+            spools = make_parts(inputs, place, name, make_settings(**chosen), starts, history)
+            join_parts(inputs, place / name, make_settings(**chosen), spools)
+        results.append(place)
+    for made in {name, more.get("matte", name)}:
+        once, parts = (place / made for place in results)
+        assert list(differences(fingerprint(once), fingerprint(parts))) == []
+        if once.suffix == ".mov":
+            assert once.read_bytes() == parts.read_bytes()
+
+
+def test_a_recurrent_part_goes_on_from_a_stored_state(inputs: Path, tmp_path: Path) -> None:
+    settings = make_settings(**options(inputs, "rvm"))
+    make_parts(inputs, tmp_path, "whole.mov", settings, (0,), History())
+    again = open_again(inputs, tmp_path / "part-0", settings)
+    history = again.history()
+    assert sorted(history.states) == [0, 32, 64, 96]
+    segment, begin = plan_segment(50, 60, Needs(1, 1, 0, 0), history)
+    assert (segment.start, begin.state is None) == (32, False)
+    (tmp_path / "parts").mkdir()
+    spools = make_parts(inputs, tmp_path / "parts", "out.mov", settings, (0, 50), history)
+    again.close()
+    join_parts(inputs, tmp_path / "out.mov", settings, spools)
+    matte(inputs / "clip.mov", tmp_path / "once.mov", **options(inputs, "rvm"), manifest=False)
+    assert (tmp_path / "out.mov").read_bytes() == (tmp_path / "once.mov").read_bytes()
+
+
+def open_again(inputs: Path, path: Path, settings: Settings) -> Checkpoint:
+    """A spool whose writer has ended."""
+    with open_reader(inputs / "clip.mov", settings) as source:
+        outputs = make_outputs(path.parent / "whole.mov", source.clip, settings)
+        spool = open_checkpoint(path, source.clip, [output.spec for output in outputs], {})
+        spool.open(outputs)
+    return spool
+
+
+@pytest.mark.parametrize("name", ["out.mov", "frames", "out.webm"])
+def test_parts_may_travel_as_bytes(name: str, inputs: Path, tmp_path: Path) -> None:
+    settings = make_settings(**options(inputs, "isnet"))
+    (spool,) = make_parts(inputs, tmp_path, name, settings, (0,), History())
+    folders = spool.folders(0)
+    records = list(spool.records())
+    for record in records:
+        encoded = EncodedFrame.from_bytes(record.encoded[0], folders)
+        record.encoded = [encoded.to_bytes()]
+    shutil.rmtree(tmp_path / "part-0")
+    join_parts(inputs, tmp_path / name, settings, [Received(records, tmp_path)])
+    (tmp_path / "once").mkdir()
+    matte(inputs / "clip.mov", tmp_path / "once" / name, **options(inputs, "isnet"))
+    meant, found = fingerprint(tmp_path / "once" / name), fingerprint(tmp_path / name)
+    assert list(differences(meant, found)) == []
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ((0, 2), "frame 37 is missing"),
+        ((0, 1, 1, 2), "frame 37 comes twice"),
+        ((1, 2), "frame 0 is missing"),
+    ],
+)
+def test_a_part_that_is_missing_or_double_is_refused(
+    order: tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    class Sink:
+        """An output that takes everything."""
+
+        spec = type("Spec", (), {"out": tmp_path / "out.mov"})
+
+        def add(self, encoded: EncodedFrame, time: Any) -> None:
+            assert bytes(encoded.payload) == b"frame"
+
+    ends = [*STARTS[1:], FRAMES]
+    data = EncodedFrame(av.Packet(b"frame")).to_bytes()
+    parts = [
+        Received([SpooledFrame(i, i, 1, 1, [data]) for i in range(first, end)], tmp_path)
+        for first, end in zip(STARTS, ends, strict=True)
+    ]
+    join(parts, [Sink()])
+    with pytest.raises(OutputError, match=said):
+        join([parts[number] for number in order], [Sink()])
+
+
+def test_a_part_that_was_not_made_to_its_end_is_refused(inputs: Path, tmp_path: Path) -> None:
+    settings = make_settings(**options(inputs, "isnet"))
+    (spool,) = make_parts(inputs, tmp_path, "out.mov", settings, (0,), History())
+    torn = Received(list(spool.records())[:37], tmp_path)
+    torn.is_complete = False
+    with pytest.raises(OutputError, match="frame 37 is missing"):
+        join_parts(inputs, tmp_path / "out.mov", settings, [torn])
+    assert not (tmp_path / "out.mov").exists()
+
+
+def test_an_encoded_frame_survives_as_bytes(tmp_path: Path) -> None:
+    packet = av.Packet(b"12345")
+    packet.is_keyframe = True
+    found = EncodedFrame.from_bytes(EncodedFrame(packet).to_bytes()).payload
+    assert (bytes(found), found.is_keyframe) == (b"12345", True)
+    samples = np.random.default_rng(3).integers(0, 255, (32, 48, 4), np.uint8)
+    picture = av.VideoFrame.from_ndarray(samples, "rgba")
+    picture.pts, picture.time_base, picture.color_trc = 7, Fraction(1, 25), 13
+    found = EncodedFrame.from_bytes(EncodedFrame(picture).to_bytes()).payload
+    assert (found.pts, found.color_trc, found.format.name) == (7, 13, "rgba")
+    assert (found.to_ndarray() == samples).all()
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here" / "a.png").write_bytes(b"png")
+    file = EncodedFrame(ImageFile(tmp_path / "here", "a.png", 3))
+    there = EncodedFrame.from_bytes(file.to_bytes(), [tmp_path / "there"]).payload
+    assert there == ImageFile(tmp_path / "there", "a.png", 3)
+    assert there.path.read_bytes() == b"png"
+    stored = file.to_bytes(inline=False)
+    assert EncodedFrame.from_bytes(stored, [tmp_path, tmp_path / "here"]) == file
+
+
+@pytest.mark.parametrize(
+    "numbers", [(-1, 0, 0, None), (2, 1, 3, None), (0, 4, 3, None), (0, 0, 3, 3), (0, 0, 0, 0)]
+)
+def test_a_segment_checks_its_numbers(numbers: tuple[int, int, int, int | None]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Segment(*numbers)
+
+
+def test_where_a_segment_begins() -> None:
+    segment, begin = plan_segment(100, 200, PLAIN, History())
+    start = 100 - PLAIN.look_back - WARM_UP
+    assert segment == Segment(start - LEAD, start, 100, 200)
+    assert begin.pts is None
+    assert PLAIN.read_stop(segment) == 203
+    batched = Needs(state_count=0, batch_stride=8, look_back=4, look_ahead=3)
+    segment, begin = plan_segment(100, 200, batched, History(times={56: 5600}))
+    assert segment == Segment(56, 80, 100, 200)
+    assert begin.pts == 5600
+    assert batched.read_stop(segment) == 208
+    recurrent = Needs(state_count=1, batch_stride=1, look_back=0, look_ahead=0)
+    assert plan_segment(100, None, recurrent, History())[0] == Segment(0, 0, 100)
+    assert plan_segment(100, None, recurrent, History(shots={70: True, 95: True}))[0].start == 70
+    states = {64: lambda: {"r1i": np.ones(1)}, 96: lambda: {}}
+    segment, begin = plan_segment(100, None, recurrent, History(states=states))
+    assert segment.start == 64
+    assert begin.state == {"r1i": np.ones(1)}

@@ -1,0 +1,124 @@
+"""Whether an earlier run has made all of a job: asked once, before a pipeline is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidmatte.alpha.quality import Quality
+from vidmatte.core.frame import Clip
+from vidmatte.core.names import absolute_path
+from vidmatte.core.segment import Findings
+from vidmatte.jobs import manifest
+from vidmatte.jobs.checkpoint.folder import FINISHED, CheckpointFolder
+from vidmatte.jobs.resume import (
+    facts_of,
+    manifest_of,
+    merged_quality,
+    merged_warnings,
+    missing_frames,
+)
+from vidmatte.models.registry import Model
+from vidmatte.readers.base import Reader
+from vidmatte.settings import Settings
+from vidmatte.writers.base import WriteResult, already_finished_note
+from vidmatte.writers.open import output_specs
+from vidmatte.writers.output_paths import output_paths
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What an earlier run has made. warnings: those of its source and its results."""
+
+    written: WriteResult
+    quality: Quality
+    warnings: tuple[str, ...]
+    has_manifest: bool
+
+
+def find_finished(
+    source: Reader, out: Path, model: Model, settings: Settings, *, is_folder: bool = False
+) -> Finished | None:
+    """What an earlier run with ``--resume`` has made of this job, where nothing is left to do.
+
+    The note in its work folder says so, and where that folder is gone the manifest: then the
+    source is the same, byte for byte. Raises UsageError that names what differs from the job
+    of the work folder, OutputError.
+    """
+    clip = source.clip
+    if not settings.resume:
+        return None
+    if (output_paths(out).work / FINISHED).is_file():
+        facts = facts_of(clip, model, settings)
+        noted = noted_result(out, clip, settings, facts, is_folder=is_folder)
+        return None if noted is None else _by_note(source, *noted)
+    written = _manifest_result(out, clip, model, settings)
+    return None if written is None else Finished(written, Quality(), written.notes, True)
+
+
+def noted_result(
+    out: Path, clip: Clip, settings: Settings, facts: dict[str, Any], *, is_folder: bool = False
+) -> tuple[WriteResult, Findings] | None:
+    """What the work folder of ``out`` notes as its results, and what was found in frames;
+    None unless all files are there as they were written. The frames in the folder are removed.
+
+    facts: what decides the frames besides the outputs. Raises UsageError, OutputError.
+    """
+    from vidmatte.jobs.checkpoint.spool import describe_outputs
+
+    specs = list(output_specs(out, clip, settings, is_folder))
+    for spec in specs:
+        if spec.layer.background is not None:
+            spec.layer.background.close()
+    folder = CheckpointFolder(output_paths(out).work)
+    folder.open_for({**facts, "output": describe_outputs(specs)})
+    try:
+        if (noted := folder.finished()) is not None:
+            folder.clear()
+        return noted
+    finally:
+        folder.release()
+
+
+def all_notes(written: WriteResult) -> Iterator[str]:
+    """The notes of a result, and those of its extra outputs that are not among these."""
+    yield from written.notes
+    for extra in written.extra_outputs:
+        new = (note for note in extra.notes if note not in written.notes)
+        yield from (f"{extra.path.name}: {note}" for note in new)
+
+
+def _by_note(source: Reader, written: WriteResult, findings: Findings) -> Finished:
+    """The results that a work folder notes."""
+    written = replace(written, notes=(*written.notes, already_finished_note(written.path)))
+    source.warnings.extend(missing_frames(source.clip, written.frames))
+    warnings = (*merged_warnings(source.warnings, findings), *all_notes(written))
+    quality = merged_quality(Quality(), written.frames, 0, findings)
+    return Finished(written, quality, warnings, _has_manifest(written.path))
+
+
+def _has_manifest(out: Path) -> bool:
+    """Whether a finished output has its manifest, written after it."""
+    try:
+        return output_paths(out).manifest.stat().st_mtime_ns >= out.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def _manifest_result(out: Path, clip: Clip, model: Model, settings: Settings) -> WriteResult | None:
+    """The results that the manifest of ``out`` lists, if all of it is there and unchanged."""
+    found = manifest_of(out, clip, settings)
+    if found is None:
+        return None
+    weights = "+".join(part.sha256 for part in model.weights)
+    if found["model"]["sha256"] != weights or manifest.verify(out, clip.path):
+        return None
+    extra = tuple(
+        manifest.entry_result(absolute_path(out).parent / entry["name"], entry, found["rate"])
+        for entry in found["sides"]
+    )
+    written = manifest.entry_result(out, found["result"], found["rate"])
+    notes = (*found["warnings"], already_finished_note(out))
+    return replace(written, notes=notes, extra_outputs=extra)
