@@ -102,7 +102,8 @@ def test_weights_of_the_store_are_hashed_once(
         hashed.append(file)
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
-    monkeypatch.setattr("vidmatte.models.weights.record.sha256_of", counted)
+    for module in ("vidmatte.core.source", "vidmatte.models.weights.record"):
+        monkeypatch.setattr(f"{module}.sha256_of", counted)
 
     def weights(**settings: str) -> Weights:
         return find_model(Settings(models_dir=str(folder), **settings), silent).weights[0]

@@ -60,13 +60,14 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         "settings": options,
         DISPLAYED: {"model": settings.model},
     }
-    if clip.kind == "pictures" and clip.output_names:  # each is a frame
+    identity, path = clip.source.identity_for("--resume"), clip.source.path
+    if path is not None and clip.kind == "pictures" and clip.output_names:  # each is a frame
         # Of which kind they become is settled by all of them.
         kind = [clip.working_format, clip.bit_depth, clip.colour.as_names()]
-        facts["source"] = [clip.path.resolve().name, *kind]
+        facts["source"] = [path.resolve().name, *kind]
         facts[PICTURES] = list(_states_of_pictures(clip))
     else:
-        facts["source"] = _state_of(clip.path)
+        facts["source"] = identity if path is None else _state_of(path)
     for name, path in files_to_read(settings):
         facts[file_fact(name)] = _state_of(path)
     return facts
@@ -75,9 +76,10 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 def _states_of_pictures(clip: Clip) -> Iterator[list[Any]]:
     """Of each picture of a folder between the in and out points: its name, its result's,
     its size and its modification time (ns)."""
-    for file, name in zip(clip.files[clip.first_frame :], clip.output_names, strict=False):
-        state = (clip.path / file).stat()
-        yield [file, name, state.st_size, state.st_mtime_ns]
+    files = clip.source.files()[clip.first_frame :]
+    for file, name in zip(files, clip.output_names, strict=False):
+        state = file.stat()
+        yield [file.name, name, state.st_size, state.st_mtime_ns]
 
 
 def _state_of(path: Path) -> list[Any]:
@@ -154,6 +156,8 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     """
     if not settings.resume or settings.overwrite or not settings.manifest:
         return None
+    if clip.source.path is None:  # no checksum to compare it by
+        return None
     check_lengths(out, settings)
     places = output_paths(out)
     if not places.manifest.is_file() or (places.work.is_dir() and any(places.work.iterdir())):
@@ -168,7 +172,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     is_same = (
         found.get("vidmatte") == __version__
         and all(begun.get(name) == manifest.plain(now[name]) for name in named)
-        and found["source"].get("files") == list(clip.files)
+        and found["source"].get("files") == manifest.names_of_source(clip.source)
         and not _changed_since(places.manifest, settings)
     )
     return found if is_same else None
@@ -188,7 +192,7 @@ def already_done(out: Path, clip: Clip, model: Model, settings: Settings) -> Wri
     if found is None:
         return None
     weights = "+".join(part.sha256 for part in model.weights)
-    if found["model"]["sha256"] != weights or manifest.verify(out, clip.path):
+    if found["model"]["sha256"] != weights or manifest.verify(out, clip.source.path):
         return None
     folder = absolute_path(out).parent
     rate = Fraction(found["rate"])

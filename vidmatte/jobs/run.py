@@ -39,11 +39,12 @@ class Result:
 
     busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
     mattes. resumed_at: how many of the frames earlier runs had finished. manifest: where
-    it stands, None without one. weights: the model's, each with ``name``, ``path`` and
+    it stands, None without one. source: the file or folder, None where the source is neither
+    (``clip.source`` names it). weights: the model's, each with ``name``, ``path`` and
     ``sha256`` (64 hexadecimal digits, computed when it is asked for unless it is known).
     """
 
-    source: Path
+    source: Path | None
     clip: Clip
     written: WriteResult
     model: str
@@ -81,7 +82,7 @@ def run(
     began = time.perf_counter()
     clip = source.clip
     result_of = partial(
-        Result, source=clip.path, clip=clip, model=model.name, weights=model.weights
+        Result, source=clip.source.path, clip=clip, model=model.name, weights=model.weights
     )
     if (written := already_done(output, clip, model, settings)) is not None:
         return result_of(
@@ -98,7 +99,7 @@ def run(
     with open_writer(output, clip, settings, facts, is_folder=is_folder) as sink:
         path = build_pipeline(source, model, settings, sink)
         point = path.point
-        progress = Progress(clip.path.name, clip.frame_count, point.first, before=point.first)
+        progress = Progress(clip.source.name, clip.frame_count, point.first, before=point.first)
         reporter.start(progress)
         try:
             for _ in path.pipeline:
@@ -145,7 +146,7 @@ def run(
 def _missing_frames(clip: Clip, done: int) -> Iterator[str]:
     """A warning where fewer frames came than the container announced."""
     if clip.frame_count is not None and done < clip.frame_count:
-        yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
+        yield f"{clip.source.name}: {clip.frame_count} frames were announced, {done} came"
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:
@@ -153,8 +154,9 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
     from vidmatte.jobs.manifest import size_of
 
     outputs = (result.written, *result.written.extra_outputs)
-    clip = result.clip
-    size = size_of(clip.path, clip.files) + sum(one.bytes for one in outputs)
+    size = sum(size_of(file) for file in result.clip.source.files()) + sum(
+        one.bytes for one in outputs
+    )
     if size >= LONG_READ:
         done = f"{result.written.path.name} is written"
         reporter.note(
@@ -185,8 +187,7 @@ def _write_manifest(
         alpha=settings.alpha,
     )
     try:
-        source = manifest.digest(result.clip.path, result.clip.files)
-        facts = manifest.describe(result.written, result.clip, making, source)
+        facts = manifest.describe(result.written, result.clip, making)
         manifest.write(facts, result.written.path)
     except KeyboardInterrupt:
         out = result.written.path

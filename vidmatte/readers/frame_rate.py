@@ -52,7 +52,7 @@ class ConformedReader(Reader):
             written += 1
             yield DecodedPicture(shown.picture.pixels, number, 1, source_index=shown.count)
         self._report.append(
-            f"{self.clip.path.name}: conformed to {self._rate} fps:"
+            f"{self.clip.source.name}: conformed to {self._rate} fps:"
             f" {written - len(used)} frames repeated, {self._read - len(used)} dropped"
         )
 
@@ -115,10 +115,10 @@ def _place_of(time: Fraction) -> int:
 def _conformed_timecode(clip: Clip, rate: Fraction) -> tuple[str | None, list[str]]:
     """The clip's timecode at another rate, none where it has none, and a word if it changed."""
     moved, words = timecode.valid_or_dropped(
-        clip.path.name,
+        clip.source.name,
         clip.timecode,
         lambda stated: timecode.validated(timecode.at_rate(stated, clip.rate, rate), rate),
     )
     if moved is None or moved == clip.timecode:
         return moved, words
-    return moved, [f"{clip.path.name}: timecode {clip.timecode} becomes {moved} at {rate} fps"]
+    return moved, [f"{clip.source.name}: timecode {clip.timecode} becomes {moved} at {rate} fps"]

@@ -21,7 +21,7 @@ from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.option import parse_rate
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
-from vidmatte.readers.base import DecodedPicture, Reader
+from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.readers.image_folder import (
     DECODERS,
     list_pictures,
@@ -59,9 +59,9 @@ class ImageReader(Reader):
             self._warnings += results_among(files)
             self._warnings += has_animated(self._files)
         self._warnings += dpx_notes(self._files)
-        clip = _describe(path, self._files, read_picture(self._files[0]), rate)
-        if path.is_dir():
-            clip = replace(clip, files=tuple(file.name for file in files))
+        names = [file.name for file in files] if path.is_dir() else []
+        source = FileSource(path, names)
+        clip = _describe(source, self._files, read_picture(self._files[0]), rate)
         self.clip = (
             replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
         )
@@ -91,7 +91,7 @@ class ImageReader(Reader):
                 raise SourceError(
                     f"{file}: it is {pixels.width}x{pixels.height}, the folder began with"
                     f" {clip.width}x{clip.height}; give pictures of several sizes one by one:"
-                    f" {clip.path.name}/*{file.suffix}"
+                    f" {clip.source.name}/*{file.suffix}"
                 )
             yield DecodedPicture(pixels, number, 1, name=clip.output_names[number])
 
@@ -205,7 +205,7 @@ def _is_grey(pixel_format: str) -> bool:
     return pixel_format.startswith(("gray", "ya", "mono"))
 
 
-def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
+def _describe(source: FileSource, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
     """The Clip of a folder or picture, from its first picture."""
     orientation = orientation_of(first)
     on_side = orientation.swaps_sides
@@ -222,8 +222,8 @@ def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fractio
         said = ColourTags()
         colour = said.resolved(first.width, first.height, is_rgb=True)
     return Clip(
-        path=path,
-        kind="pictures" if path.is_dir() else "picture",
+        source=source,
+        kind="pictures" if source.path.is_dir() else "picture",
         width=first.height if on_side else first.width,
         height=first.width if on_side else first.height,
         rate=rate,

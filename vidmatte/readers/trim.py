@@ -116,7 +116,7 @@ def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
 def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
     """The timecode at the in point, none where it does not fit the rate, and a word on that."""
     return timecode.valid_or_dropped(
-        clip.path.name,
+        clip.source.name,
         clip.timecode,
         lambda start: timecode.shifted(start, trim.first, clip.rate),
     )

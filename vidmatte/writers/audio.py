@@ -10,7 +10,6 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError
-from vidmatte.readers.movie.timing import packets_from
 from vidmatte.writers.audio_encode import EncodedTrack
 from vidmatte.writers.audio_tracks import PCM, CopiedTrack, Track
 from vidmatte.writers.base import ffmpeg_errors_as
@@ -34,30 +33,25 @@ _APART = Fraction(1, 2)
 class AudioWriter:
     """All sound tracks of a clip on their way into one container.
 
-    Reads the source through a handle of its own, no farther than ``advance`` asks,
-    so that memory stays bounded and the file is interleaved.
+    Asks the source for packets no farther than ``advance`` needs them, so that memory stays
+    bounded and the file is interleaved.
     """
 
     def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
-        self._path = clip.path
-        self._input = av.open(str(clip.path.absolute()), metadata_errors="replace")
+        self._source = clip.source
+        self._input = clip.source.open_audio(clip.audio)
         self._tracks: dict[int, Track] = {}
         self.notes: list[str] = []
         try:
             for track in clip.audio:
-                stream = self._input.streams[track.index]
-                assert isinstance(stream, AudioStream)
+                stream = self._input.stream(track.index)
                 self._tracks[track.index] = _open_track(container, stream, clip, muxer)
-            if clip.origin > 1:
-                # To the key frame before; a second more warms every decoder up.
-                self._input.seek(int((clip.origin - 1) * av.time_base))
+            # A second before the first frame, so that every decoder has warmed up by then.
+            self._packets = self._input.packets(clip.origin - 1)
         except BaseException:
             self._input.close()
             raise
         self._end = None if clip.end is None else clip.end - clip.origin
-        self._packets = packets_from(
-            self._input, *(self._input.streams[track.index] for track in clip.audio)
-        )
         self._finished = False
         self._reached = Fraction(-(10**9))  # where the packet that was read last begins
 
@@ -80,19 +74,23 @@ class AudioWriter:
             and any(track.position < seconds for track in self._tracks.values())
         ):
             try:
-                packet = next(self._packets, None)
+                packet = next(self._packets)
+            except StopIteration:
+                self._finished = True
+                break
             except av.error.FFmpegError as error:
                 if isinstance(error, OSError):
                     raise SourceError(
-                        f"{self._path}: reading its sound fails ({error.strerror}): is its drive"
+                        f"{self._source}: reading its sound fails ({error.strerror}): is its drive"
                         " still there? copy the file again, or use --no-audio"
                     ) from error
                 end = max(track.position for track in self._tracks.values())
                 self.notes.append(f"the sound breaks off at {float(end):.2f} s")
-                packet = None
-            if packet is None:
                 self._finished = True
-            elif packet.size:  # those without a time too: see Track
+                break
+            if packet is None:  # the next one has not arrived yet
+                break
+            if packet.size:  # those without a time too: see Track
                 track = self._tracks[packet.stream.index]
                 self._reached = track.start_of(packet)
                 with self._at(track):
@@ -112,7 +110,7 @@ class AudioWriter:
         """Name the track where its sound is refused."""
         seconds = float(max(track.position, Fraction(0)))
         return ffmpeg_errors_as(
-            f"{self._path.name}: sound track {track.number}, at {seconds:.2f} s,",
+            f"{self._source.name}: sound track {track.number}, at {seconds:.2f} s,",
             ": leave sound out with --no-audio",
         )
 
@@ -132,7 +130,7 @@ def _open_track(
     context = stream.codec_context
     if context is None:
         raise OutputError(
-            f"{clip.path.name}: sound track {stream.index} is in an unknown codec:"
+            f"{clip.source.name}: sound track {stream.index} is in an unknown codec:"
             " leave it out with --no-audio"
         )
     if context.codec.canonical_name in _COPIED.get(muxer, set()):

@@ -123,7 +123,7 @@ class MultiWriter(Writer):
         if not self._frames:
             raise OutputError(
                 f"{self._outputs[0].spec.out}: there was no frame to write, none of those wanted"
-                f" decodes: is {self._clip.path.name} whole? copy it again"
+                f" decodes: is {self._clip.source.name} whole? copy it again"
             )
 
     def _result(self) -> WriteResult:

@@ -17,6 +17,7 @@ from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import AudioTrack, Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
+from vidmatte.readers.base import FileSource
 from vidmatte.readers.movie.timing import Timing
 
 _FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
@@ -40,7 +41,7 @@ def describe(
     if stated.range == LIMITED and first.format.name.startswith("gray"):
         working = grey_to_yuv(working)
     return Clip(
-        path=path,
+        source=FileSource(path),
         kind="movie",
         width=width,
         height=height,
@@ -72,7 +73,7 @@ def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
     FFmpeg leaves such a one out of a mov without a word.
     """
     checked, words = timecode.valid_or_dropped(
-        clip.path.name, clip.timecode, lambda stated: timecode.validated(stated, clip.rate)
+        clip.source.name, clip.timecode, lambda stated: timecode.validated(stated, clip.rate)
     )
     return replace(clip, timecode=checked), words
 

@@ -115,7 +115,7 @@ class MovieReader(Reader):
         """The pictures; a source that is closed before their end is closed at their end."""
         with self._closing:
             if self._closed:
-                raise SourceError(f"{self.clip.path}: it was closed: open it again")
+                raise SourceError(f"{self.clip.source}: it was closed: open it again")
             self._readers += 1
         try:
             yield from pictures
@@ -157,7 +157,7 @@ class MovieReader(Reader):
         for frame in self._wanted(number):
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
-                    f"{clip.path.name}: the picture size changes inside the clip from"
+                    f"{clip.source.name}: the picture size changes inside the clip from"
                     f" {self._size[0]}x{self._size[1]} to {frame.width}x{frame.height};"
                     " cut it there and matte the parts"
                 )
@@ -194,9 +194,9 @@ class MovieReader(Reader):
             place = f"the one {'before' if last else 'after'} it stands in its place"
             if self._strict:  # of a decoder that has said nothing
                 raise SourceError(
-                    f"{self.clip.path}: {what}, and --strict is on: without it {place}"
+                    f"{self.clip.source}: {what}, and --strict is on: without it {place}"
                 )
-            self._warnings.append(f"{self.clip.path.name}: {what}; {place}")
+            self._warnings.append(f"{self.clip.source.name}: {what}; {place}")
             yield DecodedPicture(shown.pixels, missing, step)
 
     def _tell_damage(self, pts: int) -> None:
@@ -204,11 +204,11 @@ class MovieReader(Reader):
         what = f"the frame at {float(pts * self.clip.time_base):.2f} s is damaged"
         if self._strict:
             raise SourceError(
-                f"{self.clip.path}: {what}, and --strict is on: without it the frame is taken as"
+                f"{self.clip.source}: {what}, and --strict is on: without it the frame is taken as"
                 " its decoder patched it up"
             )
         self._warnings.append(
-            f"{self.clip.path.name}: {what}; its decoder has patched it up, and what it spoilt"
+            f"{self.clip.source.name}: {what}; its decoder has patched it up, and what it spoilt"
             " may show in the frames after it"
         )
 
@@ -232,7 +232,7 @@ class MovieReader(Reader):
         before: av.VideoFrame | None = None
         for frame in frames:
             if frame.pts is None:
-                raise SourceError(f"{self.clip.path}: a frame has no time; remux the clip first")
+                raise SourceError(f"{self.clip.source}: a frame has no time; remux the clip first")
             place = self._timing.frame_number(frame.pts)
             if self._trim.end is not None and place >= self._trim.end:
                 break
@@ -251,7 +251,7 @@ class MovieReader(Reader):
         self._broken += 1
         if self._strict:
             raise SourceError(
-                f"{self.clip.path}: a packet does not decode ({reason}), and --strict is on:"
+                f"{self.clip.source}: a packet does not decode ({reason}), and --strict is on:"
                 " without it the frame before is repeated"
             )
 
@@ -278,7 +278,7 @@ class MovieReader(Reader):
                 assert frame.pts is not None
                 where = float(frame.pts * self._timing.stream_time_base - self.clip.origin)
                 line = (
-                    f"{self.clip.path.name}: a frame bears a time that is another's or out of"
+                    f"{self.clip.source.name}: a frame bears a time that is another's or out of"
                     f" order ({where:.2f} s);"
                 )
                 if not self._timing.constant:
@@ -293,7 +293,7 @@ class MovieReader(Reader):
         """The pts of frame ``number``, which bears none; that is told."""
         seconds = float(self._timing.moment(number) - self.clip.origin)
         line = (
-            f"{self.clip.path.name}: the frame at {seconds:.2f} s bears no time;"
+            f"{self.clip.source.name}: the frame at {seconds:.2f} s bears no time;"
             " it takes its place after the one before"
         )
         if number >= self._trim.first and line not in self._warnings:

@@ -142,7 +142,7 @@ def _background_times(
 
 def _colour_mismatch(behind: Clip, clip: Clip) -> Iterator[str]:
     """What a background has that the clip before it has not, and the composite does not show."""
-    name = behind.path.name
+    name = behind.source.name
     if behind.has_alpha:
         yield f"{name}: its own alpha is not used: what is transparent there is seen"
     yield from _code_mismatch(name, behind.colour, clip)
