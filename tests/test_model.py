@@ -341,7 +341,7 @@ def test_a_frame_that_does_not_decode_stops_a_strict_run_with_kept_alphas_too(
     model = str(make_salient(tmp_path / "tiny.onnx"))
     options = {"family": "isnet", "cache": str(tmp_path / "kept")}
     assert len(alphas(movie.path, model, **options)) == 6
-    with pytest.raises(SourceError, match="--strict is on"):
+    with pytest.raises(SourceError, match="--strict stops here"):
         alphas(movie.path, model, strict=True, **options)
     assert len(list((tmp_path / "kept").iterdir())) == 1
 

@@ -197,7 +197,7 @@ def test_the_names_of_pictures_leave_room_too(movie: Movie, tmp_path: Path) -> N
     settings = Settings(format="png")
     clip, _ = read_frames(movie.path, settings, disc)
     for size in (246, 247):
-        clip = replace(clip, names=("short", "n" * size))
+        clip = replace(clip, output_names=("short", "n" * size))
         if size == 246:
             check_outputs(tmp_path / "cut", clip, settings)
             continue

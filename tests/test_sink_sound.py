@@ -466,7 +466,7 @@ def test_a_track_without_sound_is_left_out_and_named(
     stream = without_sound_data(make_movie(tmp_path / "clip.mp4", frames=20, audio=[Tone()]))
     with open_reader(stream, Settings(audio=audio)) as source:
         assert source.clip.audio == ()
-        left_out = "sound track 1 (aac, 0 Hz, 0 channels) holds no sound and is left out"
+        left_out = "sound track 1 (aac, 0 Hz, 0 channels) has no sound and is left out"
         assert source.warnings == ([f"clip.ts: {left_out}"] if audio else [])
     _, written = write_clip(stream, out := tmp_path / f"out{suffix}", audio=audio)
     assert (written.frames, written.sound) == (20, ())
