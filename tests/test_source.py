@@ -278,7 +278,7 @@ def test_a_folder_that_lost_a_frame_says_so(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=5)
     sorted((tmp_path / "in").iterdir())[2].unlink()
     with open_reader(tmp_path / "in", Settings(fps="25")) as source:
-        assert "1 numbers are missing" in source.warnings[0]
+        assert "1 number is missing" in source.warnings[0]
 
 
 def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
     cv2.imwrite(str(first), cv2.imread(str(first))[..., 1])
     with (
         open_reader(tmp_path / "in", Settings(fps="25")) as source,
-        pytest.raises(SourceError, match="rgb24, the folder began with gray"),
+        pytest.raises(SourceError, match="rgb24, but the folder began with gray"),
     ):
         list(source.pictures())
 
@@ -436,7 +436,7 @@ def test_an_alpha_of_its_own_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
         again = vidmatte.matte(tmp_path / name, tmp_path / f"again-{name}", **model)
         assert [line for line in again.warnings if f"{name}: its own alpha" in line]
         assert main(["info", str(tmp_path / name)]) == 0
-        assert "its own alpha is not used" in capsys.readouterr().out
+        assert "its own alpha is ignored" in capsys.readouterr().out
 
 
 def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -550,7 +550,7 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
 
 @pytest.mark.parametrize("path", [b"clip.mp4", 5, None])
 def test_what_is_no_path_is_refused(path: object) -> None:
-    with pytest.raises(UsageError, match="a path is wanted"):
+    with pytest.raises(UsageError, match="expected a path"):
         open_reader(path, Settings())
 
 
