@@ -36,7 +36,7 @@ def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool 
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
 
-    check_repeatable(clip.source, settings)
+    _check_repeatable(clip.source, settings)
     uses_model_foreground(settings, clip)
     check_lengths(out, settings)
     for name in _extra_output_names(settings):
@@ -62,7 +62,7 @@ def check_outputs(out: Path, clip: Clip, settings: Settings, *, is_folder: bool 
         )
 
 
-def check_repeatable(source: Source, settings: Settings) -> None:
+def _check_repeatable(source: Source, settings: Settings) -> None:
     """Raise UsageError for an option that compares the source with an earlier run's, where that
     cannot be read a second time."""
     if settings.resume:

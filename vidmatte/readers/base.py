@@ -90,10 +90,11 @@ class FileSource(Source):
         self._names = tuple(names)
 
     def identity(self) -> list[list[Any]]:
-        """Absolute path, size and modification time (ns) of each file."""
+        """Absolute path, size and modification time (ns) of each file that exists."""
         return [
             [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
             for file in self.files()
+            if file.is_file()
         ]
 
     def files(self) -> Sequence[Path]:
