@@ -518,8 +518,8 @@ def test_values_of_another_kind_are_named(wrong: dict[str, object]) -> None:
     [
         ({"threshold": "abc"}, "--threshold: 'abc' is not a pair of levels: write LOW,HIGH with"),
         ({"threshold": (0.9, 0.1)}, "--threshold: '0.9,0.1' is not a pair of levels"),
-        ({"in_point": "f-1"}, "--in: 'f-1' is not a point in the clip: write f120 (frame)"),
-        ({"out_point": "noon"}, "--out: 'noon' is not a point in the clip"),
+        ({"in_point": "f-1"}, "--in: 'f-1' is not a frame, time or timecode: write f120 (frame)"),
+        ({"out_point": "noon"}, "--out: 'noon' is not a frame, time or timecode"),
         ({"device": "cuda:0,cuda:0"}, "--device: 'cuda:0,cuda:0' is not a device: choose auto"),
         ({"background": "#12345"}, "--background: '#12345' is neither a file nor a colour"),
         ({"gamma": "2"}, "--gamma '2': expected a number from 0.05 to 20"),

@@ -248,7 +248,7 @@ def test_a_source_is_not_closed_under_who_reads_it(
 
     monkeypatch.setattr(MovieReader, "_frames", closed_meanwhile)
     assert len(list(source.pictures())) == 40
-    with pytest.raises(SourceError, match="it was closed: open it again"):
+    with pytest.raises(SourceError, match="the reader is closed: open the file again"):
         next(source.pictures())
 
 

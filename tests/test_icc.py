@@ -154,7 +154,7 @@ def test_another_profile_among_a_folders_pictures_is_told_of_once(tmp_path: Path
     with open_reader(folder, Settings(fps="25")) as source:
         assert len([*source.pictures()]) == 4
         (warning,) = source.warnings
-    assert warning.startswith("2.png: its ICC profile is not that of 0.png")
+    assert warning.startswith("2.png: its ICC profile differs from that of 0.png")
 
 
 def test_info_names_the_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,7 +150,7 @@ from vidmatte.settings import Settings
 from vidmatte.readers.open import open_source
 
 source = open_source(sys.argv[1], Settings())
-source._reader.container.streams.video[0].thread_count = 1  # threads take memory too
+source._decoder.container.streams.video[0].thread_count = 1  # threads take memory too
 pictures = source.pictures()
 try:
     with scarce(sys.argv[2]):

@@ -101,7 +101,8 @@ def test_weights_of_the_store_are_hashed_once(
         hashed.append(file)
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
-    monkeypatch.setattr("vidmatte.models.weights.record.sha256_of", counted)
+    for module in ("vidmatte.core.source", "vidmatte.models.weights.record"):
+        monkeypatch.setattr(f"{module}.sha256_of", counted)
 
     def weights(**settings: str) -> Weights:
         return find_model(Settings(models_dir=str(folder), **settings), silent).weights[0]
@@ -337,7 +338,7 @@ def test_a_frame_that_does_not_decode_stops_a_strict_run_with_kept_alphas_too(
     model = str(make_salient(tmp_path / "tiny.onnx"))
     options = {"family": "isnet", "cache": str(tmp_path / "kept")}
     assert len(alphas(movie.path, model, **options)) == 6
-    with pytest.raises(SourceError, match="--strict is on"):
+    with pytest.raises(SourceError, match="--strict stops here"):
         alphas(movie.path, model, strict=True, **options)
     assert len(list((tmp_path / "kept").iterdir())) == 1
 

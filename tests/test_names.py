@@ -75,9 +75,12 @@ def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("http://localhost/x.mp4", "http://localhost/x.mp4: URLs are not read: download it first"),
+        (
+            "http://localhost/x.mp4",
+            "http://localhost/x.mp4: cannot read from URLs: download it first",
+        ),
         ("file:///tmp/x%2B.mp4", "file:///tmp/x%2B.mp4: .*: write the path itself, /tmp/x\\+.mp4"),
-        ("-", "-: nothing is read from stdin: write it to a file first"),
+        ("-", "-: cannot read from stdin: save it to a file first"),
         ("C:/x.mp4", "there is no such file"),
     ],
 )
@@ -101,7 +104,7 @@ def test_a_folder_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.skipif(os.name != "posix", reason="pipes have no names in folders here")
 def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(SourceError, match=r"not a regular file.* copy what comes from it into a f"):
+    with pytest.raises(SourceError, match=r"not a regular file.* save its data to a file first"):
         vidmatte.matte(tmp_path / name, tmp_path / "cut.mov")
 
 

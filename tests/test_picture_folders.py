@@ -27,7 +27,9 @@ def named(folder: Path, *names: str) -> Path:
 def test_pictures_are_not_deinterlaced(tmp_path: Path) -> None:
     folder = named(tmp_path / "plates", "a_1.png")
     for path in (folder, folder / "a_1.png"):
-        with pytest.raises(UsageError, match=f"^--deinterlace bwdif is for movies; {path.name} is"):
+        with pytest.raises(
+            UsageError, match=f"^--deinterlace bwdif is for movies: {path.name} holds"
+        ):
             open_reader(path, Settings(deinterlace="bwdif"))
 
 
@@ -131,6 +133,6 @@ def test_a_picture_that_vanishes_during_the_run_is_told_as_that(tmp_path: Path) 
     files = make_pictures(tmp_path / "shots", frames=4)
     with open_reader(tmp_path / "shots", Settings(fps="25")) as source:
         files[2].unlink()
-        said = rf"{files[2].name}: it was there at first, and is gone: put it back and run it again"
+        said = rf"{files[2].name}: it was removed during the run: put it back and run again"
         with pytest.raises(SourceError, match=said):
             list(source.pictures())

@@ -104,8 +104,8 @@ def test_a_broken_frame_on_the_sheet_is_told(
     number, time = (5, "0.20") if part else (4, "0.16")
     told = capsys.readouterr().err.splitlines()
     assert told[:-1] == [
-        f"vidmatte: frame {number}: clip.mov: the frame at {time} s is broken; the one before it"
-        " stands in its place"
+        f"vidmatte: frame {number}: clip.mov: the frame at {time} s does not decode; the"
+        " previous frame is repeated in its place"
     ]
 
 

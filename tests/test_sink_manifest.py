@@ -15,7 +15,7 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
-from vidmatte.jobs.manifest import Provenance, describe, digest, read, size_of, verify, write
+from vidmatte.jobs.manifest import Provenance, describe, read, size_of, verify, write
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs
 from vidmatte.writers.output_paths import output_paths
@@ -32,7 +32,7 @@ MAKING = Provenance(
 
 def make_result(movie: Movie, out: Path, **sides: Path) -> Path:
     clip, written = write_clip(movie, out, sides=ExtraOutputs(**sides))
-    return write(describe(written, clip, MAKING, digest(movie.path)), out)
+    return write(describe(written, clip, MAKING), out)
 
 
 @pytest.mark.parametrize("name", ["out.mov", "frames", "cut_%04d.png"])
@@ -67,7 +67,7 @@ def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: P
     source.write_bytes(original.path.read_bytes())
     clip, written = write_clip(source, out := tmp_path / "out.mov", sides=ExtraOutputs(
         matte=tmp_path / "m.mkv"))  # fmt: skip
-    write(describe(written, clip, MAKING, digest(source)), out)
+    write(describe(written, clip, MAKING), out)
     assert verify(out) == []
     data = out.read_bytes()
     out.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -98,7 +98,7 @@ def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
     out = tmp_path / "frames"
     write_clip(long, out)
     clip, written = write_clip(short, out, overwrite=True)
-    write(describe(written, clip, MAKING, digest(short)), out)
+    write(describe(written, clip, MAKING), out)
     assert verify(out) == []
     (out / "000001.png").unlink()
     (difference,) = verify(out)
@@ -124,7 +124,7 @@ def test_the_manifest_of_a_folder_that_names_no_files_counts_all_of_them(tmp_pat
     """As those of earlier versions were."""
     make_pictures(plates := tmp_path / "plates", frames=3)
     clip, written = write_clip(plates, out := tmp_path / "out.mov")
-    facts = describe(written, clip, MAKING, digest(plates))
+    facts = describe(written, clip, MAKING)
     del facts["source"]["files"]
     write(facts, out)
     assert verify(out) == []
@@ -187,7 +187,7 @@ def test_pictures_that_a_manifest_does_not_know_are_told(
         clip, written = write_clip(
             movie, out, sides=ExtraOutputs(matte=matte if count == 2 else None), overwrite=True
         )
-        write(describe(written, clip, MAKING, digest(movie.path)), out)
+        write(describe(written, clip, MAKING), out)
         assert main(["verify", str(out)]) == (count == 2)
     (line,) = capsys.readouterr().err.splitlines()
     first = "cut_0002.png" if "%" in name else "000002.png"

@@ -23,6 +23,7 @@ from vidmatte.errors import UsageError
 from vidmatte.jobs.check import check_matting
 from vidmatte.pixels import planes
 from vidmatte.pixels.network_rgb import curve_for
+from vidmatte.readers.base import FileSource
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import FORMATS, by_name
@@ -37,7 +38,7 @@ def make_clip(working_format: str = "yuv444p10le", **changes: object) -> Clip:
     """A clip of SIZE, not backed by a file."""
     depth = max(component.bits for component in av.VideoFormat(working_format).components)
     clip = Clip(
-        path=Path("clip.mov"),
+        source=FileSource(Path("clip.mov")),
         kind="movie",
         width=SIZE[0],
         height=SIZE[1],

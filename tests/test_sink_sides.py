@@ -228,9 +228,9 @@ def test_what_of_a_background_is_not_shown_as_it_is_is_told(movie: Movie, tmp_pa
 
     assert told(movie, tmp_path / "plain.png") == told(movie, "white") == told(hdr, hdr.path) == []
     (line,) = told(movie, tmp_path / "layer.png")
-    assert "layer.png: its own alpha is not used" in line
+    assert "layer.png: its own alpha is ignored" in line
     (line,) = told(movie, hdr.path)
-    assert "hdr.mkv: its code values, smpte2084, are taken as they are" in line
+    assert "hdr.mkv: its code values, smpte2084, are used unchanged" in line
     (line,) = told(hdr, "white")
     assert "white: its code values, iec61966-2-1" in line
     assert "the clip's, smpte2084" in line

@@ -161,8 +161,8 @@ def test_sound_that_changes_inside_the_track_goes_on_as_it_began(
     assert abs(len(decode_sound(out)) * SAMPLE - 3) <= 0.1
     found = probe_stream(out, "audio")
     assert (found["sample_rate"], found["channels"]) == ("48000", 2)
-    said = f"it changes to {change}; all of it is written as stereo, 48000 Hz"
-    assert any(said in note for note in written.notes), written.notes
+    said = re.compile(rf"changes at \d\.\d\d s to {re.escape(change)}; the output stays stereo")
+    assert any(map(said.search, written.notes)), written.notes
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
     _, written = write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(comp=comp))
     assert probe_stream(comp, "audio")["sample_rate"] == taken
     assert abs(delay(movie, comp)) <= 2 * ATTACK
-    note = f"sound track 1: aac has no rate of {rate} Hz: it is resampled to {taken} Hz"
+    note = f"sound track 1: aac does not support {rate} Hz: it is resampled to {taken} Hz"
     assert written.extra_outputs[0].notes == (() if str(rate) == taken else (note,))
     assert written.notes == ()
 
@@ -211,7 +211,7 @@ def test_more_channels_than_the_encoder_takes_are_mixed_into_stereo(
     _, written = write_clip(wide, out := tmp_path / "out.webm")
     assert probe_stream(out, "audio")["channels"] == 2
     assert np.abs(decode_sound(out)).max() > 0.02
-    said = f"opus takes 8 channels at most: its {channels} are mixed into stereo"
+    said = f"opus supports at most 8 channels: its {channels} are mixed to stereo"
     assert any(said in note for note in written.notes), written.notes
 
 
@@ -424,7 +424,7 @@ def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
         list(opened.decode(audio=0))
     forget_streams(monkeypatch)
     _, written = write_clip(broken, out := tmp_path / f"out{suffix}")
-    said = re.compile(r"sound track 1: \d broken packets became silence")
+    said = re.compile(r"sound track 1: \d damaged packets became silence")
     assert any(said.fullmatch(note) for note in written.notes)
     assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
 
@@ -444,7 +444,7 @@ def test_copied_sound_that_lost_its_header_becomes_silence(
     broken.write_bytes(stream.read_bytes().replace(bytes(packet)[:12], b"\x5a" * 12, 1))
     _, written = write_clip(broken, out := tmp_path / f"out{suffix}")
     assert written.sound == ("aac (copied)",)
-    said = re.compile(r"sound track 1: \d broken packets became silence")
+    said = re.compile(r"sound track 1: \d damaged packets became silence")
     assert any(said.fullmatch(note) for note in written.notes), written.notes
     write_clip(stream, whole := tmp_path / f"whole{suffix}")
     expected, found = packets_of_sound(whole), packets_of_sound(out)
@@ -466,7 +466,7 @@ def test_a_track_without_sound_is_left_out_and_named(
     stream = without_sound_data(make_movie(tmp_path / "clip.mp4", frames=20, audio=[Tone()]))
     with open_reader(stream, Settings(audio=audio)) as source:
         assert source.clip.audio == ()
-        left_out = "sound track 1 (aac, 0 Hz, 0 channels) holds no sound and is left out"
+        left_out = "sound track 1 (aac, 0 Hz, 0 channels) has no sound and is left out"
         assert source.warnings == ([f"clip.ts: {left_out}"] if audio else [])
     _, written = write_clip(stream, out := tmp_path / f"out{suffix}", audio=audio)
     assert (written.frames, written.sound) == (20, ())
@@ -591,7 +591,7 @@ def test_sound_that_cannot_be_read_on(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patched:
         fail_after_thirty_packets(av.error.ArgumentError(errno.EINVAL, "damage"), patched)
         _, written = write_clip(movie, tmp_path / "out.mov")
-    assert any("the sound breaks off at 0.6" in note for note in written.notes), written.notes
+    assert any("the sound ends at 0.6" in note for note in written.notes), written.notes
     fail_after_thirty_packets(av.error.OSError(errno.EIO, "no answer"), monkeypatch)
     with pytest.raises(SourceError, match=r"clip\.mov: reading its sound fails \(no answer\)"):
         write_clip(movie, tmp_path / "again.mov")

@@ -278,7 +278,7 @@ def test_a_folder_that_lost_a_frame_says_so(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=5)
     sorted((tmp_path / "in").iterdir())[2].unlink()
     with open_reader(tmp_path / "in", Settings(fps="25")) as source:
-        assert "1 numbers are missing" in source.warnings[0]
+        assert "1 number is missing" in source.warnings[0]
 
 
 def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
     cv2.imwrite(str(first), cv2.imread(str(first))[..., 1])
     with (
         open_reader(tmp_path / "in", Settings(fps="25")) as source,
-        pytest.raises(SourceError, match="rgb24, the folder began with gray"),
+        pytest.raises(SourceError, match="rgb24, but the folder began with gray"),
     ):
         list(source.pictures())
 
@@ -436,7 +436,7 @@ def test_an_alpha_of_its_own_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
         again = vidmatte.matte(tmp_path / name, tmp_path / f"again-{name}", **model)
         assert [line for line in again.warnings if f"{name}: its own alpha" in line]
         assert main(["info", str(tmp_path / name)]) == 0
-        assert "its own alpha is not used" in capsys.readouterr().out
+        assert "its own alpha is ignored" in capsys.readouterr().out
 
 
 def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,7 +455,7 @@ def test_a_cut_short_file_is_noticed_before_the_work(tmp_path: Path) -> None:
     whole = movie.path.read_bytes()
     short = tmp_path / "short.mp4"
     short.write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(SourceError, match=r"cut short: \d+ of its 40 frames"):
+    with pytest.raises(SourceError, match=r"truncated: it holds \d+ of its 40 frames"):
         open_reader(short, Settings())
 
 
@@ -507,7 +507,9 @@ def test_a_broken_frame_is_replaced_and_reported(damage: str, tmp_path: Path) ->
     assert not np.array_equal(pictures[6][1], pictures[4][1])
     with (
         open_reader(damaged, Settings(strict=True)) as source,
-        pytest.raises(SourceError, match=r"^[^\n]*damaged\.mov: [^\n]* --strict is on: [^\n]*$"),
+        pytest.raises(
+            SourceError, match=r"^[^\n]*damaged\.mov: [^\n]* --strict stops here: [^\n]*$"
+        ),
     ):
         list(source.pictures())
 
@@ -530,7 +532,7 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
             for picture in source.pictures()
         ]
         assert len(source.warnings) == count - first
-        assert all("the one after it stands in its place" in line for line in source.warnings)
+        assert all("the next frame is repeated in its place" in line for line in source.warnings)
         stamps = [round(time / source.clip.time_base) for time, _ in pictures]
     with open_reader(damaged, Settings(in_point=in_point)) as source:
         again = [picture.pts for picture in source.pictures_from(4, stamps[4])]
@@ -541,14 +543,14 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
     assert again == stamps[4:]
     with (
         open_reader(damaged, Settings(strict=True)) as source,
-        pytest.raises(SourceError, match="--strict is on"),
+        pytest.raises(SourceError, match="--strict stops here"),
     ):
         list(source.pictures())
 
 
 @pytest.mark.parametrize("path", [b"clip.mp4", 5, None])
 def test_what_is_no_path_is_refused(path: object) -> None:
-    with pytest.raises(UsageError, match="a path is wanted"):
+    with pytest.raises(UsageError, match="expected a path"):
         open_reader(path, Settings())
 
 
@@ -556,7 +558,7 @@ def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
     damaged = None
     for number in range(12):
         _, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
-    with pytest.raises(SourceError, match=r"damaged\.mov: there is no frame in it that decodes"):
+    with pytest.raises(SourceError, match=r"damaged\.mov: none of its frames decodes"):
         open_reader(damaged, Settings())
 
 
@@ -581,7 +583,7 @@ def test_a_frame_without_a_time_takes_the_next_place(
         list(source.pictures())
         assert len(source.warnings) == len(numbers)
         seconds = numbers[0] / movie.rate
-        assert f"the frame at {float(seconds):.2f} s bears no time" in source.warnings[0]
+        assert f"the frame at {float(seconds):.2f} s has no timestamp" in source.warnings[0]
 
 
 def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) -> None:
@@ -621,7 +623,7 @@ def test_a_frame_with_the_time_of_another_takes_its_own_place(
     with open_reader(damaged, Settings()) as source:
         assert (source.clip.constant_rate, source.clip.frame_count) == (True, 40)
         list(source.pictures())
-        assert "a frame bears a time that is another's or out of order" in source.warnings[0]
+        assert "duplicate or out-of-order timestamp at" in source.warnings[0]
 
 
 def test_of_two_frames_with_one_time_one_is_left_out_where_there_is_one_place(
@@ -699,14 +701,18 @@ def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> 
     assert (clip.constant_rate, clip.frame_count, written.frames) == (False, 9, 9)
     with open_reader(damaged, Settings()) as source:
         list(source.pictures())
-        assert source.warnings[-1].endswith("out of order (0.07 s); it is left out")
+        assert source.warnings[-1].endswith(
+            "out-of-order timestamp at 0.07 s: the frame is dropped"
+        )
 
 
 def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.ts", frames=40)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(2 * movie.path.read_bytes())
-    with pytest.raises(SourceError, match=r"joined\.ts: its times go back at frame 40, .* remux"):
+    with pytest.raises(
+        SourceError, match=r"joined\.ts: its timestamps jump back at frame 40, .* remux"
+    ):
         open_reader(joined, Settings())
 
 
@@ -751,7 +757,7 @@ def test_a_file_that_cannot_be_read_on_is_no_broken_frame(
     movie = make_movie(tmp_path / "clip.mov", frames=12)
     with open_reader(movie.path, Settings()) as source:
         assert isinstance(source, MovieReader)
-        reader = source._reader
+        reader = source._decoder
         reader.container = FailingContainer(reader.container, kind(errno.EIO, "no answer"))
         with pytest.raises(SourceError, match=r"clip\.mov: reading it fails \(no answer\)"):
             list(source.pictures())
@@ -816,9 +822,9 @@ def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("subtitles", "chapters", "said"),
     [
-        (True, True, "clip.mkv: it has 1 subtitle track and chapters: they are not carried"),
-        (True, False, "clip.mkv: it has 1 subtitle track: they are not carried"),
-        (False, True, "clip.mkv: it has chapters: they are not carried"),
+        (True, True, "clip.mkv: it has 1 subtitle track and chapters: they are not copied"),
+        (True, False, "clip.mkv: it has 1 subtitle track: they are not copied"),
+        (False, True, "clip.mkv: it has chapters: they are not copied"),
         (False, False, None),
     ],
 )

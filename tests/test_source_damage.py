@@ -61,10 +61,12 @@ def check_stands_in(movie: Movie, damaged: Path, stands_in: dict[int, int]) -> N
     assert places == list(range(len(whole)))
     for number, picture in enumerate(found):
         assert np.array_equal(picture, whole[stands_in.get(number, number)]), number
-    times = [f"the frame at {float(number / movie.rate):.2f} s is broken" for number in stands_in]
+    times = [
+        f"the frame at {float(number / movie.rate):.2f} s does not decode" for number in stands_in
+    ]
     assert len(warnings) == len(times)
     assert all(time in line for time, line in zip(times, warnings, strict=True))
-    with pytest.raises(SourceError, match=r"does not decode \([^\n]*--strict is on: "):
+    with pytest.raises(SourceError, match=r"does not decode \([^\n]*--strict stops here: "):
         shown(damaged, strict=True)
 
 
@@ -136,9 +138,9 @@ def test_so_it_is_where_a_container_knows_only_the_order_of_decoding(tmp_path: P
     found, places, warnings = shown(damaged)
     assert places == list(range(12))
     assert len(warnings) == 1
-    assert "is broken; the one before it stands in its place" in warnings[0]
+    assert "does not decode; the previous frame is repeated in its place" in warnings[0]
     assert sum(any(np.array_equal(one, other) for other in found) for one in whole) == 11
-    with pytest.raises(SourceError, match="--strict is on: "):
+    with pytest.raises(SourceError, match="--strict stops here: "):
         shown(damaged, strict=True)
 
 
@@ -148,5 +150,7 @@ def test_a_frame_that_its_decoder_leaves_out_without_a_word_stops_a_strict_run(
     movie = make_movie(tmp_path / "clip.mxf", frames=12, codec="mpeg2video", options={"bf": "0"})
     damaged = damage(movie, [5])
     assert len(shown(damaged)[0]) == 12
-    with pytest.raises(SourceError, match=r"frame at 0\.20 s is broken, and --strict is on: "):
+    with pytest.raises(
+        SourceError, match=r"frame at 0\.20 s does not decode; --strict stops here: "
+    ):
         shown(damaged, strict=True)

@@ -85,7 +85,7 @@ def test_a_frame_that_its_decoder_patched_up_is_told_of(
     assert f"clip.mp4: the frame at {(6 - first) / 25:.2f} s is damaged" in line
     with (
         open_reader(path, Settings(strict=True, **options)) as source,
-        pytest.raises(SourceError, match=r"clip\.mp4: the frame at 0\.\d+ s is damaged, and --str"),
+        pytest.raises(SourceError, match=r"clip\.mp4: the frame at 0\.\d+ s is damaged; --strict "),
     ):
         list(source.pictures())
 
@@ -145,9 +145,11 @@ def test_what_is_shorter_than_its_header_says_is_told_of(
     with open_reader(half, Settings()) as source:
         (line,) = source.warnings
         end = max(picture.pts for picture in source.pictures()) * source.clip.time_base
-    (read,) = re.findall(r": the file says 2\.\d\d s, (\d\.\d\d) s of video could be read: ", line)
+    (read,) = re.findall(
+        r": the file states 2\.\d\d s, (\d\.\d\d) s of video could be read: ", line
+    )
     assert float(read) == pytest.approx(float(end + 1 / movie.rate), abs=0.05)
-    with pytest.raises(SourceError, match=r"half.*the file says 2\.\d\d s.* --strict is on"):
+    with pytest.raises(SourceError, match=r"half.*the file states 2\.\d\d s.* --strict stops here"):
         open_reader(half, Settings(strict=True))
     with open_reader(half, Settings(out_point="f5", strict=True)) as source:
         assert len(list(source.pictures())) == 5

@@ -38,7 +38,7 @@ def read(path: Path, **options: object) -> list[tuple[int, Fraction]]:
 
 def test_only_points_that_were_given_are_named(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
-    with pytest.raises(UsageError, match=r"^--in f3: that leaves no frame$"):
+    with pytest.raises(UsageError, match=r"^--in f3: no frame is left between these points$"):
         read(movie.path, in_point="f3")
 
 

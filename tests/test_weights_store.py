@@ -31,13 +31,13 @@ from weights_support import (
     release,
 )
 
+from vidmatte.core.source import sha256_of
 from vidmatte.errors import ModelError, WeightsError
 from vidmatte.models.weights.catalogue import Entry
 from vidmatte.models.weights.record import (
     Fingerprint,
     read_record,
     record_path,
-    sha256_of,
     write_record,
 )
 from vidmatte.models.weights.sources import ReleaseFile

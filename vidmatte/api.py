@@ -137,7 +137,7 @@ class Stream:
             if self._closed:
                 raise StopIteration
             try:
-                with oom_errors(self.clip.path, self._settings.memory):
+                with oom_errors(self.clip.source, self._settings.memory):
                     frame = next(self._begun())
             except BaseException as error:
                 # Where another thread has closed it, a stage that was cut short says anything.

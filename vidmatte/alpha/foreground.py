@@ -59,7 +59,7 @@ def uses_model_foreground(settings: Settings, clip: Clip) -> bool:
         reason = "--invert shows the background, and the model gives the subject's colours"
     elif clip.colour.transfer in CURVED:
         curve = clip.colour.as_names()["transfer"]
-        reason = f"{clip.path.name} is {curve}, and the model's colours are as displays show them"
+        reason = f"{clip.source.name} is {curve}, and the model's colours are as displays show them"
     if reason is not None and settings.foreground == "model":
         raise UsageError(f"--foreground model: {reason}; use estimate")
     return reason is None

@@ -241,7 +241,7 @@ def _facts(result: Result) -> dict[str, Any]:
     if manifest is not None and not written.path.is_absolute():
         manifest = Path(os.path.relpath(manifest))
     return {
-        "input": str(result.source),
+        "input": str(result.clip.source),
         **_written_facts(written),
         "model": result.model,
         "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],

@@ -46,7 +46,7 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
 def _clip_facts(clip: Clip) -> dict[str, Any]:
     """A clip for JSON."""
     return {
-        "path": str(clip.path),
+        "path": str(clip.source),
         "kind": clip.kind,
         "container": clip.container,
         "codec": clip.codec,
@@ -85,7 +85,7 @@ def _info_lines(clip: Clip) -> list[str]:
     prores = by_name("prores")
     goes_to = output_colour(clip, prores).as_names()
     lines = [
-        str(clip.path),
+        str(clip.source),
         f"  file         {clip.container}, {clip.codec}",
         f"  time         {count}, {rate}"
         + (f", from timecode {clip.timecode}" if clip.timecode else ", no timecode"),

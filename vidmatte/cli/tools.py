@@ -167,10 +167,10 @@ def bench(
             count = source.clip.frame_count
             if settings.out_point is None and count is not None and count < frames:
                 reporter.note(
-                    f"{source.clip.path.name}: {count} of the {frames} frames of --frames are"
+                    f"{source.clip.source.name}: {count} of the {frames} frames of --frames are"
                     " there: give a longer clip for rates that hold"
                 )
-            said = f"{source.clip.path.name}, {source.clip.width}x{source.clip.height}"
+            said = f"{source.clip.source.name}, {source.clip.width}x{source.clip.height}"
         model = choice.fetch(reporter.note, quiet=not sys.stderr.isatty())
         tell = reporter.note if sys.stderr.isatty() else lambda _: None
         measured = measure(clip, output, model, settings, rounds, tell)

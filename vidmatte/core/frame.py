@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Protocol
 
 import av
@@ -13,6 +12,7 @@ import numpy as np
 
 from vidmatte.core.colour import ColourTags
 from vidmatte.core.orientation import UPRIGHT, Orientation
+from vidmatte.core.source import Source
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class AudioTrack:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a source says of itself, after rotation and trimming.
+    """What all frames of a source share, after rotation and trimming.
 
-    ``width``/``height`` are upright. Times: a frame's ``pts * time_base`` is in
-    seconds from ``origin``, the moment of the container's own timeline (seconds)
-    that is zero in the output; ``end`` (same timeline) ends it, None is the end
-    of the file. ``stated`` is what the stream says of its colours, ``colour`` the
-    same with the gaps filled. ``frame_count`` is None where the container does
-    not tell. ``first`` and ``whole``: which frame of the source the first one is, and how
-    many the source has without its in and out points (None: as many as ``frame_count``).
-    ``shown``: how many of the source's frames these are made of, where they were conformed to
-    another rate; None where each comes once.
-    ``orientation``: how the stored pictures lie. ``icc_profile``: what a picture file embeds
-    (that of a folder's first), where nothing else in it says what its primaries are.
-    ``names``: what each picture's result is called, without suffix, in order. ``files``: the
-    names of the pictures in a folder, when it was opened, those outside in and out points too.
+    ``source``: what the clip comes from: its name, its files where there are any, its identity
+    and its sound; made by the reader. ``width``/``height`` are upright. Times: a frame's
+    ``pts * time_base`` is in seconds from ``origin``, the moment of the container's own timeline
+    (seconds) that is zero in the output; ``end`` is on the same timeline, None for the end of
+    the source. ``declared_colour``: the colour tags of the stream; ``colour``: the same with
+    unspecified values filled in. ``frame_count``: None where the container does not state it.
+    ``first_frame``: the number in the source of the clip's first frame; ``untrimmed_count``: how
+    many frames the source has without in and out points (None: ``frame_count``).
+    ``source_frame_count``: how many frames the source has where they were conformed to another
+    rate; None where each comes once. ``orientation``: how the stored pictures are rotated and
+    mirrored. ``icc_profile``: embedded in a picture file (a folder's first), where nothing else
+    in it states the primaries. ``output_names``: the name of each picture's result, without
+    suffix, in order.
     """
 
-    path: Path
+    source: Source
     kind: str  # "movie", "pictures" (a folder) or "picture"
     width: int
     height: int
@@ -71,7 +71,6 @@ class Clip:
     reel: str | None = None
     audio: tuple[AudioTrack, ...] = ()
     output_names: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
     first_frame: int = 0
     untrimmed_count: int | None = None
     source_frame_count: int | None = None

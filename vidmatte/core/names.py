@@ -67,9 +67,10 @@ def manifest_in(path: Path) -> dict[str, Any] | None:
 
 
 def is_manifest(manifest: dict[str, Any]) -> bool:
-    """Whether a manifest is complete: it identifies a result, its extra outputs and its source."""
-    sides = manifest.get("sides")
-    entries = [manifest.get("result"), manifest.get("source")]
+    """Whether a manifest has all fields that identify its result, its extra outputs and its
+    source; a source that was not a file has a name, and neither size nor checksum."""
+    source, sides = manifest.get("source"), manifest.get("sides")
+    entries = [manifest.get("result")] if _was_no_file(source) else [manifest.get("result"), source]
     entries += sides if isinstance(sides, list) else [None]
     return all(
         isinstance(entry, dict)
@@ -78,4 +79,13 @@ def is_manifest(manifest: dict[str, Any]) -> bool:
         and isinstance(entry.get("path", entry.get("name")), str)
         and isinstance(entry.get("files", []), list)
         for entry in entries
+    )
+
+
+def _was_no_file(source: Any) -> bool:
+    """Whether a manifest's source is one without files: it has a name, and null for a checksum."""
+    return (
+        isinstance(source, dict)
+        and isinstance(source.get("name"), str)
+        and source.get("sha256", "") is None
     )

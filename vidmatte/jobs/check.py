@@ -12,6 +12,7 @@ from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.masks import check_masks
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import absolute_path, as_url, pattern_regex
+from vidmatte.core.source import Source
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.resume import manifest_of
 from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
@@ -102,12 +103,13 @@ def check_outputs(
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
 
+    _check_repeatable(clip.source, settings)
     check_lengths(out, settings)
     for name in _extra_output_names(settings):
         check_lengths(Path(name))
     if settings.manifest:
         check_place(out, settings.overwrite)
-    inputs = inputs_of(clip.path, settings)
+    inputs = inputs_of(clip.source.path, settings)
     check_companions(out, settings)
     seen: set[Path] = set()
     formats = []
@@ -127,6 +129,15 @@ def check_outputs(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
         )
     return tuple(formats)
+
+
+def _check_repeatable(source: Source, settings: Settings) -> None:
+    """Raise UsageError for an option that compares the source with an earlier run's, where that
+    cannot be read a second time."""
+    if settings.resume:
+        source.identity_for("--resume")
+    if settings.cache is not None:
+        source.identity_for("--cache")
 
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:
@@ -182,9 +193,9 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
             )
 
 
-def inputs_of(source: Path, settings: Settings) -> dict[_Inode, Path]:
+def inputs_of(source: Path | None, settings: Settings) -> dict[_Inode, Path]:
     """Every file that a run reads, and the folders that they are named by, by device and inode."""
-    named = [source] if source.exists() else []
+    named = [source] if source is not None and source.exists() else []
     named += [path for _, path in files_to_read(settings)]
     return {inode_of(file): file for path in named for file in [path, *files_of(path)]}
 

@@ -113,7 +113,7 @@ def _manifest_result(out: Path, clip: Clip, model: Model, settings: Settings) ->
     if found is None:
         return None
     weights = "+".join(part.sha256 for part in model.weights)
-    if found["model"]["sha256"] != weights or manifest.verify(out, clip.path):
+    if found["model"]["sha256"] != weights or manifest.verify(out, clip.source.path):
         return None
     extra = tuple(
         manifest.entry_result(absolute_path(out).parent / entry["name"], entry, found["rate"])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from typing import Any
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, is_manifest, manifest_in
+from vidmatte.core.source import Source, sha256_of, sha256_of_all
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
-from vidmatte.models.weights.record import sha256_of
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import by_name, is_pattern
@@ -45,12 +44,10 @@ class Provenance:
     alpha: str = "straight"
 
 
-def describe(
-    written: WriteResult, clip: Clip, making: Provenance, source_digest: str
-) -> dict[str, Any]:
-    """The manifest of a result and of its sides, ready for JSON.
+def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, Any]:
+    """The manifest of a result and of its extra outputs, ready for JSON.
 
-    source_digest: ``digest`` of the source's files.
+    Reads all files of the source and of the results for their checksums.
     """
     row, folder = by_name(written.format), absolute_path(written.path).parent
     return {
@@ -61,10 +58,7 @@ def describe(
         "device": making.device,
         "settings": {name: plain(value) for name, value in sorted(making.settings.items())},
         "source": {
-            "path": os.path.relpath(clip.path, folder),
-            "bytes": size_of(clip.path, clip.files),
-            "sha256": source_digest,
-            "files": list(clip.files),
+            **_source_entry(clip.source, folder),
             "kind": clip.kind,
             "width": clip.width,
             "height": clip.height,
@@ -90,6 +84,25 @@ def describe(
 _ENTRY_FIELDS = (
     "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
 )  # fmt: skip
+
+
+def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
+    """Where the source is as seen from ``folder``, its size and digest; for a source that is no
+    file its name, and null for both."""
+    if source.path is None:
+        return {"name": source.name, "bytes": None, "sha256": None, "files": []}
+    names = names_of_source(source)
+    return {
+        "path": os.path.relpath(source.path, folder),
+        "bytes": size_of(source.path, names),
+        "sha256": source.digest(),
+        "files": names,
+    }
+
+
+def names_of_source(source: Source) -> list[str]:
+    """The names of a folder's pictures, as they stand in a manifest; empty for a file."""
+    return [file.name for file in source.files() if file != source.path]
 
 
 def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
@@ -184,8 +197,14 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
     differences = []
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]
-    where = source or folder / manifest["source"]["path"]
-    entries.append((where, manifest["source"]))
+    origin = manifest["source"]
+    if origin["sha256"] is not None:
+        entries.append((source or folder / origin["path"], origin))
+    elif source is not None:
+        differences.append(
+            f"{source.name} cannot be compared: the source was {origin['name']}, not a file, and"
+            " its manifest holds no checksum of it"
+        )
     for path, entry in entries:
         files = entry.get("files", ())
         found = size_of(path, files)
@@ -205,12 +224,11 @@ def unlisted_files(out: Path) -> list[str]:
     manifest, folder = read(out), absolute_path(out).parent
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]
-    read_from = folder / manifest["source"]["path"]
-    known = {
-        absolute_path(file)
-        for file in _counted_files(read_from, manifest["source"].get("files", ()))
-    }
-    known |= {absolute_path(read_from)}
+    known: set[Path] = set()
+    if (origin := manifest["source"])["sha256"] is not None:
+        read_from = folder / origin["path"]
+        known = {absolute_path(file) for file in _counted_files(read_from, origin.get("files", ()))}
+        known |= {absolute_path(read_from)}
     for path, entry in entries:
         known |= {absolute_path(file) for file in _counted_files(path, entry.get("files", ()))}
     told = []
@@ -241,8 +259,7 @@ def digest(path: Path, names: Sequence[str] = ()) -> str:
     """
     if path.is_file():
         return sha256_of(path)
-    lines = [f"{digest(file)}  {file.name}\n" for file in _counted_files(path, names)]
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256_of_all(_counted_files(path, names))
 
 
 def size_of(path: Path, names: Sequence[str] = ()) -> int:

@@ -136,7 +136,7 @@ def _make_ring(
             raise
         what = f"the {slots} frames of {clip.width}x{clip.height} that are on their way at once"
         reason = f"for {what} ({size / 1e9:.1f} GB)"
-        raise frames_oom_error(clip.path.name, reason, settings.memory, batch) from error
+        raise frames_oom_error(clip.source.name, reason, settings.memory, batch) from error
 
 
 def _pictures(
@@ -239,7 +239,7 @@ def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
     sides = clip.width, clip.height
     if max(sides) > _LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
         raise UsageError(
-            f"{clip.path.name}: {sides[0]}x{sides[1]} exceeds the {_LONGEST_SIDE} pixels a side"
+            f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the {_LONGEST_SIDE} pixels a side"
             " that the temporal filter takes: add --smooth off"
         )
 

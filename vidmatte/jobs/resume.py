@@ -55,13 +55,14 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         "settings": options,
         DISPLAYED: {"model": settings.model},
     }
-    if clip.kind == "pictures" and clip.output_names:  # each is a frame
+    identity, path = clip.source.identity_for("--resume"), clip.source.path
+    if path is not None and clip.kind == "pictures" and clip.output_names:  # each is a frame
         # All of them together decide which kind they become.
         kind = [clip.working_format, clip.bit_depth, clip.colour.as_names()]
-        facts["source"] = [clip.path.resolve().name, *kind]
+        facts["source"] = [path.resolve().name, *kind]
         facts[PICTURES] = list(_states_of_pictures(clip))
     else:
-        facts["source"] = _state_of(clip.path)
+        facts["source"] = identity if path is None else _state_of(path)
     for name, path in files_to_read(settings):
         facts[file_fact(name)] = _state_of(path)
     return facts
@@ -70,9 +71,10 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 def _states_of_pictures(clip: Clip) -> Iterator[list[Any]]:
     """Of each picture of a folder between the in and out points: its name, its result's,
     its size and its modification time (ns)."""
-    for file, name in zip(clip.files[clip.first_frame :], clip.output_names, strict=False):
-        state = (clip.path / file).stat()
-        yield [file, name, state.st_size, state.st_mtime_ns]
+    files = clip.source.files()[clip.first_frame :]
+    for file, name in zip(files, clip.output_names, strict=False):
+        state = file.stat()
+        yield [file.name, name, state.st_size, state.st_mtime_ns]
 
 
 def _state_of(path: Path) -> list[Any]:
@@ -110,7 +112,7 @@ def merged_warnings(warnings: list[str], findings: Findings) -> list[str]:
 def missing_frames(clip: Clip, done: int) -> Iterator[str]:
     """A warning where fewer frames were decoded than the container announced."""
     if clip.frame_count is not None and done < clip.frame_count:
-        yield f"{clip.path.name}: {clip.frame_count} frames were announced, {done} came"
+        yield f"{clip.source.name}: expected {clip.frame_count} frames, decoded {done}"
 
 
 def leftovers(out: Path) -> Iterator[str]:
@@ -147,6 +149,8 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     """
     if not settings.resume or settings.overwrite or not settings.manifest:
         return None
+    if clip.source.path is None:  # no checksum to compare it by
+        return None
     check_lengths(out, settings)
     places = output_paths(out)
     if not places.manifest.is_file() or (places.work.is_dir() and any(places.work.iterdir())):
@@ -161,7 +165,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     is_same = (
         found.get("vidmatte") == __version__
         and all(begun.get(name) == manifest.plain(now[name]) for name in named)
-        and found["source"].get("files") == list(clip.files)
+        and found["source"].get("files") == manifest.names_of_source(clip.source)
         and not _changed_since(places.manifest, settings)
     )
     return found if is_same else None

@@ -43,11 +43,12 @@ class Result:
 
     busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
     mattes. resumed_at: how many of the frames earlier runs had made. manifest: its path,
-    None without one. weights: the model's, each with ``name``, ``path`` and
+    None without one. source: the file or folder, None where the source is neither
+    (``clip.source`` names it). weights: the model's, each with ``name``, ``path`` and
     ``sha256`` (64 hexadecimal digits, computed when it is asked for unless it is known).
     """
 
-    source: Path
+    source: Path | None
     clip: Clip
     written: WriteResult
     model: str
@@ -115,7 +116,7 @@ class _Job:
         """The result of the run, which ends now."""
         clip, model = self.source.clip, self.model
         return Result(
-            source=clip.path,
+            source=clip.source.path,
             clip=clip,
             written=written,
             model=model.name,
@@ -140,7 +141,7 @@ def _make(job: _Job, is_folder: bool) -> Result:
             pipeline = build_pipeline(
                 source, job.model, settings, writer, first=first, history=history
             )
-        progress = Progress(source.clip.path.name, source.clip.frame_count, first, before=first)
+        progress = Progress(source.clip.source.name, source.clip.frame_count, first, before=first)
         written = _write_frames(job, writer, pipeline, progress)
     source.warnings.extend(missing_frames(source.clip, progress.done))
     quality, start = Quality(), 0
@@ -203,8 +204,9 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
     from vidmatte.jobs.manifest import size_of
 
     outputs = (result.written, *result.written.extra_outputs)
-    clip = result.clip
-    size = size_of(clip.path, clip.files) + sum(one.bytes for one in outputs)
+    size = sum(size_of(file) for file in result.clip.source.files()) + sum(
+        one.bytes for one in outputs
+    )
     if size >= LONG_READ:
         done = f"{result.written.path.name} is written"
         reporter.note(
@@ -228,8 +230,7 @@ def _write_manifest(
         alpha=settings.alpha,
     )
     try:
-        source = manifest.digest(result.clip.path, result.clip.files)
-        facts = manifest.describe(result.written, result.clip, making, source)
+        facts = manifest.describe(result.written, result.clip, making)
         manifest.write(facts, result.written.path)
     except KeyboardInterrupt:
         out = result.written.path

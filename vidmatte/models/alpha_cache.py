@@ -31,7 +31,6 @@ from vidmatte.errors import OutputError, UsageError
 from vidmatte.models.augment import mark_views
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.onnx_file import check_numbers
-from vidmatte.readers.image_folder import files_of
 
 _FULL_SCALE = 65535
 _RATE = 25  # of the files, whatever the clip's: frame numbers are all that counts
@@ -48,14 +47,6 @@ def cache_key(facts: dict[str, Any]) -> str:
     """A name for what decides the raw alpha: 32 hexadecimal digits."""
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def source_identity(path: Path) -> list[list[Any]]:
-    """Name, size and modification time (ns) of a file, or of each picture of a folder."""
-    return [
-        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
-        for file in files_of(path)
-    ]
 
 
 class CachedNetwork(Network):

@@ -44,8 +44,8 @@ class Weights:
         """The file's SHA-256, 64 hexadecimal digits: as noted, while size and time of the
         file are those of the note, else computed. Of a file with weights in others beside it
         that of the SHA-256s of all, a line each. Raises OSError, ModelError."""
+        from vidmatte.core.source import sha256_of
         from vidmatte.models.runtimes.onnx_file import external_data
-        from vidmatte.models.weights.record import sha256_of
 
         if self.record is not None:
             is_noted = self.record.holds_for(self.path)
@@ -129,13 +129,13 @@ class Model:
 
     def cache_key(self, clip: Clip) -> str:
         """What the raw alphas of a clip are kept under."""
-        from vidmatte.models.alpha_cache import cache_key, source_identity
+        from vidmatte.models.alpha_cache import cache_key
 
         facts: dict[str, Any] = {name: getattr(self.settings, name) for name in RAW_ALPHA_OPTIONS}
         facts["runtime"] = self.runtimes
         facts["looks"] = self._ways
         facts["version"] = __version__
-        facts["source"] = source_identity(clip.path)
+        facts["source"] = clip.source.identity_for("--cache")
         facts["weights"] = [(part.family, part.sha256) for part in self.weights]
         return cache_key(facts)
 

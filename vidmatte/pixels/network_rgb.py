@@ -55,7 +55,7 @@ def check_convertible(clip: Clip) -> None:
     """Raise UsageError where the pictures of a clip cannot become RGB."""
     if clip.working_format.startswith("yuv") and not is_convertible(clip.colour.matrix):
         raise UsageError(
-            f"{clip.path.name}: its colour matrix is {clip.colour.as_names()['matrix']}, which"
+            f"{clip.source.name}: its colour matrix is {clip.colour.as_names()['matrix']}, which"
             " cannot be turned into the RGB that networks see: convert it to bt709 first"
         )
 

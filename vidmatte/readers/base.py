@@ -1,24 +1,30 @@
-"""Where frames come from: one small class that every kind of input fills in."""
+"""Where frames come from: one small class that every kind of input implements."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 
-from vidmatte.core.frame import Clip
+from vidmatte.core.frame import AudioTrack, Clip
+from vidmatte.core.source import AudioSource, Source, sha256_of, sha256_of_all
+from vidmatte.readers.movie.timing import packets_from
 
 
 @dataclass(slots=True)
 class DecodedPicture:
-    """One decoded picture: the source's pixels, upright, and its place in time.
+    """One decoded picture: the source's pixels, upright, with its pts and duration.
 
-    ``pts`` and ``duration`` count the clip's ``time_base``, zero at ``clip.origin``.
-    ``shows``: which of the source's pictures it is, counted from the in point, where one
-    may stand for several or for none; None where each comes once, in order.
+    ``pts`` and ``duration`` are in units of the clip's ``time_base``, zero at ``clip.origin``.
+    ``source_index``: which picture of the source it is, counted from the in point, where a
+    picture may be repeated or dropped; None where each comes once, in order.
     """
 
     pixels: av.VideoFrame
@@ -29,37 +35,101 @@ class DecodedPicture:
 
 
 class Reader(ABC):
-    """A clip that can be read once, from its first frame to its last."""
+    """A clip that can be read once, from its first frame to its last.
+
+    ``clip.source`` answers for what is behind it besides frames: name, files, identity,
+    checksum and sound packets. A reader of files takes ``FileSource``; one without files
+    makes its own ``Source``, whose sound packets may be those demuxed beside the frames.
+    """
 
     clip: Clip
 
     @abstractmethod
     def pictures(self) -> Iterator[DecodedPicture]:
-        """The pictures in order of display, ``clip.frame_count`` of them where that is known.
+        """The pictures in display order, ``clip.frame_count`` of them where that is known.
 
         Each picture's ``pixels`` are in ``clip.working_format``, upright, with the
-        resolved matrix and range set; they may be held as long as wanted.
-        Raises SourceError when the file breaks off or does not decode.
+        resolved matrix and range set; the caller may keep them.
+        Raises SourceError where the file ends early or does not decode.
         """
 
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
-        """The pictures from number ``index`` on, which lies at ``pts``.
+        """The pictures from number ``index`` on, whose time is ``pts``.
 
-        The same pictures as those of ``pictures``; sources that can jump need not
-        decode what comes before.
+        The same pictures as those of ``pictures``; readers that can seek need not
+        decode the ones before.
         """
         yield from islice(self.pictures(), index, None)
 
     @property
     def warnings(self) -> list[str]:
-        """What went wrong on the way without ending the run, one line each."""
+        """What went wrong so far without ending the run, one line each; the run adds its own."""
         return []
 
-    def close(self) -> None:  # noqa: B027 (most sources hold nothing open)
-        """Let go of files; harmless when done twice."""
+    def close(self) -> None:  # noqa: B027 (most readers hold nothing open)
+        """Close files; safe to call twice."""
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class FileSource(Source):
+    """A file, or a folder of pictures.
+
+    names: of the folder's pictures when it was opened, in order, those outside the in and out
+    points too; empty for a file.
+    """
+
+    path: Path
+
+    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+        super().__init__(path.name, path)
+        self._names = tuple(names)
+
+    def identity(self) -> list[list[Any]]:
+        """Absolute path, size and modification time (ns) of each file that exists."""
+        return [
+            [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+            for file in self.files()
+            if file.is_file()
+        ]
+
+    def files(self) -> Sequence[Path]:
+        """See ``Source.files``."""
+        return [self.path / name for name in self._names] if self._names else [self.path]
+
+    def digest(self) -> str:
+        """See ``Source.digest``; of a folder, ``sha256_of_all`` its pictures."""
+        if not self._names:
+            return sha256_of(self.path)
+        return sha256_of_all(file for file in self.files() if file.is_file())
+
+    def open_audio(self, tracks: Sequence[AudioTrack]) -> AudioSource:
+        """See ``Source.open_audio``: the file is opened once more. Raises av.FFmpegError."""
+        return _FileAudio(self.path, tracks)
+
+
+class _FileAudio(AudioSource):
+    """The sound of a file, through a demuxer of its own, no farther than it is asked for."""
+
+    def __init__(self, path: Path, tracks: Sequence[AudioTrack]) -> None:
+        self._container = av.open(str(path.absolute()), metadata_errors="replace")
+        self._tracks = tracks
+
+    def stream(self, index: int) -> AudioStream:
+        stream = self._container.streams[index]
+        assert isinstance(stream, AudioStream)
+        return stream
+
+    def packets(self, start: Fraction) -> Iterator[av.Packet | None]:
+        if start > 0:  # to the key frame before
+            self._container.seek(int(start * av.time_base))
+        return packets_from(
+            self._container, *(self._container.streams[track.index] for track in self._tracks)
+        )
+
+    def close(self) -> None:
+        self._container.close()

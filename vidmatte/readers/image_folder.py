@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, in what order, and what their results are called."""
+"""Which pictures a folder holds, in what order, and the names of their results."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SUFFIXES = frozenset(DECODERS)
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that are read where ``path`` is an input: itself, or a folder's pictures in
-    natural order (2 before 10). Whatever else lies in the folder is not read.
+    """The files that an input ``path`` stands for: itself, or a folder's pictures in natural
+    order (2 before 10). Other files in the folder are not read.
     """
     if not path.is_dir():
         return [path]
@@ -37,33 +37,35 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _is_named_as_picture(file: Path) -> bool:
-    """Whether a file is a picture by its name; hidden ones are none."""
+    """Whether a file has a picture's suffix and is not hidden."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, at least one, as ``files_of`` has them. Raises SourceError,
-    for a link to what is not there too: the frame would be missing without a word."""
+    """The pictures in a folder, at least one, in the order of ``files_of``. Raises SourceError,
+    also for a broken link, whose frame would be missing silently."""
     for file in folder.iterdir():
         if _is_named_as_picture(file) and file.is_symlink() and not file.exists():
             raise SourceError(
-                f"{file}: a link to {file.readlink()}, which is not there: mend it or take it away"
+                f"{file}: a link to {file.readlink()}, which does not exist: fix or remove the link"
             )
     found = files_of(folder)
     if not found:
         nested = sorted(
             {file.parent for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES}
         )
-        hint = f"; there are in {nested[0]}" if nested else ""
-        raise SourceError(f"{folder}: no picture in it{hint} ({' '.join(sorted(SUFFIXES))})")
+        hint = f", but {nested[0]} has some" if nested else ""
+        raise SourceError(
+            f"{folder}: no picture in this folder{hint} ({' '.join(sorted(SUFFIXES))})"
+        )
     return found
 
 
 def result_names(files: list[Path]) -> tuple[str, ...]:
-    """What each picture's result is called, without a suffix: its own stem.
+    """The name of each picture's result, without suffix: the picture's stem.
 
-    Where two share a stem (a.jpg and a.png), their suffixes stay in the name; so does that of
-    a third whose stem is such a name (a.png.jpg).
+    Where two share a stem (a.jpg and a.png), their suffixes stay in the name, and so does that
+    of a third whose stem is such a name (a.png.jpg).
     """
     names = [file.stem for file in files]
     while True:
@@ -78,7 +80,7 @@ def result_names(files: list[Path]) -> tuple[str, ...]:
 
 
 def results_among(files: list[Path]) -> list[str]:
-    """A warning where manifests beside the pictures say that some of them are results."""
+    """A warning where manifests in the folder list some of the pictures as results."""
     folder, names = files[0].parent, {file.name for file in files}
     results: set[str] = set()
     for note in folder.glob("*.json"):
@@ -90,32 +92,33 @@ def results_among(files: list[Path]) -> list[str]:
         return []
     return [
         f"{folder.name}: {len(results)} of its {len(names)} pictures are results of an earlier run,"
-        f" like {min(results)}: they are taken for frames; keep results in a folder of their own"
+        f" such as {min(results)}, and are read as frames: keep results in a separate folder"
     ]
 
 
 def missing_numbers(files: list[Path]) -> list[str]:
-    """A warning when the files' own numbering has holes."""
+    """A warning where the file numbers have gaps."""
     values = [number for file in files if (number := frame_number(file)) is not None]
     if len(values) < len(files) or len(set(values)) < len(values):
         return []
-    holes = values[-1] - values[0] + 1 - len(values)
-    if holes <= 0:
+    missing = values[-1] - values[0] + 1 - len(values)
+    if missing <= 0:
         return []
+    what = "number is" if missing == 1 else "numbers are"
     place = next(i for i in range(1, len(values)) if values[i] != values[i - 1] + 1)
     return [
-        f"{files[0].parent.name}: {holes} numbers are missing, the first after"
-        f" {files[place - 1].name}; the pictures that are there follow each other"
+        f"{files[0].parent.name}: {missing} {what} missing, the first after"
+        f" {files[place - 1].name}: the pictures are read without gaps"
     ]
 
 
-#: A number. A minus before a name's last one is its sign where a dot, an underscore or nothing
-#: comes before it (``shot.-0002``); after anything else it only parts the two (``shot-0002``).
+#: A number. A minus before the last number of a name is its sign after a dot, an underscore or
+#: nothing (``shot.-0002``), else a separator (``shot-0002``).
 _NUMBER = re.compile(r"((?:(?:^|(?<=[._]))-)?\d+(?=\D*$)|\d+)")
 
 
 def _natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts numbers by value and letters without case; equal keys by the exact name."""
+    """Sorts numbers by value and letters without case; ties by the exact name."""
     parts = _NUMBER.split(file.name)
     key = [(1, 0, part.casefold()) for part in parts]
     key[1::2] = [(0, int(part), "") for part in parts[1::2]]

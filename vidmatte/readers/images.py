@@ -1,4 +1,4 @@
-"""Picture folders and single pictures, in natural order, at their own depth."""
+"""Picture folders and single pictures, in natural order, at their own bit depth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidmatte.media.icc import is_srgb, profile_of
 from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
-from vidmatte.readers.base import DecodedPicture, Reader
+from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.readers.image_folder import (
     DECODERS,
     list_pictures,
@@ -51,17 +51,17 @@ class ImageReader(Reader):
         )
         self._files = files[trim.first : trim.end]
         self._warnings: list[str] = []
-        self._told_profile = False
+        self._warned_of_profile = False
         if path.is_dir():
             if not settings.fps:
-                self._warnings.append(f"{path.name}: no --fps given, {_DEFAULT_RATE} is taken")
+                self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
             self._warnings += has_animated(self._files)
         self._warnings += dpx_notes(self._files)
-        clip = _describe(path, self._files, read_picture(self._files[0]), rate)
-        if path.is_dir():
-            clip = replace(clip, files=tuple(file.name for file in files))
+        names = [file.name for file in files] if path.is_dir() else []
+        source = FileSource(path, names)
+        clip = _describe(source, self._files, read_picture(self._files[0]), rate)
         self.clip = (
             replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
         )
@@ -79,32 +79,33 @@ class ImageReader(Reader):
             frame = read_picture(file)
             if _loses_precision(frame, clip):
                 raise SourceError(
-                    f"{file}: it is {frame.format.name}, the folder began with {clip.pixel_format},"
-                    " which holds less; convert one kind into the other, or give them one by one"
+                    f"{file}: it is {frame.format.name}, but the folder began with"
+                    f" {clip.pixel_format}, which would lose precision or colour: convert one kind"
+                    " to the other, or pass the pictures one by one"
                 )
-            said = _declared_tags(frame)
-            self._check_profile(file, said)
-            colour = _resolved_tags(said, frame)
+            declared = _declared_tags(frame)
+            self._check_profile(file, declared)
+            colour = _resolved_tags(declared, frame)
             repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
                 raise SourceError(
-                    f"{file}: it is {pixels.width}x{pixels.height}, the folder began with"
-                    f" {clip.width}x{clip.height}; give pictures of several sizes one by one:"
-                    f" {clip.path.name}/*{file.suffix}"
+                    f"{file}: it is {pixels.width}x{pixels.height}, but the folder began with"
+                    f" {clip.width}x{clip.height}: pass pictures of several sizes one by one:"
+                    f" {clip.source.name}/*{file.suffix}"
                 )
             yield DecodedPicture(pixels, number, 1, name=clip.output_names[number])
 
-    def _check_profile(self, file: Path, said: ColourTags) -> None:
-        """Tell of the first picture whose R'G'B' is another than that of the folder's first."""
-        found, taken = _embedded_profile(file, said), self.clip.icc_profile
-        known = {profile for profile in (found, taken) if profile and not is_srgb(profile)}
-        if found == taken or not known or self._told_profile:
+    def _check_profile(self, file: Path, declared: ColourTags) -> None:
+        """Warn of the first picture whose R'G'B' is not that of the folder's first picture."""
+        found, used = _embedded_profile(file, declared), self.clip.icc_profile
+        known = {profile for profile in (found, used) if profile and not is_srgb(profile)}
+        if found == used or not known or self._warned_of_profile:
             return
-        self._told_profile = True
+        self._warned_of_profile = True
         self._warnings.append(
-            f"{file.name}: its ICC profile is not that of {self._files[0].name}, under which its"
-            " colours are written too: give pictures of several profiles one by one"
+            f"{file.name}: its ICC profile differs from that of {self._files[0].name}, which is"
+            " written for all: pass pictures of several profiles one by one"
         )
 
 
@@ -115,24 +116,24 @@ def read_picture(file: Path) -> av.VideoFrame:
             if is_linear_in_name(file):
                 frame.color_trc = UNSPECIFIED
             return frame
-    except MemoryError:  # FFmpeg's too, which would be taken for a fault of the file
+    except MemoryError:  # FFmpeg's too: no fault of the file
         raise
     except FileNotFoundError as error:
         raise SourceError(
-            f"{file}: it was there at first, and is gone: put it back and run it again"
-            " (with --resume a run keeps the frames that are done)"
+            f"{file}: it was removed during the run: put it back and run again"
+            " (--resume keeps the finished frames)"
         ) from error
     except (OSError, av.error.FFmpegError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or "no picture in it"
-        raise SourceError(f"{file}: not a picture that can be read ({reason})") from error
-    raise SourceError(f"{file}: not a picture that can be read (it is cut short)")
+        reason = getattr(error, "strerror", None) or "it has no picture"
+        raise SourceError(f"{file}: not a readable picture ({reason})") from error
+    raise SourceError(f"{file}: not a readable picture (it is truncated)")
 
 
 def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
-    """The picture of a file, which its decoder takes in one piece.
+    """The picture of a file, passed to its decoder in one packet.
 
-    Opening it as a container would decode it twice, the first time to learn its size.
-    That is left for files whose content is not what their suffix says.
+    Opening it as a container would decode it twice, the first time to find its size, and is
+    done only for files whose content does not match their suffix.
     """
     name = DECODERS.get(file.suffix.lower(), "png")
     decoder = av.CodecContext.create(name, "r")
@@ -150,7 +151,7 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
 
 
 def _declared_tags(frame: av.VideoFrame) -> ColourTags:
-    """What a picture says of its colours."""
+    """The colour tags in a picture's file."""
     return ColourTags(
         matrix=UNSPECIFIED if _is_rgb(frame) else frame.colorspace or UNSPECIFIED,
         range=frame.color_range,
@@ -159,42 +160,42 @@ def _declared_tags(frame: av.VideoFrame) -> ColourTags:
     )
 
 
-def _embedded_profile(file: Path, said: ColourTags) -> bytes | None:
-    """The ICC profile of a picture, unless tags say its colours (PNG's cICP goes before)."""
-    return profile_of(file) if said.primaries == UNSPECIFIED else None
+def _embedded_profile(file: Path, declared: ColourTags) -> bytes | None:
+    """The ICC profile of a picture, unless it has colour tags (PNG's cICP takes precedence)."""
+    return profile_of(file) if declared.primaries == UNSPECIFIED else None
 
 
-def _resolved_tags(said: ColourTags, frame: av.VideoFrame) -> ColourTags:
-    """The colour tags of a picture, gaps filled: pictures are sRGB and full range."""
+def _resolved_tags(declared: ColourTags, frame: av.VideoFrame) -> ColourTags:
+    """The colour tags of a picture; unspecified ones are those of sRGB, full range."""
     return replace(
-        said,
-        range=said.range or FULL,
-        primaries=BT709 if said.primaries == UNSPECIFIED else said.primaries,
-        transfer=SRGB if said.transfer == UNSPECIFIED else said.transfer,
+        declared,
+        range=declared.range or FULL,
+        primaries=BT709 if declared.primaries == UNSPECIFIED else declared.primaries,
+        transfer=SRGB if declared.transfer == UNSPECIFIED else declared.transfer,
     ).resolved(frame.width, frame.height, _is_rgb(frame))
 
 
 def _is_rgb(frame: av.VideoFrame) -> bool:
     """True for samples without a matrix: RGB, a palette, or grey."""
-    kind = frame.format
-    return kind.is_rgb or kind.has_palette or kind.name.startswith("gray")
+    form = frame.format
+    return form.is_rgb or form.has_palette or form.name.startswith("gray")
 
 
 def _png_kind(file: Path) -> tuple[bool, bool]:
-    """Whether a picture called .png has more than 8 bits, and whether it is grey.
+    """Whether a file named .png has more than 8 bits, and whether it is grey.
 
     https://www.w3.org/TR/png-3/#11IHDR
     """
     with file.open("rb") as opened:
         head = opened.read(26)
-    if not head.startswith(b"\x89PNG"):  # another kind under that suffix, or no picture
+    if not head.startswith(b"\x89PNG"):  # another format with that suffix, or no picture
         return False, False
     depth, colour = head[24:25], head[25:26]
     return depth == b"\x10", colour in (b"\0", b"\4")
 
 
 def _loses_precision(frame: av.VideoFrame, clip: Clip) -> bool:
-    """Whether a picture's colours, or the lower half of its bits, have no place in the clip."""
+    """Whether the clip's format cannot hold a picture's colours or its bit depth."""
     found = frame.format.name
     turns_grey = _is_grey(clip.working_format) and not _is_grey(found)
     return turns_grey or bit_depth(found) > max(8, clip.bit_depth)
@@ -205,7 +206,7 @@ def _is_grey(pixel_format: str) -> bool:
     return pixel_format.startswith(("gray", "ya", "mono"))
 
 
-def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
+def _describe(source: FileSource, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
     """The Clip of a folder or picture, from its first picture."""
     orientation = orientation_of(first)
     on_side = orientation.swaps_sides
@@ -213,17 +214,17 @@ def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fractio
     working = upright_format(first.format.name, orientation, first.width, first.height)
     kinds = {_png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
-    said = _declared_tags(first)
-    colour = _resolved_tags(said, first)
-    profile = _embedded_profile(files[0], said)
+    declared = _declared_tags(first)
+    colour = _resolved_tags(declared, first)
+    profile = _embedded_profile(files[0], declared)
     if len(suffixes) > 1 or len(kinds) > 1:
-        # Pictures of several kinds meet in RGB, each by its own tags.
+        # Pictures of several kinds become RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
-        said = ColourTags()
-        colour = said.resolved(first.width, first.height, is_rgb=True)
+        declared = ColourTags()
+        colour = declared.resolved(first.width, first.height, is_rgb=True)
     return Clip(
-        path=path,
-        kind="pictures" if path.is_dir() else "picture",
+        source=source,
+        kind="pictures" if source.path.is_dir() else "picture",
         width=first.height if on_side else first.width,
         height=first.width if on_side else first.height,
         rate=rate,
@@ -232,7 +233,7 @@ def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fractio
         working_format=working,
         bit_depth=depth,
         colour=colour,
-        declared_colour=said,
+        declared_colour=declared,
         frame_count=len(files),
         orientation=orientation,
         icc_profile=profile,
@@ -244,10 +245,10 @@ def _describe(path: Path, files: list[Path], first: av.VideoFrame, rate: Fractio
 
 
 def _has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
-    """Whether any of ``files`` may be transparent somewhere. ``first``: the first one, decoded.
+    """Whether any of ``files`` may have transparent pixels. first: the first one, decoded.
 
-    The decoder of JPEG gives CMYK an alpha that the file cannot have, that of WebP gives one
-    to every lossless picture. A palette has it in its colours.
+    FFmpeg's JPEG decoder gives CMYK an alpha that the file cannot have, its WebP decoder gives
+    one to every lossless picture. A palette has alpha in its colours.
     """
     if first.format.has_palette:
         return bool(first.to_ndarray(format="rgba")[..., 3].min() < 255)
@@ -260,7 +261,7 @@ def _has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
 
 
 def _webp_has_alpha(file: Path) -> bool:
-    """What a WebP picture says of its alpha; yes for what is none.
+    """The alpha flag of a WebP picture; True for a file that is no WebP.
 
     https://developers.google.com/speed/webp/docs/riff_container
     https://developers.google.com/speed/webp/docs/webp_lossless_bitstream_specification

@@ -1,4 +1,4 @@
-"""In and out points: which of a clip's frames are wanted, and the clip between them."""
+"""In and out points: the range of frames between them, and the trimmed clip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidmatte.settings.values import parsed
 
 @dataclass(frozen=True)
 class Trim:
-    """Frame numbers from the clip's first frame: ``first`` included, ``end`` not."""
+    """Frame numbers from the clip's first frame: ``first`` is included, ``end`` is not."""
 
     first: int = 0
     end: int | None = None
@@ -34,8 +34,8 @@ def parse_point(
 ) -> int:
     """An in or out point as a frame number from the clip's first frame.
 
-    'f120' is a frame number; '12.5' seconds, to the nearest frame (by ``frame_at``, or at
-    the rate); 'HH:MM:SS:FF' a timecode, counted from the clip's own start timecode
+    'f120' is a frame number; '12.5' seconds, rounded to the nearest frame (by ``frame_at``, else
+    by the rate); 'HH:MM:SS:FF' a timecode, counted from the clip's start timecode
     (00:00:00:00 without one). Raises UsageError.
     """
     point = parse_point_text(text)
@@ -44,7 +44,7 @@ def parse_point(
     if point is None:
         start = start_timecode or "00:00:00:00"
         if timecode.is_drop(start):
-            # An editor's ';' is often typed as ':': count as the clip counts.
+            # The ';' of drop frame is often typed as ':': count as the clip does.
             text = re.sub(r":(?=\d+$)", ";", text)
         return timecode.to_frames(text, rate) - timecode.to_frames(start, rate)
     return round(point * rate) if frame_at is None else frame_at(point)
@@ -60,11 +60,10 @@ def make_trim(
     frame_count: int | None,
     frame_at: Callable[[Fraction], int] | None = None,
 ) -> Trim:
-    """The wanted frames; the out point is the first frame left out.
+    """The range between in and out points; the out point is exclusive.
 
-    ``frame_at`` finds the frame at a moment where the rate does not tell.
-    ``handles`` frames are added on both sides, as far as the clip goes.
-    Raises UsageError where the points leave nothing.
+    frame_at: the number of the frame at a time (seconds), for variable rates. handles: frames
+    added on both sides, as far as the clip has them. Raises UsageError where no frame is left.
     """
 
     def frame_of(text: str) -> int:
@@ -87,14 +86,14 @@ def make_trim(
     if (end is not None and end <= first) or (frame_count is not None and first >= frame_count):
         points = (("--in", in_point), ("--out", out_point))
         given = " ".join(f"{name} {text}" for name, text in points if text)
-        raise UsageError(f"{given}: that leaves no frame")
+        raise UsageError(f"{given}: no frame is left between these points")
     if end is not None:
         end = end + handles if last is None else min(end + handles, max(last, end))
     return Trim(first=max(0, first - handles), end=end)
 
 
 def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
-    """The clip between its in and out points: time zero and count moved."""
+    """The clip between its in and out points: origin, end and frame count adjusted."""
     count = clip.frame_count
     if count is not None:
         count = min(count, trim.end if trim.end is not None else count) - trim.first
@@ -109,9 +108,9 @@ def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
 
 
 def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
-    """The timecode at the in point, none where it does not fit the rate, and a word on that."""
+    """The timecode at the in point, None where it is invalid at the rate, with a warning then."""
     return timecode.valid_or_dropped(
-        clip.path.name,
+        clip.source.name,
         clip.timecode,
         lambda start: timecode.shifted(start, trim.first, clip.rate),
     )

@@ -82,7 +82,7 @@ def parse_point(text: str) -> int | Fraction | None:
         return parse_number(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(
-            f"'{text}' is not a point in the clip: write f120 (frame), 12.5 (seconds)"
+            f"'{text}' is not a frame, time or timecode: write f120 (frame), 12.5 (seconds)"
             " or 01:00:02:10 (timecode)"
         ) from None
 

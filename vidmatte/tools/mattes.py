@@ -37,7 +37,8 @@ class Mattes(ABC):
     shown: str
 
     def __init__(self, clip: Clip) -> None:
-        self.path = clip.path
+        assert clip.source.path is not None  # mattes are opened by their path
+        self.path = clip.source.path
         self.size = (clip.width, clip.height)
         self.frame_count = clip.frame_count
         self.notes: list[str] = []

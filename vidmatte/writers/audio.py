@@ -1,4 +1,4 @@
-"""The source's sound, read again beside the frames: copied, or encoded anew."""
+"""The source's sound on its way into a container: copied or re-encoded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError
-from vidmatte.readers.movie.timing import packets_from
 from vidmatte.writers.audio_encode import EncodedTrack
 from vidmatte.writers.audio_tracks import PCM, CopiedTrack, Track
 from vidmatte.writers.base import ffmpeg_errors_as
 
-#: Codecs that are copied into a container: what players and editors take there, not
-#: all that FFmpeg's muxer would swallow.
+#: Codecs that are copied into a container: those that players and editors support there, not
+#: all that FFmpeg's muxer accepts.
 _COPIED = {
     "mov": {"aac", "alac", "mp3", "ac3", "eac3", *PCM} - {"pcm_u8"},
     "mp4": {"aac", "alac", "mp3", "ac3", "eac3"},
@@ -24,54 +23,49 @@ _COPIED = {
     "matroska": {"aac", "alac", "mp3", "mp2", "ac3", "eac3", "dts", "flac", "opus", "vorbis"}
     | {name for name in PCM if name.endswith("le")},
 }
-#: What other codecs become; elsewhere PCM, which loses nothing.
+#: Encoders for other codecs; PCM, which is lossless, in containers not listed.
 _ENCODERS = {"webm": "libopus", "mp4": "aac"}
-#: Seconds that packets of one moment may lie apart in a file: so far is read on for a track that
-#: stays behind. One that has ended stays behind for ever.
-_APART = Fraction(1, 2)
+#: Seconds by which packets of one time may be apart in a file: how far is read ahead for a track
+#: that lags behind. A track that has ended would lag for ever.
+_MAX_INTERLEAVE = Fraction(1, 2)
 
 
 class AudioWriter:
-    """All sound tracks of a clip on their way into one container.
+    """Writes all sound tracks of a clip into one container.
 
-    Reads the source through a handle of its own, no farther than ``advance`` asks,
-    so that memory stays bounded and the file is interleaved.
+    Asks the source for packets no farther than ``advance`` needs them, so that memory stays
+    bounded and the file is interleaved.
     """
 
     def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
-        self._path = clip.path
-        self._input = av.open(str(clip.path.absolute()), metadata_errors="replace")
+        self._source = clip.source
+        self._input = clip.source.open_audio(clip.audio)
         self._tracks: dict[int, Track] = {}
         self.notes: list[str] = []
         try:
             for track in clip.audio:
-                stream = self._input.streams[track.index]
-                assert isinstance(stream, AudioStream)
+                stream = self._input.stream(track.index)
                 self._tracks[track.index] = _open_track(container, stream, clip, muxer)
-            if clip.origin > 1:
-                # To the key frame before; a second more warms every decoder up.
-                self._input.seek(int((clip.origin - 1) * av.time_base))
+            # A second before the first frame, so that every decoder has warmed up by then.
+            self._packets = self._input.packets(clip.origin - 1)
         except BaseException:
             self._input.close()
             raise
         self._end = None if clip.end is None else clip.end - clip.origin
-        self._packets = packets_from(
-            self._input, *(self._input.streams[track.index] for track in clip.audio)
-        )
         self._finished = False
-        self._reached = Fraction(-(10**9))  # where the packet that was read last begins
+        self._reached = Fraction(-(10**9))  # start of the last packet read
 
     def advance(self, seconds: Fraction) -> None:
-        """Write all tracks up to ``seconds`` of the output's timeline, as far as the file has
-        their packets beside each other.
+        """Write all tracks up to ``seconds`` of the output's timeline, as far as their packets
+        are interleaved.
 
-        Sound whose packets are damaged ends there, with a note. Raises SourceError where the
-        file cannot be read any more.
+        Damaged packets end the sound there, with a note. Raises SourceError where the source
+        can no longer be read.
         """
-        self._read(seconds, seconds + _APART)
+        self._read(seconds, seconds + _MAX_INTERLEAVE)
 
     def _read(self, seconds: Fraction, limit: Fraction | None) -> None:
-        """Write all tracks up to ``seconds``; no packet is read after one from ``limit`` on."""
+        """Write all tracks up to ``seconds``; no packet is read after one at ``limit``."""
         if self._end is not None:
             seconds = min(seconds, self._end)
         while (
@@ -80,26 +74,30 @@ class AudioWriter:
             and any(track.position < seconds for track in self._tracks.values())
         ):
             try:
-                packet = next(self._packets, None)
+                packet = next(self._packets)
+            except StopIteration:
+                self._finished = True
+                break
             except av.error.FFmpegError as error:
                 if isinstance(error, OSError):
                     raise SourceError(
-                        f"{self._path}: reading its sound fails ({error.strerror}): is its drive"
-                        " still there? copy the file again, or use --no-audio"
+                        f"{self._source}: reading its sound fails ({error.strerror}): is its drive"
+                        " still connected? copy the file again, or use --no-audio"
                     ) from error
                 end = max(track.position for track in self._tracks.values())
-                self.notes.append(f"the sound breaks off at {float(end):.2f} s")
-                packet = None
-            if packet is None:
+                self.notes.append(f"the sound ends at {float(end):.2f} s: the rest is damaged")
                 self._finished = True
-            elif packet.size:  # those without a time too: see Track
+                break
+            if packet is None:  # the next one has not arrived yet
+                break
+            if packet.size:  # also those without a timestamp: see Track
                 track = self._tracks[packet.stream.index]
                 self._reached = track.start_of(packet)
                 with self._at(track):
                     track.take(packet)
 
     def close(self) -> tuple[Track, ...]:
-        """Write the rest; returns the tracks, which say what became of them."""
+        """Write the rest; returns the tracks, which describe what was written."""
         self._read(self._end if self._end is not None else Fraction(10**9), limit=None)
         for track in self._tracks.values():
             with self._at(track):
@@ -109,15 +107,15 @@ class AudioWriter:
         return tuple(self._tracks.values())
 
     def _at(self, track: Track) -> AbstractContextManager[None]:
-        """Name the track where its sound is refused."""
+        """Name the track in the error where FFmpeg refuses its sound."""
         seconds = float(max(track.position, Fraction(0)))
         return ffmpeg_errors_as(
-            f"{self._path.name}: sound track {track.number}, at {seconds:.2f} s,",
+            f"{self._source.name}: sound track {track.number}, at {seconds:.2f} s,",
             ": leave sound out with --no-audio",
         )
 
     def abort(self) -> None:
-        """Let go of the source; harmless at any time."""
+        """Close the source; safe at any time."""
         self._finished = True
         self._input.close()
 
@@ -125,18 +123,18 @@ class AudioWriter:
 def _open_track(
     container: av.container.OutputContainer, stream: AudioStream, clip: Clip, muxer: str
 ) -> Track:
-    """Copy where the container takes the codec, else the container's own encoder.
+    """The track copied where the container supports the codec, else re-encoded.
 
-    Raises SinkError when the sound is in a codec that cannot be decoded either.
+    Raises OutputError where the codec is unknown.
     """
     context = stream.codec_context
     if context is None:
         raise OutputError(
-            f"{clip.path.name}: sound track {stream.index} is in an unknown codec:"
+            f"{clip.source.name}: sound track {stream.index} is in an unknown codec:"
             " leave it out with --no-audio"
         )
     if context.codec.canonical_name in _COPIED.get(muxer, set()):
         return CopiedTrack(container, stream, clip, keeps_negative=muxer in ("mov", "mp4"))
-    deep = context.format is not None and context.format.bits > 16
-    codec = _ENCODERS.get(muxer, "pcm_s24le" if deep else "pcm_s16le")
+    exceeds_16_bits = context.format is not None and context.format.bits > 16
+    codec = _ENCODERS.get(muxer, "pcm_s24le" if exceeds_16_bits else "pcm_s16le")
     return EncodedTrack(container, stream, clip, codec)

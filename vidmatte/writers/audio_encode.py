@@ -1,4 +1,4 @@
-"""One sound track, decoded and encoded anew."""
+"""One sound track, decoded and re-encoded."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from av.audio.stream import AudioStream
 from vidmatte.core.frame import Clip
 from vidmatte.writers.audio_tracks import Track, downmixed, silence, slice_frame
 
-#: Seconds: gaps and overlaps in the source's sound below this are jitter of its clock.
+#: Seconds: shorter gaps and overlaps in the source's sound count as jitter of its timestamps.
 JITTER = Fraction(1, 20)
-#: What lossy encoders take, by number of channels.
+#: The layouts that lossy encoders support, by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-#: Bits a second and channel, by lossy encoder.
+#: Bits per second and channel, by lossy encoder.
 _BIT_RATES = {"libopus": 80_000, "aac": 128_000}
-_OPUS_RATE = 48000  # Hz: it has one clock, its lower rates only say what it came from
+_OPUS_RATE = 48000  # Hz: its only clock, whatever the input's rate was
 
 
 class EncodedTrack(Track):
-    """Decoded, cut to the sample, resampled and encoded anew.
+    """Decoded, trimmed to the sample, resampled and re-encoded.
 
-    Gaps in the source's clock become silence and overlaps are cut, so that the count
-    of samples is the clock and sound never drifts. Where rate, channels or sample format
-    change inside the track, as in broadcasts, the sound goes on as it began.
+    Gaps in the source's timestamps become silence and overlaps are cut, so that the sample
+    count is the clock and sound never drifts. Where rate, channels or sample format change
+    inside the track, as in broadcasts, the output keeps the first ones.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class EncodedTrack(Track):
     ) -> None:
         super().__init__(container, source, clip)
         self._decoder = source.codec_context
-        self._rate = self._decoder.sample_rate  # of the frames that come
+        self._rate = self._decoder.sample_rate  # of the incoming frames
         layout = self._decoder.layout
         name, channels = layout.name, layout.nb_channels
         if codec in _BIT_RATES:
@@ -50,12 +50,12 @@ class EncodedTrack(Track):
         stream.time_base = Fraction(1, self._out_rate)
         self._label(stream)
         self._resampler: av.AudioResampler | None = None
-        self._kind: tuple[str, str, int] | None = None  # what the resampler takes
+        self._kind: tuple[str, str, int] | None = None  # the resampler's input
         self._changed = False
-        self._remarks = list(self._conversions())
-        self._next: int | None = None  # the source sample that comes next, from zero
-        self._unfed = round(self._began * self._rate)  # the same while none was wanted
-        self._out: int | None = None  # what comes next in the output's samples
+        self._conversion_notes = list(self._conversions())
+        self._next: int | None = None  # the next source sample, from zero
+        self._unfed = round(self._began * self._rate)  # the same before the first one used
+        self._out: int | None = None  # the next sample of the output
 
     @property
     def described(self) -> str:
@@ -66,20 +66,20 @@ class EncodedTrack(Track):
     def notes(self) -> Iterator[str]:
         """See ``Track.notes``."""
         yield from super().notes
-        yield from self._remarks
+        yield from self._conversion_notes
 
     def _conversions(self) -> Iterator[str]:
-        """What the encoder does not take as it is, but for Opus's one rate."""
+        """Conversions that the encoder needs, except to Opus's only rate."""
         name, layout = self._encoder.codec.canonical_name, self._decoder.layout
         if self._rate != self._out_rate and self._encoder.codec.name != "libopus":
             yield (
-                f"sound track {self.number}: {name} has no rate of {self._rate} Hz: it is"
-                f" resampled to {self._out_rate} Hz"
+                f"sound track {self.number}: {name} does not support {self._rate} Hz: it"
+                f" is resampled to {self._out_rate} Hz"
             )
         if layout.nb_channels > self._encoder.layout.nb_channels:
             yield (
-                f"sound track {self.number}: {name} takes {max(_LAYOUTS)} channels at most: its"
-                f" {layout.nb_channels} are mixed into {self._encoder.layout.name}"
+                f"sound track {self.number}: {name} supports at most {max(_LAYOUTS)}"
+                f" channels: its {layout.nb_channels} are mixed to {self._encoder.layout.name}"
             )
 
     def take(self, packet: av.Packet) -> None:
@@ -96,11 +96,11 @@ class EncodedTrack(Track):
         self._container.mux(self._stream.encode(None))
 
     def _decode(self, packet: av.Packet | None) -> None:
-        """Take what a packet holds, None: what the decoder holds back."""
+        """Decode a packet; None drains the decoder."""
         try:
             frames = self._decoder.decode(packet)
-        except av.error.FFmpegError:  # any of them, as ``source.movie.decode`` has it
-            self._broken += 1  # the gap that it leaves becomes silence
+        except av.error.FFmpegError:  # any of them, as for frames
+            self._broken += 1  # the gap becomes silence
             return
         for frame in frames:
             self._take_frame(frame)
@@ -119,24 +119,24 @@ class EncodedTrack(Track):
         self._unfed = first + frame.samples
 
     def _count_at(self, rate: int) -> None:
-        """Count the source's samples at the rate of the frame that comes."""
+        """Count the source's samples at the rate of the next frame."""
         old, self._rate = self._rate, rate
         if rate != old:
             self._unfed = round(Fraction(self._unfed * rate, old))
             self._next = None if self._next is None else round(Fraction(self._next * rate, old))
 
     def _fill(self, frame: av.AudioFrame, first: int) -> None:
-        """Silence up to sample ``first``: a second at a time, since a gap may last for hours."""
-        end = first if self._until is None else min(first, round(self._until * self._rate))
+        """Add silence up to sample ``first``, a second at a time: a gap may last for hours."""
+        end = first if self._clip_end is None else min(first, round(self._clip_end * self._rate))
         while self._next is not None and self._next < end:
             self._feed(silence(frame, min(end - self._next, self._rate)), self._next)
 
     def _feed(self, frame: av.AudioFrame, first: int) -> None:
-        """Resample and encode the part of ``frame`` that is wanted and not there yet."""
+        """Resample and encode the part of ``frame`` inside the clip and not written yet."""
         begin = max(first, 0, self._next if self._next is not None else 0)
         stop = first + frame.samples
-        if self._until is not None:
-            stop = min(stop, round(self._until * self._rate))
+        if self._clip_end is not None:
+            stop = min(stop, round(self._clip_end * self._rate))
         if begin >= stop:
             return
         if (begin, stop) != (first, first + frame.samples):
@@ -152,15 +152,15 @@ class EncodedTrack(Track):
         self._encode(self._resampler.resample(frame))
 
     def _adapt(self, frame: av.AudioFrame, begin: int) -> None:
-        """See to a resampler that takes ``frame``: one of FFmpeg's takes one kind of frame."""
+        """Make a resampler for ``frame`` where its kind changed: each has one input format."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind == self._kind:
             return
         if self._kind is not None and not self._changed:
             self._changed = True
-            self._remarks.append(
-                f"sound track {self.number}: at {begin / frame.sample_rate:.2f} s it changes to"
-                f" {frame.layout.name}, {frame.sample_rate} Hz; all of it is written as"
+            self._conversion_notes.append(
+                f"sound track {self.number}: changes at {begin / frame.sample_rate:.2f} s to"
+                f" {frame.layout.name}, {frame.sample_rate} Hz; the output stays"
                 f" {self._layout}, {self._out_rate} Hz"
             )
         self._drain()
@@ -168,7 +168,7 @@ class EncodedTrack(Track):
         self._resampler = av.AudioResampler(self._encoder.format.name, self._layout, self._out_rate)
 
     def _drain(self) -> None:
-        """Encode what the resampler holds back."""
+        """Drain the resampler and encode the rest."""
         if self._resampler is not None:
             self._encode(self._resampler.resample(None))
 
@@ -182,7 +182,7 @@ class EncodedTrack(Track):
 
 
 def encoded_rate(codec: str, rate: int) -> int:
-    """The rate (Hz) that an encoder takes which is nearest to ``rate``."""
+    """The sample rate (Hz) nearest to ``rate`` that an encoder supports."""
     if codec == "libopus":
         return _OPUS_RATE
     rates = av.Codec(codec, "w").audio_rates

@@ -1,4 +1,4 @@
-"""One sound track on its way, and how one is copied packet by packet."""
+"""One sound track on its way to the output, and the track that copies packets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 
-#: Bytes of one sample of the PCM codecs; such tracks are cut exactly.
+#: Bytes of one sample of the PCM codecs; such tracks are trimmed to the sample.
 PCM = {
     "pcm_s8": 1,
     "pcm_u8": 1,
@@ -31,15 +31,15 @@ PCM = {
     "pcm_alaw": 1,
     "pcm_mulaw": 1,
 }
-#: Packets before the first sample that is wanted, which a decoder needs to warm up.
+#: Packets before the first sample used, which a decoder needs for priming.
 _PREROLL = {"aac": 1, "mp3": 2, "ac3": 1, "eac3": 1}
 
 
 class Track(ABC):
     """One sound track on its way into the output.
 
-    Packets without a time, as damaged MPEG program streams have them, follow the one
-    before, the first its stream's start.
+    Packets without a timestamp, as in damaged MPEG program streams, follow the previous one;
+    the first begins at its stream's start time.
     """
 
     def __init__(
@@ -47,37 +47,37 @@ class Track(ABC):
     ) -> None:
         self._container = container
         self._source = source
-        self.number = source.index  # kept: notes are asked for when the source is closed
+        self.number = source.index  # kept for notes, which are read after the source is closed
         self._origin = clip.origin
-        self._until = None if clip.end is None else clip.end - clip.origin
+        self._clip_end = None if clip.end is None else clip.end - clip.origin
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
-        #: Seconds on the output's timeline up to which packets were taken in.
+        #: Seconds on the output's timeline up to which packets were read.
         self.position = Fraction(-(10**9))
         self._broken = 0
-        #: Where the last sample that was written ends; None where none was.
+        #: End of the last sample written, in seconds; None before the first.
         self.end: Fraction | None = None
 
     @abstractmethod
     def take(self, packet: av.Packet) -> None:
-        """Take one packet of the source."""
+        """Write one packet of the source."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Write what is held back; nothing is taken after it."""
+        """Write what is still buffered; ``take`` is not called after it."""
 
     @property
     @abstractmethod
     def described(self) -> str:
-        """What became of the track, like 'aac (copied)'."""
+        """What was done with the track, like 'aac (copied)'."""
 
     @property
     def notes(self) -> Iterator[str]:
-        """What went wrong without ending the run, or was converted, one line each."""
+        """Damage that did not end the run, and conversions, one line each."""
         if self._broken:
-            yield f"sound track {self.number}: {self._broken} broken packets became silence"
+            yield f"sound track {self.number}: {self._broken} damaged packets became silence"
 
     def start_of(self, packet: av.Packet) -> Fraction:
-        """Seconds on the output's timeline."""
+        """A packet's start in seconds on the output's timeline."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             return max(self.position, self._began)
@@ -90,12 +90,12 @@ class Track(ABC):
 
 
 class CopiedTrack(Track):
-    """Packets as they are, shifted in time.
+    """Unchanged packets, shifted in time.
 
-    Kept are the packets that overlap the wanted span, and before it as many as the
-    decoder needs; a player leaves out what lies before zero where the container can
-    say so (mov: an edit list). PCM is cut to the sample. A packet whose length the source
-    does not tell (ALAC in Matroska) waits for the next one, and lasts until that.
+    Copies the packets that overlap the clip, and before it as many as the decoder needs for
+    priming; players skip what lies before zero where the container can mark it (mov: an edit
+    list). PCM is trimmed to the sample. A packet without a duration (ALAC in Matroska) waits
+    for the next one, and lasts until that.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class CopiedTrack(Track):
         self._codec = source.codec_context.codec.canonical_name
         self._rate = source.codec_context.sample_rate
         self._sample_bytes = PCM.get(self._codec, 0) * source.codec_context.layout.nb_channels
-        self._headed = self._codec == "aac" and not source.codec_context.extradata  # as in TS
+        self._is_adts = self._codec == "aac" and not source.codec_context.extradata  # as in TS
         self._keeps_negative = keeps_negative
-        self._waiting: list[av.Packet] = []  # before zero, perhaps needed to warm up
+        self._waiting: list[av.Packet] = []  # before zero, perhaps needed for priming
         self._next: int | None = None
-        self._last: int | None = None  # where the packet before began
-        self._unmeasured: tuple[av.Packet, Fraction] | None = None  # and when it begins
-        self._usual = 1  # samples in the packet before
+        self._last: int | None = None  # start of the previous packet
+        self._unmeasured: tuple[av.Packet, Fraction] | None = None  # and its start
+        self._usual = 1  # samples in the previous packet
         self._stream = container.add_stream_from_template(source, opaque=True)
         self._stream.time_base = Fraction(1, self._rate)
         self._label(self._stream)
@@ -136,26 +136,26 @@ class CopiedTrack(Track):
             self.position = max(self.position, start)
 
     def _measure(self, end: Fraction | None) -> None:
-        """Take the packet of unknown length as lasting until ``end``, else the usual time."""
+        """Write the packet of unknown duration as lasting until ``end``, else as the one before."""
         if self._unmeasured is not None:
             (packet, start), self._unmeasured = self._unmeasured, None
-            until = 0 if end is None else round((end - start) * self._rate)
-            self._take(packet, start, until if until > 0 else self._usual)
+            duration = 0 if end is None else round((end - start) * self._rate)
+            self._take(packet, start, duration if duration > 0 else self._usual)
 
     def _take(self, packet: av.Packet, start: Fraction, count: int) -> None:
-        """Place a packet of ``count`` samples that begins at ``start``, in seconds."""
+        """Write a packet of ``count`` samples that begins at ``start``, in seconds."""
         first = round(start * self._rate)
         self._usual = count
         if self._next is not None and abs(first - self._next) <= self._tolerance(packet):
-            # Clocks coarser than a sample (MPEG-TS, Matroska): count instead.
+            # Time bases coarser than a sample (MPEG-TS, Matroska): count samples.
             first = self._next
         if self._last is not None:
-            first = max(first, self._last + 1)  # muxers refuse to go back
+            first = max(first, self._last + 1)  # muxers refuse timestamps that go back
         self._last, self._next = first, first + count
         self.position = Fraction(self._next, self._rate)
         if self._sample_bytes:
             packet, first, count = self._cut(packet, first, count)
-        last = None if self._until is None else round(self._until * self._rate)
+        last = None if self._clip_end is None else round(self._clip_end * self._rate)
         if count <= 0 or (last is not None and first >= last):
             return
         packet.pts = packet.dts = first
@@ -184,9 +184,9 @@ class CopiedTrack(Track):
             self.end = Fraction(first + count, self._rate)
 
     def _mux(self, packet: av.Packet) -> bool:
-        """Write a packet; one that lost its header is counted and left out, so that its time
-        stays silent. Muxers tell by the first packet whether headers are to be taken off."""
-        if not self._headed or _has_adts_header(packet):
+        """Mux a packet; one whose ADTS header is lost is counted and dropped, which leaves
+        silence. Muxers decide by the first packet whether to strip headers."""
+        if not self._is_adts or _has_adts_header(packet):
             with contextlib.suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
                 self._container.mux(packet)
                 return True
@@ -202,14 +202,14 @@ class CopiedTrack(Track):
         return framed if framed and (near or not stated) else stated
 
     def _tolerance(self, packet: av.Packet) -> int:
-        """Samples that one tick of the source's clock can hide."""
+        """Samples in one tick of the source's time base."""
         return int(packet.time_base * self._rate)
 
     def _cut(self, packet: av.Packet, first: int, count: int) -> tuple[av.Packet, int, int]:
-        """The part of a PCM packet from zero to the end, sample for sample."""
+        """The part of a PCM packet between zero and the clip's end."""
         stop = first + count
-        if self._until is not None:
-            stop = min(stop, round(self._until * self._rate))
+        if self._clip_end is not None:
+            stop = min(stop, round(self._clip_end * self._rate))
         begin = max(first, 0)
         if begin >= stop:
             return packet, first, 0
@@ -219,7 +219,7 @@ class CopiedTrack(Track):
         return packet, begin, stop - begin
 
 
-#: Of a channel in the middle, in each of two: together they are as loud as it was.
+#: Gain of a centre channel in left and right: together as loud as it was.
 _MIDDLE = 0.5**0.5
 
 
@@ -234,7 +234,7 @@ def slice_frame(frame: av.AudioFrame, begin: int, stop: int) -> av.AudioFrame:
 
 
 def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
-    """``count`` samples of nothing in the same format."""
+    """``count`` samples of silence in the format of ``like``."""
     planar = like.format.is_planar
     channels = like.layout.nb_channels
     dtype = like.to_ndarray().dtype
@@ -246,10 +246,10 @@ def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
 
 
 def downmixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """A frame of many channels as stereo, no louder than the loudest.
+    """A frame of many channels mixed to stereo, scaled so that nothing clips.
 
-    Every channel is heard: left, right, or in the middle by its place's name, those without
-    a place in turns. FFmpeg's own mix leaves out the places that its matrix does not know.
+    Every channel is heard: left, right or centre by its position's name, channels without a
+    position alternately. FFmpeg's own mix drops the positions that its matrix does not know.
     """
     sides = [_side_of(channel.name, index) for index, channel in enumerate(frame.layout.channels)]
     samples = frame.to_ndarray()
@@ -268,7 +268,7 @@ def downmixed(frame: av.AudioFrame) -> av.AudioFrame:
 
 
 def _side_of(name: str, index: int) -> tuple[float, float]:
-    """How loud a channel is left and right, by FFmpeg's name of its place, like TFL or LFE."""
+    """A channel's gains left and right, by FFmpeg's name of its position, like TFL or LFE."""
     if name == "NONE":
         return (0.0, 1.0) if index % 2 else (1.0, 0.0)
     if name.endswith("R") or name == "FRC":
@@ -284,6 +284,6 @@ def _slice_pcm(packet: av.Packet, begin: int, stop: int, size: int) -> av.Packet
 
 
 def _has_adts_header(packet: av.Packet) -> bool:
-    """True where an AAC packet begins with the header that transport streams give each one."""
+    """True where an AAC packet begins with an ADTS header, as in transport streams."""
     head = bytes(packet)[:2]
     return head[:1] == b"\xff" and head[1:] >= b"\xf0"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -68,7 +69,9 @@ class MovieOutput(Output):
         if FRAME_NUMBER.search(out.name):
             raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
         if plan.is_folder or out.is_dir():
-            raise UsageError(f"{out} is a folder: name the file, like {out / clip.path.stem}.mov")
+            raise UsageError(
+                f"{out} is a folder: name the file, like {out / Path(clip.source.name).stem}.mov"
+            )
         partial_of(plan).check()
 
     def encoder(self) -> VideoCodecContext | None:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from vidmatte.core.source import sha256_of
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -37,12 +39,6 @@ class Fingerprint:
         kind, _, value = self.digest.partition(":")
         name = {"sha256": "SHA-256", "md5": "MD5"}[kind]
         return f"{name} {value} ({self.size_bytes:,} bytes)"
-
-
-def sha256_of(path: Path) -> str:
-    """Lower-case hex SHA-256 of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _md5_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vidmatte.core.source import sha256_of
 from vidmatte.errors import UsageError, WeightsError
 from vidmatte.models.weights.catalogue import Entry, lookup
 from vidmatte.models.weights.record import (
@@ -19,7 +20,6 @@ from vidmatte.models.weights.record import (
     read_record,
     record_path,
     remove_unfinished,
-    sha256_of,
     write_record,
 )
 from vidmatte.models.weights.sources import FetchBar, FetchError, ReleaseFile, WeightsSource

@@ -18,18 +18,18 @@ from vidmatte.readers.movie.timing import Timing, packets_from
 
 @contextmanager
 def read_errors_as(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg says while a file is read, not decoded, into SourceError."""
+    """Turn FFmpeg's errors of reading, not of decoding, into SourceError."""
     try:
         yield
     except av.error.FFmpegError as error:
         raise SourceError(
-            f"{path}: reading it fails ({error.strerror}): is its drive still there, and the file"
-            " whole? copy it again"
+            f"{path}: reading it fails ({error.strerror}): is its drive still connected, and the"
+            " file complete? copy it again"
         ) from error
 
 
 def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
-    """The packets of a stream, and an empty one at its end. Raises SourceError."""
+    """The packets of a stream, and an empty packet at its end. Raises SourceError."""
     with read_errors_as(path):
         yield from packets_from(container, stream)
 
@@ -40,93 +40,92 @@ def open_container(path: Path) -> InputContainer:
         return av.open(str(path.absolute()), metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise SourceError(
-            f"{path}: not a movie that can be read ({error.strerror});"
-            " is it complete, and a video file?"
+            f"{path}: not a readable movie ({error.strerror}): is it complete, and a video file?"
         ) from error
 
 
 def picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The main video stream; cover art does not count. Raises SourceError."""
+    """The first video stream that is no cover art. Raises SourceError."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
                 raise SourceError(f"{path}: no decoder for its video codec")
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-    raise SourceError(f"{path}: there is no video in it (it holds: {kinds})")
+    raise SourceError(f"{path}: it has no video stream (it has: {kinds})")
 
 
 def check_complete(path: Path, stream: VideoStream) -> None:
     """Raise SourceError when the container's index points past the end of the file."""
     size = path.stat().st_size
     entries = stream.index_entries
-    whole = sum(1 for entry in entries if entry.pos + entry.size <= size)
-    if whole < len(entries):
+    complete = sum(1 for entry in entries if entry.pos + entry.size <= size)
+    if complete < len(entries):
         raise SourceError(
-            f"{path}: the file is cut short: {whole} of its {len(entries)} frames are there;"
-            " copy it again, or remux what is there with ffmpeg -i IN -c copy OUT"
+            f"{path}: the file is truncated: it holds {complete} of its {len(entries)} frames:"
+            " copy it again, or remux the rest with ffmpeg -i IN -c copy OUT"
         )
 
 
 def first_frame(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> tuple[av.VideoFrame, int]:
-    """The first frame that decodes, and where the clip begins, in the stream's time base.
+    """The first frame that decodes, and the pts that the clip begins with, in the stream's
+    time base.
 
-    Only that frame tells format, range and rotation for sure. Where packets before it do not
-    decode, the clip begins with the earliest of them. Raises SourceError if nothing decodes.
+    Only a decoded frame states format, range and rotation reliably. Where packets before it do
+    not decode, the clip begins with the earliest of them. Raises SourceError if nothing decodes.
     """
-    began: list[int] = []
-    fault = "no frame in it"
+    undecodable: list[int] = []
+    reason = "it has no frame"
     for packet in packets_of(container, stream, path):
         try:
             frame = next(iter(packet.decode()), None)
         except av.error.FFmpegError as error:
-            fault = f"no frame in it that decodes ({error.strerror})"
+            reason = f"none of its frames decodes ({error.strerror})"
             if packet.pts is not None and not packet.is_discard:
-                began.append(packet.pts)
+                undecodable.append(packet.pts)
             continue
         if frame is not None:
-            return frame, min([frame.pts or 0, *began])
-    raise SourceError(f"{path}: there is {fault}; is it the right file, and whole? copy it again")
+            return frame, min([frame.pts or 0, *undecodable])
+    raise SourceError(f"{path}: {reason}: is it the right file, and complete? copy it again")
 
 
-#: Containers whose header gives the length of the longest track. What others say is no
-#: statement: FFmpeg finds it in the index (which is checked by itself) or in the last packets.
-_OF_ALL_TRACKS = ("matroska,webm", "flv")
-_SLACK = 3  # frames: clocks and encoders that round, sound codecs that fill up
+#: Containers whose header gives the duration of the longest track. For others FFmpeg derives it
+#: from the index (which ``check_complete`` checks) or from the last packets.
+_DURATION_OF_LONGEST = ("matroska,webm", "flv")
+_SLACK = 3  # frames: rounding of time bases and encoders, padding of sound codecs
 
 
 def check_duration(
     path: Path, container: InputContainer, stream: VideoStream, timing: Timing
 ) -> str | None:
-    """What there is to be said where the video ends clearly before the length that is stated.
+    """A warning where the video ends clearly before the duration that the header states.
 
     Raises SourceError where reading fails.
     """
-    stated = _declared_end(container, stream)
-    if stated is None or not timing.frame_count or timing.frame_count < 2:
+    declared = _declared_end(container, stream)
+    if declared is None or not timing.frame_count or timing.frame_count < 2:
         return None
     end, slack = timing.moment(timing.frame_count), _SLACK / timing.rate
     # The last frame of a variable rate may last as long as others did.
     longest = max((after - before for before, after in pairwise(timing.times)), default=0)
     slack += 2 * longest * timing.stream_time_base
-    if stated - end <= slack:
+    if declared - end <= slack:
         return None
-    if container.format.name in _OF_ALL_TRACKS:
-        enough = stated - slack
+    if container.format.name in _DURATION_OF_LONGEST:
+        enough = declared - slack
         if _last_end(path, end, enough) >= enough:
             return None
     return (
-        f"the file says {float(stated):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
+        f"the file states {float(declared):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
         " could be read"
     )
 
 
 def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """When the header lets the video end at the earliest, in seconds; None where it does not
-    tell."""
-    if container.format.name in _OF_ALL_TRACKS:
+    """The earliest end of the video by the header, in seconds; None where it states none."""
+    if container.format.name in _DURATION_OF_LONGEST:
         return None if container.duration is None else Fraction(container.duration, av.time_base)
     if container.format.name == "avi" and stream.average_rate:
         return stream.frames / Fraction(stream.average_rate)
@@ -138,12 +137,12 @@ def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | 
 def _last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
     """Where the last packet of any track ends, in seconds, ``after`` or later.
 
-    What comes after the first that ends at ``enough`` is not read.
+    Reading stops at the first packet that ends at ``enough`` or later.
     """
     end = after
     with open_container(path) as container, read_errors_as(path):
         stream = picture_stream(container, path)
-        if len(stream.index_entries) > 1:  # an index; else a search would read all, too
+        if len(stream.index_entries) > 1:  # an index; without one a seek would read all packets too
             container.seek(int(after / (stream.time_base or 1)), stream=stream)
         for packet in packets_from(container):
             stamp = packet.pts if packet.pts is not None else packet.dts

@@ -1,4 +1,4 @@
-"""Interlaced frames made whole by FFmpeg's bwdif, one frame out for each frame in."""
+"""Deinterlacing by FFmpeg's bwdif, one frame out for each frame in."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.pixels.formats import set_colour
 
-_LEAST = (3, 4)  # columns and lines of a plane that bwdif takes
+_MIN_SIZE = (3, 4)  # columns and lines of a plane: the smallest that bwdif accepts
 
 
 def is_wanted(setting: str, clip: Clip) -> bool:
-    """Whether a clip goes through the filter. setting: that of ``--deinterlace``."""
+    """Whether a clip is deinterlaced. setting: the value of ``--deinterlace``."""
     return setting == "bwdif" or (setting == "auto" and clip.interlaced)
 
 
 def check_size(name: str, frame: av.VideoFrame) -> None:
-    """Raise UsageError where the pictures of a clip are too small for the filter."""
+    """Raise UsageError where a clip's frames are too small for the filter."""
     form = frame.format
     width, height = form.chroma_width(frame.width), form.chroma_height(frame.height)
-    if width < _LEAST[0] or height < _LEAST[1]:
+    if width < _MIN_SIZE[0] or height < _MIN_SIZE[1]:
         raise UsageError(
-            f"{name}: {frame.width}x{frame.height} is too small to be deinterlaced, which takes"
-            f" {_LEAST[0]} columns and {_LEAST[1]} lines of colour: add --deinterlace off"
+            f"{name}: {frame.width}x{frame.height} is too small to be deinterlaced, which needs"
+            f" {_MIN_SIZE[0]} columns and {_MIN_SIZE[1]} lines of chroma: add --deinterlace off"
         )
 
 
 class Deinterlacer:
-    """Runs decoded frames through the filter; their pts stay as they are.
+    """Runs decoded frames through the filter; their pts stay the same.
 
-    everything: treat every frame as interlaced, whatever its own flag says.
+    all_frames: treat every frame as interlaced, whatever its flag says.
     """
 
-    def __init__(self, colour: ColourTags, *, everything: bool) -> None:
+    def __init__(self, colour: ColourTags, *, all_frames: bool) -> None:
         self._colour = colour
-        self._which = "all" if everything else "interlaced"
+        self._which = "all" if all_frames else "interlaced"
 
     def frames(self, decoded: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """The same number of frames, in the same order, progressive."""
@@ -70,7 +70,7 @@ class Deinterlacer:
 
     @staticmethod
     def _ready(graph: av.filter.Graph, pushed: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Frames that the filter has finished, times back in the stream's time base."""
+        """Frames that the filter has finished, with pts in the stream's time base again."""
         while True:
             try:
                 frame = graph.vpull()

@@ -1,4 +1,4 @@
-"""What a movie says of itself: its Clip, from its stream and its first decoded frame."""
+"""The Clip of a movie, from its container, its stream and its first decoded frame."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import AudioTrack, Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
+from vidmatte.readers.base import FileSource
 from vidmatte.readers.movie.timing import Timing
 
-_FIELDS = (2, 3, 4, 5)  # AVFieldOrder: any order of two fields; 1 is progressive
+_FIELDS = (2, 3, 4, 5)  # AVFieldOrder: the interlaced orders; 1 is progressive
 
 
 def describe(
@@ -35,12 +36,12 @@ def describe(
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if orientation.swaps_sides:
         width, height, aspect = height, width, 1 / aspect
-    stated = _declared_colour(first, stream)
+    declared = _declared_colour(first, stream)
     working = upright_format(first.format.name, orientation, first.width, first.height)
-    if stated.range == LIMITED and first.format.name.startswith("gray"):
+    if declared.range == LIMITED and first.format.name.startswith("gray"):
         working = grey_to_yuv(working)
     return Clip(
-        path=path,
+        source=FileSource(path),
         kind="movie",
         width=width,
         height=height,
@@ -49,8 +50,8 @@ def describe(
         pixel_format=first.format.name,
         working_format=working,
         bit_depth=bit_depth(first.format.name),
-        colour=stated.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
-        declared_colour=stated,
+        colour=declared.resolved(first.width, first.height, av.VideoFormat(working).is_rgb),
+        declared_colour=declared,
         constant_rate=timing.constant,
         frame_count=timing.frame_count,
         origin=_find_origin(container, timing),
@@ -67,55 +68,54 @@ def describe(
 
 
 def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
-    """The clip, without a timecode that does not exist at its rate; then with a word on that.
-
-    FFmpeg leaves such a one out of a mov without a word.
+    """The clip, without a timecode that does not exist at its rate, and a warning where it had
+    one. FFmpeg drops such a timecode from a mov silently.
     """
-    checked, words = timecode.valid_or_dropped(
-        clip.path.name, clip.timecode, lambda stated: timecode.validated(stated, clip.rate)
+    checked, warnings = timecode.valid_or_dropped(
+        clip.source.name, clip.timecode, lambda text: timecode.validated(text, clip.rate)
     )
-    return replace(clip, timecode=checked), words
+    return replace(clip, timecode=checked), warnings
 
 
 def _declared_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
-    """What is said of the colours; the frame's word goes before the container's.
+    """The colour tags of the frame, with the container's where the frame has none.
 
-    0 says nothing either: it is reserved, or RGB where the samples are not.
+    0 counts as unspecified: it is reserved, or means RGB where the samples are not RGB.
     """
 
-    def first_said(*values: int) -> int:
-        said = (int(value) for value in values if value not in (0, UNSPECIFIED))
-        return next(said, UNSPECIFIED)
+    def first_specified(*values: int) -> int:
+        specified = (int(value) for value in values if value not in (0, UNSPECIFIED))
+        return next(specified, UNSPECIFIED)
 
     full = frame.format.name.startswith("yuvj")
     return ColourTags(
-        matrix=first_said(frame.colorspace, stream.colorspace),
+        matrix=first_specified(frame.colorspace, stream.colorspace),
         range=FULL if full else int(frame.color_range or stream.color_range),
-        primaries=first_said(frame.color_primaries, stream.color_primaries),
-        transfer=first_said(frame.color_trc, stream.color_trc),
+        primaries=first_specified(frame.color_primaries, stream.color_primaries),
+        transfer=first_specified(frame.color_trc, stream.color_trc),
     )
 
 
 def _find_origin(container: InputContainer, timing: Timing) -> Fraction:
-    """The container's moment that becomes time zero, in seconds on the frames' clock.
+    """The time that becomes zero in the output, in seconds on the container's timeline.
 
-    It is the first frame's, or that of a sound track which begins a frame or more
+    It is the first frame's, or that of a sound track that begins a frame or more
     before it; a shorter lead is the priming of a sound codec.
     """
     start = timing.first * timing.stream_time_base
-    sounds = [
+    sound_starts = [
         track.start_time * track.time_base
         for track in container.streams.audio
         if not _is_empty(track) and track.start_time is not None and track.time_base is not None
     ]
-    earliest = min([start, *sounds])
+    earliest = min([start, *sound_starts])
     if start - earliest < 1 / timing.rate:
         return start
     return start - round((start - earliest) / timing.time_base) * timing.time_base
 
 
 def find_tag(name: str, container: InputContainer) -> str | None:
-    """A metadata entry, wherever the container keeps it; Matroska has it in capitals."""
+    """A metadata entry of the container or of any stream; Matroska writes keys in capitals."""
     for metadata in (container.metadata, *(stream.metadata for stream in container.streams)):
         for key, value in metadata.items():
             if key.lower() == name:
@@ -124,8 +124,8 @@ def find_tag(name: str, container: InputContainer) -> str | None:
 
 
 def _is_empty(stream: AudioStream) -> bool:
-    """True for a sound track of a known codec in which nothing tells rate and channels: it is
-    announced, but no packet of it was found (a transport stream's muted track)."""
+    """True for a sound track of a known codec without sample rate or channels: the container
+    declares it, but no packet of it was found (a transport stream's muted track)."""
     context = stream.codec_context
     return context is not None and not (context.sample_rate and context.layout.nb_channels)
 
@@ -146,21 +146,21 @@ def _audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
 
 
 def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
-    """One line where a movie has subtitles or chapters, which no result gets."""
+    """One line where a movie has subtitles or chapters, which no output gets."""
     count = len(container.streams.subtitles)
-    there = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
-    there += ["chapters"] if container.chapters() else []
-    if there:
-        yield f"{path.name}: it has {' and '.join(there)}: they are not carried"
+    found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
+    found += ["chapters"] if container.chapters() else []
+    if found:
+        yield f"{path.name}: it has {' and '.join(found)}: they are not copied"
 
 
 def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
-    """One line for each sound track that ``audio_tracks`` leaves out."""
+    """One line for each sound track that ``_audio_tracks`` leaves out."""
     for stream in container.streams.audio:
         if _is_empty(stream):
             context = stream.codec_context
             yield (
                 f"{path.name}: sound track {stream.index} ({context.name},"
-                f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) holds no sound"
+                f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) has no sound"
                 " and is left out"
             )

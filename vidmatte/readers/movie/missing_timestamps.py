@@ -1,5 +1,5 @@
-"""Frames without a time, or with one that cannot be theirs, as damaged transport streams have
-them: which they are, and what place they take."""
+"""Frames with missing, duplicate or out-of-order timestamps, as in damaged transport streams:
+finding them, and the position that each takes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ T = TypeVar("T")
 
 
 def in_display_order(
-    items: Iterable[T], stamp: Callable[[T], int | None]
+    items: Iterable[T], timestamp: Callable[[T], int | None]
 ) -> Iterator[tuple[T, bool]]:
-    """Each item, and whether its time can be its own: it comes after those before it.
+    """Each item, and whether its timestamp is plausible: later than those before it.
 
-    Of two that are not in order the one is in the wrong that lies farther from a usual step
-    after the one before; of two with one time the first where it leaves a gap before it, else
-    the second. Items without a time pass. One item is held back.
+    Of two that are out of order, the wrong one is the one farther from a usual step after the
+    item before; of two equal timestamps the first is wrong where it leaves a gap before it, else
+    the second. Items without a timestamp count as plausible. One item is held back.
     """
-    last: int | None = None  # of those that follow each other
+    last: int | None = None  # timestamp of the latest plausible item
     step = 0
     held: tuple[T, int] | None = None
     for item in items:
-        time = stamp(item)
+        time = timestamp(item)
         if held is not None:
             before, at = held
-            astray = time is not None and last is not None and _is_beyond(last, at, time, step)
-            yield before, not astray
-            if not astray:
+            is_wrong = time is not None and last is not None and _is_beyond(last, at, time, step)
+            yield before, not is_wrong
+            if not is_wrong:
                 step, last = at - last if last is not None else 0, at
             held = None
         if time is None:
@@ -45,17 +45,17 @@ def in_display_order(
 
 
 def _is_beyond(last: int, at: int, after: int, step: int) -> bool:
-    """Whether a time ``at`` is in the wrong, not the one ``after`` it: ``last`` is before it, and
-    ``step`` what lay between the ones before. The one nearer to a step from there is right."""
+    """Whether the timestamp ``at`` is wrong, rather than ``after``, the next one: ``last`` is the
+    one before, ``step`` the distance before that. The one nearer to ``last + step`` is right."""
     if after == at:
         return 0 < 3 * step < 2 * (at - last)
-    due = last + step
-    return last < after < at and abs(after - due) < abs(at - due)
+    expected = last + step
+    return last < after < at and abs(after - expected) < abs(at - expected)
 
 
 def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
-    """Sorted ``times`` and those that ``without`` frames would have which bear none: in gaps of
-    some usual steps, and after the end for the ``last`` ones."""
+    """Sorted ``times``, with those of ``without`` frames that have no timestamp added: in gaps of
+    several usual steps, and after the end for the ``last`` ones."""
     steps = sorted(after - before for before, after in pairwise(times))
     if not without or not steps or steps[len(steps) // 2] <= 0:
         return times
@@ -65,8 +65,8 @@ def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
         missing = round((after - before) / step) - 1
         if 0 < missing <= without:
             without -= missing
-            apart = Fraction(after - before, missing + 1)
-            filled += [before + round(apart * number) for number in range(1, missing + 1)]
+            spacing = Fraction(after - before, missing + 1)
+            filled += [before + round(spacing * number) for number in range(1, missing + 1)]
         filled.append(after)
     return filled + [filled[-1] + step * number for number in range(1, min(last, without) + 1)]
 
@@ -74,14 +74,14 @@ def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:
 def with_all_timestamps(
     frames: Iterable[av.VideoFrame],
     count: int,
-    place: Callable[[int], int],
-    stamp: Callable[[int], int],
+    number_of: Callable[[int], int],
+    pts_of: Callable[[int], int],
 ) -> Iterator[av.VideoFrame]:
-    """Frames of a constant rate in order; those without a time take the next places.
+    """Frames of a constant rate in order; those without a timestamp take the next positions.
 
-    One for which the next frame with a time, or the clip's end after ``count`` frames, leaves no
-    place is passed over. Those before the first with a time stay as they are. place: the number
-    of a frame from its pts; stamp: the pts of a number that was given to a frame.
+    A frame is dropped where the next frame with a timestamp, or the clip's end after ``count``
+    frames, leaves no position for it. Frames before the first timestamp stay as they are.
+    number_of: a frame's number from its pts; pts_of: the pts of a number.
     """
     number: int | None = None
     held: list[av.VideoFrame] = []
@@ -90,20 +90,20 @@ def with_all_timestamps(
             held.append(frame)
             continue
         if frame.pts is not None:
-            before, number = number, place(frame.pts)
+            before, number = number, number_of(frame.pts)
             if before is not None:
-                yield from _with_timestamps(held, before, number, stamp)
+                yield from _with_timestamps(held, before, number, pts_of)
             held.clear()
         yield frame
     if number is not None:
-        yield from _with_timestamps(held, number, count, stamp)
+        yield from _with_timestamps(held, number, count, pts_of)
 
 
 def _with_timestamps(
-    held: list[av.VideoFrame], last: int, end: int, stamp: Callable[[int], int]
+    held: list[av.VideoFrame], last: int, end: int, pts_of: Callable[[int], int]
 ) -> Iterator[av.VideoFrame]:
-    """The frames that are held, with the times of the numbers after ``last``; those that find
-    none before ``end`` are passed over."""
+    """The held frames, with the pts of the numbers after ``last``; those that would be ``end``
+    or later are dropped."""
     for number, frame in zip(range(last + 1, end), held, strict=False):
-        frame.pts = stamp(number)
+        frame.pts = pts_of(number)
         yield frame

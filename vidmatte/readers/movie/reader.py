@@ -11,6 +11,7 @@ from threading import RLock
 
 import av
 
+from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
@@ -31,15 +32,15 @@ from vidmatte.readers.movie.describe import (
     with_timecode_checked,
 )
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
-from vidmatte.readers.movie.timing import in_order, read_timing
+from vidmatte.readers.movie.timing import Timing, in_order, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
 
-#: Containers with an index of key frames, in which a jump lands on one.
+#: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-#: Frames that a jump goes back from the one that is wanted: no decoder holds back more than
-#: the first, no filter looks farther; the next is for containers in which it missed.
-_JUMP_MARGINS = (32, 512)
+#: Frames before the wanted one that a seek aims at: no decoder delays more frames than the
+#: first value, no filter looks further back; the second is for containers where that missed.
+_SEEK_MARGINS = (32, 512)
 
 
 class MovieReader(Reader):
@@ -49,31 +50,10 @@ class MovieReader(Reader):
         self._warnings: list[str] = []
         self._strict = settings.strict
         self._deinterlace = settings.deinterlace
-        self._broken = 0
-        self._readers, self._closed = 0, False
-        self._closing = RLock()  # a collector of garbage may close it in a thread that has it
-        with open_container(path) as container:
-            stream = picture_stream(container, path)
-            first, began = first_frame(container, stream, path)
-            self._size = (first.width, first.height)
-            # The first frame took packets from the other container.
-            with open_container(path) as unread, read_errors_as(path):
-                self._timing = read_timing(
-                    unread,
-                    picture_stream(unread, path),
-                    began,
-                    numbered=bool(settings.in_point or settings.out_point or settings.resume),
-                )
-            check_complete(path, stream)
-            clip = describe(path, container, stream, first, self._timing)
-            if is_wanted(self._deinterlace, clip):
-                check_size(path.name, first)
-            clip, warnings = with_timecode_checked(clip)
-            self._warnings += warnings
-            if settings.audio:
-                self._warnings += empty_track_notes(path, container)
-            self._warnings += uncarried_notes(path, container)
-            short = check_duration(path, container, stream, self._timing)
+        self._damaged = 0  # packets and frames: some frames may be missing
+        self._active, self._closed = 0, False
+        self._lock = RLock()  # the garbage collector may close it in the thread that holds it
+        self._size, self._timing, clip, shortage = self._probe(path, settings)
         self._trim = make_trim(
             settings.in_point,
             settings.out_point,
@@ -83,12 +63,13 @@ class MovieReader(Reader):
             frame_count=clip.frame_count,
             frame_at=self._timing.frame_at,
         )
-        if short and self._trim.end is None:  # up to an out point all is there
+        if shortage and self._trim.end is None:  # up to an out point nothing is missing
             if self._strict:
                 raise SourceError(
-                    f"{path}: {short}, and --strict is on: copy the file again, or go without it"
+                    f"{path}: {shortage}; --strict stops here: copy the file again, or leave"
+                    " --strict out"
                 )
-            self._warnings.append(f"{path.name}: {short}: is it whole? copy it again")
+            self._warnings.append(f"{path.name}: {shortage}: is it complete? copy it again")
         self.clip = clip
         if self._trim:
             moved, warnings = moved_timecode(clip, self._trim)
@@ -96,126 +77,153 @@ class MovieReader(Reader):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
-        self._reader = PacketDecoder(path, self._timing, self._tell_broken)
+        self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
+
+    def _probe(
+        self, path: Path, settings: Settings
+    ) -> tuple[tuple[int, int], Timing, Clip, str | None]:
+        """The stored frame size (width, height), the timing and the untrimmed clip of a file,
+        and what ``check_duration`` says of it. Raises SourceError, UsageError."""
+        with open_container(path) as container:
+            stream = picture_stream(container, path)
+            first, first_pts = first_frame(container, stream, path)
+            # The first frame took packets from the other container.
+            with open_container(path) as unread, read_errors_as(path):
+                timing = read_timing(
+                    unread,
+                    picture_stream(unread, path),
+                    first_pts,
+                    numbered=bool(settings.in_point or settings.out_point or settings.resume),
+                )
+            check_complete(path, stream)
+            clip = describe(path, container, stream, first, timing)
+            if is_wanted(self._deinterlace, clip):
+                check_size(path.name, first)
+            clip, warnings = with_timecode_checked(clip)
+            self._warnings += warnings
+            if settings.audio:
+                self._warnings += empty_track_notes(path, container)
+            self._warnings += uncarried_notes(path, container)
+            shortage = check_duration(path, container, stream, timing)
+        return (first.width, first.height), timing, clip, shortage
 
     @property
     def warnings(self) -> list[str]:
         return self._warnings
 
     def close(self) -> None:
-        with self._closing:
+        with self._lock:
             self._closed = True
-            self._let_go()
+            self._close_if_idle()
 
-    def _let_go(self) -> None:
-        if self._closed and not self._readers:  # FFmpeg survives no close under a reader
-            self._reader.close()
+    def _close_if_idle(self) -> None:
+        if self._closed and not self._active:  # FFmpeg crashes if closed while it decodes
+            self._decoder.close()
 
-    def _held(self, pictures: Iterator[DecodedPicture]) -> Iterator[DecodedPicture]:
-        """The pictures; a source that is closed before their end is closed at their end."""
-        with self._closing:
+    def _while_open(self, pictures: Iterator[DecodedPicture]) -> Iterator[DecodedPicture]:
+        """The pictures; if the reader is closed before the last one, the file closes after it."""
+        with self._lock:
             if self._closed:
-                raise SourceError(f"{self.clip.path}: it was closed: open it again")
-            self._readers += 1
+                raise SourceError(f"{self.clip.source}: the reader is closed: open the file again")
+            self._active += 1
         try:
             yield from pictures
         finally:
-            with self._closing:
-                self._readers -= 1
-                self._let_go()
+            with self._lock:
+                self._active -= 1
+                self._close_if_idle()
 
     def pictures(self) -> Iterator[DecodedPicture]:
-        """See ``Source.pictures``. At a constant rate the count is kept: a frame that did
+        """See ``Reader.pictures``. At a constant rate the frame count is kept: a frame that did
         not decode is replaced by the one before it."""
-        return self._held(self._placed(self._trim.first))
+        return self._while_open(self._timed(self._trim.first))
 
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:
-        """See ``Source.pictures_from``. Where the container knows its key frames the one
-        well before ``pts`` is looked up; if the picture is not found so, all are decoded."""
-        return self._held(self._sought(index, pts))
+        """See ``Reader.pictures_from``. Containers with an index of key frames are searched for
+        one well before ``pts``; if that does not find the picture, all are decoded."""
+        return self._while_open(self._seek(index, pts))
 
-    def _sought(self, index: int, pts: int) -> Iterator[DecodedPicture]:
-        if index and self._reader.container.format.name in _INDEXED:
+    def _seek(self, index: int, pts: int) -> Iterator[DecodedPicture]:
+        if index and self._decoder.container.format.name in _INDEXED:
             stamp = (pts + self._origin) * self.clip.time_base / self._timing.stream_time_base
-            found = self._placed(self._timing.frame_number(round(stamp)))
+            found = self._timed(self._timing.frame_number(round(stamp)))
             first = next(found, None)
             if first is not None and first.pts == pts:
                 yield first
                 yield from found
                 return
-            self._reader.reopen()
+            self._decoder.reopen()
         yield from islice(self.pictures(), index, None)
 
-    def _placed(self, number: int) -> Iterator[DecodedPicture]:
-        """The wanted frames from ``number`` on, upright, each at its place in the output's
-        time."""
+    def _timed(self, number: int) -> Iterator[DecodedPicture]:
+        """The frames from ``number`` to the out point, upright, with the output's pts."""
         clip, timing = self.clip, self._timing
         origin = self._origin
         start = int(timing.moment(number) / clip.time_base) - origin
         last: DecodedPicture | None = None
-        is_steady = False  # never where each field has a packet: every other gives no frame
-        for frame in self._wanted(number):
+        is_regular = False  # never where each field is a packet: every other gives no frame
+        for frame in self._frames_from(number):
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
-                    f"{clip.path.name}: the picture size changes inside the clip from"
+                    f"{clip.source.name}: the picture size changes inside the clip from"
                     f" {self._size[0]}x{self._size[1]} to {frame.width}x{frame.height};"
-                    " cut it there and matte the parts"
+                    " cut it there and matte the parts separately"
                 )
-            assert frame.pts is not None  # seen to in _between
+            assert frame.pts is not None  # checked in _between
             duration = frame.duration
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
             picture = DecodedPicture(self._repack(frame), pts, duration)
-            if self._broken or is_steady:
+            if self._damaged or is_regular:
                 yield from self._repeats(last, start, pts, picture)
-            is_steady |= last is not None and pts - last.pts == timing.frame_duration
+            is_regular |= last is not None and pts - last.pts == timing.frame_duration
             last = picture
             if pts >= start:
                 if frame.is_corrupt:
-                    self._tell_damage(pts)
+                    self._note_concealed(pts)
                 yield last
-        if self._broken and clip.constant_rate and clip.frame_count is not None:
+        if self._damaged and clip.constant_rate and clip.frame_count is not None:
             end = timing.moment(self._trim.first + clip.frame_count)
             yield from self._repeats(last, start, int(end / clip.time_base) - origin)
 
     def _repeats(
         self, last: DecodedPicture | None, start: int, end: int, after: DecodedPicture | None = None
     ) -> Iterator[DecodedPicture]:
-        """Copies of the last good picture for what did not decode from ``start`` to ``end``;
-        at the clip's beginning, where there is none, of the first, which comes ``after``.
+        """Copies of the last good picture for frames that did not decode, from ``start`` to
+        ``end``; before the first good picture, copies of that one, ``after``.
         Raises SourceError if strict."""
         shown = last or after
         if shown is None or not self.clip.constant_rate:
             return
         step = self._timing.frame_duration
         for missing in range(max(last.pts + step, start) if last else start, end, step):
-            what = f"the frame at {float(missing * self.clip.time_base):.2f} s is broken"
-            place = f"the one {'before' if last else 'after'} it stands in its place"
-            if self._strict:  # of a decoder that has said nothing
+            what = f"the frame at {float(missing * self.clip.time_base):.2f} s does not decode"
+            used = f"the {'previous' if last else 'next'} frame is repeated in its place"
+            if self._strict:  # the decoder reported no error
                 raise SourceError(
-                    f"{self.clip.path}: {what}, and --strict is on: without it {place}"
+                    f"{self.clip.source}: {what}; --strict stops here: without it {used}"
                 )
-            self._warnings.append(f"{self.clip.path.name}: {what}; {place}")
+            self._warnings.append(f"{self.clip.source.name}: {what}; {used}")
             yield DecodedPicture(shown.pixels, missing, step)
 
-    def _tell_damage(self, pts: int) -> None:
-        """A frame that its decoder has patched up is told of. Raises SourceError if strict."""
+    def _note_concealed(self, pts: int) -> None:
+        """Warn of a frame whose decoder concealed errors in it. Raises SourceError if strict."""
         what = f"the frame at {float(pts * self.clip.time_base):.2f} s is damaged"
         if self._strict:
             raise SourceError(
-                f"{self.clip.path}: {what}, and --strict is on: without it the frame is taken as"
-                " its decoder patched it up"
+                f"{self.clip.source}: {what}; --strict stops here: without it the frame is used"
+                " with the errors that its decoder concealed"
             )
         self._warnings.append(
-            f"{self.clip.path.name}: {what}; its decoder has patched it up, and what it spoilt"
-            " may show in the frames after it"
+            f"{self.clip.source.name}: {what}; the decoder concealed errors; later frames may be"
+            " affected"
         )
 
-    def _wanted(self, number: int) -> Iterator[av.VideoFrame]:
-        """The wanted frames from ``number`` on, by a jump if that lands early enough."""
-        guessed = self._timing.is_reordered or self._reader.container.format.name in DETECT_ERRORS
-        for margin in _JUMP_MARGINS:
+    def _frames_from(self, number: int) -> Iterator[av.VideoFrame]:
+        """The frames from ``number`` to the out point, by seeking if that lands early enough."""
+        guessed = self._timing.is_reordered or self._decoder.container.format.name in DETECT_ERRORS
+        for margin in _SEEK_MARGINS:
             if number <= margin or guessed:
                 continue
             found = self._between(number, self._frames(self._timing.moment(number - margin)))
@@ -224,15 +232,18 @@ class MovieReader(Reader):
                 yield first
                 yield from found
                 return
-            self._reader.reopen()
+            self._decoder.reopen()
         yield from self._between(number, self._frames(None))
 
     def _between(self, number: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        """Frames from ``number`` to the out point; if it is missing, the one before it first."""
+        """Frames from ``number`` to the out point; if that one is missing, after the one
+        before it."""
         before: av.VideoFrame | None = None
         for frame in frames:
             if frame.pts is None:
-                raise SourceError(f"{self.clip.path}: a frame has no time; remux the clip first")
+                raise SourceError(
+                    f"{self.clip.source}: a frame has no timestamp: remux the clip first"
+                )
             place = self._timing.frame_number(frame.pts)
             if self._trim.end is not None and place >= self._trim.end:
                 break
@@ -246,55 +257,56 @@ class MovieReader(Reader):
         if before is not None:
             yield before
 
-    def _tell_broken(self, reason: str) -> None:
-        """A packet that does not decode is counted. Raises SourceError if strict."""
-        self._broken += 1
+    def _count_undecodable(self, reason: str) -> None:
+        """Count a packet that does not decode. Raises SourceError if strict."""
+        self._damaged += 1
         if self._strict:
             raise SourceError(
-                f"{self.clip.path}: a packet does not decode ({reason}), and --strict is on:"
-                " without it the frame before is repeated"
+                f"{self.clip.source}: a packet does not decode ({reason}); --strict stops"
+                " here: without it the previous frame is repeated"
             )
 
     def _frames(self, start: Fraction | None) -> Iterator[av.VideoFrame]:
-        """Whole frames in order: all, or from a key frame on, where the container can tell
-        one at or before ``start`` (seconds of its timeline). Raises SourceError."""
-        frames = self._reader.frames(start)
-        frames = in_order(frames) if self._timing.is_reordered else self._in_turn(frames)
+        """Progressive frames in display order: all, or from a key frame at or before ``start``
+        (seconds of the container's timeline) where the container has one.
+        Raises SourceError."""
+        frames = self._decoder.frames(start)
+        frames = in_order(frames) if self._timing.is_reordered else self._in_order(frames)
         if self._timing.constant and not self._timing.is_reordered:
-            count = self._timing.frame_count or 0  # none where no frame bears a time
-            frames = with_all_timestamps(frames, count, self._timing.frame_number, self._told_stamp)
-            if start is not None:  # what a jump lands on may follow a frame that is not seen
+            count = self._timing.frame_count or 0  # none where no frame has a timestamp
+            frames = with_all_timestamps(frames, count, self._timing.frame_number, self._filled_pts)
+            if start is not None:  # a seek may land after a frame that it cannot see
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if is_wanted(self._deinterlace, self.clip):
-            everything = self._deinterlace == "bwdif"
-            frames = Deinterlacer(self.clip.colour, everything=everything).frames(frames)
+            all_frames = self._deinterlace == "bwdif"
+            frames = Deinterlacer(self.clip.colour, all_frames=all_frames).frames(frames)
         return frames
 
-    def _in_turn(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        """The frames; one that bears the time of another bears none at a constant rate, and is
-        left out at a variable one, where there is no place for it. That is told."""
+    def _in_order(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The frames without duplicate and out-of-order timestamps: at a constant rate such a
+        frame loses its timestamp, at a variable rate it is dropped. Each gives a warning."""
         for frame, follows in in_display_order(frames, lambda frame: frame.pts):
             if not follows:
                 assert frame.pts is not None
                 where = float(frame.pts * self._timing.stream_time_base - self.clip.origin)
                 line = (
-                    f"{self.clip.path.name}: a frame bears a time that is another's or out of"
-                    f" order ({where:.2f} s);"
+                    f"{self.clip.source.name}: duplicate or out-of-order timestamp at"
+                    f" {where:.2f} s:"
                 )
                 if not self._timing.constant:
-                    self._warnings.append(f"{line} it is left out")
+                    self._warnings.append(f"{line} the frame is dropped")
                     continue
-                self._warnings.append(f"{line} it takes the next place if that is free")
+                self._warnings.append(f"{line} the frame takes the next position if it is free")
                 frame.pts = None
-                self._broken += 1  # its place may stay free
+                self._damaged += 1  # its position may stay empty
             yield frame
 
-    def _told_stamp(self, number: int) -> int:
-        """The pts of frame ``number``, which bears none; that is told."""
+    def _filled_pts(self, number: int) -> int:
+        """The pts of frame ``number``, which has no timestamp; warns of it once."""
         seconds = float(self._timing.moment(number) - self.clip.origin)
         line = (
-            f"{self.clip.path.name}: the frame at {seconds:.2f} s bears no time;"
-            " it takes its place after the one before"
+            f"{self.clip.source.name}: the frame at {seconds:.2f} s has no timestamp:"
+            " it is placed after the previous one"
         )
         if number >= self._trim.first and line not in self._warnings:
             self._warnings.append(line)

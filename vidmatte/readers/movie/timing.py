@@ -1,4 +1,4 @@
-"""The clock of a movie: is its rate constant, and on which grid do its frames lie.
+"""The timing of a movie: whether its rate is constant, and the exact times of its frames.
 
 A container's time base is often too coarse for its rate (Matroska: milliseconds).
 Where all frames lie on a rational grid to within one tick, their exact times are
@@ -33,9 +33,9 @@ _STANDARD_RATES = tuple(
 )  # fmt: skip
 
 
-#: Containers that may know only in which order frames are decoded.
-_ORDERED_BY_DECODING = {"avi", "mxf"}
-_REORDERED = 16  # frames: no codec shows one later after it is decoded
+#: Containers that may store only the decoding order of frames.
+_DECODE_ORDER_ONLY = {"avi", "mxf"}
+_MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Timing:
     time_base: fine enough for every frame's time to be an integer.
     first: the first frame's pts in the stream's own time base.
     times: every frame's pts there, in order, where the rate is variable and they are known.
-    shuffled: frames bear the times of their decoding, which are those of others.
+    is_reordered: the frames' timestamps are those of their decoding; sorted, they are right.
     """
 
     rate: Fraction
@@ -61,8 +61,8 @@ class Timing:
     def grid_pts(self, pts: int) -> int:
         """A decoded frame's pts, from the stream's time base into ``time_base``.
 
-        With a constant rate the nearest grid point is taken, so that rounding in
-        the container does not add up.
+        With a constant rate it is the nearest grid point, so that the container's rounding
+        does not add up.
         """
         if not self.constant:
             return pts
@@ -70,15 +70,15 @@ class Timing:
         return int(seconds / self.time_base)  # an integer by the choice of time_base
 
     def frame_number(self, pts: int) -> int:
-        """Which frame from the first it is, by its pts in the stream's time base."""
+        """A frame's number, counted from the first, by its pts in the stream's time base."""
         if not self.constant:
             return bisect_left(self.times, pts)
         return round((pts - self.first) * self.stream_time_base * self.rate)
 
     def moment(self, number: int) -> Fraction:
-        """When frame ``number`` is shown, in seconds on the container's own timeline.
+        """When frame ``number`` is shown, in seconds on the container's timeline.
 
-        The number after the last frame's gives the end.
+        The number after the last frame's gives the clip's end.
         """
         if self.constant or not number:
             return self.first * self.stream_time_base + number / self.rate
@@ -101,9 +101,9 @@ class Timing:
 
 
 def _indexed_times(stream: VideoStream) -> list[int]:
-    """When each frame is decoded, by an index that covers all (QuickTime, MP4), else none.
+    """The decoding times of all frames by a complete index (QuickTime, MP4), else empty.
 
-    In the stream's time base, sorted: enough to know the spacing.
+    In the stream's time base, sorted: enough for the spacing.
     """
     entries = stream.index_entries
     if not stream.frames or len(entries) != stream.frames:
@@ -113,29 +113,26 @@ def _indexed_times(stream: VideoStream) -> list[int]:
 
 @dataclass
 class _PacketTimes:
-    """The timestamps of a stream's packets in its time base, as they come.
+    """The timestamps of a stream's packets in its time base, in the order of the file.
 
-    all: of every frame that bears one; own: without those that cannot be the frame's own.
-    without: how many frames bear none; last: how many of those come last. leap: where, by the
-    packets' number, the times go back and stay there; None where they do not.
+    all: those of every frame that has one; plausible: without duplicate and out-of-order ones.
+    without: how many frames have none; last: how many of those come last. jump_back: the number
+    of the packet at which the times go back and stay there; None where they do not.
     """
 
     all: list[int]
-    own: list[int]
+    plausible: list[int]
     without: int = 0
     last: int = 0
-    leap: int | None = None
+    jump_back: int | None = None
 
 
 def _packet_times(container: InputContainer, stream: VideoStream) -> _PacketTimes:
-    """Every frame's timestamp, by reading all packets.
-
-    Nothing was read from the container yet; it stands at its end then.
-    """
+    """Every frame's timestamp, by reading all packets of a container that was not read yet."""
     found = _PacketTimes([], [])
     packets = (packet for packet in packets_from(container, stream) if packet.size)
     shown = (packet for packet in packets if not packet.is_discard)
-    row = 0  # of packets that go back
+    going_back = 0  # packets in succession
     for number, (packet, follows) in enumerate(in_display_order(shown, _decoded_at)):
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
@@ -144,29 +141,29 @@ def _packet_times(container: InputContainer, stream: VideoStream) -> _PacketTime
         found.last = 0
         found.all.append(stamp)
         if follows:
-            row = 0
-            found.own.append(stamp)
+            going_back = 0
+            found.plausible.append(stamp)
         else:
-            row += 1
-            if row > _REORDERED and found.leap is None:
-                found.leap = number - _REORDERED
+            going_back += 1
+            if going_back > _MAX_REORDER and found.jump_back is None:
+                found.jump_back = number - _MAX_REORDER
     return found
 
 
 def _decoded_at(packet: av.Packet) -> int | None:
-    """A time that grows from packet to packet. Where a packet bears none its pts is no stand-in:
-    beside the dts of others it goes back wherever frames are reordered."""
+    """A packet's dts, which grows from packet to packet. The pts is no substitute where it is
+    missing: among the dts of others it goes back wherever frames are reordered."""
     return packet.dts
 
 
 def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Frames that bear each other's times, each with its own: the times in order."""
+    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted."""
     held: deque[av.VideoFrame] = deque()
     stamps: list[int] = []
     for frame in frames:
         held.append(frame)
         heappush(stamps, frame.pts or 0)
-        if len(held) > _REORDERED:
+        if len(held) > _MAX_REORDER:
             held[0].pts = heappop(stamps)
             yield held.popleft()
     for frame in held:
@@ -177,13 +174,13 @@ def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
     """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ...
 
-    And nearer to its own place than to the next: where a tick is a frame (AVI), one that was
-    dropped would be taken for rounding.
+    And nearer to its own position than to the next: where a tick is a frame (AVI), a dropped
+    frame would pass for rounding.
     """
     step = 1 / (rate * time_base)
     first = times[0]
-    apart = (abs(stamp - first - index * step) for index, stamp in enumerate(times))
-    return all(away <= 1 and 2 * away < step for away in apart)
+    errors = (abs(stamp - first - index * step) for index, stamp in enumerate(times))
+    return all(error <= 1 and 2 * error < step for error in errors)
 
 
 def find_rate(
@@ -191,19 +188,19 @@ def find_rate(
 ) -> tuple[Fraction, bool]:
     """The rate of frames at ``times`` and whether it is constant.
 
-    Standard rates are tried before others, those that the container states first, then
-    those nearest to the mean spacing: what a container of coarse time base states is
-    often an average of its own. Where a frame is hardly longer than a tick (AVI) only stated
-    ones count: any times would do for the rounded ones of some rate.
+    candidates: the rates that the container declares. Standard rates are tried before others,
+    first declared ones, then those nearest to the mean spacing: what a container with a coarse
+    time base declares is often an average. Where a frame is hardly longer than a tick (AVI) only
+    declared rates count, since any times are the rounded times of some rate.
     """
-    stated = [rate for rate in candidates if rate]
+    declared = [rate for rate in candidates if rate]
     if len(times) < 2 or times[-1] == times[0]:
-        return (stated[0] if stated else Fraction(25)), True
+        return (declared[0] if declared else Fraction(25)), True
     mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
     nearest = sorted(_STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
-    standard = [rate for rate in stated if rate in _STANDARD_RATES]
-    tried = [*standard, *nearest, *stated, mean.limit_denominator(1001)]
-    for rate in tried if 2 * mean * time_base <= 1 else stated:
+    standard = [rate for rate in declared if rate in _STANDARD_RATES]
+    tried = [*standard, *nearest, *declared, mean.limit_denominator(1001)]
+    for rate in tried if 2 * mean * time_base <= 1 else declared:
         if rate and _lies_on_grid(times, time_base, rate):  # hours between frames make it 0
             return rate, True
     return mean.limit_denominator(100_000) or mean, False
@@ -214,32 +211,34 @@ def read_timing(
 ) -> Timing:
     """The timing of ``stream``; ``first_pts`` is that of the first decoded frame.
 
-    The container is a fresh one, and is used up. numbered: frames will be looked up by
-    their numbers, for which the whole file is read where its rate is variable.
+    Reads the container, of which nothing was read before. numbered: frames will be looked up by
+    number, for which all packets are read where the rate is variable.
+    Raises SourceError where the timestamps jump back.
     """
     time_base = stream.time_base or Fraction(1, av.time_base)
-    in_doubt = container.format.name in _ORDERED_BY_DECODING and stream.codec_context.has_b_frames
-    indexed = [] if in_doubt else _indexed_times(stream)
+    is_ambiguous = container.format.name in _DECODE_ORDER_ONLY and stream.codec_context.has_b_frames
+    indexed = [] if is_ambiguous else _indexed_times(stream)
     found = _PacketTimes(indexed, indexed) if indexed else _packet_times(container, stream)
     times = sorted(found.all)
-    stated = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    declared = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     filled = with_gaps_filled(times, found.without, found.last)
-    rate, constant = find_rate(filled, time_base, stated)
-    if not constant and len(own := sorted(set(found.own))) < len(times):
-        if found.leap is not None:
+    rate, constant = find_rate(filled, time_base, declared)
+    if not constant and len(plausible := sorted(set(found.plausible))) < len(times):
+        if found.jump_back is not None:
             raise SourceError(
-                f"{Path(container.name).name}: its times go back at frame {found.leap}, as where"
-                " two files were joined: remux it with ffmpeg -i IN -c copy OUT"
+                f"{Path(container.name).name}: its timestamps jump back at frame"
+                f" {found.jump_back}, as where two files were joined: remux it with"
+                " ffmpeg -i IN -c copy OUT"
             )
-        # Damage: the other frames take what places are free.
-        found.without += len(times) - len(own)
-        times = own
+        # Damage: the other frames take the positions that are free.
+        found.without += len(times) - len(plausible)
+        times = plausible
         filled = with_gaps_filled(times, found.without, found.last)
-        rate, constant = find_rate(filled, time_base, stated)
+        rate, constant = find_rate(filled, time_base, declared)
     if constant:
         times = filled
     elif found.without:
-        rate, constant = find_rate(times, time_base, stated)
+        rate, constant = find_rate(times, time_base, declared)
     if indexed and not constant:
         times = sorted(_packet_times(container, stream).all) if numbered else []
     exact = time_base
@@ -253,19 +252,20 @@ def read_timing(
         first=first_pts,
         frame_count=len(indexed) or len(times) or None,
         times=() if constant else tuple(times),
-        is_reordered=in_doubt and found.all == times,
+        is_reordered=is_ambiguous and found.all == times,
     )
 
 
 def packets_from(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
-    """The packets of ``streams``, or of all, as they come, and an empty one of each at the end.
+    """The packets of ``streams``, or of all, in the file's order, and an empty one of each at
+    the end.
 
-    PyAV 18.1 raises IndexError at the packet of a stream that turns up in the middle, as in
-    damaged transport streams; it is passed over. Raises av.FFmpegError.
+    PyAV 18.1 raises IndexError at a packet of a stream that first appears in the middle, as in
+    damaged transport streams; it is skipped. Raises av.FFmpegError.
     """
     while True:
         try:
             yield from container.demux(*streams)
             return
         except IndexError:
-            continue  # it has read that packet: the next one is another
+            continue  # that packet has been read: go on with the next

@@ -1,4 +1,4 @@
-"""What lies behind the subject in a composite: a colour, a checkerboard, a picture, a clip."""
+"""The background of a composite: a colour, a checkerboard, a picture or a clip."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ LIGHT, DARK = 204, 153
 
 
 class Background(ABC):
-    """Pictures of 4:4:4, 10 bits, in the clip's size, matrix and limited range."""
+    """Pictures in 4:4:4, 10 bits, in the clip's size and matrix, limited range."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it, complete when the last moment was asked for."""
+        """What a user should know of it, complete after the last call of ``at``."""
         return ()
 
     @abstractmethod
     def at(self, seconds: Fraction) -> av.VideoFrame:
-        """The picture at a moment of the output; moments are asked for in order."""
+        """The picture at a time of the output, in seconds; the times of successive calls grow."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files; harmless when done twice."""
+        """Close files; safe to call twice."""
 
 
 class _StillBackground(Background):
@@ -84,8 +84,8 @@ class _StillBackground(Background):
 
 
 class _MovingBackground(Background):
-    """A clip from its first frame, at its own rate, a folder's pictures at that of the clip
-    before it; its last frame stays."""
+    """A clip from its first frame, at its own rate; a folder's pictures at the foreground
+    clip's rate. Its last frame is held."""
 
     def __init__(self, path: Path, clip: Clip) -> None:
         from vidmatte.readers.open import check_readable, open_by_kind
@@ -96,7 +96,9 @@ class _MovingBackground(Background):
             behind = self._source.clip
             check_convertible(behind)
             self._notes = [f"--background {line}" for line in _colour_mismatch(behind, clip)]
-            self._said = len(self._source.warnings)  # of what is not seen: sound, titles
+            self._opening_warnings = len(
+                self._source.warnings
+            )  # about sound and titles, not seen here
             fit = _FitToFrame(clip, behind.colour, behind.sample_aspect_ratio)
             self._pictures = _background_times(
                 self._source, fit, clip.rate if path.is_dir() else None
@@ -110,7 +112,7 @@ class _MovingBackground(Background):
     @property
     def notes(self) -> tuple[str, ...]:
         """See ``Background.notes``."""
-        damage = self._source.warnings[self._said :]
+        damage = self._source.warnings[self._opening_warnings :]
         return (*self._notes, *(f"--background {line}" for line in damage))
 
     def at(self, seconds: Fraction) -> av.VideoFrame:
@@ -124,16 +126,16 @@ class _MovingBackground(Background):
 
     def close(self) -> None:
         """See ``Background.close``."""
-        self._pictures.close()  # a file stays open while it is read
+        self._pictures.close()  # the file stays open while its pictures are read
         self._source.close()
 
 
 def _background_times(
     source: Reader, fit: _FitToFrame, rate: Fraction | None
 ) -> Generator[tuple[Fraction, av.VideoFrame], None, None]:
-    """A source's pictures as they fit, and when each is shown, in seconds.
+    """A reader's pictures, fitted to the frame, and when each is shown, in seconds.
 
-    rate: pictures a second, where another than the source's own is wanted.
+    rate: pictures per second, to replace the reader's own timing.
     """
     for number, picture in enumerate(source.pictures()):
         when = picture.pts * source.clip.time_base if rate is None else number / rate
@@ -141,35 +143,36 @@ def _background_times(
 
 
 def _colour_mismatch(behind: Clip, clip: Clip) -> Iterator[str]:
-    """What a background has that the clip before it has not, and the composite does not show."""
-    name = behind.path.name
+    """What the composite cannot show of a background: its alpha, and a different transfer curve."""
+    name = behind.source.name
     if behind.has_alpha:
-        yield f"{name}: its own alpha is not used: what is transparent there is seen"
+        yield f"{name}: its own alpha is ignored: transparent parts are shown"
     yield from _code_mismatch(name, behind.colour, clip)
 
 
 def _code_mismatch(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
-    """A line where the code values of ``colour`` mean another light than the clip's: curves of
-    displays and cameras count as one."""
-    found, taken = (one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour))
-    if found != taken:
+    """A line where the code values of ``colour`` stand for other light than the clip's: curves of
+    displays and cameras count as the same."""
+    found, wanted = (one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour))
+    if found != wanted:
         own, other = (one.as_names()["transfer"] for one in (colour, clip.colour))
         yield (
-            f"{name}: its code values, {own}, are taken as they are among the clip's, {other},"
-            " and show another brightness"
+            f"{name}: its code values, {own}, are used unchanged beside the clip's, {other}:"
+            " its brightness will differ"
         )
 
 
 class _FitToFrame:
-    """Scales a picture until it covers the frame as it is shown, and crops what is over, evenly.
+    """Scales a picture until it covers the frame at its display aspect, and crops the rest
+    evenly.
 
-    colour: the pictures' own. YCbCr of another matrix than the clip's goes through RGB.
-    aspect: their sample aspect ratio; None where it is the clip's.
+    colour: the pictures' tags; YCbCr of another matrix than the clip's is converted through RGB.
+    aspect: their sample aspect ratio; None for the clip's.
     """
 
     def __init__(self, clip: Clip, colour: ColourTags, aspect: Fraction | None = None) -> None:
         self._size = (clip.width, clip.height)
-        # How many of the clip's columns one column of the pictures takes, rows being equal.
+        # Columns of the clip for one column of the pictures, at equal height.
         self._widening = Fraction(1) if aspect is None else aspect / clip.sample_aspect_ratio
         target = output_colour(clip, PRORES)
         self._to_rgb: Converter | None = None

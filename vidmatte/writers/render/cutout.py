@@ -171,7 +171,7 @@ def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
 
 def check_fit(clip: Clip, row: OutputFormat) -> None:
     """Raise UsageError where a clip cannot become this format at all."""
-    name, width, height = clip.path.name, clip.width, clip.height
+    name, width, height = clip.source.name, clip.width, clip.height
     if max(width, height) == 1:
         raise UsageError(f"{name}: it is a single pixel: there is no subject to cut out")
     if max(width, height) > row.max_size:
