@@ -92,8 +92,7 @@ def _samples(
 ) -> Iterator[StreamedFrame]:
     """Evenly spaced frames, each with its alpha and its number in the clip."""
     # Spill goes when the colours are estimated, as in a run; nothing is steadied.
-    untrimmed = replace(
-        settings,
+    untrimmed = settings.changed(
         in_point=None,
         out_point=None,
         cache=None,
@@ -101,7 +100,7 @@ def _samples(
         despill=None,
         despill_strength=1.0,
     )
-    part = replace(untrimmed, in_point=settings.in_point, out_point=settings.out_point)
+    part = untrimmed.changed(in_point=settings.in_point, out_point=settings.out_point)
     with open_reader(clip, part) as source:
         start, total = source.clip.first_frame, source.clip.frame_count or count
         check_masks(part, source.clip)
@@ -110,8 +109,7 @@ def _samples(
     smooth = settings.smooth if settings.smooth == "strong" else "off"
     for place in spaced(total, count):
         wanted = start + place
-        one = replace(
-            untrimmed,
+        one = untrimmed.changed(
             in_point=f"f{max(0, wanted - lead)}",
             out_point=f"f{wanted + 1}",
             smooth=smooth,
