@@ -12,20 +12,10 @@ from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.readers.movie.timing import packets_from
 from vidmatte.writers.audio_encode import EncodedTrack
-from vidmatte.writers.audio_tracks import PCM, CopiedTrack, Track
+from vidmatte.writers.audio_tracks import CopiedTrack, Track
 from vidmatte.writers.base import ffmpeg_errors_as
+from vidmatte.writers.format_spec import SoundRules
 
-#: Codecs that are copied into a container: what players and editors take there, not
-#: all that FFmpeg's muxer would swallow.
-_COPIED = {
-    "mov": {"aac", "alac", "mp3", "ac3", "eac3", *PCM} - {"pcm_u8"},
-    "mp4": {"aac", "alac", "mp3", "ac3", "eac3"},
-    "webm": {"opus", "vorbis"},
-    "matroska": {"aac", "alac", "mp3", "mp2", "ac3", "eac3", "dts", "flac", "opus", "vorbis"}
-    | {name for name in PCM if name.endswith("le")},
-}
-#: What other codecs become; elsewhere PCM, which loses nothing.
-_ENCODERS = {"webm": "libopus", "mp4": "aac"}
 #: Seconds that packets of one moment may lie apart in a file: so far is read on for a track that
 #: stays behind. One that has ended stays behind for ever.
 _APART = Fraction(1, 2)
@@ -38,7 +28,9 @@ class AudioWriter:
     so that memory stays bounded and the file is interleaved.
     """
 
-    def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
+    def __init__(
+        self, container: av.container.OutputContainer, clip: Clip, rules: SoundRules
+    ) -> None:
         self._path = clip.path
         self._input = av.open(str(clip.path.absolute()), metadata_errors="replace")
         self._tracks: dict[int, Track] = {}
@@ -47,7 +39,7 @@ class AudioWriter:
             for track in clip.audio:
                 stream = self._input.streams[track.index]
                 assert isinstance(stream, AudioStream)
-                self._tracks[track.index] = _open_track(container, stream, clip, muxer)
+                self._tracks[track.index] = _open_track(container, stream, clip, rules)
             if clip.origin > 1:
                 # To the key frame before; a second more warms every decoder up.
                 self._input.seek(int((clip.origin - 1) * av.time_base))
@@ -123,7 +115,7 @@ class AudioWriter:
 
 
 def _open_track(
-    container: av.container.OutputContainer, stream: AudioStream, clip: Clip, muxer: str
+    container: av.container.OutputContainer, stream: AudioStream, clip: Clip, rules: SoundRules
 ) -> Track:
     """Copy where the container takes the codec, else the container's own encoder.
 
@@ -135,8 +127,8 @@ def _open_track(
             f"{clip.path.name}: sound track {stream.index} is in an unknown codec:"
             " leave it out with --no-audio"
         )
-    if context.codec.canonical_name in _COPIED.get(muxer, set()):
-        return CopiedTrack(container, stream, clip, keeps_negative=muxer in ("mov", "mp4"))
+    if context.codec.canonical_name in rules.copied:
+        return CopiedTrack(container, stream, clip, keeps_negative=rules.has_edit_list)
     deep = context.format is not None and context.format.bits > 16
-    codec = _ENCODERS.get(muxer, "pcm_s24le" if deep else "pcm_s16le")
+    codec = rules.encoder or ("pcm_s24le" if deep else "pcm_s16le")
     return EncodedTrack(container, stream, clip, codec)

@@ -10,7 +10,8 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.writers.format_spec import OutputFormat, always
+from vidmatte.writers.containers import MP4
+from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always
 from vidmatte.writers.formats import FORMATS, PRORES, by_name, names_folder, suffix_row
 
 _PRORES_HQ = replace(
@@ -18,6 +19,7 @@ _PRORES_HQ = replace(
     name="prores-hq",
     depth="4:2:2, 10 bits",
     alpha="none",
+    has_alpha=False,
     good_for="editing: ProRes 422 HQ",
     pixel_format=always("yuv422p10le"),
     options={"profile": "hq", "vendor": "apl0"},
@@ -27,7 +29,7 @@ _PRORES_HQ = replace(
 _H264 = OutputFormat(
     "h264",
     (".mp4",),
-    "mp4",
+    MP4,
     "libx264",
     "4:2:0, 8 bits",
     "none",
@@ -35,11 +37,10 @@ _H264 = OutputFormat(
     always("yuv420p"),
     options={"crf": "16", "preset": "medium"},
     codec_tag="avc1",
-    range=LIMITED,
     intra=False,
-    max_size=16384,
-    width_multiple=2,
-    height_multiple=2,
+    has_alpha=False,
+    colour_rules=ColourRules(range=LIMITED),
+    limits=Limits(max_size=16384, width_multiple=2, height_multiple=2),
 )
 
 
@@ -48,6 +49,7 @@ def _without_alpha(row: OutputFormat) -> OutputFormat:
     return replace(
         row,
         alpha="none",
+        has_alpha=False,
         pixel_format=lambda clip: _drop_alpha(row.pixel_format(clip)),
         decoded_format=row.decoded_format and _drop_alpha(row.decoded_format),
     )
@@ -62,7 +64,12 @@ def _drop_alpha(pixel_format: str) -> str:
 def _grey(row: OutputFormat, pixel_format: str) -> OutputFormat:
     """The row for a matte: one channel."""
     return replace(
-        row, depth="grey", alpha="none", pixel_format=always(pixel_format), decoded_format=None
+        row,
+        depth="grey",
+        alpha="none",
+        has_alpha=False,
+        pixel_format=always(pixel_format),
+        decoded_format=None,
     )
 
 
@@ -147,12 +154,12 @@ def _format_for(
 ) -> OutputFormat:
     """The row as the clip needs it.
 
-    PNG pictures take 16 bits where the clip has more than 8 to show, mattes always. FFmpeg's
+    Pictures take 16 bits where the clip has more than 8 to show, mattes always. FFmpeg's
     ProRes of 4:2:2 loses the last column's chroma where the width is odd: 4:4:4 does not.
     """
     if row is _PRORES_HQ and clip.width % 2:
         return _without_alpha(PRORES)
     deep = what == "matte" or clip.bit_depth > 8
-    if row.name != "png" or not deep:
+    if row.deeper is None or not deep:
         return row
-    return next((other for other in formats if other.name == "png16"), row)
+    return next((other for other in formats if other.name == row.deeper), row)
