@@ -32,32 +32,12 @@ from vidmatte.alpha.flow import FlowField, squared_length
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
 from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, TrackedFrame, Window, track
+from vidmatte.core.families import PER_FRAME, FilterProfile
 
 _SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
 _MOVING = 0.5  # coarse pixels a frame from which something counts as moving
 _LEAST_TRUST = 0.1  # anywhere, for a far neighbour to be asked
-
-
-@dataclass(frozen=True)
-class _FilterProfile:
-    """What suits a kind of network.
-
-    far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away counts
-    exp(-1): errors pile up along the way, while in a still scene many frames tell the
-    same. redrawn: share of the second redrawing of the edge. black, white: levels after
-    the average. decides: whether parts in doubt are decided.
-    """
-
-    far_reach: float
-    redrawn: float
-    black: float
-    white: float
-    decides: bool
-
-
-PER_FRAME = _FilterProfile(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
-RECURRENT = _FilterProfile(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, decides=False)
 
 
 def filter_frames(
@@ -66,7 +46,7 @@ def filter_frames(
     mode: str = "on",
     refine: str = "fast",
     strength: float = 1.0,
-    manner: _FilterProfile = PER_FRAME,
+    manner: FilterProfile = PER_FRAME,
 ) -> Iterator[AnyFrame]:
     """The same frames, in order, each with its ``alpha`` refined and steadied.
 
@@ -100,7 +80,7 @@ class TemporalFilter:
     window: Window
     refine: str
     strength: float
-    manner: _FilterProfile
+    manner: FilterProfile
 
     @property
     def redraws(self) -> bool:
@@ -272,7 +252,7 @@ class _WindowFilter(Generic[AnyFrame]):
 
 
 def _stretch_levels(
-    alpha: np.ndarray, view: WorkingFrame, manner: _FilterProfile, refine: bool
+    alpha: np.ndarray, view: WorkingFrame, manner: FilterProfile, refine: bool
 ) -> None:
     """Decide what is in doubt and stretch the ends of alpha (H, W), in place.
 

@@ -181,6 +181,8 @@ class OutputFormat:
     stream_encoder: makes the encoder of a movie whose frames do not stand alone; None:
     FFmpeg's ``codec``.
     decoded_format: what FFmpeg's decoder gives where it is not what the encoder takes.
+    read_back: width, height and pixel format of a picture file, for files that FFmpeg does not
+    read; raises ValueError, OSError.
     deeper: the format of the same files with more bits a sample, where there is one.
     """
 
@@ -200,6 +202,7 @@ class OutputFormat:
     encoder: Callable[[EncoderSpec], FrameEncoder] | None = None
     stream_encoder: Callable[[VideoStream], StreamEncoder] | None = None
     decoded_format: str | None = None
+    read_back: Callable[[Path], tuple[int, int, str]] | None = None
     straight_only: bool = False
     has_alpha: bool = True
     deeper: str | None = None

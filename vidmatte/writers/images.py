@@ -185,13 +185,18 @@ def _numbered(pattern: str, number: int) -> str:
 
 
 def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
-    """Raise ProofError unless the picture decodes with the size and samples meant."""
+    """Raise VerificationError unless the picture decodes with the size and samples meant."""
     try:
-        with av.open(str(path)) as container:
-            picture = next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration) as error:
+        found = (row.read_back or _decoded)(path)
+    except (av.FFmpegError, StopIteration, ValueError, OSError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error
-    found = (picture.width, picture.height, picture.format.name)
     meant = (clip.width, clip.height, row.decoded_format or row.pixel_format(clip))
     if found != meant:
         raise VerificationError(f"{path.name}, read back, is {found} instead of {meant}")
+
+
+def _decoded(path: Path) -> tuple[int, int, str]:
+    """Width, height and pixel format of a picture file, by FFmpeg."""
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0))
+    return picture.width, picture.height, picture.format.name
