@@ -14,7 +14,7 @@ from vidmatte.readers.movie.timing import packets_from
 from vidmatte.writers.audio_encode import EncodedTrack
 from vidmatte.writers.audio_tracks import CopiedTrack, Track
 from vidmatte.writers.base import ffmpeg_errors_as
-from vidmatte.writers.format_spec import SoundRules
+from vidmatte.writers.format_spec import SoundEncoder, SoundRules
 
 #: Seconds that packets of one moment may lie apart in a file: so far is read on for a track that
 #: stays behind. One that has ended stays behind for ever.
@@ -130,5 +130,5 @@ def _open_track(
     if context.codec.canonical_name in rules.copied:
         return CopiedTrack(container, stream, clip, keeps_negative=rules.has_edit_list)
     deep = context.format is not None and context.format.bits > 16
-    codec = rules.encoder or ("pcm_s24le" if deep else "pcm_s16le")
-    return EncodedTrack(container, stream, clip, codec)
+    encoder = rules.encoder or SoundEncoder("pcm_s24le" if deep else "pcm_s16le")
+    return EncodedTrack(container, stream, clip, encoder)

@@ -10,14 +10,12 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 from vidmatte.writers.audio_tracks import Track, downmixed, silence, slice_frame
+from vidmatte.writers.format_spec import SoundEncoder
 
 #: Seconds: gaps and overlaps in the source's sound below this are jitter of its clock.
 JITTER = Fraction(1, 20)
 #: What lossy encoders take, by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-#: Bits a second and channel, by lossy encoder.
-_BIT_RATES = {"libopus": 80_000, "aac": 128_000}
-_OPUS_RATE = 48000  # Hz: it has one clock, its lower rates only say what it came from
 
 
 class EncodedTrack(Track):
@@ -29,23 +27,28 @@ class EncodedTrack(Track):
     """
 
     def __init__(
-        self, container: av.container.OutputContainer, source: AudioStream, clip: Clip, codec: str
+        self,
+        container: av.container.OutputContainer,
+        source: AudioStream,
+        clip: Clip,
+        encoder: SoundEncoder,
     ) -> None:
         super().__init__(container, source, clip)
         self._decoder = source.codec_context
         self._rate = self._decoder.sample_rate  # of the frames that come
         layout = self._decoder.layout
         name, channels = layout.name, layout.nb_channels
-        if codec in _BIT_RATES:
+        if encoder.bit_rate is not None:
             name = _LAYOUTS.get(channels, "stereo")
             channels = channels if channels in _LAYOUTS else 2
-        stream = container.add_stream(codec, rate=encoded_rate(codec, self._rate))
+        stream = container.add_stream(encoder.name, rate=encoded_rate(encoder, self._rate))
         assert isinstance(stream, AudioStream)
         self._stream = stream
         self._encoder = stream.codec_context
         self._encoder.layout = self._layout = name
-        if codec in _BIT_RATES:
-            self._encoder.bit_rate = _BIT_RATES[codec] * channels
+        if encoder.bit_rate is not None:
+            self._encoder.bit_rate = encoder.bit_rate * channels
+        self._has_clock = encoder.clock is not None
         self._out_rate = self._encoder.sample_rate
         stream.time_base = Fraction(1, self._out_rate)
         self._label(stream)
@@ -69,9 +72,9 @@ class EncodedTrack(Track):
         yield from self._remarks
 
     def _conversions(self) -> Iterator[str]:
-        """What the encoder does not take as it is, but for Opus's one rate."""
+        """What the encoder does not take as it is, but for the rate of one that has no other."""
         name, layout = self._encoder.codec.canonical_name, self._decoder.layout
-        if self._rate != self._out_rate and self._encoder.codec.name != "libopus":
+        if self._rate != self._out_rate and not self._has_clock:
             yield (
                 f"sound track {self.number}: {name} has no rate of {self._rate} Hz: it is"
                 f" resampled to {self._out_rate} Hz"
@@ -181,9 +184,9 @@ class EncodedTrack(Track):
             self._container.mux(self._stream.encode(frame))
 
 
-def encoded_rate(codec: str, rate: int) -> int:
+def encoded_rate(encoder: SoundEncoder, rate: int) -> int:
     """The rate (Hz) that an encoder takes which is nearest to ``rate``."""
-    if codec == "libopus":
-        return _OPUS_RATE
-    rates = av.Codec(codec, "w").audio_rates
+    if encoder.clock is not None:
+        return encoder.clock
+    rates = av.Codec(encoder.name, "w").audio_rates
     return min(rates, key=lambda known: abs(known - rate)) if rates else rate

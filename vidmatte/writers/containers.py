@@ -13,6 +13,7 @@ from vidmatte.writers.format_spec import (
     Container,
     Expected,
     OutputFormat,
+    SoundEncoder,
     SoundRules,
     VerificationRules,
 )
@@ -52,7 +53,9 @@ MOV = Container(
 )
 MP4 = Container(
     "mp4",
-    sound=SoundRules(copied=_MPEG4_SOUND, encoder="aac", has_edit_list=True),
+    sound=SoundRules(
+        copied=_MPEG4_SOUND, encoder=SoundEncoder("aac", bit_rate=128_000), has_edit_list=True
+    ),
     pixel_aspect=True,
     verification=VerificationRules(rate=True),
 )
@@ -71,7 +74,10 @@ MATROSKA = Container(
 )
 WEBM = Container(
     "webm",
-    sound=SoundRules(copied=frozenset({"opus", "vorbis"}), encoder="libopus"),
+    sound=SoundRules(
+        copied=frozenset({"opus", "vorbis"}),
+        encoder=SoundEncoder("libopus", bit_rate=80_000, clock=48_000),
+    ),
     pixel_aspect=True,
     states_duration=True,
     patch=_state_aspect,

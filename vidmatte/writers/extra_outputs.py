@@ -14,6 +14,24 @@ from vidmatte.writers.containers import MP4
 from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always
 from vidmatte.writers.formats import FORMATS, PRORES, by_name, names_folder, suffix_row
 
+
+def _without_alpha(row: OutputFormat) -> OutputFormat:
+    """The row for the same colours alone."""
+    return replace(
+        row,
+        alpha="none",
+        has_alpha=False,
+        pixel_format=lambda clip: _drop_alpha(row.pixel_format(clip)),
+        decoded_format=row.decoded_format and _drop_alpha(row.decoded_format),
+    )
+
+
+def _drop_alpha(pixel_format: str) -> str:
+    """The pixel format of the same samples without alpha."""
+    packed = {"rgba": "rgb24", "bgra": "bgr0", "rgba64be": "rgb48be", "rgba64le": "rgb48le"}
+    return packed.get(pixel_format, pixel_format.replace("yuva", "yuv").replace("gbrap", "gbrp"))
+
+
 _PRORES_HQ = replace(
     PRORES,
     name="prores-hq",
@@ -25,6 +43,8 @@ _PRORES_HQ = replace(
     options={"profile": "hq", "vendor": "apl0"},
     codec_tag="apch",
     decoded_format="yuv422p10le",
+    # FFmpeg's ProRes of 4:2:2 loses the last column's chroma there: 4:4:4 does not.
+    for_odd_widths=_without_alpha(PRORES),
 )
 _H264 = OutputFormat(
     "h264",
@@ -42,23 +62,6 @@ _H264 = OutputFormat(
     colour_rules=ColourRules(range=LIMITED),
     limits=Limits(max_size=16384, width_multiple=2, height_multiple=2),
 )
-
-
-def _without_alpha(row: OutputFormat) -> OutputFormat:
-    """The row for the same colours alone."""
-    return replace(
-        row,
-        alpha="none",
-        has_alpha=False,
-        pixel_format=lambda clip: _drop_alpha(row.pixel_format(clip)),
-        decoded_format=row.decoded_format and _drop_alpha(row.decoded_format),
-    )
-
-
-def _drop_alpha(pixel_format: str) -> str:
-    """The pixel format of the same samples without alpha."""
-    packed = {"rgba": "rgb24", "bgra": "bgr0", "rgba64be": "rgb48be", "rgba64le": "rgb48le"}
-    return packed.get(pixel_format, pixel_format.replace("yuva", "yuv").replace("gbrap", "gbrp"))
 
 
 def _grey(row: OutputFormat, pixel_format: str) -> OutputFormat:
@@ -154,11 +157,10 @@ def _format_for(
 ) -> OutputFormat:
     """The row as the clip needs it.
 
-    Pictures take 16 bits where the clip has more than 8 to show, mattes always. FFmpeg's
-    ProRes of 4:2:2 loses the last column's chroma where the width is odd: 4:4:4 does not.
+    Pictures take 16 bits where the clip has more than 8 to show, mattes always.
     """
-    if row is _PRORES_HQ and clip.width % 2:
-        return _without_alpha(PRORES)
+    if row.for_odd_widths is not None and clip.width % 2:
+        return row.for_odd_widths
     deep = what == "matte" or clip.bit_depth > 8
     if row.deeper is None or not deep:
         return row

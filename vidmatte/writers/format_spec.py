@@ -49,16 +49,27 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class SoundEncoder:
+    """An encoder of sound. name: FFmpeg's. bit_rate: bits a second and channel; None of one
+    that loses nothing. clock: samples a second, of one that has no other rate, whatever rate
+    its packets say that the sound came from."""
+
+    name: str
+    bit_rate: int | None = None
+    clock: int | None = None
+
+
+@dataclass(frozen=True)
 class SoundRules:
     """What becomes of a clip's sound in a container.
 
     copied: codecs, by FFmpeg's names, whose packets are copied as they are.
-    encoder: encodes all others; None: PCM, which loses nothing.
+    encoder: for all others; None: PCM of the source's depth.
     has_edit_list: packets before time zero stay in the file, and players skip them.
     """
 
     copied: frozenset[str]
-    encoder: str | None = None
+    encoder: SoundEncoder | None = None
     has_edit_list: bool = False
 
 
@@ -184,6 +195,7 @@ class OutputFormat:
     read_back: width, height and pixel format of a picture file, for files that FFmpeg does not
     read; raises ValueError, OSError.
     deeper: the format of the same files with more bits a sample, where there is one.
+    for_odd_widths: the format that takes its place where a picture's width is odd.
     """
 
     name: str
@@ -206,6 +218,7 @@ class OutputFormat:
     straight_only: bool = False
     has_alpha: bool = True
     deeper: str | None = None
+    for_odd_widths: OutputFormat | None = None
     colour_rules: ColourRules = ColourRules()
     limits: Limits = Limits()
 
