@@ -25,13 +25,13 @@ import numpy as np
 from composites import Scene, read_clip, write_clip
 
 from vidmatte.alpha.shot_detection import CutDetector
-from vidmatte.core.families import RECURRENT, SEGMENTATION
+from vidmatte.core.families import InputSize
 from vidmatte.core.frame import Frame
 from vidmatte.models.augment import PLAIN, SCHEDULES, View, views_of
 from vidmatte.models.load import augment_schedule, load_network
 from vidmatte.models.registry import Weights
 from vidmatte.models.runtimes.device import Arrays, Device, Runner
-from vidmatte.models.runtimes.onnx_file import square_side
+from vidmatte.models.runtimes.onnx_file import input_size
 from vidmatte.models.runtimes.onnx_loader import load_runner
 from vidmatte.models.segmentation import SegmentationNetwork
 from vidmatte.settings import Settings
@@ -122,15 +122,15 @@ class Footage:
     def mattes(self, weights: Weights, settings: Settings) -> list[Frame]:
         """The frames as they come from the product's network stage."""
         frames = frames_of(self.pictures)
-        if weights.family in RECURRENT:
+        if weights.fed_as.recurrence is not None:
             for frame, alpha in zip(frames, self.outputs[PLAIN], strict=True):
                 frame.alpha = as_float(alpha)
             return frames
         way = augment_schedule(weights.family, settings)
         network = SegmentationNetwork(
             Replay(self._asked_for(frames, way)),
-            SEGMENTATION[weights.family],
-            size=self.outputs[PLAIN].shape[-1],
+            weights.fed_as,
+            size=InputSize(self.outputs[PLAIN].shape[-1]),
             input_name="input",
             way=way,
         )
@@ -177,16 +177,15 @@ class Recorder(Replay):
 def run_network(pictures: np.ndarray, weights: Weights, look: View = PLAIN) -> np.ndarray:
     """The raw output for each picture (T, H, W, 3), as it is shown to the network."""
     settings = Settings(smooth="off", runtime=RUNTIME)
-    if weights.family in RECURRENT:
+    if weights.fed_as.recurrence is not None:
         network = load_network(weights.path, weights.family, settings, Device())
         frames = network.predict(iter(frames_of(pictures)))
         return np.stack([as_codes(frame.alpha) for frame in frames])
     loaded = load_runner(weights.path, Device(), 0, outputs=1, runtime=RUNTIME, batch=1)
-    family = SEGMENTATION[weights.family]
     recorder = Recorder(loaded.runner)
-    name, size = next(iter(loaded.inputs)), square_side(weights.path, loaded.inputs, family.size)
-    shown = np.stack([look.apply(picture, size) for picture in pictures])
-    network = SegmentationNetwork(recorder, family, size=size, input_name=name)
+    name, size = next(iter(loaded.inputs)), input_size(weights.path, loaded.inputs, weights.fed_as)
+    shown = np.stack([look.apply(picture, size.side, size.side) for picture in pictures])
+    network = SegmentationNetwork(recorder, weights.fed_as, size=size, input_name=name)
     for _ in network.predict(iter(frames_of(shown))):
         pass
     return np.stack(recorder.seen)

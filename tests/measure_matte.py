@@ -36,7 +36,6 @@ from composites import furry_ball, painted_background, read_backgrounds, read_cu
 from composites import standard_scenes as scenes_of
 from kept_clips import Footage, KeptClip, as_float, keep_scene
 
-from vidmatte.core.families import RECURRENT
 from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
@@ -97,7 +96,7 @@ def raw_alphas(clip: KeptClip, weights: Weights) -> Iterable[np.ndarray]:
     height, width = clip.rgb.shape[1:3]
     for codes in clip.output(weights):
         alpha = as_float(codes)
-        yield alpha if weights.family in RECURRENT else rembgs(alpha, height, width)
+        yield alpha if weights.fed_as.recurrence is not None else rembgs(alpha, height, width)
 
 
 def rembgs(output: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -124,7 +123,9 @@ def filtered(
 ) -> tuple[list[np.ndarray], Cost]:
     """The alphas as vidmatte finishes them, and what its filter costs."""
     frames = footage.mattes(weights, settings)
-    how = temporal_filter_for(weights.family in RECURRENT, settings)
+    how = temporal_filter_for(
+        weights.fed_as.recurrence is not None, settings, weights.fed_as.filter_profile
+    )
     began = time.perf_counter(), time.process_time()
     done = list(how.average_stage(how.track_stage(frames)))
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]

@@ -14,12 +14,13 @@ from test_network import noise_frames
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.core.concurrency import map_in_order
+from vidmatte.core.families import FAMILY_TABLE
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError
 from vidmatte.models.load import load_network
 from vidmatte.models.runtimes import rvm_split as halves
 from vidmatte.models.runtimes.device import CpuRunner, Device
-from vidmatte.models.runtimes.onnx_file import load_onnx
+from vidmatte.models.runtimes.onnx_file import load_onnx, recurrence_of
 from vidmatte.models.runtimes.onnx_loader import loaded_network, open_session
 from vidmatte.models.runtimes.rvm_split import (
     split_after_downsampling,
@@ -27,13 +28,16 @@ from vidmatte.models.runtimes.rvm_split import (
     split_before_refinement,
     split_concat_convs,
 )
-from vidmatte.models.rvm import KEPT_OUTPUTS, RecurrentNetwork
+from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.settings import Settings
+
+RVM = FAMILY_TABLE["rvm"]
+NAMES = recurrence_of(RVM)
 
 
 def whole(path: Path) -> RecurrentNetwork:
     session = open_session(path, path.read_bytes(), Device(), 1)
-    return RecurrentNetwork(loaded_network(session, Device()).runner)
+    return RecurrentNetwork(loaded_network(session, Device()).runner, RVM)
 
 
 def results(network: RecurrentNetwork, frames: list[Frame]) -> list[Frame]:
@@ -77,7 +81,7 @@ def test_frames_are_made_smaller_as_the_network_does_it(
     for ratio in (0.0, 0.37):
         network = load_network(path, "rvm", Settings(downsample=ratio), Device())
         session = open_session(path, path.read_bytes(), Device(), 1)
-        reference = RecurrentNetwork(loaded_network(session, Device()).runner, ratio)
+        reference = RecurrentNetwork(loaded_network(session, Device()).runner, RVM, ratio)
         frames = [noise_frames(2, size) for _ in range(2)]
         assert_alike(results(network, frames[0]), results(reference, frames[1]))
 
@@ -86,41 +90,41 @@ def test_a_half_that_draws_otherwise_is_run_whole(
     weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = weights("rvm")
-    monkeypatch.setattr(halves, "split_before_refinement", lambda half: None)
+    monkeypatch.setattr(halves, "split_before_refinement", lambda half, names: None)
     network = load_network(path, "rvm", Settings(threads=2), Device())
     assert_alike(results(network, shot()), results(whole(path), shot()))
 
 
 def test_only_rvms_own_way_of_drawing_is_cut_off(weights: Callable[[str], Path]) -> None:
-    split = split_at_states(load_onnx(weights("rvm")), KEPT_OUTPUTS)
+    split = split_at_states(load_onnx(weights("rvm")), NAMES.state_outputs)
     assert split is not None
-    assert split_before_refinement(split[1]) is not None
+    assert split_before_refinement(split[1], NAMES) is not None
     resize_otherwise = onnx.load_from_string(split[1])
     for node in resize_otherwise.graph.node:
         for item in node.attribute:
             if item.name == "coordinate_transformation_mode":
                 item.s = b"align_corners"
-    assert split_before_refinement(resize_otherwise.SerializeToString()) is None
+    assert split_before_refinement(resize_otherwise.SerializeToString(), NAMES) is None
     another_sum = onnx.load_from_string(split[1])
     for node in another_sum.graph.node:
         if node.op_type == "Add":
             node.op_type = "Sub"
-    assert split_before_refinement(another_sum.SerializeToString()) is None
+    assert split_before_refinement(another_sum.SerializeToString(), NAMES) is None
 
 
 def test_only_a_first_step_that_makes_the_frame_smaller_is_cut_off(
     weights: Callable[[str], Path],
 ) -> None:
-    split = split_at_states(load_onnx(weights("rvm")), KEPT_OUTPUTS)
+    split = split_at_states(load_onnx(weights("rvm")), NAMES.state_outputs)
     assert split is not None
-    cut = split_after_downsampling(split[0])
+    cut = split_after_downsampling(split[0], "src")
     assert cut is not None
     names = {item.name for item in onnx.load_from_string(cut[0]).graph.input}
     assert cut[1] in names
     assert "src" not in names
     read_twice = onnx.load_from_string(split[0])
     read_twice.graph.node.append(onnx.helper.make_node("Identity", ["src"], ["again"]))
-    assert split_after_downsampling(read_twice.SerializeToString()) is None
+    assert split_after_downsampling(read_twice.SerializeToString(), "src") is None
 
 
 def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], Path]) -> None:
@@ -145,10 +149,10 @@ def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], P
 
 
 def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) -> None:
-    split = split_at_states(load_onnx(weights("rvm")), KEPT_OUTPUTS)
+    split = split_at_states(load_onnx(weights("rvm")), NAMES.state_outputs)
     assert split is not None
     first, second = (onnx.load_from_string(half).graph for half in split)
-    assert {item.name for item in first.output} >= set(KEPT_OUTPUTS)
+    assert {item.name for item in first.output} >= set(NAMES.state_outputs)
     assert [item.name for item in second.output] == ["fgr", "pha"]
     handed_on = {item.name for item in second.input} - {"src"}
     assert handed_on <= {item.name for item in first.output}
@@ -157,7 +161,7 @@ def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) 
 
 def test_what_has_no_states_is_left_whole(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
-    assert split_at_states(load_onnx(path), KEPT_OUTPUTS) is None
+    assert split_at_states(load_onnx(path), NAMES.state_outputs) is None
     with pytest.raises(ModelError, match="not of the family rvm"):
         load_network(path, "rvm", Settings(), Device())
 

@@ -27,7 +27,7 @@ from tiny_onnx import (
 )
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, assert_close
 
-from vidmatte.core.families import SEGMENTATION
+from vidmatte.core.families import FAMILY_TABLE, CoarsePass, InputSize
 from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.augment import ALTERNATING, View, views_of
@@ -45,7 +45,7 @@ from vidmatte.models.runtimes.device import (
 from vidmatte.models.runtimes.multi_gpu import SharedRunner
 from vidmatte.models.runtimes.onnx_loader import batchable, load_runner
 from vidmatte.models.runtimes.openvino import is_installed
-from vidmatte.models.rvm import RecurrentNetwork, coarse_ratio
+from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import SegmentationNetwork, merge_mirrored
 from vidmatte.settings import Settings
 
@@ -56,6 +56,7 @@ RUNTIMES = [
         marks=pytest.mark.skipif(not is_installed(), reason="openvino is not installed"),
     ),
 ]
+COARSE = CoarsePass("downsample_ratio", side=512, least_side=6)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FEEDING = {"isnet": (1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)), "u2netp": (320, *IMAGENET)}
 
@@ -112,7 +113,7 @@ def test_rvm_agrees_with_a_bare_loop(weights: Callable[[str], Path], bigbuckbunn
     for frame, rgb in zip(network.predict(iter(frames)), pictures, strict=True):
         inputs = {
             "src": (rgb.astype(np.float32) / 255).transpose(2, 0, 1)[None],
-            "downsample_ratio": np.array([coarse_ratio(1280, 720)], np.float32),
+            "downsample_ratio": np.array([COARSE.ratio(1280, 720)], np.float32),
         }
         inputs |= {f"r{number}i": value for number, value in enumerate(state, 1)}
         foreground, alpha, *state = session.run(None, inputs)
@@ -176,7 +177,7 @@ def test_strong_asks_twice_and_averages_the_answers(tmp_path: Path) -> None:
 
 def seen_by(runner: Runner, look: View, frame: Frame) -> np.ndarray:
     """A tiny ISNet's matte of a frame, as it lies in it, by one look."""
-    shown = look.apply(frame.rgb, 32).astype(np.float32) / 255 - 0.5
+    shown = look.apply(frame.rgb, 32, 32).astype(np.float32) / 255 - 0.5
     alpha = runner.run({"input": shown.transpose(2, 0, 1)[None]})["output"][0, 0]
     return np.ascontiguousarray(look.undo(alpha))
 
@@ -221,17 +222,19 @@ def test_both_runners_give_the_same(kind: str, weights: Callable[[str], Path]) -
     if kind == "torch":
         pytest.importorskip("torch", reason="torch is not installed: the GPU's runner is not run")
     runner = BoundRunner(session, "cpu") if kind == "torch" else CpuRunner(session)
-    expected = alphas_of(RecurrentNetwork(CpuRunner(session)), noise_frames(3, (96, 128)))
-    actual = alphas_of(RecurrentNetwork(runner), noise_frames(3, (96, 128)))
+    expected = alphas_of(
+        RecurrentNetwork(CpuRunner(session), FAMILY_TABLE["rvm"]), noise_frames(3, (96, 128))
+    )
+    actual = alphas_of(RecurrentNetwork(runner, FAMILY_TABLE["rvm"]), noise_frames(3, (96, 128)))
     for one, other in zip(actual, expected, strict=True):
         assert_close(one, other, SAME_LOOP)
 
 
 def test_coarse_ratio_follows_the_frame() -> None:
-    assert coarse_ratio(512, 288) == 1.0
-    assert coarse_ratio(1920, 1080) == coarse_ratio(1080, 1920) == 512 / 1920
-    assert coarse_ratio(1920, 1080, wanted=0.5) == 0.5
-    assert coarse_ratio(20000, 30) * 30 == coarse_ratio(640, 20, wanted=0.1) * 20 == 6
+    assert COARSE.ratio(512, 288) == 1.0
+    assert COARSE.ratio(1920, 1080) == COARSE.ratio(1080, 1920) == 512 / 1920
+    assert COARSE.ratio(1920, 1080, wanted=0.5) == 0.5
+    assert COARSE.ratio(20000, 30) * 30 == COARSE.ratio(640, 20, wanted=0.1) * 20 == 6
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -359,7 +362,7 @@ class Fixed:
 def test_an_output_that_its_file_left_open_is_checked_when_it_comes() -> None:
     def mattes(*shape: int) -> list[np.ndarray]:
         network = SegmentationNetwork(
-            Fixed(shape), SEGMENTATION["isnet"], size=8, input_name="in", batch=2
+            Fixed(shape), FAMILY_TABLE["isnet"], size=InputSize(8), input_name="in", batch=2
         )
         return alphas_of(network, noise_frames(2))
 
@@ -377,7 +380,7 @@ def test_an_alpha_of_another_scale_is_refused(value: Any) -> None:
     def mattes(family: str = "isnet", minmax: bool = False) -> list[np.ndarray]:
         runner = Fixed((1, 1, 8, 8), value)
         network = SegmentationNetwork(
-            runner, SEGMENTATION[family], size=8, input_name="in", minmax=minmax
+            runner, FAMILY_TABLE[family], size=InputSize(8), input_name="in", minmax=minmax
         )
         return alphas_of(network, noise_frames(1))
 
@@ -393,7 +396,9 @@ def test_an_alpha_of_another_scale_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("logit", [-1e4, -89, -88, 0, 88, 89, 1e4])
 def test_logits_of_any_size_become_alpha_without_a_warning(logit: float) -> None:
     runner = Fixed((1, 1, 8, 8), np.float32(logit))
-    network = SegmentationNetwork(runner, SEGMENTATION["birefnet"], size=8, input_name="in")
+    network = SegmentationNetwork(
+        runner, FAMILY_TABLE["birefnet"], size=InputSize(8), input_name="in"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (alpha,) = alphas_of(network, noise_frames(1))
@@ -416,7 +421,7 @@ def test_a_recurrent_network_that_lacks_something_is_named_at_load(
     onnx.save(model, str(path))
     kind = "inputs" if name in ("src", "r2i") else "outputs"
     line = rf"^[^\n]*tiny\.onnx: not of the family rvm: its {kind} are [^\n]*other[^\n]*;"
-    with pytest.raises(ModelError, match=rf"{line} it lacks {name}: export [^\n]*--family$"):
+    with pytest.raises(ModelError, match=rf"{line} missing: {name} \(export [^\n]*--family\)$"):
         load_network(path, "rvm", Settings(runtime=runtime), Device())
 
 
@@ -645,7 +650,7 @@ def test_what_a_look_shows_lies_where_it_was() -> None:
     picture[20:40, 10:30] = 255
     small = cv2.resize(picture, (200, 200), interpolation=cv2.INTER_LINEAR)[..., 0]
     for look in (View(), *ALTERNATING):
-        shown = look.apply(picture, 200)
+        shown = look.apply(picture, 200, 200)
         assert shown.shape == (200, 200, 3)
         back = cv2.resize(np.ascontiguousarray(look.undo(shown[..., 0])), (200, 200))
         assert np.abs(back.astype(int) - small).mean() < 1

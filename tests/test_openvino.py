@@ -184,8 +184,8 @@ def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
     gpu = Device()
     gpu.name = "cuda:0"
     with pytest.raises(DeviceError, match="--device cpu"):
-        openvino.is_chosen("openvino", "isnet", gpu)
-    assert not openvino.is_chosen("auto", "isnet", gpu)
+        openvino.is_chosen("openvino", True, gpu)
+    assert not openvino.is_chosen("auto", True, gpu)
 
 
 @needs_openvino

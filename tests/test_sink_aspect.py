@@ -17,8 +17,9 @@ from sink_support import write_clip
 from vidmatte.errors import OutputError, VerificationError
 from vidmatte.media.matroska import patch_aspect
 from vidmatte.writers.extra_outputs import ExtraOutputs
+from vidmatte.writers.format_spec import Expected
 from vidmatte.writers.formats import by_name
-from vidmatte.writers.verify import Expected, verify_movie
+from vidmatte.writers.verify import verify_movie
 
 WIDE = Fraction(16, 15)
 

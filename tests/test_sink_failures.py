@@ -24,9 +24,10 @@ from vidmatte.jobs.check import check_outputs
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer, as_output_error
+from vidmatte.writers.format_spec import Expected
 from vidmatte.writers.formats import by_name, choose
 from vidmatte.writers.render.cutout import CutoutPicture
-from vidmatte.writers.verify import Expected, verify_movie
+from vidmatte.writers.verify import verify_movie
 
 OUTPUTS = ["out.mov", "out.webm", "out.mkv", "frames"]
 SETTINGS = Settings(foreground="source")

@@ -234,7 +234,7 @@ def test_odd_sizes_keep_every_pixel() -> None:
     clip = make_clip("yuv420p", width=161, height=91)
     alpha = disc(0, 161, 91)
     for row in INTEGER:
-        if row.width_multiple > 1:
+        if row.limits.width_multiple > 1:
             continue
         picture = CutoutPicture(clip, row, "estimate").render(two_colours(clip, alpha))
         assert (picture.width, picture.height) == (161, 91)

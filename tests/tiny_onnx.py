@@ -110,6 +110,87 @@ def make_recurrent(path: Path) -> Path:
     )
 
 
+def make_two_states(path: Path) -> Path:
+    """A recurrent network of names and ends other than RVM's: image, memory_in, trace_in ->
+    trace_out, alpha, memory_out; no foreground and no coarse pass.
+
+    image is normalized with mean and deviation 0.5. memory (1, 2, H/4, W/4) remembers the luma
+    at a quarter of the frame's size, in its second channel negated, and trace (1, 1, 1, 1) its
+    mean: new = 0.5 * old + 0.5 * luma. alpha = 0.5 * luma + 0.25 * (mean of memory_in's first
+    channel less its second) / 2 + 0.25 * trace_in. See ``two_states_alphas``.
+    """
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["image", "weights", "bias"], ["luma"]),
+        node("AveragePool", ["luma"], ["map"], kernel_shape=[4, 4], strides=[4, 4]),
+        node("Mul", ["map", "signs"], ["maps"]),
+        node("GlobalAveragePool", ["luma"], ["point"]),
+        node("Mul", ["point", "half"], ["new_trace"]),
+        node("Mul", ["trace_in", "half"], ["old_trace"]),
+        node("Add", ["new_trace", "old_trace"], ["trace_out"]),
+        node("Mul", ["maps", "half"], ["new_memory"]),
+        node("Mul", ["memory_in", "half"], ["old_memory"]),
+        node("Add", ["new_memory", "old_memory"], ["memory_out"]),
+        node("Mul", ["memory_in", "signs"], ["signed"]),
+        node("ReduceMean", ["signed"], ["remembered"], axes=[1, 2, 3]),
+        node("Add", ["remembered", "trace_in"], ["both"]),
+        node("Mul", ["both", "quarter"], ["past"]),
+        node("Mul", ["luma", "half"], ["seen"]),
+        node("Add", ["seen", "past"], ["alpha"]),
+    ]
+    return save_graph(
+        path,
+        nodes,
+        inputs={
+            "memory_in": (1, 2, "rows", "columns"),
+            "image": (1, 3, "height", "width"),
+            "trace_in": (1, 1, 1, 1),
+        },
+        outputs={
+            "trace_out": (1, 1, 1, 1),
+            "alpha": (1, 1, "height", "width"),
+            "memory_out": (1, 2, "rows", "columns"),
+        },
+        constants={
+            "weights": (LUMA * 0.5).reshape(1, 3, 1, 1),
+            "bias": np.full(1, 0.5, np.float32),
+            "signs": np.array([1, -1], np.float32).reshape(1, 2, 1, 1),
+            "half": np.full(1, 0.5, np.float32),
+            "quarter": np.full(1, 0.25, np.float32),
+        },
+        opset=13,
+    )
+
+
+def two_states_alphas(shots: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """What ``make_two_states`` gives for frames of R'G'B' (H, W, 3) in 0..1, shot by shot."""
+    alphas = []
+    for shot in shots:
+        past = 0.0  # memory and trace have the same mean
+        for rgb in shot:
+            luma = rgb @ LUMA
+            alphas.append((0.5 * luma + 0.5 * past).astype(np.float32))
+            past = 0.5 * past + 0.5 * float(luma.mean())
+    return alphas
+
+
+def make_wide(path: Path) -> Path:
+    """A per-frame network of free height and width that gives logits: input (B, 3, H, W), taken
+    less 0.5 -> (B, 1, H, W), 100 * (luma - 0.45)."""
+    nodes = [helper.make_node("Conv", ["input", "weights", "bias"], ["output"])]
+    return save_graph(
+        path,
+        nodes,
+        inputs={"input": ("batch", 3, "height", "width")},
+        outputs={"output": ("batch", 1, "height", "width")},
+        constants={
+            "weights": (LUMA * STEEPNESS).reshape(1, 3, 1, 1),
+            "bias": np.array([STEEPNESS * (0.5 - THRESHOLD)], np.float32),
+        },
+        opset=15,
+    )
+
+
 class RecurrentReference:
     """``make_recurrent`` in numpy, one frame after the other."""
 

@@ -31,32 +31,12 @@ from vidmatte.alpha.flow import FlowField, squared_length
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
 from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, TrackedFrame, Window, track
+from vidmatte.core.families import PER_FRAME, FilterProfile
 
 _SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
 _MOVING = 0.5  # coarse pixels a frame from which something counts as moving
 _LEAST_TRUST = 0.1  # the maximum over the field below which a far neighbour is not sampled
-
-
-@dataclass(frozen=True)
-class _FilterProfile:
-    """What suits a kind of network.
-
-    far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away has the weight
-    exp(-1): flow errors add up with distance, while in a still scene many frames agree.
-    redrawn: share of the second redrawing of the edge. black, white: levels after the
-    average. decides: whether grey areas are decided.
-    """
-
-    far_reach: float
-    redrawn: float
-    black: float
-    white: float
-    decides: bool
-
-
-PER_FRAME = _FilterProfile(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
-RECURRENT = _FilterProfile(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, decides=False)
 
 
 def filter_frames(
@@ -65,7 +45,7 @@ def filter_frames(
     mode: str = "on",
     refine: str = "fast",
     strength: float = 1.0,
-    profile: _FilterProfile = PER_FRAME,
+    profile: FilterProfile = PER_FRAME,
 ) -> Iterator[AnyFrame]:
     """The same frames, in order, each with its ``alpha`` refined and averaged over time.
 
@@ -101,7 +81,7 @@ class TemporalFilter:
     window: Window
     refine: str
     strength: float
-    profile: _FilterProfile
+    profile: FilterProfile
 
     @property
     def redraws(self) -> bool:
@@ -273,7 +253,7 @@ class _WindowFilter(Generic[AnyFrame]):
 
 
 def _stretch_levels(
-    alpha: np.ndarray, view: WorkingFrame, profile: _FilterProfile, refine: bool
+    alpha: np.ndarray, view: WorkingFrame, profile: FilterProfile, refine: bool
 ) -> None:
     """Decide grey areas and stretch the levels of alpha (H, W), in place.
 

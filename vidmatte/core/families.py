@@ -1,11 +1,12 @@
 """How each family of networks is fed and read, as its authors trained it.
 
-It lies beside the table of options, which names the families, so that nothing heavy is
-imported for that.
+All that the package knows of a family stands in its row: no other module asks for its name.
+The table names the choices of ``--family``, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -13,32 +14,212 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Family:
-    """A salient network's input and output.
+class InputSize:
+    """How large the picture is that a network sees.
 
-    size: side of its square input in pixels. mean, std: of RGB in 0..1.
-    logits: the first output needs a sigmoid; else it is one already.
-    takes_turns: its mattes gain where frames are shown to it in turns (see ``augment``);
-    measured on composites with known alpha. U2-Netp's flicker more, the others were not
-    measured.
+    side: pixels of a square's side; without ``is_square``, of the shorter side of a picture
+    with the frame's own aspect. multiple: what both sides are rounded to a multiple of.
+    """
+
+    side: int
+    is_square: bool = True
+    multiple: int = 1
+
+    def of(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the input for a frame of ``width`` x ``height`` pixels."""
+        if self.is_square:
+            return self.side, self.side
+        scale = self.side / (min(width, height) * self.multiple)
+        across, down = (max(1, round(length * scale)) for length in (width, height))
+        return across * self.multiple, down * self.multiple
+
+
+@dataclass(frozen=True)
+class State:
+    """One tensor that a network passes from frame to frame, by its input and its output.
+
+    At the start of a shot it is zeros, (1, channels, h, w): h and w are the frame's height and
+    width divided by ``stride``, rounded up; with stride 0 both are 1, and the network
+    broadcasts them.
+    """
+
+    input: str
+    output: str
+    channels: int = 1
+    stride: int = 0
+
+    def first_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The shape at the start of a shot of frames of ``width`` x ``height`` pixels."""
+        if not self.stride:
+            return 1, self.channels, 1, 1
+        return 1, self.channels, -(-height // self.stride), -(-width // self.stride)
+
+
+@dataclass(frozen=True)
+class CoarsePass:
+    """A first pass over the frame made smaller, whose size is an input of the network.
+
+    input: its name; it takes the ratio of the sizes, in 0..1. side: pixels that the longer
+    side has by default. least_side: pixels that the shorter side has at least.
+    """
+
+    input: str
+    side: int
+    least_side: int
+
+    def ratio(self, width: int, height: int, wanted: float = 0.0) -> float:
+        """The size of the pass against the frame: ``wanted``, or by ``side``, never above 1
+        but for a strip that would become too narrow."""
+        ratio = wanted or min(1.0, self.side / max(width, height))
+        return max(ratio, self.least_side / min(width, height))
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """The inputs and outputs of a network that sees frame after frame, by name.
+
+    picture: (1, 3, H, W), the frame. alpha: (1, 1, H, W). foreground: (1, 3, H, W), R'G'B' in
+    0..1; None where the network gives none.
+    splits: on the CPU its graph is cut in two, see ``models.runtimes.rvm_split``; only for
+    networks that are fed plain R'G'B' in 0..1 and give alpha in 0..1.
+    """
+
+    states: tuple[State, ...]
+    picture: str
+    alpha: str
+    foreground: str | None = None
+    coarse: CoarsePass | None = None
+    splits: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All inputs."""
+        coarse = () if self.coarse is None else (self.coarse.input,)
+        return (self.picture, *(state.input for state in self.states), *coarse)
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The outputs that are no state."""
+        return (self.alpha,) if self.foreground is None else (self.foreground, self.alpha)
+
+    @property
+    def state_outputs(self) -> tuple[str, ...]:
+        """The outputs that are fed back."""
+        return tuple(state.output for state in self.states)
+
+
+@dataclass(frozen=True)
+class AugmentSchedules:
+    """How frames are shown to a network, by ``--smooth``: names in ``augment.SCHEDULES``.
+
+    Alternating views pay where the temporal filter averages them and the network's mistakes
+    change with them. They help IS-Net, measured on composites with known alpha; U2-Netp
+    flickers more with them; the other families were not measured.
+    """
+
+    on: str = "plain"
+    live: str = "plain"
+    strong: str = "both"
+
+
+@dataclass(frozen=True)
+class FilterProfile:
+    """How the temporal filter treats the mattes of a kind of network.
+
+    far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away counts
+    exp(-1): errors pile up along the way, while in a still scene many frames show the
+    same. redrawn: share of the second redrawing of the edge. black, white: levels after
+    the average. decides: whether parts in doubt are decided.
+    """
+
+    far_reach: float
+    redrawn: float
+    black: float
+    white: float
+    decides: bool
+
+
+PER_FRAME = FilterProfile(far_reach=20.0, redrawn=0.5, black=0.02, white=0.98, decides=True)
+RECURRENT = FilterProfile(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, decides=False)
+
+
+def shared_profile(profiles: Iterable[FilterProfile]) -> FilterProfile:
+    """That of all of them, or, where they differ, of networks that see each frame alone."""
+    different = {*profiles}
+    return different.pop() if len(different) == 1 else PER_FRAME
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row: a family's input, output, state, and what suits it.
+
+    size: of the picture that it sees; None: the frame itself.
+    mean, std: of R'G'B' in 0..1. logits: its alpha needs a sigmoid; else it is one already.
+    recurrence: None where every frame stands alone.
+    bfloat16: computed in bfloat16 its alpha stays within 1/255 of that in float32 on average,
+    so that OpenVINO is the runtime of choice on CPUs that have it.
+    default_batch: frames of one run where no option says; 0: as many as suit the device.
     """
 
     name: str
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    size: InputSize | None
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     logits: bool = False
-    alternates_views: bool = False
+    recurrence: Recurrence | None = None
+    bfloat16: bool = False
+    default_batch: int = 0
+    schedules: AugmentSchedules = AugmentSchedules()
+    filter_profile: FilterProfile = PER_FRAME
+
+    def __post_init__(self) -> None:
+        if (self.size is None) != (self.recurrence is not None):
+            raise ValueError(f"{self.name}: a recurrent network sees the frame itself")
+        is_plain = not any(self.mean) and set(self.std) == {1.0} and not self.logits
+        if self.recurrence is not None and self.recurrence.splits and not is_plain:
+            raise ValueError(f"{self.name}: only a network of plain R'G'B' is split")
+
+    @property
+    def gives_foreground(self) -> bool:
+        """Whether the network gives the subject's colours beside its alpha."""
+        return self.recurrence is not None and self.recurrence.foreground is not None
+
+    @property
+    def has_coarse_pass(self) -> bool:
+        """Whether ``--downsample`` has an effect."""
+        return self.recurrence is not None and self.recurrence.coarse is not None
 
 
-SEGMENTATION = {
-    family.name: family
-    for family in (
-        Family("isnet", 1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), alternates_views=True),
-        Family("u2net", 320, _IMAGENET_MEAN, _IMAGENET_STD),
-        Family("isnet-anime", 1024, _IMAGENET_MEAN, (1.0, 1.0, 1.0)),
-        Family("birefnet", 1024, _IMAGENET_MEAN, _IMAGENET_STD, logits=True),
-    )
-}
-RECURRENT = ("rvm",)
-FAMILIES = (*SEGMENTATION, *RECURRENT)
+_ROWS = (
+    Family(
+        "isnet",
+        InputSize(1024),
+        (0.5, 0.5, 0.5),
+        bfloat16=True,
+        # Without frames ahead, four views are too few of each to be averaged.
+        schedules=AugmentSchedules(on="four", live="two"),
+    ),
+    Family("u2net", InputSize(320), _IMAGENET_MEAN, _IMAGENET_STD, bfloat16=True),
+    Family("isnet-anime", InputSize(1024), _IMAGENET_MEAN, bfloat16=True),
+    Family("birefnet", InputSize(1024), _IMAGENET_MEAN, _IMAGENET_STD, logits=True),
+    # Its alpha does not bear bfloat16; in float32 onnxruntime is the faster runtime.
+    Family(
+        "rvm",
+        None,
+        recurrence=Recurrence(
+            states=tuple(State(f"r{number}i", f"r{number}o") for number in range(1, 5)),
+            picture="src",
+            alpha="pha",
+            foreground="fgr",
+            # The paper advises sides of 256 to 512 pixels. Four halvings need 5; one more, for
+            # the network rounds sizes down.
+            coarse=CoarsePass("downsample_ratio", side=512, least_side=6),
+            splits=True,
+        ),
+        schedules=AugmentSchedules(strong="plain"),
+        filter_profile=RECURRENT,
+    ),
+)
+#: The rows by name; ``FAMILIES`` are the names in the order of the table.
+FAMILY_TABLE = {row.name: row for row in _ROWS}
+FAMILIES = tuple(FAMILY_TABLE)

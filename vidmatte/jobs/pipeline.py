@@ -12,8 +12,9 @@ from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
-from vidmatte.alpha.temporal_filter import PER_FRAME, RECURRENT, TemporalFilter
+from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.alpha.track import WINDOWS
+from vidmatte.core.families import PER_FRAME, FilterProfile
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
@@ -79,7 +80,7 @@ def build_pipeline(
     watcher = QualityMonitor()
     takes_colours = uses_model_foreground(settings, source.clip)
     network = model.network_for(source.clip)
-    smooth = temporal_filter_for(network.recurrent, settings)
+    smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     _check_sides(source.clip, smooth)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
@@ -217,8 +218,12 @@ def _with_checked_alpha(frames: Iterator[Frame], takes_colours: bool) -> Iterato
             yield frame
 
 
-def temporal_filter_for(recurrent: bool, settings: Settings) -> TemporalFilter:
+def temporal_filter_for(
+    recurrent: bool, settings: Settings, profile: FilterProfile = PER_FRAME
+) -> TemporalFilter:
     """The temporal filter and edge refinement that the settings ask for.
+
+    profile: what suits the network, see ``Network.filter_profile``.
 
     A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
     without both.
@@ -231,7 +236,7 @@ def temporal_filter_for(recurrent: bool, settings: Settings) -> TemporalFilter:
         refine = "off" if recurrent and mode == "off" else "fast"
     strength = settings.smooth_strength
     mode = mode if strength else "off"
-    return TemporalFilter(WINDOWS[mode], refine, strength, RECURRENT if recurrent else PER_FRAME)
+    return TemporalFilter(WINDOWS[mode], refine, strength, profile)
 
 
 def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from vidmatte.core.concurrency import lock_at, release_and_unlink
+from vidmatte.core.families import FilterProfile
 from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.models.augment import mark_views
@@ -54,8 +55,10 @@ class CachedNetwork(Network):
 
     batch = 1
 
-    def __init__(self, path: Path, recurrent: bool, ways: list[str]) -> None:
-        self.recurrent = recurrent
+    def __init__(
+        self, path: Path, recurrent: bool, filter_profile: FilterProfile, ways: list[str]
+    ) -> None:
+        self.recurrent, self.filter_profile = recurrent, filter_profile
         self._ways = ways
         self._path = path
 
@@ -192,12 +195,21 @@ def _pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any
 
 
 class RecordingNetwork(Network):
-    """A network whose alphas are also written to the cache while they go by."""
+    """A network whose alphas are also written to the cache while they go by.
+
+    All that it states of itself is what that network states.
+    """
 
     def __init__(self, network: Network, folder: Path, key: str) -> None:
-        self.recurrent, self.batch = network.recurrent, network.batch
+        self.recurrent, self.state_count = network.recurrent, network.state_count
+        self.batch, self.description = network.batch, network.description
+        self.filter_profile = network.filter_profile
         self._network = network
         self._path = folder / key
+
+    @property
+    def batch_stride(self) -> int:
+        return self._network.batch_stride
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         _remove_leftovers(self._path.parent)

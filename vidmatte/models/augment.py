@@ -26,22 +26,23 @@ class View:
     mirrored: bool = False
     inset: bool = False
 
-    def apply(self, picture: np.ndarray, size: int) -> np.ndarray:
-        """A picture (H, W, 3) uint8 as it is shown: (size, size, 3) uint8."""
-        margin = self._margin(size)
-        shown = _resize(picture, size - 2 * margin, size - 2 * margin)
-        if margin:
-            shown = cv2.copyMakeBorder(shown, *(margin,) * 4, cv2.BORDER_REFLECT_101)
+    def apply(self, picture: np.ndarray, width: int, height: int) -> np.ndarray:
+        """A picture (H, W, 3) uint8 as it is shown: (height, width, 3) uint8."""
+        across, down = self._margin(width), self._margin(height)
+        shown = _resize(picture, width - 2 * across, height - 2 * down)
+        if across or down:
+            shown = cv2.copyMakeBorder(shown, down, down, across, across, cv2.BORDER_REFLECT_101)
         return shown[:, ::-1] if self.mirrored else shown
 
     def undo(self, seen: np.ndarray) -> np.ndarray:
-        """The picture's part of a matte (size, size) of what was shown, turned back."""
-        margin = self._margin(len(seen))
-        inner = seen[margin : len(seen) - margin, margin : len(seen) - margin]
+        """The picture's part of a matte (height, width) of what was shown, turned back."""
+        height, width = seen.shape
+        across, down = self._margin(width), self._margin(height)
+        inner = seen[down : height - down, across : width - across]
         return inner[:, ::-1] if self.mirrored else inner
 
-    def _margin(self, size: int) -> int:
-        return round(_INSET * size) if self.inset else 0
+    def _margin(self, side: int) -> int:
+        return round(_INSET * side) if self.inset else 0
 
 
 PLAIN = View()

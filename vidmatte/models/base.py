@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+import numpy as np
+
+from vidmatte.core.families import PER_FRAME, Family, FilterProfile
 from vidmatte.core.frame import Frame
 
 
@@ -13,14 +16,16 @@ class Network(ABC):
 
     recurrent: sees consecutive frames in order and keeps a state that a new shot
     resets; else frames are independent and run ``batch`` at a time.
-    about: what runs it (runtime, precision, threads), for the user.
-    states: how many networks with a state are in it; see ``Frame.state``.
+    description: what runs it (runtime, precision, threads), for the user.
+    state_count: how many networks with a state are in it; see ``Frame.state``.
+    filter_profile: how the temporal filter treats its mattes.
     """
 
     recurrent: bool
     description: str = ""
     state_count: int = 0
     batch: int = 1
+    filter_profile: FilterProfile = PER_FRAME
 
     @property
     def batch_stride(self) -> int:
@@ -38,3 +43,25 @@ class Network(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """Make a run under way end soon; safe from another thread."""
+
+
+class Normalization:
+    """Brings frames to the range that a family was trained on: (R'G'B' / 255 - mean) / std."""
+
+    def __init__(self, family: Family) -> None:
+        std = np.array(family.std, np.float32)
+        scale = 1.0 / (255.0 * std)
+        self._scale = scale.astype(np.float32).reshape(3, 1, 1)
+        self._offset = (np.array(family.mean, np.float32) / std).reshape(3, 1, 1)
+
+    def __call__(self, rgb: np.ndarray, out: np.ndarray) -> None:
+        """Write (H, W, 3) uint8 into ``out``, (3, H, W) float32."""
+        np.multiply(rgb.transpose(2, 0, 1), self._scale, out=out)
+        if self._offset.any():
+            np.subtract(out, self._offset, out=out)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), of the same shape and type."""
+    with np.errstate(over="ignore"):  # exp of 89 is infinite, and alpha 0 as it should be
+        return np.asarray(1.0 / (1.0 + np.exp(-logits)))

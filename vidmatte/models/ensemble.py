@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
+from vidmatte.core.families import shared_profile
 from vidmatte.core.frame import Frame
 from vidmatte.models.base import Network
 
@@ -26,6 +27,7 @@ class CombinedNetwork(Network):
         self.state_count = first.state_count + second.state_count
         self.batch = first.batch + second.batch
         self.description = f"{first.description}; {second.description}"
+        self.filter_profile = shared_profile([first.filter_profile, second.filter_profile])
         self._first, self._second = first, second
         self._combine = COMBINATIONS[how]
 

@@ -1,12 +1,8 @@
-"""The matting stage: from a model's name to a network that gives frames their alpha.
+"""From a file of weights and its family to a network that gives frames their alpha.
 
-``model`` is where it begins: weights, device, cache. Two kinds of network are fed in
-``salient`` (with ``looks``) and ``recurrent`` (with ``reduce``), ``combined`` joins two and
-``several`` spreads one over GPUs; all are what ``base`` says. ``session`` and ``openvino`` load
-what runs them, on a ``device``, in parts where memory lacks (``memory_guard``). ``onnx_file``
-reads the file, ``fit`` checks it; ``channels``, ``halves`` and ``offsets`` rewrite its graph, so
-that it runs faster or bears half precision. ``cache`` keeps raw alphas between runs. ``threads``
-shares the cores out, ``ort`` keeps onnxruntime quiet.
+``registry`` finds weights, device and cache for a model's name. Networks that see each frame
+alone are in ``segmentation``, with the views of ``augment``; those with a state in ``rvm``;
+``ensemble`` joins two. ``runtimes`` loads what runs them, on a ``device``.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vidmatte.core.families import RECURRENT, SEGMENTATION
+from vidmatte.core.families import FAMILY_TABLE, Family
 from vidmatte.errors import UsageError
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Device, choose_device
@@ -32,7 +28,10 @@ __all__ = [
 
 def check_options(family_name: str, settings: Settings) -> None:
     """Raise UsageError for an option that has no effect on models of the family."""
-    if family_name in RECURRENT:
+    family = FAMILY_TABLE[family_name]
+    if settings.downsample and not family.has_coarse_pass:
+        raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
+    if family.recurrence is not None:
         if settings.batch > 1:
             raise UsageError(f"--batch {settings.batch}: a recurrent model runs frame by frame")
         if settings.smooth == "strong":
@@ -45,21 +44,16 @@ def check_options(family_name: str, settings: Settings) -> None:
                 f"--normalize {settings.normalize} is for per-frame models: leave it out, or take"
                 " one like isnet"
             )
-    elif settings.downsample:
-        raise UsageError(f"--downsample {settings.downsample:g} has no effect on {family_name}")
 
 
 def augment_schedule(family_name: str, settings: Settings) -> str:
-    """How frames are shown to a network of the family: one of ``looks.WAYS``."""
-    if family_name not in SEGMENTATION:
-        return "plain"
+    """How frames are shown to a network of the family: one of ``augment.SCHEDULES``."""
+    schedules = FAMILY_TABLE[family_name].schedules
     if settings.smooth == "strong":
-        return "both"
-    steadied = settings.smooth != "off" and settings.smooth_strength > 0
-    if not (steadied and SEGMENTATION[family_name].alternates_views):
+        return schedules.strong
+    if settings.smooth == "off" or not settings.smooth_strength:
         return "plain"
-    # Without a look ahead four are too few of each to be averaged.
-    return "two" if settings.smooth == "live" else "four"
+    return schedules.live if settings.smooth == "live" else schedules.on
 
 
 def load_network(
@@ -71,25 +65,42 @@ def load_network(
 ) -> Network:
     """Load the weights at ``path``, fed as its family wants.
 
-    report: is told, while the network runs, what the user should know, a line at a time.
+    report: takes a line for the user, while the network runs.
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
-    from vidmatte.models.runtimes.multi_gpu import SharedRunner, ShotDistributor
-    from vidmatte.models.runtimes.onnx_file import check_alpha, square_side
-    from vidmatte.models.runtimes.onnx_loader import load_recurrent, load_runner
-    from vidmatte.models.rvm import KEPT_OUTPUTS, RecurrentNetwork
+    family = FAMILY_TABLE[family_name]
+    if family.size is None:
+        return _load_recurrent(path, family, settings, device)
+    return _load_segmentation(path, family, settings, device, report)
+
+
+def _load_recurrent(path: Path, family: Family, settings: Settings, device: Device) -> Network:
+    """A network that sees frame after frame; of several devices one on each."""
+    from vidmatte.models.runtimes.multi_gpu import ShotDistributor
+    from vidmatte.models.runtimes.onnx_loader import load_recurrent
+    from vidmatte.models.rvm import RecurrentNetwork
+
+    networks = []
+    for part in device.parts or (device,):
+        loaded, finish = load_recurrent(path, part, settings.threads, family, settings.runtime)
+        networks.append(RecurrentNetwork(loaded.runner, family, settings.downsample, finish))
+    return ShotDistributor(networks) if len(networks) > 1 else networks[0]
+
+
+def _load_segmentation(
+    path: Path,
+    family: Family,
+    settings: Settings,
+    device: Device,
+    report: Callable[[str], None],
+) -> Network:
+    """A network that sees each frame alone; several devices share the frames."""
+    from vidmatte.models.runtimes.multi_gpu import SharedRunner
+    from vidmatte.models.runtimes.onnx_file import check_alpha, input_size
+    from vidmatte.models.runtimes.onnx_loader import load_runner
     from vidmatte.models.segmentation import SegmentationNetwork
 
-    if family_name in RECURRENT:
-        networks = []
-        for part in device.parts or (device,):
-            loaded, finish = load_recurrent(
-                path, part, settings.threads, KEPT_OUTPUTS, settings.runtime
-            )
-            networks.append(RecurrentNetwork(loaded.runner, settings.downsample, finish))
-        return ShotDistributor(networks) if len(networks) > 1 else networks[0]
-    family = SEGMENTATION[family_name]
-    batch = settings.batch or device.default_batch
+    batch = settings.batch or family.default_batch or device.default_batch
     copies = [
         load_runner(
             path,
@@ -97,22 +108,22 @@ def load_network(
             settings.threads,
             outputs=1,
             runtime=settings.runtime,
-            family_name=family_name,
+            bfloat16=family.bfloat16,
             batch=batch,
             report=report,
         )
         for part in device.parts or (device,)
     ]
     loaded = copies[0]
-    side = square_side(path, loaded.inputs, family.size)
+    size = input_size(path, loaded.inputs, family)
     check_alpha(path, loaded.outputs)
     runners = [copy.runner for copy in copies]
     return SegmentationNetwork(
         SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
-        size=side,
+        size=size,
         input_name=next(iter(loaded.inputs)),
         batch=batch,
-        way=augment_schedule(family_name, settings),
+        way=augment_schedule(family.name, settings),
         minmax=settings.normalize == "minmax",
     )

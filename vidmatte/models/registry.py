@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte._version import __version__
-from vidmatte.core.families import FAMILIES, RECURRENT
+from vidmatte.core.families import FAMILIES, FAMILY_TABLE, Family, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.base import Network
@@ -38,6 +38,11 @@ class Weights:
     family: str
     path: Path
     record: Record | None = None
+
+    @property
+    def fed_as(self) -> Family:
+        """The row of its family."""
+        return FAMILY_TABLE[self.family]
 
     @cached_property
     def sha256(self) -> str:
@@ -91,7 +96,10 @@ class Model:
             load_network(part.path, part.family, self._settings_for(part), self.device, self.report)
             for part in self.weights
         ]
-        lines = (advice(self.settings.runtime, part.family, self.device) for part in self.weights)
+        lines = (
+            advice(self.settings.runtime, part.fed_as.bfloat16, self.device)
+            for part in self.weights
+        )
         for line in {line for line in lines if line}:
             self.report(line)
         if len(networks) == 1:
@@ -119,8 +127,10 @@ class Model:
             kept.unlink()
             kept = None
         if kept is not None:
-            recurrent = all(part.family in RECURRENT for part in self.weights)
-            return CachedNetwork(kept, recurrent, self._ways)
+            rows = [part.fed_as for part in self.weights]
+            recurrent = all(row.recurrence is not None for row in rows)
+            profile = shared_profile(row.filter_profile for row in rows)
+            return CachedNetwork(kept, recurrent, profile, self._ways)
         check_writable(folder)
         chosen, network = self.device, self.network
         if self.device is not chosen:  # another runtime may be the one of choice there
@@ -146,7 +156,7 @@ class Model:
         ``auto`` takes another where a package was installed since, or on another CPU.
         """
         wanted, device = self.settings.runtime, self.device
-        return [runtime_name(wanted, part.family, device) for part in self.weights]
+        return [runtime_name(wanted, part.fed_as.bfloat16, device) for part in self.weights]
 
     @property
     def _ways(self) -> list[str]:
@@ -156,7 +166,7 @@ class Model:
         """The settings as far as they concern one of two networks."""
         if len(self.weights) == 1:
             return self.settings
-        if part.family in RECURRENT:
+        if part.fed_as.recurrence is not None:
             return self.settings.changed(batch=0, smooth="on", normalize="clip")
         return self.settings.changed(downsample=0.0)
 
@@ -233,11 +243,11 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
         if settings.combine != "edges":
             raise UsageError(f"--combine {settings.combine}: it needs two models, as in isnet+rvm")
         check_options(families[0], settings)
-    if not any(family in RECURRENT for family in families):
-        if settings.downsample:
-            raise UsageError(f"--downsample {settings.downsample:g} is for recurrent models")
-        if settings.foreground == "model":
-            raise UsageError("--foreground model: this model gives none; use estimate")
+    rows = [FAMILY_TABLE[name] for name in families]
+    if settings.downsample and not any(row.has_coarse_pass for row in rows):
+        raise UsageError(f"--downsample {settings.downsample:g} has no effect on this model")
+    if settings.foreground == "model" and not any(row.gives_foreground for row in rows):
+        raise UsageError("--foreground model: this model gives none; use estimate")
 
 
 def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:

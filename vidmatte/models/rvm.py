@@ -1,4 +1,4 @@
-"""Recurrent networks: Robust Video Matting (Lin et al., WACV 2022).
+"""Recurrent networks, like Robust Video Matting (Lin et al., WACV 2022).
 
 https://github.com/PeterL1n/RobustVideoMatting
 """
@@ -14,23 +14,20 @@ import cv2
 import numpy as np
 
 from vidmatte.core.concurrency import map_in_order
+from vidmatte.core.families import Family
 from vidmatte.core.frame import Frame
-from vidmatte.models.base import Network
+from vidmatte.models.base import Network, Normalization, sigmoid
 from vidmatte.models.runtimes.device import Runner, on_host
+from vidmatte.models.runtimes.onnx_file import recurrence_of
 from vidmatte.models.runtimes.onnx_loader import FinishingStep
-
-_STATES = ("r1", "r2", "r3", "r4")
-KEPT_OUTPUTS = tuple(f"{state}o" for state in _STATES)
-#: Pixels. Four halvings need five; one more, for the network rounds sizes down.
-_LEAST_SIDE = 6
-_COARSE_SIDE = 512  # the paper's advice: the reduced frame's sides between 256 and 512 px
 
 
 class RecurrentNetwork(Network):
-    """Alpha and foreground of people, frame after frame, with a state.
+    """Alpha, and where the family gives it foreground, frame after frame, with a state.
 
+    family: the row with the names of the network's inputs and outputs.
     finishing: makes the result from what ``runner`` made, on several frames at once;
-    without it ``runner`` makes it all (see ``halves``).
+    without it ``runner`` makes it all (see ``rvm_split``).
     downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
     """
 
@@ -39,9 +36,17 @@ class RecurrentNetwork(Network):
     batch_stride = 1
 
     def __init__(
-        self, runner: Runner, downsample: float = 0.0, finishing: FinishingStep | None = None
+        self,
+        runner: Runner,
+        family: Family,
+        downsample: float = 0.0,
+        finishing: FinishingStep | None = None,
     ) -> None:
         self.description = runner.description
+        self.filter_profile = family.filter_profile
+        self._names = recurrence_of(family)
+        self._logits = family.logits
+        self._normalize = Normalization(family)
         self._runner = runner
         self._finisher = finishing.runner if finishing is not None else None
         self._reduced = finishing.reduced if finishing is not None else ""
@@ -54,7 +59,7 @@ class RecurrentNetwork(Network):
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         steps = self._steps(frames)
         if self._finisher is None:
-            return itertools.starmap(_store_result, steps)
+            return itertools.starmap(self._store, steps)
         return map_in_order(self._finish, steps, self._finisher.streams)
 
     def _finish(self, step: tuple[Frame, dict[str, Any]]) -> Frame:
@@ -62,45 +67,60 @@ class RecurrentNetwork(Network):
         assert self._finisher is not None
         frame, values = step
         outputs = self._finisher.run(values)
-        if "pha" in outputs:
-            return _store_result(frame, outputs)
+        if self._names.alpha in outputs:
+            return self._store(frame, outputs)
         return self._drawing.refine(frame, *outputs.values())
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
         """Each frame with the values that its result is, or is made from."""
-        state: dict[str, Any] = _first_state()
+        names = self._names
+        state: dict[str, Any] = {}
         reducer: _Downsampler | None = None
         for frame in frames:
             if frame.state is not None:
                 state = frame.state
-            if frame.new_shot:
-                state = _first_state()
+            if frame.new_shot or not state:
+                state = self._first_state(frame)
             if frame.wants_state:
                 frame.state = {name: on_host(value) for name, value in state.items()}
             height, width = frame.rgb.shape[:2]
-            ratio = coarse_ratio(width, height, self._downsample)
-            inputs = {"downsample_ratio": np.array([ratio], np.float32), **state}
+            inputs, ratio = dict(state), 1.0
+            if names.coarse is not None:
+                ratio = names.coarse.ratio(width, height, self._downsample)
+                inputs[names.coarse.input] = np.array([ratio], np.float32)
             if self._reduced:
                 if reducer is None or reducer.key != (height, width, ratio):
                     reducer = _Downsampler(height, width, ratio)
                 inputs[self._reduced] = reducer(frame.rgb)
             else:
-                inputs["src"] = _planar(frame.rgb)
-            outputs = self._runner.run(inputs, keep=KEPT_OUTPUTS)
-            state = {f"{name}i": outputs[f"{name}o"] for name in _STATES}
+                picture = np.empty((1, 3, height, width), np.float32)
+                self._normalize(frame.rgb, picture[0])
+                inputs[names.picture] = picture
+            outputs = self._runner.run(inputs, keep=names.state_outputs)
+            state = {each.input: outputs[each.output] for each in names.states}
             yield frame, inputs | outputs
+
+    def _first_state(self, frame: Frame) -> dict[str, Any]:
+        """The state at the start of a shot: zeros."""
+        height, width = frame.rgb.shape[:2]
+        return {
+            state.input: np.zeros(state.first_shape(width, height), np.float32)
+            for state in self._names.states
+        }
+
+    def _store(self, frame: Frame, outputs: dict[str, Any]) -> Frame:
+        """The frame with the network's alpha, and its foreground if there is one, in it."""
+        alpha = outputs[self._names.alpha][0, 0]
+        alpha = sigmoid(alpha) if self._logits else alpha
+        np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())
+        if self._names.foreground is not None:
+            frame.foreground = _interleaved(outputs[self._names.foreground][0])
+        return frame
 
     def cancel(self) -> None:
         self._runner.cancel()
         if self._finisher is not None:
             self._finisher.cancel()
-
-
-def _store_result(frame: Frame, outputs: dict[str, Any]) -> Frame:
-    """The frame with the network's alpha and foreground in it."""
-    np.clip(outputs["pha"][0, 0], 0.0, 1.0, out=frame.writable_alpha())
-    frame.foreground = _interleaved(outputs["fgr"][0])
-    return frame
 
 
 class _Refiner(threading.local):
@@ -116,7 +136,7 @@ class _Refiner(threading.local):
         """The frame with its result.
 
         slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
-        ``halves.cut_before_drawing``. A seventh of the time that the network's own steps take.
+        ``rvm_split.split_before_refinement``. A seventh of the time of the network's own steps.
         """
         height, width = frame.rgb.shape[:2]
         if self._work is None or self._work[0].shape != (height, width):
@@ -143,27 +163,6 @@ class _Refiner(threading.local):
         cv2.multiply(slope, brightness, dst=slope, scale=1 / 765, dtype=cv2.CV_32F)
         np.clip(cv2.add(slope, offset, dst=slope), 0.0, 1.0, out=frame.writable_alpha())
         return frame
-
-
-def _first_state() -> dict[str, Any]:
-    """The state at the start of a shot: zeros, which the network broadcasts."""
-    return {f"{name}i": np.zeros((1, 1, 1, 1), np.float32) for name in _STATES}
-
-
-def coarse_ratio(width: int, height: int, wanted: float = 0.0) -> float:
-    """The size of the coarse pass: its longer side at 512 pixels, never enlarged, or as wanted.
-
-    But no side of it is shorter than the network can halve; a long strip's may be.
-    """
-    ratio = wanted or min(1.0, _COARSE_SIDE / max(width, height))
-    return max(ratio, _LEAST_SIDE / min(width, height))
-
-
-def _planar(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in 0..1."""
-    planes = np.empty((1, 3, *rgb.shape[:2]), np.float32)
-    np.multiply(rgb.transpose(2, 0, 1), np.float32(1 / 255), out=planes[0])
-    return planes
 
 
 def _interleaved(planes: np.ndarray) -> np.ndarray:

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from vidmatte.core.concurrency import map_in_order
-from vidmatte.core.families import Family
+from vidmatte.core.families import Family, InputSize
 from vidmatte.core.frame import Frame
 from vidmatte.models.augment import View, agreement, mark_views, reconcile, views_of
-from vidmatte.models.base import Network
+from vidmatte.models.base import Network, Normalization, sigmoid
 from vidmatte.models.runtimes.device import Runner
 from vidmatte.models.runtimes.onnx_file import alphas_of, check_range
 
@@ -25,8 +25,9 @@ class SegmentationNetwork(Network):
 
     ``batch`` counts the frames in its hands at once: those of one run of the network,
     times the runs at once that the runner allows.
-    way: how frames are shown to the network, one of ``looks.WAYS``. Where it takes two looks
-    at a frame, a straight and a mirrored one, one alpha is made of the two.
+    size: of the pictures that it sees.
+    way: how frames are shown to the network, one of ``augment.SCHEDULES``. Where it takes two
+    views of a frame, a straight and a mirrored one, one alpha is made of the two.
     minmax: each alpha is stretched to 0..1 by its own extremes, as rembg does; on
     video that changes the gain from frame to frame.
     """
@@ -38,7 +39,7 @@ class SegmentationNetwork(Network):
         runner: Runner,
         family: Family,
         *,
-        size: int,
+        size: InputSize,
         input_name: str,
         batch: int = 1,
         way: str = "plain",
@@ -53,10 +54,8 @@ class SegmentationNetwork(Network):
         self._input_name = input_name
         self._way = way
         self._minmax = minmax
-        scale = 1.0 / (255.0 * np.array(family.std, np.float32))
-        self._scale = scale.astype(np.float32).reshape(3, 1, 1)
-        offset = np.array(family.mean, np.float32) / np.array(family.std, np.float32)
-        self._offset = offset.reshape(3, 1, 1)
+        self._normalize = Normalization(family)
+        self.filter_profile = family.filter_profile
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         batches = iter(lambda: list(islice(frames, self._frames_a_run)), [])
@@ -80,7 +79,7 @@ class SegmentationNetwork(Network):
         self._runner.cancel()
 
     def _run(self, batch: list[Frame]) -> list[np.ndarray]:
-        """Each frame's alpha at about the network's size, (S', S') float32 in 0..1."""
+        """Each frame's alpha at about the network's size, (h, w) float32 in 0..1."""
         looks = [views_of(frame, self._way) for frame in batch]
         alphas = [self._seen(batch, turn) for turn in zip(*looks, strict=True)]
         single = alphas[0] if len(alphas) == 1 else map(merge_mirrored, *alphas)
@@ -102,19 +101,18 @@ class SegmentationNetwork(Network):
         output = next(iter(self._runner.run({self._input_name: inputs}).values()))
         alphas = alphas_of(output, len(inputs))
         if self._family.logits:
-            with np.errstate(over="ignore"):  # exp of 89 is infinite, and alpha 0 as it should be
-                return np.asarray(1.0 / (1.0 + np.exp(-alphas)))
+            return sigmoid(alphas)
         if not self._minmax:
             check_range(output)
         return alphas
 
     def _prepare(self, batch: list[Frame], looks: tuple[View, ...]) -> np.ndarray:
-        """The frames' pictures, each as it is looked at: (B, 3, S, S) float32, normalized."""
-        inputs = np.empty((len(batch), 3, self._size, self._size), np.float32)
+        """The frames' pictures, each as it is looked at: (B, 3, H, W) float32, normalized."""
+        height, width = batch[0].rgb.shape[:2]
+        width, height = self._size.of(width, height)
+        inputs = np.empty((len(batch), 3, height, width), np.float32)
         for frame, look, target in zip(batch, looks, inputs, strict=True):
-            shown = look.apply(frame.rgb, self._size)
-            np.multiply(shown.transpose(2, 0, 1), self._scale, out=target)
-            np.subtract(target, self._offset, out=target)
+            self._normalize(look.apply(frame.rgb, width, height), target)
         return inputs
 
     def _upsample(self, coarse: np.ndarray, frame: Frame) -> None:
@@ -123,7 +121,7 @@ class SegmentationNetwork(Network):
         Cubic for small networks, where it is the better one by MAD and Grad.
         """
         height, width = frame.rgb.shape[:2]
-        kind = cv2.INTER_CUBIC if self._size < _SMALL_NET else cv2.INTER_LINEAR
+        kind = cv2.INTER_CUBIC if self._size.side < _SMALL_NET else cv2.INTER_LINEAR
         alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
         np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())
 

@@ -169,7 +169,8 @@ class _Stages:
         self._clip, self._output, self._model, self._settings = clip, output, model, settings
         self._frames: list[Frame] = []
         self._tracked: list[TrackedFrame[Frame]] = []
-        self._filter = temporal_filter_for(model.network.recurrent, settings)
+        network = model.network
+        self._filter = temporal_filter_for(network.recurrent, settings, network.filter_profile)
         self.all: dict[str, Callable[[], Cost]] = {
             "read": self.read,
             "network": self.network,

@@ -11,20 +11,10 @@ from av.audio.stream import AudioStream
 from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.writers.audio_encode import EncodedTrack
-from vidmatte.writers.audio_tracks import PCM, CopiedTrack, Track
+from vidmatte.writers.audio_tracks import CopiedTrack, Track
 from vidmatte.writers.base import ffmpeg_errors_as
+from vidmatte.writers.format_spec import SoundEncoder, SoundRules
 
-#: Codecs that are copied into a container: those that players and editors support there, not
-#: all that FFmpeg's muxer accepts.
-_COPIED = {
-    "mov": {"aac", "alac", "mp3", "ac3", "eac3", *PCM} - {"pcm_u8"},
-    "mp4": {"aac", "alac", "mp3", "ac3", "eac3"},
-    "webm": {"opus", "vorbis"},
-    "matroska": {"aac", "alac", "mp3", "mp2", "ac3", "eac3", "dts", "flac", "opus", "vorbis"}
-    | {name for name in PCM if name.endswith("le")},
-}
-#: Encoders for other codecs; PCM, which is lossless, in containers not listed.
-_ENCODERS = {"webm": "libopus", "mp4": "aac"}
 #: Seconds by which packets of one time may be apart in a file: how far is read ahead for a track
 #: that lags behind. A track that has ended would lag for ever.
 _MAX_INTERLEAVE = Fraction(1, 2)
@@ -37,7 +27,9 @@ class AudioWriter:
     bounded and the file is interleaved.
     """
 
-    def __init__(self, container: av.container.OutputContainer, clip: Clip, muxer: str) -> None:
+    def __init__(
+        self, container: av.container.OutputContainer, clip: Clip, rules: SoundRules
+    ) -> None:
         self._source = clip.source
         self._input = clip.source.open_audio(clip.audio)
         self._tracks: dict[int, Track] = {}
@@ -45,7 +37,7 @@ class AudioWriter:
         try:
             for track in clip.audio:
                 stream = self._input.stream(track.index)
-                self._tracks[track.index] = _open_track(container, stream, clip, muxer)
+                self._tracks[track.index] = _open_track(container, stream, clip, rules)
             # A second before the first frame, so that every decoder has warmed up by then.
             self._packets = self._input.packets(clip.origin - 1)
         except BaseException:
@@ -121,7 +113,7 @@ class AudioWriter:
 
 
 def _open_track(
-    container: av.container.OutputContainer, stream: AudioStream, clip: Clip, muxer: str
+    container: av.container.OutputContainer, stream: AudioStream, clip: Clip, rules: SoundRules
 ) -> Track:
     """The track copied where the container supports the codec, else re-encoded.
 
@@ -133,8 +125,8 @@ def _open_track(
             f"{clip.source.name}: sound track {stream.index} is in an unknown codec:"
             " leave it out with --no-audio"
         )
-    if context.codec.canonical_name in _COPIED.get(muxer, set()):
-        return CopiedTrack(container, stream, clip, keeps_negative=muxer in ("mov", "mp4"))
+    if context.codec.canonical_name in rules.copied:
+        return CopiedTrack(container, stream, clip, keeps_negative=rules.has_edit_list)
     exceeds_16_bits = context.format is not None and context.format.bits > 16
-    codec = _ENCODERS.get(muxer, "pcm_s24le" if exceeds_16_bits else "pcm_s16le")
-    return EncodedTrack(container, stream, clip, codec)
+    encoder = rules.encoder or SoundEncoder("pcm_s24le" if exceeds_16_bits else "pcm_s16le")
+    return EncodedTrack(container, stream, clip, encoder)

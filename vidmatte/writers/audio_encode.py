@@ -10,14 +10,12 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 from vidmatte.writers.audio_tracks import Track, downmixed, silence, slice_frame
+from vidmatte.writers.format_spec import SoundEncoder
 
 #: Seconds: shorter gaps and overlaps in the source's sound count as jitter of its timestamps.
 JITTER = Fraction(1, 20)
 #: The layouts that lossy encoders support, by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-#: Bits per second and channel, by lossy encoder.
-_BIT_RATES = {"libopus": 80_000, "aac": 128_000}
-_OPUS_RATE = 48000  # Hz: its only clock, whatever the input's rate was
 
 
 class EncodedTrack(Track):
@@ -29,23 +27,28 @@ class EncodedTrack(Track):
     """
 
     def __init__(
-        self, container: av.container.OutputContainer, source: AudioStream, clip: Clip, codec: str
+        self,
+        container: av.container.OutputContainer,
+        source: AudioStream,
+        clip: Clip,
+        encoder: SoundEncoder,
     ) -> None:
         super().__init__(container, source, clip)
         self._decoder = source.codec_context
         self._rate = self._decoder.sample_rate  # of the incoming frames
         layout = self._decoder.layout
         name, channels = layout.name, layout.nb_channels
-        if codec in _BIT_RATES:
+        if encoder.bit_rate is not None:
             name = _LAYOUTS.get(channels, "stereo")
             channels = channels if channels in _LAYOUTS else 2
-        stream = container.add_stream(codec, rate=encoded_rate(codec, self._rate))
+        stream = container.add_stream(encoder.name, rate=encoded_rate(encoder, self._rate))
         assert isinstance(stream, AudioStream)
         self._stream = stream
         self._encoder = stream.codec_context
         self._encoder.layout = self._layout = name
-        if codec in _BIT_RATES:
-            self._encoder.bit_rate = _BIT_RATES[codec] * channels
+        if encoder.bit_rate is not None:
+            self._encoder.bit_rate = encoder.bit_rate * channels
+        self._has_clock = encoder.clock is not None
         self._out_rate = self._encoder.sample_rate
         stream.time_base = Fraction(1, self._out_rate)
         self._label(stream)
@@ -69,9 +72,9 @@ class EncodedTrack(Track):
         yield from self._conversion_notes
 
     def _conversions(self) -> Iterator[str]:
-        """Conversions that the encoder needs, except to Opus's only rate."""
+        """Conversions that the encoder needs, except to the only rate of one that has no other."""
         name, layout = self._encoder.codec.canonical_name, self._decoder.layout
-        if self._rate != self._out_rate and self._encoder.codec.name != "libopus":
+        if self._rate != self._out_rate and not self._has_clock:
             yield (
                 f"sound track {self.number}: {name} does not support {self._rate} Hz: it"
                 f" is resampled to {self._out_rate} Hz"
@@ -181,9 +184,9 @@ class EncodedTrack(Track):
             self._container.mux(self._stream.encode(frame))
 
 
-def encoded_rate(codec: str, rate: int) -> int:
+def encoded_rate(encoder: SoundEncoder, rate: int) -> int:
     """The sample rate (Hz) nearest to ``rate`` that an encoder supports."""
-    if codec == "libopus":
-        return _OPUS_RATE
-    rates = av.Codec(codec, "w").audio_rates
+    if encoder.clock is not None:
+        return encoder.clock
+    rates = av.Codec(encoder.name, "w").audio_rates
     return min(rates, key=lambda known: abs(known - rate)) if rates else rate

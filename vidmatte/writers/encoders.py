@@ -31,7 +31,7 @@ from vidmatte.core.colour import (
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
-from vidmatte.writers.format_spec import OutputFormat
+from vidmatte.writers.format_spec import EncoderSpec, FrameEncoder, OutputFormat, StreamEncoder
 
 #: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
 #: one of the same curve or coefficients, else to unspecified. The container's own
@@ -62,14 +62,18 @@ _PRORES_TRANSFER = {
 }
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
-#: Pixels up to which FFmpeg's FFV1 finds no slices for a plane, and writes nothing with them.
-NARROW, WITHOUT_SLICES = 3, {"level": "1"}
+#: Pixels of a picture's shorter side up to which a format's ``narrow_options`` are used.
+_NARROW = 3
 
 
 def frame_colour(row: OutputFormat, colour: ColourTags) -> ColourTags:
     """The tags for the codec's own frame headers."""
-    if not row.codec.startswith("prores"):
-        return colour
+    tags = row.colour_rules.frame_tags
+    return colour if tags is None else tags(colour)
+
+
+def prores_tags(colour: ColourTags) -> ColourTags:
+    """What a ProRes frame header says of ``colour``."""
     return ColourTags(
         matrix=_PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
         range=colour.range,
@@ -89,15 +93,15 @@ def set_up(
     context.width, context.height = clip.width, clip.height
     context.pix_fmt = row.pixel_format(clip)
     context.time_base = time_base
-    # Matroska would promise players that every frame lasts the same.
-    is_timed = row.container in ("matroska", "webm") and not clip.constant_rate
-    context.framerate = Fraction(0) if is_timed else clip.rate
+    # With a rate such containers promise players that every frame lasts the same.
+    promises = row.container is not None and row.container.states_duration
+    context.framerate = clip.rate if clip.constant_rate or not promises else Fraction(0)
     context.sample_aspect_ratio = clip.sample_aspect_ratio
     context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     context.field_order = _PROGRESSIVE
-    is_narrow = row.codec == "ffv1" and min(clip.width, clip.height) <= NARROW
-    context.options = dict(WITHOUT_SLICES if is_narrow else row.options)
+    narrow = row.narrow_options if min(clip.width, clip.height) <= _NARROW else None
+    context.options = dict(row.options if narrow is None else narrow)
     if row.intra:
         context.gop_size = 1
     if row.quantiser is not None:
@@ -105,6 +109,18 @@ def set_up(
         context.global_quality = row.quantiser
     if row.codec_tag is not None:
         context.codec_tag = row.codec_tag
+
+
+def frame_encoder(spec: EncoderSpec) -> FrameEncoder:
+    """The encoder of one worker, by the format's row: its own, or FFmpeg's."""
+    if spec.row.encoder is not None:
+        return spec.row.encoder(spec)
+    return worker_encoder(spec.row, spec.clip, spec.colour)
+
+
+def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
+    """The encoder of a movie whose frames do not stand alone, by the format's row."""
+    return (row.stream_encoder or OrderedEncoder)(stream)
 
 
 def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
@@ -135,14 +151,14 @@ _ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
 
 
 class OrderedEncoder:
-    """The stream's own encoder."""
+    """The stream's own encoder, of FFmpeg."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
         stream.codec_context.thread_count = min(usable_cores(), _MOST_THREADS)
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
-        """Packets that are ready; None flushes."""
+        """See ``StreamEncoder.encode``."""
         return self._stream.encode(picture)
 
 
@@ -163,7 +179,7 @@ class Vp9AlphaEncoder(OrderedEncoder):
         self._alpha: VideoCodecContext | None = None
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
-        """See ``OrderedEncoder.encode``; takes yuva420p."""
+        """See ``StreamEncoder.encode``; takes yuva420p."""
         colour = None
         if picture is not None:
             self._waiting.append(picture)

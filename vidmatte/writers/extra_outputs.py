@@ -10,37 +10,9 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.writers.format_spec import OutputFormat, always
+from vidmatte.writers.containers import MP4
+from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always
 from vidmatte.writers.formats import FORMATS, PRORES, by_name, names_folder, suffix_row
-
-_PRORES_HQ = replace(
-    PRORES,
-    name="prores-hq",
-    depth="4:2:2, 10 bits",
-    alpha="none",
-    good_for="editing: ProRes 422 HQ",
-    pixel_format=always("yuv422p10le"),
-    options={"profile": "hq", "vendor": "apl0"},
-    codec_tag="apch",
-    decoded_format="yuv422p10le",
-)
-_H264 = OutputFormat(
-    "h264",
-    (".mp4",),
-    "mp4",
-    "libx264",
-    "4:2:0, 8 bits",
-    "none",
-    "showing around: plays everywhere",
-    always("yuv420p"),
-    options={"crf": "16", "preset": "medium"},
-    codec_tag="avc1",
-    range=LIMITED,
-    intra=False,
-    max_size=16384,
-    width_multiple=2,
-    height_multiple=2,
-)
 
 
 def _without_alpha(row: OutputFormat) -> OutputFormat:
@@ -48,6 +20,7 @@ def _without_alpha(row: OutputFormat) -> OutputFormat:
     return replace(
         row,
         alpha="none",
+        has_alpha=False,
         pixel_format=lambda clip: _drop_alpha(row.pixel_format(clip)),
         decoded_format=row.decoded_format and _drop_alpha(row.decoded_format),
     )
@@ -59,10 +32,47 @@ def _drop_alpha(pixel_format: str) -> str:
     return packed.get(pixel_format, pixel_format.replace("yuva", "yuv").replace("gbrap", "gbrp"))
 
 
+_PRORES_HQ = replace(
+    PRORES,
+    name="prores-hq",
+    depth="4:2:2, 10 bits",
+    alpha="none",
+    has_alpha=False,
+    good_for="editing: ProRes 422 HQ",
+    pixel_format=always("yuv422p10le"),
+    options={"profile": "hq", "vendor": "apl0"},
+    codec_tag="apch",
+    decoded_format="yuv422p10le",
+    # FFmpeg's ProRes of 4:2:2 loses the last column's chroma there: 4:4:4 does not.
+    for_odd_widths=_without_alpha(PRORES),
+)
+_H264 = OutputFormat(
+    "h264",
+    (".mp4",),
+    MP4,
+    "libx264",
+    "4:2:0, 8 bits",
+    "none",
+    "showing around: plays everywhere",
+    always("yuv420p"),
+    options={"crf": "16", "preset": "medium"},
+    codec_tag="avc1",
+    intra=False,
+    has_alpha=False,
+    colour_rules=ColourRules(range=LIMITED),
+    limits=Limits(max_size=16384, width_multiple=2, height_multiple=2),
+)
+
+
 def _grey(row: OutputFormat, pixel_format: str) -> OutputFormat:
     """The row for a matte: one channel."""
     return replace(
-        row, depth="grey", alpha="none", pixel_format=always(pixel_format), decoded_format=None
+        row,
+        depth="grey",
+        alpha="none",
+        has_alpha=False,
+        pixel_format=always(pixel_format),
+        decoded_format=None,
     )
 
 
@@ -147,12 +157,11 @@ def _format_for(
 ) -> OutputFormat:
     """The row as the clip needs it.
 
-    PNG pictures take 16 bits where the clip has more than 8 to show, mattes always. FFmpeg's
-    ProRes of 4:2:2 loses the last column's chroma where the width is odd: 4:4:4 does not.
+    Pictures take 16 bits where the clip has more than 8 to show, mattes always.
     """
-    if row is _PRORES_HQ and clip.width % 2:
-        return _without_alpha(PRORES)
+    if row.for_odd_widths is not None and clip.width % 2:
+        return row.for_odd_widths
     deep = what == "matte" or clip.bit_depth > 8
-    if row.name != "png" or not deep:
+    if row.deeper is None or not deep:
         return row
-    return next((other for other in formats if other.name == "png16"), row)
+    return next((other for other in formats if other.name == row.deeper), row)

@@ -9,7 +9,11 @@ from pathlib import Path
 from vidmatte.core.colour import LIMITED
 from vidmatte.core.names import FRAME_NUMBER
 from vidmatte.errors import UsageError
-from vidmatte.writers.format_spec import OutputFormat, always, with_alpha
+from vidmatte.media.exr import FLOAT, HALF
+from vidmatte.writers.containers import GIF, MATROSKA, MOV, WEBM, WEBP
+from vidmatte.writers.encoders import Vp9AlphaEncoder, prores_tags
+from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always, with_alpha
+from vidmatte.writers.image_encoders import TiffEncoder, exr_encoder, png_encoder
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
@@ -19,7 +23,7 @@ from vidmatte.writers.format_spec import OutputFormat, always, with_alpha
 PRORES = OutputFormat(
     "prores",
     (".mov",),
-    "mov",
+    MOV,
     "prores_ks",
     "4:4:4, 10 bits",
     "straight, 1024 levels",
@@ -28,9 +32,24 @@ PRORES = OutputFormat(
     codec_tag="ap4h",
     options={"profile": "4444", "vendor": "apl0"},
     quantiser=1,
-    range=LIMITED,
-    max_size=16383,
     decoded_format="yuva444p12le",
+    colour_rules=ColourRules(range=LIMITED, frame_tags=prores_tags),
+    limits=Limits(max_size=16383),
+)
+
+PNG = OutputFormat(
+    "png",
+    (".png",),
+    None,
+    "png",
+    "RGB, 8 bits",
+    "straight, 256 levels",
+    "compositing and stills: one RGBA picture a frame, lossless",
+    always("rgba"),
+    encoder=png_encoder,
+    straight_only=True,
+    deeper="png16",
+    colour_rules=ColourRules(icc_profile=True),
 )
 
 _EXR = OutputFormat(
@@ -42,8 +61,16 @@ _EXR = OutputFormat(
     "straight, half float",
     "compositing in Nuke, Fusion, After Effects: one picture a frame, ZIP",
     always("gbrapf32le"),
+    encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
-    linear=True,
+    colour_rules=ColourRules(linear=True),
+)
+EXR_CODED = replace(
+    _EXR,
+    name="exr-coded",
+    depth="RGB, half float, code values as they are",
+    good_for="log and HDR material for tools that convert it themselves",
+    colour_rules=ColourRules(),
 )
 
 FORMATS: tuple[OutputFormat, ...] = (
@@ -58,7 +85,7 @@ FORMATS: tuple[OutputFormat, ...] = (
     OutputFormat(
         "cineform",
         (".mov",),
-        "mov",
+        MOV,
         "cfhd",
         "RGB, 12 bits",
         "straight, 4096 levels (soft ones within 0.5 %)",
@@ -66,24 +93,26 @@ FORMATS: tuple[OutputFormat, ...] = (
         always("gbrap12le"),
         codec_tag="CFHD",
         options={"quality": "film3+"},
-        width_multiple=16,
-        min_height=32,
+        limits=Limits(width_multiple=16, min_height=32),
     ),
     OutputFormat(
         "ffv1",
         (".mkv",),
-        "matroska",
+        MATROSKA,
         "ffv1",
         "the source's own layout and depth",
         "straight, as deep as the picture",
         "archives and further work: lossless, every opaque sample as it was",
         with_alpha,
         options={"level": "3", "slicecrc": "1"},
+        # FFmpeg finds no slices for a plane that is so narrow, and writes nothing with them.
+        narrow_options={"level": "1"},
+        colour_rules=ColourRules(keeps_layout=True),
     ),
     OutputFormat(
         "webm",
         (".webm",),
-        "webm",
+        WEBM,
         "libvpx-vp9",
         "4:2:0, 8 bits",
         "straight, 256 levels, lossless",
@@ -97,28 +126,21 @@ FORMATS: tuple[OutputFormat, ...] = (
             "lag-in-frames": "16",
         },
         intra=False,
-        max_size=16384,
+        stream_encoder=Vp9AlphaEncoder,
         decoded_format="yuv420p",
+        straight_only=True,
+        colour_rules=ColourRules(constant_luminance=False),
+        limits=Limits(max_size=16384),
     ),
-    OutputFormat(
-        "png",
-        (".png",),
-        None,
-        "png",
-        "RGB, 8 bits",
-        "straight, 256 levels",
-        "compositing and stills: one RGBA picture a frame, lossless",
-        always("rgba"),
-    ),
-    OutputFormat(
-        "png16",
-        (".png",),
-        None,
-        "png",
-        "RGB, 16 bits",
-        "straight, 65536 levels",
-        "compositing of 10-bit and deeper sources",
-        always("rgba64be"),
+    PNG,
+    replace(
+        PNG,
+        name="png16",
+        depth="RGB, 16 bits",
+        alpha="straight, 65536 levels",
+        good_for="compositing of 10-bit and deeper sources",
+        pixel_format=always("rgba64be"),
+        deeper=None,
     ),
     OutputFormat(
         "tiff16",
@@ -130,6 +152,8 @@ FORMATS: tuple[OutputFormat, ...] = (
         "print and stills: one picture a frame, deflate",
         always("rgba64le"),
         options={"compression_algo": "deflate"},
+        encoder=TiffEncoder,
+        colour_rules=ColourRules(icc_profile=True),
     ),
     _EXR,
     replace(
@@ -139,19 +163,14 @@ FORMATS: tuple[OutputFormat, ...] = (
         depth="RGB, 32-bit float, linear light",
         alpha="straight, 32-bit float",
         good_for="compositing where half is too coarse",
+        encoder=exr_encoder(FLOAT),
         decoded_format="gbrapf32le",
     ),
-    replace(
-        _EXR,
-        name="exr-coded",
-        depth="RGB, half float, code values as they are",
-        good_for="log and HDR material for tools that convert it themselves",
-        linear=False,
-    ),
+    EXR_CODED,
     OutputFormat(
         "webp",
         (".webp",),
-        "webp",
+        WEBP,
         "libwebp_anim",
         "RGB, 8 bits",
         "straight, 256 levels, lossy",
@@ -159,13 +178,14 @@ FORMATS: tuple[OutputFormat, ...] = (
         always("bgra"),
         options={"quality": "80"},
         intra=False,
-        max_size=16383,
-        tagged=False,
+        straight_only=True,
+        colour_rules=ColourRules(tagged=False),
+        limits=Limits(max_size=16383),
     ),
     OutputFormat(
         "gif",
         (".gif",),
-        "gif",
+        GIF,
         "gif",
         "252 colours",
         "2 levels, cut at half",
@@ -174,9 +194,9 @@ FORMATS: tuple[OutputFormat, ...] = (
         # FFmpeg crops each picture to what is not clear, and one row to nothing.
         options={"gifflags": "-offsetting"},
         intra=False,
-        max_rate=100,
         decoded_format="bgra",
-        tagged=False,
+        colour_rules=ColourRules(tagged=False),
+        limits=Limits(max_rate=100),
     ),
 )
 

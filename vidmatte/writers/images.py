@@ -8,21 +8,20 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.video.codeccontext import VideoCodecContext
 
-from vidmatte.core.colour import ColourTags
 from vidmatte.core.frame import Clip, Frame, TimeSpan
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, pattern_regex
 from vidmatte.errors import OutputError, UsageError, VerificationError
-from vidmatte.media.exr import FLOAT, HALF, ExrWriter
-from vidmatte.media.icc import tiff_with_profile
-from vidmatte.media.png import PngWriter, png_with_profile
-from vidmatte.media.tiff import with_associated_alpha
-from vidmatte.pixels.convert import set_tags
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.encoded_frame import EncodedFrame, ImageFile
-from vidmatte.writers.encoders import worker_encoder
-from vidmatte.writers.format_spec import OutputFormat, output_colour, profile_for
+from vidmatte.writers.encoders import frame_encoder
+from vidmatte.writers.format_spec import (
+    EncoderSpec,
+    FrameEncoder,
+    OutputFormat,
+    output_colour,
+    profile_for,
+)
 from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.output_paths import check_picture_lengths
@@ -30,8 +29,6 @@ from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplie
 
 #: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
 DIGITS = 6
-_Tool = VideoCodecContext | ExrWriter | PngWriter
-_EXR_KINDS = {"exr-half": HALF, "exr-float": FLOAT}
 
 
 class ImageOutput(Output):
@@ -91,28 +88,17 @@ class ImageOutput(Output):
             self.partial.begin_file().parent if self._single else self.partial.begin_folder()
         )
 
-    def encoder(self) -> _Tool:
+    def encoder(self) -> FrameEncoder:
         """See ``Output.encoder``."""
         colour = output_colour(self._clip, self._row)
-        if self._row.codec in _EXR_KINDS:
-            alpha = "premultiplied" if self.spec.premultiplied else "straight"
-            return ExrWriter(self._clip, _EXR_KINDS[self._row.codec], colour, alpha)
-        if self._row.codec == "png":
-            head = _png_head(self._row, self._clip, colour)
-            if self._profile is not None:
-                head = png_with_profile(head, self._profile)
-            width, height = self._clip.width, self._clip.height
-            return PngWriter(head, width, height, self._row.pixel_format(self._clip))
-        return worker_encoder(self._row, self._clip, colour)
+        return frame_encoder(
+            EncoderSpec(self._row, self._clip, colour, self.spec.premultiplied, self._profile)
+        )
 
-    def encode(self, tool: _Tool, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
+    def encode(self, tool: FrameEncoder, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
         """Encode a picture into its file, in the output's unfinished folder."""
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in tool.encode(picture))
-        if self._row.codec == "tiff" and self.spec.premultiplied:
-            data = with_associated_alpha(data)
-        if self._row.codec == "tiff" and self._profile:
-            data = tiff_with_profile(data, self._profile)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only once it is complete: a killed run leaves no half picture.
         unfinished = path if self._single else path.with_name(path.name + ".part")
@@ -218,19 +204,16 @@ def _numbered(pattern: str, number: int) -> str:
 def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
     """Raise VerificationError unless the picture decodes with the size and samples meant."""
     try:
-        with av.open(str(path)) as container:
-            picture = next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration) as error:
+        found = (row.read_back or _decoded)(path)
+    except (av.FFmpegError, StopIteration, ValueError, OSError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error
-    found = (picture.width, picture.height, picture.format.name)
     meant = (clip.width, clip.height, row.decoded_format or row.pixel_format(clip))
     if found != meant:
         raise VerificationError(f"{path.name}, read back, is {found} instead of {meant}")
 
 
-def _png_head(row: OutputFormat, clip: Clip, colour: ColourTags) -> bytes:
-    """All that stands before a picture's samples, as FFmpeg's encoder writes it."""
-    any_picture = av.VideoFrame(clip.width, clip.height, row.pixel_format(clip))
-    set_tags(any_picture, colour)
-    file = b"".join(map(bytes, worker_encoder(row, clip, colour).encode(any_picture)))
-    return file[: file.index(b"IDAT") - 4]
+def _decoded(path: Path) -> tuple[int, int, str]:
+    """Width, height and pixel format of a picture file, by FFmpeg."""
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0))
+    return picture.width, picture.height, picture.format.name

@@ -16,32 +16,32 @@ from av.video.stream import VideoStream
 from vidmatte.core.frame import Clip, Frame, TimeSpan
 from vidmatte.core.names import FRAME_NUMBER
 from vidmatte.errors import OutputError, UsageError
-from vidmatte.media.matroska import patch_aspect
-from vidmatte.media.quicktime import patch_vendor
-from vidmatte.media.webp import patch_duration
 from vidmatte.pixels.convert import set_tags
 from vidmatte.writers.audio import AudioWriter
 from vidmatte.writers.audio_tracks import Track
 from vidmatte.writers.base import WriteResult, ffmpeg_errors_as
 from vidmatte.writers.encoded_frame import EncodedFrame
 from vidmatte.writers.encoders import (
-    OrderedEncoder,
-    Vp9AlphaEncoder,
     frame_colour,
+    frame_encoder,
     set_up,
-    worker_encoder,
+    stream_encoder,
 )
-from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.format_spec import (
+    EncoderSpec,
+    Expected,
+    FrameEncoder,
+    StreamEncoder,
+    output_colour,
+)
 from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
-from vidmatte.writers.verify import TIMECODED, Expected, verify_movie
+from vidmatte.writers.verify import verify_movie
 
 #: Microseconds of video that the muxer may hold back to wait for sound. What is
 #: handed to it is in order already; a long wait would only hold frames in memory.
 _INTERLEAVE = "250000"
 _HALF = Fraction(1, 2)
-#: Containers without sound.
-_SILENT = ("gif", "webp")
 
 
 class MovieOutput(Output):
@@ -51,6 +51,7 @@ class MovieOutput(Output):
     def __init__(self, plan: OutputSpec) -> None:
         super().__init__(plan)
         self._clip, self._row = plan.clip, plan.row
+        self._holds = plan.row.movie
         self._colour = output_colour(plan.clip, plan.row)
         self._frames = 0
         self._first_pts = self._end = self._last_pts = 0
@@ -58,7 +59,7 @@ class MovieOutput(Output):
         self._container: av.container.OutputContainer | None = None
         self._sound: AudioWriter | None = None
         self._tracks: tuple[Track, ...] = ()
-        self._ordered: OrderedEncoder | None = None
+        self._ordered: StreamEncoder | None = None
         self._durations: dict[int, int] = {}  # by pts, for encoders that hold frames back
 
     @staticmethod
@@ -74,12 +75,13 @@ class MovieOutput(Output):
             )
         partial_of(plan).check()
 
-    def encoder(self) -> VideoCodecContext | None:
+    def encoder(self) -> FrameEncoder | None:
         """See ``Output.encoder``."""
-        return worker_encoder(self._row, self._clip, self._colour) if self._row.intra else None
+        spec = EncoderSpec(self._row, self._clip, self._colour, self.spec.premultiplied)
+        return frame_encoder(spec) if self._row.intra else None
 
     def encode(
-        self, tool: VideoCodecContext | None, picture: av.VideoFrame, frame: Frame
+        self, tool: FrameEncoder | None, picture: av.VideoFrame, frame: Frame
     ) -> EncodedFrame:
         """See ``Output.encode``; codecs that encode in order get the picture itself."""
         if tool is None:
@@ -91,7 +93,8 @@ class MovieOutput(Output):
             raise OutputError(
                 f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
             )
-        return EncodedFrame(packets[0])
+        packet: av.Packet = packets[0]
+        return EncodedFrame(packet)
 
     def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
         """Mux one encoded frame; sound up to its time goes first."""
@@ -127,12 +130,6 @@ class MovieOutput(Output):
         assert self._container is not None
         container, self._container = self._container, None
         container.close()
-        tag, vendor = self._row.codec_tag, self._row.options.get("vendor")
-        if tag is not None and vendor is not None:
-            patch_vendor(self.partial.path, tag, vendor)
-        aspect = self._clip.sample_aspect_ratio
-        if self._row.container in ("matroska", "webm") and aspect != 1:
-            patch_aspect(self.partial.path, aspect)
         unit = self._clip.time_base
         expected = Expected(
             frames=self._frames,
@@ -142,8 +139,8 @@ class MovieOutput(Output):
             sound=tuple(track.end or Fraction(0) for track in self._tracks),
             colour=self._colour,
         )
-        if self._row.container == "webp":
-            patch_duration(self.partial.path, expected.end - expected.first)
+        if self._holds.patch is not None:
+            self._holds.patch(self.partial.path, self._row, self._clip, expected)
         verify_movie(self.partial.path, self._clip, self._row, expected)
         self._bytes = self.partial.path.stat().st_size
 
@@ -165,12 +162,12 @@ class MovieOutput(Output):
         )
 
     def _notes(self) -> Iterator[str]:
-        clip, row = self._clip, self._row
-        if self.spec.audio and clip.audio and row.container in _SILENT:
+        clip, row, holds = self._clip, self._row, self._holds
+        if self.spec.audio and clip.audio and holds.sound is None:
             yield f"{row.name} holds no sound"
-        if clip.timecode and row.container not in TIMECODED:
+        if clip.timecode and not holds.timecode:
             yield f"{row.name} holds no timecode: the clip's, {clip.timecode}, is lost"
-        if row.container in _SILENT and clip.sample_aspect_ratio != 1:
+        if not holds.pixel_aspect and clip.sample_aspect_ratio != 1:
             yield (
                 f"{row.name} is shown with square pixels, the source's are"
                 f" {clip.sample_aspect_ratio} times as wide as high"
@@ -197,15 +194,13 @@ class MovieOutput(Output):
 
     def open(self) -> None:
         """See ``Output.open``."""
-        row, clip = self._row, self._clip
+        row, clip, holds = self._row, self._clip, self._holds
         path = self.partial.begin_file()
         path.touch()  # the clear error for a folder that takes no files
-        options = {"max_interleave_delta": _INTERLEAVE}
-        if row.container == "mov":
+        options = {"max_interleave_delta": _INTERLEAVE} | holds.options
+        if holds.has_edit_list_clock:
             options["movie_timescale"] = str(_movie_timescale(clip))
-        if row.container == "webp":
-            options["loop"] = "0"  # for ever, as GIF does by itself
-        self._container = av.open(str(path), "w", format=row.container, container_options=options)
+        self._container = av.open(str(path), "w", format=holds.muxer, container_options=options)
         stream = self._container.add_stream(row.codec, rate=clip.rate)
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -216,18 +211,17 @@ class MovieOutput(Output):
         if row.intra:
             context.thread_count = 1  # only its parameters are used
         else:
-            has_alpha = row.codec == "libvpx-vp9"
-            self._ordered = Vp9AlphaEncoder(stream) if has_alpha else OrderedEncoder(stream)
-        if clip.timecode and row.container in TIMECODED:
+            self._ordered = stream_encoder(row, stream)
+        if clip.timecode and holds.timecode:
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
                 stream.metadata["reel_name"] = clip.reel
-        if self.spec.audio and clip.audio and row.container not in _SILENT:
-            self._sound = AudioWriter(self._container, clip, row.container or "")
+        if self.spec.audio and clip.audio and holds.sound is not None:
+            self._sound = AudioWriter(self._container, clip, holds.sound)
 
     def _check_apart(self, frame: TimeSpan) -> None:
         """Raise OutputError where a frame follows the last sooner than the container can count."""
-        most = self._row.max_rate
+        most = self._row.limits.max_rate
         if most is None:
             return
         unit = frame.time_base * most

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,45 +15,32 @@ from vidmatte.core import timecode
 from vidmatte.core.colour import BT470BG, SMPTE170M, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.errors import VerificationError
-from vidmatte.media.webp import WebpHeader, read_webp
+from vidmatte.media.webp import read_webp
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.readers.movie.describe import find_tag
 from vidmatte.writers.encoders import frame_colour
-from vidmatte.writers.format_spec import OutputFormat
+from vidmatte.writers.format_spec import Container, Expected, OutputFormat
 
 #: Seconds by which a sound track may end before or after what was written: the last
 #: packet of a codec is filled up, and players cut it.
 _SOUND_SLACK = Fraction(1, 10)
 _MILLISECOND = Fraction(1, 1000)
-#: Containers that say how wide a pixel is, and those that say at which timecode a clip begins.
-ASPECT_HOLDERS, TIMECODED = ("mov", "mp4", "matroska", "webm"), ("mov", "matroska")
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a movie has to hold. Times in seconds on the output's timeline: of the
-    first frame, of the last, of the end of the last, and of the end of each sound."""
-
-    frames: int
-    first: Fraction
-    last: Fraction
-    end: Fraction
-    sound: tuple[Fraction, ...]
-    colour: ColourTags
 
 
 def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) -> None:
-    """Raise ProofError that names everything in which the file at ``path`` differs.
+    """Raise VerificationError that names everything in which the file at ``path`` differs.
 
-    All packets are counted and timed; the first and the last frame are decoded. In a
-    mov of an intra-only codec the index is read instead of the packets.
+    All packets are counted and timed; the first and the last frame are decoded. Where the
+    container has an index and every frame stands alone, the index is read instead of the
+    packets.
     """
+    holds = row.movie
     try:
-        if row.container == "webp":
-            differences = list(_compare_webp(read_webp(path), clip, expected))
+        if (compare := holds.verification.differences) is not None:
+            differences = list(compare(path, clip, expected))
         else:
-            with av.open(str(path)) as container:
-                differences = list(_compare(container, clip, row, expected))
+            with av.open(str(path)) as file:
+                differences = list(_compare(file, clip, row, holds, expected))
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error
     if differences:
@@ -64,23 +50,23 @@ def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) 
 
 
 def _compare(
-    container: InputContainer, clip: Clip, row: OutputFormat, expected: Expected
+    file: InputContainer, clip: Clip, row: OutputFormat, holds: Container, expected: Expected
 ) -> Iterator[str]:
     """What differs, one clause each."""
-    video = container.streams.video[0]
+    video, stated = file.streams.video[0], holds.verification
     context = video.codec_context
-    sounds = container.streams.audio
+    sounds = file.streams.audio
     yield from _check_equal("sound tracks", len(sounds), len(expected.sound))
     if row.codec_tag is not None:
         yield from _check_equal("codec tag", context.codec_tag, row.codec_tag)
-    if clip.constant_rate and expected.frames > 1 and row.container in ("mov", "mp4"):
+    if clip.constant_rate and expected.frames > 1 and stated.rate:
         yield from _check_equal("rate", video.average_rate, clip.rate)
-    yield from _compare_head(container, video, clip, row)
-    yield from _compare_pictures(container, clip, row, expected)
-    times = _indexed(video) if row.container == "mov" and row.intra else None
+    yield from _compare_head(file, video, clip, holds)
+    yield from _compare_pictures(file, clip, row, expected)
+    times = _indexed(video) if stated.has_index and row.intra else None
     ends: dict[int, Fraction] = {}
     if times is None:
-        times, ends = _scanned(container, video)
+        times, ends = _scanned(file, video)
     else:
         ends = {sound.index: _declared_end(sound) for sound in sounds}
     yield from _check_equal("frames", len(times), expected.frames)
@@ -89,15 +75,16 @@ def _compare(
         slack = video.time_base or Fraction(1, 1000)
         yield from _check_close("the first frame", times[0], expected.first, slack)
         yield from _check_close("the last frame", times[-1], expected.last, slack)
-        if row.container == "mov":
+        if stated.end:
             yield from _check_close("the end", _declared_end(video), expected.end, slack)
     for sound, end in zip(sounds, expected.sound, strict=False):
         name = f"the end of sound {sound.index}"
         yield from _check_close(name, ends.get(sound.index, Fraction(0)), end, _SOUND_SLACK)
 
 
-def _compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator[str]:
-    """What differs in an animated WebP, one clause each."""
+def compare_webp(path: Path, clip: Clip, expected: Expected) -> Iterator[str]:
+    """What differs in an animated WebP, one clause each. Raises ValueError, OSError."""
+    found = read_webp(path)
     size = f"{found.width}x{found.height}"
     yield from _check_equal("size", size, f"{clip.width}x{clip.height}")
     if expected.frames > 1 and not found.lengths:
@@ -114,29 +101,29 @@ def _compare_webp(found: WebpHeader, clip: Clip, expected: Expected) -> Iterator
 
 
 def _compare_head(
-    container: InputContainer, video: VideoStream, clip: Clip, row: OutputFormat
+    file: InputContainer, video: VideoStream, clip: Clip, holds: Container
 ) -> Iterator[str]:
-    """What a file says of its pixels' shape and its first frame's timecode."""
-    if row.container in ASPECT_HOLDERS:
+    """What differs in the shape of a pixel and in the first frame's timecode."""
+    if holds.pixel_aspect:
         # Matroska says it by a size of display, in whole pixels.
         aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
         if abs(aspect - meant) * clip.width > 1:
             yield f"pixel aspect: {aspect} instead of {meant}"
-    if clip.timecode and row.container in TIMECODED:
-        found = find_tag("timecode", container)
+    if clip.timecode and holds.timecode:
+        found = find_tag("timecode", file)
         if found is None or not timecode.is_equal(found, clip.timecode, clip.rate):
             yield from _check_equal("timecode", found, clip.timecode)
 
 
 def _compare_pictures(
-    container: InputContainer, clip: Clip, row: OutputFormat, expected: Expected
+    file: InputContainer, clip: Clip, row: OutputFormat, expected: Expected
 ) -> Iterator[str]:
     """What differs in the first and in the last picture."""
-    video = container.streams.video[0]
-    first = next(container.decode(video), None)
-    container.seek(max(0, round(expected.last / (video.time_base or 1))), stream=video)
+    video = file.streams.video[0]
+    first = next(file.decode(video), None)
+    file.seek(max(0, round(expected.last / (video.time_base or 1))), stream=video)
     last = None
-    for last in container.decode(video):  # noqa: B007 (the last one is wanted)
+    for last in file.decode(video):  # noqa: B007 (the last one is wanted)
         pass
     for name, picture in (("the first picture", first), ("the last picture", last)):
         if picture is None:
@@ -146,9 +133,9 @@ def _compare_pictures(
         yield from _check_equal(f"{name}'s size", size, f"{clip.width}x{clip.height}")
         meant = row.decoded_format or row.pixel_format(clip)
         yield from _check_equal(f"{name}'s format", picture.format.name, meant)
-        if row.tagged:
+        if row.colour_rules.tagged:
             yield from _compare_tags(name, picture, frame_colour(row, expected.colour))
-    container.seek(0)
+    file.seek(0)
 
 
 def _compare_tags(name: str, picture: av.VideoFrame, meant: ColourTags) -> Iterator[str]:

@@ -65,6 +65,7 @@ class ShotDistributor(Network):
     def __init__(self, networks: Sequence[RecurrentNetwork]) -> None:
         self.batch = _AHEAD * len(networks)
         self.description = "; ".join(network.description for network in networks)
+        self.filter_profile = networks[0].filter_profile
         self._networks = tuple(networks)
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vidmatte.core.families import FAMILY_TABLE, Family, InputSize, Recurrence
 from vidmatte.core.frame import Frame
 from vidmatte.core.memory import device_oom_error
 from vidmatte.errors import ModelError
@@ -107,16 +108,12 @@ def first_line(error: BaseException) -> str:
 #: Sizes by name of an input or output; a free size is a name, one of unknown rank is empty.
 Shapes = dict[str, list[int | str]]
 
-_RECURRENT_INPUTS = ("src", "r1i", "r2i", "r3i", "r4i", "downsample_ratio")
-_RECURRENT_OUTPUTS = ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
 #: As onnxruntime and OpenVINO call it; the latter feeds half precision from float32 itself.
 _FLOAT32 = ("tensor(float)", "f32", "f16")
 #: What is smaller is no picture.
 _SMALLEST_SIDE = 8
 #: A sigmoid ends at 1; what is more than noise above it is 0..255, or logits.
 _HIGHEST = 1.5
-#: Channels of a recurrent network's pictures.
-_CHANNELS = {"src": 3, "fgr": 3, "pha": 1}
 #: What an alpha is not, and what is to be done about it.
 _NOT_ALPHA = (
     "not one alpha (B, 1, H, W): export it with the alpha alone as its first output, or name"
@@ -124,7 +121,7 @@ _NOT_ALPHA = (
 )
 _OTHER_SCALE = (
     "export it with a sigmoid, in 0..1, or add --normalize minmax; where it gives logits, name"
-    " --family birefnet"
+    f" --family {' or '.join(row.name for row in FAMILY_TABLE.values() if row.logits)}"
 )
 
 
@@ -141,18 +138,23 @@ def check_inputs(path: Path, kinds: dict[str, str]) -> None:
             )
 
 
-def square_side(path: Path, inputs: Shapes, usual: int) -> int:
-    """The side of a salient network's square input: as exported, else as usual.
+def input_size(path: Path, inputs: Shapes, family: Family) -> InputSize:
+    """The size of a per-frame network's input: a square as exported, else as its family has it.
 
-    Raises ModelError where its input is not one picture, (B, 3, S, S).
+    Raises ModelError where its input is not one picture, (B, 3, H, W), of such a size.
     """
+    usual = family.size
+    if usual is None:
+        raise ValueError(f"{family.name} is a recurrent family")
     shape = next(iter(inputs.values()))
     sides = {side for side in shape[2:] if isinstance(side, int)}
-    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
+    is_picture = len(inputs) == 1 and len(shape) == 4 and shape[1] == 3
+    if not is_picture or len(sides) > 1:
+        wanted = "(B, 3, S, S)" if usual.is_square else "(B, 3, H, W) of free height and width"
         raise ModelError(
-            f"{path}: it takes {inputs}, not one picture (B, 3, S, S): is the family right?"
+            f"{path}: it takes {inputs}, not one picture {wanted}: is the family right?"
         )
-    return sides.pop() if sides else usual
+    return InputSize(sides.pop()) if sides else usual
 
 
 def check_alpha(path: Path, outputs: Shapes) -> None:
@@ -198,25 +200,34 @@ def check_numbers(frame: Frame) -> None:
         )
 
 
-def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes) -> None:
-    """Raise ModelError where a network has not the inputs and outputs of the family rvm."""
+def recurrence_of(family: Family) -> Recurrence:
+    """The inputs and outputs of a recurrent family. Raises ValueError for another."""
+    if family.recurrence is None:
+        raise ValueError(f"{family.name} is no recurrent family")
+    return family.recurrence
+
+
+def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes, family: Family) -> None:
+    """Raise ModelError where a network does not have the inputs and outputs of its family."""
+    names = recurrence_of(family)
     for kind, found, needed in (
-        ("inputs", inputs, _RECURRENT_INPUTS),
-        ("outputs", outputs, _RECURRENT_OUTPUTS),
+        ("inputs", inputs, names.inputs),
+        ("outputs", outputs, (*names.results, *names.state_outputs)),
     ):
-        lacking = [name for name in needed if name not in found]
-        if lacking:
+        missing = [name for name in needed if name not in found]
+        if missing:
             raise ModelError(
-                f"{path}: not of the family rvm: its {kind} are {', '.join(found)}; it lacks"
-                f" {', '.join(lacking)}: export it under Robust Video Matting's own names, or"
-                " name another --family"
+                f"{path}: not of the family {family.name}: its {kind} are {', '.join(found)};"
+                f" missing: {', '.join(missing)} (export it under the family's names, or name"
+                " another --family)"
             )
-    for name, channels in _CHANNELS.items():
+    for name in (names.picture, *names.results):
         shape = inputs.get(name) or outputs.get(name)
+        channels = 1 if name == names.alpha else 3
         if shape and (len(shape) != 4 or _has_channels(shape, other_than=channels)):
             raise ModelError(
-                f"{path}: not of the family rvm: its {name!r} is {_shape_text(shape)}, not"
-                f" (B, {channels}, H, W): export it as Robust Video Matting does, or name another"
+                f"{path}: not of the family {family.name}: its {name!r} is {_shape_text(shape)},"
+                f" not (B, {channels}, H, W): export it as the family's authors do, or name another"
                 " --family"
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte.core.concurrency import stream_count, usable_cores
+from vidmatte.core.families import Family
 from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.device import FATAL_ONLY, CpuRunner, Device, Runner, onnxruntime
@@ -19,6 +20,7 @@ from vidmatte.models.runtimes.onnx_file import (
     check_recurrent,
     first_line,
     load_onnx,
+    recurrence_of,
     shapes_of,
 )
 
@@ -39,16 +41,16 @@ def load_runner(
     *,
     outputs: int | None,
     runtime: str = "onnxruntime",
-    family_name: str = "",
+    bfloat16: bool = False,
     batch: int = 0,
     report: Callable[[str], None] = lambda _: None,
 ) -> _LoadedNetwork:
     """Load a network. ``outputs``: how many of its outputs are kept (None: all).
 
     threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
-    takes depends on the family. batch: 1 where no run will take more pictures.
-    report: is told, while it runs, what the user should know, a line at a time.
-    Salient networks are exported at batch 1 with side outputs: the batch dimension
+    takes depends on ``bfloat16``, whether the family bears that. batch: 1 where no run will
+    take more pictures. report: takes a line for the user, while the network runs.
+    Per-frame networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
     Raises ModelError for a file that is no network, DeviceError where CUDA fails,
     the runtime is not there or the memory does not suffice.
@@ -56,14 +58,14 @@ def load_runner(
     from vidmatte.models.runtimes.openvino import is_chosen, load_openvino
 
     threads = threads or usable_cores()
-    uses_openvino = is_chosen(runtime, family_name, device)
+    uses_openvino = is_chosen(runtime, bfloat16, device)
     if outputs is None:
         model: bytes = load_onnx(path).SerializeToString()
     else:
         is_ours = device.name == "cpu" and not uses_openvino
         model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
     if uses_openvino:
-        ready = _LoadedNetwork(*load_openvino(path, model, family_name, threads, batch))
+        ready = _LoadedNetwork(*load_openvino(path, model, bfloat16, threads, batch))
     else:
         session = open_session(path, model, device, threads)
         check_inputs(path, _kinds_of(session))
@@ -91,11 +93,10 @@ def _kinds_of(session: Any) -> dict[str, str]:
 
 
 def load_recurrent(
-    path: Path, device: Device, threads: int, states: tuple[str, ...], runtime: str
+    path: Path, device: Device, threads: int, family: Family, runtime: str
 ) -> tuple[_LoadedNetwork, FinishingStep | None]:
-    """A recurrent network, and on the CPU the half of it that has no part in the state.
-
-    states: the names of its state outputs. Raises as ``load_runner`` does.
+    """A recurrent network, and where its family's graphs are split (on the CPU) the half of it
+    that has no part in the state. Raises as ``load_runner`` does.
     """
     from vidmatte.models.runtimes.rvm_split import (
         split_after_downsampling,
@@ -104,21 +105,23 @@ def load_recurrent(
         split_concat_convs,
     )
 
-    halves = None
-    if device.name == "cpu" and runtime != "openvino":
+    halves, names = None, recurrence_of(family)
+    if names.splits and device.name == "cpu" and runtime != "openvino":
         network = load_onnx(path)
-        check_recurrent(path, shapes_of(network.graph.input), shapes_of(network.graph.output))
+        inputs, outputs = shapes_of(network.graph.input), shapes_of(network.graph.output)
+        check_recurrent(path, inputs, outputs, family)
         split_concat_convs(network)
-        halves = split_at_states(network, states)
+        halves = split_at_states(network, names.state_outputs)
     if halves is None:
-        ready = load_runner(path, device, threads, outputs=None, runtime=runtime)
-        check_recurrent(path, ready.inputs, ready.outputs)
+        bfloat16 = family.bfloat16
+        ready = load_runner(path, device, threads, outputs=None, runtime=runtime, bfloat16=bfloat16)
+        check_recurrent(path, ready.inputs, ready.outputs, family)
         return ready, None
     first, second = halves
     reduced = ""
-    if drawn := split_before_refinement(second):
+    if drawn := split_before_refinement(second, names):
         second = drawn
-        first, reduced = split_after_downsampling(first) or (first, "")
+        first, reduced = split_after_downsampling(first, names.picture) or (first, "")
     threads = threads or usable_cores()
     session = open_session(path, first, device, max(1, threads // 2))
     check_inputs(path, _kinds_of(session))

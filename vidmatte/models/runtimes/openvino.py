@@ -25,10 +25,6 @@ from vidmatte.models.runtimes.bf16_bias import split_offsets
 from vidmatte.models.runtimes.device import Arrays, Device
 from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
 
-#: Networks whose alpha in bfloat16 stays within 1/255 of that in float32 on average.
-#: RVM's does not, and in float32 onnxruntime is the faster one for it.
-_BFLOAT16_FAMILIES = ("isnet", "isnet-anime", "u2net")
-
 #: Where Linux tells of the CPU, and what it calls bfloat16 there.
 CPU_FACTS = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -82,9 +78,12 @@ def has_bfloat16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def advice(wanted: str, family_name: str, device: Device) -> str | None:
-    """A line for a user whom the package, not installed, would serve several times as fast."""
-    if wanted != "auto" or device.name != "cpu" or family_name not in _BFLOAT16_FAMILIES:
+def advice(wanted: str, bfloat16: bool, device: Device) -> str | None:
+    """A line for a user for whom the package, not installed, would be several times as fast.
+
+    bfloat16: whether the network's family bears that precision, here and below.
+    """
+    if wanted != "auto" or device.name != "cpu" or not bfloat16:
         return None
     if is_installed() or not CPU_FACTS.is_file():
         return None
@@ -93,8 +92,8 @@ def advice(wanted: str, family_name: str, device: Device) -> str | None:
     return "this CPU computes in bfloat16: 'pip install openvino' halves the time of a run, or more"
 
 
-def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
-    """Whether a network of the family is run by OpenVINO.
+def is_chosen(wanted: str, bfloat16: bool, device: Device) -> bool:
+    """Whether a network is run by OpenVINO.
 
     ``auto`` takes it where it is installed, the CPU computes in bfloat16, and the
     family bears that. Raises DeviceError where it is asked for by name and cannot run.
@@ -107,23 +106,23 @@ def is_chosen(wanted: str, family_name: str, device: Device) -> bool:
                 "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
             )
         return True
-    if wanted != "auto" or device.name != "cpu" or family_name not in _BFLOAT16_FAMILIES:
+    if wanted != "auto" or device.name != "cpu" or not bfloat16:
         return False
     return is_installed() and has_bfloat16()
 
 
-def _precision_of(family_name: str) -> str:
-    """What OpenVINO computes a family in: 'bfloat16' where CPU and family allow, or 'float32'."""
-    return "bfloat16" if family_name in _BFLOAT16_FAMILIES and has_bfloat16() else "float32"
+def _precision_of(bfloat16: bool) -> str:
+    """What OpenVINO computes in: 'bfloat16' where CPU and family allow, or 'float32'."""
+    return "bfloat16" if bfloat16 and has_bfloat16() else "float32"
 
 
-def runtime_name(wanted: str, family_name: str, device: Device) -> str:
+def runtime_name(wanted: str, bfloat16: bool, device: Device) -> str:
     """The runtime that ``is_chosen`` decides for, and what tells its numbers from others'.
 
     'onnxruntime', 'OpenVINO, float32' or 'OpenVINO, bfloat16'. Raises as ``is_chosen`` does.
     """
-    if is_chosen(wanted, family_name, device):
-        return f"OpenVINO, {_precision_of(family_name)}"
+    if is_chosen(wanted, bfloat16, device):
+        return f"OpenVINO, {_precision_of(bfloat16)}"
     return "onnxruntime"
 
 
@@ -163,7 +162,7 @@ class OpenVinoRunner:
 
 
 def load_openvino(
-    path: Path, model: bytes, family_name: str, threads: int, batch: int = 0
+    path: Path, model: bytes, bfloat16: bool, threads: int, batch: int = 0
 ) -> tuple[OpenVinoRunner, Shapes, Shapes]:
     """A runner for the network in ``model`` (ONNX), and the shapes of its inputs and outputs.
 
@@ -171,8 +170,8 @@ def load_openvino(
     more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
     naming ``path``, DeviceError where the memory does not suffice.
     """
-    half = _precision_of(family_name) == "bfloat16"
-    streams = stream_count(threads) if family_name in _BFLOAT16_FAMILIES else 1
+    half = _precision_of(bfloat16) == "bfloat16"
+    streams = stream_count(threads) if bfloat16 else 1
     try:
         network = core().read_model(split_offsets(model) if half else model)
         kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vidmatte.core.families import Recurrence
+
 
 def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes] | None:
     """The network that makes ``states``, and the one that makes its other outputs.
@@ -77,12 +79,13 @@ def _subgraph(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> byte
     return serialized
 
 
-def split_before_refinement(half: bytes) -> bytes | None:
+def split_before_refinement(half: bytes, names: Recurrence) -> bytes | None:
     """The second half without its last steps at the frame's size; None where it has others.
 
     Those of RVM's deep guided filter are linear models of the frame's colours, fitted on
     the coarse grid: out = a * (R, G, B, mean) + b, and the foreground is R, G, B + out.
-    What is left gives a and b, (1, 4, h, w), in this order.
+    What is left gives a and b, (1, 4, h, w), in this order. names: of the network's inputs and
+    outputs.
     """
     import onnx
 
@@ -94,39 +97,46 @@ def split_before_refinement(half: bytes) -> bytes | None:
         node = makers.get(name)
         return list(node.input) if node is not None and node.op_type == kind else []
 
-    drawn = [before(name, "Clip")[:1] for name in ("fgr", "pha")]
-    if not all(drawn):
+    drawn = [before(name, "Clip")[:1] for name in names.results]
+    if len(drawn) != 2 or not all(drawn):
         return None
     moved = before(drawn[0][0], "Add")
     split = makers.get(drawn[1][0])
-    if "src" not in moved or split is None or list(split.output) != [moved[0], drawn[1][0]]:
+    if names.picture not in moved or split is None or list(split.output) != [moved[0], drawn[1][0]]:
         return None
     total = before(next(iter(before(moved[0], "Split")), ""), "Add")
     product = before(next(iter(total), ""), "Mul")
-    if len(total) != 2 or len(product) != 2 or not _is_colours_and_mean(product[1], before):
+    if (
+        len(total) != 2
+        or len(product) != 2
+        or not _is_colours_and_mean(product[1], names.picture, before)
+    ):
         return None
     coefficients = [before(name, "Resize")[:1] for name in (product[0], total[1])]
     if not all(coefficients) or not all(
         _is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
     ):
         return None
-    names = [name for (name,) in coefficients]
-    needed = _nodes_for(tuple(names), makers)
+    kept = tuple(name for (name,) in coefficients)
+    needed = _nodes_for(kept, makers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {name for node in nodes for name in node.input}
     inputs = [item for item in network.graph.input if item.name in read]
     free = onnx.TensorProto.FLOAT
-    outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in names]
+    outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in kept]
     return _subgraph(network, nodes, inputs, outputs)
 
 
-def split_after_downsampling(half: bytes) -> tuple[bytes, str] | None:
+def split_after_downsampling(half: bytes, picture: str) -> tuple[bytes, str] | None:
     """The first half without its first step, which makes the frame smaller, and the name of
-    the input that takes the reduced frame instead; None where it begins otherwise."""
+    the input that takes the reduced frame instead; None where it begins otherwise.
+
+    picture: the input that takes the frame.
+    """
     import onnx
 
     network = onnx.load_from_string(half)
-    readers = [node for node in network.graph.node if "src" in node.input]
+    readers = [node for node in network.graph.node if picture in node.input]
     if len(readers) != 1 or readers[0].op_type != "Resize" or not _is_half_pixel_linear(readers[0]):
         return None
     (name,) = readers[0].output
@@ -143,10 +153,11 @@ def split_after_downsampling(half: bytes) -> tuple[bytes, str] | None:
     return _subgraph(network, nodes, inputs, outputs), name
 
 
-def _is_colours_and_mean(name: str, before: Callable[[str, str], list[str]]) -> bool:
+def _is_colours_and_mean(name: str, picture: str, before: Callable[[str, str], list[str]]) -> bool:
     """Whether a tensor is the frame's colours with their mean as a fourth channel."""
     parts = before(name, "Concat")
-    return len(parts) == 2 and parts[0] == "src" and before(parts[1], "ReduceMean")[:1] == ["src"]
+    mean_of = before(parts[1], "ReduceMean")[:1] if len(parts) == 2 else []
+    return mean_of == [picture] and parts[0] == picture
 
 
 def _is_half_pixel_linear(resize: Any) -> bool:

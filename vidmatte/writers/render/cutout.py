@@ -29,9 +29,6 @@ from vidmatte.pixels.planes import ALIGN, Rectangle, is_yuv
 from vidmatte.writers.format_spec import LARGEST, OutputFormat, output_colour, profile_notes
 from vidmatte.writers.render.despill import Despill, SpillRemover
 
-#: Codecs whose specification has the colours apart from alpha.
-_STRAIGHT = ("png", "libvpx-vp9", "libwebp_anim")
-
 
 class CutoutPicture:
     """Makes the pictures of one output. Not thread-safe: one for each worker.
@@ -140,13 +137,14 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     """What a user should know of a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
     yield from profile_notes(clip, row)
-    if row.name == "ffv1" and row.alpha != "none" and clip.pixel_format.startswith("yuv"):
+    keeps_layout = row.colour_rules.keeps_layout and row.has_alpha
+    if keeps_layout and clip.pixel_format.startswith("yuv"):
         given, made = (chroma_steps(name) for name in (clip.pixel_format, pixel_format))
         if given != made:
             layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
             yield f"{row.name} keeps the luma as it was; chroma is resampled from {layout} to 4:4:4"
     if "f32" in pixel_format:
-        if row.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
+        if row.colour_rules.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
             curve = clip.colour.as_names()["transfer"]
             yield f"{row.name} holds the code values of {curve} as they are, not linear light"
         return
@@ -162,7 +160,7 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
 
 def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
     """A line where readers of a format take its colours for straight whatever they are."""
-    if row.codec in _STRAIGHT:
+    if row.straight_only:
         yield (
             f"{row.name} is read as straight alpha: tell what opens it that this one is"
             " premultiplied, or its edges are too dark"
@@ -171,33 +169,33 @@ def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
 
 def check_fit(clip: Clip, row: OutputFormat) -> None:
     """Raise UsageError where a clip cannot become this format at all."""
-    name, width, height = clip.source.name, clip.width, clip.height
+    name, width, height, limits = clip.source.name, clip.width, clip.height, row.limits
     if max(width, height) == 1:
         raise UsageError(f"{name}: it is a single pixel: there is no subject to cut out")
-    if max(width, height) > row.max_size:
+    if max(width, height) > limits.max_size:
         raise UsageError(
-            f"{name}: {width}x{height} is more than the {row.max_size} that {row.name} holds:"
-            f" {'write png, or ' if row.max_size < LARGEST else ''}make it smaller"
+            f"{name}: {width}x{height} is more than the {limits.max_size} that {row.name} holds:"
+            f" {'write png, or ' if limits.max_size < LARGEST else ''}make it smaller"
         )
-    if row.max_rate is not None and clip.rate > row.max_rate:
+    if limits.max_rate is not None and clip.rate > limits.max_rate:
         raise UsageError(
-            f"{name}: {clip.rate} frames a second are more than the {row.max_rate} that {row.name}"
-            " holds: add --conform 50, or write webp"
+            f"{name}: {clip.rate} frames a second are more than the {limits.max_rate} that"
+            f" {row.name} holds: add --conform 50, or write webp"
         )
-    if width % row.width_multiple:
+    if width % limits.width_multiple:
         raise UsageError(
-            f"{name}: its width {width} is not a multiple of {row.width_multiple}, which"
+            f"{name}: its width {width} is not a multiple of {limits.width_multiple}, which"
             f" {row.name} needs: write prores"
         )
-    if height % row.height_multiple:
+    if height % limits.height_multiple:
         raise UsageError(
-            f"{name}: its height {height} is not a multiple of {row.height_multiple}, which"
+            f"{name}: its height {height} is not a multiple of {limits.height_multiple}, which"
             f" {row.name} needs: write prores"
         )
-    if height < row.min_height:
+    if height < limits.min_height:
         raise UsageError(
-            f"{name}: its height {height} is less than the {row.min_height} that {row.name} needs:"
-            " write prores"
+            f"{name}: its height {height} is less than the {limits.min_height} that {row.name}"
+            " needs: write prores"
         )
     check_convertible(clip)
 

@@ -12,12 +12,12 @@ from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import tagged
 from vidmatte.writers.format_spec import OutputFormat, always
-from vidmatte.writers.formats import by_name
+from vidmatte.writers.formats import EXR_CODED, PNG
 from vidmatte.writers.output import RenderContext, Renderer
 from vidmatte.writers.render.despill import despilled_floats
 
 #: The integer picture that floats are made of.
-_BASE = replace(by_name("exr-coded"), name="exr base", pixel_format=always("gbrap16le"))
+_BASE = replace(EXR_CODED, name="exr base", pixel_format=always("gbrap16le"))
 _FULL_SCALE = 65535
 
 #: Steps of red, green and blue in the palette, and the index that is transparent.
@@ -37,7 +37,7 @@ class FloatCutout(Renderer):
     ) -> None:
         self._colour, self._premultiplied = colour, premultiplied
         codes = np.arange(_FULL_SCALE + 1) / _FULL_SCALE
-        is_coded = not row.linear or clip.colour.transfer not in TO_LINEAR
+        is_coded = not row.colour_rules.linear or clip.colour.transfer not in TO_LINEAR
         curve = codes if is_coded else TO_LINEAR[clip.colour.transfer](codes)
         self._curve = curve.astype(np.float32)
         self._keeps_floats = clip.working_format in ("gbrpf32le", "grayf32le") and (
@@ -86,7 +86,7 @@ class PaletteCutout(Renderer):
 
     def render(self, scene: RenderContext) -> av.VideoFrame:
         """See ``Maker.make``."""
-        (rgba,) = planes.plane_views(scene.picture(by_name("png")))
+        (rgba,) = planes.plane_views(scene.picture(PNG))
         height, width = rgba.shape[:2]
         rows, columns = -(-height // 8), -(-width // 8)
         dither = np.tile(self._dither, (rows, columns))[:height, :width]
