@@ -5,6 +5,7 @@
 #   make test       set up, run the tests       make test-all   the ones that take minutes too
 #   make check      lint, format, types         make clean      remove all that was set up
 #   make bench      how fast this machine is with isnet, u2netp and rvm
+#   make setup-gpu-tests    torch too: the tests then run the GPU's runner, on the CPU
 #   PYTHON=python3.12 make ...                  to choose the Python (3.11 or newer)
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
 
-.PHONY: demo setup test test-all check bench clean
+.PHONY: demo setup setup-gpu-tests test test-all check bench clean
 .DEFAULT_GOAL := test
 
 demo: .venv/ready $(CLIP)
@@ -31,6 +32,8 @@ demo: .venv/ready $(CLIP)
 	@$(BIN)/vidmatte info $(RESULT)
 
 setup: .venv/ready-dev
+
+setup-gpu-tests: .venv/ready-gpu-tests
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
@@ -72,3 +75,7 @@ $(CLIP): examples/fetch_clip.py | .venv/ready
 .venv/ready-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e '.[dev]'
 	@touch .venv/ready $@
+
+.venv/ready-gpu-tests: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(INSTALL) -e '.[dev,gpu-tests]'
+	@touch .venv/ready .venv/ready-dev $@
