@@ -7,6 +7,7 @@
 #   make check      run the linter, the formatter's check and the type checker
 #   make bench      measure this machine with isnet, u2netp and rvm
 #   make clean      remove everything that the other targets created here
+#   make setup-gpu-tests   install torch too: the tests then run the GPU's runner on its CPU device
 #
 #   make PYTHON=python3.12 ...   choose the Python (3.11 or newer)
 
@@ -24,7 +25,7 @@ PYTEST_WORKERS := -n logical --maxprocesses 4 --dist worksteal
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
 
-.PHONY: demo setup test test-all check bench clean
+.PHONY: demo setup setup-gpu-tests test test-all check bench clean
 .DEFAULT_GOAL := test
 
 demo: .venv/ready $(CLIP)
@@ -34,6 +35,8 @@ demo: .venv/ready $(CLIP)
 	@$(BIN)/vidmatte info $(RESULT)
 
 setup: .venv/ready-dev
+
+setup-gpu-tests: .venv/ready-gpu-tests
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -q $(PYTEST_WORKERS)
@@ -75,3 +78,7 @@ $(CLIP): examples/fetch_clip.py | .venv/ready
 .venv/ready-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e '.[dev]'
 	@touch .venv/ready $@
+
+.venv/ready-gpu-tests: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(INSTALL) -e '.[dev,gpu-tests]'
+	@touch .venv/ready .venv/ready-dev $@

