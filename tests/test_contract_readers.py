@@ -76,9 +76,10 @@ def h264(suffix: str, frames: int = LONG, **options: Any) -> Callable[[Path], Pa
     return movie(suffix, frames=frames, **({"options": OPEN_GOP, "audio": [Tone()]} | options))
 
 
-def mpeg2(suffix: str, frames: int = 40) -> Callable[[Path], Path]:
+def mpeg2(suffix: str, frames: int = 40, **options: str) -> Callable[[Path], Path]:
     """Writes MPEG-2."""
-    return movie(suffix, frames=frames, codec="mpeg2video", options=GROUPS | {"b": "2M"})
+    coded = GROUPS | {"b": "2M"} | options
+    return movie(suffix, frames=frames, codec="mpeg2video", options=coded)
 
 
 def folder_of(*suffixes: str, lost: int | None = None, **options: Any) -> Callable[[Path], Path]:
@@ -144,6 +145,21 @@ def broken(*numbers: int) -> Callable[[Path], Path]:
             with path.open("r+b") as file:
                 file.seek(packet.pos)
                 file.write(b"\xff" * min(64, packet.size))
+        return path
+
+    return make
+
+
+def lost(suffix: str) -> Callable[[Path], Path]:
+    """Writes MPEG-2 of which the decoder leaves out two frames without a word, each right behind
+    a place from which the suite reads on."""
+
+    def make(folder: Path) -> Path:
+        path = mpeg2(suffix, LONG, bf="0")(folder)
+        for packet in packets_of(path, (LONG // 2 + 1, LONG * 3 // 4 + 1)):
+            with path.open("r+b") as file:
+                file.seek(path.read_bytes().index(bytes(packet)))  # MXF states no place of it
+                file.write(bytes(packet.size))
         return path
 
     return make
@@ -221,6 +237,8 @@ MOVIES = {
     "a dropped frame, AVI": Case(dropped(".avi"), 45),
     "a dropped frame, Matroska": Case(dropped(".mkv"), 45),
     "broken packets": Case(broken(0, 41, 42, LONG - 1), LONG, warns=True),
+    "lost frames, MOV": Case(lost(".mov"), LONG, warns=True),
+    "lost frames, MXF": Case(lost(".mxf"), LONG, warns=True),
     "concealed damage": Case(patched_up, 48, warns=True, repeatable=False),
     "frames without a time": Case(untimed, 40, warns=True),
     "a time astray": Case(astray, 40, warns=True),

@@ -40,6 +40,9 @@ INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Frames that a jump goes back from the one that is wanted: no decoder holds back more than
 #: the first, no filter looks farther; the next is for containers in which it missed.
 JUMP_MARGINS = (32, 512)
+#: Frames in a row that show that each place of a constant rate has one. They are read before the
+#: first that is wanted, so that a gap right there is seen too.
+STEADY_AFTER = 2
 
 
 class MovieSource(Source):
@@ -154,7 +157,7 @@ class MovieSource(Source):
         start = int(timing.moment(number) / clip.time_base) - origin
         last: Picture | None = None
         is_steady = False  # never where each field has a packet: every other gives no frame
-        for frame in self._wanted(number):
+        for frame in self._wanted(max(0, number - STEADY_AFTER)):
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
                     f"{clip.path.name}: the picture size changes inside the clip from"
