@@ -199,12 +199,20 @@ def pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any]
 
 
 class KeepingNetwork(Network):
-    """A network whose alphas are also written to the cache while they go by."""
+    """A network whose alphas are also written to the cache while they go by.
+
+    What it says of itself is what that network says.
+    """
 
     def __init__(self, network: Network, folder: Path, key: str) -> None:
-        self.recurrent, self.batch = network.recurrent, network.batch
+        self.recurrent, self.states = network.recurrent, network.states
+        self.batch, self.about = network.batch, network.about
         self._network = network
         self._path = folder / key
+
+    @property
+    def stride(self) -> int:
+        return self._network.stride
 
     def mattes(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         remove_leftovers(self._path.parent)
