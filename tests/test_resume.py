@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint, make_inputs
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
+from scene import Picture, draw_ball
 from tiny_onnx import make_salient
 
 from vidmatte.alpha.steady import PER_FRAME, Filter
@@ -689,6 +690,66 @@ def test_what_was_found_before_the_stop_is_still_said(inputs: Path, tmp_path: Pa
     result = resumed(tmp_path, tmp_path / "out.mov")
     assert result.resumed_at > 30
     assert result.quality == meant
+
+
+def with_all_kept(inputs: Path, out: Path, network: str, **more: Any) -> None:
+    """A run that has kept every frame and could not give the result its name."""
+    out.parent.mkdir()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SinkError):
+        patch.setattr(Partial, "commit", no_room)
+        resumed(inputs, out, network, **more)
+    (work_of(out) / "finished.json").unlink()
+
+
+def draw_with_a_fault(position: float, width: int, height: int, lit: bool = False) -> Picture:
+    """The ball at rest, in one frame so dark that the network takes nothing for the subject."""
+    picture = draw_ball(0, width, height, lit)
+    return Picture(picture.rgb * np.float32(0.4), picture.alpha) if position == 24 else picture
+
+
+def test_a_jump_of_the_matte_where_a_run_goes_on_is_seen(inputs: Path, tmp_path: Path) -> None:
+    """It shows against the frame before, which is done already."""
+    make_movie(tmp_path / "clip.mov", frames=30, size=(64, 48), draw=draw_with_a_fault)
+    shutil.copy(inputs / "isnet.onnx", tmp_path)
+    unmixed = {"smooth": "off"}  # no filter looks back
+    meant = matte(tmp_path / "clip.mov", tmp_path / "a.mov", **options(tmp_path, **unmixed)).quality
+    assert meant.jumps == [24, 25]
+    out = tmp_path / "kept" / "out.mov"
+    with_all_kept(tmp_path, out, "isnet", **unmixed)
+    cut_log(work_of(out) / "frames.log", 24)
+    result = resumed(tmp_path, out, **unmixed)
+    assert result.resumed_at == 24
+    assert result.quality == meant
+
+
+def draw_quick_cuts(position: float, width: int, height: int, lit: bool = False) -> Picture:
+    """Things before white: one for long, then another every four frames.
+
+    As most of the picture is burnt out, every other cut is taken for a flash at first: which ones
+    hangs on where they began.
+    """
+    shot = max(0, int(position) - 26) // 4
+    rgb = np.ones((height, width, 3), np.float32)
+    blocks = np.random.default_rng(shot).random((height // 8, width // 20)).astype(np.float32)
+    thing = np.kron(blocks, np.ones((8, 8), np.float32))
+    rgb[: thing.shape[0], : thing.shape[1]] = thing[..., None]
+    return Picture(rgb, 1 - rgb[..., 0])
+
+
+def test_a_cut_among_quick_ones_is_seen_where_a_run_goes_on(inputs: Path, tmp_path: Path) -> None:
+    """Whatever the detector remembers there of the frames before it has been shown again."""
+    make_movie(tmp_path / "clip.mov", frames=50, size=(160, 96), draw=draw_quick_cuts)
+    shutil.copy(inputs / "rvm.onnx", tmp_path)
+    matte(tmp_path / "clip.mov", tmp_path / "out.mov", **options(tmp_path, "rvm"))
+    uncut = options(tmp_path, "rvm", cuts=False)
+    matte(tmp_path / "clip.mov", tmp_path / "uncut.mov", **uncut)
+    meant = fingerprint(tmp_path / "out.mov")
+    assert fingerprint(tmp_path / "uncut.mov") != meant, "the cuts change nothing"
+    with_all_kept(tmp_path, tmp_path / "kept" / "out.mov", "rvm")
+    out = tmp_path / "kept" / "out.mov"
+    cut_log(work_of(out) / "frames.log", 42)
+    assert resumed(tmp_path, out, "rvm").resumed_at == 42
+    assert list(differences(meant, fingerprint(out))) == []
 
 
 @pytest.mark.parametrize(
