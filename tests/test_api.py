@@ -12,7 +12,7 @@ from typing import Any, Unpack, get_type_hints
 import av
 import numpy as np
 import pytest
-from media import make_movie
+from media import make_movie, make_pictures
 from tiny_onnx import make_salient
 
 import vidmatte
@@ -20,6 +20,7 @@ from vidmatte import keywords
 from vidmatte.errors import InterruptedRunError, SinkError, UsageError, VidmatteError
 from vidmatte.option import OUTPUT, names_of
 from vidmatte.run.report import Progress
+from vidmatte.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,50 @@ def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
     with pytest.raises(InterruptedRunError, match=r"before the first frame of .*cut\.mov"):
         vidmatte.matte(clip, out / "cut.mov", **tiny)
     assert list(out.iterdir()) == []
+
+
+#: Jobs that cannot be done, as can be known without a model.
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "an output that exists": {},
+    "a threshold of one number": {"threshold": "0.5"},
+    "a threshold of no numbers": {"threshold": "abc"},
+    "a mask that is not there": {"garbage_matte": "nowhere.png"},
+    "a mask of another shape": {"holdout": "tall.png"},
+    "a background that is not there": {"background": "nowhere.png", "comp": "comp.mp4"},
+    "a matte in the place of the result": {"matte": "cut.mov"},
+    "work to be kept twice": {"resume": True, "cache": "kept"},
+}
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="the model comes before the output is looked at"
+)
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_nothing_is_fetched_for_a_job_that_cannot_be_done(
+    what: str, clip: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object, **__: object) -> Path:
+        raise AssertionError("weights are fetched")
+
+    monkeypatch.setattr("vidmatte.weights.store.Store.ensure", fetch)
+    monkeypatch.chdir(out)
+    make_pictures(out, size=(64, 96), frames=1)[0].rename("tall.png")
+    if not IMPOSSIBLE[what]:
+        (out / "cut.mov").write_bytes(b"precious")
+    before = sorted(out.iterdir())
+    with pytest.raises(VidmatteError) as caught:
+        vidmatte.matte(clip, "cut.mov", model="u2netp", **IMPOSSIBLE[what])
+    assert "\n" not in str(caught.value)
+    assert sorted(out.iterdir()) == before
+
+
+@pytest.mark.xfail(
+    strict=True, raises=pytest.fail.Exception, reason="its two numbers are read by the filter alone"
+)
+@pytest.mark.parametrize("text", ["abc", "0.5", "0.9,0.1", "0.1,1.5", "-1,1", "0.1,0.2,0.3"])
+def test_a_threshold_is_checked_when_the_settings_are_made(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^[^\n]*threshold[^\n]*$"):
+        Settings(threshold=text)
 
 
 def test_progress_is_told_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:
