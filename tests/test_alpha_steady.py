@@ -207,7 +207,7 @@ def test_a_still_matte_does_not_drift_as_turns_come_into_the_window() -> None:
 
 
 def pan(count: int, speed: int, noise: float = 0.2) -> Iterator[Picture]:
-    """A disc with a noisy edge in a picture all of which moves, by ``speed`` pixels a frame."""
+    """A camera pan by ``speed`` pixels a frame over a disc whose matte has a noisy edge."""
     height, width = 120, 200
     wide = texture(1, height, width + speed * count)
     random = np.random.default_rng(0)
@@ -224,8 +224,8 @@ def panned_disc(number: int, speed: int) -> np.ndarray:
     return disc(120, 200, 140 - speed * number, 36)
 
 
-def test_all_frames_of_the_window_have_a_part_in_a_pan() -> None:
-    """Nothing in the picture stands still: the far ones are trusted less, and asked even so."""
+def test_in_a_pan_every_frame_of_the_window_contributes() -> None:
+    """Everything moves, so far neighbours are trusted less, but they still count."""
     frames, last = list(pan(13, speed=2)), 9
 
     def result(changed: int | None = None) -> np.ndarray:

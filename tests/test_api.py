@@ -74,7 +74,7 @@ def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
     assert list(out.iterdir()) == []
 
 
-#: Jobs that cannot be done, as can be known without a model.
+#: Options that make a job impossible, which can be found out without a model.
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "an output that exists": {},
     "a threshold of one number": {"threshold": "0.5"},
@@ -88,10 +88,10 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the model comes before the output is looked at"
+    strict=True, raises=AssertionError, reason="the model is loaded before the output is checked"
 )
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_nothing_is_fetched_for_a_job_that_cannot_be_done(
+def test_an_impossible_job_is_refused_before_weights_are_fetched(
     what: str, clip: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetch(*_: object, **__: object) -> Path:
@@ -110,7 +110,9 @@ def test_nothing_is_fetched_for_a_job_that_cannot_be_done(
 
 
 @pytest.mark.xfail(
-    strict=True, raises=pytest.fail.Exception, reason="its two numbers are read by the filter alone"
+    strict=True,
+    raises=pytest.fail.Exception,
+    reason="threshold is parsed only when frames are processed",
 )
 @pytest.mark.parametrize("text", ["abc", "0.5", "0.9,0.1", "0.1,1.5", "-1,1", "0.1,0.2,0.3"])
 def test_a_threshold_is_checked_when_the_settings_are_made(text: str) -> None:

@@ -1,8 +1,8 @@
-"""What every network promises, asked of each: per frame, recurrent, two at once, on several
-devices, with its alphas kept, and from what was kept.
+"""Contract suite over all networks: per-frame, recurrent, combined, on several devices, writing
+the alpha cache and reading from it.
 
-A network that is new gets its line in ``CASES``; everything here then runs on it too. All of
-them are loaded as the product loads them, from files that a test can compute by hand.
+Add a new network to ``LOADED`` and every test here runs on it. All are loaded as the product
+loads them, from tiny ONNX files.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from typing import Any
 
 import av
 import numpy as np
-import onnx
 import pytest
 from media import make_pictures
-from onnx import TensorProto, helper
-from tiny_onnx import make_recurrent, make_salient
+from tiny_onnx import make_recurrent, make_salient, slowed
 
 from vidmatte.frame import Clip, Frame
 from vidmatte.network import Network
@@ -32,21 +30,18 @@ from vidmatte.settings import Settings
 from vidmatte.source import open_source
 
 SIZE = (56, 40)
-COUNT = 13  # frames: more than any of these networks has in hand, and no whole number of batches
+COUNT = 13  # frames, no multiple of any batch size used here
 LONGEST = 3 * COUNT  # frames
-#: One network run twice, other frames beside it in its batch: the order of sums may differ.
+#: Allowed difference in alpha when a frame runs in a batch of another size.
 SAME = 2e-5
-#: Of a loop that does nothing: ten seconds and more. Who cancels that waits for less.
-ROUNDS = 3_000_000
-SOON = 5.0
+SOON = 5.0  # seconds within which a cancelled run has to end
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network: its parts by family, on how many devices, with which options.
+    """A network by the families of its parts, with its options and number of devices.
 
-    cached: '' without a cache, 'keeping' where its alphas are kept as they go by, 'kept' where
-    an earlier run has kept them.
+    cached: '' without a cache, 'keeping' while the cache is written, 'kept' when it is read.
     """
 
     families: tuple[str, ...]
@@ -56,12 +51,12 @@ class Case:
 
     @property
     def recurrent(self) -> bool:
-        """Whether each part sees the frames one after the other."""
+        """Whether every part is recurrent."""
         return set(self.families) == {"rvm"}
 
     @property
-    def remembers(self) -> int:
-        """How many parts have a state that frames may take along."""
+    def states(self) -> int:
+        """How many parts have a recurrent state."""
         return 0 if self.cached == "kept" else self.families.count("rvm")
 
 
@@ -101,7 +96,7 @@ CASES = LOADED | {
 
 
 def cases(wanted: Callable[[Case], bool] = lambda _: True) -> pytest.MarkDecorator:
-    """Runs a test over the cases that are ``wanted``; those of OpenVINO where it is installed."""
+    """Parametrizes a test over the ``wanted`` cases; OpenVINO's are skipped where it is missing."""
     missing = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
     chosen = [
         pytest.param(name, marks=missing if "OpenVINO" in name else ())
@@ -112,7 +107,7 @@ def cases(wanted: Callable[[Case], bool] = lambda _: True) -> pytest.MarkDecorat
 
 
 def starts_anywhere(case: Case) -> bool:
-    """Whether it may be given frames from the middle of a clip: kept alphas come in order."""
+    """Whether it accepts frames from the middle of a clip; a cache is read from the first."""
     return case.cached != "kept"
 
 
@@ -126,7 +121,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """What the frames are said to be from."""
+    """The clip that the frames belong to, part of the cache's key."""
     (path,) = make_pictures(tmp_path_factory.mktemp("clip"), size=SIZE, frames=1)
     with open_source(path, Settings()) as source:
         return source.clip
@@ -134,7 +129,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 @pytest.fixture
 def load(files: dict[str, Path], clip: Clip, tmp_path: Path) -> Callable[..., Network]:
-    """A network by the name of its case, loaded anew; other files may be named for it."""
+    """Loads a case's network, from other weights if ``files`` are given."""
 
     def loaded(name: str, files: dict[str, Path] = files) -> Network:
         case = CASES[name]
@@ -154,8 +149,10 @@ def load(files: dict[str, Path], clip: Clip, tmp_path: Path) -> Callable[..., Ne
 
 
 def frames_of(cuts: tuple[int, ...] = (0,), count: int = COUNT) -> list[Frame]:
-    """Dark noise with a bright part that grows and shrinks, in slots in which something is left
-    of other frames. Shots begin at ``cuts``."""
+    """Dark noise with a bright rectangle that changes its width; shots begin at ``cuts``.
+
+    The memory for alpha is filled with NaN, so that a pixel left unwritten is noticed.
+    """
     random = np.random.default_rng(3)
     width, height = SIZE
     frames = []
@@ -179,7 +176,7 @@ def assert_same(
     found: list[tuple[np.ndarray, np.ndarray | None]],
     meant: list[tuple[np.ndarray, np.ndarray | None]],
 ) -> None:
-    """The same alphas and foregrounds, but for the last bits."""
+    """Alphas equal within ``SAME``, foregrounds within one code value."""
     assert len(found) == len(meant)
     for (alpha, colours), (other, others) in zip(found, meant, strict=True):
         np.testing.assert_allclose(alpha, other, atol=SAME)
@@ -199,17 +196,17 @@ def test_each_frame_comes_out_once_and_in_order(
 
 
 @cases()
-def test_a_frame_gets_its_alpha_and_nothing_else_of_it_changes(
+def test_alpha_is_valid_and_the_rest_of_the_frame_untouched(
     name: str, load: Callable[..., Network]
 ) -> None:
     width, height = SIZE
     for frame, before in zip(load(name).mattes(iter(frames_of())), frames_of(), strict=True):
         alpha = frame.alpha
-        assert alpha is frame.alpha_memory, "a slot's own memory is to be filled"
+        assert alpha is frame.alpha_memory, "the alpha has to be written into the slot's memory"
         assert (alpha.shape, alpha.dtype) == ((height, width), np.float32)
         assert not np.isnan(alpha).any()
         assert 0 <= alpha.min() <= alpha.max() <= 1
-        assert alpha.std() > 0.01, "the network saw nothing: nothing is tested"
+        assert alpha.std() > 0.01, "a flat alpha tests nothing"
         assert np.array_equal(frame.rgb, before.rgb)
         assert np.array_equal(frame.picture.to_ndarray(), before.picture.to_ndarray())
         for what in ("index", "pts", "duration", "time_base", "new_shot", "name", "state"):
@@ -221,21 +218,21 @@ def test_a_frame_gets_its_alpha_and_nothing_else_of_it_changes(
 
 
 @cases()
-def test_what_it_says_of_itself_is_so(name: str, load: Callable[..., Network]) -> None:
+def test_attributes_are_present_and_consistent(name: str, load: Callable[..., Network]) -> None:
     case, network = CASES[name], load(name)
     assert network.recurrent is case.recurrent
-    assert network.states == case.remembers
+    assert network.states == case.states
     assert type(network.batch) is type(network.stride) is int
     assert network.batch >= network.stride >= 1
     if starts_anywhere(case):
         assert network.stride % case.options.get("batch", 1) == 0
     assert type(network.about) is str
     assert "\n" not in network.about
-    assert bool(network.about) == (case.cached != "kept"), "what runs it is to be said"
+    assert bool(network.about) == (case.cached != "kept"), "about has to name the runtime"
 
 
 @cases(lambda case: case.cached == "keeping")
-def test_a_network_whose_alphas_are_kept_is_otherwise_the_same(
+def test_writing_the_cache_passes_on_every_attribute(
     name: str, load: Callable[..., Network]
 ) -> None:
     network, inner = load(name), load(name.removesuffix(", keeping"))
@@ -244,7 +241,9 @@ def test_a_network_whose_alphas_are_kept_is_otherwise_the_same(
 
 
 @cases()
-def test_no_more_frames_are_in_hand_than_its_batch(name: str, load: Callable[..., Network]) -> None:
+def test_no_more_frames_are_in_flight_than_its_batch(
+    name: str, load: Callable[..., Network]
+) -> None:
     network, taken = load(name), 0
 
     def counted() -> Iterator[Frame]:
@@ -258,19 +257,18 @@ def test_no_more_frames_are_in_hand_than_its_batch(name: str, load: Callable[...
 
 
 @cases(starts_anywhere)
-def test_batches_begin_anew_at_its_stride(name: str, load: Callable[..., Network]) -> None:
-    """What comes of the frames from there on is what comes of them in a longer run."""
+def test_starting_at_its_stride_equals_a_full_run(name: str, load: Callable[..., Network]) -> None:
     case, network = CASES[name], load(name)
     meant = results(network, frames_of())
-    if case.remembers:
-        return  # by its state: see below
+    if case.states:
+        return  # resumes from a saved state: see the next test
     assert network.stride < COUNT
     assert_same(results(network, frames_of()[network.stride :]), meant[network.stride :])
 
 
-@cases(lambda case: starts_anywhere(case) and case.remembers == 1)
+@cases(lambda case: starts_anywhere(case) and case.states == 1)
 @pytest.mark.parametrize("first", [4, 8])
-def test_with_the_state_of_a_frame_it_goes_on_as_if_it_had_never_stopped(
+def test_resuming_from_a_frames_state_equals_an_uninterrupted_run(
     name: str, first: int, load: Callable[..., Network]
 ) -> None:
     network, frames = load(name), frames_of()
@@ -284,26 +282,25 @@ def test_with_the_state_of_a_frame_it_goes_on_as_if_it_had_never_stopped(
     later[0].state = {key: value.copy() for key, value in state.items()}
     assert_same(results(network, later), meant[first:])
     without = results(network, frames_of()[first:])
-    assert np.abs(without[0][0] - meant[first][0]).max() > 100 * SAME, "there is no state in it"
+    assert np.abs(without[0][0] - meant[first][0]).max() > 100 * SAME, (
+        "the state makes no difference: nothing is tested"
+    )
 
 
 @cases(starts_anywhere)
 @pytest.mark.parametrize("cut", [4, 7])
-def test_nothing_is_remembered_across_a_cut(
-    name: str, cut: int, load: Callable[..., Network]
-) -> None:
+def test_a_cut_resets_the_state(name: str, cut: int, load: Callable[..., Network]) -> None:
     network = load(name)
     joined = results(network, frames_of(cuts=(0, cut)))
     assert_same(results(network, frames_of(cuts=(cut,))[cut:]), joined[cut:])
     uncut = results(network, frames_of())
     apart = np.abs(uncut[cut][0] - joined[cut][0]).max()
-    if CASES[name].remembers:
-        assert apart > 100 * SAME, "there is nothing in it that a cut could reset"
+    if CASES[name].states:
+        assert apart > 100 * SAME, "the cut makes no difference: nothing is tested"
 
 
 @cases()
-def test_it_can_be_used_again(name: str, load: Callable[..., Network]) -> None:
-    """Also after somebody has left it early; nothing is left of that but the network."""
+def test_it_can_be_used_again_after_leaving_early(name: str, load: Callable[..., Network]) -> None:
     network = load(name)
     meant = results(network, frames_of())
     mattes = network.mattes(iter(frames_of()))
@@ -314,7 +311,7 @@ def test_it_can_be_used_again(name: str, load: Callable[..., Network]) -> None:
 
 
 @cases()
-def test_what_goes_wrong_before_it_comes_through(name: str, load: Callable[..., Network]) -> None:
+def test_an_error_of_the_reader_comes_through(name: str, load: Callable[..., Network]) -> None:
     def failing() -> Iterator[Frame]:
         yield from frames_of(count=5)
         raise ZeroDivisionError("the source failed")
@@ -327,9 +324,11 @@ def test_what_goes_wrong_before_it_comes_through(name: str, load: Callable[..., 
 
 
 @cases(lambda case: case.cached == "keeping")
-def test_what_was_kept_is_what_came(name: str, load: Callable[..., Network]) -> None:
+def test_cached_results_are_those_of_the_run_that_wrote_them(
+    name: str, load: Callable[..., Network]
+) -> None:
     meant = results(load(name), frames_of())
-    found = results(load(name), frames_of())  # by now from the cache
+    found = results(load(name), frames_of())  # from the cache
     for (alpha, colours), (other, others) in zip(found, meant, strict=True):
         assert np.array_equal(alpha, other)
         assert (colours is None) == (others is None)
@@ -337,46 +336,20 @@ def test_what_was_kept_is_what_came(name: str, load: Callable[..., Network]) -> 
 
 
 @cases()
-def test_a_call_to_cancel_between_runs_is_harmless(name: str, load: Callable[..., Network]) -> None:
+def test_cancelling_between_runs_is_harmless(name: str, load: Callable[..., Network]) -> None:
     network = load(name)
     network.cancel()
     meant = results(network, frames_of())
     found = []
     for frame in network.mattes(iter(frames_of())):
         found.append((frame.alpha.copy(), frame.foreground))
-        if CASES[name].devices == 1 and network.batch == 1:  # nothing is under way
+        if CASES[name].devices == 1 and network.batch == 1:  # so no run is under way
             network.cancel()
     assert_same(found, meant)
 
 
-def slowed(path: Path, value: str, out: Path) -> Path:
-    """A copy of a network in which ``value`` goes through a loop of many rounds."""
-    model = onnx.load(str(path))
-    maker = next(node for node in model.graph.node if value in node.output)
-    maker.output[list(maker.output).index(value)] = f"{value}/soon"
-
-    def values(end: str) -> list[onnx.ValueInfoProto]:
-        return [
-            helper.make_tensor_value_info(f"on{end}", TensorProto.BOOL, []),
-            helper.make_tensor_value_info(f"x{end}", TensorProto.FLOAT, None),
-        ]
-
-    nodes = [
-        helper.make_node("Identity", ["on"], ["on/next"]),
-        helper.make_node("Neg", ["x"], ["x/next"]),
-    ]
-    count = helper.make_tensor_value_info("round", TensorProto.INT64, [])
-    body = helper.make_graph(nodes, "round", [count, *values("")], values("/next"))
-    loop = helper.make_node("Loop", ["rounds", "", f"{value}/soon"], [value], body=body)
-    model.graph.node.insert(list(model.graph.node).index(maker) + 1, loop)
-    model.graph.initializer.append(helper.make_tensor("rounds", TensorProto.INT64, [], [ROUNDS]))
-    onnx.checker.check_model(model)
-    onnx.save(model, str(out))
-    return out
-
-
 def is_interruptible(case: Case) -> bool:
-    """Whether a run can end within an operator, as the loop is one: OpenVINO's end between two."""
+    """Whether a run can be cancelled inside an operator; OpenVINO cancels only between two."""
     return starts_anywhere(case) and case.options.get("runtime") != "openvino"
 
 
@@ -389,7 +362,7 @@ def is_interruptible(case: Case) -> bool:
         for part in range(len(case.families))
     ],
 )
-def test_a_run_under_way_ends_soon_when_it_is_cancelled(
+def test_cancelling_ends_a_run_under_way_soon(
     name: str, part: int, load: Callable[..., Network], files: dict[str, Path], tmp_path: Path
 ) -> None:
     kind = CASES[name].families[part]
@@ -415,7 +388,7 @@ def test_a_run_under_way_ends_soon_when_it_is_cancelled(
     time.sleep(0.1)
     deadline = time.monotonic() + SOON
     while thread.is_alive() and time.monotonic() < deadline:
-        network.cancel()  # often: it may have been about to begin its next run
+        network.cancel()  # repeatedly, as the pipeline does: the next run may just be starting
         thread.join(0.05)
     was_soon = not thread.is_alive()
     over.set()

@@ -633,8 +633,8 @@ def test_frames_are_shown_in_turns_where_the_filter_brings_them_together(tmp_pat
 
 
 def make_shy(path: Path, size: int = 64) -> Path:
-    """An ISNet-like file whose alpha, 1 for white, fades where its input ends: as convolutions
-    that are padded with zeros do."""
+    """An ISNet-like file whose alpha is 1 for white and fades at the border of its input, as with
+    zero-padded convolutions."""
     nodes = [
         helper.make_node("Conv", ["input", "weights", "bias"], ["grey"]),
         helper.make_node(
@@ -652,8 +652,8 @@ def make_shy(path: Path, size: int = 64) -> Path:
     )
 
 
-def test_a_subject_that_the_frame_cuts_off_is_seen_whole_every_other_time(tmp_path: Path) -> None:
-    """Inset, it goes on in its reflection, and what a network does at its border is cut off."""
+def test_inset_looks_keep_the_alpha_of_a_subject_cut_off_by_the_frame(tmp_path: Path) -> None:
+    """The input shows a reflection around the frame, so border errors fall outside of it."""
     settings = Settings(smooth="on", runtime="onnxruntime", batch=1)
     network = load_network(make_shy(tmp_path / "tiny.onnx"), "isnet", settings, Device())
     white = np.full((64, 64, 3), 255, np.uint8)

@@ -693,7 +693,7 @@ def test_what_was_found_before_the_stop_is_still_said(inputs: Path, tmp_path: Pa
 
 
 def with_all_kept(inputs: Path, out: Path, network: str, **more: Any) -> None:
-    """A run that has kept every frame and could not give the result its name."""
+    """Leave the work of a run that stored every frame and then failed to rename its output."""
     out.parent.mkdir()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SinkError):
         patch.setattr(Partial, "commit", no_room)
@@ -702,16 +702,16 @@ def with_all_kept(inputs: Path, out: Path, network: str, **more: Any) -> None:
 
 
 def draw_with_a_fault(position: float, width: int, height: int, lit: bool = False) -> Picture:
-    """The ball at rest, in one frame so dark that the network takes nothing for the subject."""
+    """A still ball that is too dark for the network in one frame."""
     picture = draw_ball(0, width, height, lit)
     return Picture(picture.rgb * np.float32(0.4), picture.alpha) if position == 24 else picture
 
 
-def test_a_jump_of_the_matte_where_a_run_goes_on_is_seen(inputs: Path, tmp_path: Path) -> None:
-    """It shows against the frame before, which is done already."""
+def test_a_matte_jump_at_the_first_resumed_frame_is_reported(inputs: Path, tmp_path: Path) -> None:
+    """It is found by comparison with the frame before, which was written earlier."""
     make_movie(tmp_path / "clip.mov", frames=30, size=(64, 48), draw=draw_with_a_fault)
     shutil.copy(inputs / "isnet.onnx", tmp_path)
-    unmixed = {"smooth": "off"}  # no filter looks back
+    unmixed = {"smooth": "off"}  # without the temporal filter, which looks back by itself
     meant = matte(tmp_path / "clip.mov", tmp_path / "a.mov", **options(tmp_path, **unmixed)).quality
     assert meant.jumps == [24, 25]
     out = tmp_path / "kept" / "out.mov"
@@ -723,10 +723,10 @@ def test_a_jump_of_the_matte_where_a_run_goes_on_is_seen(inputs: Path, tmp_path:
 
 
 def draw_quick_cuts(position: float, width: int, height: int, lit: bool = False) -> Picture:
-    """Things before white: one for long, then another every four frames.
+    """Objects on a white background: one for 30 frames, then a new one every four frames.
 
-    As most of the picture is burnt out, every other cut is taken for a flash at first: which ones
-    hangs on where they began.
+    Most of the picture is clipped, so the cut detector takes every other cut for a flash. Which
+    ones depends on the frame at which it started, unless that was before the first cut.
     """
     shot = max(0, int(position) - 26) // 4
     rgb = np.ones((height, width, 3), np.float32)
@@ -736,15 +736,17 @@ def draw_quick_cuts(position: float, width: int, height: int, lit: bool = False)
     return Picture(rgb, 1 - rgb[..., 0])
 
 
-def test_a_cut_among_quick_ones_is_seen_where_a_run_goes_on(inputs: Path, tmp_path: Path) -> None:
-    """Whatever the detector remembers there of the frames before it has been shown again."""
+def test_a_quick_cut_at_the_first_resumed_frame_is_found(inputs: Path, tmp_path: Path) -> None:
+    """The cut detector has to see enough earlier frames again to be in the same state."""
     make_movie(tmp_path / "clip.mov", frames=50, size=(160, 96), draw=draw_quick_cuts)
     shutil.copy(inputs / "rvm.onnx", tmp_path)
     matte(tmp_path / "clip.mov", tmp_path / "out.mov", **options(tmp_path, "rvm"))
     uncut = options(tmp_path, "rvm", cuts=False)
     matte(tmp_path / "clip.mov", tmp_path / "uncut.mov", **uncut)
     meant = fingerprint(tmp_path / "out.mov")
-    assert fingerprint(tmp_path / "uncut.mov") != meant, "the cuts change nothing"
+    assert fingerprint(tmp_path / "uncut.mov") != meant, (
+        "the cuts make no difference: nothing is tested"
+    )
     with_all_kept(tmp_path, tmp_path / "kept" / "out.mov", "rvm")
     out = tmp_path / "kept" / "out.mov"
     cut_log(work_of(out) / "frames.log", 42)

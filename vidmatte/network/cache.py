@@ -201,7 +201,7 @@ def pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any]
 class KeepingNetwork(Network):
     """A network whose alphas are also written to the cache while they go by.
 
-    What it says of itself is what that network says.
+    Its attributes are those of the wrapped network.
     """
 
     def __init__(self, network: Network, folder: Path, key: str) -> None:

@@ -40,8 +40,8 @@ INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Frames that a jump goes back from the one that is wanted: no decoder holds back more than
 #: the first, no filter looks farther; the next is for containers in which it missed.
 JUMP_MARGINS = (32, 512)
-#: Frames in a row that show that each place of a constant rate has one. They are read before the
-#: first that is wanted, so that a gap right there is seen too.
+#: Frames read before the first wanted one. A gap counts as a lost frame only once two frames in
+#: a row were one frame interval apart, so without them a gap right at the start would be missed.
 STEADY_AFTER = 2
 
 
