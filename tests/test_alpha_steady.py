@@ -206,3 +206,46 @@ def test_a_still_matte_does_not_drift_as_turns_come_into_the_window() -> None:
     how = TemporalFilter(WINDOWS["on"], "off", 1.0, replace(PER_FRAME, black=0, white=1))
     for frame in how.average_stage(how.track_stage(copied(iter(frames)))):
         np.testing.assert_allclose(frame.alpha, mean, atol=2e-3)
+
+
+def pan(count: int, speed: int, noise: float = 0.2) -> Iterator[Picture]:
+    """A camera pan by ``speed`` pixels a frame over a disc whose matte has a noisy edge."""
+    height, width = 120, 200
+    wide = texture(1, height, width + speed * count)
+    random = np.random.default_rng(0)
+    for number in range(count):
+        alpha = panned_disc(number, speed)
+        soft = (alpha > 0) & (alpha < 1)
+        guess = np.clip(alpha + soft * random.normal(0, noise, alpha.shape), 0, 1)
+        rgb = wide[:, speed * number :][:, :width].copy()
+        yield Picture(rgb, guess.astype(np.float32), number == 0, number)
+
+
+def panned_disc(number: int, speed: int) -> np.ndarray:
+    """The true alpha of a frame of ``pan``."""
+    return disc(120, 200, 140 - speed * number, 36)
+
+
+def test_in_a_pan_every_frame_of_the_window_contributes() -> None:
+    """Everything moves, so far neighbours are trusted less, but they still count."""
+    frames, last = list(pan(13, speed=2)), 9
+
+    def result(changed: int | None = None) -> np.ndarray:
+        seen = list(copied(map(replace, frames)))
+        if changed is not None:
+            seen[changed].alpha[:] = np.sqrt(seen[changed].alpha)
+        out = filter_frames(seen, mode="on", refine="off")
+        return next(frame.alpha for frame in out if frame.number == last)
+
+    alpha = result()
+    for away in (-len(WINDOWS["on"].before), -3, WINDOWS["on"].ahead):
+        assert np.abs(result(changed=last + away) - alpha).max() > 1 / 255, away
+
+
+def test_a_pan_is_nearly_as_steady_as_a_still_picture() -> None:
+    def error(speed: int) -> float:
+        out = list(filter_frames(pan(18, speed), mode="on", refine="off"))[8:]
+        apart = [frame.alpha - panned_disc(frame.number, speed) for frame in out]
+        return float(np.square(apart).mean())
+
+    assert error(2) < 1.3 * error(0)

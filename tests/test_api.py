@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from media import make_movie
+from media import make_movie, make_pictures
 from tiny_onnx import make_salient
 
 import vidmatte
@@ -29,7 +29,7 @@ from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import Progress
 from vidmatte.models.weights.catalogue import lookup
 from vidmatte.readers.open import open_reader
-from vidmatte.settings import Option, OutputOptions, make_settings, options_of
+from vidmatte.settings import Option, OutputOptions, Settings, make_settings, options_of
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,44 @@ def test_a_checked_job_says_what_will_be_written(
     assert list(out.iterdir()) == []
     folder = make_job(clip, f"{out}/shot.v2/", make_settings())
     assert (folder.is_folder, folder.settings.format) == (True, "png")
+
+
+#: Options that make a job impossible, which can be found out without a model.
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "an output that exists": {},
+    "a threshold of one number": {"threshold": "0.5"},
+    "a threshold of no numbers": {"threshold": "abc"},
+    "a mask that is not there": {"garbage_matte": "nowhere.png"},
+    "a mask of another shape": {"holdout": "tall.png"},
+    "a background that is not there": {"background": "nowhere.png", "comp": "comp.mp4"},
+    "a matte in the place of the result": {"matte": "cut.mov"},
+    "work to be kept twice": {"resume": True, "cache": "kept"},
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_an_impossible_job_is_refused_before_weights_are_fetched(
+    what: str, clip: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object, **__: object) -> Path:
+        raise AssertionError("weights are fetched")
+
+    monkeypatch.setattr("vidmatte.models.weights.store.Store.ensure", fetch)
+    monkeypatch.chdir(out)
+    make_pictures(out, size=(64, 96), frames=1)[0].rename("tall.png")
+    if not IMPOSSIBLE[what]:
+        (out / "cut.mov").write_bytes(b"precious")
+    before = sorted(out.iterdir())
+    with pytest.raises(VidmatteError) as caught:
+        vidmatte.matte(clip, "cut.mov", model="u2netp", **IMPOSSIBLE[what])
+    assert "\n" not in str(caught.value)
+    assert sorted(out.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", ["abc", "0.5", "0.9,0.1", "0.1,1.5", "-1,1", "0.1,0.2,0.3"])
+def test_a_threshold_is_checked_when_the_settings_are_made(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^[^\n]*threshold[^\n]*$"):
+        Settings(threshold=text)
 
 
 def test_progress_is_told_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:

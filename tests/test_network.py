@@ -662,6 +662,41 @@ def test_frames_are_shown_in_turns_where_the_filter_brings_them_together(tmp_pat
                 np.testing.assert_allclose(alpha, seen, atol=1e-4)
 
 
+def make_shy(path: Path, size: int = 64) -> Path:
+    """An ISNet-like file whose alpha is 1 for white and fades at the border of its input, as with
+    zero-padded convolutions."""
+    nodes = [
+        helper.make_node("Conv", ["input", "weights", "bias"], ["grey"]),
+        helper.make_node(
+            "AveragePool", ["grey"], ["output"], kernel_shape=[5, 5], pads=[2] * 4,
+            count_include_pad=1,
+        ),
+    ]  # fmt: skip
+    constants = {
+        "weights": np.full((1, 3, 1, 1), 1 / 3, np.float32),
+        "bias": np.full(1, 0.5, np.float32),
+    }
+    shapes = {"input": (1, 3, size, size)}, {"output": (1, 1, size, size)}
+    return save_graph(
+        path, nodes, inputs=shapes[0], outputs=shapes[1], constants=constants, opset=15
+    )
+
+
+def test_inset_looks_keep_the_alpha_of_a_subject_cut_off_by_the_frame(tmp_path: Path) -> None:
+    """The input shows a reflection around the frame, so border errors fall outside of it."""
+    settings = Settings(smooth="on", runtime="onnxruntime", batch=1)
+    network = load_network(make_shy(tmp_path / "tiny.onnx"), "isnet", settings, Device())
+    white = np.full((64, 64, 3), 255, np.uint8)
+    frames = [frame_of(white, index, index == 0) for index in range(8)]
+    at_border = [
+        float(min(alpha[0].min(), alpha[-1].min(), alpha[:, 0].min(), alpha[:, -1].min()))
+        for alpha in alphas_of(network, frames)
+    ]
+    is_whole = [alpha > 0.999 for alpha in at_border]
+    assert is_whole == [True, False, False, True] * 2
+    assert all(alpha < 0.5 for alpha, whole in zip(at_border, is_whole, strict=True) if not whole)
+
+
 def test_what_a_look_shows_lies_where_it_was() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     picture[20:40, 10:30] = 255

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint, make_inputs
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
+from scene import Picture, draw_ball
 from tiny_onnx import make_salient
 
 from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter
@@ -692,6 +693,68 @@ def test_what_was_found_before_the_stop_is_still_said(inputs: Path, tmp_path: Pa
     result = resumed(tmp_path, tmp_path / "out.mov")
     assert result.resumed_at > 30
     assert result.quality == meant
+
+
+def with_all_kept(inputs: Path, out: Path, network: str, **more: Any) -> None:
+    """Leave the work of a run that stored every frame and then failed to rename its output."""
+    out.parent.mkdir()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OutputError):
+        patch.setattr(Partial, "commit", no_room)
+        resumed(inputs, out, network, **more)
+    (work_of(out) / "finished.json").unlink()
+
+
+def draw_with_a_fault(position: float, width: int, height: int, lit: bool = False) -> Picture:
+    """A still ball that is too dark for the network in one frame."""
+    picture = draw_ball(0, width, height, lit)
+    return Picture(picture.rgb * np.float32(0.4), picture.alpha) if position == 24 else picture
+
+
+def test_a_matte_jump_at_the_first_resumed_frame_is_reported(inputs: Path, tmp_path: Path) -> None:
+    """It is found by comparison with the frame before, which was written earlier."""
+    make_movie(tmp_path / "clip.mov", frames=30, size=(64, 48), draw=draw_with_a_fault)
+    shutil.copy(inputs / "isnet.onnx", tmp_path)
+    unmixed = {"smooth": "off"}  # without the temporal filter, which looks back by itself
+    meant = matte(tmp_path / "clip.mov", tmp_path / "a.mov", **options(tmp_path, **unmixed)).quality
+    assert meant.jumps == [24, 25]
+    out = tmp_path / "kept" / "out.mov"
+    with_all_kept(tmp_path, out, "isnet", **unmixed)
+    cut_log(work_of(out) / "frames.log", 24)
+    result = resumed(tmp_path, out, **unmixed)
+    assert result.resumed_at == 24
+    assert result.quality == meant
+
+
+def draw_quick_cuts(position: float, width: int, height: int, lit: bool = False) -> Picture:
+    """Objects on a white background: one for 30 frames, then a new one every four frames.
+
+    Most of the picture is clipped, so the cut detector takes every other cut for a flash. Which
+    ones depends on the frame at which it started, unless that was before the first cut.
+    """
+    shot = max(0, int(position) - 26) // 4
+    rgb = np.ones((height, width, 3), np.float32)
+    blocks = np.random.default_rng(shot).random((height // 8, width // 20)).astype(np.float32)
+    thing = np.kron(blocks, np.ones((8, 8), np.float32))
+    rgb[: thing.shape[0], : thing.shape[1]] = thing[..., None]
+    return Picture(rgb, 1 - rgb[..., 0])
+
+
+def test_a_quick_cut_at_the_first_resumed_frame_is_found(inputs: Path, tmp_path: Path) -> None:
+    """The cut detector has to see enough earlier frames again to be in the same state."""
+    make_movie(tmp_path / "clip.mov", frames=50, size=(160, 96), draw=draw_quick_cuts)
+    shutil.copy(inputs / "rvm.onnx", tmp_path)
+    matte(tmp_path / "clip.mov", tmp_path / "out.mov", **options(tmp_path, "rvm"))
+    uncut = options(tmp_path, "rvm", cuts=False)
+    matte(tmp_path / "clip.mov", tmp_path / "uncut.mov", **uncut)
+    meant = fingerprint(tmp_path / "out.mov")
+    assert fingerprint(tmp_path / "uncut.mov") != meant, (
+        "the cuts make no difference: nothing is tested"
+    )
+    with_all_kept(tmp_path, tmp_path / "kept" / "out.mov", "rvm")
+    out = tmp_path / "kept" / "out.mov"
+    cut_log(work_of(out) / "frames.log", 42)
+    assert resumed(tmp_path, out, "rvm").resumed_at == 42
+    assert list(differences(meant, fingerprint(out))) == []
 
 
 @pytest.mark.parametrize(

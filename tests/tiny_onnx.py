@@ -17,6 +17,7 @@ LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 STEEPNESS, THRESHOLD = 100.0, 0.45
 STATE_CHANNELS = (16, 20, 40, 64)
 DECAYS = (0.5, 0.6, 0.7, 0.8)
+ROUNDS = 3_000_000  # iterations of a loop that does nothing: ten seconds or more
 
 
 def make_salient(path: Path, size: int = 32, *, mean: float = 0.5, std: float = 1.0) -> Path:
@@ -213,6 +214,32 @@ class RecurrentReference:
             decay * mean + (1 - decay) * now for decay, mean in zip(DECAYS, self.means, strict=True)
         ]
         return alpha.astype(np.float32)
+
+
+def slowed(path: Path, value: str, out: Path) -> Path:
+    """A copy of a network in which ``value`` passes through a long ONNX Loop."""
+    model = onnx.load(str(path))
+    maker = next(node for node in model.graph.node if value in node.output)
+    maker.output[list(maker.output).index(value)] = f"{value}/soon"
+
+    def values(end: str) -> list[onnx.ValueInfoProto]:
+        return [
+            helper.make_tensor_value_info(f"on{end}", TensorProto.BOOL, []),
+            helper.make_tensor_value_info(f"x{end}", TensorProto.FLOAT, None),
+        ]
+
+    nodes = [
+        helper.make_node("Identity", ["on"], ["on/next"]),
+        helper.make_node("Neg", ["x"], ["x/next"]),
+    ]
+    count = helper.make_tensor_value_info("round", TensorProto.INT64, [])
+    body = helper.make_graph(nodes, "round", [count, *values("")], values("/next"))
+    loop = helper.make_node("Loop", ["rounds", "", f"{value}/soon"], [value], body=body)
+    model.graph.node.insert(list(model.graph.node).index(maker) + 1, loop)
+    model.graph.initializer.append(helper.make_tensor("rounds", TensorProto.INT64, [], [ROUNDS]))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(out))
+    return out
 
 
 def save_graph(

@@ -41,6 +41,9 @@ _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Frames before the wanted one that a seek aims at: no decoder delays more frames than the
 #: first value, no filter looks further back; the second is for containers where that missed.
 _SEEK_MARGINS = (32, 512)
+#: Frames read before the first wanted one. A gap counts as a lost frame only once two frames in
+#: a row were one frame interval apart, so without them a gap right at the start would be missed.
+_STEADY_AFTER = 2
 
 
 class MovieReader(Reader):
@@ -162,7 +165,7 @@ class MovieReader(Reader):
         start = int(timing.moment(number) / clip.time_base) - origin
         last: DecodedPicture | None = None
         is_regular = False  # never where each field is a packet: every other gives no frame
-        for frame in self._frames_from(number):
+        for frame in self._frames_from(max(0, number - _STEADY_AFTER)):
             if (frame.width, frame.height) != self._size:
                 raise SourceError(
                     f"{clip.source.name}: the picture size changes inside the clip from"
