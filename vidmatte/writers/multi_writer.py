@@ -177,7 +177,7 @@ class MultiWriter(Writer):
         if not (self._frames or (self.spool is not None and self.spool.count)):
             raise OutputError(
                 f"{self._outputs[0].spec.out}: there was no frame to write, none of those wanted"
-                f" decodes: is {self._clip.path.name} complete? copy it again"
+                f" decodes: is {self._clip.path.name} whole? copy it again"
             )
 
     def _result(self) -> WriteResult:
