@@ -272,8 +272,8 @@ def test_a_segment_checks_its_numbers(numbers: tuple[int, int, int, int | None])
 
 def test_where_a_segment_begins() -> None:
     segment, begin = plan_segment(100, 200, PLAIN, History())
-    start = 100 - PLAIN.look_back - WARM_UP
-    assert segment == Segment(start - LEAD, start, 100, 200)
+    assert (LEAD, WARM_UP) == (24, 10)
+    assert segment == Segment(62, 86, 100, 200)
     assert begin.pts is None
     assert PLAIN.read_stop(segment) == 203
     batched = Needs(state_count=0, batch_stride=8, look_back=4, look_ahead=3)

@@ -179,10 +179,9 @@ def _write_frames(
         if pipeline is not None:
             pipeline.close()
         writer.abort()
-        resume = f"; {_resume_hint(writer)}" if _resume_hint(writer) else ""
-        raise InterruptedRunError(
-            f"stopped after {progress.done} frames: {job.output} was not written{resume}"
-        ) from None
+        said = f"stopped after {progress.done} frames: {job.output} was not written"
+        hint = _resume_hint(writer)
+        raise InterruptedRunError(f"{said}; {hint}" if hint else said) from None
     except VidmatteError:
         if hint := _resume_hint(writer):
             job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
