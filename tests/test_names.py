@@ -79,7 +79,7 @@ def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path)
             "http://localhost/x.mp4",
             "http://localhost/x.mp4: cannot read from URLs: download it first",
         ),
-        ("file:///tmp/x%2B.mp4", "file:///tmp/x%2B.mp4: .*: write the path itself, /tmp/x\\+.mp4"),
+        ("file:///tmp/x%2B.mp4", "file:///tmp/x%2B.mp4: .*: pass the path itself, /tmp/x\\+.mp4"),
         ("-", "-: cannot read from stdin: save it to a file first"),
         ("C:/x.mp4", "there is no such file"),
     ],

@@ -314,7 +314,7 @@ def test_a_file_that_is_cut_short_is_named(suffix: str, tmp_path: Path) -> None:
     whole = encoded(suffix)
     for length in (len(whole) // 2, 3, 0):
         file.write_bytes(whole[:length])
-        with pytest.raises(SourceError, match=f"short{suffix}: not a picture"):
+        with pytest.raises(SourceError, match=f"short{suffix}: not a readable picture"):
             read_picture(file)
 
 

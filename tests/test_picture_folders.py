@@ -73,7 +73,7 @@ def test_a_link_to_nothing_is_no_frame_that_may_be_left_out(
     with open_reader(folder, Settings(fps="25")) as source:
         assert source.clip.frame_count == 3
     kept.unlink()
-    with pytest.raises(SourceError, match=r"shot_0003\.png: a link to .*kept\.png, which is not"):
+    with pytest.raises(SourceError, match=r"shot_0003\.png: a link to .*kept\.png, which does not"):
         open_reader(folder, Settings(fps="25"))
     assert main(["info", str(folder)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -192,7 +192,7 @@ def test_points_outside_the_clip_are_refused() -> None:
         with pytest.raises(UsageError):
             trim(*points)
     for point in ("half past", "1e-99999999", "nan"):
-        with pytest.raises(UsageError, match=f"--in: '{point}' is not a point"):
+        with pytest.raises(UsageError, match=f"--in: '{point}' is not a frame, time or timecode"):
             trim(point, None)
     assert parse_point("01:00:02:10", Fraction(25), "01:00:00:00") == 60
 
@@ -593,7 +593,7 @@ def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) ->
     )
     with (
         open_reader(without_times(movie.path, [5]), Settings()) as source,
-        pytest.raises(SourceError, match="a frame has no time; remux the clip first"),
+        pytest.raises(SourceError, match="a frame has no timestamp: remux the clip first"),
     ):
         list(source.pictures())
 
