@@ -28,6 +28,8 @@ from vidmatte.core.families import (
 )
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError, UsageError, VerificationError
+from vidmatte.models.alpha_cache import RecordingNetwork
+from vidmatte.models.base import Network
 from vidmatte.models.load import check_options, load_network
 from vidmatte.models.runtimes.device import Device, SeveralDevices
 from vidmatte.pixels.planes import plane_views
@@ -331,3 +333,15 @@ def test_a_coarse_pass_keeps_strips_wide_enough() -> None:
     assert coarse.ratio(1920, 1080) == 512 / 1920
     assert coarse.ratio(1920, 1080, 0.5) == 0.5
     assert coarse.ratio(20000, 30) * 30 == 6
+
+
+@pytest.mark.usefixtures("with_family")
+def test_a_network_that_is_recorded_states_what_it_stated_before(tmp_path: Path) -> None:
+    path = make_two_states(tmp_path / "two.onnx")
+    network = load_network(path, TWO_STATES.name, Settings(threads=1), Device())
+    network.batch = 3
+    recording = RecordingNetwork(network, tmp_path, "key")
+    stated = [*Network.__annotations__, "batch_stride"]
+    assert {"state_count", "description", "filter_profile", "recurrent", "batch"} <= {*stated}
+    for name in stated:
+        assert getattr(recording, name) == getattr(network, name), name

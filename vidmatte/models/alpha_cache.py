@@ -30,7 +30,7 @@ from vidmatte.core.families import FilterProfile
 from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.models.augment import mark_views
-from vidmatte.models.base import Network
+from vidmatte.models.base import Network, WrappedNetwork
 from vidmatte.models.runtimes.onnx_file import check_numbers
 
 _FULL_SCALE = 65535
@@ -194,22 +194,12 @@ def _pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any
             yield taken[0], taken[1] if colours is not None else None
 
 
-class RecordingNetwork(Network):
-    """A network whose alphas are also written to the cache while they go by.
-
-    All that it states of itself is what that network states.
-    """
+class RecordingNetwork(WrappedNetwork):
+    """A network whose alphas are also written to the cache while they go by."""
 
     def __init__(self, network: Network, folder: Path, key: str) -> None:
-        self.recurrent, self.state_count = network.recurrent, network.state_count
-        self.batch, self.description = network.batch, network.description
-        self.filter_profile = network.filter_profile
-        self._network = network
+        super().__init__(network)
         self._path = folder / key
-
-    @property
-    def batch_stride(self) -> int:
-        return self._network.batch_stride
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         _remove_leftovers(self._path.parent)
@@ -230,9 +220,6 @@ class RecordingNetwork(Network):
                 keeper.drop()
             partial.unlink(missing_ok=True)
             release_and_unlink(lock)
-
-    def cancel(self) -> None:
-        self._network.cancel()
 
 
 def _lock_of(partial: Path) -> FileLock:

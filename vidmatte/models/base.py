@@ -45,6 +45,23 @@ class Network(ABC):
         """Make a run under way end soon; safe from another thread."""
 
 
+class WrappedNetwork(Network):
+    """A network around another one: all that it states of itself is what that one states."""
+
+    def __init__(self, network: Network) -> None:
+        self.recurrent, self.state_count = network.recurrent, network.state_count
+        self.batch, self.description = network.batch, network.description
+        self.filter_profile = network.filter_profile
+        self._network = network
+
+    @property
+    def batch_stride(self) -> int:
+        return self._network.batch_stride
+
+    def cancel(self) -> None:
+        self._network.cancel()
+
+
 class Normalization:
     """Brings frames to the range that a family was trained on: (R'G'B' / 255 - mean) / std."""
 
