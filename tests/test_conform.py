@@ -89,7 +89,7 @@ def test_conforming_takes_the_timecode_along(tmp_path: Path) -> None:
     wrong = make_movie(tmp_path / "c.mkv", rate=Fraction(30), timecode="01:00:00;02")
     with open_reader(wrong.path, Settings(conform="25")) as source:
         assert source.clip.timecode is None
-        assert "left out" in source.warnings[0]
+        assert "dropped" in source.warnings[0]
     with open_reader(movie.path, Settings(conform="300")) as source:
         assert source.clip.timecode is None
         assert "255 frames a second at most" in source.warnings[0]

@@ -162,7 +162,7 @@ def frames_of(cuts: tuple[int, ...] = (0,), count: int = COUNT) -> list[Frame]:
         picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         frame = Frame(index, 3 * index, 3, Fraction(1, 75), picture, rgb)
         frame.new_shot = index in cuts
-        frame.alpha_memory = np.full((height, width), np.nan, np.float32)
+        frame.alpha_buffer = np.full((height, width), np.nan, np.float32)
         frames.append(frame)
     return frames
 
@@ -202,7 +202,7 @@ def test_alpha_is_valid_and_the_rest_of_the_frame_untouched(
     width, height = SIZE
     for frame, before in zip(load(name).predict(iter(frames_of())), frames_of(), strict=True):
         alpha = frame.alpha
-        assert alpha is frame.alpha_memory, "the alpha has to be written into the slot's memory"
+        assert alpha is frame.alpha_buffer, "the alpha has to be written into the slot's memory"
         assert (alpha.shape, alpha.dtype) == ((height, width), np.float32)
         assert not np.isnan(alpha).any()
         assert 0 <= alpha.min() <= alpha.max() <= 1
@@ -238,7 +238,7 @@ def test_writing_the_cache_passes_on_every_attribute(
     name: str, load: Callable[..., Network]
 ) -> None:
     network, inner = load(name), load(name.removesuffix(", keeping"))
-    for what in ("recurrent", "batch", "stride", "states", "about"):
+    for what in ("recurrent", "batch", "batch_stride", "state_count", "description"):
         assert getattr(network, what) == getattr(inner, what), what
 
 

@@ -253,7 +253,7 @@ def test_in_and_out_points_cut_out_exactly_those_frames(
         assert [one.samples for one in some.shown] == [one.samples for one in meant]
     assert [one.name for one in some.shown] == [one.name for one in meant]
     clip = some.clip
-    assert (clip.first, clip.whole) == (first, all_.clip.frame_count)
+    assert (clip.first_frame, clip.untrimmed_count) == (first, all_.clip.frame_count)
     assert some.shown[0].pts == 0
     moments = [one.pts * clip.time_base for one in some.shown]
     start = meant[0].pts * all_.clip.time_base

@@ -187,7 +187,7 @@ def test_a_stream_may_be_collected_in_its_own_threads(
             collected.set()
 
     if owner is MovieReader:
-        placed = MovieReader._placed
+        placed = MovieReader._timed
 
         def pictures(self: MovieReader, number: int) -> Iterator[Any]:
             for index, picture in enumerate(placed(self, number)):
@@ -195,7 +195,7 @@ def test_a_stream_may_be_collected_in_its_own_threads(
                     collect()
                 yield picture
 
-        monkeypatch.setattr(MovieReader, "_placed", pictures)
+        monkeypatch.setattr(MovieReader, "_timed", pictures)
     else:
         whole = SegmentationNetwork._matte
 

@@ -87,9 +87,9 @@ def break_write(sink: type, item: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 STAGES: dict[str, Callable[[int, pytest.MonkeyPatch], None]] = {
     "source": lambda item, patch: break_generator(MovieReader, "pictures", item, patch),
-    "network": lambda item, patch: break_generator(SegmentationNetwork, "mattes", item, patch),
-    "motion": lambda item, patch: break_generator(TemporalFilter, "follow", item, patch),
-    "filter": lambda item, patch: break_generator(TemporalFilter, "settle", item, patch),
+    "network": lambda item, patch: break_generator(SegmentationNetwork, "predict", item, patch),
+    "motion": lambda item, patch: break_generator(TemporalFilter, "track_stage", item, patch),
+    "filter": lambda item, patch: break_generator(TemporalFilter, "average_stage", item, patch),
     "sink": lambda item, patch: break_write(MultiWriter, item, patch),
 }
 
@@ -187,7 +187,7 @@ def test_the_smallest_ring_carries_a_whole_clip(
 def test_a_failing_recurrent_network(
     item: int, clip: Movie, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_generator(RecurrentNetwork, "mattes", item, monkeypatch)
+    break_generator(RecurrentNetwork, "predict", item, monkeypatch)
     model = make_recurrent(tmp_path / "recurrent.onnx")
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, out / "cut.webm", model=str(model), family="rvm")

@@ -31,7 +31,7 @@ import numpy as np
 import onnxruntime as ort
 from vidmatte.errors import DeviceError
 from vidmatte.models.runtimes.device import CpuRunner
-from vidmatte.models.runtimes.memory_guard import HalvingRunner
+from vidmatte.models.runtimes.memory_guard import BatchSplittingRunner
 from vidmatte.models.runtimes.onnx_loader import batchable
 
 path, size, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -52,7 +52,7 @@ def counted(inputs, keep=()):
     sizes.append(len(inputs["input"]))
     return run(inputs, keep)
 run, inner.run = inner.run, counted
-runner = HalvingRunner(inner, "cpu")
+runner = BatchSplittingRunner(inner, "cpu")
 pictures = np.random.default_rng(1).random((11, 3, size, size), np.float32)
 try:
     outputs = [runner.run({"input": part})["output"] for part in (pictures[:8], pictures[8:])]
@@ -124,7 +124,7 @@ def test_every_runners_lack_of_memory_is_one_line(
 ) -> None:
     for device, step in (("cpu", "close other programs"), ("cuda:0", "--device cpu")):
         runner = kind(Failing(error), device)
-        with pytest.raises(DeviceError, match=rf"^{device}: the memory does not .*{step}"):
+        with pytest.raises(DeviceError, match=rf"^{device}: not enough memory .*{step}"):
             runner.run({"input": np.zeros((4, 3, 8, 8), np.float32)})
 
 

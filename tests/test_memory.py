@@ -58,8 +58,8 @@ def test_five_times_the_frames_take_the_same_memory(tmp_path: Path) -> None:
 ARENAS = """
 import ctypes, sys, threading
 import numpy as np
-from vidmatte.core.memory import share_heap
-shared = share_heap()
+from vidmatte.core.memory import tune_malloc
+shared = tune_malloc()
 at_once = threading.Barrier(4)
 def work():
     at_once.wait()
@@ -147,9 +147,9 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
 #: Reads a clip.
 READING = """
 from vidmatte.settings import Settings
-from vidmatte.readers.open import open_source
+from vidmatte.readers.open import open_reader
 
-source = open_source(sys.argv[1], Settings())
+source = open_reader(sys.argv[1], Settings())
 source._decoder.container.streams.video[0].thread_count = 1  # threads take memory too
 pictures = source.pictures()
 try:

@@ -245,7 +245,10 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
         check_options(families[0], settings)
     rows = [FAMILY_TABLE[name] for name in families]
     if settings.downsample and not any(row.has_coarse_pass for row in rows):
-        raise UsageError(f"--downsample {settings.downsample:g} has no effect on this model")
+        raise UsageError(
+            f"--downsample {settings.downsample:g} is for recurrent models with a coarse pass,"
+            " like rvm"
+        )
     if settings.foreground == "model" and not any(row.gives_foreground for row in rows):
         raise UsageError("--foreground model: this model gives none; use estimate")
 
