@@ -49,7 +49,8 @@ def run_pytest(folder: Path, *words: str, **environment: str) -> str:
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "conftest", "-p", "no:cacheprovider",
                "-c", str(here.parent / "pyproject.toml"), "--rootdir", str(folder), str(test),
                *words]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(here), "CUDA_VISIBLE_DEVICES": ""} | environment
+    path = os.pathsep.join([str(here), str(here.parent)])  # this tree's package, wherever it runs
+    environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""} | environment
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False,
                           timeout=120, cwd=folder).stdout  # fmt: skip
 
