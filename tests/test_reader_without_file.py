@@ -24,9 +24,11 @@ from tiny_onnx import make_salient
 from vidmatte.core.frame import AudioTrack, Clip
 from vidmatte.core.source import AudioSource, Source
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.jobs.check import check_job
 from vidmatte.jobs.manifest import unlisted_files, verify
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import Result, run
+from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import find_model
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
@@ -146,6 +148,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def job(reader: Reader, out: Path, **options: object) -> Result:
     settings = Settings(**options)
     with reader:
+        check_job(Job(reader.clip.source.name, out, settings, is_folder=False), reader)
         return run(reader, out, find_model(settings, lambda _: None), settings, Reporter())
 
 
