@@ -457,7 +457,9 @@ def test_results_among_the_plates_are_told_of(tmp_path: Path) -> None:
     again = vidmatte.matte(plates, tmp_path / "again.mov", **network)
     told = [line for line in again.warnings if "results of an earlier run" in line]
     assert len(told) == 1
-    assert told[0].startswith("plates: 3 of its 6 pictures are results of an earlier run, like cut")
+    assert told[0].startswith(
+        "plates: 3 of its 6 pictures are results of an earlier run, such as cut"
+    )
     for plate in plates.glob("shot_*"):
         plate.unlink()
     assert vidmatte.matte(plates, tmp_path / "cut.mov", **network).written.frames == 3
