@@ -72,7 +72,7 @@ def patch_aspect(movie: Path, aspect: Fraction) -> None:
     """Say in a Matroska file that its pixels are ``aspect`` times as wide as they are high.
 
     The file keeps its length: what that takes comes off the room that the muxer leaves before
-    its tracks. Raises OSError, SinkError where the file is not laid out so.
+    its tracks. Raises OSError, OutputError where the file is not laid out so.
     """
     with movie.open("r+b") as file:
         head = file.read(_HEAD)

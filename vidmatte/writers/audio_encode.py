@@ -61,8 +61,8 @@ class EncodedTrack(Track):
         self._out: int | None = None  # the next sample of the output
 
     @property
-    def described(self) -> str:
-        """See ``Track.described``."""
+    def description(self) -> str:
+        """See ``Track.description``."""
         return f"{self._decoder.codec.canonical_name} -> {self._encoder.codec.canonical_name}"
 
     @property

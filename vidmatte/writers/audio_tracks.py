@@ -67,7 +67,7 @@ class Track(ABC):
 
     @property
     @abstractmethod
-    def described(self) -> str:
+    def description(self) -> str:
         """What was done with the track, like 'aac (copied)'."""
 
     @property
@@ -121,8 +121,8 @@ class CopiedTrack(Track):
         self._label(self._stream)
 
     @property
-    def described(self) -> str:
-        """See ``Track.described``."""
+    def description(self) -> str:
+        """See ``Track.description``."""
         return f"{self._codec} (copied)"
 
     def take(self, packet: av.Packet) -> None:

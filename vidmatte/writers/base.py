@@ -21,7 +21,7 @@ from vidmatte.errors import OutputError
 
 #: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
 _BYTES_PER_PIXEL = 45
-_MOST_WORKERS = 16
+_MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -195,4 +195,4 @@ def worker_count(width: int, height: int, memory: int) -> int:
     Two even where memory is short, so that one can convert while the other encodes.
     """
     affordable = max(2, memory // (width * height * _BYTES_PER_PIXEL))
-    return min(usable_cores(), affordable, _MOST_WORKERS)
+    return min(usable_cores(), affordable, _MAX_WORKERS)

@@ -39,25 +39,25 @@ class ImageOutput(Output):
     into a hidden folder, and get their final place when the last one is verified.
     """
 
-    def __init__(self, plan: OutputSpec) -> None:
-        super().__init__(plan)
-        self._clip, self._row = plan.clip, plan.row
-        self._single = plan.is_single
-        self._profile = profile_for(plan.clip, plan.row) if plan.layer.in_colour else None
-        self._numbered = is_pattern(plan.out)
+    def __init__(self, spec: OutputSpec) -> None:
+        super().__init__(spec)
+        self._clip, self._row = spec.clip, spec.row
+        self._single = spec.is_single
+        self._profile = profile_for(spec.clip, spec.row) if spec.layer.in_colour else None
+        self._numbered = is_pattern(spec.out)
         self._written: list[Path] = []
         self._sizes: dict[str, int] = {}
         self._bytes = 0
         self._duration = 0
-        self._strangers = 0
+        self._unlisted = 0
 
     @staticmethod
-    def check(plan: OutputSpec) -> None:
+    def check(spec: OutputSpec) -> None:
         """See ``check_outputs``."""
-        out = plan.out
-        check_fit(plan.clip, plan.row)
-        single = plan.is_single
-        if single and plan.clip.kind != "picture" and absolute_path(out).parent.is_dir():
+        out = spec.out
+        check_fit(spec.clip, spec.row)
+        single = spec.is_single
+        if single and spec.clip.kind != "picture" and absolute_path(out).parent.is_dir():
             raise UsageError(
                 f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
             )
@@ -69,13 +69,13 @@ class ImageOutput(Output):
                 f"{folder}: a link to {folder.readlink()}, which is not there: make that folder,"
                 " or take the link away"
             )
-        partial_of(plan).check()
+        partial_of(spec).check()
         if is_pattern(out):
-            last = plan.start_number + max(0, (plan.clip.frame_count or 1) - 1)
+            last = spec.start_number + max(0, (spec.clip.frame_count or 1) - 1)
             check_picture_lengths(folder, [_numbered(out.name, last)])
         elif not single:
-            suffix = plan.row.suffixes[0]
-            check_picture_lengths(out, [name + suffix for name in plan.clip.output_names])
+            suffix = spec.row.suffixes[0]
+            check_picture_lengths(out, [name + suffix for name in spec.clip.output_names])
 
     @property
     def file_sizes(self) -> dict[str, int]:
@@ -95,10 +95,10 @@ class ImageOutput(Output):
             EncoderSpec(self._row, self._clip, colour, self.spec.premultiplied, self._profile)
         )
 
-    def encode(self, tool: FrameEncoder, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
+    def encode(self, encoder: FrameEncoder, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
         """Encode a picture into its file, in the output's unfinished folder."""
         path = self._path_of(frame)
-        data = b"".join(bytes(packet) for packet in tool.encode(picture))
+        data = b"".join(bytes(packet) for packet in encoder.encode(picture))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Under its own name only once it is complete: a killed run leaves no half picture.
         unfinished = path if self._single else path.with_name(path.name + ".part")
@@ -131,7 +131,7 @@ class ImageOutput(Output):
             )
         for path in self._written[:1] + self._written[-1:]:
             _verify_image(path, self._clip, self._row)
-        self._strangers = self._count_unlisted()
+        self._unlisted = self._count_unlisted()
 
     def result(self) -> WriteResult:
         """See ``Output.result``."""
@@ -164,10 +164,10 @@ class ImageOutput(Output):
         return sum(name.endswith(self._row.suffixes[0]) and name not in ours for name in names)
 
     def _notes(self) -> Iterator[str]:
-        if self._strangers:
+        if self._unlisted:
             yield (
                 f"{self.spec.out.name}: beside the {len(self._written)} pictures of this run there"
-                f" are others from before: {self._strangers}"
+                f" are others from before: {self._unlisted}"
             )
         if not self._clip.constant_rate:
             yield (

@@ -48,11 +48,11 @@ class MovieOutput(Output):
     """One movie file. Intra-only codecs are encoded by the worker threads, others in
     order by the thread that writes."""
 
-    def __init__(self, plan: OutputSpec) -> None:
-        super().__init__(plan)
-        self._clip, self._row = plan.clip, plan.row
-        self._holds = plan.row.movie
-        self._colour = output_colour(plan.clip, plan.row)
+    def __init__(self, spec: OutputSpec) -> None:
+        super().__init__(spec)
+        self._clip, self._row = spec.clip, spec.row
+        self._rules = spec.row.movie
+        self._colour = output_colour(spec.clip, spec.row)
         self._frames = 0
         self._first_pts = self._end = self._last_pts = 0
         self._bytes = 0
@@ -63,17 +63,17 @@ class MovieOutput(Output):
         self._durations: dict[int, int] = {}  # by pts, for encoders that hold frames back
 
     @staticmethod
-    def check(plan: OutputSpec) -> None:
+    def check(spec: OutputSpec) -> None:
         """See ``check_outputs``."""
-        out, clip = plan.out, plan.clip
-        check_fit(clip, plan.row)
+        out, clip = spec.out, spec.clip
+        check_fit(clip, spec.row)
         if FRAME_NUMBER.search(out.name):
             raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
-        if plan.is_folder or out.is_dir():
+        if spec.is_folder or out.is_dir():
             raise UsageError(
                 f"{out} is a folder: name the file, like {out / Path(clip.source.name).stem}.mov"
             )
-        partial_of(plan).check()
+        partial_of(spec).check()
 
     def encoder(self) -> FrameEncoder | None:
         """See ``Output.encoder``."""
@@ -81,14 +81,14 @@ class MovieOutput(Output):
         return frame_encoder(spec) if self._row.intra else None
 
     def encode(
-        self, tool: FrameEncoder | None, picture: av.VideoFrame, frame: Frame
+        self, encoder: FrameEncoder | None, picture: av.VideoFrame, frame: Frame
     ) -> EncodedFrame:
         """See ``Output.encode``; codecs that encode in order get the picture itself."""
-        if tool is None:
+        if encoder is None:
             return EncodedFrame(picture)
         set_tags(picture, frame_colour(self._row, self._colour))
         with self._at(frame):
-            packets = tool.encode(picture)
+            packets = encoder.encode(picture)
         if len(packets) != 1:
             raise OutputError(
                 f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
@@ -139,8 +139,8 @@ class MovieOutput(Output):
             sound=tuple(track.end or Fraction(0) for track in self._tracks),
             colour=self._colour,
         )
-        if self._holds.patch is not None:
-            self._holds.patch(self.partial.path, self._row, self._clip, expected)
+        if self._rules.patch is not None:
+            self._rules.patch(self.partial.path, self._row, self._clip, expected)
         verify_movie(self.partial.path, self._clip, self._row, expected)
         self._bytes = self.partial.path.stat().st_size
 
@@ -157,17 +157,17 @@ class MovieOutput(Output):
             pixel_format=row.pixel_format(clip),
             bytes=self._bytes,
             seconds=(self._end - self._first_pts) * clip.time_base,
-            sound=tuple(track.described for track in self._tracks),
+            sound=tuple(track.description for track in self._tracks),
             notes=tuple(self._notes()),
         )
 
     def _notes(self) -> Iterator[str]:
-        clip, row, holds = self._clip, self._row, self._holds
-        if self.spec.audio and clip.audio and holds.sound is None:
+        clip, row, rules = self._clip, self._row, self._rules
+        if self.spec.audio and clip.audio and rules.sound is None:
             yield f"{row.name} holds no sound"
-        if clip.timecode and not holds.timecode:
+        if clip.timecode and not rules.timecode:
             yield f"{row.name} holds no timecode: the clip's, {clip.timecode}, is lost"
-        if not holds.pixel_aspect and clip.sample_aspect_ratio != 1:
+        if not rules.pixel_aspect and clip.sample_aspect_ratio != 1:
             yield (
                 f"{row.name} is shown with square pixels, the source's are"
                 f" {clip.sample_aspect_ratio} times as wide as high"
@@ -194,13 +194,13 @@ class MovieOutput(Output):
 
     def open(self) -> None:
         """See ``Output.open``."""
-        row, clip, holds = self._row, self._clip, self._holds
+        row, clip, rules = self._row, self._clip, self._rules
         path = self.partial.begin_file()
         path.touch()  # the clear error for a folder that takes no files
-        options = {"max_interleave_delta": _INTERLEAVE} | holds.options
-        if holds.has_edit_list_clock:
+        options = {"max_interleave_delta": _INTERLEAVE} | rules.options
+        if rules.has_edit_list_clock:
             options["movie_timescale"] = str(_movie_timescale(clip))
-        self._container = av.open(str(path), "w", format=holds.muxer, container_options=options)
+        self._container = av.open(str(path), "w", format=rules.muxer, container_options=options)
         stream = self._container.add_stream(row.codec, rate=clip.rate)
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -212,12 +212,12 @@ class MovieOutput(Output):
             context.thread_count = 1  # only its parameters are used
         else:
             self._ordered = stream_encoder(row, stream)
-        if clip.timecode and holds.timecode:
+        if clip.timecode and rules.timecode:
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
                 stream.metadata["reel_name"] = clip.reel
-        if self.spec.audio and clip.audio and holds.sound is not None:
-            self._sound = AudioWriter(self._container, clip, holds.sound)
+        if self.spec.audio and clip.audio and rules.sound is not None:
+            self._sound = AudioWriter(self._container, clip, rules.sound)
 
     def _check_apart(self, frame: TimeSpan) -> None:
         """Raise OutputError where a frame follows the last sooner than the container can count."""

@@ -74,7 +74,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def check_creatable(out: Path, folder: Path, is_taken: Callable[[], bool]) -> None:
-    """Raise before anything is touched where ``out`` cannot be made in ``folder``: SinkError, or
+    """Raise before anything is touched where ``out`` cannot be made in ``folder``: OutputError, or
     OutputExistsError where something is there that is to stay.
 
     is_taken: asked only of a folder that lets itself be looked into.
@@ -88,7 +88,7 @@ def check_creatable(out: Path, folder: Path, is_taken: Callable[[], bool]) -> No
 
 
 def check_companions(out: Path, settings: Settings) -> None:
-    """Raise SinkError where a folder is there and what belongs beside it cannot be made."""
+    """Raise OutputError where a folder is there and what belongs beside it cannot be made."""
     folder = absolute_path(out.parent if is_pattern(out) else out)
     if not folder.is_dir() or _is_writable(folder.parent):
         return
@@ -110,7 +110,7 @@ _USUAL_NAME_MAX = 255
 
 
 def check_lengths(out: Path, settings: Settings | None = None) -> None:
-    """Raise SinkError where ``out``, or what belongs to it, has a longer name than its disk takes.
+    """Raise OutputError where ``out``, or what belongs to it, has a longer name than its disk takes.
 
     settings: of the main result, with which a manifest and the work of ``--resume`` go.
     """
@@ -138,7 +138,7 @@ def check_lengths(out: Path, settings: Settings | None = None) -> None:
 def check_new_names(out: Path) -> int:
     """How many bytes a name may have where ``out`` goes.
 
-    Raises SinkError where ``out``, or a folder on the way that is not there, has more.
+    Raises OutputError where ``out``, or a folder on the way that is not there, has more.
     """
     limit, new = _name_limit(out)
     for name in new:
@@ -151,7 +151,7 @@ def check_new_names(out: Path) -> int:
 
 
 def check_picture_lengths(folder: Path, names: Iterable[str]) -> None:
-    """Raise SinkError where the name of a picture is longer than the folder's disk takes, with
+    """Raise OutputError where the name of a picture is longer than the folder's disk takes, with
     what is added to it until the picture is whole."""
     limit = check_new_names(folder)
     longest = max(names, key=_name_bytes, default="")

@@ -36,7 +36,7 @@ class Partial:
         self.keep = False
 
     def check(self) -> None:
-        """Raise before anything is touched: OutputExistsError, SinkError."""
+        """Raise before anything is touched: OutputExistsError, OutputError."""
         folder = absolute_path(self.final) if self.is_within else absolute_path(self.final).parent
         check_creatable(self.final, folder, lambda: not self.overwrite and self._exists())
 
@@ -51,13 +51,13 @@ class Partial:
         return self.final.exists()
 
     def begin_file(self) -> Path:
-        """Make way for the file; returns where to write it. Raises SinkError."""
+        """Make way for the file; returns where to write it. Raises OutputError."""
         self._keep_others_out()
         self.path.unlink(missing_ok=True)
         return self.path
 
     def begin_folder(self) -> Path:
-        """An empty folder to write into. Raises SinkError."""
+        """An empty folder to write into. Raises OutputError."""
         if not self.keep:
             self._keep_others_out()
         try:
@@ -72,7 +72,7 @@ class Partial:
         """Give it the final name.
 
         A folder takes the place of one that is missing; in a folder that is there each picture
-        replaces the one of its name, and all else stays. Raises OutputExistsError, SinkError.
+        replaces the one of its name, and all else stays. Raises OutputExistsError, OutputError.
         """
         self.check()
         try:
@@ -104,7 +104,7 @@ class Partial:
         release_and_unlink(self._lock)
 
     def _keep_others_out(self) -> None:
-        """Be the only run that writes this. Raises SinkError."""
+        """Be the only run that writes this. Raises OutputError."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

@@ -34,13 +34,13 @@ def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) 
     container has an index and every frame stands alone, the index is read instead of the
     packets.
     """
-    holds = row.movie
+    rules = row.movie
     try:
-        if (compare := holds.verification.differences) is not None:
+        if (compare := rules.verification.differences) is not None:
             differences = list(compare(path, clip, expected))
         else:
             with av.open(str(path)) as file:
-                differences = list(_compare(file, clip, row, holds, expected))
+                differences = list(_compare(file, clip, row, rules, expected))
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error
     if differences:
@@ -50,10 +50,10 @@ def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) 
 
 
 def _compare(
-    file: InputContainer, clip: Clip, row: OutputFormat, holds: Container, expected: Expected
+    file: InputContainer, clip: Clip, row: OutputFormat, rules: Container, expected: Expected
 ) -> Iterator[str]:
     """What differs, one clause each."""
-    video, stated = file.streams.video[0], holds.verification
+    video, stated = file.streams.video[0], rules.verification
     context = video.codec_context
     sounds = file.streams.audio
     yield from _check_equal("sound tracks", len(sounds), len(expected.sound))
@@ -61,7 +61,7 @@ def _compare(
         yield from _check_equal("codec tag", context.codec_tag, row.codec_tag)
     if clip.constant_rate and expected.frames > 1 and stated.rate:
         yield from _check_equal("rate", video.average_rate, clip.rate)
-    yield from _compare_head(file, video, clip, holds)
+    yield from _compare_head(file, video, clip, rules)
     yield from _compare_pictures(file, clip, row, expected)
     times = _indexed(video) if stated.has_index and row.intra else None
     ends: dict[int, Fraction] = {}
@@ -101,15 +101,15 @@ def compare_webp(path: Path, clip: Clip, expected: Expected) -> Iterator[str]:
 
 
 def _compare_head(
-    file: InputContainer, video: VideoStream, clip: Clip, holds: Container
+    file: InputContainer, video: VideoStream, clip: Clip, rules: Container
 ) -> Iterator[str]:
     """What differs in the shape of a pixel and in the first frame's timecode."""
-    if holds.pixel_aspect:
+    if rules.pixel_aspect:
         # Matroska says it by a size of display, in whole pixels.
         aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
         if abs(aspect - meant) * clip.width > 1:
             yield f"pixel aspect: {aspect} instead of {meant}"
-    if clip.timecode and holds.timecode:
+    if clip.timecode and rules.timecode:
         found = find_tag("timecode", file)
         if found is None or not timecode.is_equal(found, clip.timecode, clip.rate):
             yield from _check_equal("timecode", found, clip.timecode)
