@@ -83,7 +83,7 @@ WEBM = Container(
 )
 WEBP = Container(
     "webp",
-    options={"loop": "0"},  # endless, the default of FFmpeg's GIF
+    options={"loop": "0"},  # endless, as FFmpeg's GIF muxer does by default
     patch=_patch_last_duration,
     verification=VerificationRules(differences=compare_webp),
 )
