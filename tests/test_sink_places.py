@@ -131,7 +131,7 @@ def test_a_link_that_leads_nowhere_is_told_before_the_run(
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     clip, _ = read_frames(movie.path, Settings(), disc)
-    with pytest.raises(OutputError, match=r"link: a link to .*gone, which is not there: make"):
+    with pytest.raises(OutputError, match=r"link: a link to .*gone, which does not exist: create"):
         check_outputs(tmp_path / name, clip, Settings(format="png"))
 
 
