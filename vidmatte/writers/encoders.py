@@ -179,7 +179,7 @@ class Vp9AlphaEncoder(OrderedEncoder):
         self._alpha: VideoCodecContext | None = None
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
-        """See ``StreamEncoder.encode``; takes yuva420p."""
+        """See ``StreamEncoder.encode``; the input is yuva420p."""
         colour = None
         if picture is not None:
             self._waiting.append(picture)

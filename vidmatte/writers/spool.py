@@ -79,7 +79,7 @@ class Spool(ABC):
         """Prepare for the frames of ``outputs``; opens the sequences among them."""
 
     def history(self) -> History:
-        """What the frames of earlier runs tell about the clip."""
+        """What is known of the clip from the frames of earlier runs."""
         return History()
 
     @abstractmethod

@@ -139,8 +139,10 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     yield from profile_notes(clip, row)
     keeps_layout = row.colour_rules.keeps_layout and row.has_alpha
     if keeps_layout and clip.pixel_format.startswith("yuv"):
-        given, made = (chroma_steps(name) for name in (clip.pixel_format, pixel_format))
-        if given != made:
+        source_steps, output_steps = (
+            chroma_steps(name) for name in (clip.pixel_format, pixel_format)
+        )
+        if source_steps != output_steps:
             layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
             yield f"{row.name} keeps the luma unchanged; chroma is resampled from {layout} to 4:4:4"
     if "f32" in pixel_format:
@@ -237,7 +239,7 @@ def _extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> 
     height, width = visible.shape
     size = (-(-width // _CELL), -(-height // _CELL))
     weight = (visible > 0).astype(np.float32)
-    # INTER_AREA takes ratios that are no integers; the grid then stretches by less than a cell.
+    # INTER_AREA supports non-integer ratios; the grid then stretches by less than a cell.
     shown = cv2.copyTo(colour, visible).astype(np.float32)
     sums = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     weights = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)

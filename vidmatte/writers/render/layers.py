@@ -85,7 +85,7 @@ class MatteRenderer(Renderer):
 
 
 class ForegroundLayer(Layer):
-    """The foreground colours of the whole picture, without alpha."""
+    """The foreground colours of the full picture, without alpha."""
 
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Layer.renderer``."""
