@@ -18,7 +18,7 @@ _FOOTER = 8
 _TRIED = 16
 #: FFV1 orders the bits of a byte in reverse to zlib.
 _MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
-#: zlib's initial value and final XOR; over a slice with its CRC-32 the sum without it is zero.
+#: zlib inverts a CRC before and after; undone, that of a slice with its footer is zero.
 _INVERTED = 0xFFFFFFFF
 
 

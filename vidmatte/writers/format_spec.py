@@ -150,7 +150,7 @@ class ColourRules:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """The input of an encoder: pictures of ``row`` for ``clip``, tagged with ``colour``.
+    """What an encoder is built for: pictures of ``row`` for ``clip``, tagged with ``colour``.
 
     premultiplied: the colours are multiplied by alpha. profile: the ICC profile to embed.
     """
