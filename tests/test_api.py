@@ -229,10 +229,10 @@ def test_what_progress_raises_stops_the_run_and_comes_out(
         (3, "output 3: a path is wanted"),
         (b"cut.mov", "output b'cut.mov': a path is wanted"),
         ("cut\ud800.mov", "no name has half a character in it"),
-        ("x" * 251 + ".mov", "has 255 bytes, and may have 241"),
-        ("x" * 238 + ".mov", "has 242 bytes, and may have 241"),
-        ("x" * 250, "has 250 bytes, and may have 241"),
-        ("x" * 300 + "/cut.mov", "a name may have 255 bytes here, and this has 300"),
+        ("x" * 251 + ".mov", "has 255 bytes, the limit is 241"),
+        ("x" * 238 + ".mov", "has 242 bytes, the limit is 241"),
+        ("x" * 250, "has 250 bytes, the limit is 241"),
+        ("x" * 300 + "/cut.mov", "the name has 300 bytes, the limit is 255 here"),
     ],
 )
 def test_an_output_that_can_be_none_is_refused(
@@ -251,7 +251,7 @@ def test_the_longest_name_is_taken(clip: Path, tiny: dict[str, Any], out: Path) 
 def test_a_side_result_with_too_long_a_name_is_refused(
     clip: Path, tiny: dict[str, Any], out: Path
 ) -> None:
-    with pytest.raises(OutputError, match="has 255 bytes, and may have"):
+    with pytest.raises(OutputError, match="has 255 bytes, the limit is"):
         vidmatte.matte(clip, out / "cut.mov", matte=out / ("x" * 251 + ".mov"), **tiny)
     assert list(out.iterdir()) == []
 

@@ -640,4 +640,4 @@ def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_call
     assert not (place / "e.png").exists()
     capsys.readouterr()
     assert main([str(tmp_path / "clip.mp4"), "-o", f"{place}/no/e.png/", *model]) == 1
-    assert "there is no such folder for e.png: make it" in capsys.readouterr().err
+    assert "no such folder for e.png: create it" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_a_format_that_holds_no_profile_says_so(version: int, tmp_path: Path) ->
     file.write_bytes(with_profile(".png", made_profile(version=version)))
     _, written = write_clip(file, tmp_path / "cut.mov")
     (note,) = written.notes
-    assert "prores holds no ICC profile: the source's (Made P3) is lost" in note
+    assert "prores has no ICC profile: the source's (Made P3) is lost" in note
     assert "png and tiff16 keep it" in note
 
 
@@ -141,7 +141,7 @@ def test_a_profile_for_grey_does_not_fit_rgb(tmp_path: Path) -> None:
     _, written = write_clip(file, out := tmp_path / "cut.png")
     assert profile_of(out) is None
     assert written.notes == (
-        "png holds R, G, B: the source's ICC profile (Dot Gain 20%) is not for that",
+        "png stores R, G, B: the source's ICC profile (Dot Gain 20%) is not for RGB",
     )
 
 

@@ -37,14 +37,14 @@ def test_linear_light_in_a_format_of_code_values_is_told(
     picture = encoded(tmp_path / "light.exr", "gbrpf32le")
     clip, written = write_clip(picture, tmp_path / out)
     assert clip.colour.transfer == LINEAR
-    notes = [note for note in written.notes if "linear light as it is" in note]
+    notes = [note for note in written.notes if "linear light unchanged" in note]
     assert len(notes) == told
     assert all("write exr, or convert the source" in note for note in notes)
 
 
 def test_info_tells_of_linear_light(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(encoded(tmp_path / "light.exr", "gbrpf32le"))]) == 0
-    assert "note         png holds the source's linear light as it is" in capsys.readouterr().out
+    assert "note         png stores the source's linear light unchanged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

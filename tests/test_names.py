@@ -32,11 +32,11 @@ def words(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("output", "told"),
     [
-        (["-o", "/"], "/: that is the root folder itself: name a folder in it"),
-        (["-o", "/", "--resume"], "/: that is the root folder itself: name a folder in it"),
+        (["-o", "/"], "/: this is the root folder: choose a folder in it"),
+        (["-o", "/", "--resume"], "/: this is the root folder: choose a folder in it"),
         (["-o", "-"], "-: nothing is written to stdout: name a file (a folder of that name is ./-"),
         (["-o", "cut.mov", "--matte", "-"], "-: nothing is written to stdout"),
-        (["-o", "cut.mov", "--matte", "/"], "/: that is the root folder itself"),
+        (["-o", "cut.mov", "--matte", "/"], "/: this is the root folder"),
         (
             ["-o", "file:///tmp/a%20b.mov"],
             "file:///tmp/a%20b.mov: nothing is written to URLs: write the path itself, /tmp/a b.m",

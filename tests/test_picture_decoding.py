@@ -152,7 +152,7 @@ def test_tiffs_that_would_be_taken_for_others_are_refused(
     if kind is None:
         assert np.abs(read_picture(path).to_ndarray(format="rgb24").astype(int) - rgb).max() <= 1
         return
-    with pytest.raises(SourceError, match=rf"some\.tif: a TIFF {kind} is not read: .* strips"):
+    with pytest.raises(SourceError, match=rf"some\.tif: a TIFF {kind} is not supported: .* strips"):
         read_picture(path)
 
 

@@ -161,10 +161,10 @@ def test_the_sheet_replaces_nothing_that_is_read(
 
 def test_where_a_sheet_cannot_be_written_is_told_first(tmp_path: Path) -> None:
     clip = make_movie(tmp_path / "clip.mp4", frames=2).path
-    with pytest.raises(OutputError, match=r"nowhere: there is no such folder for x\.png: make it"):
+    with pytest.raises(OutputError, match=r"nowhere: no such folder for x\.png: create it"):
         check_sheet(clip, tmp_path / "nowhere" / "x.png", Settings())
     check_sheet(clip, tmp_path / ("n" * 245 + ".png"), Settings())
-    with pytest.raises(OutputError, match="may have 255 bytes here, and this has 256"):
+    with pytest.raises(OutputError, match="has 256 bytes, the limit is 255 here"):
         check_sheet(clip, tmp_path / ("n" * 246 + ".png"), Settings())
 
 
@@ -177,7 +177,7 @@ def test_a_sheets_folder_that_may_not_be_written_is_named(tmp_path: Path) -> Non
         pytest.skip("running as root, and no read-only file system can be mounted")
     try:
         with pytest.raises(
-            OutputError, match=r"^/.*/locked: may not be written here: choose anoth"
+            OutputError, match=r"^/.*/locked: no permission to write here: choose anoth"
         ):
             check_sheet(clip, folder / "x.png", Settings())
     finally:

@@ -361,7 +361,7 @@ def test_a_finished_job_is_left_alone(name: str, inputs: Path, tmp_path: Path) -
         first = run(source, out, model, settings, Reporter())
     written = fingerprint(out)
     again = resumed(inputs, out)  # the one before was killed as it removed its work
-    assert again.written.notes == (f"{name}: an earlier run has finished it",)
+    assert again.written.notes == (f"{name}: already finished by an earlier run",)
     assert (again.written.frames, again.written.bytes) == (FRAMES, first.written.bytes)
     assert again.quality == first.quality
     assert fingerprint(out) == written
@@ -382,7 +382,7 @@ def test_a_run_that_was_killed_after_its_end_has_nothing_to_do(
     work_of(tmp_path / out).mkdir()
     capsys.readouterr()
     assert main(words) == 0
-    assert f"{out}: an earlier run has finished it" in capsys.readouterr().err
+    assert f"{out}: already finished by an earlier run" in capsys.readouterr().err
     assert fingerprint(tmp_path / out) == made
     assert hidden(tmp_path) == []
     for change in (["--no-manifest"], ["--erode", "1"], ["--family", "u2net"]):
@@ -572,7 +572,7 @@ def test_several_inputs_are_taken_up_one_by_one(
     capsys.readouterr()
     assert main(words) == 0
     told = capsys.readouterr().err
-    assert "first.mov: an earlier run has finished it" in told
+    assert "first.mov: already finished by an earlier run" in told
     assert "2 done, 0 failed" in told
     assert (cuts / "first.mov").stat() == written
     assert fingerprint(cuts / "first.mov") == fingerprint(cuts / "second.mov")

@@ -204,7 +204,7 @@ def test_parts_may_travel_as_bytes(name: str, inputs: Path, tmp_path: Path) -> N
     ("order", "said"),
     [
         ((0, 2), "frame 37 is missing"),
-        ((0, 1, 1, 2), "frame 37 comes twice"),
+        ((0, 1, 1, 2), "frame 37 is repeated"),
         ((1, 2), "frame 0 is missing"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_header_without_room_is_refused_and_a_missing_aspect_is_found(
     data = out.read_bytes()
     void = data.index(b"\xec\x01" + bytes(6))
     out.write_bytes(data[:void] + b"\xed" + data[void + 1 :])
-    with pytest.raises(OutputError, match=r"out\.mkv: its header takes no pixel aspect"):
+    with pytest.raises(OutputError, match=r"out\.mkv: no pixel aspect can be added to its header"):
         patch_aspect(out, WIDE)
 
 

@@ -209,7 +209,7 @@ def test_a_second_run_leaves_the_first_ones_work_alone(
     _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
     frames = iter(slots)
     sink.write(next(frames))
-    with pytest.raises(OutputError, match="another run is writing it"):
+    with pytest.raises(OutputError, match="locked by another vidmatte process"):
         begin(source_movie("8-bit 709"), folder / name)
     for frame in frames:
         sink.write(frame)
@@ -337,7 +337,7 @@ def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", code, str(movie.path), str(out)], capture_output=True, text=True
     )
-    assert f"OutputError: {out}: files may not be larger than 0.0 MB here (ulimit -f): raise" in (
+    assert f"OutputError: {out}: files are limited to 0.0 MB here (ulimit -f): raise" in (
         told.stderr
     )
     assert left_in(out.parent) == []
@@ -345,4 +345,6 @@ def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
 
 def test_a_disk_of_small_files_is_told() -> None:
     said = str(as_output_error(OSError(errno.EFBIG, "File too large"), Path("out.mov")))
-    assert said.startswith("out.mov: this disk takes no file that large (FAT32: 4 GB): write to")
+    assert said.startswith(
+        "out.mov: this disk does not support files that large (FAT32: 4 GB): write to"
+    )

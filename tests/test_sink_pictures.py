@@ -175,7 +175,7 @@ def test_pictures_of_an_earlier_run_are_told(name: str, tmp_path: Path) -> None:
     assert write_clip(long, tmp_path / name)[1].notes == ()
     _, written = write_clip(short, tmp_path / name, overwrite=True)
     (note,) = written.notes
-    assert "the 2 pictures of this run there are others from before: 4" in note
+    assert "the 2 pictures of this run, the folder has others of earlier runs: 4" in note
     assert len(names(tmp_path / "frames")) == 6
     assert list(written.files) == names(tmp_path / "frames")[:2]
 

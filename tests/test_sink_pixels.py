@@ -252,7 +252,7 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_written() -> None:
     check_fit(make_clip(height=32), by_name("cineform"))
     with pytest.raises(UsageError, match="16384"):
         check_fit(make_clip(width=20000), by_name("webm"))
-    with pytest.raises(UsageError, match="65535 that png holds: make it smaller"):
+    with pytest.raises(UsageError, match="65535 pixels a side of png: make it smaller"):
         check_fit(make_clip(width=70000), by_name("png"))
     ycgco = make_clip(colour=ColourTags(8, 1, 1, 1))
     with pytest.raises(UsageError, match="ycgco"):

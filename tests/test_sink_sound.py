@@ -177,7 +177,7 @@ def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
     _, written = write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(comp=comp))
     assert probe_stream(comp, "audio")["sample_rate"] == taken
     assert abs(delay(movie, comp)) <= 2 * ATTACK
-    note = f"sound track 1: aac does not support {rate} Hz: it is resampled to {taken} Hz"
+    note = f"sound track 1: aac does not support {rate} Hz: resampled to {taken} Hz"
     assert written.extra_outputs[0].notes == (() if str(rate) == taken else (note,))
     assert written.notes == ()
 
@@ -211,7 +211,7 @@ def test_more_channels_than_the_encoder_takes_are_mixed_into_stereo(
     _, written = write_clip(wide, out := tmp_path / "out.webm")
     assert probe_stream(out, "audio")["channels"] == 2
     assert np.abs(decode_sound(out)).max() > 0.02
-    said = f"opus supports at most 8 channels: its {channels} are mixed to stereo"
+    said = f"opus supports at most 8 channels: its {channels} are mixed down to stereo"
     assert any(said in note for note in written.notes), written.notes
 
 
@@ -593,5 +593,5 @@ def test_sound_that_cannot_be_read_on(tmp_path: Path, monkeypatch: pytest.Monkey
         _, written = write_clip(movie, tmp_path / "out.mov")
     assert any("the sound ends at 0.6" in note for note in written.notes), written.notes
     fail_after_thirty_packets(av.error.OSError(errno.EIO, "no answer"), monkeypatch)
-    with pytest.raises(SourceError, match=r"clip\.mov: reading its sound fails \(no answer\)"):
+    with pytest.raises(SourceError, match=r"clip\.mov: reading its sound failed \(no answer\)"):
         write_clip(movie, tmp_path / "again.mov")

@@ -183,7 +183,7 @@ def test_webp_moves_in_time_with_alpha(
     assert ok
     assert np.abs(animation.frames[2][..., 3] / 255 - alpha_of(movie, 2)).mean() < 0.01
     if movie.audio:
-        assert written.notes == ("webp holds no sound",)
+        assert written.notes == ("webp has no sound",)
 
 
 def test_one_frame_of_webp(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_gif_counts_hundredths_of_a_second(
     assert written.frames == 3
     _, written = write_clip(fast, tmp_path / "slower.gif", conform="50")
     assert written.frames == 1
-    said = r"frame 7, at 0\.268 s, comes less than the 1/100 s .* add --conform 50"
+    said = r"frame 7, at 0\.268 s, is less than 1/100 s after the previous one, .* add --conform 50"
     with pytest.raises(OutputError, match=said):
         write_clip(source_movie("variable rate"), tmp_path / "out.gif")
 

@@ -99,7 +99,7 @@ def test_a_clip_with_no_frame_left_is_told_with_the_next_step(resume: bool, tmp_
     movie = make_checked(tmp_path / "clip.mkv", every=20)
     damaged = damage(movie, [0], zeroed=False)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    said = r"there was no frame to write[^\n]* is damaged\.mkv complete\? copy it again"
+    said = r"no frame to write[^\n]* is damaged\.mkv complete\? copy it again"
     with pytest.raises(OutputError, match=said):
         matte(damaged, tmp_path / "out.mov", model=model, family="isnet", resume=resume)
 

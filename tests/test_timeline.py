@@ -136,10 +136,14 @@ def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
         (
             "drop frame timecode",
             "cut.webm",
-            "webm holds no timecode: the clip's, 01:00:00;00, is l",
+            "webm has no timecode: the clip's, 01:00:00;00, is l",
         ),
         ("drop frame timecode", "cut.mkv", None),
-        ("variable rate", "cut", "png pictures hold no times, and the clip's frame rate varies: "),
+        (
+            "variable rate",
+            "cut",
+            "png pictures store no timestamps, and the clip's frame rate varies: ",
+        ),
         ("variable rate", "cut.mkv", None),
     ],
 )

@@ -1,1 +1,1 @@
-"""What FFmpeg reads or writes wrongly, one file a container or picture format, both directions."""
+"""Containers and picture formats that FFmpeg reads or writes wrongly, one module each."""

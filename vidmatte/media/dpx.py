@@ -1,4 +1,4 @@
-"""What a DPX header says of the curve of its samples, and what is to be believed of it.
+"""The transfer curve in a DPX header, and when to trust it.
 
 Layout: SMPTE ST 268, "image element 0".
 """
@@ -8,31 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-TRANSFER, BITS = 801, 803  # places of two bytes
+TRANSFER, BITS = 801, 803  # offsets of two one-byte fields
 _LINEAR = 2
 _MAGIC = (b"SDPX", b"XPDS")
 _DEEPEST = 12  # bits
 
 
 def is_linear_in_name(file: Path) -> bool:
-    """Whether a DPX of up to 12 bits calls its samples linear light.
+    """Whether a DPX of up to 12 bits declares its samples to be linear light.
 
-    FFmpeg wrote that into every DPX for long (5.1 does), whatever its samples are, and so few
-    bits of linear light would show bands in every shadow: they are a picture for display. 16
-    bits may well be linear light and are taken at their word. Raises OSError.
+    Older FFmpegs (such as 5.1) write that into every DPX, whatever its samples are, and so few
+    bits of linear light would show banding in shadows: they are display-referred. With 16
+    bits linear light is plausible, so the header is trusted. Raises OSError.
     """
     if file.suffix.lower() != ".dpx":
         return False
     with file.open("rb") as opened:
         head = opened.read(BITS + 1)
-    is_whole = head.startswith(_MAGIC) and len(head) > BITS
-    return is_whole and head[TRANSFER] == _LINEAR and head[BITS] <= _DEEPEST
+    is_complete = head.startswith(_MAGIC) and len(head) > BITS
+    return is_complete and head[TRANSFER] == _LINEAR and head[BITS] <= _DEEPEST
 
 
 def dpx_notes(files: list[Path]) -> Iterator[str]:
-    """A warning where the header of the first of ``files`` is not believed."""
+    """A warning if the header of the first of ``files`` is not trusted."""
     if is_linear_in_name(files[0]):
         yield (
             f"{files[0].name}: its header says linear light, as older FFmpegs write into every DPX;"
-            " it is taken as sRGB: write linear light as EXR or as DPX of 16 bits"
+            " it is treated as sRGB: write linear light as EXR or 16-bit DPX"
         )

@@ -1,4 +1,4 @@
-"""What FFmpeg's OpenEXR decoder passes over in silence.
+"""OpenEXR: a check for what FFmpeg's decoder ignores, and an encoder.
 
 https://openexr.com/en/latest/OpenEXRFileLayout.html
 """
@@ -34,8 +34,8 @@ _BOX = 16  # bytes: x and y of the first pixel, x and y of the last
 
 
 def check_window(file: Path, data: bytes) -> None:
-    """Raise SourceError for an OpenEXR picture whose display window does not begin at 0, 0: what
-    is decoded of it lies beside its place, by as much.
+    """Raise SourceError for an OpenEXR picture whose display window does not begin at 0, 0:
+    FFmpeg decodes it shifted by that offset.
     """
     value = _attribute(data, b"displayWindow")
     if value is None or len(value) != _BOX:
@@ -43,23 +43,23 @@ def check_window(file: Path, data: bytes) -> None:
     left, top, *_ = struct.unpack("<4i", value)
     if left or top:
         raise SourceError(
-            f"{file}: its display window begins at {left}, {top}, and only those that begin at"
-            " 0, 0 are read: save it with a display window that does"
+            f"{file}: its display window begins at {left}, {top}; only 0, 0 is supported:"
+            " save it with a display window that begins there"
         )
 
 
-def _attribute(data: bytes, wanted: bytes) -> bytes | None:
-    """The value of an attribute in the header of the first part; None where there is none."""
+def _attribute(data: bytes, attribute: bytes) -> bytes | None:
+    """The value of an attribute in the header of the first part; None if missing."""
     if len(data) < 8 or struct.unpack_from("<I", data)[0] != _MAGIC:
         return None
     at = 8
     while (end := data.find(b"\0", at)) > at:
         name = data[at:end]
-        at = data.find(b"\0", end + 1) + 1  # behind the name of its type
+        at = data.find(b"\0", end + 1) + 1  # after the name of its type
         if not at or at + 4 > len(data):
             return None
         (size,) = struct.unpack_from("<I", data, at)
-        if name == wanted:
+        if name == attribute:
             return data[at + 4 : at + 4 + size]
         at += 4 + size
     return None
@@ -83,9 +83,9 @@ _CHROMATICITIES = {
 
 
 class ExrWriter:
-    """Encodes pictures of gbrapf32le.
+    """Encodes gbrapf32le pictures as OpenEXR.
 
-    kind: HALF or FLOAT. colour: what the numbers are, as tagged on the pictures.
+    kind: HALF or FLOAT. colour: the tags of the pictures.
     alpha: ``straight`` or ``premultiplied``.
     """
 
@@ -94,7 +94,7 @@ class ExrWriter:
         self._header = _header(clip, kind, colour, alpha)
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
-        """The whole file, in one piece."""
+        """The file, as a list of one bytes object."""
         green, blue, red, alpha = planes.plane_views(picture)
         # Rows of all channels, channels in the order of their names.
         lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
@@ -107,22 +107,22 @@ class ExrWriter:
         return [b"".join([self._header, offsets.tobytes(), *blocks])]
 
     def _stored(self, plane: np.ndarray) -> np.ndarray:
-        """A float32 plane as it lies in the file."""
+        """A float32 plane as it is stored in the file."""
         if self._kind == FLOAT:
             return plane.astype("<f4")
-        # Brighter light would become infinite, which spreads with every filter.
+        # Larger values would become infinite, which spreads with every filter.
         return np.asarray(np.clip(plane, -_HALF_MAX, _HALF_MAX).astype("<f2"))
 
 
 def _deflated(raw: bytes) -> bytes:
-    """One block by the ZIP method: bytes parted by place, differences, deflate.
+    """One block by the ZIP method: even and odd bytes split, differences, deflate.
 
-    As the format asks, what would grow stays as it is.
+    As the format requires, a block that would grow is stored uncompressed.
     """
-    taken = np.frombuffer(raw, np.uint8)
-    parted = np.concatenate([taken[::2], taken[1::2]])
-    steps = np.diff(parted, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
-    steps[0] = parted[0]
+    source = np.frombuffer(raw, np.uint8)
+    split = np.concatenate([source[::2], source[1::2]])
+    steps = np.diff(split, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
+    steps[0] = split[0]
     data = isal_zlib.compress(steps, ZIP_LEVEL)
     return data if len(data) < len(raw) else raw
 
@@ -158,11 +158,11 @@ def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
 
 
 def _header_attributes(clip: Clip, colour: ColourTags, alpha: str) -> str:
-    """The same for people."""
+    """A readable comment on alpha, colours and the source's matrix."""
     values = (
         "linear light"
         if colour.transfer == LINEAR
-        else f"code values as they were ({TRANSFER_NAMES.get(colour.transfer, 'unknown')} curve)"
+        else f"unchanged code values ({TRANSFER_NAMES.get(colour.transfer, 'unknown')} curve)"
     )
     matrix = MATRIX_NAMES.get(clip.colour.matrix, str(clip.colour.matrix))
     return f"{alpha} alpha; colours are {values}; the source's matrix was {matrix}"

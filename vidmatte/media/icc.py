@@ -1,7 +1,7 @@
-"""The ICC profile that a picture file embeds: what its R'G'B' stands for.
+"""The ICC profile embedded in a picture file, which defines its R'G'B'.
 
-PyAV 18.1 does not survive reading it from a decoded PNG (see ``vidmatte.core.orientation``), so it
-is taken from the file: PNG (iCCP), JPEG (APP2), TIFF (tag 34675), WebP (ICCP).
+PyAV 18.1 crashes when it is read from a decoded PNG (see ``vidmatte.core.orientation``), so it
+is read from the file: PNG (iCCP), JPEG (APP2), TIFF (tag 34675), WebP (ICCP).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import BinaryIO
 from vidmatte.media.png import LARGEST, png_chunks, webp_chunks
 
 _TIFF_PROFILE = 34675
-_MARK = b"ICC_PROFILE\0"  # of JPEG's segments; the piece's number and their count follow
+_MARK = b"ICC_PROFILE\0"  # of JPEG's segments; the segment's number and their count follow
 
 
 def profile_of(file: Path) -> bytes | None:
-    """The profile that a picture embeds; None where there is none, or a damaged one."""
+    """The profile embedded in a picture; None if missing or damaged. Raises OSError."""
     with file.open("rb") as opened:
         head = opened.read(12)
         if head.startswith(b"\x89PNG"):
@@ -33,8 +33,8 @@ def profile_of(file: Path) -> bytes | None:
             return None
     # ICC.1:2022, 7.2: 128 bytes and the count of tags, the signature at 36; the size is first.
     size = int.from_bytes(profile[:4])
-    is_whole = 132 <= size <= len(profile) and profile[36:40] == b"acsp"
-    return profile[:size] if is_whole else None
+    is_complete = 132 <= size <= len(profile) and profile[36:40] == b"acsp"
+    return profile[:size] if is_complete else None
 
 
 def _png_profile(file: BinaryIO) -> bytes:
@@ -46,7 +46,7 @@ def _png_profile(file: BinaryIO) -> bytes:
             _, _, packed = file.read(min(length, LARGEST)).partition(b"\0")
             try:
                 return zlib.decompressobj().decompress(packed[1:], LARGEST)
-            except zlib.error:  # which decoders pass over too
+            except zlib.error:  # decoders ignore it too
                 break
     return b""
 
@@ -60,14 +60,14 @@ def _webp_profile(file: BinaryIO) -> bytes:
 
 
 def _jpeg_profile(file: BinaryIO) -> bytes:
-    """APP2 segments, put together by their numbers (ICC.1:2022, annex B.4)."""
-    pieces: dict[int, bytes] = {}
+    """APP2 segments, joined by their numbers (ICC.1:2022, annex B.4)."""
+    segments: dict[int, bytes] = {}
     file.seek(2)
     while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] not in (0xDA, 0xD9):
         content = file.read(max(0, struct.unpack(">H", head[2:])[0] - 2))
         if head[1] == 0xE2 and content.startswith(_MARK) and len(content) > len(_MARK) + 2:
-            pieces[content[len(_MARK)]] = content[len(_MARK) + 2 :]
-    return b"".join(pieces[number] for number in sorted(pieces))
+            segments[content[len(_MARK)]] = content[len(_MARK) + 2 :]
+    return b"".join(segments[number] for number in sorted(segments))
 
 
 def _tiff_profile(file: BinaryIO, order: str) -> bytes:
@@ -77,20 +77,20 @@ def _tiff_profile(file: BinaryIO, order: str) -> bytes:
     (count,) = struct.unpack(order + "H", file.read(2).ljust(2, b"\0"))
     entries = file.read(12 * count)
     for entry in range(0, len(entries) - 11, 12):
-        tag, _, length, place = struct.unpack_from(order + "HHII", entries, entry)
+        tag, _, length, offset = struct.unpack_from(order + "HHII", entries, entry)
         if tag == _TIFF_PROFILE:
-            file.seek(place)
+            file.seek(offset)
             return file.read(min(length, LARGEST))
     return b""
 
 
 def profile_name(profile: bytes) -> str:
-    """What a profile calls itself, or the colours that it is for: ``RGB``, ``GRAY``, ``CMYK``."""
+    """A profile's description, or its colour space: ``RGB``, ``GRAY``, ``CMYK``."""
     (count,) = struct.unpack_from(">I", profile, 128)
     table = profile[132 : 132 + 12 * count]
     for entry in range(0, len(table) - 11, 12):
-        tag, place, size = struct.unpack_from(">4sII", table, entry)
-        text = profile[place : place + size]
+        tag, offset, size = struct.unpack_from(">4sII", table, entry)
+        text = profile[offset : offset + size]
         if tag == b"desc" and text.startswith(b"desc"):  # version 2: ASCII
             return text[12:].partition(b"\0")[0].decode("ascii", "replace")
         if tag == b"desc" and text.startswith(b"mluc") and len(text) >= 28:  # version 4: UTF-16
@@ -100,18 +100,18 @@ def profile_name(profile: bytes) -> str:
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Whether a profile is called sRGB: what a file without one is taken for anyway."""
+    """Whether a profile is named sRGB, which is assumed for files without one too."""
     return "srgb" in profile_name(profile).lower()
 
 
-_UNDEFINED = 7  # TIFF's type of bytes that mean nothing to it
+_UNDEFINED = 7  # TIFF's type of opaque bytes
 
 
 def tiff_with_profile(tiff: bytes, profile: bytes) -> bytes:
-    """A little-endian TIFF of one picture with the profile: a longer directory at its end."""
-    (place,) = struct.unpack_from("<I", tiff, 4)
-    (count,) = struct.unpack_from("<H", tiff, place)
-    entries = [tiff[at : at + 12] for at in range(place + 2, place + 2 + 12 * count, 12)]
+    """A little-endian TIFF of one picture, with the profile in a new directory at its end."""
+    (offset,) = struct.unpack_from("<I", tiff, 4)
+    (count,) = struct.unpack_from("<H", tiff, offset)
+    entries = [tiff[at : at + 12] for at in range(offset + 2, offset + 2 + 12 * count, 12)]
     body = tiff + bytes(len(tiff) % 2)
     entries.append(struct.pack("<HHII", _TIFF_PROFILE, _UNDEFINED, len(profile), len(body)))
     entries.sort(key=lambda entry: struct.unpack_from("<H", entry))

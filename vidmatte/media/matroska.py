@@ -1,5 +1,5 @@
-"""The pixel aspect of a Matroska or WebM file, which FFmpeg's muxer takes from the stream alone,
-where PyAV cannot put it.
+"""The pixel aspect of a Matroska or WebM file, which FFmpeg's muxer reads only from the stream,
+where PyAV cannot set it.
 
 Layout: RFC 8794 (EBML) and RFC 9559 (Matroska).
 """
@@ -19,12 +19,12 @@ TRACKS, TRACK, VIDEO = b"\x16\x54\xae\x6b", b"\xae", b"\xe0"
 PIXEL_WIDTH, PIXEL_HEIGHT, DISPLAY_UNIT = b"\xb0", b"\xba", b"\x54\xb2"
 DISPLAY_WIDTH, DISPLAY_HEIGHT = b"\x54\xb0", b"\x54\xba"
 VOID, CRC32 = b"\xec", b"\xbf"
-_HEAD = 1 << 20  # bytes in which all that comes before the pictures lies
+_HEAD = 1 << 20  # bytes read: contains everything before the pictures
 
 
 @dataclass(frozen=True)
 class _Element:
-    """An EBML element: its ID, how many bytes its size takes, and what it holds."""
+    """An EBML element: its ID, the number of bytes of its size field, and its payload."""
 
     ident: bytes
     width: int
@@ -34,8 +34,8 @@ class _Element:
         width, size = self.width, len(self.payload)
         return self.ident + (1 << 7 * width | size).to_bytes(width, "big") + self.payload
 
-    def holding(self, parts: Iterable[_Element]) -> _Element:
-        """The same element around other ones, its checksum made anew where it has one."""
+    def with_children(self, parts: Iterable[_Element]) -> _Element:
+        """The element with new children; updates its checksum if it has one."""
         payload = b"".join(map(bytes, parts))
         if payload.startswith(CRC32):
             sum_ = zlib.crc32(payload[6:]).to_bytes(4, "little")
@@ -46,7 +46,7 @@ class _Element:
 
 
 def _elements(data: bytes, at: int = 0) -> Iterator[_Element]:
-    """The elements that lie whole in ``data`` from ``at`` on, one after the other."""
+    """The elements that are complete in ``data``, from offset ``at`` on."""
     while at < len(data):
         length = _number_length(data[at])
         ident, at = data[at : at + length], at + length
@@ -62,57 +62,57 @@ def _elements(data: bytes, at: int = 0) -> Iterator[_Element]:
 
 
 def _number_length(first: int) -> int:
-    """How many bytes a number takes, by its first one. Raises ValueError."""
+    """The length of a number in bytes, from its first byte. Raises ValueError."""
     if not first:
         raise ValueError("its header is not Matroska's")
     return 9 - first.bit_length()
 
 
 def patch_aspect(movie: Path, aspect: Fraction) -> None:
-    """Say in a Matroska file that its pixels are ``aspect`` times as wide as they are high.
+    """Set the sample aspect ratio of a Matroska file: pixel width divided by height.
 
-    The file keeps its length: what that takes comes off the room that the muxer leaves before
-    its tracks. Raises OSError, SinkError where the file is not laid out so.
+    The file keeps its size: the new fields use the padding that the muxer writes before the
+    tracks. Raises OSError, and OutputError if there is no such padding.
     """
     with movie.open("r+b") as file:
         head = file.read(_HEAD)
         start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
         start += _number_length(head[start])
         try:
-            changed = _laid_out(list(_elements(head, start)), aspect)
+            changed = _with_pixel_aspect(list(_elements(head, start)), aspect)
         except ValueError as error:
             raise OutputError(
-                f"{movie.name}: its header takes no pixel aspect ({error}): write .mov"
+                f"{movie.name}: no pixel aspect can be added to its header ({error}): write .mov"
             ) from error
         file.seek(start)
         file.write(b"".join(map(bytes, changed)))
 
 
-def _laid_out(parts: list[_Element], aspect: Fraction) -> list[_Element]:
-    """The parts of a segment as far as its tracks, in as many bytes. Raises ValueError."""
+def _with_pixel_aspect(parts: list[_Element], aspect: Fraction) -> list[_Element]:
+    """The parts of a segment up to its tracks, in the same number of bytes. Raises ValueError."""
     kinds = [part.ident for part in parts]
     if VOID not in kinds or TRACKS not in kinds[kinds.index(VOID) :]:
-        raise ValueError("there is no room before its tracks")
-    room, place = kinds.index(VOID), kinds.index(TRACKS)
-    begins = [sum(len(bytes(part)) for part in parts[:number]) for number in (room, place)]
+        raise ValueError("no padding before its tracks")
+    padding, place = kinds.index(VOID), kinds.index(TRACKS)
+    begins = [sum(len(bytes(part)) for part in parts[:number]) for number in (padding, place)]
     tracks = _with_aspect(parts[place], aspect)
     more = len(bytes(tracks)) - len(bytes(parts[place]))
-    if more > len(parts[room].payload):
-        raise ValueError(f"there is room for {len(parts[room].payload)} of {more} bytes")
-    void = replace(parts[room], payload=bytes(len(parts[room].payload) - more))
+    if more > len(parts[padding].payload):
+        raise ValueError(f"padding of {len(parts[padding].payload)} bytes, {more} needed")
+    void = replace(parts[padding], payload=bytes(len(parts[padding].payload) - more))
     places = range(begins[0] + 1, begins[1] + 1)
     before = [
         _shifted_seek_head(part, places, -more) if part.ident == SEEK_HEAD else part
-        for part in parts[:room]
+        for part in parts[:padding]
     ]
-    return [*before, void, *parts[room + 1 : place], tracks]
+    return [*before, void, *parts[padding + 1 : place], tracks]
 
 
 def _with_aspect(tracks: _Element, aspect: Fraction) -> _Element:
-    """The tracks, those of video with a size of display in whole pixels, as FFmpeg rounds it."""
-    return tracks.holding(
-        track.holding(
-            part.holding(_display_size(list(_elements(part.payload)), aspect))
+    """The tracks, with a display size in integer pixels, rounded as FFmpeg does, for video."""
+    return tracks.with_children(
+        track.with_children(
+            part.with_children(_display_size(list(_elements(part.payload)), aspect))
             if part.ident == VIDEO
             else part
             for part in _elements(track.payload)
@@ -124,7 +124,7 @@ def _with_aspect(tracks: _Element, aspect: Fraction) -> _Element:
 
 
 def _display_size(video: list[_Element], aspect: Fraction) -> Iterator[_Element]:
-    """What a video's settings hold, with its size of display after its own."""
+    """The parts of a video's settings, with the display size after its own size."""
     sizes = {part.ident: int.from_bytes(part.payload, "big") for part in video}
     width, height = round(sizes[PIXEL_WIDTH] * aspect), sizes[PIXEL_HEIGHT]
     for part in video:
@@ -136,7 +136,7 @@ def _display_size(video: list[_Element], aspect: Fraction) -> Iterator[_Element]
 
 
 def _shifted_seek_head(seek_head: _Element, places: range, by: int) -> _Element:
-    """The list of where the segment's parts lie, after those at ``places`` have moved."""
+    """The index of the segment's parts, with the offsets in ``places`` shifted ``by`` bytes."""
 
     def seek(entry: _Element) -> Iterator[_Element]:
         for part in _elements(entry.payload):
@@ -146,7 +146,7 @@ def _shifted_seek_head(seek_head: _Element, places: range, by: int) -> _Element:
             else:
                 yield part
 
-    return seek_head.holding(
-        entry.holding(seek(entry)) if entry.ident == SEEK else entry
+    return seek_head.with_children(
+        entry.with_children(seek(entry)) if entry.ident == SEEK else entry
         for entry in _elements(seek_head.payload)
     )

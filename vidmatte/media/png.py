@@ -1,4 +1,4 @@
-"""The chunks that PNG and WebP files are made of, and what they say of a picture."""
+"""The chunks of PNG and WebP files, and a fast PNG reader and writer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LARGEST = 1 << 24  # bytes that are read of one chunk
+LARGEST = 1 << 24  # bytes read of one chunk at most
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Kind and length of each chunk of a PNG, the file standing at its content."""
+    """Kind and length of each chunk of a PNG, with the file positioned at its content."""
     at = len(_PNG_SIGNATURE)
     while True:
         file.seek(at)
@@ -32,7 +32,7 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """The same of a WebP, whose chunks begin at even places."""
+    """The same for WebP, whose chunks begin at even offsets."""
     at = 12
     while True:
         file.seek(at)
@@ -44,7 +44,7 @@ def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def is_animated_png(path: Path) -> bool:
-    """Whether a file is a PNG of several pictures, shown one after the other.
+    """Whether a file is a PNG with several frames.
 
     https://www.w3.org/TR/png-3/#acTL-chunk
     """
@@ -56,31 +56,32 @@ def is_animated_png(path: Path) -> bool:
         for kind, _ in png_chunks(file):
             if kind == b"acTL":
                 return int.from_bytes(file.read(4)) > 1
-            if kind == b"IDAT":  # acTL stands before it
+            if kind == b"IDAT":  # acTL comes before it
                 break
     return False
 
 
 def has_animated(files: Sequence[Path]) -> list[str]:
-    """A warning where pictures of a folder are animated: only the first of each is seen."""
+    """A warning if pictures of a folder are animated: only the first frame of each is read."""
     found = [file for file in files if is_animated_png(file)]
     if not found:
         return []
     return [
         f"{found[0].parent.name}: {len(found)} of its pictures are animated, like {found[0].name}:"
-        " the first frame of each is taken; give an animated picture by itself"
+        " the first frame of each is used; pass an animated picture alone to read all frames"
     ]
 
 
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel's, by colour type
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel, by colour type
 _ZLIB_HEAD = b"\x78\x01"
 _LONGEST_BLOCK = 65535  # bytes
 
 
 def with_stored_samples(file: bytes) -> bytes:
-    """The same PNG, quicker to decode; the file itself where it is interlaced, damaged or no PNG.
+    """The same PNG with uncompressed samples, faster to decode.
 
-    What is wrong with it is for the decoder to say.
+    Returns the file itself if it is interlaced, damaged or not a PNG: errors are left to the
+    decoder.
     """
     size = size_of_samples(file)
     parts = _parts_of(file)
@@ -103,9 +104,9 @@ def with_stored_samples(file: bytes) -> bytes:
 
 
 def size_of_samples(file: bytes) -> int | None:
-    """Bytes that a PNG's samples take, with the byte before each line that names its filter.
+    """Bytes of a PNG's samples, including the filter byte before each line.
 
-    None where they are interlaced, or the header is none.
+    None if they are interlaced or the header is invalid.
     """
     if len(file) < 33 or not file.startswith(_PNG_SIGNATURE) or file[12:16] != b"IHDR":
         return None
@@ -116,21 +117,21 @@ def size_of_samples(file: bytes) -> int | None:
 
 
 def _parts_of(file: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """What stands before a PNG's samples, the samples, and what stands after them."""
+    """The parts of a PNG: before its samples, the deflated samples, after them."""
     opened, begin = BytesIO(file), 0
-    pieces = []
+    chunks = []
     for kind, length in png_chunks(opened):
         at = opened.tell()
         if kind == b"IDAT":
-            begin = begin or at - 8  # its length and kind stand before it
-            pieces.append(file[at : at + length])
+            begin = begin or at - 8  # its length and kind come before it
+            chunks.append(file[at : at + length])
         elif begin:
-            return file[:begin], b"".join(pieces), file[at - 8 :]
+            return file[:begin], b"".join(chunks), file[at - 8 :]
     return None
 
 
 def _blocks(samples: bytes) -> list[bytes | memoryview]:
-    """Stored blocks of a deflate stream, in pieces."""
+    """Stored (uncompressed) blocks of a deflate stream, as headers and data in turn."""
     view = memoryview(samples)
     found: list[bytes | memoryview] = []
     for begin in range(0, len(view), _LONGEST_BLOCK):
@@ -140,14 +141,14 @@ def _blocks(samples: bytes) -> list[bytes | memoryview]:
     return found
 
 
-#: The filter: what a byte is more than the one above it. Of PNG's filters the quickest and,
-#: on film, animation and cut-outs alike, the smallest.
+#: The filter: the difference to the byte above. Of PNG's filters the fastest and, on film,
+#: animation and cut-outs alike, the one with the smallest files.
 _UP = 2
 _LEVEL = 1  # of ISA-L's deflate; level 2 saves 0.5 %
 
 
 class PngWriter:
-    """Encodes pictures of a packed format whose samples lie as PNG wants them.
+    """Encodes pictures of a packed format with the sample order of PNG.
 
     head: the bytes of a file up to its samples.
     """
@@ -159,7 +160,7 @@ class PngWriter:
         self._lines[:, 0] = _UP
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
-        """The whole file, in pieces."""
+        """The file, as a list of chunks."""
         plane = picture.planes[0]
         stored = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
         samples, steps = stored[:, : self._lines.shape[1] - 1], self._lines[:, 1:]
@@ -170,24 +171,24 @@ class PngWriter:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    """Length, kind, data and their checksum."""
+    """A chunk: length, kind, data and their CRC-32."""
     checked = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", checked)])
 
 
-#: PNG's other words on colour, which would contradict the profile.
+#: PNG's other colour chunks, which could contradict the profile.
 _PNG_COLOUR = (b"sRGB", b"cICP", b"cHRM", b"gAMA")
 
 
 def png_with_profile(head: bytes, profile: bytes) -> bytes:
-    """A PNG's bytes up to its samples, with the profile for all words on colour."""
-    kept, at = [head[:8]], 8
+    """A PNG's bytes up to its samples, with the profile instead of other colour chunks."""
+    parts, at = [head[:8]], 8
     while at < len(head):
         (length,) = struct.unpack_from(">I", head, at)
         if head[at + 4 : at + 8] not in _PNG_COLOUR:
-            kept.append(head[at : at + 12 + length])
+            parts.append(head[at : at + 12 + length])
         at += 12 + length
     content = b"iCCPICC profile\0\0" + zlib.compress(profile)
     checksum = struct.pack(">I", zlib.crc32(content))
     chunk = struct.pack(">I", len(content) - 4) + content + checksum
-    return b"".join([*kept[:2], chunk, *kept[2:]])  # behind the header
+    return b"".join([*parts[:2], chunk, *parts[2:]])  # after the header

@@ -1,4 +1,4 @@
-"""The vendor of a QuickTime sample description, which FFmpeg's muxer always calls FFMP.
+"""The vendor of a QuickTime sample description, which FFmpeg's muxer always sets to FFMP.
 
 Layout: Apple's QuickTime File Format, "Video sample description".
 """
@@ -16,11 +16,11 @@ _ENTRIES_OFFSET = 16  # in the stsd atom: size, type, version and flags, count
 
 
 def patch_vendor(movie: Path, codec_tag: str, vendor: str) -> int:
-    """Write ``vendor`` into every sample entry of ``codec_tag``; how many there were.
+    """Write ``vendor`` into every sample entry of ``codec_tag``; returns their number.
 
-    Both are four characters. Raises OSError.
+    Both are four characters long. Raises OSError.
     """
-    stamped = 0
+    patched = 0
     with movie.open("r+b") as file:
         for start, _, kind in list(_atoms(file, 0, movie.stat().st_size)):
             if kind != b"stsd":
@@ -29,8 +29,8 @@ def patch_vendor(movie: Path, codec_tag: str, vendor: str) -> int:
             if file.read(4) == codec_tag.encode():
                 file.seek(start + _ENTRIES_OFFSET + _VENDOR_OFFSET)
                 file.write(vendor.encode())
-                stamped += 1
-    return stamped
+                patched += 1
+    return patched
 
 
 def _atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:

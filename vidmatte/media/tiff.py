@@ -1,4 +1,4 @@
-"""What FFmpeg's TIFF decoder takes for something else, in silence.
+"""TIFFs that FFmpeg's decoder misreads without an error, and the alpha type of written ones.
 
 TIFF 6.0, sections 8, 15 and 19; the half floats are those of Adobe's Technical Note 3.
 """
@@ -16,36 +16,36 @@ SIGNED, FLOAT = 2, 3
 
 
 def check_kind(file: Path, data: bytes) -> None:
-    """Raise SourceError for a TIFF that would be decoded as another picture than it is."""
+    """Raise SourceError for a TIFF that FFmpeg would decode wrongly."""
     if data[:4] not in (b"II*\0", b"MM\0*") or len(data) < 8:
         return
-    said = _directory(data)
+    tags = _directory(data)
     kind = None
-    if said.get(COMPRESSION) in _JPEG:
+    if tags.get(COMPRESSION) in _JPEG:
         kind = "compressed as JPEG"
-    elif TILE_WIDTH in said:
+    elif TILE_WIDTH in tags:
         kind = "in tiles"
-    elif said.get(SAMPLE_FORMAT) == SIGNED or (
-        said.get(SAMPLE_FORMAT) == FLOAT and said.get(BITS) == 16
+    elif tags.get(SAMPLE_FORMAT) == SIGNED or (
+        tags.get(SAMPLE_FORMAT) == FLOAT and tags.get(BITS) == 16
     ):
-        kind = "of half floats" if said[SAMPLE_FORMAT] == FLOAT else "of signed numbers"
+        kind = "of half floats" if tags[SAMPLE_FORMAT] == FLOAT else "of signed numbers"
     if kind is not None:
         raise SourceError(
-            f"{file}: a TIFF {kind} is not read: save it in strips of 8 or 16 bits, with LZW, ZIP"
-            " or no compression"
+            f"{file}: a TIFF {kind} is not supported: save it in strips of 8 or 16 bits, with LZW,"
+            " ZIP or no compression"
         )
 
 
 def _directory(data: bytes) -> dict[int, int]:
-    """The first value of each entry of small numbers in the first picture's directory."""
+    """The first value of each entry of integers in the first picture's directory, by tag."""
     order = "<" if data.startswith(b"II") else ">"
-    (place,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data[place : place + 2].ljust(2, b"\0"))
-    entries = data[place + 2 : place + 2 + 12 * count]
+    (offset,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data[offset : offset + 2].ljust(2, b"\0"))
+    entries = data[offset + 2 : offset + 2 + 12 * count]
     found = {}
     for entry in range(0, len(entries) - 11, 12):
         tag, kind, length, value = struct.unpack_from(order + "HHIH", entries, entry)
-        if kind == 3 and length > 2:  # numbers of 16 bits that stand elsewhere
+        if kind == 3 and length > 2:  # 16-bit integers stored elsewhere
             (at,) = struct.unpack_from(order + "I", entries, entry + 8)
             (value,) = struct.unpack_from(order + "H", data[at : at + 2].ljust(2, b"\0"))
         found[tag] = value
@@ -54,15 +54,15 @@ def _directory(data: bytes) -> dict[int, int]:
 
 _EXTRA_SAMPLES = 338
 _SHORT = 3
-_ASSOCIATED = 1  # alpha: the colours are premultiplied; the encoder writes 2, that they are not
+_ASSOCIATED = 1  # alpha type: premultiplied; the encoder writes 2, straight
 
 
 def with_associated_alpha(tiff: bytes) -> bytes:
-    """A little-endian TIFF of one picture with alpha, said to be premultiplied."""
+    """A little-endian TIFF of one picture with alpha, marked as premultiplied."""
     data = bytearray(tiff)
-    (place,) = struct.unpack_from("<I", data, 4)
-    (count,) = struct.unpack_from("<H", data, place)
-    for entry in range(place + 2, place + 2 + 12 * count, 12):
+    (offset,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, offset)
+    for entry in range(offset + 2, offset + 2 + 12 * count, 12):
         if struct.unpack_from("<HHI", data, entry) == (_EXTRA_SAMPLES, _SHORT, 1):
             struct.pack_into("<H", data, entry + 8, _ASSOCIATED)
     return bytes(data)

@@ -1,4 +1,4 @@
-"""The source's sound on its way into a container: copied or re-encoded."""
+"""Writes the source's sound into a container: copied or re-encoded."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vidmatte.writers.audio_tracks import CopiedTrack, Track
 from vidmatte.writers.base import ffmpeg_errors_as
 from vidmatte.writers.format_spec import SoundEncoder, SoundRules
 
-#: Seconds by which packets of one time may be apart in a file: how far is read ahead for a track
-#: that lags behind. A track that has ended would lag for ever.
+#: Seconds by which packets of the same time may be apart in a file: how far to read ahead for a
+#: track that lags. Without a limit, a track that has ended would be waited for until the end.
 _MAX_INTERLEAVE = Fraction(1, 2)
 
 
 class AudioWriter:
     """Writes all sound tracks of a clip into one container.
 
-    Asks the source for packets no farther than ``advance`` needs them, so that memory stays
+    Reads packets of the source only as far as ``advance`` needs them, so that memory stays
     bounded and the file is interleaved.
     """
 
@@ -38,7 +38,7 @@ class AudioWriter:
             for track in clip.audio:
                 stream = self._input.stream(track.index)
                 self._tracks[track.index] = _open_track(container, stream, clip, rules)
-            # A second before the first frame, so that every decoder has warmed up by then.
+            # From a second before the first frame, so that every decoder is primed by then.
             self._packets = self._input.packets(clip.origin - 1)
         except BaseException:
             self._input.close()
@@ -51,13 +51,13 @@ class AudioWriter:
         """Write all tracks up to ``seconds`` of the output's timeline, as far as their packets
         are interleaved.
 
-        Damaged packets end the sound there, with a note. Raises SourceError where the source
-        can no longer be read.
+        Damaged packets end the sound there, with a note. Raises SourceError if the source can no
+        longer be read.
         """
         self._read(seconds, seconds + _MAX_INTERLEAVE)
 
     def _read(self, seconds: Fraction, limit: Fraction | None) -> None:
-        """Write all tracks up to ``seconds``; no packet is read after one at ``limit``."""
+        """Write all tracks up to ``seconds``; stop reading after a packet at ``limit`` or later."""
         if self._end is not None:
             seconds = min(seconds, self._end)
         while (
@@ -73,7 +73,7 @@ class AudioWriter:
             except av.error.FFmpegError as error:
                 if isinstance(error, OSError):
                     raise SourceError(
-                        f"{self._source}: reading its sound fails ({error.strerror}): is its drive"
+                        f"{self._source}: reading its sound failed ({error.strerror}): is its drive"
                         " still connected? copy the file again, or use --no-audio"
                     ) from error
                 end = max(track.position for track in self._tracks.values())
@@ -89,7 +89,7 @@ class AudioWriter:
                     track.take(packet)
 
     def close(self) -> tuple[Track, ...]:
-        """Write the rest; returns the tracks, which describe what was written."""
+        """Write the rest and return the tracks, which describe what was written."""
         self._read(self._end if self._end is not None else Fraction(10**9), limit=None)
         for track in self._tracks.values():
             with self._at(track):
@@ -99,15 +99,15 @@ class AudioWriter:
         return tuple(self._tracks.values())
 
     def _at(self, track: Track) -> AbstractContextManager[None]:
-        """Name the track in the error where FFmpeg refuses its sound."""
+        """Name the track and the time in an error of FFmpeg."""
         seconds = float(max(track.position, Fraction(0)))
         return ffmpeg_errors_as(
             f"{self._source.name}: sound track {track.number}, at {seconds:.2f} s,",
-            ": leave sound out with --no-audio",
+            ": write without sound with --no-audio",
         )
 
     def abort(self) -> None:
-        """Close the source; safe at any time."""
+        """Close the source; safe to call at any time."""
         self._finished = True
         self._input.close()
 
@@ -115,15 +115,15 @@ class AudioWriter:
 def _open_track(
     container: av.container.OutputContainer, stream: AudioStream, clip: Clip, rules: SoundRules
 ) -> Track:
-    """The track copied where the container supports the codec, else re-encoded.
+    """A track that copies if the container supports the codec, else one that re-encodes.
 
-    Raises OutputError where the codec is unknown.
+    Raises OutputError if the codec is unknown.
     """
     context = stream.codec_context
     if context is None:
         raise OutputError(
             f"{clip.source.name}: sound track {stream.index} is in an unknown codec:"
-            " leave it out with --no-audio"
+            " write without sound with --no-audio"
         )
     if context.codec.canonical_name in rules.copied:
         return CopiedTrack(container, stream, clip, keeps_negative=rules.has_edit_list)

@@ -12,18 +12,18 @@ from vidmatte.core.frame import Clip
 from vidmatte.writers.audio_tracks import Track, downmixed, silence, slice_frame
 from vidmatte.writers.format_spec import SoundEncoder
 
-#: Seconds: shorter gaps and overlaps in the source's sound count as jitter of its timestamps.
+#: Seconds: shorter gaps and overlaps in the source's sound count as timestamp jitter.
 JITTER = Fraction(1, 20)
 #: The layouts that lossy encoders support, by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class EncodedTrack(Track):
-    """Decoded, trimmed to the sample, resampled and re-encoded.
+    """Decodes a track, trims it to the sample, resamples and re-encodes it.
 
     Gaps in the source's timestamps become silence and overlaps are cut, so that the sample
-    count is the clock and sound never drifts. Where rate, channels or sample format change
-    inside the track, as in broadcasts, the output keeps the first ones.
+    count is the clock and sound never drifts. If rate, channels or sample format change within
+    the track, as in broadcasts, the output keeps the first ones.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class EncodedTrack(Track):
         stream.time_base = Fraction(1, self._out_rate)
         self._label(stream)
         self._resampler: av.AudioResampler | None = None
-        self._kind: tuple[str, str, int] | None = None  # the resampler's input
+        self._input_kind: tuple[str, str, int] | None = None  # format, layout and rate (Hz)
         self._changed = False
         self._conversion_notes = list(self._conversions())
-        self._next: int | None = None  # the next source sample, from zero
-        self._unfed = round(self._began * self._rate)  # the same before the first one used
+        self._next: int | None = None  # the next source sample to write, from zero
+        self._next_read = round(self._began * self._rate)  # the next sample of the decoder
         self._out: int | None = None  # the next sample of the output
 
     @property
-    def described(self) -> str:
-        """See ``Track.described``."""
+    def description(self) -> str:
+        """See ``Track.description``."""
         return f"{self._decoder.codec.canonical_name} -> {self._encoder.codec.canonical_name}"
 
     @property
@@ -72,17 +72,17 @@ class EncodedTrack(Track):
         yield from self._conversion_notes
 
     def _conversions(self) -> Iterator[str]:
-        """Conversions that the encoder needs, except to the only rate of one that has no other."""
+        """A note on each conversion, except to an encoder's only rate."""
         name, layout = self._encoder.codec.canonical_name, self._decoder.layout
         if self._rate != self._out_rate and not self._has_clock:
             yield (
-                f"sound track {self.number}: {name} does not support {self._rate} Hz: it"
-                f" is resampled to {self._out_rate} Hz"
+                f"sound track {self.number}: {name} does not support {self._rate} Hz:"
+                f" resampled to {self._out_rate} Hz"
             )
         if layout.nb_channels > self._encoder.layout.nb_channels:
             yield (
                 f"sound track {self.number}: {name} supports at most {max(_LAYOUTS)}"
-                f" channels: its {layout.nb_channels} are mixed to {self._encoder.layout.name}"
+                f" channels: its {layout.nb_channels} are mixed down to {self._encoder.layout.name}"
             )
 
     def take(self, packet: av.Packet) -> None:
@@ -102,7 +102,7 @@ class EncodedTrack(Track):
         """Decode a packet; None drains the decoder."""
         try:
             frames = self._decoder.decode(packet)
-        except av.error.FFmpegError:  # any of them, as for frames
+        except av.error.FFmpegError:  # any kind, as for video frames
             self._broken += 1  # the gap becomes silence
             return
         for frame in frames:
@@ -112,20 +112,20 @@ class EncodedTrack(Track):
         self._count_at(frame.sample_rate)
         first = self._next
         if frame.pts is not None and frame.time_base is not None:
-            stated = round((frame.pts * frame.time_base - self._origin) * self._rate)
-            if first is None or abs(stated - first) > JITTER * self._rate:
-                first = stated
+            stamped = round((frame.pts * frame.time_base - self._origin) * self._rate)
+            if first is None or abs(stamped - first) > JITTER * self._rate:
+                first = stamped
         if first is None:
-            first = self._unfed
+            first = self._next_read
         self._fill(frame, first)
         self._feed(frame, first)
-        self._unfed = first + frame.samples
+        self._next_read = first + frame.samples
 
     def _count_at(self, rate: int) -> None:
-        """Count the source's samples at the rate of the next frame."""
+        """Convert the sample counts to the rate (Hz) of the next frame."""
         old, self._rate = self._rate, rate
         if rate != old:
-            self._unfed = round(Fraction(self._unfed * rate, old))
+            self._next_read = round(Fraction(self._next_read * rate, old))
             self._next = None if self._next is None else round(Fraction(self._next * rate, old))
 
     def _fill(self, frame: av.AudioFrame, first: int) -> None:
@@ -135,7 +135,7 @@ class EncodedTrack(Track):
             self._feed(silence(frame, min(end - self._next, self._rate)), self._next)
 
     def _feed(self, frame: av.AudioFrame, first: int) -> None:
-        """Resample and encode the part of ``frame`` inside the clip and not written yet."""
+        """Resample and encode the part of ``frame`` that is in the clip and not yet written."""
         begin = max(first, 0, self._next if self._next is not None else 0)
         stop = first + frame.samples
         if self._clip_end is not None:
@@ -146,7 +146,7 @@ class EncodedTrack(Track):
             frame = slice_frame(frame, begin - first, stop - first)
         if self._out is None:
             self._out = round(Fraction(begin * self._out_rate, self._rate))
-        self._adapt(frame, begin)
+        self._update_resampler(frame, begin)
         self._next = stop
         frame.pts = None
         if frame.layout.nb_channels > max(_LAYOUTS) and frame.layout.name != self._layout:
@@ -154,12 +154,12 @@ class EncodedTrack(Track):
         assert self._resampler is not None
         self._encode(self._resampler.resample(frame))
 
-    def _adapt(self, frame: av.AudioFrame, begin: int) -> None:
-        """Make a resampler for ``frame`` where its kind changed: each has one input format."""
+    def _update_resampler(self, frame: av.AudioFrame, begin: int) -> None:
+        """Make a new resampler if the format of ``frame`` changed: each has one input format."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind == self._kind:
+        if kind == self._input_kind:
             return
-        if self._kind is not None and not self._changed:
+        if self._input_kind is not None and not self._changed:
             self._changed = True
             self._conversion_notes.append(
                 f"sound track {self.number}: changes at {begin / frame.sample_rate:.2f} s to"
@@ -167,11 +167,11 @@ class EncodedTrack(Track):
                 f" {self._layout}, {self._out_rate} Hz"
             )
         self._drain()
-        self._kind = kind
+        self._input_kind = kind
         self._resampler = av.AudioResampler(self._encoder.format.name, self._layout, self._out_rate)
 
     def _drain(self) -> None:
-        """Drain the resampler and encode the rest."""
+        """Drain the resampler and encode its last samples."""
         if self._resampler is not None:
             self._encode(self._resampler.resample(None))
 
@@ -189,4 +189,4 @@ def encoded_rate(encoder: SoundEncoder, rate: int) -> int:
     if encoder.clock is not None:
         return encoder.clock
     rates = av.Codec(encoder.name, "w").audio_rates
-    return min(rates, key=lambda known: abs(known - rate)) if rates else rate
+    return min(rates, key=lambda supported: abs(supported - rate)) if rates else rate

@@ -1,4 +1,4 @@
-"""One sound track on its way to the output, and the track that copies packets."""
+"""The base class of a written sound track, and the track that copies packets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 
-#: Bytes of one sample of the PCM codecs; such tracks are trimmed to the sample.
+#: Bytes per sample of the PCM codecs; such tracks are trimmed to the sample.
 PCM = {
     "pcm_s8": 1,
     "pcm_u8": 1,
@@ -31,12 +31,12 @@ PCM = {
     "pcm_alaw": 1,
     "pcm_mulaw": 1,
 }
-#: Packets before the first sample used, which a decoder needs for priming.
+#: Packets that a decoder needs before the first sample, for priming.
 _PREROLL = {"aac": 1, "mp3": 2, "ac3": 1, "eac3": 1}
 
 
 class Track(ABC):
-    """One sound track on its way into the output.
+    """One sound track of the output.
 
     Packets without a timestamp, as in damaged MPEG program streams, follow the previous one;
     the first begins at its stream's start time.
@@ -47,7 +47,7 @@ class Track(ABC):
     ) -> None:
         self._container = container
         self._source = source
-        self.number = source.index  # kept for notes, which are read after the source is closed
+        self.number = source.index  # for notes, which are read after the source is closed
         self._origin = clip.origin
         self._clip_end = None if clip.end is None else clip.end - clip.origin
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
@@ -63,16 +63,16 @@ class Track(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Write what is still buffered; ``take`` is not called after it."""
+        """Write what is still buffered; do not call ``take`` after it."""
 
     @property
     @abstractmethod
-    def described(self) -> str:
-        """What was done with the track, like 'aac (copied)'."""
+    def description(self) -> str:
+        """How the track was written, like 'aac (copied)'."""
 
     @property
     def notes(self) -> Iterator[str]:
-        """Damage that did not end the run, and conversions, one line each."""
+        """One line each for damage that did not end the run and for conversions."""
         if self._broken:
             yield f"sound track {self.number}: {self._broken} damaged packets became silence"
 
@@ -90,12 +90,12 @@ class Track(ABC):
 
 
 class CopiedTrack(Track):
-    """Unchanged packets, shifted in time.
+    """Copies packets unchanged, shifted in time.
 
-    Copies the packets that overlap the clip, and before it as many as the decoder needs for
-    priming; players skip what lies before zero where the container can mark it (mov: an edit
-    list). PCM is trimmed to the sample. A packet without a duration (ALAC in Matroska) waits
-    for the next one, and lasts until that.
+    Copies the packets that overlap the clip, and as many before it as the decoder needs for
+    priming; players skip what is before zero where the container can mark it (mov: an edit
+    list). PCM is trimmed to the sample. A packet without a duration (ALAC in Matroska) is held
+    until the next one and lasts until that begins.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class CopiedTrack(Track):
         self._sample_bytes = PCM.get(self._codec, 0) * source.codec_context.layout.nb_channels
         self._is_adts = self._codec == "aac" and not source.codec_context.extradata  # as in TS
         self._keeps_negative = keeps_negative
-        self._waiting: list[av.Packet] = []  # before zero, perhaps needed for priming
+        self._priming: list[av.Packet] = []  # before zero, perhaps needed by the decoder
         self._next: int | None = None
         self._last: int | None = None  # start of the previous packet
         self._unmeasured: tuple[av.Packet, Fraction] | None = None  # and its start
-        self._usual = 1  # samples in the previous packet
+        self._previous_count = 1  # samples in the previous packet
         self._stream = container.add_stream_from_template(source, opaque=True)
         self._stream.time_base = Fraction(1, self._rate)
         self._label(self._stream)
 
     @property
-    def described(self) -> str:
-        """See ``Track.described``."""
+    def description(self) -> str:
+        """See ``Track.description``."""
         return f"{self._codec} (copied)"
 
     def take(self, packet: av.Packet) -> None:
@@ -136,16 +136,17 @@ class CopiedTrack(Track):
             self.position = max(self.position, start)
 
     def _measure(self, end: Fraction | None) -> None:
-        """Write the packet of unknown duration as lasting until ``end``, else as the one before."""
+        """Write the packet of unknown duration, which lasts until ``end``, or, where that is None
+        or not later, as long as the previous one."""
         if self._unmeasured is not None:
             (packet, start), self._unmeasured = self._unmeasured, None
             duration = 0 if end is None else round((end - start) * self._rate)
-            self._take(packet, start, duration if duration > 0 else self._usual)
+            self._take(packet, start, duration if duration > 0 else self._previous_count)
 
     def _take(self, packet: av.Packet, start: Fraction, count: int) -> None:
-        """Write a packet of ``count`` samples that begins at ``start``, in seconds."""
+        """Write a packet of ``count`` samples that begins at ``start`` seconds."""
         first = round(start * self._rate)
-        self._usual = count
+        self._previous_count = count
         if self._next is not None and abs(first - self._next) <= self._tolerance(packet):
             # Time bases coarser than a sample (MPEG-TS, Matroska): count samples.
             first = self._next
@@ -167,24 +168,24 @@ class CopiedTrack(Track):
     def flush(self) -> None:
         """See ``Track.flush``."""
         self._measure(None)
-        self._waiting.clear()
+        self._priming.clear()
 
     def _place(self, packet: av.Packet, first: int, count: int) -> None:
         if first + count <= 0:
-            self._waiting.append(packet)
-            del self._waiting[: -_PREROLL.get(self._codec, 0) or len(self._waiting)]
+            self._priming.append(packet)
+            del self._priming[: -_PREROLL.get(self._codec, 0) or len(self._priming)]
             return
         if first < 0 and not self._keeps_negative:
             return
         if self._keeps_negative:
-            for early in self._waiting:
-                self._mux(early)
-        self._waiting.clear()
+            for primer in self._priming:
+                self._mux(primer)
+        self._priming.clear()
         if self._mux(packet):
             self.end = Fraction(first + count, self._rate)
 
     def _mux(self, packet: av.Packet) -> bool:
-        """Mux a packet; one whose ADTS header is lost is counted and dropped, which leaves
+        """Mux a packet; one without its ADTS header is counted and dropped, which causes
         silence. Muxers decide by the first packet whether to strip headers."""
         if not self._is_adts or _has_adts_header(packet):
             with contextlib.suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
@@ -197,9 +198,9 @@ class CopiedTrack(Track):
         if self._sample_bytes:
             return packet.size // self._sample_bytes
         framed = self._source.codec_context.frame_size
-        stated = round(Fraction((packet.duration or 0) * packet.time_base) * self._rate)
-        near = abs(stated - framed) <= self._tolerance(packet)
-        return framed if framed and (near or not stated) else stated
+        declared = round(Fraction((packet.duration or 0) * packet.time_base) * self._rate)
+        near = abs(declared - framed) <= self._tolerance(packet)
+        return framed if framed and (near or not declared) else declared
 
     def _tolerance(self, packet: av.Packet) -> int:
         """Samples in one tick of the source's time base."""
@@ -219,8 +220,8 @@ class CopiedTrack(Track):
         return packet, begin, stop - begin
 
 
-#: Gain of a centre channel in left and right: together as loud as it was.
-_MIDDLE = 0.5**0.5
+#: Gain of a centre channel in left and right, which keeps its total power.
+_CENTRE_GAIN = 0.5**0.5
 
 
 def slice_frame(frame: av.AudioFrame, begin: int, stop: int) -> av.AudioFrame:
@@ -248,8 +249,8 @@ def silence(like: av.AudioFrame, count: int) -> av.AudioFrame:
 def downmixed(frame: av.AudioFrame) -> av.AudioFrame:
     """A frame of many channels mixed to stereo, scaled so that nothing clips.
 
-    Every channel is heard: left, right or centre by its position's name, channels without a
-    position alternately. FFmpeg's own mix drops the positions that its matrix does not know.
+    Every channel is mixed in: left, right or centre by its position's name, channels without a
+    position alternately. FFmpeg's own mix drops positions that its matrix does not know.
     """
     sides = [_side_of(channel.name, index) for index, channel in enumerate(frame.layout.channels)]
     samples = frame.to_ndarray()
@@ -268,14 +269,14 @@ def downmixed(frame: av.AudioFrame) -> av.AudioFrame:
 
 
 def _side_of(name: str, index: int) -> tuple[float, float]:
-    """A channel's gains left and right, by FFmpeg's name of its position, like TFL or LFE."""
+    """A channel's left and right gain, by FFmpeg's name of its position, like TFL or LFE."""
     if name == "NONE":
         return (0.0, 1.0) if index % 2 else (1.0, 0.0)
     if name.endswith("R") or name == "FRC":
         return 0.0, 1.0
     if name.endswith("L") or name == "FLC":
         return 1.0, 0.0
-    return _MIDDLE, _MIDDLE
+    return _CENTRE_GAIN, _CENTRE_GAIN
 
 
 def _slice_pcm(packet: av.Packet, begin: int, stop: int, size: int) -> av.Packet:

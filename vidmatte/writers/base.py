@@ -1,4 +1,4 @@
-"""Where frames go: one small class that every kind of output fills in."""
+"""The interface of writers, their result, and the errors of writing."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError
 
-#: What a frame at work in an encoder takes: its slot, its picture, the estimate's arrays.
+#: Memory of a frame in an encoder: its slot, its picture, the foreground estimate's arrays.
 _BYTES_PER_PIXEL = 45
-_MOST_WORKERS = 16
+_MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What stands under the final name. ``path`` is a file, or the folder of a sequence.
+    """What was written. ``path`` is the final file, or the folder of a sequence.
 
-    ``bytes`` counts all files; ``seconds`` is the length of the video; ``sound`` has
-    one entry a track, like ``aac (copied)``; ``extra_outputs`` are the results made beside it;
-    ``files`` are the names of a sequence's pictures in their folder.
+    ``bytes`` counts all files; ``seconds`` is the duration of the video; ``sound`` has one
+    entry per track, like ``aac (copied)``; ``extra_outputs`` are the results of the extra
+    outputs; ``files`` are the names of a sequence's pictures in their folder.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class WriteResult:
     files: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Every field by name, as JSON holds it: fractions and the path as text."""
+        """All fields by name, ready for JSON: fractions and the path as strings."""
         return {
             "path": str(self.path),
             "format": self.format,
@@ -67,7 +67,7 @@ class WriteResult:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> WriteResult:
-        """The inverse of ``to_json``; keys that are no field's are passed over."""
+        """The inverse of ``to_json``; unknown keys are ignored."""
         return cls(
             path=Path(facts["path"]),
             frames=facts["frames"],
@@ -86,37 +86,37 @@ class WriteResult:
 
 
 def already_finished_note(out: Path) -> str:
-    """The note on a result that an earlier run has made."""
-    return f"{out.name}: an earlier run has finished it"
+    """The note on a result that an earlier run has finished."""
+    return f"{out.name}: already finished by an earlier run"
 
 
 class Writer(ABC):
-    """Takes the frames of one clip, in order, and makes one result of them.
+    """Takes the frames of one clip, in order, and writes one result.
 
-    Nothing stands under the final name before ``close`` has verified what was
+    Nothing appears under the final name before ``close`` has verified what was
     written. Not thread-safe: one thread writes, closes or aborts.
     """
 
     @property
     @abstractmethod
     def slots_held(self) -> int:
-        """How many frames at most are held unreleased between two writes."""
+        """The largest number of frames held unreleased between two writes."""
 
     @property
     def stores_state(self) -> bool:
-        """Whether a recurrent network's state goes with the frames; see ``Frame.wants_state``."""
+        """Whether a recurrent network's state is stored with frames; see ``Frame.wants_state``."""
         return False
 
     def busy_seconds(self, writing: float) -> float:
-        """How long it was at work, as one of the run's stages.
+        """Seconds it was busy, as one of the run's stages.
 
-        writing: seconds that the thread which writes was not idle in.
+        writing: seconds in which the writing thread was not idle.
         """
         return writing
 
     @abstractmethod
     def write(self, frame: Frame) -> None:
-        """Take a frame with its alpha; the writer releases it. May block.
+        """Write a frame with its alpha; the writer releases it. May block.
 
         Raises OutputError, or the error of the worker that failed.
         """
@@ -127,7 +127,7 @@ class Writer(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Drop everything and remove what is not finished; harmless at any time."""
+        """Stop and remove unfinished files; safe to call at any time."""
 
     def __enter__(self) -> Writer:
         return self
@@ -138,8 +138,8 @@ class Writer(ABC):
 
 @contextmanager
 def ffmpeg_errors_as(what: str, advice: str = "") -> Iterator[None]:
-    """Raise OutputError that names ``what`` FFmpeg refused: its reason alone ("Invalid argument")
-    helps nobody. Errors of the system, like a full disk, pass unchanged."""
+    """Turn FFmpeg's error into an OutputError that says ``what`` failed: FFmpeg's reason alone
+    ("Invalid argument") is no help. Errors of the system, like a full disk, pass unchanged."""
     try:
         yield
     except av.FFmpegError as error:
@@ -150,14 +150,15 @@ def ffmpeg_errors_as(what: str, advice: str = "") -> Iterator[None]:
 
 
 def as_output_error(error: BaseException, path: Path) -> OutputError:
-    """The one line to show for what the system or FFmpeg said of ``path``."""
+    """An error of the system or of FFmpeg at ``path`` as an OutputError of one line."""
     if isinstance(error, OutputError):
         return error
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
         return OutputError(
-            f"{path}: the disk is full ({free / 2**20:.0f} MB free): make room or write elsewhere"
+            f"{path}: the disk is full ({free / 2**20:.0f} MB free): free some space or write to"
+            " another disk"
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return not_writable(path)
@@ -168,31 +169,31 @@ def as_output_error(error: BaseException, path: Path) -> OutputError:
 
 
 def not_writable(path: Path) -> OutputError:
-    """The error for a place in which nothing may be made."""
-    return OutputError(f"{path}: may not be written here: choose another folder")
+    """The error for a folder without write permission."""
+    return OutputError(f"{path}: no permission to write here: choose another folder")
 
 
 def _file_size_limit() -> str:
-    """How large a file may be here, and what is to be done about it."""
+    """The limit on file size here, and how to deal with it."""
     if sys.platform != "win32":
         import resource
 
         limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         if limit != resource.RLIM_INFINITY:
             return (
-                f"files may not be larger than {limit / 1e6:.1f} MB here (ulimit -f): raise that"
+                f"files are limited to {limit / 1e6:.1f} MB here (ulimit -f): raise the"
                 " limit with 'ulimit -f unlimited', or choose a smaller format"
             )
     return (
-        "this disk takes no file that large (FAT32: 4 GB): write to another disk, or choose a"
-        " smaller format"
+        "this disk does not support files that large (FAT32: 4 GB): write to another disk, or"
+        " choose a smaller format"
     )
 
 
 def worker_count(width: int, height: int, memory: int) -> int:
-    """Encoders that run at once: one a core, as far as ``memory`` (bytes) goes, 16 at most.
+    """The number of parallel encoders: one per core, limited by ``memory`` (bytes) and 16.
 
-    Two even where memory is short, so that one can convert while the other encodes.
+    At least two, so that one can convert while the other encodes.
     """
     affordable = max(2, memory // (width * height * _BYTES_PER_PIXEL))
-    return min(usable_cores(), affordable, _MOST_WORKERS)
+    return min(usable_cores(), affordable, _MAX_WORKERS)

@@ -1,4 +1,4 @@
-"""The containers of movies, as rows: what each holds, and what is patched into its files."""
+"""The movie containers: what each supports, and how its files are patched."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ from vidmatte.writers.format_spec import (
 from vidmatte.writers.verify import compare_webp
 
 
-def _name_vendor(path: Path, row: OutputFormat, _clip: Clip, _expected: Expected) -> None:
-    """FFmpeg's muxer writes its own vendor: give the file the one that its encoder was given."""
+def _patch_vendor_tag(path: Path, row: OutputFormat, _clip: Clip, _expected: Expected) -> None:
+    """FFmpeg's muxer writes its own vendor: replace it by the one in the encoder's options."""
     vendor = row.options.get("vendor")
     if row.codec_tag is not None and vendor is not None:
         patch_vendor(path, row.codec_tag, vendor)
 
 
-def _state_aspect(path: Path, _row: OutputFormat, clip: Clip, _expected: Expected) -> None:
-    """FFmpeg's muxer takes it from the stream alone, where PyAV cannot put it."""
+def _patch_pixel_aspect(path: Path, _row: OutputFormat, clip: Clip, _expected: Expected) -> None:
+    """FFmpeg's muxer reads the pixel aspect only from the stream, where PyAV cannot set it."""
     if clip.sample_aspect_ratio != 1:
         patch_aspect(path, clip.sample_aspect_ratio)
 
 
-def _state_end(path: Path, _row: OutputFormat, _clip: Clip, expected: Expected) -> None:
-    """FFmpeg leaves the last picture's duration to libwebp, which guesses."""
+def _patch_last_duration(path: Path, _row: OutputFormat, _clip: Clip, expected: Expected) -> None:
+    """FFmpeg does not pass the last picture's duration to libwebp, which guesses it."""
     patch_duration(path, expected.end - expected.first)
 
 
-#: Copied into a container is what players and editors take there, not all that FFmpeg's muxer
-#: would swallow.
+#: Codecs that players and editors support in MPEG-4 files; FFmpeg's muxer would accept more.
 _MPEG4_SOUND = frozenset({"aac", "alac", "mp3", "ac3", "eac3"})
 
 MOV = Container(
@@ -48,7 +47,7 @@ MOV = Container(
     timecode=True,
     pixel_aspect=True,
     has_edit_list_clock=True,
-    patch=_name_vendor,
+    patch=_patch_vendor_tag,
     verification=VerificationRules(rate=True, end=True, has_index=True),
 )
 MP4 = Container(
@@ -70,7 +69,7 @@ MATROSKA = Container(
     timecode=True,
     pixel_aspect=True,
     states_duration=True,
-    patch=_state_aspect,
+    patch=_patch_pixel_aspect,
 )
 WEBM = Container(
     "webm",
@@ -80,12 +79,12 @@ WEBM = Container(
     ),
     pixel_aspect=True,
     states_duration=True,
-    patch=_state_aspect,
+    patch=_patch_pixel_aspect,
 )
 WEBP = Container(
     "webp",
-    options={"loop": "0"},  # for ever, as GIF does by itself
-    patch=_state_end,
+    options={"loop": "0"},  # endless, as FFmpeg's GIF muxer does by default
+    patch=_patch_last_duration,
     verification=VerificationRules(differences=compare_webp),
 )
 GIF = Container("gif")

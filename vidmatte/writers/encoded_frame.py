@@ -1,4 +1,4 @@
-"""What an output makes of a frame: ready to be muxed, or to be stored until then."""
+"""A frame as one output encoded it, ready to be muxed or stored until then."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import av
 from isal import isal_zlib
 
 _LENGTH = struct.Struct("<I")  # bytes of the JSON before the data
-_FASTEST = 1  # pictures that wait for an encoder are read once
+_FASTEST = 1  # deflate level: a stored picture is read only once
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture file of ``size`` bytes that stands at ``folder`` / ``name``."""
+    """A picture file of ``size`` bytes at ``folder`` / ``name``."""
 
     folder: Path
     name: str
@@ -28,25 +28,25 @@ class ImageFile:
 
     @property
     def path(self) -> Path:
-        """Where it stands."""
+        """The full path."""
         return self.folder / self.name
 
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """One frame as one output has encoded it; nothing else is needed to write it.
+    """One frame as one output encoded it: all that is needed to write it.
 
-    payload: a packet, a picture file that has been written already, or the rendered picture
-    itself for a codec that encodes frames in order.
+    payload: a packet, a picture file already written, or the rendered picture itself for a
+    codec that encodes frames in order.
     """
 
     payload: av.Packet | av.VideoFrame | ImageFile
 
     def to_bytes(self, *, inline: bool = True) -> bytes:
-        """Everything as bytes: the length of a JSON head, the head, and the data.
+        """The frame as bytes: the length of a JSON header, the header, and the data.
 
-        inline: a picture file's content is in them; else the file stays where it is, is synced
-        to the disk, and its name, size and CRC-32 stand for it. Raises OSError.
+        inline: include a picture file's content; otherwise the file stays in place, is synced
+        to disk, and is stored by name, size and CRC-32. Raises OSError.
         """
         payload = self.payload
         facts: dict[str, Any]
@@ -71,8 +71,8 @@ class EncodedFrame:
     def from_bytes(cls, stored: bytes | memoryview, folders: Sequence[Path] = ()) -> EncodedFrame:
         """The inverse of ``to_bytes``.
 
-        folders: where a picture file may stand that is not in the bytes; the content of one
-        that is in them is written to the first of these. Raises OSError.
+        folders: searched for a picture file stored by name; the content of an inline one is
+        written to the first folder. Raises OSError.
         """
         facts, data = _split(stored)
         if facts["kind"] == "packet":
@@ -90,14 +90,14 @@ class EncodedFrame:
 
 
 def file_facts(stored: bytes | memoryview) -> dict[str, Any] | None:
-    """Name, size and CRC-32 of the picture file that stands outside of the bytes of an
-    ``EncodedFrame``; None where they hold everything."""
+    """Name, size and CRC-32 of the picture file that an ``EncodedFrame``'s bytes refer to;
+    None where they contain everything."""
     facts, _ = _split(stored)
     return facts if facts["kind"] == "file" and not facts["inline"] else None
 
 
 def is_file_intact(facts: dict[str, Any], folders: Sequence[Path]) -> bool:
-    """Whether the picture file of ``file_facts`` stands in one of the folders, unchanged."""
+    """Whether the picture file of ``file_facts`` exists in one of the folders, unchanged."""
     for folder in folders:
         path = folder / facts["name"]
         if path.is_file() and path.stat().st_size == facts["size"]:
@@ -106,7 +106,7 @@ def is_file_intact(facts: dict[str, Any], folders: Sequence[Path]) -> bool:
 
 
 def _split(stored: bytes | memoryview) -> tuple[dict[str, Any], memoryview]:
-    """The head and the data of an encoded frame."""
+    """The header, as a dict, and the data of an encoded frame."""
     view = memoryview(stored)
     (length,) = _LENGTH.unpack_from(view)
     start = _LENGTH.size + length
@@ -114,7 +114,7 @@ def _split(stored: bytes | memoryview) -> tuple[dict[str, Any], memoryview]:
 
 
 def _synced_content(path: Path) -> bytes:
-    """A file's content, once it is on the disk."""
+    """Sync a file to disk and return its content."""
     with path.open("r+b") as file:
         data = file.read()
         os.fsync(file.fileno())
@@ -122,7 +122,7 @@ def _synced_content(path: Path) -> bytes:
 
 
 def _picture_facts(picture: av.VideoFrame) -> dict[str, Any]:
-    """All of a picture but its samples."""
+    """Everything about a picture except its samples."""
     tags = (picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc)
     return {
         "kind": "picture",
@@ -140,13 +140,13 @@ def _deflated_planes(picture: av.VideoFrame) -> bytes:
 
 
 def _picture(facts: dict[str, Any], data: memoryview) -> av.VideoFrame:
-    """The picture of ``_picture_facts`` and ``_deflated_planes``."""
+    """Rebuild the picture from ``_picture_facts`` and ``_deflated_planes``."""
     width, height = facts["shape"]
     picture = av.VideoFrame(width, height, facts["format"])
-    values, at = isal_zlib.decompress(data), 0
+    values, offset = isal_zlib.decompress(data), 0
     for plane in picture.planes:
-        plane.update(values[at : at + plane.buffer_size])
-        at += plane.buffer_size
+        plane.update(values[offset : offset + plane.buffer_size])
+        offset += plane.buffer_size
     picture.colorspace, picture.color_range = facts["tags"][:2]
     picture.color_primaries, picture.color_trc = facts["tags"][2:]
     picture.pts, picture.time_base = facts["pts"], Fraction(facts["time_base"])

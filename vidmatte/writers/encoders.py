@@ -1,4 +1,4 @@
-"""Encoder contexts: one way to set them up, for the muxer's stream and for workers."""
+"""Encoder contexts, set up alike for the muxer's stream and for worker threads."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from vidmatte.core.frame import Clip
 from vidmatte.pixels import planes
 from vidmatte.writers.format_spec import EncoderSpec, FrameEncoder, OutputFormat, StreamEncoder
 
-#: What a ProRes frame header can say (SMPTE RDD 36); other values are mapped to the
-#: one of the same curve or coefficients, else to unspecified. The container's own
-#: tags keep the source's numbers.
+#: The values a ProRes frame header allows (SMPTE RDD 36); others are mapped to one
+#: of the same curve or coefficients, else to unspecified. The container's own
+#: tags keep the source's values.
 _PRORES_MATRIX = {
     BT709: BT709,
     BT470BG: SMPTE170M,
@@ -73,7 +73,7 @@ def frame_colour(row: OutputFormat, colour: ColourTags) -> ColourTags:
 
 
 def prores_tags(colour: ColourTags) -> ColourTags:
-    """What a ProRes frame header says of ``colour``."""
+    """The tags of ``colour`` that a ProRes frame header can hold."""
     return ColourTags(
         matrix=_PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
         range=colour.range,
@@ -89,13 +89,13 @@ def set_up(
     colour: ColourTags,
     time_base: Fraction,
 ) -> None:
-    """Give an encoder context its size, time, colours and options; it is not opened."""
+    """Set an encoder context's size, time base, colours and options; does not open it."""
     context.width, context.height = clip.width, clip.height
     context.pix_fmt = row.pixel_format(clip)
     context.time_base = time_base
-    # With a rate such containers promise players that every frame lasts the same.
-    promises = row.container is not None and row.container.states_duration
-    context.framerate = clip.rate if clip.constant_rate or not promises else Fraction(0)
+    # Given a rate, such containers declare that every frame has the same duration.
+    implies_constant = row.container is not None and row.container.states_duration
+    context.framerate = clip.rate if clip.constant_rate or not implies_constant else Fraction(0)
     context.sample_aspect_ratio = clip.sample_aspect_ratio
     context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
@@ -112,19 +112,19 @@ def set_up(
 
 
 def frame_encoder(spec: EncoderSpec) -> FrameEncoder:
-    """The encoder of one worker, by the format's row: its own, or FFmpeg's."""
+    """The encoder of one worker thread: the format's own, or FFmpeg's."""
     if spec.row.encoder is not None:
         return spec.row.encoder(spec)
     return worker_encoder(spec.row, spec.clip, spec.colour)
 
 
 def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
-    """The encoder of a movie whose frames do not stand alone, by the format's row."""
+    """The encoder of a movie with inter-frame coding: the format's own, or FFmpeg's."""
     return (row.stream_encoder or OrderedEncoder)(stream)
 
 
 def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
-    """An encoder of its own, one thread, for intra-only codecs.
+    """A separate encoder with one thread, for intra-only codecs.
 
     Its packets carry the pts of their frames in ``clip.time_base``.
     """
@@ -135,7 +135,7 @@ def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCo
     return context
 
 
-#: Lossless, and as quick as libvpx goes: a matte is nearly flat, so it stays small.
+#: Lossless, at libvpx's fastest settings: a matte is nearly flat, so it stays small.
 _ALPHA_OPTIONS = {
     "lossless": "1",
     "deadline": "realtime",
@@ -144,18 +144,18 @@ _ALPHA_OPTIONS = {
     "lag-in-frames": "0",
     "auto-alt-ref": "0",
 }
-_MOST_THREADS = 16
+_MAX_THREADS = 16
 _KEY_FRAME = 1  # AV_PICTURE_TYPE_I
 _BLOCK_ADDITION = packet_sidedata_type_from_literal("matroska_block_additional")
 _ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
 
 
 class OrderedEncoder:
-    """The stream's own encoder, of FFmpeg."""
+    """FFmpeg's encoder of the stream, fed in order."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
-        stream.codec_context.thread_count = min(usable_cores(), _MOST_THREADS)
+        stream.codec_context.thread_count = min(usable_cores(), _MAX_THREADS)
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """See ``StreamEncoder.encode``."""
@@ -163,11 +163,11 @@ class OrderedEncoder:
 
 
 class Vp9AlphaEncoder(OrderedEncoder):
-    """VP9 with alpha as a second VP9 stream in BlockAdditions, as WebM has it.
+    """VP9 with alpha as a second VP9 stream in BlockAdditions, as WebM defines it.
 
-    FFmpeg's encoder codes both with one quality, which leaves specks where alpha is
-    0 or 1. Here the colours are lossy and alpha is lossless, and an alpha key frame
-    stands at every key frame of the colours, so that players can seek.
+    FFmpeg's encoder uses one quality for both, which causes specks where alpha is
+    0 or 1. Here the colours are lossy and alpha is lossless, and every colour key
+    frame has an alpha key frame, so that players can seek.
     https://www.webmproject.org/docs/container/#alpha
     """
 
@@ -179,7 +179,7 @@ class Vp9AlphaEncoder(OrderedEncoder):
         self._alpha: VideoCodecContext | None = None
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
-        """See ``StreamEncoder.encode``; takes yuva420p."""
+        """See ``StreamEncoder.encode``; the input is yuva420p."""
         colour = None
         if picture is not None:
             self._waiting.append(picture)
@@ -207,12 +207,12 @@ class Vp9AlphaEncoder(OrderedEncoder):
         packet.set_sidedata(addition)
 
     def _make_alpha_encoder(self) -> VideoCodecContext:
-        own = self._stream.codec_context
+        colour = self._stream.codec_context
         context = av.CodecContext.create("libvpx-vp9", "w")
         assert isinstance(context, VideoCodecContext)
-        context.width, context.height, context.pix_fmt = own.width, own.height, "yuv420p"
-        context.time_base = own.time_base
-        context.framerate = own.framerate or Fraction(0)
+        context.width, context.height, context.pix_fmt = colour.width, colour.height, "yuv420p"
+        context.time_base = colour.time_base
+        context.framerate = colour.framerate or Fraction(0)
         context.options = dict(_ALPHA_OPTIONS)
-        context.thread_count = min(usable_cores(), _MOST_THREADS)
+        context.thread_count = min(usable_cores(), _MAX_THREADS)
         return context

@@ -1,4 +1,4 @@
-"""Results made beside the main one in the same pass: matte, foreground, composite."""
+"""Extra outputs written in the same pass as the main one: matte, foreground, composite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidmatte.writers.formats import FORMATS, PRORES, by_name, names_folder, suf
 
 
 def _without_alpha(row: OutputFormat) -> OutputFormat:
-    """The row for the same colours alone."""
+    """The same format without alpha."""
     return replace(
         row,
         alpha="none",
@@ -27,7 +27,7 @@ def _without_alpha(row: OutputFormat) -> OutputFormat:
 
 
 def _drop_alpha(pixel_format: str) -> str:
-    """The pixel format of the same samples without alpha."""
+    """The pixel format with the same colour samples and no alpha."""
     packed = {"rgba": "rgb24", "bgra": "bgr0", "rgba64be": "rgb48be", "rgba64le": "rgb48le"}
     return packed.get(pixel_format, pixel_format.replace("yuva", "yuv").replace("gbrap", "gbrp"))
 
@@ -43,7 +43,7 @@ _PRORES_HQ = replace(
     options={"profile": "hq", "vendor": "apl0"},
     codec_tag="apch",
     decoded_format="yuv422p10le",
-    # FFmpeg's ProRes of 4:2:2 loses the last column's chroma there: 4:4:4 does not.
+    # FFmpeg's ProRes 4:2:2 loses the last column's chroma at odd widths, 4:4:4 does not.
     for_odd_widths=_without_alpha(PRORES),
 )
 _H264 = OutputFormat(
@@ -53,7 +53,7 @@ _H264 = OutputFormat(
     "libx264",
     "4:2:0, 8 bits",
     "none",
-    "showing around: plays everywhere",
+    "sharing: plays everywhere",
     always("yuv420p"),
     options={"crf": "16", "preset": "medium"},
     codec_tag="avc1",
@@ -65,7 +65,7 @@ _H264 = OutputFormat(
 
 
 def _grey(row: OutputFormat, pixel_format: str) -> OutputFormat:
-    """The row for a matte: one channel."""
+    """The same format for a matte: one grey channel."""
     return replace(
         row,
         depth="grey",
@@ -79,11 +79,11 @@ def _grey(row: OutputFormat, pixel_format: str) -> OutputFormat:
 def _formats_table(
     *names: str, change: Callable[[OutputFormat], OutputFormat]
 ) -> tuple[OutputFormat, ...]:
-    """Rows of the main table, changed."""
+    """The named rows of ``FORMATS``, each passed through ``change``."""
     return tuple(change(row) for row in FORMATS if row.name in names)
 
 
-#: What each side result can be written as; the first row of a suffix is its default.
+#: The formats of each extra output; the first row of a suffix is its default.
 _MATTE_FORMATS = (
     _PRORES_HQ,
     _H264,
@@ -105,11 +105,11 @@ _COMP_FORMATS = (
 
 @dataclass(frozen=True)
 class ExtraOutputs:
-    """The side results that are wanted.
+    """The extra outputs that a job asks for.
 
     matte: alpha as a grey picture. foreground: the colours alone. comp: the subject
     over ``background``: ``#rrggbb``, a colour's name, ``checker``, or a file.
-    folders: which of them are folders though their names have a suffix.
+    folders: which of them are folders although their names have a suffix.
     """
 
     matte: Path | None = None
@@ -120,12 +120,11 @@ class ExtraOutputs:
 
     def __post_init__(self) -> None:
         if self.background is not None and self.comp is None:
-            raise UsageError(f"--background {self.background}: it needs --comp FILE to show it")
+            raise UsageError(f"--background {self.background}: it needs --comp FILE")
 
     @classmethod
     def of(cls, settings: Settings) -> ExtraOutputs:
-        """Those that the settings ask for. Raises UsageError."""
-
+        """The extra outputs of ``settings``. Raises UsageError."""
         named = {
             "matte": settings.matte,
             "foreground": settings.foreground_file,
@@ -137,8 +136,8 @@ class ExtraOutputs:
             folders=frozenset(what for what, text in named.items() if text and names_folder(text)),
         )
 
-    def wanted(self, clip: Clip) -> list[tuple[str, Path, OutputFormat]]:
-        """(what, where, format) of each. Raises UsageError for an unknown suffix."""
+    def requested(self, clip: Clip) -> list[tuple[str, Path, OutputFormat]]:
+        """(kind, path, format) of each output. Raises UsageError for an unknown suffix."""
         rows = [
             ("matte", self.matte, _MATTE_FORMATS),
             ("foreground", self.foreground, FOREGROUND_FORMATS),
@@ -155,9 +154,9 @@ class ExtraOutputs:
 def _format_for(
     what: str, row: OutputFormat, formats: tuple[OutputFormat, ...], clip: Clip
 ) -> OutputFormat:
-    """The row as the clip needs it.
+    """The row that suits the clip.
 
-    Pictures take 16 bits where the clip has more than 8 to show, mattes always.
+    Picture files get 16 bits where the clip has more than 8; mattes always do.
     """
     if row.for_odd_widths is not None and clip.width % 2:
         return row.for_odd_widths

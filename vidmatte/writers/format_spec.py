@@ -1,7 +1,7 @@
-"""One row of the table of output formats: what it fixes, and what follows for a clip.
+"""An output format as a table row, and the tags and pixel format that it gives a clip.
 
-All that the package knows of a format, its container, its codec and who encodes it stands in
-its row: no other module asks for their names.
+Everything specific to a format (container, codec, encoder) is in its row: no other module
+compares format names.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from vidmatte.core.frame import Clip
 from vidmatte.media.icc import is_srgb, profile_name
 from vidmatte.pixels.planes import is_rgb, is_yuv
 
-#: The largest width or height that any format holds.
+#: The largest width or height of any format, in pixels.
 LARGEST = 65535
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a movie has to hold. Times in seconds on the output's timeline: of the
-    first frame, of the last, of the end of the last, and of the end of each sound."""
+    """What a finished movie must contain. Times in seconds on the output's timeline: start of
+    the first and of the last frame, end of the last frame, end of each sound track."""
 
     frames: int
     first: Fraction
@@ -50,9 +50,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class SoundEncoder:
-    """An encoder of sound. name: FFmpeg's. bit_rate: bits a second and channel; None of one
-    that loses nothing. clock: samples a second, of one that has no other rate, whatever rate
-    its packets say that the sound came from."""
+    """A sound encoder. name: FFmpeg's. bit_rate: bits per second and channel; None for lossless.
+    clock: the only sample rate (Hz) of an encoder that has one, whatever source rate its
+    packets declare."""
 
     name: str
     bit_rate: int | None = None
@@ -61,11 +61,11 @@ class SoundEncoder:
 
 @dataclass(frozen=True)
 class SoundRules:
-    """What becomes of a clip's sound in a container.
+    """How a clip's sound is written to a container.
 
     copied: codecs, by FFmpeg's names, whose packets are copied as they are.
     encoder: for all others; None: PCM of the source's depth.
-    has_edit_list: packets before time zero stay in the file, and players skip them.
+    has_edit_list: packets before time zero are written, and players skip them.
     """
 
     copied: frozenset[str]
@@ -75,11 +75,11 @@ class SoundRules:
 
 @dataclass(frozen=True)
 class VerificationRules:
-    """What a container states exactly, so that a finished file is compared with it.
+    """What a container stores exactly, so that a finished file can be checked for it.
 
     rate: a constant frame rate. end: where the last frame ends, to a unit of its clock.
-    has_index: the times of all frames stand in an index, so that no packet need be read.
-    differences: compares a file that FFmpeg does not read: a clause for each difference.
+    has_index: an index lists the times of all frames, so that packets need not be read.
+    differences: compares a file that FFmpeg cannot read: one clause per difference.
     """
 
     rate: bool = False
@@ -90,14 +90,15 @@ class VerificationRules:
 
 @dataclass(frozen=True)
 class Container:
-    """What a movie's container holds, and what FFmpeg's muxer needs help with.
+    """What a movie's container supports, and what FFmpeg's muxer needs help with.
 
     muxer: FFmpeg's name for it. options: for the muxer.
-    sound: what becomes of sound; None: it holds none.
-    timecode, pixel_aspect: it holds the first frame's timecode, and the shape of a pixel.
-    states_duration: it states one duration for all frames, unless the encoder has no rate.
-    has_edit_list_clock: edit lists count in a clock of their own, set by ``movie_timescale``.
-    patch: changes a finished file before it is verified: (file, format, clip, what it holds).
+    sound: how sound is written; None: sound is not supported.
+    timecode, pixel_aspect: it stores the first frame's timecode and the sample aspect ratio.
+    states_duration: it declares one duration for all frames if the encoder has a rate.
+    has_edit_list_clock: edit lists have a time scale of their own, the muxer option
+    ``movie_timescale``.
+    patch: changes a finished file before it is verified: (file, format, clip, content).
     """
 
     muxer: str
@@ -113,9 +114,9 @@ class Container:
 
 @dataclass(frozen=True)
 class Limits:
-    """What pictures must be like. max_size: the largest width or height, in pixels.
+    """Limits on size (pixels) and rate. max_size: the largest width or height.
 
-    max_rate: frames a second that the container's clock tells apart, None for any.
+    max_rate: the most frames per second that the container's clock resolves, None for any.
     """
 
     max_size: int = LARGEST
@@ -129,13 +130,13 @@ class Limits:
 class ColourRules:
     """How colours are stored.
 
-    range: 1 or 2 where the format fixes the colour range, None keeps the source's.
-    linear: colours are brought to linear light where their curve has an agreed inverse.
-    tagged: the file says what its colours are.
-    icc_profile: it embeds the source's ICC profile where that is for R'G'B'.
-    constant_luminance: it has a number for the matrix bt2020c; else bt2020nc takes its place.
-    frame_tags: what the codec's own frame headers say of colours, given the container's tags.
-    keeps_layout: YCbCr sources keep their chroma layout where the codec has it with alpha.
+    range: 1 (limited) or 2 (full) if the format fixes it; None keeps the source's.
+    linear: converted to linear light where the transfer curve has a standard inverse.
+    tagged: the file stores colour tags.
+    icc_profile: it embeds the source's ICC profile if that is for R'G'B'.
+    constant_luminance: it supports the matrix bt2020c; else bt2020nc replaces it.
+    frame_tags: the tags in the codec's own frame headers, given the container's tags.
+    keeps_layout: YCbCr sources keep their chroma subsampling where the codec has it with alpha.
     """
 
     range: int | None = None
@@ -149,9 +150,9 @@ class ColourRules:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What an encoder is made for: pictures of ``row`` for ``clip``, tagged with ``colour``.
+    """What an encoder is built for: pictures of ``row`` for ``clip``, tagged with ``colour``.
 
-    premultiplied: their colours are multiplied by alpha. profile: the ICC profile to embed.
+    premultiplied: the colours are multiplied by alpha. profile: the ICC profile to embed.
     """
 
     row: OutputFormat
@@ -162,40 +163,40 @@ class EncoderSpec:
 
 
 class FrameEncoder(Protocol):
-    """Encodes one picture at a time, each by itself. One for each worker thread."""
+    """Encodes pictures one by one, independently. One for each worker thread."""
 
     def encode(self, picture: av.VideoFrame) -> Sequence[Any]:
-        """A picture file's bytes in pieces, or a movie's ``av.Packet`` in a list."""
+        """A picture file as chunks of bytes, or a list of a movie's ``av.Packet``."""
 
 
 class StreamEncoder(Protocol):
-    """Encodes the pictures of a movie's stream in order, as the thread that writes hands them
-    over; it may hold pictures back."""
+    """Encodes the pictures of a movie's stream in order, in the writing thread; it may buffer
+    pictures."""
 
     def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
-        """Packets that are ready; None flushes."""
+        """Encode a picture, or flush with None; returns the packets that are ready."""
 
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """One row: how frames become this kind of file.
+    """One row of the table: how frames are written in this format.
 
-    container: of a movie; None writes one picture file a frame.
-    codec: FFmpeg's encoder, or what messages call one outside FFmpeg.
-    alpha: what a user reads of it. straight_only: what opens such files takes colours for
-    straight, whatever they are. has_alpha: pictures have an alpha channel.
-    pixel_format: what the encoder takes, given the clip.
-    options: for FFmpeg's encoder; narrow_options: in their place where a picture is at most
+    container: of a movie; None writes one picture file per frame.
+    codec: FFmpeg's encoder, or the name in messages of one outside FFmpeg.
+    depth, alpha, good_for: descriptions for the user. straight_only: programs that open such
+    files assume straight alpha. has_alpha: pictures have an alpha channel.
+    pixel_format: the encoder's input format, given the clip.
+    options: for FFmpeg's encoder; narrow_options: replace them if a picture is at most
     3 pixels wide or high. quantiser: a fixed one, 1 is the finest.
-    intra: every frame stands alone, so a pool of encoders makes the same bytes.
+    intra: every frame is a key frame, so encoders in parallel give the same bytes.
     encoder: makes the encoder of one worker; None: FFmpeg's ``codec``.
-    stream_encoder: makes the encoder of a movie whose frames do not stand alone; None:
-    FFmpeg's ``codec``.
-    decoded_format: what FFmpeg's decoder gives where it is not what the encoder takes.
-    read_back: width, height and pixel format of a picture file, for files that FFmpeg does not
+    stream_encoder: makes the encoder of a movie with inter-frame coding; None: FFmpeg's
+    ``codec``.
+    decoded_format: the pixel format of FFmpeg's decoder, if it differs from the encoder's.
+    read_back: width, height and pixel format of a picture file, for files that FFmpeg cannot
     read; raises ValueError, OSError.
-    deeper: the format of the same files with more bits a sample, where there is one.
-    for_odd_widths: the format that takes its place where a picture's width is odd.
+    deeper: the name of the format of the same files with more bits per sample, if any.
+    for_odd_widths: the format that replaces it if a picture's width is odd.
     """
 
     name: str
@@ -224,23 +225,23 @@ class OutputFormat:
 
     @property
     def movie(self) -> Container:
-        """The container of a movie. Raises ValueError for a format of pictures."""
+        """The container of a movie. Raises ValueError for a picture format."""
         if self.container is None:
-            raise ValueError(f"{self.name} is a format of pictures, not of movies")
+            raise ValueError(f"{self.name} is a picture format, not a movie format")
         return self.container
 
 
 def always(pixel_format: str) -> Callable[[Clip], str]:
-    """The same pixel format whatever the clip."""
+    """A ``pixel_format`` that is the same for every clip."""
     return lambda _clip: pixel_format
 
 
 def with_alpha(clip: Clip) -> str:
-    """The format that holds every sample of the clip's own and alpha of the same depth.
+    """The pixel format that stores the clip's samples losslessly, and alpha of the same depth.
 
-    YCbCr of 12 and 14 bits and RGB of 14 go up to 16, where every sample still comes back:
-    FFmpeg before 6.0 does not read FFV1 with such alpha. 8-bit planar RGB with alpha
-    is no format of FFV1 and becomes packed.
+    YCbCr of 12 and 14 bits and RGB of 14 become 16 bits, which is lossless: FFmpeg before
+    6.0 does not read FFV1 with alpha of those depths. FFV1 has no 8-bit planar RGB with
+    alpha, so that becomes packed.
     """
     name = clip.working_format
     depth = clip.bit_depth if clip.bit_depth <= 16 else 16
@@ -255,11 +256,11 @@ def with_alpha(clip: Clip) -> str:
 def output_colour(clip: Clip, row: OutputFormat) -> ColourTags:
     """The tags that ``row`` gives a picture of ``clip``.
 
-    YCbCr sources keep their matrix (bt2020c becomes bt2020nc where the format has no number
-    for it), and their range unless the format fixes one, so that nothing is converted. RGB and
+    YCbCr sources keep their matrix (bt2020c becomes bt2020nc where the format does not support
+    it), and their range unless the format fixes one, so that nothing is converted. RGB and
     grey sources become bt2020nc where their primaries are bt2020 and bt709 otherwise,
-    limited range. RGB and grey outputs are full range; linear formats say so where the
-    source's curve can be undone.
+    limited range. RGB and grey outputs are full range; linear formats are tagged as linear
+    where the source's curve can be inverted.
     """
     colour, target = clip.colour, row.pixel_format(clip)
     if row.colour_rules.linear and colour.transfer in TO_LINEAR:
@@ -269,28 +270,28 @@ def output_colour(clip: Clip, row: OutputFormat) -> ColourTags:
     if not is_yuv(clip.working_format):
         matrix = BT2020 if colour.primaries == BT2020 else BT709
         return colour.with_matrix(matrix, row.colour_rules.range or LIMITED)
-    has_number = row.colour_rules.constant_luminance
-    matrix = colour.matrix if has_number else linear_matrix(colour.matrix)
+    is_supported = row.colour_rules.constant_luminance
+    matrix = colour.matrix if is_supported else linear_matrix(colour.matrix)
     return colour.with_matrix(matrix, row.colour_rules.range or colour.range)
 
 
 def profile_for(clip: Clip, row: OutputFormat) -> bytes | None:
-    """The source's profile where ``row`` holds one and it speaks of R'G'B'."""
+    """The source's ICC profile if ``row`` can embed it and it is for R'G'B', else None."""
     profile = clip.icc_profile
-    is_held = row.colour_rules.icc_profile and profile and profile[16:20] == b"RGB "
-    return profile if is_held else None
+    is_embedded = row.colour_rules.icc_profile and profile and profile[16:20] == b"RGB "
+    return profile if is_embedded else None
 
 
 def profile_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
-    """A line where the source's profile says other colours than sRGB and is lost."""
+    """A note if the source's profile is not sRGB and is not written."""
     profile = clip.icc_profile
     if profile is None or is_srgb(profile) or profile_for(clip, row):
         return
     name = profile_name(profile)
     if row.colour_rules.icc_profile:
-        yield f"{row.name} holds R, G, B: the source's ICC profile ({name}) is not for that"
+        yield f"{row.name} stores R, G, B: the source's ICC profile ({name}) is not for RGB"
     else:
         yield (
-            f"{row.name} holds no ICC profile: the source's ({name}) is lost, and its colours are"
-            " taken for sRGB's; png and tiff16 keep it"
+            f"{row.name} has no ICC profile: the source's ({name}) is lost, and its colours are"
+            " treated as sRGB; png and tiff16 keep it"
         )

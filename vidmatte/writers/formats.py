@@ -1,4 +1,4 @@
-"""The one table of output formats, and the choice of a row by name or suffix."""
+"""The table of output formats, and the choice of a row by name or suffix."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, alwa
 from vidmatte.writers.image_encoders import TiffEncoder, exr_encoder, png_encoder
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
-#: as quick as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
-#: bits (prores_aw: 65472), and takes odd widths. Left to choose the quantiser, it finds
-#: the same one for pictures with alpha, in four times the time.
+#: as fast as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
+#: bits (prores_aw: 65472), and supports odd widths. If it chooses the quantiser itself,
+#: it picks the same one for pictures with alpha, in four times the time.
 #: ProRes decoders assume limited range, so full range is converted to it.
 PRORES = OutputFormat(
     "prores",
@@ -44,7 +44,7 @@ PNG = OutputFormat(
     "png",
     "RGB, 8 bits",
     "straight, 256 levels",
-    "compositing and stills: one RGBA picture a frame, lossless",
+    "compositing and stills: one RGBA picture per frame, lossless",
     always("rgba"),
     encoder=png_encoder,
     straight_only=True,
@@ -59,7 +59,7 @@ _EXR = OutputFormat(
     "exr-half",
     "RGB, half float, linear light",
     "straight, half float",
-    "compositing in Nuke, Fusion, After Effects: one picture a frame, ZIP",
+    "compositing in Nuke, Fusion, After Effects: one picture per frame, ZIP",
     always("gbrapf32le"),
     encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
@@ -68,7 +68,7 @@ _EXR = OutputFormat(
 EXR_CODED = replace(
     _EXR,
     name="exr-coded",
-    depth="RGB, half float, code values as they are",
+    depth="RGB, half float, unchanged code values",
     good_for="log and HDR material for tools that convert it themselves",
     colour_rules=ColourRules(),
 )
@@ -78,7 +78,7 @@ FORMATS: tuple[OutputFormat, ...] = (
     replace(
         PRORES,
         name="prores-xq",
-        good_for="editing where 4444 XQ is asked for: the same samples under that tag",
+        good_for="editing where 4444 XQ is required: the same samples with that tag",
         options={"profile": "4444xq", "vendor": "apl0"},
         codec_tag="ap4x",
     ),
@@ -102,10 +102,10 @@ FORMATS: tuple[OutputFormat, ...] = (
         "ffv1",
         "the source's own layout and depth",
         "straight, as deep as the picture",
-        "archives and further work: lossless, every opaque sample as it was",
+        "archives and further processing: lossless, opaque samples unchanged",
         with_alpha,
         options={"level": "3", "slicecrc": "1"},
-        # FFmpeg finds no slices for a plane that is so narrow, and writes nothing with them.
+        # FFmpeg cannot split a plane this narrow into slices, and then writes nothing.
         narrow_options={"level": "1"},
         colour_rules=ColourRules(keeps_layout=True),
     ),
@@ -149,7 +149,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         "tiff",
         "RGB, 16 bits",
         "straight, 65536 levels",
-        "print and stills: one picture a frame, deflate",
+        "print and stills: one picture per frame, deflate",
         always("rgba64le"),
         options={"compression_algo": "deflate"},
         encoder=TiffEncoder,
@@ -191,7 +191,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         "2 levels, cut at half",
         "previews: animated, no sound",
         always("pal8"),
-        # FFmpeg crops each picture to what is not clear, and one row to nothing.
+        # Without this FFmpeg crops each picture to its opaque part, and a single row to nothing.
         options={"gifflags": "-offsetting"},
         intra=False,
         decoded_format="bgra",
@@ -200,7 +200,7 @@ FORMATS: tuple[OutputFormat, ...] = (
     ),
 )
 
-#: What people write for a format besides its name.
+#: Other names for a format.
 _ALIASES = {
     "mov": "prores",
     "prores4444": "prores",
@@ -214,10 +214,10 @@ _ALIASES = {
 
 
 def by_name(name: str) -> OutputFormat:
-    """The row of that name or alias. Raises UsageError."""
-    wanted = _ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
+    """The row of a name or alias. Raises UsageError."""
+    full_name = _ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
     for row in FORMATS:
-        if row.name == wanted:
+        if row.name == full_name:
             return row
     raise UsageError(f"format {name}: choose from {', '.join(row.name for row in FORMATS)}")
 
@@ -225,7 +225,7 @@ def by_name(name: str) -> OutputFormat:
 def choose(out: Path, name: str | None) -> OutputFormat:
     """The row for ``out``: by ``name``, else by suffix; no suffix means a PNG folder.
 
-    Raises UsageError for a suffix that is not known or not the format's own.
+    Raises UsageError for a suffix that is unknown or not one of the format's.
     """
     suffix = out.suffix.lower()
     if name is not None:
@@ -239,36 +239,37 @@ def choose(out: Path, name: str | None) -> OutputFormat:
 
 
 def check_suffix(output: str | Path, row: OutputFormat) -> None:
-    """Raise UsageError where a name has another format's suffix than that of its pictures: a
-    folder ``out.mov`` of PNGs, or EXRs called ``shot_0001.png``, would be taken for what they
-    are not."""
-    path, own = Path(output), row.suffixes[0]
+    """Raise UsageError if the name of a picture output has another format's suffix, which
+    would mislead: a folder ``out.mov`` of PNGs, or EXRs called ``shot_0001.png``."""
+    path, right_suffix = Path(output), row.suffixes[0]
     if row.container is not None or path.suffix.lower() in row.suffixes or names_folder(output):
         return
     if any(path.suffix.lower() in other.suffixes for other in FORMATS):
-        named = path.with_suffix(own)
-        many = (
+        single = path.with_suffix(right_suffix)
+        folder = (
             ""
             if FRAME_NUMBER.search(path.name)
             else f", or -o {path.with_suffix('')}/ for a folder"
         )
-        raise UsageError(f"{path}: --format {row.name} is written to {own}: write -o {named}{many}")
+        raise UsageError(
+            f"{path}: --format {row.name} is written to {right_suffix}: write -o {single}{folder}"
+        )
 
 
 def names_folder(output: str | Path) -> bool:
-    """Whether a name is a folder's: one that is there, or that ends in a slash."""
+    """Whether a name is a folder's: an existing folder, or a name that ends in a slash."""
     return ends_in_slash(output) or Path(output).is_dir()
 
 
 def ends_in_slash(output: str | Path) -> bool:
-    """Whether a name is written as a folder's."""
+    """Whether a name ends in a slash, as a folder's."""
     return str(output).endswith(("/", os.sep))
 
 
 def is_pattern(out: Path) -> bool:
-    """Whether a picture's name has a place for the frame's number, like ``shot_%06d.png``.
+    """Whether a picture's name has a frame number field, like ``shot_%06d.png``.
 
-    Without a picture's suffix, or where a folder is there, the name is a folder's.
+    False without a picture's suffix or for an existing folder.
     """
     is_picture = any(
         row.container is None and out.suffix.lower() in row.suffixes for row in FORMATS
@@ -277,9 +278,9 @@ def is_pattern(out: Path) -> bool:
 
 
 def suffix_row(out: Path, rows: tuple[OutputFormat, ...], is_folder: bool = False) -> OutputFormat:
-    """The first of ``rows`` with the suffix of ``out``; a folder's is .png.
+    """The first of ``rows`` with the suffix of ``out``, .png for a folder.
 
-    Raises UsageError.
+    Raises UsageError if there is none.
     """
     suffix = ".png" if is_folder or not out.suffix or out.is_dir() else out.suffix.lower()
     for row in rows:

@@ -1,4 +1,4 @@
-"""Encoders of picture files that are not FFmpeg's alone, for the rows of ``formats``."""
+"""Encoders of picture files that FFmpeg's do not cover alone, for the rows of ``formats``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidmatte.writers.format_spec import EncoderSpec
 
 
 def exr_encoder(kind: int) -> Callable[[EncoderSpec], ExrWriter]:
-    """What makes an encoder of OpenEXR pictures; kind: ``HALF`` or ``FLOAT`` of ``media.exr``."""
+    """A factory of OpenEXR encoders; kind: ``HALF`` or ``FLOAT`` of ``media.exr``."""
 
     def make(spec: EncoderSpec) -> ExrWriter:
         alpha = "premultiplied" if spec.premultiplied else "straight"
@@ -26,7 +26,7 @@ def exr_encoder(kind: int) -> Callable[[EncoderSpec], ExrWriter]:
 
 
 def png_encoder(spec: EncoderSpec) -> PngWriter:
-    """An encoder of PNG: the chunks before the samples are FFmpeg's, with the ICC profile."""
+    """A PNG encoder whose chunks before the samples are FFmpeg's, plus the ICC profile."""
     clip, pixel_format = spec.clip, spec.row.pixel_format(spec.clip)
     picture = av.VideoFrame(clip.width, clip.height, pixel_format)
     set_tags(picture, spec.colour)
@@ -39,14 +39,14 @@ def png_encoder(spec: EncoderSpec) -> PngWriter:
 
 
 class TiffEncoder:
-    """FFmpeg's encoder; what the file says of alpha and its ICC profile are patched in."""
+    """FFmpeg's encoder; the alpha type and the ICC profile are patched into the file."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         self._encoder = worker_encoder(spec.row, spec.clip, spec.colour)
         self._premultiplied, self._profile = spec.premultiplied, spec.profile
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
-        """The file in one piece."""
+        """The file as one bytes object."""
         data = b"".join(map(bytes, self._encoder.encode(picture)))
         if self._premultiplied:
             data = with_associated_alpha(data)

@@ -1,4 +1,4 @@
-"""Picture files: a folder of them, or one."""
+"""Picture outputs: a folder of files, or one file."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.output_paths import check_picture_lengths
 from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
 
-#: Digits of a frame number in a name: a night at 1000 frames a second still sorts.
+#: Digits of a frame number in a name: enough to sort 16 minutes at 1000 frames per second.
 DIGITS = 6
 
 
 class ImageOutput(Output):
-    """A folder of pictures under the source's own names, or one picture file.
+    """A folder of pictures with the source's names, or one picture file.
 
     Pictures from a movie are named by the frame's number, from 000000 on; a pattern
-    like ``shot_%06d.png`` names all alike, from the start number on. They are written
-    into a hidden folder, and get their final place when the last one is verified.
+    like ``shot_%06d.png`` numbers all of them from the start number on. They are written
+    to a hidden folder and moved to their final place once the last one is verified.
     """
 
-    def __init__(self, plan: OutputSpec) -> None:
-        super().__init__(plan)
-        self._clip, self._row = plan.clip, plan.row
-        self._single = plan.is_single
-        self._profile = profile_for(plan.clip, plan.row) if plan.layer.in_colour else None
-        self._numbered = is_pattern(plan.out)
+    def __init__(self, spec: OutputSpec) -> None:
+        super().__init__(spec)
+        self._clip, self._row = spec.clip, spec.row
+        self._single = spec.is_single
+        self._profile = profile_for(spec.clip, spec.row) if spec.layer.in_colour else None
+        self._numbered = is_pattern(spec.out)
         self._written: list[Path] = []
         self._sizes: dict[str, int] = {}
         self._bytes = 0
         self._duration = 0
-        self._strangers = 0
+        self._unlisted = 0
 
     @staticmethod
-    def check(plan: OutputSpec) -> None:
+    def check(spec: OutputSpec) -> None:
         """See ``check_outputs``."""
-        out = plan.out
-        check_fit(plan.clip, plan.row)
-        single = plan.is_single
-        if single and plan.clip.kind != "picture" and absolute_path(out).parent.is_dir():
+        out = spec.out
+        check_fit(spec.clip, spec.row)
+        single = spec.is_single
+        if single and spec.clip.kind != "picture" and absolute_path(out).parent.is_dir():
             raise UsageError(
-                f"{out.name}: many frames go into a folder: write -o {out.with_suffix('').name}/"
+                f"{out.name}: many frames need a folder: write -o {out.with_suffix('').name}/"
             )
         if not single and not is_pattern(out) and out.exists() and not out.is_dir():
-            raise OutputError(f"{out} is a file where a folder of pictures is wanted: rename one")
+            raise OutputError(f"{out} is a file, not a folder of pictures: rename one")
         folder = out.parent if is_pattern(out) else out
         if not single and folder.is_symlink() and not folder.exists():
             raise OutputError(
-                f"{folder}: a link to {folder.readlink()}, which is not there: make that folder,"
-                " or take the link away"
+                f"{folder}: a link to {folder.readlink()}, which does not exist: create that"
+                " folder, or remove the link"
             )
-        partial_of(plan).check()
+        partial_of(spec).check()
         if is_pattern(out):
-            last = plan.start_number + max(0, (plan.clip.frame_count or 1) - 1)
+            last = spec.start_number + max(0, (spec.clip.frame_count or 1) - 1)
             check_picture_lengths(folder, [_numbered(out.name, last)])
         elif not single:
-            suffix = plan.row.suffixes[0]
-            check_picture_lengths(out, [name + suffix for name in plan.clip.output_names])
+            suffix = spec.row.suffixes[0]
+            check_picture_lengths(out, [name + suffix for name in spec.clip.output_names])
 
     @property
     def file_sizes(self) -> dict[str, int]:
@@ -95,12 +95,12 @@ class ImageOutput(Output):
             EncoderSpec(self._row, self._clip, colour, self.spec.premultiplied, self._profile)
         )
 
-    def encode(self, tool: FrameEncoder, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
-        """Encode a picture into its file, in the output's unfinished folder."""
+    def encode(self, encoder: FrameEncoder, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
+        """Encode a picture to its file, in the output's partial folder."""
         path = self._path_of(frame)
-        data = b"".join(bytes(packet) for packet in tool.encode(picture))
+        data = b"".join(bytes(packet) for packet in encoder.encode(picture))
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Under its own name only once it is complete: a killed run leaves no half picture.
+        # Renamed only when complete, so that a killed run leaves no truncated picture.
         unfinished = path if self._single else path.with_name(path.name + ".part")
         unfinished.write_bytes(data)
         unfinished.replace(path)
@@ -108,7 +108,7 @@ class ImageOutput(Output):
         return EncodedFrame(ImageFile(self._folder, name, len(data)))
 
     def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
-        """Count the picture in; one that stands in another folder is moved into this output's."""
+        """Count the picture; one in another folder is moved to this output's."""
         file = encoded.payload
         assert isinstance(file, ImageFile)
         path = file.path
@@ -122,16 +122,15 @@ class ImageOutput(Output):
         self._duration += time.duration
 
     def complete(self) -> None:
-        """Count the pictures, decode the first and the last. Raises VerificationError."""
+        """Check that all pictures exist and decode the first and last. Raises VerificationError."""
         found = {path for path in self._written if path.is_file() and path.stat().st_size}
         if len(found) != len(self._written):
             raise VerificationError(
-                f"{self.spec.out.name}: {len(found)} pictures are there instead of"
-                f" {len(self._written)}"
+                f"{self.spec.out.name}: {len(found)} pictures exist instead of {len(self._written)}"
             )
         for path in self._written[:1] + self._written[-1:]:
             _verify_image(path, self._clip, self._row)
-        self._strangers = self._count_unlisted()
+        self._unlisted = self._count_unlisted()
 
     def result(self) -> WriteResult:
         """See ``Output.result``."""
@@ -153,25 +152,25 @@ class ImageOutput(Output):
         return tuple(path.name for path in self._written)
 
     def _count_unlisted(self) -> int:
-        """How many pictures of another run stay among these."""
-        final, ours = self.partial.final, {*self._names()}
+        """The number of pictures of other runs in the final folder."""
+        final, own = self.partial.final, {*self._names()}
         if self._single or not final.is_dir():
             return 0
         names = (path.name for path in final.iterdir())
         if self._numbered:
-            like = pattern_regex(self.spec.out.name)
-            return sum(like.fullmatch(name) is not None and name not in ours for name in names)
-        return sum(name.endswith(self._row.suffixes[0]) and name not in ours for name in names)
+            numbered = pattern_regex(self.spec.out.name)
+            return sum(numbered.fullmatch(name) is not None and name not in own for name in names)
+        return sum(name.endswith(self._row.suffixes[0]) and name not in own for name in names)
 
     def _notes(self) -> Iterator[str]:
-        if self._strangers:
+        if self._unlisted:
             yield (
-                f"{self.spec.out.name}: beside the {len(self._written)} pictures of this run there"
-                f" are others from before: {self._strangers}"
+                f"{self.spec.out.name}: besides the {len(self._written)} pictures of this run, the"
+                f" folder has others of earlier runs: {self._unlisted}"
             )
         if not self._clip.constant_rate:
             yield (
-                f"{self._row.name} pictures hold no times, and the clip's frame rate varies:"
+                f"{self._row.name} pictures store no timestamps, and the clip's frame rate varies:"
                 " --conform RATE makes it constant"
             )
         if self.spec.premultiplied:
@@ -197,19 +196,19 @@ class ImageOutput(Output):
 
 
 def _numbered(pattern: str, number: int) -> str:
-    """The name in which ``%d`` or ``%06d`` has become the number."""
-    return FRAME_NUMBER.sub(lambda place: place[0] % number, pattern, count=1)
+    """The name with ``%d`` or ``%06d`` replaced by the number."""
+    return FRAME_NUMBER.sub(lambda match: match[0] % number, pattern, count=1)
 
 
 def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
-    """Raise VerificationError unless the picture decodes with the size and samples meant."""
+    """Raise VerificationError unless the picture decodes with the expected size and format."""
     try:
         found = (row.read_back or _decoded)(path)
     except (av.FFmpegError, StopIteration, ValueError, OSError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error
-    meant = (clip.width, clip.height, row.decoded_format or row.pixel_format(clip))
-    if found != meant:
-        raise VerificationError(f"{path.name}, read back, is {found} instead of {meant}")
+    expected = (clip.width, clip.height, row.decoded_format or row.pixel_format(clip))
+    if found != expected:
+        raise VerificationError(f"{path.name}, read back, is {found} instead of {expected}")
 
 
 def _decoded(path: Path) -> tuple[int, int, str]:

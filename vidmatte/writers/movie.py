@@ -1,4 +1,4 @@
-"""Movies: frames encoded by a pool or in order, muxed with the source's sound."""
+"""Movie outputs: frames encoded in parallel or in order, muxed with the source's sound."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
 from vidmatte.writers.verify import verify_movie
 
-#: Microseconds of video that the muxer may hold back to wait for sound. What is
-#: handed to it is in order already; a long wait would only hold frames in memory.
+#: Microseconds of video that the muxer may buffer to wait for sound. Its packets
+#: are in order already; a longer wait would only keep frames in memory.
 _INTERLEAVE = "250000"
 _HALF = Fraction(1, 2)
 
 
 class MovieOutput(Output):
-    """One movie file. Intra-only codecs are encoded by the worker threads, others in
-    order by the thread that writes."""
+    """One movie file. Intra-only codecs are encoded in the worker threads, others in
+    order in the writing thread."""
 
-    def __init__(self, plan: OutputSpec) -> None:
-        super().__init__(plan)
-        self._clip, self._row = plan.clip, plan.row
-        self._holds = plan.row.movie
-        self._colour = output_colour(plan.clip, plan.row)
+    def __init__(self, spec: OutputSpec) -> None:
+        super().__init__(spec)
+        self._clip, self._row = spec.clip, spec.row
+        self._rules = spec.row.movie
+        self._colour = output_colour(spec.clip, spec.row)
         self._frames = 0
         self._first_pts = self._end = self._last_pts = 0
         self._bytes = 0
@@ -60,20 +60,22 @@ class MovieOutput(Output):
         self._sound: AudioWriter | None = None
         self._tracks: tuple[Track, ...] = ()
         self._ordered: StreamEncoder | None = None
-        self._durations: dict[int, int] = {}  # by pts, for encoders that hold frames back
+        self._durations: dict[int, int] = {}  # by pts, for encoders that buffer frames
 
     @staticmethod
-    def check(plan: OutputSpec) -> None:
+    def check(spec: OutputSpec) -> None:
         """See ``check_outputs``."""
-        out, clip = plan.out, plan.clip
-        check_fit(clip, plan.row)
+        out, clip = spec.out, spec.clip
+        check_fit(clip, spec.row)
         if FRAME_NUMBER.search(out.name):
-            raise UsageError(f"{out.name}: a movie is one file, its name takes no frame number")
-        if plan.is_folder or out.is_dir():
             raise UsageError(
-                f"{out} is a folder: name the file, like {out / Path(clip.source.name).stem}.mov"
+                f"{out.name}: a movie is one file, so its name cannot have a frame number"
             )
-        partial_of(plan).check()
+        if spec.is_folder or out.is_dir():
+            raise UsageError(
+                f"{out} is a folder: give a file name, like {out / Path(clip.source.name).stem}.mov"
+            )
+        partial_of(spec).check()
 
     def encoder(self) -> FrameEncoder | None:
         """See ``Output.encoder``."""
@@ -81,23 +83,23 @@ class MovieOutput(Output):
         return frame_encoder(spec) if self._row.intra else None
 
     def encode(
-        self, tool: FrameEncoder | None, picture: av.VideoFrame, frame: Frame
+        self, encoder: FrameEncoder | None, picture: av.VideoFrame, frame: Frame
     ) -> EncodedFrame:
-        """See ``Output.encode``; codecs that encode in order get the picture itself."""
-        if tool is None:
+        """See ``Output.encode``; codecs that encode in order return the picture itself."""
+        if encoder is None:
             return EncodedFrame(picture)
         set_tags(picture, frame_colour(self._row, self._colour))
         with self._at(frame):
-            packets = tool.encode(picture)
+            packets = encoder.encode(picture)
         if len(packets) != 1:
             raise OutputError(
-                f"{self._row.codec} gave {len(packets)} packets for frame {frame.index}, not 1"
+                f"{self._row.codec} returned {len(packets)} packets for frame {frame.index}, not 1"
             )
         packet: av.Packet = packets[0]
         return EncodedFrame(packet)
 
     def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
-        """Mux one encoded frame; sound up to its time goes first."""
+        """Mux one encoded frame, after the sound up to its time."""
         if not self._frames:
             self._first_pts = time.pts
         else:
@@ -139,8 +141,8 @@ class MovieOutput(Output):
             sound=tuple(track.end or Fraction(0) for track in self._tracks),
             colour=self._colour,
         )
-        if self._holds.patch is not None:
-            self._holds.patch(self.partial.path, self._row, self._clip, expected)
+        if self._rules.patch is not None:
+            self._rules.patch(self.partial.path, self._row, self._clip, expected)
         verify_movie(self.partial.path, self._clip, self._row, expected)
         self._bytes = self.partial.path.stat().st_size
 
@@ -157,19 +159,19 @@ class MovieOutput(Output):
             pixel_format=row.pixel_format(clip),
             bytes=self._bytes,
             seconds=(self._end - self._first_pts) * clip.time_base,
-            sound=tuple(track.described for track in self._tracks),
+            sound=tuple(track.description for track in self._tracks),
             notes=tuple(self._notes()),
         )
 
     def _notes(self) -> Iterator[str]:
-        clip, row, holds = self._clip, self._row, self._holds
-        if self.spec.audio and clip.audio and holds.sound is None:
-            yield f"{row.name} holds no sound"
-        if clip.timecode and not holds.timecode:
-            yield f"{row.name} holds no timecode: the clip's, {clip.timecode}, is lost"
-        if not holds.pixel_aspect and clip.sample_aspect_ratio != 1:
+        clip, row, rules = self._clip, self._row, self._rules
+        if self.spec.audio and clip.audio and rules.sound is None:
+            yield f"{row.name} has no sound"
+        if clip.timecode and not rules.timecode:
+            yield f"{row.name} has no timecode: the clip's, {clip.timecode}, is lost"
+        if not rules.pixel_aspect and clip.sample_aspect_ratio != 1:
             yield (
-                f"{row.name} is shown with square pixels, the source's are"
+                f"{row.name} is shown with square pixels; the source's are"
                 f" {clip.sample_aspect_ratio} times as wide as high"
             )
         if self.spec.premultiplied:
@@ -187,20 +189,20 @@ class MovieOutput(Output):
             self._sound.abort()
         if self._container is not None:
             container, self._container = self._container, None
-            # The file is thrown away: what its trailer could not say is no loss.
+            # The file is deleted anyway: an error in writing its trailer does not matter.
             with contextlib.suppress(OSError, av.FFmpegError, ValueError):
                 container.close()
         self.partial.discard()
 
     def open(self) -> None:
         """See ``Output.open``."""
-        row, clip, holds = self._row, self._clip, self._holds
+        row, clip, rules = self._row, self._clip, self._rules
         path = self.partial.begin_file()
-        path.touch()  # the clear error for a folder that takes no files
-        options = {"max_interleave_delta": _INTERLEAVE} | holds.options
-        if holds.has_edit_list_clock:
+        path.touch()  # gives a clear error if the folder is not writable
+        options = {"max_interleave_delta": _INTERLEAVE} | rules.options
+        if rules.has_edit_list_clock:
             options["movie_timescale"] = str(_movie_timescale(clip))
-        self._container = av.open(str(path), "w", format=holds.muxer, container_options=options)
+        self._container = av.open(str(path), "w", format=rules.muxer, container_options=options)
         stream = self._container.add_stream(row.codec, rate=clip.rate)
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -212,29 +214,29 @@ class MovieOutput(Output):
             context.thread_count = 1  # only its parameters are used
         else:
             self._ordered = stream_encoder(row, stream)
-        if clip.timecode and holds.timecode:
+        if clip.timecode and rules.timecode:
             stream.metadata["timecode"] = clip.timecode
             if clip.reel:
                 stream.metadata["reel_name"] = clip.reel
-        if self.spec.audio and clip.audio and holds.sound is not None:
-            self._sound = AudioWriter(self._container, clip, holds.sound)
+        if self.spec.audio and clip.audio and rules.sound is not None:
+            self._sound = AudioWriter(self._container, clip, rules.sound)
 
     def _check_apart(self, frame: TimeSpan) -> None:
-        """Raise OutputError where a frame follows the last sooner than the container can count."""
+        """Raise OutputError if a frame follows the last one faster than the container resolves."""
         most = self._row.limits.max_rate
         if most is None:
             return
         unit = frame.time_base * most
-        before, now = (math.floor(pts * unit + _HALF) for pts in (self._last_pts, frame.pts))
-        if now <= before:
+        previous, current = (math.floor(pts * unit + _HALF) for pts in (self._last_pts, frame.pts))
+        if current <= previous:
             raise OutputError(
                 f"{self.spec.out}: frame {frame.index}, at {float(frame.pts * frame.time_base):.3f}"
-                f" s, comes less than the 1/{most} s after the one before that {self._row.name}"
-                " counts in: add --conform 50, or write webp"
+                f" s, is less than 1/{most} s after the previous one, the shortest"
+                f" interval of {self._row.name}: add --conform 50, or write webp"
             )
 
     def _at(self, frame: TimeSpan) -> AbstractContextManager[None]:
-        """Name the frame where it is refused; encoders that hold frames back mean one before."""
+        """Name the frame in an error of FFmpeg; a buffering encoder may mean an earlier one."""
         seconds = float(frame.pts * frame.time_base)
         return ffmpeg_errors_as(f"{self.spec.out}: frame {frame.index}, at {seconds:.3f} s,")
 
@@ -250,11 +252,11 @@ class MovieOutput(Output):
 
 
 def _movie_timescale(clip: Clip) -> int:
-    """Units of a second for edit lists, in which frames and sound samples are integers.
+    """Ticks per second of edit lists, in which frames and sound samples are integers.
 
-    FFmpeg's default of 1000 would move sound that starts late by half a millisecond.
+    FFmpeg's default of 1000 would shift sound that starts late by half a millisecond.
     """
-    units = clip.time_base.denominator
+    ticks = clip.time_base.denominator
     for track in clip.audio:
-        units = math.lcm(units, track.sample_rate or 1)  # an unknown codec has none
-    return units if units <= 10_000_000 else 90_000
+        ticks = math.lcm(ticks, track.sample_rate or 1)  # an unknown codec has none
+    return ticks if ticks <= 10_000_000 else 90_000

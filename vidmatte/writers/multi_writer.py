@@ -1,4 +1,4 @@
-"""The writer over one or several outputs: one pass over the frames feeds them all."""
+"""The writer of one or more outputs, all fed from one pass over the frames."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from vidmatte.writers.spool import Spool, SpooledFrame, join
 
 @dataclass
 class _PooledFrame:
-    """A frame on its way through the pool, with the background for each output."""
+    """A frame in the pool, with the background picture for each output."""
 
     frame: Frame
-    behind: list[av.VideoFrame | None]
+    backgrounds: list[av.VideoFrame | None]
 
     def release(self) -> None:
-        """Give the frame's slot back; doing it twice is harmless."""
+        """Release the frame's slot; safe to call twice."""
         self.frame.release()
 
 
 class _RenderWorker:
-    """What one thread needs: renderers and encoders of all outputs."""
+    """What one worker thread needs: the renderers and encoders of all outputs."""
 
     def __init__(self, clip: Clip, settings: Settings, outputs: Sequence[Output]) -> None:
-        self.scene = RenderContext(clip, settings.foreground, Despill.of(settings))
+        self.context = RenderContext(clip, settings.foreground, Despill.of(settings))
         self.renderers: list[Renderer] = [
             output.spec.layer.renderer(clip, output.spec.row) for output in outputs
         ]
@@ -44,8 +44,8 @@ class _RenderWorker:
 class MultiWriter(Writer):
     """Frames in, one result for each output; the first output is the main one.
 
-    spool: where encoded frames wait until the last one is there; without one they are muxed
-    as they come. It is closed with the writer, and what is in it survives ``abort``.
+    spool: stores encoded frames until the last one is encoded; without it they are muxed as
+    they come. It is closed with the writer, and its content survives ``abort``.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class MultiWriter(Writer):
             lambda: _RenderWorker(clip, settings, self._outputs),
             self._work,
         )
-        self._at = self._outputs[0]  # the current output, for messages
+        self._current = self._outputs[0]  # the output at work, for messages
         try:
             self._begin()
         except (OSError, av.FFmpegError) as error:
             self.abort()
-            raise as_output_error(error, self._at.spec.out) from error
+            raise as_output_error(error, self._current.spec.out) from error
         except BaseException:
             self.abort()
             raise
@@ -92,36 +92,36 @@ class MultiWriter(Writer):
         """See ``Writer.write``. Raises OutputError for a frame of another size than the clip's."""
         try:
             self._check_size(frame)
-            behind = [self._behind(output, frame) for output in self._outputs]
+            backgrounds = [self._background_at(output, frame) for output in self._outputs]
         except BaseException:
             frame.release()
             raise
         try:
-            for done in self._pool.submit(_PooledFrame(frame, behind)):
+            for done in self._pool.submit(_PooledFrame(frame, backgrounds)):
                 self._take(*done)
         except (OSError, av.FFmpegError) as error:
-            raise as_output_error(error, self._at.spec.out) from error
+            raise as_output_error(error, self._current.spec.out) from error
 
     def finish_spool(self) -> None:
-        """Encode the frames in flight and end the spool, without a result: the outputs are
-        joined elsewhere. Raises OutputError, or the error of the worker that failed."""
+        """Encode the frames in flight and finish the spool, without a result: ``join`` writes
+        the outputs elsewhere. Raises OutputError, or the error of the worker that failed."""
         assert self.spool is not None
         try:
             self._drain()
             self.spool.finish()
         except (OSError, av.FFmpegError) as error:
-            raise as_output_error(error, self._at.spec.out) from error
+            raise as_output_error(error, self._current.spec.out) from error
         finally:
             self.abort()
 
     def close(self) -> WriteResult:
-        """See ``Writer.close``. All outputs are verified before the first gets its name."""
+        """See ``Writer.close``. All outputs are verified before the first is renamed."""
         try:
             self._drain()
             self._finish()
         except (OSError, av.FFmpegError) as error:
             self.abort()
-            raise as_output_error(error, self._at.spec.out) from error
+            raise as_output_error(error, self._current.spec.out) from error
         except BaseException:
             self.abort()
             raise
@@ -165,7 +165,7 @@ class MultiWriter(Writer):
             self.spool.clear()
 
     def _join(self, spool: Spool) -> None:
-        """Write every output from the spool; sequences are open already."""
+        """Write every output from the spool; sequences are already open."""
         spool.finish()
         for output in self._each():
             if not output.is_sequence:
@@ -173,10 +173,10 @@ class MultiWriter(Writer):
         join([spool], self._outputs, spool.first)
 
     def _check_not_empty(self) -> None:
-        """Raise OutputError where no frame came."""
+        """Raise OutputError if no frame was written."""
         if not (self._frames or (self.spool is not None and self.spool.count)):
             raise OutputError(
-                f"{self._outputs[0].spec.out}: there was no frame to write, none of those wanted"
+                f"{self._outputs[0].spec.out}: no frame to write, none of the selected frames"
                 f" decodes: is {self._clip.source.name} complete? copy it again"
             )
 
@@ -185,7 +185,7 @@ class MultiWriter(Writer):
         return replace(main, extra_outputs=tuple(extra))
 
     @staticmethod
-    def _behind(output: Output, frame: Frame) -> av.VideoFrame | None:
+    def _background_at(output: Output, frame: Frame) -> av.VideoFrame | None:
         background = output.spec.layer.background
         return None if background is None else background.at(frame.pts * frame.time_base)
 
@@ -194,17 +194,17 @@ class MultiWriter(Writer):
         if found != (self._clip.width, self._clip.height):
             raise OutputError(
                 f"{frame.name or f'frame {frame.index}'} is {found[0]}x{found[1]} in a clip of"
-                f" {self._clip.width}x{self._clip.height}: one result holds one size"
+                f" {self._clip.width}x{self._clip.height}: all frames of one output need one size"
             )
 
     def _work(
         self, worker: _RenderWorker, job: _PooledFrame
     ) -> tuple[Frame, list[EncodedFrame] | SpooledFrame]:
-        scene, pictures = worker.scene, []
-        scene.begin(job.frame)
-        for renderer, behind in zip(worker.renderers, job.behind, strict=True):
-            scene.behind = behind
-            pictures.append(renderer.render(scene))
+        context, pictures = worker.context, []
+        context.begin(job.frame)
+        for renderer, background in zip(worker.renderers, job.backgrounds, strict=True):
+            context.background = background
+            pictures.append(renderer.render(context))
         job.release()
         encoded = [
             output.encode(encoder, picture, job.frame)
@@ -227,7 +227,7 @@ class MultiWriter(Writer):
             output.add(encoded, frame)
 
     def _each(self) -> Iterator[Output]:
-        """The outputs, each remembered as the current one."""
+        """The outputs, each marked as the current one for messages."""
         for output in self._outputs:
-            self._at = output
+            self._current = output
             yield output

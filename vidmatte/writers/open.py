@@ -1,8 +1,8 @@
-"""Which outputs a job has: the main one and the extra ones, each with its format and class.
+"""The outputs of a job: the main one and the extra ones, each with its format and class.
 
-``formats`` is the table of what can be written, ``extra_outputs`` has the formats of the
-results beside the main one. An ``Output`` is a ``movie`` or ``images``; ``multi_writer`` feeds
-all outputs of a job from one pass over its frames.
+``formats`` is the table of output formats, ``extra_outputs`` has those of the extra outputs.
+An ``Output`` is a ``MovieOutput`` or an ``ImageOutput``; ``MultiWriter`` feeds all outputs of
+a job from one pass over its frames.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def output_specs(
     is_folder: bool,
     may_replace: Callable[[Path], bool] = lambda _: False,
 ) -> Iterator[OutputSpec]:
-    """The main output and the extra ones.
+    """The specs of the main output and the extra ones, in this order.
 
-    may_replace: whether what stands at a path may be replaced without ``--overwrite``.
+    may_replace: whether an existing file or folder may be replaced without ``--overwrite``.
     Raises UsageError, SourceError.
     """
     from vidmatte.writers.output import Layer, OutputSpec
     from vidmatte.writers.render.background import CHECKER, open_background
     from vidmatte.writers.render.layers import CompLayer, CutoutLayer, ForegroundLayer, MatteLayer
 
-    def plan(
-        path: Path, row: OutputFormat, show: Layer, audio: bool, is_folder: bool
+    def output_spec(
+        path: Path, row: OutputFormat, layer: Layer, audio: bool, is_folder: bool
     ) -> OutputSpec:
         return OutputSpec(
             path,
@@ -49,29 +49,29 @@ def output_specs(
             row,
             settings.overwrite or may_replace(path),
             audio and settings.audio,
-            show,
+            layer,
             start_number=settings.start_number,
             is_folder=is_folder,
         )
 
     premultiplied = settings.alpha == "premultiplied"
     row = choose(out, settings.codec or settings.format)
-    main = plan(out, row, CutoutLayer(premultiplied), True, is_folder)
+    main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
     yield replace(main, premultiplied=premultiplied)
-    sides = ExtraOutputs.of(settings)
-    for what, path, row in sides.wanted(clip):
-        is_side_folder = what in sides.folders
+    extras = ExtraOutputs.of(settings)
+    for what, path, row in extras.requested(clip):
+        is_extra_folder = what in extras.folders
         if what == "comp":
-            background = open_background(sides.background or CHECKER, clip)
-            yield plan(path, row, CompLayer(background), True, is_side_folder)
+            background = open_background(extras.background or CHECKER, clip)
+            yield output_spec(path, row, CompLayer(background), True, is_extra_folder)
         else:
-            # Laid over each other on a timeline: the sound comes with the main result.
-            show = MatteLayer() if what == "matte" else ForegroundLayer()
-            yield plan(path, row, show, False, is_side_folder)
+            # Used on a timeline together with the main output, which carries the sound.
+            layer = MatteLayer() if what == "matte" else ForegroundLayer()
+            yield output_spec(path, row, layer, False, is_extra_folder)
 
 
 def output_class(row: OutputFormat) -> type[MovieOutput] | type[ImageOutput]:
-    """The class that writes this format; loaded when the first output is opened."""
+    """The class that writes this format, imported on first use."""
     from vidmatte.writers.images import ImageOutput
     from vidmatte.writers.movie import MovieOutput
 

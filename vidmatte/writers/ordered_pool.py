@@ -12,47 +12,46 @@ from typing import Generic, Protocol, TypeVar
 
 
 class _Releasable(Protocol):
-    """Work that holds a slot."""
+    """An item that holds a slot."""
 
     def release(self) -> None:
-        """Give the slot back; doing it twice is harmless."""
+        """Release the slot; safe to call twice."""
 
 
-Tool = TypeVar("Tool")
-Item = TypeVar("Item", bound=_Releasable)
-Done = TypeVar("Done")
+_State = TypeVar("_State")
+_Item = TypeVar("_Item", bound=_Releasable)
+_Result = TypeVar("_Result")
 
 
-class OrderedPool(Generic[Tool, Item, Done]):
-    """``workers`` threads, each item worked on by one of them with a tool of its own.
+class OrderedPool(Generic[_State, _Item, _Result]):
+    """``workers`` threads, each with a state of its own; one of them handles each item.
 
-    make_tool: makes what a worker needs and may not share (an encoder, a converter).
-    work: ``work(tool, item) -> result``; it releases the item's slot when it is done
-        with the pixels, and the pool does so in any case when it ends.
+    make_state: makes what a worker needs and cannot share (an encoder, a converter).
+    work: ``work(state, item) -> result``; it releases the item's slot when it no longer
+        needs the pixels; the pool releases it in any case when ``work`` returns.
 
     At most ``workers + 2`` items are in flight. Results come back in the order in
-    which items went in; the first error of a worker is raised where its result
-    would have come.
+    which items went in; an error of a worker is raised in place of its result.
     """
 
     def __init__(
         self,
         workers: int,
-        make_tool: Callable[[], Tool],
-        work: Callable[[Tool, Item], Done],
+        make_state: Callable[[], _State],
+        work: Callable[[_State, _Item], _Result],
     ) -> None:
         self.limit = workers + 2
         self._workers = workers
         self._worked = self._waited = 0.0
         self._lock = threading.Lock()
-        self._make_tool = make_tool
+        self._make_state = make_state
         self._work = work
-        self._tools: SimpleQueue[Tool] = SimpleQueue()
+        self._idle_states: SimpleQueue[_State] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="vidmatte-encode")
-        self._flight: deque[tuple[Future[Done], Item]] = deque()
+        self._flight: deque[tuple[Future[_Result], _Item]] = deque()
 
-    def submit(self, item: Item) -> list[Done]:
-        """Hand an item in; returns what is finished, in order. Blocks at the limit."""
+    def submit(self, item: _Item) -> list[_Result]:
+        """Queue an item; returns the finished results, in order. Blocks at the limit."""
         finished = []
         try:
             while len(self._flight) >= self.limit or (self._flight and self._flight[0][0].done()):
@@ -63,43 +62,43 @@ class OrderedPool(Generic[Tool, Item, Done]):
         self._flight.append((self._threads.submit(self._run, item), item))
         return finished
 
-    def drain(self) -> Iterator[Done]:
-        """The rest, in order; the threads end with it."""
+    def drain(self) -> Iterator[_Result]:
+        """The remaining results, in order; then ends the threads."""
         while self._flight:
             yield self._first()
         self._threads.shutdown()
 
     def abort(self) -> None:
-        """Drop what has not begun, wait for what has; all items are released."""
+        """Drop the queued items, wait for the running ones, release all."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         for _, item in self._flight:
             item.release()
         self._flight.clear()
 
     def busy_seconds(self, calling: float) -> float:
-        """How long a worker was at work on average, or the thread that calls, if longer.
+        """Seconds a worker was busy on average, or the calling thread, if longer.
 
-        calling: seconds that this one was not idle in, but for its waiting for workers.
+        calling: seconds in which the calling thread was not idle, waits for workers included.
         """
         return max(self._worked / self._workers, calling - self._waited)
 
-    def _first(self) -> Done:
-        """The oldest result, once it is there."""
+    def _first(self) -> _Result:
+        """Wait for the oldest result."""
         began = time.perf_counter()
         try:
             return self._flight.popleft()[0].result()
         finally:
             self._waited += time.perf_counter() - began
 
-    def _run(self, item: Item) -> Done:
+    def _run(self, item: _Item) -> _Result:
         began = time.perf_counter()
         try:
             try:
-                tool = self._tools.get_nowait()
+                state = self._idle_states.get_nowait()
             except Empty:
-                tool = self._make_tool()
-            done = self._work(tool, item)
-            self._tools.put(tool)
+                state = self._make_state()
+            done = self._work(state, item)
+            self._idle_states.put(state)
             return done
         finally:
             item.release()

@@ -1,4 +1,4 @@
-"""One result of a run: what its pictures show, and the file or folder they go to."""
+"""One output of a run: what its pictures show, and the file or folder they are written to."""
 
 from __future__ import annotations
 
@@ -24,54 +24,54 @@ from vidmatte.writers.render.despill import Despill
 
 @dataclass
 class RenderContext:
-    """One frame, its cut-out pictures, and what lies behind them for the current output.
+    """One frame, its cut-out pictures, and the background for the current output.
 
-    A picture is rendered once however many outputs use it, and shared: who changes one
-    takes a copy. One context for each worker thread.
+    A picture is rendered once however many outputs use it, and shared: copy it before
+    changing it. One context for each worker thread.
     """
 
     clip: Clip
     foreground: str
     despill: Despill | None = None
-    behind: av.VideoFrame | None = None
-    _makers: dict[str, CutoutPicture] = field(default_factory=dict)
+    background: av.VideoFrame | None = None
+    _cutouts: dict[str, CutoutPicture] = field(default_factory=dict)
     _pictures: dict[str, av.VideoFrame] = field(default_factory=dict)
     _frame: Frame | None = None
 
     def begin(self, frame: Frame) -> None:
-        """The pictures are now those of ``frame``."""
+        """Make ``frame`` the current one; drops the pictures of the previous one."""
         self._frame = frame
         self._pictures.clear()
 
     @property
     def frame(self) -> Frame:
-        """The current frame."""
+        """The current frame. Raises ValueError before the first ``begin``."""
         if self._frame is None:
-            raise ValueError("no frame was begun")
+            raise ValueError("begin() was not called")
         return self._frame
 
     def picture(self, row: OutputFormat) -> av.VideoFrame:
-        """The cut-out as ``row`` wants it."""
-        if row.name not in self._makers:
-            self._makers[row.name] = CutoutPicture(self.clip, row, self.foreground, self.despill)
+        """The cut-out in the pixel format of ``row``."""
+        if row.name not in self._cutouts:
+            self._cutouts[row.name] = CutoutPicture(self.clip, row, self.foreground, self.despill)
         if row.name not in self._pictures:
-            self._pictures[row.name] = self._makers[row.name].render(self.frame)
+            self._pictures[row.name] = self._cutouts[row.name].render(self.frame)
         return self._pictures[row.name]
 
 
 class Renderer(ABC):
-    """What the pictures of one output show. One for each worker thread."""
+    """Renders the pictures of one output. One for each worker thread."""
 
     @abstractmethod
-    def render(self, scene: RenderContext) -> av.VideoFrame:
+    def render(self, context: RenderContext) -> av.VideoFrame:
         """The picture in the output's pixel format, tagged and timed."""
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What one output is to be, settled before a file is touched.
+    """What one output will be, decided before any file is touched.
 
-    is_folder: ``out`` is a folder for pictures, there or not, whatever its name looks like.
+    is_folder: ``out`` is a folder for pictures, existing or not, whatever its name looks like.
     """
 
     out: Path
@@ -93,37 +93,37 @@ class OutputSpec:
 
 
 class Layer(ABC):
-    """Makes the makers of one output, and gives it what lies behind the subject."""
+    """What the pictures of one output show: makes its renderers and holds its background."""
 
     @abstractmethod
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
-        """A maker for one worker."""
+        """A renderer for one worker thread."""
 
-    #: Whether the subject's colours are seen.
+    #: Whether the subject's colours are visible.
     in_colour = True
-    #: What lies behind the subject, for shows that have it.
+    #: What is shown behind the subject; None for layers without a background.
     background: Background | None = None
 
 
 class Output(ABC):
-    """Encodes pictures, writes what was encoded, verifies it, and gives it its name.
+    """Encodes pictures, writes and verifies the result, and renames it into place.
 
-    ``encoder`` and ``encode`` run in worker threads, all else in the thread that writes, with
-    the frames in order.
+    ``encoder`` and ``encode`` run in worker threads, everything else in the writing thread,
+    with the frames in order.
     """
 
-    def __init__(self, plan: OutputSpec) -> None:
-        self.spec = plan
-        self.partial = partial_of(plan)
+    def __init__(self, spec: OutputSpec) -> None:
+        self.spec = spec
+        self.partial = partial_of(spec)
 
     @property
     def is_sequence(self) -> bool:
-        """Whether it is many files, which ``encode`` writes: it is opened before that."""
+        """Whether it is one file per frame, which ``encode`` writes: open it before that."""
         return self.spec.row.container is None
 
     @property
     def file_sizes(self) -> dict[str, int]:
-        """Of a sequence, the bytes of each picture that was added, by its name."""
+        """Size in bytes of each picture added to a sequence, by name; empty for a movie."""
         return {}
 
     @abstractmethod
@@ -132,19 +132,19 @@ class Output(ABC):
 
     @abstractmethod
     def encoder(self) -> Any:
-        """What one worker needs for ``encode`` and may not share."""
+        """The encoder of one worker thread, passed to ``encode``; not shared between threads."""
 
     @abstractmethod
-    def encode(self, tool: Any, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
-        """Encode one picture. The frame's slot is given back already."""
+    def encode(self, encoder: Any, picture: av.VideoFrame, frame: Frame) -> EncodedFrame:
+        """Encode one picture. The frame's slot has already been released."""
 
     @abstractmethod
     def add(self, encoded: EncodedFrame, time: TimeSpan) -> None:
-        """Write the next frame, which this or another run has encoded."""
+        """Write the next frame, encoded by this or an earlier run."""
 
     @abstractmethod
     def complete(self) -> None:
-        """Write what is held back and verify everything. Raises OutputError, VerificationError."""
+        """Write what is still buffered and verify all. Raises OutputError, VerificationError."""
 
     @abstractmethod
     def result(self) -> WriteResult:
@@ -152,17 +152,17 @@ class Output(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop everything that is not under its final name; harmless at any time."""
+        """Remove everything not yet under its final name; safe to call at any time."""
 
 
 def close_backgrounds(outputs: Iterable[Output]) -> None:
-    """Close the files that lie behind the subject; harmless when done twice."""
+    """Close the files of all backgrounds; safe to call twice."""
     for output in outputs:
         if output.spec.layer.background is not None:
             output.spec.layer.background.close()
 
 
-def partial_of(plan: OutputSpec) -> Partial:
-    """Where the unfinished result of ``plan`` is written."""
-    kind = PartialSequence if is_pattern(plan.out) else Partial
-    return kind(plan.out, output_paths(plan.out), plan.overwrite)
+def partial_of(spec: OutputSpec) -> Partial:
+    """Where the unfinished result of ``spec`` is written."""
+    kind = PartialSequence if is_pattern(spec.out) else Partial
+    return kind(spec.out, output_paths(spec.out), spec.overwrite)

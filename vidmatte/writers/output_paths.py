@@ -1,4 +1,4 @@
-"""What stands beside a result, for a while or for good, and where."""
+"""The paths of the files that accompany a result: partial file, lock, work folder, manifest."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from vidmatte.writers.formats import is_pattern
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """The places that belong to a result.
+    """The paths that belong to a result.
 
-    partial: its unfinished twin. lock: of the run that writes it. work: the folder in which a
-    run with ``--resume`` keeps its frames. manifest: what says how it was made.
+    partial: the unfinished result. lock: the lock file of the run that writes it. work: the
+    folder in which ``--resume`` stores its frames. manifest: the record of how it was made.
     """
 
     partial: Path
@@ -29,58 +29,58 @@ class OutputPaths:
 
 
 def output_paths(out: Path) -> OutputPaths:
-    """The places of the file, the folder or the pattern ``out``.
+    """The paths that belong to the file, the folder or the pattern ``out``.
 
-    Those of a pattern like ``cut/shot_%06d.png`` are beside the pictures' folder, which need
-    not be there yet, but for the manifest, which joins the pictures. In a folder that is there
-    the pictures are made within it: it may be another file system, into which nothing can be
-    renamed. So is the lock where nothing can be made beside the folder. Raises UsageError for
-    the root folder.
+    For a pattern like ``cut/shot_%06d.png`` they are beside the pictures' folder, which need
+    not exist yet, except for the manifest, which is in that folder. In an existing folder the
+    partial folder is inside it: it may be on another file system, to which files cannot be
+    renamed. The lock is inside too where its parent is not writable. Raises UsageError for the
+    root folder.
     """
-    place, name, twin = (
+    target, name, partial_name = (
         absolute_path(out),
         f".{absolute_path(out).name}",
         f".{absolute_path(out).stem}.partial",
     )
-    if not place.name:
-        raise UsageError(f"{out}: that is the root folder itself: name a folder in it")
-    manifest = sibling_path(out, f"{place.name}.json")
+    if not target.name:
+        raise UsageError(f"{out}: this is the root folder: choose a folder in it")
+    manifest = sibling_path(out, f"{target.name}.json")
     if is_pattern(out):
-        place, plain = absolute_path(out.parent), FRAME_NUMBER.sub("", out.name)
-        name = f".{place.name}.{plain}"
-        twin, manifest = f"{name}.partial", sibling_path(out, f"{plain}.json")
-    elif not place.is_dir():
-        twin += out.suffix
-    partial, lock = place.parent, place.parent
-    if place.is_dir():
-        partial = place
-        lock = place.parent if _is_writable(place.parent) else place
+        target, plain = absolute_path(out.parent), FRAME_NUMBER.sub("", out.name)
+        name = f".{target.name}.{plain}"
+        partial_name, manifest = f"{name}.partial", sibling_path(out, f"{plain}.json")
+    elif not target.is_dir():
+        partial_name += out.suffix
+    partial, lock = target.parent, target.parent
+    if target.is_dir():
+        partial = target
+        lock = target.parent if _is_writable(target.parent) else target
     return OutputPaths(
-        partial=partial / twin,
+        partial=partial / partial_name,
         lock=lock / f"{name}.lock",
-        work=place.parent / f"{name}.resume",
+        work=target.parent / f"{name}.resume",
         manifest=manifest,
     )
 
 
 def partial_manifest(manifest: Path) -> Path:
-    """What a manifest is called until it is whole."""
+    """The path of a manifest while it is being written."""
     return manifest.with_name(f".{manifest.name}.partial")
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder."""
+    """Whether files can be created in a folder."""
     return os.access(folder, os.W_OK | os.X_OK)
 
 
 def check_creatable(out: Path, folder: Path, is_taken: Callable[[], bool]) -> None:
-    """Raise before anything is touched where ``out`` cannot be made in ``folder``: SinkError, or
-    OutputExistsError where something is there that is to stay.
+    """Raise OutputError if ``out`` cannot be created in ``folder``, or OutputExistsError if it
+    exists and may not be replaced. Touches nothing.
 
-    is_taken: asked only of a folder that lets itself be looked into.
+    is_taken: called only if the folder is readable.
     """
     if not folder.is_dir():
-        raise OutputError(f"{folder}: there is no such folder for {out.name}: make it")
+        raise OutputError(f"{folder}: no such folder for {out.name}: create it")
     if not _is_writable(folder):
         raise not_writable(folder)
     if is_taken():
@@ -88,90 +88,90 @@ def check_creatable(out: Path, folder: Path, is_taken: Callable[[], bool]) -> No
 
 
 def check_companions(out: Path, settings: Settings) -> None:
-    """Raise SinkError where a folder is there and what belongs beside it cannot be made."""
+    """Raise OutputError if the files beside an existing folder cannot be created."""
     folder = absolute_path(out.parent if is_pattern(out) else out)
     if not folder.is_dir() or _is_writable(folder.parent):
         return
-    refused = f"{folder.parent} may not be written"
+    refused = f"{folder.parent} is not writable"
     if settings.resume:
         raise OutputError(
-            f"{folder}: --resume keeps its work beside it, and {refused}: leave --resume out, or"
-            " name a folder in it"
+            f"{folder}: --resume stores its work beside it, and {refused}: run without --resume,"
+            " or choose a folder in it"
         )
     if settings.manifest and not is_pattern(out):
         raise OutputError(
-            f"{folder}: its manifest goes beside it, and {refused}: add --no-manifest, or name a"
-            " folder in it"
+            f"{folder}: its manifest is written beside it, and {refused}: add --no-manifest, or"
+            " choose a folder in it"
         )
 
 
-#: Bytes of a name on most disks.
+#: The longest file name on most file systems, in bytes.
 _USUAL_NAME_MAX = 255
 
 
 def check_lengths(out: Path, settings: Settings | None = None) -> None:
-    """Raise SinkError where ``out``, or what belongs to it, has a longer name than its disk takes.
+    """Raise OutputError if the name of ``out`` or of a file beside it is too long for its disk.
 
-    settings: of the main result, with which a manifest and the work of ``--resume`` go.
+    settings: of the main output, which also has a manifest and the work of ``--resume``.
     """
     limit = check_new_names(out)
-    places = output_paths(out)
-    beside = [places.partial, places.lock]
+    paths = output_paths(out)
+    beside = [paths.partial, paths.lock]
     if settings is not None and settings.manifest:
-        beside += [places.manifest, partial_manifest(places.manifest)]
+        beside += [paths.manifest, partial_manifest(paths.manifest)]
     if settings is not None and settings.resume:
-        beside.append(places.work)
+        beside.append(paths.work)
     over = max(_name_bytes(path.name) for path in beside) - limit
     if over > 0 and is_pattern(out):
         raise OutputError(
             f"{out}: the names of the folder and of its pictures are together {over} bytes too"
-            f" long for what stands beside them, which may have {limit} here: shorten one"
+            f" long for the files beside them, whose limit is {limit} here: shorten one"
         )
     if over > 0:
-        has = _name_bytes(absolute_path(out).name)
+        length = _name_bytes(absolute_path(out).name)
         raise OutputError(
-            f"{out}: the name has {has} bytes, and may have {has - over}, so that what stands"
-            f" beside it has {limit} at most: shorten it"
+            f"{out}: the name has {length} bytes, the limit is {length - over}, so that the files"
+            f" beside it have at most {limit}: shorten it"
         )
 
 
 def check_new_names(out: Path) -> int:
-    """How many bytes a name may have where ``out`` goes.
+    """The longest name in bytes on the disk of ``out``.
 
-    Raises SinkError where ``out``, or a folder on the way that is not there, has more.
+    Raises OutputError if ``out``, or a missing folder above it, has a longer one.
     """
     limit, new = _name_limit(out)
     for name in new:
         if _name_bytes(name) > limit:
             raise OutputError(
-                f"{name}: a name may have {limit} bytes here, and this has {_name_bytes(name)}:"
+                f"{name}: the name has {_name_bytes(name)} bytes, the limit is {limit} here:"
                 " shorten it"
             )
     return limit
 
 
 def check_picture_lengths(folder: Path, names: Iterable[str]) -> None:
-    """Raise SinkError where the name of a picture is longer than the folder's disk takes, with
-    what is added to it until the picture is whole."""
+    """Raise OutputError if a picture's name is too long for the folder's disk, with the suffix
+    that it has while it is written."""
     limit = check_new_names(folder)
     longest = max(names, key=_name_bytes, default="")
     over = _name_bytes(f"{longest}.part") - limit
     if over > 0:
         raise OutputError(
-            f"{folder}: the picture '{longest}' has a name of {_name_bytes(longest)} bytes, and it"
-            f" may have {_name_bytes(longest) - over}: shorten it, or name them like -o"
+            f"{folder}: the picture name '{longest}' has {_name_bytes(longest)} bytes, the limit is"
+            f" {_name_bytes(longest) - over}: shorten it, or name the pictures like -o"
             f" {folder}/f_%06d.png"
         )
 
 
 def _name_limit(out: Path) -> tuple[int, tuple[str, ...]]:
-    """How many bytes a name may have where ``out`` goes, and the names that are new there."""
-    place = absolute_path(out)
-    there = next(path for path in (place, *place.parents) if os.path.isdir(path))  # noqa: PTH112
-    limit = os.pathconf(there, "PC_NAME_MAX") if hasattr(os, "pathconf") else _USUAL_NAME_MAX
-    return limit if limit > 0 else _USUAL_NAME_MAX, place.relative_to(there).parts
+    """The longest name (bytes) on the disk of ``out``, and the missing parts of its path."""
+    target = absolute_path(out)
+    existing = next(path for path in (target, *target.parents) if os.path.isdir(path))  # noqa: PTH112
+    limit = os.pathconf(existing, "PC_NAME_MAX") if hasattr(os, "pathconf") else _USUAL_NAME_MAX
+    return limit if limit > 0 else _USUAL_NAME_MAX, target.relative_to(existing).parts
 
 
 def _name_bytes(name: str) -> int:
-    """Bytes of a name; on Windows its UTF-16 units, which count there."""
+    """The length of a name in bytes; on Windows in UTF-16 units, which its limit counts."""
     return len(os.fsencode(name)) if os.name == "posix" else len(name.encode("utf-16-le")) // 2

@@ -1,5 +1,5 @@
-"""Outputs are written beside their final name, or in their folder where it is there, and renamed
-when they are complete."""
+"""Outputs are written beside their final path, or inside it if it is an existing folder, and
+renamed when complete."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from vidmatte.writers.output_paths import OutputPaths, check_creatable
 
 
 class Partial:
-    """The unfinished twin of ``final`` in the same folder: a file, or a folder of pictures. Where
-    ``final`` is a folder already, the twin is in it: see ``places_of``.
+    """The unfinished version of ``final`` in the same folder: a file, or a folder of pictures. If
+    ``final`` is an existing folder, it is inside it: see ``output_paths``.
 
-    ``path`` is where to write; its suffix is the final one, so that readers and
-    writers that go by suffix see the right one. What an earlier run that was killed
-    left under this name is replaced; a run that is still at work on it is left alone.
+    ``path`` is where to write; it has the final suffix, for code that chooses by suffix. A
+    partial result of a killed run is replaced; one that another run holds locked is not touched.
     """
 
-    def __init__(self, final: Path, places: OutputPaths, overwrite: bool) -> None:
+    def __init__(self, final: Path, paths: OutputPaths, overwrite: bool) -> None:
         self.final = final
         self.overwrite = overwrite
-        self.path = places.partial
-        #: Whether the folder was there before this run: it stays as it is, and is filled.
-        self.is_within = places.partial.parent == absolute_path(final)
-        self._lock = lock_at(places.lock)
-        #: What is in a folder already stays, and so does what is unfinished; who sets this
-        #: keeps other runs away from both.
+        self.path = paths.partial
+        #: Whether ``final`` is an existing folder; pictures are then added to it.
+        self.is_within = paths.partial.parent == absolute_path(final)
+        self._lock = lock_at(paths.lock)
+        #: Reuse the partial folder and its pictures; the code that sets this must itself
+        #: lock other runs out.
         self.keep = False
 
     def check(self) -> None:
-        """Raise before anything is touched: OutputExistsError, SinkError."""
+        """Check that ``final`` can be written, without touching anything. Raises
+        OutputExistsError, OutputError."""
         folder = absolute_path(self.final) if self.is_within else absolute_path(self.final).parent
         check_creatable(self.final, folder, lambda: not self.overwrite and self._exists())
 
     def _exists(self) -> bool:
-        """Whether something that counts stands under the final name.
+        """Whether there is something to overwrite under the final name.
 
-        An empty folder does not, nor do hidden files in it: those of a file browser, or the
-        unfinished side results of this run.
+        An empty folder is nothing, and so are hidden files in it: those of a file browser, or
+        the unfinished extra outputs of this run.
         """
         if self.final.is_dir():
             return any(not path.name.startswith(".") for path in self.final.iterdir())
         return self.final.exists()
 
     def begin_file(self) -> Path:
-        """Make way for the file; returns where to write it. Raises SinkError."""
-        self._keep_others_out()
+        """Lock and remove an old partial file; returns the path to write. Raises OutputError."""
+        self._lock_out_others()
         self.path.unlink(missing_ok=True)
         return self.path
 
     def begin_folder(self) -> Path:
-        """An empty folder to write into. Raises SinkError."""
+        """Lock and create the folder to write into, empty unless ``keep``. Raises OutputError."""
         if not self.keep:
-            self._keep_others_out()
+            self._lock_out_others()
         try:
             if self.path.exists() and not self.keep:
                 shutil.rmtree(self.path)
@@ -69,10 +69,10 @@ class Partial:
         return self.path
 
     def commit(self) -> None:
-        """Give it the final name.
+        """Rename to the final name.
 
-        A folder takes the place of one that is missing; in a folder that is there each picture
-        replaces the one of its name, and all else stays. Raises OutputExistsError, SinkError.
+        If the final folder exists, each picture replaces the one of its name, and other files
+        in it are not touched. Raises OutputExistsError, OutputError.
         """
         self.check()
         try:
@@ -94,7 +94,7 @@ class Partial:
         shutil.rmtree(self.path)
 
     def discard(self) -> None:
-        """Remove what is not finished; harmless at any time."""
+        """Remove the partial result; safe to call at any time."""
         if not self._lock.is_locked:
             return
         if self.path.is_dir():
@@ -103,32 +103,33 @@ class Partial:
             self.path.unlink(missing_ok=True)
         release_and_unlink(self._lock)
 
-    def _keep_others_out(self) -> None:
-        """Be the only run that writes this. Raises SinkError."""
+    def _lock_out_others(self) -> None:
+        """Take the lock on this output. Raises OutputError if another run holds it."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            if not Path(self._lock.lock_file).exists():  # nor can anything else be made there
+            if not Path(self._lock.lock_file).exists():  # no file can be created there
                 raise not_writable(self.final) from None
             raise OutputError(
-                f"{self.final}: another run is writing it: wait for its end, or choose another name"
+                f"{self.final}: locked by another vidmatte process: wait until it ends, or choose"
+                " another name"
             ) from None
         except OSError as error:
             raise as_output_error(error, self.final) from error
 
 
 class PartialSequence(Partial):
-    """The unfinished twin of the pictures of a pattern like ``cut/shot_%06d.png``.
+    """The unfinished pictures of a pattern like ``cut/shot_%06d.png``.
 
-    They join what else is in their folder, which is made when it is missing.
+    They are added to their folder, which is created if missing.
     """
 
-    def __init__(self, pattern: Path, places: OutputPaths, overwrite: bool) -> None:
-        super().__init__(pattern.parent, places, overwrite)
+    def __init__(self, pattern: Path, paths: OutputPaths, overwrite: bool) -> None:
+        super().__init__(pattern.parent, paths, overwrite)
         self.pattern = pattern
 
     def _exists(self) -> bool:
-        ours = pattern_regex(self.pattern.name)
+        numbered = pattern_regex(self.pattern.name)
         return self.final.is_dir() and any(
-            ours.fullmatch(path.name) for path in self.final.iterdir()
+            numbered.fullmatch(path.name) for path in self.final.iterdir()
         )

@@ -1,4 +1,4 @@
-"""Between encoding and muxing: encoded frames that wait in a spool, and their joining."""
+"""Stores encoded frames between encoding and muxing, and joins them to outputs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vidmatte.writers.output import Output
 
 @dataclass
 class SpooledFrame:
-    """A frame as all outputs have encoded it; its pixels are gone.
+    """A frame as encoded by all outputs, without its pixels.
 
-    encoded: for each output, in order, what ``EncodedFrame.to_bytes`` gives. new_shot: it
-    begins a shot. findings: see ``Frame.findings``. state: a recurrent network's before this
-    frame, by name; empty where it is not stored.
+    encoded: the result of ``EncodedFrame.to_bytes`` for each output, in order. new_shot: it
+    begins a shot. findings: see ``Frame.findings``. state: a recurrent network's state before
+    this frame, by name; empty if it is not stored.
     """
 
     index: int
@@ -39,7 +39,7 @@ class SpooledFrame:
 
     @classmethod
     def of(cls, frame: Frame, encoded: Sequence[bytes]) -> SpooledFrame:
-        """What of ``frame`` is stored with its encoded frames."""
+        """The record of ``frame`` with its encoded frames."""
         return cls(
             index=frame.index,
             pts=frame.pts,
@@ -55,31 +55,31 @@ class SpooledFrame:
 class Spool(ABC):
     """Stores the encoded frames of consecutive frames of a clip, for one writer.
 
-    Outputs that write a file a frame (``Output.is_sequence``) write these where the spool
-    wants them. Methods raise OSError, OutputError.
+    The spool opens the outputs that write a file per frame (``Output.is_sequence``) and so
+    decides where these go. Methods raise OSError, OutputError.
     """
 
     @property
     @abstractmethod
     def first(self) -> int:
-        """The number of the first frame that belongs in it."""
+        """The index of its first frame."""
 
     @property
     @abstractmethod
     def count(self) -> int:
-        """How many frames are in it, those of earlier runs among them."""
+        """The number of frames in it, including those of earlier runs."""
 
     @property
     @abstractmethod
     def is_complete(self) -> bool:
-        """Whether no frame is missing at its end."""
+        """Whether its last frame has been stored."""
 
     @abstractmethod
     def open(self, outputs: Sequence[Output]) -> None:
-        """Get ready for the frames of ``outputs``; sequences among these are opened."""
+        """Prepare for the frames of ``outputs``; opens the sequences among them."""
 
     def history(self) -> History:
-        """What is known of the clip by the frames that were in it when it was opened."""
+        """What is known of the clip from the frames of earlier runs."""
         return History()
 
     @abstractmethod
@@ -88,34 +88,34 @@ class Spool(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """The last frame was put: sync all to the disk, ``is_complete`` from now on."""
+        """Call after the last ``put``: sync all to disk and set ``is_complete``."""
 
     @abstractmethod
     def records(self) -> Iterator[SpooledFrame]:
-        """All frames, in order; one at a time is in memory."""
+        """All frames, in order, loaded one at a time."""
 
     @abstractmethod
     def folders(self, number: int) -> tuple[Path, ...]:
-        """Where the picture files of output ``number`` may stand."""
+        """The folders to search for the picture files of output ``number``."""
 
     @abstractmethod
     def seal(self, result: WriteResult) -> None:
-        """All outputs are verified: note them before the first gets its final name."""
+        """Store the result of the verified outputs; call before the first is renamed."""
 
     @abstractmethod
     def clear(self) -> None:
-        """All outputs have their final names: remove the frames and close."""
+        """Remove the frames and close; call when all outputs have their final names."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close it; the frames in it stay for a later run. Harmless when done twice."""
+        """Close; its frames remain for a later run. Safe to call twice."""
 
 
 def join(spools: Iterable[Spool], outputs: Sequence[Output], first: int = 0) -> None:
-    """Add all frames of ``spools`` to ``outputs``, which are open, from frame ``first`` on.
+    """Add all frames of ``spools`` to ``outputs``, which must be open, from frame ``first`` on.
 
-    The spools hold consecutive parts of one clip, in order. Raises OutputError where a frame
-    is missing or comes twice, or where an output cannot be written.
+    The spools contain consecutive parts of one clip, in order. Raises OutputError if a frame
+    is missing or repeated, or if an output cannot be written.
     """
     expected = first
     for spool in spools:
@@ -126,16 +126,16 @@ def join(spools: Iterable[Spool], outputs: Sequence[Output], first: int = 0) -> 
                 _add(output, record, number, spool.folders(number))
         if not spool.is_complete:
             raise OutputError(
-                f"{outputs[0].spec.out}: frame {expected} is missing: that part of the clip was"
-                " not made to its end: run it again"
+                f"{outputs[0].spec.out}: frame {expected} is missing: that part of the clip is"
+                " incomplete: run it again"
             )
 
 
 def _check_order(index: int, expected: int, outputs: Sequence[Output]) -> None:
-    """Raise OutputError unless ``index`` is the frame that comes next."""
+    """Raise OutputError unless ``index`` is the next frame."""
     if index == expected:
         return
-    fault = f"frame {expected} is missing" if index > expected else f"frame {index} comes twice"
+    fault = f"frame {expected} is missing" if index > expected else f"frame {index} is repeated"
     raise OutputError(
         f"{outputs[0].spec.out}: {fault}: join the parts of a clip in order, each once"
     )

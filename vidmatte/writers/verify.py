@@ -1,4 +1,4 @@
-"""The written file, opened again and held against what was meant to be written."""
+"""Reopens a written movie and compares it with what was meant to be written."""
 
 from __future__ import annotations
 
@@ -21,49 +21,48 @@ from vidmatte.readers.movie.describe import find_tag
 from vidmatte.writers.encoders import frame_colour
 from vidmatte.writers.format_spec import Container, Expected, OutputFormat
 
-#: Seconds by which a sound track may end before or after what was written: the last
-#: packet of a codec is filled up, and players cut it.
+#: Seconds by which the end of a sound track may differ from what was written: codecs pad
+#: the last packet, and players cut it.
 _SOUND_SLACK = Fraction(1, 10)
 _MILLISECOND = Fraction(1, 1000)
 
 
 def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) -> None:
-    """Raise VerificationError that names everything in which the file at ``path`` differs.
+    """Raise VerificationError that lists every difference of the file at ``path``.
 
-    All packets are counted and timed; the first and the last frame are decoded. Where the
-    container has an index and every frame stands alone, the index is read instead of the
-    packets.
+    All packets are counted and timed; the first and the last frame are decoded. For an
+    intra-only codec in a container with an index, the index is read instead of the packets.
     """
-    holds = row.movie
+    rules = row.movie
     try:
-        if (compare := holds.verification.differences) is not None:
+        if (compare := rules.verification.differences) is not None:
             differences = list(compare(path, clip, expected))
         else:
             with av.open(str(path)) as file:
-                differences = list(_compare(file, clip, row, holds, expected))
+                differences = list(_compare(file, clip, row, rules, expected))
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error
     if differences:
         raise VerificationError(
-            f"{path.name}, read back, is not what was written: {'; '.join(differences)}"
+            f"{path.name}, read back, differs from what was written: {'; '.join(differences)}"
         )
 
 
 def _compare(
-    file: InputContainer, clip: Clip, row: OutputFormat, holds: Container, expected: Expected
+    file: InputContainer, clip: Clip, row: OutputFormat, rules: Container, expected: Expected
 ) -> Iterator[str]:
-    """What differs, one clause each."""
-    video, stated = file.streams.video[0], holds.verification
+    """One clause per difference."""
+    video, exact = file.streams.video[0], rules.verification
     context = video.codec_context
     sounds = file.streams.audio
     yield from _check_equal("sound tracks", len(sounds), len(expected.sound))
     if row.codec_tag is not None:
         yield from _check_equal("codec tag", context.codec_tag, row.codec_tag)
-    if clip.constant_rate and expected.frames > 1 and stated.rate:
+    if clip.constant_rate and expected.frames > 1 and exact.rate:
         yield from _check_equal("rate", video.average_rate, clip.rate)
-    yield from _compare_head(file, video, clip, holds)
+    yield from _compare_head(file, video, clip, rules)
     yield from _compare_pictures(file, clip, row, expected)
-    times = _indexed(video) if stated.has_index and row.intra else None
+    times = _indexed(video) if exact.has_index and row.intra else None
     ends: dict[int, Fraction] = {}
     if times is None:
         times, ends = _scanned(file, video)
@@ -71,11 +70,11 @@ def _compare(
         ends = {sound.index: _declared_end(sound) for sound in sounds}
     yield from _check_equal("frames", len(times), expected.frames)
     if times:
-        # One unit of the container's clock: Matroska and WebM count milliseconds.
+        # One tick of the container's clock: Matroska and WebM count milliseconds.
         slack = video.time_base or Fraction(1, 1000)
         yield from _check_close("the first frame", times[0], expected.first, slack)
         yield from _check_close("the last frame", times[-1], expected.last, slack)
-        if stated.end:
+        if exact.end:
             yield from _check_close("the end", _declared_end(video), expected.end, slack)
     for sound, end in zip(sounds, expected.sound, strict=False):
         name = f"the end of sound {sound.index}"
@@ -83,33 +82,33 @@ def _compare(
 
 
 def compare_webp(path: Path, clip: Clip, expected: Expected) -> Iterator[str]:
-    """What differs in an animated WebP, one clause each. Raises ValueError, OSError."""
+    """One clause per difference in an animated WebP. Raises ValueError, OSError."""
     found = read_webp(path)
     size = f"{found.width}x{found.height}"
     yield from _check_equal("size", size, f"{clip.width}x{clip.height}")
     if expected.frames > 1 and not found.lengths:
         yield (
-            f"a still picture instead of {expected.frames} frames, which a WebP of frames that are"
-            " all alike becomes: choose another format"
+            f"a still picture instead of {expected.frames} frames: libwebp merges identical"
+            " frames: choose another format"
         )
     if len(found.lengths) > expected.frames:
         yield f"frames: {len(found.lengths)} instead of {expected.frames}"
     if found.lengths:
         length = expected.end - expected.first
         yield from _check_close("the end", sum(found.lengths, Fraction(0)), length, _MILLISECOND)
-        yield from _check_equal("loops (0: for ever)", found.loops, 0)
+        yield from _check_equal("loops (0: endless)", found.loops, 0)
 
 
 def _compare_head(
-    file: InputContainer, video: VideoStream, clip: Clip, holds: Container
+    file: InputContainer, video: VideoStream, clip: Clip, rules: Container
 ) -> Iterator[str]:
-    """What differs in the shape of a pixel and in the first frame's timecode."""
-    if holds.pixel_aspect:
-        # Matroska says it by a size of display, in whole pixels.
+    """Differences in the sample aspect ratio and in the first frame's timecode."""
+    if rules.pixel_aspect:
+        # Matroska stores it as a display size, in integer pixels.
         aspect, meant = video.sample_aspect_ratio or Fraction(1), clip.sample_aspect_ratio
         if abs(aspect - meant) * clip.width > 1:
             yield f"pixel aspect: {aspect} instead of {meant}"
-    if clip.timecode and holds.timecode:
+    if clip.timecode and rules.timecode:
         found = find_tag("timecode", file)
         if found is None or not timecode.is_equal(found, clip.timecode, clip.rate):
             yield from _check_equal("timecode", found, clip.timecode)
@@ -118,12 +117,12 @@ def _compare_head(
 def _compare_pictures(
     file: InputContainer, clip: Clip, row: OutputFormat, expected: Expected
 ) -> Iterator[str]:
-    """What differs in the first and in the last picture."""
+    """Differences in the first and in the last picture."""
     video = file.streams.video[0]
     first = next(file.decode(video), None)
     file.seek(max(0, round(expected.last / (video.time_base or 1))), stream=video)
     last = None
-    for last in file.decode(video):  # noqa: B007 (the last one is wanted)
+    for last in file.decode(video):  # noqa: B007 (only the last one is used)
         pass
     for name, picture in (("the first picture", first), ("the last picture", last)):
         if picture is None:
@@ -139,7 +138,7 @@ def _compare_pictures(
 
 
 def _compare_tags(name: str, picture: av.VideoFrame, meant: ColourTags) -> Iterator[str]:
-    """What differs in the tags. bt470bg and smpte170m are one matrix: VP9 has one number."""
+    """Differences in colour tags. bt470bg and smpte170m count as one matrix, as in VP9."""
     tags = meant.as_names()
     found = ColourTags(
         matrix=int(picture.colorspace),
@@ -150,25 +149,25 @@ def _compare_tags(name: str, picture: av.VideoFrame, meant: ColourTags) -> Itera
     if {found.matrix, meant.matrix} == {BT470BG, SMPTE170M}:
         found = found.with_matrix(meant.matrix, found.range)
     for tag, value in found.as_names().items():
-        is_said = tag in ("primaries", "transfer") or is_yuv(picture.format.name)
-        if is_said and tags[tag] != "unspecified":
+        is_stored = tag in ("primaries", "transfer") or is_yuv(picture.format.name)
+        if is_stored and tags[tag] != "unspecified":
             yield from _check_equal(f"{name}'s {tag}", value, tags[tag])
 
 
 def _check_equal(what: str, found: object, meant: object) -> Iterator[str]:
-    """A clause where two values differ."""
+    """A clause if two values differ."""
     if found != meant:
         yield f"{what}: {found} instead of {meant}"
 
 
 def _check_close(what: str, found: Fraction, meant: Fraction, slack: Fraction) -> Iterator[str]:
-    """A clause where two moments are farther apart than ``slack`` seconds."""
+    """A clause if two times differ by more than ``slack`` seconds."""
     if abs(found - meant) > slack:
         yield f"{what} is at {float(found):.6f} s instead of {float(meant):.6f} s"
 
 
 def _indexed(video: VideoStream) -> list[Fraction]:
-    """The moments of all frames by the container's index, in seconds."""
+    """The times of all frames in seconds, from the container's index."""
     unit = video.time_base or Fraction(1)
     return sorted(entry.timestamp * unit for entry in video.index_entries)
 
@@ -176,7 +175,7 @@ def _indexed(video: VideoStream) -> list[Fraction]:
 def _scanned(
     container: InputContainer, video: VideoStream
 ) -> tuple[list[Fraction], dict[int, Fraction]]:
-    """The moments of all frames, and the end of each other stream, by its packets."""
+    """The times of all frames and the end of each other stream, in seconds, from packets."""
     times: list[Fraction] = []
     ends: dict[int, Fraction] = {}
     for packet in container.demux():
@@ -192,7 +191,7 @@ def _scanned(
 
 
 def _declared_end(stream: Stream) -> Fraction:
-    """Where the container says that a stream ends, in seconds."""
+    """The end of a stream in seconds, as the container declares it."""
     if stream.duration is None or stream.time_base is None:
         return Fraction(0)
     return ((stream.start_time or 0) + stream.duration) * stream.time_base

@@ -1,1 +1,1 @@
-"""From a frame with its alpha to the picture that an encoder takes."""
+"""Renders the pictures that encoders take from frames with alpha."""

@@ -31,7 +31,7 @@ from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import PRORES
 
 _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
-#: Colours by name; "green" is the cloth's, so that a keyer finds it.
+#: Colours by name, R, G, B in 0..255; "green" is that of a green screen, for keyers.
 COLOURS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
@@ -52,12 +52,12 @@ class Background(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it, complete after the last call of ``at``."""
+        """Notes for the user, complete after the last call of ``at``."""
         return ()
 
     @abstractmethod
     def at(self, seconds: Fraction) -> av.VideoFrame:
-        """The picture at a time of the output, in seconds; the times of successive calls grow."""
+        """The picture at ``seconds`` of the output; successive calls have increasing times."""
 
     @abstractmethod
     def close(self) -> None:
@@ -75,17 +75,17 @@ class _StillBackground(Background):
         """See ``Background.notes``."""
         return self._notes
 
-    def at(self, seconds: Fraction) -> av.VideoFrame:  # noqa: ARG002 (always the same)
+    def at(self, seconds: Fraction) -> av.VideoFrame:  # noqa: ARG002 (one picture)
         """See ``Background.at``."""
         return self._picture
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no file is open."""
 
 
 class _MovingBackground(Background):
-    """A clip from its first frame, at its own rate; a folder's pictures at the foreground
-    clip's rate. Its last frame is held."""
+    """A clip from its first frame at its own rate, or a folder's pictures at the foreground
+    clip's rate. The last frame is repeated."""
 
     def __init__(self, path: Path, clip: Clip) -> None:
         from vidmatte.readers.open import check_readable, open_by_kind
@@ -98,12 +98,12 @@ class _MovingBackground(Background):
             self._notes = [f"--background {line}" for line in _colour_mismatch(behind, clip)]
             self._opening_warnings = len(
                 self._source.warnings
-            )  # about sound and titles, not seen here
+            )  # about sound and subtitles, which are not used
             fit = _FitToFrame(clip, behind.colour, behind.sample_aspect_ratio)
             self._pictures = _background_times(
                 self._source, fit, clip.rate if path.is_dir() else None
             )
-            self._now = next(self._pictures)[1]
+            self._current = next(self._pictures)[1]
             self._next = next(self._pictures, None)
         except BaseException:
             self._source.close()
@@ -121,12 +121,12 @@ class _MovingBackground(Background):
         while self._next is not None and self._next[0] <= seconds:
             latest = self._next[1]
             self._next = next(self._pictures, None)
-            self._now = latest
-        return self._now
+            self._current = latest
+        return self._current
 
     def close(self) -> None:
         """See ``Background.close``."""
-        self._pictures.close()  # the file stays open while its pictures are read
+        self._pictures.close()  # the generator may still be reading the file
         self._source.close()
 
 
@@ -143,7 +143,7 @@ def _background_times(
 
 
 def _colour_mismatch(behind: Clip, clip: Clip) -> Iterator[str]:
-    """What the composite cannot show of a background: its alpha, and a different transfer curve."""
+    """Notes on what the composite ignores of a background: alpha, another transfer curve."""
     name = behind.source.name
     if behind.has_alpha:
         yield f"{name}: its own alpha is ignored: transparent parts are shown"
@@ -151,10 +151,12 @@ def _colour_mismatch(behind: Clip, clip: Clip) -> Iterator[str]:
 
 
 def _code_mismatch(name: str, colour: ColourTags, clip: Clip) -> Iterator[str]:
-    """A line where the code values of ``colour`` stand for other light than the clip's: curves of
-    displays and cameras count as the same."""
-    found, wanted = (one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour))
-    if found != wanted:
+    """A note if the transfer curve of ``colour`` differs from the clip's; curves of displays and
+    cameras count as the same."""
+    found, expected = (
+        one.transfer if one.transfer in CURVED else 1 for one in (colour, clip.colour)
+    )
+    if found != expected:
         own, other = (one.as_names()["transfer"] for one in (colour, clip.colour))
         yield (
             f"{name}: its code values, {own}, are used unchanged beside the clip's, {other}:"
@@ -166,13 +168,13 @@ class _FitToFrame:
     """Scales a picture until it covers the frame at its display aspect, and crops the rest
     evenly.
 
-    colour: the pictures' tags; YCbCr of another matrix than the clip's is converted through RGB.
+    colour: the pictures' tags; YCbCr with another matrix than the clip's is converted through RGB.
     aspect: their sample aspect ratio; None for the clip's.
     """
 
     def __init__(self, clip: Clip, colour: ColourTags, aspect: Fraction | None = None) -> None:
         self._size = (clip.width, clip.height)
-        # Columns of the clip for one column of the pictures, at equal height.
+        # Columns of the clip per column of the pictures, at equal height.
         self._widening = Fraction(1) if aspect is None else aspect / clip.sample_aspect_ratio
         target = output_colour(clip, PRORES)
         self._to_rgb: Converter | None = None
@@ -219,7 +221,7 @@ def open_background(text: str, clip: Clip) -> Background:
     path = Path(text)
     if not path.exists():
         raise UsageError(
-            f"--background {text}: neither a file nor a colour: write #rrggbb,"
+            f"--background {text}: neither a file nor a colour: use #rrggbb,"
             f" {', '.join(COLOURS)}, {CHECKER}, or the path of a picture or clip"
         )
     return _MovingBackground(path, clip)

@@ -1,10 +1,9 @@
-"""From a frame with its alpha to the picture that an encoder takes.
+"""Renders the cut-out picture of a frame with alpha, in the encoder's pixel format.
 
-Where the output is YCbCr like the source, its planes are carried over by swscale
-with one matrix and, but for ProRes from full range, one range on both sides: no
-trip through RGB. So an opaque pixel is exactly what FFmpeg makes of the source; as
-in its tools, subsampled chroma counts as centred on the pixels that it covers (at odd
-sizes too, where these stretch it).
+If source and output are both YCbCr, swscale converts the planes with the same matrix
+and, except for ProRes from full range, the same range: no conversion through RGB. So an
+opaque pixel equals FFmpeg's conversion of the source; as in its tools, subsampled chroma
+is centred on the pixels that it covers (stretched at odd sizes).
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ from vidmatte.writers.render.despill import Despill, SpillRemover
 
 
 class CutoutPicture:
-    """Makes the pictures of one output. Not thread-safe: one for each worker.
+    """Renders the cut-outs of one output. Not thread-safe: one for each worker.
 
     foreground: ``estimate``, ``source``, ``model`` or ``auto``, see the settings.
-    despill: the screen's light to take off what is visible, after that.
+    despill: spill to remove from visible pixels, after the foreground.
     """
 
     def __init__(
@@ -47,51 +46,52 @@ class CutoutPicture:
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
         self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
-        # Chroma of its own for each pixel, as the estimate has it.
-        whole = re.sub("yuva4..p", "yuva444p", self._working)
-        self._convert_model = Converter(ColourTags(IDENTITY, FULL), whole, self.colour)
+        # 4:4:4, as the estimated foreground.
+        full_chroma = re.sub("yuva4..p", "yuva444p", self._working)
+        self._convert_model = Converter(ColourTags(IDENTITY, FULL), full_chroma, self.colour)
 
     def render(self, frame: Frame) -> av.VideoFrame:
-        """The output picture with its tags, pts and time base. The frame is only read."""
+        """The output picture with tags, pts and time base. The frame is not changed. Raises
+        ValueError for a frame without alpha."""
         if frame.alpha is None:
             raise ValueError(f"{frame!r} reached the output without alpha")
         picture = self._convert(frame.picture)
         levels = quantised(frame.alpha, self._full_scale)
         if self.policy != "source":
-            self._clean(picture, frame, frame.alpha, levels)
+            self._apply_foreground(picture, frame, frame.alpha, levels)
         elif self._remove_spill:
             self._despill(picture, levels, self._remove_spill)
         plane = planes.plane_views(picture)[-1]
         np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
         return tagged(planes.to_stored_order(picture, self.pixel_format), self.colour, frame)
 
-    def _clean(
+    def _apply_foreground(
         self, picture: av.VideoFrame, frame: Frame, alpha: np.ndarray, levels: np.ndarray
     ) -> None:
-        """Soft pixels get foreground colours, transparent ones their neighbours'."""
+        """Give soft pixels foreground colours and transparent ones their neighbours'."""
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
         box = _box_of(visible)
         empty = black(self._working, self.colour.range)
         planes.fill_outside(picture, box, empty)
         if not box.width:
             return
-        inside = box.slices
-        visible = visible[inside]
-        changed = np.asarray(cv2.compare(levels[inside], self._full_scale, cv2.CMP_LT))
+        window = box.slices
+        visible = visible[window]
+        changed = np.asarray(cv2.compare(levels[window], self._full_scale, cv2.CMP_LT))
         colour = planes.read_colours(picture, box)
         if frame.foreground is not None and self.policy != "estimate":
             soft = np.flatnonzero(changed & visible)
-            given = frame.foreground[inside].reshape(-1, 3)[soft]
+            given = frame.foreground[window].reshape(-1, 3)[soft]
             colour.reshape(-1, 3)[soft] = self._model_colours(given)
         else:
-            colour = estimate(colour, np.ascontiguousarray(alpha[inside]), self._full_scale)
+            colour = estimate(colour, np.ascontiguousarray(alpha[window]), self._full_scale)
         if self._remove_spill:
             colour, spilled = self._remove_spill(colour)
             changed |= spilled & visible
         planes.write_colours(picture, changed, _extend(colour, visible, empty), box)
 
     def _model_colours(self, rgb: np.ndarray) -> np.ndarray:
-        """(N, 3) uint8 R, G, B of a network, as samples of the output."""
+        """Convert (N, 3) uint8 R, G, B of a network to samples of the output, (N, 3)."""
         rows = -(-len(rgb) // ROW)
         strip = np.zeros((rows * ROW, 3), np.uint8)
         strip[: len(rgb)] = rgb
@@ -102,13 +102,13 @@ class CutoutPicture:
 
     @staticmethod
     def _despill(picture: av.VideoFrame, levels: np.ndarray, remove: SpillRemover) -> None:
-        """Visible pixels lose the screen's light, all else stays as the source has it."""
+        """Remove spill from visible pixels; others keep the source's values."""
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
         box = _box_of(visible)
         if not box.width:
             return
         colour, spilled = remove(planes.read_colours(picture, box))
-        # Pixels that share a chroma sample with a visible one change with it.
+        # Pixels that share a chroma sample with a visible one change too.
         sharing = cv2.dilate(
             visible[box.slices], np.ones(planes.subsampling_reach(picture), np.uint8)
         )
@@ -126,7 +126,7 @@ def quantised(alpha: np.ndarray, full_scale: int) -> np.ndarray:
 
 
 def black(pixel_format: str, range_: int) -> tuple[int, int, int]:
-    """Black in the channel order of ``planes.colours``."""
+    """Black in the channel order of ``planes.read_colours``."""
     if not is_yuv(pixel_format):
         return 0, 0, 0
     top = planes.full_scale(pixel_format) + 1
@@ -134,53 +134,57 @@ def black(pixel_format: str, range_: int) -> tuple[int, int, int]:
 
 
 def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
-    """What a user should know of a clip's colours in a format."""
+    """Notes for the user on a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
     yield from profile_notes(clip, row)
     keeps_layout = row.colour_rules.keeps_layout and row.has_alpha
     if keeps_layout and clip.pixel_format.startswith("yuv"):
-        given, made = (chroma_steps(name) for name in (clip.pixel_format, pixel_format))
-        if given != made:
+        source_steps, output_steps = (
+            chroma_steps(name) for name in (clip.pixel_format, pixel_format)
+        )
+        if source_steps != output_steps:
             layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
-            yield f"{row.name} keeps the luma as it was; chroma is resampled from {layout} to 4:4:4"
+            yield f"{row.name} keeps the luma unchanged; chroma is resampled from {layout} to 4:4:4"
     if "f32" in pixel_format:
         if row.colour_rules.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
             curve = clip.colour.as_names()["transfer"]
-            yield f"{row.name} holds the code values of {curve} as they are, not linear light"
+            yield f"{row.name} stores the code values of {curve} unchanged, not linear light"
         return
     if clip.colour.transfer == LINEAR:
         yield (
-            f"{row.name} holds the source's linear light as it is, which players and editors show"
+            f"{row.name} stores the source's linear light unchanged, which players and editors show"
             " too dark: write exr, or convert the source to sRGB or bt709 first"
         )
     depth = planes.full_scale(pixel_format).bit_length()
     if clip.colour.is_hdr and depth < clip.bit_depth:
-        yield f"{row.name} holds {depth} bits: PQ and HLG need 10 to show no bands"
+        yield f"{row.name} has {depth} bits: PQ and HLG need 10 to avoid banding"
 
 
 def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
-    """A line where readers of a format take its colours for straight whatever they are."""
+    """A note if programs that read the format assume straight alpha."""
     if row.straight_only:
         yield (
-            f"{row.name} is read as straight alpha: tell what opens it that this one is"
-            " premultiplied, or its edges are too dark"
+            f"{row.name} is read as straight alpha: set the program that opens it to"
+            " premultiplied, or edges are too dark"
         )
 
 
 def check_fit(clip: Clip, row: OutputFormat) -> None:
-    """Raise UsageError where a clip cannot become this format at all."""
+    """Raise UsageError if a clip cannot be written in this format."""
     name, width, height, limits = clip.source.name, clip.width, clip.height, row.limits
     if max(width, height) == 1:
-        raise UsageError(f"{name}: it is a single pixel: there is no subject to cut out")
+        raise UsageError(
+            f"{name}: a single pixel has no subject to cut out: choose a larger picture or clip"
+        )
     if max(width, height) > limits.max_size:
         raise UsageError(
-            f"{name}: {width}x{height} is more than the {limits.max_size} that {row.name} holds:"
+            f"{name}: {width}x{height} exceeds the {limits.max_size} pixels a side of {row.name}:"
             f" {'write png, or ' if limits.max_size < LARGEST else ''}make it smaller"
         )
     if limits.max_rate is not None and clip.rate > limits.max_rate:
         raise UsageError(
-            f"{name}: {clip.rate} frames a second are more than the {limits.max_rate} that"
-            f" {row.name} holds: add --conform 50, or write webp"
+            f"{name}: {clip.rate} frames per second exceed the {limits.max_rate} that"
+            f" {row.name} supports: add --conform 50, or write webp"
         )
     if width % limits.width_multiple:
         raise UsageError(
@@ -200,16 +204,16 @@ def check_fit(clip: Clip, row: OutputFormat) -> None:
     check_convertible(clip)
 
 
-#: Cells of the coarse grid on which transparent pixels get their colour.
+#: Pixels a side of a cell of the coarse grid that gives transparent pixels their colour.
 _CELL = 8
-#: Rings of cells around the subject that carry its colours outwards.
+#: Rings of cells around the subject to which its colours are extended.
 _RINGS = 3
-#: How far the subject's box is widened, in pixels: the rings, and what the estimate looks at.
+#: Pixels by which the subject's box is widened, for the rings and the estimate's reach.
 _BOX_MARGIN = 96
 
 
 def _box_of(visible: np.ndarray) -> Rectangle:
-    """The box of the not-0 pixels of a (H, W) uint8 mask, widened by ``BOX_MARGIN``."""
+    """The box of the non-zero pixels of a (H, W) uint8 mask, widened by ``_BOX_MARGIN``."""
     x, y, width, height = cv2.boundingRect(visible)
     if not width:
         return Rectangle(0, 0, 0, 0)
@@ -220,29 +224,32 @@ def _box_of(visible: np.ndarray) -> Rectangle:
 
 
 def _extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
-    """Give the pixels that are not visible the colours of the subject beside them.
+    """Extend the colours of the subject to the invisible pixels beside it.
 
-    colour: (h, w, 3) uint8 or uint16. visible: (h, w) uint8, not 0 where alpha is
-    above 0. empty: the colour beyond reach, black.
+    colour: (h, w, 3) uint8 or uint16. visible: (h, w) uint8, non-zero where alpha is
+    above 0. empty: the colour of pixels farther away, black.
     Returns an array like ``colour``; visible pixels are unchanged.
 
     The mean of the visible pixels of each cell of 8x8 spreads over three rings of
     cells by normalised averaging (Knutsson and Westin 1993, "Normalized and
     differential convolution"), and fades to ``empty`` between the last ring and the
-    next cell. So a player that filters the picture mixes subject with subject, and
-    everything farther away is one colour, which costs nothing to compress.
+    next cell. So a player that scales the picture blends edges with the subject's colours, and
+    everything farther away is one colour, which compresses to almost nothing.
     """
     height, width = visible.shape
     size = (-(-width // _CELL), -(-height // _CELL))
     weight = (visible > 0).astype(np.float32)
-    # INTER_AREA takes ratios that are no integers; the grid then stretches by less than a cell.
+    # INTER_AREA supports non-integer ratios; the grid then stretches by less than a cell.
     shown = cv2.copyTo(colour, visible).astype(np.float32)
     sums = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     weights = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     for _ in range(_RINGS):
         spread, spread_weights = cv2.blur(sums, (3, 3)), cv2.blur(weights, (3, 3))
-        fresh = (weights == 0) & (spread_weights > 0)
-        sums[fresh], weights[fresh] = spread[fresh], spread_weights[fresh]
+        newly_filled = (weights == 0) & (spread_weights > 0)
+        sums[newly_filled], weights[newly_filled] = (
+            spread[newly_filled],
+            spread_weights[newly_filled],
+        )
     coarse = np.empty_like(sums)
     coarse[:] = empty
     known = weights > 0

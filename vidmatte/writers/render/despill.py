@@ -1,9 +1,9 @@
-"""A screen's light taken off the subject, in whatever samples the output has.
+"""Spill suppression directly on the samples of the output.
 
-As ``vidmatte.alpha.adjustments.despill`` says it: the screen's channel is held to the mean
-of the two others. What it exceeds that mean by is a linear function of the samples, and
-taking it off moves them along one direction; in Y'CbCr both follow from the matrix (by
-chroma alone, for grey exceeds nothing), so no sample takes a trip through RGB.
+As in ``vidmatte.alpha.adjustments.despill``, the screen's channel is limited to the mean of
+the two others. The excess over that mean is a linear function of the samples, and removing
+it moves them along one direction; in Y'CbCr both follow from the matrix (from chroma alone,
+as grey has no excess), so samples are not converted to RGB.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from vidmatte.pixels.colour_matrix import yuv_matrix
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
 
-#: Where red, green and blue stand among the channels of ``planes.colours``, where not so.
+#: The positions of red, green and blue among the channels of ``planes.read_colours``, if
+#: not in that order.
 _CHANNEL_ORDERS = {"gbr": (2, 0, 1), "bgr": (2, 1, 0)}
-_NOTHING = 1e-9  # weights below it are roundings of 0
-_VISIBLE = 0.4999  # of a code: what changes a sample
+_NEGLIGIBLE = 1e-9  # smaller weights are rounding errors of 0
+_VISIBLE = 0.4999  # in code values: the smallest change of a rounded sample
 
 
 @dataclass(frozen=True)
 class Despill:
-    """Which screen's light is taken off, and how much of it: 0..1."""
+    """The screen colour whose spill is removed, and the strength of it, 0..1."""
 
     colour: str
     strength: float = 1.0
 
     @classmethod
     def of(cls, settings: Settings) -> Despill | None:
-        """What the settings ask for."""
+        """The despill of ``settings``; None if off or of strength 0."""
         if settings.despill is None or not settings.despill_strength:
             return None
         return cls(settings.despill, settings.despill_strength)
 
 
 class SpillRemover:
-    """Takes spill off the colours of one pixel format with one set of tags."""
+    """Removes spill from the colours of one pixel format with one set of tags."""
 
     def __init__(self, despill: Despill, pixel_format: str, colour: ColourTags) -> None:
         self._full_scale = planes.full_scale(pixel_format)
@@ -63,8 +64,8 @@ class SpillRemover:
     def __call__(self, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The colours without spill, and where they changed.
 
-        colours: (h, w, 3) uint8 or uint16, channels as ``planes.colours`` orders them.
-        Returns a new array like it, and (h, w) uint8, 255 where a sample is another.
+        colours: (h, w, 3) uint8 or uint16, channels in the order of ``planes.read_colours``.
+        Returns a new array like it, and (h, w) uint8, 255 where a sample changed.
         """
         channels = list(cv2.split(colours))
         excess = self._excess(channels)
@@ -73,7 +74,7 @@ class SpillRemover:
         depth = cv2.CV_8U if colours.dtype == np.uint8 else cv2.CV_16U
         cv2.max(excess, 0.0, dst=excess)
         for place, step in enumerate(self._direction):
-            if abs(step) < _NOTHING:
+            if abs(step) < _NEGLIGIBLE:
                 continue
             moved = cv2.addWeighted(channels[place], 1, excess, -float(step), 0, dtype=depth)
             saturates = self._full_scale == np.iinfo(colours.dtype).max
@@ -81,11 +82,11 @@ class SpillRemover:
         return np.asarray(cv2.merge(channels)), changed
 
     def _excess(self, channels: list[np.ndarray]) -> np.ndarray:
-        """What the screen's channel exceeds the others' mean by, (h, w) float32."""
+        """The screen's channel minus the mean of the others, (h, w) float32."""
         terms = [
             (channel, float(weight))
             for channel, weight in zip(channels, self._weights, strict=True)
-            if abs(weight) > _NOTHING
+            if abs(weight) > _NEGLIGIBLE
         ]
         (one, first), (other, second), *more = terms
         kind = cv2.CV_32F
@@ -100,5 +101,5 @@ def despilled_floats(rgb: list[np.ndarray], despill: Despill) -> list[np.ndarray
     screen = SPILL_CHANNELS[despill.colour]
     one, other = (plane for place, plane in enumerate(rgb) if place != screen)
     excess = np.maximum(rgb[screen] - (one + other) / 2, 0)
-    held = rgb[screen] - np.float32(despill.strength) * excess
-    return [held if place == screen else plane for place, plane in enumerate(rgb)]
+    limited = rgb[screen] - np.float32(despill.strength) * excess
+    return [limited if place == screen else plane for place, plane in enumerate(rgb)]

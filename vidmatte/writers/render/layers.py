@@ -1,4 +1,4 @@
-"""What pictures can show: the cut-out, its matte, its colours alone, it over something else."""
+"""What an output can show: the cut-out, its matte, its colours alone, or a composite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CutoutLayer(Layer):
         self.premultiplied = premultiplied
 
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
-        """See ``Show.maker``."""
+        """See ``Layer.renderer``."""
         colour, pixel_format = output_colour(clip, row), row.pixel_format(clip)
         if pixel_format == "gbrapf32le":
             return FloatCutout(clip, row, colour, self.premultiplied)
@@ -36,38 +36,38 @@ class CutoutLayer(Layer):
 
 
 class _CutoutRenderer(Renderer):
-    """See ``CutoutShow``."""
+    """See ``CutoutLayer``."""
 
     def __init__(self, row: OutputFormat, colour: ColourTags, premultiplied: bool) -> None:
         self._row, self._colour, self._premultiplied = row, colour, premultiplied
 
-    def render(self, scene: RenderContext) -> av.VideoFrame:
-        """See ``Maker.make``."""
-        picture = scene.picture(self._row)
+    def render(self, context: RenderContext) -> av.VideoFrame:
+        """See ``Renderer.render``."""
+        picture = context.picture(self._row)
         if not self._premultiplied:
             return picture
-        return tagged(_premultiplied(picture, self._colour), self._colour, scene.frame)
+        return tagged(_premultiplied(picture, self._colour), self._colour, context.frame)
 
 
 class MatteLayer(Layer):
-    """Alpha as a grey picture: all of a grey format's levels, the luma range of YCbCr."""
+    """Alpha as a grey picture: full scale in grey formats, the luma range in YCbCr."""
 
     in_colour = False
 
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
-        """See ``Show.maker``."""
+        """See ``Layer.renderer``."""
         return MatteRenderer(row.pixel_format(clip), output_colour(clip, row))
 
 
 class MatteRenderer(Renderer):
-    """See ``MatteShow``."""
+    """See ``MatteLayer``."""
 
     def __init__(self, pixel_format: str, colour: ColourTags) -> None:
         self._format, self._colour = pixel_format, colour
 
-    def render(self, scene: RenderContext) -> av.VideoFrame:
-        """See ``Maker.make``."""
-        frame = scene.frame
+    def render(self, context: RenderContext) -> av.VideoFrame:
+        """See ``Renderer.render``."""
+        frame = context.frame
         assert frame.alpha is not None
         working = planes.to_native_order(self._format)
         picture = av.VideoFrame(frame.picture.width, frame.picture.height, working)
@@ -85,30 +85,30 @@ class MatteRenderer(Renderer):
 
 
 class ForegroundLayer(Layer):
-    """The subject's colours everywhere, without alpha."""
+    """The foreground colours of the full picture, without alpha."""
 
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
-        """See ``Show.maker``."""
+        """See ``Layer.renderer``."""
         return _ForegroundRenderer(
             by_name(row.name), row.pixel_format(clip), output_colour(clip, row)
         )
 
 
 class _ForegroundRenderer(Renderer):
-    """See ``ForegroundShow``."""
+    """See ``ForegroundLayer``."""
 
     def __init__(self, with_alpha: OutputFormat, pixel_format: str, colour: ColourTags) -> None:
         self._with_alpha, self._format, self._colour = with_alpha, pixel_format, colour
 
-    def render(self, scene: RenderContext) -> av.VideoFrame:
-        """See ``Maker.make``."""
-        cutout = scene.picture(self._with_alpha)
+    def render(self, context: RenderContext) -> av.VideoFrame:
+        """See ``Renderer.render``."""
+        cutout = context.picture(self._with_alpha)
         picture = av.VideoFrame(cutout.width, cutout.height, self._format)
         for plane, given in zip(
             planes.plane_views(picture), planes.plane_views(cutout), strict=False
         ):
             np.copyto(plane, given[..., : plane.shape[2]] if plane.ndim == 3 else given)
-        return tagged(picture, self._colour, scene.frame)
+        return tagged(picture, self._colour, context.frame)
 
 
 class CompLayer(Layer):
@@ -118,34 +118,34 @@ class CompLayer(Layer):
         self.background = background
 
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
-        """See ``Show.maker``."""
+        """See ``Layer.renderer``."""
         return _CompRenderer(clip, row)
 
 
 class _CompRenderer(Renderer):
-    """See ``CompShow``. Mixed in 10-bit Y'CbCr as editors do, then made what is asked for."""
+    """See ``CompLayer``. Mixes in 10-bit Y'CbCr as editors do, then converts to the format."""
 
     def __init__(self, clip: Clip, row: OutputFormat) -> None:
         self._colour, self._format = output_colour(clip, row), row.pixel_format(clip)
         working = planes.to_native_order(self._format)
         self._convert = Converter(output_colour(clip, PRORES), working, self._colour)
 
-    def render(self, scene: RenderContext) -> av.VideoFrame:
-        """See ``Maker.make``."""
-        behind = scene.behind
-        assert behind is not None
-        cutout = scene.picture(PRORES)
+    def render(self, context: RenderContext) -> av.VideoFrame:
+        """See ``Renderer.render``."""
+        background = context.background
+        assert background is not None
+        cutout = context.picture(PRORES)
         *colours, alpha = planes.plane_views(cutout)
         mixed = av.VideoFrame(cutout.width, cutout.height, "yuv444p10le")
         share = alpha.astype(np.float32) * np.float32(1 / planes.full_scale(cutout.format.name))
         for plane, subject, ground in zip(
-            planes.plane_views(mixed), colours, planes.plane_views(behind), strict=True
+            planes.plane_views(mixed), colours, planes.plane_views(background), strict=True
         ):
             difference = cv2.subtract(subject, ground, dtype=cv2.CV_32F)
             np.multiply(difference, share, out=difference)
             np.copyto(plane, cv2.add(difference, ground, dtype=cv2.CV_16U))
         picture = planes.to_stored_order(self._convert(mixed), self._format)
-        return tagged(picture, self._colour, scene.frame)
+        return tagged(picture, self._colour, context.frame)
 
 
 def _premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
@@ -153,8 +153,8 @@ def _premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
 
     Subsampled chroma is multiplied by the mean alpha of the pixels that it covers.
     """
-    wanted = cutout.format.name
-    cutout = planes.to_stored_order(cutout, planes.to_native_order(wanted))
+    pixel_format = cutout.format.name
+    cutout = planes.to_stored_order(cutout, planes.to_native_order(pixel_format))
     picture = av.VideoFrame(cutout.width, cutout.height, cutout.format.name)
     given, target = planes.plane_views(cutout), planes.plane_views(picture)
     alpha = given[-1][..., 3] if given[-1].ndim == 3 else given[-1]
@@ -168,4 +168,4 @@ def _premultiplied(cutout: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
             part = planes.mean_of_cells(share, *planes.subsampling(plane, share))
             plane[...] = np.rint((source.astype(np.float32) - zero) * part + zero)
         target[3][...] = alpha
-    return planes.to_stored_order(picture, wanted)
+    return planes.to_stored_order(picture, pixel_format)

@@ -16,7 +16,7 @@ from vidmatte.writers.formats import EXR_CODED, PNG
 from vidmatte.writers.output import RenderContext, Renderer
 from vidmatte.writers.render.despill import despilled_floats
 
-#: The integer picture that floats are made of.
+#: The integer picture that the floats are computed from.
 _BASE = replace(EXR_CODED, name="exr base", pixel_format=always("gbrap16le"))
 _FULL_SCALE = 65535
 
@@ -26,10 +26,10 @@ _CLEAR = 252
 
 
 class FloatCutout(Renderer):
-    """gbrapf32le: colours as they are or in linear light, alpha as the matte has it.
+    """gbrapf32le: colours as they are or in linear light, alpha as float32, clipped to 0..1.
 
-    Opaque pixels of a float source are its own floats, above 1 and below 0 too; its
-    soft pixels are estimated in 16 bits and lie in 0..1.
+    Opaque pixels of a float source keep their own floats, also above 1 and below 0; its
+    soft pixels are estimated in 16 bits, in 0..1.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class FloatCutout(Renderer):
             is_coded or clip.colour.transfer == LINEAR
         )
 
-    def render(self, scene: RenderContext) -> av.VideoFrame:
-        """See ``Maker.make``."""
-        frame, base = scene.frame, scene.picture(_BASE)
+    def render(self, context: RenderContext) -> av.VideoFrame:
+        """See ``Renderer.render``."""
+        frame, base = context.frame, context.picture(_BASE)
         assert frame.alpha is not None
         picture = av.VideoFrame(base.width, base.height, "gbrapf32le")
         *targets, alpha = planes.plane_views(picture)
         *codes, levels = planes.plane_views(base)
         np.clip(frame.alpha, 0, 1, out=alpha)
-        floats = self._own_floats(scene) if self._keeps_floats else None
+        floats = self._own_floats(context) if self._keeps_floats else None
         for number, (target, code) in enumerate(zip(targets, codes, strict=True)):
             np.take(self._curve, code, out=target)
             if floats is not None:
@@ -62,20 +62,20 @@ class FloatCutout(Renderer):
         return tagged(picture, self._colour, frame)
 
     @staticmethod
-    def _own_floats(scene: RenderContext) -> list[np.ndarray]:
-        """The source's own planes G, B, R, without spill where that is asked for."""
-        own = planes.plane_views(scene.frame.picture)
+    def _own_floats(context: RenderContext) -> list[np.ndarray]:
+        """The source's own planes G, B, R, despilled where the context has ``despill``."""
+        own = planes.plane_views(context.frame.picture)
         green, blue, red = own if len(own) == 3 else own * 3  # grey is the same in all
-        if scene.despill is not None:
-            red, green, blue = despilled_floats([red, green, blue], scene.despill)
+        if context.despill is not None:
+            red, green, blue = despilled_floats([red, green, blue], context.despill)
         return [green, blue, red]
 
 
 class PaletteCutout(Renderer):
-    """pal8 of 6x7x6 colours and one that is clear: alpha below half.
+    """pal8 of 6x7x6 colours and a transparent one, used where alpha is below half.
 
-    The palette is the same for all frames and the dither is ordered, so that still
-    parts stay still (Bayer 1973, "An optimum method for two-level rendition of
+    The palette is the same for all frames and the dither is ordered, so that static
+    parts do not flicker (Bayer 1973, "An optimum method for two-level rendition of
     continuous-tone pictures").
     """
 
@@ -84,9 +84,9 @@ class PaletteCutout(Renderer):
         self._palette = _make_palette()
         self._dither = _bayer(8)
 
-    def render(self, scene: RenderContext) -> av.VideoFrame:
-        """See ``Maker.make``."""
-        (rgba,) = planes.plane_views(scene.picture(PNG))
+    def render(self, context: RenderContext) -> av.VideoFrame:
+        """See ``Renderer.render``."""
+        (rgba,) = planes.plane_views(context.picture(PNG))
         height, width = rgba.shape[:2]
         rows, columns = -(-height // 8), -(-width // 8)
         dither = np.tile(self._dither, (rows, columns))[:height, :width]
@@ -100,7 +100,7 @@ class PaletteCutout(Renderer):
         stored = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         stored[:height, :width] = index
         picture.planes[1].update(self._palette)
-        return tagged(picture, self._colour, scene.frame)
+        return tagged(picture, self._colour, context.frame)
 
 
 def _make_palette() -> bytes:
