@@ -623,7 +623,9 @@ def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_call
     assert {*made} == pictures | {"b.exr/000000.exr", "b.exr/000001.exr"} | manifests
     vidmatte.matte(tmp_path / "clip.mp4", f"{place}/d.png/", model=model[1], family="isnet")
     assert len(list((place / "d.png").iterdir())) == 2
-    with pytest.raises(UsageError, match=r"d_%02d\.png/: a folder's name takes no frame number"):
+    with pytest.raises(
+        UsageError, match=r"d_%02d\.png/: a folder's name cannot contain a frame number"
+    ):
         vidmatte.matte(tmp_path / "clip.mp4", f"{place}/d_%02d.png/", model=model[1])
     made = {path.name for path in place.iterdir()}
 
