@@ -266,7 +266,7 @@ def test_a_source_that_can_be_none_is_refused(source: Any, tiny: dict[str, Any],
 
 def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> None:
     progress: Any = 3
-    with pytest.raises(UsageError, match="progress 3: a function of one argument is wanted"):
+    with pytest.raises(UsageError, match="progress 3: expected a function of one argument"):
         vidmatte.matte(clip, out / "cut.mov", progress=progress, **tiny)
 
 

@@ -173,7 +173,7 @@ def test_the_filters_strength_and_none_of_it(tmp_path: Path) -> None:
 def test_a_strength_without_a_filter_is_refused(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     own = {"model": str(make_recurrent(tmp_path / "own.onnx")), "family": "rvm"}
-    with pytest.raises(UsageError, match="--smooth is off"):
+    with pytest.raises(UsageError, match="it needs --smooth, which is off"):
         Settings(smooth="off", smooth_strength=0.5)
     with pytest.raises(UsageError, match="0 to 2"):
         Settings(smooth_strength=2.5)

@@ -208,7 +208,7 @@ def test_a_manifest_stands_for_its_result(
     for name in ("out.mov", "frames", "cut_%04d.png"):
         manifest = make_result(movie, out := tmp_path / name)
         assert main(["verify", str(manifest)]) == 0
-        assert capsys.readouterr().out == f"{out}: as its manifest says\n"
+        assert capsys.readouterr().out == f"{out}: matches its manifest\n"
     (tmp_path / "other.json").write_text("[]")
     assert main(["verify", str(tmp_path / "other.json")]) == 1
     assert "other.json: not a manifest" in capsys.readouterr().err

@@ -206,7 +206,9 @@ def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
     """How the CPU cores are divided between the network and the encoders."""
     encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
     network = (
-        model.network.description if settings.cache is None else "loaded unless its alphas are cached"
+        model.network.description
+        if settings.cache is None
+        else "loaded unless its alphas are cached"
     )
     return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
 

@@ -49,7 +49,8 @@ def show(
     if context.invoked_subcommand is not None:
         if as_json:
             raise UsageError(
-                f"--json has no effect on 'models {context.invoked_subcommand}': only the list takes it"
+                f"--json has no effect on 'models {context.invoked_subcommand}': it is an option of"
+                " 'models' alone"
             )
         return
     store = _store(context, None)
@@ -122,7 +123,9 @@ def remove(context: typer.Context, names: _Names, models_dir: _ModelsDir = None)
     for entry in _entries(names):
         freed = store.remove(entry)
         typer.echo(
-            f"{entry.name}: removed, {_size(freed)} freed" if freed else f"{entry.name}: not fetched"
+            f"{entry.name}: removed, {_size(freed)} freed"
+            if freed
+            else f"{entry.name}: not fetched"
         )
 
 
@@ -163,7 +166,9 @@ def _rows(store: Store) -> list[dict[str, Any]]:
                 "licence": entry.licence,
                 "commercial": entry.commercial,
                 "size_bytes": file.stat().st_size if exists else entry.size_bytes,
-                "state": ("fetched" if store.has(entry) else "damaged") if exists else "not fetched",
+                "state": ("fetched" if store.has(entry) else "damaged")
+                if exists
+                else "not fetched",
                 "path": str(file),
                 "accepted": [str(one) for one in entry.fingerprints],
                 "sources": [source.describe() for source in entry.sources],

@@ -167,8 +167,8 @@ def bench(
             count = source.clip.frame_count
             if settings.out_point is None and count is not None and count < frames:
                 reporter.note(
-                    f"{source.clip.source.name}: only {count} of the {frames} frames of --frames exist:"
-                    " use a longer clip for reliable rates"
+                    f"{source.clip.source.name}: it has only {count} of the {frames} frames of"
+                    " --frames: use a longer clip for reliable rates"
                 )
             title = f"{source.clip.source.name}, {source.clip.width}x{source.clip.height}"
         model = choice.fetch(reporter.note, quiet=not sys.stderr.isatty())
