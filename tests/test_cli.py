@@ -410,7 +410,7 @@ def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("a.mp4 --conform 1001", "--conform: '1001' is not a frame rate"),
         ("a.mp4 --memory 0", "--memory: '0' is not an amount"),
         ("a.mp4 --nope", "No such option: --nope"),
-        ("a.mp4 --comp c.mp4 --background=", "--background: the value is empty"),
+        ("a.mp4 --comp c.mp4 --background=", "--background: empty value"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_option(

@@ -23,12 +23,12 @@ from vidmatte.models.runtimes.onnx_loader import FinishingStep
 
 
 class RecurrentNetwork(Network):
-    """Alpha, and where the family gives it foreground, frame after frame, with a state.
+    """A network with a state: alpha, and foreground if the family gives it, frame by frame.
 
     family: the row with the names of the network's inputs and outputs.
-    finishing: makes the result from what ``runner`` made, on several frames at once;
-    without it ``runner`` makes it all (see ``rvm_split``).
-    downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
+    finishing: computes the result from the outputs of ``runner``, for several frames at once;
+    without it ``runner`` computes everything (see ``rvm_split``).
+    downsample: scale of the coarse pass relative to the frame, in 0..1; 0: automatic.
     """
 
     recurrent = True
@@ -51,7 +51,7 @@ class RecurrentNetwork(Network):
         self._finisher = finishing.runner if finishing is not None else None
         self._reduced = finishing.reduced if finishing is not None else ""
         self._downsample = downsample
-        self._drawing = _Refiner()
+        self._refiner = _Refiner()
         if self._finisher is not None:
             self.batch = self._finisher.streams + 1
             self.description += f", details of {self._finisher.streams} frames at once"
@@ -63,19 +63,19 @@ class RecurrentNetwork(Network):
         return map_in_order(self._finish, steps, self._finisher.streams)
 
     def _finish(self, step: tuple[Frame, dict[str, Any]]) -> Frame:
-        """The frame with its result, made from what the first half gave."""
+        """The frame with its result, computed from the outputs of the first half."""
         assert self._finisher is not None
         frame, values = step
         outputs = self._finisher.run(values)
         if self._names.alpha in outputs:
             return self._store(frame, outputs)
-        return self._drawing.refine(frame, *outputs.values())
+        return self._refiner.refine(frame, *outputs.values())
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
-        """Each frame with the values that its result is, or is made from."""
+        """Each frame with the values of its result, or those that it is computed from."""
         names = self._names
         state: dict[str, Any] = {}
-        reducer: _Downsampler | None = None
+        downsampler: _Downsampler | None = None
         for frame in frames:
             if frame.state is not None:
                 state = frame.state
@@ -89,9 +89,9 @@ class RecurrentNetwork(Network):
                 ratio = names.coarse.ratio(width, height, self._downsample)
                 inputs[names.coarse.input] = np.array([ratio], np.float32)
             if self._reduced:
-                if reducer is None or reducer.key != (height, width, ratio):
-                    reducer = _Downsampler(height, width, ratio)
-                inputs[self._reduced] = reducer(frame.rgb)
+                if downsampler is None or downsampler.key != (height, width, ratio):
+                    downsampler = _Downsampler(height, width, ratio)
+                inputs[self._reduced] = downsampler(frame.rgb)
             else:
                 picture = np.empty((1, 3, height, width), np.float32)
                 self._normalize(frame.rgb, picture[0])

@@ -125,7 +125,7 @@ def _check_background(text: str) -> None:
 
 
 def parsed(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
-    """The result of ``parse`` for an option's text. Its UsageError is raised with the flag added."""
+    """The result of ``parse`` for an option's text. Its UsageError is raised with the flag."""
     try:
         return parse(text)
     except UsageError as error:
