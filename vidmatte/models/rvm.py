@@ -124,10 +124,10 @@ class RecurrentNetwork(Network):
 
 
 class _Refiner(threading.local):
-    """Draws alpha and foreground from linear models of a frame's colours.
+    """Computes alpha and foreground from linear models of a frame's colours.
 
-    Each thread has planes of its own to work in; to allocate them for every frame took
-    as long as the work.
+    Each thread has its own work planes: allocating them for every frame took as long as the
+    work itself.
     """
 
     _work: tuple[np.ndarray, np.ndarray] | None = None
@@ -136,7 +136,8 @@ class _Refiner(threading.local):
         """The frame with its result.
 
         slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
-        ``rvm_split.split_before_refinement``. A seventh of the time of the network's own steps.
+        ``rvm_split.split_before_refinement``. Takes a seventh of the time of the network's own
+        steps.
         """
         height, width = frame.rgb.shape[:2]
         if self._work is None or self._work[0].shape != (height, width):
@@ -146,8 +147,8 @@ class _Refiner(threading.local):
             )
         slope, offset = self._work
 
-        def enlarge(plane: np.ndarray, into: np.ndarray) -> None:
-            cv2.resize(plane, (width, height), dst=into, interpolation=cv2.INTER_LINEAR)
+        def enlarge(plane: np.ndarray, out: np.ndarray) -> None:
+            cv2.resize(plane, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
 
         codes = list(cv2.split(frame.rgb))
         red, green, blue = codes
@@ -173,12 +174,12 @@ def _interleaved(planes: np.ndarray) -> np.ndarray:
 
 
 class _Downsampler:
-    """Makes frames of one size smaller by ``ratio``, 0..1.
+    """Downsamples frames of one size by ``ratio``, 0..1.
 
-    Bilinear without a filter: each pixel of the result is mixed from the four around its
-    place, whatever lies between. These are looked up in 8 bits, so that the whole frame
-    need not be brought to float32 first. Places and weights as ONNX's operator Resize has
-    them (linear, half_pixel). https://onnx.ai/onnx/operators/onnx__Resize.html
+    Bilinear without a low-pass filter: each pixel of the result is interpolated from the four
+    around its position. These are read in 8 bits, so that the full frame need not be converted
+    to float32 first. Positions and weights are those of ONNX's operator Resize (linear,
+    half_pixel). https://onnx.ai/onnx/operators/onnx__Resize.html
     """
 
     def __init__(self, height: int, width: int, ratio: float) -> None:
@@ -191,7 +192,7 @@ class _Downsampler:
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (1, 3, h, w) float32 in 0..1."""
         total: np.ndarray | None = None
-        # Rows, then columns: cv2.remap takes no side of 32767 pixels or more.
+        # Rows, then columns: cv2.remap refuses sides of 32767 pixels or more.
         bands = [rgb[rows] for rows in self._rows]
         corners = (band.take(columns, axis=1) for band in bands for columns in self._columns)
         for corner, weight in zip(corners, self._weights, strict=True):
@@ -202,7 +203,7 @@ class _Downsampler:
 
 
 def _sample_positions(length: int, ratio: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The pixels before and after each place in one direction, and their shares."""
+    """The pixels before and after each sample position along one axis, and their weights."""
     scale = np.float32(ratio)
     count = int(scale * np.float32(length))
     place = (np.arange(count) + 0.5) / float(scale) - 0.5 if count > 1 else np.zeros(1)
