@@ -84,8 +84,8 @@ def split_before_refinement(half: bytes, names: Recurrence) -> bytes | None:
 
     Those steps of its deep guided filter are linear models of the frame's colours, fitted on
     the coarse grid: out = a * (R, G, B, mean) + b, and the foreground is R, G, B + out.
-    The remaining network gives a and b, (1, 4, h, w), in this order. names: of the network's inputs and
-    outputs.
+    The remaining network gives a and b, (1, 4, h, w), in this order. names: of the network's
+    inputs and outputs.
     """
     import onnx
 
