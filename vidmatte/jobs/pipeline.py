@@ -224,7 +224,7 @@ def temporal_filter_for(
 
     profile: what suits the network, see ``Network.filter_profile``.
 
-    A recurrent model is steady by itself and has sharp edges of its own: 'auto' applies
+    A recurrent model has stable alphas and sharp edges by itself: 'auto' applies
     neither to it.
     """
     mode = settings.smooth

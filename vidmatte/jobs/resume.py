@@ -174,8 +174,8 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     return found if is_same else None
 
 
-def _changed_since(moment: Path, settings: Settings) -> bool:
+def _changed_since(reference: Path, settings: Settings) -> bool:
     """Whether a mask or background is newer than a file: manifests hold no checksum of these."""
-    time = moment.stat().st_mtime_ns
+    time = reference.stat().st_mtime_ns
     read = (path for _, path in files_to_read(settings))
     return any(file.stat().st_mtime_ns > time for path in read for file in [path, *files_of(path)])

@@ -25,11 +25,11 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     graph = network.graph
     if not set(states) <= {item.name for item in graph.output}:
         return None
-    makers = {name: node for node in graph.node for name in node.output}
-    first = _nodes_for(states, makers)
+    producers = {name: node for node in graph.node for name in node.output}
+    first = _nodes_for(states, producers)
     second = [node for node in graph.node if id(node) not in first]
     rest = [item for item in graph.output if item.name not in states]
-    if not second or any(makers.get(item.name) not in second for item in rest):
+    if not second or any(producers.get(item.name) not in second for item in rest):
         return None
     constants = [node for node in graph.node if node.op_type == "Constant" and id(node) in first]
     read = {name for node in second for name in node.input}
@@ -39,7 +39,9 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     kinds = onnx.shape_inference.infer_shapes(network).graph
     known = {item.name: item for item in [*kinds.value_info, *kinds.output]}
     crossing = sorted(
-        name for name in read - made - set(given) if name in makers and id(makers[name]) in first
+        name
+        for name in read - made - set(given)
+        if name in producers and id(producers[name]) in first
     )
     if not all(name in known for name in crossing):
         return None
@@ -54,12 +56,12 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     )  # fmt: skip
 
 
-def _nodes_for(outputs: tuple[str, ...], makers: dict[str, Any]) -> set[int]:
+def _nodes_for(outputs: tuple[str, ...], producers: dict[str, Any]) -> set[int]:
     """The nodes, by identity, that the outputs depend on."""
     needed: set[int] = set()
     names = list(outputs)
     while names:
-        node = makers.get(names.pop())
+        node = producers.get(names.pop())
         if node is not None and id(node) not in needed:
             needed.add(id(node))
             names.extend(node.input)
@@ -90,18 +92,18 @@ def split_before_refinement(half: bytes, names: Recurrence) -> bytes | None:
     import onnx
 
     network = onnx.load_from_string(half)
-    makers = {name: node for node in network.graph.node for name in node.output}
+    producers = {name: node for node in network.graph.node for name in node.output}
 
     def before(name: str, kind: str) -> list[str]:
         """The inputs of the node that computes a tensor; none where it has another type."""
-        node = makers.get(name)
+        node = producers.get(name)
         return list(node.input) if node is not None and node.op_type == kind else []
 
     refined = [before(name, "Clip")[:1] for name in names.results]
     if len(refined) != 2 or not all(refined):
         return None
     added = before(refined[0][0], "Add")
-    split = makers.get(refined[1][0])
+    split = producers.get(refined[1][0])
     if (
         names.picture not in added
         or split is None
@@ -118,11 +120,11 @@ def split_before_refinement(half: bytes, names: Recurrence) -> bytes | None:
         return None
     coefficients = [before(name, "Resize")[:1] for name in (product[0], total[1])]
     if not all(coefficients) or not all(
-        _is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
+        _is_half_pixel_linear(producers[name]) for name in (product[0], total[1])
     ):
         return None
     results = tuple(name for (name,) in coefficients)
-    needed = _nodes_for(results, makers)
+    needed = _nodes_for(results, producers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {name for node in nodes for name in node.input}
     inputs = [item for item in network.graph.input if item.name in read]
@@ -144,11 +146,11 @@ def split_after_downsampling(half: bytes, picture: str) -> tuple[bytes, str] | N
     if len(readers) != 1 or readers[0].op_type != "Resize" or not _is_half_pixel_linear(readers[0]):
         return None
     (name,) = readers[0].output
-    makers = {
+    producers = {
         made: node for node in network.graph.node for made in node.output if node != readers[0]
     }
     outputs = [item for item in network.graph.output if item.name != name]
-    needed = _nodes_for(tuple(item.name for item in outputs), makers)
+    needed = _nodes_for(tuple(item.name for item in outputs), producers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {used for node in nodes for used in node.input}
     sizes = ["batch", 3, "reduced_height", "reduced_width"]
@@ -185,16 +187,16 @@ def split_concat_convs(network: Any) -> None:
     network: an ONNX model. Its results are the same except for rounding.
     """
     graph = network.graph
-    makers = {name: node for node in graph.node for name in node.output}
+    producers = {name: node for node in graph.node for name in node.output}
     given = {item.name: _channels_of(item) for item in graph.input}
     weights = {item.name: item for item in graph.initializer}
     readers = [name for node in graph.node for name in node.input]
     nodes = list(graph.node)
     for node in graph.node:
-        joined = makers.get(node.input[0]) if node.op_type == "Conv" else None
+        joined = producers.get(node.input[0]) if node.op_type == "Conv" else None
         if joined is None or joined.op_type != "Concat" or node.input[1] not in weights:
             continue
-        last = _channels_behind(joined.input[-1], makers, given)
+        last = _channels_behind(joined.input[-1], producers, given)
         total = weights[node.input[1]].dims[1]
         if total < _FEWEST or not total % _MULTIPLE or not last or (total - last) % _MULTIPLE:
             continue
@@ -234,12 +236,12 @@ def _parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> lis
     return [*made, helper.make_node("Add", [f"{name}/features", f"{name}/picture"], [name])]
 
 
-def _channels_behind(name: str, makers: dict[str, Any], given: dict[str, int]) -> int:
+def _channels_behind(name: str, producers: dict[str, Any], given: dict[str, int]) -> int:
     """How many channels a tensor has if it is a downsampled input of the network; 0 for others."""
-    while name in makers:
-        if makers[name].op_type not in _KEEPING:
+    while name in producers:
+        if producers[name].op_type not in _KEEPING:
             return 0
-        name = makers[name].input[0]
+        name = producers[name].input[0]
     return given.get(name, 0)
 
 
