@@ -152,7 +152,7 @@ def test_a_process_forked_from_one_that_used_it_says_so(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told, frames = done.stdout.splitlines()
     assert "was forked after OpenVINO was used" in told
-    assert "spawn processes in place of forking them" in told
+    assert "spawn processes instead of forking them" in told
     assert frames == "3"
 
 

@@ -144,7 +144,7 @@ def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="no such file or folder, and no manif"):
         read(tmp_path / "out.mov")
     (tmp_path / "out.mov").touch()
-    with pytest.raises(SourceMissingError, match="--no-manifest, moved, or is a side result"):
+    with pytest.raises(SourceMissingError, match="--no-manifest, moved, or is an extra output"):
         read(tmp_path / "out.mov")
     (tmp_path / "out.mov.json").write_text("{")
     with pytest.raises(SourceError, match="not a manifest"):
