@@ -132,8 +132,8 @@ def test_a_full_disk_is_reported_before_anything_is_fetched(
 ) -> None:
     size = lookup("u2netp").size_bytes
     for free, told in (
-        (0, rf"^{out}: the disk is full: 0.0 MB are free"),
-        (size - 1, rf"the disk is full: .* {size / 2**20:.1f} MB are needed"),
+        (0, rf"^{out}: not enough disk space: 0.0 MB free"),
+        (size - 1, rf"not enough disk space: .* {size / 2**20:.1f} MB needed"),
     ):
         usage = type("Usage", (), {"free": free})
         monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
@@ -225,10 +225,10 @@ def test_what_progress_raises_stops_the_run_and_comes_out(
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        (None, "output None: a path is wanted"),
-        (3, "output 3: a path is wanted"),
-        (b"cut.mov", "output b'cut.mov': a path is wanted"),
-        ("cut\ud800.mov", "no name has half a character in it"),
+        (None, "output None: expected a path"),
+        (3, "output 3: expected a path"),
+        (b"cut.mov", "output b'cut.mov': expected a path"),
+        ("cut\ud800.mov", "the name contains an unpaired surrogate"),
         ("x" * 251 + ".mov", "has 255 bytes, the limit is 241"),
         ("x" * 238 + ".mov", "has 242 bytes, the limit is 241"),
         ("x" * 250, "has 250 bytes, the limit is 241"),
@@ -266,7 +266,7 @@ def test_a_source_that_can_be_none_is_refused(source: Any, tiny: dict[str, Any],
 
 def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> None:
     progress: Any = 3
-    with pytest.raises(UsageError, match="progress 3: a function of one argument is wanted"):
+    with pytest.raises(UsageError, match="progress 3: expected a function of one argument"):
         vidmatte.matte(clip, out / "cut.mov", progress=progress, **tiny)
 
 

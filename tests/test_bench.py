@@ -78,7 +78,7 @@ def test_a_clip_with_fewer_frames_than_asked_for_is_told(
     words = [str(tmp_path / "own.mp4"), "--model", str(make_salient(tmp_path / "tiny.onnx"))]
     make_clip(tmp_path / "own.mp4", 128, 72, 9)
     for more, said in (
-        (["--frames", "10"], "own.mp4: 9 of the 10 frames of --frames are there: give a longer"),
+        (["--frames", "10"], "own.mp4: it has only 9 of the 10 frames of --frames: use a longer"),
         (["--frames", "9"], ""),
         (["--frames", "10", "--out", "f9"], ""),
     ):
@@ -183,5 +183,5 @@ def test_a_shot_there_and_back_keeps_its_cuts() -> None:
 
 def test_a_clip_has_a_size_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "clip.mp4", "--size", "640x360"]) == 2
-    told = "vidmatte: --size 640x360: clip.mp4 has a size of its own: leave one of them out\n"
+    told = "vidmatte: --size 640x360: clip.mp4 has its own size: use one of them\n"
     assert capsys.readouterr().err == told

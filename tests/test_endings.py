@@ -266,7 +266,7 @@ def test_an_error_that_is_kept_keeps_no_thread_and_no_file(
     frames = vidmatte.stream(clip, runtime=runtime, **network)
     with pytest.raises(ModelError, match="frame 5: the model's alpha is not a number"):
         list(frames)
-    kept = frames._path.pipeline._stop.error
+    kept = frames._pipeline.pipeline._stop.error
     wait_until(lambda: ours() == [])
     assert isinstance(kept, ModelError)
 

@@ -286,9 +286,9 @@ def test_options_and_files_are_checked_by_the_row(tmp_path: Path) -> None:
     path = make_two_states(tmp_path / "two.onnx")
     with pytest.raises(ModelError, match=r"not of the family rvm: its inputs are .*missing: src"):
         load_network(path, "rvm", Settings(), Device())
-    with pytest.raises(ValueError, match="a recurrent network sees the frame itself"):
+    with pytest.raises(ValueError, match="a recurrent network takes the frame at its own size"):
         replace(TWO_STATES, size=InputSize(320))
-    with pytest.raises(ValueError, match="only a network of plain R'G'B' is split"):
+    with pytest.raises(ValueError, match="only a network with plain R'G'B' input can be split"):
         replace(TWO_STATES, recurrence=replace(TWO_STATES.recurrence, splits=True))
 
 

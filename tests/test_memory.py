@@ -140,7 +140,7 @@ def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     assert len(lines) == 3
     assert all(f"{large.name}: not enough memory" in line for line in lines)
-    assert "frames of 4000x4000 that are on their way at once (" in lines[-1]
+    assert "frames of 4000x4000 in flight (" in lines[-1]
     assert "lower --memory (now 256M) or --batch (now 1)" in lines[-1]
 
 

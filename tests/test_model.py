@@ -63,7 +63,7 @@ def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
     for half in ("isnet+", "+rvm"):
         with pytest.raises(UsageError, match=rf"--model '{re.escape(half)}': a name is missing: "):
             find_model(Settings(model=half), silent)
-    with pytest.raises(UsageError, match="--normalize minmax is for per-frame models: leave it"):
+    with pytest.raises(UsageError, match="--normalize minmax is for per-frame models: omit it"):
         find_model(Settings(model="rvm", normalize="minmax"), silent)
 
 
@@ -178,12 +178,12 @@ def test_weights_beside_the_file_that_cannot_be_used_are_named(family: str, tmp_
         _ = find_model(settings, silent).network
     data.write_bytes(b"")
     with pytest.raises(
-        ModelError, match=r"^[^\n]*tiny\.onnx: its external data is not read[^\n]*$"
+        ModelError, match=r"^[^\n]*tiny\.onnx: its external data cannot be read[^\n]*$"
     ):
         _ = find_model(settings, silent).network
     data.unlink()
     for use in (lambda model: model.network, lambda model: model.weights[0].sha256):
-        with pytest.raises(ModelError, match=r"^[^\n]*tiny\.onnx\.data, which is not there[^\n]*$"):
+        with pytest.raises(ModelError, match=r"^[^\n]*tiny\.onnx\.data is missing[^\n]*$"):
             use(find_model(settings, silent))
 
 
@@ -486,7 +486,7 @@ def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that takes no files here")
 @pytest.mark.parametrize(
     ("folder", "told"),
-    [("/proc/kept/raw", "that folder cannot be made"), ("/proc", "name another folder, or leave")],
+    [("/proc/kept/raw", "cannot create the folder"), ("/proc", "name another folder, or omit")],
 )
 def test_a_cache_that_cannot_be_written_is_told_at_the_start(
     folder: str, told: str, tmp_path: Path

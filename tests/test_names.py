@@ -34,14 +34,20 @@ def words(tmp_path: Path) -> list[str]:
     [
         (["-o", "/"], "/: this is the root folder: choose a folder in it"),
         (["-o", "/", "--resume"], "/: this is the root folder: choose a folder in it"),
-        (["-o", "-"], "-: nothing is written to stdout: name a file (a folder of that name is ./-"),
-        (["-o", "cut.mov", "--matte", "-"], "-: nothing is written to stdout"),
+        (
+            ["-o", "-"],
+            "-: stdout is not a supported output: name a file (a folder of that name is ./-",
+        ),
+        (["-o", "cut.mov", "--matte", "-"], "-: stdout is not a supported output"),
         (["-o", "cut.mov", "--matte", "/"], "/: this is the root folder"),
         (
             ["-o", "file:///tmp/a%20b.mov"],
-            "file:///tmp/a%20b.mov: nothing is written to URLs: write the path itself, /tmp/a b.m",
+            "file:///tmp/a%20b.mov: URLs are not supported as outputs: use the path, /tmp/a b.m",
         ),
-        (["-o", "S3://shelf/cut.mov"], "S3://shelf/cut.mov: nothing is written to URLs: name a f"),
+        (
+            ["-o", "S3://shelf/cut.mov"],
+            "S3://shelf/cut.mov: URLs are not supported as outputs: name a f",
+        ),
     ],
 )
 def test_an_output_that_is_no_path_is_refused(

@@ -250,8 +250,8 @@ def test_what_is_kept_stays_on_the_device_and_is_fed_back(tmp_path: Path) -> Non
 def test_coarse_ratio_follows_the_frame() -> None:
     assert COARSE.ratio(512, 288) == 1.0
     assert COARSE.ratio(1920, 1080) == COARSE.ratio(1080, 1920) == 512 / 1920
-    assert COARSE.ratio(1920, 1080, wanted=0.5) == 0.5
-    assert COARSE.ratio(20000, 30) * 30 == COARSE.ratio(640, 20, wanted=0.1) * 20 == 6
+    assert COARSE.ratio(1920, 1080, requested=0.5) == 0.5
+    assert COARSE.ratio(20000, 30) * 30 == COARSE.ratio(640, 20, requested=0.1) * 20 == 6
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

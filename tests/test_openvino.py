@@ -152,7 +152,7 @@ def test_a_process_forked_from_one_that_used_it_says_so(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told, frames = done.stdout.splitlines()
     assert "was forked after OpenVINO was used" in told
-    assert "spawn processes in place of forking them" in told
+    assert "spawn processes instead of forking them" in told
     assert frames == "3"
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
     model = onnx.load(str(path))
     model.graph.node[0].op_type = "Unknown"
     onnx.save(model, str(path))
-    with pytest.raises(ModelError, match=r"unknown\.onnx: OpenVINO does not load it \(\S.+\)$"):
+    with pytest.raises(ModelError, match=r"unknown\.onnx: OpenVINO cannot load it \(\S.+\)$"):
         load_network(path, "rvm", settings("openvino"), Device())
 
 

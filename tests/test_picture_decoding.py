@@ -338,6 +338,6 @@ def test_what_a_picture_does_not_say_of_its_colours_is_srgb(
     if suffix != ".png":
         assert (clip.declared_colour.primaries, clip.declared_colour.transfer) == (2, 2)
         assert main(["info", str(file)]) == 0
-        assert "not stated, taken as sRGB's: primaries, transfer" in capsys.readouterr().out
+        assert "not declared, assumed as in sRGB: primaries, transfer" in capsys.readouterr().out
     if suffix == ".jpg":
         assert clip.declared_colour == ColourTags(matrix=5, range=FULL)

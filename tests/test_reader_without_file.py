@@ -219,7 +219,7 @@ def test_what_compares_the_source_with_an_earlier_one_is_refused(
             job(StreamReader(movie.path.read_bytes()), folder / "out.mov", **asked, **weights)
         assert str(refused.value) == (
             f"{option} needs a source that can be read again, and the stream is not a file: save"
-            f" it to a file first, or leave {option} out"
+            f" it to a file first, or omit {option}"
         )
         assert sorted(folder.iterdir()) == there
         job(StreamReader(movie.path.read_bytes()), folder / "out.mov", overwrite=True, **weights)
@@ -231,6 +231,6 @@ def test_a_source_that_offers_no_sound_says_so(
     (folder := tmp_path / "results").mkdir()
     reader = StreamReader(movie.path.read_bytes())
     reader.clip = replace(reader.clip, source=Source("the camera"))
-    with pytest.raises(SourceError, match="the camera: no sound can be read from it"):
+    with pytest.raises(SourceError, match="the camera: this kind of source has no sound"):
         job(reader, folder / "out.mov", **weights)
     assert list(folder.iterdir()) == []

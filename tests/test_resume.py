@@ -214,7 +214,7 @@ def test_an_interrupt_says_where_it_goes_on(
     said = stopped(inputs, out, 50)
     survey = FrameLog(work_of(out) / "frames.log").survey(lambda head: True)
     assert 30 < survey.count <= 60
-    assert said.endswith(f"{out} was not written; --resume goes on from frame {survey.count}")
+    assert said.endswith(f"{out} was not written; --resume continues from frame {survey.count}")
     result = resumed(inputs, out)
     assert result.resumed_at == survey.count
     assert list(differences(peaceful(name, "isnet"), fingerprint(out))) == []
@@ -251,18 +251,18 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
         ({"matte": str(tmp_path / "m.mov")}, f"without --matte, now --matte {tmp_path}"),
         ({"audio": False}, "without --no-audio, now --no-audio"),
         ({"invert": True, "cuts": False}, "without --no-cuts, now --no-cuts; without --invert,"),
-        ({"network": "rvm"}, f"with {typed}"),
+        ({"network": "rvm"}, typed),
     ):
         with pytest.raises(UsageError) as caught:
             resumed(inputs, out, **change)
-        assert f"{work_of(out)} was begun {named}" in str(caught.value)
+        assert f"{work_of(out)} belongs to a different job (differs: {named}" in str(caught.value)
         assert "another" not in str(caught.value)
         assert (work_of(out) / "frames.log").stat().st_size == kept
     assert differences_of({"settings": {"erode": 2.0}}, {"settings": {"erode": 0.0}}) == [
-        "with --erode 2, now without"
+        "--erode 2, now without"
     ]
     assert differences_of({"version": "0.1", "settings": {"gone": 1}}, {"version": "0.2"}) == [
-        "with vidmatte 0.1, now 0.2"
+        "vidmatte 0.1, now 0.2"
     ]
     # What has no say in the result may change.
     assert resumed(inputs, out, threads=2, memory="64M", batch=1).resumed_at > 0
@@ -277,7 +277,7 @@ def test_another_runtime_is_refused(
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
-    changed = "begun on OpenVINO, bfloat16, now on onnxruntime"
+    changed = "differs: OpenVINO, bfloat16, now onnxruntime"
     with pytest.raises(UsageError, match=changed):
         resumed(inputs, out)
 
@@ -296,7 +296,7 @@ def test_a_changed_mask_is_refused(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40, garbage_matte=str(mask))
     os.utime(mask, (1, 1))
-    said = r"begun with --garbage-matte [^ ]*png as it was, which has changed"
+    said = r"differs: --garbage-matte [^ ]*png has changed"
     with pytest.raises(UsageError, match=said):
         resumed(inputs, out, garbage_matte=str(mask))
 
@@ -313,8 +313,8 @@ def test_a_changed_file_is_refused(which: str, inputs: Path, tmp_path: Path) -> 
         os.utime(mine / which, (1, 1))
     else:
         make_salient(mine / which, size=64)
-    named = {"clip.mov": "clip.mov as it was, which has changed", "isnet.onnx": "other weights of"}
-    with pytest.raises(UsageError, match=f"begun with {named[which]}"):
+    named = {"clip.mov": "clip.mov has changed", "isnet.onnx": "other weights of"}
+    with pytest.raises(UsageError, match=f"differs: {named[which]}"):
         resumed(mine, out)
 
 
@@ -483,7 +483,7 @@ def test_only_one_run_at_a_time(inputs: Path, tmp_path: Path) -> None:
     stopped(inputs, out, 40)
     with (
         FileLock(work_of(out) / "lock"),
-        pytest.raises(UsageError, match="another run is at work in"),
+        pytest.raises(UsageError, match="is locked by another vidmatte process"),
     ):
         resumed(inputs, out)
     resumed(inputs, out)
@@ -498,7 +498,7 @@ def test_a_run_without_the_option_takes_no_notice(
     assert result.resumed_at == 0
     assert fingerprint(out) == peaceful("out.mov", "isnet")
     assert hidden(tmp_path) == [work_of(out).name]
-    assert any("is left of a run with --resume" in line for line in result.warnings)
+    assert any("is the work of an earlier run with --resume" in line for line in result.warnings)
 
 
 def test_what_cannot_be_taken_up_is_refused_at_once(inputs: Path, tmp_path: Path) -> None:
@@ -533,7 +533,7 @@ def test_a_full_disk_costs_nothing_that_is_done(
     (note,) = reporter.notes
     result = resumed(inputs, out)
     assert result.resumed_at > 5
-    assert note == f"vidmatte: --resume goes on from frame {result.resumed_at} of {name}"
+    assert note == f"vidmatte: --resume continues from frame {result.resumed_at} of {name}"
     assert list(differences(peaceful(name, "isnet"), fingerprint(out))) == []
 
 
@@ -637,7 +637,7 @@ def test_pictures_whose_frames_are_not_done_may_change(
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize("change", ["has changed", "is gone", "is new"])
+@pytest.mark.parametrize("change", ["has changed", "is missing", "is new"])
 def test_a_picture_whose_frame_is_done_may_not_change(
     change: str, inputs: Path, tmp_path: Path
 ) -> None:
@@ -646,15 +646,15 @@ def test_a_picture_whose_frame_is_done_may_not_change(
     named = files[2].name
     if change == "has changed":
         os.utime(files[2], (1, 1))
-    elif change == "is gone":
+    elif change == "is missing":
         files[2].rename(tmp_path / "aside.png")
     else:
         named = "0.png"
         shutil.copy(files[2], shots / named)
-    said = rf"{named} {change} since its frame was made, one of the {done} that[^\n]* put the"
+    said = rf"{named} {change}, but its frame is one of the {done} finished ones: restore the"
     with pytest.raises(UsageError, match=said):
         folder_run(inputs, shots, out, resume=True)
-    if change == "is gone":  # nothing was lost by asking
+    if change == "is missing":  # nothing was lost by asking
         (tmp_path / "aside.png").rename(files[2])
         assert folder_run(inputs, shots, out, resume=True).resumed_at == done
 
@@ -666,7 +666,9 @@ def test_a_finished_folder_is_no_more_told_by_other_pictures(inputs: Path, tmp_p
         with pytest.raises(OutputError):
             folder_run(inputs, tmp_path / "shots", tmp_path / "cut", resume=True)
     files[3].unlink()
-    with pytest.raises(UsageError, match=rf"begun with other pictures \({files[3].name} is gone\)"):
+    with pytest.raises(
+        UsageError, match=rf"differs: other pictures \({files[3].name} is missing\)"
+    ):
         folder_run(inputs, tmp_path / "shots", tmp_path / "cut", resume=True)
 
 

@@ -102,8 +102,8 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
     monkeypatch.setattr("vidmatte.jobs.run.LONG_READ", 1)
     assert main([str(movie.path), "-o", str(out), *model]) == 130
     told = capsys.readouterr().err
-    assert "out.mov is written; 0.0 GB are read for its manifest's checksums" in told
-    assert f"{out} is whole, but without a manifest" in told
+    assert "out.mov is complete; reading 0.0 GB for its manifest's checksums" in told
+    assert f"{out} is complete, but has no manifest" in told
     assert "not written" not in told
     assert [path.name for path in tmp_path.glob("out*")] == ["out.mov"]
 
@@ -173,7 +173,7 @@ def test_the_filters_strength_and_none_of_it(tmp_path: Path) -> None:
 def test_a_strength_without_a_filter_is_refused(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     own = {"model": str(make_recurrent(tmp_path / "own.onnx")), "family": "rvm"}
-    with pytest.raises(UsageError, match="--smooth is off"):
+    with pytest.raises(UsageError, match="it needs --smooth, which is off"):
         Settings(smooth="off", smooth_strength=0.5)
     with pytest.raises(UsageError, match="0 to 2"):
         Settings(smooth_strength=2.5)
@@ -417,7 +417,10 @@ def test_pictures_too_long_to_be_mixed_are_refused_at_once(tmp_path: Path) -> No
     for name in ("f0.png", "f1.png"):
         cv2.imwrite(str(folder / name), strip)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
-    line = r"^strips: 32767x2 exceeds the 32766 pixels a side [^\n]*: add --smooth off$"
+    line = (
+        r"^strips: 32767x2 exceeds the temporal filter's limit of 32766 pixels a side:"
+        r" add --smooth off$"
+    )
     with pytest.raises(UsageError, match=line):
         list(vidmatte.stream(folder, **options))
     assert len(list(vidmatte.stream(folder, smooth="off", **options))) == 2

@@ -71,16 +71,16 @@ def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: P
     assert verify(out) == []
     data = out.read_bytes()
     out.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert verify(out) == ["out.mov has the right size and other content"]
+    assert verify(out) == ["out.mov: checksum mismatch"]
     out.write_bytes(data + b"x")
-    assert verify(out) == [f"out.mov has {len(data) + 1} bytes instead of {len(data)}"]
+    assert verify(out) == [f"out.mov has {len(data) + 1} bytes, expected {len(data)}"]
     out.write_bytes(data)
     (tmp_path / "m.mkv").unlink()
-    assert verify(out) == ["m.mkv is not there"]
+    assert verify(out) == ["m.mkv is missing"]
     make_again = tmp_path / "elsewhere.mp4"
     source.rename(make_again)
-    assert verify(out) == ["m.mkv is not there", "clip.mp4 is not there"]
-    assert verify(out, source=make_again) == ["m.mkv is not there"]
+    assert verify(out) == ["m.mkv is missing", "clip.mp4 is missing"]
+    assert verify(out, source=make_again) == ["m.mkv is missing"]
 
 
 def test_a_changed_picture_of_a_sequence_is_noticed(
@@ -90,7 +90,7 @@ def test_a_changed_picture_of_a_sequence_is_noticed(
     (out / "000003.png").rename(tmp_path / "3.png")
     (out / "000004.png").rename(out / "000003.png")
     (tmp_path / "3.png").rename(out / "000004.png")
-    assert verify(out) == ["frames has the right size and other content"]
+    assert verify(out) == ["frames: checksum mismatch"]
 
 
 def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
     assert verify(out) == []
     (out / "000001.png").unlink()
     (difference,) = verify(out)
-    assert "bytes instead of" in difference
+    assert "bytes, expected" in difference
 
 
 @pytest.mark.parametrize("name", ["cut", "out.mov", "cut_%04d.png"])
@@ -129,7 +129,7 @@ def test_the_manifest_of_a_folder_that_names_no_files_counts_all_of_them(tmp_pat
     write(facts, out)
     assert verify(out) == []
     (plates / "more.png").touch()
-    assert verify(out) == ["plates has the right size and other content"]
+    assert verify(out) == ["plates: checksum mismatch"]
 
 
 def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
@@ -141,10 +141,10 @@ def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path
 
 
 def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceMissingError, match="there is no such file or folder, nor a manif"):
+    with pytest.raises(SourceMissingError, match="no such file or folder, and no manif"):
         read(tmp_path / "out.mov")
     (tmp_path / "out.mov").touch()
-    with pytest.raises(SourceMissingError, match="--no-manifest, moved, or is a side result"):
+    with pytest.raises(SourceMissingError, match="--no-manifest, moved, or is an extra output"):
         read(tmp_path / "out.mov")
     (tmp_path / "out.mov.json").write_text("{")
     with pytest.raises(SourceError, match="not a manifest"):
@@ -155,7 +155,7 @@ def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
     source = {"path": "a.mov", "bytes": 1, "sha256": ""}
     for changed in ({}, {"source": source}, {"source": source, "result": source, "sides": {}}):
         (tmp_path / "out.mov.json").write_text(json.dumps({"schema": 1, **changed}))
-        with pytest.raises(SourceError, match="not a whole manifest"):
+        with pytest.raises(SourceError, match="incomplete manifest"):
             verify(tmp_path / "out.mov")
 
 
@@ -165,7 +165,7 @@ def test_a_manifest_takes_the_place_of_manifests_alone(
 ) -> None:
     movie, path = source_movie("8-bit 709"), tmp_path / beside
     path.write_text('{"my": "notes"}')
-    with pytest.raises(OutputExistsError, match="is no manifest: --overwrite replaces it"):
+    with pytest.raises(OutputExistsError, match="is not a manifest: --overwrite replaces it"):
         write_clip(movie, tmp_path / out)
     assert path.read_text() == '{"my": "notes"}'
     assert not (tmp_path / out).exists()
@@ -192,7 +192,7 @@ def test_pictures_that_a_manifest_does_not_know_are_told(
     (line,) = capsys.readouterr().err.splitlines()
     first = "cut_0002.png" if "%" in name else "000002.png"
     # Those of the matte are known; a folder's pictures are all that have their suffix.
-    assert f"{out}: 3 pictures are beside its own, like {first}, of which its manifest" in line
+    assert f"{out}: 3 pictures not listed in its manifest, like {first}: remove" in line
     for file in sorted(out.parent.rglob(first[:-5] + "[234].png")):
         file.unlink()
     (tmp_path / "frames" / "notes.txt").touch()
@@ -208,7 +208,7 @@ def test_a_manifest_stands_for_its_result(
     for name in ("out.mov", "frames", "cut_%04d.png"):
         manifest = make_result(movie, out := tmp_path / name)
         assert main(["verify", str(manifest)]) == 0
-        assert capsys.readouterr().out == f"{out}: as its manifest says\n"
+        assert capsys.readouterr().out == f"{out}: matches its manifest\n"
     (tmp_path / "other.json").write_text("[]")
     assert main(["verify", str(tmp_path / "other.json")]) == 1
     assert "other.json: not a manifest" in capsys.readouterr().err

@@ -271,7 +271,7 @@ def test_a_clip_behind_is_let_go_of_where_nothing_is_written(movie: Movie, tmp_p
     )
     assert noted_result(out, clip, settings, {}) is not None
     assert not is_open(behind.path)
-    with pytest.raises(UsageError, match="was begun with"):
+    with pytest.raises(UsageError, match="belongs to a different job"):
         open_writer(out, clip, settings, {"model": "another"})
     assert not is_open(behind.path)
 

@@ -361,7 +361,7 @@ def test_a_movie_is_shown_as_its_display_matrix_says(
 def test_info_tells_a_mirrored_movie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     movie = make_movie(tmp_path / "clip.mov", size=(64, 48), frames=1)
     assert main(["info", str(with_matrix(movie, 0, 1, 1, 0))]) == 0
-    assert "48x64, mirrored, turned upright by 90 degrees" in capsys.readouterr().out
+    assert "48x64, mirrored, rotated by 90 degrees" in capsys.readouterr().out
 
 
 def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:

@@ -68,7 +68,9 @@ def test_a_run_whose_events_nobody_reads_goes_on(
     done = shell(line, other, *call, "-o", f"{tmp_path}/cuts/", "--format", "mov", "--json")
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert lines[0] == f"vidmatte: stdout takes no events ({reason}): the run goes on without"
+    assert (
+        lines[0] == f"vidmatte: cannot write events to stdout ({reason}): continuing without them"
+    )
     assert lines[1:] == (["0"] if "echo" in line else [])
     assert sorted(path.name for path in (tmp_path / "cuts").glob("*.mov")) == [
         "clip.mov",

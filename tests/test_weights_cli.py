@@ -157,7 +157,7 @@ def test_a_mirror_that_is_neither_url_nor_folder_is_refused(
 def test_remove(toy: Store) -> None:
     run("pull", "toy")
     assert run("remove", "toy").output == "toy: removed, 600 kB freed\n"
-    assert run("remove", "toy").output == "toy: not here\n"
+    assert run("remove", "toy").output == "toy: not fetched\n"
 
 
 def test_json_on_a_subcommand_is_not_swallowed(toy: Store) -> None:

@@ -1,4 +1,4 @@
-"""The Python API: matte a file; see ``streaming`` for its frames one by one."""
+"""The Python API: ``matte`` writes a file, ``stream`` yields its frames one by one."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["Progress", "Result", "Stream", "StreamedFrame", "matte", "stream"]
 
 
 class _CallbackReporter(Reporter):
-    """Gives a caller's function every frame's progress."""
+    """Calls a caller's function with the progress after every frame."""
 
-    def __init__(self, tell: Callable[[Progress], None]) -> None:
-        self._tell = tell
+    def __init__(self, callback: Callable[[Progress], None]) -> None:
+        self._callback = callback
 
     def advance(self, progress: Progress) -> None:
-        self._tell(progress)
+        self._callback(progress)
 
 
 def matte(
@@ -49,48 +49,49 @@ def matte(
 ) -> Result:
     """Cut the subject out of ``source`` and write it to ``output``.
 
-    source: a movie, a folder of pictures or one picture. output: a file, its format
-    by its suffix, or a folder for pictures. progress: called in the caller's thread after each
-    frame, with one object that goes on changing; what it raises stops the run, leaves no
-    output and comes out of here. options: those of ``Settings``, by name.
+    source: a movie, a folder of pictures or one picture. output: a file, whose
+    suffix determines the format, or a folder for pictures. progress: called in the caller's
+    thread after each frame, always with the same object; an exception that it raises stops
+    the run, removes the partial output and is passed to the caller.
+    options: those of ``Settings``, by name.
     Raises the errors of vidmatte.errors; an existing output needs ``overwrite=True``. Ctrl+C
-    is an InterruptedRunError, which is a KeyboardInterrupt and no Exception.
+    is an InterruptedRunError, which is a KeyboardInterrupt and not an Exception.
     """
     job = make_job(source, output, make_settings(**options))
     if progress is not None and not callable(progress):
-        raise UsageError(f"progress {progress!r}: a function of one argument is wanted")
+        raise UsageError(f"progress {progress!r}: expected a function of one argument")
     reporter = Reporter() if progress is None else _CallbackReporter(progress)
-    said = ("vidmatte.matte", str(source), str(output))
+    command = ("vidmatte.matte", str(source), str(output))
     try:
         with oom_errors(source, job.settings.memory), open_reader(source, job.settings) as opened:
             model = check_job(job, opened).model.fetch(lambda _: None)
             result = run(
-                opened, job.output, model, job.settings, reporter, said, is_folder=job.is_folder
+                opened, job.output, model, job.settings, reporter, command, is_folder=job.is_folder
             )
         if job.settings.resume:
             remove_checkpoint(job.output)
     except InterruptedRunError:
         raise
     except KeyboardInterrupt:
-        # While weights were fetched, for one.
+        # While weights were fetched, for example.
         raise InterruptedRunError(
             f"stopped before the first frame of {output}, or after the last"
         ) from None
     return result
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by, and no hash
+@dataclass(frozen=True, eq=False)  # arrays compare element by element, and have no hash
 class StreamedFrame:
-    """A frame with its alpha; the arrays are the caller's to keep.
+    """A frame with its alpha; the arrays belong to the caller.
 
-    rgb: (H, W, 3), full range RGB as the source has it, uint8, or uint16 (0..65535)
-    for sources of more than 8 bits; with ``despill``, without that screen's light
-    where alpha is above 0, and so the foreground. alpha: (H, W) float32 in 0..1, straight.
-    foreground: (H, W, 3) full range RGB, the subject's own colours. By the option of that
-    name: 'auto' and 'model' give the model's, uint8, None where it has none ('model' is refused
-    then); 'estimate' the source's without the old background where alpha is soft, of rgb's type;
-    'source' None, for rgb is it. index counts frames, pts ``time_base`` (seconds), both from the in
-    point where there is one, else from the clip's start.
+    rgb: (H, W, 3), full range RGB of the source, uint8, or uint16 (0..65535) for sources of
+    more than 8 bits; with ``despill`` its spill is removed where alpha is above 0, and from
+    the foreground. alpha: (H, W) float32 in 0..1, straight.
+    foreground: (H, W, 3) full range RGB, the subject's own colours, by the option
+    ``foreground``: 'auto' and 'model' give the model's, uint8, or None where it has none ('model'
+    is then refused); 'estimate' gives the source's without the old background where alpha is
+    soft, in rgb's type; 'source' gives None, as it equals rgb. index counts frames, pts counts
+    ``time_base`` (seconds), both from the in point, if any, else from the clip's start.
     """
 
     index: int
@@ -104,8 +105,8 @@ class StreamedFrame:
 class Stream:
     """Frames with their alpha, one after the other; see ``stream``.
 
-    Several threads may share one: each frame goes to one of them.
-    ``warnings`` and ``quality`` tell of the frames read so far what a ``Result`` tells of all.
+    Several threads may iterate over one: each frame goes to one of them.
+    ``warnings`` and ``quality`` cover the frames read so far, as those of a ``Result`` cover all.
     """
 
     def __init__(self, source: Reader, model: Model, settings: Settings) -> None:
@@ -113,34 +114,34 @@ class Stream:
         self._source = source
         self._model = model
         self._settings = settings
-        self._path: MattingPipeline | None = None
+        self._pipeline: MattingPipeline | None = None
         self._frames: Iterator[Frame] = iter(())
-        self._turn = Lock()
-        self._ending = RLock()
+        self._next_lock = Lock()
+        self._close_lock = RLock()
         self._closed = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What went wrong on the way without ending the run."""
+        """Problems of the source that did not end the run."""
         return tuple(self._source.warnings)
 
     @property
     def quality(self) -> Quality:
-        """What looks wrong in the mattes."""
-        return Quality() if self._path is None else self._path.quality
+        """The suspicious frames of the mattes."""
+        return Quality() if self._pipeline is None else self._pipeline.quality
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> StreamedFrame:
-        with self._turn:
+        with self._next_lock:
             if self._closed:
                 raise StopIteration
             try:
                 with oom_errors(self.clip.source, self._settings.memory):
-                    frame = next(self._begun())
+                    frame = next(self._started())
             except BaseException as error:
-                # Where another thread has closed it, a stage that was cut short says anything.
+                # After a close by another thread, an aborted stage may raise any error.
                 if self._close(wait=True) and isinstance(error, Exception):
                     raise StopIteration from None
                 raise
@@ -152,27 +153,27 @@ class Stream:
     def close(self) -> None:
         """Stop the stages and close the source; harmless when done twice.
 
-        A thread that waits for a frame meanwhile finds the stream at its end.
+        A thread that is waiting for a frame gets StopIteration.
         """
         self._close(wait=True)
 
-    def _begun(self) -> Iterator[Frame]:
-        """The frames as the stages give them; the first call starts these."""
-        if self._path is None:
-            path = build_pipeline(self._source, self._model, self._settings, None)
-            with self._ending:
+    def _started(self) -> Iterator[Frame]:
+        """The iterator over the pipeline's frames; the first call starts the pipeline."""
+        if self._pipeline is None:
+            pipeline = build_pipeline(self._source, self._model, self._settings, None)
+            with self._close_lock:
                 if self._closed:  # meanwhile, by another thread
                     return iter(())
-                self._path, self._frames = path, iter(path.pipeline)
+                self._pipeline, self._frames = pipeline, iter(pipeline.pipeline)
         return self._frames
 
     def _close(self, *, wait: bool) -> bool:
-        """Whether it was closed before."""
-        with self._ending:
+        """Close the stream; return whether it was closed before."""
+        with self._close_lock:
             before, self._closed = self._closed, True
-            path = self._path
-        if path is not None:
-            path.close(wait=wait)
+            pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.close(wait=wait)
         self._source.close()
         return before
 
@@ -184,22 +185,24 @@ class Stream:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            # Garbage is collected in any thread: one of ours would wait for itself.
+            # Garbage collection runs in any thread: a stage thread would wait for itself.
             self._close(wait=not is_stage_thread(current_thread()))
 
 
 def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
     """Iterate over ``source``: each frame with its pixels, alpha and time.
 
-    Memory is bounded whatever the clip's length; leaving the loop early (and letting
-    go of the iterator, or closing it) ends every thread and closes every file.
-    options: those of ``Settings``, by name, but for ``OutputOptions``. Raises the
+    Memory is bounded for clips of any length; leaving the loop early (and dropping the
+    iterator, or closing it) ends every thread and closes every file.
+    options: those of ``Settings``, by name, except ``OutputOptions``. Raises the
     errors of vidmatte.errors.
     """
     settings = make_settings(**options)
     for name, option in options_of(OutputOptions).items():
         if (value := getattr(settings, name)) != option.default:
-            raise UsageError(f"{name}={value!r} is for files: a stream has none; use matte()")
+            raise UsageError(
+                f"{name}={value!r} is for files, which a stream does not write: use matte()"
+            )
     opened = open_reader(source, settings)
     try:
         model = check_matting(opened.clip, settings).fetch(lambda _: None)
@@ -210,7 +213,7 @@ def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
 
 
 def _copied_frame(frame: Frame, settings: Settings) -> StreamedFrame:
-    """A copy of a frame that outlives its slot, without spill where the settings say so."""
+    """A copy of a frame that is independent of its slot, despilled if the settings ask for it."""
     from vidmatte.alpha.adjustments import despill
     from vidmatte.pixels.network_rgb import full_range_rgb
 
@@ -219,8 +222,8 @@ def _copied_frame(frame: Frame, settings: Settings) -> StreamedFrame:
     rgb = full_range_rgb(frame.picture)
     foreground = _foreground_of(frame, frame.alpha, rgb, settings.foreground)
     if settings.despill is not None:
-        held = despill(rgb, settings.despill, settings.despill_strength)
-        np.copyto(rgb, held, where=(frame.alpha > 0)[..., None])
+        clean = despill(rgb, settings.despill, settings.despill_strength)
+        np.copyto(rgb, clean, where=(frame.alpha > 0)[..., None])
         if foreground is not None:
             foreground = despill(foreground, settings.despill, settings.despill_strength)
     return StreamedFrame(
@@ -236,7 +239,7 @@ def _copied_frame(frame: Frame, settings: Settings) -> StreamedFrame:
 def _foreground_of(
     frame: Frame, alpha: np.ndarray, rgb: np.ndarray, policy: str
 ) -> np.ndarray | None:
-    """The foreground of a ``StreamedFrame``; see there. rgb: its colours, only read."""
+    """The foreground of a ``StreamedFrame``; see there. rgb: its colours, not modified."""
     from vidmatte.alpha.foreground import estimate
 
     if policy == "source":

@@ -1,6 +1,6 @@
-"""Every way a run can end early, each with one clear line for the user.
+"""The errors that vidmatte raises, each with one clear line for the user.
 
-Classes also inherit the builtin that fits, so ``except FileNotFoundError`` and
+Classes also inherit the matching builtin, so ``except FileNotFoundError`` and
 the like keep working for callers of the Python API.
 """
 
@@ -11,14 +11,14 @@ class VidmatteError(Exception):
     """Base of all errors that vidmatte raises on purpose.
 
     The message is one line: the value, what is allowed, the next step.
-    ``exit_status`` is what the command line exits with.
+    ``exit_status`` is the exit status of the command line.
     """
 
     exit_status = 1
 
 
 class UsageError(VidmatteError, ValueError):
-    """An option or argument is wrong or does not fit the others."""
+    """An option or argument is wrong or conflicts with another."""
 
     exit_status = 2
 
@@ -36,33 +36,33 @@ class OutputError(VidmatteError, OSError):
 
 
 class OutputExistsError(OutputError, FileExistsError):
-    """The output exists and ``overwrite`` was not asked for."""
+    """The output exists and ``overwrite`` is not set."""
 
 
 class VerificationError(VidmatteError, RuntimeError):
-    """The written file, read back, is not what was meant to be written."""
+    """The written file, read back, differs from what should have been written."""
 
 
 class ModelError(VidmatteError, ValueError):
-    """The model is unknown, or its file is not what its family says."""
+    """The model is unknown, or its file does not match its family."""
 
 
 class WeightsError(VidmatteError, RuntimeError):
-    """The weights cannot be had: no source answered, or what came is not the file."""
+    """The weights cannot be fetched: no source answered, or the checksum does not match."""
 
 
 class DeviceError(VidmatteError, RuntimeError):
-    """The device that was asked for is not usable here."""
+    """The requested device cannot be used."""
 
 
 class OutOfMemoryError(VidmatteError, MemoryError):
-    """The machine's memory does not suffice for the frames."""
+    """There is not enough memory for the frames."""
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """Ctrl+C or a terminating signal stopped the run; the partial output is gone.
+    """Ctrl+C or a terminating signal stopped the run; the partial output was removed.
 
-    No Exception, and so no VidmatteError: a loop that logs what fails and goes on
+    Not an Exception, and so not a VidmatteError: a loop that logs failures and continues
     (``except Exception``) must end with Ctrl+C.
     """
 

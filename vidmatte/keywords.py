@@ -1,6 +1,6 @@
-"""The options of the table in ``settings``, as a type checker sees them.
+"""The options of ``Settings`` as typed keyword arguments.
 
-Written out, because a type checker reads no table; a test compares both.
+Written out, because a type checker cannot derive them; a test compares both.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from fractions import Fraction
 from typing import TypeAlias, TypedDict
 
-#: What becomes the text that stands for it on the command line.
+#: The types that are converted to an option's text, as on the command line.
 Text: TypeAlias = str | os.PathLike[str] | float | Fraction | tuple[float, float]
 
 
@@ -56,7 +56,7 @@ class StreamOptions(TypedDict, total=False):
 
 
 class Options(StreamOptions, total=False):
-    """The keyword options of ``vidmatte.matte``: those of files too."""
+    """The keyword options of ``vidmatte.matte``: also those of output files."""
 
     format: Text | None
     codec: Text | None

@@ -1,4 +1,4 @@
-"""The main command: one result for each input, with one load of the model."""
+"""The main command: a result for each input, with the model loaded once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Done = TypeVar("Done")
 
 @dataclass
 class _Batch:
-    """All jobs of one call, and how each ended."""
+    """All jobs of one call, and the outcome of each."""
 
     jobs: list[Job]
     settings: Settings
@@ -43,14 +43,14 @@ class _Batch:
     results: list[Result] = field(default_factory=list)
 
     def check(self, model: ModelChoice) -> list[Job]:
-        """The jobs that can be done; all are checked before a model is fetched."""
-        good = [job for job in self.jobs if self._tried(job, lambda job: _checked(job, model))]
+        """The jobs that pass their check; all are checked before a model is fetched."""
+        valid = [job for job in self.jobs if self._attempt(job, lambda job: _checked(job, model))]
         self.reporter.about()
-        return good
+        return valid
 
     def run(self, job: Job, model: Model) -> None:
-        """Run one job; its failure is noted, an interrupt ends the whole batch."""
-        result = self._tried(job, lambda job: self._run(job, model))
+        """Run one job; its failure is recorded, an interrupt ends the batch."""
+        result = self._attempt(job, lambda job: self._run(job, model))
         if result is not None:
             self.results.append(result)
             self._report(job, result)
@@ -80,34 +80,34 @@ class _Batch:
                 is_folder=job.is_folder,
             )
 
-    def _tried(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
-        """What ``work`` makes of a job; None where it fails, which is noted.
+    def _attempt(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
+        """The result of ``work`` for a job; None where it fails, which is recorded.
 
-        Raises for a single job what is no VidmatteError; an interrupt is none either.
+        An error that is not a VidmatteError is raised again for a single job; an interrupt always.
         """
         self.reporter.about(str(job.source), str(job.output))
         try:
             return work(job)
         except VidmatteError as error:
-            self._failed(job, error)
+            self._record_failure(job, error)
         except Exception as error:
             if is_out_of_memory(error):
                 memory = self.settings.memory
-                self._failed(job, frames_oom_error(job.source, reason_of(error), memory))
+                self._record_failure(job, frames_oom_error(job.source, reason_of(error), memory))
                 return None
             if len(self.jobs) == 1:
                 raise
-            # A fault of ours on one input is no reason to lose the others.
+            # A bug that one input triggers must not stop the others.
             fault = type(error).__name__
-            self._failed(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
+            self._record_failure(job, VidmatteError(f"{job.source}: {fault}: {error}"), fault)
         return None
 
-    def _failed(self, job: Job, error: VidmatteError, name: str = "") -> None:
+    def _record_failure(self, job: Job, error: VidmatteError, name: str = "") -> None:
         self.failures[str(job.source)] = error
         self.reporter.failure(name or type(error).__name__, str(error))
 
     def status(self) -> int:
-        """0, an error's own status for a single job, else how many failed."""
+        """0; the error's own status for a single job; else how many failed."""
         if len(self.jobs) == 1 and self.failures:
             return next(iter(self.failures.values())).exit_status
         return min(len(self.failures), MOST_FAILURES)
@@ -116,10 +116,10 @@ class _Batch:
 def run_batch(
     inputs: list[str], output: str | None, options: dict[str, Any], reporter: Reporter
 ) -> int:
-    """Matte every input; the exit status: 0, or how many failed (at most 100).
+    """Matte every input; return the exit status: 0, or how many failed (at most 100).
 
-    One that fails does not stop the others; Ctrl+C stops all. Raises VidmatteError
-    for what concerns the whole call.
+    A failure does not stop the other jobs; Ctrl+C stops all. Raises VidmatteError
+    for errors that concern the call itself.
     """
     settings = make_settings(**options)
     outputs = [out for _, out in plan_outputs([Path(one) for one in inputs], output, settings)]
@@ -129,10 +129,10 @@ def run_batch(
         jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
     reporter.plan(inputs)
     batch = _Batch(jobs, jobs[0].settings, reporter)
-    with _folder_of_results(None if output is None else Path(output), jobs):
+    with _result_folder(None if output is None else Path(output), jobs):
         _run_jobs(batch)
         if settings.resume and not batch.failures:
-            # Until then, what is left says to the next call which inputs are finished.
+            # Until then, the work folders record which inputs are finished.
             for job in jobs:
                 remove_checkpoint(job.output)
     if len(jobs) > 1:
@@ -142,15 +142,15 @@ def run_batch(
 
 
 @contextmanager
-def _folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
-    """Make the folder that results go into, and take it away if none came. Raises OutputError."""
+def _result_folder(output: Path | None, jobs: list[Job]) -> Iterator[None]:
+    """Create the folder for the results, and remove it if it stays empty. Raises OutputError."""
     if output is None or output.exists() or all(job.output == output for job in jobs):
         yield
         return
     try:
         output.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
+        raise OutputError(f"{output}: cannot create the folder ({error.strerror})") from error
     try:
         yield
     finally:
@@ -159,17 +159,17 @@ def _folder_of_results(output: Path | None, jobs: list[Job]) -> Iterator[None]:
 
 
 def _run_jobs(batch: _Batch) -> None:
-    """Every job that can be done, with one load of the model."""
+    """Run every valid job, with the model loaded once."""
     settings, reporter = batch.settings, batch.reporter
     choice = choose_model(settings)
-    good = batch.check(choice)
-    if good:
+    valid = batch.check(choice)
+    if valid:
         model = choice.fetch(reporter.note, quiet=reporter.is_quiet)
         if settings.cache is None:
-            _ = model.network  # loaded now: where that fails, all jobs do
+            _ = model.network  # loaded now, as its failure concerns all jobs
         for part in model.weights:
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
-        for job in good:
+        for job in valid:
             batch.run(job, model)
 
 
@@ -191,7 +191,7 @@ def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
 
 
 def _one_line(result: Result) -> str:
-    """What was written, in one line."""
+    """A summary of what was written, in one line."""
     written = result.written
     sound = f", {len(written.sound)} sound" if written.sound else ""
     frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
@@ -203,10 +203,12 @@ def _one_line(result: Result) -> str:
 
 
 def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
-    """How the cores are shared out between the network and the rest."""
+    """How the CPU cores are divided between the network and the encoders."""
     encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
     network = (
-        model.network.description if settings.cache is None else "loaded if no alphas are kept"
+        model.network.description
+        if settings.cache is None
+        else "loaded unless its alphas are cached"
     )
     return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
 
@@ -236,7 +238,7 @@ def _written_facts(written: WriteResult) -> dict[str, Any]:
 
 
 def _facts(result: Result) -> dict[str, Any]:
-    """A result for JSON; all paths are as the user gave them, absolute or not."""
+    """A result for JSON; all paths are as the user gave them, absolute or relative."""
     written, manifest = result.written, result.manifest
     if manifest is not None and not written.path.is_absolute():
         manifest = Path(os.path.relpath(manifest))
@@ -249,7 +251,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
-        "sides": [_written_facts(side) for side in written.extra_outputs],
+        "sides": [_written_facts(extra) for extra in written.extra_outputs],
         "manifest": None if manifest is None else str(manifest),
         "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),
@@ -258,7 +260,7 @@ def _facts(result: Result) -> dict[str, Any]:
 
 
 def _table(batch: _Batch) -> list[str]:
-    """How every job ended, a line each, and a count."""
+    """The outcome of every job, a line each, and a count."""
     lines = []
     for job in batch.jobs:
         error = batch.failures.get(str(job.source))

@@ -1,4 +1,4 @@
-"""How a call ends that fails: one message, and an exit status."""
+"""What a failed call reports: one message, and an exit status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vidmatte.cli.options import usage_message
 from vidmatte.core.memory import is_out_of_memory, oom_error
 from vidmatte.errors import VidmatteError
 
-MOST_FAILURES = 100  # told by an exit status: higher ones mean other things to a shell
+MOST_FAILURES = 100  # that an exit status counts: shells use higher ones for other purposes
 
 
 def exit_status(error: BaseException, is_stopped: bool) -> tuple[str, int]:
-    """What to say of the error that a call ends with, and the status to exit with.
+    """The message for the error that ended a call, and the exit status.
 
-    is_stopped: a signal has come. Raises what is a fault of ours again for VIDMATTE_DEBUG.
+    is_stopped: a signal was received. With VIDMATTE_DEBUG an internal error is raised again.
     """
     if isinstance(error, VidmatteError):
         return str(error), error.exit_status
@@ -28,7 +28,7 @@ def exit_status(error: BaseException, is_stopped: bool) -> tuple[str, int]:
         return usage_message(error), 2
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}", 1
-    if is_stopped:  # in the middle of an import, which makes its own error of it
+    if is_stopped:  # during an import, which turns it into an error of its own
         return "stopped", 130
     if os.environ.get("VIDMATTE_DEBUG"):
         raise error
@@ -36,23 +36,23 @@ def exit_status(error: BaseException, is_stopped: bool) -> tuple[str, int]:
 
 
 def _internal_error(error: BaseException) -> tuple[str, int]:
-    """What to say of an error that is none of ours, and the status to exit with."""
+    """The message for an unexpected error, and the exit status."""
     if is_out_of_memory(error):
         return oom_error(error), 1
     return (
-        f"{type(error).__name__}: {error}: a fault in vidmatte itself; please report it with"
-        " what VIDMATTE_DEBUG=1 adds",
+        f"{type(error).__name__}: {error}: an internal error of vidmatte; please report it with"
+        " the output of VIDMATTE_DEBUG=1",
         70,
     )
 
 
 def name_of(error: BaseException) -> str:
-    """The class that an event calls an error by."""
+    """The class name of an error in events."""
     return "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
 
 
 def fail(message: str, status: int) -> int:
-    """One message on stderr; the status to exit with."""
-    with contextlib.suppress(OSError):  # the terminal may be gone: the status still says it
+    """Write one message to stderr; return the exit status."""
+    with contextlib.suppress(OSError):  # the terminal may be closed: the status still reports it
         sys.stderr.write(f"vidmatte: {message}\n")
     return status

@@ -1,4 +1,4 @@
-"""``vidmatte info``, ``formats`` and ``verify``: what there is, what would be, what was made."""
+"""``vidmatte info``, ``formats`` and ``verify``: inputs, output formats, finished results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vidmatte.writers.formats import FORMATS, by_name
 
 
 def show_info(inputs: list[Path], as_json: bool) -> int:
-    """Print what each input is; how many cannot be read, which is said on stderr."""
+    """Describe each input; return how many cannot be read, each reported on stderr."""
     from vidmatte.writers.render.cutout import colour_notes
 
-    described, wrong = [], 0
+    described, failed = [], 0
     for path in inputs:
         try:
             with open_reader(path, Settings()) as source:
@@ -31,7 +31,7 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
                 facts = _clip_facts(source.clip) | {"warnings": notes}
                 lines = _info_lines(source.clip)
         except SourceError as error:
-            wrong += 1
+            failed += 1
             facts, lines = {"path": str(path), "error": str(error)}, []
             typer.echo(f"vidmatte: {error}", err=True)
         described.append(facts)
@@ -40,7 +40,7 @@ def show_info(inputs: list[Path], as_json: bool) -> int:
             typer.echo("\n".join(lines))
     if as_json:
         typer.echo(json.dumps(described if len(described) > 1 else described[0], indent=2))
-    return min(wrong, MOST_FAILURES)
+    return min(failed, MOST_FAILURES)
 
 
 def _clip_facts(clip: Clip) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _info_lines(clip: Clip) -> list[str]:
     rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
     count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
     prores = by_name("prores")
-    goes_to = output_colour(clip, prores).as_names()
+    output = output_colour(clip, prores).as_names()
     lines = [
         str(clip.source),
         f"  file         {clip.container}, {clip.codec}",
@@ -91,7 +91,7 @@ def _info_lines(clip: Clip) -> list[str]:
         + (f", from timecode {clip.timecode}" if clip.timecode else ", no timecode"),
         f"  size         {clip.width}x{clip.height}"
         + (", mirrored" if clip.orientation.mirrored else "")
-        + (f", turned upright by {turn} degrees" if (turn := clip.orientation.rotation) else "")
+        + (f", rotated by {angle} degrees" if (angle := clip.orientation.rotation) else "")
         + (f", pixel aspect {aspect}" if (aspect := clip.sample_aspect_ratio) != 1 else ""),
         f"  pixels       {clip.pixel_format}, {clip.bit_depth} bits"
         + (", interlaced (made progressive by bwdif)" if clip.interlaced else ""),
@@ -103,44 +103,44 @@ def _info_lines(clip: Clip) -> list[str]:
         for track in clip.audio
     ] or ["  sound        none"]
     lines.append(
-        f"  as ProRes    {prores.pixel_format(clip)}, {goes_to['matrix']}, {goes_to['range']},"
+        f"  as ProRes    {prores.pixel_format(clip)}, {output['matrix']}, {output['range']},"
         f" {clip.rate} fps"
     )
     return lines
 
 
 def colour_lines(clip: Clip) -> list[str]:
-    """The colours that a clip is read with, and which of them it does not state itself."""
-    stated, used = clip.declared_colour.as_names(), clip.colour.as_names()
+    """The colour properties that a clip is read with, and which of them it does not declare."""
+    declared, used = clip.declared_colour.as_names(), clip.colour.as_names()
     lines = ["  colour       " + ", ".join(f"{key} {value}" for key, value in used.items())]
-    filled = [key for key in used if stated[key] == "unspecified"]
+    filled = [key for key in used if declared[key] == "unspecified"]
     if filled:
-        how = "by size" if clip.kind == "movie" else "as sRGB's"
-        lines.append(f"               not stated, taken {how}: {', '.join(filled)}")
+        how = "by size" if clip.kind == "movie" else "as in sRGB"
+        lines.append(f"               not declared, assumed {how}: {', '.join(filled)}")
     if clip.icc_profile is not None:
         lines.append(f"               ICC profile: {profile_name(clip.icc_profile)}")
     return lines
 
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
-    """Say of each result whether it is what its manifest says; how many are not."""
+    """Report for each result whether it matches its manifest; return how many do not."""
     from vidmatte.jobs.manifest import result_of, unlisted_files, verify
 
-    wrong = 0
-    for named in outputs:
-        out = named
+    failed = 0
+    for path in outputs:
+        out = path
         try:
-            out = result_of(named)
+            out = result_of(path)
             lines = verify(out, source) + unlisted_files(out)
-            complaints = [f"{out}: {line}" for line in lines]
+            differences = [f"{out}: {line}" for line in lines]
         except SourceError as error:
-            complaints = [str(error)]
-        wrong += bool(complaints)
-        for line in complaints:
+            differences = [str(error)]
+        failed += bool(differences)
+        for line in differences:
             typer.echo(f"vidmatte: {line}", err=True)
-        if not complaints:
-            typer.echo(f"{out}: as its manifest says")
-    return min(wrong, MOST_FAILURES)
+        if not differences:
+            typer.echo(f"{out}: matches its manifest")
+    return min(failed, MOST_FAILURES)
 
 
 def show_formats() -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``vidmatte FILE`` mattes, the other words are subcommands."""
+"""The command line: ``vidmatte FILE`` mattes; other first words are subcommands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = {"max_content_width": 80}
 
 
 class _MainOrSub(TyperGroup):
-    """Takes the first word as a subcommand if it is one, else as the main command's."""
+    """Takes the first word as a subcommand if it is one, else as an input of the main command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
@@ -29,15 +29,15 @@ class _MainOrSub(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # Options before the first file belong to the main command too.
-        own = ("--help", "-h", "--version")
-        if args and args[0].startswith("-") and args[0] not in own:
+        group_options = ("--help", "-h", "--version")
+        if args and args[0].startswith("-") and args[0] not in group_options:
             args = [_MAIN, *args]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:  # typer would exit without a word
+        except KeyboardInterrupt as error:  # typer would exit without a message
             raise typer.Abort from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -54,9 +54,9 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 
 
-def _show_version(wanted: bool) -> None:
-    """Print the version and leave."""
-    if wanted:
+def _show_version(is_set: bool) -> None:
+    """Print the version and exit."""
+    if is_set:
         typer.echo(f"vidmatte {__version__}")
         raise typer.Exit
 
@@ -65,20 +65,22 @@ def _show_version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Cut the subject out of a video, with alpha, ready for a timeline."""
-    del version  # its callback has done the work
+    del version  # handled by its callback
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
         raise typer.Exit(2)
 
 
 def _given(text: str) -> str:
-    """An input as it was written. Python takes an empty name for the current folder."""
+    """An input as the user wrote it. Raises typer.BadParameter for an empty name, which pathlib
+    would take for the current folder."""
     if not text:
-        raise typer.BadParameter("an input's name is empty: write a movie, a folder or a picture")
+        raise typer.BadParameter("an input's name is empty: name a movie, a folder or a picture")
     return text
 
 
@@ -102,14 +104,14 @@ def _main_command(
             " _matte added to its name)",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what fails")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="report only failures")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="report more details")] = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="events as lines of JSON on stdout, listed in README; a run whose reader is gone"
-            " goes on to its end",
+            help="events as lines of JSON on stdout, listed in README; a run continues if stdout is"
+            " closed",
         ),
     ] = False,
     **options: Any,
@@ -120,7 +122,7 @@ def _main_command(
     reporter = make_reporter(quiet, verbose, as_json)
     try:
         status = run_batch(inputs, output, options, reporter)
-    except KeyboardInterrupt as error:  # which an event tells of too
+    except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
     reporter.over(status)
@@ -143,7 +145,8 @@ def _preview_command(
 ) -> None:
     """Write a contact sheet: a few frames cut out, and their alpha.
 
-    Frames are matted one by one: of --smooth no more than 'strong' is seen, its mirrored look.
+    Frames are matted one by one, without the temporal filter: of --smooth only the mirrored
+    run of 'strong' has an effect.
     """
     from vidmatte.cli.tools import preview
 
@@ -161,22 +164,22 @@ app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, P
 
 def _bench_command(
     clip: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="default: a clip made for it")
+        Path | None, typer.Argument(metavar="[INPUT]", help="default: a generated clip")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", metavar="WxH", help="of the made clip (default: 1920x1080)"),
+        typer.Option("--size", metavar="WxH", help="of the generated clip (default: 1920x1080)"),
     ] = None,
     frames: Annotated[
-        int, typer.Option("--frames", metavar="N", min=8, max=10000, help="of each whole run")
+        int, typer.Option("--frames", metavar="N", min=8, max=10000, help="frames of each run")
     ] = 48,
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=1, max=100, help="medians are told")
+        int, typer.Option("--rounds", metavar="N", min=1, max=100, help="runs to report medians of")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     **options: Any,
 ) -> None:
-    """Measure this machine: each stage alone, then all together."""
+    """Measure this machine: each stage alone, then the full pipeline."""
     from vidmatte.cli.tools import bench
 
     bench(clip, size, frames, rounds, as_json, options)
@@ -193,11 +196,11 @@ app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH
 @app.command("info", context_settings=_WIDTH)
 def info_command(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="what to look at", parser=_named)
+        list[Path], typer.Argument(metavar="INPUT...", help="files to describe", parser=_named)
     ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
-    """Show what a file is, and what would be written."""
+    """Describe a file, and what would be written for it."""
     from vidmatte.cli.info import show_info
 
     raise typer.Exit(show_info(inputs, as_json))
@@ -207,10 +210,10 @@ def info_command(
 def verify_command(
     outputs: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="what to check")],
     source: Annotated[
-        Path | None, typer.Option("--source", metavar="PATH", help="where the source is now")
+        Path | None, typer.Option("--source", metavar="PATH", help="the source, if it was moved")
     ] = None,
 ) -> None:
-    """Check a result, its side results and its source against its manifest."""
+    """Check a result, its extra outputs and its source against its manifest."""
     from vidmatte.cli.info import verify_results
 
     raise typer.Exit(verify_results(outputs, source))
@@ -221,7 +224,7 @@ def score_command(
     prediction: Annotated[
         Path, typer.Argument(metavar="PRED", help="mattes: a movie, a picture folder, a picture")
     ],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="the true ones, frame for frame")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="ground truth, frame for frame")],
     motion: Annotated[
         Path | None,
         typer.Option(
@@ -230,7 +233,7 @@ def score_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
-    """Measure mattes against true ones: MAD, MSE, Grad, Conn, dtSSD..."""
+    """Measure mattes against ground truth: MAD, MSE, Grad, Conn, dtSSD..."""
     from vidmatte.cli.tools import score
 
     score(prediction, truth, motion, as_json)
@@ -262,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _wants_events(words: list[str]) -> bool:
-    """Whether a call of the main command asks for events, whatever else is wrong with it."""
+    """Whether a call of the main command asks for events, even if its other words are wrong."""
     options = words[: words.index("--")] if "--" in words else words
     if "--json" not in options:
         return False
@@ -271,10 +274,10 @@ def _wants_events(words: list[str]) -> bool:
 
 
 def _catch_stops() -> list[int]:
-    """Make a polite kill and a terminal that closes end a run as Ctrl+C does.
+    """Make SIGTERM and SIGHUP stop a run as Ctrl+C does.
 
-    What a user has told to outlive one of them (``nohup``) stays so. Returns the signals that
-    come, as they come.
+    A signal that the parent process ignores (``nohup``) stays ignored. Returns a list to which
+    the received signals are added.
     """
     import signal
 
@@ -284,7 +287,7 @@ def _catch_stops() -> list[int]:
         stops.append(number)
         signal.default_int_handler(number, frame)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is unknown on Windows
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)

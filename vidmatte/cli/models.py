@@ -27,7 +27,7 @@ _ModelsDir = Annotated[
     typer.Option(
         "--models-dir",
         metavar="DIR",
-        help="Where weights are kept (default: VIDMATTE_MODELS_DIR, else the platform's"
+        help="Where weights are stored (default: VIDMATTE_MODELS_DIR, else the platform's"
         " cache folder).",
         show_default=False,
     ),
@@ -44,12 +44,13 @@ def show(
     models_dir: _ModelsDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
 ) -> None:
-    """List the models: what for, licence, size, fetched or not."""
+    """List the models: purpose, licence, size, fetched or not."""
     context.obj = models_dir
     if context.invoked_subcommand is not None:
         if as_json:
             raise UsageError(
-                f"--json has no effect on 'models {context.invoked_subcommand}': it is for the list"
+                f"--json has no effect on 'models {context.invoked_subcommand}': it is an option of"
+                " 'models' alone"
             )
         return
     store = _store(context, None)
@@ -68,7 +69,7 @@ def pull(
     context: typer.Context,
     names: _Names,
     models_dir: _ModelsDir = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on success.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on success.")] = False,
 ) -> None:
     """Fetch the weights of models by name."""
     store = _store(context, models_dir)
@@ -83,7 +84,7 @@ def pull(
 def verify(
     context: typer.Context, names: _OptionalNames = None, models_dir: _ModelsDir = None
 ) -> None:
-    """Hash the fetched weights and compare them with what was published."""
+    """Hash the fetched weights and compare them with the published hashes."""
     from vidmatte.models.weights.catalogue import CATALOGUE
 
     store = _store(context, models_dir)
@@ -102,7 +103,7 @@ def verify(
 
 @app.command()
 def path(context: typer.Context, name: _OptionalName = None, models_dir: _ModelsDir = None) -> None:
-    """Print the folder of the weights, or the file of one model (status 1: not there)."""
+    """Print the folder of the weights, or the file of one model (status 1: not fetched)."""
     store = _store(context, models_dir)
     if name is None:
         typer.echo(str(store.folder))
@@ -111,7 +112,7 @@ def path(context: typer.Context, name: _OptionalName = None, models_dir: _Models
     typer.echo(str(store.path(entry)))
     if not store.path(entry).exists():
         raise WeightsError(
-            f"{entry.name} is not there yet: 'vidmatte models pull {entry.name}' fetches it"
+            f"{entry.name} is not fetched yet: 'vidmatte models pull {entry.name}' fetches it"
         )
 
 
@@ -122,7 +123,9 @@ def remove(context: typer.Context, names: _Names, models_dir: _ModelsDir = None)
     for entry in _entries(names):
         freed = store.remove(entry)
         typer.echo(
-            f"{entry.name}: removed, {_size(freed)} freed" if freed else f"{entry.name}: not here"
+            f"{entry.name}: removed, {_size(freed)} freed"
+            if freed
+            else f"{entry.name}: not fetched"
         )
 
 
@@ -133,7 +136,7 @@ def _store(context: typer.Context, models_dir: Path | None) -> Store:
 
 
 def _entries(names: list[str]) -> list[Entry]:
-    """All names are known before the first is acted on. Raises ModelError."""
+    """The entries of all names, each once. Raises ModelError for an unknown one."""
     from vidmatte.models.weights.catalogue import lookup
 
     return list(dict.fromkeys(lookup(name) for name in names))
@@ -153,7 +156,7 @@ def _rows(store: Store) -> list[dict[str, Any]]:
     rows = []
     for entry in CATALOGUE:
         file = store.path(entry)
-        there = file.is_file()
+        exists = file.is_file()
         rows.append(
             {
                 "name": entry.name,
@@ -162,8 +165,10 @@ def _rows(store: Store) -> list[dict[str, Any]]:
                 "purpose": entry.purpose,
                 "licence": entry.licence,
                 "commercial": entry.commercial,
-                "size_bytes": file.stat().st_size if there else entry.size_bytes,
-                "state": ("fetched" if store.has(entry) else "damaged") if there else "not fetched",
+                "size_bytes": file.stat().st_size if exists else entry.size_bytes,
+                "state": ("fetched" if store.has(entry) else "damaged")
+                if exists
+                else "not fetched",
                 "path": str(file),
                 "accepted": [str(one) for one in entry.fingerprints],
                 "sources": [source.describe() for source in entry.sources],
@@ -173,7 +178,7 @@ def _rows(store: Store) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
-    """The list in ``WIDTH`` columns, notes on licences under it."""
+    """The list in ``_WIDTH`` columns, notes on licences below it."""
     import textwrap
 
     notes = list(dict.fromkeys(row["commercial"] for row in rows if row["commercial"]))

@@ -1,4 +1,4 @@
-"""The options of the command line, made from those of ``Settings``, and the help of all."""
+"""The options of the command line, generated from ``Settings``, and the help page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _EXAMPLES = (
     ("vidmatte clip.mp4 -o out.mov", "ProRes 4444 with alpha and sound"),
     ("vidmatte clip.mp4 -o out.webm --model rvm", "VP9 with alpha, Opus sound"),
     ("vidmatte clip.mp4 -o frames/", "RGBA PNG pictures"),
-    ("vidmatte plates/ -o cut/ --fps 24000/1001", "a picture folder, names kept"),
+    ("vidmatte plates/ -o cut/ --fps 24000/1001", "a picture folder, same file names"),
     ("vidmatte photo.jpg -o cutout.png", "one picture"),
-    ("vidmatte a.mp4 b.mov -o cuts/ --format mov", "several, one result each"),
+    ("vidmatte a.mp4 b.mov -o cuts/ --format mov", "several inputs, a result for each"),
 )
 
 
 def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: Any) -> None:
-    """Write the whole help; ``main`` is the main command, hidden among the others."""
+    """Write the full help; ``main`` is the main command, hidden among the subcommands."""
     formatter.write_usage("vidmatte", "INPUT... [-o PATH] [OPTIONS]")
     formatter.write_usage("vidmatte", "COMMAND ...", prefix="       ")
     formatter.write_paragraph()
@@ -34,7 +34,7 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
         record = parameter.get_help_record(ctx)
         if record is not None and parameter.name != "inputs":
             sections.setdefault(groups.get(parameter.name, "Options"), []).append(record)
-    sections["Options"].append(("--version", "say which version this is and exit"))
+    sections["Options"].append(("--version", "print the version and exit"))
     for title, rows in sections.items():
         with formatter.section(title):
             formatter.write_dl(rows, col_max=24)
@@ -52,7 +52,7 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
 
 
 def _parameter_of(option: Option) -> inspect.Parameter:
-    """An option as a keyword parameter that typer understands."""
+    """An option as a keyword parameter for typer."""
     flag = f"{option.flag}/{option.negative}" if option.negative else option.flag
     text, metavar = option.help, option.metavar
     if option.choices:
@@ -73,7 +73,7 @@ def _parameter_of(option: Option) -> inspect.Parameter:
 
 
 def usage_message(error: typer.TyperException) -> str:
-    """One line on words that the command line does not take: which, and what is allowed."""
+    """One line on an argument that the command line refuses: which, and what is allowed."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     reason = error.__cause__
     if not isinstance(error, typer.BadParameter) or error.param is None:
@@ -85,15 +85,15 @@ def usage_message(error: typer.TyperException) -> str:
 
 
 def with_options(command: Callable[..., None], names: tuple[str, ...] = ()) -> Callable[..., None]:
-    """Give a command that takes ``**options`` those of ``Settings`` as its own.
+    """Replace the ``**options`` of a command by the options of ``Settings``.
 
     ``names``: only these, in this order; empty for all.
     """
     options = options_of(Settings)
     own = inspect.signature(command, eval_str=True).parameters.values()
-    kept = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    fixed = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
     added = [_parameter_of(options[name]) for name in names or options]
-    signature = inspect.Signature([*kept, *added])
+    signature = inspect.Signature([*fixed, *added])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
     return command

@@ -1,4 +1,4 @@
-"""Where each input's result goes."""
+"""The path of each input's result."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from vidmatte.writers.formats import by_name, names_folder
 def plan_outputs(
     inputs: list[Path], output: str | Path | None, settings: Settings
 ) -> list[tuple[Path, Path]]:
-    """(input, output) pairs. Raises UsageError where two would meet or one is an input.
+    """(input, output) pairs. Raises UsageError where two outputs share a path or one is an input.
 
-    One input: ``output`` as it is; a folder for one file takes the input's name.
-    Several: ``output`` is a folder; each result is called after its input. Without
-    ``output`` the result stands beside its input, ``_matte`` added to its name. A name
-    that ends in a slash is a folder's, whatever dots are in it. Raises SinkError for a name that
-    is too long.
+    One input: ``output`` itself; in a folder for one file, the input's name.
+    Several: ``output`` is a folder; each result is named after its input. Without
+    ``output`` the result is written beside its input, with ``_matte`` added to its name. A name
+    that ends in a slash is a folder's, even if it contains dots. Raises OutputError for a name
+    that is too long.
     """
     check_names(output, settings)
     is_folder = output is not None and names_folder(output)
     output = None if output is None else Path(output)
     if len(inputs) > 1 and output is not None and output.suffix and not is_folder:
         raise UsageError(
-            f"-o {output}: for {len(inputs)} inputs give a folder, like -o cuts/ --format mov"
+            f"-o {output}: {len(inputs)} inputs need a folder, like -o cuts/ --format mov"
         )
     if len(inputs) > 1:
         for flag in ("matte", "foreground_file", "comp"):
             if getattr(settings, flag) is not None:
                 raise UsageError(
                     f"--{flag.replace('_', '-')} {getattr(settings, flag)}: one file for"
-                    f" {len(inputs)} inputs; do them one by one"
+                    f" {len(inputs)} inputs; run them one by one"
                 )
     if len(inputs) == 1 and output is not None:
         pairs = [(inputs[0], _single_target(inputs[0], output, is_folder, settings))]
@@ -53,10 +53,10 @@ def plan_outputs(
             )
             for source, name in zip(inputs, names, strict=True)
         ]
-    there = {inode_of(source) for source in inputs if source.exists()}
+    existing = {inode_of(source) for source in inputs if source.exists()}
     for _, target in pairs:
-        # One whose name is too long for its disk is told of with its job.
-        if os.path.exists(target) and inode_of(target) in there:  # noqa: PTH110
+        # A name too long for the file system is reported when its job is checked.
+        if os.path.exists(target) and inode_of(target) in existing:  # noqa: PTH110
             raise UsageError(f"-o {target}: that is an input itself; name another output")
     return pairs
 
@@ -71,7 +71,7 @@ def _single_target(source: Path, output: Path, is_folder: bool, settings: Settin
 
 
 def _file_suffix(single: bool, settings: Settings) -> str | None:
-    """The suffix of a result that is one file, None for picture sequences.
+    """The suffix of a result that is one file, None for a picture sequence.
 
     single: whether the input is one picture.
     """
@@ -80,15 +80,15 @@ def _file_suffix(single: bool, settings: Settings) -> str | None:
 
 
 def _with_suffix(target: Path, suffix: str | None) -> Path:
-    """``target`` with a suffix added (a dot in its name is no suffix)."""
+    """``target`` with a suffix added; dots in its name are kept."""
     return target.with_name(target.name + suffix) if suffix else target
 
 
 def _result_names(inputs: list[Path], folders: list[Path]) -> list[str]:
-    """A name for each input's result: its stem, with its suffix where stems meet.
+    """A name for each input's result: its stem, with its suffix where two stems are equal.
 
-    folders: where each result goes; results in different ones never meet. Raises UsageError
-    where two inputs share even that.
+    folders: the folder of each result; only names in the same folder must differ. Raises
+    UsageError where two inputs share even name and suffix.
     """
     stems = [source.stem if source.suffix else source.resolve().name for source in inputs]
     shared = Counter(zip(folders, stems, strict=True))
@@ -96,10 +96,10 @@ def _result_names(inputs: list[Path], folders: list[Path]) -> list[str]:
         stem if shared[folder, stem] == 1 else source.name.replace(".", "_")
         for folder, stem, source in zip(folders, stems, inputs, strict=True)
     ]
-    places = Counter(zip(folders, names, strict=True))
-    for (folder, name), count in places.items():
+    counts = Counter(zip(folders, names, strict=True))
+    for (folder, name), count in counts.items():
         if count > 1:
             raise UsageError(
-                f"two inputs would both be written as '{name}' in {folder}: do them one by one"
+                f"two inputs would both be written as '{name}' in {folder}: run them one by one"
             )
     return names

@@ -1,4 +1,4 @@
-"""``vidmatte preview``: a contact sheet before a long run."""
+"""``vidmatte preview``, ``score`` and ``bench``: their options, and what they print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vidmatte.tools.score import Comparison, compare
 
 
 def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:
-    """Write the sheet and say where. Raises VidmatteError."""
+    """Write the contact sheet and print its path. Raises VidmatteError."""
     settings = make_settings(**options)
     reporter = TextReporter(bar=False, verbose=False)
     out = output or sibling_path(clip, f"{absolute_path(clip).stem}_preview.png")
@@ -34,7 +34,7 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
     if settings.smooth in ("on", "live"):
         reporter.note(
             f"vidmatte: --smooth {settings.smooth}: a sheet's frames are matted one by one,"
-            " so the temporal filter is not seen here"
+            " so the temporal filter has no effect on it"
         )
     shown = write_sheet(
         clip, out, model, settings, frames, lambda line: reporter.note(f"vidmatte: {line}")
@@ -79,7 +79,7 @@ def score(prediction: Path, truth: Path, motion: Path | None, as_json: bool) -> 
 
 
 def _score_facts(found: Comparison) -> dict[str, Any]:
-    """A comparison for JSON; null is a measure that was not found."""
+    """A comparison for JSON; null is a measure that was not computed."""
     return {
         "prediction": str(found.prediction),
         "truth": str(found.truth),
@@ -97,7 +97,7 @@ def _score_facts(found: Comparison) -> dict[str, Any]:
 
 
 def _score_lines(found: Comparison) -> list[str]:
-    """A comparison for people: a table of one row, and what is to be known of it."""
+    """A comparison as text: a table of one row, and notes on it."""
     cells = [("frames", str(found.frames))]
     cells += [
         (title, f"{found.scores[name]:.2f}" if name in found.scores else "-")
@@ -105,12 +105,12 @@ def _score_lines(found: Comparison) -> list[str]:
     ]
     widths = [max(map(len, cell)) + 2 for cell in cells]
     head, row = (
-        "".join(cell[place].rjust(width) for cell, width in zip(cells, widths, strict=True))
-        for place in (0, 1)
+        "".join(cell[line].rjust(width) for cell, width in zip(cells, widths, strict=True))
+        for line in (0, 1)
     )
     worst = ", ".join(f"f{index} {error:.2f}" for index, error in found.worst if error)
     ours, theirs = found.shown
-    told = [
+    lines = [
         f"{found.prediction} ({ours}) against {found.truth} ({theirs})",
         head,
         row,
@@ -118,10 +118,10 @@ def _score_lines(found: Comparison) -> list[str]:
         f"scales: {_scales()}",
     ]
     if found.motion == "estimated":
-        told.append("MESSDdt along motion estimated from the truth; flicker needs --motion DIR")
+        lines.append("MESSDdt along motion estimated from the truth; flicker needs --motion DIR")
     elif found.motion == "known":
-        told.append("MESSDdt and flicker along the known motion")
-    return [*told, *(f"note: {note}" for note in found.notes)]
+        lines.append("MESSDdt and flicker along the known motion")
+    return [*lines, *(f"note: {note}" for note in found.notes)]
 
 
 def _scales() -> str:
@@ -133,8 +133,8 @@ def _scales() -> str:
 
 
 _SIDES = (64, 16384)
-_MADE_SIZE = "1920x1080"
-_BUSY = 0.05  # of the cores taken by other programs: beyond this the rates say little
+_GENERATED_SIZE = "1920x1080"
+_BUSY = 0.05  # share of the cores that other programs use, above which rates are unreliable
 
 
 def bench(
@@ -145,16 +145,16 @@ def bench(
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
-    """Measure and print. Without a clip one of ``frames`` frames of ``size`` (None: MADE_SIZE)
-    is made.
+    """Measure and print. Without a clip, one of ``frames`` frames of ``size`` (None:
+    ``_GENERATED_SIZE``) is generated.
 
     Raises VidmatteError.
     """
     settings = make_settings(**options).changed(overwrite=True, audio=False)
     reporter = TextReporter(bar=False, verbose=False)
     if clip is not None and size is not None:
-        raise UsageError(f"--size {size}: {clip} has a size of its own: leave one of them out")
-    width, height = parse_size(size or _MADE_SIZE)
+        raise UsageError(f"--size {size}: {clip} has its own size: use one of them")
+    width, height = parse_size(size or _GENERATED_SIZE)
     with tempfile.TemporaryDirectory(prefix="vidmatte-bench-") as folder:
         if clip is None:
             clip = Path(folder) / "made.mp4"
@@ -167,17 +167,17 @@ def bench(
             count = source.clip.frame_count
             if settings.out_point is None and count is not None and count < frames:
                 reporter.note(
-                    f"{source.clip.source.name}: {count} of the {frames} frames of --frames are"
-                    " there: give a longer clip for rates that hold"
+                    f"{source.clip.source.name}: it has only {count} of the {frames} frames of"
+                    " --frames: use a longer clip for reliable rates"
                 )
-            said = f"{source.clip.source.name}, {source.clip.width}x{source.clip.height}"
+            title = f"{source.clip.source.name}, {source.clip.width}x{source.clip.height}"
         model = choice.fetch(reporter.note, quiet=not sys.stderr.isatty())
-        tell = reporter.note if sys.stderr.isatty() else lambda _: None
-        measured = measure(clip, output, model, settings, rounds, tell)
+        report = reporter.note if sys.stderr.isatty() else lambda _: None
+        measured = measure(clip, output, model, settings, rounds, report)
     if as_json:
-        typer.echo(json.dumps(_bench_facts(measured, model, said, settings), indent=2))
+        typer.echo(json.dumps(_bench_facts(measured, model, title, settings), indent=2))
     else:
-        typer.echo("\n".join(_bench_lines(measured, model, said, settings)))
+        typer.echo("\n".join(_bench_lines(measured, model, title, settings)))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -192,14 +192,14 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _last_point(clip: Path, settings: Settings, frames: int) -> str | None:
-    """Where to stop in a clip that has more than ``frames`` frames from its in point."""
+    """The out point for a clip with more than ``frames`` frames from its in point, else None."""
     with open_reader(clip, settings) as source:
         count, first = source.clip.frame_count, source.clip.first_frame
     return None if count is None or count <= frames else f"f{first + frames}"
 
 
 def _target(folder: Path, settings: Settings) -> Path:
-    """Where the results go: a file, or a folder for pictures."""
+    """The path of the results: a file, or a folder for pictures."""
     from vidmatte.writers.formats import by_name
 
     row = by_name(settings.format or "prores")
@@ -209,7 +209,7 @@ def _target(folder: Path, settings: Settings) -> Path:
 
 
 def _bench_facts(measured: Measured, model: Model, clip: str, settings: Settings) -> dict[str, Any]:
-    """What was measured, for JSON. Times in milliseconds a frame."""
+    """The measurements for JSON. Times in milliseconds per frame."""
     return {
         "clip": clip,
         "model": model.name,
@@ -239,8 +239,8 @@ def _bench_facts(measured: Measured, model: Model, clip: str, settings: Settings
 
 
 def _bench_lines(measured: Measured, model: Model, clip: str, settings: Settings) -> list[str]:
-    """What was measured, for people."""
-    whole, peak = measured.pipeline, measured.peak_bytes
+    """The measurements as text."""
+    pipeline, peak = measured.pipeline, measured.peak_bytes
     rows = [
         f"{clip}; {model.name} on {model.device.name}; {settings.format or 'prores'};"
         f" {measured.cores} cores",
@@ -255,19 +255,19 @@ def _bench_lines(measured: Measured, model: Model, clip: str, settings: Settings
         "",
         f"bound     {measured.bound_fps:10.2f}{measured.core_ms:15.1f}"
         f"   all stages, spread over {measured.cores} cores",
-        f"pipeline  {whole.fps:10.2f}{whole.core_ms:15.1f}   {whole.frames} frames",
+        f"pipeline  {pipeline.fps:10.2f}{pipeline.core_ms:15.1f}   {pipeline.frames} frames",
         f"share of the bound: {measured.share:.2f}",
         "peak memory: "
-        + (f"{peak / 2**20:.0f} MiB" if peak is not None else "not told by this system"),
+        + (f"{peak / 2**20:.0f} MiB" if peak is not None else "not reported by this system"),
         *busy_note(measured),
     ]
 
 
 def busy_note(measured: Measured) -> list[str]:
-    """A line where other programs have taken what the share counts as idle."""
+    """A line where other programs used cores that the share counts as idle."""
     if measured.used_share <= _BUSY:
         return []
     return [
-        f"other programs took {100 * measured.used_share:.0f} % of the cores meanwhile: rates and"
-        " share are too low, core ms are near the truth"
+        f"other programs used {100 * measured.used_share:.0f} % of the cores meanwhile: rates and"
+        " share are too low, core ms are nearly right"
     ]

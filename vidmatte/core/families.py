@@ -1,7 +1,7 @@
-"""How each family of networks is fed and read, as its authors trained it.
+"""How each family of networks is fed and how its output is read, as its authors trained it.
 
-All that the package knows of a family stands in its row: no other module asks for its name.
-The table names the choices of ``--family``, so nothing heavy is imported here.
+Everything family-specific is in its row: no other module checks a family's name.
+The table provides the choices of ``--family``, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class InputSize:
-    """How large the picture is that a network sees.
+    """The size of a network's input picture.
 
-    side: pixels of a square's side; without ``is_square``, of the shorter side of a picture
-    with the frame's own aspect. multiple: what both sides are rounded to a multiple of.
+    side: of a square, in pixels; without ``is_square``, the shorter side of a picture
+    with the frame's aspect ratio. multiple: both sides are rounded to a multiple of it.
     """
 
     side: int
@@ -36,7 +36,7 @@ class InputSize:
 
 @dataclass(frozen=True)
 class State:
-    """One tensor that a network passes from frame to frame, by its input and its output.
+    """One recurrent state tensor, by the names of its input and its output.
 
     At the start of a shot it is zeros, (1, channels, h, w): h and w are the frame's height and
     width divided by ``stride``, rounded up; with stride 0 both are 1, and the network
@@ -57,31 +57,31 @@ class State:
 
 @dataclass(frozen=True)
 class CoarsePass:
-    """A first pass over the frame made smaller, whose size is an input of the network.
+    """A first pass over the downsampled frame, whose scale is an input of the network.
 
-    input: its name; it takes the ratio of the sizes, in 0..1. side: pixels that the longer
-    side has by default. least_side: pixels that the shorter side has at least.
+    input: the name of that input, the ratio of the sizes in 0..1. side: default length of the
+    longer side in pixels. least_side: minimum length of the shorter side in pixels.
     """
 
     input: str
     side: int
     least_side: int
 
-    def ratio(self, width: int, height: int, wanted: float = 0.0) -> float:
-        """The size of the pass against the frame: ``wanted``, or by ``side``, never above 1
-        but for a strip that would become too narrow."""
-        ratio = wanted or min(1.0, self.side / max(width, height))
+    def ratio(self, width: int, height: int, requested: float = 0.0) -> float:
+        """The scale of the pass relative to the frame: ``requested``, or by ``side``; at most 1,
+        except for a strip that would become too narrow."""
+        ratio = requested or min(1.0, self.side / max(width, height))
         return max(ratio, self.least_side / min(width, height))
 
 
 @dataclass(frozen=True)
 class Recurrence:
-    """The inputs and outputs of a network that sees frame after frame, by name.
+    """The inputs and outputs of a recurrent network, by name.
 
     picture: (1, 3, H, W), the frame. alpha: (1, 1, H, W). foreground: (1, 3, H, W), R'G'B' in
     0..1; None where the network gives none.
-    splits: on the CPU its graph is cut in two, see ``models.runtimes.rvm_split``; only for
-    networks that are fed plain R'G'B' in 0..1 and give alpha in 0..1.
+    splits: on the CPU its graph is split in two, see ``models.runtimes.rvm_split``; only for
+    networks whose input is plain R'G'B' in 0..1 and whose alpha is in 0..1.
     """
 
     states: tuple[State, ...]
@@ -99,7 +99,7 @@ class Recurrence:
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The outputs that are no state."""
+        """The outputs that are not states."""
         return (self.alpha,) if self.foreground is None else (self.foreground, self.alpha)
 
     @property
@@ -110,10 +110,10 @@ class Recurrence:
 
 @dataclass(frozen=True)
 class AugmentSchedules:
-    """How frames are shown to a network, by ``--smooth``: names in ``augment.SCHEDULES``.
+    """The test-time augmentation by ``--smooth``: names in ``augment.SCHEDULES``.
 
-    Alternating views pay where the temporal filter averages them and the network's mistakes
-    change with them. They help IS-Net, measured on composites with known alpha; U2-Netp
+    Alternating views help where the temporal filter averages them and the network's errors
+    differ between them. They help IS-Net, measured on composites with known alpha; U2-Netp
     flickers more with them; the other families were not measured.
     """
 
@@ -124,12 +124,12 @@ class AugmentSchedules:
 
 @dataclass(frozen=True)
 class FilterProfile:
-    """How the temporal filter treats the mattes of a kind of network.
+    """The parameters of the temporal filter for a kind of network.
 
-    far_reach: coarse pixels of motion at which a frame more than ``NEAR`` away counts
-    exp(-1): errors pile up along the way, while in a still scene many frames show the
-    same. redrawn: share of the second redrawing of the edge. black, white: levels after
-    the average. decides: whether parts in doubt are decided.
+    far_reach: coarse pixels of motion at which a frame more than ``track.NEAR`` away has
+    weight exp(-1): motion errors accumulate, while in a still scene many frames show the
+    same. redrawn: share of the second edge refinement. black, white: levels after
+    the average. decides: whether grey regions are resolved to 0 or 1.
     """
 
     far_reach: float
@@ -144,21 +144,21 @@ RECURRENT = FilterProfile(far_reach=6.0, redrawn=0.25, black=0.005, white=0.94, 
 
 
 def shared_profile(profiles: Iterable[FilterProfile]) -> FilterProfile:
-    """That of all of them, or, where they differ, of networks that see each frame alone."""
+    """Their common profile; where they differ, that of per-frame networks."""
     different = {*profiles}
     return different.pop() if len(different) == 1 else PER_FRAME
 
 
 @dataclass(frozen=True)
 class Family:
-    """One row: a family's input, output, state, and what suits it.
+    """One row: a family's input, output, state and defaults.
 
-    size: of the picture that it sees; None: the frame itself.
-    mean, std: of R'G'B' in 0..1. logits: its alpha needs a sigmoid; else it is one already.
-    recurrence: None where every frame stands alone.
-    bfloat16: computed in bfloat16 its alpha stays within 1/255 of that in float32 on average,
-    so that OpenVINO is the runtime of choice on CPUs that have it.
-    default_batch: frames of one run where no option says; 0: as many as suit the device.
+    size: of the input picture; None: the frame's size.
+    mean, std: of R'G'B' in 0..1. logits: whether its output needs a sigmoid to become alpha.
+    recurrence: None for per-frame networks.
+    bfloat16: in bfloat16 its alpha stays within 1/255 of float32's on average, so that
+    OpenVINO is the preferred runtime on CPUs with bfloat16.
+    default_batch: frames per run without ``--batch``; 0: the device's default.
     """
 
     name: str
@@ -174,10 +174,10 @@ class Family:
 
     def __post_init__(self) -> None:
         if (self.size is None) != (self.recurrence is not None):
-            raise ValueError(f"{self.name}: a recurrent network sees the frame itself")
+            raise ValueError(f"{self.name}: a recurrent network takes the frame at its own size")
         is_plain = not any(self.mean) and set(self.std) == {1.0} and not self.logits
         if self.recurrence is not None and self.recurrence.splits and not is_plain:
-            raise ValueError(f"{self.name}: only a network of plain R'G'B' is split")
+            raise ValueError(f"{self.name}: only a network with plain R'G'B' input can be split")
 
     @property
     def gives_foreground(self) -> bool:
@@ -196,13 +196,13 @@ _ROWS = (
         InputSize(1024),
         (0.5, 0.5, 0.5),
         bfloat16=True,
-        # Without frames ahead, four views are too few of each to be averaged.
+        # Without look-ahead, each of four views occurs too rarely to be averaged.
         schedules=AugmentSchedules(on="four", live="two"),
     ),
     Family("u2net", InputSize(320), _IMAGENET_MEAN, _IMAGENET_STD, bfloat16=True),
     Family("isnet-anime", InputSize(1024), _IMAGENET_MEAN, bfloat16=True),
     Family("birefnet", InputSize(1024), _IMAGENET_MEAN, _IMAGENET_STD, logits=True),
-    # Its alpha does not bear bfloat16; in float32 onnxruntime is the faster runtime.
+    # Its alpha is inaccurate in bfloat16; in float32 onnxruntime is the faster runtime.
     Family(
         "rvm",
         None,
@@ -211,7 +211,7 @@ _ROWS = (
             picture="src",
             alpha="pha",
             foreground="fgr",
-            # The paper advises sides of 256 to 512 pixels. Four halvings need 5; one more, for
+            # The paper recommends sides of 256 to 512 pixels. Four halvings need 5; one more, as
             # the network rounds sizes down.
             coarse=CoarsePass("downsample_ratio", side=512, least_side=6),
             splits=True,

@@ -1,4 +1,4 @@
-"""The part of a clip that a run makes, and what is known where it begins."""
+"""The part of a clip that a run processes, and the state that it starts from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 State = dict[str, np.ndarray]
-#: What is to be reported of frames, by number; see ``Frame.findings``.
+#: Findings to report, by frame number; see ``Frame.findings``.
 Findings = Sequence[tuple[int, dict[str, list[str]]]]
 
 
@@ -17,10 +17,10 @@ class Segment:
     """Frame numbers of a clip, counted from its in point.
 
     lead: the first that is read, for shot detection only. start: the first that goes through
-    the network and the filters, which brings them into the state of a run over the clip.
-    first: the first that is written. stop: the first that is no longer written, None for the
-    end of the clip; frames from there on are read and matted as far as the filter's
-    look-ahead needs them. Raises ValueError unless 0 <= lead <= start <= first < stop.
+    the network and the filters, to bring them into the state of a run over the clip.
+    first: the first that is written. stop: the first that is not written any more, None for the
+    end of the clip; later frames are read and matted as far as the filter's look-ahead
+    needs them. Raises ValueError unless 0 <= lead <= start <= first < stop.
     """
 
     lead: int = 0
@@ -41,12 +41,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class StartState:
-    """What a run over a segment must know besides its frame numbers.
+    """What a run over a segment needs besides its frame numbers.
 
-    pts: of the segment's frame ``lead``, in the clip's time base; None where it is not known,
+    pts: of the segment's frame ``lead``, in the clip's time base; None where it is unknown:
     then the frames before it are decoded and dropped. shots: whether a frame begins a shot, by
-    number, as far as it is known. state: a recurrent network's before frame ``start``, by
-    name; None where it begins without one.
+    number, as far as it is known. state: that of a recurrent network before frame ``start``,
+    by name; None where it begins without one.
     """
 
     pts: int | None = 0
@@ -56,10 +56,10 @@ class StartState:
 
 @dataclass(frozen=True)
 class History:
-    """What earlier runs know of a clip's frames, by their numbers.
+    """What earlier runs recorded of a clip's frames, by their numbers.
 
-    times: pts in the clip's time base. shots: whether a frame begins a shot. states: reads a
-    recurrent network's state before that frame. findings: what they found in frames.
+    times: pts in the clip's time base. shots: whether a frame begins a shot. states: functions
+    that read a recurrent network's state before that frame. findings: those of their frames.
     """
 
     times: Mapping[int, int] = field(default_factory=dict)

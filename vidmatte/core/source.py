@@ -1,4 +1,4 @@
-"""What a clip comes from, apart from its frames: its name, its files and its sound."""
+"""The source of a clip, apart from its frames: its name, its files and its sound."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class AudioSource(ABC):
 
     @abstractmethod
     def packets(self, start: Fraction) -> Iterator[av.Packet | None]:
-        """The packets of the tracks in the container's order, to be asked for once.
+        """The packets of the tracks in the container's order; callable once.
 
-        start: seconds on the container's timeline; packets before it may be left out.
+        start: seconds on the container's timeline; packets before it may be skipped.
         None means that the next packet has not arrived yet: sources that demux frames and
-        sound together give what came with the frames read so far, and the rest after the
-        last frame. Empty packets, which PyAV gives at a stream's end, may be among them.
+        sound together yield the packets demuxed with the frames so far, and the rest after the
+        last frame. Empty packets, which PyAV yields at a stream's end, may be among them.
         Raises av.FFmpegError where they cannot be read.
         """
 
@@ -45,11 +45,11 @@ class AudioSource(ABC):
 
 
 class Source:
-    """What a clip comes from. This class answers for a source without files, such as a pipe:
+    """The source of a clip. This base class describes a source without files, such as a pipe:
     it can be read once, has no checksum, and a run over it can be neither resumed nor cached.
 
-    name: what messages call it. path: the file or folder, None where there is none.
-    ``str()`` of it names it in full, in errors.
+    name: its name in messages. path: the file or folder, None where there is none.
+    ``str()`` gives the full name, for errors.
     """
 
     def __init__(self, name: str, path: Path | None = None) -> None:
@@ -62,12 +62,12 @@ class Source:
         return f"{type(self).__name__}({str(self)!r})"
 
     def identity(self) -> list[list[Any]] | None:
-        """What tells this source from a changed one, ready for JSON; None where nothing does,
-        since it cannot be read a second time."""
+        """What identifies the source's present content, ready for JSON; None where it cannot be
+        read a second time."""
         return None
 
     def files(self) -> Sequence[Path]:
-        """The files that are read, in order; empty where there are none."""
+        """The files that are read, in order; may be empty."""
         return ()
 
     def digest(self) -> str | None:
@@ -78,19 +78,21 @@ class Source:
         return None
 
     def open_audio(self, tracks: Sequence[AudioTrack]) -> AudioSource:
-        """Its sound, ``tracks`` of it. Raises SourceError where it has none."""
-        raise SourceError(f"{self}: no sound can be read from it ({len(tracks)} tracks wanted)")
+        """The sound of ``tracks``. Raises SourceError where the source has no sound."""
+        raise SourceError(
+            f"{self}: this kind of source has no sound ({len(tracks)} tracks requested)"
+        )
 
     def identity_for(self, option: str) -> list[list[Any]]:
-        """``identity`` for an option that compares it with that of another run.
+        """``identity``, for an option that compares it with that of another run.
 
-        Raises UsageError where there is none.
+        Raises UsageError where it is None.
         """
         found = self.identity()
         if found is None:
             raise UsageError(
                 f"{option} needs a source that can be read again, and {self.name} is not a file:"
-                f" save it to a file first, or leave {option} out"
+                f" save it to a file first, or omit {option}"
             )
         return found
 

@@ -29,15 +29,15 @@ from vidmatte.writers.output import OutputSpec
 _Inode = tuple[int, int]
 
 
-#: What even an empty result takes of a disk, in bytes.
+#: Disk space that even an empty result takes, in bytes.
 _LEAST_RESULT = 1 << 16
 
 
 def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
     """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
     ``settings_for``."""
-    fitting = settings_for(output, settings)
-    return Job(source, Path(output), fitting, names_folder(output))
+    adapted = settings_for(output, settings)
+    return Job(source, Path(output), adapted, names_folder(output))
 
 
 def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> CheckedJob:
@@ -58,7 +58,7 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
 
 
 def check_matting(clip: Clip, settings: Settings, model: ModelChoice | None = None) -> ModelChoice:
-    """What a job checks of everything but its outputs; the model that it will run.
+    """Check everything of a job but its outputs; return the model that it will run.
 
     model: see ``check_job``. Raises UsageError, SourceError, ModelError, DeviceError.
     """
@@ -68,32 +68,32 @@ def check_matting(clip: Clip, settings: Settings, model: ModelChoice | None = No
 
 
 def _check_space(out: Path, model: ModelChoice) -> None:
-    """Raise OutputError where a disk has not even room for what is sure to be written: weights,
-    whose size is known, and an empty result. How far a result can be compressed only its frames
-    show."""
-    wanted = {_folder_on_disk(out.parent): _LEAST_RESULT}
+    """Raise OutputError where a disk has no room for what is certain to be written: weights,
+    whose size is known, and an empty result. The size of the compressed result is not known
+    before its frames are."""
+    required = {_folder_on_disk(out.parent): _LEAST_RESULT}
     if model.missing_bytes:
         folder = _folder_on_disk(model.store.folder)
-        wanted[folder] = wanted.get(folder, 0) + model.missing_bytes
-    for folder, needed in wanted.items():
+        required[folder] = required.get(folder, 0) + model.missing_bytes
+    for folder, needed in required.items():
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OutputError(
-                f"{folder}: the disk is full: {free / 2**20:.1f} MB are free, at least"
-                f" {needed / 2**20:.1f} MB are needed: make room, or write elsewhere"
+                f"{folder}: not enough disk space: {free / 2**20:.1f} MB free, at least"
+                f" {needed / 2**20:.1f} MB needed: free some space, or write elsewhere"
             )
 
 
 def _folder_on_disk(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there to be seen."""
-    place = absolute_path(folder)
-    return next(path for path in (place, *place.parents) if os.path.isdir(path))  # noqa: PTH112
+    """The folder, or its nearest parent that exists."""
+    full = absolute_path(folder)
+    return next(path for path in (full, *full.parents) if os.path.isdir(path))  # noqa: PTH112
 
 
 def check_outputs(
     out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False
 ) -> tuple[OutputFormat, ...]:
-    """Everything about the outputs that can be checked without touching a file; their formats,
+    """Check everything about the outputs that needs no file to be written; return their formats,
     the main one's first.
 
     is_folder: see ``Job``. Raises UsageError (format and clip do not fit, or an input would be
@@ -113,17 +113,17 @@ def check_outputs(
     check_companions(out, settings)
     seen: set[Path] = set()
     formats = []
-    for plan in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
-        if plan.layer.background is not None:
-            plan.layer.background.close()
-        check_replaced(plan.out, replaced_files(plan), inputs)
-        output_class(plan.row).check(plan)
-        place = absolute_path(plan.out)
-        place = place.parent.resolve() / place.name
-        if place in seen:
-            raise UsageError(f"{plan.out}: two outputs share this path")
-        seen.add(place)
-        formats.append(plan.row)
+    for spec in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
+        if spec.layer.background is not None:
+            spec.layer.background.close()
+        check_replaced(spec.out, replaced_files(spec), inputs)
+        output_class(spec.row).check(spec)
+        path = absolute_path(spec.out)
+        path = path.parent.resolve() / path.name
+        if path in seen:
+            raise UsageError(f"{spec.out}: two outputs share this path")
+        seen.add(path)
+        formats.append(spec.row)
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
@@ -132,8 +132,8 @@ def check_outputs(
 
 
 def _check_repeatable(source: Source, settings: Settings) -> None:
-    """Raise UsageError for an option that compares the source with an earlier run's, where that
-    cannot be read a second time."""
+    """Raise UsageError for an option that compares the source with that of an earlier run, where
+    the source cannot be read a second time."""
     if settings.resume:
         source.identity_for("--resume")
     if settings.cache is not None:
@@ -141,11 +141,11 @@ def _check_repeatable(source: Source, settings: Settings) -> None:
 
 
 def settings_for(output: str | Path, settings: Settings) -> Settings:
-    """The settings for an output by its name as it was written: a folder ``shot.v2/`` takes
-    pictures, whatever its dot looks like. Raises UsageError for a name that is none or has another
-    format's suffix, SinkError for one that is too long."""
+    """The settings for an output by its name as the user wrote it: a folder ``shot.v2/`` holds
+    pictures, although its name seems to have a suffix. Raises UsageError for a name that is not
+    a path or has another format's suffix, OutputError for one that is too long."""
     if not isinstance(output, str | os.PathLike):
-        raise UsageError(f"output {output!r}: a path is wanted: a str or a pathlib.Path")
+        raise UsageError(f"output {output!r}: expected a path: a str or a pathlib.Path")
     check_names(output, settings)
     chosen = settings.codec or settings.format
     if chosen:
@@ -157,14 +157,14 @@ def settings_for(output: str | Path, settings: Settings) -> Settings:
 
 
 def _extra_output_names(settings: Settings) -> list[str]:
-    """The names of the side results that are wanted, as they were written."""
+    """The names of the requested extra outputs, as the user wrote them."""
     named = (settings.matte, settings.foreground_file, settings.comp)
     return [name for name in named if name is not None]
 
 
 def check_names(output: str | Path | None, settings: Settings) -> None:
-    """Raise UsageError where a result's name, as it was written, is no path to a file, SinkError
-    where it is too long."""
+    """Raise UsageError where the name of a result, as the user wrote it, is not a path to a
+    file, OutputError where it is too long."""
     from vidmatte.writers.output_paths import check_new_names
 
     for name in ([] if output is None else [output]) + _extra_output_names(settings):
@@ -172,42 +172,42 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
             os.fsencode(name)
         except UnicodeEncodeError:
             raise UsageError(
-                f"{str(name)!r}: no name has half a character in it: leave it out"
+                f"{str(name)!r}: the name contains an unpaired surrogate: remove it"
             ) from None
         if name == "":  # which Path takes for the current folder
-            raise UsageError("the output's name is empty: write a file or a folder")
+            raise UsageError("the output's name is empty: name a file or a folder")
         if "\0" in str(name):
-            raise UsageError(f"{str(name)!r}: no name has a NUL character in it: leave it out")
+            raise UsageError(f"{str(name)!r}: the name contains a NUL character: remove it")
         if name == "-":
             raise UsageError(
-                "-: nothing is written to stdout: name a file (a folder of that name is ./-)"
+                "-: stdout is not a supported output: name a file (a folder of that name is ./-)"
             )
         if (url := as_url(name)) is not None:
-            step = f"write the path itself, {url[1]}" if url[1] else "name a file on this machine"
-            raise UsageError(f"{url[0]}: nothing is written to URLs: {step}")
+            step = f"use the path, {url[1]}" if url[1] else "name a file on this machine"
+            raise UsageError(f"{url[0]}: URLs are not supported as outputs: {step}")
         check_new_names(Path(name))
         if ends_in_slash(name) and is_pattern(Path(name)):
             raise UsageError(
-                f"{name}: a folder's name takes no frame number: leave the slash out for pictures"
-                " of that name, or name the folder otherwise"
+                f"{name}: a folder's name cannot contain a frame number: remove the slash to write"
+                " pictures of that name, or rename the folder"
             )
 
 
 def inputs_of(source: Path | None, settings: Settings) -> dict[_Inode, Path]:
-    """Every file that a run reads, and the folders that they are named by, by device and inode."""
+    """Every file that a run reads, and the folders that contain them, by device and inode."""
     named = [source] if source is not None and source.exists() else []
     named += [path for _, path in files_to_read(settings)]
     return {inode_of(file): file for path in named for file in [path, *files_of(path)]}
 
 
 def inode_of(path: Path) -> _Inode:
-    """What a file or folder is, by whatever name."""
+    """Device and inode of a file or folder: the same for all its names."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 def check_replaced(out: Path, files: Iterable[Path], inputs: dict[_Inode, Path]) -> None:
-    """Raise UsageError where ``files``, which ``out`` replaces, hold one of ``inputs``."""
+    """Raise UsageError where one of ``files``, which ``out`` replaces, is one of ``inputs``."""
     for path in files:
         if path.exists() and (found := inputs.get(inode_of(path))):
             raise UsageError(
@@ -215,22 +215,22 @@ def check_replaced(out: Path, files: Iterable[Path], inputs: dict[_Inode, Path])
             )
 
 
-def replaced_files(plan: OutputSpec) -> Iterator[Path]:
-    """The files, there or not, that an output would replace."""
-    out, suffix = plan.out, plan.row.suffixes[0]
+def replaced_files(spec: OutputSpec) -> Iterator[Path]:
+    """The files, existing or not, that an output would replace."""
+    out, suffix = spec.out, spec.row.suffixes[0]
     if is_pattern(out):
         yield from _found_in(out.parent, pattern_regex(out.name))
         return
     yield out
-    if plan.row.container is not None or plan.is_single:
+    if spec.row.container is not None or spec.is_single:
         return
-    if plan.clip.output_names:
-        yield from (out / (name + suffix) for name in plan.clip.output_names)
+    if spec.clip.output_names:
+        yield from (out / (name + suffix) for name in spec.clip.output_names)
     else:
         yield from _found_in(out, re.compile(rf"\d{{{DIGITS},}}{re.escape(suffix)}"))
 
 
 def _found_in(folder: Path, names: re.Pattern[str]) -> Iterator[Path]:
-    """The files of a folder, which need not be there, with such names."""
+    """The files of a folder that match ``names``; none where the folder does not exist."""
     if folder.is_dir():
         yield from (path for path in folder.iterdir() if names.fullmatch(path.name))

@@ -20,8 +20,8 @@ _SECONDS_BETWEEN_LINES = 1.0
 class JsonReporter(Reporter):
     """A line a second while frames go by, and one at each input's end.
 
-    quiet: no more than how inputs and the call ended. verbose: details too. Every event but
-    the last one says which input it is about; null is the call as a whole.
+    quiet: only how each input and the call ended. verbose: details too. Every event but
+    the last one names the input that it concerns; null means the call itself.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
@@ -108,18 +108,20 @@ class JsonReporter(Reporter):
 
 
 def emit(event: dict[str, Any]) -> None:
-    """Print an event. Where nobody reads it any more that is told once, on stderr."""
+    """Print an event. A closed reader is reported once, on stderr."""
     out = sys.stdout
     if out is None:
         return
     try:
         out.write(json.dumps(event, default=str) + "\n")
         out.flush()
-    except OSError as error:  # the run is not at fault, and its result is still wanted
+    except OSError as error:  # no fault of the run, whose result is still needed
         redirect_to_null(out.fileno())
         _report_lost_stdout(error.strerror or str(error))
 
 
 def _report_lost_stdout(reason: str) -> None:
-    """Say on stderr that events are not read."""
-    sys.stderr.write(f"vidmatte: stdout takes no events ({reason}): the run goes on without\n")
+    """Report on stderr that stdout cannot be written."""
+    sys.stderr.write(
+        f"vidmatte: cannot write events to stdout ({reason}): continuing without them\n"
+    )

@@ -1,4 +1,4 @@
-"""Whether an earlier run has made all of a job: asked once, before a pipeline is built."""
+"""Whether an earlier run has finished a job: checked once, before a pipeline is built."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vidmatte.writers.output_paths import output_paths
 
 @dataclass(frozen=True)
 class Finished:
-    """What an earlier run has made. warnings: those of its source and its results."""
+    """The results of an earlier run. warnings: those of its source and its results."""
 
     written: WriteResult
     quality: Quality
@@ -41,11 +41,11 @@ class Finished:
 def find_finished(
     source: Reader, out: Path, model: Model, settings: Settings, *, is_folder: bool = False
 ) -> Finished | None:
-    """What an earlier run with ``--resume`` has made of this job, where nothing is left to do.
+    """The results of an earlier run with ``--resume``; None where it did not finish this job.
 
-    The note in its work folder says so, and where that folder is gone the manifest: then the
-    source is the same, byte for byte. Raises UsageError that names what differs from the job
-    of the work folder, OutputError.
+    The note in its work folder records them, or, where that folder was removed, the manifest,
+    if the source is unchanged, byte for byte. Raises UsageError that names what differs from
+    the job of the work folder, OutputError.
     """
     clip = source.clip
     if not settings.resume:
@@ -61,10 +61,10 @@ def find_finished(
 def noted_result(
     out: Path, clip: Clip, settings: Settings, facts: dict[str, Any], *, is_folder: bool = False
 ) -> tuple[WriteResult, Findings] | None:
-    """What the work folder of ``out`` notes as its results, and what was found in frames;
-    None unless all files are there as they were written. The frames in the folder are removed.
+    """The results that the work folder of ``out`` records, and the findings in their frames;
+    None unless all files exist unchanged. The frames in the folder are removed.
 
-    facts: what decides the frames besides the outputs. Raises UsageError, OutputError.
+    facts: what determines the frames besides the outputs. Raises UsageError, OutputError.
     """
     from vidmatte.jobs.checkpoint.spool import describe_outputs
 
@@ -83,7 +83,7 @@ def noted_result(
 
 
 def all_notes(written: WriteResult) -> Iterator[str]:
-    """The notes of a result, and those of its extra outputs that are not among these."""
+    """The notes of a result, then those that only its extra outputs have."""
     yield from written.notes
     for extra in written.extra_outputs:
         new = (note for note in extra.notes if note not in written.notes)
@@ -91,7 +91,7 @@ def all_notes(written: WriteResult) -> Iterator[str]:
 
 
 def _by_note(source: Reader, written: WriteResult, findings: Findings) -> Finished:
-    """The results that a work folder notes."""
+    """The results that a work folder records."""
     written = replace(written, notes=(*written.notes, already_finished_note(written.path)))
     source.warnings.extend(missing_frames(source.clip, written.frames))
     warnings = (*merged_warnings(source.warnings, findings), *all_notes(written))
@@ -100,7 +100,7 @@ def _by_note(source: Reader, written: WriteResult, findings: Findings) -> Finish
 
 
 def _has_manifest(out: Path) -> bool:
-    """Whether a finished output has its manifest, written after it."""
+    """Whether a finished output has a manifest that was written after it."""
     try:
         return output_paths(out).manifest.stat().st_mtime_ns >= out.stat().st_mtime_ns
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def _has_manifest(out: Path) -> bool:
 
 
 def _manifest_result(out: Path, clip: Clip, model: Model, settings: Settings) -> WriteResult | None:
-    """The results that the manifest of ``out`` lists, if all of it is there and unchanged."""
+    """The results that the manifest of ``out`` lists, if all of them exist unchanged."""
     found = manifest_of(out, clip, settings)
     if found is None:
         return None

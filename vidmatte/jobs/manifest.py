@@ -29,7 +29,7 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a result was made, as far as the output does not know it.
+    """How a result was made, beyond what the output itself records.
 
     weights: the SHA-256 of the model's file. settings: every option by name.
     alpha: ``straight`` or ``premultiplied``.
@@ -87,7 +87,7 @@ _ENTRY_FIELDS = (
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
-    """Where the source is as seen from ``folder``, its size and digest; for a source that is no
+    """The source's path relative to ``folder``, its size and digest; for a source that is not a
     file its name, and null for both."""
     if source.path is None:
         return {"name": source.name, "bytes": None, "sha256": None, "files": []}
@@ -101,12 +101,12 @@ def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
 
 
 def names_of_source(source: Source) -> list[str]:
-    """The names of a folder's pictures, as they stand in a manifest; empty for a file."""
+    """The names of a folder's pictures, as a manifest lists them; empty for a file."""
     return [file.name for file in source.files() if file != source.path]
 
 
 def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
-    """One result: its name as seen from ``folder``, its size and digest."""
+    """One result: its path relative to ``folder``, its size and digest."""
     facts = written.to_json()
     return {
         "name": Path(os.path.relpath(written.path, folder)).as_posix(),
@@ -116,18 +116,18 @@ def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
 
 
 def entry_result(path: Path, entry: dict[str, Any], rate: str) -> WriteResult:
-    """The result at ``path`` by its entry in a manifest of that frame rate."""
+    """The result at ``path`` from its entry in a manifest with that frame rate."""
     seconds = entry["frames"] / Fraction(rate)
     return WriteResult.from_json({**entry, "path": path, "rate": rate, "seconds": seconds})
 
 
 def write(manifest: dict[str, Any], out: Path) -> Path:
-    """Write the manifest of ``out``; an old one is replaced. Raises SinkError."""
+    """Write the manifest of ``out``; an old one is replaced. Raises OutputError."""
     path = output_paths(out).manifest
     partial = partial_manifest(path)
     try:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        # A file's name that is no UTF-8 stands there as JSON escapes it.
+        # A file name that is not UTF-8 is written as JSON escapes.
         partial.write_bytes(text.encode("utf-8", "backslashreplace"))
         partial.replace(path)
     except OSError as error:
@@ -140,17 +140,17 @@ def read(out: Path) -> dict[str, Any]:
     """The manifest of ``out``. Raises SourceMissingError, SourceError."""
     path = output_paths(out).manifest
     if not path.exists() and not os.path.lexists(out) and not is_pattern(out):
-        raise SourceMissingError(f"{out}: there is no such file or folder, nor a manifest of it")
+        raise SourceMissingError(f"{out}: no such file or folder, and no manifest of it")
     if not path.exists():
         raise SourceMissingError(
             f"{out.name} has no manifest ({path.name}): it was made with --no-manifest, moved, or"
-            " is a side result, which the main one's manifest tells of"
+            " is an extra output, which the main output's manifest lists"
         )
     return _load(path)
 
 
 def result_of(path: Path) -> Path:
-    """The result that ``path`` is, or whose manifest it is. Raises SourceError."""
+    """``path``, or the result whose manifest it is. Raises SourceError."""
     is_manifest = (
         path.suffix == ".json" and path.is_file() and not output_paths(path).manifest.exists()
     )
@@ -158,7 +158,7 @@ def result_of(path: Path) -> Path:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """The manifest in a file that is there. Raises SourceError."""
+    """The manifest in an existing file. Raises SourceError."""
     try:
         manifest = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -168,29 +168,30 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("schema") != _SCHEMA:
         raise SourceError(f"{path}: not a manifest of schema {_SCHEMA}: made by another version?")
     if not is_manifest(manifest):
-        raise SourceError(f"{path}: not a whole manifest: it was changed since it was written")
+        raise SourceError(f"{path}: incomplete manifest: it was changed after it was written")
     return manifest
 
 
 def check_place(out: Path, overwrite: bool) -> None:
-    """Raise OutputExistsError where the manifest of ``out`` would replace what is none."""
+    """Raise OutputExistsError where the manifest of ``out`` would replace another file."""
     path = output_paths(out).manifest
     if path.is_dir():
         raise OutputExistsError(
-            f"{path}: the manifest goes there, and it is a folder: --no-manifest leaves it out"
+            f"{path}: the manifest's path is a folder: remove it, or add --no-manifest"
         )
     if overwrite or not path.exists():
         return
     if manifest_in(path) is None:
         raise OutputExistsError(
-            f"{path} exists and is no manifest: --overwrite replaces it, --no-manifest leaves it"
+            f"{path} exists and is not a manifest: --overwrite replaces it, --no-manifest keeps it"
         )
 
 
 def verify(out: Path, source: Path | None = None) -> list[str]:
-    """What differs between a result, its sides, its source and its manifest; empty is good.
+    """What differs between a result, its extra outputs, its source and its manifest; empty where
+    all match.
 
-    source: where the source is now, if not where it was. Raises SourceMissingError,
+    source: its present path, if it was moved. Raises SourceMissingError,
     SourceError.
     """
     manifest, folder = read(out), absolute_path(out).parent
@@ -209,17 +210,17 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
         files = entry.get("files", ())
         found = size_of(path, files)
         if found == 0:
-            differences.append(f"{path.name} is not there")
+            differences.append(f"{path.name} is missing")
         elif found != entry["bytes"]:
-            differences.append(f"{path.name} has {found} bytes instead of {entry['bytes']}")
+            differences.append(f"{path.name} has {found} bytes, expected {entry['bytes']}")
         elif digest(path, files) != entry["sha256"]:
-            differences.append(f"{path.name} has the right size and other content")
+            differences.append(f"{path.name}: checksum mismatch")
     return differences
 
 
 def unlisted_files(out: Path) -> list[str]:
-    """What is told of pictures that lie among those of a result or of its sides, are called like
-    them, and are none of them; empty where there are none. Raises SourceMissingError, SourceError.
+    """A line on the pictures in the folder of each result that have its suffix but are not in
+    its manifest; empty where there are none. Raises SourceMissingError, SourceError.
     """
     manifest, folder = read(out), absolute_path(out).parent
     entries = [(out, manifest["result"])]
@@ -231,7 +232,7 @@ def unlisted_files(out: Path) -> list[str]:
         known |= {absolute_path(read_from)}
     for path, entry in entries:
         known |= {absolute_path(file) for file in _counted_files(path, entry.get("files", ()))}
-    told = []
+    lines = []
     for path, entry in entries:
         if not (files := entry.get("files")):
             continue
@@ -244,18 +245,18 @@ def unlisted_files(out: Path) -> list[str]:
             and absolute_path(file) not in known
         ]
         if found:
-            what = "pictures are" if len(found) > 1 else "picture is"
-            told.append(
-                f"{len(found)} {what} beside its own, like {found[0]}, of which its manifest does"
-                " not know: move away what is left of another run"
+            what = "pictures" if len(found) > 1 else "picture"
+            lines.append(
+                f"{len(found)} {what} not listed in its manifest, like {found[0]}: remove the files"
+                " of other runs"
             )
-    return told
+    return lines
 
 
 def digest(path: Path, names: Sequence[str] = ()) -> str:
     """SHA-256 of a file; of a folder or pattern, of its files' digests and names in order.
 
-    names: those of the files that count, in order; empty for all. Others may lie there too.
+    names: those of the files to include, in order; empty for all.
     """
     if path.is_file():
         return sha256_of(path)
@@ -271,7 +272,7 @@ def size_of(path: Path, names: Sequence[str] = ()) -> int:
 def _counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
     """The files of a folder, or of a pattern like ``cut/shot_%06d.png``, by name.
 
-    names: see ``digest``; those that are missing are left out.
+    names: see ``digest``; missing files are skipped.
     """
     if names:
         folder = path.parent if is_pattern(path) else path
@@ -291,5 +292,5 @@ def _counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
 
 
 def plain(value: Any) -> Any:
-    """A value that JSON holds; others by their text."""
+    """The value itself where JSON can hold it, else its text."""
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

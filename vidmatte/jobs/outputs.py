@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def make_outputs(
     out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False
 ) -> list[Output]:
-    """The outputs of a job that was checked, the main one first; nothing is opened.
+    """The outputs of a checked job, the main one first; nothing is opened.
 
-    The format is that of the suffix of ``out`` or of the settings. is_folder: ``out`` is a
+    The format comes from the suffix of ``out`` or from the settings. is_folder: ``out`` is a
     folder, though its name may look like a picture's. Raises OutputExistsError, OutputError
-    where a file has come there since the job was checked.
+    where a file was created there since the job was checked.
     """
     from vidmatte.writers.output import close_backgrounds
 
@@ -48,8 +48,8 @@ def open_writer(
 ) -> MultiWriter:
     """A writer of ``clip`` to ``out`` and to the extra outputs; see ``make_outputs``.
 
-    With ``--resume`` it has a spool, in the work folder beside ``out``. facts: what decides the
-    frames besides the outputs; work of other facts is refused.
+    With ``--resume`` it has a spool, in the work folder beside ``out``. facts: what determines
+    the frames besides the outputs; stored work with other facts is refused.
     """
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.output import close_backgrounds

@@ -32,15 +32,15 @@ from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer
 
 Item = TypeVar("Item")
-_FRAMES_IN_STAGES = 3  # frames being filled, being followed, and being handed on
-_TRACKED_QUEUE = 1  # between motion and steady: a moment weighs more than its slot
-_LONGEST_SIDE = 32766  # pixels; cv2.remap counts them in 16 bits
-_STATE_EVERY = 32  # frames between those whose recurrent state is stored
+_FRAMES_IN_STAGES = 3  # one each in reading, in tracking and in the adjustments
+_TRACKED_QUEUE = 1  # between motion and steady: a tracked frame is larger than its slot
+_LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
+_STATE_EVERY = 32  # frames from one stored recurrent state to the next
 
 
 @dataclass
 class MattingPipeline:
-    """The stages of one clip, wired; ``pipeline`` yields frames that the caller owns."""
+    """The connected stages of one clip; ``pipeline`` yields frames that the caller owns."""
 
     pipeline: Pipeline
     ring: Ring
@@ -49,7 +49,7 @@ class MattingPipeline:
     writer: Writer | None
 
     def busy_seconds(self) -> dict[str, float]:
-        """Seconds of work by stage, in order; of several threads of one, on average."""
+        """Seconds of work by stage, in order; the average where a stage has several threads."""
         busy = self.pipeline.busy_seconds()
         if self.writer is not None:
             busy["write"] = self.writer.busy_seconds(busy["write"])
@@ -70,15 +70,15 @@ def build_pipeline(
     stop: int | None = None,
     history: History | None = None,
 ) -> MattingPipeline:
-    """Wire the stages that make the frames of a clip from ``first`` to before ``stop``.
+    """Connect the stages that process the frames of a clip from ``first`` to before ``stop``.
 
     With a writer the last stage writes and yields released frames; without one the
-    frames come out with their slots, for the caller to release. stop: None for the end of the
-    clip. history: what earlier runs know of its frames. Raises UsageError, OutOfMemoryError.
+    caller releases each frame. stop: None for the end of the clip. history: what earlier runs
+    recorded of its frames. Raises UsageError, OutOfMemoryError.
     """
     flag = StopFlag()
-    watcher = QualityMonitor()
-    takes_colours = uses_model_foreground(settings, source.clip)
+    monitor = QualityMonitor()
+    uses_foreground = uses_model_foreground(settings, source.clip)
     network = model.network_for(source.clip)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     _check_sides(source.clip, smooth)
@@ -93,11 +93,11 @@ def build_pipeline(
 
     works: dict[str, Work] = {
         "read": read,
-        "matte": lambda frames: _with_checked_alpha(network.predict(frames), takes_colours),
+        "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
         "motion": smooth.track_stage,
-        "steady": lambda moments: _with_findings(
-            watcher.observe(adjusted_frames(smooth.average_stage(moments), settings, source.clip)),
-            watcher.quality,
+        "steady": lambda tracked: _with_findings(
+            monitor.observe(adjusted_frames(smooth.average_stage(tracked), settings, source.clip)),
+            monitor.quality,
         ),
     }
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES
@@ -107,15 +107,15 @@ def build_pipeline(
     stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
     ring = _make_ring(source.clip, held + waiting, model.device, flag, network.batch, settings)
     pipeline = Pipeline(stages, flag, network.cancel)
-    return MattingPipeline(pipeline, ring, watcher.quality, segment, writer)
+    return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
 
 
 def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:
-    """The stages with their queues, and how many frames may wait in these with a slot.
+    """The stages with their queues, and how many frames with a slot these can hold.
 
     budget: memory in bytes. held: frames that the stages hold besides.
     """
-    # What the last stage has written belongs to the writer: it waits without a slot.
+    # Frames that the last stage has written have no slot any more.
     with_slot = len(works) - ("write" in works)
     depth = queue_depth(clip, budget, held, with_slot)
     stages = [
@@ -128,27 +128,26 @@ def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple
 def _make_ring(
     clip: Clip, slots: int, device: Device, stop: StopFlag, batch: int, settings: Settings
 ) -> Ring:
-    """A ring of so many slots for a clip; batch: the network's. Raises OutOfMemoryError."""
-    size = slots * Slot.size_of(clip)  # computed while there is memory for it
+    """A ring of ``slots`` slots for a clip. batch: the network's. Raises OutOfMemoryError."""
+    size = slots * Slot.size_of(clip)  # computed before memory runs out
     try:
         return Ring(clip, slots, device, stop)
-    except Exception as error:  # of torch, a plain RuntimeError
+    except Exception as error:  # torch raises a plain RuntimeError
         if not is_out_of_memory(error):
             raise
-        what = f"the {slots} frames of {clip.width}x{clip.height} that are on their way at once"
-        reason = f"for {what} ({size / 1e9:.1f} GB)"
+        reason = f"for {slots} frames of {clip.width}x{clip.height} in flight ({size / 1e9:.1f} GB)"
         raise frames_oom_error(clip.source.name, reason, settings.memory, batch) from error
 
 
 def _pictures(
     source: Reader, lead: int, stop: int | None, pts: int | None
 ) -> Generator[tuple[int, DecodedPicture]]:
-    """The decoded pictures from number ``lead``, which lies at ``pts``, to before ``stop``, with
-    their numbers. Where ``pts`` is None all before it are decoded too."""
-    found = source.pictures() if pts is None else source.pictures_from(lead, pts)
-    with _until_end(found) as pictures:
-        wanted = islice(pictures, lead, None) if pts is None else pictures
-        yield from islice(enumerate(wanted, lead), None if stop is None else stop - lead)
+    """The decoded pictures from number ``lead``, whose time is ``pts``, to before ``stop``, with
+    their numbers. Where ``pts`` is None all pictures before it are decoded too."""
+    decoded = source.pictures() if pts is None else source.pictures_from(lead, pts)
+    with _until_end(decoded) as pictures:
+        remaining = islice(pictures, lead, None) if pts is None else pictures
+        yield from islice(enumerate(remaining, lead), None if stop is None else stop - lead)
 
 
 def _frames(
@@ -162,7 +161,7 @@ def _frames(
 ) -> Generator[Frame]:
     """The pictures from ``segment.start`` on in slots of the ring, with shot cuts marked.
 
-    warnings: the source's, which grow as it is read. cuts: whether cuts are looked for.
+    warnings: the source's, which grow as it is read. cuts: whether cuts are detected.
     """
     detector = CutDetector()
     reported = 0
@@ -182,8 +181,8 @@ def _frames(
 def _with_state(
     frames: Generator[Frame], segment: Segment, begin: StartState, *, stores: bool
 ) -> Generator[Frame]:
-    """The same frames: the first with the recurrent state to begin with, and, where the writer
-    stores it, some that ask for theirs."""
+    """The same frames: the first with the initial recurrent state, and, where the writer stores
+    states, every ``_STATE_EVERY``-th with a request for its state."""
     with _until_end(frames):
         for frame in frames:
             frame.state = begin.state if frame.index == segment.start else None
@@ -195,8 +194,8 @@ def _with_state(
 def _until_end(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
     """Close a generator with the block that reads it.
 
-    An error raised in the block refers to the generator: as long as somebody holds that error,
-    the generator's threads and files would stay open.
+    An error raised in the block refers to the generator: as long as a reference to that error
+    exists, the generator's threads and files would stay open.
     """
     try:
         yield items
@@ -205,14 +204,14 @@ def _until_end(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
             items.close()
 
 
-def _with_checked_alpha(frames: Iterator[Frame], takes_colours: bool) -> Iterator[Frame]:
-    """The same frames, with the network's own foreground if it is taken.
+def _with_checked_alpha(frames: Iterator[Frame], uses_foreground: bool) -> Iterator[Frame]:
+    """The same frames, with the network's own foreground only if it is used.
 
-    Raises ModelError for an alpha that is not a number somewhere.
+    Raises ModelError for an alpha that contains NaN.
     """
     with _until_end(frames):
         for frame in frames:
-            if not takes_colours:
+            if not uses_foreground:
                 frame.foreground = None
             check_numbers(frame)
             yield frame
@@ -225,8 +224,8 @@ def temporal_filter_for(
 
     profile: what suits the network, see ``Network.filter_profile``.
 
-    A recurrent model is steady by itself and draws its own edges: with 'auto' it goes
-    without both.
+    A recurrent model has stable alphas and sharp edges by itself: 'auto' applies
+    neither to it.
     """
     mode = settings.smooth
     if mode == "auto":
@@ -240,17 +239,17 @@ def temporal_filter_for(
 
 
 def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
-    """Raise UsageError where frames are to be mixed that are larger than OpenCV moves."""
+    """Raise UsageError for frames too large for the temporal filter, which uses cv2.remap."""
     sides = clip.width, clip.height
     if max(sides) > _LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
         raise UsageError(
-            f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the {_LONGEST_SIDE} pixels a side"
-            " that the temporal filter takes: add --smooth off"
+            f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the temporal filter's limit of"
+            f" {_LONGEST_SIDE} pixels a side: add --smooth off"
         )
 
 
 def _with_findings(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:
-    """The same frames, each with the faults that its matte was found to have."""
+    """The same frames, each with the faults found in its matte."""
     for frame in frames:
         if faults := quality_findings(frame.index, quality):
             frame.findings["faults"] = faults

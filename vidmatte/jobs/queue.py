@@ -12,21 +12,21 @@ Item = TypeVar("Item")
 POLL_SECONDS = 0.1
 
 
-class Cancelled(Exception):  # noqa: N818 (not an error: how a stage learns that the run is over)
+class Cancelled(Exception):  # noqa: N818 (not an error: ends a stage when the run is over)
     """Raised inside a stage when the run was stopped."""
 
 
 class StopFlag:
-    """Set once, by the first failure or by whoever ends the run early."""
+    """Set once, by the first failure or by the caller that ends the run early."""
 
     def __init__(self) -> None:
         self._is_set = False
-        # A collector of garbage that closes a stream may run in the middle of ``set``.
+        # Garbage collection that closes a stream may run in the middle of ``set``.
         self._lock = threading.RLock()
         self.error: BaseException | None = None
 
     def set(self, error: BaseException | None = None) -> None:
-        """Stop the run; the first error is the one that counts."""
+        """Stop the run; only the first error is stored."""
         with self._lock:
             if self.error is None:
                 self.error = error
@@ -38,13 +38,13 @@ class StopFlag:
 
 
 class _WaitTimer:
-    """How long one thread has waited; others may ask while it waits."""
+    """How long one thread has waited; other threads may read it meanwhile."""
 
     def __init__(self) -> None:
         self._state: tuple[float, float | None] = (
             0.0,
             None,
-        )  # one value, so that a reader sees both parts of it
+        )  # one tuple, so that a reader sees both parts of the same state
 
     def __enter__(self) -> None:
         self._state = self._state[0], time.perf_counter()
@@ -61,9 +61,9 @@ class _WaitTimer:
 class StageQueue(Generic[Item]):
     """A bounded queue with an end, from one stage to the next.
 
-    Every wait looks at the stop flag, so that a dead stage never hangs another.
-    ``put_wait`` and ``get_wait`` are the seconds that either side has waited, those of a wait
-    that still goes on among them.
+    Every wait checks the stop flag, so that a dead stage never hangs another.
+    ``put_wait`` and ``get_wait`` are the seconds that either side has waited, including a wait
+    in progress.
     """
 
     def __init__(self, size: int, stop: StopFlag) -> None:

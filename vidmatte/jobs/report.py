@@ -1,4 +1,4 @@
-"""What a run tells its user while it works: a bar, or nothing; see ``events`` for JSON."""
+"""What a run reports to its user: text and a progress bar, or nothing; see ``events`` for JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidmatte.core.terminal import progress_bar
 
 @dataclass
 class Progress:
-    """Where one job stands. ``before``: frames that were done before it began."""
+    """The progress of one job. ``before``: frames that were done before it began."""
 
     name: str
     total: int | None
@@ -23,28 +23,28 @@ class Progress:
     began: float = field(default_factory=time.perf_counter)
 
     def has_worked(self, busy: dict[str, float]) -> None:
-        """Seconds of work by stage. What was told once is not taken back: of a thread that is
-        between two waits they are an estimate."""
+        """Update the seconds of work by stage. They never decrease, although those of a thread
+        between two waits are an estimate."""
         self.busy = {stage: max(s, self.busy.get(stage, 0.0)) for stage, s in busy.items()}
 
     @property
     def seconds(self) -> float:
-        """Since the first frame was asked for."""
+        """Seconds since the job began."""
         return time.perf_counter() - self.began
 
     @property
     def fps(self) -> float:
-        """Frames done a second."""
+        """Frames per second."""
         return (self.done - self.before) / self.seconds if self.done else 0.0
 
     @property
     def slowest(self) -> str:
-        """The stage that has worked longest: the one that sets the pace."""
+        """The stage that has worked longest: the bottleneck."""
         return max(self.busy, key=lambda stage: self.busy[stage]) if self.busy else ""
 
 
 class Reporter:
-    """Says only what failed. The others say more on stderr, or as JSON on stdout."""
+    """Reports only failures. Subclasses report more, on stderr or as JSON on stdout."""
 
     is_quiet = True
 
@@ -52,20 +52,20 @@ class Reporter:
         """The inputs of a call, as they were given."""
 
     def about(self, source: str | None = None, output: str | None = None) -> None:
-        """Which input, and which output, what is said from now on is about; None: the call."""
+        """The input and output that the following reports concern; None: the call itself."""
 
     def begin(self) -> None:
-        """The job that is spoken about is begun; until then it was only looked at."""
+        """The current job starts; until then it was only checked."""
 
     def failure(self, error: str, line: str) -> None:  # noqa: ARG002
-        """A job has failed, by the name of the error's class; others may go on."""
+        """A job has failed. error: the name of its class; other jobs may continue."""
         sys.stderr.write(f"vidmatte: {line}\n")
 
     def note(self, line: str) -> None:
         """Something that the user should know."""
 
     def detail(self, line: str) -> None:
-        """Something that only a curious user wants to know."""
+        """Something that is shown with ``--verbose`` only."""
 
     def start(self, progress: Progress) -> None:
         """A job begins."""
@@ -74,13 +74,13 @@ class Reporter:
         """A frame is done."""
 
     def finish(self) -> None:
-        """The job that began last is over, whichever way."""
+        """The current job has ended, with or without success."""
 
     def summary(self, facts: dict[str, Any], line: str) -> None:
-        """A job has ended well: the facts, and the same in one line."""
+        """A job has succeeded: the facts, and the same in one line."""
 
     def stopped(self, line: str) -> None:
-        """The user has stopped the call; what is said of that on stderr."""
+        """The user has stopped the call. line: the message for stderr."""
 
     def closing(self, line: str) -> None:
         """How a call with several jobs ended, a line at a time."""

@@ -1,4 +1,4 @@
-"""What decides a job's frames, for ``--resume`` to compare, and what earlier runs found."""
+"""What determines a job's frames, for ``--resume`` to compare, and what earlier runs found."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from vidmatte.readers.image_folder import files_of
 from vidmatte.settings import NO_EFFECT, Settings, names_of
 from vidmatte.writers.output_paths import check_lengths, output_paths
 
-#: Options that change how a run goes, not its result; the model is compared by its weights.
+#: Options that do not affect the result; the model is compared by its weights.
 EXCLUDED_OPTIONS = names_of(Settings, decides=NO_EFFECT)
-#: The faults that are counted by the frames that have them.
+#: The faults that are recorded by frame.
 _QUALITY_FINDINGS = ("empty", "full", "jumps")
 
 
@@ -40,7 +40,7 @@ def _check_resumable(network: Network, settings: Settings) -> None:
 
 
 def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
-    """What decides a result besides its format: source, weights, options, version.
+    """What determines a result besides its format: source, weights, options, version.
 
     Raises UsageError where a later run could not continue the work unchanged.
     """
@@ -57,7 +57,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     }
     identity, path = clip.source.identity_for("--resume"), clip.source.path
     if path is not None and clip.kind == "pictures" and clip.output_names:  # each is a frame
-        # All of them together decide which kind they become.
+        # The working format is derived from all pictures together.
         kind = [clip.working_format, clip.bit_depth, clip.colour.as_names()]
         facts["source"] = [path.resolve().name, *kind]
         facts[PICTURES] = list(_states_of_pictures(clip))
@@ -69,8 +69,8 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def _states_of_pictures(clip: Clip) -> Iterator[list[Any]]:
-    """Of each picture of a folder between the in and out points: its name, its result's,
-    its size and its modification time (ns)."""
+    """For each picture of a folder between the in and out points: its name, that of its
+    result, its size and its modification time (ns)."""
     files = clip.source.files()[clip.first_frame :]
     for file, name in zip(files, clip.output_names, strict=False):
         state = file.stat()
@@ -86,13 +86,13 @@ def _state_of(path: Path) -> list[Any]:
 
 
 def quality_findings(index: int, quality: Quality) -> list[str]:
-    """Which of the faults counted there are those of frame ``index``, the latest."""
+    """The faults of frame ``index``, the latest that ``quality`` has seen."""
     return [name for name in _QUALITY_FINDINGS if getattr(quality, name)[-1:] == [index]]
 
 
 def merged_quality(quality: Quality, first: int, start: int, findings: Findings) -> Quality:
     """The faults of all frames: those of this run, which has matted frames from ``start`` and
-    written them from ``first`` on, and what earlier runs found before these."""
+    written them from ``first`` on, and those that earlier runs found before ``first``."""
     if not first:
         return quality
     found = {
@@ -116,14 +116,17 @@ def missing_frames(clip: Clip, done: int) -> Iterator[str]:
 
 
 def leftovers(out: Path) -> Iterator[str]:
-    """A note on the work of an earlier run with ``--resume`` that stands beside an output which
-    was made without it."""
+    """A note on the work folder of an earlier run with ``--resume``, beside an output that was
+    written without it."""
     from vidmatte.jobs.checkpoint.folder import files_in
 
     folder = output_paths(out).work
     if folder.is_dir():
         size = sum(file.stat().st_size for _, file in files_in(folder))
-        yield f"{folder.name}, {size / 1e6:.1f} MB, is left of a run with --resume: remove it"
+        yield (
+            f"{folder.name}, {size / 1e6:.1f} MB, is the work of an earlier run with --resume:"
+            " remove it"
+        )
 
 
 def remove_checkpoint(out: Path) -> None:
@@ -135,44 +138,44 @@ def remove_checkpoint(out: Path) -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # a run was killed just before that
         return
-    # The note that the output is finished goes last: a kill in between costs nothing.
+    # The note that the output is finished is removed last: a kill in between costs nothing.
     for name in (LOCK, JOB, FINISHED):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder)  # and what a file browser may have put in it
+    shutil.rmtree(folder)  # and anything that a file browser has put in it
 
 
 def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | None:
-    """The manifest of ``out`` where it may be that of this job; no other content is read.
+    """The manifest of ``out`` where it may belong to this job; no other content is read.
 
-    None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where there is work
-    in the work folder. Raises OutputError for a name that is too long.
+    None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where the work
+    folder is not empty. Raises OutputError for a name that is too long.
     """
     if not settings.resume or settings.overwrite or not settings.manifest:
         return None
-    if clip.source.path is None:  # no checksum to compare it by
+    if clip.source.path is None:  # no checksum to compare
         return None
     check_lengths(out, settings)
-    places = output_paths(out)
-    if not places.manifest.is_file() or (places.work.is_dir() and any(places.work.iterdir())):
+    paths = output_paths(out)
+    if not paths.manifest.is_file() or (paths.work.is_dir() and any(paths.work.iterdir())):
         return None
     try:
         found = manifest.read(out)
-    except SourceError:  # refused later, as an output that exists
+    except SourceError:  # refused later as an existing output
         return None
-    # The family decides how weights are fed, and is no part of their hash.
+    # The family determines how weights are fed, and is not part of their hash.
     named = {*settings.model_dump()} - {*names_of(Settings, decides=NO_EFFECT)} | {"family"}
-    begun, now = found.get("settings", {}), settings.model_dump()
+    recorded, now = found.get("settings", {}), settings.model_dump()
     is_same = (
         found.get("vidmatte") == __version__
-        and all(begun.get(name) == manifest.plain(now[name]) for name in named)
+        and all(recorded.get(name) == manifest.plain(now[name]) for name in named)
         and found["source"].get("files") == manifest.names_of_source(clip.source)
-        and not _changed_since(places.manifest, settings)
+        and not _changed_since(paths.manifest, settings)
     )
     return found if is_same else None
 
 
-def _changed_since(moment: Path, settings: Settings) -> bool:
-    """Whether a mask or background is newer than a file: manifests hold no digest of these."""
-    time = moment.stat().st_mtime_ns
+def _changed_since(reference: Path, settings: Settings) -> bool:
+    """Whether a mask or background is newer than a file: manifests hold no checksum of these."""
+    time = reference.stat().st_mtime_ns
     read = (path for _, path in files_to_read(settings))
     return any(file.stat().st_mtime_ns > time for path in read for file in [path, *files_of(path)])

@@ -1,8 +1,8 @@
 """The ring buffer: a fixed number of preallocated slots that frames travel in.
 
-A slot has one owner at a time: the ring, or the frame that holds it. However long
-the clip is, no more frames than slots are in flight; when none is free, reading
-waits. That wait is the back-pressure of the pipeline.
+A slot has one owner at a time: the ring, or the frame that holds it. There are never
+more frames in flight than slots, whatever the length of the clip; when no slot is free,
+reading waits. That wait is the back-pressure of the pipeline.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Ring:
         self.count = count
         self._clip = clip
         self._stop = stop
-        self._viewer = NetworkRgb(clip)
-        # The last one given back goes first: it lies in the processor's cache, and slots that
-        # are never needed take no memory.
+        self._network_rgb = NetworkRgb(clip)
+        # The slot returned last is reused first: it is still in the CPU's cache, and slots that
+        # are never used take no memory.
         self._free = deque(Slot(clip, device) for _ in range(count))
         self._count_free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(count):
@@ -58,11 +58,11 @@ class Ring:
     def fill(self, picture: DecodedPicture, index: int) -> Frame:
         """A frame that holds a copy of ``picture`` in a free slot; waits for one.
 
-        It has no alpha yet, only memory for it. Raises Cancelled when the run is stopped meanwhile.
+        It has no alpha yet, only memory for it. Raises Cancelled when the run is stopped.
         """
         slot = self._take()
         copy_planes(picture.pixels, slot.picture)
-        self._viewer.view(slot.picture, slot.rgb)
+        self._network_rgb.view(slot.picture, slot.rgb)
         return Frame(
             index=index,
             pts=picture.pts,
@@ -94,7 +94,7 @@ def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
     """How many frames may wait between two stages, within a memory budget in bytes.
 
     The stages hold ``held`` frames whatever the budget; the rest of it is divided among the
-    ``queues``, at least one frame each and at most eight, since more would only sit idle.
+    ``queues``, at least one frame each and at most eight, as more bring no speed.
     """
     affordable = budget // Slot.size_of(clip) - held
     return max(1, min(_DEEPEST_QUEUE, affordable // queues))

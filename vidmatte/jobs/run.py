@@ -41,11 +41,11 @@ LONG_READ = 1 << 29
 class Result:
     """The outputs of a run, and how it went.
 
-    busy_seconds: work by stage, without its waiting. quality: what looks wrong in the
-    mattes. resumed_at: how many of the frames earlier runs had made. manifest: its path,
+    busy_seconds: work by stage, excluding waits. quality: what looks wrong in the
+    mattes. resumed_at: how many frames earlier runs had finished. manifest: its path,
     None without one. source: the file or folder, None where the source is neither
     (``clip.source`` names it). weights: the model's, each with ``name``, ``path`` and
-    ``sha256`` (64 hexadecimal digits, computed when it is asked for unless it is known).
+    ``sha256`` (64 hexadecimal digits, computed on first access unless it is known).
     """
 
     source: Path | None
@@ -63,7 +63,7 @@ class Result:
 
     @property
     def fps(self) -> float:
-        """Frames done a second, by this run."""
+        """Frames per second of this run."""
         return (self.written.frames - self.resumed_at) / self.seconds if self.seconds else 0.0
 
 
@@ -79,8 +79,8 @@ def run(
 ) -> Result:
     """One job with a loaded model: every frame of ``source`` into ``output``.
 
-    Ctrl+C stops it cleanly and raises InterruptedRunError; no thread is left, and nothing
-    incomplete under the output's name. command: the call, for the manifest. is_folder:
+    Ctrl+C stops it cleanly and raises InterruptedRunError; no thread stays alive, and no
+    incomplete file gets the output's name. command: the call, for the manifest. is_folder:
     ``output`` is a folder for pictures, though its name may look like a picture's.
     """
     job = _Job(source, output, model, settings, reporter, time.perf_counter())
@@ -113,7 +113,7 @@ class _Job:
     began: float
 
     def result(self, written: WriteResult, **facts: Any) -> Result:
-        """The result of the run, which ends now."""
+        """The result of the run, timed up to now."""
         clip, model = self.source.clip, self.model
         return Result(
             source=clip.source.path,
@@ -129,7 +129,7 @@ class _Job:
 
 
 def _make(job: _Job, is_folder: bool) -> Result:
-    """Make what is missing of a job."""
+    """Process the frames of a job that are not done yet."""
     source, settings = job.source, job.settings
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
@@ -137,7 +137,7 @@ def _make(job: _Job, is_folder: bool) -> Result:
         history = History() if spool is None else spool.history()
         first = 0 if spool is None else spool.count
         pipeline = None
-        if spool is None or not spool.is_complete:  # else only the join is left
+        if spool is None or not spool.is_complete:  # else only the join remains
             pipeline = build_pipeline(
                 source, job.model, settings, writer, first=first, history=history
             )
@@ -179,9 +179,9 @@ def _write_frames(
         if pipeline is not None:
             pipeline.close()
         writer.abort()
-        said = f"stopped after {progress.done} frames: {job.output} was not written"
+        message = f"stopped after {progress.done} frames: {job.output} was not written"
         hint = _resume_hint(writer)
-        raise InterruptedRunError(f"{said}; {hint}" if hint else said) from None
+        raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:
         if hint := _resume_hint(writer):
             job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
@@ -193,13 +193,13 @@ def _write_frames(
 
 
 def _resume_hint(writer: MultiWriter) -> str:
-    """From which frame a later run goes on; empty where no frame is stored."""
+    """How a later run can continue; empty where no frame is stored."""
     stored = 0 if writer.spool is None else writer.spool.count
-    return f"--resume goes on from frame {stored}" if stored else ""
+    return f"--resume continues from frame {stored}" if stored else ""
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:
-    """Report that checksums are computed, where that takes more than a moment."""
+    """Report that checksums are computed, where that takes more than about a second."""
     from vidmatte.jobs.manifest import size_of
 
     outputs = (result.written, *result.written.extra_outputs)
@@ -207,10 +207,8 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
         one.bytes for one in outputs
     )
     if size >= LONG_READ:
-        done = f"{result.written.path.name} is written"
-        reporter.note(
-            f"vidmatte: {done}; {size / 1e9:.1f} GB are read for its manifest's checksums"
-        )
+        done = f"{result.written.path.name} is complete"
+        reporter.note(f"vidmatte: {done}; reading {size / 1e9:.1f} GB for its manifest's checksums")
 
 
 def _write_manifest(
@@ -219,7 +217,7 @@ def _write_manifest(
     """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
     from vidmatte.jobs import manifest
 
-    making = manifest.Provenance(
+    provenance = manifest.Provenance(
         command=command,
         model=model.name,
         weights="+".join(part.sha256 for part in model.weights),
@@ -229,10 +227,10 @@ def _write_manifest(
         alpha=settings.alpha,
     )
     try:
-        facts = manifest.describe(result.written, result.clip, making)
+        facts = manifest.describe(result.written, result.clip, provenance)
         manifest.write(facts, result.written.path)
     except KeyboardInterrupt:
         out = result.written.path
         raise InterruptedRunError(
-            f"stopped while checksums were taken: {out} is whole, but without a manifest"
+            f"stopped while computing checksums: {out} is complete, but has no manifest"
         ) from None

@@ -8,16 +8,16 @@ from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.core.segment import History, Segment, StartState, State
 from vidmatte.models.base import Network
 
-#: Frames that go through network and filters before the first that is written, besides those
-#: that the temporal filter looks back at.
+#: Frames that go through network and filters before the first that is written, besides the
+#: look-back of the temporal filter.
 WARM_UP = 10
-#: Frames before those that only shot detection sees: it remembers a flash of a few.
+#: Frames before those that only shot detection reads: it remembers flashes of a few frames.
 LEAD = 24
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What network and temporal filter need of the frames around a segment.
+    """Which frames around a segment the network and the temporal filter need.
 
     state_count, batch_stride: see ``Network``. look_back, look_ahead: see ``TemporalFilter``.
     """
@@ -29,13 +29,13 @@ class Needs:
 
     @classmethod
     def of(cls, network: Network, smooth: TemporalFilter) -> Needs:
-        """The needs of these two."""
+        """The needs of a network and a filter."""
         return cls(network.state_count, network.batch_stride, smooth.look_back, smooth.look_ahead)
 
     def read_stop(self, segment: Segment) -> int | None:
         """The first frame that need not be read; None where the clip is read to its end.
 
-        The last batch is as full as in a run over the clip: its size may show in the alphas.
+        The last batch is as large as in a run over the clip: its size may affect the alphas.
         """
         if segment.stop is None:
             return None
@@ -46,11 +46,11 @@ class Needs:
 def plan_segment(
     first: int, stop: int | None, needs: Needs, history: History
 ) -> tuple[Segment, StartState]:
-    """The segment that writes the frames from ``first`` to before ``stop``, and what a run over
-    it must know.
+    """The segment that writes the frames from ``first`` to before ``stop``, and the state that a
+    run over it starts from.
 
-    It begins where batches do. A recurrent network goes on from a state in ``history``, or
-    begins with a shot that is known there, else with the clip.
+    It begins at the start of a batch. A recurrent network continues from a state in
+    ``history``, or begins with a shot that is recorded there, else with the clip.
     """
     start = max(0, first - needs.look_back - WARM_UP)
     start -= start % needs.batch_stride
@@ -63,8 +63,8 @@ def plan_segment(
 
 
 def _recurrent_start(latest: int, stride: int, history: History) -> tuple[int, State | None]:
-    """The last frame up to ``latest`` at which the state is known, and the state; at the start
-    of a shot there is none."""
+    """The last frame up to ``latest`` at which the state is known, and the state; None at the
+    start of a shot."""
     usable = [index for index in history.states if index <= latest and not index % stride]
     cuts = [
         index

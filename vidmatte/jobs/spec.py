@@ -17,7 +17,7 @@ READ_OPTIONS = names_of(Settings, reads=True)
 
 @dataclass(frozen=True)
 class Job:
-    """One input and where its result goes.
+    """One input and the path of its result.
 
     source: as the user wrote it. settings: those for this output, see ``check.make_job``.
     is_folder: the output is a folder for pictures, though its name may look like a picture's.
@@ -31,10 +31,10 @@ class Job:
 
 @dataclass(frozen=True)
 class CheckedJob:
-    """A job that can be run, and what its check has found out.
+    """A job that passed its check, and what the check determined.
 
-    clip: what the input is. model: the networks, chosen but not fetched. formats: that of the
-    output, then those of the extra ones; none where an earlier run seems to have finished it.
+    clip: the input's properties. model: the networks, chosen but not fetched. formats: that of the
+    output, then those of the extra outputs; empty where an earlier run seems to have finished it.
     """
 
     job: Job
@@ -44,8 +44,8 @@ class CheckedJob:
 
 
 def files_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The options that name a file or folder which is there to be read, and what they name; a
-    colour is none."""
+    """The options that name an existing file or folder to read, with its path; colours are
+    skipped."""
     for name in READ_OPTIONS:
         text = getattr(settings, name)
         if text and Path(text).exists():

@@ -13,7 +13,7 @@ from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, StageQueue, StopFlag
 
 Work = Callable[[Iterator[Any]], Iterable[Any]]
 _JOIN_SECONDS = 4.0
-_STAGE_THREADS = "vidmatte-"  # how the names of all our threads begin
+_STAGE_THREADS = "vidmatte-"  # prefix of all our threads' names
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Stage:
 
 
 class _Runner(threading.Thread):
-    """One stage at work. Its error, if any, is stored in the stop flag."""
+    """The thread of one stage. Its error, if any, is stored in the stop flag."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class _Runner(threading.Thread):
                     self._outlet.put(item)
             finally:
                 if isinstance(work, Generator):
-                    work.close()  # its own clean-up runs here, not when memory is collected
+                    work.close()  # its clean-up runs here, not at garbage collection
             self._outlet.put(None)
         except Cancelled:
             pass
@@ -74,9 +74,9 @@ class Pipeline:
     """Runs stages and yields what the last one yields; iterate once, close always.
     The threads start with the iteration.
 
-    The first failure of any stage stops all of them and is raised again here, as it
-    was. An early end (close, or the end of a ``with``) stops them too, and so does the end
-    of the program. interrupt: ends early what a stage is working on; it may be called often.
+    The first failure of any stage stops all of them and is raised again here, unchanged.
+    An early end (close, or the end of a ``with``) stops them too, and so does the end
+    of the program. interrupt: aborts the current work of a stage; it may be called repeatedly.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Pipeline:
         except Cancelled:
             if self._stop.error is None:
                 raise
-        # Outside of the handler, and without a "from": what caused it stays with it.
+        # Outside of the handler, and without a "from": the error keeps its own cause.
         raise self._stop.error
 
     def busy_seconds(self) -> dict[str, float]:
@@ -116,7 +116,7 @@ class Pipeline:
     def close(self, *, wait: bool = True) -> None:
         """Stop all stages and wait a few seconds, once, for their threads.
 
-        wait: False returns at once; they end by themselves.
+        wait: False returns at once; the threads then end by themselves.
         """
         self._stop.set()
         if wait:
@@ -131,9 +131,9 @@ class Pipeline:
 
 
 def _end(runners: Iterable[_Runner], deadline: float) -> None:
-    """Wait until stages that were stopped have ended, or the deadline (time.monotonic).
+    """Wait until the stopped stages have ended, or for the deadline (time.monotonic).
 
-    They are interrupted until then, as one may just have been about to begin something.
+    They are interrupted repeatedly, as one may just have been about to start new work.
     """
     for runner in runners:
         while runner.is_alive() and time.monotonic() < deadline:
@@ -142,19 +142,19 @@ def _end(runners: Iterable[_Runner], deadline: float) -> None:
 
 
 def is_stage_thread(thread: threading.Thread) -> bool:
-    """Whether a stage, or a pool of one, may be what runs in a thread."""
+    """Whether a thread runs a stage or belongs to a stage's pool."""
     return thread.name.startswith(_STAGE_THREADS)
 
 
 def at_work() -> list[_Runner]:
-    """The stages, of all pipelines, whose threads have not ended."""
+    """The stages of all pipelines whose threads are still running."""
     return [thread for thread in threading.enumerate() if isinstance(thread, _Runner)]
 
 
 def _end_all() -> None:
-    """Stop every stage and wait for its end, however long that takes.
+    """Stop every stage and wait for its end, without a limit.
 
-    A thread that comes back from C++ while Python shuts down would abort the process.
+    A thread that returns from C++ while Python shuts down would abort the process.
     """
     running = at_work()
     for runner in running:

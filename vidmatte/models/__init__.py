@@ -1,1 +1,1 @@
-"""The networks: which there are, how each is fed, and what runs them."""
+"""The networks: which exist, how each is fed, and the runtimes that run them."""

@@ -1,4 +1,4 @@
-"""What gives a frame its alpha: one small class over every kind of network."""
+"""The interface of all networks that give frames their alpha."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vidmatte.core.frame import Frame
 class Network(ABC):
     """A loaded network.
 
-    recurrent: sees consecutive frames in order and keeps a state that a new shot
+    recurrent: whether it takes consecutive frames in order and has a state that a new shot
     resets; else frames are independent and run ``batch`` at a time.
-    description: what runs it (runtime, precision, threads), for the user.
-    state_count: how many networks with a state are in it; see ``Frame.state``.
-    filter_profile: how the temporal filter treats its mattes.
+    description: runtime, precision and threads, for the user.
+    state_count: how many recurrent networks are in it; see ``Frame.state``.
+    filter_profile: the temporal filter's parameters for its mattes.
     """
 
     recurrent: bool
@@ -29,12 +29,12 @@ class Network(ABC):
 
     @property
     def batch_stride(self) -> int:
-        """Every so many frames from the first, the batches begin anew."""
+        """Frames from the start of one batch to the next, counted from the first frame."""
         return self.batch
 
     @abstractmethod
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Write each frame's alpha into what ``Frame.fill_alpha`` gives (and set its
+        """Write each frame's alpha into its ``Frame.writable_alpha`` (and set its
         ``foreground`` where the network gives one).
 
         Frames come out in the order in which they went in.
@@ -42,11 +42,11 @@ class Network(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Make a run under way end soon; safe from another thread."""
+        """Make a run in progress end soon; safe from another thread."""
 
 
 class WrappedNetwork(Network):
-    """A network around another one: all that it states of itself is what that one states."""
+    """A network around another one, with the properties of that one."""
 
     def __init__(self, network: Network) -> None:
         self.recurrent, self.state_count = network.recurrent, network.state_count
@@ -80,5 +80,7 @@ class Normalization:
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), of the same shape and type."""
-    with np.errstate(over="ignore"):  # exp of 89 is infinite, and alpha 0 as it should be
+    with np.errstate(
+        over="ignore"
+    ):  # exp(89) overflows to infinity, and alpha is 0 as it should be
         return np.asarray(1.0 / (1.0 + np.exp(-logits)))

@@ -1,4 +1,4 @@
-"""Two networks at once: one that knows the subject, one that draws its edge."""
+"""Two networks combined, for example one for the subject and one for its edge."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
 
 
 class CombinedNetwork(Network):
-    """Runs both networks over every frame and makes one alpha of the two.
+    """Runs both networks over every frame and combines their alphas.
 
-    A foreground is the second's where it gives one, else the first's.
+    The foreground is the second's if any, else the first's.
     """
 
     def __init__(self, first: Network, second: Network, how: str) -> None:
@@ -36,18 +36,18 @@ class CombinedNetwork(Network):
         return math.lcm(self._first.batch_stride, self._second.batch_stride)
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        kept: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        pending: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
 
-        def remembered() -> Iterator[Frame]:
+        def first_pass() -> Iterator[Frame]:
             for frame in self._first.predict(frames):
                 assert frame.alpha is not None
-                kept[frame.index] = frame.alpha.copy(), frame.foreground
+                pending[frame.index] = frame.alpha.copy(), frame.foreground
                 frame.foreground = None
                 yield frame
 
-        for frame in self._second.predict(remembered()):
+        for frame in self._second.predict(first_pass()):
             assert frame.alpha is not None
-            alpha, foreground = kept.pop(frame.index)
+            alpha, foreground = pending.pop(frame.index)
             np.copyto(frame.alpha, self._combine(alpha, frame.alpha))
             if frame.foreground is None:
                 frame.foreground = foreground

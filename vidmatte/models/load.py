@@ -1,8 +1,8 @@
 """From a file of weights and its family to a network that gives frames their alpha.
 
-``registry`` finds weights, device and cache for a model's name. Networks that see each frame
-alone are in ``segmentation``, with the views of ``augment``; those with a state in ``rvm``;
-``ensemble`` joins two. ``runtimes`` loads what runs them, on a ``device``.
+``registry`` finds weights, device and cache for a model's name. Per-frame networks are in
+``segmentation``, with the views of ``augment``; recurrent ones in ``rvm``; ``ensemble``
+combines two. ``runtimes`` loads them for a runtime and a ``device``.
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ def check_options(family_name: str, settings: Settings) -> None:
             raise UsageError("--smooth strong is for per-frame models; use --smooth on")
         if settings.smooth == "auto" and settings.smooth_strength != 1:
             strength = f"--smooth-strength {settings.smooth_strength:g}"
-            raise UsageError(f"{strength}: recurrent models go unsmoothed; add --smooth on")
+            raise UsageError(
+                f"{strength}: recurrent models are not smoothed by default; add --smooth on"
+            )
         if settings.normalize != "clip":
             raise UsageError(
-                f"--normalize {settings.normalize} is for per-frame models: leave it out, or take"
+                f"--normalize {settings.normalize} is for per-frame models: omit it, or use"
                 " one like isnet"
             )
 
 
 def augment_schedule(family_name: str, settings: Settings) -> str:
-    """How frames are shown to a network of the family: one of ``augment.SCHEDULES``."""
+    """The test-time augmentation for a family: a name in ``augment.SCHEDULES``."""
     schedules = FAMILY_TABLE[family_name].schedules
     if settings.smooth == "strong":
         return schedules.strong
@@ -63,7 +65,7 @@ def load_network(
     device: Device,
     report: Callable[[str], None] = lambda _: None,
 ) -> Network:
-    """Load the weights at ``path``, fed as its family wants.
+    """Load the weights at ``path`` as a network of the family.
 
     report: takes a line for the user, while the network runs.
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
@@ -75,7 +77,7 @@ def load_network(
 
 
 def _load_recurrent(path: Path, family: Family, settings: Settings, device: Device) -> Network:
-    """A network that sees frame after frame; of several devices one on each."""
+    """A recurrent network; with several devices, a copy on each."""
     from vidmatte.models.runtimes.multi_gpu import ShotDistributor
     from vidmatte.models.runtimes.onnx_loader import load_recurrent
     from vidmatte.models.rvm import RecurrentNetwork
@@ -94,7 +96,7 @@ def _load_segmentation(
     device: Device,
     report: Callable[[str], None],
 ) -> Network:
-    """A network that sees each frame alone; several devices share the frames."""
+    """A per-frame network; several devices share the frames."""
     from vidmatte.models.runtimes.multi_gpu import SharedRunner
     from vidmatte.models.runtimes.onnx_file import check_alpha, input_size
     from vidmatte.models.runtimes.onnx_loader import load_runner
@@ -124,6 +126,6 @@ def _load_segmentation(
         size=size,
         input_name=next(iter(loaded.inputs)),
         batch=batch,
-        way=augment_schedule(family.name, settings),
+        schedule=augment_schedule(family.name, settings),
         minmax=settings.normalize == "minmax",
     )

@@ -1,4 +1,4 @@
-"""From what the user calls a model to a network that is ready to run."""
+"""From a model's name to a network that is ready to run."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from vidmatte.models.weights.record import Record, read_record
 from vidmatte.models.weights.store import Store
 from vidmatte.settings import RAW_ALPHA, Settings, names_of
 
-#: The options that, with source, weights and way of looking, decide the raw alpha of a frame.
+#: The options that, with source, weights and augmentation, determine the raw alpha of a frame.
 RAW_ALPHA_OPTIONS = names_of(Settings, decides=RAW_ALPHA)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One network's file: what it is called, how it is fed, where it lies.
+    """One network's file: its name, its family, its path.
 
-    record: the store's note of it; None for a file of the user's own, which has none.
+    record: the store's record of it; None for the user's own file.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Weights:
 
     @cached_property
     def sha256(self) -> str:
-        """The file's SHA-256, 64 hexadecimal digits: as noted, while size and time of the
-        file are those of the note, else computed. Of a file with weights in others beside it
-        that of the SHA-256s of all, a line each. Raises OSError, ModelError."""
+        """The file's SHA-256, 64 hexadecimal digits: the recorded one while size and time of the
+        file match the record, else computed. For a file with external data, that of the
+        SHA-256s of all its files, a line each. Raises OSError, ModelError."""
         from vidmatte.core.source import sha256_of
         from vidmatte.models.runtimes.onnx_file import external_data
 
         if self.record is not None:
-            is_noted = self.record.holds_for(self.path)
-            return self.record.sha256 if is_noted else sha256_of(self.path)
+            is_current = self.record.holds_for(self.path)
+            return self.record.sha256 if is_current else sha256_of(self.path)
         sums = [sha256_of(file) for file in (self.path, *external_data(self.path))]
         if len(sums) == 1:
             return sums[0]
@@ -63,10 +63,10 @@ class Weights:
 
 @dataclass
 class Model:
-    """A model whose weights are there; its network is loaded when it is first needed.
+    """A model whose weights are fetched; its network is loaded on first use.
 
-    Where ``auto`` chose a GPU whose libraries then fail, ``device`` becomes the CPU and
-    ``report`` is told so in one line.
+    Where ``auto`` chose a GPU whose libraries then fail, ``device`` becomes the CPU, which
+    ``report`` gets as one line.
     """
 
     weights: tuple[Weights, ...]
@@ -76,7 +76,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """As the user calls it: 'isnet', or 'isnet+rvm' for two at once."""
+        """Its name for the user: 'isnet', or 'isnet+rvm' for two networks."""
         return "+".join(part.name for part in self.weights)
 
     @cached_property
@@ -109,7 +109,7 @@ class Model:
         return CombinedNetwork(networks[0], networks[1], self.settings.combine)
 
     def network_for(self, clip: Clip) -> Network:
-        """The network for a clip: from the cache where its alphas are kept, else loaded."""
+        """The network for a clip: from the cache where its alphas are stored, else loaded."""
         if self.settings.cache is None:
             return self.network
         from vidmatte.models.alpha_cache import (
@@ -121,29 +121,29 @@ class Model:
         )
 
         folder, key = Path(self.settings.cache).expanduser(), self.cache_key(clip)
-        kept = cache_file(folder, key)
-        if kept is not None and not is_complete(kept, (clip.width, clip.height)):
-            self.report(f"--cache {folder}: the kept alphas are damaged: made anew")
-            kept.unlink()
-            kept = None
-        if kept is not None:
+        cached = cache_file(folder, key)
+        if cached is not None and not is_complete(cached, (clip.width, clip.height)):
+            self.report(f"--cache {folder}: the cached alphas are damaged: recomputing")
+            cached.unlink()
+            cached = None
+        if cached is not None:
             rows = [part.fed_as for part in self.weights]
             recurrent = all(row.recurrence is not None for row in rows)
             profile = shared_profile(row.filter_profile for row in rows)
-            return CachedNetwork(kept, recurrent, profile, self._ways)
+            return CachedNetwork(cached, recurrent, profile, self._schedules)
         check_writable(folder)
         chosen, network = self.device, self.network
-        if self.device is not chosen:  # another runtime may be the one of choice there
+        if self.device is not chosen:  # another runtime may be preferred on the CPU
             return self.network_for(clip)
         return RecordingNetwork(network, folder, key)
 
     def cache_key(self, clip: Clip) -> str:
-        """What the raw alphas of a clip are kept under."""
+        """The key of a clip's raw alphas in the cache."""
         from vidmatte.models.alpha_cache import cache_key
 
         facts: dict[str, Any] = {name: getattr(self.settings, name) for name in RAW_ALPHA_OPTIONS}
         facts["runtime"] = self.runtimes
-        facts["looks"] = self._ways
+        facts["looks"] = self._schedules
         facts["version"] = __version__
         facts["source"] = clip.source.identity_for("--cache")
         facts["weights"] = [(part.family, part.sha256) for part in self.weights]
@@ -151,19 +151,19 @@ class Model:
 
     @property
     def runtimes(self) -> list[str]:
-        """What runs each network, and in which precision. Raises DeviceError.
+        """The runtime and precision of each network. Raises DeviceError.
 
-        ``auto`` takes another where a package was installed since, or on another CPU.
+        ``auto`` may choose another after a package was installed, or on another CPU.
         """
-        wanted, device = self.settings.runtime, self.device
-        return [runtime_name(wanted, part.fed_as.bfloat16, device) for part in self.weights]
+        requested, device = self.settings.runtime, self.device
+        return [runtime_name(requested, part.fed_as.bfloat16, device) for part in self.weights]
 
     @property
-    def _ways(self) -> list[str]:
+    def _schedules(self) -> list[str]:
         return [augment_schedule(part.family, self._settings_for(part)) for part in self.weights]
 
     def _settings_for(self, part: Weights) -> Settings:
-        """The settings as far as they concern one of two networks."""
+        """The settings that apply to one of two networks."""
         if len(self.weights) == 1:
             return self.settings
         if part.fed_as.recurrence is not None:
@@ -173,9 +173,9 @@ class Model:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What the settings ask for, checked, before anything is fetched or loaded.
+    """The chosen model, checked, before anything is fetched or loaded.
 
-    parts: one network, or two joined by +. note: what the user should know of the device.
+    parts: one network, or two joined by +. note: a line on the device for the user, if any.
     """
 
     parts: tuple[Weights | Entry, ...]
@@ -185,7 +185,7 @@ class ModelChoice:
 
     @property
     def store(self) -> Store:
-        """Where weights are kept. Raises WeightsError."""
+        """The store of the weights. Raises WeightsError."""
         folder = self.settings.models_dir
         return Store(Path(folder) if folder else None)
 
@@ -196,8 +196,8 @@ class ModelChoice:
         return sum(one.size_bytes for one in entries if not os.path.exists(store.path(one)))  # noqa: PTH110
 
     def fetch(self, report: Callable[[str], None], *, quiet: bool = True) -> Model:
-        """The model, its weights fetched where need be. ``report`` is given what the user should
-        know, a line at a time. Raises WeightsError."""
+        """The model, its weights fetched if missing. report: takes lines for the user. Raises
+        WeightsError."""
         if self.note:
             report(self.note)
         store = self.store
@@ -206,14 +206,14 @@ class ModelChoice:
 
 
 def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
-    """The model that the settings ask for, its weights fetched where need be. See
+    """The model that the settings ask for, its weights fetched if missing. See
     ``choose_model`` and ``ModelChoice.fetch``."""
     return choose_model(settings).fetch(report, quiet=quiet)
 
 
 def choose_model(settings: Settings) -> ModelChoice:
-    """What the settings ask for: names and files exist, the options have an effect, the device
-    can be used, the cache is a folder. Nothing is fetched, loaded or written.
+    """Check the settings: names and files exist, the options have an effect, the device can be
+    used, the cache is a folder. Nothing is fetched, loaded or written.
 
     Raises ModelError, DeviceError, UsageError.
     """
@@ -226,15 +226,15 @@ def choose_model(settings: Settings) -> ModelChoice:
             f"--model '{settings.model}': a name is missing: write one model, or two as in"
             " isnet+rvm ('vidmatte models' lists them)"
         )
-    known = [_resolve_weights(name, settings) for name in names]
-    _check_has_effect([part.family for part in known], settings)
-    if settings.family is not None and not any(isinstance(part, Weights) for part in known):
+    parts = [_resolve_weights(name, settings) for name in names]
+    _check_has_effect([part.family for part in parts], settings)
+    if settings.family is not None and not any(isinstance(part, Weights) for part in parts):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if settings.cache is not None:
         from vidmatte.models.alpha_cache import check_folder
 
         check_folder(Path(settings.cache).expanduser())
-    return ModelChoice(tuple(known), device, note, settings)
+    return ModelChoice(tuple(parts), device, note, settings)
 
 
 def _check_has_effect(families: list[str], settings: Settings) -> None:
@@ -250,19 +250,19 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
             " like rvm"
         )
     if settings.foreground == "model" and not any(row.gives_foreground for row in rows):
-        raise UsageError("--foreground model: this model gives none; use estimate")
+        raise UsageError("--foreground model: this model gives none; use --foreground estimate")
 
 
 def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:
-    """The user's own file, or the entry of the catalogue, called ``name``; nothing is fetched."""
+    """The user's own file or the catalogue's entry ``name``; nothing is fetched."""
     own = Path(name)
     if own.suffix.lower() != ".onnx":
         return lookup(name)
     if not own.is_file():
-        raise ModelError(f"{own}: there is no such file; 'vidmatte models' lists the names")
+        raise ModelError(f"{own}: no such file; 'vidmatte models' lists the names")
     if settings.family is None:
         raise UsageError(
-            f"{own.name}: say how it is fed with --family {', '.join(FAMILIES[:-1])}"
+            f"{own.name}: name its architecture with --family {', '.join(FAMILIES[:-1])}"
             f" or {FAMILIES[-1]}"
         )
     return Weights(own.name, settings.family, own)
@@ -271,7 +271,7 @@ def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:
 def _fetch_weights(
     part: Weights | Entry, store: Store, report: Callable[[str], None], quiet: bool
 ) -> Weights:
-    """The weights of a part, fetched into the store where need be."""
+    """The weights of a part, fetched into the store if missing."""
     if isinstance(part, Weights):
         return part
     path = store.ensure(part, report=report, quiet=quiet)

@@ -23,12 +23,12 @@ from vidmatte.models.runtimes.onnx_loader import FinishingStep
 
 
 class RecurrentNetwork(Network):
-    """Alpha, and where the family gives it foreground, frame after frame, with a state.
+    """A network with a state: alpha, and foreground if the family gives it, frame by frame.
 
     family: the row with the names of the network's inputs and outputs.
-    finishing: makes the result from what ``runner`` made, on several frames at once;
-    without it ``runner`` makes it all (see ``rvm_split``).
-    downsample: size of the coarse pass against the frame, in 0..1; 0 picks it.
+    finishing: computes the result from the outputs of ``runner``, for several frames at once;
+    without it ``runner`` computes everything (see ``rvm_split``).
+    downsample: scale of the coarse pass relative to the frame, in 0..1; 0: automatic.
     """
 
     recurrent = True
@@ -51,7 +51,7 @@ class RecurrentNetwork(Network):
         self._finisher = finishing.runner if finishing is not None else None
         self._reduced = finishing.reduced if finishing is not None else ""
         self._downsample = downsample
-        self._drawing = _Refiner()
+        self._refiner = _Refiner()
         if self._finisher is not None:
             self.batch = self._finisher.streams + 1
             self.description += f", details of {self._finisher.streams} frames at once"
@@ -63,19 +63,19 @@ class RecurrentNetwork(Network):
         return map_in_order(self._finish, steps, self._finisher.streams)
 
     def _finish(self, step: tuple[Frame, dict[str, Any]]) -> Frame:
-        """The frame with its result, made from what the first half gave."""
+        """The frame with its result, computed from the outputs of the first half."""
         assert self._finisher is not None
         frame, values = step
         outputs = self._finisher.run(values)
         if self._names.alpha in outputs:
             return self._store(frame, outputs)
-        return self._drawing.refine(frame, *outputs.values())
+        return self._refiner.refine(frame, *outputs.values())
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, Any]]]:
-        """Each frame with the values that its result is, or is made from."""
+        """Each frame with the values of its result, or those that it is computed from."""
         names = self._names
         state: dict[str, Any] = {}
-        reducer: _Downsampler | None = None
+        downsampler: _Downsampler | None = None
         for frame in frames:
             if frame.state is not None:
                 state = frame.state
@@ -89,9 +89,9 @@ class RecurrentNetwork(Network):
                 ratio = names.coarse.ratio(width, height, self._downsample)
                 inputs[names.coarse.input] = np.array([ratio], np.float32)
             if self._reduced:
-                if reducer is None or reducer.key != (height, width, ratio):
-                    reducer = _Downsampler(height, width, ratio)
-                inputs[self._reduced] = reducer(frame.rgb)
+                if downsampler is None or downsampler.key != (height, width, ratio):
+                    downsampler = _Downsampler(height, width, ratio)
+                inputs[self._reduced] = downsampler(frame.rgb)
             else:
                 picture = np.empty((1, 3, height, width), np.float32)
                 self._normalize(frame.rgb, picture[0])
@@ -124,10 +124,10 @@ class RecurrentNetwork(Network):
 
 
 class _Refiner(threading.local):
-    """Draws alpha and foreground from linear models of a frame's colours.
+    """Computes alpha and foreground from linear models of a frame's colours.
 
-    Each thread has planes of its own to work in; to allocate them for every frame took
-    as long as the work.
+    Each thread has its own work planes: allocating them for every frame took as long as the
+    work itself.
     """
 
     _work: tuple[np.ndarray, np.ndarray] | None = None
@@ -136,7 +136,8 @@ class _Refiner(threading.local):
         """The frame with its result.
 
         slopes, offsets: (1, 4, h, w) float32 on the coarse grid, for R, G, B and alpha; see
-        ``rvm_split.split_before_refinement``. A seventh of the time of the network's own steps.
+        ``rvm_split.split_before_refinement``. Takes a seventh of the time of the network's own
+        steps.
         """
         height, width = frame.rgb.shape[:2]
         if self._work is None or self._work[0].shape != (height, width):
@@ -146,8 +147,8 @@ class _Refiner(threading.local):
             )
         slope, offset = self._work
 
-        def enlarge(plane: np.ndarray, into: np.ndarray) -> None:
-            cv2.resize(plane, (width, height), dst=into, interpolation=cv2.INTER_LINEAR)
+        def enlarge(plane: np.ndarray, out: np.ndarray) -> None:
+            cv2.resize(plane, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
 
         codes = list(cv2.split(frame.rgb))
         red, green, blue = codes
@@ -173,12 +174,12 @@ def _interleaved(planes: np.ndarray) -> np.ndarray:
 
 
 class _Downsampler:
-    """Makes frames of one size smaller by ``ratio``, 0..1.
+    """Downsamples frames of one size by ``ratio``, 0..1.
 
-    Bilinear without a filter: each pixel of the result is mixed from the four around its
-    place, whatever lies between. These are looked up in 8 bits, so that the whole frame
-    need not be brought to float32 first. Places and weights as ONNX's operator Resize has
-    them (linear, half_pixel). https://onnx.ai/onnx/operators/onnx__Resize.html
+    Bilinear without a low-pass filter: each pixel of the result is interpolated from the four
+    around its position. These are read in 8 bits, so that the full frame need not be converted
+    to float32 first. Positions and weights are those of ONNX's operator Resize (linear,
+    half_pixel). https://onnx.ai/onnx/operators/onnx__Resize.html
     """
 
     def __init__(self, height: int, width: int, ratio: float) -> None:
@@ -191,7 +192,7 @@ class _Downsampler:
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (1, 3, h, w) float32 in 0..1."""
         total: np.ndarray | None = None
-        # Rows, then columns: cv2.remap takes no side of 32767 pixels or more.
+        # Rows, then columns: cv2.remap refuses sides of 32767 pixels or more.
         bands = [rgb[rows] for rows in self._rows]
         corners = (band.take(columns, axis=1) for band in bands for columns in self._columns)
         for corner, weight in zip(corners, self._weights, strict=True):
@@ -202,7 +203,7 @@ class _Downsampler:
 
 
 def _sample_positions(length: int, ratio: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The pixels before and after each place in one direction, and their shares."""
+    """The pixels before and after each sample position along one axis, and their weights."""
     scale = np.float32(ratio)
     count = int(scale * np.float32(length))
     place = (np.arange(count) + 0.5) / float(scale) - 0.5 if count > 1 else np.zeros(1)

@@ -1,4 +1,4 @@
-"""Per-frame networks: ISNet, U2-Net, BiRefNet and their kin, batched."""
+"""Per-frame networks, such as IS-Net, U2-Net and BiRefNet, in batches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from vidmatte.models.runtimes.device import Runner
 from vidmatte.models.runtimes.onnx_file import alphas_of, check_range
 
 _SMALL_NET = 512
-_RECONCILE_SIDE = 288  # of the reduced mattes that a decision is made on
+_RECONCILE_SIDE = 288  # of the reduced mattes that are compared
 
 
 class SegmentationNetwork(Network):
-    """One alpha a frame, from that frame alone.
+    """One alpha per frame, from that frame alone.
 
-    ``batch`` counts the frames in its hands at once: those of one run of the network,
-    times the runs at once that the runner allows.
-    size: of the pictures that it sees.
-    way: how frames are shown to the network, one of ``augment.SCHEDULES``. Where it takes two
-    views of a frame, a straight and a mirrored one, one alpha is made of the two.
+    ``batch`` counts the frames that it processes at once: those of one run of the network,
+    times the concurrent runs that the runner allows.
+    size: of the input pictures.
+    schedule: the test-time augmentation, a name in ``augment.SCHEDULES``. Where it has two
+    views of a frame, a straight and a mirrored one, their alphas are merged.
     minmax: each alpha is stretched to 0..1 by its own extremes, as rembg does; on
     video that changes the gain from frame to frame.
     """
@@ -42,23 +42,23 @@ class SegmentationNetwork(Network):
         size: InputSize,
         input_name: str,
         batch: int = 1,
-        way: str = "plain",
+        schedule: str = "plain",
         minmax: bool = False,
     ) -> None:
         self.batch = batch * runner.streams
         self.description = runner.description
-        self._frames_a_run = batch
+        self._frames_per_run = batch
         self._runner = runner
         self._family = family
         self._size = size
         self._input_name = input_name
-        self._way = way
+        self._schedule = schedule
         self._minmax = minmax
         self._normalize = Normalization(family)
         self.filter_profile = family.filter_profile
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        batches = iter(lambda: list(islice(frames, self._frames_a_run)), [])
+        batches = iter(lambda: list(islice(frames, self._frames_per_run)), [])
         streams = self._runner.streams
         done = (
             map_in_order(self._matte, batches, streams)
@@ -71,7 +71,7 @@ class SegmentationNetwork(Network):
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         """The same frames, each with its alpha."""
         for frame, coarse in zip(batch, self._run(batch), strict=True):
-            mark_views(frame, [self._way])
+            mark_views(frame, [self._schedule])
             self._upsample(coarse, frame)
         return batch
 
@@ -80,18 +80,18 @@ class SegmentationNetwork(Network):
 
     def _run(self, batch: list[Frame]) -> list[np.ndarray]:
         """Each frame's alpha at about the network's size, (h, w) float32 in 0..1."""
-        looks = [views_of(frame, self._way) for frame in batch]
-        alphas = [self._seen(batch, turn) for turn in zip(*looks, strict=True)]
+        views = [views_of(frame, self._schedule) for frame in batch]
+        alphas = [self._viewed(batch, each) for each in zip(*views, strict=True)]
         single = alphas[0] if len(alphas) == 1 else map(merge_mirrored, *alphas)
         return [np.clip(self._stretched(alpha), 0.0, 1.0) for alpha in single]
 
-    def _seen(self, batch: list[Frame], looks: tuple[View, ...]) -> list[np.ndarray]:
-        """What the network says of each frame by one look at it, as it lies in the frame."""
-        seen = self._infer(self._prepare(batch, looks))
-        return [look.undo(alpha) for look, alpha in zip(looks, seen, strict=True)]
+    def _viewed(self, batch: list[Frame], views: tuple[View, ...]) -> list[np.ndarray]:
+        """The network's alpha of one view of each frame, mapped back to the frame."""
+        alphas = self._infer(self._prepare(batch, views))
+        return [view.undo(alpha) for view, alpha in zip(views, alphas, strict=True)]
 
     def _stretched(self, alpha: np.ndarray) -> np.ndarray:
-        """Stretched to 0..1 where that is asked for."""
+        """The alpha, stretched to 0..1 with ``minmax``."""
         if not self._minmax:
             return alpha
         low, high = alpha.min(), alpha.max()
@@ -106,19 +106,19 @@ class SegmentationNetwork(Network):
             check_range(output)
         return alphas
 
-    def _prepare(self, batch: list[Frame], looks: tuple[View, ...]) -> np.ndarray:
-        """The frames' pictures, each as it is looked at: (B, 3, H, W) float32, normalized."""
+    def _prepare(self, batch: list[Frame], views: tuple[View, ...]) -> np.ndarray:
+        """One view of each frame: (B, 3, H, W) float32, normalized."""
         height, width = batch[0].rgb.shape[:2]
         width, height = self._size.of(width, height)
         inputs = np.empty((len(batch), 3, height, width), np.float32)
-        for frame, look, target in zip(batch, looks, inputs, strict=True):
-            self._normalize(look.apply(frame.rgb, width, height), target)
+        for frame, view, target in zip(batch, views, inputs, strict=True):
+            self._normalize(view.apply(frame.rgb, width, height), target)
         return inputs
 
     def _upsample(self, coarse: np.ndarray, frame: Frame) -> None:
         """Write the network's alpha into the frame's, at the frame's size.
 
-        Cubic for small networks, where it is the better one by MAD and Grad.
+        Cubic for small networks, where its MAD and Grad are lower.
         """
         height, width = frame.rgb.shape[:2]
         kind = cv2.INTER_CUBIC if self._size.side < _SMALL_NET else cv2.INTER_LINEAR
@@ -127,8 +127,8 @@ class SegmentationNetwork(Network):
 
 
 def merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """One alpha of a picture's and its mirror image's (turned back), float32, the larger's size."""
-    straight, mirrored = _grouped_by_shape(straight, mirrored)
+    """One alpha of a picture's and its mirror image's (unmirrored), float32, the larger's size."""
+    straight, mirrored = _at_largest_size(straight, mirrored)
     small = [
         cv2.resize(alpha, (_RECONCILE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
         for alpha in (straight, mirrored)
@@ -142,8 +142,8 @@ def merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     return reconcile(straight, mirrored, larger, own)
 
 
-def _grouped_by_shape(*alphas: np.ndarray) -> list[np.ndarray]:
-    """Alphas at the size of the largest."""
+def _at_largest_size(*alphas: np.ndarray) -> list[np.ndarray]:
+    """The alphas, resized to the largest size."""
     height, width = max(alpha.shape for alpha in alphas)
     same = map(np.ascontiguousarray, alphas)
     return [cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) for alpha in same]

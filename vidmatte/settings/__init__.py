@@ -1,8 +1,8 @@
 """All options of a run as typed models, one for each part of the program.
 
 Each part takes its own model and no other: readers ``InputOptions``, networks ``ModelOptions``,
-filters ``MatteOptions``, adjustments ``AdjustOptions``, writers ``OutputOptions``, and whoever
-shares out cores and memory ``MachineOptions``. ``Settings`` is all of them at once.
+filters ``MatteOptions``, adjustments ``AdjustOptions``, writers ``OutputOptions``, and the code
+that divides cores and memory ``MachineOptions``. ``Settings`` combines all of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# The fields of the last base come first.
+# Pydantic puts the fields of the last base first.
 class Settings(
     MachineOptions, InputOptions, OutputOptions, AdjustOptions, MatteOptions, ModelOptions
 ):
@@ -46,19 +46,21 @@ class Settings(
     @model_validator(mode="before")
     @classmethod
     def _foreground_or_its_file(cls, values: Any) -> Any:
-        """--foreground takes a policy or, as --matte and --comp do, a file or a folder."""
-        named = values.get("foreground") if isinstance(values, dict) else None
-        is_path = isinstance(named, str) and set(named) & set("./\\")
-        if not is_path and not isinstance(named, os.PathLike):
+        """Accept in --foreground a policy or, as --matte and --comp do, a file or a folder."""
+        value = values.get("foreground") if isinstance(values, dict) else None
+        is_path = isinstance(value, str) and set(value) & set("./\\")
+        if not is_path and not isinstance(value, os.PathLike):
             return values
         if values.get("foreground_file") is not None:
-            raise UsageError(f"--foreground {named}: --foreground-file names a file already")
-        return {**values, "foreground": "auto", "foreground_file": str(named)}
+            raise UsageError(
+                f"--foreground {value}: --foreground-file already names a file: use one of them"
+            )
+        return {**values, "foreground": "auto", "foreground_file": str(value)}
 
     @model_validator(mode="after")
-    def _check_kept_work(self) -> Self:
+    def _check_resume(self) -> Self:
         if self.resume and self.cache is not None:
-            raise UsageError("--resume and --cache exclude each other: the work kept is enough")
+            raise UsageError("--resume and --cache exclude each other: --resume alone is enough")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The options of what is read and what is written."""
+"""The options of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InputOptions(OptionModel):
     )
     out_point: Point | None = _input(
         None,
-        "first frame left out, written like --in",
+        "first frame after the range, written like --in",
         metavar="POINT",
         flag="--out",
     )
@@ -45,12 +45,12 @@ class InputOptions(OptionModel):
     )
     deinterlace: Literal["auto", "off", "bwdif"] = _input(
         "auto",
-        "'auto' where the source says that it is interlaced, 'bwdif' always",
+        "'auto' where the source declares that it is interlaced, 'bwdif' always",
     )
     strict: Switch = _input(
         False,
         "stop at a movie's frame that does not decode (otherwise the one before it is repeated)"
-        " or is damaged, and at a file that is shorter than it says; a broken picture always"
+        " or is damaged, and at a file that is shorter than it declares; a broken picture always"
         " stops the run",
         decides=NO_EFFECT,
     )
@@ -71,7 +71,7 @@ class OutputOptions(OptionModel):
     )
     codec: Text | None = _output(
         None,
-        "choose among formats of one suffix, like prores-xq or cineform",
+        "format among those of one suffix, like prores-xq or cineform",
     )
     alpha: Literal["straight", "premultiplied"] = _output(
         "straight",
@@ -104,7 +104,7 @@ class OutputOptions(OptionModel):
     )
     manifest: Switch = _output(
         True,
-        "write a JSON file beside the result that says how it was made ('vidmatte verify'"
+        "write a JSON file beside the result that records how it was made ('vidmatte verify'"
         " checks it)",
         negative="--no-manifest",
         decides=NO_EFFECT,
@@ -123,7 +123,7 @@ class OutputOptions(OptionModel):
     overwrite: Switch = _output(False, "replace an output that exists", decides=NO_EFFECT)
     resume: Switch = _output(
         False,
-        "keep finished frames in a folder .NAME.resume beside the output, as large as the output,"
+        "store finished frames in a folder .NAME.resume beside the output, as large as the output,"
         " until it is complete; a run that was stopped, killed or failed continues from there",
         decides=NO_EFFECT,
     )
@@ -135,5 +135,5 @@ class OutputOptions(OptionModel):
         if self.checker and self.comp is None:
             raise UsageError("--checker: it needs --comp FILE to show it")
         if self.codec is not None and self.format not in (None, self.codec):
-            raise UsageError(f"--codec {self.codec} and --format {self.format}: give one of them")
+            raise UsageError(f"--codec {self.codec} and --format {self.format}: use one of them")
         return self

@@ -1,4 +1,4 @@
-"""The options of what makes the alpha: network, temporal filter and edges, adjustments, machine."""
+"""The options of the matting: network, temporal filter and edges, adjustments, machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidmatte.settings.values import (
 
 if TYPE_CHECKING:
     _Family = str
-else:  # a type checker knows no table of families
+else:  # a type checker cannot evaluate the table of families
     _Family = Literal[FAMILIES]
 
 _matte = partial(option, group="Matte")
@@ -33,7 +33,7 @@ _MOST_PIXELS = 2**31
 
 
 class ModelOptions(OptionModel):
-    """Which network runs, and what its own alpha is to be."""
+    """Which network runs, and how its raw alpha is computed."""
 
     model: Text = _matte(
         "isnet",
@@ -62,8 +62,8 @@ class ModelOptions(OptionModel):
     )
     cache: Text | None = _matte(
         None,
-        "cache the raw alphas there and reuse them: other filters, controls and formats"
-        " then need no network (except --smooth off, live and strong, which show it other frames)",
+        "cache the raw alphas in this folder and reuse them: other filters, controls and formats"
+        " then need no network (except --smooth off, live and strong, which feed it other views)",
         metavar="DIR",
         decides=NO_EFFECT,
     )
@@ -74,7 +74,7 @@ class MatteOptions(OptionModel):
 
     smooth: Literal["auto", "on", "live", "strong", "off"] = _matte(
         "auto",
-        "filter the alpha over time: 'auto' only per-frame models, 'live' without looking at"
+        "filter the alpha over time: 'auto' only per-frame models, 'live' without"
         " later frames, 'strong' runs each frame mirrored too (twice the network's time)",
         decides=RESULT,
     )
@@ -94,20 +94,22 @@ class MatteOptions(OptionModel):
     foreground: Literal["auto", "estimate", "source", "model"] = _matte(
         "auto",
         "colours of soft pixels: 'estimate' removes the old background, 'source' keeps them as"
-        " they are, 'model' takes the network's; auto is model where it has any, else estimate",
+        " they are, 'model' takes the network's; auto is model where it gives them, else estimate",
         decides=RESULT,
     )
-    cuts: Switch = _matte(True, "start afresh at each shot cut", negative="--no-cuts")
+    cuts: Switch = _matte(True, "reset at each shot cut", negative="--no-cuts")
 
     @model_validator(mode="after")
     def _check_smoothing(self) -> Self:
         if self.smooth == "off" and self.smooth_strength != 1:
-            raise UsageError(f"--smooth-strength {self.smooth_strength:g}: --smooth is off")
+            raise UsageError(
+                f"--smooth-strength {self.smooth_strength:g}: it needs --smooth, which is off"
+            )
         return self
 
 
 class AdjustOptions(OptionModel):
-    """What a person changes on a matte by hand, in this order."""
+    """Manual adjustments of a matte, applied in this order."""
 
     threshold: Levels | None = _adjust(
         None,
@@ -195,19 +197,19 @@ class AdjustOptions(OptionModel):
 
 
 class MachineOptions(OptionModel):
-    """What a run may use of the machine."""
+    """Device, runtime, threads and memory of a run."""
 
     device: DeviceName = _machine(
         "auto", "cpu, cuda or cuda:0,cuda:1", metavar="DEVICE", decides=NO_EFFECT
     )
     runtime: Literal["auto", "onnxruntime", "openvino"] = _machine(
         "auto",
-        "what runs the network on the CPU; auto is openvino where it is installed, the CPU"
+        "runtime of the network on the CPU; auto is openvino where it is installed, the CPU"
         " computes in bfloat16 and the model tolerates that",
     )
     batch: WholeNumber = _machine(
         0,
-        "frames in one run of a per-frame network (0: automatic)",
+        "frames per run of a per-frame network (0: automatic)",
         low=0,
         high=64,
         decides=NO_EFFECT,
@@ -227,7 +229,7 @@ class MachineOptions(OptionModel):
     )
     models_dir: Text | None = _machine(
         None,
-        "where weights are kept (default: the platform's cache folder)",
+        "where weights are stored (default: the platform's cache folder)",
         metavar="DIR",
         decides=NO_EFFECT,
     )

@@ -1,8 +1,8 @@
-"""What one option is, read from its field of an option model, and how a wrong value is reported.
+"""One option, as its field in an option model defines it, and the message for a wrong value.
 
 A field is defined once, with ``option``: its type and range come from the annotation and the
-bounds, everything else (help, group, flag, what it decides) stands beside them. The command
-line, docstrings, the JSON schema and the manifest are all made from that.
+bounds, everything else (help, group, flag, what it decides) is given with them. The command
+line, docstrings, the JSON schema and the manifest are all generated from it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 
 from vidmatte.errors import UsageError
 
-#: What an option decides: the network's raw alpha, only what is made of it, or no sample at all
-#: (how a run goes, where files are; weights are known by their hash).
+#: What an option affects: the network's raw alpha, only the result, or neither (progress,
+#: speed, the paths of files; weights are identified by their hash).
 RAW_ALPHA: Final = "raw alpha"
 RESULT: Final = "result"
 NO_EFFECT: Final = "nothing"
@@ -38,10 +38,10 @@ def option(
     negative: str | None = None,
     reads: bool = False,
 ) -> Any:
-    """The field of one option. ``low`` and ``high`` are inclusive. ``flag`` is the command
-    line's name where it is not the field's; ``negative`` turns off a switch that is on by
-    default. ``decides``: where nothing is said RAW_ALPHA, so that no cached alpha is taken for
-    another's. ``reads``: it names a file or folder that is read.
+    """The field of one option. ``low`` and ``high`` are inclusive. ``flag`` is the name on the
+    command line where it differs from the field's; ``negative`` turns off a switch that is on
+    by default. ``decides``: RAW_ALPHA by default, so that no cached alpha is used for other
+    settings. ``reads``: it names a file or folder that is read.
     """
     extra: dict[str, Any] = {"group": group, "decides": decides}
     more = {"metavar": metavar, "flag": flag, "negative": negative, "reads": reads}
@@ -89,7 +89,7 @@ class Option:
 
     @property
     def allowed(self) -> str:
-        """Its choices or its range in words, '' where any value of its kind is allowed."""
+        """Its choices or its range as text, '' where any value of its kind is allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         return "" if self.low is None else f"{self.low:.15g} to {self.high:.15g}"
@@ -113,8 +113,8 @@ def _choices_of(annotation: Any) -> tuple[str, ...]:
 
 
 class OptionModel(BaseModel):
-    """Options that belong together. Every value is checked when a model is made; a wrong one
-    raises UsageError with one line: the option, the value, what is allowed."""
+    """Options that belong together. Every value is checked when a model is made; a wrong
+    one raises UsageError with one line: the option, the value, what is allowed."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -132,7 +132,7 @@ class OptionModel(BaseModel):
             raise UsageError(_first_fault(type(self), error)) from None
 
     def changed(self, **values: Any) -> Self:
-        """The same options but for ``values``, checked again. Raises UsageError."""
+        """A copy with ``values`` changed, checked again. Raises UsageError."""
         return type(self)(**{**dict(self), **values})
 
     @classmethod
@@ -152,24 +152,24 @@ def names_of(model: type[OptionModel], **marks: Any) -> tuple[str, ...]:
     return tuple(
         name
         for name, option in options_of(model).items()
-        if all(getattr(option, mark) == wanted for mark, wanted in marks.items())
+        if all(getattr(option, mark) == value for mark, value in marks.items())
     )
 
 
 def _first_fault(model: type[OptionModel], error: ValidationError) -> str:
-    """One line on the first thing that is wrong."""
+    """One line on the first fault."""
     options, faults = options_of(model), error.errors(include_url=False)
     unknown = sorted(str(one["loc"][0]) for one in faults if one["type"] == "extra_forbidden")
     if unknown:
-        return f"no option is called {', '.join(unknown)}: there are {', '.join(sorted(options))}"
+        return f"unknown option {', '.join(unknown)}: allowed are {', '.join(sorted(options))}"
     fault = faults[0]
-    if not fault["loc"]:  # options that do not fit each other
+    if not fault["loc"]:  # a conflict between options
         return str(fault["ctx"]["error"])
     option = options[str(fault["loc"][0])]
     return fault_line(option.flag, fault, option) or f"{option.flag}: {fault['msg']}"
 
 
-#: What was expected, by the kinds of faults that pydantic tells apart.
+#: What was expected, by pydantic's type of fault.
 _EXPECTED = {
     "bool_type": "True or False",
     "int_type": "a whole number",
@@ -183,7 +183,7 @@ _EXPECTED = {
 
 def fault_line(flag: str, fault: Mapping[str, Any], option: Option | None = None) -> str | None:
     """One line on a value that pydantic refuses: the option, the value, what is allowed; None
-    for a kind of fault that no option has. ``flag`` names it; ``option`` adds what is allowed.
+    for a type of fault that no option can have. ``flag`` names it; ``option`` adds what is allowed.
     """
     kind, value, limits = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "value_error":

@@ -1,4 +1,4 @@
-"""How the text of an option is read, and how Python values become that text."""
+"""Parsing of the options' texts, and the conversion of Python values to such text."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_number(text: str) -> Fraction:
-    """'25', '29.97' or '24000/1001' as an exact number, at most a thousandth of a millionth off.
+    """'25', '29.97' or '24000/1001' as an exact number, its denominator limited to a million.
 
-    Raises ValueError. Exponents are refused: 1e-99999999 would be written out.
+    Raises ValueError. Exponents are refused: 1e-99999999 would become a huge integer.
     """
     if not _PLAIN_NUMBER.fullmatch(text):
         raise ValueError(f"'{text}' is not a plain number")
-    # Time bases are made of two 32-bit numbers.
+    # Time bases consist of two 32-bit numbers.
     return Fraction(text).limit_denominator(1_000_000)
 
 
@@ -70,7 +70,7 @@ def parse_rate(text: str) -> Fraction:
 
 def parse_point(text: str) -> int | Fraction | None:
     """An in or out point as far as it can be read without the clip: 'f120' is frame 120 (int),
-    '12.5' seconds (Fraction), and None stands for a timecode, which needs the clip's rate.
+    '12.5' seconds (Fraction); None for a timecode, which needs the clip's rate.
 
     Raises UsageError.
     """
@@ -116,7 +116,7 @@ def parse_device(text: str) -> tuple[int, ...] | None:
 
 
 def _check_background(text: str) -> None:
-    """Raise UsageError for what starts as a colour and is none; a file may have that name."""
+    """Raise UsageError for text that starts with # and is neither a colour nor a file."""
     is_colour = re.fullmatch(r"#[0-9A-Fa-f]{6}", text) is not None
     if text.startswith("#") and not is_colour and not os.path.exists(text):  # noqa: PTH110
         raise UsageError(
@@ -125,7 +125,7 @@ def _check_background(text: str) -> None:
 
 
 def parsed(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
-    """What ``parse`` makes of an option's text. Its UsageError is raised with the option named."""
+    """The result of ``parse`` for an option's text. Its UsageError is raised with the flag."""
     try:
         return parse(text)
     except UsageError as error:
@@ -137,24 +137,24 @@ def _is_number(value: Any) -> bool:
 
 
 def _whole_number(value: Any) -> int:
-    """Any whole number, numpy's too; text is refused."""
+    """Any integer, including numpy's; text is refused."""
     if _is_number(value) and isinstance(value, Integral):
         return int(value)
     raise PydanticKnownError("int_type")
 
 
 def _number(value: Any) -> float:
-    """Any real number, fractions and numpy's too; text is refused."""
+    """Any real number, including fractions and numpy's; text is refused."""
     if not _is_number(value):
         raise PydanticKnownError("float_type")
     try:
         return float(value)
-    except OverflowError:  # beyond all floats, and so out of range
+    except OverflowError:  # larger than any float, and so out of range
         return math.inf if value > 0 else -math.inf
 
 
 def _text(value: Any) -> str:
-    """What the command line would be given: paths and numbers as text, a pair as 'a,b'."""
+    """A value as on the command line: paths and numbers as text, a pair as 'a,b'."""
     if isinstance(value, tuple | list):  # --threshold
         return ",".join(str(part) for part in value)
     if _is_number(value) or isinstance(value, str | os.PathLike):
@@ -164,14 +164,14 @@ def _text(value: Any) -> str:
 
 def _checked_text(text: str) -> str:
     if text == "":
-        raise UsageError("the value is empty: leave the option out, or give it one")
+        raise UsageError("empty value: give the option a value, or omit it")
     if "\0" in text:
-        raise UsageError(f"{text!r} has a NUL character in it: remove it")
+        raise UsageError(f"{text!r} contains a NUL character: remove it")
     return text
 
 
-def _read_by(parse: Callable[[str], Any]) -> AfterValidator:
-    """Refuses text that ``parse`` cannot read; the text itself is kept."""
+def _parsed_by(parse: Callable[[str], Any]) -> AfterValidator:
+    """A validator that refuses text which ``parse`` refuses; the text itself is unchanged."""
 
     def check(text: str) -> str:
         parse(text)
@@ -180,14 +180,14 @@ def _read_by(parse: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
-#: The types of options. Each takes what Python callers naturally have, and nothing else.
+#: The types of options. Each accepts the natural Python types, and nothing else.
 Switch = Annotated[bool, Strict()]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_checked_text)]
-Rate = Annotated[Text, _read_by(parse_rate)]
-Point = Annotated[Text, _read_by(parse_point)]
-Levels = Annotated[Text, _read_by(parse_threshold)]
-Memory = Annotated[Text, _read_by(parse_bytes)]
-DeviceName = Annotated[Text, _read_by(parse_device)]
-BackgroundName = Annotated[Text, _read_by(_check_background)]
+Rate = Annotated[Text, _parsed_by(parse_rate)]
+Point = Annotated[Text, _parsed_by(parse_point)]
+Levels = Annotated[Text, _parsed_by(parse_threshold)]
+Memory = Annotated[Text, _parsed_by(parse_bytes)]
+DeviceName = Annotated[Text, _parsed_by(parse_device)]
+BackgroundName = Annotated[Text, _parsed_by(_check_background)]

@@ -1,1 +1,1 @@
-"""The work of a run with ``--resume``: stored as it is done, continued where it stopped."""
+"""Checkpoints of a run with ``--resume``: its frames, stored so that a later run can continue."""

@@ -1,4 +1,4 @@
-"""How the job of a work folder differs from the present one, in the user's words."""
+"""How the job of a work folder differs from the present one, in terms of options and files."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ from typing import Any
 
 from vidmatte.settings import Settings, options_of
 
-#: Facts that only appear in messages; another name for the same weights is no difference.
+#: Facts that only appear in messages: another name for the same weights makes no difference.
 DISPLAYED = "displayed"
-#: The file, its result's name, its size and its modification time, of each picture in order.
+#: Of each picture in order: the file, its result's name, its size and modification time.
 PICTURES = "pictures"
 _FILE_FOR = "file for "
 
 
-def differences(begun: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    """What two jobs differ in, a clause each; the pictures of a folder are compared by
+def differences(stored: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    """The differences between two jobs, a clause each; the pictures of a folder are compared by
     ``first_change``."""
-    if begun.get("version") != facts.get("version"):  # whose options may be others
-        return [f"with vidmatte {begun.get('version')}, now {facts.get('version')}"]
-    old, new = begun.get("settings") or {}, facts.get("settings") or {}
+    if stored.get("version") != facts.get("version"):  # its options may differ too
+        return [f"vidmatte {stored.get('version')}, now {facts.get('version')}"]
+    old, new = stored.get("settings") or {}, facts.get("settings") or {}
     options = _changed_keys(old, new)
-    others = _changed_keys(begun, facts)
+    others = _changed_keys(stored, facts)
     # The clause of an option covers the file that it names, and the outputs; that of the weights
-    # covers the runtime, which each model chooses.
+    # covers the runtime, which depends on the model.
     covered = {"settings", DISPLAYED, PICTURES, *map(file_fact, options)}
     covered |= {"output"} if options else set()
     covered |= {"runtime"} if "weights" in others else set()
     clauses = [_option_difference(name, old.get(name), new.get(name)) for name in options]
-    clauses += [_fact_difference(name, begun, facts) for name in others if name not in covered]
+    clauses += [_fact_difference(name, stored, facts) for name in others if name not in covered]
     return clauses
 
 
 def _changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The keys whose values differ, sorted; one that is missing counts as None."""
+    """The keys whose values differ, sorted; a missing one counts as None."""
     return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
 def file_fact(name: str) -> str:
-    """The fact that holds the state of the file which option ``name`` reads."""
+    """The key of the fact with the state of the file that option ``name`` reads."""
     return f"{_FILE_FOR}--{name.replace('_', '-')}"
 
 
 def _option_difference(name: str, was: Any, now: Any) -> str:
-    """The clause for an option, as it is typed."""
+    """The clause for an option, as the user types it."""
     one, other = _as_typed(name, was), _as_typed(name, now)
     flag = (one or other or name).split()[0]
-    return f"{f'with {one}' if one else f'without {flag}'}, now {other or 'without'}"
+    return f"{one or f'without {flag}'}, now {other or 'without'}"
 
 
 def _as_typed(name: str, value: Any) -> str | None:
-    """An option as it is typed for a value; None where it is the default."""
+    """An option as the user types it for a value; None where it is the default."""
     row = options_of(Settings)[name]
     if value == row.default:
         return None
@@ -58,36 +58,36 @@ def _as_typed(name: str, value: Any) -> str | None:
     return f"{row.flag} {f'{value:g}' if isinstance(value, float) else value}"
 
 
-def _fact_difference(name: str, begun: dict[str, Any], facts: dict[str, Any]) -> str:
-    """The clause for a fact that is no option."""
-    was, now = begun.get(name), facts.get(name)
-    old, new = (job.get(DISPLAYED, {}).get("model") for job in (begun, facts))
+def _fact_difference(name: str, stored: dict[str, Any], facts: dict[str, Any]) -> str:
+    """The clause for a fact that is not an option."""
+    was, now = stored.get(name), facts.get(name)
+    old, new = (job.get(DISPLAYED, {}).get("model") for job in (stored, facts))
     if name == "weights" and old != new:
-        return f"with --model {old}, now --model {new}"
+        return f"--model {old}, now --model {new}"
     if name == "runtime":
-        return f"on {was}, now on {now}"
+        return f"{was}, now {now}"
     if name == "weights":
-        return f"with other weights of --model {new}"
+        return f"other weights of --model {new}"
     if name == "source" and was and now and was[0] != now[0]:
-        return f"with {was[0]}, now {now[0]}"
+        return f"{was[0]}, now {now[0]}"
     if now and (name == "source" or name.startswith(_FILE_FOR)):
         what = f"{name.removeprefix(_FILE_FOR)} {now[0]}" if name != "source" else now[0]
-        return f"with {what} as it was, which has changed since"
-    return f"with another {name}"
+        return f"{what} has changed"
+    return f"another {name}"
 
 
-def first_change(begun: dict[str, Any], facts: dict[str, Any]) -> tuple[int, str] | None:
-    """The first place at which a folder's pictures differ from what they were, and how; None
-    where they are the same."""
-    old, new = begun.get(PICTURES) or [], facts.get(PICTURES) or []
+def first_change(stored: dict[str, Any], facts: dict[str, Any]) -> tuple[int, str] | None:
+    """The first position at which a folder's pictures have changed, and how; None where they are
+    the same."""
+    old, new = stored.get(PICTURES) or [], facts.get(PICTURES) or []
     if old == new:
         return None
-    place = next(
+    position = next(
         (at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other),
         min(len(old), len(new)),
     )
-    if place < len(old) and old[place][0] not in {entry[0] for entry in new}:
-        return place, f"{old[place][0]} is gone"
-    if place < len(new) and new[place][0] not in {entry[0] for entry in old}:
-        return place, f"{new[place][0]} is new"
-    return place, f"{(new[place:] or old[place:])[0][0]} has changed"
+    if position < len(old) and old[position][0] not in {entry[0] for entry in new}:
+        return position, f"{old[position][0]} is missing"
+    if position < len(new) and new[position][0] not in {entry[0] for entry in old}:
+        return position, f"{new[position][0]} is new"
+    return position, f"{(new[position:] or old[position:])[0][0]} has changed"

@@ -1,9 +1,9 @@
 """The folder beside an output in which a run with ``--resume`` stores its work.
 
 ``job.json`` says which job the work belongs to, ``frames.log`` holds the frames
-(``frame_log``), ``finished.json`` says what the outputs are, written just before they get
-their names. Each of the JSON files is written beside its name, synced to the disk and
-renamed: it is complete or missing.
+(``frame_log``), ``finished.json`` describes the outputs, written just before they are
+renamed to their final names. Each of the JSON files is written to a temporary name, synced
+to the disk and renamed: it is complete or missing.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from vidmatte.writers.output_paths import output_paths
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
 
-#: By the place of a result: each file's name in it ("" for the place itself), its size in
-#: bytes, and its modification time (ns) for a file that is not one of many.
+#: By the path of a result: each file's name in it ("" for the path itself), its size in
+#: bytes, and its modification time (ns) for a file that is not part of a sequence.
 Files = dict[str, dict[str, list[int]]]
 
 
 class CheckpointFolder:
-    """The work folder at ``path``, of frames from number ``first`` on. Raises OutputError where
+    """The work folder at ``path``, for frames from number ``first`` on. Raises OutputError where
     it cannot be used."""
 
     def __init__(self, path: Path, first: int = 0) -> None:
@@ -46,14 +46,14 @@ class CheckpointFolder:
         self.log = FrameLog(path / LOG, first)
         self._lock = lock_at(path / LOCK)
         self._facts: dict[str, Any] = {}
-        #: The first picture of the source that is another than it was, and what became of it.
+        #: The position of the first picture of the source that has changed, and how.
         self.change: tuple[int, str] | None = None
 
     def open_for(self, facts: dict[str, Any]) -> None:
-        """Make the folder for a job, or open it where it belongs to the same job.
+        """Create the folder for a job, or open it where it belongs to the same job.
 
-        facts: what decides the result. Raises UsageError that names what differs, or
-        when another run is at work in the folder.
+        facts: what determines the result. Raises UsageError that names what differs, or
+        where another process has locked the folder.
         """
         self._facts = facts = json.loads(json.dumps(facts))
         try:
@@ -61,26 +61,26 @@ class CheckpointFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(
-                f"--resume: another run is at work in {self.path}: wait for its end"
+                f"--resume: {self.path} is locked by another vidmatte process: wait for its end"
             ) from None
         except OSError as error:
             raise as_output_error(error, self.path) from error
         try:
             note = _read_json(self.path / FINISHED) or {}
-            begun = _read_json(self.path / JOB) or note.get("facts")
-            if begun is None:
+            stored = _read_json(self.path / JOB) or note.get("facts")
+            if stored is None:
                 self.clear()
                 _write_json(self.path / JOB, facts)
                 sync_folder(self.path.parent)
             else:
-                found = differences(begun, facts)
-                self.change = first_change(begun, facts)
-                if self.change and note:  # the results are made already
-                    found.append(f"with other pictures ({self.change[1]})")
+                found = differences(stored, facts)
+                self.change = first_change(stored, facts)
+                if self.change and note:  # the results are complete already
+                    found.append(f"other pictures ({self.change[1]})")
                 if found:
                     raise UsageError(
-                        f"--resume: {self.path} was begun {'; '.join(found)}: use the same,"
-                        " or remove that folder to start anew"
+                        f"--resume: {self.path} belongs to a different job (differs:"
+                        f" {'; '.join(found)}): repeat that job, or remove the folder to start over"
                     )
         except OSError as error:
             self.release()
@@ -90,30 +90,29 @@ class CheckpointFolder:
             raise
 
     def survey(self, is_intact: Callable[[Head], bool]) -> Summary:
-        """What of the log is intact, see ``FrameLog.survey``; the rest is cut off, and frames
+        """The intact records of the log, see ``FrameLog.survey``; the rest is cut off, and frames
         can be added.
 
-        Where pictures of the source have changed, the frames for which a filter has seen one
-        of these are cut off too. Raises UsageError where the frame of one is done.
+        Where pictures of the source have changed, the frames whose filters have read one of
+        these are cut off too. Raises UsageError where the frame of a changed picture is done.
         """
         found = self.log.survey(is_intact)
         if self.change is not None:
-            place, what = self.change
-            if self.log.first + found.count > place:
+            position, what = self.change
+            if self.log.first + found.count > position:
                 raise UsageError(
-                    f"--resume: {what} since its frame was made, one of the {found.count} that are"
-                    f" done: put the pictures back as they were, or remove {self.path} to start"
-                    " anew"
+                    f"--resume: {what}, but its frame is one of the {found.count} finished ones:"
+                    f" restore the pictures, or remove {self.path} to start over"
                 )
-            within = max(0, place - LONGEST_LOOK_AHEAD)
-            found = self.log.survey(lambda head: head["index"] < within and is_intact(head))
+            end = max(0, position - LONGEST_LOOK_AHEAD)
+            found = self.log.survey(lambda head: head["index"] < end and is_intact(head))
         self.log.open(found)
-        if self.change is not None:  # only now that no frame of theirs remains
+        if self.change is not None:  # only now that none of their frames remain
             _write_json(self.path / JOB, self._facts)
         return found
 
     def clear(self) -> None:
-        """Remove the work, not what says which job it belongs to."""
+        """Remove the stored frames, but not the files that identify the job."""
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -121,12 +120,12 @@ class CheckpointFolder:
                 path.unlink()
 
     def remove(self) -> None:
-        """Remove the folder and all in it."""
+        """Remove the folder and its content."""
         self.release()
         shutil.rmtree(self.path)
 
     def mark(self, written: WriteResult, files: Files, findings: Findings) -> None:
-        """Note what the outputs are, before the first of them gets its name."""
+        """Record the outputs, before the first of them is renamed to its final name."""
         note = {
             "facts": self._facts,
             "written": written.to_json(),
@@ -136,9 +135,9 @@ class CheckpointFolder:
         _write_json(self.path / FINISHED, note)
 
     def finished(self) -> tuple[WriteResult, Findings] | None:
-        """What an earlier run has written, if all of it is there as it was."""
+        """The results of an earlier run and their findings, if all files exist unchanged."""
         note = _read_json(self.path / FINISHED)
-        if note is None or not all(_is_unchanged(place, note) for place in note["files"]):
+        if note is None or not all(_is_unchanged(path, note) for path in note["files"]):
             return None
         findings = [(index, found) for index, found in note["findings"]]
         return WriteResult.from_json(note["written"]), findings
@@ -150,40 +149,40 @@ class CheckpointFolder:
 
 
 def checkpoint_path(out: Path) -> Path:
-    """The file or folder that ``out`` is, or that the pictures of its pattern are in."""
+    """The absolute path of ``out``, or of the folder that its pattern's pictures are in."""
     return (out.parent if is_pattern(out) else out).absolute()
 
 
 def may_replace_at(out: Path, settings: Settings) -> Callable[[Path], bool]:
-    """Whether what stands at a path is a result of the job of ``out`` that was stopped while it
-    gave its results their names, or after that; for ``output_specs``."""
+    """Whether the file or folder at a path is a result of the same job, which was stopped while
+    or after its results were renamed to their final names; for ``output_specs``."""
     if not settings.resume:
         return lambda _: False
     return partial(_may_replace, output_paths(out).work)
 
 
 def _may_replace(folder: Path, out: Path) -> bool:
-    """Whether what stands at ``out`` is a result that the work folder ``folder`` notes."""
+    """Whether the file or folder at ``out`` is a result that the work folder ``folder`` records."""
     note = _read_json(folder / FINISHED)
-    place = checkpoint_path(out)
-    if note is None or str(place) not in note["files"]:
+    path = checkpoint_path(out)
+    if note is None or str(path) not in note["files"]:
         return False
-    names = note["files"][str(place)]
-    found = {"": place} if place.is_file() else dict(files_in(place))
+    names = note["files"][str(path)]
+    found = {"": path} if path.is_file() else dict(files_in(path))
     unfinished = f"{folder.name}-"
     return all(
-        name in names and size_and_time(path, names[name]) == names[name]
-        for name, path in found.items()
+        name in names and size_and_time(file, names[name]) == names[name]
+        for name, file in found.items()
         if not name.startswith(unfinished)
     )
 
 
-def _is_unchanged(place: str, note: dict[str, Any]) -> bool:
-    """Whether every file of a result is there with its size, and its time where noted."""
-    root = Path(place)
+def _is_unchanged(path: str, note: dict[str, Any]) -> bool:
+    """Whether every file of a result exists with its size, and its time where recorded."""
+    root = Path(path)
     return all(
         size_and_time(root / name if name else root, facts) == facts
-        for name, facts in note["files"][place].items()
+        for name, facts in note["files"][path].items()
     )
 
 
@@ -197,14 +196,14 @@ def size_and_time(path: Path, like: Sequence[int] = (0, 0)) -> list[int]:
 
 
 def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files under a folder by their names in it."""
+    """The files under a folder, with their paths relative to it."""
     for path in folder.rglob("*"):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path
 
 
 def _read_json(path: Path) -> Any:
-    """What a JSON file holds, None where there is none."""
+    """The content of a JSON file, None where it does not exist."""
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -236,7 +235,7 @@ def sync_folder(path: Path) -> None:
         return
     number = os.open(path, os.O_RDONLY)
     try:
-        # Some network file systems take no fsync of a folder, and need none.
+        # Some network file systems refuse fsync of a folder, and do not need it.
         with contextlib.suppress(OSError):
             os.fsync(number)
     finally:

@@ -1,7 +1,7 @@
-"""What a run has encoded, frame after frame, in one file that survives a kill.
+"""The encoded frames of a run, in one file that survives a kill.
 
 A record holds one frame: a JSON head and a body, each with its CRC-32. Records are only ever
-added. Whatever ends a run in the middle of one, the records before it are intact, and the
+appended. If a run is killed while it writes one, the records before it are intact, and the
 next run cuts off the torn one.
 """
 
@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 _HEADER = struct.Struct("<4sIQII")
 _MARK = b"VMF1"
 _BLOCK = 1 << 20
-_SYNC_SECONDS = 5.0  # a loss of power costs no more than that
-_REMEMBERED = 512  # frames: more than a run goes back before the first that is missing
+_SYNC_SECONDS = 5.0  # a power failure loses no more than this
+_REMEMBERED = 512  # frames: more than a run re-reads before the first missing one
 _LONGEST_HEAD = 1 << 24
 
 Head = dict[str, Any]
@@ -35,10 +35,10 @@ class TornRecordError(Exception):
 
 @dataclass
 class Summary:
-    """What is in a log.
+    """The content of a log.
 
-    count: intact records of frames. end: bytes up to where they are intact. complete: the
-    run had given its last frame. heads: those of the last frames, by number.
+    count: intact records of frames. end: bytes up to the end of these. complete: the run had
+    written its last frame. heads: those of the last frames, by number.
     findings: those of all frames that have any, by number.
     offsets: where the frames with a recurrent network's ``state`` begin, by number.
     """
@@ -63,9 +63,9 @@ class FrameLog:
         self._synced = time.monotonic()
 
     def survey(self, is_intact: Callable[[Head], bool]) -> Summary:
-        """Read everything; ``is_intact`` says whether what a head points to is there.
+        """Read all records; ``is_intact`` says whether the files that a head refers to exist.
 
-        What follows the first record that is not intact counts as missing.
+        Everything after the first record that is not intact counts as missing.
         """
         found = Summary()
         if not self.path.exists():
@@ -92,7 +92,7 @@ class FrameLog:
                     found.offsets.append((index, start))
 
     def open(self, summary: Summary) -> None:
-        """Get ready to add records behind those that are intact; the rest is cut off."""
+        """Prepare to append records after the intact ones; the rest is cut off."""
         self.path.touch()
         self._file = self.path.open("r+b", buffering=0)
         self._file.truncate(summary.end)
@@ -101,7 +101,7 @@ class FrameLog:
         self.sync()
 
     def append(self, head: Head, parts: Sequence[bytes | memoryview]) -> bool:
-        """Add a record; True when it was time to sync all to the disk, and that is done."""
+        """Append a record; True where the log was also synced to the disk, as every few seconds."""
         text = json.dumps(head, separators=(",", ":")).encode()
         crc = 0
         for part in parts:
@@ -123,7 +123,7 @@ class FrameLog:
                 yield _read_record(file)
 
     def record_at(self, offset: int) -> tuple[Head, bytes]:
-        """The record that begins there. Raises TornRecordError."""
+        """The record that begins at byte ``offset``. Raises TornRecordError."""
         with self.path.open("rb") as file:
             file.seek(offset)
             return _read_record(file)
@@ -146,14 +146,14 @@ class FrameLog:
 
 
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write every byte: a raw file may take fewer at once."""
+    """Write every byte: a raw file may write fewer at once."""
     rest = memoryview(data)
     while len(rest):
         rest = rest[file.write(rest) :]
 
 
 def _read_record(file: BinaryIO) -> tuple[Head, bytes]:
-    """The record at the file's place. Raises TornRecordError."""
+    """The record at the file's position. Raises TornRecordError."""
     head, (size, crc) = _read_head(file)
     body = file.read(size)
     if len(body) != size or zlib.crc32(body) != crc:

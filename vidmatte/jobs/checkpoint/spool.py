@@ -1,7 +1,7 @@
-"""The spool on disk: what a run with ``--resume`` has encoded, in its work folder.
+"""The spool on disk: the encoded frames of a run with ``--resume``, in its work folder.
 
 The encoded frames of movies are in the log; those of picture sequences are files in folders
-beside it. When the last frame is there, the outputs are joined from the spool. Encoded frames
+beside it. After the last frame the outputs are joined from the spool. Encoded frames
 are copied, so the files are byte for byte those of a run without a spool.
 """
 
@@ -37,10 +37,10 @@ from vidmatte.writers.spool import Spool, SpooledFrame
 def open_checkpoint(
     path: Path, clip: Clip, specs: Sequence[OutputSpec], facts: dict[str, Any], first: int = 0
 ) -> Checkpoint:
-    """The spool in the work folder ``path``; what an earlier run has stored there is used.
+    """The spool in the work folder ``path``, with the frames that an earlier run stored there.
 
-    facts: what decides the frames besides the outputs. first: the number of the first frame
-    that belongs in it. Raises UsageError that names what differs, OutputError.
+    facts: what determines the frames besides the outputs. first: the number of the first frame
+    that it stores. Raises UsageError that names what differs, OutputError.
     """
     folder = CheckpointFolder(path, first)
     folder.open_for({**facts, "output": describe_outputs(specs)})
@@ -48,7 +48,7 @@ def open_checkpoint(
 
 
 def describe_outputs(specs: Sequence[OutputSpec]) -> list[dict[str, Any]]:
-    """What decides each output."""
+    """What determines each output."""
     return [
         {
             "name": spec.out.name,
@@ -63,7 +63,7 @@ def describe_outputs(specs: Sequence[OutputSpec]) -> list[dict[str, Any]]:
 
 
 class Checkpoint(Spool):
-    """Encoded frames in a work folder that is open; see ``open_checkpoint``."""
+    """Encoded frames in an open work folder; see ``open_checkpoint``."""
 
     def __init__(self, folder: CheckpointFolder, time_base: Fraction) -> None:
         self._folder = folder
@@ -90,7 +90,7 @@ class Checkpoint(Spool):
         return self._is_complete
 
     def open(self, outputs: Sequence[Output]) -> None:
-        """See ``Spool.open``. What is damaged, and all after it, is cut off. Raises UsageError
+        """See ``Spool.open``. A damaged record and all after it are cut off. Raises UsageError
         where a picture of the source has changed whose frame is done."""
         self._outputs = outputs
         for number, output in enumerate(outputs):
@@ -140,14 +140,14 @@ class Checkpoint(Spool):
         self._folder.log.sync()
 
     def records(self) -> Iterator[SpooledFrame]:
-        """See ``Spool.records``. Raises OutputError for a record that is damaged."""
+        """See ``Spool.records``. Raises OutputError for a damaged record."""
         log = self._folder.log
         try:
             for head, body in log.records():
                 yield self._record(head, body)
         except TornRecordError:
             raise OutputError(
-                f"{log.path} was damaged while the run went on: run it again with --resume"
+                f"{log.path} was damaged during the run: run it again with --resume"
             ) from None
 
     def folders(self, number: int) -> tuple[Path, ...]:
@@ -155,20 +155,20 @@ class Checkpoint(Spool):
         return self._outputs[number].partial.path, self._outputs[number].partial.final
 
     def seal(self, result: WriteResult) -> None:
-        """See ``Spool.seal``. From then on the job counts as finished where all is there."""
+        """See ``Spool.seal``. From then on the job counts as finished while all its files exist."""
         files: Files = {}
         for output in self._outputs:
-            place, path = str(checkpoint_path(output.spec.out)), output.partial.path
+            final, path = str(checkpoint_path(output.spec.out)), output.partial.path
             if output.is_sequence:
                 sync_folder(path)
-                files[place] = {name: [size] for name, size in output.file_sizes.items()}
+                files[final] = {name: [size] for name, size in output.file_sizes.items()}
             else:
                 sync_file(path)
-                files[place] = {"": size_and_time(path)}
+                files[final] = {"": size_and_time(path)}
         self._folder.mark(result, files, self._findings)
 
     def clear(self) -> None:
-        """See ``Spool.clear``. What says that the job is finished stays."""
+        """See ``Spool.clear``. The note that the job is finished stays."""
         for output in self._outputs:
             sync_folder(output.partial.final.parent)
             if output.partial.is_within:
@@ -178,7 +178,7 @@ class Checkpoint(Spool):
         self._is_open = False
 
     def close(self) -> None:
-        """See ``Spool.close``. Without a frame in it the work folder is removed."""
+        """See ``Spool.close``. A work folder without frames is removed."""
         if self._is_open and not self.count:
             self._folder.remove()
             for output in self._outputs:
@@ -188,25 +188,27 @@ class Checkpoint(Spool):
         self._is_open = False
 
     def _pictures_of(self, output: Output, number: int) -> Path:
-        """Where the pictures of a sequence are stored: within its own folder where that exists,
-        from where they can be renamed whatever file system it is on."""
+        """Where the pictures of a sequence are stored: within its own folder where that exists, so
+        that they can be renamed without changing the file system."""
         path = self._folder.path / f"pictures-{number}"
         if not output.partial.is_within or path.is_dir():
             return path
         within = output.partial.path.with_name(f"{self._folder.path.name}-{number}")
-        if within.is_dir() and not self._folder.log.path.exists():  # of work that was removed
+        if (
+            within.is_dir() and not self._folder.log.path.exists()
+        ):  # of a work folder that was removed
             shutil.rmtree(within)
         return within
 
     def _is_intact(self, head: Head) -> bool:
-        """Whether the picture files of a record are there, unchanged."""
+        """Whether the picture files of a record exist unchanged."""
         return all(
             one["file"] is None or is_file_intact(one["file"], self.folders(number))
             for number, one in enumerate(head["encoded"])
         )
 
     def _record(self, head: Head, body: bytes) -> SpooledFrame:
-        """A frame by its record in the log."""
+        """The frame that a record of the log holds."""
         view, at = memoryview(body), 0
         encoded = []
         for one in head["encoded"]:

@@ -1,16 +1,16 @@
-"""Large constants taken out of a network's channels, so that half precision bears them.
+"""Large constants split off a network's channels, so that bfloat16 stays accurate.
 
 Training leaves some channels nearly constant: u2netp has one of 228 +- 0.2, and the
-convolution that reads it takes the same amount away again. Of two large numbers that
+convolution that reads it subtracts the same amount again. Of two large numbers that
 cancel, bfloat16 with its 8 bits leaves only noise: the alpha is off by 1 to 6 of 255.
-Here such a constant is carried apart from what varies. In exact arithmetic the network
+Here such a constant is separated from the varying part. In exact arithmetic the network
 stays the same.
 
 A convolution gives y = w * x + b with a large b, and relu(y) = max(y - b, -b) + b. So
-the channel keeps max(y - b, -b), which is small. The constant b is left to the
+the channel keeps max(y - b, -b), which is small. The constant b moves to the
 convolutions that read it, as weights of added channels that are 1 everywhere: padding
-with zeros then stays what it was. These weights take in the reader's own bias, from
-the tap that never lies in the padding, and are written as sums of bfloat16 numbers.
+with zeros then stays correct. These weights include the reader's own bias, at the tap
+that is never in the padding, and are written as sums of bfloat16 numbers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Graph:
             self.weights[name].CopyFrom(numpy_helper.from_array(array.astype(np.float32), name))
 
     def channels(self) -> dict[str, int]:
-        """How many channels each tensor has, as far as the weights tell."""
+        """How many channels each tensor has, as far as the weights show."""
         known: dict[str, int] = {}
         for node in self.proto.node:
             counts = [known.get(name, 0) for name in node.input]
@@ -106,7 +106,7 @@ class _Graph:
 
 
 def split_offsets(model: bytes) -> bytes:
-    """The same network with its large constants carried apart; unchanged if it has none.
+    """The same network with its large constants split off; unchanged if it has none.
 
     model: ONNX. It may have been exported with any opset that knows ``Max``.
     """
@@ -114,7 +114,7 @@ def split_offsets(model: bytes) -> bytes:
 
     network = onnx.load_from_string(model)
     graph = _Graph(network.graph)
-    # From the end on: a reader's bias is looked at before it moves into its weights.
+    # From the end: a reader's bias is checked before it moves into its weights.
     changed = [_split_offset(graph, node) for node in reversed(network.graph.node)]
     if not any(changed):
         return model
@@ -123,7 +123,7 @@ def split_offsets(model: bytes) -> bytes:
 
 
 def _split_offset(graph: _Graph, conv: Any) -> bool:
-    """Carry the large constants of one convolution apart; False where there is none."""
+    """Split off the large constants of one convolution; False where there is none."""
     from onnx import numpy_helper
 
     if conv.op_type != "Conv" or (own := graph.parameters(conv)) is None:
@@ -164,13 +164,13 @@ def _absorb_constant(graph: _Graph, reader: _Consumer, constant: np.ndarray) -> 
 
 
 def _is_nearly_constant(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Which channels (O,) are a large bias with little added."""
+    """Which channels (O,) are a large bias plus a small varying part."""
     reach = np.abs(weight).sum(axis=(1, 2, 3))
     return np.asarray((bias > _LARGE_BIAS) & (bias > _NEARLY_CONSTANT * reach))
 
 
 def in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
-    """``PARTS`` arrays of bfloat16 numbers that add up to ``values`` in float32."""
+    """``_PARTS`` arrays of bfloat16 numbers that add up to ``values`` in float32."""
     parts = []
     for _ in range(_PARTS):
         bits = values.astype(np.float32).view(np.uint32)
@@ -182,7 +182,7 @@ def in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
 
 
 def _is_centred(conv: Any) -> bool:
-    """Whether the kernel's middle tap lies on a pixel of the picture, never in its padding."""
+    """Whether the kernel's middle tap is always on a pixel of the picture, never in the padding."""
     shape = _attribute(conv, "kernel_shape", [])
     dilations = _attribute(conv, "dilations", [1] * len(shape))
     pads = _attribute(conv, "pads", [0] * 2 * len(shape))
@@ -192,7 +192,7 @@ def _is_centred(conv: Any) -> bool:
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:
-    """An attribute of a node, or what ONNX takes where it is not given."""
+    """An attribute of a node, or ONNX's default where it is not given."""
     from onnx import helper
 
     for item in node.attribute:

@@ -2,7 +2,7 @@
 
 On the CPU, onnxruntime takes and gives numpy arrays. On a CUDA device, inputs and
 outputs are torch tensors on the device, bound to the session, so that a recurrent
-state never leaves it; frames on their way lie in pinned host memory.
+state never leaves it; frames in flight are in pinned host memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ Arrays = Mapping[str, Any]
 class Runner(Protocol):
     """A loaded network: named inputs in, named outputs out.
 
-    Inputs that it does not have are passed over.
-    streams: how many threads may call ``run`` at once. about: what runs it, for the user.
+    Unknown inputs are ignored.
+    streams: how many threads may call ``run`` at once. description: runtime, precision and
+    threads, for the user.
     """
 
     streams: int
@@ -33,19 +34,19 @@ class Runner(Protocol):
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
         """All outputs by name: numpy arrays, except those in ``keep``.
 
-        ``keep`` names the outputs that are only fed back: they may stay on the device.
+        keep: names of the outputs that are only fed back; they may stay on the device.
         """
 
     def cancel(self) -> None:
-        """Make a run under way end soon, with an error; safe from another thread."""
+        """Make a run in progress end soon, with an error; safe from another thread."""
 
 
 class Device:
-    """Where the network runs. ``cpu`` here; see CudaDevice, and SeveralDevices."""
+    """Where the network runs. This class: the CPU; see CudaDevice and SeveralDevices."""
 
     name = "cpu"
-    default_batch = 1  # all cores work on one frame; a batch only takes memory
-    parts: tuple[Device, ...] = ()  # of several, each
+    default_batch = 1  # all cores work on one frame; a larger batch only takes memory
+    parts: tuple[Device, ...] = ()  # the devices of a SeveralDevices
 
     def providers(self) -> list[Any]:
         """onnxruntime's execution providers, first choice first."""
@@ -56,12 +57,12 @@ class Device:
         return np.empty(shape, dtype)
 
     def runner(self, session: Any) -> Runner:
-        """What runs a session on this device."""
+        """A runner of a session on this device."""
         return CpuRunner(session)
 
 
 class CudaDevice(Device):
-    """One CUDA GPU, by its number. Raises DeviceError where it cannot be used."""
+    """One CUDA GPU, by its number."""
 
     default_batch = 8
 
@@ -86,7 +87,7 @@ class CudaDevice(Device):
 
 
 class SeveralDevices(Device):
-    """Devices that share a clip's frames, in memory that suits all of them."""
+    """Several devices that share a clip's frames, in host memory that all can use."""
 
     def __init__(self, parts: Sequence[Device]) -> None:
         self.name = ",".join(part.name for part in parts)
@@ -100,8 +101,8 @@ class SeveralDevices(Device):
 class CpuRunner:
     """A session fed with numpy arrays.
 
-    One stream where the session's threads share a frame: a second frame at once would
-    take isnet a gigabyte and gain nothing.
+    One stream where the session's threads share a frame: with isnet, a second concurrent frame
+    would take a gigabyte and gain nothing.
     """
 
     def __init__(self, session: Any, streams: int = 1) -> None:
@@ -112,20 +113,20 @@ class CpuRunner:
         self._inputs = {item.name for item in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
         self._new_options = onnxruntime().RunOptions
-        self._under_way: set[Any] = set()
+        self._active: set[Any] = set()
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
-        options = self._new_options()  # a cancelled run's options would cancel this one
-        self._under_way.add(options)
+        options = self._new_options()  # a cancelled run's options would also cancel this one
+        self._active.add(options)
         try:
             fed = {name: value for name, value in inputs.items() if name in self._inputs}
             values = self._session.run(self._outputs, fed, options)
         finally:
-            self._under_way.discard(options)
+            self._active.discard(options)
         return dict(zip(self._outputs, values, strict=True))
 
     def cancel(self) -> None:
-        for options in tuple(self._under_way):
+        for options in tuple(self._active):
             options.terminate = True
 
 
@@ -175,28 +176,28 @@ class BoundRunner:
 
 
 def on_host(value: Any) -> np.ndarray:
-    """A kept output as a numpy array, wherever it lies."""
+    """An output of ``keep`` as a numpy array, copied from its device if necessary."""
     return np.asarray(value if isinstance(value, np.ndarray) else value.cpu())
 
 
-def choose_device(wanted: str) -> tuple[Device, str | None]:
+def choose_device(requested: str) -> tuple[Device, str | None]:
     """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or several as ``cuda:0,cuda:1``,
     and a note for the user.
 
-    ``auto`` takes a GPU that works and says in one line what is missing where a GPU is
-    there but cannot be used. Raises UsageError for another word, DeviceError where a
-    GPU is asked for by name and cannot be used.
+    ``auto`` takes a working GPU; where a GPU exists but cannot be used, the note says in one
+    line what is missing. Raises UsageError for other text, DeviceError where a GPU is
+    requested by name and cannot be used.
     """
-    named = parsed("--device", wanted, parse_device)
+    named = parsed("--device", requested, parse_device)
     if named == ():
         return Device(), None
     numbers = (0,) if named is None else named
     for number in numbers:
         missing = missing_for_cuda(number)
-        if missing is not None and wanted == "auto":
+        if missing is not None and requested == "auto":
             return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
         if missing is not None:
-            raise DeviceError(f"--device {wanted}: {missing}; use --device cpu")
+            raise DeviceError(f"--device {requested}: {missing}; use --device cpu")
     devices = [CudaDevice(number) for number in numbers]
     return (devices[0] if len(devices) == 1 else SeveralDevices(devices)), None
 
@@ -211,13 +212,13 @@ def _has_nvidia_gpu() -> bool:
 def missing_for_cuda(number: int) -> str | None:
     """One line on why CUDA cannot be used, or None where it can."""
     if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
-        return "onnxruntime has no CUDA in it (pip install onnxruntime-gpu in its place)"
+        return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"
     try:
         import torch
     except ImportError:
         return "torch is not installed (pip install torch)"
     if not torch.cuda.is_available():
-        return "torch sees no CUDA device (a CPU build of torch, or no driver)"
+        return "torch finds no CUDA device (a CPU build of torch, or no driver)"
     if number >= torch.cuda.device_count():
         return f"there is no CUDA device {number}, only {torch.cuda.device_count()}"
     return None
@@ -229,13 +230,13 @@ _importing = Lock()
 
 
 def onnxruntime() -> Any:
-    """The module. Its first import, wherever it happens, goes through here.
+    """The module; always imported through this function.
 
-    Left alone it writes an identity of this device into the user's cache folder and
-    reports to its makers; and it prints its warnings on stderr.
+    By default it writes an identifier of this device into the user's cache folder, sends
+    telemetry, and prints its warnings on stderr; all of that is disabled here.
     """
     with _importing:
-        # It looks once, while it is imported: the environment is its owner's afterwards.
+        # It reads the variable at import only: the environment is restored afterwards.
         is_ours = _SILENCE not in os.environ
         os.environ.setdefault(_SILENCE, "1")
         try:

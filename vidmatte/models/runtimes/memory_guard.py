@@ -1,5 +1,5 @@
-"""What a network cannot do at once is done in parts; where memory lacks even then, a line
-says what to do."""
+"""Runners that split a batch which does not fit into memory, and report running out of memory
+in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidmatte.models.runtimes.device import Arrays, Runner
 
 
 class MemoryGuard:
-    """A runner whose lack of memory is a DeviceError that says the next step.
+    """A runner that reports running out of memory as a DeviceError with the next step.
 
     device: its name, 'cpu' or 'cuda:N'.
     """
@@ -46,9 +46,9 @@ class BatchSplittingRunner(MemoryGuard):
     """A runner of batches, all outputs numpy arrays with the batch first.
 
     A batch too large for the memory is run in halves, and so are those after it. One that
-    fails otherwise is run a picture at a time, for many networks are exported for one alone
-    (a Reshape to fixed sizes); if they take that, so are those after it, and ``report`` is
-    told in one line.
+    fails otherwise is run one picture at a time, as many networks are exported for a single
+    one (a Reshape to fixed sizes); if that works, so are those after it, and ``report`` gets
+    one line.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class BatchSplittingRunner(MemoryGuard):
     ) -> None:
         super().__init__(runner, device)
         self._report = report
-        self._turn = Lock()
-        self._is_told = False
-        self._most: int | None = None  # in one run, once some did not fit
+        self._report_lock = Lock()
+        self._is_reported = False
+        self._most: int | None = None  # pictures per run, once a batch did not fit
         self._cancels = 0
 
     def cancel(self) -> None:
@@ -92,12 +92,12 @@ class BatchSplittingRunner(MemoryGuard):
         return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
     def _take_one_by_one(self, failed: int) -> None:
-        """From now on; ``failed``: how many at once the network did not take."""
+        """Run one picture at a time from now on. failed: the size of the batch that failed."""
         self._most = 1
-        with self._turn:
-            is_told, self._is_told = self._is_told, True
-        if not is_told:
+        with self._report_lock:
+            is_reported, self._is_reported = self._is_reported, True
+        if not is_reported:
             self._report(
-                f"the network does not take {failed} pictures at once, though it takes one: they"
-                " are run one by one, as --batch 1 would from the start"
+                f"the network does not take {failed} pictures at once, only one: running them one"
+                " by one, as with --batch 1"
             )

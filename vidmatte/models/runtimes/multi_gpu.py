@@ -1,7 +1,7 @@
-"""Several GPUs for one network: its weights on each, every run on one that is free.
+"""Several GPUs for one network: its weights on each, every run on a free one.
 
-Frames of a per-frame network go wherever there is room; a recurrent one's state is not
-handed about, so there a shot stays where it began.
+Frames of a per-frame network go to any free GPU; a recurrent state is not moved between
+GPUs, so each shot stays on the one where it began.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Arrays, Runner
 from vidmatte.models.rvm import RecurrentNetwork
 
-#: Frames taken in ahead for each GPU: a shot that begins among them is begun on another one.
+#: Frames read ahead for each GPU: a shot that begins among them starts on another one.
 _AHEAD = 24
 
 
 class SharedRunner:
-    """A network loaded several times over; see ``Runner``.
+    """Several copies of a loaded network; see ``Runner``.
 
-    Which copy takes which pictures is left to chance: they are the same network.
+    Any free copy takes the next pictures: all are the same network.
     """
 
     def __init__(self, runners: Sequence[Runner]) -> None:
@@ -38,7 +38,7 @@ class SharedRunner:
                     self._free.put(runner)
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        """See ``Runner``. Waits for a copy that is free."""
+        """See ``Runner``. Waits for a free copy."""
         runner = self._free.get()
         try:
             return runner.run(inputs, keep)
@@ -46,16 +46,16 @@ class SharedRunner:
             self._free.put(runner)
 
     def cancel(self) -> None:
-        """See ``Runner``; all copies end."""
+        """See ``Runner``; cancels all copies."""
         for runner in self._runners:
             runner.cancel()
 
 
 class ShotDistributor(Network):
-    """A recurrent network loaded several times over: shots side by side, each on one of them.
+    """Several copies of a recurrent network, which process shots in parallel, one shot each.
 
-    That gains where a cut lies within the ``batch`` frames that are under way at once: much
-    with shots of a second, nothing within a long one.
+    That is faster where a cut is within the ``batch`` frames in flight: much faster with shots
+    of a second, no faster within a long shot.
     """
 
     recurrent = True
@@ -72,25 +72,25 @@ class ShotDistributor(Network):
         free: SimpleQueue[RecurrentNetwork] = SimpleQueue()
         for network in self._networks:
             free.put(network)
-        under_way: deque[_Shot] = deque()  # the shot that each frame belongs to
+        in_flight: deque[_Shot] = deque()  # the shot that each frame belongs to
         shot = _Shot()
         with ThreadPoolExecutor(len(self._networks), "vidmatte-network") as threads:
             try:
                 for frame in frames:
-                    if frame.new_shot or not under_way:
+                    if frame.new_shot or not in_flight:
                         shot.end()
                         shot = _Shot()
                         threads.submit(shot.run, free)
                     shot.put(frame)
-                    under_way.append(shot)
-                    if len(under_way) == self.batch:
-                        yield under_way.popleft().result()
+                    in_flight.append(shot)
+                    if len(in_flight) == self.batch:
+                        yield in_flight.popleft().result()
                 shot.end()
-                while under_way:
-                    yield under_way.popleft().result()
+                while in_flight:
+                    yield in_flight.popleft().result()
             finally:
-                for left in {*under_way, shot}:
-                    left.abandon()
+                for each in {*in_flight, shot}:
+                    each.abandon()
 
     def cancel(self) -> None:
         for network in self._networks:
@@ -98,7 +98,7 @@ class ShotDistributor(Network):
 
 
 class _Shot:
-    """One shot's frames on their way through a network, from one thread to another and back."""
+    """The frames of one shot in flight, passed to a network's thread and back."""
 
     def __init__(self) -> None:
         self._inlet: SimpleQueue[Frame | None] = SimpleQueue()
@@ -106,32 +106,32 @@ class _Shot:
         self._is_abandoned = False
 
     def put(self, frame: Frame) -> None:
-        """Hand in the next frame."""
+        """Pass in the next frame."""
         self._inlet.put(frame)
 
     def end(self) -> None:
-        """Say that no frame follows."""
+        """Signal that no frame follows."""
         self._inlet.put(None)
 
     def abandon(self) -> None:
-        """Say that no result is wanted any more."""
+        """Signal that no result is needed any more."""
         self._is_abandoned = True
         self.end()
 
     def result(self) -> Frame:
-        """The next frame with its alpha, once it is there. Raises what the network raised."""
+        """Wait for the next frame with its alpha. Raises the network's error."""
         result = self._outlet.get()
         if isinstance(result, BaseException):
             raise result
         return result
 
     def run(self, free: SimpleQueue[RecurrentNetwork]) -> None:
-        """Take a network that is free through the shot."""
+        """Process the shot with a free network."""
         network = free.get()
         try:
             for frame in network.predict(self._frames()):
                 self._outlet.put(frame)
-        except BaseException as error:  # noqa: BLE001 (raised again where the result is awaited)
+        except BaseException as error:  # noqa: BLE001 (raised again in ``result``)
             self._outlet.put(error)
         finally:
             free.put(network)

@@ -1,4 +1,4 @@
-"""An ONNX file as it lies on the disk: one file, or one with its weights in others beside it."""
+"""Reading and checking an ONNX file, with or without external data in other files beside it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vidmatte.core.frame import Frame
 from vidmatte.core.memory import device_oom_error
 from vidmatte.errors import ModelError
 
-#: Bytes of one protobuf message, which is how a network is handed to its runtime.
+#: Maximum bytes of a protobuf message, the form in which a runtime takes a network.
 _LARGEST = 2**31 - 1
 
 
 def load_onnx(path: Path) -> Any:
-    """The file as an ONNX model, with the weights that lie beside it (external data) in it.
+    """The file as an ONNX model, including its external data from the files beside it.
 
-    Raises ModelError, DeviceError where memory lacks.
+    Raises ModelError, DeviceError where there is not enough memory.
     """
     from onnx.external_data_helper import load_external_data_for_model
 
@@ -37,8 +37,10 @@ def load_onnx(path: Path) -> Any:
         raise device_oom_error("cpu", path.name) from error
     except ModelError:
         raise
-    except Exception as error:  # onnx has no class of its own for data that does not fit
-        raise ModelError(f"{path}: its external data is not read ({first_line(error)})") from error
+    except Exception as error:  # onnx has no exception class for data that does not fit
+        raise ModelError(
+            f"{path}: its external data cannot be read ({first_line(error)})"
+        ) from error
     _drop_weights(model)
     if not model.graph.input or not model.graph.output:
         raise ModelError(f"{path}: not a network: it has no input or no output")
@@ -46,8 +48,8 @@ def load_onnx(path: Path) -> Any:
 
 
 def _drop_weights(model: Any) -> None:
-    """Take weights off the inputs, in place: before version 4 of the format they had to stand
-    there, and the picture need not be the first of them."""
+    """Remove weights from the inputs, in place: before version 4 of the format they had to be
+    listed there, and the picture need not be the first input."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in weights]
     if len(inputs) == len(model.graph.input):
@@ -63,7 +65,7 @@ def external_data(path: Path) -> list[Path]:
 
 
 def _without_data(path: Path) -> Any:
-    """The file as an ONNX model, without what lies in others. Raises ModelError."""
+    """The file as an ONNX model, without external data. Raises ModelError."""
     import onnx
 
     try:
@@ -75,7 +77,7 @@ def _without_data(path: Path) -> Any:
 
 
 def _data_files(path: Path, model: Any) -> list[Path]:
-    """The files that tensors of a model lie in. Raises ModelError where one is missing."""
+    """The files with a model's external data. Raises ModelError where one is missing."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside = filter(uses_external_data, _tensors_of(model.graph))
@@ -84,14 +86,12 @@ def _data_files(path: Path, model: Any) -> list[Path]:
     ]
     for file in files:
         if not file.is_file():
-            raise ModelError(
-                f"{path}: weights of it are in {file}, which is not there: put it there"
-            )
+            raise ModelError(f"{path}: its external data {file} is missing: copy it there")
     return files
 
 
 def _tensors_of(graph: Any) -> Iterator[Any]:
-    """Every tensor of a graph and of the graphs in it."""
+    """Every tensor of a graph and of its subgraphs."""
     yield from graph.initializer
     for node in graph.node:
         for item in node.attribute:
@@ -108,38 +108,38 @@ def first_line(error: BaseException) -> str:
 #: Sizes by name of an input or output; a free size is a name, one of unknown rank is empty.
 Shapes = dict[str, list[int | str]]
 
-#: As onnxruntime and OpenVINO call it; the latter feeds half precision from float32 itself.
+#: As onnxruntime and OpenVINO call it; the latter converts float32 to half precision itself.
 _FLOAT32 = ("tensor(float)", "f32", "f16")
-#: What is smaller is no picture.
+#: Anything smaller is not a picture.
 _SMALLEST_SIDE = 8
-#: A sigmoid ends at 1; what is more than noise above it is 0..255, or logits.
+#: A sigmoid is at most 1; values clearly above it are on a scale of 0..255, or logits.
 _HIGHEST = 1.5
-#: What an alpha is not, and what is to be done about it.
+#: The end of messages on outputs that are not an alpha, with the next step.
 _NOT_ALPHA = (
     "not one alpha (B, 1, H, W): export it with the alpha alone as its first output, or name"
     " another --family"
 )
 _OTHER_SCALE = (
-    "export it with a sigmoid, in 0..1, or add --normalize minmax; where it gives logits, name"
+    "export it with a sigmoid, in 0..1, or add --normalize minmax; if it gives logits, name"
     f" --family {' or '.join(row.name for row in FAMILY_TABLE.values() if row.logits)}"
 )
 
 
 def check_inputs(path: Path, kinds: dict[str, str]) -> None:
-    """Raise ModelError, naming ``path``, where an input's kind of numbers is not float32.
+    """Raise ModelError, naming ``path``, where an input's element type is not float32.
 
-    kinds: by the input's name, as onnxruntime or OpenVINO call them.
+    kinds: the types by the input's name, as onnxruntime or OpenVINO call them.
     """
     for name, kind in kinds.items():
         if kind not in _FLOAT32:
             raise ModelError(
                 f"{path}: its input {name} is {kind}, not float32: export it with float32"
-                " inputs; its weights may be of half precision"
+                " inputs; its weights may be in half precision"
             )
 
 
 def input_size(path: Path, inputs: Shapes, family: Family) -> InputSize:
-    """The size of a per-frame network's input: a square as exported, else as its family has it.
+    """The size of a per-frame network's input: a square as exported, else that of its family.
 
     Raises ModelError where its input is not one picture, (B, 3, H, W), of such a size.
     """
@@ -150,17 +150,17 @@ def input_size(path: Path, inputs: Shapes, family: Family) -> InputSize:
     sides = {side for side in shape[2:] if isinstance(side, int)}
     is_picture = len(inputs) == 1 and len(shape) == 4 and shape[1] == 3
     if not is_picture or len(sides) > 1:
-        wanted = "(B, 3, S, S)" if usual.is_square else "(B, 3, H, W) of free height and width"
+        expected = "(B, 3, S, S)" if usual.is_square else "(B, 3, H, W) of free height and width"
         raise ModelError(
-            f"{path}: it takes {inputs}, not one picture {wanted}: is the family right?"
+            f"{path}: its inputs are {inputs}, expected one picture {expected}: check --family"
         )
     return InputSize(sides.pop()) if sides else usual
 
 
 def check_alpha(path: Path, outputs: Shapes) -> None:
-    """Raise ModelError where a salient network's first output is not one alpha a picture.
+    """Raise ModelError where a per-frame network's first output is not one alpha per picture.
 
-    What its file leaves open is checked when it has run, by ``alphas_in``.
+    Sizes that its file leaves open are checked after a run, by ``alphas_of``.
     """
     name, shape = next(iter(outputs.items()))
     is_alpha = 2 <= len(shape) <= 4 and not _has_channels(shape, other_than=1)
@@ -170,9 +170,9 @@ def check_alpha(path: Path, outputs: Shapes) -> None:
 
 
 def alphas_of(output: np.ndarray, count: int) -> np.ndarray:
-    """What a salient network gave for ``count`` pictures, as (count, H, W) float32.
+    """A per-frame network's output for ``count`` pictures, as (count, H, W) float32.
 
-    Taken are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
+    Accepted are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
     """
     taken = [(count, 1), (count,)] + [()] * (count == 1)
     if output.ndim < 2 or output.shape[:-2] not in taken or not _is_picture(output.shape):
@@ -182,7 +182,7 @@ def alphas_of(output: np.ndarray, count: int) -> np.ndarray:
 
 
 def check_range(output: np.ndarray) -> None:
-    """Raise ModelError where what is meant to be alpha in 0..1 is of another scale."""
+    """Raise ModelError where an output that should be alpha in 0..1 has another scale."""
     if output.dtype.kind in "iu":
         raise ModelError(
             f"the model's alpha is {output.dtype}, not float32 in 0..1: {_OTHER_SCALE}"
@@ -192,7 +192,7 @@ def check_range(output: np.ndarray) -> None:
 
 
 def check_numbers(frame: Frame) -> None:
-    """Raise ModelError, naming the frame, where its alpha is not a number somewhere."""
+    """Raise ModelError, naming the frame, where its alpha contains NaN."""
     if frame.alpha is not None and np.isnan(frame.alpha.sum()):
         raise ModelError(
             f"frame {frame.index}: the model's alpha is not a number (NaN): half precision"
@@ -201,7 +201,7 @@ def check_numbers(frame: Frame) -> None:
 
 
 def recurrence_of(family: Family) -> Recurrence:
-    """The inputs and outputs of a recurrent family. Raises ValueError for another."""
+    """The inputs and outputs of a recurrent family. Raises ValueError for other families."""
     if family.recurrence is None:
         raise ValueError(f"{family.name} is no recurrent family")
     return family.recurrence
@@ -233,12 +233,12 @@ def check_recurrent(path: Path, inputs: Shapes, outputs: Shapes, family: Family)
 
 
 def _has_channels(shape: list[int | str], other_than: int) -> bool:
-    """Whether a shape (B, C, H, W) states a number of channels, and not this one."""
+    """Whether a shape (B, C, H, W) fixes a number of channels other than ``other_than``."""
     return len(shape) == 4 and isinstance(shape[1], int) and shape[1] != other_than
 
 
 def _is_picture(shape: Sequence[int | str]) -> bool:
-    """Whether the last two sizes of a shape, as far as they are stated, are those of one."""
+    """Whether the last two sizes of a shape, as far as they are fixed, can be a picture's."""
     return not any(isinstance(side, int) and side < _SMALLEST_SIDE for side in shape[-2:])
 
 

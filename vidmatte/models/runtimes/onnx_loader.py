@@ -45,15 +45,15 @@ def load_runner(
     batch: int = 0,
     report: Callable[[str], None] = lambda _: None,
 ) -> _LoadedNetwork:
-    """Load a network. ``outputs``: how many of its outputs are kept (None: all).
+    """Load a network. ``outputs``: how many of its outputs are used (None: all).
 
-    threads: of the CPU, 0 for all cores. runtime: as in the settings; what ``auto``
-    takes depends on ``bfloat16``, whether the family bears that. batch: 1 where no run will
+    threads: of the CPU, 0 for all cores. runtime: as in the settings; ``auto`` depends on
+    ``bfloat16``, whether the family tolerates that precision. batch: 1 where no run will
     take more pictures. report: takes a line for the user, while the network runs.
     Per-frame networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
-    Raises ModelError for a file that is no network, DeviceError where CUDA fails,
-    the runtime is not there or the memory does not suffice.
+    Raises ModelError for a file that is not a network, DeviceError where CUDA fails,
+    the runtime is missing or there is not enough memory.
     """
     from vidmatte.models.runtimes.openvino import is_chosen, load_openvino
 
@@ -77,9 +77,9 @@ def load_runner(
 
 @dataclass(frozen=True)
 class FinishingStep:
-    """How a recurrent network's result is made from what its first half gives.
+    """The second half of a recurrent network, which computes the result from the first's outputs.
 
-    reduced: the first half's input that takes the frame made smaller; '' where it takes
+    reduced: the first half's input that takes the downsampled frame; '' where it takes
     the frame itself.
     """
 
@@ -88,15 +88,15 @@ class FinishingStep:
 
 
 def _kinds_of(session: Any) -> dict[str, str]:
-    """The kind of numbers of each input of an onnxruntime session."""
+    """The element type of each input of an onnxruntime session."""
     return {item.name: item.type for item in session.get_inputs()}
 
 
 def load_recurrent(
     path: Path, device: Device, threads: int, family: Family, runtime: str
 ) -> tuple[_LoadedNetwork, FinishingStep | None]:
-    """A recurrent network, and where its family's graphs are split (on the CPU) the half of it
-    that has no part in the state. Raises as ``load_runner`` does.
+    """A recurrent network, and, where its family's graphs are split (on the CPU), its half that
+    does not affect the state. Raises as ``load_runner`` does.
     """
     from vidmatte.models.runtimes.rvm_split import (
         split_after_downsampling,
@@ -119,13 +119,13 @@ def load_recurrent(
         return ready, None
     first, second = halves
     reduced = ""
-    if drawn := split_before_refinement(second, names):
-        second = drawn
+    if coefficients := split_before_refinement(second, names):
+        second = coefficients
         first, reduced = split_after_downsampling(first, names.picture) or (first, "")
     threads = threads or usable_cores()
     session = open_session(path, first, device, max(1, threads // 2))
     check_inputs(path, _kinds_of(session))
-    # A thread a frame, as many frames as there are cores: no thread waits for another.
+    # One thread per frame, as many frames as cores: no thread waits for another.
     finisher = CpuRunner(open_session(path, second, device, 1), stream_count(threads))
     ready = loaded_network(session, device)
     return (
@@ -141,21 +141,21 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Planned buffers are kept beside those of the arena: a third more memory for no speed.
+    # Memory patterns allocate beside the arena: a third more memory for no speed.
     options.enable_mem_pattern = False
     # Threads that spin while they wait take cores from the other stages: a sixth (isnet,
     # u2netp) to a quarter (rvm) of the network's core-seconds on two cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        with warnings.catch_warnings():  # that CUDA fails is said below, in one line
+        with warnings.catch_warnings():  # a failure of CUDA is reported below, in one line
             warnings.simplefilter("ignore")
             session = ort.InferenceSession(model, options, providers=device.providers())
     except Exception as error:
         if is_out_of_memory(error):
             raise device_oom_error(device.name, path.name) from error
-        raise ModelError(f"{path}: onnxruntime does not load it ({first_line(error)})") from error
-    wanted = device.providers()[0]
-    name = wanted if isinstance(wanted, str) else wanted[0]
+        raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from error
+    provider = device.providers()[0]
+    name = provider if isinstance(provider, str) else provider[0]
     if name not in session.get_providers():
         raise DeviceError(
             f"{device.name}: CUDA or cuDNN libraries are missing or too old for this"
@@ -165,7 +165,7 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
 
 
 def loaded_network(session: Any, device: Device) -> _LoadedNetwork:
-    """What runs a session, and the shapes of its inputs and outputs."""
+    """A runner of a session, and the shapes of its inputs and outputs."""
     inputs, outputs = (
         {item.name: ["?" if size is None else size for size in item.shape or ()] for item in items}
         for items in (session.get_inputs(), session.get_outputs())
@@ -176,8 +176,8 @@ def loaded_network(session: Any, device: Device) -> _LoadedNetwork:
 def batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
     """The network with a free batch dimension and only its first ``outputs`` outputs.
 
-    widen: in float32 where it was stored in half precision. single: for one picture at a
-    time, in the way that suits onnxruntime's blocked kernels: a tenth of u2netp's time.
+    widen: convert half precision to float32. single: for one picture at a time, in the form
+    that onnxruntime's blocked kernels support, which saves a tenth of u2netp's time.
     Raises ModelError.
     """
     model = load_onnx(path)
@@ -200,8 +200,8 @@ def batchable(path: Path, outputs: int, widen: bool = False, single: bool = Fals
 def _widen_to_float32(graph: Any) -> None:
     """Turn a graph's half-precision weights, and casts to it, into float32, in place.
 
-    On the CPU onnxruntime computes in float32 and brings each result back to half
-    precision: a sixteenth of isnet's time. Inputs and outputs are left as they are.
+    On the CPU onnxruntime computes in float32 and converts each result back to half
+    precision: a sixteenth of isnet's time. Inputs and outputs are unchanged.
     """
     import numpy as np
     from onnx import TensorProto, numpy_helper
@@ -209,30 +209,30 @@ def _widen_to_float32(graph: Any) -> None:
     half = TensorProto.FLOAT16
     if any(item.type.tensor_type.elem_type == half for item in (*graph.input, *graph.output)):
         return
-    said = [(node, item) for node in graph.node for item in node.attribute]
-    for tensor in [*graph.initializer, *(item.t for _, item in said)]:
+    attributes = [(node, item) for node in graph.node for item in node.attribute]
+    for tensor in [*graph.initializer, *(item.t for _, item in attributes)]:
         if tensor.data_type == half:
             wide = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
-    for node, item in said:
+    for node, item in attributes:
         if node.op_type == "Cast" and item.name == "to" and item.i == half:
             item.i = TensorProto.FLOAT
 
 
-def _set_batch(value: Any, **said: int | str) -> None:
+def _set_batch(value: Any, **size: int | str) -> None:
     """Give dimension 0 of a picture a number (``dim_value``) or a name (``dim_param``)."""
     dims = value.type.tensor_type.shape.dim
     if len(dims) == 4:
         dims[0].Clear()
-        for field, what in said.items():
-            setattr(dims[0], field, what)
+        for field, value_of_size in size.items():
+            setattr(dims[0], field, value_of_size)
 
 
 def _unify_resize_modes(graph: Any) -> None:
-    """Call PyTorch's half-pixel coordinates by ONNX's plain name, in place.
+    """Replace pytorch_half_pixel by half_pixel in Resize nodes, in place.
 
-    They differ only in what is resized to a single pixel; the blocked kernels know the
-    plain one.
+    They differ only for a result of a single pixel; the blocked kernels support half_pixel
+    only.
     """
     for node in graph.node:
         for item in node.attribute:

@@ -1,4 +1,4 @@
-"""OpenVINO's runtime in onnxruntime's place, for CPUs that compute in bfloat16.
+"""OpenVINO as the runtime instead of onnxruntime, for CPUs that compute in bfloat16.
 
 There it needs a quarter (u2netp) to a sixth (isnet) of onnxruntime's core-seconds.
 The package is optional: ``pip install 'vidmatte[openvino]'``.
@@ -25,16 +25,16 @@ from vidmatte.models.runtimes.bf16_bias import split_offsets
 from vidmatte.models.runtimes.device import Arrays, Device
 from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
 
-#: Where Linux tells of the CPU, and what it calls bfloat16 there.
+#: Linux's description of the CPU, and its flags for bfloat16.
 CPU_FACTS = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def openvino() -> Any:
-    """The module. Its first import, wherever it happens, goes through here.
+    """The module; always imported through this function.
 
-    Left alone it reports its import to its makers and writes an identity of this user
-    into the home folder.
+    By default its import sends telemetry and writes an identifier of this user into the home
+    folder; that is disabled here.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -44,32 +44,32 @@ def openvino() -> Any:
 
 
 def core() -> Any:
-    """OpenVINO's core, one for as long as the process lives. Raises DeviceError in a process
-    forked from one that has it: the core's threads are not there, and all would wait for them.
+    """OpenVINO's core, one per process. Raises DeviceError in a process forked from one that has
+    a core: its threads do not exist there, and every call would hang.
     """
     made, process = _made_core()
     if process != os.getpid():
         raise DeviceError(
-            f"process {os.getpid()} was forked after OpenVINO was used, and its threads are not"
-            " there: spawn processes in place of forking them"
-            " (multiprocessing.set_start_method('spawn')), or take --runtime onnxruntime"
+            f"process {os.getpid()} was forked after OpenVINO was used, whose threads do"
+            " not survive a fork: spawn processes instead of forking them"
+            " (multiprocessing.set_start_method('spawn')), or use --runtime onnxruntime"
         )
     return made
 
 
 @cache
 def _made_core() -> tuple[Any, int]:
-    """The core, and the number of the process that made it.
+    """The core, and the number of the process that created it.
 
-    Its CPU plugin gives the thread that makes it a stack for signals, and with the plugin
-    that goes: of several, made and dropped in another order or on another thread, one may
-    leave a thread with a stack that is gone, and the next Ctrl+C is a segmentation fault.
+    Its CPU plugin gives the thread that creates it a signal stack, and frees that with the
+    plugin: of several cores, freed in another order or on another thread, one may leave a
+    thread with a freed stack, and the next Ctrl+C is a segmentation fault.
     """
     return openvino().Core(), os.getpid()
 
 
 def is_installed() -> bool:
-    """True where the package is there; it is not imported."""
+    """Whether the package is installed; does not import it."""
     return importlib.util.find_spec("openvino") is not None
 
 
@@ -78,12 +78,12 @@ def has_bfloat16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def advice(wanted: str, bfloat16: bool, device: Device) -> str | None:
+def advice(requested: str, bfloat16: bool, device: Device) -> str | None:
     """A line for a user for whom the package, not installed, would be several times as fast.
 
-    bfloat16: whether the network's family bears that precision, here and below.
+    bfloat16: whether the network's family tolerates that precision, here and below.
     """
-    if wanted != "auto" or device.name != "cpu" or not bfloat16:
+    if requested != "auto" or device.name != "cpu" or not bfloat16:
         return None
     if is_installed() or not CPU_FACTS.is_file():
         return None
@@ -92,13 +92,13 @@ def advice(wanted: str, bfloat16: bool, device: Device) -> str | None:
     return "this CPU computes in bfloat16: 'pip install openvino' halves the time of a run, or more"
 
 
-def is_chosen(wanted: str, bfloat16: bool, device: Device) -> bool:
+def is_chosen(requested: str, bfloat16: bool, device: Device) -> bool:
     """Whether a network is run by OpenVINO.
 
-    ``auto`` takes it where it is installed, the CPU computes in bfloat16, and the
-    family bears that. Raises DeviceError where it is asked for by name and cannot run.
+    ``auto`` chooses it where it is installed, the CPU computes in bfloat16, and the
+    family tolerates that. Raises DeviceError where it is requested by name and cannot run.
     """
-    if wanted == "openvino":
+    if requested == "openvino":
         if device.name != "cpu":
             raise DeviceError("--runtime openvino runs on the CPU: add --device cpu")
         if not is_installed():
@@ -106,7 +106,7 @@ def is_chosen(wanted: str, bfloat16: bool, device: Device) -> bool:
                 "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
             )
         return True
-    if wanted != "auto" or device.name != "cpu" or not bfloat16:
+    if requested != "auto" or device.name != "cpu" or not bfloat16:
         return False
     return is_installed() and has_bfloat16()
 
@@ -116,12 +116,12 @@ def _precision_of(bfloat16: bool) -> str:
     return "bfloat16" if bfloat16 and has_bfloat16() else "float32"
 
 
-def runtime_name(wanted: str, bfloat16: bool, device: Device) -> str:
-    """The runtime that ``is_chosen`` decides for, and what tells its numbers from others'.
+def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
+    """The runtime that ``is_chosen`` selects, with the precision that its results depend on.
 
     'onnxruntime', 'OpenVINO, float32' or 'OpenVINO, bfloat16'. Raises as ``is_chosen`` does.
     """
-    if is_chosen(wanted, bfloat16, device):
+    if is_chosen(requested, bfloat16, device):
         return f"OpenVINO, {_precision_of(bfloat16)}"
     return "onnxruntime"
 
@@ -140,7 +140,7 @@ class OpenVinoRunner:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for request in self._requests:
             self._idle.put(request)
-        # Two first tensors made by two threads at once would block each other for good.
+        # Creating the first tensor in two threads at once would deadlock.
         openvino().Tensor(np.zeros(1, np.float32))
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
@@ -168,7 +168,7 @@ def load_openvino(
 
     bfloat16 where CPU and family allow, else float32. batch: 1 where no run will take
     more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
-    naming ``path``, DeviceError where the memory does not suffice.
+    naming ``path``, DeviceError where there is not enough memory.
     """
     half = _precision_of(bfloat16) == "bfloat16"
     streams = stream_count(threads) if bfloat16 else 1
@@ -185,7 +185,7 @@ def load_openvino(
                 "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": streams,
-                # A pinned thread waits for its core while the encoder has it.
+                # A pinned thread waits for its core while the encoder uses it.
                 "ENABLE_CPU_PINNING": False,
             },
         )
@@ -193,7 +193,7 @@ def load_openvino(
         if is_out_of_memory(error):
             raise device_oom_error("cpu", path.name) from error
         reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
-        raise ModelError(f"{path}: OpenVINO does not load it ({reason})") from error
+        raise ModelError(f"{path}: OpenVINO cannot load it ({reason})") from error
     inputs, outputs = (
         {item.get_any_name(): _shape_of(item) for item in items}
         for items in (network.inputs, network.outputs)

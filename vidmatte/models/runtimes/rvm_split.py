@@ -1,8 +1,8 @@
-"""A recurrent network cut in two: what carries the state on, and what only draws a frame.
+"""A recurrent network split in two: the state's update, and the refinement of each frame.
 
-RVM's state comes from its coarse pass alone, a third of its work. The rest, which brings
-the result to the frame's size, reads the state and feeds nothing back: frames may go
-through it side by side while the coarse pass is at the next one.
+RVM's state comes from its coarse pass alone, a third of its work. The rest, which
+brings the result to the frame's size, reads the state and feeds nothing back: several frames
+can be refined in parallel while the coarse pass processes the next one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vidmatte.core.families import Recurrence
 
 
 def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes] | None:
-    """The network that makes ``states``, and the one that makes its other outputs.
+    """The network that computes ``states``, and the one that computes the other outputs.
 
     network: an ONNX model. The first half takes all of the model's inputs and also gives what the
     second reads; the second takes those, and inputs of the model, by the same names.
@@ -25,11 +25,11 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     graph = network.graph
     if not set(states) <= {item.name for item in graph.output}:
         return None
-    makers = {name: node for node in graph.node for name in node.output}
-    first = _nodes_for(states, makers)
+    producers = {name: node for node in graph.node for name in node.output}
+    first = _nodes_for(states, producers)
     second = [node for node in graph.node if id(node) not in first]
     rest = [item for item in graph.output if item.name not in states]
-    if not second or any(makers.get(item.name) not in second for item in rest):
+    if not second or any(producers.get(item.name) not in second for item in rest):
         return None
     constants = [node for node in graph.node if node.op_type == "Constant" and id(node) in first]
     read = {name for node in second for name in node.input}
@@ -39,27 +39,29 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     kinds = onnx.shape_inference.infer_shapes(network).graph
     known = {item.name: item for item in [*kinds.value_info, *kinds.output]}
     crossing = sorted(
-        name for name in read - made - set(given) if name in makers and id(makers[name]) in first
+        name
+        for name in read - made - set(given)
+        if name in producers and id(producers[name]) in first
     )
     if not all(name in known for name in crossing):
         return None
     state_outputs = [item for item in graph.output if item.name in states]
-    handed_on = [known[name] for name in crossing]
-    fresh = [item for item in handed_on if item.name not in states]
+    passed = [known[name] for name in crossing]
+    fresh = [item for item in passed if item.name not in states]
     return (
         _subgraph(network, [n for n in graph.node if id(n) in first], graph.input,
                 [*state_outputs, *fresh]),
-        _subgraph(network, second, [*handed_on, *(given[name] for name in given if name in read)],
+        _subgraph(network, second, [*passed, *(given[name] for name in given if name in read)],
                 rest),
     )  # fmt: skip
 
 
-def _nodes_for(outputs: tuple[str, ...], makers: dict[str, Any]) -> set[int]:
-    """The nodes, by identity, without which the outputs cannot be made."""
+def _nodes_for(outputs: tuple[str, ...], producers: dict[str, Any]) -> set[int]:
+    """The nodes, by identity, that the outputs depend on."""
     needed: set[int] = set()
     names = list(outputs)
     while names:
-        node = makers.get(names.pop())
+        node = producers.get(names.pop())
         if node is not None and id(node) not in needed:
             needed.add(id(node))
             names.extend(node.input)
@@ -80,31 +82,35 @@ def _subgraph(network: Any, nodes: list[Any], inputs: Any, outputs: Any) -> byte
 
 
 def split_before_refinement(half: bytes, names: Recurrence) -> bytes | None:
-    """The second half without its last steps at the frame's size; None where it has others.
+    """The second half without RVM's last steps at the frame's size; None where it has others.
 
-    Those of RVM's deep guided filter are linear models of the frame's colours, fitted on
+    Those steps of its deep guided filter are linear models of the frame's colours, fitted on
     the coarse grid: out = a * (R, G, B, mean) + b, and the foreground is R, G, B + out.
-    What is left gives a and b, (1, 4, h, w), in this order. names: of the network's inputs and
-    outputs.
+    The remaining network gives a and b, (1, 4, h, w), in this order. names: of the network's
+    inputs and outputs.
     """
     import onnx
 
     network = onnx.load_from_string(half)
-    makers = {name: node for node in network.graph.node for name in node.output}
+    producers = {name: node for node in network.graph.node for name in node.output}
 
     def before(name: str, kind: str) -> list[str]:
-        """The inputs of the node that makes a tensor, none where it is of another kind."""
-        node = makers.get(name)
+        """The inputs of the node that computes a tensor; none where it has another type."""
+        node = producers.get(name)
         return list(node.input) if node is not None and node.op_type == kind else []
 
-    drawn = [before(name, "Clip")[:1] for name in names.results]
-    if len(drawn) != 2 or not all(drawn):
+    refined = [before(name, "Clip")[:1] for name in names.results]
+    if len(refined) != 2 or not all(refined):
         return None
-    moved = before(drawn[0][0], "Add")
-    split = makers.get(drawn[1][0])
-    if names.picture not in moved or split is None or list(split.output) != [moved[0], drawn[1][0]]:
+    added = before(refined[0][0], "Add")
+    split = producers.get(refined[1][0])
+    if (
+        names.picture not in added
+        or split is None
+        or list(split.output) != [added[0], refined[1][0]]
+    ):
         return None
-    total = before(next(iter(before(moved[0], "Split")), ""), "Add")
+    total = before(next(iter(before(added[0], "Split")), ""), "Add")
     product = before(next(iter(total), ""), "Mul")
     if (
         len(total) != 2
@@ -114,22 +120,22 @@ def split_before_refinement(half: bytes, names: Recurrence) -> bytes | None:
         return None
     coefficients = [before(name, "Resize")[:1] for name in (product[0], total[1])]
     if not all(coefficients) or not all(
-        _is_half_pixel_linear(makers[name]) for name in (product[0], total[1])
+        _is_half_pixel_linear(producers[name]) for name in (product[0], total[1])
     ):
         return None
-    kept = tuple(name for (name,) in coefficients)
-    needed = _nodes_for(kept, makers)
+    results = tuple(name for (name,) in coefficients)
+    needed = _nodes_for(results, producers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {name for node in nodes for name in node.input}
     inputs = [item for item in network.graph.input if item.name in read]
     free = onnx.TensorProto.FLOAT
-    outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in kept]
+    outputs = [onnx.helper.make_tensor_value_info(name, free, None) for name in results]
     return _subgraph(network, nodes, inputs, outputs)
 
 
 def split_after_downsampling(half: bytes, picture: str) -> tuple[bytes, str] | None:
-    """The first half without its first step, which makes the frame smaller, and the name of
-    the input that takes the reduced frame instead; None where it begins otherwise.
+    """The first half without its first step, which downsamples the frame, and the name of
+    the input that takes the downsampled frame instead; None where it begins differently.
 
     picture: the input that takes the frame.
     """
@@ -140,11 +146,11 @@ def split_after_downsampling(half: bytes, picture: str) -> tuple[bytes, str] | N
     if len(readers) != 1 or readers[0].op_type != "Resize" or not _is_half_pixel_linear(readers[0]):
         return None
     (name,) = readers[0].output
-    makers = {
+    producers = {
         made: node for node in network.graph.node for made in node.output if node != readers[0]
     }
     outputs = [item for item in network.graph.output if item.name != name]
-    needed = _nodes_for(tuple(item.name for item in outputs), makers)
+    needed = _nodes_for(tuple(item.name for item in outputs), producers)
     nodes = [node for node in network.graph.node if id(node) in needed]
     read = {used for node in nodes for used in node.input}
     sizes = ["batch", 3, "reduced_height", "reduced_width"]
@@ -161,36 +167,36 @@ def _is_colours_and_mean(name: str, picture: str, before: Callable[[str, str], l
 
 
 def _is_half_pixel_linear(resize: Any) -> bool:
-    """Whether a Resize node places and weighs pixels as OpenCV's linear resize does."""
+    """Whether a Resize node has the sample positions and weights of OpenCV's linear resize."""
     from onnx import helper
 
-    said = {item.name: helper.get_attribute_value(item) for item in resize.attribute}
-    place = said.get("coordinate_transformation_mode", b"half_pixel")
-    return said.get("mode") == b"linear" and place in (b"half_pixel", b"pytorch_half_pixel")
+    attributes = {item.name: helper.get_attribute_value(item) for item in resize.attribute}
+    place = attributes.get("coordinate_transformation_mode", b"half_pixel")
+    return attributes.get("mode") == b"linear" and place in (b"half_pixel", b"pytorch_half_pixel")
 
 
-_MULTIPLE = 4  # of channels: what the blocked kernels take
-_FEWEST = 16  # channels from which on they ask for it
+_MULTIPLE = 4  # of channels: what the blocked kernels support
+_FEWEST = 16  # channels above which they require it
 #: Operators whose result has as many channels as their first input.
 _KEEPING = ("AveragePool", "Resize")
 
 
 def split_concat_convs(network: Any) -> None:
-    """Split every convolution, in place, that reads features and a few channels more.
+    """Split every convolution, in place, that reads features joined with a few other channels.
 
-    network: an ONNX model. Its results are the same but for rounding.
+    network: an ONNX model. Its results are the same except for rounding.
     """
     graph = network.graph
-    makers = {name: node for node in graph.node for name in node.output}
+    producers = {name: node for node in graph.node for name in node.output}
     given = {item.name: _channels_of(item) for item in graph.input}
     weights = {item.name: item for item in graph.initializer}
     readers = [name for node in graph.node for name in node.input]
     nodes = list(graph.node)
     for node in graph.node:
-        joined = makers.get(node.input[0]) if node.op_type == "Conv" else None
+        joined = producers.get(node.input[0]) if node.op_type == "Conv" else None
         if joined is None or joined.op_type != "Concat" or node.input[1] not in weights:
             continue
-        last = _channels_behind(joined.input[-1], makers, given)
+        last = _channels_behind(joined.input[-1], producers, given)
         total = weights[node.input[1]].dims[1]
         if total < _FEWEST or not total % _MULTIPLE or not last or (total - last) % _MULTIPLE:
             continue
@@ -203,7 +209,7 @@ def split_concat_convs(network: Any) -> None:
 
 
 def _parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> list[Any]:
-    """The nodes that do a convolution's work; their weights are added to the graph.
+    """The nodes that replace a convolution; their weights are added to the graph.
 
     last: how many channels the last of the ``joined`` inputs has.
     """
@@ -220,22 +226,22 @@ def _parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> lis
     if more:
         features = f"{name}/joined"
         made.append(helper.make_node("Concat", joined.input[:-1], [features], axis=1))
-    said = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     for part, read, bias in (
         ("features", features, node.input[2:]),
         ("picture", joined.input[-1], []),
     ):
         inputs = [read, f"{name}/{part}/weights", *bias]
-        made.append(helper.make_node("Conv", inputs, [f"{name}/{part}"], **said))
+        made.append(helper.make_node("Conv", inputs, [f"{name}/{part}"], **attributes))
     return [*made, helper.make_node("Add", [f"{name}/features", f"{name}/picture"], [name])]
 
 
-def _channels_behind(name: str, makers: dict[str, Any], given: dict[str, int]) -> int:
-    """How many channels a tensor has that is a network's input made smaller; 0 for others."""
-    while name in makers:
-        if makers[name].op_type not in _KEEPING:
+def _channels_behind(name: str, producers: dict[str, Any], given: dict[str, int]) -> int:
+    """How many channels a tensor has if it is a downsampled input of the network; 0 for others."""
+    while name in producers:
+        if producers[name].op_type not in _KEEPING:
             return 0
-        name = makers[name].input[0]
+        name = producers[name].input[0]
     return given.get(name, 0)
 
 
