@@ -29,14 +29,14 @@ from media import SOURCE_KINDS, Movie
 from readback import require_ffmpeg
 
 from vidmatte.models.weights.catalogue import lookup
-from vidmatte.models.weights.store import Store, default_folder, is_offline
+from vidmatte.models.weights.store import Store, _default_folder, _is_offline
 
 GRACE_S = 3.0
 ROOT = Path(__file__).parent.parent
 # onnxruntime keeps a database open in the cache folder otherwise, from its first import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Asked before any test changes the environment.
-OFFLINE, MODELS_FOLDER = is_offline(), default_folder()
+OFFLINE, MODELS_FOLDER = _is_offline(), _default_folder()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,9 +63,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def why_no_gpu() -> str | None:
     """Why a network cannot run on CUDA here, or None where it can."""
-    from vidmatte.models.runtimes.device import missing_for_cuda
+    from vidmatte.models.runtimes.device import _missing_for_cuda
 
-    return missing_for_cuda(0)
+    return _missing_for_cuda(0)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from kept_clips import KeptClip
 from measure_matte import add_clip_options, standard_clips
 
 from vidmatte.alpha.flow import FlowField
-from vidmatte.alpha.guided_edges import working_size
+from vidmatte.alpha.guided_edges import _working_size
 from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
@@ -62,7 +62,7 @@ def distances(clip: KeptClip, index: int, field: FlowField) -> tuple[float, floa
 def coarse_step(clip: KeptClip) -> int:
     """Pixels of the frame to one of the coarse scale, along a side."""
     height, width = clip.rgb.shape[1:3]
-    return 2 * round(height / working_size(height, width)[0])
+    return 2 * round(height / _working_size(height, width)[0])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from media import Movie
 
 from vidmatte.core.frame import Clip, Frame
-from vidmatte.jobs.check import check_outputs
+from vidmatte.jobs.check import _check_outputs
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.pixels.formats import copy_planes, set_colour
 from vidmatte.readers.open import open_reader
@@ -83,7 +83,7 @@ def write_clip(
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
     given, returned = 0, []
-    check_outputs(out, clip, settings)
+    _check_outputs(out, clip, settings)
     with open_writer(out, clip, settings) as sink:
         for frame in frames:
             given += 1

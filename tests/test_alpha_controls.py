@@ -30,7 +30,7 @@ def test_defaults_change_nothing() -> None:
 def test_threshold_is_linear_between_its_ends() -> None:
     alpha = np.float32([[0, 0.1, 0.2, 0.5, 0.8, 0.9, 1]])
     np.testing.assert_allclose(
-        controls.threshold(alpha, 0.2, 0.8), [[0, 0, 0, 0.5, 1, 1, 1]], atol=1e-6
+        controls._threshold(alpha, 0.2, 0.8), [[0, 0, 0, 0.5, 1, 1, 1]], atol=1e-6
     )
 
 
@@ -42,23 +42,23 @@ def test_a_threshold_that_is_none_is_refused(pair: tuple[float, float]) -> None:
 
 def test_gamma_keeps_the_ends() -> None:
     alpha = np.float32([[0, 0.25, 1]])
-    np.testing.assert_allclose(controls.gamma(alpha, 2), [[0, 0.5, 1]], atol=1e-6)
+    np.testing.assert_allclose(controls._gamma(alpha, 2), [[0, 0.5, 1]], atol=1e-6)
     with pytest.raises(ValueError, match="gamma"):
-        controls.gamma(alpha, 0)
+        controls._gamma(alpha, 0)
 
 
 @pytest.mark.parametrize("pixels", [0.25, 0.5, 1, 1.75, 3, 7.5])
 def test_edges_move_by_fractions_of_a_pixel(pixels: float) -> None:
     alpha = square(60, 20, 40)
-    across = controls.erode(alpha, pixels)[30].sum()
+    across = controls._erode(alpha, pixels)[30].sum()
     assert across == pytest.approx(20 - 2 * pixels, abs=1e-4)
-    across = controls.dilate(alpha, pixels)[30].sum()
+    across = controls._dilate(alpha, pixels)[30].sum()
     assert across == pytest.approx(20 + 2 * pixels, abs=1e-4)
 
 
 @pytest.mark.parametrize("angle", [15, 30, 45, 60, 80])
 @pytest.mark.parametrize("pixels", [0.1, 0.5, 1, 1.5, 2, 4, 12.3])
-@pytest.mark.parametrize("move", [controls.dilate, controls.erode])
+@pytest.mark.parametrize("move", [controls._dilate, controls._erode])
 def test_slanting_edges_move_nearly_as_far(angle: int, pixels: float, move: Any) -> None:
     turn = np.radians(angle)
     y, x = np.mgrid[-40:40, -40:40] + 0.5
@@ -70,7 +70,7 @@ def test_slanting_edges_move_nearly_as_far(angle: int, pixels: float, move: Any)
 
 
 def test_feather_softens_but_keeps_the_coverage() -> None:
-    soft = controls.feather(square(), 4)
+    soft = controls._feather(square(), 4)
     assert soft.sum() == pytest.approx(square().sum(), rel=1e-3)
     assert soft[20, 20] == pytest.approx(1, abs=1e-3)
     assert 0.3 < soft[20, 10] < 0.7
@@ -81,10 +81,10 @@ def test_holes_are_filled_up_to_their_area_with_their_soft_rim() -> None:
     alpha[14:18, 14:18] = 0.4
     alpha[15:17, 15:17] = 0
     alpha[22:28, 22:28] = 0
-    filled = controls.fill_holes(alpha, 20)
+    filled = controls._fill_holes(alpha, 20)
     assert (filled[12:20, 12:20] == 1).all()
     assert (filled[22:28, 22:28] == 0).all()
-    assert (controls.fill_holes(alpha, 36) == square()).all()
+    assert (controls._fill_holes(alpha, 36) == square()).all()
 
 
 def test_holes_and_specks_in_a_haze_go_up_or_down_to_it() -> None:
@@ -100,21 +100,21 @@ def test_holes_and_specks_in_a_haze_go_up_or_down_to_it() -> None:
 
 def test_background_at_the_border_is_no_hole() -> None:
     alpha = 1 - square(20, 0, 4)
-    assert (controls.fill_holes(alpha, 100) == alpha).all()
+    assert (controls._fill_holes(alpha, 100) == alpha).all()
 
 
 def test_specks_go_up_to_their_area_and_nothing_else() -> None:
     alpha = square()
     alpha[2:5, 2:5] = 0.6
     alpha[3, 3] = 1
-    assert (controls.remove_specks(alpha, 9) == square()).all()
-    assert (controls.remove_specks(alpha, 8)[2:5, 2:5] > 0).all()
+    assert (controls._remove_specks(alpha, 9) == square()).all()
+    assert (controls._remove_specks(alpha, 8)[2:5, 2:5] > 0).all()
 
 
 def test_what_is_not_touched_keeps_its_precision() -> None:
     alpha = np.random.default_rng(0).random((30, 40), np.float32) * 0.1 + 0.45
-    assert (controls.fill_holes(alpha, 0) == alpha).all()
-    assert (controls.remove_specks(alpha, 0) == alpha).all()
+    assert (controls._fill_holes(alpha, 0) == alpha).all()
+    assert (controls._remove_specks(alpha, 0) == alpha).all()
 
 
 def test_the_largest_region_stays_with_its_own_soft_edge() -> None:
@@ -122,7 +122,7 @@ def test_the_largest_region_stays_with_its_own_soft_edge() -> None:
     alpha[9, 10:30] = 0.3
     alpha[33:38, 33:38] = 1
     alpha[32, 33:38] = 0.3
-    kept = controls.keep_largest(alpha)
+    kept = controls._keep_largest(alpha)
     assert (kept[31:, 31:] == 0).all()
     assert (kept[:30] == alpha[:30]).all()
 
@@ -132,10 +132,10 @@ def test_the_largest_thing_stays_where_the_others_are_faint() -> None:
     alpha[2:6, 2:6] = 0.45
     alpha[30, 15:25] = 0.3  # the thing's own soft edge
     alpha[35, 20] = 0.3  # a stray hair of it
-    kept = controls.keep_largest(alpha)
+    kept = controls._keep_largest(alpha)
     assert (kept[:8] == 0).all()
     assert (kept[8:] == alpha[8:]).all()
-    halved = controls.keep_largest(alpha * np.float32(0.4))  # nothing is solid
+    halved = controls._keep_largest(alpha * np.float32(0.4))  # nothing is solid
     assert (halved[:8] == 0).all()
     assert (halved[10:30] == np.float32(0.4) * alpha[10:30]).all()
 
@@ -154,9 +154,9 @@ def test_masks_win_over_the_matte() -> None:
 
 def test_the_order_is_the_documented_one() -> None:
     """Invert comes last, thresholds come before the edge moves."""
-    soft = controls.feather(square(), 4)
+    soft = controls._feather(square(), 4)
     settings = Adjustments(threshold=(0.2, 0.6), erode=1.5, invert=True)
-    expected = 1 - controls.erode(controls.threshold(soft, 0.2, 0.6), 1.5)
+    expected = 1 - controls._erode(controls._threshold(soft, 0.2, 0.6), 1.5)
     np.testing.assert_array_equal(controls.apply(soft, settings), expected)
 
 
@@ -201,7 +201,7 @@ def test_a_wide_feather_is_the_whole_sums_within_half_a_code(
 ) -> None:
     for alpha in hard_cases(*size):
         whole = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        found = controls.feather(alpha, 2 * sigma)
+        found = controls._feather(alpha, 2 * sigma)
         assert np.abs(found - whole).max() < 0.01 / 255
 
 
@@ -209,11 +209,11 @@ def test_a_narrower_feather_is_the_whole_sum_bit_for_bit() -> None:
     for alpha in hard_cases(40, 70):
         for sigma in (0.5, 5, fast_morphology.WIDEST_EXACT - 0.5):
             whole = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-            assert np.array_equal(controls.feather(alpha, 2 * sigma), np.clip(whole, 0, 1))
+            assert np.array_equal(controls._feather(alpha, 2 * sigma), np.clip(whole, 0, 1))
 
 
 @pytest.mark.parametrize("size", [(201, 300), (64, 37), (1, 1)])
-@pytest.mark.parametrize("move", [controls.erode, controls.dilate])
+@pytest.mark.parametrize("move", [controls._erode, controls._dilate])
 def test_many_steps_outward_or_inward_taken_together_are_the_same_steps(
     move: object, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +225,7 @@ def test_many_steps_outward_or_inward_taken_together_are_the_same_steps(
             monkeypatch.undo()
 
 
-@pytest.mark.parametrize("move", [controls.erode, controls.dilate])
+@pytest.mark.parametrize("move", [controls._erode, controls._dilate])
 def test_an_edge_that_moves_five_times_as_far_takes_few_passes_more(
     move: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +243,7 @@ def test_an_edge_that_moves_five_times_as_far_takes_few_passes_more(
 def test_no_feather_is_as_wide_a_sum_as_its_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     note_calls("GaussianBlur", calls, monkeypatch)
-    controls.feather(square(), 500)
+    controls._feather(square(), 500)
     assert 0 < max(sigma for _, _, sigma, *_ in calls) < fast_morphology.WIDEST_EXACT
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_alpha_steady import Picture, shot, texture
 
-from vidmatte.alpha.temporal_filter import filter_frames
+from vidmatte.alpha.temporal_filter import _filter_frames
 from vidmatte.models.augment import agreement, reconcile
-from vidmatte.models.segmentation import merge_mirrored
+from vidmatte.models.segmentation import _merge_mirrored
 
 BODY, ARM, STONE = np.s_[40:160, 100:180], np.s_[60:90, 180:230], np.s_[120:160, 20:60]
 
@@ -53,7 +53,7 @@ def test_edges_are_averaged() -> None:
     straight, mirrored = matte(BODY), matte(BODY)
     mirrored[40:160, 180] = 0.5
     assert agreement(straight, mirrored) is None
-    np.testing.assert_array_equal(merge_mirrored(straight, mirrored), (straight + mirrored) / 2)
+    np.testing.assert_array_equal(_merge_mirrored(straight, mirrored), (straight + mirrored) / 2)
 
 
 def test_no_subject_in_either_is_none() -> None:
@@ -68,7 +68,7 @@ def held(mattes: list[np.ndarray]) -> list[np.ndarray]:
         Picture(rgb.copy(), alpha, number == 0, number, number % 2 == 1)
         for number, alpha in enumerate(mattes)
     ]
-    return [frame.alpha for frame in filter_frames(frames, refine="off")]
+    return [frame.alpha for frame in _filter_frames(frames, refine="off")]
 
 
 def test_what_comes_and_goes_with_the_mirror_is_steady() -> None:
@@ -89,5 +89,5 @@ def test_a_subject_at_the_pictures_border_stays_whole() -> None:
             frame.alpha = np.zeros((120, 200), np.float32)
             frame.alpha[row:, 60:140] = 1
             frame.rgb = np.ascontiguousarray(np.roll(texture(7, 240, 200), shift, axis=0)[60:180])
-        for frame in filter_frames(frames):
+        for frame in _filter_frames(frames):
             assert frame.alpha[-6:, 66:134].min() > 0.99

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_alpha_steady import disc, shot, texture
 
-from vidmatte.alpha.matting_laplacian import solve, solve_doubt
-from vidmatte.alpha.temporal_filter import filter_frames
+from vidmatte.alpha.matting_laplacian import _solve, solve_doubt
+from vidmatte.alpha.temporal_filter import _filter_frames
 
 HEIGHT, WIDTH = 240, 400
 
@@ -61,13 +61,13 @@ def test_the_solution_is_one() -> None:
     ):
         hold[rows, columns], guess[rows, columns] = 10, value
     before = np.abs(guess - truth).mean()
-    assert np.abs(solve(rgb, guess, hold) - truth).mean() < 0.55 * before
+    assert np.abs(_solve(rgb, guess, hold) - truth).mean() < 0.55 * before
 
 
 @pytest.mark.parametrize("mode", ["off", "live", "on"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 41), (120, 200)])
 def test_best_gives_every_frame_in_order(mode: str, size: tuple[int, int]) -> None:
-    out = list(filter_frames(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
+    out = list(_filter_frames(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
     assert [frame.number for frame in out] == list(range(7))
     for frame in out:
         assert frame.alpha.shape == size
@@ -79,7 +79,7 @@ def test_best_gives_every_frame_in_order(mode: str, size: tuple[int, int]) -> No
 def test_best_is_steadier_than_fast() -> None:
     def deviation(refine: str) -> float:
         alphas = [
-            frame.alpha for frame in filter_frames(shot(16, speed=0, noise=0.25), refine=refine)
+            frame.alpha for frame in _filter_frames(shot(16, speed=0, noise=0.25), refine=refine)
         ]
         return float(np.std(alphas, axis=0).mean())
 

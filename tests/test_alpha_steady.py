@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter, copied, filter_frames
+from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter, _copied, _filter_frames
 from vidmatte.alpha.track import WINDOWS
 
 MODES = ["off", "live", "on"]
@@ -58,7 +58,7 @@ def shot(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_all_frames_come_out_in_order(mode: str, refine: str, count: int) -> None:
-    out = list(filter_frames(shot(count), mode=mode, refine=refine))
+    out = list(_filter_frames(shot(count), mode=mode, refine=refine))
     assert [frame.number for frame in out] == list(range(count))
     for frame in out:
         assert frame.alpha.dtype == np.float32
@@ -78,7 +78,7 @@ def test_no_more_frames_are_held_than_the_look_ahead(mode: str) -> None:
             yield frame
 
     ahead = []
-    for frame in filter_frames(counted(), mode=mode):
+    for frame in _filter_frames(counted(), mode=mode):
         ahead.append(taken - 1 - frame.number)
     assert max(ahead) == ahead[0] == len(WINDOWS[mode].after) <= 4
     assert max(ahead[4:]) == WINDOWS[mode].ahead <= 3
@@ -91,7 +91,7 @@ def test_no_frame_further_back_than_is_said_has_a_part_in_a_result(mode: str, re
     how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME)
 
     def result(first: int, **changed: int) -> np.ndarray:
-        seen = list(copied(map(replace, frames[first:])))
+        seen = list(_copied(map(replace, frames[first:])))
         seen[0].new_shot = False
         for number in changed.values():
             seen[number].alpha[:] = np.sqrt(seen[number].alpha)
@@ -105,9 +105,9 @@ def test_no_frame_further_back_than_is_said_has_a_part_in_a_result(mode: str, re
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_frame_is_not_read_after_it_was_handed_on(mode: str) -> None:
-    untouched = [frame.alpha.copy() for frame in filter_frames(shot(8, noise=0.2), mode=mode)]
+    untouched = [frame.alpha.copy() for frame in _filter_frames(shot(8, noise=0.2), mode=mode)]
     overwritten = []
-    for frame in filter_frames(shot(8, noise=0.2), mode=mode):
+    for frame in _filter_frames(shot(8, noise=0.2), mode=mode):
         overwritten.append(frame.alpha.copy())
         frame.rgb[:] = 0
         frame.alpha[:] = 1
@@ -118,7 +118,7 @@ def test_a_frame_is_not_read_after_it_was_handed_on(mode: str) -> None:
 def test_off_and_off_changes_nothing() -> None:
     raw = [frame.alpha for frame in shot(4, noise=0.2)]
     for before, frame in zip(
-        raw, filter_frames(shot(4, noise=0.2), mode="off", refine="off"), strict=True
+        raw, _filter_frames(shot(4, noise=0.2), mode="off", refine="off"), strict=True
     ):
         np.testing.assert_array_equal(before, frame.alpha)
 
@@ -130,13 +130,13 @@ def test_empty_and_full_mattes_stay_exact(mode: str, refine: str, value: float) 
     frames = [
         Picture(texture(n, 48, 80), np.full((48, 80), value, np.float32), n == 0) for n in range(5)
     ]
-    for frame in filter_frames(frames, mode=mode, refine=refine):
+    for frame in _filter_frames(frames, mode=mode, refine=refine):
         assert (frame.alpha == value).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_inside_stays_one_and_outside_stays_zero(mode: str) -> None:
-    for frame in filter_frames(shot(8, noise=0.2), mode=mode):
+    for frame in _filter_frames(shot(8, noise=0.2), mode=mode):
         truth = disc(120, 200, 60 + 3 * frame.number, 36)
         deep = cv2.erode(truth, np.ones((15, 15))) == 1
         far = cv2.dilate(truth, np.ones((41, 41))) == 0
@@ -149,14 +149,14 @@ def test_inside_stays_one_and_outside_stays_zero(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["live", "on"])
 def test_nothing_is_mixed_across_a_cut(mode: str) -> None:
     apart = [
-        frame.alpha for seed in (0, 50) for frame in filter_frames(shot(5, seed=seed), mode=mode)
+        frame.alpha for seed in (0, 50) for frame in _filter_frames(shot(5, seed=seed), mode=mode)
     ]
 
     def joined() -> Iterator[Picture]:
         for seed in (0, 50):
             yield from shot(5, seed=seed)
 
-    together = [frame.alpha for frame in filter_frames(joined(), mode=mode)]
+    together = [frame.alpha for frame in _filter_frames(joined(), mode=mode)]
     for one, other in zip(apart, together, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -164,14 +164,14 @@ def test_nothing_is_mixed_across_a_cut(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (7, 5), (33, 41), (355, 1283)])
 def test_any_size_works(mode: str, size: tuple[int, int]) -> None:
-    out = list(filter_frames(shot(4, size=size, noise=0.1), mode=mode))
+    out = list(_filter_frames(shot(4, size=size, noise=0.1), mode=mode))
     assert [frame.alpha.shape for frame in out] == [size] * 4
 
 
 def test_a_noisy_edge_becomes_steadier_while_it_moves() -> None:
     def error(mode: str) -> float:
         total = 0.0
-        for frame in filter_frames(shot(10, noise=0.25), mode=mode, refine="off"):
+        for frame in _filter_frames(shot(10, noise=0.25), mode=mode, refine="off"):
             truth = disc(120, 200, 60 + 3 * frame.number, 36)
             total += float(np.square(frame.alpha - truth).mean())
         return total
@@ -186,7 +186,7 @@ def test_a_still_scene_under_noise_is_three_times_steadier() -> None:
         for frame in frames:
             noise = random.normal(0, 4, frame.rgb.shape)
             frame.rgb = np.clip(np.rint(frame.rgb + noise), 0, 255).astype(np.uint8)
-        alphas = [frame.alpha for frame in filter_frames(frames, mode=mode, refine=refine)]
+        alphas = [frame.alpha for frame in _filter_frames(frames, mode=mode, refine=refine)]
         return float(np.sqrt(np.var(alphas[8:-2], axis=0).mean()))
 
     assert deviation("on", "fast") < deviation("off", "off") / 3
@@ -194,7 +194,7 @@ def test_a_still_scene_under_noise_is_three_times_steadier() -> None:
 
 def test_a_frame_without_alpha_is_refused() -> None:
     with pytest.raises(ValueError, match="no alpha"):
-        list(filter_frames([Picture(texture(0, 8, 8), None, True)], mode="on"))
+        list(_filter_frames([Picture(texture(0, 8, 8), None, True)], mode="on"))
 
 
 def test_a_still_matte_does_not_drift_as_turns_come_into_the_window() -> None:
@@ -204,7 +204,7 @@ def test_a_still_matte_does_not_drift_as_turns_come_into_the_window() -> None:
         frame.alpha = frame.alpha * np.float32(0.6 + 0.1 * frame.augment_phase)
     mean = np.mean([frame.alpha for frame in frames], axis=0)
     how = TemporalFilter(WINDOWS["on"], "off", 1.0, replace(PER_FRAME, black=0, white=1))
-    for frame in how.average_stage(how.track_stage(copied(iter(frames)))):
+    for frame in how.average_stage(how.track_stage(_copied(iter(frames)))):
         np.testing.assert_allclose(frame.alpha, mean, atol=2e-3)
 
 
@@ -231,10 +231,10 @@ def test_in_a_pan_every_frame_of_the_window_contributes() -> None:
     frames, last = list(pan(13, speed=2)), 9
 
     def result(changed: int | None = None) -> np.ndarray:
-        seen = list(copied(map(replace, frames)))
+        seen = list(_copied(map(replace, frames)))
         if changed is not None:
             seen[changed].alpha[:] = np.sqrt(seen[changed].alpha)
-        out = filter_frames(seen, mode="on", refine="off")
+        out = _filter_frames(seen, mode="on", refine="off")
         return next(frame.alpha for frame in out if frame.number == last)
 
     alpha = result()
@@ -244,7 +244,7 @@ def test_in_a_pan_every_frame_of_the_window_contributes() -> None:
 
 def test_a_pan_is_nearly_as_steady_as_a_still_picture() -> None:
     def error(speed: int) -> float:
-        out = list(filter_frames(pan(18, speed), mode="on", refine="off"))[8:]
+        out = list(_filter_frames(pan(18, speed), mode="on", refine="off"))[8:]
         apart = [frame.alpha - panned_disc(frame.number, speed) for frame in out]
         return float(np.square(apart).mean())
 

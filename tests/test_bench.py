@@ -15,17 +15,17 @@ import pytest
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
-from vidmatte.cli.tools import busy_note, parse_size
+from vidmatte.cli.tools import _busy_note, _parse_size
 from vidmatte.core.frame import Frame
 from vidmatte.errors import UsageError
 from vidmatte.tools.bench import (
-    Cost,
     Measured,
-    cost_of,
-    machine_core_seconds,
-    median_cost,
-    peak_memory,
-    ping_pong,
+    _Cost,
+    _cost_of,
+    _machine_core_seconds,
+    _median_cost,
+    _peak_memory,
+    _ping_pong,
 )
 from vidmatte.tools.bench_clip import make_clip
 
@@ -98,7 +98,7 @@ def test_people_read_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("size", ["1920", "1920x1081", "10x10", "axb", "64x99999"])
 def test_a_size_that_cannot_be_is_refused(size: str) -> None:
     with pytest.raises(UsageError, match="--size"):
-        parse_size(size)
+        _parse_size(size)
 
 
 def test_the_made_clip_has_the_frames_asked_for_and_a_figure_that_moves(tmp_path: Path) -> None:
@@ -120,31 +120,31 @@ def test_cost_counts_the_clock_and_all_cores() -> None:
             pass
         return 4
 
-    cost = cost_of(idle_then_work)
+    cost = _cost_of(idle_then_work)
     assert cost.seconds >= 0.2
     assert 0.1 <= cost.core_seconds < cost.seconds
     assert cost.core_ms == pytest.approx(1000 * cost.core_seconds / 4)
 
 
 def test_the_share_is_the_spread_core_seconds_over_the_clock() -> None:
-    stages = {"network": Cost(10, 1.0, 1.6), "write": Cost(5, 1.0, 0.2)}
-    measured = Measured(stages, Cost(10, 1.25, 2.0), cores=2, peak_bytes=None)
+    stages = {"network": _Cost(10, 1.0, 1.6), "write": _Cost(5, 1.0, 0.2)}
+    measured = Measured(stages, _Cost(10, 1.25, 2.0), cores=2, peak_bytes=None)
     assert measured.core_ms == pytest.approx(200)
     assert measured.bound_fps == pytest.approx(10)
     assert measured.share == pytest.approx(0.8)
 
 
 def test_a_busy_machine_is_told_of() -> None:
-    stages = {"network": Cost(10, 1.0, 1.6)}
-    quiet = Measured(stages, Cost(10, 2.0, 1.6, 0.1), cores=2, peak_bytes=None)
-    busy = Measured(stages, Cost(10, 2.0, 1.6, 2.0), cores=2, peak_bytes=None)
-    untold = Measured(stages, Cost(10, 2.0, 1.6), cores=2, peak_bytes=None)
-    assert busy_note(quiet) == busy_note(untold) == []
-    assert "50 % of the cores" in busy_note(busy)[0]
+    stages = {"network": _Cost(10, 1.0, 1.6)}
+    quiet = Measured(stages, _Cost(10, 2.0, 1.6, 0.1), cores=2, peak_bytes=None)
+    busy = Measured(stages, _Cost(10, 2.0, 1.6, 2.0), cores=2, peak_bytes=None)
+    untold = Measured(stages, _Cost(10, 2.0, 1.6), cores=2, peak_bytes=None)
+    assert _busy_note(quiet) == _busy_note(untold) == []
+    assert "50 % of the cores" in _busy_note(busy)[0]
 
 
 def test_other_programs_core_seconds_are_counted() -> None:
-    if machine_core_seconds() is None:
+    if _machine_core_seconds() is None:
         pytest.skip("this system does not tell what all programs take")
     code = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
 
@@ -152,15 +152,15 @@ def test_other_programs_core_seconds_are_counted() -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
         return 1
 
-    cost = cost_of(wait_for_another)
+    cost = _cost_of(wait_for_another)
     assert cost.others is not None
     assert cost.others >= 0.4 > cost.core_seconds
 
 
 def test_medians_are_told_and_memory_is_in_bytes() -> None:
-    costs = [Cost(3, seconds, 2 * seconds, seconds) for seconds in (1.0, 9.0, 2.0)]
-    assert median_cost(costs) == Cost(3, 2.0, 4.0, 2.0)
-    peak = peak_memory()
+    costs = [_Cost(3, seconds, 2 * seconds, seconds) for seconds in (1.0, 9.0, 2.0)]
+    assert _median_cost(costs) == _Cost(3, 2.0, 4.0, 2.0)
+    peak = _peak_memory()
     assert peak is None or 20e6 < peak < 1e12
 
 
@@ -173,7 +173,7 @@ def test_a_shot_there_and_back_keeps_its_cuts() -> None:
         )
 
     frames = [frame(number) for number in range(4)]
-    told = list(ping_pong(frames))
+    told = list(_ping_pong(frames))
     assert [shown.index for shown in told] == [0, 1, 2, 3, 2, 1, 0]
     assert [n for n, shown in enumerate(told) if shown.new_shot] == [0, 2, 5]
     for shown in told:

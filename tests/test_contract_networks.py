@@ -24,8 +24,8 @@ from tiny_onnx import make_recurrent, make_salient, slowed
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model, Weights
-from vidmatte.models.runtimes.device import Device, SeveralDevices
-from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.runtimes.device import Device, _SeveralDevices
+from vidmatte.models.runtimes.openvino import _is_installed
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -97,7 +97,7 @@ CASES = LOADED | {
 
 def cases(wanted: Callable[[Case], bool] = lambda _: True) -> pytest.MarkDecorator:
     """Parametrizes a test over the ``wanted`` cases; OpenVINO's are skipped where it is missing."""
-    missing = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+    missing = pytest.mark.skipif(not _is_installed(), reason="openvino is not installed")
     chosen = [
         pytest.param(name, marks=missing if "OpenVINO" in name else ())
         for name, case in CASES.items()
@@ -136,7 +136,7 @@ def load(files: dict[str, Path], clip: Clip, tmp_path: Path) -> Callable[..., Ne
         cache = {"cache": str(tmp_path / "cache")} if case.cached else {}
         settings = Settings(**({"runtime": "onnxruntime"} | case.options | cache))
         weights = tuple(Weights(family, family, files[family]) for family in case.families)
-        device = SeveralDevices([Device()] * case.devices) if case.devices > 1 else Device()
+        device = _SeveralDevices([Device()] * case.devices) if case.devices > 1 else Device()
         model = Model(weights, device, settings, pytest.fail)
         network = model.network_for(clip)
         if case.cached == "kept":

@@ -30,7 +30,7 @@ from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
-RUNTIMES = ["onnxruntime", *(["openvino"] if openvino.is_installed() else [])]
+RUNTIMES = ["onnxruntime", *(["openvino"] if openvino._is_installed() else [])]
 
 
 @pytest.fixture(scope="module")

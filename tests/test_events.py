@@ -14,7 +14,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte.cli.main import main
-from vidmatte.jobs.manifest import digest
+from vidmatte.jobs.manifest import _digest
 
 REFERENCE = Path(__file__).parent.parent / "examples" / "REFERENCE.md"
 Event = dict[str, Any]
@@ -192,5 +192,5 @@ def test_the_reference_lists_the_manifest(tmp_path: Path, clip: str, tiny: list[
     manifest = json.loads((tmp_path / "cut.json").read_text())
     fields = re.findall(r"^\| `(\w+)` \|", section("Manifest"), re.MULTILINE)
     assert fields == list(manifest)
-    lines = "".join(f"{digest(cut / name)}  {name}\n" for name in manifest["result"]["files"])
+    lines = "".join(f"{_digest(cut / name)}  {name}\n" for name in manifest["result"]["files"])
     assert hashlib.sha256(lines.encode()).hexdigest() == manifest["result"]["sha256"]

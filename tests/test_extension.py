@@ -20,18 +20,18 @@ from tiny_onnx import make_two_states, make_wide, salient_alpha, two_states_alph
 from vidmatte.core.families import (
     FAMILY_TABLE,
     RECURRENT,
-    CoarsePass,
     Family,
     InputSize,
     Recurrence,
-    State,
+    _CoarsePass,
+    _State,
 )
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError, UsageError, VerificationError
 from vidmatte.models.alpha_cache import RecordingNetwork
 from vidmatte.models.base import Network
 from vidmatte.models.load import check_options, load_network
-from vidmatte.models.runtimes.device import Device, SeveralDevices
+from vidmatte.models.runtimes.device import Device, _SeveralDevices
 from vidmatte.pixels.planes import plane_views
 from vidmatte.settings import Settings
 from vidmatte.writers import formats
@@ -172,8 +172,8 @@ TWO_STATES = Family(
     (0.5, 0.5, 0.5),
     recurrence=Recurrence(
         states=(
-            State("memory_in", "memory_out", channels=2, stride=4),
-            State("trace_in", "trace_out"),
+            _State("memory_in", "memory_out", channels=2, stride=4),
+            _State("trace_in", "trace_out"),
         ),
         picture="image",
         alpha="alpha",
@@ -204,7 +204,7 @@ def noise(count: int, cuts: tuple[int, ...] = ()) -> list[Frame]:
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_second_recurrent_family_is_one_row(devices: int, tmp_path: Path) -> None:
     path = make_two_states(tmp_path / "two.onnx")
-    device = Device() if devices == 1 else SeveralDevices([Device()] * devices)
+    device = Device() if devices == 1 else _SeveralDevices([Device()] * devices)
     network = load_network(path, TWO_STATES.name, Settings(threads=1), device)
     assert (network.recurrent, network.state_count) == (True, 1)
     assert network.filter_profile == TWO_STATES.filter_profile
@@ -329,7 +329,7 @@ def test_a_family_that_keeps_the_aspect_is_one_row(
 
 
 def test_a_coarse_pass_keeps_strips_wide_enough() -> None:
-    coarse = CoarsePass("scale", side=512, least_side=6)
+    coarse = _CoarsePass("scale", side=512, least_side=6)
     assert coarse.ratio(1920, 1080) == 512 / 1920
     assert coarse.ratio(1920, 1080, 0.5) == 0.5
     assert coarse.ratio(20000, 30) * 30 == 6

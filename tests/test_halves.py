@@ -21,7 +21,7 @@ from vidmatte.models.load import load_network
 from vidmatte.models.runtimes import rvm_split as halves
 from vidmatte.models.runtimes.device import CpuRunner, Device
 from vidmatte.models.runtimes.onnx_file import load_onnx, recurrence_of
-from vidmatte.models.runtimes.onnx_loader import loaded_network, open_session
+from vidmatte.models.runtimes.onnx_loader import _loaded_network, _open_session
 from vidmatte.models.runtimes.rvm_split import (
     split_after_downsampling,
     split_at_states,
@@ -36,8 +36,8 @@ NAMES = recurrence_of(RVM)
 
 
 def whole(path: Path) -> RecurrentNetwork:
-    session = open_session(path, path.read_bytes(), Device(), 1)
-    return RecurrentNetwork(loaded_network(session, Device()).runner, RVM)
+    session = _open_session(path, path.read_bytes(), Device(), 1)
+    return RecurrentNetwork(_loaded_network(session, Device()).runner, RVM)
 
 
 def results(network: RecurrentNetwork, frames: list[Frame]) -> list[Frame]:
@@ -80,8 +80,8 @@ def test_frames_are_made_smaller_as_the_network_does_it(
     path = weights("rvm")
     for ratio in (0.0, 0.37):
         network = load_network(path, "rvm", Settings(downsample=ratio), Device())
-        session = open_session(path, path.read_bytes(), Device(), 1)
-        reference = RecurrentNetwork(loaded_network(session, Device()).runner, RVM, ratio)
+        session = _open_session(path, path.read_bytes(), Device(), 1)
+        reference = RecurrentNetwork(_loaded_network(session, Device()).runner, RVM, ratio)
         frames = [noise_frames(2, size) for _ in range(2)]
         assert_alike(results(network, frames[0]), results(reference, frames[1]))
 
@@ -183,7 +183,7 @@ def test_frames_not_handed_on_are_as_many_as_it_says(tmp_path: Path) -> None:
 
 
 def test_cancelling_reaches_every_run_under_way(weights: Callable[[str], Path]) -> None:
-    session = open_session(weights("isnet"), weights("isnet").read_bytes(), Device(), 1)
+    session = _open_session(weights("isnet"), weights("isnet").read_bytes(), Device(), 1)
     runner = CpuRunner(session, streams=2)
     picture = {session.get_inputs()[0].name: np.zeros((1, 3, 1024, 1024), np.float32)}
     errors: list[Exception] = []

@@ -142,7 +142,7 @@ def test_every_network_says_that_memory_lacks(
     family: str, runtime: str, half: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In whichever runner; a recurrent network's first half is told by what it keeps."""
-    if runtime == "openvino" and not openvino.is_installed():
+    if runtime == "openvino" and not openvino._is_installed():
         pytest.skip("openvino is not installed (pip install vidmatte[openvino])")
 
     whole = CpuRunner.run
@@ -156,7 +156,7 @@ def test_every_network_says_that_memory_lacks(
     path, settings = make(tmp_path / "tiny.onnx"), Settings(runtime=runtime)
     network = load_network(path, family, settings, Device())
     monkeypatch.setattr(CpuRunner, "run", lacking)
-    monkeypatch.setattr(openvino.OpenVinoRunner, "run", lacking)
+    monkeypatch.setattr(openvino._OpenVinoRunner, "run", lacking)
     with pytest.raises(DeviceError, match=ONE_LINE):
         list(network.predict(iter(noise_frames(2))))
 

@@ -34,7 +34,7 @@ from vidmatte.errors import (
 from vidmatte.models.ensemble import COMBINATIONS
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Weights, find_model
 from vidmatte.models.runtimes import openvino
-from vidmatte.models.runtimes.device import CudaDevice
+from vidmatte.models.runtimes.device import _CudaDevice
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import NO_EFFECT, RAW_ALPHA, RESULT, OptionModel, Settings, names_of
 from vidmatte.settings.option import option
@@ -382,7 +382,7 @@ def test_what_a_gpu_leaves_to_the_cpu_is_kept_as_the_cpus(
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     path, kept = str(make_salient(tmp_path / "tiny.onnx")), tmp_path / "kept"
     with monkeypatch.context() as patched:
-        gpu = CudaDevice(0)  # onnxruntime here has no CUDA in it
+        gpu = _CudaDevice(0)  # onnxruntime here has no CUDA in it
         patched.setattr("vidmatte.models.registry.choose_device", lambda wanted: (gpu, None))
         alphas(movie.path, path, family="isnet", cache=str(kept))
     alphas(movie.path, path, family="isnet", cache=str(kept))
@@ -472,7 +472,7 @@ def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
     path = make_salient(tmp_path / "tiny.onnx")
     said: list[str] = []
     monkeypatch.setattr(
-        "vidmatte.models.registry.choose_device", lambda wanted: (CudaDevice(0), None)
+        "vidmatte.models.registry.choose_device", lambda wanted: (_CudaDevice(0), None)
     )
     model = find_model(Settings(model=str(path), family="isnet"), said.append)
     assert model.network is model.network

@@ -27,7 +27,7 @@ from tiny_onnx import (
 )
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, SAME_SUMS, assert_close
 
-from vidmatte.core.families import FAMILY_TABLE, CoarsePass, InputSize
+from vidmatte.core.families import FAMILY_TABLE, InputSize, _CoarsePass
 from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.augment import ALTERNATING, View, views_of
@@ -35,28 +35,28 @@ from vidmatte.models.load import load_network
 from vidmatte.models.registry import choose_model
 from vidmatte.models.runtimes.device import (
     Arrays,
-    BoundRunner,
     CpuRunner,
     Device,
     Runner,
-    SeveralDevices,
+    _BoundRunner,
+    _SeveralDevices,
     choose_device,
 )
 from vidmatte.models.runtimes.multi_gpu import SharedRunner
-from vidmatte.models.runtimes.onnx_loader import batchable, load_runner
-from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
+from vidmatte.models.runtimes.openvino import _is_installed
 from vidmatte.models.rvm import RecurrentNetwork
-from vidmatte.models.segmentation import SegmentationNetwork, merge_mirrored
+from vidmatte.models.segmentation import SegmentationNetwork, _merge_mirrored
 from vidmatte.settings import Settings
 
 RUNTIMES = [
     "onnxruntime",
     pytest.param(
         "openvino",
-        marks=pytest.mark.skipif(not is_installed(), reason="openvino is not installed"),
+        marks=pytest.mark.skipif(not _is_installed(), reason="openvino is not installed"),
     ),
 ]
-COARSE = CoarsePass("downsample_ratio", side=512, least_side=6)
+COARSE = _CoarsePass("downsample_ratio", side=512, least_side=6)
 #: The GPU's runner is the one bound to torch; over torch's CPU device it is the same code.
 RUNNERS = ["numpy", pytest.param("torch", marks=pytest.mark.torch)]
 STATES = (1, 2, 3, 4)  # of a recurrent network
@@ -174,7 +174,7 @@ def test_strong_asks_twice_and_averages_the_answers(tmp_path: Path) -> None:
     found = alphas_of(strong, frames)
     runner = load_runner(path, Device(), 1, outputs=1).runner
     for frame, alpha in zip(frames, found, strict=True):
-        mean = merge_mirrored(*(seen_by(runner, look, frame) for look in views_of(frame, "both")))
+        mean = _merge_mirrored(*(seen_by(runner, look, frame) for look in views_of(frame, "both")))
         np.testing.assert_allclose(alpha, enlarged(mean, alpha), atol=1e-4)
         assert not frame.mirrored
 
@@ -209,7 +209,7 @@ def test_inputs_that_a_network_has_not_are_passed_over(kind: str, tmp_path: Path
     session = onnxruntime.InferenceSession(
         str(make_salient(tmp_path / "tiny.onnx")), providers=["CPUExecutionProvider"]
     )
-    runner = BoundRunner(session, "cpu") if kind == "torch" else CpuRunner(session)
+    runner = _BoundRunner(session, "cpu") if kind == "torch" else CpuRunner(session)
     given = {"input": np.zeros((1, 3, 32, 32), np.float32), "other": np.zeros(1, np.float32)}
     assert runner.run(given)["output"].shape == (1, 1, 32, 32)
 
@@ -219,7 +219,7 @@ def test_both_runners_give_the_same(weights: Callable[[str], Path]) -> None:
     session = onnxruntime.InferenceSession(str(weights("rvm")), providers=["CPUExecutionProvider"])
     rvm = FAMILY_TABLE["rvm"]
     expected = alphas_of(RecurrentNetwork(CpuRunner(session), rvm), noise_frames(3, (96, 128)))
-    bound = RecurrentNetwork(BoundRunner(session, "cpu"), rvm)
+    bound = RecurrentNetwork(_BoundRunner(session, "cpu"), rvm)
     for one, other in zip(alphas_of(bound, noise_frames(3, (96, 128))), expected, strict=True):
         assert_close(one, other, SAME_LOOP)
 
@@ -231,7 +231,7 @@ def test_what_is_kept_stays_on_the_device_and_is_fed_back(tmp_path: Path) -> Non
     session = onnxruntime.InferenceSession(
         str(make_recurrent(tmp_path / "tiny.onnx")), providers=["CPUExecutionProvider"]
     )
-    runner, reference = BoundRunner(session, "cpu"), RecurrentReference()
+    runner, reference = _BoundRunner(session, "cpu"), RecurrentReference()
     state: dict[str, Any] = {f"r{number}i": np.zeros((1, 1, 1, 1), np.float32) for number in STATES}
     kept = tuple(f"r{number}o" for number in STATES)
     for frame in noise_frames(3):
@@ -481,7 +481,7 @@ def test_a_device_that_is_not_there_is_named_with_what_is_missing() -> None:
 
 
 def test_several_devices_share_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, devices = make_salient(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 3)
+    path, devices = make_salient(tmp_path / "tiny.onnx"), _SeveralDevices([Device()] * 3)
     assert devices.name == "cpu,cpu,cpu"
     frames = noise_frames(11, (54, 96))
     expected = alphas_of(load_network(path, "isnet", Settings(), Device()), frames)
@@ -512,7 +512,7 @@ def of_shots(lengths: list[int]) -> list[Frame]:
 
 
 def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, devices = make_recurrent(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 3)
+    path, devices = make_recurrent(tmp_path / "tiny.onnx"), _SeveralDevices([Device()] * 3)
     lengths = [5, 1, 90, 2, 30, 30, 30, 8]  # 90: longer than all that is under way at once
     expected = list(
         load_network(path, "rvm", Settings(), Device()).predict(iter(of_shots(lengths)))
@@ -550,13 +550,13 @@ def test_a_shot_goes_on_with_what_was_remembered(tmp_path: Path) -> None:
     expected = list(load_network(path, "rvm", Settings(), Device()).predict(iter(frames)))
     later = of_shots([6, 4])[3:]
     later[0].state = frames[3].state
-    network = load_network(path, "rvm", Settings(), SeveralDevices([Device()] * 2))
+    network = load_network(path, "rvm", Settings(), _SeveralDevices([Device()] * 2))
     for one, other in zip(network.predict(iter(later)), expected[3:], strict=True):
         assert_close(one.alpha, other.alpha, EXACT)
 
 
 def test_shots_that_nobody_waits_for_end(tmp_path: Path) -> None:
-    path, devices = make_recurrent(tmp_path / "tiny.onnx"), SeveralDevices([Device()] * 2)
+    path, devices = make_recurrent(tmp_path / "tiny.onnx"), _SeveralDevices([Device()] * 2)
     network = load_network(path, "rvm", Settings(), devices)
     mattes = network.predict(iter(of_shots([9] * 8)))
     next(mattes)
@@ -626,10 +626,10 @@ def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> Non
     onnx.checker.check_model(model)
     stored = tmp_path / "half.onnx"
     stored.write_bytes(model.SerializeToString())
-    widened = onnx.load_from_string(batchable(stored, 1, widen=True)).graph
+    widened = onnx.load_from_string(_batchable(stored, 1, widen=True)).graph
     kinds = {item.data_type for item in widened.initializer}
     assert kinds == {TensorProto.FLOAT}
-    kept = onnx.load_from_string(batchable(stored, 1)).graph
+    kept = onnx.load_from_string(_batchable(stored, 1)).graph
     assert {item.data_type for item in kept.initializer} == {TensorProto.FLOAT16}
     expected = alphas_of(load_network(path, "isnet", Settings(), Device()), noise_frames(2))
     actual = alphas_of(load_network(stored, "isnet", Settings(), Device()), noise_frames(2))

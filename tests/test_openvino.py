@@ -22,13 +22,14 @@ from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.load import load_network
 from vidmatte.models.registry import Model, Weights
 from vidmatte.models.runtimes import openvino
-from vidmatte.models.runtimes.bf16_bias import in_bfloat16_parts, split_offsets
+from vidmatte.models.runtimes.bf16_bias import _in_bfloat16_parts, split_offsets
 from vidmatte.models.runtimes.device import Device
-from vidmatte.models.runtimes.onnx_loader import batchable
+from vidmatte.models.runtimes.onnx_loader import _batchable
 from vidmatte.settings import Settings
 
 needs_openvino = pytest.mark.skipif(
-    not openvino.is_installed(), reason="openvino is not installed (pip install vidmatte[openvino])"
+    not openvino._is_installed(),
+    reason="openvino is not installed (pip install vidmatte[openvino])",
 )
 
 
@@ -47,7 +48,7 @@ def test_alpha_stays_within_one_code_of_float32(
         load_network(path, family, settings("onnxruntime"), Device()), map(frame_of, pictures)
     )
     network = load_network(path, family, settings("openvino"), Device())
-    assert ("bfloat16" if openvino.has_bfloat16() else "float32") in network.description
+    assert ("bfloat16" if openvino._has_bfloat16() else "float32") in network.description
     for alpha, reference in zip(alphas_of(network, map(frame_of, pictures)), expected, strict=True):
         assert 0.02 < reference.mean() < 0.9, "the network found no subject: nothing is compared"
         assert np.abs(alpha - reference).mean() < 1 / 255
@@ -177,7 +178,7 @@ def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
     def about(path: Path, family: str, runtime: str) -> str:
         return load_network(path, family, settings(runtime), Device()).description
 
-    by_itself = "OpenVINO" if openvino.has_bfloat16() else "onnxruntime"
+    by_itself = "OpenVINO" if openvino._has_bfloat16() else "onnxruntime"
     assert about(salient, "isnet", "auto").startswith(by_itself)
     assert about(salient, "isnet", "onnxruntime").startswith("onnxruntime")
     assert about(recurrent, "rvm", "auto").startswith("onnxruntime")
@@ -190,7 +191,7 @@ def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
 
 @needs_openvino
 def test_its_makers_are_told_nothing() -> None:
-    openvino.openvino()
+    openvino._openvino()
     assert sys.modules["openvino_telemetry"] is None
 
 
@@ -308,14 +309,14 @@ def test_splitting_a_large_constant_changes_nothing_in_float32() -> None:
 
 @needs_openvino
 def test_splitting_a_large_constant_saves_bfloat16() -> None:
-    if not openvino.has_bfloat16():
+    if not openvino._has_bfloat16():
         pytest.skip("this CPU does not compute in bfloat16")
     picture = np.random.default_rng(6).random((1, 3, 32, 32), np.float32)
     model = constant_channel_network(200.0).SerializeToString()
     exact = run_onnx(model, picture)
 
     def error(candidate: bytes) -> float:
-        core = openvino.core()
+        core = openvino._core()
         options = {"INFERENCE_PRECISION_HINT": "bf16"}
         compiled = core.compile_model(core.read_model(candidate), "CPU", options)
         difference = compiled({"x": picture})[0] - exact
@@ -328,13 +329,13 @@ def test_splitting_a_large_constant_saves_bfloat16() -> None:
 def test_networks_without_large_constants_are_left_alone(weights: Callable[[str], Path]) -> None:
     model = constant_channel_network(0.3).SerializeToString()
     assert split_offsets(model) == model
-    isnet = batchable(weights("isnet"), 1)
+    isnet = _batchable(weights("isnet"), 1)
     assert split_offsets(isnet) is isnet
 
 
 def test_bfloat16_parts_add_up() -> None:
     values = np.array([1360.987, -0.1, 3.0, 1e-3])
-    parts = in_bfloat16_parts(values)
+    parts = _in_bfloat16_parts(values)
     np.testing.assert_allclose(sum(parts), values, rtol=1e-6)
     for part in parts:
         assert not (part.astype(np.float32).view(np.uint32) & 0xFFFF).any()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.masks import read_mask
+from vidmatte.alpha.masks import _read_mask
 from vidmatte.cli.main import main
 from vidmatte.core.colour import FULL, ColourTags
 from vidmatte.errors import SourceError
@@ -163,7 +163,7 @@ def test_a_tiff_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
         path = tmp_path / name
         how = [cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 8]
         assert cv2.imwrite(str(path), noise, how)
-    for read in (read_picture, read_mask):
+    for read in (read_picture, _read_mask):
         with pytest.raises(SourceError, match=r"jpeg\.tif: a TIFF compressed as JPEG .* LZW"):
             read(tmp_path / "jpeg.tif")
     for name in ("lzw.tif", "none.tif"):
@@ -211,7 +211,7 @@ def test_a_mask_lies_as_its_exif_orientation_says(suffix: str, number: int, tmp_
         file.write_bytes(plain[:2] + segment + plain[2:])
     else:
         file.write_bytes(with_chunk(plain, b"eXIf", exif_block(number)))
-    assert np.array_equal(read_mask(file) > 0.5, EXIF_ORIENTATIONS[number](stored) > 127)
+    assert np.array_equal(_read_mask(file) > 0.5, EXIF_ORIENTATIONS[number](stored) > 127)
 
 
 def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> Non
     for clear, expected in ((0, [0, 1]), (255, [1, 1])):
         picture.planes[1].update(bytes([255, 255, 255, clear]) + b"\xff" * 4 * 255)
         (tmp_path / "palette.png").write_bytes(b"".join(map(bytes, encoder.encode(picture))))
-        assert read_mask(tmp_path / "palette.png")[24, [10, 50]].tolist() == expected
+        assert _read_mask(tmp_path / "palette.png")[24, [10, 50]].tolist() == expected
         with open_reader(tmp_path / "palette.png", Settings()) as source:
             assert any("its own alpha" in line for line in source.warnings) is (clear == 0)
 

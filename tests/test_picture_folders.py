@@ -12,7 +12,7 @@ from media import make_pictures
 
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError
-from vidmatte.readers.image_folder import files_of, frame_number
+from vidmatte.readers.image_folder import _frame_number, files_of
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -59,8 +59,8 @@ def test_missing_numbers_are_counted_through_zero(tmp_path: Path) -> None:
     with open_reader(holed, Settings(fps="25")) as source:
         (line,) = source.warnings
     assert "2 numbers are missing, the first after sh.-0003.png" in line
-    assert frame_number(Path("shot-0002.png")) == 2
-    assert frame_number(Path("shot_2b.png")) is None
+    assert _frame_number(Path("shot-0002.png")) == 2
+    assert _frame_number(Path("shot_2b.png")) is None
 
 
 def test_a_link_to_nothing_is_no_frame_that_may_be_left_out(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vidmatte.errors import SourceError
-from vidmatte.media.png import size_of_samples, with_stored_samples
+from vidmatte.media.png import _size_of_samples, with_stored_samples
 from vidmatte.readers.images import read_picture
 
 SAMPLES = {"grey": (0, 1), "rgb": (2, 3), "palette": (3, 1), "grey+a": (4, 2), "rgba": (6, 4)}
@@ -111,7 +111,7 @@ def test_what_is_not_sure_is_left_to_the_decoder() -> None:
     }
     for what, other in others.items():
         assert with_stored_samples(other) == other, what
-    assert size_of_samples(file) == len(lines)
+    assert _size_of_samples(file) == len(lines)
 
 
 def test_a_damaged_picture_is_read_or_refused_as_the_decoder_has_it(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from vidmatte.cli.main import main
 from vidmatte.errors import OutputError
 from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.settings import Settings
-from vidmatte.tools.preview import CELL, GAP, check_sheet, spaced
+from vidmatte.tools.preview import CELL, GAP, _spaced, check_sheet
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
@@ -137,9 +137,9 @@ def test_the_sheet_has_the_controls_and_each_frames_mask(part: list[str], tmp_pa
 
 
 def test_places_are_spread_evenly() -> None:
-    assert spaced(30, 3) == [5, 15, 25]
-    assert spaced(2, 5) == [0, 1]
-    assert spaced(1, 1) == [0]
+    assert _spaced(30, 3) == [5, 15, 25]
+    assert _spaced(2, 5) == [0, 1]
+    assert _spaced(1, 1) == [0]
 
 
 def test_the_sheet_replaces_nothing_that_is_read(

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from vidmatte.alpha.quality import Quality, QualityMonitor, ranges, ranges_text
+from vidmatte.alpha.quality import Quality, QualityMonitor, _ranges, _ranges_text
 from vidmatte.core.frame import Frame
 
 SIZE = (180, 320)
@@ -60,6 +60,6 @@ def test_a_part_that_comes_and_goes_is_a_jump_and_a_cut_is_none() -> None:
 
 
 def test_ranges() -> None:
-    assert ranges([3, 4, 5, 9]) == [[3, 5], [9, 9]]
-    assert ranges_text([3, 4, 5, 9]) == "3-5, 9"
-    assert ranges_text(list(range(0, 40, 2))).endswith("and 15 more ranges")
+    assert _ranges([3, 4, 5, 9]) == [[3, 5], [9, 9]]
+    assert _ranges_text([3, 4, 5, 9]) == "3-5, 9"
+    assert _ranges_text(list(range(0, 40, 2))).endswith("and 15 more ranges")

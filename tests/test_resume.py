@@ -272,7 +272,7 @@ def test_another_runtime_is_refused(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --runtime auto, too, where the package was there before and is not now."""
-    if not (openvino.is_installed() and openvino.has_bfloat16()):
+    if not (openvino._is_installed() and openvino._has_bfloat16()):
         pytest.skip("OpenVINO is not the runtime of choice here")
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
@@ -516,7 +516,7 @@ def test_a_full_disk_costs_nothing_that_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, room = tmp_path / name, [150_000 if name == "out.mov" else 20_000]
-    whole = framelog.write_all
+    whole = framelog._write_all
 
     def write_all(file: Any, data: bytes) -> None:
         whole(file, data[: max(0, room[0])])  # a full disk takes what still fits

@@ -16,7 +16,7 @@ from sink_support import disc, write_clip
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError, VidmatteError
 from vidmatte.tools import metrics
-from vidmatte.tools.mattes import alpha_of, open_mattes
+from vidmatte.tools.mattes import _alpha_of, open_mattes
 from vidmatte.tools.score import compare
 
 SIZE = (96, 64)
@@ -155,12 +155,12 @@ def test_alpha_lies_where_the_pixel_format_says(name: str, bits: int) -> None:
     rgba = np.full((16, 50, 4), 12345, np.uint16)
     rgba[..., 3] = np.linspace(0, 65535, 16 * 50).reshape(16, 50)
     frame = av.VideoFrame.from_ndarray(rgba, "rgba64le").reformat(format=name, threads=1)
-    found = alpha_of(frame, "it")
+    found = _alpha_of(frame, "it")
     # swscale dithers where it makes fewer bits: two codes.
     np.testing.assert_allclose(found, rgba[..., 3] / 65535, atol=2 / 2**bits)
     assert found.dtype == np.float32
     with pytest.raises(SourceError, match="no alpha"):
-        alpha_of(frame.reformat(format="rgb24", threads=1), "it")
+        _alpha_of(frame.reformat(format="rgb24", threads=1), "it")
 
 
 def scene() -> Scene:

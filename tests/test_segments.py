@@ -16,8 +16,8 @@ from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
 from vidmatte.api import matte
 from vidmatte.core.segment import History, Segment
 from vidmatte.errors import OutputError
-from vidmatte.jobs.checkpoint.spool import Checkpoint, open_checkpoint
-from vidmatte.jobs.outputs import make_outputs
+from vidmatte.jobs.checkpoint.spool import _Checkpoint, open_checkpoint
+from vidmatte.jobs.outputs import _make_outputs
 from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.segment import LEAD, WARM_UP, Needs, plan_segment
 from vidmatte.models.registry import find_model
@@ -85,13 +85,13 @@ def make_parts(
     settings: Settings,
     starts: Sequence[int],
     history: History,
-) -> list[Checkpoint]:
+) -> list[_Checkpoint]:
     """The segments from each start to the next, each in a work folder of its own."""
     spools = []
     for first, stop in zip(starts, [*starts[1:], None], strict=True):
         with open_reader(inputs / "clip.mov", settings) as source:
             clip = source.clip
-            outputs = make_outputs(place / name, clip, settings)
+            outputs = _make_outputs(place / name, clip, settings)
             specs = [output.spec for output in outputs]
             spool = open_checkpoint(place / f"part-{first}", clip, specs, {}, first)
             writer = MultiWriter(clip, settings, outputs, spool)
@@ -110,7 +110,7 @@ def make_parts(
 def join_parts(inputs: Path, out: Path, settings: Settings, spools: Sequence[Spool]) -> None:
     """Join spools to a result."""
     with open_reader(inputs / "clip.mov", settings) as source:
-        outputs = make_outputs(out, source.clip, settings)
+        outputs = _make_outputs(out, source.clip, settings)
         for output in outputs:
             output.open()
         try:
@@ -174,10 +174,10 @@ def test_a_recurrent_part_goes_on_from_a_stored_state(inputs: Path, tmp_path: Pa
     assert (tmp_path / "out.mov").read_bytes() == (tmp_path / "once.mov").read_bytes()
 
 
-def open_again(inputs: Path, path: Path, settings: Settings) -> Checkpoint:
+def open_again(inputs: Path, path: Path, settings: Settings) -> _Checkpoint:
     """A spool whose writer has ended."""
     with open_reader(inputs / "clip.mov", settings) as source:
-        outputs = make_outputs(path.parent / "whole.mov", source.clip, settings)
+        outputs = _make_outputs(path.parent / "whole.mov", source.clip, settings)
         spool = open_checkpoint(path, source.clip, [output.spec for output in outputs], {})
         spool.open(outputs)
     return spool

@@ -24,7 +24,7 @@ from vidmatte.core.colour import FULL, LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
-from vidmatte.pixels.colour_matrix import rgb_matrix
+from vidmatte.pixels.colour_matrix import _rgb_matrix
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs
@@ -129,7 +129,7 @@ def test_full_chroma_is_despilled_and_the_rest_is_as_it_was(
     plain = make(name, clip, frame, None, foreground)
     clean = make(name, clip, frame, Despill(colour), foreground)
     top = planes.full_scale(clean.format.name)
-    to_rgb = rgb_matrix(output_colour(clip, by_name(name)), top + 1, top, top)
+    to_rgb = _rgb_matrix(output_colour(clip, by_name(name)), top + 1, top, top)
 
     def rgb(picture: av.VideoFrame) -> np.ndarray:
         return samples(picture)[0] @ to_rgb[:, :3].T + to_rgb[:, 3]
@@ -160,7 +160,7 @@ def test_shared_chroma_goes_with_the_visible_pixels(
     plain = make(name, clip, frame, None, foreground)
     clean = make(name, clip, frame, Despill("green"), foreground)
     top = planes.full_scale(clean.format.name)
-    to_rgb = rgb_matrix(clip.colour, top + 1, top, top)
+    to_rgb = _rgb_matrix(clip.colour, top + 1, top, top)
     was, levels = samples(plain)
     now, _ = samples(clean)
     over_was = excess(was @ to_rgb[:, :3].T + to_rgb[:, 3])

@@ -20,7 +20,7 @@ from sink_support import disc, read_frames, write_clip
 
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import OutputError, OutputExistsError, UsageError, VerificationError
-from vidmatte.jobs.check import check_outputs
+from vidmatte.jobs.check import _check_outputs
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer, as_output_error
@@ -54,7 +54,7 @@ class Slots:
 
 def begin(movie: Movie, out: Path) -> tuple[Clip, Slots, Writer]:
     clip, frames = read_frames(movie.path, SETTINGS, disc)
-    check_outputs(out, clip, SETTINGS)
+    _check_outputs(out, clip, SETTINGS)
     return clip, Slots(frames), open_writer(out, clip, SETTINGS)
 
 
@@ -223,7 +223,7 @@ def test_a_missing_folder_is_said_before_the_run(
 ) -> None:
     clip, _ = read_frames(source_movie("8-bit 709").path, SETTINGS, disc)
     with pytest.raises(OutputError, match="no such folder"):
-        check_outputs(tmp_path / "nowhere" / name, clip, SETTINGS)
+        _check_outputs(tmp_path / "nowhere" / name, clip, SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out.mp3", "out.partial.xyz"])

@@ -22,7 +22,7 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.jobs.check import check_matting
 from vidmatte.pixels import planes
-from vidmatte.pixels.network_rgb import curve_for
+from vidmatte.pixels.network_rgb import _curve_for
 from vidmatte.readers.base import FileSource
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import OutputFormat
@@ -185,7 +185,7 @@ def test_the_models_colours_are_the_subjects_as_displays_show_it(
     clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, transfer))
     of_use = uses_model_foreground(Settings(invert=invert), clip)
     assert of_use == (transfer in (1, 13) and not invert)
-    assert (transfer in (1, 13)) == (curve_for(transfer) is None)
+    assert (transfer in (1, 13)) == (_curve_for(transfer) is None)
     asked = Settings(invert=invert, foreground="model")
     if of_use:
         assert uses_model_foreground(asked, clip)

@@ -19,7 +19,7 @@ from tiny_onnx import make_salient
 
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputError
-from vidmatte.jobs.check import check_outputs
+from vidmatte.jobs.check import _check_outputs
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.settings import Settings
 from vidmatte.writers.partial import Partial
@@ -132,7 +132,7 @@ def test_a_link_that_leads_nowhere_is_told_before_the_run(
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     clip, _ = read_frames(movie.path, Settings(), disc)
     with pytest.raises(OutputError, match=r"link: a link to .*gone, which does not exist: create"):
-        check_outputs(tmp_path / name, clip, Settings(format="png"))
+        _check_outputs(tmp_path / name, clip, Settings(format="png"))
 
 
 def test_where_nothing_can_be_made_beside_the_folder(movie: Movie, tmp_path: Path) -> None:
@@ -181,16 +181,16 @@ def test_a_name_leaves_room_for_what_stands_beside(
 ) -> None:
     settings, there = Settings(**options), left_in(tmp_path)
     clip, _ = read_frames(movie.path, settings, disc)
-    check_outputs(tmp_path / long_name(most, ".mov"), clip, settings)
+    _check_outputs(tmp_path / long_name(most, ".mov"), clip, settings)
     too_long = f"the name has {most + 1} bytes, the limit is {most}, "
     for name in (long_name(most + 1, ".mov"), long_name(most + 1)):
         with pytest.raises(OutputError, match=too_long):
-            check_outputs(tmp_path / name, clip, settings)
+            _check_outputs(tmp_path / name, clip, settings)
     with pytest.raises(OutputError, match="has 256 bytes, the limit is 255 here"):
-        check_outputs(tmp_path / long_name(256, ".mov"), clip, settings)
+        _check_outputs(tmp_path / long_name(256, ".mov"), clip, settings)
     both = f"{long_name(121)}/{long_name(120)}_%d.png"
     with pytest.raises(OutputError, match="names of the folder and of its pictures are together"):
-        check_outputs(tmp_path / both, clip, settings)
+        _check_outputs(tmp_path / both, clip, settings)
     assert left_in(tmp_path) == there
 
 
@@ -201,10 +201,10 @@ def test_the_names_of_pictures_leave_room_too(movie: Movie, tmp_path: Path) -> N
     for size in (246, 247):
         clip = replace(clip, output_names=("short", "n" * size))
         if size == 246:
-            check_outputs(tmp_path / "cut", clip, settings)
+            _check_outputs(tmp_path / "cut", clip, settings)
             continue
         with pytest.raises(OutputError, match="has 251 bytes, the limit is 250"):
-            check_outputs(tmp_path / "cut", clip, settings)
+            _check_outputs(tmp_path / "cut", clip, settings)
 
 
 def test_one_long_name_stops_no_batch(

@@ -20,14 +20,14 @@ from sink_support import disc, write_clip
 
 from vidmatte.core.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputError, OutputExistsError, UsageError
-from vidmatte.jobs.finished import noted_result
+from vidmatte.jobs.finished import _noted_result
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.pixels.formats import plane_arrays
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import FOREGROUND_FORMATS, ExtraOutputs
 from vidmatte.writers.format_spec import OutputFormat
-from vidmatte.writers.render.background import COLOURS, open_background, parse_colour
+from vidmatte.writers.render.background import COLOURS, _parse_colour, open_background
 
 
 def alphas(movie: Movie) -> np.ndarray:
@@ -269,7 +269,7 @@ def test_a_clip_behind_is_let_go_of_where_nothing_is_written(movie: Movie, tmp_p
     settings = Settings(
         foreground="source", comp=str(sides.comp), background=sides.background, resume=True
     )
-    assert noted_result(out, clip, settings, {}) is not None
+    assert _noted_result(out, clip, settings, {}) is not None
     assert not is_open(behind.path)
     with pytest.raises(UsageError, match="belongs to a different job"):
         open_writer(out, clip, settings, {"model": "another"})
@@ -417,12 +417,12 @@ def test_sides_may_lie_among_the_main_results_pictures(
 def test_a_side_that_fails_takes_everything_with_it(
     movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidmatte.writers.render.layers import MatteRenderer
+    from vidmatte.writers.render.layers import _MatteRenderer
 
-    def fails(maker: MatteRenderer, scene: object) -> None:
+    def fails(maker: _MatteRenderer, scene: object) -> None:
         raise MemoryError("no memory for the matte")
 
-    monkeypatch.setattr(MatteRenderer, "render", fails)
+    monkeypatch.setattr(_MatteRenderer, "render", fails)
     folder = tmp_path / "results"
     folder.mkdir()
     sides = ExtraOutputs(matte=folder / "m.mov", comp=folder / "c.mp4")
@@ -464,7 +464,7 @@ def test_h264_takes_even_sizes_alone(size: tuple[int, int], tmp_path: Path) -> N
 
 
 def test_colours_are_written_as_people_write_them() -> None:
-    assert parse_colour("#00ff7F") == (0, 255, 127)
-    assert parse_colour("White") == (255, 255, 255)
+    assert _parse_colour("#00ff7F") == (0, 255, 127)
+    assert _parse_colour("White") == (255, 255, 255)
     for text in ("00ff7f", "#00ff7", "#00ff7g", "mauve", ""):
-        assert parse_colour(text) is None
+        assert _parse_colour(text) is None

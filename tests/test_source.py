@@ -35,14 +35,14 @@ from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.core.colour import FULL, HLG, LIMITED, PQ, ColourTags
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
-from vidmatte.pixels.formats import WORKING_FORMATS, plane_arrays, set_colour, working_format
-from vidmatte.pixels.network_rgb import NetworkRgb, curve_for, full_range_rgb
+from vidmatte.pixels.formats import WORKING_FORMATS, _working_format, plane_arrays, set_colour
+from vidmatte.pixels.network_rgb import NetworkRgb, _curve_for, full_range_rgb
 from vidmatte.readers.image_folder import result_names
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
 from vidmatte.readers.movie.reader import MovieReader
-from vidmatte.readers.movie.timing import find_rate, packets_from
+from vidmatte.readers.movie.timing import _find_rate, packets_from
 from vidmatte.readers.open import open_reader
-from vidmatte.readers.trim import Trim, make_trim, parse_point
+from vidmatte.readers.trim import _parse_point, _Trim, make_trim
 from vidmatte.settings import Settings
 
 KINDS = [
@@ -133,12 +133,12 @@ def test_rates_are_found_on_their_grid() -> None:
     thousandth = Fraction(1, 1000)
     for text in ("24000/1001", "25", "30000/1001", "60", "60000/1001", "12.5", "7"):
         rate = Fraction(text)
-        assert find_rate(stamps(rate, thousandth), thousandth, [None]) == (rate, True)
+        assert _find_rate(stamps(rate, thousandth), thousandth, [None]) == (rate, True)
     half = Fraction(15000, 1001)
-    assert find_rate(stamps(half, thousandth)[:12], thousandth, [half]) == (half, True)
+    assert _find_rate(stamps(half, thousandth)[:12], thousandth, [half]) == (half, True)
     jumpy = stamps(Fraction(25), thousandth)
     jumpy[200:] = [stamp + 30 for stamp in jumpy[200:]]
-    assert find_rate(jumpy, thousandth, [Fraction(25)])[1] is False
+    assert _find_rate(jumpy, thousandth, [Fraction(25)])[1] is False
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_points_outside_the_clip_are_refused() -> None:
     for point in ("half past", "1e-99999999", "nan"):
         with pytest.raises(UsageError, match=f"--in: '{point}' is not a frame, time or timecode"):
             trim(point, None)
-    assert parse_point("01:00:02:10", Fraction(25), "01:00:00:00") == 60
+    assert _parse_point("01:00:02:10", Fraction(25), "01:00:00:00") == 60
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_points_outside_the_clip_are_refused() -> None:
     ],
 )
 def test_a_clip_may_run_past_midnight(rate: Fraction, start: str, after: str) -> None:
-    def trim(in_point: str, out_point: str, count: int | None) -> Trim:
+    def trim(in_point: str, out_point: str, count: int | None) -> _Trim:
         return make_trim(in_point, out_point, 0, rate=rate, start_timecode=start, frame_count=count)
 
     base = round(rate)
-    assert trim("23:59:59:00", after, 4 * base) == Trim(base, 3 * base)
+    assert trim("23:59:59:00", after, 4 * base) == _Trim(base, 3 * base)
     with pytest.raises(UsageError, match="outside"):
         trim("23:59:57:00", after, 4 * base)
     with pytest.raises(UsageError, match="outside"):
@@ -365,13 +365,13 @@ def test_info_tells_a_mirrored_movie(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:
-    assert working_format("yuv422p10le", on_side=True) == "yuv444p10le"
-    assert working_format("yuv422p10le", on_side=False) == "yuv422p10le"
-    assert working_format("yuvj420p", on_side=True) == "yuv420p"
-    assert working_format("nv12", on_side=False) == "yuv420p"
-    assert working_format("p010le", on_side=False) == "yuv420p10le"
-    assert working_format("rgba64be", on_side=False) == "rgb48le"
-    assert working_format("pal8", on_side=False) == "rgb24"
+    assert _working_format("yuv422p10le", on_side=True) == "yuv444p10le"
+    assert _working_format("yuv422p10le", on_side=False) == "yuv422p10le"
+    assert _working_format("yuvj420p", on_side=True) == "yuv420p"
+    assert _working_format("nv12", on_side=False) == "yuv420p"
+    assert _working_format("p010le", on_side=False) == "yuv420p10le"
+    assert _working_format("rgba64be", on_side=False) == "rgb48le"
+    assert _working_format("pal8", on_side=False) == "rgb24"
 
 
 def test_what_is_not_stated_follows_the_size() -> None:
@@ -383,17 +383,17 @@ def test_what_is_not_stated_follows_the_size() -> None:
 
 def test_high_dynamic_range_is_shown_to_the_network_in_display_range() -> None:
     for transfer, white in ((PQ, 0.58), (HLG, 0.75)):  # code of diffuse white, ITU-R BT.2408
-        curve = curve_for(transfer)
+        curve = _curve_for(transfer)
         assert curve is not None
         assert (np.diff(curve.astype(int)) >= 0).all()
         assert curve[0] == 0
         assert 150 < curve[round(white * 65535)] < 215
         assert curve[-1] >= 250
     for log in (9, 10):
-        curve = curve_for(log)
+        curve = _curve_for(log)
         assert curve is not None
         assert (curve[0], curve[-1]) == (0, 255)
-    assert curve_for(1) is None
+    assert _curve_for(1) is None
 
 
 @pytest.mark.parametrize("level", [0, 1, (200 / 255, 40 / 255, 40 / 255)])

@@ -29,7 +29,7 @@ from weights_support import (
 from vidmatte.errors import WeightsError
 from vidmatte.models.weights import packages
 from vidmatte.models.weights.packages import NpmChunks, WheelMember
-from vidmatte.models.weights.sources import BrokenOffError, FetchBar, FetchError
+from vidmatte.models.weights.sources import FetchBar, FetchError, _BrokenOffError
 from vidmatte.models.weights.store import Store
 
 HALF = len(CONTENT) // 2
@@ -106,14 +106,14 @@ def test_a_pause_in_the_middle_is_a_break(server: FileServer, part: Path) -> Non
 
 def test_a_download_that_gives_nothing_more_ends(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"] = Page(cut_after=0, once=False)
-    with pytest.raises(BrokenOffError, match="ended after 0 of 600,000 bytes"):
+    with pytest.raises(_BrokenOffError, match="ended after 0 of 600,000 bytes"):
         release(f"{server.url}/toy.onnx").fetch(part, quiet())
     assert len(server.log) == 1
 
 
 def test_a_download_that_always_breaks_keeps_what_came(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"] = Page(cut_after=1000, once=False)
-    with pytest.raises(BrokenOffError):
+    with pytest.raises(_BrokenOffError):
         release(f"{server.url}/toy.onnx").fetch(part, quiet())
     assert part.read_bytes() == CONTENT[:5000]
 

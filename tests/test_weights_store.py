@@ -41,7 +41,7 @@ from vidmatte.models.weights.record import (
     write_record,
 )
 from vidmatte.models.weights.sources import ReleaseFile
-from vidmatte.models.weights.store import Store, default_folder
+from vidmatte.models.weights.store import Store, _default_folder
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -564,7 +564,7 @@ def test_the_folder_by_argument_variable_platform(
     cache = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     if sys.platform == "linux":
-        assert default_folder() == cache / "vidmatte" / "models"
+        assert _default_folder() == cache / "vidmatte" / "models"
     monkeypatch.setenv("VIDMATTE_MODELS_DIR", str(tmp_path / "named"))
     assert Store().folder == tmp_path / "named"
     assert Store("~/here").folder == Path.home() / "here"

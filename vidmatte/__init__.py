@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING
 from vidmatte._version import __version__
 
 __all__ = [
-    "Progress", "Result", "Settings", "Stream", "StreamedFrame", "VidmatteError",
-    "__version__", "errors", "matte", "stream",
+    "Progress",
+    "Result",
+    "Settings",
+    "Stream",
+    "StreamedFrame",
+    "VidmatteError",
+    "__version__",
+    "errors",
+    "matte",
+    "stream",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -54,21 +54,21 @@ def apply(alpha: np.ndarray, controls: Adjustments) -> np.ndarray:
     size and for a threshold or gamma that is not allowed.
     """
     if controls.threshold != (0.0, 1.0):
-        alpha = threshold(alpha, *controls.threshold)
+        alpha = _threshold(alpha, *controls.threshold)
     if controls.gamma != 1:
-        alpha = gamma(alpha, controls.gamma)
+        alpha = _gamma(alpha, controls.gamma)
     if controls.keep_largest:
-        alpha = keep_largest(alpha)
+        alpha = _keep_largest(alpha)
     if controls.remove_specks:
-        alpha = remove_specks(alpha, controls.remove_specks)
+        alpha = _remove_specks(alpha, controls.remove_specks)
     if controls.fill_holes:
-        alpha = fill_holes(alpha, controls.fill_holes)
+        alpha = _fill_holes(alpha, controls.fill_holes)
     if controls.dilate:
-        alpha = dilate(alpha, controls.dilate)
+        alpha = _dilate(alpha, controls.dilate)
     if controls.erode:
-        alpha = erode(alpha, controls.erode)
+        alpha = _erode(alpha, controls.erode)
     if controls.feather:
-        alpha = feather(alpha, controls.feather)
+        alpha = _feather(alpha, controls.feather)
     alpha = _apply_masks(alpha, controls.garbage, controls.holdout)
     return 1 - alpha if controls.invert else alpha
 
@@ -91,7 +91,7 @@ def _resized_to(mask: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return mask
 
 
-def threshold(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
+def _threshold(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
     """Levels: ``low`` becomes 0 and ``high`` 1, linear between. Raises ValueError."""
     if not 0 <= low < high <= 1:
         raise ValueError(f"threshold {low:g},{high:g}: 0 <= LOW < HIGH <= 1 is allowed")
@@ -99,19 +99,19 @@ def threshold(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray(np.clip(stretched, 0, 1))
 
 
-def gamma(alpha: np.ndarray, value: float) -> np.ndarray:
+def _gamma(alpha: np.ndarray, value: float) -> np.ndarray:
     """alpha ** (1 / value); 0 and 1 stay. Raises ValueError."""
     if value <= 0:
         raise ValueError(f"gamma {value:g}: more than 0 is allowed")
     return np.asarray(cv2.pow(alpha, 1 / value))
 
 
-def erode(alpha: np.ndarray, pixels: float) -> np.ndarray:
+def _erode(alpha: np.ndarray, pixels: float) -> np.ndarray:
     """Move the edge inward; a fraction of a pixel takes that share of its coverage."""
     return _morph(alpha, pixels, cv2.MORPH_ERODE)
 
 
-def dilate(alpha: np.ndarray, pixels: float) -> np.ndarray:
+def _dilate(alpha: np.ndarray, pixels: float) -> np.ndarray:
     """Move the edge outward, in steps as fine as ``erode``'s."""
     return _morph(alpha, pixels, cv2.MORPH_DILATE)
 
@@ -154,14 +154,14 @@ def _disc(radius: int) -> np.ndarray:
     return (away + away[:, None] <= radius * radius + radius // 2).astype(np.uint8)
 
 
-def feather(alpha: np.ndarray, pixels: float) -> np.ndarray:
+def _feather(alpha: np.ndarray, pixels: float) -> np.ndarray:
     """Soften by a Gaussian of ``pixels`` / 2 standard deviation."""
     if pixels <= 0:
         raise ValueError(f"feather {pixels:g}: more than 0 is allowed")
     return np.asarray(np.clip(wide.gaussian(alpha, pixels / 2), 0, 1))
 
 
-def fill_holes(alpha: np.ndarray, area: int) -> np.ndarray:
+def _fill_holes(alpha: np.ndarray, area: int) -> np.ndarray:
     """Holes of at most ``area`` pixels, enclosed by the subject, take its alpha.
 
     An area closing (Vincent, "Morphological Area Openings and Closings", 1993) at a
@@ -185,7 +185,7 @@ def _border_of(labels: np.ndarray) -> np.ndarray:
     return np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
 
 
-def remove_specks(alpha: np.ndarray, area: int) -> np.ndarray:
+def _remove_specks(alpha: np.ndarray, area: int) -> np.ndarray:
     """Islands of at most ``area`` pixels go; an area opening, nothing is ever raised."""
     result = alpha.copy()
     for level in _AREA_LEVELS:
@@ -198,7 +198,7 @@ def remove_specks(alpha: np.ndarray, area: int) -> np.ndarray:
     return result
 
 
-def keep_largest(alpha: np.ndarray) -> np.ndarray:
+def _keep_largest(alpha: np.ndarray) -> np.ndarray:
     """Only the largest thing stays, with the soft pixels that are nearest to it.
 
     Things are regions that are solid, and faint ones that stand apart; where nothing is

@@ -70,7 +70,7 @@ class _MaskFile:
         return self._files[0 if self._single else min(index, len(self._files) - 1)]
 
     def _read(self, file: Path) -> np.ndarray:
-        mask = read_mask(file)
+        mask = _read_mask(file)
         height, width = mask.shape
         if all(abs(width / height / shape - 1) > _SAME_SHAPE for shape in self._shapes):
             raise UsageError(
@@ -82,7 +82,7 @@ class _MaskFile:
         return mask
 
 
-def read_mask(file: Path) -> np.ndarray:
+def _read_mask(file: Path) -> np.ndarray:
     """The grey of a picture times its alpha, (H, W) float32 in 0..1, as its EXIF orientation
     has it shown. Raises SourceError."""
     picture = read_picture(file)

@@ -46,7 +46,7 @@ def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
     hold = np.float32(HOLD_EDGE) * np.float32(HOLD_FLAT / HOLD_EDGE) ** box.crop(flat)
     hold = np.where(box.crop(band) > 0, hold, np.float32(HOLD_SURE)).astype(np.float32)
     before = box.crop(view.alpha)
-    solved = solve(box.crop(view.rgb), before, hold)
+    solved = _solve(box.crop(view.rgb), before, hold)
     change = (np.clip(solved, 0, 1) - before) * cv2.GaussianBlur(
         box.crop(band).astype(np.float32), (0, 0), 1.0
     )
@@ -70,7 +70,7 @@ def _add_at_full_size(
     np.clip(alpha, 0, 1, out=alpha)
 
 
-def solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
+def _solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     """The alpha that follows the colours and stays near ``alpha`` where ``hold`` is large.
 
     rgb: (h, w, 3) uint8; alpha, hold: (h, w) float32; hold is in units of the Laplacian's
@@ -111,7 +111,7 @@ def _start(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
         return alpha.copy()
     parts = (rgb, alpha, hold)
     small = [cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in parts]
-    change = solve(*small) - small[1]
+    change = _solve(*small) - small[1]
     return np.asarray(alpha + cv2.resize(change, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 

@@ -36,7 +36,7 @@ class Quality:
             (self.jumps, "where the matte jumps more than the motion explains"),
         )
         return [
-            f"{len(numbers)} of {self.frames} frames {what}: {ranges_text(numbers)}"
+            f"{len(numbers)} of {self.frames} frames {what}: {_ranges_text(numbers)}"
             for numbers, what in named
             if numbers
         ]
@@ -44,9 +44,9 @@ class Quality:
     def as_facts(self) -> dict[str, Any]:
         """The same for JSON: inclusive ranges of frame numbers."""
         return {
-            "empty": ranges(self.empty),
-            "full": ranges(self.full),
-            "jumps": ranges(self.jumps),
+            "empty": _ranges(self.empty),
+            "full": _ranges(self.full),
+            "jumps": _ranges(self.jumps),
         }
 
 
@@ -91,7 +91,7 @@ class QualityMonitor:
         return min(still, float(np.abs(alpha - warp(last[1], where)).mean()))
 
 
-def ranges(numbers: list[int]) -> list[list[int]]:
+def _ranges(numbers: list[int]) -> list[list[int]]:
     """[3, 4, 5, 9] -> [[3, 5], [9, 9]]."""
     runs = [
         [number for _, number in run]
@@ -100,9 +100,9 @@ def ranges(numbers: list[int]) -> list[list[int]]:
     return [[run[0], run[-1]] for run in runs]
 
 
-def ranges_text(numbers: list[int]) -> str:
+def _ranges_text(numbers: list[int]) -> str:
     """[3, 4, 5, 9] -> '3-5, 9'; a long list ends in a count."""
-    found = ranges(numbers)
+    found = _ranges(numbers)
     named = [f"{first}-{last}" if first != last else str(first) for first, last in found]
     more = len(named) - _NAMED_RANGES
     return ", ".join(named[:_NAMED_RANGES]) + (f" and {more} more ranges" if more > 0 else "")

@@ -39,7 +39,7 @@ _MOVING = 0.5  # coarse pixels a frame from which something counts as moving
 _LEAST_TRUST = 0.1  # the maximum over the field below which a far neighbour is not sampled
 
 
-def filter_frames(
+def _filter_frames(
     frames: Iterable[AnyFrame],
     *,
     mode: str = "on",
@@ -59,10 +59,10 @@ def filter_frames(
     unknown mode.
     """
     how = TemporalFilter(WINDOWS[mode], refine, strength, profile)
-    return how.average_stage(how.track_stage(copied(frames)))
+    return how.average_stage(how.track_stage(_copied(frames)))
 
 
-def copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
+def _copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
     """The same frames, each with an alpha of its own that may be changed."""
     for frame in frames:
         if frame.alpha is not None:

@@ -154,7 +154,7 @@ def bench(
     reporter = TextReporter(bar=False, verbose=False)
     if clip is not None and size is not None:
         raise UsageError(f"--size {size}: {clip} has its own size: use one of them")
-    width, height = parse_size(size or _GENERATED_SIZE)
+    width, height = _parse_size(size or _GENERATED_SIZE)
     with tempfile.TemporaryDirectory(prefix="vidmatte-bench-") as folder:
         if clip is None:
             clip = Path(folder) / "made.mp4"
@@ -180,7 +180,7 @@ def bench(
         typer.echo("\n".join(_bench_lines(measured, model, title, settings)))
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     """'1920x1080' as width and height, both even. Raises UsageError."""
     width, _, height = text.lower().partition("x")
     low, high = _SIDES
@@ -259,11 +259,11 @@ def _bench_lines(measured: Measured, model: Model, clip: str, settings: Settings
         f"share of the bound: {measured.share:.2f}",
         "peak memory: "
         + (f"{peak / 2**20:.0f} MiB" if peak is not None else "not reported by this system"),
-        *busy_note(measured),
+        *_busy_note(measured),
     ]
 
 
-def busy_note(measured: Measured) -> list[str]:
+def _busy_note(measured: Measured) -> list[str]:
     """A line where other programs used cores that the share counts as idle."""
     if measured.used_share <= _BUSY:
         return []

@@ -36,7 +36,7 @@ _LEAST_RESULT = 1 << 16
 def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
     """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
     ``settings_for``."""
-    adapted = settings_for(output, settings)
+    adapted = _settings_for(output, settings)
     return Job(source, Path(output), adapted, names_folder(output))
 
 
@@ -51,7 +51,7 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
     clip, settings = source.clip, job.settings
     formats: tuple[OutputFormat, ...] = ()
     if manifest_of(job.output, clip, settings) is None:
-        formats = check_outputs(job.output, clip, settings, is_folder=job.is_folder)
+        formats = _check_outputs(job.output, clip, settings, is_folder=job.is_folder)
     choice = check_matting(clip, settings, model)
     _check_space(job.output, choice)
     return CheckedJob(job, clip, choice, formats)
@@ -90,7 +90,7 @@ def _folder_on_disk(folder: Path) -> Path:
     return next(path for path in (full, *full.parents) if os.path.isdir(path))  # noqa: PTH112
 
 
-def check_outputs(
+def _check_outputs(
     out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False
 ) -> tuple[OutputFormat, ...]:
     """Check everything about the outputs that needs no file to be written; return their formats,
@@ -116,7 +116,7 @@ def check_outputs(
     for spec in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
         if spec.layer.background is not None:
             spec.layer.background.close()
-        check_replaced(spec.out, replaced_files(spec), inputs)
+        check_replaced(spec.out, _replaced_files(spec), inputs)
         output_class(spec.row).check(spec)
         path = absolute_path(spec.out)
         path = path.parent.resolve() / path.name
@@ -140,7 +140,7 @@ def _check_repeatable(source: Source, settings: Settings) -> None:
         source.identity_for("--cache")
 
 
-def settings_for(output: str | Path, settings: Settings) -> Settings:
+def _settings_for(output: str | Path, settings: Settings) -> Settings:
     """The settings for an output by its name as the user wrote it: a folder ``shot.v2/`` holds
     pictures, although its name seems to have a suffix. Raises UsageError for a name that is not
     a path or has another format's suffix, OutputError for one that is too long."""
@@ -215,7 +215,7 @@ def check_replaced(out: Path, files: Iterable[Path], inputs: dict[_Inode, Path])
             )
 
 
-def replaced_files(spec: OutputSpec) -> Iterator[Path]:
+def _replaced_files(spec: OutputSpec) -> Iterator[Path]:
     """The files, existing or not, that an output would replace."""
     out, suffix = spec.out, spec.row.suffixes[0]
     if is_pattern(out):

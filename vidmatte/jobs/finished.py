@@ -29,7 +29,7 @@ from vidmatte.writers.output_paths import output_paths
 
 
 @dataclass(frozen=True)
-class Finished:
+class _Finished:
     """The results of an earlier run. warnings: those of its source and its results."""
 
     written: WriteResult
@@ -40,7 +40,7 @@ class Finished:
 
 def find_finished(
     source: Reader, out: Path, model: Model, settings: Settings, *, is_folder: bool = False
-) -> Finished | None:
+) -> _Finished | None:
     """The results of an earlier run with ``--resume``; None where it did not finish this job.
 
     The note in its work folder records them, or, where that folder was removed, the manifest,
@@ -52,13 +52,13 @@ def find_finished(
         return None
     if (output_paths(out).work / FINISHED).is_file():
         facts = facts_of(clip, model, settings)
-        noted = noted_result(out, clip, settings, facts, is_folder=is_folder)
+        noted = _noted_result(out, clip, settings, facts, is_folder=is_folder)
         return None if noted is None else _by_note(source, *noted)
     written = _manifest_result(out, clip, model, settings)
-    return None if written is None else Finished(written, Quality(), written.notes, True)
+    return None if written is None else _Finished(written, Quality(), written.notes, True)
 
 
-def noted_result(
+def _noted_result(
     out: Path, clip: Clip, settings: Settings, facts: dict[str, Any], *, is_folder: bool = False
 ) -> tuple[WriteResult, Findings] | None:
     """The results that the work folder of ``out`` records, and the findings in their frames;
@@ -90,13 +90,13 @@ def all_notes(written: WriteResult) -> Iterator[str]:
         yield from (f"{extra.path.name}: {note}" for note in new)
 
 
-def _by_note(source: Reader, written: WriteResult, findings: Findings) -> Finished:
+def _by_note(source: Reader, written: WriteResult, findings: Findings) -> _Finished:
     """The results that a work folder records."""
     written = replace(written, notes=(*written.notes, already_finished_note(written.path)))
     source.warnings.extend(missing_frames(source.clip, written.frames))
     warnings = (*merged_warnings(source.warnings, findings), *all_notes(written))
     quality = merged_quality(Quality(), written.frames, 0, findings)
-    return Finished(written, quality, warnings, _has_manifest(written.path))
+    return _Finished(written, quality, warnings, _has_manifest(written.path))
 
 
 def _has_manifest(out: Path) -> bool:

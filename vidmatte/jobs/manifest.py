@@ -111,7 +111,7 @@ def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
     return {
         "name": Path(os.path.relpath(written.path, folder)).as_posix(),
         **{name: facts[name] for name in _ENTRY_FIELDS},
-        "sha256": digest(written.path, written.files),
+        "sha256": _digest(written.path, written.files),
     }
 
 
@@ -213,7 +213,7 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
             differences.append(f"{path.name} is missing")
         elif found != entry["bytes"]:
             differences.append(f"{path.name} has {found} bytes, expected {entry['bytes']}")
-        elif digest(path, files) != entry["sha256"]:
+        elif _digest(path, files) != entry["sha256"]:
             differences.append(f"{path.name}: checksum mismatch")
     return differences
 
@@ -253,7 +253,7 @@ def unlisted_files(out: Path) -> list[str]:
     return lines
 
 
-def digest(path: Path, names: Sequence[str] = ()) -> str:
+def _digest(path: Path, names: Sequence[str] = ()) -> str:
     """SHA-256 of a file; of a folder or pattern, of its files' digests and names in order.
 
     names: those of the files to include, in order; empty for all.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vidmatte.writers.output import Output
 
 
-def make_outputs(
+def _make_outputs(
     out: Path, clip: Clip, settings: Settings, *, is_folder: bool = False
 ) -> list[Output]:
     """The outputs of a checked job, the main one first; nothing is opened.
@@ -54,7 +54,7 @@ def open_writer(
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.output import close_backgrounds
 
-    outputs = make_outputs(out, clip, settings, is_folder=is_folder)
+    outputs = _make_outputs(out, clip, settings, is_folder=is_folder)
     spool = None
     if settings.resume and clip.kind != "picture":
         from vidmatte.jobs.checkpoint.spool import open_checkpoint

@@ -83,7 +83,7 @@ def with_stored_samples(file: bytes) -> bytes:
     Returns the file itself if it is interlaced, damaged or not a PNG: errors are left to the
     decoder.
     """
-    size = size_of_samples(file)
+    size = _size_of_samples(file)
     parts = _parts_of(file)
     if size is None or parts is None:
         return file
@@ -103,7 +103,7 @@ def with_stored_samples(file: bytes) -> bytes:
     return b"".join([head, length, b"IDAT", *stored, struct.pack(">I", checksum), tail])
 
 
-def size_of_samples(file: bytes) -> int | None:
+def _size_of_samples(file: bytes) -> int | None:
     """Bytes of a PNG's samples, including the filter byte before each line.
 
     None if they are interlaced or the header is invalid.

@@ -16,7 +16,7 @@ _FIXED = 16  # bytes read of a chunk: enough for all fields used
 
 
 @dataclass(frozen=True)
-class WebpHeader:
+class _WebpHeader:
     """Size in pixels, whether there is alpha, the duration of each picture (seconds), and the
     number of loops, 0 for endless.
 
@@ -31,7 +31,7 @@ class WebpHeader:
     loops: int = 1
 
 
-def read_webp(path: Path) -> WebpHeader:
+def read_webp(path: Path) -> _WebpHeader:
     """The header of a WebP file in the extended format, or in the simple lossy format, which a
     single opaque picture has. Raises ValueError, OSError."""
     size = path.stat().st_size
@@ -43,13 +43,13 @@ def read_webp(path: Path) -> WebpHeader:
     kind, head = parts[0]
     if kind == b"VP8 ":  # RFC 6386, section 9.1
         width, height = _little_endian(head[6:8]) & 0x3FFF, _little_endian(head[8:10]) & 0x3FFF
-        return WebpHeader(width, height, has_alpha=False, lengths=())
+        return _WebpHeader(width, height, has_alpha=False, lengths=())
     if kind != b"VP8X":
         raise ValueError(f"its first chunk is {kind!r}, not VP8X")
     lengths = [
         Fraction(_little_endian(part[12:15]), 1000) for name, part in parts if name == b"ANMF"
     ]
-    return WebpHeader(
+    return _WebpHeader(
         width=_little_endian(head[4:7]) + 1,
         height=_little_endian(head[7:10]) + 1,
         has_alpha=bool(head[0] & 0x10),

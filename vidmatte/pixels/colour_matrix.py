@@ -39,7 +39,7 @@ def exact_rgb(
     largest = full_scale(picture.format.name)
     while largest < 32768:
         largest *= 2
-    to_rgb = rgb_matrix(colour, 65536, largest, top)
+    to_rgb = _rgb_matrix(colour, 65536, largest, top)
     rgb = np.minimum(cv2.transform(cv2.merge(plane_arrays(full)), to_rgb), top)
     return np.asarray(rgb.astype(np.uint8 if top <= 255 else np.uint16, copy=False))
 
@@ -89,7 +89,7 @@ def yuv_matrix(colour: ColourTags, codes: int, top: int) -> np.ndarray:
     return np.asarray(np.hstack([rows * scale[:, None], zero[:, None]]))
 
 
-def rgb_matrix(colour: ColourTags, codes: int, top: int, white: int) -> np.ndarray:
+def _rgb_matrix(colour: ColourTags, codes: int, top: int, white: int) -> np.ndarray:
     """(3, 4): Y'CbCr codes and 1 -> R'G'B' in 0..white; the inverse of the above."""
     forward = yuv_matrix(colour, codes, top)
     inverse = np.linalg.inv(forward[:, :3]) * white

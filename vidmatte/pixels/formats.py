@@ -67,7 +67,7 @@ ACCURATE = (
 )
 
 
-def working_format(pixel_format: str, on_side: bool) -> str:
+def _working_format(pixel_format: str, on_side: bool) -> str:
     """The format that frames of ``pixel_format`` travel in.
 
     Unequal chroma subsampling cannot be turned on its side in place: such frames
@@ -97,7 +97,7 @@ def upright_format(pixel_format: str, orientation: Orientation, width: int, heig
     Where a row or column that has chroma of its own, the last of an odd number, becomes the
     first, subsampled chroma would lie beside its pixels: such frames travel as 4:4:4 too.
     """
-    name = working_format(pixel_format, orientation.swaps_sides)
+    name = _working_format(pixel_format, orientation.swaps_sides)
     sizes = zip((height, width), orientation.reverses, chroma_steps(name), strict=True)
     if name.startswith("yuv") and any(back and size % step for size, back, step in sizes):
         name = "yuv444" + name[6:]

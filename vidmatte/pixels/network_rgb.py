@@ -29,7 +29,7 @@ class NetworkRgb:
 
     def __init__(self, clip: Clip) -> None:
         check_convertible(clip)
-        self._curve = curve_for(clip.colour.transfer)
+        self._curve = _curve_for(clip.colour.transfer)
         self._range = clip.colour.range
         self._reformatter = VideoReformatter()
 
@@ -80,7 +80,7 @@ def full_range_rgb(picture: av.VideoFrame) -> np.ndarray:
     return np.array(plane_arrays(rgb)[0])
 
 
-def curve_for(transfer: int) -> np.ndarray | None:
+def _curve_for(transfer: int) -> np.ndarray | None:
     """A table from 16-bit code values to 8-bit display values, or None for none.
 
     PQ (SMPTE ST 2084) and HLG (ITU-R BT.2100, system gamma 1.2 at 1000 nits) are

@@ -98,7 +98,7 @@ def results_among(files: list[Path]) -> list[str]:
 
 def missing_numbers(files: list[Path]) -> list[str]:
     """A warning where the file numbers have gaps."""
-    values = [number for file in files if (number := frame_number(file)) is not None]
+    values = [number for file in files if (number := _frame_number(file)) is not None]
     if len(values) < len(files) or len(set(values)) < len(values):
         return []
     missing = values[-1] - values[0] + 1 - len(values)
@@ -125,7 +125,7 @@ def _natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
     return key, file.name
 
 
-def frame_number(file: Path) -> int | None:
+def _frame_number(file: Path) -> int | None:
     """The number at the end of a picture's name; None without one."""
     *_, number, rest = [None, *_NUMBER.split(file.stem)]
     return int(number) if number is not None and not rest else None

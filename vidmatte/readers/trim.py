@@ -16,7 +16,7 @@ from vidmatte.settings.values import parsed
 
 
 @dataclass(frozen=True)
-class Trim:
+class _Trim:
     """Frame numbers from the clip's first frame: ``first`` is included, ``end`` is not."""
 
     first: int = 0
@@ -26,7 +26,7 @@ class Trim:
         return self.first > 0 or self.end is not None
 
 
-def parse_point(
+def _parse_point(
     text: str,
     rate: Fraction,
     start_timecode: str | None,
@@ -59,7 +59,7 @@ def make_trim(
     start_timecode: str | None,
     frame_count: int | None,
     frame_at: Callable[[Fraction], int] | None = None,
-) -> Trim:
+) -> _Trim:
     """The range between in and out points; the out point is exclusive.
 
     frame_at: the number of the frame at a time (seconds), for variable rates. handles: frames
@@ -67,7 +67,7 @@ def make_trim(
     """
 
     def frame_of(text: str) -> int:
-        frame = parse_point(text, rate, start_timecode, frame_at)
+        frame = _parse_point(text, rate, start_timecode, frame_at)
         if frame < 0 and frame_count is not None:
             # A clip that runs past midnight begins late in one day and ends early in the next.
             after_midnight = frame + timecode.frames_a_day(rate, start_timecode or "")
@@ -89,10 +89,10 @@ def make_trim(
         raise UsageError(f"{given}: no frame is left between these points")
     if end is not None:
         end = end + handles if last is None else min(end + handles, max(last, end))
-    return Trim(first=max(0, first - handles), end=end)
+    return _Trim(first=max(0, first - handles), end=end)
 
 
-def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
+def trimmed(clip: Clip, trim: _Trim, timing: Timing) -> Clip:
     """The clip between its in and out points: origin, end and frame count adjusted."""
     count = clip.frame_count
     if count is not None:
@@ -107,7 +107,7 @@ def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
     )
 
 
-def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
+def moved_timecode(clip: Clip, trim: _Trim) -> tuple[str | None, list[str]]:
     """The timecode at the in point, None where it is invalid at the rate, with a warning then."""
     return timecode.valid_or_dropped(
         clip.source.name,

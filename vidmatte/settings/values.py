@@ -38,7 +38,7 @@ def parse_bytes(text: str) -> int:
     return size
 
 
-def parse_number(text: str) -> Fraction:
+def _parse_number(text: str) -> Fraction:
     """'25', '29.97' or '24000/1001' as an exact number, its denominator limited to a million.
 
     Raises ValueError. Exponents are refused: 1e-99999999 would become a huge integer.
@@ -55,7 +55,7 @@ def parse_rate(text: str) -> Fraction:
     Raises UsageError.
     """
     try:
-        rate = parse_number(text)
+        rate = _parse_number(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
@@ -79,7 +79,7 @@ def parse_point(text: str) -> int | Fraction | None:
     if is_timecode(text):
         return None
     try:
-        return parse_number(text)
+        return _parse_number(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(
             f"'{text}' is not a frame, time or timecode: write f120 (frame), 12.5 (seconds)"

@@ -28,7 +28,7 @@ from vidmatte.settings import Settings
 
 
 @dataclass(frozen=True)
-class Cost:
+class _Cost:
     """``frames`` took ``seconds``, and all threads together ``core_seconds``.
 
     others: core-seconds that other programs took meanwhile; None where the system does not say.
@@ -50,22 +50,26 @@ class Cost:
         return 1000 * self.core_seconds / self.frames if self.frames else 0.0
 
 
-def cost_of(work: Callable[[], int]) -> Cost:
+def _cost_of(work: Callable[[], int]) -> _Cost:
     """Do the work, which returns how many frames it did; returns its cost."""
-    began, cores_began, all_began = time.perf_counter(), time.process_time(), machine_core_seconds()
+    began, cores_began, all_began = (
+        time.perf_counter(),
+        time.process_time(),
+        _machine_core_seconds(),
+    )
     frames = work()
     core_seconds = time.process_time() - cores_began
-    all_ended = machine_core_seconds()
+    all_ended = _machine_core_seconds()
     others = None
     if all_began is not None and all_ended is not None:
         others = max(0.0, all_ended - all_began - core_seconds)
-    return Cost(frames, time.perf_counter() - began, core_seconds, others)
+    return _Cost(frames, time.perf_counter() - began, core_seconds, others)
 
 
-def median_cost(costs: list[Cost]) -> Cost:
+def _median_cost(costs: list[_Cost]) -> _Cost:
     """The medians of the same work done several times."""
     others = [cost.others for cost in costs if cost.others is not None]
-    return Cost(
+    return _Cost(
         frames=costs[0].frames,
         seconds=median(cost.seconds for cost in costs),
         core_seconds=median(cost.core_seconds for cost in costs),
@@ -73,7 +77,7 @@ def median_cost(costs: list[Cost]) -> Cost:
     )
 
 
-def machine_core_seconds() -> float | None:
+def _machine_core_seconds() -> float | None:
     """Core-seconds of all programs since the start; None where the system does not say."""
     try:
         line = Path("/proc/stat").read_text().splitlines()[0]
@@ -83,7 +87,7 @@ def machine_core_seconds() -> float | None:
     return (user + nice + system + irq + soft_irq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
-def peak_memory() -> int | None:
+def _peak_memory() -> int | None:
     """The most bytes that this process ever held; None where the system does not say."""
     try:
         import resource
@@ -107,8 +111,8 @@ class Measured:
     memory; None where the system does not say.
     """
 
-    stages: dict[str, Cost]
-    pipeline: Cost
+    stages: dict[str, _Cost]
+    pipeline: _Cost
     cores: int
     peak_bytes: int | None
 
@@ -144,19 +148,19 @@ def measure(
     report("warming up")
     stages = _Stages(clip, output, model, settings)
     stages.warm_up()
-    full: list[Cost] = []
-    alone: dict[str, list[Cost]] = {name: [] for name in stages.all}
+    full: list[_Cost] = []
+    alone: dict[str, list[_Cost]] = {name: [] for name in stages.all}
     peak = None
     for number in range(1, rounds + 1):
         report(f"round {number} of {rounds}: the full run")
-        full.append(cost_of(stages.pipeline))
-        peak = peak if alone["read"] else peak_memory()
+        full.append(_cost_of(stages.pipeline))
+        peak = peak if alone["read"] else _peak_memory()
         for name, stage in stages.all.items():
             report(f"round {number} of {rounds}: {name} alone")
             alone[name].append(stage())
     return Measured(
-        stages={name: median_cost(costs) for name, costs in alone.items()},
-        pipeline=median_cost(full),
+        stages={name: _median_cost(costs) for name, costs in alone.items()},
+        pipeline=_median_cost(full),
         cores=usable_cores(),
         peak_bytes=peak,
     )
@@ -171,7 +175,7 @@ class _Stages:
         self._tracked: list[TrackedFrame[Frame]] = []
         network = model.network
         self._filter = temporal_filter_for(network.recurrent, settings, network.filter_profile)
-        self.all: dict[str, Callable[[], Cost]] = {
+        self.all: dict[str, Callable[[], _Cost]] = {
             "read": self.read,
             "network": self.network,
             "motion": self.motion,
@@ -190,7 +194,7 @@ class _Stages:
             result = run(source, self._output, self._model, self._settings, Reporter())
         return result.written.frames
 
-    def read(self) -> Cost:
+    def read(self) -> _Cost:
         """Decoding, the network's view of each frame, shot cuts."""
         with open_reader(self._clip, self._settings) as source:
             depth = self._settings.memory_bytes // Slot.size_of(source.clip)
@@ -200,24 +204,24 @@ class _Stages:
                 self._frames = self._filled(source, held)
                 return len(self._frames)
 
-            return cost_of(work)
+            return _cost_of(work)
 
-    def network(self) -> Cost:
+    def network(self) -> _Cost:
         """Resizing, the network, its alpha brought to the frame's size."""
         network = self._model.network
-        return cost_of(lambda: sum(1 for _ in network.predict(iter(self._frames))))
+        return _cost_of(lambda: sum(1 for _ in network.predict(iter(self._frames))))
 
-    def motion(self) -> Cost:
+    def motion(self) -> _Cost:
         """Edges redrawn, motion from frame to frame."""
-        frames = list(ping_pong(self._frames))
+        frames = list(_ping_pong(self._frames))
 
         def work() -> int:
             self._tracked = list(self._filter.track_stage(frames))
             return len(self._tracked)
 
-        return cost_of(work)
+        return _cost_of(work)
 
-    def steady(self) -> Cost:
+    def steady(self) -> _Cost:
         """The average along the motion, its edges redrawn."""
         tracked, self._tracked = iter(self._tracked), []
         settled: list[Frame] = []
@@ -226,11 +230,11 @@ class _Stages:
             settled.extend(self._filter.average_stage(tracked))
             return len(settled)
 
-        cost = cost_of(work)
+        cost = _cost_of(work)
         self._frames = settled[: len(self._frames)]
         return cost
 
-    def write(self) -> Cost:
+    def write(self) -> _Cost:
         """Colours under soft edges, conversion, encoding, the file and its proof."""
 
         def work() -> int:
@@ -240,7 +244,7 @@ class _Stages:
                 return sink.close().frames
 
         with open_reader(self._clip, self._settings) as source:
-            return cost_of(work)
+            return _cost_of(work)
 
     def _filled(self, source: Reader, count: int) -> list[Frame]:
         """The first frames of the clip, in slots of a ring of their own."""
@@ -254,7 +258,7 @@ class _Stages:
         return frames
 
 
-def ping_pong(frames: list[Frame]) -> Iterator[Frame]:
+def _ping_pong(frames: list[Frame]) -> Iterator[Frame]:
     """A shot of nearly twice the length, each of its frames with an alpha of its own.
 
     The first frames of a shot cost the filter less than those in the midst of it: they have

@@ -129,7 +129,7 @@ class _AlphaPictures(Mattes):
         self.notes += missing_numbers(files)
         for file in files:
             picture = read_picture(file)
-            matte = alpha_of(picture, str(file))
+            matte = _alpha_of(picture, str(file))
             yield self._upright(matte, orientation_of(picture), str(file))
 
 
@@ -148,7 +148,7 @@ class _AlphaMovie(Mattes):
             try:
                 for number, frame in enumerate(self._decoded(container)):
                     name = f"{self.path}, frame {number}"
-                    yield self._upright(alpha_of(frame, name), self._clip.orientation, name)
+                    yield self._upright(_alpha_of(frame, name), self._clip.orientation, name)
             except av.error.FFmpegError as error:
                 raise SourceError(
                     f"{self.path}: it does not decode ({error.strerror}); make it again"
@@ -173,7 +173,7 @@ class _AlphaMovie(Mattes):
             yield from context.decode(packet)
 
 
-def alpha_of(frame: av.VideoFrame, name: str) -> np.ndarray:
+def _alpha_of(frame: av.VideoFrame, name: str) -> np.ndarray:
     """The alpha of a decoded picture, (H, W) float32 in 0..1.
 
     Raises SourceError, with ``name``, where it has none.

@@ -107,7 +107,7 @@ def _samples(
         garbage, holdout = open_masks(part, source.clip)
     lead = _LEAD if model.network.recurrent else 0
     smooth = settings.smooth if settings.smooth == "strong" else "off"
-    for place in spaced(total, count):
+    for place in _spaced(total, count):
         wanted = start + place
         one = untrimmed.changed(
             in_point=f"f{max(0, wanted - lead)}",
@@ -133,7 +133,7 @@ def _prefix_with_clip(line: str, begin: Fraction) -> str:
     return _MOMENT.sub(lambda time: f"{float(time[1]) + float(begin):.2f} s", line)
 
 
-def spaced(total: int, count: int) -> list[int]:
+def _spaced(total: int, count: int) -> list[int]:
     """``count`` places spread evenly over ``total`` frames, ends excluded."""
     count = min(count, total)
     return [int(Fraction(2 * place + 1, 2 * count) * total) for place in range(count)]

@@ -41,7 +41,7 @@ class EncodedTrack(Track):
         if encoder.bit_rate is not None:
             name = _LAYOUTS.get(channels, "stereo")
             channels = channels if channels in _LAYOUTS else 2
-        stream = container.add_stream(encoder.name, rate=encoded_rate(encoder, self._rate))
+        stream = container.add_stream(encoder.name, rate=_encoded_rate(encoder, self._rate))
         assert isinstance(stream, AudioStream)
         self._stream = stream
         self._encoder = stream.codec_context
@@ -184,7 +184,7 @@ class EncodedTrack(Track):
             self._container.mux(self._stream.encode(frame))
 
 
-def encoded_rate(encoder: SoundEncoder, rate: int) -> int:
+def _encoded_rate(encoder: SoundEncoder, rate: int) -> int:
     """The sample rate (Hz) nearest to ``rate`` that an encoder supports."""
     if encoder.clock is not None:
         return encoder.clock

@@ -120,7 +120,7 @@ def frame_encoder(spec: EncoderSpec) -> FrameEncoder:
 
 def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
     """The encoder of a movie with inter-frame coding: the format's own, or FFmpeg's."""
-    return (row.stream_encoder or OrderedEncoder)(stream)
+    return (row.stream_encoder or _OrderedEncoder)(stream)
 
 
 def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
@@ -150,7 +150,7 @@ _BLOCK_ADDITION = packet_sidedata_type_from_literal("matroska_block_additional")
 _ALPHA_ADDITION_ID = 1  # BlockAddID of alpha, WebM alpha specification
 
 
-class OrderedEncoder:
+class _OrderedEncoder:
     """FFmpeg's encoder of the stream, fed in order."""
 
     def __init__(self, stream: VideoStream) -> None:
@@ -162,7 +162,7 @@ class OrderedEncoder:
         return self._stream.encode(picture)
 
 
-class Vp9AlphaEncoder(OrderedEncoder):
+class Vp9AlphaEncoder(_OrderedEncoder):
     """VP9 with alpha as a second VP9 stream in BlockAdditions, as WebM defines it.
 
     FFmpeg's encoder uses one quality for both, which causes specks where alpha is

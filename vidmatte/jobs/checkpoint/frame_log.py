@@ -109,7 +109,7 @@ class FrameLog:
         size = sum(len(part) for part in parts)
         file = self._opened()
         for part in (_HEADER.pack(_MARK, len(text), size, zlib.crc32(text), crc), text, *parts):
-            write_all(file, part)
+            _write_all(file, part)
         self.count += "index" in head
         if time.monotonic() - self._synced < _SYNC_SECONDS:
             return False
@@ -145,7 +145,7 @@ class FrameLog:
         return self._file
 
 
-def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+def _write_all(file: BinaryIO, data: bytes | memoryview) -> None:
     """Write every byte: a raw file may write fewer at once."""
     rest = memoryview(data)
     while len(rest):

@@ -36,7 +36,7 @@ from vidmatte.writers.spool import Spool, SpooledFrame
 
 def open_checkpoint(
     path: Path, clip: Clip, specs: Sequence[OutputSpec], facts: dict[str, Any], first: int = 0
-) -> Checkpoint:
+) -> _Checkpoint:
     """The spool in the work folder ``path``, with the frames that an earlier run stored there.
 
     facts: what determines the frames besides the outputs. first: the number of the first frame
@@ -44,7 +44,7 @@ def open_checkpoint(
     """
     folder = CheckpointFolder(path, first)
     folder.open_for({**facts, "output": describe_outputs(specs)})
-    return Checkpoint(folder, clip.time_base)
+    return _Checkpoint(folder, clip.time_base)
 
 
 def describe_outputs(specs: Sequence[OutputSpec]) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def describe_outputs(specs: Sequence[OutputSpec]) -> list[dict[str, Any]]:
     ]
 
 
-class Checkpoint(Spool):
+class _Checkpoint(Spool):
     """Encoded frames in an open work folder; see ``open_checkpoint``."""
 
     def __init__(self, folder: CheckpointFolder, time_base: Fraction) -> None:

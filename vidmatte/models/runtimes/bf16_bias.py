@@ -158,7 +158,7 @@ def _absorb_constant(graph: _Graph, reader: _Consumer, constant: np.ndarray) -> 
     end = reader.first + len(constant)
     taps = np.einsum("oihw,i->ohw", weight[:, reader.first : end], constant)
     taps[:, weight.shape[2] // 2, weight.shape[3] // 2] += bias
-    added = np.stack(in_bfloat16_parts(taps), axis=1)
+    added = np.stack(_in_bfloat16_parts(taps), axis=1)
     widened = np.concatenate([weight[:, :end], added, weight[:, end:]], axis=1)
     graph.set_parameters(reader.node, widened, np.zeros_like(bias))
 
@@ -169,7 +169,7 @@ def _is_nearly_constant(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return np.asarray((bias > _LARGE_BIAS) & (bias > _NEARLY_CONSTANT * reach))
 
 
-def in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
+def _in_bfloat16_parts(values: np.ndarray) -> list[np.ndarray]:
     """``_PARTS`` arrays of bfloat16 numbers that add up to ``values`` in float32."""
     parts = []
     for _ in range(_PARTS):

@@ -61,7 +61,7 @@ class Device:
         return CpuRunner(session)
 
 
-class CudaDevice(Device):
+class _CudaDevice(Device):
     """One CUDA GPU, by its number."""
 
     default_batch = 8
@@ -83,10 +83,10 @@ class CudaDevice(Device):
         return pinned
 
     def runner(self, session: Any) -> Runner:
-        return BoundRunner(session, self.name)
+        return _BoundRunner(session, self.name)
 
 
-class SeveralDevices(Device):
+class _SeveralDevices(Device):
     """Several devices that share a clip's frames, in host memory that all can use."""
 
     def __init__(self, parts: Sequence[Device]) -> None:
@@ -130,7 +130,7 @@ class CpuRunner:
             options.terminate = True
 
 
-class BoundRunner:
+class _BoundRunner:
     """A session whose inputs and outputs are bound to torch tensors on a device."""
 
     streams = 1
@@ -193,13 +193,13 @@ def choose_device(requested: str) -> tuple[Device, str | None]:
         return Device(), None
     numbers = (0,) if named is None else named
     for number in numbers:
-        missing = missing_for_cuda(number)
+        missing = _missing_for_cuda(number)
         if missing is not None and requested == "auto":
             return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
         if missing is not None:
             raise DeviceError(f"--device {requested}: {missing}; use --device cpu")
-    devices = [CudaDevice(number) for number in numbers]
-    return (devices[0] if len(devices) == 1 else SeveralDevices(devices)), None
+    devices = [_CudaDevice(number) for number in numbers]
+    return (devices[0] if len(devices) == 1 else _SeveralDevices(devices)), None
 
 
 def _has_nvidia_gpu() -> bool:
@@ -209,7 +209,7 @@ def _has_nvidia_gpu() -> bool:
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
 
 
-def missing_for_cuda(number: int) -> str | None:
+def _missing_for_cuda(number: int) -> str | None:
     """One line on why CUDA cannot be used, or None where it can."""
     if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
         return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"

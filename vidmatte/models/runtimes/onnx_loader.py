@@ -63,13 +63,13 @@ def load_runner(
         model: bytes = load_onnx(path).SerializeToString()
     else:
         is_ours = device.name == "cpu" and not uses_openvino
-        model = batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
+        model = _batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
     if uses_openvino:
         ready = _LoadedNetwork(*load_openvino(path, model, bfloat16, threads, batch))
     else:
-        session = open_session(path, model, device, threads)
+        session = _open_session(path, model, device, threads)
         check_inputs(path, _kinds_of(session))
-        ready = loaded_network(session, device)
+        ready = _loaded_network(session, device)
     if outputs is None:
         return replace(ready, runner=MemoryGuard(ready.runner, device.name))
     return replace(ready, runner=BatchSplittingRunner(ready.runner, device.name, report))
@@ -123,18 +123,18 @@ def load_recurrent(
         second = coefficients
         first, reduced = split_after_downsampling(first, names.picture) or (first, "")
     threads = threads or usable_cores()
-    session = open_session(path, first, device, max(1, threads // 2))
+    session = _open_session(path, first, device, max(1, threads // 2))
     check_inputs(path, _kinds_of(session))
     # One thread per frame, as many frames as cores: no thread waits for another.
-    finisher = CpuRunner(open_session(path, second, device, 1), stream_count(threads))
-    ready = loaded_network(session, device)
+    finisher = CpuRunner(_open_session(path, second, device, 1), stream_count(threads))
+    ready = _loaded_network(session, device)
     return (
         replace(ready, runner=MemoryGuard(ready.runner, device.name)),
         FinishingStep(MemoryGuard(finisher, device.name), reduced),
     )
 
 
-def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
+def _open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     """An onnxruntime session for ``model``. Raises ModelError, naming ``path``, DeviceError."""
     ort = onnxruntime()
     options = ort.SessionOptions()
@@ -164,7 +164,7 @@ def open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     return session
 
 
-def loaded_network(session: Any, device: Device) -> _LoadedNetwork:
+def _loaded_network(session: Any, device: Device) -> _LoadedNetwork:
     """A runner of a session, and the shapes of its inputs and outputs."""
     inputs, outputs = (
         {item.name: ["?" if size is None else size for size in item.shape or ()] for item in items}
@@ -173,7 +173,7 @@ def loaded_network(session: Any, device: Device) -> _LoadedNetwork:
     return _LoadedNetwork(device.runner(session), inputs, outputs)
 
 
-def batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
+def _batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
     """The network with a free batch dimension and only its first ``outputs`` outputs.
 
     widen: convert half precision to float32. single: for one picture at a time, in the form

@@ -30,7 +30,7 @@ CPU_FACTS = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
-def openvino() -> Any:
+def _openvino() -> Any:
     """The module; always imported through this function.
 
     By default its import sends telemetry and writes an identifier of this user into the home
@@ -43,7 +43,7 @@ def openvino() -> Any:
     return module
 
 
-def core() -> Any:
+def _core() -> Any:
     """OpenVINO's core, one per process. Raises DeviceError in a process forked from one that has
     a core: its threads do not exist there, and every call would hang.
     """
@@ -65,17 +65,17 @@ def _made_core() -> tuple[Any, int]:
     plugin: of several cores, freed in another order or on another thread, one may leave a
     thread with a freed stack, and the next Ctrl+C is a segmentation fault.
     """
-    return openvino().Core(), os.getpid()
+    return _openvino().Core(), os.getpid()
 
 
-def is_installed() -> bool:
+def _is_installed() -> bool:
     """Whether the package is installed; does not import it."""
     return importlib.util.find_spec("openvino") is not None
 
 
-def has_bfloat16() -> bool:
+def _has_bfloat16() -> bool:
     """True where the CPU computes in bfloat16 (AVX512_BF16, AMX)."""
-    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def advice(requested: str, bfloat16: bool, device: Device) -> str | None:
@@ -85,7 +85,7 @@ def advice(requested: str, bfloat16: bool, device: Device) -> str | None:
     """
     if requested != "auto" or device.name != "cpu" or not bfloat16:
         return None
-    if is_installed() or not CPU_FACTS.is_file():
+    if _is_installed() or not CPU_FACTS.is_file():
         return None
     if not _BFLOAT16_FLAGS & {*CPU_FACTS.read_text("utf-8", "replace").split()}:
         return None
@@ -101,19 +101,19 @@ def is_chosen(requested: str, bfloat16: bool, device: Device) -> bool:
     if requested == "openvino":
         if device.name != "cpu":
             raise DeviceError("--runtime openvino runs on the CPU: add --device cpu")
-        if not is_installed():
+        if not _is_installed():
             raise DeviceError(
                 "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
             )
         return True
     if requested != "auto" or device.name != "cpu" or not bfloat16:
         return False
-    return is_installed() and has_bfloat16()
+    return _is_installed() and _has_bfloat16()
 
 
 def _precision_of(bfloat16: bool) -> str:
     """What OpenVINO computes in: 'bfloat16' where CPU and family allow, or 'float32'."""
-    return "bfloat16" if bfloat16 and has_bfloat16() else "float32"
+    return "bfloat16" if bfloat16 and _has_bfloat16() else "float32"
 
 
 def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
@@ -126,7 +126,7 @@ def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
     return "onnxruntime"
 
 
-class OpenVinoRunner:
+class _OpenVinoRunner:
     """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request."""
 
     def __init__(self, compiled: Any, streams: int) -> None:
@@ -141,7 +141,7 @@ class OpenVinoRunner:
         for request in self._requests:
             self._idle.put(request)
         # Creating the first tensor in two threads at once would deadlock.
-        openvino().Tensor(np.zeros(1, np.float32))
+        _openvino().Tensor(np.zeros(1, np.float32))
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ARG002
         with self._request() as request:
@@ -163,7 +163,7 @@ class OpenVinoRunner:
 
 def load_openvino(
     path: Path, model: bytes, bfloat16: bool, threads: int, batch: int = 0
-) -> tuple[OpenVinoRunner, Shapes, Shapes]:
+) -> tuple[_OpenVinoRunner, Shapes, Shapes]:
     """A runner for the network in ``model`` (ONNX), and the shapes of its inputs and outputs.
 
     bfloat16 where CPU and family allow, else float32. batch: 1 where no run will take
@@ -173,12 +173,12 @@ def load_openvino(
     half = _precision_of(bfloat16) == "bfloat16"
     streams = stream_count(threads) if bfloat16 else 1
     try:
-        network = core().read_model(split_offsets(model) if half else model)
+        network = _core().read_model(split_offsets(model) if half else model)
         kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
         check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
         if batch == 1:
             network.reshape({item: _one_of(item) for item in network.inputs})
-        compiled = core().compile_model(
+        compiled = _core().compile_model(
             network,
             "CPU",
             {
@@ -198,7 +198,7 @@ def load_openvino(
         {item.get_any_name(): _shape_of(item) for item in items}
         for items in (network.inputs, network.outputs)
     )
-    return OpenVinoRunner(compiled, streams), inputs, outputs
+    return _OpenVinoRunner(compiled, streams), inputs, outputs
 
 
 def _one_of(item: Any) -> Any:

@@ -82,7 +82,7 @@ class FetchError(WeightsError):
     """One source did not give the file; the message is the reason in a few words."""
 
 
-class BrokenOffError(FetchError):
+class _BrokenOffError(FetchError):
     """The connection ended early; the partial file stays and the download can continue."""
 
 
@@ -129,7 +129,7 @@ class ReleaseFile(WeightsSource):
             try:
                 self._fetch_rest(destination, progress)
                 return
-            except BrokenOffError:
+            except _BrokenOffError:
                 if attempt == _MAX_ATTEMPTS or _size(destination) <= before:
                     raise
 
@@ -157,7 +157,7 @@ class ReleaseFile(WeightsSource):
                     progress.advance(len(block))
         done = _size(destination)
         if total is not None and done < total:
-            raise BrokenOffError(f"the connection ended after {done:,} of {total:,} bytes")
+            raise _BrokenOffError(f"the connection ended after {done:,} of {total:,} bytes")
 
     def _open(self, destination: Path, offset: int) -> Any:
         import http.client
@@ -203,7 +203,7 @@ def _read(response: Any) -> bytes:
     try:
         return bytes(response.read(_BLOCK_BYTES))
     except (OSError, http.client.HTTPException) as error:
-        raise BrokenOffError(_reason(error)) from error
+        raise _BrokenOffError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

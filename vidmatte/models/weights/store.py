@@ -31,7 +31,7 @@ _OFFLINE_VARIABLE = "VIDMATTE_OFFLINE"
 _Report = Callable[[str], None]
 
 
-def default_folder() -> Path:
+def _default_folder() -> Path:
     """VIDMATTE_MODELS_DIR, else the platform's cache folder for this user."""
     named = os.environ.get(_FOLDER_VARIABLE)
     if named:
@@ -41,7 +41,7 @@ def default_folder() -> Path:
     return user_cache_path("vidmatte", appauthor=False) / "models"
 
 
-def is_offline() -> bool:
+def _is_offline() -> bool:
     """True when VIDMATTE_OFFLINE is set to anything but 0, no, false, off or nothing."""
     return os.environ.get(_OFFLINE_VARIABLE, "").lower() not in ("", "0", "no", "false", "off")
 
@@ -56,7 +56,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
-        self.folder = Path(folder).expanduser() if folder is not None else default_folder()
+        self.folder = Path(folder).expanduser() if folder is not None else _default_folder()
         try:
             is_file = self.folder.is_file()
         except OSError as error:
@@ -105,7 +105,7 @@ class Store:
         try:
             if self.has(entry):
                 return path
-            if is_offline():
+            if _is_offline():
                 raise self._unavailable(entry, [f"{_OFFLINE_VARIABLE} is set: nothing was tried"])
             with self._lock(entry, say):
                 if not self.has(entry):

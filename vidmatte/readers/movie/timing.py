@@ -183,7 +183,7 @@ def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool
     return all(error <= 1 and 2 * error < step for error in errors)
 
 
-def find_rate(
+def _find_rate(
     times: list[int], time_base: Fraction, candidates: Iterable[Fraction | None]
 ) -> tuple[Fraction, bool]:
     """The rate of frames at ``times`` and whether it is constant.
@@ -222,7 +222,7 @@ def read_timing(
     times = sorted(found.all)
     declared = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     filled = with_gaps_filled(times, found.without, found.last)
-    rate, constant = find_rate(filled, time_base, declared)
+    rate, constant = _find_rate(filled, time_base, declared)
     if not constant and len(plausible := sorted(set(found.plausible))) < len(times):
         if found.jump_back is not None:
             raise SourceError(
@@ -234,11 +234,11 @@ def read_timing(
         found.without += len(times) - len(plausible)
         times = plausible
         filled = with_gaps_filled(times, found.without, found.last)
-        rate, constant = find_rate(filled, time_base, declared)
+        rate, constant = _find_rate(filled, time_base, declared)
     if constant:
         times = filled
     elif found.without:
-        rate, constant = find_rate(times, time_base, declared)
+        rate, constant = _find_rate(times, time_base, declared)
     if indexed and not constant:
         times = sorted(_packet_times(container, stream).all) if numbered else []
     exact = time_base

@@ -213,7 +213,7 @@ def open_background(text: str, clip: Clip) -> Background:
         return _StillBackground(
             _FitToFrame(clip, _RGB)(_checkerboard(clip.width, clip.height)), notes
         )
-    if (colour := parse_colour(text)) is not None:
+    if (colour := _parse_colour(text)) is not None:
         flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
         return _StillBackground(
             _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes
@@ -227,7 +227,7 @@ def open_background(text: str, clip: Clip) -> Background:
     return _MovingBackground(path, clip)
 
 
-def parse_colour(text: str) -> tuple[int, int, int] | None:
+def _parse_colour(text: str) -> tuple[int, int, int] | None:
     """R, G, B in 0..255 of ``#rrggbb`` or a name in COLOURS, else None."""
     if text.lower() in COLOURS:
         return COLOURS[text.lower()]

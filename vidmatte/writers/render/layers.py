@@ -56,10 +56,10 @@ class MatteLayer(Layer):
 
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Layer.renderer``."""
-        return MatteRenderer(row.pixel_format(clip), output_colour(clip, row))
+        return _MatteRenderer(row.pixel_format(clip), output_colour(clip, row))
 
 
-class MatteRenderer(Renderer):
+class _MatteRenderer(Renderer):
     """See ``MatteLayer``."""
 
     def __init__(self, pixel_format: str, colour: ColourTags) -> None:
