@@ -363,8 +363,8 @@ def test_what_is_kept_depends_on_what_computes_it(
     path = str(make_salient(tmp_path / "tiny.onnx"))
 
     def key(is_there: bool, half: bool, runtime: str = "auto") -> str:
-        monkeypatch.setattr(openvino, "is_installed", lambda: is_there)
-        monkeypatch.setattr(openvino, "has_bfloat16", lambda: half)
+        monkeypatch.setattr(openvino, "_is_installed", lambda: is_there)
+        monkeypatch.setattr(openvino, "_has_bfloat16", lambda: half)
         settings = Settings(model=path, family="isnet", cache=str(tmp_path), runtime=runtime)
         with open_reader(movie.path, settings) as source:
             return find_model(settings, silent).cache_key(source.clip)

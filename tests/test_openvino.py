@@ -224,7 +224,7 @@ def test_networks_that_come_and_go_leave_a_stack_for_signals(tmp_path: Path) -> 
 def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(openvino, "is_installed", lambda: False)
+    monkeypatch.setattr(openvino, "_is_installed", lambda: False)
     path = make_salient(tmp_path / "tiny.onnx")
     assert load_network(path, "isnet", Settings(), Device()).description.startswith("onnxruntime")
     with pytest.raises(DeviceError, match=r"pip install 'vidmatte\[openvino\]'"):
@@ -251,7 +251,7 @@ def test_who_would_be_faster_with_it_is_told(
     weights = Weights("tiny", family, make(tmp_path / "tiny.onnx"))
     for is_there in (False, True):
         lines: list[str] = []
-        monkeypatch.setattr(openvino, "is_installed", lambda is_there=is_there: is_there)
+        monkeypatch.setattr(openvino, "_is_installed", lambda is_there=is_there: is_there)
         chosen = settings("onnxruntime" if is_there else runtime)
         assert Model((weights,), Device(), chosen, lines.append).network is not None
         assert ["pip install openvino" in line for line in lines] == [True] * (told > is_there)

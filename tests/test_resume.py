@@ -276,7 +276,7 @@ def test_another_runtime_is_refused(
         pytest.skip("OpenVINO is not the runtime of choice here")
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
-    monkeypatch.setattr(openvino, "is_installed", lambda: False)
+    monkeypatch.setattr(openvino, "_is_installed", lambda: False)
     changed = "differs: OpenVINO, bfloat16, now onnxruntime"
     with pytest.raises(UsageError, match=changed):
         resumed(inputs, out)
@@ -527,7 +527,7 @@ def test_a_full_disk_costs_nothing_that_is_done(
     reporter = StopAfter(FRAMES + 1)
     settings = make_settings(**options(inputs, resume=True))
     with monkeypatch.context() as patch, open_reader(inputs / "clip.mov", settings) as source:
-        patch.setattr(framelog, "write_all", write_all)
+        patch.setattr(framelog, "_write_all", write_all)
         with pytest.raises(OutputError, match="disk is full"):
             run(source, out, find_model(settings, lambda _: None), settings, reporter)
     (note,) = reporter.notes

@@ -29,7 +29,7 @@ from vidmatte.errors import ModelError, UsageError
 from vidmatte.jobs.queue import Cancelled, StageQueue, StopFlag
 from vidmatte.jobs.report import Progress
 from vidmatte.jobs.ring import Ring, Slot, queue_depth
-from vidmatte.jobs.stages import Pipeline, Stage, _at_work
+from vidmatte.jobs.stages import Pipeline, Stage, at_work
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.segmentation import SegmentationNetwork
 from vidmatte.readers.open import open_reader
@@ -84,7 +84,7 @@ def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None
     stages[where + 1] = Stage("broken", broken, 1)
     with Pipeline(stages, StopFlag()) as pipeline, pytest.raises(ValueError, match=f"item {at}"):
         list(pipeline)
-    assert _at_work() == []
+    assert at_work() == []
 
 
 def test_the_manifests_checksums_are_told_of_and_may_be_stopped(

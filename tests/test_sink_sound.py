@@ -185,7 +185,7 @@ def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
 def test_sound_that_the_encoder_refuses_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoded, "encoded_rate", lambda _codec, rate: rate)
+    monkeypatch.setattr(encoded, "_encoded_rate", lambda _codec, rate: rate)
     tone = Tone(codec="pcm_s16le", rate=6000)
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone])
     said = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"

@@ -146,7 +146,7 @@ def is_stage_thread(thread: threading.Thread) -> bool:
     return thread.name.startswith(_STAGE_THREADS)
 
 
-def _at_work() -> list[_Runner]:
+def at_work() -> list[_Runner]:
     """The stages of all pipelines whose threads are still running."""
     return [thread for thread in threading.enumerate() if isinstance(thread, _Runner)]
 
@@ -156,7 +156,7 @@ def _end_all() -> None:
 
     A thread that returns from C++ while Python shuts down would abort the process.
     """
-    running = _at_work()
+    running = at_work()
     for runner in running:
         runner.stop_flag.set()
     _end(running, float("inf"))
