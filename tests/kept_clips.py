@@ -132,7 +132,7 @@ class Footage:
             weights.fed_as,
             size=InputSize(self.outputs[PLAIN].shape[-1]),
             input_name="input",
-            way=way,
+            schedule=way,
         )
         return list(network.predict(iter(frames)))
 

@@ -20,11 +20,11 @@ from tiny_onnx import make_two_states, make_wide, salient_alpha, two_states_alph
 from vidmatte.core.families import (
     FAMILY_TABLE,
     RECURRENT,
+    CoarsePass,
     Family,
     InputSize,
     Recurrence,
-    _CoarsePass,
-    _State,
+    State,
 )
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError, UsageError, VerificationError
@@ -172,8 +172,8 @@ TWO_STATES = Family(
     (0.5, 0.5, 0.5),
     recurrence=Recurrence(
         states=(
-            _State("memory_in", "memory_out", channels=2, stride=4),
-            _State("trace_in", "trace_out"),
+            State("memory_in", "memory_out", channels=2, stride=4),
+            State("trace_in", "trace_out"),
         ),
         picture="image",
         alpha="alpha",
@@ -329,7 +329,7 @@ def test_a_family_that_keeps_the_aspect_is_one_row(
 
 
 def test_a_coarse_pass_keeps_strips_wide_enough() -> None:
-    coarse = _CoarsePass("scale", side=512, least_side=6)
+    coarse = CoarsePass("scale", side=512, least_side=6)
     assert coarse.ratio(1920, 1080) == 512 / 1920
     assert coarse.ratio(1920, 1080, 0.5) == 0.5
     assert coarse.ratio(20000, 30) * 30 == 6

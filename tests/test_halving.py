@@ -32,7 +32,7 @@ import onnxruntime as ort
 from vidmatte.errors import DeviceError
 from vidmatte.models.runtimes.device import CpuRunner
 from vidmatte.models.runtimes.memory_guard import BatchSplittingRunner
-from vidmatte.models.runtimes.onnx_loader import batchable
+from vidmatte.models.runtimes.onnx_loader import _batchable
 
 path, size, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 arena = ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1,
@@ -45,7 +45,7 @@ options.log_severity_level = 4
 options.intra_op_num_threads = 1
 options.enable_mem_pattern = False
 options.add_session_config_entry("session.use_env_allocators", "1")
-session = ort.InferenceSession(batchable(path, 1), options, providers=["CPUExecutionProvider"])
+session = ort.InferenceSession(_batchable(path, 1), options, providers=["CPUExecutionProvider"])
 inner = CpuRunner(session)
 sizes = []
 def counted(inputs, keep=()):

@@ -27,7 +27,7 @@ from tiny_onnx import (
 )
 from tolerance import EXACT, SAME_LOOP, SAME_NETWORK, SAME_SUMS, assert_close
 
-from vidmatte.core.families import FAMILY_TABLE, InputSize, _CoarsePass
+from vidmatte.core.families import FAMILY_TABLE, CoarsePass, InputSize
 from vidmatte.core.frame import Frame
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.augment import ALTERNATING, View, views_of
@@ -56,7 +56,7 @@ RUNTIMES = [
         marks=pytest.mark.skipif(not _is_installed(), reason="openvino is not installed"),
     ),
 ]
-COARSE = _CoarsePass("downsample_ratio", side=512, least_side=6)
+COARSE = CoarsePass("downsample_ratio", side=512, least_side=6)
 #: The GPU's runner is the one bound to torch; over torch's CPU device it is the same code.
 RUNNERS = ["numpy", pytest.param("torch", marks=pytest.mark.torch)]
 STATES = (1, 2, 3, 4)  # of a recurrent network

@@ -173,7 +173,7 @@ def test_a_manifest_takes_the_place_of_manifests_alone(
     write_clip(movie, tmp_path / out, overwrite=True)
     path.unlink()
     path.mkdir()
-    with pytest.raises(OutputExistsError, match="it is a folder"):
+    with pytest.raises(OutputExistsError, match="path is a folder"):
         write_clip(movie, tmp_path / out, overwrite=True)
 
 

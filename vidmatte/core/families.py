@@ -35,7 +35,7 @@ class InputSize:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """One recurrent state tensor, by the names of its input and its output.
 
     At the start of a shot it is zeros, (1, channels, h, w): h and w are the frame's height and
@@ -56,7 +56,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _CoarsePass:
+class CoarsePass:
     """A first pass over the downsampled frame, whose scale is an input of the network.
 
     input: the name of that input, the ratio of the sizes in 0..1. side: default length of the
@@ -84,11 +84,11 @@ class Recurrence:
     networks whose input is plain R'G'B' in 0..1 and whose alpha is in 0..1.
     """
 
-    states: tuple[_State, ...]
+    states: tuple[State, ...]
     picture: str
     alpha: str
     foreground: str | None = None
-    coarse: _CoarsePass | None = None
+    coarse: CoarsePass | None = None
     splits: bool = False
 
     @property
@@ -109,7 +109,7 @@ class Recurrence:
 
 
 @dataclass(frozen=True)
-class _AugmentSchedules:
+class AugmentSchedules:
     """The test-time augmentation by ``--smooth``: names in ``augment.SCHEDULES``.
 
     Alternating views help where the temporal filter averages them and the network's errors
@@ -169,7 +169,7 @@ class Family:
     recurrence: Recurrence | None = None
     bfloat16: bool = False
     default_batch: int = 0
-    schedules: _AugmentSchedules = _AugmentSchedules()
+    schedules: AugmentSchedules = AugmentSchedules()
     filter_profile: FilterProfile = PER_FRAME
 
     def __post_init__(self) -> None:
@@ -197,7 +197,7 @@ _ROWS = (
         (0.5, 0.5, 0.5),
         bfloat16=True,
         # Without look-ahead, each of four views occurs too rarely to be averaged.
-        schedules=_AugmentSchedules(on="four", live="two"),
+        schedules=AugmentSchedules(on="four", live="two"),
     ),
     Family("u2net", InputSize(320), _IMAGENET_MEAN, _IMAGENET_STD, bfloat16=True),
     Family("isnet-anime", InputSize(1024), _IMAGENET_MEAN, bfloat16=True),
@@ -207,16 +207,16 @@ _ROWS = (
         "rvm",
         None,
         recurrence=Recurrence(
-            states=tuple(_State(f"r{number}i", f"r{number}o") for number in range(1, 5)),
+            states=tuple(State(f"r{number}i", f"r{number}o") for number in range(1, 5)),
             picture="src",
             alpha="pha",
             foreground="fgr",
             # The paper recommends sides of 256 to 512 pixels. Four halvings need 5; one more, as
             # the network rounds sizes down.
-            coarse=_CoarsePass("downsample_ratio", side=512, least_side=6),
+            coarse=CoarsePass("downsample_ratio", side=512, least_side=6),
             splits=True,
         ),
-        schedules=_AugmentSchedules(strong="plain"),
+        schedules=AugmentSchedules(strong="plain"),
         filter_profile=RECURRENT,
     ),
 )
