@@ -211,7 +211,9 @@ def test_a_webp_of_opaque_frames_all_alike_is_refused_with_the_reason(tmp_path: 
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     (picture,) = make_pictures(tmp_path / "plates", frames=1)
     shutil.copy(picture, picture.with_name("shot_0002.png"))
-    with pytest.raises(VerificationError, match="all alike becomes: choose another format"):
+    with pytest.raises(
+        VerificationError, match="libwebp merges identical frames: choose another format"
+    ):
         write_clip(tmp_path / "plates", tmp_path / "out.webp", opaque)
 
 
