@@ -1,0 +1,98 @@
+"""What a field does with the network's alpha."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from guidance_drawn import HEIGHT, RED, WIDTH, Drawn, moving
+
+from vidmatte.alpha.guidance.gate import fill_unseen, make_gate, unseen_share
+from vidmatte.alpha.guidance.smoothing import ColourGuide
+
+
+def soft_disc(x: float, y: float, radius: float, edge: float = 4) -> np.ndarray:
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    return np.clip((radius - np.hypot(columns - x, rows - y)) / edge + 0.5, 0, 1)
+
+
+MINE, OTHER = soft_disc(90, 90, 40), soft_disc(230, 90, 40)
+ALPHA = np.maximum(MINE, OTHER)
+FIELD = (MINE > 0.5).astype(np.float32)
+GROWN = (MINE > 0.02).astype(np.float32)  # over the soft edge, too
+
+
+def full(values: np.ndarray, scale: int = 4) -> np.ndarray:
+    return cv2.resize(values, (WIDTH * scale, HEIGHT * scale), interpolation=cv2.INTER_LINEAR)
+
+
+def test_the_other_vanishes_and_the_wanted_edge_stays_the_networks():
+    result = make_gate(GROWN, ALPHA, core=False).apply(full(ALPHA))
+    inside = cv2.erode((full(OTHER) > 0.5).astype(np.uint8), np.ones((9, 9))) > 0
+    assert result[inside].max() < 0.02
+    near = full(soft_disc(90, 90, 60)) > 0.5
+    assert np.abs(result - full(ALPHA))[near].max() <= 1 / 255
+
+
+def test_hair_outside_the_field_goes_with_its_owner():
+    alpha = ALPHA.copy()
+    alpha[88:90, 130:140] = 0.35  # a strand that the field does not cover
+    result = make_gate(GROWN, alpha).apply(full(alpha))
+    strand = np.s_[88 * 4 + 2 : 90 * 4 - 2, 132 * 4 : 136 * 4]
+    assert np.allclose(result[strand], full(alpha)[strand], atol=0.02)
+
+
+def test_the_core_carries_what_the_network_does_not_see():
+    nothing = np.zeros_like(ALPHA)
+    gate = make_gate(FIELD, nothing)
+    result = gate.apply(full(nothing))
+    assert result[90 * 4, 90 * 4] == pytest.approx(1)
+    assert make_gate(FIELD, nothing, core=False).apply(full(nothing)).max() == 0
+    outside = full((MINE <= 0).astype(np.float32)) > 0.99
+    assert result[outside].max() < 0.02
+
+
+def test_an_empty_field_gives_an_empty_matte():
+    assert make_gate(np.zeros_like(FIELD), ALPHA).apply(full(ALPHA)).max() < 1e-3
+
+
+def test_unseen_share():
+    assert unseen_share(FIELD, ALPHA) < 0.05
+    assert unseen_share(FIELD, np.zeros_like(ALPHA)) == 1
+    assert unseen_share(np.zeros_like(FIELD), ALPHA) == 0
+
+
+def test_what_the_network_does_not_see_is_filled_from_the_field():
+    clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1, unmarked=[0])
+    field = clip.mask(0, 0)
+    result = make_gate(field, clip.frames[0].alpha).apply(np.zeros((HEIGHT, WIDTH), np.float32))
+    better = fill_unseen(result, field, clip.frames[0], clip.pictures[0])
+    truth = clip.mask(0, 0)
+    assert np.abs(better - truth).mean() < 0.6 * np.abs(result - truth).mean()
+    assert (better >= result - 1e-6).all()
+
+
+def test_nothing_is_filled_where_the_network_sees_it():
+    clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1)
+    field = clip.mask(0, 0)
+    result = make_gate(field, clip.frames[0].alpha).apply(clip.frames[0].alpha)
+    assert np.array_equal(fill_unseen(result, field, clip.frames[0], clip.pictures[0]), result)
+
+
+@pytest.mark.parametrize("radius", [3, 6])
+def test_smoothing_keeps_to_the_guides_edges(radius: int):
+    guide = np.zeros((60, 80, 3), np.float32)
+    guide[:, 40:] = (1, 0.5, -0.5)
+    random = np.random.default_rng(0)
+    picture = (guide[..., 0] + random.normal(0, 0.3, (60, 80))).astype(np.float32)
+    smooth = ColourGuide(guide, radius).smooth(picture)
+    assert np.abs(smooth - guide[..., 0]).mean() < 0.4 * np.abs(picture - guide[..., 0]).mean()
+    assert smooth[:, 41].mean() - smooth[:, 38].mean() > 0.9
+
+
+def test_weighted_smoothing_ignores_what_has_no_weight():
+    guide = np.zeros((40, 40, 3), np.float32)
+    picture, weight = np.ones((40, 40), np.float32), np.ones((40, 40), np.float32)
+    picture[10:14, 10:14], weight[10:14, 10:14] = 50, 1e-3
+    smooth = ColourGuide(guide).weighted(picture, weight)
+    assert abs(smooth[12, 12] - 1) < 0.05

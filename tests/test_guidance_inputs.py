@@ -1,0 +1,206 @@
+"""Prompts as texts, as values and as a file."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from vidmatte.alpha.guidance.inputs import (
+    Box,
+    Mask,
+    Moment,
+    Point,
+    at_frames,
+    parse_moment,
+    parse_prompt,
+)
+from vidmatte.alpha.guidance.subjects_file import read_subjects, subjects_text
+from vidmatte.errors import UsageError
+
+
+class AtTen:
+    """A timeline of 10 frames a second whose pts count from 1000 in steps of 100."""
+
+    def frame_at_pts(self, pts: int) -> int:
+        return (pts - 1000) // 100
+
+    def frame_at_seconds(self, seconds: Fraction) -> int:
+        return int(seconds * 10)
+
+    def frame_at_timecode(self, timecode: str) -> int:
+        return int(timecode[-2:]) + 10 * int(timecode[-5:-3])
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("640,300", Point(640, 300)),
+        ("640.5, 300", Point(640.5, 300)),
+        ("640,300@00:00:01:05", Point(640, 300, Moment("timecode", "00:00:01:05"))),
+        ("640,300@1.5", Point(640, 300, Moment("seconds", "1.5"))),
+        ("100,50,400,700@f0", Box(100, 50, 400, 700)),
+        ("!100,50,400,700", Box(100, 50, 400, 700, wanted=False)),
+        ("mask.png@f12", Mask(Path("mask.png"), Moment("frame", "12"))),
+        ("a@b/mask.png", Mask(Path("a@b/mask.png"))),
+        ("a@b/mask.png@f3", Mask(Path("a@b/mask.png"), Moment("frame", "3"))),
+        ("actor:640,300", Point(640, 300, subject="actor")),
+        ("!actor:mask.png@f2", Mask(Path("mask.png"), Moment("frame", "2"), False, "actor")),
+        ("C:\\masks\\one.png", Mask(Path("C:\\masks\\one.png"))),
+        ("./actor:1.png", Mask(Path("./actor:1.png"))),
+    ],
+)
+def test_a_text_is_read(text: str, prompt: object):
+    assert parse_prompt(text) == prompt
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "says no place"),
+        ("!", "says no place"),
+        ("@f3", "says no place"),
+        ("1,2,3", "3 numbers"),
+        ("640", "1 numbers"),
+        ("400,50,100,700", "LEFT < RIGHT"),
+        ("640,300@later", "'later' is no time"),
+    ],
+)
+def test_a_wrong_text_is_one_clear_line(text: str, said: str):
+    with pytest.raises(UsageError, match=said) as caught:
+        parse_prompt(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_moments():
+    assert parse_moment("f12") == Moment("frame", "12")
+    assert parse_moment("3/2") == Moment("seconds", "3/2")
+    assert parse_moment("01:02:03;04") == Moment("timecode", "01:02:03;04")
+    for text in ("", "f", "f-1", "-1", "12s", "1/0", "1:2:3:4"):
+        assert parse_moment(text) is None
+
+
+@pytest.mark.parametrize(
+    ("moment", "frame"),
+    [
+        (Moment(), 0),
+        (Moment("frame", "7"), 7),
+        (Moment("pts", "1300"), 3),
+        (Moment("seconds", "3/2"), 15),
+        (Moment("timecode", "00:00:01:05"), 15),
+    ],
+)
+def test_a_moment_is_a_frame_of_the_timeline(moment: Moment, frame: int):
+    assert moment.frame(AtTen()) == frame
+
+
+def test_prompts_are_gathered_by_frame():
+    prompts = [
+        Point(1, 2, Moment("seconds", "0.5")),
+        Point(3, 4),
+        Point(5, 6, Moment("pts", "1500")),
+    ]
+    found = at_frames(prompts, AtTen())
+    assert list(found) == [0, 5]
+    assert [(p.x, p.at) for p in found[5]] == [(1, Moment("frame", "5")), (5, Moment("frame", "5"))]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Point(float("nan"), 1),
+        lambda: Point("left", 1),
+        lambda: Box(5, 5, 5, 9),
+        lambda: Point(1, 2, subject="1st"),
+        lambda: Point(1, 2, subject="x"),
+        lambda: Mask(7),
+    ],
+)
+def test_wrong_values_are_refused_when_made(make):
+    with pytest.raises(ValidationError):
+        make()
+
+
+def test_places_outside_the_frame_are_refused():
+    Point(639, 359).check(640, 360)
+    Box(-5, -5, 1, 1).check(640, 360)
+    for prompt in (Point(640, 10), Point(-1, 10), Point(3, 360)):
+        with pytest.raises(UsageError, match="outside the frame"):
+            prompt.check(640, 360)
+    with pytest.raises(UsageError, match="outside the frame of 640x360"):
+        Box(640, 0, 700, 50).check(640, 360)
+
+
+FULL = [
+    Point(640, 300, Moment("pts", "1024"), subject="actor"),
+    Box(100, 50, 400.5, 700, Moment("seconds", "1.5"), wanted=False),
+    Mask(Path("mask.png"), Moment("timecode", "00:00:01:05")),
+    Point(1, 2),
+]
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path):
+    path = tmp_path / "clip.json"
+    path.write_text(subjects_text(FULL, 1920, 1080))
+    read = read_subjects(path, 1920, 1080)
+    assert read[:2] + read[3:] == FULL[:2] + FULL[3:]
+    assert read[2] == Mask(tmp_path / "mask.png", Moment("timecode", "00:00:01:05"))
+
+
+def test_positions_are_scaled_to_the_clip(tmp_path: Path):
+    path = tmp_path / "clip.json"
+    path.write_text(subjects_text(FULL[:2], 1920, 1080))
+    point, box = read_subjects(path, 960, 270)
+    assert (point.x, point.y) == (320, 75)
+    assert (box.left, box.top, box.right, box.bottom) == (50, 12.5, 200.25, 175)
+
+
+POINT = {"kind": "point", "x": 1, "y": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"version": 2, "prompts": []}, "version"),
+        ({"version": 1}, "prompts"),
+        ({"version": 1, "prompts": [], "wide": 3}, "wide"),
+        ({"version": 1, "prompts": [], "width": 3}, "give width and height"),
+        ({"version": 1, "prompts": [{"kind": "circle"}]}, "prompts.0"),
+        ({"version": 1, "prompts": [{"kind": "point", "x": 1}]}, r"prompts.0.point.y"),
+        ({"version": 1, "prompts": [POINT | {"at": {"frame": -1}}]}, "at.frame"),
+        ({"version": 1, "prompts": [POINT | {"at": {}}]}, "give one of"),
+        ({"version": 1, "prompts": [POINT | {"at": {"frame": 1, "pts": 2}}]}, "give one of"),
+        ({"version": 1, "prompts": [POINT | {"subject": "?"}]}, "a name is"),
+        (
+            {
+                "version": 1,
+                "prompts": [{"kind": "box", "left": 9, "top": 0, "right": 3, "bottom": 9}],
+            },
+            "left must be below right",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(tmp_path: Path, content: dict, said: str):
+    path = tmp_path / "clip.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=said) as caught:
+        read_subjects(path, 10, 10)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_no_json(tmp_path: Path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_subjects(tmp_path / "none.json", 10, 10)
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(UsageError, match="not a subjects file"):
+        read_subjects(tmp_path / "bad.json", 10, 10)
+
+
+def test_a_mask_in_memory_cannot_be_written():
+    with pytest.raises(UsageError, match="save it as a picture"):
+        subjects_text([Mask(np.ones((2, 2), np.uint8))], 2, 2)

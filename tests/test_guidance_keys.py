@@ -1,0 +1,179 @@
+"""From prompts to the mask of a key frame; stores; several subjects at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from guidance_drawn import BLUE, HEIGHT, RED, WIDTH, Drawn, moving
+
+from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, work_size
+from vidmatte.alpha.guidance.guide import Guide, shared_fields
+from vidmatte.alpha.guidance.inputs import Box, Mask, Point
+from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
+from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
+from vidmatte.errors import UsageError
+
+SIZE = 2 * WIDTH, 2 * HEIGHT  # of the frame; the work picture is half of it
+
+
+@pytest.fixture(scope="module")
+def apart() -> Drawn:
+    return Drawn([(moving((80, 90), (4, 0)), 34, RED), (moving((240, 90), (-4, 0)), 34, BLUE)], 5)
+
+
+@pytest.fixture(scope="module")
+def touching() -> Drawn:
+    return Drawn([(moving((120, 90), (0, 0)), 36, RED), (moving((185, 90), (0, 0)), 36, BLUE)], 1)
+
+
+def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+    one, two = mask > 0.5, truth > 0.5
+    return float((one & two).sum() / (one | two).sum())
+
+
+def test_one_click_takes_a_subject_that_stands_apart(apart: Drawn):
+    mask = key_mask(apart.frames[0], [Point(160, 180)], *SIZE)
+    assert overlap(mask, apart.mask(0, 0)) > 0.96
+
+
+def test_an_unwanted_click_alone_takes_all_else(apart: Drawn):
+    mask = key_mask(apart.frames[0], [Point(160, 180, wanted=False)], *SIZE)
+    assert overlap(mask, apart.mask(0, 1)) > 0.96
+
+
+def test_clicks_of_both_signs_part_subjects_that_touch(touching: Drawn):
+    clicks = [Point(240, 180), Point(370, 180, wanted=False)]
+    assert overlap(key_mask(touching.frames[0], clicks, *SIZE), touching.mask(0, 0)) > 0.85
+    swapped = [Point(370, 180), Point(240, 180, wanted=False)]
+    assert overlap(key_mask(touching.frames[0], swapped, *SIZE), touching.mask(0, 1)) > 0.85
+
+
+def test_a_click_where_the_network_sees_nothing():
+    hidden, seen = (moving((80, 90), (0, 0)), 30, RED), (moving((240, 90), (0, 0)), 34, BLUE)
+    clip = Drawn([hidden, seen], 1, unmarked=[0])
+    mask = key_mask(clip.frames[0], [Point(160, 180), Point(160, 330, wanted=False)], *SIZE)
+    assert overlap(mask, clip.mask(0, 0)) > 0.6
+
+
+def test_a_box_takes_the_region_it_frames(apart: Drawn):
+    mask = key_mask(apart.frames[0], [Box(400, 100, 560, 260)], *SIZE)
+    assert overlap(mask, apart.mask(0, 1)) > 0.96
+
+
+def test_an_unwanted_box_is_taken_away(apart: Drawn):
+    prompts = [Box(0, 0, 640, 360), Box(380, 0, 640, 360, wanted=False)]
+    both = key_mask(apart.frames[0], prompts[1:], *SIZE)
+    assert overlap(both, apart.mask(0, 0)) > 0.96
+
+
+def test_a_painted_mask_of_another_size_and_depth_is_fitted(apart: Drawn, tmp_path: Path):
+    truth = apart.mask(0, 0)
+    cv2.imwrite(str(tmp_path / "a.png"), cv2.resize(truth * 65535, (960, 540)).astype(np.uint16))
+    clear = np.dstack([np.full((HEIGHT, WIDTH, 3), 255, np.uint8), (truth * 255).astype(np.uint8)])
+    cv2.imwrite(str(tmp_path / "b.png"), clear)
+    for source in (tmp_path / "a.png", tmp_path / "b.png", truth, truth > 0.5):
+        mask = key_mask(apart.frames[0], [Mask(source)], *SIZE)
+        assert overlap(mask, truth) > 0.97
+
+
+def test_a_black_mask_says_that_it_is_not_there(apart: Drawn):
+    black = np.zeros((HEIGHT, WIDTH), np.uint8)
+    empty = key_mask(apart.frames[0], [Mask(black)], *SIZE)
+    assert empty.max() == 0
+    check_keys([empty, apart.mask(0, 0)], "actor")
+    with pytest.raises(UsageError, match="all masks of 'actor' are black"):
+        check_keys([empty], "actor")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (Point(640, 10), "outside the frame"),
+        (Mask(np.full((HEIGHT, WIDTH), 255, np.uint8)), "all white"),
+        (Mask(np.zeros((HEIGHT, HEIGHT), np.uint8)), "180x180"),
+        (Mask(np.zeros((3, 4, 5, 6), np.uint8)), "shape"),
+        (Mask(Path("none.png")), "cannot be read"),
+        (Mask(Path(__file__)), "not a picture"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_line(apart: Drawn, prompt, said: str):
+    with pytest.raises(UsageError, match=said) as caught:
+        key_mask(apart.frames[0], [prompt], *SIZE)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (1080, 1920), (7680, 4320), (640, 480), (64, 48)])
+def test_the_work_picture_is_the_same_size_for_all_frames(size: tuple[int, int]):
+    width, height = work_size(*size)
+    assert width % 2 == 0
+    assert height % 2 == 0
+    assert width * height < 1.02 * 320 * 180
+    if size[0] > 320:
+        assert width * height > 0.97 * 320 * 180
+        assert abs(width / height / (size[0] / size[1]) - 1) < 0.02
+
+
+def test_coarse_frames_come_back_from_disk(apart: Drawn, tmp_path: Path):
+    random = np.random.default_rng(0)
+    tensors = [random.normal(size=(8, 20, 30)), random.normal(size=(200, 10, 15))]
+    maker = CoarseFrameMaker()
+    made = [maker.make(picture, apart.frames[0].alpha, tensors) for picture in apart.pictures]
+    store = CoarseStore(tmp_path / "store")
+    for frame in made[:3]:
+        store.append(frame)
+    with (tmp_path / "store" / "coarse.bin").open("ab") as file:
+        file.write(b"a piece of a frame")  # as a killed run leaves it
+    store = CoarseStore(tmp_path / "store")
+    assert len(store) == 3
+    store.append(made[3])
+    assert len(store) == 4
+    for index, frame in enumerate(made[:4]):
+        back = store[index]
+        assert np.array_equal(back.picture, frame.picture)
+        assert np.array_equal(back.features, frame.features)
+        assert np.array_equal(back.alpha, frame.alpha)
+    assert [t.shape[0] for t in store[0].tensors] == [8, 128]
+    with pytest.raises(IndexError):
+        store[4]
+
+
+def test_fields_come_back_from_disk(tmp_path: Path):
+    store = FieldStore(tmp_path / "fields.bin", 3, 4, 6)
+    field = np.random.default_rng(0).random((4, 6)).astype(np.float32)
+    store[1] = field
+    again = FieldStore(tmp_path / "fields.bin", 3, 4, 6)
+    assert np.abs(again[1] - field).max() <= 0.5 / 255 + 1e-6
+    assert again[0].max() == again[2].max() == 0
+    with pytest.raises(IndexError):
+        again[3]
+    with pytest.raises(ValueError, match="a field of"):
+        again[0] = np.zeros((6, 4), np.float32)
+
+
+def test_shared_fields_do_not_overlap():
+    one, two = np.full((2, 2), 0.9, np.float32), np.full((2, 2), 0.6, np.float32)
+    shared = shared_fields({"a": one, "b": two})
+    assert np.allclose(shared["a"] + shared["b"], 1)
+    assert (shared["a"] > shared["b"]).all()
+    alone = shared_fields({"a": one, "b": 0 * two})
+    assert np.array_equal(alone["a"], one)
+
+
+def test_two_subjects_are_followed_together(apart: Drawn):
+    guide = Guide(apart.frames[0], {"red": apart.mask(0, 0), "blue": apart.mask(0, 1)})
+    for index in range(1, 5):
+        steps = guide.feed(apart.frames[index])
+        total = steps["red"].field + steps["blue"].field
+        assert total.max() < 1.001
+        for which, name in enumerate(("red", "blue")):
+            assert overlap(steps[name].field, apart.mask(index, which)) > 0.9
+
+
+def test_one_subject_alone_is_followed_as_by_a_tracker(apart: Drawn):
+    guide = Guide(apart.frames[0], {"red": apart.mask(0, 0)})
+    step = guide.feed(apart.frames[1])["red"]
+    assert overlap(step.field, apart.mask(1, 0)) > 0.9
+    assert not step.lost

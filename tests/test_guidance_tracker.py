@@ -1,0 +1,241 @@
+"""Following a subject through drawn clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from guidance_drawn import BLUE, GROUND, RED, STRIPED, Drawn, choice, moving, texture
+
+from vidmatte.alpha.guidance.appearance import KeyFrame
+from vidmatte.alpha.guidance.motion import MotionSearch
+from vidmatte.alpha.guidance.passes import (
+    FrameReport,
+    changed_spans,
+    most_doubtful,
+    solve,
+    spans,
+    teachers,
+)
+from vidmatte.alpha.guidance.tracker import SubjectTracker
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def crossing() -> Drawn:
+    """A red disc passes behind a blue one."""
+    return Drawn(
+        [(moving((70, 90), (15, 0)), 34, RED), (moving((240, 95), (-14, 0)), 34, BLUE)], COUNT
+    )
+
+
+def follow(clip: Drawn, which: int, keys: dict[int, np.ndarray] | None = None):
+    fields: dict[int, np.ndarray] = {}
+    keys = keys or {0: clip.mask(0, which)}
+    reports = sorted(solve(clip.frames, keys, fields), key=lambda r: r.index)
+    return fields, reports
+
+
+def scores(clip: Drawn, fields: dict[int, np.ndarray], which: int) -> list[float]:
+    """S of each frame that shows at least a fifth of the disc."""
+    found = []
+    for index in range(len(clip.frames)):
+        mask = clip.mask(index, which)
+        others = sum(clip.mask(index, i) for i in range(len(clip.masks[0])) if i != which)
+        if mask.sum() > 0.2 * clip.mask(0, which).sum():
+            found.append(choice(fields[index], mask, np.asarray(others)))
+    return found
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["behind", "in front"])
+def test_two_that_cross_are_told_apart(crossing: Drawn, which: int):
+    fields, reports = follow(crossing, which)
+    assert np.mean(scores(crossing, fields, which)) > 0.95
+    assert min(scores(crossing, fields, which)) > 0.7
+    assert not any(report.lost for report in reports)
+
+
+def test_a_key_on_the_last_frame_is_followed_backwards(crossing: Drawn):
+    fields, reports = follow(crossing, 0, {COUNT - 1: crossing.mask(COUNT - 1, 0)})
+    assert np.mean(scores(crossing, fields, 0)) > 0.95
+    assert [report.index for report in reports] == list(range(COUNT))
+
+
+def test_keys_keep_their_masks_and_frames_between_are_of_both(crossing: Drawn):
+    keys = {0: crossing.mask(0, 0), COUNT - 1: crossing.mask(COUNT - 1, 0)}
+    fields, reports = follow(crossing, 0, keys)
+    for index, mask in keys.items():
+        assert np.array_equal(fields[index], mask)
+        assert reports[index].is_key
+    assert np.mean(scores(crossing, fields, 0)) > 0.95
+
+
+def test_the_same_keys_give_the_same_bytes(crossing: Drawn):
+    one, _ = follow(crossing, 0)
+    two, _ = follow(crossing, 0)
+    assert all(np.array_equal(one[index], two[index]) for index in one)
+
+
+def test_without_motion_the_field_stays_the_mask():
+    clip = Drawn([(moving((100, 90), (0, 0)), 34, RED), (moving((230, 90), (0, 0)), 34, BLUE)], 6)
+    fields, _ = follow(clip, 0)
+    for index in range(6):
+        field, mask = fields[index] > 0.5, clip.mask(index, 0) > 0.5
+        assert (field & mask).sum() / (field | mask).sum() > 0.94
+
+
+def test_what_the_network_ignores_is_followed_all_the_same():
+    clip = Drawn(
+        [(moving((70, 90), (8, 0)), 30, RED), (moving((250, 90), (0, 0)), 30, BLUE)],
+        8,
+        unmarked=[0],
+    )
+    fields, _ = follow(clip, 0)
+    mask = clip.mask(7, 0) > 0.5
+    assert ((fields[7] > 0.5) & mask).sum() / mask.sum() > 0.9
+
+
+def test_after_a_cut_it_is_found_again():
+    def ground(index: int) -> np.ndarray:
+        return GROUND if index < 5 else texture(9, (150, 140, 110), 15)
+
+    clip = Drawn(
+        [
+            (lambda i: (80, 90) if i < 5 else (230, 80), 34, STRIPED),
+            (lambda i: (230, 90) if i < 5 else (80, 100), 34, BLUE),
+        ],
+        9,
+        ground,
+    )
+    fields, reports = follow(clip, 0)
+    assert [report.index for report in reports if report.cut] == [5]
+    assert np.mean(scores(clip, fields, 0)) > 0.95
+
+
+def leaves(index: int) -> tuple[float, float] | None:
+    return (60 - 25 * index, 90) if index < 11 else (25 * index - 315.0, 90)
+
+
+def enters(index: int) -> tuple[float, float] | None:
+    return (380 - 16.0 * index, 90) if index > 3 else None
+
+
+def test_who_left_is_reported_lost_and_a_newcomer_is_not_taken():
+    clip = Drawn([(leaves, 34, RED), (enters, 34, BLUE)], 10)
+    fields, reports = follow(clip, 0)
+    assert reports[9].lost
+    assert (fields[9][clip.mask(9, 1) > 0.5] > 0.5).mean() < 0.05
+
+
+def test_who_returns_is_found_again():
+    clip = Drawn([(leaves, 34, RED), (enters, 34, BLUE)], 16)
+    fields, reports = follow(clip, 0)
+    assert scores(clip, fields, 0)[-1] > 0.9
+    assert not reports[15].lost
+
+
+def test_what_comes_to_light_behind_a_walker_stays_ground():
+    """The ground that the disc covers at first looks like it; it stays when the disc goes."""
+    alike = GROUND.copy()
+    alike[60:130, 40:110] = RED[60:130, 40:110]
+    clip = Drawn([(moving((75, 95), (12, 0)), 36, RED)], 14, lambda index: alike)
+    fields, _ = follow(clip, 0)
+    ground = (clip.mask(13, 0) < 0.5) & (clip.mask(0, 0) > 0.5)
+    assert (fields[13][ground] > 0.5).mean() < 0.1
+
+
+def test_one_who_passes_wholly_behind_a_twin_comes_out_as_the_same():
+    clip = Drawn([(moving((60, 90), (14, 0)), 32, RED), (moving((232, 90), (-10, 0)), 33, RED)], 16)
+    fields, reports = follow(clip, 0)
+    assert min(report.told_apart for report in reports) < 0.5
+    assert scores(clip, fields, 0)[-1] > 0.6
+
+
+def test_memory_of_a_tracker_does_not_grow(crossing: Drawn):
+    tracker = SubjectTracker(KeyFrame(crossing.frames[0], crossing.mask(0, 0)))
+    sizes, search = [], MotionSearch()
+    order = [*range(1, COUNT), *range(COUNT - 2, -1, -1)] * 3
+    last = crossing.frames[0]
+    for index in order:
+        frame = crossing.frames[index]
+        tracker.step(frame, search.between(frame.grey, last.grey, frame.lab, last.lab))
+        sizes.append(held_bytes(tracker))
+        last = frame
+    third = len(order) // 3
+    assert max(sizes[-third:]) <= 1.02 * max(sizes[third:-third])
+
+
+def held_bytes(thing: object, seen: set[int] | None = None) -> int:
+    """Bytes of all arrays that an object holds."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, np.ndarray):
+        return thing.nbytes
+    if isinstance(thing, list | tuple):
+        return sum(held_bytes(part, seen) for part in thing)
+    return sum(held_bytes(part, seen) for part in getattr(thing, "__dict__", {}).values())
+
+
+def test_spans_lie_between_keys():
+    assert [tuple(span) for span in spans([3, 7], 10)] == [
+        (0, 2, None, 3),
+        (4, 6, 3, 7),
+        (8, 9, 7, None),
+    ]
+    assert [tuple(span) for span in spans([0, 1], 2)] == []
+    with pytest.raises(ValueError, match="keys"):
+        spans([], 5)
+    with pytest.raises(ValueError, match="keys"):
+        spans([5], 5)
+
+
+def test_a_further_key_changes_only_the_frames_between_its_neighbours():
+    mask, other = np.ones((4, 4), np.float32), np.zeros((4, 4), np.float32)
+    old = {0: mask, 10: mask, 20: mask}
+    assert [tuple(s) for s in changed_spans(old, old | {15: mask}, 30)] == [
+        (11, 14, 10, 15),
+        (16, 19, 15, 20),
+    ]
+    assert [tuple(s) for s in changed_spans(old, old | {10: other}, 30)] == [
+        (1, 9, 0, 10),
+        (11, 19, 10, 20),
+    ]
+    assert changed_spans(old, old, 30) == []
+    assert len(changed_spans({}, old, 30)) == 3
+
+
+def test_a_key_that_becomes_the_fullest_view_teaches_all_spans():
+    mask, small, large = (np.zeros((4, 4), np.float32) for _ in range(3))
+    mask[:2], small[:1], large[:3] = 1, 1, 1
+    old = {0: mask, 10: small, 20: small}
+    assert teachers(spans(list(old), 30)[1], old) == [10, 20, 0]
+    assert len(changed_spans(old, old | {5: small}, 30)) == 2
+    assert len(changed_spans(old, old | {5: large}, 30)) == 4
+
+
+def test_a_key_that_shows_little_does_not_unlearn_the_rest(crossing: Drawn):
+    """The frame on which the disc is all but hidden is the one a user corrects."""
+    hidden = min(range(COUNT), key=lambda index: crossing.mask(index, 0).sum())
+    keys = {0: crossing.mask(0, 0), hidden: crossing.mask(hidden, 0)}
+    fields, _ = follow(crossing, 0, keys)
+    assert np.mean(scores(crossing, fields, 0)) > 0.9
+
+
+def test_a_correction_leaves_other_spans_byte_for_byte(crossing: Drawn):
+    keys = {0: crossing.mask(0, 0), 5: crossing.mask(5, 0)}
+    before, _ = follow(crossing, 0, keys)
+    more = keys | {9: crossing.mask(9, 0)}
+    after = dict(before)
+    changed = changed_spans(keys, more, COUNT)
+    list(solve(crossing.frames, more, after, only=changed))
+    whole, _ = follow(crossing, 0, more)
+    assert all(np.array_equal(after[index], whole[index]) for index in range(COUNT))
+    assert all(np.array_equal(after[index], before[index]) for index in range(5))
+
+
+def test_the_most_doubtful_frames_lie_apart_and_are_no_keys():
+    reports = [FrameReport(i, float(i % 10), 0.1, is_key=i == 9) for i in range(30)]
+    assert [r.index for r in most_doubtful(reports, 3, apart=5)] == [19, 29, 8]
+    assert most_doubtful([], 3) == []

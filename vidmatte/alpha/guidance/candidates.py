@@ -1,0 +1,120 @@
+"""Who could be meant, where nobody clicks: the regions that the network marks on a frame.
+
+They are numbered from 1, the largest first, so that a number from a contact sheet means the
+same region as long as the frame and the network are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from vidmatte.errors import UsageError
+
+Rule = Literal["largest", "person", "centre", "all"]
+
+_LEAST_SHARE = 0.002  # of the picture: smaller regions are no subjects
+_LEAST_PERSON = 0.3  # mean of a person network's alpha over a region that is one
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One region. number: from 1. left, top, right, bottom: work pixels, right and bottom
+    outside. mask: (h, w) bool."""
+
+    number: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+    mask: np.ndarray
+
+    @property
+    def area(self) -> int:
+        """Pixels of the work picture."""
+        return int(self.mask.sum())
+
+
+def find_candidates(alpha: np.ndarray) -> list[Candidate]:
+    """The regions of the network's alpha (h, w) float32, the largest first."""
+    marked = (alpha > 0.5).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked)
+    order = sorted(range(1, count), key=lambda i: (-int(stats[i, cv2.CC_STAT_AREA]), i))
+    kept = [i for i in order if stats[i, cv2.CC_STAT_AREA] >= _LEAST_SHARE * alpha.size]
+    found = []
+    for number, label in enumerate(kept, 1):
+        x, y, w, h = (int(v) for v in stats[label, :4])
+        found.append(Candidate(number, x, y, x + w, y + h, labels == label))
+    return found
+
+
+def choose(
+    candidates: Sequence[Candidate], rule: Rule | int, person: np.ndarray | None = None
+) -> np.ndarray:
+    """The mask that a rule or a number chooses, (h, w) float32 0 or 1.
+
+    largest: number 1. centre: the one nearest to the picture's centre. all: all of them. person:
+    of those that ``person`` (h, w), a person network's alpha, marks, the largest. Raises
+    UsageError where there is none, or none of that number.
+    """
+    if not candidates:
+        raise UsageError("the network marks nothing on this frame: choose another frame, or click")
+    if rule == "all":
+        return np.asarray(np.any([c.mask for c in candidates], axis=0), np.float32)
+    if rule == "largest":
+        return candidates[0].mask.astype(np.float32)
+    if rule == "centre":
+        return min(candidates, key=_from_centre).mask.astype(np.float32)
+    if rule == "person":
+        if person is None:
+            raise ValueError("a person network's alpha is needed to choose a person")
+        people = [c for c in candidates if person[c.mask].mean() >= _LEAST_PERSON]
+        if not people:
+            raise UsageError("no person on this frame: choose another frame, or click")
+        return people[0].mask.astype(np.float32)
+    for candidate in candidates:
+        if candidate.number == rule:
+            return candidate.mask.astype(np.float32)
+    raise UsageError(f"no subject number {rule}: this frame has 1..{len(candidates)}")
+
+
+def _from_centre(candidate: Candidate) -> float:
+    """Distance of its nearest pixel from the picture's centre."""
+    height, width = candidate.mask.shape
+    rows, columns = np.nonzero(candidate.mask)
+    return float(np.hypot(rows - height / 2, columns - width / 2).min())
+
+
+def contact_sheet(picture: np.ndarray, candidates: Sequence[Candidate]) -> np.ndarray:
+    """The frame with its candidates outlined and numbered, (H, W, 3) uint8 RGB.
+
+    picture: (H, W, 3) uint8 RGB, of any size.
+    """
+    sheet = picture // 2 + 64
+    height, width = picture.shape[:2]
+    thick = max(1, width // 400)
+    for candidate in candidates:
+        shape = candidate.mask.shape
+        mask = cv2.resize(candidate.mask.astype(np.uint8), (width, height))
+        sheet = np.where(mask[..., None] > 0, picture, sheet)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        sheet = np.ascontiguousarray(sheet)
+        cv2.drawContours(sheet, outlines, -1, (255, 255, 0), thick)
+        place = _label_place(candidate, width / shape[1], height / shape[0])
+        size = max(0.5, width / 800)
+        for colour, extra in (((0, 0, 0), 3), ((255, 255, 0), 0)):
+            text = str(candidate.number)
+            font = cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(sheet, text, place, font, size, colour, thick + extra, cv2.LINE_AA)
+    return sheet
+
+
+def _label_place(candidate: Candidate, scale_x: float, scale_y: float) -> tuple[int, int]:
+    """Where its number stands: the deepest point inside it."""
+    depth = cv2.distanceTransform(candidate.mask.astype(np.uint8), cv2.DIST_L2, 3)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(column * scale_x), int(row * scale_y)

@@ -1,0 +1,204 @@
+"""How a user says which subject is meant: points, boxes and masks, each with a time and a sign.
+
+On the command line one text each::
+
+    640,300                     a point, on the first frame
+    640,300@00:00:01:05         at a timecode; @1.5 seconds; @f12 frame 12
+    100,50,400,700@f0           a box: left, top, right, bottom
+    mask.png@f12                a mask picture of one frame, white is the subject
+    !640,300                    not this one
+    actor:640,300               of the subject called actor
+
+Positions are pixels of the frame as it is displayed, after rotation, from its top left corner.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from vidmatte.errors import UsageError
+
+DEFAULT_SUBJECT = "subject"
+_FORMS = (
+    "write X,Y for a point, LEFT,TOP,RIGHT,BOTTOM for a box or the path of a mask picture,"
+    " with ! before it for what is not wanted and @f12, @1.5 or @00:00:01:05 after it for a"
+    " later frame"
+)
+_NUMBER = r"[-+]?\d+(?:\.\d+)?"
+_NUMBERS = re.compile(rf"\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*")
+_NAMED = re.compile(r"([A-Za-z][\w-]+):(?![\\/])(.+)", re.DOTALL)
+_FRAME = re.compile(r"f(\d+)")
+_SECONDS = re.compile(r"\d+(?:\.\d+)?|\d+/\d+")
+_TIMECODE = re.compile(r"\d{2}[:;.]\d{2}[:;.]\d{2}[:;.]\d{2,3}")
+_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+
+class Timeline(Protocol):
+    """What turns moments into frames: the clip's. All numbers count from its first frame."""
+
+    def frame_at_pts(self, pts: int) -> int:
+        """The frame with a presentation timestamp in the stream's time base."""
+
+    def frame_at_seconds(self, seconds: Fraction) -> int:
+        """The frame that is displayed at a time from the first frame on."""
+
+    def frame_at_timecode(self, timecode: str) -> int:
+        """The frame of a timecode of the clip."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time in the clip. ``value``: a frame number, a pts, seconds, or a timecode, as text."""
+
+    kind: Literal["frame", "pts", "seconds", "timecode"] = "frame"
+    value: str = "0"
+
+    def frame(self, timeline: Timeline) -> int:
+        """The frame number, counted from the clip's first frame."""
+        if self.kind == "frame":
+            return int(self.value)
+        if self.kind == "pts":
+            return timeline.frame_at_pts(int(self.value))
+        if self.kind == "seconds":
+            return timeline.frame_at_seconds(Fraction(self.value))
+        return timeline.frame_at_timecode(self.value)
+
+
+def parse_moment(text: str) -> Moment | None:
+    """'f12', '1.5' (seconds) or '00:00:01:05'; None for any other text."""
+    if match := _FRAME.fullmatch(text):
+        return Moment("frame", match[1])
+    if _TIMECODE.fullmatch(text):
+        return Moment("timecode", text)
+    if _SECONDS.fullmatch(text) and not text.endswith("/0"):
+        return Moment("seconds", text)
+    return None
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][\w-]+", name):
+        raise ValueError("a name is a letter and more letters, digits, - or _")
+    return name
+
+
+SubjectName = Annotated[str, AfterValidator(_checked_name)]
+_Position = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Point:
+    """A pixel of the subject, or with ``wanted`` False of what is not it."""
+
+    x: _Position
+    y: _Position
+    at: Moment = Moment()
+    wanted: bool = True
+    subject: SubjectName = DEFAULT_SUBJECT
+
+    def check(self, width: int, height: int) -> None:
+        """Raises UsageError where it lies outside a frame of that size."""
+        if not (0 <= self.x < width and 0 <= self.y < height):
+            raise UsageError(
+                f"point {self.x:g},{self.y:g} is outside the frame:"
+                f" 0..{width - 1},0..{height - 1} are inside"
+            )
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Box:
+    """A box around the subject; right and bottom are the first column and row outside."""
+
+    left: _Position
+    top: _Position
+    right: _Position
+    bottom: _Position
+    at: Moment = Moment()
+    wanted: bool = True
+    subject: SubjectName = DEFAULT_SUBJECT
+
+    def __post_init__(self) -> None:
+        if not (self.left < self.right and self.top < self.bottom):
+            raise ValueError("a box is LEFT,TOP,RIGHT,BOTTOM with LEFT < RIGHT and TOP < BOTTOM")
+
+    def check(self, width: int, height: int) -> None:
+        """Raises UsageError where it does not meet a frame of that size."""
+        if self.left >= width or self.top >= height or self.right <= 0 or self.bottom <= 0:
+            raise UsageError(
+                f"box {self.left:g},{self.top:g},{self.right:g},{self.bottom:g} is outside the"
+                f" frame of {width}x{height}"
+            )
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Mask:
+    """A mask of one frame: a picture's path, or (H, W) uint8, bool or float 0..1."""
+
+    source: Path | np.ndarray
+    at: Moment = Moment()
+    wanted: bool = True
+    subject: SubjectName = DEFAULT_SUBJECT
+
+
+Prompt = Point | Box | Mask
+
+
+def parse_prompt(text: str) -> Prompt:
+    """One ``--subject`` text, as the module's docstring says. Raises UsageError."""
+    rest, wanted = (text[1:], False) if text.startswith("!") else (text, True)
+    subject = DEFAULT_SUBJECT
+    if match := _NAMED.fullmatch(rest):
+        subject, rest = match[1], match[2]
+    what, moment = _split_moment(rest)
+    if not what.strip():
+        raise UsageError(f"--subject '{text}' says no place: {_FORMS}")
+    common: dict[str, Any] = {"at": moment, "wanted": wanted, "subject": subject}
+    if not _NUMBERS.fullmatch(what):
+        return Mask(Path(what), **common)
+    numbers = [float(number) for number in what.split(",")]
+    try:
+        if len(numbers) == 2:
+            return Point(numbers[0], numbers[1], **common)
+        if len(numbers) == 4:
+            left, top, right, bottom = numbers
+            return Box(left, top, right, bottom, **common)
+    except ValidationError as error:
+        raise UsageError(f"--subject '{text}': {reason_of(error)}") from None
+    raise UsageError(f"--subject '{text}' has {len(numbers)} numbers: {_FORMS}")
+
+
+def _split_moment(text: str) -> tuple[str, Moment]:
+    """What and when; an @ that no time follows belongs to a path."""
+    what, at, when = text.rpartition("@")
+    if not at:
+        return text, Moment()
+    moment = parse_moment(when)
+    if moment is not None:
+        return what, moment
+    if _NUMBERS.fullmatch(what):
+        raise UsageError(f"'{when}' is no time: write f12, 1.5 (seconds) or 00:00:01:05")
+    return text, Moment()
+
+
+def reason_of(error: ValidationError) -> str:
+    """A validation error's first reason in one line: where, and what was expected."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def at_frames(prompts: list[Prompt], timeline: Timeline) -> dict[int, list[Prompt]]:
+    """Prompts by frame number, all moments turned into frames."""
+    found: dict[int, list[Prompt]] = {}
+    for prompt in prompts:
+        number = prompt.at.frame(timeline)
+        found.setdefault(number, []).append(replace(prompt, at=Moment("frame", str(number))))
+    return dict(sorted(found.items()))

@@ -1,0 +1,132 @@
+"""From the prompts of one frame to its key: the mask of the subject at the work size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.inputs import Box, Mask, Point, Prompt
+from vidmatte.alpha.guidance.selection import Click, mask_from_box, mask_from_clicks
+from vidmatte.errors import UsageError
+
+_ASPECT_TOLERANCE = 0.02
+_FEWEST_PIXELS = 15  # of the work picture
+
+
+def key_mask(frame: CoarseFrame, prompts: Sequence[Prompt], width: int, height: int) -> np.ndarray:
+    """The subject's mask on a frame of width x height, (h, w) float32 0..1 at the work size.
+
+    Masks and boxes that are wanted add up, clicks add what they select, and what is not wanted
+    is taken away. With nothing but unwanted prompts the subject is all else that the network
+    marks. Raises UsageError for a place outside the frame, a mask that cannot be read or does
+    not fit, and where nothing is left.
+    """
+    for prompt in prompts:
+        if not isinstance(prompt, Mask):
+            prompt.check(width, height)
+    scale = frame.width / width, frame.height / height
+    wanted = [p for p in prompts if p.wanted]
+    areas = [(p.wanted, _area(frame, p, scale)) for p in prompts if not isinstance(p, Point)]
+    mask = np.zeros(frame.alpha.shape, np.float32)
+    if not wanted:
+        mask = (frame.alpha > 0.5).astype(np.float32)
+    for area in (values for is_wanted, values in areas if is_wanted):
+        mask = np.maximum(mask, area)
+    mask = _with_clicks(frame, mask, [_click(p, scale) for p in prompts if isinstance(p, Point)])
+    for area in (values for is_wanted, values in areas if not is_wanted):
+        mask = mask * (1 - area)
+    only_masks = wanted and all(isinstance(p, Mask) for p in wanted)
+    if mask.sum() < _FEWEST_PIXELS and not only_masks:
+        raise UsageError(
+            "the subject's points and boxes select nothing: use further points, or a mask picture"
+        )
+    return np.asarray(mask, np.float32)
+
+
+def _with_clicks(frame: CoarseFrame, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+    """A mask with what clicks select, or, if none is wanted, without it."""
+    if any(click.wanted for click in clicks):
+        return np.asarray(np.maximum(mask, mask_from_clicks(frame, clicks)), np.float32)
+    if clicks:
+        away = [Click(click.x, click.y) for click in clicks]
+        return np.asarray(mask * (1 - mask_from_clicks(frame, away)), np.float32)
+    return mask
+
+
+def check_keys(keys: Sequence[np.ndarray], subject: str) -> None:
+    """Raises UsageError where no key shows the subject: it must be seen once.
+
+    An empty mask on one frame among others says that the subject is not there.
+    """
+    if not any(key.sum() >= _FEWEST_PIXELS for key in keys):
+        raise UsageError(
+            f"all masks of '{subject}' are black: paint what is wanted white on one frame"
+        )
+
+
+def _click(point: Point, scale: tuple[float, float]) -> Click:
+    return Click(point.x * scale[0], point.y * scale[1], point.wanted)
+
+
+def _area(frame: CoarseFrame, prompt: Box | Mask, scale: tuple[float, float]) -> np.ndarray:
+    """What a box or mask selects, (h, w) float32 0..1."""
+    if isinstance(prompt, Box):
+        sides = prompt.left * scale[0], prompt.top * scale[1]
+        return mask_from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])
+    return fitted_mask(read_mask(prompt), frame.width, frame.height, mask_name(prompt))
+
+
+def mask_name(mask: Mask) -> str:
+    """What to call a mask in a message."""
+    return f"mask '{mask.source}'" if isinstance(mask.source, Path) else "a mask"
+
+
+def read_mask(mask: Mask) -> np.ndarray:
+    """A mask's picture or array as (H, W) float32 0..1. Raises UsageError.
+
+    Of a picture with transparency the alpha counts, else its brightness.
+    """
+    values = _decoded(mask.source) if isinstance(mask.source, Path) else mask.source
+    if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].min() < _full(values):
+        values = values[..., 3]
+    elif values.ndim == 3:
+        values = values[..., :3].mean(-1).astype(values.dtype)
+    if values.ndim != 2 or not values.size:
+        raise UsageError(f"{mask_name(mask)} has the shape {values.shape}: expected (H, W)")
+    return np.asarray(np.clip(values.astype(np.float32) / np.float32(_full(values)), 0, 1))
+
+
+def _full(values: np.ndarray) -> float:
+    """The value of white."""
+    return float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else 1.0
+
+
+def _decoded(path: Path) -> np.ndarray:
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"mask '{path}' cannot be read: {reason}") from None
+    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if picture is None:
+        raise UsageError(f"mask '{path}' is not a picture that can be read: use PNG or TIFF")
+    return np.asarray(picture)
+
+
+def fitted_mask(values: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
+    """A mask (H, W) float32 0..1 at the work size. Raises UsageError where it does not fit."""
+    aspect = (values.shape[1] / values.shape[0]) / (width / height)
+    if abs(aspect - 1) > _ASPECT_TOLERANCE + 1.0 / min(width, height):
+        raise UsageError(
+            f"{name} is {values.shape[1]}x{values.shape[0]}: expected the frame's shape,"
+            " a picture of the same width and height"
+        )
+    if values.min() > 0.5:
+        raise UsageError(f"{name} is all white: paint what is not wanted black")
+    smaller = values.shape[1] >= width
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(values, (width, height), interpolation=way), np.float32)

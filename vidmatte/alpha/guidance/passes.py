@@ -1,0 +1,217 @@
+"""Fields of a clip from its key frames: passes forwards and backwards, and corrections.
+
+Keys cut the clip into spans. Within a span the field is followed forwards from the key before
+and backwards from the key after it, and the two are averaged by how much each is to be
+doubted. A span learns from its own two keys and from the fullest view of the subject among
+all keys: a further key changes the frames between its neighbours, and no others unless it
+becomes the fullest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from vidmatte.alpha.guidance.appearance import KeyFrame
+from vidmatte.alpha.guidance.motion import MotionSearch
+from vidmatte.alpha.guidance.store import FrameSource
+from vidmatte.alpha.guidance.tracker import FieldStep, SubjectTracker, TrackerSettings
+
+_LEAST_DOUBT = 0.5
+_KEY_DOUBT = 0.0
+
+
+class FieldSink(Protocol):
+    """Where fields go, by frame number; read again in the backward pass."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+    def __setitem__(self, index: int, field: np.ndarray, /) -> None: ...
+
+
+class Span(NamedTuple):
+    """Frames first..last (both included) between two keys; None where the clip ends."""
+
+    first: int
+    last: int
+    key_before: int | None
+    key_after: int | None
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """What is known about a frame's field.
+
+    doubt: how likely it is wrong, 0 and up, comparable within a clip. cut, lost, told_apart: as
+    of FieldStep. area: share of the picture.
+    """
+
+    index: int
+    doubt: float
+    area: float
+    cut: bool = False
+    lost: bool = False
+    told_apart: float = 1.0
+    is_key: bool = False
+
+
+def spans(keys: Sequence[int], count: int) -> list[Span]:
+    """The spans of a clip of ``count`` frames with keys on some of them, in order."""
+    ordered = sorted(set(keys))
+    if not ordered or ordered[0] < 0 or ordered[-1] >= count:
+        raise ValueError(f"keys {ordered} of a clip of {count} frames")
+    ends: list[int | None] = [None, *ordered, None]
+    found = []
+    for before, after in pairwise(ends):
+        first = 0 if before is None else before + 1
+        last = count - 1 if after is None else after - 1
+        if first <= last:
+            found.append(Span(first, last, before, after))
+    return found
+
+
+def changed_spans(
+    before: Mapping[int, np.ndarray], now: Mapping[int, np.ndarray], count: int
+) -> list[Span]:
+    """The spans to follow anew when keys (masks by frame number) have changed."""
+    taught = {span: teachers(span, before) for span in spans(list(before), count)} if before else {}
+
+    def is_same(span: Span) -> bool:
+        known = teachers(span, now)
+        return taught.get(span) == known and all(
+            np.array_equal(before[index], now[index]) for index in known
+        )
+
+    return [span for span in spans(list(now), count) if not is_same(span)]
+
+
+def teachers(span: Span, keys: Mapping[int, np.ndarray]) -> list[int]:
+    """The keys that a span learns from: its ends, and the one that shows most of the subject."""
+    fullest = max(sorted(keys), key=lambda index: float(keys[index].sum()))
+    ends = [key for key in (span.key_before, span.key_after) if key is not None]
+    return ends if fullest in ends else [*ends, fullest]
+
+
+def solve(
+    frames: FrameSource,
+    keys: Mapping[int, np.ndarray],
+    fields: FieldSink,
+    *,
+    only: Sequence[Span] | None = None,
+    settings: TrackerSettings | None = None,
+) -> Iterator[FrameReport]:
+    """Write the fields of a clip, or of some spans; reports come as frames are finished.
+
+    keys: masks (h, w) float32 0..1 at the work size, by frame number. Frames between two keys
+    are reported in reverse order: theirs is finished by the backward pass.
+    """
+    for span in spans(list(keys), len(frames)) if only is None else only:
+        yield from _solve_span(frames, keys, fields, span, settings)
+    for index, mask in sorted(keys.items()):
+        fields[index] = mask
+        yield FrameReport(index, _KEY_DOUBT, float(mask.mean()), is_key=True)
+
+
+def _solve_span(
+    frames: FrameSource,
+    keys: Mapping[int, np.ndarray],
+    fields: FieldSink,
+    span: Span,
+    settings: TrackerSettings | None,
+) -> Iterator[FrameReport]:
+    """Forwards, then backwards; the second pass averages with what the first one wrote."""
+    ahead: dict[int, tuple[FrameReport, float]] = {}
+    forwards, backwards = range(span.first, span.last + 1), range(span.last, span.first - 1, -1)
+    before, after = span.key_before, span.key_after
+    known = teachers(span, keys)
+    if before is not None:
+        for index, step, summed in _follow(frames, keys, forwards, before, known, settings):
+            fields[index] = step.field
+            report = _report(index, step, summed)
+            if after is None:
+                yield report
+            else:
+                ahead[index] = report, summed
+    if after is not None:
+        for index, step, summed in _follow(frames, keys, backwards, after, known, settings):
+            if index not in ahead:
+                fields[index] = step.field
+                yield _report(index, step, summed)
+                continue
+            report, other = ahead.pop(index)
+            field, differ = _averaged(fields[index], other, step.field, summed)
+            fields[index] = field
+            best = min((report, _report(index, step, summed)), key=lambda r: r.doubt)
+            yield FrameReport(
+                index,
+                best.doubt + differ,
+                float(field.mean()),
+                best.cut,
+                report.lost and step.lost,
+                min(report.told_apart, step.told_apart),
+            )
+
+
+def _averaged(
+    one: np.ndarray, one_doubt: float, two: np.ndarray, two_doubt: float
+) -> tuple[np.ndarray, float]:
+    """Two fields of a frame as one, weighted by doubt, and how far they differ, 0..2."""
+    a, b = (1 / (doubt + _LEAST_DOUBT) ** 2 for doubt in (one_doubt, two_doubt))
+    field = (np.float32(a) * one + np.float32(b) * two) / np.float32(a + b)
+    area = max(float(np.maximum(one, two).sum()), 50.0)
+    return field, 2 * float(np.abs(one - two).sum()) / area
+
+
+def _report(index: int, step: FieldStep, summed: float) -> FrameReport:
+    area = float((step.field > 0.5).mean())
+    doubt = unsureness(step, summed)
+    return FrameReport(index, doubt, area, step.cut, step.lost, step.told_apart)
+
+
+def unsureness(step: FieldStep, summed: float) -> float:
+    """How likely a frame's field is wrong, from the step and the doubt summed since the key."""
+    return step.soft + 0.05 * step.doubt + 0.002 * summed + 0.3 * step.lost
+
+
+def _follow(
+    frames: FrameSource,
+    keys: Mapping[int, np.ndarray],
+    numbers: range,
+    start: int,
+    known: Sequence[int],
+    settings: TrackerSettings | None,
+) -> Iterator[tuple[int, FieldStep, float]]:
+    """Frame number, step and summed doubt from the key ``start`` on; ``known`` teach, too."""
+    nearest = sorted((key for key in known if key != start), key=lambda key: abs(key - start))
+    others = [KeyFrame(frames[key], keys[key]) for key in nearest]
+    last = frames[start]
+    tracker = SubjectTracker(KeyFrame(last, keys[start]), others, settings)
+    summed = tracker.first_doubt
+    search = MotionSearch()
+    for index in numbers:
+        frame = frames[index]
+        motion = search.between(frame.grey, last.grey, frame.lab, last.lab)
+        step = tracker.step(frame, motion)
+        summed += step.doubt
+        yield index, step, summed
+        last = frame
+
+
+def most_doubtful(
+    reports: Sequence[FrameReport], count: int = 5, apart: int = 12
+) -> list[FrameReport]:
+    """The frames on which a correction is likely worth most, the best first.
+
+    Not two within ``apart`` frames of each other, and no keys.
+    """
+    chosen: list[FrameReport] = []
+    for report in sorted(reports, key=lambda r: (-r.doubt, r.index)):
+        if len(chosen) == count:
+            break
+        if not report.is_key and all(abs(report.index - c.index) >= apart for c in chosen):
+            chosen.append(report)
+    return chosen

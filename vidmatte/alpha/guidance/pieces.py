@@ -1,0 +1,119 @@
+"""Rules for the connected pieces of a field: which of them may stay.
+
+A pixel's verdict knows nothing of shape. These rules drop pieces that turn up from nowhere
+without looking like the subject, choose among candidates when it is searched for, and
+close small gaps inside it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+DROPPED = np.float32(0.02)  # the field of a piece that is dropped
+_FILLED = np.float32(0.9)
+_NEW_PIECE_LOGIT = 2.0  # a piece that motion did not bring must look that sure
+_BROUGHT = 0.06  # of all that motion brought, a piece's share that is enough
+_SURROUNDED = 0.60  # of a gap's rim that is wanted
+
+
+class Evidence(NamedTuple):
+    """What speaks for each pixel, all (h, w) float32.
+
+    alpha: the network's. brought: the moved field x trust. look: logit of the appearance.
+    likeness: cosine with the nearest wanted vector.
+    """
+
+    alpha: np.ndarray
+    brought: np.ndarray
+    look: np.ndarray
+    likeness: np.ndarray
+
+
+def grown(mask: np.ndarray, radius: int) -> np.ndarray:
+    """A mask dilated by a square of 2 x radius + 1, uint8 0 or 1."""
+    side = 2 * radius + 1
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)))
+
+
+def _labelled(mask: np.ndarray) -> tuple[int, np.ndarray]:
+    """Pieces of a mask, those up to 4 px apart as one: their count with ground, labels."""
+    count, labels = cv2.connectedComponents(grown(mask, 2))
+    return count, labels * mask
+
+
+def _sums(labels: np.ndarray, count: int, *maps: np.ndarray) -> list[np.ndarray]:
+    """Pixels of each label, then the sum of each map over it, float64."""
+    flat = labels.ravel()
+    sizes = np.bincount(flat, minlength=count).astype(np.float64)
+    return [sizes] + [np.bincount(flat, m.ravel(), count) for m in maps]
+
+
+def drop_unsupported(
+    field: np.ndarray, evidence: Evidence, area: float, newcomer: float | None
+) -> np.ndarray:
+    """Without pieces that motion did not bring and that do not surely look like the subject.
+
+    area: its usual area. newcomer: the likeness a new piece needs, None to allow none.
+    """
+    mine = field > 0.5
+    count, labels = _labelled(mine)
+    sizes, support, looks, likes = _sums(
+        labels, count, evidence.brought, evidence.look, evidence.likeness
+    )
+    sizes = np.maximum(sizes, 1)
+    support[0] = 0
+    drop = (support < _BROUGHT * max(support.sum(), 0.25 * area)) & (support < 0.5 * sizes)
+    if newcomer is not None:
+        sure = (likes / sizes > newcomer) & (looks / sizes > _NEW_PIECE_LOGIT)
+        drop &= ~(sure & (sizes > 0.02 * area))
+    drop[0] = False
+    return np.where(drop[labels], np.minimum(field, DROPPED), field)
+
+
+def choose_candidate(
+    field: np.ndarray, evidence: Evidence, area: float, least_likeness: float
+) -> np.ndarray:
+    """Of what the network marks only the pieces that look most like the subject."""
+    alike = (evidence.likeness > least_likeness + 0.05) & (evidence.look > 0.5 * _NEW_PIECE_LOGIT)
+    allowed = (evidence.alpha > 0.2) | alike
+    mine = (field > 0.5) & allowed
+    count, labels = _labelled(mine)
+    sizes, looks, likes = _sums(labels, count, np.maximum(evidence.look, 0), evidence.likeness)
+    looks[0] = 0
+    drop = (looks < 0.5 * looks.max()) | (likes / np.maximum(sizes, 1) < least_likeness)
+    drop |= sizes < 0.03 * area
+    drop[0] = False
+    near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.intp)
+    kept = np.where(drop[near], np.minimum(field, DROPPED), field)
+    unmarked = ~allowed & (kept > 0.5) & (evidence.brought < 0.3)
+    return np.where(unmarked, DROPPED, kept)
+
+
+def fill_gaps(field: np.ndarray, alpha: np.ndarray, area: float) -> np.ndarray:
+    """With small pieces of the network's foreground filled that the subject surrounds."""
+    mine = field > 0.5
+    holes = ((alpha > 0.5) & ~mine).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(holes, connectivity=4)
+    filled = field
+    for label in range(1, count):
+        if not 4 <= stats[label, cv2.CC_STAT_AREA] <= 0.12 * area:
+            continue
+        part = _window(stats[label], field.shape)
+        piece = labels[part] == label
+        rim = (grown(piece, 1) > 0) & ~piece
+        if mine[part][rim].mean() > _SURROUNDED:
+            if filled is field:
+                filled = field.copy()
+            filled[part][piece] = np.maximum(filled[part][piece], _FILLED)
+    return filled
+
+
+def _window(stats: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The rows and columns of a piece and one pixel around it."""
+    x, y, w, h = (int(v) for v in stats[:4])
+    return slice(max(y - 1, 0), min(y + h + 1, shape[0])), slice(
+        max(x - 1, 0), min(x + w + 1, shape[1])
+    )

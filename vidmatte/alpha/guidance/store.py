@@ -1,0 +1,114 @@
+"""Small frames and fields on disk, as records of one size: what backward passes read.
+
+A file holds as many whole records as its length says, so a run that was killed goes on from
+there. Nothing is kept in memory but the record that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vidmatte.alpha.guidance.coarse import CoarseFrame
+
+_FIELD_LEVELS = np.float32(255)
+
+
+class FrameSource(Protocol):
+    """Coarse frames by number; a list is one, a CoarseStore is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> CoarseFrame: ...
+
+
+class CoarseStore:
+    """Coarse frames of one clip in FOLDER/coarse.bin, in order; about 0.9 MB each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open what is there, or begin anew. Raises OSError, ValueError on a damaged header."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._data, self._header = folder / "coarse.bin", folder / "coarse.json"
+        self._record: np.dtype[Any] | None = None
+        if self._header.exists():
+            self._record = _frame_record(json.loads(self._header.read_text("utf-8")))
+
+    def __len__(self) -> int:
+        if self._record is None or not self._data.exists():
+            return 0
+        return self._data.stat().st_size // self._record.itemsize
+
+    def append(self, frame: CoarseFrame) -> None:
+        """Write the next frame. All frames have the first one's shapes. Raises OSError."""
+        parts = _parts(frame)
+        if self._record is None:
+            shapes = {name: [part.dtype.str, *part.shape] for name, part in parts.items()}
+            self._record = _frame_record(shapes)
+            self._header.write_text(json.dumps(shapes), "utf-8")
+        record = np.zeros((), self._record)
+        for name, part in parts.items():
+            record[name] = part
+        end = len(self) * self._record.itemsize  # what a killed run left unfinished goes
+        with self._data.open("r+b" if self._data.exists() else "w+b") as file:
+            file.truncate(end)
+            file.seek(end)
+            file.write(record.tobytes())
+
+    def __getitem__(self, index: int, /) -> CoarseFrame:
+        if self._record is None or not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        size = self._record.itemsize
+        record = np.fromfile(self._data, self._record, count=1, offset=index * size)[0]
+        names = sorted(n for n in self._record.names or () if n.startswith("tensor"))
+        return CoarseFrame(
+            record["picture"], record["grey"], record["alpha"], tuple(record[n] for n in names)
+        )
+
+
+def _parts(frame: CoarseFrame) -> dict[str, np.ndarray]:
+    parts = {"picture": frame.picture, "grey": frame.grey, "alpha": frame.alpha_codes}
+    return parts | {f"tensor{place}": tensor for place, tensor in enumerate(frame.tensors)}
+
+
+def _frame_record(shapes: dict[str, list[Any]]) -> np.dtype[Any]:
+    return np.dtype([(name, code, tuple(shape)) for name, (code, *shape) in shapes.items()])
+
+
+class FieldStore:
+    """Fields of one subject in one file, (h, w) uint8 each; any order of writing."""
+
+    def __init__(self, path: Path, count: int, height: int, width: int) -> None:
+        """Open the file or make it, all fields empty. Raises OSError."""
+        self._shape, self._count = (count, height, width), count
+        self._path = path
+        size = count * height * width
+        if not path.exists() or path.stat().st_size != size:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                file.truncate(size)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """The field of a frame, (h, w) float32 0..1."""
+        _, height, width = self._shape
+        size = height * width
+        codes = np.fromfile(self._path, np.uint8, count=size, offset=self._offset(index))
+        return np.asarray(codes.reshape(height, width) / _FIELD_LEVELS, np.float32)
+
+    def __setitem__(self, index: int, field: np.ndarray) -> None:
+        codes = np.rint(np.clip(field, 0, 1) * _FIELD_LEVELS).astype(np.uint8)
+        if codes.shape != self._shape[1:]:
+            raise ValueError(f"a field of {codes.shape} for a store of {self._shape[1:]}")
+        with self._path.open("r+b") as file:
+            file.seek(self._offset(index))
+            file.write(codes.tobytes())
+
+    def _offset(self, index: int) -> int:
+        if not 0 <= index < self._count:
+            raise IndexError(f"field {index} of {self._count}")
+        return index * self._shape[1] * self._shape[2]

@@ -1,0 +1,180 @@
+"""The prompts of a clip in a small JSON file, to keep beside it.
+
+::
+
+    {
+      "version": 1,
+      "width": 1920, "height": 1080,
+      "prompts": [
+        {"kind": "point", "x": 640, "y": 300, "at": {"pts": 1024}},
+        {"kind": "box", "left": 100, "top": 50, "right": 400, "bottom": 700,
+         "subject": "actor"},
+        {"kind": "mask", "path": "mask.png", "at": {"frame": 12}, "wanted": false}
+      ]
+    }
+
+``width`` and ``height`` (optional, both or none) say for which size of frame the positions
+are; they are scaled where the clip has another. ``at`` holds one of frame, pts (in the
+stream's time base), seconds or timecode, and is the first frame where it is left out. A mask's
+path is taken from the folder of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vidmatte.alpha.guidance.inputs import (
+    DEFAULT_SUBJECT,
+    Box,
+    Mask,
+    Moment,
+    Point,
+    Prompt,
+    SubjectName,
+    reason_of,
+)
+from vidmatte.errors import UsageError
+
+
+class _Place(NamedTuple):
+    """Where the file lies, and the factors from its positions to the clip's."""
+
+    folder: Path
+    scale_x: float
+    scale_y: float
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class _At(_Strict):
+    frame: Annotated[int, Field(ge=0)] | None = None
+    pts: int | None = None
+    seconds: Annotated[float, Field(ge=0)] | None = None
+    timecode: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> _At:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give one of frame, pts, seconds, timecode")
+        return self
+
+    def moment(self) -> Moment:
+        kind: Any
+        ((kind, value),) = self.model_dump(exclude_none=True).items()
+        return Moment(kind, str(value))
+
+
+class _Entry(_Strict):
+    at: _At = _At(frame=0)
+    wanted: bool = True
+    subject: SubjectName = DEFAULT_SUBJECT
+
+
+class _PointEntry(_Entry):
+    kind: Literal["point"]
+    x: float
+    y: float
+
+    def prompt(self, place: _Place) -> Prompt:
+        x, y = self.x * place.scale_x, self.y * place.scale_y
+        return Point(x, y, self.at.moment(), self.wanted, self.subject)
+
+
+class _BoxEntry(_Entry):
+    kind: Literal["box"]
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> _BoxEntry:
+        if not (self.left < self.right and self.top < self.bottom):
+            raise ValueError("left must be below right, and top below bottom")
+        return self
+
+    def prompt(self, place: _Place) -> Prompt:
+        left, right = self.left * place.scale_x, self.right * place.scale_x
+        top, bottom = self.top * place.scale_y, self.bottom * place.scale_y
+        return Box(left, top, right, bottom, self.at.moment(), self.wanted, self.subject)
+
+
+class _MaskEntry(_Entry):
+    kind: Literal["mask"]
+    path: Annotated[str, Field(min_length=1)]
+
+    def prompt(self, place: _Place) -> Prompt:
+        return Mask(place.folder / self.path, self.at.moment(), self.wanted, self.subject)
+
+
+_AnyEntry = Annotated[_PointEntry | _BoxEntry | _MaskEntry, Field(discriminator="kind")]
+
+
+class _File(_Strict):
+    version: Literal[1]
+    width: Annotated[int, Field(gt=0)] | None = None
+    height: Annotated[int, Field(gt=0)] | None = None
+    prompts: list[_AnyEntry]
+
+    @model_validator(mode="after")
+    def _both(self) -> _File:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("give width and height, or neither")
+        return self
+
+
+def read_subjects(path: Path, width: int, height: int) -> list[Prompt]:
+    """The prompts of a file for a clip of that size as displayed. Raises UsageError."""
+    try:
+        content = _File.model_validate_json(path.read_bytes())
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"--subjects '{path}' cannot be read: {reason}") from None
+    except ValidationError as error:
+        raise UsageError(
+            f"--subjects '{path}' is not a subjects file: {reason_of(error)}"
+        ) from None
+    across = width / (content.width or width)
+    down = height / (content.height or height)
+    place = _Place(path.parent, across, down)
+    return [entry.prompt(place) for entry in content.prompts]
+
+
+def subjects_text(prompts: list[Prompt], width: int, height: int) -> str:
+    """A file's content for prompts of a clip of that size. Raises UsageError.
+
+    Masks must be pictures: their paths are written as they are.
+    """
+    entries = [_entry(prompt) for prompt in prompts]
+    content = {"version": 1, "width": width, "height": height, "prompts": entries}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _entry(prompt: Prompt) -> dict[str, object]:
+    """One prompt as it stands in a file, without what is the default."""
+    entry: dict[str, object]
+    if isinstance(prompt, Point):
+        entry = {"kind": "point", "x": prompt.x, "y": prompt.y}
+    elif isinstance(prompt, Box):
+        sides = {"left": prompt.left, "top": prompt.top}
+        entry = {"kind": "box", **sides, "right": prompt.right, "bottom": prompt.bottom}
+    elif isinstance(prompt.source, np.ndarray):
+        raise UsageError("a mask without a path cannot be written: save it as a picture first")
+    else:
+        entry = {"kind": "mask", "path": str(prompt.source)}
+    if prompt.at != Moment():
+        number = prompt.at.kind != "timecode"
+        value = json.loads(prompt.at.value) if number else prompt.at.value
+        entry["at"] = {prompt.at.kind: value}
+    if not prompt.wanted:
+        entry["wanted"] = False
+    if prompt.subject != DEFAULT_SUBJECT:
+        entry["subject"] = prompt.subject
+    return entry

@@ -1,0 +1,197 @@
+"""Follows one subject from a key frame, frame by frame, in either direction.
+
+Each frame's field is a sum of two witnesses in logits: where motion brought the last field,
+and what looks like the subject. How much looks count is asked in the first frames, while
+motion still knows the answer: subjects in the same clothes cannot be told apart by looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame
+from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.lineage import Lineage
+from vidmatte.alpha.guidance.motion import Motion
+from vidmatte.alpha.guidance.pieces import (
+    Evidence,
+    choose_candidate,
+    drop_unsupported,
+    fill_gaps,
+    grown,
+)
+from vidmatte.alpha.guidance.smoothing import ColourGuide
+
+LOST_AFTER = 3  # frames without it until it is searched for everywhere
+_LOST_SHARE = 0.08  # of its usual area: less is as good as gone
+_CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
+_MOST_MOVED = 4.0  # largest logit that motion gives
+_ASKED_FRAMES = 6  # after the key, in which looks are put to the test
+_FEWEST_ASKED = 60  # pixels on either side of that test
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """Weights of the witnesses; the likeness limits depend on the features."""
+
+    flow_weight: float = 0.8
+    flow_more_if_alike: float = 1.5
+    reach: int = 8  # pixels around the moved field where the subject is expected
+    learn_every: int = 3  # frames
+    smoothed: float = 0.6  # share of the edge-aware smoothed logits
+    least_likeness: float = 0.50
+    newcomer_likeness: float = 0.58
+    appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
+    newest_share: float = 0.2  # of motion's weight where a pixel has no history
+    learn_history: float = 0.4  # the least to learn the subject from
+
+
+@dataclass(frozen=True)
+class FieldStep:
+    """A frame's result.
+
+    field: (h, w) float32 0..1. doubt: of this frame alone, 0 is none. cut: nothing of the
+    last frame was found again. lost: the subject is gone. told_apart: 0..1, whether looks tell
+    it from the others; below 0.3 motion decides. soft: how much of it is undecided, 0..about 1.
+    """
+
+    field: np.ndarray
+    doubt: float
+    cut: bool = False
+    lost: bool = False
+    told_apart: float = 1.0
+    soft: float = 0.0
+
+
+class SubjectTracker:
+    """One subject, one direction. Memory does not grow with the frames."""
+
+    def __init__(
+        self,
+        start: KeyFrame,
+        others: Sequence[KeyFrame] = (),
+        settings: TrackerSettings | None = None,
+    ) -> None:
+        """Begin at ``start``; ``others`` are further keys to learn from, nearest first."""
+        self._settings = settings or TrackerSettings()
+        self._appearance = Appearance([start, *others], self._settings.appearance)
+        largest = max(key.area for key in (start, *others))
+        self._area = start.area if start.area > 0.15 * largest else largest
+        self._missed = 0 if start.area > _LOST_SHARE * self._area else LOST_AFTER
+        self._field = start.mask.astype(np.float32)
+        self._lineage = Lineage(*self._field.shape)
+        self._last_area = start.area
+        self._told_apart = 1.0
+        self._since_key = 0
+        self.first_doubt = 3 * max(0.0, float(np.log(largest / max(start.area, 1))))
+
+    def step(self, frame: CoarseFrame, motion: Motion, *, cut: bool = False) -> FieldStep:
+        """The next frame. motion: from it to the frame before, in this direction."""
+        self._since_key += 1
+        cut = cut or float(motion.trust.mean()) < _CUT_TRUST
+        if cut:
+            motion = replace(motion, trust=np.zeros_like(motion.trust))
+        moved = motion.carry(self._field)
+        searching = cut or self._missed >= LOST_AFTER
+        far = np.ones(1, np.float32) if searching else self._unexpected(moved, frame)
+        look, likeness = self._appearance.judge(frame, far, self._settings.least_likeness)
+        if not cut and self._since_key <= _ASKED_FRAMES:
+            self._ask(look, moved, motion, frame)
+        self._lineage.advance(motion, moved, frame.alpha, self._area)
+        if not searching:
+            alike = np.clip((likeness - self._settings.least_likeness) / 0.1, 0, 1)
+            alike = alike * (frame.alpha > 0.5)
+            visible = self._last_area / max(self._area, 1)
+            look = look + self._lineage.evidence(alike, visible, self._told_apart)
+        fused = self._fuse(frame, motion, moved, look, searching)
+        evidence = Evidence(frame.alpha, moved * motion.trust, look, likeness)
+        self._field = self._by_pieces(fused, evidence, searching).astype(np.float32)
+        if searching:
+            self._lineage.found(self._field)
+        self._lineage.settle(self._field, look, self._told_apart)
+        return self._finish(frame, motion, cut)
+
+    def _unexpected(self, moved: np.ndarray, frame: CoarseFrame) -> np.ndarray:
+        """1 where the subject is not expected, at the features' size."""
+        near = grown(moved > 0.5, self._settings.reach).astype(np.float32)
+        height, width = frame.features.shape[:2]
+        return 1 - np.asarray(cv2.resize(near, (width, height), interpolation=cv2.INTER_AREA))
+
+    def _ask(self, look: np.ndarray, moved: np.ndarray, motion: Motion, frame: CoarseFrame) -> None:
+        """Put looks to the test on foreground that motion has surely followed."""
+        known = (motion.trust > 0.6) & (np.abs(moved - 0.5) > 0.3)
+        known &= (frame.alpha > 0.4) | (moved > 0.5)
+        yes, no = known & (moved > 0.5), known & (moved < 0.5)
+        if yes.sum() <= _FEWEST_ASKED or no.sum() <= _FEWEST_ASKED:
+            return
+        error = 0.5 * ((look[yes] < 0).mean() + (look[no] > 0).mean())
+        answer = float(np.clip(1 - 3 * error, 0.05, 1))
+        self._told_apart = 0.6 * self._told_apart + 0.4 * answer
+
+    def _fuse(
+        self,
+        frame: CoarseFrame,
+        motion: Motion,
+        moved: np.ndarray,
+        look: np.ndarray,
+        searching: bool,
+    ) -> np.ndarray:
+        """Motion and looks in logits, smoothed along the picture's edges, as a field."""
+        s = self._settings
+        by_look = np.float32(max(self._told_apart, 0.8) if searching else self._told_apart)
+        gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._told_apart))
+        gain *= 1 if self._missed < LOST_AFTER else 0.3
+        known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
+        by_flow = np.float32(gain) * motion.trust * known
+        total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
+        weight = np.minimum(by_flow + np.float32(0.35) * by_look * np.abs(look) + 0.01, 3)
+        smooth = ColourGuide(frame.lab / 50).weighted(total, weight.astype(np.float32))
+        return _sigmoid((1 - s.smoothed) * total + s.smoothed * smooth)
+
+    def _by_pieces(self, fused: np.ndarray, evidence: Evidence, searching: bool) -> np.ndarray:
+        s = self._settings
+        if searching:
+            kept = choose_candidate(fused, evidence, self._area, s.least_likeness + 0.03)
+        else:
+            newcomer = s.newcomer_likeness if self._told_apart > 0.6 else None
+            kept = drop_unsupported(fused, evidence, self._area, newcomer)
+        if self._missed < LOST_AFTER:
+            kept = fill_gaps(kept, evidence.alpha, self._area)
+        return kept
+
+    def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool) -> FieldStep:
+        """Count, learn, and say how sure all this was."""
+        s, result = self._settings, self._field
+        inside = result > 0.5
+        now = float(inside.sum())
+        self._missed = self._missed + 1 if now < _LOST_SHARE * self._area else 0
+        followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
+        change = abs(float(np.log((now + 50) / (self._last_area + 50))))
+        doubt = 1 + 15 * cut + 8 * (1 - followed) + 10 * change
+        self._last_area = now
+        learns = not cut and self._since_key % s.learn_every == 0
+        if learns and now > 0.25 * self._area and self._told_apart > 0.3:
+            sure = (np.abs(result - 0.5) > 0.45) * np.where(motion.trust > 0.4, 1.0, 0.05)
+            sure = np.where(inside & (self._lineage.history < s.learn_history), 0.0, sure)
+            self._appearance.learn(frame, result, sure)
+        if now > 0.2 * self._area:
+            self._area = 0.9 * self._area + 0.1 * now
+        soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
+        return FieldStep(result, doubt, cut, self._missed >= LOST_AFTER, self._told_apart, soft)
+
+    def replace_field(self, values: np.ndarray) -> None:
+        """Go on from another field (h, w) float32, such as one shared with other subjects."""
+        self._field = values.astype(np.float32)
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    clipped = np.clip(p, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), np.float32)

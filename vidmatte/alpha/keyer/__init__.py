@@ -1,0 +1,16 @@
+"""Mattes without a network: a chroma key, and the difference from a clean plate."""
+
+from vidmatte.alpha.keyer.chroma import ChromaKeyer, KeySettings, Screen, find_screen
+from vidmatte.alpha.keyer.combine import add_core, combine_with_plate
+from vidmatte.alpha.keyer.difference import CleanPlate, DifferenceSettings
+
+__all__ = [
+    "ChromaKeyer",
+    "CleanPlate",
+    "DifferenceSettings",
+    "KeySettings",
+    "Screen",
+    "add_core",
+    "combine_with_plate",
+    "find_screen",
+]
