@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from composites import painted_background, read_backgrounds, read_cutout
 from guidance_clips import compressed
-from vidmatte.models.weights.store import default_folder
+from vidmatte.models.weights.store import _default_folder as default_folder
 
 from vidmatte.alpha.keyer import (
     ChromaKeyer,
