@@ -21,8 +21,8 @@ from media import BT709, Movie, Tone, make_movie
 from readback import decode, decode_sound, frame_times, probe
 from tiny_onnx import make_salient
 
-from vidmatte.core.frame import AudioTrack, Clip
-from vidmatte.core.source import AudioSource, Source
+from vidmatte.core.frame import Clip
+from vidmatte.core.source import AudioSource, AudioTrack, Source
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs.check import check_job
 from vidmatte.jobs.manifest import unlisted_files, verify

@@ -12,18 +12,7 @@ import numpy as np
 
 from vidmatte.core.colour import ColourTags
 from vidmatte.core.orientation import UPRIGHT, Orientation
-from vidmatte.core.source import Source
-
-
-@dataclass(frozen=True)
-class AudioTrack:
-    """One sound track of a source: its stream index in the container and what it is."""
-
-    index: int
-    codec: str
-    sample_rate: int
-    channels: int
-    language: str | None = None
+from vidmatte.core.source import AudioTrack, Source
 
 
 @dataclass(frozen=True)

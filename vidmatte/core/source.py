@@ -5,17 +5,26 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
 
 from vidmatte.errors import SourceError, UsageError
 
-if TYPE_CHECKING:
-    from vidmatte.core.frame import AudioTrack
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One sound track of a source: its stream index in the container and what it is."""
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+    language: str | None = None
 
 
 class AudioSource(ABC):

@@ -13,8 +13,8 @@ from typing import Any
 import av
 from av.audio.stream import AudioStream
 
-from vidmatte.core.frame import AudioTrack, Clip
-from vidmatte.core.source import AudioSource, Source, sha256_of, sha256_of_all
+from vidmatte.core.frame import Clip
+from vidmatte.core.source import AudioSource, AudioTrack, Source, sha256_of, sha256_of_all
 from vidmatte.readers.movie.timing import packets_from
 
 

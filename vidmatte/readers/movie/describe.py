@@ -14,8 +14,9 @@ from av.video.stream import VideoStream
 
 from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
-from vidmatte.core.frame import AudioTrack, Clip
+from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
+from vidmatte.core.source import AudioTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
 from vidmatte.readers.movie.timing import Timing
