@@ -36,11 +36,11 @@ import onnx
 import onnxruntime as ort
 from composites import painted_background, read_backgrounds
 from guidance_clips import Clip, Scene, Stage, make_clip, read_cast, scenes
-from vidmatte.models.weights.store import _default_folder as default_folder
 
 from vidmatte.alpha.guidance import CoarseFrame, CoarseFrameMaker, fill_unseen, make_gate, solve
 from vidmatte.alpha.guidance.motion import Motion, MotionSearch
 from vidmatte.alpha.guidance.passes import FrameReport
+from vidmatte.models.weights.store import _default_folder as default_folder
 
 METHODS = ("network", "region", "flow", "ours, gate", "ours", "ours, best", "true choice")
 MEASURES = ("S", "J", "MAD", "leak")

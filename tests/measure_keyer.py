@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 from composites import painted_background, read_backgrounds, read_cutout
 from guidance_clips import compressed
-from vidmatte.models.weights.store import _default_folder as default_folder
 
 from vidmatte.alpha.keyer import (
     ChromaKeyer,
@@ -28,6 +27,7 @@ from vidmatte.alpha.keyer import (
     add_core,
     combine_with_plate,
 )
+from vidmatte.models.weights.store import _default_folder as default_folder
 
 WIDTH, HEIGHT = 1280, 720
 SCREENS = {"green": (0.10, 0.62, 0.18), "blue": (0.08, 0.20, 0.65)}
