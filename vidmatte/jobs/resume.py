@@ -31,8 +31,6 @@ _QUALITY_FINDINGS = ("empty", "full", "jumps")
 
 def _check_resumable(network: Network, settings: Settings) -> None:
     """Raise UsageError where a later run could not continue the work unchanged."""
-    if settings.cache is not None:
-        raise UsageError("--resume and --cache exclude each other: --resume alone is enough")
     if network.state_count > 1:
         raise UsageError(
             f"--resume with --model {settings.model}: at most one of two models may be recurrent"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import av
@@ -65,14 +66,8 @@ class MultiWriter(Writer):
             self._work,
         )
         self._current = self._outputs[0]  # the output at work, for messages
-        try:
+        with self._aborting():
             self._begin()
-        except (OSError, av.FFmpegError) as error:
-            self.abort()
-            raise as_output_error(error, self._current.spec.out) from error
-        except BaseException:
-            self.abort()
-            raise
 
     @property
     def slots_held(self) -> int:
@@ -116,17 +111,23 @@ class MultiWriter(Writer):
 
     def close(self) -> WriteResult:
         """See ``Writer.close``. All outputs are verified before the first is renamed."""
-        try:
+        with self._aborting():
             self._drain()
             self._finish()
+        close_backgrounds(self._outputs)
+        return self._result()
+
+    @contextmanager
+    def _aborting(self) -> Iterator[None]:
+        """Abort where the block fails. Raises OutputError for what the system or FFmpeg raised."""
+        try:
+            yield
         except (OSError, av.FFmpegError) as error:
             self.abort()
             raise as_output_error(error, self._current.spec.out) from error
         except BaseException:
             self.abort()
             raise
-        close_backgrounds(self._outputs)
-        return self._result()
 
     def abort(self) -> None:
         """See ``Writer.abort``."""
