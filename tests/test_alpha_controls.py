@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidmatte.alpha import adjustments as controls
-from vidmatte.alpha import fast_morphology
+from vidmatte.alpha import box
 from vidmatte.alpha.adjustments import Adjustments
 
 DISC = 0.12  # by how much a digital disc of two pixels is no circle
@@ -207,7 +207,7 @@ def test_a_wide_feather_is_the_whole_sums_within_half_a_code(
 
 def test_a_narrower_feather_is_the_whole_sum_bit_for_bit() -> None:
     for alpha in hard_cases(40, 70):
-        for sigma in (0.5, 5, fast_morphology.WIDEST_EXACT - 0.5):
+        for sigma in (0.5, 5, box.WIDEST_EXACT - 0.5):
             whole = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
             assert np.array_equal(controls._feather(alpha, 2 * sigma), np.clip(whole, 0, 1))
 
@@ -237,14 +237,14 @@ def test_an_edge_that_moves_five_times_as_far_takes_few_passes_more(
     move(square(), 500)
     far = len(passes) - near
     # Each pass doubles the length of a row of pixels, and 5 < 2 ** 3.
-    assert 0 < far <= near + 3 * len(fast_morphology._ROWS)
+    assert 0 < far <= near + 3 * len(box._ROWS)
 
 
 def test_no_feather_is_as_wide_a_sum_as_its_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     note_calls("GaussianBlur", calls, monkeypatch)
     controls._feather(square(), 500)
-    assert 0 < max(sigma for _, _, sigma, *_ in calls) < fast_morphology.WIDEST_EXACT
+    assert 0 < max(sigma for _, _, sigma, *_ in calls) < box.WIDEST_EXACT
 
 
 def note_calls(name: str, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_ctrl_c_is_an_event_too(
     make_movie(tmp_path / "clip.mp4", frames=6)
     words = [str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), "--json", *tiny]
     for place in (
-        "vidmatte.jobs.events.JsonReporter.advance",
+        "vidmatte.jobs.report.JsonReporter.advance",
         "vidmatte.models.registry.ModelChoice.fetch",
     ):
         monkeypatch.setattr(place, stopped)

@@ -114,7 +114,7 @@ def test_a_stop_says_what_was_not_done(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidmatte.jobs.events.JsonReporter.advance", stopped)
+    monkeypatch.setattr("vidmatte.jobs.report.JsonReporter.advance", stopped)
     other = str(make_movie(tmp_path / "other.mp4", size=(48, 32), frames=3).path)
     cuts = tmp_path / "cuts"
     *_, stop, last = events(capsys, clip, other, "-o", f"{cuts}/", "--format", "mov", *tiny)
@@ -180,7 +180,7 @@ def test_the_reference_lists_the_keys(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidmatte.jobs.events.JsonReporter.advance", stopped)
+    monkeypatch.setattr("vidmatte.jobs.report.JsonReporter.advance", stopped)
     found += events(capsys, clip, "-o", out[1], *tiny)
     seen = {event.pop("event"): set(event) for event in found}
     assert seen == documented()

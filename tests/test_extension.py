@@ -36,8 +36,8 @@ from vidmatte.pixels.planes import plane_views
 from vidmatte.settings import Settings
 from vidmatte.writers import formats
 from vidmatte.writers.containers import MOV
+from vidmatte.writers.encoders import png_encoder
 from vidmatte.writers.format_spec import ColourRules, EncoderSpec, OutputFormat, always
-from vidmatte.writers.image_encoders import png_encoder
 
 SIZE = (64, 48)
 

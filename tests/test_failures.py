@@ -31,7 +31,7 @@ from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.api import matte, stream
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.jobs import pipeline as frame_path
-from vidmatte.jobs.ring import Ring
+from vidmatte.jobs.queue import Ring
 from vidmatte.jobs.stages import Stage
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import SegmentationNetwork

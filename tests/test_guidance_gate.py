@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from guidance_drawn import HEIGHT, RED, WIDTH, Drawn, moving
 
+from vidmatte.alpha.guidance.coarse import ColourGuide
 from vidmatte.alpha.guidance.gate import fill_unseen, make_gate, unseen_share
-from vidmatte.alpha.guidance.smoothing import ColourGuide
 
 
 def soft_disc(x: float, y: float, radius: float, edge: float = 4) -> np.ndarray:

@@ -26,9 +26,8 @@ from vidmatte.alpha.foreground import estimate
 from vidmatte.cli.main import main
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError, UsageError
-from vidmatte.jobs.queue import Cancelled, StageQueue, StopFlag
+from vidmatte.jobs.queue import Cancelled, Ring, Slot, StageQueue, StopFlag, queue_depth
 from vidmatte.jobs.report import Progress
-from vidmatte.jobs.ring import Ring, Slot, queue_depth
 from vidmatte.jobs.stages import Pipeline, Stage, at_work
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.segmentation import SegmentationNetwork

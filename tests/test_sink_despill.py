@@ -24,7 +24,7 @@ from vidmatte.core.colour import FULL, LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
-from vidmatte.pixels.colour_matrix import _rgb_matrix
+from vidmatte.pixels.convert import _rgb_matrix
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs

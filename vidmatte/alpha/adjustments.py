@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha import fast_morphology as wide
+from vidmatte.alpha import box as wide
 
 #: Heights over nothing at which specks are looked for, and under 1 holes: finer towards the
 #: end, so that what lies in a haze goes down to it.

@@ -19,8 +19,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
 from vidmatte.errors import OutputError, UsageError, VidmatteError
 from vidmatte.jobs.check import check_job, make_job
-from vidmatte.jobs.events import JsonReporter
-from vidmatte.jobs.report import Reporter, TextReporter
+from vidmatte.jobs.report import JsonReporter, Reporter, TextReporter
 from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
 from vidmatte.jobs.spec import Job

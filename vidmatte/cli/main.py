@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user sees a traceback)
         message, status = exit_status(error, bool(stops))
         if _wants_events(sys.argv[1:] if arguments is None else arguments):
-            from vidmatte.jobs.events import emit
+            from vidmatte.jobs.report import emit
 
             emit({"event": "error", "error": name_of(error), "message": message, "status": status})
         return fail(message, status)

@@ -109,7 +109,7 @@ class Recurrence:
 
 
 @dataclass(frozen=True)
-class AugmentSchedules:
+class _AugmentSchedules:
     """The test-time augmentation by ``--smooth``: names in ``augment.SCHEDULES``.
 
     Alternating views help where the temporal filter averages them and the network's errors
@@ -169,7 +169,7 @@ class Family:
     recurrence: Recurrence | None = None
     bfloat16: bool = False
     default_batch: int = 0
-    schedules: AugmentSchedules = AugmentSchedules()
+    schedules: _AugmentSchedules = _AugmentSchedules()
     filter_profile: FilterProfile = PER_FRAME
 
     def __post_init__(self) -> None:
@@ -197,7 +197,7 @@ _ROWS = (
         (0.5, 0.5, 0.5),
         bfloat16=True,
         # Without look-ahead, each of four views occurs too rarely to be averaged.
-        schedules=AugmentSchedules(on="four", live="two"),
+        schedules=_AugmentSchedules(on="four", live="two"),
     ),
     Family("u2net", InputSize(320), _IMAGENET_MEAN, _IMAGENET_STD, bfloat16=True),
     Family("isnet-anime", InputSize(1024), _IMAGENET_MEAN, bfloat16=True),
@@ -216,7 +216,7 @@ _ROWS = (
             coarse=CoarsePass("downsample_ratio", side=512, least_side=6),
             splits=True,
         ),
-        schedules=AugmentSchedules(strong="plain"),
+        schedules=_AugmentSchedules(strong="plain"),
         filter_profile=RECURRENT,
     ),
 )

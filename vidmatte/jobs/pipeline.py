@@ -19,9 +19,8 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
 from vidmatte.errors import UsageError
-from vidmatte.jobs.queue import StopFlag
+from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
-from vidmatte.jobs.ring import Ring, Slot, queue_depth
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.stages import Pipeline, Stage, Work
 from vidmatte.models.registry import Model

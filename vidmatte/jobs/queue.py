@@ -1,12 +1,27 @@
-"""Bounded queues between stages, and the one flag that stops them all."""
+"""What bounds a run: the queues between stages, the ring of frame slots, and the stop flag.
+
+A slot of the ring has one owner at a time: the ring, or the frame that holds it. There are
+never more frames in flight than slots, whatever the length of the clip; when no slot is free,
+reading waits. That wait is the back-pressure of the pipeline.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
+
+import av
+import numpy as np
+
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.models.runtimes.device import Device
+from vidmatte.pixels.formats import copy_planes, plane_arrays, set_colour
+from vidmatte.pixels.network_rgb import NetworkRgb
+from vidmatte.readers.base import DecodedPicture
 
 Item = TypeVar("Item")
 POLL_SECONDS = 0.1
@@ -105,3 +120,83 @@ class StageQueue(Generic[Item]):
                 except queue.Empty:
                     continue
             raise Cancelled
+
+
+_DEEPEST_QUEUE = 8
+
+
+class Slot:
+    """Memory for one frame: its planes, its RGB for the network, and its alpha."""
+
+    def __init__(self, clip: Clip, device: Device) -> None:
+        self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
+        self.rgb = device.host_array((clip.height, clip.width, 3), np.uint8)
+        self.alpha = device.host_array((clip.height, clip.width), np.float32)
+        set_colour(self.picture, clip.colour)
+
+    @staticmethod
+    def size_of(clip: Clip) -> int:
+        """Bytes that one slot takes."""
+        sample = av.VideoFrame(clip.width, clip.height, clip.working_format)
+        planes = sum(plane.nbytes for plane in plane_arrays(sample))
+        return planes + clip.width * clip.height * (3 + 4)
+
+
+class Ring:
+    """``count`` slots for the frames of one clip."""
+
+    def __init__(self, clip: Clip, count: int, device: Device, stop: StopFlag) -> None:
+        self.count = count
+        self._clip = clip
+        self._stop = stop
+        self._network_rgb = NetworkRgb(clip)
+        # The slot returned last is reused first: it is still in the CPU's cache, and slots that
+        # are never used take no memory.
+        self._free = deque(Slot(clip, device) for _ in range(count))
+        self._count_free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(count):
+            self._count_free.put(None)
+
+    def fill(self, picture: DecodedPicture, index: int) -> Frame:
+        """A frame that holds a copy of ``picture`` in a free slot; waits for one.
+
+        It has no alpha yet, only memory for it. Raises Cancelled when the run is stopped.
+        """
+        slot = self._take()
+        copy_planes(picture.pixels, slot.picture)
+        self._network_rgb.view(slot.picture, slot.rgb)
+        return Frame(
+            index=index,
+            pts=picture.pts,
+            duration=picture.duration,
+            time_base=self._clip.time_base,
+            picture=slot.picture,
+            rgb=slot.rgb,
+            name=picture.name,
+            source_index=picture.source_index,
+            alpha_buffer=slot.alpha,
+            return_slot=lambda: self._put_back(slot),
+        )
+
+    def _put_back(self, slot: Slot) -> None:
+        self._free.append(slot)
+        self._count_free.put(None)
+
+    def _take(self) -> Slot:
+        while not self._stop.is_set():
+            try:
+                self._count_free.get(timeout=POLL_SECONDS)
+                return self._free.pop()
+            except queue.Empty:
+                continue
+        raise Cancelled
+
+
+def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
+    """How many frames may wait between two stages, within a memory budget in bytes.
+
+    The stages hold ``held`` frames whatever the budget; the rest of it is divided among the
+    ``queues``, at least one frame each and at most eight, as more bring no speed.
+    """
+    affordable = budget // Slot.size_of(clip) - held
+    return max(1, min(_DEEPEST_QUEUE, affordable // queues))

@@ -1,14 +1,19 @@
-"""What a run reports to its user: text and a progress bar, or nothing; see ``events`` for JSON."""
+"""What a run reports to its user: text and a progress bar, nothing, or JSON.
+
+``--json`` prints a run's events, a line of JSON each, on stdout; examples/REFERENCE.md lists
+the events and their keys.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidmatte.core.terminal import progress_bar
+from vidmatte.core.terminal import progress_bar, redirect_to_null
 
 
 @dataclass
@@ -133,3 +138,116 @@ class TextReporter(Reporter):
             self._bar.write(line, file=sys.stderr)
         else:
             sys.stderr.write(line + "\n")
+
+
+_SECONDS_BETWEEN_LINES = 1.0
+
+
+class JsonReporter(Reporter):
+    """A line a second while frames go by, and one at each input's end.
+
+    quiet: only how each input and the call ended. verbose: details too. Every event but
+    the last one names the input that it concerns; null means the call itself.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+        self._input: str | None = None
+        self._output: str | None = None
+        self._ends: dict[str, str] = {}
+        self._progress: Progress | None = None
+        self._reported = 0
+        self._last = 0.0
+        if sys.stdout is None:
+            _report_lost_stdout("it is closed")
+
+    def plan(self, inputs: Sequence[str]) -> None:
+        self._ends = dict.fromkeys(inputs, "not_begun")
+
+    def about(self, source: str | None = None, output: str | None = None) -> None:
+        self._input, self._output = source, output
+
+    def begin(self) -> None:
+        self._end("unfinished")
+
+    def note(self, line: str) -> None:
+        if not self._quiet:
+            self._emit("note", text=line.removeprefix("vidmatte: "))
+
+    def detail(self, line: str) -> None:
+        if self._verbose:
+            self._emit("detail", text=line)
+
+    def start(self, progress: Progress) -> None:
+        self._progress, self._reported, self._last = progress, progress.done, 0.0
+        if not self._quiet:
+            self._emit("start", frames=progress.total)
+
+    def advance(self, progress: Progress) -> None:
+        if time.perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.perf_counter()
+            self._emit_progress(progress)
+
+    def finish(self) -> None:
+        if self._progress is not None and self._reported < self._progress.done:
+            self._emit_progress(self._progress)
+        self._progress = None
+
+    def summary(self, facts: dict[str, Any], line: str) -> None:  # noqa: ARG002
+        self._end("done")
+        self._emit("done", **{key: facts[key] for key in facts if key not in ("input", "output")})
+
+    def failure(self, error: str, line: str) -> None:
+        super().failure(error, line)
+        self._end("failed")
+        self._emit("failed", error=error, message=line)
+
+    def stopped(self, line: str) -> None:
+        self._emit("stopped", message=line)
+
+    def over(self, status: int) -> None:
+        ends = {
+            end: [name for name, its in self._ends.items() if its == end]
+            for end in ("done", "failed", "unfinished", "not_begun")
+        }
+        emit({"event": "summary", **ends, "status": status})
+
+    def _end(self, how: str) -> None:
+        if self._input is not None:
+            self._ends[self._input] = how
+
+    def _emit_progress(self, progress: Progress) -> None:
+        self._reported = progress.done
+        if not self._quiet:
+            self._emit(
+                "progress",
+                done=progress.done,
+                frames=progress.total,
+                fps=round(progress.fps, 3),
+                slowest=progress.slowest,
+                busy_seconds={name: round(s, 3) for name, s in progress.busy.items()},
+            )
+
+    def _emit(self, event: str, **facts: Any) -> None:
+        emit({"event": event, "input": self._input, "output": self._output, **facts})
+
+
+def emit(event: dict[str, Any]) -> None:
+    """Print an event. A closed reader is reported once, on stderr."""
+    out = sys.stdout
+    if out is None:
+        return
+    try:
+        out.write(json.dumps(event, default=str) + "\n")
+        out.flush()
+    except OSError as error:  # no fault of the run, whose result is still needed
+        redirect_to_null(out.fileno())
+        _report_lost_stdout(error.strerror or str(error))
+
+
+def _report_lost_stdout(reason: str) -> None:
+    """Report on stderr that stdout cannot be written."""
+    sys.stderr.write(
+        f"vidmatte: cannot write events to stdout ({reason}): continuing without them\n"
+    )

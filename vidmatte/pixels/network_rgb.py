@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from vidmatte.core.colour import FULL, HLG, LINEAR, LOG100, LOG316, PQ, ColourTags, is_convertible
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
-from vidmatte.pixels.colour_matrix import exact_rgb
+from vidmatte.pixels.convert import exact_rgb
 from vidmatte.pixels.formats import ACCURATE, bit_depth, plane_arrays, reformatted
 
 _WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes

@@ -17,9 +17,8 @@ from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.pipeline import temporal_filter_for
-from vidmatte.jobs.queue import StopFlag
+from vidmatte.jobs.queue import Ring, Slot, StopFlag
 from vidmatte.jobs.report import Reporter
-from vidmatte.jobs.ring import Ring, Slot
 from vidmatte.jobs.run import run
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader

@@ -1,9 +1,10 @@
-"""Encoder contexts, set up alike for the muxer's stream and for worker threads."""
+"""Encoders of frames: codec contexts, set up alike for stream and worker threads, and images."""
 
 from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -30,7 +31,12 @@ from vidmatte.core.colour import (
 )
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
+from vidmatte.media.exr import ExrWriter
+from vidmatte.media.icc import tiff_with_profile
+from vidmatte.media.png import PngWriter, png_with_profile
+from vidmatte.media.tiff import with_associated_alpha
 from vidmatte.pixels import planes
+from vidmatte.pixels.convert import set_tags
 from vidmatte.writers.format_spec import EncoderSpec, FrameEncoder, OutputFormat, StreamEncoder
 
 #: The values a ProRes frame header allows (SMPTE RDD 36); others are mapped to one
@@ -115,7 +121,7 @@ def frame_encoder(spec: EncoderSpec) -> FrameEncoder:
     """The encoder of one worker thread: the format's own, or FFmpeg's."""
     if spec.row.encoder is not None:
         return spec.row.encoder(spec)
-    return worker_encoder(spec.row, spec.clip, spec.colour)
+    return _worker_encoder(spec.row, spec.clip, spec.colour)
 
 
 def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
@@ -123,7 +129,7 @@ def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
     return (row.stream_encoder or _OrderedEncoder)(stream)
 
 
-def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
+def _worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
     """A separate encoder with one thread, for intra-only codecs.
 
     Its packets carry the pts of their frames in ``clip.time_base``.
@@ -216,3 +222,43 @@ class Vp9AlphaEncoder(_OrderedEncoder):
         context.options = dict(_ALPHA_OPTIONS)
         context.thread_count = min(usable_cores(), _MAX_THREADS)
         return context
+
+
+def exr_encoder(kind: int) -> Callable[[EncoderSpec], ExrWriter]:
+    """A factory of OpenEXR encoders; kind: ``HALF`` or ``FLOAT`` of ``media.exr``."""
+
+    def make(spec: EncoderSpec) -> ExrWriter:
+        alpha = "premultiplied" if spec.premultiplied else "straight"
+        return ExrWriter(spec.clip, kind, spec.colour, alpha)
+
+    return make
+
+
+def png_encoder(spec: EncoderSpec) -> PngWriter:
+    """A PNG encoder whose chunks before the samples are FFmpeg's, plus the ICC profile."""
+    clip, pixel_format = spec.clip, spec.row.pixel_format(spec.clip)
+    picture = av.VideoFrame(clip.width, clip.height, pixel_format)
+    set_tags(picture, spec.colour)
+    encoder = _worker_encoder(spec.row, clip, spec.colour)
+    file = b"".join(map(bytes, encoder.encode(picture)))
+    head = file[: file.index(b"IDAT") - 4]
+    if spec.profile is not None:
+        head = png_with_profile(head, spec.profile)
+    return PngWriter(head, clip.width, clip.height, pixel_format)
+
+
+class TiffEncoder:
+    """FFmpeg's encoder; the alpha type and the ICC profile are patched into the file."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self._encoder = _worker_encoder(spec.row, spec.clip, spec.colour)
+        self._premultiplied, self._profile = spec.premultiplied, spec.profile
+
+    def encode(self, picture: av.VideoFrame) -> list[bytes]:
+        """The file as one bytes object."""
+        data = b"".join(map(bytes, self._encoder.encode(picture)))
+        if self._premultiplied:
+            data = with_associated_alpha(data)
+        if self._profile:
+            data = tiff_with_profile(data, self._profile)
+        return [data]

@@ -11,9 +11,14 @@ from vidmatte.core.names import FRAME_NUMBER
 from vidmatte.errors import UsageError
 from vidmatte.media.exr import FLOAT, HALF
 from vidmatte.writers.containers import GIF, MATROSKA, MOV, WEBM, WEBP
-from vidmatte.writers.encoders import Vp9AlphaEncoder, prores_tags
+from vidmatte.writers.encoders import (
+    TiffEncoder,
+    Vp9AlphaEncoder,
+    exr_encoder,
+    png_encoder,
+    prores_tags,
+)
 from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always, with_alpha
-from vidmatte.writers.image_encoders import TiffEncoder, exr_encoder, png_encoder
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as fast as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-HIDDEN = 32
+_HIDDEN = 32
 _DROPOUT = 0.3
 _NOISE = 0.25  # added to standardised features while learning
 _RATE, _DECAY = 4e-3, 0.02
@@ -97,7 +97,7 @@ class Classifier:
     def _begin(self, width: int) -> int:
         """Draw weights (uniform within 1 / sqrt(fan in)); the number of first steps."""
         weights: list[np.ndarray] = []
-        for fan_in, shape in ((width, (width, HIDDEN)), (HIDDEN, (HIDDEN,))):
+        for fan_in, shape in ((width, (width, _HIDDEN)), (_HIDDEN, (_HIDDEN,))):
             reach = fan_in**-0.5
             weights.append(self._random.uniform(-reach, reach, shape).astype(np.float32))
             weights.append(self._random.uniform(-reach, reach, shape[1:]).astype(np.float32))
@@ -118,7 +118,7 @@ class Classifier:
     def _step(self, x: np.ndarray, truth: np.ndarray) -> None:
         """One AdamW step on a batch (B, D), (B,)."""
         w1, b1, w2, b2 = self._weights
-        kept = self._random.random((len(x), HIDDEN), np.float32) >= _DROPOUT
+        kept = self._random.random((len(x), _HIDDEN), np.float32) >= _DROPOUT
         gain = kept.astype(np.float32) / np.float32(1 - _DROPOUT)
         raw = x @ w1 + b1
         hidden = np.maximum(raw, 0) * gain

@@ -13,8 +13,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.features import TensorProjection, stack_features
-
 _WORK_AREA = 320 * 180  # pixels of the work picture
 _FLOW_SCALE = 1.5  # motion is searched at so many times the work size
 
@@ -59,14 +57,14 @@ class CoarseFrame:
     @cached_property
     def features(self) -> np.ndarray:
         """(h / 2, w / 2, D) float32."""
-        return stack_features(self.lab, self.tensors)
+        return _stack_features(self.lab, self.tensors)
 
 
 class CoarseFrameMaker:
     """Makes coarse frames of one clip; the first frame's tensors set their projection."""
 
     def __init__(self) -> None:
-        self._projection: TensorProjection | None = None
+        self._projection: _TensorProjection | None = None
 
     def make(
         self, rgb: np.ndarray, alpha: np.ndarray, tensors: Sequence[np.ndarray] = ()
@@ -80,7 +78,7 @@ class CoarseFrameMaker:
         large = (round(_FLOW_SCALE * width), round(_FLOW_SCALE * height))
         middle = _reduced(rgb, *large)
         if self._projection is None:
-            self._projection = TensorProjection(tensors)
+            self._projection = _TensorProjection(tensors)
         codes = np.rint(np.clip(_reduced(alpha, width, height), 0, 1) * 255).astype(np.uint8)
         return CoarseFrame(
             picture=_reduced(middle, width, height),
@@ -95,3 +93,125 @@ def _reduced(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     smaller = width <= picture.shape[1] and height <= picture.shape[0]
     way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=way))
+
+
+_LAB_SCALE = np.array([25, 15, 15], np.float32)
+# Channels kept of a tensor. More are reduced.
+_MOST_CHANNELS = 128
+# Mean squared length of a tensor's vectors after scaling; of the finest tensor it is less.
+_LENGTH, _FINEST_LENGTH = 40.0, 24.0
+
+
+class _TensorProjection:
+    """Reduces tensors (C, h, w) to few, evenly scaled channels; fitted on one frame."""
+
+    def __init__(self, tensors: Sequence[np.ndarray], most: int = _MOST_CHANNELS) -> None:
+        self._bases: list[np.ndarray | None] = []
+        self._scales: list[np.float32] = []
+        finest = max((t.shape[1] for t in tensors), default=0)
+        for tensor in tensors:
+            flat = tensor.reshape(len(tensor), -1).astype(np.float32)
+            basis = None if len(tensor) <= most else _principal_axes(flat, most)
+            reduced = flat if basis is None else basis @ flat
+            wanted = _FINEST_LENGTH if tensor.shape[1] == finest and len(tensors) > 1 else _LENGTH
+            length = float(np.square(reduced).sum(0).mean())
+            self._bases.append(basis)
+            self._scales.append(np.float32(np.sqrt(wanted / max(length, 1e-12))))
+
+    def __call__(self, tensors: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Tensors like those it was fitted on, reduced and scaled, (C', h, w) float16."""
+        reduced = []
+        for tensor, basis, scale in zip(tensors, self._bases, self._scales, strict=True):
+            flat = tensor.reshape(len(tensor), -1).astype(np.float32)
+            flat = scale * (flat if basis is None else basis @ flat)
+            reduced.append(flat.reshape(-1, *tensor.shape[1:]).astype(np.float16))
+        return tuple(reduced)
+
+
+def _principal_axes(flat: np.ndarray, most: int) -> np.ndarray:
+    """The ``most`` strongest axes of (C, n) float32 vectors, (most, C) float32."""
+    second = flat @ flat.T / np.float32(flat.shape[1])
+    _, axes = np.linalg.eigh(second.astype(np.float64))  # ascending
+    return np.ascontiguousarray(axes[:, ::-1][:, :most].T, np.float32)
+
+
+def _stack_features(lab: np.ndarray, tensors: Sequence[np.ndarray]) -> np.ndarray:
+    """Features at half the work size: (h // 2, w // 2, D) float32.
+
+    lab: (h, w, 3) float32 (OpenCV's float Lab). tensors: as TensorProjection gives them;
+    without any, the local contrast and wider surroundings stand in, which tell less.
+    """
+    height, width = lab.shape[0] // 2, lab.shape[1] // 2
+    size = (width, height)
+    near = lab / _LAB_SCALE
+    planes = [near, cv2.GaussianBlur(near, (0, 0), 3)]
+    if not tensors:
+        planes += _colour_texture(near)
+    parts = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes]
+    for tensor in tensors:
+        last = np.ascontiguousarray(tensor.transpose(1, 2, 0), np.float32)
+        parts.append(cv2.resize(last, size, interpolation=cv2.INTER_LINEAR))
+    return np.concatenate(parts, axis=2)
+
+
+def _colour_texture(near: np.ndarray) -> list[np.ndarray]:
+    """Local contrast of scaled Lab (h, w, 3) at two scales, and its wider surroundings."""
+    planes = []
+    for sigma in (2, 5):
+        mean = cv2.GaussianBlur(near, (0, 0), sigma)
+        square = cv2.GaussianBlur(np.square(near), (0, 0), sigma)
+        planes.append(2 * np.sqrt(np.maximum(square - mean**2, 0)))
+    planes.append(cv2.GaussianBlur(near, (0, 0), 8))
+    return planes
+
+
+class ColourGuide:
+    """A guide (h, w, 3) float32, about -2..2, prepared once for several pictures."""
+
+    def __init__(self, guide: np.ndarray, radius: int = 6, eps: float = 2e-3) -> None:
+        self._size = (2 * radius + 1, 2 * radius + 1)
+        self._planes = [np.ascontiguousarray(guide[..., i]) for i in range(3)]
+        self._means = [self._box(plane) for plane in self._planes]
+        self._inverse = self._inverse_covariance(eps)
+
+    def _box(self, plane: np.ndarray) -> np.ndarray:
+        return np.asarray(cv2.blur(plane, self._size))
+
+    def _inverse_covariance(self, eps: float) -> dict[tuple[int, int], np.ndarray]:
+        """The inverse of covariance + eps at each pixel, by row and column."""
+        s = {}
+        for i in range(3):
+            for j in range(i, 3):
+                product = self._box(self._planes[i] * self._planes[j])
+                s[i, j] = product - self._means[i] * self._means[j] + (eps if i == j else 0)
+        c00 = s[1, 1] * s[2, 2] - s[1, 2] ** 2
+        c01 = s[0, 2] * s[1, 2] - s[0, 1] * s[2, 2]
+        c02 = s[0, 1] * s[1, 2] - s[0, 2] * s[1, 1]
+        c11 = s[0, 0] * s[2, 2] - s[0, 2] ** 2
+        c12 = s[0, 1] * s[0, 2] - s[0, 0] * s[1, 2]
+        c22 = s[0, 0] * s[1, 1] - s[0, 1] ** 2
+        determinant = s[0, 0] * c00 + s[0, 1] * c01 + s[0, 2] * c02
+        one = 1 / np.maximum(determinant, 1e-12)
+        upper = {(0, 0): c00, (0, 1): c01, (0, 2): c02, (1, 1): c11, (1, 2): c12, (2, 2): c22}
+        return {place: value * one for place, value in upper.items()}
+
+    def smooth(self, picture: np.ndarray) -> np.ndarray:
+        """A picture (h, w) float32 smoothed along the guide's edges."""
+        mean = self._box(picture)
+        pairs = zip(self._planes, self._means, strict=True)
+        cross = [self._box(plane * picture) - m * mean for plane, m in pairs]
+        slopes = []
+        for i in range(3):
+            terms = [self._inverse[min(i, j), max(i, j)] * cross[j] for j in range(3)]
+            slopes.append(terms[0] + terms[1] + terms[2])
+        offset = mean - sum(a * m for a, m in zip(slopes, self._means, strict=True))
+        result = self._box(offset)
+        for slope, plane in zip(slopes, self._planes, strict=True):
+            result += self._box(slope) * plane
+        return result
+
+    def weighted(self, picture: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The same where each pixel counts by its weight (h, w) float32, above 0."""
+        return np.asarray(
+            self.smooth(picture * weight) / np.maximum(self.smooth(weight), np.float32(1e-4))
+        )

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.coarse import CoarseFrame
-from vidmatte.alpha.guidance.smoothing import ColourGuide
+from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
 
 _CORE_INSET = 2  # pixels of the work picture
 _CORE_SIGMA = 1.2  # pixels of the work picture
@@ -51,7 +50,7 @@ def make_gate(field: np.ndarray, alpha: np.ndarray, *, core: bool = True) -> Gat
     return Gate(np.clip((verdict - 0.3) / 0.4, 0, 1).astype(np.float32), inside)
 
 
-def gated(field: np.ndarray, frame: CoarseFrame, alpha: np.ndarray) -> np.ndarray:
+def _gated(field: np.ndarray, frame: CoarseFrame, alpha: np.ndarray) -> np.ndarray:
     """The wanted subject's alpha, (H, W) float32, from the network's alpha (H, W)."""
     return make_gate(field, frame.alpha).apply(alpha)
 

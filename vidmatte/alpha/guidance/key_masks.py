@@ -77,15 +77,15 @@ def _area(frame: CoarseFrame, prompt: Box | Mask, scale: tuple[float, float]) ->
     if isinstance(prompt, Box):
         sides = prompt.left * scale[0], prompt.top * scale[1]
         return mask_from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])
-    return fitted_mask(read_mask(prompt), frame.width, frame.height, mask_name(prompt))
+    return _fitted_mask(_read_mask(prompt), frame.width, frame.height, _mask_name(prompt))
 
 
-def mask_name(mask: Mask) -> str:
+def _mask_name(mask: Mask) -> str:
     """What to call a mask in a message."""
     return f"mask '{mask.source}'" if isinstance(mask.source, Path) else "a mask"
 
 
-def read_mask(mask: Mask) -> np.ndarray:
+def _read_mask(mask: Mask) -> np.ndarray:
     """A mask's picture or array as (H, W) float32 0..1. Raises UsageError.
 
     Of a picture with transparency the alpha counts, else its brightness.
@@ -96,7 +96,7 @@ def read_mask(mask: Mask) -> np.ndarray:
     elif values.ndim == 3:
         values = values[..., :3].mean(-1).astype(values.dtype)
     if values.ndim != 2 or not values.size:
-        raise UsageError(f"{mask_name(mask)} has the shape {values.shape}: expected (H, W)")
+        raise UsageError(f"{_mask_name(mask)} has the shape {values.shape}: expected (H, W)")
     return np.asarray(np.clip(values.astype(np.float32) / np.float32(_full(values)), 0, 1))
 
 
@@ -117,7 +117,7 @@ def _decoded(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
-def fitted_mask(values: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
+def _fitted_mask(values: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
     """A mask (H, W) float32 0..1 at the work size. Raises UsageError where it does not fit."""
     aspect = (values.shape[1] / values.shape[0]) / (width / height)
     if abs(aspect - 1) > _ASPECT_TOLERANCE + 1.0 / min(width, height):

@@ -168,11 +168,11 @@ def _averaged(
 
 def _report(index: int, step: FieldStep, summed: float) -> FrameReport:
     area = float((step.field > 0.5).mean())
-    doubt = unsureness(step, summed)
+    doubt = _unsureness(step, summed)
     return FrameReport(index, doubt, area, step.cut, step.lost, step.told_apart)
 
 
-def unsureness(step: FieldStep, summed: float) -> float:
+def _unsureness(step: FieldStep, summed: float) -> float:
     """How likely a frame's field is wrong, from the step and the doubt summed since the key."""
     return step.soft + 0.05 * step.doubt + 0.002 * summed + 0.3 * step.lost
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-DROPPED = np.float32(0.02)  # the field of a piece that is dropped
+_DROPPED = np.float32(0.02)  # the field of a piece that is dropped
 _FILLED = np.float32(0.9)
 _NEW_PIECE_LOGIT = 2.0  # a piece that motion did not bring must look that sure
 _BROUGHT = 0.06  # of all that motion brought, a piece's share that is enough
@@ -70,7 +70,7 @@ def drop_unsupported(
         sure = (likes / sizes > newcomer) & (looks / sizes > _NEW_PIECE_LOGIT)
         drop &= ~(sure & (sizes > 0.02 * area))
     drop[0] = False
-    return np.where(drop[labels], np.minimum(field, DROPPED), field)
+    return np.where(drop[labels], np.minimum(field, _DROPPED), field)
 
 
 def choose_candidate(
@@ -87,9 +87,9 @@ def choose_candidate(
     drop |= sizes < 0.03 * area
     drop[0] = False
     near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.intp)
-    kept = np.where(drop[near], np.minimum(field, DROPPED), field)
+    kept = np.where(drop[near], np.minimum(field, _DROPPED), field)
     unmarked = ~allowed & (kept > 0.5) & (evidence.brought < 0.3)
-    return np.where(unmarked, DROPPED, kept)
+    return np.where(unmarked, _DROPPED, kept)
 
 
 def fill_gaps(field: np.ndarray, alpha: np.ndarray, area: float) -> np.ndarray:

@@ -43,7 +43,7 @@ def mask_from_clicks(frame: CoarseFrame, clicks: Sequence[Click]) -> np.ndarray:
         if region is not None:
             return region
     positive, negative = _seeds(frame, clicks)
-    cost = edge_cost(frame)
+    cost = _edge_cost(frame)
     votes = np.zeros(frame.alpha.shape, np.uint8)
     votes += _grown(cost, positive, negative, widest=True)
     votes += _grown(cost, positive, negative, widest=False)
@@ -75,7 +75,7 @@ def mask_from_box(
     return _largest(mask if mask.any() else inside)
 
 
-def edge_cost(frame: CoarseFrame) -> np.ndarray:
+def _edge_cost(frame: CoarseFrame) -> np.ndarray:
     """How much a border lies at a pixel, (h, w) float32, 0 and up: features, colours, alpha."""
     size = (frame.width, frame.height)
     features = frame.features

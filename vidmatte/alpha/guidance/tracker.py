@@ -7,16 +7,15 @@ motion still knows the answer: subjects in the same clothes cannot be told apart
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame
-from vidmatte.alpha.guidance.coarse import CoarseFrame
-from vidmatte.alpha.guidance.lineage import Lineage
-from vidmatte.alpha.guidance.motion import Motion
+from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
+from vidmatte.alpha.guidance.motion import Lineage, Motion, MotionSearch
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
@@ -24,9 +23,8 @@ from vidmatte.alpha.guidance.pieces import (
     fill_gaps,
     grown,
 )
-from vidmatte.alpha.guidance.smoothing import ColourGuide
 
-LOST_AFTER = 3  # frames without it until it is searched for everywhere
+_LOST_AFTER = 3  # frames without it until it is searched for everywhere
 _LOST_SHARE = 0.08  # of its usual area: less is as good as gone
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
 _MOST_MOVED = 4.0  # largest logit that motion gives
@@ -81,7 +79,7 @@ class SubjectTracker:
         self._appearance = Appearance([start, *others], self._settings.appearance)
         largest = max(key.area for key in (start, *others))
         self._area = start.area if start.area > 0.15 * largest else largest
-        self._missed = 0 if start.area > _LOST_SHARE * self._area else LOST_AFTER
+        self._missed = 0 if start.area > _LOST_SHARE * self._area else _LOST_AFTER
         self._field = start.mask.astype(np.float32)
         self._lineage = Lineage(*self._field.shape)
         self._last_area = start.area
@@ -96,7 +94,7 @@ class SubjectTracker:
         if cut:
             motion = replace(motion, trust=np.zeros_like(motion.trust))
         moved = motion.carry(self._field)
-        searching = cut or self._missed >= LOST_AFTER
+        searching = cut or self._missed >= _LOST_AFTER
         far = np.ones(1, np.float32) if searching else self._unexpected(moved, frame)
         look, likeness = self._appearance.judge(frame, far, self._settings.least_likeness)
         if not cut and self._since_key <= _ASKED_FRAMES:
@@ -144,7 +142,7 @@ class SubjectTracker:
         s = self._settings
         by_look = np.float32(max(self._told_apart, 0.8) if searching else self._told_apart)
         gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._told_apart))
-        gain *= 1 if self._missed < LOST_AFTER else 0.3
+        gain *= 1 if self._missed < _LOST_AFTER else 0.3
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
         by_flow = np.float32(gain) * motion.trust * known
         total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
@@ -159,7 +157,7 @@ class SubjectTracker:
         else:
             newcomer = s.newcomer_likeness if self._told_apart > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
-        if self._missed < LOST_AFTER:
+        if self._missed < _LOST_AFTER:
             kept = fill_gaps(kept, evidence.alpha, self._area)
         return kept
 
@@ -181,7 +179,7 @@ class SubjectTracker:
         if now > 0.2 * self._area:
             self._area = 0.9 * self._area + 0.1 * now
         soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
-        return FieldStep(result, doubt, cut, self._missed >= LOST_AFTER, self._told_apart, soft)
+        return FieldStep(result, doubt, cut, self._missed >= _LOST_AFTER, self._told_apart, soft)
 
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""
@@ -195,3 +193,45 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), np.float32)
+
+
+class Guide:
+    """Follows subjects from one key frame on. Memory does not grow with the frames."""
+
+    def __init__(
+        self,
+        frame: CoarseFrame,
+        masks: Mapping[str, np.ndarray],
+        settings: TrackerSettings | None = None,
+    ) -> None:
+        """Begin on ``frame`` with each subject's mask (h, w) float32 0..1, by name."""
+        shared = shared_fields(dict(masks))
+        self._trackers = {
+            name: SubjectTracker(KeyFrame(frame, mask), settings=settings)
+            for name, mask in shared.items()
+        }
+        self._search, self._last = MotionSearch(), frame
+
+    def feed(self, frame: CoarseFrame, *, cut: bool = False) -> dict[str, FieldStep]:
+        """Each subject's step on the next frame. cut: a shot begins with it."""
+        last, self._last = self._last, frame
+        motion = self._search.between(frame.grey, last.grey, frame.lab, last.lab)
+        steps = {
+            name: tracker.step(frame, motion, cut=cut) for name, tracker in self._trackers.items()
+        }
+        if len(steps) == 1:
+            return steps
+        shared = shared_fields({name: step.field for name, step in steps.items()})
+        for name, shared_field in shared.items():
+            self._trackers[name].replace_field(shared_field)
+        return {name: replace(step, field=shared[name]) for name, step in steps.items()}
+
+
+def shared_fields(fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Fields (h, w) float32 0..1 that add up to 1 at most: a pixel belongs to the surer one."""
+    total = sum((field**2 for field in fields.values()), np.float32(0))
+    over = np.sum(list(fields.values()), axis=0) > 1
+    return {
+        name: np.where(over, field**2 / np.maximum(total, 1e-6), field).astype(np.float32)
+        for name, field in fields.items()
+    }

@@ -1,8 +1,12 @@
 """Mattes without a network: a chroma key, and the difference from a clean plate."""
 
 from vidmatte.alpha.keyer.chroma import ChromaKeyer, KeySettings, Screen, find_screen
-from vidmatte.alpha.keyer.combine import add_core, combine_with_plate
-from vidmatte.alpha.keyer.difference import CleanPlate, DifferenceSettings
+from vidmatte.alpha.keyer.difference import (
+    CleanPlate,
+    DifferenceSettings,
+    add_core,
+    combine_with_plate,
+)
 
 __all__ = [
     "ChromaKeyer",

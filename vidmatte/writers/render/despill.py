@@ -16,7 +16,7 @@ import numpy as np
 from vidmatte.alpha.adjustments import SPILL_CHANNELS
 from vidmatte.core.colour import ColourTags
 from vidmatte.pixels import planes
-from vidmatte.pixels.colour_matrix import yuv_matrix
+from vidmatte.pixels.convert import yuv_matrix
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.settings import Settings
 
