@@ -274,7 +274,7 @@ def test_a_slot_used_again_shows_no_earlier_frames_alpha(tmp_path: Path) -> None
         assert "alpha=None" in repr(second)
         assert np.shares_memory(second.writable_alpha(), alpha), "the slot's memory is not used"
         second.release()
-    with pytest.raises(ValueError, match=r"alpha_memory is uint8 \(108, 192\), not float32"):
+    with pytest.raises(ValueError, match=r"alpha_buffer is uint8 \(108, 192\), not float32"):
         replace(second, alpha_buffer=np.zeros((108, 192), np.uint8))
     loose = replace(second, alpha=None, alpha_buffer=None)
     assert (loose.writable_alpha().shape, loose.alpha.dtype) == ((108, 192), np.float32)

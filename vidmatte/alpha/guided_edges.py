@@ -146,7 +146,7 @@ def _fit_models(
     the box that both cover.
 
     wanted: where in ``box``, bool of its shape; nothing is to be read further than
-    ``READ_AROUND`` from there. Both float32. Equations 14 to 16 of the paper; the models of
+    ``_READ_AROUND`` from there. Both float32. Equations 14 to 16 of the paper; the models of
     all windows around a pixel are averaged, each by how well it fits.
     """
     full = view.alpha.shape
@@ -223,7 +223,7 @@ def _window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _solve(means: np.ndarray) -> None:
     """The models of N windows, each times its weight, by LDL' decomposition.
 
-    means: (14, N) float32 of ``window_means``. They are used up: the first six become
+    means: (14, N) float32 of ``_window_means``. They are used up: the first six become
     a for r, g and b, then b, the variance left, and the weight.
     """
     r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = means

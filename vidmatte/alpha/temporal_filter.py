@@ -73,7 +73,7 @@ def _copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
 @dataclass(frozen=True)
 class TemporalFilter:
     """The filter's two halves, each for a thread of its own; the fields are the arguments of
-    ``filter_frames``.
+    ``_filter_frames``.
 
     Both change the frames' alpha (H, W), float32 and C-contiguous, in place.
     """

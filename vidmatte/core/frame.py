@@ -85,16 +85,18 @@ class Frame:
         writes it into what ``writable_alpha`` gives.
     foreground: (H, W, 3) uint8 full-range RGB, only from models that give one.
     pts, duration: integers in units of ``time_base``.
-    shows: see ``DecodedPicture``: which frame of the source it is, where that is not its ``index``.
+    source_index: see ``DecodedPicture``: the frame of the source that it is, where that is not
+        its ``index``.
     new_shot: this frame begins a shot (the first frame does).
-    mirrored: the network saw its mirror image (alpha is turned back).
-    turn: which of the ways to show it to the network's was taken; frames of one turn share
-        the mistakes that come with it.
-    state: a recurrent network's before this frame, by name; it is left there by the network
-        where ``wants_state``, and taken up where it was there before.
-    remarks: what is to be said of it in the end: warnings of the source, faults of the matte.
-    alpha_memory: the slot's (H, W) float32, which holds whatever an earlier frame left there.
-    give_back: returns the slot that holds the pixels; the arrays are void after it.
+    mirrored: the network saw its mirror image (alpha is mirrored back).
+    augment_phase: which view of the test-time augmentation was used; frames of one phase share
+        its errors.
+    wants_state, state: a recurrent network's state before this frame, by name: the network starts
+        from it where it is there, and stores it where it is wanted.
+    name: of a picture file's result, without suffix.
+    findings: what to report about it: warnings of the source, faults of the matte.
+    alpha_buffer: the slot's (H, W) float32, with whatever an earlier frame left there.
+    return_slot: returns the slot that holds the pixels; the arrays are invalid after it.
     """
 
     index: int
@@ -125,7 +127,7 @@ class Frame:
         memory = self.alpha_buffer
         if memory is not None and (memory.shape != (height, width) or memory.dtype != np.float32):
             raise ValueError(
-                f"alpha_memory is {memory.dtype} {memory.shape}, not float32 {(height, width)}"
+                f"alpha_buffer is {memory.dtype} {memory.shape}, not float32 {(height, width)}"
             )
 
     def __repr__(self) -> str:

@@ -35,7 +35,7 @@ _LEAST_RESULT = 1 << 16
 
 def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
     """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
-    ``settings_for``."""
+    ``_settings_for``."""
     adapted = _settings_for(output, settings)
     return Job(source, Path(output), adapted, names_folder(output))
 

@@ -46,7 +46,7 @@ def open_writer(
     *,
     is_folder: bool = False,
 ) -> MultiWriter:
-    """A writer of ``clip`` to ``out`` and to the extra outputs; see ``make_outputs``.
+    """A writer of ``clip`` to ``out`` and to the extra outputs; see ``_make_outputs``.
 
     With ``--resume`` it has a spool, in the work folder beside ``out``. facts: what determines
     the frames besides the outputs; stored work with other facts is refused.

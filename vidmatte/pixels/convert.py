@@ -252,7 +252,7 @@ def _rgb_of(picture: av.VideoFrame) -> np.ndarray:
 
 
 def _scaled_rgb(rgb: np.ndarray, wanted: int) -> np.ndarray:
-    """Samples of ``rgb_of`` in 0..wanted, rounded to nearest; the type that holds it."""
+    """Samples of ``_rgb_of`` in 0..wanted, rounded to nearest; the type that holds it."""
     top = int(np.iinfo(rgb.dtype).max)
     if top == wanted:
         return rgb

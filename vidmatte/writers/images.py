@@ -53,7 +53,7 @@ class ImageOutput(Output):
 
     @staticmethod
     def check(spec: OutputSpec) -> None:
-        """See ``check_outputs``."""
+        """Raise UsageError, OutputError for what this kind of output cannot hold."""
         out = spec.out
         check_fit(spec.clip, spec.row)
         single = spec.is_single

@@ -64,7 +64,7 @@ class MovieOutput(Output):
 
     @staticmethod
     def check(spec: OutputSpec) -> None:
-        """See ``check_outputs``."""
+        """Raise UsageError, OutputError for what this kind of output cannot hold."""
         out, clip = spec.out, spec.clip
         check_fit(clip, spec.row)
         if FRAME_NUMBER.search(out.name):
