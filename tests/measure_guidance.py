@@ -214,7 +214,9 @@ def matte(clip: Prepared, fields: Fields | None, index: int, how: str) -> np.nda
         return alpha
     field, frame = fields[index], clip.frames[index]
     result = make_gate(field, frame.alpha, core=how != "gate").apply(alpha)
-    return fill_unseen(result, field, frame, clip.clip.rgb[index]) if how == "best" else result
+    return (
+        fill_unseen(result, field, frame.alpha, clip.clip.rgb[index]) if how == "best" else result
+    )
 
 
 def score(clip: Prepared, fields: Fields | None, how: str) -> dict[str, float]:

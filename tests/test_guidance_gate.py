@@ -66,7 +66,7 @@ def test_what_the_network_does_not_see_is_filled_from_the_field():
     clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1, unmarked=[0])
     field = clip.mask(0, 0)
     result = make_gate(field, clip.frames[0].alpha).apply(np.zeros((HEIGHT, WIDTH), np.float32))
-    better = fill_unseen(result, field, clip.frames[0], clip.pictures[0])
+    better = fill_unseen(result, field, clip.frames[0].alpha, clip.pictures[0])
     truth = clip.mask(0, 0)
     assert np.abs(better - truth).mean() < 0.6 * np.abs(result - truth).mean()
     assert (better >= result - 1e-6).all()
@@ -76,7 +76,9 @@ def test_nothing_is_filled_where_the_network_sees_it():
     clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1)
     field = clip.mask(0, 0)
     result = make_gate(field, clip.frames[0].alpha).apply(clip.frames[0].alpha)
-    assert np.array_equal(fill_unseen(result, field, clip.frames[0], clip.pictures[0]), result)
+    assert np.array_equal(
+        fill_unseen(result, field, clip.frames[0].alpha, clip.pictures[0]), result
+    )
 
 
 @pytest.mark.parametrize("radius", [3, 6])

@@ -10,10 +10,10 @@ import pytest
 from guidance_drawn import BLUE, HEIGHT, RED, WIDTH, Drawn, moving
 
 from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, work_size
-from vidmatte.alpha.guidance.inputs import Box, Mask, Point
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
 from vidmatte.alpha.guidance.tracker import Guide, shared_fields
+from vidmatte.core.prompts import Box, Mask, Point
 from vidmatte.errors import UsageError
 
 SIZE = 2 * WIDTH, 2 * HEIGHT  # of the frame; the work picture is half of it

@@ -42,7 +42,7 @@ from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all
 from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.readers.movie.timing import _find_rate, packets_from
 from vidmatte.readers.open import open_reader
-from vidmatte.readers.trim import _parse_point, _Trim, make_trim
+from vidmatte.readers.trim import SourcePoints, _parse_point, _Trim, make_trim
 from vidmatte.settings import Settings
 
 KINDS = [
@@ -179,14 +179,8 @@ def test_points_by_drop_frame_timecode_move_the_start_timecode(
 
 def test_points_outside_the_clip_are_refused() -> None:
     def trim(in_point: str | None, out_point: str | None) -> None:
-        make_trim(
-            in_point,
-            out_point,
-            0,
-            rate=Fraction(25),
-            start_timecode="01:00:00:00",
-            frame_count=100,
-        )
+        points = SourcePoints(Fraction(25), start_timecode="01:00:00:00", frame_count=100)
+        make_trim(points, in_point, out_point, 0)
 
     for points in (("f101", None), ("f50", "f50"), ("00:59:59:24", None), (None, "f101")):
         with pytest.raises(UsageError):
@@ -206,7 +200,7 @@ def test_points_outside_the_clip_are_refused() -> None:
 )
 def test_a_clip_may_run_past_midnight(rate: Fraction, start: str, after: str) -> None:
     def trim(in_point: str, out_point: str, count: int | None) -> _Trim:
-        return make_trim(in_point, out_point, 0, rate=rate, start_timecode=start, frame_count=count)
+        return make_trim(SourcePoints(rate, start, count), in_point, out_point, 0)
 
     base = round(rate)
     assert trim("23:59:59:00", after, 4 * base) == _Trim(base, 3 * base)

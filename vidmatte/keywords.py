@@ -6,8 +6,11 @@ Written out, because a type checker cannot derive them; a test compares both.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TypeAlias, TypedDict
+
+from vidmatte.core.prompts import Prompt
 
 #: The types that are converted to an option's text, as on the command line.
 Text: TypeAlias = str | os.PathLike[str] | float | Fraction | tuple[float, float]
@@ -27,6 +30,9 @@ class StreamOptions(TypedDict, total=False):
     normalize: str
     downsample: float
     cuts: bool
+    subject: Prompt | str | Sequence[Prompt | str]
+    subjects: Text | None
+    only: Text | None
     threshold: Text | None
     gamma: float
     keep_largest: bool

@@ -21,12 +21,18 @@ _NAMED_RANGES = 5
 
 @dataclass
 class Quality:
-    """Numbers of frames with each fault, in order."""
+    """Numbers of frames with each fault, in order.
+
+    lost: where the chosen subject was not found. doubtful: where a correction of the chosen
+    subject is likely worth most, the best first, as --subject counts frames.
+    """
 
     frames: int = 0
     empty: list[int] = field(default_factory=list)
     full: list[int] = field(default_factory=list)
     jumps: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    doubtful: list[int] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """What a user should look at, a line for each fault that there is."""
@@ -34,12 +40,17 @@ class Quality:
             (self.empty, "without a subject"),
             (self.full, "taken whole for the subject"),
             (self.jumps, "where the matte jumps more than the motion explains"),
+            (self.lost, "where the chosen subject was not found"),
         )
-        return [
+        lines = [
             f"{len(numbers)} of {self.frames} frames {what}: {_ranges_text(numbers)}"
             for numbers, what in named
             if numbers
         ]
+        if self.doubtful:
+            frames = ", ".join(f"f{number}" for number in self.doubtful)
+            lines.append(f"the subject is least certain at {frames}: correct it there if need be")
+        return lines
 
     def as_facts(self) -> dict[str, Any]:
         """The same for JSON: inclusive ranges of frame numbers."""
@@ -47,6 +58,8 @@ class Quality:
             "empty": _ranges(self.empty),
             "full": _ranges(self.full),
             "jumps": _ranges(self.jumps),
+            "subject_lost": _ranges(self.lost),
+            "subject_doubtful": self.doubtful,
         }
 
 

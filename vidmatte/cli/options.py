@@ -64,9 +64,11 @@ def _parameter_of(option: Option) -> inspect.Parameter:
         flag,
         help=text,
         metavar=metavar,
-        show_default=option.default not in (None, False, 0) and not option.negative,
+        show_default=option.default not in (None, False, 0, ()) and not option.negative,
     )
     kind: Any = option.kind if option.default is not None else option.kind | None
+    if option.kind is tuple:
+        kind = list[str]
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
     )

@@ -82,6 +82,8 @@ class Recurrence:
     0..1; None where the network gives none.
     splits: on the CPU its graph is split in two, see ``models.runtimes.rvm_split``; only for
     networks whose input is plain R'G'B' in 0..1 and whose alpha is in 0..1.
+    features: tensors inside the network that describe what a place looks like and do not depend
+    on the state, finest first; empty where none are known.
     """
 
     states: tuple[State, ...]
@@ -90,6 +92,7 @@ class Recurrence:
     foreground: str | None = None
     coarse: CoarsePass | None = None
     splits: bool = False
+    features: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -215,6 +218,7 @@ _ROWS = (
             # the network rounds sizes down.
             coarse=CoarsePass("downsample_ratio", side=512, least_side=6),
             splits=True,
+            features=("420", "464", "540"),
         ),
         schedules=_AugmentSchedules(strong="plain"),
         filter_profile=RECURRENT,

@@ -16,6 +16,7 @@ from vidmatte.core.source import Source
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.resume import manifest_of
 from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
+from vidmatte.jobs.subjects import check_subjects
 from vidmatte.models.registry import ModelChoice, choose_model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.image_folder import files_of
@@ -49,6 +50,7 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
     DeviceError.
     """
     clip, settings = source.clip, job.settings
+    check_subjects(source, settings)
     formats: tuple[OutputFormat, ...] = ()
     if manifest_of(job.output, clip, settings) is None:
         formats = _check_outputs(job.output, clip, settings, is_folder=job.is_folder)

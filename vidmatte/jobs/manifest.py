@@ -292,5 +292,7 @@ def _counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
 
 
 def plain(value: Any) -> Any:
-    """The value itself where JSON can hold it, else its text."""
+    """The value itself where JSON can hold it, a list of several, else its text."""
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -6,9 +6,11 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from vidmatte.alpha.foreground import uses_model_foreground
+from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
@@ -68,17 +70,19 @@ def build_pipeline(
     first: int = 0,
     stop: int | None = None,
     history: History | None = None,
+    subject: SubjectFields | None = None,
 ) -> MattingPipeline:
     """Connect the stages that process the frames of a clip from ``first`` to before ``stop``.
 
     With a writer the last stage writes and yields released frames; without one the
     caller releases each frame. stop: None for the end of the clip. history: what earlier runs
-    recorded of its frames. Raises UsageError, OutOfMemoryError.
+    recorded of its frames. subject: what limits the alphas to the chosen subject. Raises
+    UsageError, OutOfMemoryError.
     """
     flag = StopFlag()
     monitor = QualityMonitor()
     uses_foreground = uses_model_foreground(settings, source.clip)
-    network = model.network_for(source.clip)
+    network = model.network_for(source.clip, None if subject is None else subject.cache)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     _check_sides(source.clip, smooth)
     needs = Needs.of(network, smooth)
@@ -93,13 +97,14 @@ def build_pipeline(
     works: dict[str, Work] = {
         "read": read,
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
+        **({} if subject is None else {"subject": subject.gated_frames}),
         "motion": smooth.track_stage,
         "steady": lambda tracked: _with_findings(
             monitor.observe(adjusted_frames(smooth.average_stage(tracked), settings, source.clip)),
             monitor.quality,
         ),
     }
-    held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES
+    held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
@@ -107,6 +112,29 @@ def build_pipeline(
     ring = _make_ring(source.clip, held + waiting, model.device, flag, network.batch, settings)
     pipeline = Pipeline(stages, flag, network.cancel)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
+
+
+def build_raw_pipeline(
+    source: Reader, model: Model, settings: Settings, cache: Path | None = None
+) -> MattingPipeline:
+    """Connect the stages that give the frames of a clip their raw alpha; the caller releases each
+    frame. cache: see ``Model.network_for``. Raises UsageError, OutOfMemoryError."""
+    flag, network = StopFlag(), model.network_for(source.clip, cache)
+    segment = Segment()
+
+    def read(_: Iterator[Frame]) -> Iterator[Frame]:
+        pictures = _pictures(source, 0, None, 0)
+        return _frames(pictures, source.warnings, ring, segment, StartState(), cuts=settings.cuts)
+
+    works: dict[str, Work] = {
+        "read": read,
+        "matte": lambda frames: _with_checked_alpha(network.predict(frames), False),
+    }
+    held = network.batch + _FRAMES_IN_STAGES
+    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
+    ring = _make_ring(source.clip, held + waiting, model.device, flag, network.batch, settings)
+    pipeline = Pipeline(stages, flag, network.cancel)
+    return MattingPipeline(pipeline, ring, Quality(), segment, None)
 
 
 def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:

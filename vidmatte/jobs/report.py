@@ -18,12 +18,14 @@ from vidmatte.core.terminal import progress_bar, redirect_to_null
 
 @dataclass
 class Progress:
-    """The progress of one job. ``before``: frames that were done before it began."""
+    """The progress of one job. ``before``: frames that were done before it began. ``phase``: what
+    is done to the frames before they are matted, such as 'subject'; '' while they are."""
 
     name: str
     total: int | None
     done: int = 0
     before: int = 0
+    phase: str = ""
     busy: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
@@ -113,8 +115,9 @@ class TextReporter(Reporter):
 
     def start(self, progress: Progress) -> None:
         if self._wants_bar:
+            name = f"{progress.name}: {progress.phase}" if progress.phase else progress.name
             self._bar = progress_bar(
-                total=progress.total, desc=progress.name, unit="f", initial=progress.done
+                total=progress.total, desc=name, unit="f", initial=progress.done
             )
 
     def advance(self, progress: Progress) -> None:
@@ -182,7 +185,7 @@ class JsonReporter(Reporter):
     def start(self, progress: Progress) -> None:
         self._progress, self._reported, self._last = progress, progress.done, 0.0
         if not self._quiet:
-            self._emit("start", frames=progress.total)
+            self._emit("start", frames=progress.total, **_phase_of(progress))
 
     def advance(self, progress: Progress) -> None:
         if time.perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
@@ -224,6 +227,7 @@ class JsonReporter(Reporter):
                 "progress",
                 done=progress.done,
                 frames=progress.total,
+                **_phase_of(progress),
                 fps=round(progress.fps, 3),
                 slowest=progress.slowest,
                 busy_seconds={name: round(s, 3) for name, s in progress.busy.items()},
@@ -231,6 +235,11 @@ class JsonReporter(Reporter):
 
     def _emit(self, event: str, **facts: Any) -> None:
         emit({"event": event, "input": self._input, "output": self._output, **facts})
+
+
+def _phase_of(progress: Progress) -> dict[str, str]:
+    """The key of a phase before the matting; none while frames are matted."""
+    return {"phase": progress.phase} if progress.phase else {}
 
 
 def emit(event: dict[str, Any]) -> None:

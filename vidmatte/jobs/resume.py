@@ -44,7 +44,9 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
     """
     _check_resumable(model.network, settings)
     options = {
-        name: value for name, value in settings.model_dump().items() if name not in EXCLUDED_OPTIONS
+        name: value
+        for name, value in settings.model_dump(mode="json").items()
+        if name not in EXCLUDED_OPTIONS
     }
     facts: dict[str, Any] = {
         "version": __version__,
@@ -162,7 +164,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
         return None
     # The family determines how weights are fed, and is not part of their hash.
     named = {*settings.model_dump()} - {*names_of(Settings, decides=NO_EFFECT)} | {"family"}
-    recorded, now = found.get("settings", {}), settings.model_dump()
+    recorded, now = found.get("settings", {}), settings.model_dump(mode="json")
     is_same = (
         found.get("vidmatte") == __version__
         and all(recorded.get(name) == manifest.plain(now[name]) for name in named)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import History
@@ -24,6 +25,7 @@ from vidmatte.jobs.resume import (
     merged_warnings,
     missing_frames,
 )
+from vidmatte.jobs.subjects import subject_fields
 from vidmatte.models.registry import Model, Weights
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
@@ -130,6 +132,19 @@ class _Job:
 
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
+    try:
+        with subject_fields(job.source, job.model, job.settings, job.reporter) as subject:
+            return _make_with(job, is_folder, subject)
+    except KeyboardInterrupt as error:
+        if isinstance(error, InterruptedRunError):
+            raise
+        raise InterruptedRunError(
+            f"stopped while the subject was followed: {job.output} was not written"
+        ) from None
+
+
+def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Result:
+    """The same, with the fields of the chosen subject."""
     source, settings = job.source, job.settings
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
@@ -139,7 +154,13 @@ def _make(job: _Job, is_folder: bool) -> Result:
         pipeline = None
         if spool is None or not spool.is_complete:  # else only the join remains
             pipeline = build_pipeline(
-                source, job.model, settings, writer, first=first, history=history
+                source,
+                job.model,
+                settings,
+                writer,
+                first=first,
+                history=history,
+                subject=subject,
             )
         progress = Progress(source.clip.source.name, source.clip.frame_count, first, before=first)
         written = _write_frames(job, writer, pipeline, progress)
@@ -147,6 +168,8 @@ def _make(job: _Job, is_folder: bool) -> Result:
     quality, start = Quality(), 0
     if pipeline is not None:
         quality, start = pipeline.quality, pipeline.segment.start
+    if subject is not None:
+        quality = replace(quality, lost=subject.lost, doubtful=subject.doubtful)
     return job.result(
         written=written,
         busy_seconds=progress.busy,
@@ -222,7 +245,7 @@ def _write_manifest(
         model=model.name,
         weights="+".join(part.sha256 for part in model.weights),
         device=model.device.name,
-        settings=settings.model_dump(),
+        settings=settings.model_dump(mode="json"),
         warnings=(*result.warnings, *result.quality.lines()),
         alpha=settings.alpha,
     )

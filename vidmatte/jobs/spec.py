@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidmatte.alpha.guidance.subjects_file import mask_files
 from vidmatte.core.frame import Clip
 from vidmatte.models.registry import ModelChoice
 from vidmatte.settings import Settings, names_of
@@ -50,3 +51,6 @@ def files_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:
         text = getattr(settings, name)
         if text and Path(text).exists():
             yield name, Path(text)
+    for place, mask in enumerate(mask_files(settings.subject, settings.subjects)):
+        if mask.exists():
+            yield f"subject mask {place}", mask

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import re
 import tempfile
@@ -64,8 +65,11 @@ class CachedNetwork(Network):
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         _remove_leftovers(self._path.parent)
-        with contextlib.closing(self._pairs()) as pairs:
-            for frame in frames:
+        first = next(frames, None)
+        if first is None:
+            return
+        with contextlib.closing(self._pairs(first.index)) as pairs:
+            for frame in itertools.chain([first], frames):
                 alpha, foreground = self._next(pairs, frame)
                 mark_views(frame, self._schedules)
                 levels = alpha.to_ndarray()
@@ -76,11 +80,16 @@ class CachedNetwork(Network):
     def cancel(self) -> None:
         """Reading ends by itself."""
 
-    def _pairs(self) -> Generator[tuple[Any, Any]]:
+    def _pairs(self, first: int) -> Generator[tuple[Any, Any]]:
+        """Alpha and foreground of the frames from number ``first`` on."""
         with av.open(_absolute(self._path)) as container:
             alphas = container.streams.video[0]
+            if first:  # every frame is a key frame
+                container.seek(round(first * av.time_base / _RATE))
             colours = container.streams.video[1] if len(container.streams.video) > 1 else None
-            yield from _pairs(container, alphas, colours)
+            for alpha, foreground in _pairs(container, alphas, colours):
+                if round(alpha.time * _RATE) >= first:
+                    yield alpha, foreground
 
     def _next(self, pairs: Iterator[tuple[Any, Any]], frame: Frame) -> tuple[Any, Any]:
         """The cached alpha and foreground of a frame. Raises OutputError, and removes the file,

@@ -108,9 +108,14 @@ class Model:
 
         return CombinedNetwork(networks[0], networks[1], self.settings.combine)
 
-    def network_for(self, clip: Clip) -> Network:
-        """The network for a clip: from the cache where its alphas are stored, else loaded."""
-        if self.settings.cache is None:
+    def network_for(self, clip: Clip, cache: Path | None = None) -> Network:
+        """The network for a clip: from the cache where its alphas are stored, else loaded.
+
+        cache: a folder to use as ``--cache`` where the settings name none.
+        """
+        if cache is None and self.settings.cache is not None:
+            cache = Path(self.settings.cache).expanduser()
+        if cache is None:
             return self.network
         from vidmatte.models.alpha_cache import (
             CachedNetwork,
@@ -120,7 +125,7 @@ class Model:
             is_complete,
         )
 
-        folder, key = Path(self.settings.cache).expanduser(), self.cache_key(clip)
+        folder, key = cache, self.cache_key(clip)
         cached = cache_file(folder, key)
         if cached is not None and not is_complete(cached, (clip.width, clip.height)):
             self.report(f"--cache {folder}: the cached alphas are damaged: recomputing")
@@ -134,7 +139,7 @@ class Model:
         check_writable(folder)
         chosen, network = self.device, self.network
         if self.device is not chosen:  # another runtime may be preferred on the CPU
-            return self.network_for(clip)
+            return self.network_for(clip, cache)
         return RecordingNetwork(network, folder, key)
 
     def cache_key(self, clip: Clip) -> str:

@@ -16,6 +16,7 @@ from av.audio.stream import AudioStream
 from vidmatte.core.frame import Clip
 from vidmatte.core.source import AudioSource, AudioTrack, Source, sha256_of, sha256_of_all
 from vidmatte.readers.movie.timing import packets_from
+from vidmatte.readers.trim import SourcePoints
 
 
 @dataclass(slots=True)
@@ -40,9 +41,11 @@ class Reader(ABC):
     ``clip.source`` answers for what is behind it besides frames: name, files, identity,
     checksum and sound packets. A reader of files takes ``FileSource``; one without files
     makes its own ``Source``, whose sound packets may be those demuxed beside the frames.
+    ``points`` turns points in time into frame numbers of the source; None where it cannot.
     """
 
     clip: Clip
+    points: SourcePoints | None = None
 
     @abstractmethod
     def pictures(self) -> Iterator[DecodedPicture]:

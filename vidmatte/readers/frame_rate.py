@@ -22,6 +22,7 @@ class ConformedReader(Reader):
     def __init__(self, source: Reader, rate: Fraction) -> None:
         self._source = source
         self._rate = rate
+        self.points = source.points
         moved, self._notes = _conformed_timecode(source.clip, rate)
         self._counts: list[str] = []  # the line on repeated and dropped frames
         self._read = 0  # pictures of the source

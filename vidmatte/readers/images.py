@@ -28,7 +28,7 @@ from vidmatte.readers.image_folder import (
     result_names,
     results_among,
 )
-from vidmatte.readers.trim import make_trim
+from vidmatte.readers.trim import SourcePoints, make_trim
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate
 
@@ -41,14 +41,8 @@ class ImageReader(Reader):
     def __init__(self, path: Path, settings: Settings) -> None:
         files = list_pictures(path) if path.is_dir() else [path]
         rate = parse_rate(settings.fps) if settings.fps else _DEFAULT_RATE
-        trim = make_trim(
-            settings.in_point,
-            settings.out_point,
-            settings.handles,
-            rate=rate,
-            start_timecode=None,
-            frame_count=len(files),
-        )
+        self.points = SourcePoints(rate, start_timecode=None, frame_count=len(files))
+        trim = make_trim(self.points, settings.in_point, settings.out_point, settings.handles)
         self._files = files[trim.first : trim.end]
         self._warnings: list[str] = []
         self._warned_of_profile = False

@@ -50,43 +50,56 @@ def _parse_point(
     return round(point * rate) if frame_at is None else frame_at(point)
 
 
+@dataclass(frozen=True)
+class SourcePoints:
+    """Points of a source, as --in and --subject write them, to its frame numbers.
+
+    frame_count: None where it is unknown. frame_at: the number of the frame at a time (seconds),
+    for variable rates.
+    """
+
+    rate: Fraction
+    start_timecode: str | None
+    frame_count: int | None
+    frame_at: Callable[[Fraction], int] | None = None
+
+    def number(self, flag: str, text: str) -> int:
+        """The frame number of a point; the clip's end is one too. Raises UsageError, which names
+        the option ``flag``, for one outside the clip."""
+        frame: int = parsed(flag, text, self._number)
+        count = self.frame_count
+        if frame < 0 or (count is not None and frame > count):
+            raise UsageError(
+                f"{flag} {text} is frame {frame}, outside the clip's {count} frames"
+                f" (start timecode {self.start_timecode or 'none'})"
+            )
+        return frame
+
+    def _number(self, text: str) -> int:
+        frame = _parse_point(text, self.rate, self.start_timecode, self.frame_at)
+        if frame < 0 and self.frame_count is not None:
+            # A clip that runs past midnight begins late in one day and ends early in the next.
+            after_midnight = frame + timecode.frames_a_day(self.rate, self.start_timecode or "")
+            return after_midnight if after_midnight <= self.frame_count else frame
+        return frame
+
+
 def make_trim(
-    in_point: str | None,
-    out_point: str | None,
-    handles: int,
-    *,
-    rate: Fraction,
-    start_timecode: str | None,
-    frame_count: int | None,
-    frame_at: Callable[[Fraction], int] | None = None,
+    points: SourcePoints, in_point: str | None, out_point: str | None, handles: int
 ) -> _Trim:
     """The range between in and out points; the out point is exclusive.
 
-    frame_at: the number of the frame at a time (seconds), for variable rates. handles: frames
-    added on both sides, as far as the clip has them. Raises UsageError where no frame is left.
+    handles: frames added on both sides, as far as the clip has them. Raises UsageError where no
+    frame is left.
     """
-
-    def frame_of(text: str) -> int:
-        frame = _parse_point(text, rate, start_timecode, frame_at)
-        if frame < 0 and frame_count is not None:
-            # A clip that runs past midnight begins late in one day and ends early in the next.
-            after_midnight = frame + timecode.frames_a_day(rate, start_timecode or "")
-            return after_midnight if after_midnight <= frame_count else frame
-        return frame
-
-    first = parsed("--in", in_point, frame_of) if in_point is not None else 0
-    end = parsed("--out", out_point, frame_of) if out_point is not None else None
-    last = frame_count if frame_count is not None else end
-    for name, point, text in (("--in", first, in_point), ("--out", end, out_point)):
-        if point is not None and (point < 0 or (frame_count is not None and point > frame_count)):
-            raise UsageError(
-                f"{name} {text} is frame {point}, outside the clip's {frame_count} frames"
-                f" (start timecode {start_timecode or 'none'})"
-            )
-    if (end is not None and end <= first) or (frame_count is not None and first >= frame_count):
-        points = (("--in", in_point), ("--out", out_point))
-        given = " ".join(f"{name} {text}" for name, text in points if text)
-        raise UsageError(f"{given}: no frame is left between these points")
+    count = points.frame_count
+    first = points.number("--in", in_point) if in_point is not None else 0
+    end = points.number("--out", out_point) if out_point is not None else None
+    last = count if count is not None else end
+    if (end is not None and end <= first) or (count is not None and first >= count):
+        given = (("--in", in_point), ("--out", out_point))
+        text = " ".join(f"{name} {point}" for name, point in given if point)
+        raise UsageError(f"{text}: no frame is left between these points")
     if end is not None:
         end = end + handles if last is None else min(end + handles, max(last, end))
     return _Trim(first=max(0, first - handles), end=end)

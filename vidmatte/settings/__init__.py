@@ -1,8 +1,9 @@
 """All options of a run as typed models, one for each part of the program.
 
 Each part takes its own model and no other: readers ``InputOptions``, networks ``ModelOptions``,
-filters ``MatteOptions``, adjustments ``AdjustOptions``, writers ``OutputOptions``, and the code
-that divides cores and memory ``MachineOptions``. ``Settings`` combines all of them.
+the choice of a subject ``SubjectOptions``, filters ``MatteOptions``, adjustments
+``AdjustOptions``, writers ``OutputOptions``, and the code that divides cores and memory
+``MachineOptions``. ``Settings`` combines all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vidmatte.settings.matting import (
     MachineOptions,
     MatteOptions,
     ModelOptions,
+    SubjectOptions,
 )
 from vidmatte.settings.option import (
     NO_EFFECT,
@@ -33,13 +35,19 @@ from vidmatte.settings.option import (
 __all__ = [
     "NO_EFFECT", "RAW_ALPHA", "RESULT", "AdjustOptions", "InputOptions",
     "MachineOptions", "MatteOptions", "ModelOptions", "Option", "OptionModel", "OutputOptions",
-    "Settings", "make_settings", "names_of", "options_of",
+    "Settings", "SubjectOptions", "make_settings", "names_of", "options_of",
 ]  # fmt: skip
 
 
 # Pydantic puts the fields of the last base first.
 class Settings(
-    MachineOptions, InputOptions, OutputOptions, AdjustOptions, MatteOptions, ModelOptions
+    MachineOptions,
+    InputOptions,
+    OutputOptions,
+    AdjustOptions,
+    MatteOptions,
+    SubjectOptions,
+    ModelOptions,
 ):
     """All options of a run. Raises UsageError for a value that is not allowed."""
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
-from vidmatte.settings.values import BackgroundName, Point, Rate, Switch, Text, WholeNumber
+from vidmatte.settings.values import BackgroundName, Rate, Switch, Text, TrimPoint, WholeNumber
 
 _input = partial(option, group="Input")
 _output = partial(option, group="Output", decides=RESULT)
@@ -23,13 +23,13 @@ class InputOptions(OptionModel):
         "frame rate of a picture folder, like 25 or 24000/1001",
         metavar="RATE",
     )
-    in_point: Point | None = _input(
+    in_point: TrimPoint | None = _input(
         None,
         "first frame, as f120, seconds or a timecode of the clip",
         metavar="POINT",
         flag="--in",
     )
-    out_point: Point | None = _input(
+    out_point: TrimPoint | None = _input(
         None,
         "first frame after the range, written like --in",
         metavar="POINT",

@@ -15,6 +15,7 @@ from vidmatte.settings.values import (
     Levels,
     Memory,
     Number,
+    Prompts,
     Switch,
     Text,
     WholeNumber,
@@ -28,6 +29,7 @@ else:  # a type checker cannot evaluate the table of families
 
 _matte = partial(option, group="Matte")
 _adjust = partial(option, group="Controls, in this order", decides=RESULT)
+_subject = partial(option, group="Subject", decides=RESULT)
 _machine = partial(option, group="Machine")
 _MOST_PIXELS = 2**31
 
@@ -106,6 +108,41 @@ class MatteOptions(OptionModel):
                 f"--smooth-strength {self.smooth_strength:g}: it needs --smooth, which is off"
             )
         return self
+
+
+class SubjectOptions(OptionModel):
+    """Which subject is meant, where the network marks more than one."""
+
+    subject: Prompts = _subject(
+        (),
+        "what to keep, on one frame: a point X,Y, a box LEFT,TOP,RIGHT,BOTTOM, a mask picture,"
+        " largest, centre, person, all, or a number of 'vidmatte subjects'; with ! before it what"
+        " not to keep, with @f12, @1.5 or @00:00:01:05 after it on a later frame, with NAME: before"
+        " it of one of several subjects; repeat it to correct frames",
+        metavar="WHAT",
+    )
+    subjects: Text | None = _subject(
+        None,
+        "the same from a JSON file (its form is in examples/REFERENCE.md)",
+        metavar="FILE",
+        reads=True,
+    )
+    only: Text | None = _subject(
+        None,
+        "of several subjects write this one; the others are not in it",
+        metavar="NAME",
+    )
+
+    @model_validator(mode="after")
+    def _check_only(self) -> Self:
+        if self.only is not None and not self.subject and self.subjects is None:
+            raise UsageError(f"--only {self.only}: it needs --subject or --subjects")
+        return self
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether a subject is chosen."""
+        return bool(self.subject) or self.subjects is not None
 
 
 class AdjustOptions(OptionModel):

@@ -51,7 +51,8 @@ def option(
 
 @dataclass(frozen=True)
 class Option:
-    """One option as its field defines it. kind: bool, int, float or str; see ``option`` for the
+    """One option as its field defines it. kind: bool, int, float, str, or tuple for one that may be
+    repeated; see ``option`` for the
     others."""
 
     name: str
@@ -97,6 +98,7 @@ class Option:
     def documented(self) -> str:
         """Its lines in a docstring."""
         kind = self.kind.__name__ + (" | None" if self.default is None else "")
+        kind += "[str, ...]" if self.kind is tuple else ""
         allowed = f"; {self.allowed}" if self.allowed else ""
         return f"{self.name}: {kind} = {self.default!r}{allowed}\n    {self.help}"
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Strict
 from pydantic_core import PydanticKnownError
 
+from vidmatte.core.prompts import Box, Choice, Mask, Point, parse_prompt, prompt_text
 from vidmatte.core.timecode import is_timecode
 from vidmatte.errors import UsageError
 
@@ -180,14 +181,31 @@ def _parsed_by(parse: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _prompt_texts(value: Any) -> tuple[str, ...]:
+    """Prompts as on the command line: one or several, each a text or an object."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(_prompt_text(one) for one in several)
+
+
+def _prompt_text(value: Any) -> str:
+    if isinstance(value, Point | Box | Mask | Choice):
+        return prompt_text(value)
+    if not isinstance(value, str | os.PathLike | int) or isinstance(value, bool):
+        raise PydanticKnownError("string_type")
+    text = _checked_text(str(value))
+    parse_prompt(text)
+    return text
+
+
 #: The types of options. Each accepts the natural Python types, and nothing else.
 Switch = Annotated[bool, Strict()]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_checked_text)]
 Rate = Annotated[Text, _parsed_by(parse_rate)]
-Point = Annotated[Text, _parsed_by(parse_point)]
+TrimPoint = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
+Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]

@@ -9,7 +9,6 @@ and the network's alpha make the matte).
 from vidmatte.alpha.guidance.candidates import choose, contact_sheet, find_candidates
 from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, work_size
 from vidmatte.alpha.guidance.gate import Gate, fill_unseen, make_gate, unseen_share
-from vidmatte.alpha.guidance.inputs import Box, Mask, Moment, Point, Prompt, parse_prompt
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, most_doubtful, solve, spans
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
@@ -21,6 +20,7 @@ from vidmatte.alpha.guidance.tracker import (
     TrackerSettings,
     shared_fields,
 )
+from vidmatte.core.prompts import Box, Mask, Moment, Point, Prompt, parse_prompt
 
 __all__ = [
     "Box",

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from vidmatte.errors import UsageError
-
-Rule = Literal["largest", "person", "centre", "all"]
 
 _LEAST_SHARE = 0.002  # of the picture: smaller regions are no subjects
 _LEAST_PERSON = 0.3  # mean of a person network's alpha over a region that is one
@@ -53,13 +50,13 @@ def find_candidates(alpha: np.ndarray) -> list[Candidate]:
 
 
 def choose(
-    candidates: Sequence[Candidate], rule: Rule | int, person: np.ndarray | None = None
+    candidates: Sequence[Candidate], rule: str | int, person: np.ndarray | None = None
 ) -> np.ndarray:
     """The mask that a rule or a number chooses, (h, w) float32 0 or 1.
 
-    largest: number 1. centre: the one nearest to the picture's centre. all: all of them. person:
-    of those that ``person`` (h, w), a person network's alpha, marks, the largest. Raises
-    UsageError where there is none, or none of that number.
+    rule: one of ``core.prompts.RULES``. largest: number 1. centre: the one nearest to the
+    picture's centre. all: all of them. person: of those that ``person`` (h, w), a person network's
+    alpha, marks, the largest. Raises UsageError where there is none, or none of that number.
     """
     if not candidates:
         raise UsageError("the network marks nothing on this frame: choose another frame, or click")
@@ -71,7 +68,7 @@ def choose(
         return min(candidates, key=_from_centre).mask.astype(np.float32)
     if rule == "person":
         if person is None:
-            raise ValueError("a person network's alpha is needed to choose a person")
+            raise ValueError("rule 'person' needs a person network's alpha")
         people = [c for c in candidates if person[c.mask].mean() >= _LEAST_PERSON]
         if not people:
             raise UsageError("no person on this frame: choose another frame, or click")

@@ -76,19 +76,19 @@ class CoarseFrameMaker:
         """
         width, height = work_size(rgb.shape[1], rgb.shape[0])
         large = (round(_FLOW_SCALE * width), round(_FLOW_SCALE * height))
-        middle = _reduced(rgb, *large)
+        middle = reduced(rgb, *large)
         if self._projection is None:
             self._projection = _TensorProjection(tensors)
-        codes = np.rint(np.clip(_reduced(alpha, width, height), 0, 1) * 255).astype(np.uint8)
+        codes = np.rint(np.clip(reduced(alpha, width, height), 0, 1) * 255).astype(np.uint8)
         return CoarseFrame(
-            picture=_reduced(middle, width, height),
+            picture=reduced(middle, width, height),
             grey=np.asarray(cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)),
             alpha_codes=codes,
             tensors=self._projection(tensors),
         )
 
 
-def _reduced(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+def reduced(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     """A picture at another size: the mean of what falls together, or bilinear if larger."""
     smaller = width <= picture.shape[1] and height <= picture.shape[0]
     way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR

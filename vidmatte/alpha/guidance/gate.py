@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
+from vidmatte.alpha.guidance.coarse import ColourGuide
 
 _CORE_INSET = 2  # pixels of the work picture
 _CORE_SIGMA = 1.2  # pixels of the work picture
@@ -50,11 +50,6 @@ def make_gate(field: np.ndarray, alpha: np.ndarray, *, core: bool = True) -> Gat
     return Gate(np.clip((verdict - 0.3) / 0.4, 0, 1).astype(np.float32), inside)
 
 
-def _gated(field: np.ndarray, frame: CoarseFrame, alpha: np.ndarray) -> np.ndarray:
-    """The wanted subject's alpha, (H, W) float32, from the network's alpha (H, W)."""
-    return make_gate(field, frame.alpha).apply(alpha)
-
-
 def unseen_share(field: np.ndarray, alpha: np.ndarray) -> float:
     """How much of the field's sure inside the network does not mark, 0..1; 0 without any."""
     inside = field > 0.8
@@ -64,14 +59,15 @@ def unseen_share(field: np.ndarray, alpha: np.ndarray) -> float:
 
 
 def fill_unseen(
-    result: np.ndarray, field: np.ndarray, frame: CoarseFrame, picture: np.ndarray
+    result: np.ndarray, field: np.ndarray, alpha: np.ndarray, picture: np.ndarray
 ) -> np.ndarray:
     """With the field itself, sharpened along edges, where the network sees nothing of it.
 
-    result: (H, W) float32, a gated alpha. picture: the frame, (H, W, 3) uint8 RGB.
+    result: (H, W) float32, a gated alpha. alpha: the network's at the work size. picture: the
+    frame, (H, W, 3) uint8 RGB.
     """
     inside = np.clip((field - 0.6) / 0.2, 0, 1)
-    unseen = inside * np.clip(0.8 - frame.alpha, 0, 1)
+    unseen = inside * np.clip(0.8 - alpha, 0, 1)
     near = cv2.GaussianBlur(inside, (0, 0), 8)
     missing = cv2.GaussianBlur(unseen, (0, 0), 8) / np.maximum(near, 1e-3)
     share = np.clip((missing - 0.15) / 0.25, 0, 1) * (near > 0.01)

@@ -8,29 +8,39 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidmatte.alpha.guidance.candidates import choose, find_candidates
 from vidmatte.alpha.guidance.coarse import CoarseFrame
-from vidmatte.alpha.guidance.inputs import Box, Mask, Point, Prompt
 from vidmatte.alpha.guidance.selection import Click, mask_from_box, mask_from_clicks
+from vidmatte.core.prompts import Box, Choice, Mask, Point, Prompt
 from vidmatte.errors import UsageError
 
 _ASPECT_TOLERANCE = 0.02
 _FEWEST_PIXELS = 15  # of the work picture
 
 
-def key_mask(frame: CoarseFrame, prompts: Sequence[Prompt], width: int, height: int) -> np.ndarray:
+def key_mask(
+    frame: CoarseFrame,
+    prompts: Sequence[Prompt],
+    width: int,
+    height: int,
+    person: np.ndarray | None = None,
+) -> np.ndarray:
     """The subject's mask on a frame of width x height, (h, w) float32 0..1 at the work size.
 
     Masks and boxes that are wanted add up, clicks add what they select, and what is not wanted
     is taken away. With nothing but unwanted prompts the subject is all else that the network
-    marks. Raises UsageError for a place outside the frame, a mask that cannot be read or does
+    marks. person: a person network's alpha (h, w) float32, for the rule of that name. Raises
+    UsageError for a place outside the frame, a mask that cannot be read or does
     not fit, and where nothing is left.
     """
     for prompt in prompts:
-        if not isinstance(prompt, Mask):
+        if isinstance(prompt, Point | Box):
             prompt.check(width, height)
     scale = frame.width / width, frame.height / height
     wanted = [p for p in prompts if p.wanted]
-    areas = [(p.wanted, _area(frame, p, scale)) for p in prompts if not isinstance(p, Point)]
+    areas = [
+        (p.wanted, _area(frame, p, scale, person)) for p in prompts if not isinstance(p, Point)
+    ]
     mask = np.zeros(frame.alpha.shape, np.float32)
     if not wanted:
         mask = (frame.alpha > 0.5).astype(np.float32)
@@ -72,8 +82,15 @@ def _click(point: Point, scale: tuple[float, float]) -> Click:
     return Click(point.x * scale[0], point.y * scale[1], point.wanted)
 
 
-def _area(frame: CoarseFrame, prompt: Box | Mask, scale: tuple[float, float]) -> np.ndarray:
-    """What a box or mask selects, (h, w) float32 0..1."""
+def _area(
+    frame: CoarseFrame,
+    prompt: Box | Mask | Choice,
+    scale: tuple[float, float],
+    person: np.ndarray | None,
+) -> np.ndarray:
+    """What a box, a mask or a rule selects, (h, w) float32 0..1."""
+    if isinstance(prompt, Choice):
+        return choose(find_candidates(frame.alpha), prompt.rule, person)
     if isinstance(prompt, Box):
         sides = prompt.left * scale[0], prompt.top * scale[1]
         return mask_from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])

@@ -9,33 +9,38 @@
         {"kind": "point", "x": 640, "y": 300, "at": {"pts": 1024}},
         {"kind": "box", "left": 100, "top": 50, "right": 400, "bottom": 700,
          "subject": "actor"},
-        {"kind": "mask", "path": "mask.png", "at": {"frame": 12}, "wanted": false}
+        {"kind": "mask", "path": "mask.png", "at": {"frame": 12}, "wanted": false},
+        {"kind": "region", "choose": 2}
       ]
     }
 
 ``width`` and ``height`` (optional, both or none) say for which size of frame the positions
 are; they are scaled where the clip has another. ``at`` holds one of frame, pts (in the
-stream's time base), seconds or timecode, and is the first frame where it is left out. A mask's
-path is taken from the folder of the file.
+clip's time base, 0 at its first frame), seconds or timecode, and is the first frame where it is
+left out. A mask's path is taken from the folder of the file. A region is one that the network
+marks: a number, largest, centre, person or all, see ``core.prompts.Choice``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vidmatte.alpha.guidance.inputs import (
+from vidmatte.core.prompts import (
     DEFAULT_SUBJECT,
     Box,
+    Choice,
     Mask,
     Moment,
     Point,
     Prompt,
     SubjectName,
+    parse_prompt,
     reason_of,
 )
 from vidmatte.errors import UsageError
@@ -71,8 +76,13 @@ class _At(_Strict):
         return Moment(kind, str(value))
 
 
+def _moment_of(at: _At | None) -> Moment:
+    """The first frame where no moment is given."""
+    return Moment() if at is None else at.moment()
+
+
 class _Entry(_Strict):
-    at: _At = _At(frame=0)
+    at: _At | None = None
     wanted: bool = True
     subject: SubjectName = DEFAULT_SUBJECT
 
@@ -84,7 +94,7 @@ class _PointEntry(_Entry):
 
     def prompt(self, place: _Place) -> Prompt:
         x, y = self.x * place.scale_x, self.y * place.scale_y
-        return Point(x, y, self.at.moment(), self.wanted, self.subject)
+        return Point(x, y, _moment_of(self.at), self.wanted, self.subject)
 
 
 class _BoxEntry(_Entry):
@@ -103,7 +113,7 @@ class _BoxEntry(_Entry):
     def prompt(self, place: _Place) -> Prompt:
         left, right = self.left * place.scale_x, self.right * place.scale_x
         top, bottom = self.top * place.scale_y, self.bottom * place.scale_y
-        return Box(left, top, right, bottom, self.at.moment(), self.wanted, self.subject)
+        return Box(left, top, right, bottom, _moment_of(self.at), self.wanted, self.subject)
 
 
 class _MaskEntry(_Entry):
@@ -111,10 +121,20 @@ class _MaskEntry(_Entry):
     path: Annotated[str, Field(min_length=1)]
 
     def prompt(self, place: _Place) -> Prompt:
-        return Mask(place.folder / self.path, self.at.moment(), self.wanted, self.subject)
+        return Mask(place.folder / self.path, _moment_of(self.at), self.wanted, self.subject)
 
 
-_AnyEntry = Annotated[_PointEntry | _BoxEntry | _MaskEntry, Field(discriminator="kind")]
+class _RegionEntry(_Entry):
+    kind: Literal["region"]
+    choose: Literal["largest", "centre", "person", "all"] | Annotated[int, Field(ge=1)]
+
+    def prompt(self, place: _Place) -> Prompt:  # noqa: ARG002 (the same for all kinds)
+        return Choice(self.choose, _moment_of(self.at), self.wanted, self.subject)
+
+
+_AnyEntry = Annotated[
+    _PointEntry | _BoxEntry | _MaskEntry | _RegionEntry, Field(discriminator="kind")
+]
 
 
 class _File(_Strict):
@@ -147,6 +167,18 @@ def read_subjects(path: Path, width: int, height: int) -> list[Prompt]:
     return [entry.prompt(place) for entry in content.prompts]
 
 
+def mask_files(texts: Iterable[str], file: str | None) -> list[Path]:
+    """The mask pictures that prompts name: those of ``--subject`` texts and of a subjects file.
+
+    Raises UsageError.
+    """
+    prompts = [parse_prompt(text) for text in texts]
+    if file is not None:
+        prompts += read_subjects(Path(file), 1, 1)
+    masks = (prompt.source for prompt in prompts if isinstance(prompt, Mask))
+    return [source for source in masks if isinstance(source, Path)]
+
+
 def subjects_text(prompts: list[Prompt], width: int, height: int) -> str:
     """A file's content for prompts of a clip of that size. Raises UsageError.
 
@@ -165,6 +197,8 @@ def _entry(prompt: Prompt) -> dict[str, object]:
     elif isinstance(prompt, Box):
         sides = {"left": prompt.left, "top": prompt.top}
         entry = {"kind": "box", **sides, "right": prompt.right, "bottom": prompt.bottom}
+    elif isinstance(prompt, Choice):
+        entry = {"kind": "region", "choose": prompt.rule}
     elif isinstance(prompt.source, np.ndarray):
         raise UsageError("a mask without a path cannot be written: save it as a picture first")
     else:

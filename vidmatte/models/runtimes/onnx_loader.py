@@ -134,6 +134,15 @@ def load_recurrent(
     )
 
 
+def load_part(path: Path, outputs: tuple[str, ...], device: Device, threads: int) -> Runner | None:
+    """A runner of the part of a network that computes these tensors; None where it has none of
+    these names. Raises ModelError, DeviceError."""
+    from vidmatte.models.runtimes.rvm_split import part_giving
+
+    part = part_giving(load_onnx(path), outputs)
+    return None if part is None else CpuRunner(_open_session(path, part, device, threads))
+
+
 def _open_session(path: Path, model: bytes, device: Device, threads: int) -> Any:
     """An onnxruntime session for ``model``. Raises ModelError, naming ``path``, DeviceError."""
     ort = onnxruntime()

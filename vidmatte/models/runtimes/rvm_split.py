@@ -56,6 +56,22 @@ def split_at_states(network: Any, states: tuple[str, ...]) -> tuple[bytes, bytes
     )  # fmt: skip
 
 
+def part_giving(network: Any, outputs: tuple[str, ...]) -> bytes | None:
+    """The part of an ONNX model that computes these tensors, with all of the model's inputs; None
+    where it does not have them."""
+    from onnx import TensorProto, helper
+
+    producers = {name: node for node in network.graph.node for name in node.output}
+    if not set(outputs) <= set(producers):
+        return None
+    needed = _nodes_for(outputs, producers)
+    nodes = [node for node in network.graph.node if id(node) in needed]
+    read = {name for node in nodes for name in node.input}
+    inputs = [item for item in network.graph.input if item.name in read]
+    wanted = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    return _subgraph(network, nodes, inputs, wanted)
+
+
 def _nodes_for(outputs: tuple[str, ...], producers: dict[str, Any]) -> set[int]:
     """The nodes, by identity, that the outputs depend on."""
     needed: set[int] = set()

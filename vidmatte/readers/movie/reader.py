@@ -33,7 +33,7 @@ from vidmatte.readers.movie.describe import (
 )
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
 from vidmatte.readers.movie.timing import Timing, in_order, read_timing
-from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
+from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
 
 #: Containers with an index of key frames, in which a seek lands on one.
@@ -57,15 +57,10 @@ class MovieReader(Reader):
         self._active, self._closed = 0, False
         self._lock = RLock()  # the garbage collector may close it in the thread that holds it
         self._size, self._timing, clip, shortage = self._probe(path, settings)
-        self._trim = make_trim(
-            settings.in_point,
-            settings.out_point,
-            settings.handles,
-            rate=clip.rate,
-            start_timecode=clip.timecode,
-            frame_count=clip.frame_count,
-            frame_at=self._timing.frame_at,
+        self.points = SourcePoints(
+            clip.rate, clip.timecode, clip.frame_count, self._timing.frame_at
         )
+        self._trim = make_trim(self.points, settings.in_point, settings.out_point, settings.handles)
         if shortage and self._trim.end is None:  # up to an out point nothing is missing
             if self._strict:
                 raise SourceError(

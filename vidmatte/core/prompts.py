@@ -3,9 +3,11 @@
 On the command line one text each::
 
     640,300                     a point, on the first frame
-    640,300@00:00:01:05         at a timecode; @1.5 seconds; @f12 frame 12
+    640,300@00:00:01:05         at a timecode; @1.5 seconds; @f12 frame 12, as --in writes them
     100,50,400,700@f0           a box: left, top, right, bottom
     mask.png@f12                a mask picture of one frame, white is the subject
+    largest@f12                 the largest region that the network marks; also centre, person, all
+    2@f12                       the second largest, see ``vidmatte subjects``
     !640,300                    not this one
     actor:640,300               of the subject called actor
 
@@ -15,10 +17,9 @@ Positions are pixels of the frame as it is displayed, after rotation, from its t
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
@@ -28,9 +29,9 @@ from vidmatte.errors import UsageError
 
 DEFAULT_SUBJECT = "subject"
 _FORMS = (
-    "write X,Y for a point, LEFT,TOP,RIGHT,BOTTOM for a box or the path of a mask picture,"
-    " with ! before it for what is not wanted and @f12, @1.5 or @00:00:01:05 after it for a"
-    " later frame"
+    "write X,Y for a point, LEFT,TOP,RIGHT,BOTTOM for a box, the path of a mask picture, or"
+    " largest, centre, person or all; ! before it means not wanted; @f12, @1.5 or @00:00:01:05"
+    " after it names the frame"
 )
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _NUMBERS = re.compile(rf"\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*")
@@ -41,35 +42,27 @@ _TIMECODE = re.compile(r"\d{2}[:;.]\d{2}[:;.]\d{2}[:;.]\d{2,3}")
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
 
-class Timeline(Protocol):
-    """What turns moments into frames: the clip's. All numbers count from its first frame."""
-
-    def frame_at_pts(self, pts: int) -> int:
-        """The frame with a presentation timestamp in the stream's time base."""
-
-    def frame_at_seconds(self, seconds: Fraction) -> int:
-        """The frame that is displayed at a time from the first frame on."""
-
-    def frame_at_timecode(self, timecode: str) -> int:
-        """The frame of a timecode of the clip."""
-
-
 @dataclass(frozen=True)
 class Moment:
-    """A time in the clip. ``value``: a frame number, a pts, seconds, or a timecode, as text."""
+    """A time in the source. kind "start": the first frame that is read; else ``value`` is a frame
+    number, a pts (in the clip's time base, 0 at its first frame), seconds, or a timecode."""
 
-    kind: Literal["frame", "pts", "seconds", "timecode"] = "frame"
-    value: str = "0"
+    kind: Literal["start", "frame", "pts", "seconds", "timecode"] = "start"
+    value: str = ""
 
-    def frame(self, timeline: Timeline) -> int:
-        """The frame number, counted from the clip's first frame."""
+    def point(self, time_base: Fraction) -> str | None:
+        """The moment as ``--in`` writes it, such as 'f12' or '1.5'; None for the first frame."""
+        if self.kind == "start":
+            return None
         if self.kind == "frame":
-            return int(self.value)
+            return f"f{int(self.value)}"
         if self.kind == "pts":
-            return timeline.frame_at_pts(int(self.value))
-        if self.kind == "seconds":
-            return timeline.frame_at_seconds(Fraction(self.value))
-        return timeline.frame_at_timecode(self.value)
+            return str((int(self.value) * time_base).limit_denominator(1_000_000))
+        return self.value
+
+    def __str__(self) -> str:
+        """As in a prompt's text, with its @; '' for the first frame."""
+        return "" if self.kind == "start" else f"@{'f' if self.kind == 'frame' else ''}{self.value}"
 
 
 def parse_moment(text: str) -> Moment | None:
@@ -147,7 +140,19 @@ class Mask:
     subject: SubjectName = DEFAULT_SUBJECT
 
 
-Prompt = Point | Box | Mask
+@dataclass(frozen=True, config=_CONFIG)
+class Choice:
+    """A region that the network marks on a frame: by a rule, or by its number, from 1, the
+    largest first."""
+
+    rule: Literal["largest", "centre", "person", "all"] | Annotated[int, Field(ge=1)]
+    at: Moment = Moment()
+    wanted: bool = True
+    subject: SubjectName = DEFAULT_SUBJECT
+
+
+Prompt = Point | Box | Mask | Choice
+RULES = ("largest", "centre", "person", "all")
 
 
 def parse_prompt(text: str) -> Prompt:
@@ -160,6 +165,9 @@ def parse_prompt(text: str) -> Prompt:
     if not what.strip():
         raise UsageError(f"--subject '{text}' says no place: {_FORMS}")
     common: dict[str, Any] = {"at": moment, "wanted": wanted, "subject": subject}
+    if what in RULES or re.fullmatch(r"[1-9]\d{0,2}", what):
+        rule: Any = what if what in RULES else int(what)
+        return Choice(rule, **common)
     if not _NUMBERS.fullmatch(what):
         return Mask(Path(what), **common)
     numbers = [float(number) for number in what.split(",")]
@@ -195,10 +203,20 @@ def reason_of(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def at_frames(prompts: list[Prompt], timeline: Timeline) -> dict[int, list[Prompt]]:
-    """Prompts by frame number, all moments turned into frames."""
-    found: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        number = prompt.at.frame(timeline)
-        found.setdefault(number, []).append(replace(prompt, at=Moment("frame", str(number))))
-    return dict(sorted(found.items()))
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as ``parse_prompt`` reads it. Raises UsageError for a mask that is an array."""
+    if isinstance(prompt, Point):
+        what = f"{prompt.x:.15g},{prompt.y:.15g}"
+    elif isinstance(prompt, Box):
+        sides = prompt.left, prompt.top, prompt.right, prompt.bottom
+        what = ",".join(f"{side:.15g}" for side in sides)
+    elif isinstance(prompt, Choice):
+        what = str(prompt.rule)
+    elif isinstance(prompt.source, Path):
+        what = str(prompt.source)
+    else:
+        raise UsageError("a subject's mask is an array: save it as a picture, and give its path")
+    if prompt.at.kind == "pts":
+        raise UsageError(f"pts {prompt.at.value}: only a subjects file can give a pts; use a frame")
+    name = "" if prompt.subject == DEFAULT_SUBJECT else f"{prompt.subject}:"
+    return f"{'' if prompt.wanted else '!'}{name}{what}{prompt.at}"

@@ -10,30 +10,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vidmatte.alpha.guidance.inputs import (
+from vidmatte.alpha.guidance.subjects_file import read_subjects, subjects_text
+from vidmatte.core.prompts import (
     Box,
+    Choice,
     Mask,
     Moment,
     Point,
-    at_frames,
+    Prompt,
     parse_moment,
     parse_prompt,
+    prompt_text,
 )
-from vidmatte.alpha.guidance.subjects_file import read_subjects, subjects_text
 from vidmatte.errors import UsageError
-
-
-class AtTen:
-    """A timeline of 10 frames a second whose pts count from 1000 in steps of 100."""
-
-    def frame_at_pts(self, pts: int) -> int:
-        return (pts - 1000) // 100
-
-    def frame_at_seconds(self, seconds: Fraction) -> int:
-        return int(seconds * 10)
-
-    def frame_at_timecode(self, timecode: str) -> int:
-        return int(timecode[-2:]) + 10 * int(timecode[-5:-3])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +32,9 @@ class AtTen:
         ("640.5, 300", Point(640.5, 300)),
         ("640,300@00:00:01:05", Point(640, 300, Moment("timecode", "00:00:01:05"))),
         ("640,300@1.5", Point(640, 300, Moment("seconds", "1.5"))),
-        ("100,50,400,700@f0", Box(100, 50, 400, 700)),
+        ("100,50,400,700@f0", Box(100, 50, 400, 700, Moment("frame", "0"))),
+        ("largest", Choice("largest")),
+        ("!2@f7", Choice(2, Moment("frame", "7"), wanted=False)),
         ("!100,50,400,700", Box(100, 50, 400, 700, wanted=False)),
         ("mask.png@f12", Mask(Path("mask.png"), Moment("frame", "12"))),
         ("a@b/mask.png", Mask(Path("a@b/mask.png"))),
@@ -65,7 +56,7 @@ def test_a_text_is_read(text: str, prompt: object):
         ("!", "says no place"),
         ("@f3", "says no place"),
         ("1,2,3", "3 numbers"),
-        ("640", "1 numbers"),
+        ("6400", "1 numbers"),
         ("400,50,100,700", "LEFT < RIGHT"),
         ("640,300@later", "'later' is no time"),
     ],
@@ -85,28 +76,36 @@ def test_moments():
 
 
 @pytest.mark.parametrize(
-    ("moment", "frame"),
+    ("moment", "point"),
     [
-        (Moment(), 0),
-        (Moment("frame", "7"), 7),
-        (Moment("pts", "1300"), 3),
-        (Moment("seconds", "3/2"), 15),
-        (Moment("timecode", "00:00:01:05"), 15),
+        (Moment(), None),
+        (Moment("frame", "7"), "f7"),
+        (Moment("pts", "1500"), "3/2"),
+        (Moment("seconds", "3/2"), "3/2"),
+        (Moment("timecode", "00:00:01:05"), "00:00:01:05"),
     ],
 )
-def test_a_moment_is_a_frame_of_the_timeline(moment: Moment, frame: int):
-    assert moment.frame(AtTen()) == frame
+def test_a_moment_as_in_points_are_written(moment: Moment, point: str | None):
+    assert moment.point(Fraction(1, 1000)) == point
 
 
-def test_prompts_are_gathered_by_frame():
-    prompts = [
-        Point(1, 2, Moment("seconds", "0.5")),
-        Point(3, 4),
-        Point(5, 6, Moment("pts", "1500")),
-    ]
-    found = at_frames(prompts, AtTen())
-    assert list(found) == [0, 5]
-    assert [(p.x, p.at) for p in found[5]] == [(1, Moment("frame", "5")), (5, Moment("frame", "5"))]
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Point(640.25, 300, Moment("seconds", "1.5"), subject="actor"),
+        Box(100, 50, 400, 700, wanted=False),
+        Mask(Path("masks/a b.png"), Moment("timecode", "00:00:01:05")),
+        Choice("person", Moment("frame", "3")),
+        Choice(2),
+    ],
+)
+def test_a_prompt_as_text_is_the_same_prompt(prompt: Prompt):
+    assert parse_prompt(prompt_text(prompt)) == prompt
+
+
+def test_a_mask_in_memory_has_no_text():
+    with pytest.raises(UsageError, match="save it as a picture"):
+        prompt_text(Mask(np.ones((2, 2), np.uint8)))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +138,7 @@ FULL = [
     Point(640, 300, Moment("pts", "1024"), subject="actor"),
     Box(100, 50, 400.5, 700, Moment("seconds", "1.5"), wanted=False),
     Mask(Path("mask.png"), Moment("timecode", "00:00:01:05")),
+    Choice("centre", wanted=False),
     Point(1, 2),
 ]
 

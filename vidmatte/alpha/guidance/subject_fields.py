@@ -1,0 +1,62 @@
+"""The solved fields of a clip's subjects, applied to the network's alphas frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vidmatte.alpha.guidance.coarse import reduced, work_size
+from vidmatte.alpha.guidance.gate import fill_unseen, make_gate
+from vidmatte.alpha.guidance.passes import FrameReport, most_doubtful
+from vidmatte.alpha.guidance.store import FieldStore
+from vidmatte.alpha.guidance.tracker import shared_fields
+from vidmatte.core.frame import Frame
+
+
+@dataclass(frozen=True)
+class SubjectFields:
+    """What belongs to which subject on every frame.
+
+    stores: the field of each subject, by name. wanted: the names of those that are kept.
+    reports: of the wanted subjects, by name. numbers: of each frame in the source, as --in counts.
+    cache: the folder with the raw alphas of the pass that the fields come from.
+    """
+
+    stores: Mapping[str, FieldStore]
+    wanted: Sequence[str]
+    reports: Mapping[str, Sequence[FrameReport]]
+    numbers: Sequence[int]
+    cache: Path
+
+    def field(self, index: int) -> np.ndarray:
+        """Whether a pixel of a frame belongs to what is kept, (h, w) float32 in 0..1."""
+        fields = {name: store[index] for name, store in self.stores.items()}
+        shared = shared_fields(fields) if len(fields) > 1 else fields
+        total = np.sum([shared[name] for name in self.wanted], axis=0)
+        return np.asarray(np.minimum(total, np.float32(1)))
+
+    def gated_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames, each with only the alpha of what is kept; where the network sees nothing of
+        it, the field itself is its alpha."""
+        for frame in frames:
+            assert frame.alpha is not None
+            field = self.field(frame.index)
+            alpha = reduced(frame.alpha, *work_size(frame.rgb.shape[1], frame.rgb.shape[0]))
+            gated = make_gate(field, alpha).apply(frame.alpha)
+            np.copyto(frame.alpha, fill_unseen(gated, field, alpha, frame.rgb))
+            yield frame
+
+    @property
+    def lost(self) -> list[int]:
+        """The frames in which a wanted subject was not found."""
+        found = {one.index for reports in self.reports.values() for one in reports if one.lost}
+        return sorted(found)
+
+    @property
+    def doubtful(self) -> list[int]:
+        """The source's frames where a correction is likely worth most, the best first."""
+        every = [one for reports in self.reports.values() for one in reports]
+        return [self.numbers[one.index] for one in most_doubtful(every)]

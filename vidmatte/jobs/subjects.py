@@ -1,0 +1,281 @@
+"""From ``--subject`` to the fields of a clip: a first pass, key masks, and following them.
+
+The first pass gives every frame its raw alpha, which is cached for the second pass, and keeps a
+small copy of the frame on disk. Then each subject is followed from its key frames, in both
+directions, over the small copies. In ``--cache`` all of it stays for the next run, which follows
+only the spans between key frames that have changed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, reduced
+from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
+from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
+from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
+from vidmatte.alpha.guidance.subject_fields import SubjectFields
+from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
+from vidmatte.core.concurrency import lock_at
+from vidmatte.core.frame import Clip
+from vidmatte.core.prompts import Box, Choice, Point, Prompt, parse_prompt
+from vidmatte.errors import SourceError, UsageError
+from vidmatte.jobs.pipeline import build_raw_pipeline
+from vidmatte.jobs.report import Progress, Reporter
+from vidmatte.models.features import load_features
+from vidmatte.models.registry import Model, find_model
+from vidmatte.readers.base import Reader
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Settings
+
+#: Prompts by the number of their frame in the source, for each subject by name.
+Prompts = dict[str, dict[int, list[Prompt]]]
+_Keys = dict[int, np.ndarray]
+_Kind = TypeVar("_Kind")
+_NUMBERS, _REPORTS = TypeAdapter(list[int]), TypeAdapter(list[FrameReport])
+
+
+def prompts_of(source: Reader, settings: Settings) -> Prompts:
+    """The prompts of a run, checked as far as that is possible without its frames.
+
+    Raises UsageError.
+    """
+    clip = source.clip
+    given = [parse_prompt(text) for text in settings.subject]
+    if settings.subjects is not None:
+        given += read_subjects(Path(settings.subjects), clip.width, clip.height)
+    missing = next(
+        (file for file in mask_files(settings.subject, settings.subjects) if not file.is_file()),
+        None,
+    )
+    if missing is not None:
+        raise UsageError(f"--subject {missing}: there is no such mask picture")
+    if not given:
+        raise UsageError(f"--subjects {settings.subjects}: it names no subject")
+    prompts: Prompts = {}
+    for prompt in given:
+        if isinstance(prompt, Point | Box):
+            prompt.check(clip.width, clip.height)
+        frames = prompts.setdefault(prompt.subject, {})
+        frames.setdefault(_frame_of(prompt, source), []).append(prompt)
+    if settings.only is not None and settings.only not in prompts:
+        raise UsageError(f"--only {settings.only}: the subjects are {', '.join(sorted(prompts))}")
+    return prompts
+
+
+def _frame_of(prompt: Prompt, source: Reader) -> int:
+    """The number in the source of a prompt's frame. Raises UsageError outside the clip."""
+    clip, point = source.clip, prompt.at.point(source.clip.time_base)
+    if point is None:
+        return clip.first_frame
+    if source.points is None:
+        raise UsageError(f"--subject {prompt.at}: this source has only its first frame: omit it")
+    number = source.points.number("--subject", point)
+    count = clip.frame_count if clip.source_frame_count is None else clip.source_frame_count
+    end = None if count is None else clip.first_frame + count
+    if number < clip.first_frame or (end is not None and number >= end):
+        last = "" if end is None else f" to f{end - 1}"
+        raise UsageError(
+            f"--subject {prompt.at}: frame {number} is not read: choose f{clip.first_frame}{last}"
+        )
+    return number
+
+
+def check_subjects(source: Reader, settings: Settings) -> None:
+    """Raise UsageError where the chosen subject cannot be followed in this source."""
+    if not settings.has_subject:
+        return
+    if source.clip.source.path is None:
+        raise UsageError("--subject needs a source that can be read twice: save it to a file")
+    prompts_of(source, settings)
+
+
+@contextmanager
+def subject_fields(
+    source: Reader, model: Model, settings: Settings, reporter: Reporter
+) -> Iterator[SubjectFields | None]:
+    """The fields of the chosen subjects, for the block; None where no subject is chosen.
+
+    Without ``--cache`` their files are in a temporary folder, about 1 MB a frame and the
+    frame's alpha. Raises UsageError, SourceError, OutputError.
+    """
+    if not settings.has_subject:
+        yield None
+        return
+    cache = None if settings.cache is None else Path(settings.cache).expanduser()
+    kept = nullcontext(str(cache)) if cache else tempfile.TemporaryDirectory(prefix="vidmatte-")
+    with kept as name:
+        folder = Path(name) / f"{model.cache_key(source.clip)}.subject"
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_at(folder.with_suffix(".subject.lock")):
+            yield _Solver(source, model, settings, reporter, Path(name), folder).solved()
+
+
+class _Solver:
+    """The steps from prompts to fields, for one clip."""
+
+    def __init__(
+        self,
+        source: Reader,
+        model: Model,
+        settings: Settings,
+        reporter: Reporter,
+        cache: Path,
+        folder: Path,
+    ) -> None:
+        self._source, self._model, self._settings = source, model, settings
+        self._reporter, self._cache, self._folder = reporter, cache, folder
+        self._prompts = prompts_of(source, settings)
+
+    def solved(self) -> SubjectFields:
+        """All fields, with what is known about them."""
+        numbers = _read_json(self._folder / "frames.json", _NUMBERS)
+        if numbers is None:
+            numbers = self._first_pass()
+        frames = CoarseStore(self._folder)
+        if len(frames) != len(numbers):
+            raise SourceError(f"{self._folder}: {len(frames)} of {len(numbers)} frames: remove it")
+        found = {name: self._followed(name, frames, numbers) for name in self._prompts}
+        only = self._settings.only
+        wanted = list(found) if only is None else [only]
+        return SubjectFields(
+            stores={name: store for name, (store, _) in found.items()},
+            wanted=wanted,
+            reports={name: found[name][1] for name in wanted},
+            numbers=numbers,
+            cache=self._cache,
+        )
+
+    def _first_pass(self) -> list[int]:
+        """Store the small copies of all frames; their numbers in the source."""
+        for file in self._folder.iterdir():
+            file.unlink()
+        path = self._source.clip.source.path
+        assert path is not None  # as ``check_subjects`` has found
+        features = load_features(self._model, self._reporter.note, quiet=self._reporter.is_quiet)
+        maker, store, numbers = CoarseFrameMaker(), CoarseStore(self._folder), list[int]()
+        with open_reader(path, self._settings) as source:
+            pipeline = build_raw_pipeline(source, self._model, self._settings, self._cache)
+            progress = self._progress(source.clip, "subject")
+            with self._reported(progress), closing(pipeline):
+                for frame in pipeline.pipeline:
+                    assert frame.alpha is not None
+                    store.append(maker.make(frame.rgb, frame.alpha, features(frame.rgb)))
+                    place = frame.index if frame.source_index is None else frame.source_index
+                    numbers.append(source.clip.first_frame + place)
+                    frame.release()
+                    self._advance(progress)
+        (self._folder / "frames.json").write_text(json.dumps(numbers), "utf-8")
+        return numbers
+
+    def _followed(
+        self, name: str, frames: CoarseStore, numbers: list[int]
+    ) -> tuple[FieldStore, list[FrameReport]]:
+        """The fields and reports of a subject; of a known one only the changed spans are new."""
+        keys = self._keys(name, frames, numbers)
+        height, width = next(iter(keys.values())).shape
+        path = self._folder / f"{name}.fields"
+        stored = self._stored(name) if path.is_file() else None
+        store = FieldStore(path, len(frames), height, width)
+        before, reports = stored or ({}, {})
+        spans = changed_spans(before, keys, len(frames)) if before else None
+        (self._folder / f"{name}.json").unlink(missing_ok=True)  # it describes finished fields
+        progress = self._progress(self._source.clip, f"following {name}")
+        progress.total = None if spans is None else sum(one.last + 1 - one.first for one in spans)
+        with self._reported(progress):
+            for report in solve(frames, keys, store, only=spans):
+                reports[report.index] = report
+                self._advance(progress)
+        known = [reports[index] for index in sorted(reports)]
+        np.savez(self._folder / f"{name}.keys.npz", **{str(at): keys[at] for at in keys})  # type: ignore[arg-type]
+        text = json.dumps([asdict(one) for one in known])
+        (self._folder / f"{name}.json").write_text(text, "utf-8")
+        return store, known
+
+    def _stored(self, name: str) -> tuple[_Keys, dict[int, FrameReport]] | None:
+        """The keys and reports of an earlier run; None where they are missing or damaged."""
+        reports = _read_json(self._folder / f"{name}.json", _REPORTS)
+        if reports is None:
+            return None
+        with np.load(self._folder / f"{name}.keys.npz") as arrays:
+            keys = {int(at): arrays[at] for at in arrays.files}
+        return keys, {one.index: replace(one, is_key=False) for one in reports}
+
+    def _keys(self, name: str, frames: CoarseStore, numbers: list[int]) -> _Keys:
+        """The masks of a subject's key frames, by frame number of the run. Raises UsageError."""
+        clip, keys = self._source.clip, _Keys()
+        for number, prompts in self._prompts[name].items():
+            index = min(bisect_left(numbers, number), len(numbers) - 1)
+            frame = frames[index]
+            person = self._person(number, frame) if _asks_for_person(prompts) else None
+            keys[index] = key_mask(frame, prompts, clip.width, clip.height, person)
+        check_keys(list(keys.values()), name)
+        return keys
+
+    def _person(self, number: int, frame: CoarseFrame) -> np.ndarray:
+        """A person network's alpha of a frame of the source, at the work size."""
+        path = self._source.clip.source.path
+        assert path is not None
+        model = find_model(
+            Settings(model="rvm", models_dir=self._settings.models_dir), self._reporter.note
+        )
+        alpha = alpha_of_frame(path, number, model, self._settings)[1]
+        return reduced(alpha, frame.width, frame.height)
+
+    def _progress(self, clip: Clip, phase: str) -> Progress:
+        return Progress(clip.source.name, clip.frame_count, phase=phase)
+
+    @contextmanager
+    def _reported(self, progress: Progress) -> Iterator[None]:
+        self._reporter.start(progress)
+        try:
+            yield
+        finally:
+            self._reporter.finish()
+
+    def _advance(self, progress: Progress) -> None:
+        progress.done += 1
+        self._reporter.advance(progress)
+
+
+def alpha_of_frame(
+    path: Path, number: int, model: Model, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """RGB (H, W, 3) uint8 and raw alpha (H, W) float32 of one frame of a source, by its number.
+
+    Raises SourceError where the source does not have it.
+    """
+    single = settings.changed(
+        in_point=f"f{number}", out_point=f"f{number + 1}", handles=0, conform=None, cache=None
+    )
+    with open_reader(path, single) as source:
+        pipeline = build_raw_pipeline(source, model, single)
+        with closing(pipeline):
+            for frame in pipeline.pipeline:
+                assert frame.alpha is not None
+                found = frame.rgb.copy(), frame.alpha.copy()
+                frame.release()
+                return found
+    raise SourceError(f"{path}: frame {number} cannot be decoded")
+
+
+def _asks_for_person(prompts: list[Prompt]) -> bool:
+    return any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts)
+
+
+def _read_json(path: Path, kind: TypeAdapter[_Kind]) -> _Kind | None:
+    """A file of ours; None where it is missing or damaged."""
+    try:
+        return kind.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
