@@ -40,6 +40,7 @@ from vidmatte.errors import UsageError
         ("a@b/mask.png", Mask(Path("a@b/mask.png"))),
         ("a@b/mask.png@f3", Mask(Path("a@b/mask.png"), Moment("frame", "3"))),
         ("actor:640,300", Point(640, 300, subject="actor")),
+        ("actor:!640,300", Point(640, 300, wanted=False, subject="actor")),
         ("!actor:mask.png@f2", Mask(Path("mask.png"), Moment("frame", "2"), False, "actor")),
         ("C:\\masks\\one.png", Mask(Path("C:\\masks\\one.png"))),
         ("./actor:1.png", Mask(Path("./actor:1.png"))),

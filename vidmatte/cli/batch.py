@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vidmatte.alpha.guidance.subjects_file import subject_names
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
@@ -67,16 +69,17 @@ class _Batch:
 
     def _run(self, job: Job, model: Model) -> Result:
         self.reporter.begin()
-        with open_reader(job.source, self.settings) as source:
-            self.reporter.detail(_shares_line(model, source.clip, self.settings))
+        with open_reader(job.source, job.settings) as source:
+            self.reporter.detail(_shares_line(model, source.clip, job.settings))
             return run(
                 source,
                 job.output,
                 model,
-                self.settings,
+                job.settings,
                 self.reporter,
                 sys.argv,
                 is_folder=job.is_folder,
+                subject_folder=job.subject_folder,
             )
 
     def _attempt(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
@@ -102,7 +105,7 @@ class _Batch:
         return None
 
     def _record_failure(self, job: Job, error: VidmatteError, name: str = "") -> None:
-        self.failures[str(job.source)] = error
+        self.failures[str(job.output)] = error
         self.reporter.failure(name or type(error).__name__, str(error))
 
     def status(self) -> int:
@@ -113,9 +116,15 @@ class _Batch:
 
 
 def run_batch(
-    inputs: list[str], output: str | None, options: dict[str, Any], reporter: Reporter
+    inputs: list[str],
+    output: str | None,
+    options: dict[str, Any],
+    reporter: Reporter,
+    *,
+    each: bool = False,
 ) -> int:
-    """Matte every input; return the exit status: 0, or how many failed (at most 100).
+    """Matte every input, with ``each`` once for each subject; return the exit status: 0, or how
+    many failed (at most 100).
 
     A failure does not stop the other jobs; Ctrl+C stops all. Raises VidmatteError
     for errors that concern the call itself.
@@ -127,8 +136,13 @@ def run_batch(
     else:
         jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
     reporter.plan(inputs)
-    batch = _Batch(jobs, jobs[0].settings, reporter)
-    with _result_folder(None if output is None else Path(output), jobs):
+    with ExitStack() as stack:
+        results = _result_folder(None if output is None else Path(output), jobs)
+        if each:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidmatte-"))
+            jobs = [one for job in jobs for one in _job_for_each_subject(job, Path(folder))]
+        stack.enter_context(results)
+        batch = _Batch(jobs, jobs[0].settings, reporter)
         _run_jobs(batch)
         if settings.resume and not batch.failures:
             # Until then, the work folders record which inputs are finished.
@@ -138,6 +152,34 @@ def run_batch(
         for line in _table(batch):
             reporter.closing(line)
     return batch.status()
+
+
+def _job_for_each_subject(job: Job, folder: Path) -> list[Job]:
+    """A job for each subject, its name added to the output's. folder: what all of them share.
+
+    Raises UsageError.
+    """
+    settings, out = job.settings, job.output
+    if settings.only is not None:
+        raise UsageError(f"--each and --only {settings.only} exclude each other")
+    names = subject_names(settings.subject, settings.subjects)
+    if not names:
+        raise UsageError("--each: it needs --subject or --subjects with a NAME: for each subject")
+    extra = next(
+        (one for one in ("matte", "foreground_file", "comp") if getattr(settings, one)), ""
+    )
+    if extra and len(names) > 1:
+        flag = f"--{extra.replace('_', '-')}"
+        raise UsageError(f"{flag} {getattr(settings, extra)}: one file for {len(names)} subjects")
+    return [
+        replace(
+            job,
+            output=out.with_name(f"{out.stem}_{name}{out.suffix}"),
+            settings=settings.changed(only=name),
+            subject_folder=folder,
+        )
+        for name in names
+    ]
 
 
 @contextmanager
@@ -262,7 +304,7 @@ def _table(batch: _Batch) -> list[str]:
     """The outcome of every job, a line each, and a count."""
     lines = []
     for job in batch.jobs:
-        error = batch.failures.get(str(job.source))
+        error = batch.failures.get(str(job.output))
         lines.append(f"  {'failed' if error else 'done':7}{shlex.quote(str(job.source))}")
     lines.append(f"{len(batch.results)} done, {len(batch.failures)} failed")
     return lines

@@ -114,6 +114,10 @@ def _main_command(
             " closed",
         ),
     ] = False,
+    each: Annotated[
+        bool,
+        typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
+    ] = False,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
@@ -121,7 +125,7 @@ def _main_command(
 
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_batch(inputs, output, options, reporter)
+        status = run_batch(inputs, output, options, reporter, each=each)
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
@@ -145,8 +149,9 @@ def _preview_command(
 ) -> None:
     """Write a contact sheet: a few frames cut out, and their alpha.
 
-    Frames are matted one by one, without the temporal filter: of --smooth only the mirrored
-    run of 'strong' has an effect.
+    With --subject or --subjects: the mask of the chosen subject on each of its frames, to check
+    before a run. Otherwise frames are matted one by one, without the temporal filter: of --smooth
+    only the mirrored run of 'strong' has an effect.
     """
     from vidmatte.cli.tools import preview
 
@@ -154,12 +159,39 @@ def _preview_command(
 
 
 PREVIEW_OPTIONS = (
-    "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "threshold",
-    "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
+    "model", "family", "subject", "subjects", "combine", "smooth", "refine", "normalize",
+    "downsample", "threshold", "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
     "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
+
+
+def _subjects_command(
+    clip: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=_named)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_subjects.png"),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="POINT", help="which frame, written like --in (the first)"),
+    ] = None,
+    **options: Any,
+) -> None:
+    """Write a frame with the possible subjects numbered, for --subject NUMBER."""
+    from vidmatte.cli.tools import subjects
+
+    subjects(clip, output, at, options)
+
+
+_SUBJECTS_OPTIONS = (
+    "model", "family", "combine", "normalize", "downsample", "fps", "in_point", "out_point",
+    "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
+)  # fmt: skip
+app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))
 
 
 def _bench_command(

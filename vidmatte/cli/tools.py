@@ -20,8 +20,9 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.tools.bench import Measured, measure
 from vidmatte.tools.bench_clip import make_clip
-from vidmatte.tools.preview import check_sheet, write_sheet
+from vidmatte.tools.preview import check_sheet, save_sheet, write_sheet
 from vidmatte.tools.score import Comparison, compare
+from vidmatte.tools.subject_sheet import candidate_sheet, key_mask_sheet
 
 
 def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:
@@ -31,6 +32,12 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
     out = output or sibling_path(clip, f"{absolute_path(clip).stem}_preview.png")
     check_sheet(clip, out, settings)
     model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+    if settings.has_subject:
+        sheet, masks = key_mask_sheet(clip, model, settings, reporter.note)
+        save_sheet(sheet, out)
+        counted = f"{masks} mask{'s' if masks != 1 else ''}"
+        reporter.note(f"{out}: {counted} of the chosen subject, as a run will follow it")
+        return
     if settings.smooth in ("on", "live"):
         reporter.note(
             f"vidmatte: --smooth {settings.smooth}: a sheet's frames are matted one by one,"
@@ -41,6 +48,21 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
     )
     counted = f"{shown} frame{'s' if shown != 1 else ''}"
     reporter.note(f"{out}: {counted} over a checkerboard, black, white, and their alpha")
+
+
+def subjects(clip: Path, output: Path | None, at: str | None, options: dict[str, Any]) -> None:
+    """Write the numbered sheet of a frame's candidates and print its path. Raises VidmatteError."""
+    settings = make_settings(**options)
+    reporter = TextReporter(bar=False, verbose=False)
+    out = output or sibling_path(clip, f"{absolute_path(clip).stem}_subjects.png")
+    check_sheet(clip, out, settings)
+    model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+    sheet, count = candidate_sheet(clip, model, settings, at)
+    save_sheet(sheet, out)
+    moment = f"@{at}" if at else ""
+    reporter.note(
+        f"{out}: {count} candidate{'s' if count != 1 else ''}; choose one with --subject 1{moment}"
+    )
 
 
 #: Heading and scale of each measure, in the order of the table.

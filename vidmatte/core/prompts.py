@@ -161,6 +161,8 @@ def parse_prompt(text: str) -> Prompt:
     subject = DEFAULT_SUBJECT
     if match := _NAMED.fullmatch(rest):
         subject, rest = match[1], match[2]
+        if wanted and rest.startswith("!"):  # actor:!640,300 means the same as !actor:640,300
+            rest, wanted = rest[1:], False
     what, moment = _split_moment(rest)
     if not what.strip():
         raise UsageError(f"--subject '{text}' says no place: {_FORMS}")

@@ -78,14 +78,16 @@ def run(
     command: Sequence[str] = (),
     *,
     is_folder: bool = False,
+    subject_folder: Path | None = None,
 ) -> Result:
     """One job with a loaded model: every frame of ``source`` into ``output``.
 
     Ctrl+C stops it cleanly and raises InterruptedRunError; no thread stays alive, and no
     incomplete file gets the output's name. command: the call, for the manifest. is_folder:
     ``output`` is a folder for pictures, though its name may look like a picture's.
+    subject_folder: see ``Job``.
     """
-    job = _Job(source, output, model, settings, reporter, time.perf_counter())
+    job = _Job(source, output, model, settings, reporter, time.perf_counter(), subject_folder)
     done = find_finished(source, output, model, settings, is_folder=is_folder)
     if done is not None:
         result = job.result(
@@ -113,6 +115,7 @@ class _Job:
     settings: Settings
     reporter: Reporter
     began: float
+    subject_folder: Path | None = None
 
     def result(self, written: WriteResult, **facts: Any) -> Result:
         """The result of the run, timed up to now."""
@@ -133,7 +136,9 @@ class _Job:
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
     try:
-        with subject_fields(job.source, job.model, job.settings, job.reporter) as subject:
+        with subject_fields(
+            job.source, job.model, job.settings, job.reporter, job.subject_folder
+        ) as subject:
             return _make_with(job, is_folder, subject)
     except KeyboardInterrupt as error:
         if isinstance(error, InterruptedRunError):

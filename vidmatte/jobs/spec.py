@@ -22,12 +22,15 @@ class Job:
 
     source: as the user wrote it. settings: those for this output, see ``check.make_job``.
     is_folder: the output is a folder for pictures, though its name may look like a picture's.
+    subject_folder: where what is known about the source's subjects is kept for other jobs on the
+    same source; None for a temporary folder, or ``--cache``.
     """
 
     source: str | Path
     output: Path
     settings: Settings
     is_folder: bool = False
+    subject_folder: Path | None = None
 
 
 @dataclass(frozen=True)

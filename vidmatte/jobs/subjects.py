@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from vidmatte.settings import Settings
 #: Prompts by the number of their frame in the source, for each subject by name.
 Prompts = dict[str, dict[int, list[Prompt]]]
 _Keys = dict[int, np.ndarray]
+_PERSON_MODEL = "rvm"
 _Kind = TypeVar("_Kind")
 _NUMBERS, _REPORTS = TypeAdapter(list[int]), TypeAdapter(list[FrameReport])
 
@@ -102,17 +103,21 @@ def check_subjects(source: Reader, settings: Settings) -> None:
 
 @contextmanager
 def subject_fields(
-    source: Reader, model: Model, settings: Settings, reporter: Reporter
+    source: Reader,
+    model: Model,
+    settings: Settings,
+    reporter: Reporter,
+    folder: Path | None = None,
 ) -> Iterator[SubjectFields | None]:
     """The fields of the chosen subjects, for the block; None where no subject is chosen.
 
-    Without ``--cache`` their files are in a temporary folder, about 1 MB a frame and the
-    frame's alpha. Raises UsageError, SourceError, OutputError.
+    Their files are in ``--cache``, or else in ``folder``, or in a temporary one: about 1 MB a
+    frame, and the frame's alpha. Raises UsageError, SourceError, OutputError.
     """
     if not settings.has_subject:
         yield None
         return
-    cache = None if settings.cache is None else Path(settings.cache).expanduser()
+    cache = folder if settings.cache is None else Path(settings.cache).expanduser()
     kept = nullcontext(str(cache)) if cache else tempfile.TemporaryDirectory(prefix="vidmatte-")
     with kept as name:
         folder = Path(name) / f"{model.cache_key(source.clip)}.subject"
@@ -217,20 +222,12 @@ class _Solver:
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            person = self._person(number, frame) if _asks_for_person(prompts) else None
+            path, report = clip.source.path, self._reporter.note
+            assert path is not None
+            person = person_alpha(path, number, prompts, frame, self._settings, report)
             keys[index] = key_mask(frame, prompts, clip.width, clip.height, person)
         check_keys(list(keys.values()), name)
         return keys
-
-    def _person(self, number: int, frame: CoarseFrame) -> np.ndarray:
-        """A person network's alpha of a frame of the source, at the work size."""
-        path = self._source.clip.source.path
-        assert path is not None
-        model = find_model(
-            Settings(model="rvm", models_dir=self._settings.models_dir), self._reporter.note
-        )
-        alpha = alpha_of_frame(path, number, model, self._settings)[1]
-        return reduced(alpha, frame.width, frame.height)
 
     def _progress(self, clip: Clip, phase: str) -> Progress:
         return Progress(clip.source.name, clip.frame_count, phase=phase)
@@ -269,8 +266,21 @@ def alpha_of_frame(
     raise SourceError(f"{path}: frame {number} cannot be decoded")
 
 
-def _asks_for_person(prompts: list[Prompt]) -> bool:
-    return any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts)
+def person_alpha(
+    path: Path,
+    number: int,
+    prompts: Sequence[Prompt],
+    frame: CoarseFrame,
+    settings: Settings,
+    report: Callable[[str], None],
+) -> np.ndarray | None:
+    """A person network's alpha of a frame of a source, at the work size, (h, w) float32; None
+    where none of its prompts asks for a person."""
+    if not any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts):
+        return None
+    model = find_model(Settings(model=_PERSON_MODEL, models_dir=settings.models_dir), report)
+    alpha = alpha_of_frame(path, number, model, settings)[1]
+    return reduced(alpha, frame.width, frame.height)
 
 
 def _read_json(path: Path, kind: TypeAdapter[_Kind]) -> _Kind | None:

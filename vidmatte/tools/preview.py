@@ -53,7 +53,12 @@ def write_sheet(
     rows = [_sheet_row(frame, settings) for frame in _samples(clip, model, settings, count, report)]
     if not rows:
         raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
-    sheet = np.concatenate(rows)
+    save_sheet(np.concatenate(rows), out)
+    return len(rows)
+
+
+def save_sheet(sheet: np.ndarray, out: Path) -> None:
+    """Write a picture (H, W, 3) uint8 RGB, complete or not at all. Raises OutputError."""
     done, coded = cv2.imencode(out.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError(f"{out}: the sheet of {sheet.shape[1]}x{sheet.shape[0]} does not encode")
@@ -65,7 +70,6 @@ def write_sheet(
         with contextlib.suppress(OSError):  # the first error is the one that is reported
             partial.unlink(missing_ok=True)
         raise as_output_error(error, out) from error
-    return len(rows)
 
 
 def _partial_of(out: Path) -> Path:

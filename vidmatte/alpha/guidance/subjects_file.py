@@ -172,11 +172,19 @@ def mask_files(texts: Iterable[str], file: str | None) -> list[Path]:
 
     Raises UsageError.
     """
-    prompts = [parse_prompt(text) for text in texts]
-    if file is not None:
-        prompts += read_subjects(Path(file), 1, 1)
-    masks = (prompt.source for prompt in prompts if isinstance(prompt, Mask))
+    masks = (prompt.source for prompt in _prompts(texts, file) if isinstance(prompt, Mask))
     return [source for source in masks if isinstance(source, Path)]
+
+
+def subject_names(texts: Iterable[str], file: str | None) -> list[str]:
+    """The names of the subjects in the same, each once, in order. Raises UsageError."""
+    return list(dict.fromkeys(prompt.subject for prompt in _prompts(texts, file)))
+
+
+def _prompts(texts: Iterable[str], file: str | None) -> list[Prompt]:
+    """All prompts, positions not scaled."""
+    prompts = [parse_prompt(text) for text in texts]
+    return prompts if file is None else [*prompts, *read_subjects(Path(file), 1, 1)]
 
 
 def subjects_text(prompts: list[Prompt], width: int, height: int) -> str:

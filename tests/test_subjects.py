@@ -1,0 +1,298 @@
+"""The chosen subject in whole runs: one of two bright discs that pass each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from guidance_drawn import Drawn, moving, texture
+from tiny_onnx import make_salient
+
+import vidmatte
+from vidmatte.cli.main import main
+from vidmatte.core.prompts import Mask, Moment, Point
+from vidmatte.errors import UsageError
+from vidmatte.models.base import Network
+from vidmatte.models.weights.store import Store
+from vidmatte.settings import Settings
+
+COUNT, RADIUS = 14, 34
+PINK, AZURE = texture(1, (235, 150, 150)), texture(2, (130, 190, 245))
+GROUND = texture(0, (40, 55, 40), 10)
+LEFT, RIGHT = (70.0, 90.0), (250.0, 80.0)  # where the discs begin
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Drawn:
+    """The pink disc goes right, behind the azure one that goes left."""
+    discs = [(moving(LEFT, (12, 0)), RADIUS, PINK), (moving(RIGHT, (-12, 0)), RADIUS, AZURE)]
+    return Drawn(discs, COUNT, ground=lambda _: GROUND)
+
+
+@pytest.fixture(scope="module")
+def clip(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures."""
+    return written(drawn, tmp_path_factory.mktemp("clips") / "discs")
+
+
+def written(drawn: Drawn, folder: Path) -> Path:
+    folder.mkdir()
+    for index, picture in enumerate(drawn.pictures):
+        cv2.imwrite(str(folder / f"{index:04}.png"), picture[..., ::-1])
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A network that marks what is bright; there is no backbone, so colours and motion decide."""
+    monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
+    path = make_salient(tmp_path / "tiny.onnx", 160)
+    return {"model": path, "family": "isnet", "models_dir": tmp_path / "models", "fps": 25}
+
+
+def alphas(folder: Path) -> np.ndarray:
+    """(T, H, W) float32 in 0..1 of a folder of PNGs."""
+    files = sorted(folder.glob("*.png"))
+    read = [cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[..., 3] for file in files]
+    return np.stack(read).astype(np.float32) / 255
+
+
+def shares(found: np.ndarray, drawn: Drawn, which: int) -> tuple[float, float]:
+    """The worst IoU with the wanted disc on frames that show most of it, and the share of the
+    other that is left."""
+    wanted = np.stack([masks[which] for masks in drawn.masks])
+    other = np.stack([masks[1 - which] for masks in drawn.masks])
+    both = (found > 0.5) & wanted
+    either = (found > 0.5) | wanted
+    area = wanted.sum((1, 2))
+    seen = area > 0.6 * area.max()
+    worst = (both.sum((1, 2))[seen] / either.sum((1, 2))[seen]).min()
+    return float(worst), float(found[other].mean())
+
+
+def run(clip: Path, out: Path, tiny: dict[str, Any], **options: Any) -> np.ndarray:
+    vidmatte.matte(clip, out, **{"manifest": False, **tiny, **options})
+    return alphas(out)
+
+
+@pytest.mark.parametrize(("point", "which"), [("70,90", 0), ("250,80", 1)])
+def test_the_chosen_disc_stays_and_the_other_goes(
+    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path, point: str, which: int
+) -> None:
+    plain = shares(run(clip, tmp_path / "plain", tiny), drawn, which)
+    assert plain[1] > 0.9, "the network takes both"
+    worst, left = shares(run(clip, tmp_path / "cut", tiny, subject=point), drawn, which)
+    assert worst > 0.85
+    assert left < 0.05
+
+
+def test_a_subject_named_on_the_last_frame_is_followed_back(
+    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    place = LEFT[0] + 12 * (COUNT - 1)
+    subject = [Point(place, LEFT[1], Moment("frame", str(COUNT - 1)))]
+    worst, left = shares(run(clip, tmp_path / "cut", tiny, subject=subject), drawn, 0)
+    assert worst > 0.85
+    assert left < 0.05
+
+
+def test_frames_are_counted_as_the_in_point_counts_them(
+    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    place = LEFT[0] + 12 * 4
+    found = run(clip, tmp_path / "cut", tiny, subject=f"{place},90@f4", in_point="f2")
+    assert found.shape[0] == COUNT - 2
+    part = Drawn.__new__(Drawn)
+    part.masks = drawn.masks[2:]
+    assert shares(found, part, 0)[0] > 0.85
+
+
+def test_a_correction_changes_only_its_span_and_needs_no_network(
+    clip: Path,
+    drawn: Drawn,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    masks = {}
+    for index in (0, 6, 10):
+        path = tmp_path / f"mask{index}.png"
+        cv2.imwrite(str(path), drawn.mask(index, 0) * 255)
+        masks[index] = f"{path}@f{index}"
+    options = {**tiny, "cache": tmp_path / "cache", "smooth": "live", "refine": "off"}
+    first = run(clip, tmp_path / "first", options, subject=[masks[0], masks[6]])
+
+    def loads(*_: object) -> Network:
+        raise AssertionError("the network is loaded")
+
+    monkeypatch.setattr("vidmatte.models.registry.load_network", loads)
+    second = run(clip, tmp_path / "second", options, subject=list(masks.values()))
+    assert np.array_equal(first[:7], second[:7])
+    assert not np.array_equal(first[10], second[10])
+    again = run(clip, tmp_path / "again", options, subject=list(masks.values()))
+    assert np.array_equal(second, again)
+
+
+def test_each_named_subject_gets_a_result_of_its_own(
+    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
+    subjects = ["--subject", "pink:70,90", "--subject", "azure:250,80", "--each"]
+    assert main([str(clip), "-o", f"{tmp_path / 'cut'}/", *words, *subjects]) == 0
+    pink, azure = alphas(tmp_path / "cut_pink"), alphas(tmp_path / "cut_azure")
+    assert shares(pink, drawn, 0)[0] > 0.85
+    assert shares(azure, drawn, 1)[0] > 0.85
+    assert (pink + azure).max() < 1.5
+    facts = json.loads((tmp_path / "cut_pink.json").read_text("utf-8"))
+    assert facts["settings"]["only"] == "pink"
+    assert facts["settings"]["subject"] == ["pink:70,90", "azure:250,80"]
+
+
+def test_several_subjects_together_are_all_of_them(
+    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    found = run(clip, tmp_path / "cut", tiny, subject=["pink:70,90", "azure:250,80"])
+    every = np.stack([np.any(masks, axis=0) for masks in drawn.masks])
+    assert found[every].mean() > 0.9
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_frames(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    class StopError(Exception):
+        """Stands for whatever ends a run."""
+
+    def stop(progress: vidmatte.Progress) -> None:
+        if progress.done == 6 and not progress.phase:
+            raise StopError
+
+    options = {**tiny, "subject": "70,90"}
+    whole = run(clip, tmp_path / "whole", options)
+    with pytest.raises(StopError):
+        run(clip, tmp_path / "cut", options, resume=True, progress=stop)
+    result = vidmatte.matte(clip, tmp_path / "cut", manifest=False, resume=True, **options)
+    assert result.resumed_at > 0
+    assert np.array_equal(alphas(tmp_path / "cut"), whole)
+
+
+def test_a_subject_that_leaves_is_reported_as_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
+    def leaves(index: int) -> tuple[float, float] | None:
+        return (70.0 - 30 * index, 90.0)
+
+    drawn = Drawn(
+        [(leaves, RADIUS, PINK), (moving(RIGHT, (0, 0)), RADIUS, AZURE)], 12, lambda _: GROUND
+    )
+    clip = written(drawn, tmp_path / "leaves")
+    result = vidmatte.matte(clip, tmp_path / "cut", subject="70,90", manifest=False, **tiny)
+    assert result.quality.lost
+    assert result.quality.lost[-1] == 11
+    assert any("the chosen subject was not found" in line for line in result.quality.lines())
+    assert alphas(tmp_path / "cut")[-1].max() < 0.1
+
+
+def test_events_name_the_phases_and_the_doubtful_frames(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
+    assert main([str(clip), "-o", f"{tmp_path}/cut/", "--json", "--subject", "1", *words]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {one.get("phase") for one in events if one["event"] == "start"} == {
+        "subject", "following subject", None,
+    }  # fmt: skip
+    done = next(one for one in events if one["event"] == "done")
+    assert 0 < len(done["quality"]["subject_doubtful"]) <= 5
+    notes = [one["text"] for one in events if one["event"] == "note"]
+    assert any("by colour and motion alone" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subject": "320,90"}, "point 320,90 is outside the frame"),
+        ({"subject": "70,90@f14"}, "frame 14 is not read: choose f0 to f13"),
+        ({"subject": "70,90@f1", "in_point": "f2"}, "frame 1 is not read: choose f2 to f13"),
+        ({"subject": "70,90@later"}, "'later' is no time"),
+        ({"subject": "none.png"}, "there is no such mask picture"),
+        ({"subject": "9"}, "no subject number 9: this frame has 1..2"),
+        ({"subject": "pink:70,90", "only": "azure"}, "the subjects are pink"),
+        ({"only": "azure"}, "it needs --subject"),
+        ({"subjects": "none.json"}, "cannot be read"),
+        ({"subject": Mask(np.ones((9, 9), np.uint8))}, "save it as a picture"),
+        ({"subject": 1.5}, "expected a string"),
+    ],
+)
+def test_a_wrong_subject_is_one_line_and_nothing_is_written(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        vidmatte.matte(clip, tmp_path / "cut", **tiny, **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_most_mistakes_are_found_before_weights_are_fetched(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetches(*_: object, **__: object) -> Path:
+        raise AssertionError("weights are fetched")
+
+    monkeypatch.setattr(Store, "ensure", fetches)
+    with pytest.raises(UsageError, match="outside the frame"):
+        vidmatte.matte(clip, tmp_path / "cut", subject="320,90", fps=25)
+
+
+def test_masks_and_rules_choose_too(
+    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a mask.png"), drawn.mask(0, 1) * 255)
+    subjects = {"version": 1, "prompts": [{"kind": "mask", "path": "a mask.png"}]}
+    (tmp_path / "subjects.json").write_text(json.dumps(subjects), "utf-8")
+    by_mask = run(clip, tmp_path / "mask", tiny, subjects=tmp_path / "subjects.json")
+    assert shares(by_mask, drawn, 1)[0] > 0.85
+    centre = run(clip, tmp_path / "centre", tiny, subject="centre")
+    assert shares(centre, drawn, 1)[0] > 0.85 or shares(centre, drawn, 0)[0] > 0.85
+
+
+@pytest.mark.parametrize("command", ["subjects", "preview"])
+def test_sheets_show_what_can_be_chosen_and_what_is(
+    clip: Path,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
+    chosen = ["--subject", "70,90", "--subject", "70,90@f3"] if command == "preview" else []
+    sheet = tmp_path / "sheet.png"
+    assert main([command, str(clip), "-o", str(sheet), *words, *chosen]) == 0
+    height = cv2.imread(str(sheet)).shape[0]
+    said = capsys.readouterr().err
+    if command == "subjects":
+        assert height == 180
+        assert "2 candidates; choose one with --subject 1" in said
+    else:
+        assert height == 2 * 180
+        assert "2 masks of the chosen subject" in said
+
+
+def test_settings_keep_prompts_as_texts() -> None:
+    settings = Settings(subject=[Point(1, 2), "!3,4@f5"])
+    assert settings.subject == ("1,2", "!3,4@f5")
+    assert Settings(subject=2).subject == ("2",)
+    assert not Settings().has_subject
+
+
+def test_runs_with_a_real_backbone(
+    clip: Path, drawn: Drawn, weights: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = make_salient(tmp_path / "tiny.onnx", 160)
+    folder = weights("rvm").parent
+    options = {"model": path, "family": "isnet", "models_dir": folder, "fps": 25}
+    worst, left = shares(run(clip, tmp_path / "cut", options, subject="70,90"), drawn, 0)
+    assert worst > 0.85
+    assert left < 0.05
