@@ -94,16 +94,20 @@ def build_pipeline(
         frames = _frames(pictures, source.warnings, ring, segment, begin, cuts=settings.cuts)
         return _with_state(frames, segment, begin, stores=stores_state)
 
+    def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
+        adjusted = adjusted_frames(frames, settings, source.clip)
+        return _with_findings(monitor.observe(adjusted), monitor.quality)
+
     works: dict[str, Work] = {
         "read": read,
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
-        **({} if subject is None else {"subject": subject.gated_frames}),
         "motion": smooth.track_stage,
-        "steady": lambda tracked: _with_findings(
-            monitor.observe(adjusted_frames(smooth.average_stage(tracked), settings, source.clip)),
-            monitor.quality,
-        ),
+        "steady": lambda tracked: finished(smooth.average_stage(tracked)),
     }
+    if subject is not None:
+        works["motion"] = lambda frames: smooth.track_stage(subject.gated_frames(frames))
+        works["steady"] = smooth.average_stage
+        works["subject"] = lambda frames: finished(subject.gated_frames(frames))
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
