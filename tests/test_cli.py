@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from media import Tone, make_movie, make_pictures
-from said import lines_of
+from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte

@@ -14,8 +14,8 @@ import av
 import numpy as np
 import pytest
 from media import make_movie
-from sink_support import disc, write_clip
 from tiny_onnx import make_two_states, make_wide, salient_alpha, two_states_alphas
+from writer_support import disc, write_clip
 
 from vidmatte.core.families import (
     FAMILY_TABLE,

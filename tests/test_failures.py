@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 import pytest
 from media import Movie, Tone, make_movie, make_pictures
-from said import lines_of
 from scene import read_index
+from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.alpha.temporal_filter import TemporalFilter

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from sink_support import write_clip
+from writer_support import write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.media.icc import is_srgb, profile_name, profile_of
@@ -100,7 +100,7 @@ def test_png_and_tiff_keep_the_profile(suffix: str, name: str, sort: str, tmp_pa
     file, out = tmp_path / f"photo{suffix}", tmp_path / f"cut.{sort}"
     file.write_bytes(with_profile(suffix, made_profile()))
     sides = ExtraOutputs(matte=tmp_path / f"matte.{sort}", foreground=tmp_path / f"colours.{sort}")
-    _, written = write_clip(file, out, format=name, sides=sides)
+    _, written = write_clip(file, out, format=name, extras=sides)
     assert profile_of(out) == profile_of(sides.foreground or out) == made_profile()
     assert profile_of(tmp_path / f"matte.{sort}") is None, "alpha is no colour"
     assert written.notes == ()

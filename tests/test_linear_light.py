@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from sink_support import write_clip
+from writer_support import write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.core.colour import LINEAR, SRGB

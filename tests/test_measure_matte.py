@@ -6,8 +6,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from clip_cache import CachedClip, Footage, as_codes, as_float, cache_scene, run_network
 from composites import Scene, furry_ball, painted_background
-from kept_clips import Footage, KeptClip, as_codes, as_float, keep_scene, run_network
 from measure_cases import codes_apart, edge_error
 from measure_matte import MEASURES, MODES, by_size, filtered, measure, rembgs, score, show, summary
 from tiny_onnx import make_salient
@@ -20,13 +20,13 @@ FRAMES = 8  # a multiple of the turns in which frames are shown
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> KeptClip:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> CachedClip:
     """A light ball before a darker ground: what the tiny network calls a subject."""
     ball = furry_ball(1, side=96, strokes=600)
     ball[..., :3] = 0.5 * ball[..., :3] + 127
     ground = painted_background(1, 90, 160) // 3
     scene = Scene("ball", ball, ground, 192, 108, noise=2, frames=FRAMES)
-    return keep_scene(scene, tmp_path_factory.mktemp("kept"))
+    return cache_scene(scene, tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
 
 
 def test_every_mode_of_isnet_is_measured_against_raw(
-    clip: KeptClip, weights: Weights, capsys: pytest.CaptureFixture[str]
+    clip: CachedClip, weights: Weights, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = measure([clip], weights, MODES["isnet"])
     assert set(found) == {"raw", *MODES["isnet"]}
@@ -56,7 +56,7 @@ def test_every_mode_of_isnet_is_measured_against_raw(
     assert all(name in printed for name in (*MODES["isnet"], *MEASURES, "192x108"))
 
 
-def test_the_truth_itself_scores_next_to_nothing(clip: KeptClip) -> None:
+def test_the_truth_itself_scores_next_to_nothing(clip: CachedClip) -> None:
     truth = [clip.truth(index) for index in range(FRAMES)]
     found = score(clip, truth)
     assert found["mad"] < 1
@@ -65,15 +65,15 @@ def test_the_truth_itself_scores_next_to_nothing(clip: KeptClip) -> None:
     assert worse["mad"] > 50
 
 
-def test_a_kept_output_is_what_the_network_gives(clip: KeptClip, weights: Weights) -> None:
+def test_a_kept_output_is_what_the_network_gives(clip: CachedClip, weights: Weights) -> None:
     look = View(mirrored=True, inset=True)
     np.testing.assert_array_equal(clip.output(weights, look), run_network(clip.rgb, weights, look))
-    part = KeptClip(clip.folder, length=2)
+    part = CachedClip(clip.folder, length=2)
     assert len(part.output(weights)) == 2
 
 
 def test_a_network_run_from_what_is_kept_asks_in_the_right_order(
-    clip: KeptClip, weights: Weights
+    clip: CachedClip, weights: Weights
 ) -> None:
     plain = np.stack([np.full((8, 8), number, np.uint16) for number in range(FRAMES)])
     outputs = {
@@ -94,7 +94,7 @@ def test_a_network_run_from_what_is_kept_asks_in_the_right_order(
     assert asked["strong"] == [150, 151, 152, 153, 154, 155, 156, 157]
 
 
-def test_joined_clips_are_filtered_apart(clip: KeptClip, weights: Weights) -> None:
+def test_joined_clips_are_filtered_apart(clip: CachedClip, weights: Weights) -> None:
     settings = Settings()
     footage = clip.footage(weights, settings)
     outputs = {look: codes[:, ::-1] for look, codes in footage.outputs.items()}
@@ -115,7 +115,7 @@ def test_rembgs_finish_stretches_and_resizes() -> None:
     assert finished.mean() == pytest.approx(0.25, abs=0.01)
 
 
-def test_true_colours_have_no_error(clip: KeptClip) -> None:
+def test_true_colours_have_no_error(clip: CachedClip) -> None:
     _, colours, ground = next(clip.layers())
     alpha = clip.truth(4)[..., None]
     true = np.where(alpha > 0, colours / np.maximum(alpha, 1e-6), 0)

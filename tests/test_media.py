@@ -118,7 +118,7 @@ def test_lossless_ten_bit_ramp_has_all_its_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "bits"), [(".png", 8), (".png", 16), (".tif", 16), (".jpg", 8)])
-def test_picture_folders(tmp_path: Path, suffix: str, bits: int) -> None:
+def test_image_folders(tmp_path: Path, suffix: str, bits: int) -> None:
     paths = make_pictures(tmp_path / "plates", suffix=suffix, bits=bits, frames=3, start=98)
     assert [path.name for path in paths] == [f"shot_{n:04d}{suffix}" for n in (98, 99, 100)]
     read = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1] for path in paths]
@@ -166,7 +166,7 @@ def test_tolerance_says_where_and_cannot_compare_nothing() -> None:
     one, two = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     assert_close(one, two, EXACT)
     two[2, 3] = 9
-    with pytest.raises(AssertionError, match=r"worst 9\.000 of 255.*\(2, 3\): 0 for 9"):
+    with pytest.raises(AssertionError, match=r"worst 9\.000 of 255.*\(2, 3\): 0 instead of 9"):
         assert_close(one, two, ROUNDED_8)
     assert_close(one, two, EXACT, where=two == 0)
     with pytest.raises(AssertionError, match="marks nothing"):

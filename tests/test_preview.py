@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 from media import make_movie, make_pictures
-from said import lines_of
 from scene import read_index
+from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from composites import Scene, encode_motion, furry_ball, painted_background, write_truth
 from media import make_movie
-from sink_support import disc, write_clip
+from writer_support import disc, write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError, VidmatteError

@@ -11,8 +11,8 @@ import pytest
 from media import SOURCE_KINDS, Movie
 from readback import decode, frame_times, probe_stream, run_tool
 from scene import read_index
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.cli.main import main

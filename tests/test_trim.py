@@ -11,8 +11,8 @@ import pytest
 from media import NTSC, Movie, make_movie
 from readback import frame_times
 from scene import read_index
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.core.timecode import is_equal

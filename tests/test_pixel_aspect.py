@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from media import Movie, Tone, make_movie
 from readback import frame_times, probe_stream, run_tool
-from sink_support import write_clip
+from writer_support import write_clip
 
 from vidmatte.errors import OutputError, VerificationError
 from vidmatte.media.matroska import patch_aspect
@@ -32,7 +32,7 @@ def movie(source_movie: Callable[[str], Movie]) -> Movie:
 @pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out.webm"])
 def test_the_pixel_aspect_stays(name: str, movie: Movie, tmp_path: Path) -> None:
     sides = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mp4")
-    _, written = write_clip(movie, tmp_path / name, sides=sides)
+    _, written = write_clip(movie, tmp_path / name, extras=sides)
     for path in (tmp_path / name, sides.matte, sides.comp):
         stream = probe_stream(path)
         assert stream["sample_aspect_ratio"] == "16:15"

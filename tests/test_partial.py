@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from media import Movie, make_movie
-from sink_support import disc, read_frames, write_clip
 from tiny_onnx import make_salient
+from writer_support import disc, read_frames, write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputError

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from media import Movie
 from readback import decode_limited
-from sink_support import disc, read_frames
+from writer_support import disc, read_frames
 
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.core.colour import FULL, ColourTags

@@ -14,8 +14,8 @@ import pytest
 from media import BT709, SOURCE_KINDS, Movie, make_movie, make_pictures
 from readback import decode, decode_limited, frame_times, probe_stream
 from scene import Picture, read_index
-from sink_support import disc, levels, read_frames, write_clip
 from tolerance import EXACT, PRORES_PICTURE, assert_close
+from writer_support import disc, levels, read_frames, write_clip
 
 from vidmatte.core.colour import FULL, LIMITED
 from vidmatte.core.frame import Clip
@@ -62,7 +62,7 @@ def test_ffv1_holds_the_narrowest_pictures(
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     sides = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mkv")
-    write_clip(tmp_path / "narrow.nut", out := tmp_path / "out.mkv", levels, sides=sides)
+    write_clip(tmp_path / "narrow.nut", out := tmp_path / "out.mkv", levels, extras=sides)
     given, found = (decode(path, "rgb48le") for path in (tmp_path / "narrow.nut", out))
     assert np.array_equal(given, found)
     (matte,) = decode(tmp_path / "m.mkv", "gray16le")

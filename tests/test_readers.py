@@ -26,9 +26,9 @@ from media import (
     without_times,
 )
 from scene import read_index
-from sink_support import write_clip
 from tiny_onnx import make_salient
 from tolerance import CLIP_PICTURE, assert_close
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.cli.main import main

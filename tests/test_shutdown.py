@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from media import make_movie
-from said import lines_of
+from stderr_lines import lines_of
 from tiny_onnx import make_salient
 
 import vidmatte

@@ -1,4 +1,4 @@
-"""What the tests of outputs share: frames of a real clip with a known alpha, written."""
+"""Shared by the tests of writers: write a real clip's frames with a known alpha."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_frames(path: Path, settings: Settings, alpha: Alpha) -> tuple[Clip, Ite
         clip = source.clip
         frames = []
         for index, picture in enumerate(source.pictures()):
-            # As in the ring: samples in a slot's own planes.
+            # As in the ring buffer: samples in the slot's own planes.
             slot = av.VideoFrame(clip.width, clip.height, clip.working_format)
             copy_planes(picture.pixels, slot)
             set_colour(slot, clip.colour)
@@ -64,31 +64,31 @@ def write_clip(
     movie: Movie | Path,
     out: Path,
     alpha: Alpha = disc,
-    sides: ExtraOutputs | None = None,
+    extras: ExtraOutputs | None = None,
     alpha_kind: str = "straight",
     **options: object,
 ) -> tuple[Clip, WriteResult]:
-    """Write a clip's frames with ``alpha`` to ``out``; every slot must come back."""
-    wanted = (
+    """Write a clip's frames with ``alpha`` to ``out``; every slot must be returned."""
+    chosen = (
         {}
-        if sides is None
+        if extras is None
         else {
-            "matte": sides.matte and str(sides.matte),
-            "foreground_file": sides.foreground and str(sides.foreground),
-            "comp": sides.comp and str(sides.comp),
-            "background": sides.background,
+            "matte": extras.matte and str(extras.matte),
+            "foreground_file": extras.foreground and str(extras.foreground),
+            "comp": extras.comp and str(extras.comp),
+            "background": extras.background,
         }
     )
-    settings = Settings(**{"foreground": "source", "alpha": alpha_kind, **wanted, **options})
+    settings = Settings(**{"foreground": "source", "alpha": alpha_kind, **chosen, **options})
     path = movie if isinstance(movie, Path) else movie.path
     clip, frames = read_frames(path, settings, alpha)
-    given, returned = 0, []
+    count, returned = 0, []
     _check_outputs(out, clip, settings)
-    with open_writer(out, clip, settings) as sink:
+    with open_writer(out, clip, settings) as writer:
         for frame in frames:
-            given += 1
+            count += 1
             frame.return_slot = lambda: returned.append(1)
-            sink.write(frame)
-        written = sink.close()
-    assert len(returned) == given, f"{given} frames went in, {len(returned)} slots came back"
-    return clip, written
+            writer.write(frame)
+        result = writer.close()
+    assert len(returned) == count, f"{count} frames in, {len(returned)} slots returned"
+    return clip, result

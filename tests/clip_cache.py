@@ -1,14 +1,14 @@
-"""Clips, their truth, and what networks see in them: kept in a folder, made once.
+"""Clips, their ground truth and the networks' outputs for them, cached in a folder.
 
 FOLDER/NAME/ holds
   rgb.npy      the frames as decoded, (T, H, W, 3) uint8
-  alpha.npy    the true alpha, (T, H, W) uint16; not of clips without truth
+  alpha.npy    the true alpha, (T, H, W) uint16; not for clips without ground truth
   motion.npy   where each pixel was one frame earlier, (T - 1, H, W, 2) float32
-  layers.npz   of frames 4 and 16 the true colours times alpha (c4, c16) and the background
+  layers.npz   for frames 4 and 16 the true premultiplied colours (c4, c16) and the background
                (b4, b16), 0..25500 for 0..255
   MODEL.npy, MODEL_mirrored.npy, MODEL_inset.npy, MODEL_mirrored_inset.npy
-      what the network gives for each frame as it is shown to it, (T, S, S) uint16; of rvm
-      its alpha at the frames' size
+      the network's output for each frame in that view, (T, S, S) uint16; for rvm its alpha
+      at the frames' size
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ RUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True)
-class KeptClip:
-    """One clip of the folder; ``length``: only so many of its frames."""
+class CachedClip:
+    """One clip of the folder; ``length``: only its first frames, that many."""
 
     folder: Path
     length: int | None = None
 
     @property
     def name(self) -> str:
-        """What the clip is called."""
+        """The clip's name."""
         return self.folder.name
 
     @cached_property
@@ -62,7 +62,7 @@ class KeptClip:
 
     @cached_property
     def motion(self) -> np.ndarray:
-        """See the module's docstring; [t - 1] leads from frame t to the one before it."""
+        """See the module's docstring; [t - 1] is the motion from frame t to frame t - 1."""
         return np.load(self.folder / "motion.npy", mmap_mode="r")
 
     @cached_property
@@ -74,7 +74,7 @@ class KeptClip:
         return as_float(self._alpha[index])
 
     def layers(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Index, true colours times alpha, and background of some frames.
+        """Index, true premultiplied colours and background of some frames.
 
         Both (H, W, 3) float32 in 0..255.
         """
@@ -84,70 +84,70 @@ class KeptClip:
                     colours, ground = (layers[f"{kind}{index}"] for kind in "cb")
                     yield index, colours / CODES_A_LEVEL, ground / CODES_A_LEVEL
 
-    def output(self, weights: Weights, look: View = PLAIN) -> np.ndarray:
-        """What the network gives for each frame, (T, S, S) uint16; it is run if need be."""
-        how = "_mirrored" * look.mirrored + "_inset" * look.inset
+    def output(self, weights: Weights, view: View = PLAIN) -> np.ndarray:
+        """The network's output for each frame, (T, S, S) uint16; the network runs if needed."""
+        how = "_mirrored" * view.mirrored + "_inset" * view.inset
         path = self.folder / f"{weights.name}{how}.npy"
         if not path.exists() or len(np.load(path, mmap_mode="r")) < len(self.rgb):
-            save(path, run_network(self.rgb, weights, look))
+            save(path, run_network(self.rgb, weights, view))
         return np.load(path, mmap_mode="r")[: len(self.rgb)]
 
     def footage(self, weights: Weights, settings: Settings) -> Footage:
-        """The frames with all that the network says of them under these settings."""
-        turns = SCHEDULES[augment_schedule(weights.family, settings)]
-        looks = {PLAIN, *(look for turn in turns for look in turn)}
-        return Footage(self.rgb, {look: self.output(weights, look) for look in looks})
+        """The frames with all network outputs that these settings need."""
+        phases = SCHEDULES[augment_schedule(weights.family, settings)]
+        views = {PLAIN, *(view for phase in phases for view in phase)}
+        return Footage(self.rgb, {view: self.output(weights, view) for view in views})
 
 
 @dataclass(frozen=True)
 class Footage:
-    """Frames (T, H, W, 3) uint8 and the network's outputs, as the module's docstring has them."""
+    """Frames (T, H, W, 3) uint8 and the network's outputs, see the module's docstring."""
 
     pictures: np.ndarray
     outputs: dict[View, np.ndarray]
 
     def part(self, frames: slice) -> Footage:
         """Some of the frames."""
-        outputs = {look: codes[frames] for look, codes in self.outputs.items()}
+        outputs = {view: codes[frames] for view, codes in self.outputs.items()}
         return Footage(self.pictures[frames], outputs)
 
     def then(self, other: Footage) -> Footage:
-        """This, cut hard against another."""
+        """This footage, followed by another after a hard cut."""
         outputs = {
-            look: np.concatenate([codes, other.outputs[look]])
-            for look, codes in self.outputs.items()
+            view: np.concatenate([codes, other.outputs[view]])
+            for view, codes in self.outputs.items()
         }
         return Footage(np.concatenate([self.pictures, other.pictures]), outputs)
 
     def mattes(self, weights: Weights, settings: Settings) -> list[Frame]:
-        """The frames as they come from the product's network stage."""
+        """The frames as the product's network stage yields them."""
         frames = frames_of(self.pictures)
         if weights.fed_as.recurrence is not None:
             for frame, alpha in zip(frames, self.outputs[PLAIN], strict=True):
                 frame.alpha = as_float(alpha)
             return frames
-        way = augment_schedule(weights.family, settings)
+        schedule = augment_schedule(weights.family, settings)
         network = SegmentationNetwork(
-            Replay(self._asked_for(frames, way)),
+            Replay(self._in_order(frames, schedule)),
             weights.fed_as,
             size=InputSize(self.outputs[PLAIN].shape[-1]),
             input_name="input",
-            schedule=way,
+            schedule=schedule,
         )
         return list(network.predict(iter(frames)))
 
-    def _asked_for(self, frames: list[Frame], way: str) -> Iterator[np.ndarray]:
-        """The outputs that a salient network takes, one run after the other."""
+    def _in_order(self, frames: list[Frame], schedule: str) -> Iterator[np.ndarray]:
+        """The outputs in the order in which a segmentation network asks for them."""
         for number, frame in enumerate(frames):
-            for look in views_of(frame, way):
-                yield self.outputs[look][number]
+            for view in views_of(frame, schedule):
+                yield self.outputs[view][number]
 
 
 class Replay:
-    """A runner that gives what is kept, in the order in which it will be asked for it."""
+    """A runner that returns cached outputs, in the order in which they are asked for."""
 
     streams = 1
-    description = "from what is kept"
+    description = "from cached outputs"
 
     def __init__(self, outputs: Iterable[np.ndarray]) -> None:
         self._outputs = iter(outputs)
@@ -157,25 +157,25 @@ class Replay:
         return {"output": as_float(next(self._outputs))[None, None]}
 
     def cancel(self) -> None:
-        """Nothing is under way."""
+        """Nothing to cancel."""
 
 
 class Recorder(Replay):
-    """A runner whose every first output is put down, as (S, S) uint16."""
+    """A runner that records the first output of each run, as (S, S) uint16."""
 
     def __init__(self, runner: Runner) -> None:
-        self.seen: list[np.ndarray] = []
+        self.recorded: list[np.ndarray] = []
         self._runner = runner
 
     def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
         """See ``Runner.run``."""
         outputs = self._runner.run(inputs, keep)
-        self.seen.append(as_codes(np.asarray(next(iter(outputs.values())))[0, 0]))
+        self.recorded.append(as_codes(np.asarray(next(iter(outputs.values())))[0, 0]))
         return outputs
 
 
-def run_network(pictures: np.ndarray, weights: Weights, look: View = PLAIN) -> np.ndarray:
-    """The raw output for each picture (T, H, W, 3), as it is shown to the network."""
+def run_network(pictures: np.ndarray, weights: Weights, view: View = PLAIN) -> np.ndarray:
+    """The raw output for each picture (T, H, W, 3) in the given view."""
     settings = Settings(smooth="off", runtime=RUNTIME)
     if weights.fed_as.recurrence is not None:
         network = load_network(weights.path, weights.family, settings, Device())
@@ -184,15 +184,15 @@ def run_network(pictures: np.ndarray, weights: Weights, look: View = PLAIN) -> n
     loaded = load_runner(weights.path, Device(), 0, outputs=1, runtime=RUNTIME, batch=1)
     recorder = Recorder(loaded.runner)
     name, size = next(iter(loaded.inputs)), input_size(weights.path, loaded.inputs, weights.fed_as)
-    shown = np.stack([look.apply(picture, size.side, size.side) for picture in pictures])
+    shown = np.stack([view.apply(picture, size.side, size.side) for picture in pictures])
     network = SegmentationNetwork(recorder, weights.fed_as, size=size, input_name=name)
     for _ in network.predict(iter(frames_of(shown))):
         pass
-    return np.stack(recorder.seen)
+    return np.stack(recorder.recorded)
 
 
 def frames_of(pictures: np.ndarray) -> list[Frame]:
-    """Pictures (T, H, W, 3) uint8 as the reading stage gives them; cuts are looked for."""
+    """Pictures (T, H, W, 3) uint8 as the reading stage yields them, with cuts detected."""
     height, width = pictures.shape[1:3]
     unused = av.VideoFrame(width, height, "rgb24")
     detector = CutDetector()
@@ -204,9 +204,9 @@ def frames_of(pictures: np.ndarray) -> list[Frame]:
     return frames
 
 
-def keep_scene(scene: Scene, folder: Path) -> KeptClip:
-    """Draw and compress a scene, unless the folder has it already."""
-    clip = KeptClip(folder / scene.name)
+def cache_scene(scene: Scene, folder: Path) -> CachedClip:
+    """Draw and compress a scene, unless it is already cached."""
+    clip = CachedClip(folder / scene.name)
     if (clip.folder / "rgb.npy").exists():
         return clip
     clip.folder.mkdir(parents=True, exist_ok=True)
@@ -227,9 +227,9 @@ def keep_scene(scene: Scene, folder: Path) -> KeptClip:
     return clip
 
 
-def keep_pictures(pictures: Iterable[np.ndarray], folder: Path) -> KeptClip:
-    """A clip without truth, of (H, W, 3) uint8 pictures, unless the folder has it already."""
-    clip = KeptClip(folder)
+def cache_pictures(pictures: Iterable[np.ndarray], folder: Path) -> CachedClip:
+    """A clip without ground truth, of (H, W, 3) uint8 pictures, unless it is already cached."""
+    clip = CachedClip(folder)
     if not (folder / "rgb.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
         save(folder / "rgb.npy", np.stack(list(pictures)))
@@ -237,7 +237,7 @@ def keep_pictures(pictures: Iterable[np.ndarray], folder: Path) -> KeptClip:
 
 
 def save(path: Path, array: np.ndarray) -> None:
-    """Write an .npy file that is whole whenever it is there."""
+    """Write an .npy file under another name and rename it, so that it is never partial."""
     partial = path.with_name(f".{path.name}")
     with partial.open("wb") as file:
         np.save(file, array)

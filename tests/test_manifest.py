@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from media import Movie, make_movie, make_pictures
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.cli.main import main
@@ -31,7 +31,7 @@ MAKING = Provenance(
 
 
 def make_result(movie: Movie, out: Path, **sides: Path) -> Path:
-    clip, written = write_clip(movie, out, sides=ExtraOutputs(**sides))
+    clip, written = write_clip(movie, out, extras=ExtraOutputs(**sides))
     return write(describe(written, clip, MAKING), out)
 
 
@@ -65,7 +65,7 @@ def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: P
     original = source_movie("8-bit 709")
     source = tmp_path / "clip.mp4"
     source.write_bytes(original.path.read_bytes())
-    clip, written = write_clip(source, out := tmp_path / "out.mov", sides=ExtraOutputs(
+    clip, written = write_clip(source, out := tmp_path / "out.mov", extras=ExtraOutputs(
         matte=tmp_path / "m.mkv"))  # fmt: skip
     write(describe(written, clip, MAKING), out)
     assert verify(out) == []
@@ -185,7 +185,7 @@ def test_pictures_that_a_manifest_does_not_know_are_told(
     for count in (5, 2):
         movie = make_movie(tmp_path / f"{count}.mp4", size=(64, 48), frames=count)
         clip, written = write_clip(
-            movie, out, sides=ExtraOutputs(matte=matte if count == 2 else None), overwrite=True
+            movie, out, extras=ExtraOutputs(matte=matte if count == 2 else None), overwrite=True
         )
         write(describe(written, clip, MAKING), out)
         assert main(["verify", str(out)]) == (count == 2)

@@ -16,7 +16,7 @@ from codes import code_planes
 from media import BT601_525, BT2020_PQ, Movie, make_movie, make_pictures
 from readback import beep_time, decode, frame_times, probe_stream
 from scene import Picture, read_index
-from sink_support import disc, write_clip
+from writer_support import disc, write_clip
 
 from vidmatte.core.colour import FULL, LIMITED, ColourTags
 from vidmatte.errors import OutputError, OutputExistsError, UsageError
@@ -51,7 +51,7 @@ def movie(source_movie: Callable[[str], Movie]) -> Movie:
 def test_the_matte_holds_alpha(
     name: str, pixel_format: str, low: int, high: int, movie: Movie, tmp_path: Path
 ) -> None:
-    _, written = write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(matte=tmp_path / name))
+    _, written = write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(matte=tmp_path / name))
     (side,) = written.extra_outputs
     assert (side.frames, side.pixel_format) == (movie.frames, pixel_format)
     path = tmp_path / name
@@ -68,7 +68,7 @@ def test_the_matte_holds_alpha(
 
 
 def test_a_matte_in_h264_is_a_grey_movie(movie: Movie, tmp_path: Path) -> None:
-    write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(matte=tmp_path / "m.mp4"))
+    write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(matte=tmp_path / "m.mp4"))
     found = decode(tmp_path / "m.mp4", "rgb24").astype(float)
     assert np.abs(found - alphas(movie)[..., None] * 255).mean() < 1
 
@@ -78,7 +78,7 @@ def test_the_foreground_is_the_cut_outs_colours(policy: str, movie: Movie, tmp_p
     write_clip(
         movie,
         out := tmp_path / "out.mov",
-        sides=ExtraOutputs(foreground=tmp_path / "f.mov"),
+        extras=ExtraOutputs(foreground=tmp_path / "f.mov"),
         foreground=policy,
     )
     stream = probe_stream(tmp_path / "f.mov")
@@ -90,7 +90,7 @@ def test_the_foreground_is_the_cut_outs_colours(policy: str, movie: Movie, tmp_p
 
 @pytest.mark.parametrize("name", ["f.mkv", "f", "f16"])
 def test_foreground_pictures_and_ffv1(name: str, movie: Movie, tmp_path: Path) -> None:
-    write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(foreground=tmp_path / name))
+    write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(foreground=tmp_path / name))
     path = tmp_path / name
     found = decode(path / "%06d.png" if path.is_dir() else path, "rgb24")
     expected = decode(movie.path, "rgb24")
@@ -108,7 +108,7 @@ def test_every_foreground_format_holds_an_rgb_sources_colours(
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     name = f"f{row.suffixes[0]}" if row.container else f"f_%06d{row.suffixes[0]}"
     main = tmp_path / ("out.mov" if row.container else "out")
-    _, written = write_clip(folder, main, opaque, sides=ExtraOutputs(foreground=tmp_path / name))
+    _, written = write_clip(folder, main, opaque, extras=ExtraOutputs(foreground=tmp_path / name))
     (side,) = written.extra_outputs
     is_deep = bits == 16 or side.pixel_format not in ("rgb24", "bgr0")
     peak = 65535 if is_deep else 255
@@ -127,7 +127,7 @@ def test_a_composite_is_alpha_times_subject_plus_the_rest(
     name: str, background: str, colour: tuple[int, int, int], movie: Movie, tmp_path: Path
 ) -> None:
     sides = ExtraOutputs(comp=tmp_path / name, background=background)
-    write_clip(movie, tmp_path / "out.mov", sides=sides)
+    write_clip(movie, tmp_path / "out.mov", extras=sides)
     path = tmp_path / name
     found = decode(path / "%06d.png" if path.is_dir() else path, "rgb24").astype(float)
     alpha = alphas(movie)[..., None]
@@ -153,7 +153,7 @@ def test_a_composite_of_a_deep_source_has_its_bytes_in_order(name: str, tmp_path
         pixel_format="yuv444p10le",
     )
     sides = ExtraOutputs(comp=tmp_path / name, background="#3366cc")
-    write_clip(clip, tmp_path / "out.mkv", sides=sides)
+    write_clip(clip, tmp_path / "out.mkv", extras=sides)
     before = ("-start_number", "0") if "%" in name else ()
     found = decode(tmp_path / name, "rgb48le", before=before) / 65535
     alpha = alphas(clip)[..., None]
@@ -168,7 +168,7 @@ def test_prores_of_odd_sizes_has_its_last_column_too(size: tuple[int, int], tmp_
     odd = make_movie(tmp_path / "odd.mkv", size=size, frames=2, codec="ffv1",
                      pixel_format="yuv444p")  # fmt: skip
     sides = ExtraOutputs(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov", background="grey")
-    write_clip(odd, tmp_path / "out.mov", sides=sides)
+    write_clip(odd, tmp_path / "out.mov", extras=sides)
     comp, matte = (decode(tmp_path / name, "rgb24").astype(int) for name in ("c.mov", "m.mov"))
     assert not alphas(odd)[..., -1].any()
     assert np.abs(comp[:, :, -1] - 128).max() <= 2
@@ -181,7 +181,7 @@ def test_a_composite_to_show_around_plays_everywhere(movie: Movie, tmp_path: Pat
         alpha[height // 2 :] = 1
         return alpha
 
-    write_clip(movie, tmp_path / "out.mov", ruler, sides=ExtraOutputs(comp=tmp_path / "c.mp4"))
+    write_clip(movie, tmp_path / "out.mov", ruler, extras=ExtraOutputs(comp=tmp_path / "c.mp4"))
     stream = probe_stream(tmp_path / "c.mp4")
     assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
     assert stream["color_range"] == "tv"
@@ -199,7 +199,7 @@ def test_a_clip_behind_moves_with_its_own_clock(movie: Movie, tmp_path: Path) ->
     behind = make_movie(tmp_path / "behind.mov", rate=movie.rate / 2, frames=4, size=(384, 216))
     sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(behind.path))
     nothing = lambda index, width, height: np.zeros((height, width), np.float32)  # noqa: E731
-    write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
+    write_clip(movie, tmp_path / "out.mov", alpha=nothing, extras=sides)
     shown = [read_index(picture) for picture in decode(tmp_path / "c.mkv")]
     assert shown == [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
 
@@ -210,7 +210,7 @@ def test_a_folder_behind_moves_with_the_clip(tmp_path: Path) -> None:
     make_pictures(tmp_path / "behind", frames=6)
     sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(tmp_path / "behind"))
     nothing = lambda index, width, height: np.zeros((height, width), np.float32)  # noqa: E731
-    write_clip(movie, tmp_path / "out.mov", alpha=nothing, sides=sides)
+    write_clip(movie, tmp_path / "out.mov", alpha=nothing, extras=sides)
     assert [read_index(picture) for picture in decode(tmp_path / "c.mkv")] == [*range(6)]
 
 
@@ -223,7 +223,7 @@ def test_what_of_a_background_is_not_shown_as_it_is_is_told(movie: Movie, tmp_pa
 
     def told(clip: Movie, background: Path | str) -> list[str]:
         sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(background))
-        _, written = write_clip(clip, tmp_path / "out.mov", sides=sides, overwrite=True)
+        _, written = write_clip(clip, tmp_path / "out.mov", extras=sides, overwrite=True)
         return [note for note in written.extra_outputs[0].notes if "--background" in note]
 
     assert told(movie, tmp_path / "plain.png") == told(movie, "white") == told(hdr, hdr.path) == []
@@ -265,7 +265,7 @@ def test_a_clip_behind_is_let_go_of_where_nothing_is_written(movie: Movie, tmp_p
     behind = make_movie(tmp_path / "behind.mov", frames=60)
     sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(behind.path))
     out = tmp_path / "out.mov"
-    clip, _ = write_clip(movie, out, sides=sides, resume=True)
+    clip, _ = write_clip(movie, out, extras=sides, resume=True)
     settings = Settings(
         foreground="source", comp=str(sides.comp), background=sides.background, resume=True
     )
@@ -280,7 +280,7 @@ def test_a_picture_behind_covers_the_frame(movie: Movie, tmp_path: Path) -> None
     """A tall picture is scaled to the width and cropped above and below."""
     (path,) = make_pictures(tmp_path / "plates", frames=1, size=(100, 300))
     sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(path))
-    write_clip(movie, tmp_path / "out.mov", sides=sides)
+    write_clip(movie, tmp_path / "out.mov", extras=sides)
     corner = decode(tmp_path / "c.mkv")[0, :30, :30]
     assert corner.mean() > 10, "the picture reaches the corner"
 
@@ -384,7 +384,7 @@ def test_a_clip_behind_whose_matrix_nobody_can_undo_is_refused(
         container.mux(stream.encode(None))
     sides = ExtraOutputs(comp=tmp_path / "c.mkv", background=str(tagged))
     with pytest.raises(UsageError, match="its colour matrix is ycgco"):
-        write_clip(movie, tmp_path / "out.mov", sides=sides)
+        write_clip(movie, tmp_path / "out.mov", extras=sides)
 
 
 def test_all_sides_come_from_one_pass_and_change_nothing(movie: Movie, tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_all_sides_come_from_one_pass_and_change_nothing(movie: Movie, tmp_path:
         comp=tmp_path / "c.mp4",
         background="white",
     )
-    _, written = write_clip(movie, together, sides=sides, foreground="estimate")
+    _, written = write_clip(movie, together, extras=sides, foreground="estimate")
     assert [side.path.name for side in written.extra_outputs] == ["m.mkv", "f.mov", "c.mp4"]
     assert alone.read_bytes() == together.read_bytes()
 
@@ -409,7 +409,7 @@ def test_sides_may_lie_among_the_main_results_pictures(
     out.mkdir()
     for name in there:
         (out / name).write_bytes(b"")
-    write_clip(movie, out, sides=ExtraOutputs(matte=out / "matte.mov"))
+    write_clip(movie, out, extras=ExtraOutputs(matte=out / "matte.mov"))
     names = {f"{index:06d}.png" for index in range(movie.frames)}
     assert {path.name for path in out.iterdir()} == {*names, "matte.mov", *there}
 
@@ -427,28 +427,28 @@ def test_a_side_that_fails_takes_everything_with_it(
     folder.mkdir()
     sides = ExtraOutputs(matte=folder / "m.mov", comp=folder / "c.mp4")
     with pytest.raises(MemoryError, match="the matte"):
-        write_clip(movie, folder / "out.mov", sides=sides)
+        write_clip(movie, folder / "out.mov", extras=sides)
     assert list(folder.iterdir()) == []
 
 
 def test_what_cannot_be_is_said_before_the_run(movie: Movie, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
     with pytest.raises(UsageError, match="two outputs share this path"):
-        write_clip(movie, out, sides=ExtraOutputs(matte=out))
+        write_clip(movie, out, extras=ExtraOutputs(matte=out))
     (tmp_path / "sub").mkdir()
     with pytest.raises(UsageError, match="two outputs share this path"):
-        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "sub" / ".." / "out.mov"))
+        write_clip(movie, out, extras=ExtraOutputs(matte=tmp_path / "sub" / ".." / "out.mov"))
     with pytest.raises(UsageError, match="neither a file nor a colour"):
-        write_clip(movie, out, sides=ExtraOutputs(comp=tmp_path / "c.mp4", background="#12345"))
+        write_clip(movie, out, extras=ExtraOutputs(comp=tmp_path / "c.mp4", background="#12345"))
     with pytest.raises(UsageError, match="--comp"):
         ExtraOutputs(background="white")
     with pytest.raises(UsageError, match=r"\.webm"):
-        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "m.webm"))
+        write_clip(movie, out, extras=ExtraOutputs(matte=tmp_path / "m.webm"))
     (tmp_path / "m.mov").write_bytes(b"mine")
     with pytest.raises(OutputExistsError):
-        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "m.mov"))
+        write_clip(movie, out, extras=ExtraOutputs(matte=tmp_path / "m.mov"))
     with pytest.raises(OutputError):
-        write_clip(movie, out, sides=ExtraOutputs(matte=tmp_path / "none" / "m.mov"))
+        write_clip(movie, out, extras=ExtraOutputs(matte=tmp_path / "none" / "m.mov"))
     assert not out.exists()
 
 
@@ -457,9 +457,9 @@ def test_h264_takes_even_sizes_alone(size: tuple[int, int], tmp_path: Path) -> N
     odd = make_movie(tmp_path / "odd.mkv", size=size, frames=2, pixel_format="yuv444p").path
     for sides in (ExtraOutputs(comp=tmp_path / "c.mp4"), ExtraOutputs(matte=tmp_path / "m.mp4")):
         with pytest.raises(UsageError, match="not a multiple of 2, which h264 needs"):
-            write_clip(odd, tmp_path / "out.mov", sides=sides)
+            write_clip(odd, tmp_path / "out.mov", extras=sides)
     sides = ExtraOutputs(comp=tmp_path / "c.mov", matte=tmp_path / "m.mov")
-    _, written = write_clip(odd, tmp_path / "out.mov", sides=sides)
+    _, written = write_clip(odd, tmp_path / "out.mov", extras=sides)
     assert [(side.width, side.height) for side in written.extra_outputs] == [size, size]
 
 

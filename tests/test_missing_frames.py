@@ -12,7 +12,7 @@ import pytest
 from media import Movie, Tone, make_movie
 from readback import frame_times
 from scene import read_index
-from sink_support import write_clip
+from writer_support import write_clip
 
 from vidmatte.errors import SourceError
 from vidmatte.pixels.network_rgb import NetworkRgb
@@ -54,7 +54,7 @@ def test_a_dropped_frame_leaves_its_gap(suffix: str, tmp_path: Path) -> None:
 def test_a_dropped_frame_is_a_gap_in_the_result_too(tmp_path: Path) -> None:
     movie = with_a_dropped_frame(tmp_path / "clip.avi")
     out, comp = tmp_path / "out.mov", tmp_path / "comp.mp4"
-    write_clip(movie, out, sides=ExtraOutputs(comp=comp))
+    write_clip(movie, out, extras=ExtraOutputs(comp=comp))
     for path in (out, comp):
         assert frame_times(path) == [place / movie.rate for place in DROPPED]
 

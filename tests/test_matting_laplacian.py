@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_alpha_steady import disc, shot, texture
+from test_temporal_filter import disc, shot, texture
 
 from vidmatte.alpha.matting_laplacian import _solve, solve_doubt
 from vidmatte.alpha.temporal_filter import _filter_frames

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 from media import Movie, make_movie
-from sink_support import disc, read_frames, write_clip
+from writer_support import disc, read_frames, write_clip
 
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import OutputError, OutputExistsError, UsageError, VerificationError
@@ -328,7 +328,7 @@ def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
         "import resource, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\n"
-        "from sink_support import write_clip\n"
+        "from writer_support import write_clip\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "write_clip(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )

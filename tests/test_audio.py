@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from media import Movie, Tone, add_sound, make_movie, sound_blocks, without_sound_data
 from readback import beep_time, decode_sound, frame_times, probe, probe_stream, run_tool
-from sink_support import write_clip
+from writer_support import write_clip
 
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.readers.open import open_reader
@@ -174,7 +174,7 @@ def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
     tone = Tone(codec="pcm_s16le", rate=rate)
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone], flash=30)
     comp = tmp_path / "comp.mp4"
-    _, written = write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(comp=comp))
+    _, written = write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(comp=comp))
     assert probe_stream(comp, "audio")["sample_rate"] == taken
     assert abs(delay(movie, comp)) <= 2 * ATTACK
     note = f"sound track 1: aac does not support {rate} Hz: resampled to {taken} Hz"
@@ -190,7 +190,7 @@ def test_sound_that_the_encoder_refuses_is_named(
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone])
     said = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"
     with pytest.raises(OutputError, match=said):
-        write_clip(movie, tmp_path / "out.mov", sides=ExtraOutputs(comp=tmp_path / "comp.mp4"))
+        write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(comp=tmp_path / "comp.mp4"))
 
 
 @pytest.mark.parametrize(("channels", "layout"), [(16, "hexadecagonal"), (9, "9 channels")])

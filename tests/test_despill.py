@@ -13,9 +13,9 @@ import pytest
 from media import BT709, BT709_FULL, make_movie
 from readback import decode
 from scene import Picture, draw_ball
-from sink_support import disc, write_clip
-from test_sink_pixels import make_clip, samples, two_colours
+from test_cutout import make_clip, samples, two_colours
 from tiny_onnx import make_recurrent, make_salient
+from writer_support import disc, write_clip
 
 import vidmatte
 from vidmatte.alpha import adjustments as controls
@@ -265,7 +265,7 @@ def test_what_is_written_reads_back_without_it(
 def test_side_results_are_despilled(side: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=2, draw=draw_lit)
     out = tmp_path / f"{side}.mov"
-    write_clip(movie, tmp_path / "o.mov", sides=ExtraOutputs(**{side: out}), despill="green")
+    write_clip(movie, tmp_path / "o.mov", extras=ExtraOutputs(**{side: out}), despill="green")
     inside = np.stack([disc(index, *SIZE) == 1 for index in range(2)])
     assert np.quantile(excess(decode(out, "rgb48le"))[inside] / 65535, 0.999) < 0.02
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from media import make_movie, make_pictures
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.cli.outputs import plan_outputs

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from media import Movie, make_movie, make_pictures
 from readback import decode, probe_frames
-from sink_support import disc, levels, read_frames, write_clip
-from test_sink_pixels import make_clip
+from test_cutout import make_clip
+from writer_support import disc, levels, read_frames, write_clip
 
 from vidmatte.core.colour import FULL, LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
@@ -359,7 +359,7 @@ def test_chroma_that_ffv1_has_no_place_for_is_told(
     movie = make_movie(tmp_path / "clip.mkv", frames=1, size=(64, 48), codec="ffv1",
                        pixel_format=pixel_format)  # fmt: skip
     sides = ExtraOutputs(comp=tmp_path / "c.mkv")
-    _, written = write_clip(movie, tmp_path / "out.mkv", sides=sides)
+    _, written = write_clip(movie, tmp_path / "out.mkv", extras=sides)
     notes = [note for note in written.notes if "chroma is resampled" in note]
     assert len(notes) == (layout is not None)
     assert all(f"from {layout} to 4:4:4" in note for note in notes)

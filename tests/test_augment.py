@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_alpha_steady import Picture, shot, texture
+from test_temporal_filter import Picture, shot, texture
 
 from vidmatte.alpha.temporal_filter import _filter_frames
 from vidmatte.models.augment import agreement, reconcile

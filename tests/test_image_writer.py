@@ -14,7 +14,7 @@ import pytest
 from media import Movie, make_movie, make_pictures
 from readback import decode
 from scene import read_index
-from sink_support import disc, levels, write_clip
+from writer_support import disc, levels, write_clip
 
 from vidmatte.errors import OutputError, OutputExistsError, UsageError
 from vidmatte.writers.extra_outputs import ExtraOutputs
@@ -189,7 +189,7 @@ def test_what_a_format_loses_of_hdr_is_told(
 ) -> None:
     sides = ExtraOutputs(matte=tmp_path / "m")
     hdr = source_movie("10-bit 2020 PQ")
-    _, written = write_clip(hdr, tmp_path / "out", sides=sides, format=row)
+    _, written = write_clip(hdr, tmp_path / "out", extras=sides, format=row)
     assert len(written.notes) == bool(part)
     assert part in "".join(written.notes)
     assert written.extra_outputs[0].notes == ()
