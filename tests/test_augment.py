@@ -1,4 +1,4 @@
-"""Straight and mirrored mattes of one picture: what is decided where they differ."""
+"""Test-time augmentation: how plain and mirrored mattes of one picture are reconciled."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ BODY, ARM, STONE = np.s_[40:160, 100:180], np.s_[60:90, 180:230], np.s_[120:160,
 
 
 def matte(*parts: tuple[slice, slice]) -> np.ndarray:
-    """One inside the parts, zero elsewhere: (180, 320) float32."""
+    """1 inside the parts, 0 elsewhere: (180, 320) float32."""
     alpha = np.zeros((180, 320), np.float32)
     for part in parts:
         alpha[part] = 1
     return alpha
 
 
-def made_of(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+def reconciled(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     maps = agreement(straight, mirrored)
     assert maps is not None
     return reconcile(straight, mirrored, *maps)
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_a_part_of_what_both_see_is_taken(swap: bool) -> None:
+def test_a_part_attached_to_the_common_subject_is_taken(swap: bool) -> None:
     pair = [matte(BODY, ARM), matte(BODY)]
-    alpha = made_of(*(reversed(pair) if swap else pair))
+    alpha = reconciled(*(reversed(pair) if swap else pair))
     assert alpha[62:88, 185:225].min() > 0.8
     assert (alpha[50:150, 110:170] == 1).all()
     assert alpha[STONE].max() == 0
 
 
-def test_another_thing_is_left_to_the_straight_picture() -> None:
+def test_the_plain_view_decides_separate_regions() -> None:
     inner = np.s_[126:154, 26:54]
-    assert made_of(matte(BODY), matte(BODY, STONE))[inner].max() < 0.05
-    assert made_of(matte(BODY, STONE), matte(BODY))[inner].min() > 0.95
+    assert reconciled(matte(BODY), matte(BODY, STONE))[inner].max() < 0.05
+    assert reconciled(matte(BODY, STONE), matte(BODY))[inner].min() > 0.95
 
 
-def test_a_picture_that_is_all_subject_is_no_trouble() -> None:
+def test_a_picture_that_is_all_subject() -> None:
     everything = np.ones_like(matte(BODY))
     with np.errstate(all="raise"):
-        alpha = made_of(everything, matte(BODY))
+        alpha = reconciled(everything, matte(BODY))
     assert np.isfinite(alpha).all()
 
 
@@ -56,13 +56,13 @@ def test_edges_are_averaged() -> None:
     np.testing.assert_array_equal(_merge_mirrored(straight, mirrored), (straight + mirrored) / 2)
 
 
-def test_no_subject_in_either_is_none() -> None:
+def test_no_subject_in_either_view() -> None:
     nothing = matte()
     assert agreement(nothing, nothing) is None
 
 
-def held(mattes: list[np.ndarray]) -> list[np.ndarray]:
-    """The mattes, every other one seen mirrored, after the filter on a still picture."""
+def filtered(mattes: list[np.ndarray]) -> list[np.ndarray]:
+    """The mattes after the filter on a still picture; every other one is from a mirrored view."""
     rgb = texture(4, 180, 320)
     frames = [
         Picture(rgb.copy(), alpha, number == 0, number, number % 2 == 1)
@@ -71,16 +71,16 @@ def held(mattes: list[np.ndarray]) -> list[np.ndarray]:
     return [frame.alpha for frame in _filter_frames(frames, refine="off")]
 
 
-def test_what_comes_and_goes_with_the_mirror_is_steady() -> None:
+def test_differences_between_the_views_do_not_flicker() -> None:
     arm = np.s_[66:84, 190:220]
-    for alpha in held([matte(BODY, ARM), matte(BODY)] * 5):
+    for alpha in filtered([matte(BODY, ARM), matte(BODY)] * 5):
         assert alpha[arm].min() > 0.8
     stone = np.s_[130:150, 30:50]
-    for alpha in held([matte(BODY), matte(BODY, STONE)] * 5):
+    for alpha in filtered([matte(BODY), matte(BODY, STONE)] * 5):
         assert alpha[stone].max() < 0.05
 
 
-def test_a_subject_at_the_pictures_border_stays_whole() -> None:
+def test_a_subject_at_the_frames_border_stays_complete() -> None:
     for up in (False, True):
         frames = list(shot(9))
         for frame in frames:

@@ -1,4 +1,4 @@
-"""The guards of conftest.py do notice what they are there for."""
+"""The guards of conftest.py catch what they are meant to catch."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def run_pytest(folder: Path, *words: str, **environment: str) -> str:
                           timeout=120, cwd=folder).stdout  # fmt: skip
 
 
-def test_guards_name_what_was_left(tmp_path: Path) -> None:
-    said = run_pytest(tmp_path, "-k", "not gpu and not torch and not ffmpeg")
-    assert "left behind: thread lost" in said
-    assert "left in the working directory: crumb.txt" in said
-    assert "left behind: log: it broke" in said
-    assert "4 passed" in said
-    assert "3 errors" in said
-    assert "ERROR test_leaks.py::test_clean" not in said
+def test_guards_name_the_leftovers(tmp_path: Path) -> None:
+    output = run_pytest(tmp_path, "-k", "not gpu and not torch and not ffmpeg")
+    assert "left behind: thread lost" in output
+    assert "left in the working directory: crumb.txt" in output
+    assert "left behind: log: it broke" in output
+    assert "4 passed" in output
+    assert "3 errors" in output
+    assert "ERROR test_leaks.py::test_clean" not in output
 
 
 def test_lanes_are_skipped_with_a_reason_or_fail(tmp_path: Path) -> None:

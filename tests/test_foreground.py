@@ -1,4 +1,4 @@
-"""The subject's colours: what may change, that it helps, and that it stays exact elsewhere."""
+"""The foreground estimate: what may change, that it helps, and that all else stays exact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def smooth_ball() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def composite() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Picture (uint8), alpha, colours times alpha, background of a furry ball, noise of 2."""
+    """Picture (uint8), alpha, premultiplied colours, background of a furry ball, noise of 2."""
     scene = Scene("ball", smooth_ball(), painted_background(2), 640, 360, speed=3, noise=2)
     return (scene.picture(0), *scene.layers(0))
 
@@ -33,7 +33,7 @@ def band_error(colours: np.ndarray, scene: tuple[np.ndarray, ...], ground: float
 
 
 @pytest.mark.parametrize("scale", [1, 4, 257])
-def test_a_new_background_shows_no_old_one(composite, scale: int) -> None:
+def test_the_old_background_does_not_show_over_a_new_one(composite, scale: int) -> None:
     picture, alpha = composite[:2]
     deep = (picture.astype(np.uint16) * scale) if scale > 1 else picture
     found = estimate(deep, alpha)
@@ -52,14 +52,14 @@ def test_only_soft_pixels_change(composite) -> None:
     assert (found[~sure] != picture[~sure]).any()
 
 
-def test_the_given_picture_is_left_alone(composite) -> None:
+def test_the_input_is_not_modified(composite) -> None:
     picture, alpha = composite[0].copy(), composite[1].copy()
     estimate(picture, alpha)
     np.testing.assert_array_equal(picture, composite[0])
     np.testing.assert_array_equal(alpha, composite[1])
 
 
-def test_no_code_is_made_that_may_not_be() -> None:
+def test_codes_stay_within_their_range() -> None:
     random = np.random.default_rng(0)
     picture = random.integers(64, 941, (90, 110, 3), np.uint16)
     alpha = random.random((90, 110), np.float32)
@@ -71,7 +71,7 @@ def test_no_code_is_made_that_may_not_be() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_nothing_soft_nothing_done(value: float) -> None:
+def test_without_soft_pixels_nothing_changes(value: float) -> None:
     picture = painted_background(1, 40, 60)
     assert estimate(picture, np.full((40, 60), value, np.float32)) is picture
 

@@ -1,4 +1,4 @@
-"""A constant rate for any clip: names, timecodes and durations that go with it."""
+"""Conforming to a constant frame rate: names, timecodes and durations."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def test_pictures_conformed_to_a_higher_rate_are_all_written(tmp_path: Path) -> 
         (Fraction(24), "30", [0, 1, 2, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 10, 11]),
     ],
 )
-def test_each_place_shows_the_picture_nearest_to_it(
+def test_each_output_frame_shows_the_nearest_source_frame(
     rate: Fraction, new: str, expected: list[int], tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", rate=rate, frames=12)
     with open_reader(movie.path, Settings(conform=new)) as source:
         pictures = list(source.pictures())
-        said = source.warnings[-1]
+        warning = source.warnings[-1]
     assert [picture.source_index for picture in pictures] == expected
     assert [picture.pts for picture in pictures] == list(range(len(expected)))
     shown = len(set(expected))
-    assert f"{len(expected) - shown} frames repeated, {12 - shown} dropped" in said
+    assert f"{len(expected) - shown} frames repeated, {12 - shown} dropped" in warning
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_each_place_shows_the_picture_nearest_to_it(
         ("01:00:00;100", 4 * NTSC, NTSC, "01:00:00;25"),
     ],
 )
-def test_a_timecode_names_the_same_moment_at_another_rate(
+def test_a_timecode_names_the_same_time_at_another_rate(
     text: str, rate: Fraction, new: Fraction, expected: str
 ) -> None:
     assert at_rate(text, rate, new) == expected
@@ -72,11 +72,11 @@ def test_a_timecode_names_the_same_moment_at_another_rate(
         at_rate("01:00:00:99", NTSC, new)
 
 
-def test_three_digits_of_frames_are_told_from_drop_frame() -> None:
+def test_three_frame_digits_of_a_drop_frame_timecode() -> None:
     assert shifted("01:00:00;110", 20, 4 * NTSC) == "01:00:01;10"
 
 
-def test_conforming_takes_the_timecode_along(tmp_path: Path) -> None:
+def test_conforming_converts_the_timecode(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "a.mov", rate=Fraction(50), timecode="01:00:00:49", frames=20)
     with open_reader(movie.path, Settings(conform="25")) as source:
         assert source.clip.timecode == "01:00:00:24"
@@ -122,5 +122,5 @@ def test_deinterlacing_keeps_times_and_durations(tmp_path: Path) -> None:
     with av.open(str(movie.path)) as container:
         frames = list(container.decode(video=0))
     expected = [(frame.pts, frame.duration, frame.time_base) for frame in frames]
-    whole = Deinterlacer(ColourTags(1, 1, 1, 1), all_frames=True).frames(iter(frames))
-    assert [(frame.pts, frame.duration, frame.time_base) for frame in whole] == expected
+    deinterlaced = Deinterlacer(ColourTags(1, 1, 1, 1), all_frames=True).frames(iter(frames))
+    assert [(frame.pts, frame.duration, frame.time_base) for frame in deinterlaced] == expected

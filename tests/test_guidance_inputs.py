@@ -1,4 +1,4 @@
-"""Prompts as texts, as values and as a file."""
+"""Prompts as strings, as values and as a file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class AtTen:
         ("./actor:1.png", Mask(Path("./actor:1.png"))),
     ],
 )
-def test_a_text_is_read(text: str, prompt: object):
+def test_a_string_is_parsed(text: str, prompt: object):
     assert parse_prompt(text) == prompt
 
 
@@ -70,7 +70,7 @@ def test_a_text_is_read(text: str, prompt: object):
         ("640,300@later", "'later' is no time"),
     ],
 )
-def test_a_wrong_text_is_one_clear_line(text: str, said: str):
+def test_an_invalid_string_is_reported_in_one_line(text: str, said: str):
     with pytest.raises(UsageError, match=said) as caught:
         parse_prompt(text)
     assert "\n" not in str(caught.value)
@@ -98,7 +98,7 @@ def test_a_moment_is_a_frame_of_the_timeline(moment: Moment, frame: int):
     assert moment.frame(AtTen()) == frame
 
 
-def test_prompts_are_gathered_by_frame():
+def test_prompts_are_grouped_by_frame():
     prompts = [
         Point(1, 2, Moment("seconds", "0.5")),
         Point(3, 4),
@@ -120,12 +120,12 @@ def test_prompts_are_gathered_by_frame():
         lambda: Mask(7),
     ],
 )
-def test_wrong_values_are_refused_when_made(make):
+def test_invalid_values_are_refused_on_construction(make):
     with pytest.raises(ValidationError):
         make()
 
 
-def test_places_outside_the_frame_are_refused():
+def test_positions_outside_the_frame_are_refused():
     Point(639, 359).check(640, 360)
     Box(-5, -5, 1, 1).check(640, 360)
     for prompt in (Point(640, 10), Point(-1, 10), Point(3, 360)):
@@ -143,7 +143,7 @@ FULL = [
 ]
 
 
-def test_a_file_gives_back_what_was_written(tmp_path: Path):
+def test_a_file_round_trip(tmp_path: Path):
     path = tmp_path / "clip.json"
     path.write_text(subjects_text(FULL, 1920, 1080))
     read = read_subjects(path, 1920, 1080)
@@ -184,7 +184,7 @@ POINT = {"kind": "point", "x": 1, "y": 2}
         ),
     ],
 )
-def test_a_wrong_file_is_one_clear_line(tmp_path: Path, content: dict, said: str):
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, content: dict, said: str):
     path = tmp_path / "clip.json"
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match=said) as caught:
@@ -193,7 +193,7 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, content: dict, said: str
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_no_json(tmp_path: Path):
+def test_a_file_that_is_missing_or_not_json(tmp_path: Path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_subjects(tmp_path / "none.json", 10, 10)
     (tmp_path / "bad.json").write_text("{")

@@ -1,4 +1,4 @@
-"""A picture file decoded in one piece is what it is when opened as a container."""
+"""An image file decoded from one packet equals the one opened as a container."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def exif_block(orientation: int) -> bytes:
 
 
 def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
-    """A PNG with one more chunk behind its header."""
+    """A PNG with another chunk after its header."""
     checked = kind + data
     chunk = struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
     return png[:33] + chunk + png[33:]
 
 
 def turned_jpeg(orientation: int) -> bytes:
-    """A JPEG whose EXIF block asks to be shown turned."""
+    """A JPEG with an EXIF orientation."""
     exif = b"Exif\0\0" + exif_block(orientation)
     plain = encoded(".jpg")
     return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
@@ -85,10 +85,10 @@ def test_sixteen_bits_stay(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("left", "top"), [(0, 0), (1, 0), (0, -3), (100, 50)])
-def test_an_exr_whose_display_window_begins_elsewhere_is_refused(
+def test_an_exr_with_an_offset_display_window_is_refused(
     left: int, top: int, tmp_path: Path
 ) -> None:
-    """FFmpeg lays its pixels by their place from 0, 0, not from the window's corner."""
+    """FFmpeg places its pixels relative to 0, 0, not to the window's corner."""
     encoder = av.CodecContext.create("exr", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 32, 16, "gbrpf32le"
     encoder.time_base = Fraction(1, 25)
@@ -111,7 +111,7 @@ def test_an_exr_whose_display_window_begins_elsewhere_is_refused(
 
 
 def tiff_of(samples: np.ndarray, order: str, *more: tuple[int, int]) -> bytes:
-    """A TIFF of (16, 16, 3) samples in one strip, or in one tile; ``more``: entries of 16 bits."""
+    """A TIFF of (16, 16, 3) samples in one strip or one tile; ``more``: 16-bit entries."""
     bits, strip = samples.dtype.itemsize * 8, samples.astype(samples.dtype.newbyteorder(order))
     is_tile = any(tag == 322 for tag, _ in more)
     entries = {256: [16], 257: [16], 258: [bits] * 3, 259: [1], 262: [2], 277: [3], **{
@@ -142,7 +142,7 @@ def tiff_of(samples: np.ndarray, order: str, *more: tuple[int, int]) -> bytes:
         (None, np.float32, [(339, 3)]),
     ],
 )
-def test_tiffs_that_would_be_taken_for_others_are_refused(
+def test_tiffs_that_would_be_misread_are_refused(
     kind: str | None, dtype: type, more: list[tuple[int, int]], order: str, tmp_path: Path
 ) -> None:
     rgb = np.random.default_rng(4).integers(0, 128, (16, 16, 3)).astype(np.uint8)
@@ -157,7 +157,7 @@ def test_tiffs_that_would_be_taken_for_others_are_refused(
 
 
 def test_a_tiff_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
-    """FFmpeg makes a black picture of it, and says nothing."""
+    """FFmpeg silently decodes it to a black picture."""
     noise = np.random.default_rng(4).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
     for name, compression in (("jpeg.tif", 7), ("lzw.tif", 5), ("none.tif", 1)):
         path = tmp_path / name
@@ -170,8 +170,8 @@ def test_a_tiff_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
         assert np.array_equal(read_picture(tmp_path / name).to_ndarray(format="bgr24"), noise)
 
 
-#: By the number that EXIF 2.32 (4.6.4, tag 0x0112) gives each orientation: what makes the
-#: stored picture upright.
+#: By EXIF 2.32's orientation number (4.6.4, tag 0x0112): the operation that makes the stored
+#: picture upright.
 EXIF_ORIENTATIONS = {
     1: lambda stored: stored,
     2: np.fliplr,
@@ -194,13 +194,13 @@ def test_a_picture_is_shown_as_its_exif_orientation_says(number: int, tmp_path: 
         picture = next(source.pictures()).pixels
     upright = EXIF_ORIENTATIONS[number](stored)
     assert (source.clip.height, source.clip.width) == upright.shape[:2]
-    # Chroma is resampled before the turn here, after it there.
+    # Chroma is resampled before the rotation here, after it there.
     assert np.abs(picture.to_ndarray(format="rgb24").astype(int) - upright).max() <= 2
 
 
 @pytest.mark.parametrize("number", EXIF_ORIENTATIONS)
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_mask_lies_as_its_exif_orientation_says(suffix: str, number: int, tmp_path: Path) -> None:
+def test_a_mask_follows_its_exif_orientation(suffix: str, number: int, tmp_path: Path) -> None:
     stored = np.zeros(SIZE, np.uint8)
     stored[:20, :40] = 255
     plain = cv2.imencode(suffix, stored)[1].tobytes()
@@ -215,7 +215,7 @@ def test_a_mask_lies_as_its_exif_orientation_says(suffix: str, number: int, tmp_
 
 
 def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> None:
-    """White that shows nothing is black in a mask; of a picture its own alpha is told."""
+    """Transparent white is black in a mask; a source with alpha gets a warning."""
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "pal8"
     encoder.time_base = Fraction(1, 25)
@@ -236,7 +236,7 @@ def test_transparent_colours_of_a_palette_are_transparent(tmp_path: Path) -> Non
 def test_colours_of_odd_sizes_stay_with_their_pixels(
     number: int, subsampling: str, tmp_path: Path
 ) -> None:
-    """Red up to a column and a row between two chroma samples of the stored picture."""
+    """The red area ends between two chroma samples of the stored picture."""
     stored = np.full((17, 33, 3), (200, 60, 30), np.uint8)  # B, G, R
     stored[:8, :16] = 30, 60, 200
     factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
@@ -250,14 +250,14 @@ def test_colours_of_odd_sizes_stay_with_their_pixels(
     expected = EXIF_ORIENTATIONS[number](stored[..., ::-1].astype(int))
     # Chroma between two samples is a mix of both, alike on either side of the edge.
     share = (found[..., 0] - 30) / 170
-    wanted = (expected[..., 0] - 30) / 170
-    assert abs((share - wanted).mean()) < 0.01
-    assert np.abs(share - wanted).max() < 0.35
+    expected_share = (expected[..., 0] - 30) / 170
+    assert abs((share - expected_share).mean()) < 0.01
+    assert np.abs(share - expected_share).max() < 0.35
 
 
 @pytest.mark.parametrize("subsampling", ["420", "422"])
-def test_square_pictures_may_lie_in_several_ways(subsampling: str, tmp_path: Path) -> None:
-    """4:2:2 on its side is 4:4:0, which an upright first picture leaves no room for."""
+def test_square_pictures_of_different_orientations(subsampling: str, tmp_path: Path) -> None:
+    """Rotated 4:2:2 is 4:4:0, but the first picture's format is upright 4:2:2."""
     slope = np.linspace(20, 230, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
     factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
     done, data = cv2.imencode(".jpg", slope, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])
@@ -284,7 +284,7 @@ def test_a_png_is_shown_as_its_exif_orientation_says(number: int, tmp_path: Path
 
 
 def test_a_colour_profile_beside_the_orientation_does_no_harm(tmp_path: Path) -> None:
-    """FFmpeg gives the profile of a PNG a name, on which PyAV 18.1 crashes when it is read."""
+    """FFmpeg names a PNG's profile, and reading that name crashes PyAV 18.1."""
     file = tmp_path / "turned.png"
     profile = with_chunk(encoded(".png"), b"iCCP", b"a name\0\0" + zlib.compress(bytes(200)))
     file.write_bytes(with_chunk(profile, b"eXIf", exif_block(5)))
@@ -300,27 +300,25 @@ def test_a_colour_profile_beside_the_orientation_does_no_harm(tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [".png", ".jpg", ".tif", ".webp", ".bmp"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".exr", ".dpx", ".tga"])
-def test_a_file_may_hold_what_its_suffix_does_not_say(
-    content: str, suffix: str, tmp_path: Path
-) -> None:
+def test_the_content_may_differ_from_the_suffix(content: str, suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"picture{suffix}"
     file.write_bytes(encoded(content))
     assert_same(file)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp"])
-def test_a_file_that_is_cut_short_is_named(suffix: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_named(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"short{suffix}"
-    whole = encoded(suffix)
-    for length in (len(whole) // 2, 3, 0):
-        file.write_bytes(whole[:length])
+    complete = encoded(suffix)
+    for length in (len(complete) // 2, 3, 0):
+        file.write_bytes(complete[:length])
         with pytest.raises(SourceError, match=f"short{suffix}: not a readable picture"):
             read_picture(file)
 
 
 @pytest.mark.parametrize(("suffix", "matrix"), [(".jpg", 5), (".png", 0), (".webp", 5)])
 @pytest.mark.parametrize("size", [(48, 64), (720, 1280)])
-def test_what_a_picture_does_not_say_of_its_colours_is_srgb(
+def test_undeclared_colour_tags_of_a_picture_default_to_srgb(
     suffix: str,
     matrix: int,
     size: tuple[int, int],

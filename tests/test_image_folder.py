@@ -1,4 +1,4 @@
-"""Picture folders: what order the names give, what is missing, what alpha there is."""
+"""Image folders: the order of the names, missing numbers, alpha."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidmatte.settings import Settings
 
 
 def named(folder: Path, *names: str) -> Path:
-    """A folder of pictures of those names."""
+    """A folder of images with those names."""
     for file, name in zip(make_pictures(folder, frames=len(names)), names, strict=True):
         file.rename(folder / name)
     return folder
@@ -46,34 +46,38 @@ def test_pictures_are_not_deinterlaced(tmp_path: Path) -> None:
         ["1²2.png", "1²10.png"],
     ],
 )
-def test_a_minus_is_a_sign_only_where_it_parts_nothing(names: list[str], tmp_path: Path) -> None:
+def test_a_minus_is_a_sign_only_where_it_is_no_separator(names: list[str], tmp_path: Path) -> None:
     folder = named(tmp_path / "in", *reversed(names))
     assert [file.name for file in files_of(folder)] == names
 
 
 def test_missing_numbers_are_counted_through_zero(tmp_path: Path) -> None:
-    whole = named(tmp_path / "whole", "sh.-0002.png", "sh.-0001.png", "sh.0000.png", "sh.0001.png")
-    with open_reader(whole, Settings(fps="25")) as source:
+    complete = named(
+        tmp_path / "complete", "sh.-0002.png", "sh.-0001.png", "sh.0000.png", "sh.0001.png"
+    )
+    with open_reader(complete, Settings(fps="25")) as source:
         assert source.warnings == []
-    holed = named(tmp_path / "holed", "sh.-0003.png", "sh.-0001.png", "sh.0001.png")
-    with open_reader(holed, Settings(fps="25")) as source:
+    incomplete = named(tmp_path / "incomplete", "sh.-0003.png", "sh.-0001.png", "sh.0001.png")
+    with open_reader(incomplete, Settings(fps="25")) as source:
         (line,) = source.warnings
     assert "2 numbers are missing, the first after sh.-0003.png" in line
     assert _frame_number(Path("shot-0002.png")) == 2
     assert _frame_number(Path("shot_2b.png")) is None
 
 
-def test_a_link_to_nothing_is_no_frame_that_may_be_left_out(
+def test_a_broken_link_is_an_error_and_not_a_missing_frame(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "in"
     *_, last = make_pictures(folder, frames=3)
-    kept = last.rename(tmp_path / "kept.png")
-    last.symlink_to(kept)
+    target = last.rename(tmp_path / "target.png")
+    last.symlink_to(target)
     with open_reader(folder, Settings(fps="25")) as source:
         assert source.clip.frame_count == 3
-    kept.unlink()
-    with pytest.raises(SourceError, match=r"shot_0003\.png: a link to .*kept\.png, which does not"):
+    target.unlink()
+    with pytest.raises(
+        SourceError, match=r"shot_0003\.png: a link to .*target\.png, which does not"
+    ):
         open_reader(folder, Settings(fps="25"))
     assert main(["info", str(folder)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -111,28 +115,28 @@ def lossless_webp(alpha: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "said"),
+    ("pictures", "warned"),
     [
         ({"a.jpg": cmyk_jpeg()}, False),
         ({"a.webp": lossless_webp(255), "b.webp": lossless_webp(255)}, False),
         ({"a.webp": lossless_webp(255), "b.webp": lossless_webp(0)}, True),
     ],
 )
-def test_an_alpha_in_name_only_is_not_spoken_of(
-    pictures: dict[str, bytes], said: bool, tmp_path: Path
+def test_an_opaque_alpha_is_not_reported(
+    pictures: dict[str, bytes], warned: bool, tmp_path: Path
 ) -> None:
     for name, data in pictures.items():
         (tmp_path / name).write_bytes(data)
     with open_reader(tmp_path, Settings(fps="25")) as source:
-        assert any("its own alpha" in line for line in source.warnings) is said
+        assert any("its own alpha" in line for line in source.warnings) is warned
         assert source.clip.pixel_format in ("gbrap", "argb")
         assert len(list(source.pictures())) == len(pictures)
 
 
-def test_a_picture_that_vanishes_during_the_run_is_told_as_that(tmp_path: Path) -> None:
+def test_a_picture_removed_during_the_run_is_reported(tmp_path: Path) -> None:
     files = make_pictures(tmp_path / "shots", frames=4)
     with open_reader(tmp_path / "shots", Settings(fps="25")) as source:
         files[2].unlink()
-        said = rf"{files[2].name}: it was removed during the run: put it back and run again"
-        with pytest.raises(SourceError, match=said):
+        message = rf"{files[2].name}: it was removed during the run: put it back and run again"
+        with pytest.raises(SourceError, match=message):
             list(source.pictures())

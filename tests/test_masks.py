@@ -1,4 +1,4 @@
-"""The controls on the command line and in the API, over whole runs."""
+"""Masks, and the adjustments of the matte, in complete runs of the API and the command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def alphas(movie: Movie, tiny: dict[str, str], **options: object) -> list[np.nda
         return [frame.alpha for frame in frames]
 
 
-def test_controls_reach_the_alpha(movie: Movie, tiny: dict[str, str]) -> None:
+def test_adjustments_change_the_alpha(movie: Movie, tiny: dict[str, str]) -> None:
     plain = alphas(movie, tiny)
     for one, inverted in zip(plain, alphas(movie, tiny, invert=True), strict=True):
         np.testing.assert_allclose(inverted, 1 - one, atol=1e-6)
@@ -58,7 +58,7 @@ def test_the_background_is_not_painted_in_the_models_colours_of_the_subject(
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_masks_are_pictures_or_folders(movie: Movie, tiny: dict[str, str], tmp_path: Path) -> None:
+def test_masks_are_images_or_folders(movie: Movie, tiny: dict[str, str], tmp_path: Path) -> None:
     mask = np.zeros((108, 192), np.uint8)
     mask[:, :96] = 255
     cv2.imwrite(str(tmp_path / "left.png"), mask)
@@ -87,7 +87,7 @@ def test_a_white_mask_is_white_in_every_kind_of_png(
         assert alpha.min() == 1
 
 
-def test_masks_belong_to_the_frames_of_the_source_or_of_the_part(
+def test_masks_match_the_frames_of_the_source_or_of_the_trimmed_part(
     movie: Movie, tiny: dict[str, str], tmp_path: Path
 ) -> None:
     masks = tmp_path / "masks"
@@ -120,10 +120,10 @@ def test_masks_belong_to_the_frames_of_the_source_or_of_the_part(
     ],
 )
 @pytest.mark.parametrize("variable", [False, True])
-def test_at_another_rate_masks_stay_with_the_frames_that_they_were_made_for(
+def test_at_another_rate_masks_stay_with_their_source_frames(
     variable: bool, options: dict[str, str], tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    """The clip's own ruler tells which frame is shown, a white strip which mask it has."""
+    """The clip's ruler identifies the frame, a white strip the mask that it got."""
     pts = {"pts": [0, 20, 41, 60, 115, 140], "time_base": Fraction(1, 600)} if variable else {}
     movie = make_movie(tmp_path / "clip.mp4", frames=6, options={"bf": "0"}, **pts)
     masks = tmp_path / "masks"
@@ -146,17 +146,17 @@ def test_at_another_rate_masks_stay_with_the_frames_that_they_were_made_for(
 
 
 def strip(alpha: np.ndarray, number: int) -> np.ndarray:
-    """The part of a frame that the mask of that number holds."""
+    """The part of a frame that mask ``number`` holds out."""
     return alpha[:, 30 * number : 30 * number + 30]
 
 
 def first_frame(movie: Movie, settings: dict[str, str]) -> None:
-    """Only as far as the masks are looked at."""
+    """Run until the masks have been read."""
     with vidmatte.stream(movie.path, **settings) as frames:
         next(frames)
 
 
-def test_what_is_not_allowed_is_said_before_the_work(
+def test_bad_values_are_reported_before_the_run(
     movie: Movie, tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(movie.path), "-o", str(tmp_path / "out.mov"), "--family", "isnet"]
@@ -175,16 +175,16 @@ def test_what_is_not_allowed_is_said_before_the_work(
         (["--gamma", "0"], "0.05 to 20"),
     ):
         assert main([*words, *more]) != 0
-        told = capsys.readouterr().err
-        assert part in told
-        assert len(told.strip().splitlines()) == 1
+        stderr = capsys.readouterr().err
+        assert part in stderr
+        assert len(stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out.mov").exists()
     with pytest.raises(UsageError):
         parse_threshold("half")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_what_is_transparent_in_a_mask_is_black(
+def test_transparent_parts_of_a_mask_count_as_black(
     movie: Movie, tiny: dict[str, str], tmp_path: Path, dtype: type
 ) -> None:
     height, width = alphas(movie, tiny)[0].shape

@@ -1,4 +1,4 @@
-"""Parts in doubt are drawn by the colours; edges and what is sure stay."""
+"""Uncertain areas are solved from the colours; edges and certain areas stay."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_half_transparent_part_of_the_subject_becomes_subject(rows: slice, col
     assert alpha[rows, columns].mean() > 0.7
 
 
-def test_a_half_transparent_ghost_on_the_ground_goes() -> None:
+def test_a_half_transparent_ghost_on_the_background_is_removed() -> None:
     rgb, truth = red_disc_on_blue()
     alpha = truth.copy()
     alpha[90:150, 295:350] = 0.45
@@ -39,7 +39,7 @@ def test_a_half_transparent_ghost_on_the_ground_goes() -> None:
     assert alpha[95:145, 300:345].mean() < 0.27
 
 
-def test_a_good_edge_and_what_is_sure_stay() -> None:
+def test_a_good_edge_and_certain_areas_stay() -> None:
     rgb, truth = red_disc_on_blue()
     alpha = truth.copy()
     solve_doubt(rgb, alpha)
@@ -50,8 +50,8 @@ def test_a_good_edge_and_what_is_sure_stay() -> None:
         assert (sure == value).all()
 
 
-def test_the_solution_is_one() -> None:
-    """Where nothing is held but two strokes, the rest follows the colours: closed-form matting."""
+def test_the_solution_follows_the_colours() -> None:
+    """From two fixed strokes alone, as in closed-form matting."""
     rgb, truth = red_disc_on_blue()
     hold = np.full(truth.shape, 1e-4, np.float32)
     guess = np.full(truth.shape, 0.5, np.float32)
@@ -66,7 +66,7 @@ def test_the_solution_is_one() -> None:
 
 @pytest.mark.parametrize("mode", ["off", "live", "on"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 41), (120, 200)])
-def test_best_gives_every_frame_in_order(mode: str, size: tuple[int, int]) -> None:
+def test_best_yields_every_frame_in_order(mode: str, size: tuple[int, int]) -> None:
     out = list(_filter_frames(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
     assert [frame.number for frame in out] == list(range(7))
     for frame in out:

@@ -1,4 +1,4 @@
-"""A batch that does not fit is halved: with onnxruntime's own error, out of a bounded arena."""
+"""A batch that does not fit in memory is halved: tested with onnxruntime's bounded arena."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ print(sizes)
 
 
 def run_in_arena(path: Path, limit: int) -> subprocess.CompletedProcess[str]:
-    """Eight pictures and then three through a network that has ``limit`` bytes to work in."""
+    """Run eight pictures, then three, through a network with ``limit`` bytes of memory."""
     words = [sys.executable, "-c", ARENA, str(path), str(SIZE), str(limit)]
     return subprocess.run(words, capture_output=True, text=True)
 
 
-def test_what_does_not_fit_is_halved_and_stays_so(tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_is_halved_from_then_on(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx", size=SIZE)
     plenty = run_in_arena(path, 1 << 30)
     assert plenty.stdout.split("\n")[0] == "[8, 3]", plenty.stderr
@@ -85,11 +85,11 @@ def test_what_does_not_fit_is_halved_and_stays_so(tmp_path: Path) -> None:
 
 
 def parts_of(count: int, most: int) -> list[int]:
-    """How a batch is cut up where ``most`` pictures fit."""
+    """How a batch is split if ``most`` pictures fit."""
     return [min(most, count - start) for start in range(0, count, most)]
 
 
-def test_where_one_picture_does_not_fit_a_line_says_so(tmp_path: Path) -> None:
+def test_a_single_picture_that_does_not_fit_is_reported(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx", size=SIZE)
     done = run_in_arena(path, 1 << 20)
     assert done.returncode == 1
@@ -109,7 +109,7 @@ class Failing:
         pass
 
 
-LACKS = [
+OOM_ERRORS = [
     RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223:\nstd::bad_alloc"),
     MemoryError("Unable to allocate 64.0 MiB for an array"),
@@ -117,9 +117,9 @@ LACKS = [
 ONE_LINE = r"^cpu: not enough memory for [^\n]*: close other programs, [^\n]*$"
 
 
-@pytest.mark.parametrize("error", LACKS, ids=["CUDA", "OpenVINO", "numpy"])
+@pytest.mark.parametrize("error", OOM_ERRORS, ids=["CUDA", "OpenVINO", "numpy"])
 @pytest.mark.parametrize("kind", [MemoryGuard, BatchSplittingRunner])
-def test_every_runners_lack_of_memory_is_one_line(
+def test_every_runner_reports_out_of_memory_in_one_line(
     kind: type[MemoryGuard], error: Exception
 ) -> None:
     for device, step in (("cpu", "close other programs"), ("cuda:0", "--device cpu")):
@@ -138,25 +138,25 @@ def test_every_runners_lack_of_memory_is_one_line(
         ("rvm", "openvino", "any"),
     ],
 )
-def test_every_network_says_that_memory_lacks(
+def test_every_network_reports_out_of_memory(
     family: str, runtime: str, half: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In whichever runner; a recurrent network's first half is told by what it keeps."""
+    """In any runner; a recurrent network's first half is the one with ``keep``."""
     if runtime == "openvino" and not openvino._is_installed():
         pytest.skip("openvino is not installed (pip install vidmatte[openvino])")
 
-    whole = CpuRunner.run
+    original = CpuRunner.run
 
-    def lacking(self: Any, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
+    def out_of_memory(self: Any, inputs: dict, keep: tuple[str, ...] = ()) -> dict:
         if half == "second" and keep:
-            return whole(self, inputs, keep)
-        raise LACKS[1]
+            return original(self, inputs, keep)
+        raise OOM_ERRORS[1]
 
     make = make_salient if family == "isnet" else make_recurrent
     path, settings = make(tmp_path / "tiny.onnx"), Settings(runtime=runtime)
     network = load_network(path, family, settings, Device())
-    monkeypatch.setattr(CpuRunner, "run", lacking)
-    monkeypatch.setattr(openvino._OpenVinoRunner, "run", lacking)
+    monkeypatch.setattr(CpuRunner, "run", out_of_memory)
+    monkeypatch.setattr(openvino._OpenVinoRunner, "run", out_of_memory)
     with pytest.raises(DeviceError, match=ONE_LINE):
         list(network.predict(iter(noise_frames(2))))
 
@@ -165,20 +165,20 @@ def test_every_network_says_that_memory_lacks(
 def test_a_network_that_does_not_fit_when_it_is_loaded(
     runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lacking(*_: object, **__: object) -> None:
-        raise LACKS[1]
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise OOM_ERRORS[1]
 
     if runtime == "openvino":
         module = pytest.importorskip("openvino", reason="openvino is not installed")
-        monkeypatch.setattr(module.Core, "compile_model", lacking)
-    monkeypatch.setattr("onnxruntime.InferenceSession", lacking)
+        monkeypatch.setattr(module.Core, "compile_model", out_of_memory)
+    monkeypatch.setattr("onnxruntime.InferenceSession", out_of_memory)
     path = make_salient(tmp_path / "tiny.onnx")
     with pytest.raises(DeviceError, match=ONE_LINE):
         load_network(path, "isnet", Settings(runtime=runtime), Device())
 
 
-def takes_one(path: Path) -> Path:
-    """A network as many are exported: its last step has the sizes of one picture in it."""
+def fixed_batch(path: Path) -> Path:
+    """A network exported for one picture, as many are: its last step has a fixed shape."""
     return save_graph(
         path,
         [
@@ -197,22 +197,22 @@ def takes_one(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_network_for_one_picture_is_given_one_at_a_time(runtime: str, tmp_path: Path) -> None:
-    path, told = takes_one(tmp_path / "one.onnx"), []
+def test_a_network_for_one_picture_gets_one_at_a_time(runtime: str, tmp_path: Path) -> None:
+    path, notes = fixed_batch(tmp_path / "one.onnx"), []
     one, several = (
-        load_network(path, "u2net", Settings(runtime=runtime, batch=batch), Device(), told.append)
+        load_network(path, "u2net", Settings(runtime=runtime, batch=batch), Device(), notes.append)
         for batch in (1, 3)
     )
     expected = [frame.alpha for frame in one.predict(iter(noise_frames(8)))]
-    assert told == []
+    assert notes == []
     found = [frame.alpha for frame in several.predict(iter(noise_frames(8)))]
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
-    (line,) = told
+    (line,) = notes
     assert line.startswith("the network does not take 3 pictures at once")
 
 
 class Counting:
-    """A runner that takes no more than ``most`` pictures, and is cancelled after ``stops``."""
+    """A runner that accepts at most ``most`` pictures and is cancelled in run ``stops``."""
 
     streams, description = 1, "counts"
 
@@ -227,30 +227,30 @@ class Counting:
         if len(self.sizes) == self._stops:
             self.guard.cancel()
         if size > self._most:
-            raise RuntimeError(f"{size} do not go")
+            raise RuntimeError(f"{size} do not fit")
         return {"output": inputs["input"]}
 
     def cancel(self) -> None:
         pass
 
 
-def test_what_fails_is_tried_alone_once_and_not_after_a_cancel() -> None:
+def test_a_failed_batch_is_retried_singly_once_and_not_after_a_cancel() -> None:
     pictures = {"input": np.arange(12, dtype=np.float32).reshape(4, 3, 1, 1)}
     single = Counting(most=1)
     for _ in range(2):
         assert np.array_equal(single.guard.run(pictures)["output"], pictures["input"])
     assert single.sizes == [4, 1, 1, 1, 1, 1, 1, 1, 1]
     none = Counting(most=0)
-    with pytest.raises(RuntimeError, match=r"^1 do not go"):
+    with pytest.raises(RuntimeError, match=r"^1 do not fit"):
         none.guard.run(pictures)
     assert none.sizes == [4, 1]
     stopped = Counting(most=1, stops=1)
-    with pytest.raises(RuntimeError, match=r"^4 do not go"):
+    with pytest.raises(RuntimeError, match=r"^4 do not fit"):
         stopped.guard.run(pictures)
     assert stopped.sizes == [4]
 
 
-def test_other_failures_are_raised_as_they_are() -> None:
+def test_other_failures_are_raised_unchanged() -> None:
     with pytest.raises(RuntimeError, match="an operator is missing"):
         BatchSplittingRunner(Failing(RuntimeError("an operator is missing")), "cpu").run(
             {"input": np.zeros((4, 3, 8, 8), np.float32)}

@@ -1,4 +1,4 @@
-"""Models by name or file, two at once, and raw alphas kept between runs."""
+"""Models by name or file, ensembles of two, and the cache of raw alphas."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def alphas(clip: Path, model: str, **options: object) -> list[np.ndarray]:
         return [frame.alpha for frame in frames]
 
 
-def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_unknown_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"gone\.onnx"):
         find_model(Settings(model=str(tmp_path / "gone.onnx"), family="rvm"), silent)
     model = make_salient(tmp_path / "tiny.onnx")
@@ -88,7 +88,7 @@ def test_a_plus_in_a_file_name_is_no_second_model(tmp_path: Path) -> None:
 def test_weights_of_the_store_are_hashed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not again in every run; but a file that was changed is, and one of the user's own."""
+    """Not on every run; but a changed file is hashed again, and so is a user's own file."""
     folder = tmp_path / "models"
     folder.mkdir()
     path = make_salient(folder / "toy.onnx")
@@ -123,7 +123,7 @@ def test_weights_of_the_store_are_hashed_once(
         weights(model="toy")
 
 
-def with_data_beside(path: Path) -> Path:
+def with_external_data(path: Path) -> Path:
     """The same network with its weights in a second file, NAME.onnx.data."""
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)
@@ -137,11 +137,11 @@ def with_data_beside(path: Path) -> Path:
     return data
 
 
-def test_weights_beside_the_file_are_told_by_their_hash_too(tmp_path: Path) -> None:
+def test_the_hash_covers_external_weights(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     path = make_salient(tmp_path / "tiny.onnx")
-    data = with_data_beside(path)
-    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    data = with_external_data(path)
+    options = {"family": "isnet", "cache": str(tmp_path / "cache")}
     first = alphas(movie.path, str(path), **options)
     weights = Weights("tiny", "isnet", path)
     assert weights.sha256 == Weights("tiny", "isnet", path).sha256
@@ -155,24 +155,22 @@ def test_weights_beside_the_file_are_told_by_their_hash_too(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_recurrent_network_with_weights_beside_its_file_runs(
-    runtime: str, tmp_path: Path
-) -> None:
+def test_a_recurrent_network_with_external_weights_runs(runtime: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     path = make_recurrent(tmp_path / "tiny.onnx")
-    whole = alphas(movie.path, str(path), family="rvm", runtime=runtime)
-    with_data_beside(path)
-    parted = alphas(movie.path, str(path), family="rvm", runtime=runtime)
-    assert np.array_equal(whole, parted)
+    in_one_file = alphas(movie.path, str(path), family="rvm", runtime=runtime)
+    with_external_data(path)
+    with_data = alphas(movie.path, str(path), family="rvm", runtime=runtime)
+    assert np.array_equal(in_one_file, with_data)
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
-def test_weights_beside_the_file_that_cannot_be_used_are_named(family: str, tmp_path: Path) -> None:
+def test_external_weights_that_cannot_be_used_are_named(family: str, tmp_path: Path) -> None:
     make = make_salient if family == "isnet" else make_recurrent
     path = make(tmp_path / "tiny.onnx")
-    data = with_data_beside(path)
+    data = with_external_data(path)
     with data.open("r+b") as file:
-        file.truncate(1 << 31)  # of nothing: it takes no room
+        file.truncate(1 << 31)  # sparse: it takes no disk space
     settings = Settings(model=str(path), family=family)
     with pytest.raises(ModelError, match=r"^[^\n]*tiny\.onnx: [^\n]* larger than 2 GiB: [^\n]*$"):
         _ = find_model(settings, silent).network
@@ -205,7 +203,7 @@ def test_edges_takes_the_subject_from_the_first_and_its_edge_from_the_second() -
     first[50:150, 50:150] = 1
     second[52:148, 52:148] = 1  # the finer outline
     second[90:110, 90:110] = 0  # a hole that only the second has
-    second[:20, :20] = 1  # a thing that only the second takes for the subject
+    second[:20, :20] = 1  # a region that only the second takes for the subject
     combined = COMBINATIONS["edges"](first, second)
     assert combined[100, 100] == 1
     assert combined[10, 10] == 0
@@ -214,16 +212,16 @@ def test_edges_takes_the_subject_from_the_first_and_its_edge_from_the_second() -
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
-def test_kept_alphas_are_used_again_without_the_network(
+def test_cached_alphas_are_reused_without_the_network(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=7)
     make = make_salient if family == "isnet" else make_recurrent
     model = str(make(tmp_path / "tiny.onnx"))
-    options = {"family": family, "cache": str(tmp_path / "kept")}
+    options = {"family": family, "cache": str(tmp_path / "cache")}
     plain = alphas(movie.path, model, family=family)
     first = alphas(movie.path, model, **options)
-    files = list((tmp_path / "kept").iterdir())
+    files = list((tmp_path / "cache").iterdir())
     assert [file.suffix for file in files] == [".mkv"]
 
     def refuse(*args: object) -> None:
@@ -231,16 +229,16 @@ def test_kept_alphas_are_used_again_without_the_network(
 
     monkeypatch.setattr("vidmatte.models.registry.load_network", refuse)
     again = alphas(movie.path, model, **options)
-    for kept, one, raw in zip(again, first, plain, strict=True):
-        assert np.array_equal(kept, one)
-        assert_close(kept, raw, ROUNDED_16)
+    for cached, one, raw in zip(again, first, plain, strict=True):
+        assert np.array_equal(cached, one)
+        assert_close(cached, raw, ROUNDED_16)
     with pytest.raises(AssertionError, match="was loaded"):
         alphas(movie.path, model, in_point="f2", **options)  # another range: not the same frames
 
 
 @pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 64), (64, 1), (1, 9000), (9000, 1)])
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
-def test_alphas_one_pixel_wide_or_high_are_kept_too(
+def test_alphas_one_pixel_wide_or_high_are_cached_too(
     family: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
     width, height = size
@@ -248,22 +246,22 @@ def test_alphas_one_pixel_wide_or_high_are_kept_too(
     cv2.imwrite(str(tmp_path / "strip.png"), ramp.repeat(3, axis=2).astype(np.uint8))
     make = make_salient if family == "isnet" else make_recurrent
     model = str(make(tmp_path / "tiny.onnx"))
-    options = {"family": family, "cache": str(tmp_path / "kept")}
+    options = {"family": family, "cache": str(tmp_path / "cache")}
     (first,) = alphas(tmp_path / "strip.png", model, **options)
     assert first.std() > 0.01
-    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
     (again,) = alphas(tmp_path / "strip.png", model, **options)
     assert np.array_equal(first, again)
 
 
-def test_kept_alphas_of_a_folder_are_those_of_its_pictures(tmp_path: Path) -> None:
+def test_the_cache_key_of_a_folder_covers_its_images(tmp_path: Path) -> None:
     (first, *_) = make_pictures(tmp_path / "plates", frames=3)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    kept = tmp_path / "kept"
+    cache = tmp_path / "cache"
 
     def count() -> int:
-        alphas(tmp_path / "plates", model, family="isnet", cache=str(kept), fps="25")
-        return len(list(kept.iterdir()))
+        alphas(tmp_path / "plates", model, family="isnet", cache=str(cache), fps="25")
+        return len(list(cache.iterdir()))
 
     assert count() == 1
     (tmp_path / "plates" / ".DS_Store").touch()
@@ -273,14 +271,14 @@ def test_kept_alphas_of_a_folder_are_those_of_its_pictures(tmp_path: Path) -> No
     assert count() == 2
 
 
-def test_kept_alphas_that_are_damaged_are_made_anew(
+def test_damaged_cached_alphas_are_recomputed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=7)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    options = {"family": "isnet", "cache": str(tmp_path / "cache")}
     first = alphas(movie.path, model, **options)
-    (file,) = (tmp_path / "kept").iterdir()
+    (file,) = (tmp_path / "cache").iterdir()
     data = file.read_bytes()
     with av.open(str(file)) as container:
         packet = [bytes(packet) for packet in container.demux() if packet.size][4]
@@ -295,7 +293,7 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
     alphas(other.path, model, family="isnet", cache=str(tmp_path / "smaller"))
     (smaller,) = (tmp_path / "smaller").iterdir()
     key, its_sums = file.name.split(".")[0], smaller.name.split(".", 1)[1]
-    smaller.rename(tmp_path / "kept" / f"{key}.{its_sums}")
+    smaller.rename(tmp_path / "cache" / f"{key}.{its_sums}")
     file.unlink()
     assert np.array_equal(first, alphas(movie.path, model, **options))
     monkeypatch.setattr("vidmatte.models.alpha_cache.is_complete", lambda *_: True)
@@ -307,7 +305,7 @@ def test_kept_alphas_that_are_damaged_are_made_anew(
 
 
 def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None:
-    """A new one that says nothing makes the cache miss: never a matte of other settings."""
+    """A new option invalidates the cache by default: never a matte of other settings."""
 
     class Table(OptionModel):
         new: int = option(0, "help", group="Matte")
@@ -324,7 +322,7 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
     }  # fmt: skip
 
 
-def test_a_frame_that_does_not_decode_stops_a_strict_run_with_kept_alphas_too(
+def test_a_frame_that_does_not_decode_stops_a_strict_run_with_cached_alphas_too(
     tmp_path: Path,
 ) -> None:
     movie = make_movie(
@@ -336,34 +334,30 @@ def test_a_frame_that_does_not_decode_stops_a_strict_run_with_kept_alphas_too(
         file.seek(place)
         file.write(b"\xff" * 64)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    options = {"family": "isnet", "cache": str(tmp_path / "cache")}
     assert len(alphas(movie.path, model, **options)) == 6
     with pytest.raises(SourceError, match="--strict stops here"):
         alphas(movie.path, model, strict=True, **options)
-    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_what_is_kept_depends_on_the_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_depends_on_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    options = {"family": "isnet", "cache": str(tmp_path / "kept")}
+    options = {"family": "isnet", "cache": str(tmp_path / "cache")}
     alphas(movie.path, model, **options)
     monkeypatch.setattr("vidmatte.models.registry.__version__", "0.0.1")
     alphas(movie.path, model, **options)
-    assert len(list((tmp_path / "kept").iterdir())) == 2
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_what_is_kept_depends_on_what_computes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With --runtime auto, too, whose choice depends on the package and the CPU."""
+def test_the_cache_depends_on_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with --runtime auto, whose choice depends on the package and the CPU."""
     movie = make_movie(tmp_path / "clip.mp4", frames=1)
     path = str(make_salient(tmp_path / "tiny.onnx"))
 
-    def key(is_there: bool, half: bool, runtime: str = "auto") -> str:
-        monkeypatch.setattr(openvino, "_is_installed", lambda: is_there)
+    def key(installed: bool, half: bool, runtime: str = "auto") -> str:
+        monkeypatch.setattr(openvino, "_is_installed", lambda: installed)
         monkeypatch.setattr(openvino, "_has_bfloat16", lambda: half)
         settings = Settings(model=path, family="isnet", cache=str(tmp_path), runtime=runtime)
         with open_reader(movie.path, settings) as source:
@@ -376,62 +370,60 @@ def test_what_is_kept_depends_on_what_computes_it(
     assert key(True, False, "openvino") not in (alone, half)
 
 
-def test_what_a_gpu_leaves_to_the_cpu_is_kept_as_the_cpus(
+def test_a_fallback_from_gpu_to_cpu_is_cached_as_the_cpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
-    path, kept = str(make_salient(tmp_path / "tiny.onnx")), tmp_path / "kept"
+    path, cache = str(make_salient(tmp_path / "tiny.onnx")), tmp_path / "cache"
     with monkeypatch.context() as patched:
         gpu = _CudaDevice(0)  # onnxruntime here has no CUDA in it
         patched.setattr("vidmatte.models.registry.choose_device", lambda wanted: (gpu, None))
-        alphas(movie.path, path, family="isnet", cache=str(kept))
-    alphas(movie.path, path, family="isnet", cache=str(kept))
-    assert len(list(kept.iterdir())) == 1
+        alphas(movie.path, path, family="isnet", cache=str(cache))
+    alphas(movie.path, path, family="isnet", cache=str(cache))
+    assert len(list(cache.iterdir())) == 1
 
 
-def test_a_run_that_ends_early_keeps_nothing(tmp_path: Path) -> None:
+def test_a_run_that_ends_early_caches_nothing(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=40)
     model = make_salient(tmp_path / "tiny.onnx")
-    kept = tmp_path / "kept"
-    with vidmatte.stream(movie.path, model=str(model), family="isnet", cache=str(kept)) as frames:
+    cache = tmp_path / "cache"
+    with vidmatte.stream(movie.path, model=str(model), family="isnet", cache=str(cache)) as frames:
         next(frames)
-    assert list(kept.iterdir()) == []
+    assert list(cache.iterdir()) == []
 
 
-def test_a_cache_that_nothing_came_into_leaves_no_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unused_cache_creates_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no network")
-    kept = tmp_path / "deep" / "kept"
+    cache = tmp_path / "deep" / "cache"
     with pytest.raises(ModelError):
-        alphas(movie.path, str(broken), family="isnet", cache=str(kept))
+        alphas(movie.path, str(broken), family="isnet", cache=str(cache))
     with pytest.raises(WeightsError):
-        find_model(Settings(cache=str(kept), models_dir=str(tmp_path / "none")), silent)
-    assert not kept.parent.exists()
-    alphas(movie.path, str(make_salient(tmp_path / "tiny.onnx")), family="isnet", cache=str(kept))
-    assert len(list(kept.iterdir())) == 1
+        find_model(Settings(cache=str(cache), models_dir=str(tmp_path / "none")), silent)
+    assert not cache.parent.exists()
+    alphas(movie.path, str(make_salient(tmp_path / "tiny.onnx")), family="isnet", cache=str(cache))
+    assert len(list(cache.iterdir())) == 1
 
 
-def test_two_runs_at_once_keep_the_same_alphas(tmp_path: Path) -> None:
+def test_two_runs_at_once_cache_the_same_alphas(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=60)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    options = {"model": model, "family": "isnet", "cache": str(tmp_path / "kept")}
+    options = {"model": model, "family": "isnet", "cache": str(tmp_path / "cache")}
     with (
         vidmatte.stream(movie.path, **options) as one,
         vidmatte.stream(movie.path, **options) as two,
     ):
         for frame, other in zip(one, two, strict=True):
             assert np.array_equal(frame.alpha, other.alpha)
-    assert [file.suffix for file in (tmp_path / "kept").iterdir()] == [".mkv"]
+    assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".mkv"]
 
 
-def test_nothing_unfinished_stays_where_alphas_are_kept(tmp_path: Path) -> None:
+def test_no_partial_file_stays_in_the_cache(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=30)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    kept = tmp_path / "kept"
+    cache = tmp_path / "cache"
     code = (
         "import resource, signal, sys, vidmatte\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -439,63 +431,63 @@ def test_nothing_unfinished_stays_where_alphas_are_kept(tmp_path: Path) -> None:
         "clip, model, kept = sys.argv[1:]\n"
         "for _ in vidmatte.stream(clip, model=model, family='isnet', cache=kept): pass\n"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(movie.path), model, str(kept)],
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(movie.path), model, str(cache)],
         capture_output=True,
         text=True,
     )
-    assert f"OutputError: --cache {kept}: File too large; free" in told.stderr
-    assert list(kept.iterdir()) == []
+    assert f"OutputError: --cache {cache}: File too large; free" in done.stderr
+    assert list(cache.iterdir()) == []
 
-    alphas(movie.path, model, family="isnet", cache=str(kept))
-    (file,) = kept.iterdir()
+    alphas(movie.path, model, family="isnet", cache=str(cache))
+    (file,) = cache.iterdir()
     file.unlink()
-    left, now = (kept / f".{'0123456789abcdef' * 2}.{name}.part" for name in ("one", "two"))
-    for partial in (left, now):  # of a run of another clip that was killed, and of one beside this
+    stale, running = (cache / f".{'0123456789abcdef' * 2}.{name}.part" for name in ("one", "two"))
+    for partial in (stale, running):  # of a killed run, and of one that is still running
         partial.write_bytes(b"part")
         partial.with_name(f"{partial.name}.lock").touch()
-    (kept / ".mine.part").touch()
-    with FileLock(f"{now}.lock"):
-        for _ in range(2):  # made anew, then read
-            alphas(movie.path, model, family="isnet", cache=str(kept))
-            there = {path.name for path in kept.iterdir()}
-            assert there == {file.name, now.name, f"{now.name}.lock", ".mine.part"}
-            left.touch()
-    alphas(movie.path, model, family="isnet", cache=str(kept))
-    assert {path.name for path in kept.iterdir()} == {file.name, ".mine.part"}
+    (cache / ".mine.part").touch()
+    with FileLock(f"{running}.lock"):
+        for _ in range(2):  # computed, then read
+            alphas(movie.path, model, family="isnet", cache=str(cache))
+            found = {path.name for path in cache.iterdir()}
+            assert found == {file.name, running.name, f"{running.name}.lock", ".mine.part"}
+            stale.touch()
+    alphas(movie.path, model, family="isnet", cache=str(cache))
+    assert {path.name for path in cache.iterdir()} == {file.name, ".mine.part"}
 
 
-def test_a_gpu_whose_libraries_fail_gives_way_to_the_cpu(
+def test_a_gpu_whose_libraries_fail_falls_back_to_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the missing libraries are onnxruntime's: it has no CUDA in it."""
     path = make_salient(tmp_path / "tiny.onnx")
-    said: list[str] = []
+    notes: list[str] = []
     monkeypatch.setattr(
         "vidmatte.models.registry.choose_device", lambda wanted: (_CudaDevice(0), None)
     )
-    model = find_model(Settings(model=str(path), family="isnet"), said.append)
+    model = find_model(Settings(model=str(path), family="isnet"), notes.append)
     assert model.network is model.network
     assert model.device.name == "cpu"
-    assert said[0].startswith("running on the CPU: cuda:0: ")
-    named = find_model(Settings(model=str(path), family="isnet", device="cuda"), said.append)
+    assert notes[0].startswith("running on the CPU: cuda:0: ")
+    named = find_model(Settings(model=str(path), family="isnet", device="cuda"), notes.append)
     with pytest.raises(DeviceError, match="--device cpu"):
         _ = named.network
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that takes no files here")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that refuses files here")
 @pytest.mark.parametrize(
-    ("folder", "told"),
+    ("folder", "message"),
     [("/proc/kept/raw", "cannot create the folder"), ("/proc", "name another folder, or omit")],
 )
-def test_a_cache_that_cannot_be_written_is_told_at_the_start(
-    folder: str, told: str, tmp_path: Path
+def test_a_cache_that_cannot_be_written_is_reported_at_the_start(
+    folder: str, message: str, tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     settings = Settings(**options, cache=folder)
     with (
-        pytest.raises(OutputError, match=rf"^--cache {folder}: .*{told}") as caught,
+        pytest.raises(OutputError, match=rf"^--cache {folder}: .*{message}") as caught,
         open_reader(movie.path, settings) as source,
     ):
         find_model(settings, silent).network_for(source.clip)

@@ -1,4 +1,4 @@
-"""Whatever is asked for, no result takes the place of what the run reads."""
+"""No output may overwrite an input of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def shots(tmp_path: Path) -> Path:
-    """A folder with a movie, a folder of numbered PNGs and one of a single picture."""
+    """A folder with a movie, folders of numbered PNGs and one with a single picture."""
     folder = tmp_path / "shots"
     folder.mkdir()
     make_movie(folder / "a.mov", frames=3)
@@ -80,7 +80,7 @@ def test_an_input_by_another_name_is_not_replaced_either(shots: Path) -> None:
     assert contents(shots) == before
 
 
-def test_what_lies_beside_the_inputs_may_be_written(shots: Path) -> None:
+def test_outputs_may_be_written_beside_the_inputs(shots: Path) -> None:
     (shots / "one" / "p.jpg").touch()
     write_clip(shots / "a.mov", shots / "a_matte.mov", overwrite=True)
     write_clip(shots / "one" / "p.png", shots / "one", overwrite=True, format="tiff16")
@@ -88,7 +88,7 @@ def test_what_lies_beside_the_inputs_may_be_written(shots: Path) -> None:
     write_clip(shots / "plates", shots / "plates" / "cut_%03d.png", overwrite=True)
 
 
-def test_a_result_in_the_sources_own_folder_may_be_written_again(shots: Path) -> None:
+def test_a_result_in_the_sources_folder_may_be_overwritten(shots: Path) -> None:
     """Only the folder's pictures are read, so nothing else in it is an input."""
     plates = shots / "plates"
     before = contents(plates)
@@ -98,7 +98,7 @@ def test_a_result_in_the_sources_own_folder_may_be_written_again(shots: Path) ->
     assert before.items() <= contents(plates).items()
 
 
-def test_no_input_is_replaced_by_the_result_of_another(tmp_path: Path) -> None:
+def test_no_input_is_replaced_by_the_result_of_another_input(tmp_path: Path) -> None:
     inputs = [tmp_path / "a.mp4", tmp_path / "a_matte.mov"]
     for path in inputs:
         path.touch()
@@ -106,9 +106,7 @@ def test_no_input_is_replaced_by_the_result_of_another(tmp_path: Path) -> None:
         plan_outputs(inputs, None, make_settings())
 
 
-def test_a_link_that_leads_nowhere_is_no_input(
-    shots: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_link_is_no_input(shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (shots / "plates" / ".#lock").symlink_to("nowhere")
     options = {"model": str(make_salient(shots / "tiny.onnx")), "family": "isnet", "fps": "25"}
     vidmatte.matte(shots / "plates", shots / "cut.mov", resume=True, **options)

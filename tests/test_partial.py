@@ -1,4 +1,4 @@
-"""Folders that are there before a run, other file systems, and what stands beside a result."""
+"""Existing folders, other file systems, and the files beside a result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A link to an empty folder on another file system, into which nothing can be renamed."""
+    """A link to an empty folder on another file system: files cannot be renamed into it."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("no second file system here")
@@ -45,7 +45,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         yield link
 
 
-def left_in(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -57,20 +57,20 @@ def test_a_folder_on_another_file_system_is_filled(
     where = elsewhere / name
     write_clip(movie, where, resume=resume)
     expected = [f"cut_{index:04d}.png" if name else f"{index:06d}.png" for index in range(FRAMES)]
-    assert left_in(elsewhere) == expected
+    assert names_in(elsewhere) == expected
     (elsewhere / "notes.txt").write_text("keep")
     (elsewhere / expected[0]).write_bytes(b"old")
     if not resume:
         write_clip(movie, where, overwrite=True)
-        assert left_in(elsewhere) == [*expected, "notes.txt"]
+        assert names_in(elsewhere) == [*expected, "notes.txt"]
         assert (elsewhere / expected[0]).stat().st_size > len(b"old")
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_kept_pictures_in_a_folder_that_is_there(
-    anew: bool, movie: Movie, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_checkpoint_in_an_existing_folder(
+    restart: bool, movie: Movie, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run goes on with them; who removes the work folder starts anew, whatever they are."""
+    """A run resumes from it; without its checkpoint folder the run starts over."""
 
     def no_room(_: Partial) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -78,23 +78,23 @@ def test_kept_pictures_in_a_folder_that_is_there(
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="the disk is full"):
         patch.setattr(Partial, "commit", no_room)
         write_clip(movie, elsewhere, resume=True)
-    (kept,) = elsewhere.iterdir()
-    assert len(left_in(kept)) == FRAMES
-    if anew:
+    (partial_folder,) = elsewhere.iterdir()
+    assert len(names_in(partial_folder)) == FRAMES
+    if restart:
         shutil.rmtree(elsewhere.with_name(f".{elsewhere.name}.resume"))
-        (kept / "stale.png").touch()
+        (partial_folder / "stale.png").touch()
     settings = Settings(foreground="source", resume=True)
     clip, frames = read_frames(movie.path, settings, disc)
-    with open_writer(elsewhere, clip, settings) as sink:
-        assert sink.spool.count == (0 if anew else FRAMES)
-        for frame in frames if anew else ():
+    with open_writer(elsewhere, clip, settings) as writer:
+        assert writer.spool.count == (0 if restart else FRAMES)
+        for frame in frames if restart else ():
             frame.return_slot = lambda: None
-            sink.write(frame)
-        sink.close()
-    assert left_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
+            writer.write(frame)
+        writer.close()
+    assert names_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
 
 
-def test_a_run_stopped_between_two_pictures_that_get_their_names(
+def test_a_run_stopped_between_two_renames(
     movie: Movie, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop_at_second(partial: Partial) -> None:
@@ -105,16 +105,16 @@ def test_a_run_stopped_between_two_pictures_that_get_their_names(
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="the disk is full"):
         patch.setattr(Partial, "_merge", stop_at_second)
         write_clip(movie, elsewhere, resume=True)
-    assert len(left_in(elsewhere)) == 2
+    assert len(names_in(elsewhere)) == 2
     settings = Settings(foreground="source", resume=True)
     clip, _ = read_frames(movie.path, settings, disc)
-    with open_writer(elsewhere, clip, settings) as sink:
-        assert sink.spool.count == FRAMES
-        assert sink.close().frames == FRAMES
-    assert left_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
+    with open_writer(elsewhere, clip, settings) as writer:
+        assert writer.spool.count == FRAMES
+        assert writer.close().frames == FRAMES
+    assert names_in(elsewhere) == [f"{index:06d}.png" for index in range(FRAMES)]
 
 
-def test_an_empty_folder_is_kept_as_it_is(movie: Movie, tmp_path: Path) -> None:
+def test_an_existing_empty_folder_is_reused(movie: Movie, tmp_path: Path) -> None:
     out = tmp_path / "frames"
     out.mkdir()
     out.chmod(0o2770)
@@ -122,21 +122,19 @@ def test_an_empty_folder_is_kept_as_it_is(movie: Movie, tmp_path: Path) -> None:
     write_clip(movie, out)
     after = out.stat()
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert len(left_in(out)) == FRAMES
+    assert len(names_in(out)) == FRAMES
 
 
 @pytest.mark.parametrize("name", ["link", "link/cut_%02d.png"])
-def test_a_link_that_leads_nowhere_is_told_before_the_run(
-    name: str, movie: Movie, tmp_path: Path
-) -> None:
+def test_a_broken_link_is_reported_before_the_run(name: str, movie: Movie, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     clip, _ = read_frames(movie.path, Settings(), disc)
     with pytest.raises(OutputError, match=r"link: a link to .*gone, which does not exist: create"):
         _check_outputs(tmp_path / name, clip, Settings(format="png"))
 
 
-def test_where_nothing_can_be_made_beside_the_folder(movie: Movie, tmp_path: Path) -> None:
-    """The folder itself is enough, but for what belongs beside it."""
+def test_a_read_only_parent_folder(movie: Movie, tmp_path: Path) -> None:
+    """Only the files beside the output folder need to write to its parent."""
     parent, out = tmp_path / "shelf", tmp_path / "shelf" / "cut"
     out.mkdir(parents=True)
     parent.chmod(0o555)
@@ -145,45 +143,45 @@ def test_where_nothing_can_be_made_beside_the_folder(movie: Movie, tmp_path: Pat
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         prefix: list[str] = []
-        if os.geteuid() == 0:  # who may write everywhere
+        if os.geteuid() == 0:  # root may write everywhere
             prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
         command = [*prefix, *words, "-o", f"{out}/", *more]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("running as root, and setpriv is not here to take its rights away")
+        pytest.skip("running as root, and setpriv is missing to drop its rights")
     try:
         for more, named in (([], "manifest"), (["--resume", "--no-manifest"], "--resume")):
-            said = run(*more)
-            assert said.returncode == 1, said.stderr
+            done = run(*more)
+            assert done.returncode == 1, done.stderr
             assert all(
-                word in said.stderr for word in (f"{out}: ", f"{parent} is not writable", named)
+                word in done.stderr for word in (f"{out}: ", f"{parent} is not writable", named)
             )
-            assert left_in(out) == []
-        said = run("--no-manifest")
-        assert said.returncode == 0, said.stderr
-        assert len(left_in(out)) == FRAMES
+            assert names_in(out) == []
+        done = run("--no-manifest")
+        assert done.returncode == 0, done.stderr
+        assert len(names_in(out)) == FRAMES
     finally:
         parent.chmod(0o755)
 
 
 def long_name(size: int, suffix: str = "") -> str:
-    """A name of that many bytes, of letters that take two."""
+    """A name of that many bytes, made of two-byte letters."""
     return "é" * ((size - len(suffix)) // 2) + "x" * ((size - len(suffix)) % 2) + suffix
 
 
 @pytest.mark.parametrize(
-    ("options", "most"),
+    ("options", "longest"),
     [({}, 255 - len("..json.partial")), ({"manifest": False}, 255 - len("..partial"))],
 )
-def test_a_name_leaves_room_for_what_stands_beside(
-    options: dict[str, bool], most: int, movie: Movie, tmp_path: Path
+def test_a_name_has_to_allow_for_the_suffixes_of_files_beside_it(
+    options: dict[str, bool], longest: int, movie: Movie, tmp_path: Path
 ) -> None:
-    settings, there = Settings(**options), left_in(tmp_path)
+    settings, there = Settings(**options), names_in(tmp_path)
     clip, _ = read_frames(movie.path, settings, disc)
-    _check_outputs(tmp_path / long_name(most, ".mov"), clip, settings)
-    too_long = f"the name has {most + 1} bytes, the limit is {most}, "
-    for name in (long_name(most + 1, ".mov"), long_name(most + 1)):
+    _check_outputs(tmp_path / long_name(longest, ".mov"), clip, settings)
+    too_long = f"the name has {longest + 1} bytes, the limit is {longest}, "
+    for name in (long_name(longest + 1, ".mov"), long_name(longest + 1)):
         with pytest.raises(OutputError, match=too_long):
             _check_outputs(tmp_path / name, clip, settings)
     with pytest.raises(OutputError, match="has 256 bytes, the limit is 255 here"):
@@ -191,11 +189,11 @@ def test_a_name_leaves_room_for_what_stands_beside(
     both = f"{long_name(121)}/{long_name(120)}_%d.png"
     with pytest.raises(OutputError, match="names of the folder and of its pictures are together"):
         _check_outputs(tmp_path / both, clip, settings)
-    assert left_in(tmp_path) == there
+    assert names_in(tmp_path) == there
 
 
-def test_the_names_of_pictures_leave_room_too(movie: Movie, tmp_path: Path) -> None:
-    """Those of a folder's pictures are the source's; each is longer until it is whole."""
+def test_image_names_have_to_allow_for_suffixes_too(movie: Movie, tmp_path: Path) -> None:
+    """Images are named after the source's; a partial file's name is longer."""
     settings = Settings(format="png")
     clip, _ = read_frames(movie.path, settings, disc)
     for size in (246, 247):
@@ -207,7 +205,7 @@ def test_the_names_of_pictures_leave_room_too(movie: Movie, tmp_path: Path) -> N
             _check_outputs(tmp_path / "cut", clip, settings)
 
 
-def test_one_long_name_stops_no_batch(
+def test_one_long_name_does_not_stop_a_batch(
     movie: Movie, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
@@ -217,7 +215,7 @@ def test_one_long_name_stops_no_batch(
     for more in ([], ["--resume"]):
         assert main([*inputs, "-o", f"{out}/", "--format", "prores", *network, *more]) == 1
         assert "has 255 bytes, the limit is 241" in capsys.readouterr().err
-        assert left_in(out) == ["good.mov", "good.mov.json"]
+        assert names_in(out) == ["good.mov", "good.mov.json"]
     assert main([*inputs, *network]) == 1
     assert "has 261 bytes, the limit is 255 here" in capsys.readouterr().err
     assert main([inputs[1], "-o", f"{tmp_path}/{'n' * 300}/", *network]) == 1

@@ -1,4 +1,4 @@
-"""A recurrent network cut in two gives what it gave whole, in order, and stops when told."""
+"""RVM split in two yields the same as unsplit, in order, and can be cancelled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidmatte.core.families import FAMILY_TABLE
 from vidmatte.core.frame import Frame
 from vidmatte.errors import ModelError
 from vidmatte.models.load import load_network
-from vidmatte.models.runtimes import rvm_split as halves
+from vidmatte.models.runtimes import rvm_split
 from vidmatte.models.runtimes.device import CpuRunner, Device
 from vidmatte.models.runtimes.onnx_file import load_onnx, recurrence_of
 from vidmatte.models.runtimes.onnx_loader import _loaded_network, _open_session
@@ -35,7 +35,7 @@ RVM = FAMILY_TABLE["rvm"]
 NAMES = recurrence_of(RVM)
 
 
-def whole(path: Path) -> RecurrentNetwork:
+def unsplit(path: Path) -> RecurrentNetwork:
     session = _open_session(path, path.read_bytes(), Device(), 1)
     return RecurrentNetwork(_loaded_network(session, Device()).runner, RVM)
 
@@ -45,36 +45,36 @@ def results(network: RecurrentNetwork, frames: list[Frame]) -> list[Frame]:
 
 
 def shot(count: int = 7) -> list[Frame]:
-    """Noise with a cut in it: every pixel of the drawing is put to the test."""
+    """Noise with a cut, so that every pixel of the refinement is tested."""
     frames = noise_frames(count, (90, 160))
     frames[4].new_shot = True
     return frames
 
 
 def assert_alike(actual: list[Frame], expected: list[Frame]) -> None:
-    """The same but for what floats round."""
+    """Equal up to float rounding."""
     for frame, reference in zip(actual, expected, strict=True):
         np.testing.assert_allclose(frame.alpha, reference.alpha, atol=1e-4)
         off = np.abs(frame.foreground.astype(int) - reference.foreground)
-        assert off.max() <= 1, "only what lies between two codes may be rounded otherwise"
+        assert off.max() <= 1, "only values between two codes may round differently"
         assert (off > 0).mean() < 1e-3
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_both_halves_give_what_the_whole_gives(
+def test_both_halves_together_equal_the_unsplit_network(
     threads: int, weights: Callable[[str], Path]
 ) -> None:
     path = weights("rvm")
     network = load_network(path, "rvm", Settings(threads=threads), Device())
     assert "at once" in network.description
-    expected = results(whole(path), shot())
+    expected = results(unsplit(path), shot())
     actual = results(network, shot())
     assert [frame.index for frame in actual] == list(range(7))
     assert_alike(actual, expected)
 
 
 @pytest.mark.parametrize("size", [(90, 161), (291, 517), (360, 640)])
-def test_frames_are_made_smaller_as_the_network_does_it(
+def test_frames_are_downsampled_as_in_the_network(
     size: tuple[int, int], weights: Callable[[str], Path]
 ) -> None:
     path = weights("rvm")
@@ -86,33 +86,33 @@ def test_frames_are_made_smaller_as_the_network_does_it(
         assert_alike(results(network, frames[0]), results(reference, frames[1]))
 
 
-def test_a_half_that_draws_otherwise_is_run_whole(
+def test_a_half_with_another_refinement_runs_unsplit(
     weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = weights("rvm")
-    monkeypatch.setattr(halves, "split_before_refinement", lambda half, names: None)
+    monkeypatch.setattr(rvm_split, "split_before_refinement", lambda half, names: None)
     network = load_network(path, "rvm", Settings(threads=2), Device())
-    assert_alike(results(network, shot()), results(whole(path), shot()))
+    assert_alike(results(network, shot()), results(unsplit(path), shot()))
 
 
-def test_only_rvms_own_way_of_drawing_is_cut_off(weights: Callable[[str], Path]) -> None:
+def test_only_rvms_own_refinement_is_split_off(weights: Callable[[str], Path]) -> None:
     split = split_at_states(load_onnx(weights("rvm")), NAMES.state_outputs)
     assert split is not None
     assert split_before_refinement(split[1], NAMES) is not None
-    resize_otherwise = onnx.load_from_string(split[1])
-    for node in resize_otherwise.graph.node:
+    other_resize = onnx.load_from_string(split[1])
+    for node in other_resize.graph.node:
         for item in node.attribute:
             if item.name == "coordinate_transformation_mode":
                 item.s = b"align_corners"
-    assert split_before_refinement(resize_otherwise.SerializeToString(), NAMES) is None
-    another_sum = onnx.load_from_string(split[1])
-    for node in another_sum.graph.node:
+    assert split_before_refinement(other_resize.SerializeToString(), NAMES) is None
+    other_sum = onnx.load_from_string(split[1])
+    for node in other_sum.graph.node:
         if node.op_type == "Add":
             node.op_type = "Sub"
-    assert split_before_refinement(another_sum.SerializeToString(), NAMES) is None
+    assert split_before_refinement(other_sum.SerializeToString(), NAMES) is None
 
 
-def test_only_a_first_step_that_makes_the_frame_smaller_is_cut_off(
+def test_only_a_first_step_that_downsamples_is_split_off(
     weights: Callable[[str], Path],
 ) -> None:
     split = split_at_states(load_onnx(weights("rvm")), NAMES.state_outputs)
@@ -144,29 +144,29 @@ def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], P
     split_concat_convs(network)
     onnx.checker.check_model(network)
     parts = [part for width in awkward for part in (width - 3, 3)]
-    left = [width for width in before if width not in awkward]
-    assert sorted(widths(network)) == sorted(left + parts)
+    others = [width for width in before if width not in awkward]
+    assert sorted(widths(network)) == sorted(others + parts)
 
 
-def test_the_first_half_alone_carries_the_state(weights: Callable[[str], Path]) -> None:
+def test_only_the_first_half_has_the_state(weights: Callable[[str], Path]) -> None:
     split = split_at_states(load_onnx(weights("rvm")), NAMES.state_outputs)
     assert split is not None
     first, second = (onnx.load_from_string(half).graph for half in split)
     assert {item.name for item in first.output} >= set(NAMES.state_outputs)
     assert [item.name for item in second.output] == ["fgr", "pha"]
-    handed_on = {item.name for item in second.input} - {"src"}
-    assert handed_on <= {item.name for item in first.output}
+    passed = {item.name for item in second.input} - {"src"}
+    assert passed <= {item.name for item in first.output}
     assert len(first.node) > len(second.node) > 20
 
 
-def test_what_has_no_states_is_left_whole(tmp_path: Path) -> None:
+def test_a_network_without_states_is_not_split(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
     assert split_at_states(load_onnx(path), NAMES.state_outputs) is None
     with pytest.raises(ModelError, match="not of the family rvm"):
         load_network(path, "rvm", Settings(), Device())
 
 
-def test_frames_not_handed_on_are_as_many_as_it_says(tmp_path: Path) -> None:
+def test_no_more_frames_are_in_flight_than_its_batch(tmp_path: Path) -> None:
     network = load_network(
         make_recurrent(tmp_path / "tiny.onnx"), "rvm", Settings(threads=3), Device()
     )
@@ -182,7 +182,7 @@ def test_frames_not_handed_on_are_as_many_as_it_says(tmp_path: Path) -> None:
         assert taken - given <= network.batch
 
 
-def test_cancelling_reaches_every_run_under_way(weights: Callable[[str], Path]) -> None:
+def test_cancelling_reaches_every_running_run(weights: Callable[[str], Path]) -> None:
     session = _open_session(weights("isnet"), weights("isnet").read_bytes(), Device(), 1)
     runner = CpuRunner(session, streams=2)
     picture = {session.get_inputs()[0].name: np.zeros((1, 3, 1024, 1024), np.float32)}
@@ -191,7 +191,7 @@ def test_cancelling_reaches_every_run_under_way(weights: Callable[[str], Path]) 
     def run() -> None:
         try:
             runner.run(picture)
-        except Exception as error:  # noqa: BLE001 (onnxruntime has a class for each failure)
+        except Exception as error:  # noqa: BLE001 (onnxruntime has one class per failure)
             errors.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(2)]
@@ -203,7 +203,7 @@ def test_cancelling_reaches_every_run_under_way(weights: Callable[[str], Path]) 
     assert len(errors) == 2
 
 
-def test_work_in_order_raises_what_failed_and_takes_no_more() -> None:
+def test_map_in_order_raises_the_failure_and_takes_no_more_items() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Shot cuts: hard cuts are found; pans, flashes, exposure and noise are none."""
+"""Shot detection: hard cuts are found; pans, flashes, exposure changes and noise are not cuts."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_every_hard_cut_is_found_and_nothing_else(gain: float) -> None:
     assert cuts_in(frames) == [0, 6, 12, 18, 24]
 
 
-def test_a_fast_pan_is_no_cut() -> None:
+def test_a_fast_pan_is_not_a_cut() -> None:
     wide = scene(1)
     frames = [cv2.blur(window(wide, 50 * step), (25, 1)) for step in range(5)]
     assert cuts_in(frames) == [0]
 
 
-def test_a_flash_is_no_cut_but_a_cut_under_its_cover_is() -> None:
+def test_a_flash_is_not_a_cut_but_a_cut_behind_it_is() -> None:
     before, after = window(scene(1), 0), window(scene(2), 0)
     flash = np.full_like(before, 255)
     assert cuts_in([before, before, flash, before, before]) == [0]
@@ -61,7 +61,7 @@ def test_white_that_stays_is_a_cut() -> None:
     assert cuts_in(frames) == [0, 2 + LONGEST_FLASH]
 
 
-def test_exposure_and_fades_are_no_cuts() -> None:
+def test_exposure_and_fades_are_not_cuts() -> None:
     picture = window(scene(3), 0)
     exposures = [np.clip(picture * gain, 0, 255).astype(np.uint8) for gain in (1, 1.4, 0.7, 1)]
     assert cuts_in(exposures) == [0]
@@ -69,7 +69,7 @@ def test_exposure_and_fades_are_no_cuts() -> None:
     assert cuts_in(fade) == [0]
 
 
-def test_flat_colours_are_told_apart() -> None:
+def test_flat_colours_are_distinguished() -> None:
     dark, bright = np.full((40, 60, 3), 20, np.uint8), np.full((40, 60, 3), 150, np.uint8)
     assert cuts_in([dark, dark, bright, bright]) == [0, 2]
 

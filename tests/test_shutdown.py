@@ -79,12 +79,20 @@ for frame in frames:
 def test_the_end_of_the_program_ends_a_stream(
     how: str, status: int, clip: Path, network: dict[str, Any], tmp_path: Path
 ) -> None:
-    words = [sys.executable, "-c", LEAVES, str(clip), network["model"], str(tmp_path / "kept"), how]
+    words = [
+        sys.executable,
+        "-c",
+        LEAVES,
+        str(clip),
+        network["model"],
+        str(tmp_path / "cache"),
+        how,
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == status, done.stderr
     assert done.stdout == "[]\n"
     assert ("the caller's own mistake" in done.stderr) is (how == "raise")
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == []
 
 
 OUTLASTS = """

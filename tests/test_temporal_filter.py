@@ -1,4 +1,4 @@
-"""The steady filter: order, bounds, exact ends, cuts, any size."""
+"""The temporal filter: order, bounds, exact 0 and 1, cuts, any size."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_all_frames_come_out_in_order(mode: str, refine: str, count: int) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_more_frames_are_held_than_the_look_ahead(mode: str) -> None:
+def test_no_more_frames_are_buffered_than_the_look_ahead(mode: str) -> None:
     taken = 0
 
     def counted() -> Iterator[Picture]:
@@ -86,7 +86,7 @@ def test_no_more_frames_are_held_than_the_look_ahead(mode: str) -> None:
 
 @pytest.mark.parametrize("refine", ["fast", "best"])
 @pytest.mark.parametrize("mode", MODES)
-def test_no_frame_further_back_than_is_said_has_a_part_in_a_result(mode: str, refine: str) -> None:
+def test_no_frame_beyond_the_look_back_affects_a_result(mode: str, refine: str) -> None:
     frames, last = list(shot(26, speed=1, noise=0.2)), 19
     how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME)
 
@@ -97,14 +97,14 @@ def test_no_frame_further_back_than_is_said_has_a_part_in_a_result(mode: str, re
             seen[number].alpha[:] = np.sqrt(seen[number].alpha)
         return next(f for f in how.average_stage(how.track_stage(seen)) if f.number == last).alpha
 
-    whole = result(0)
+    full = result(0)
     furthest = last - how.look_back
-    np.testing.assert_array_equal(result(furthest), whole)
-    assert (result(0, changed=furthest) != whole).any()
+    np.testing.assert_array_equal(result(furthest), full)
+    assert (result(0, changed=furthest) != full).any()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_frame_is_not_read_after_it_was_handed_on(mode: str) -> None:
+def test_a_frame_is_not_read_after_it_was_yielded(mode: str) -> None:
     untouched = [frame.alpha.copy() for frame in _filter_frames(shot(8, noise=0.2), mode=mode)]
     overwritten = []
     for frame in _filter_frames(shot(8, noise=0.2), mode=mode):
@@ -147,7 +147,7 @@ def test_inside_stays_one_and_outside_stays_zero(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["live", "on"])
-def test_nothing_is_mixed_across_a_cut(mode: str) -> None:
+def test_nothing_is_averaged_across_a_cut(mode: str) -> None:
     apart = [
         frame.alpha for seed in (0, 50) for frame in _filter_frames(shot(5, seed=seed), mode=mode)
     ]
@@ -197,7 +197,7 @@ def test_a_frame_without_alpha_is_refused() -> None:
         list(_filter_frames([Picture(texture(0, 8, 8), None, True)], mode="on"))
 
 
-def test_a_still_matte_does_not_drift_as_turns_come_into_the_window() -> None:
+def test_a_still_matte_does_not_drift_as_augment_phases_enter_the_window() -> None:
     frames = list(shot(16, speed=0))
     for frame in frames:
         frame.augment_phase = frame.number % 4
