@@ -63,9 +63,9 @@ class Case:
 ISNET, RVM, BOTH = ("isnet",), ("rvm",), ("isnet", "rvm")
 LOADED = {
     "per frame": Case(ISNET, {"smooth": "off"}),
-    "in four turns": Case(ISNET),
-    "in two turns": Case(ISNET, {"smooth": "live"}),
-    "two looks each": Case(ISNET, {"smooth": "strong"}),
+    "four phases": Case(ISNET),
+    "two phases": Case(ISNET, {"smooth": "live"}),
+    "two views each": Case(ISNET, {"smooth": "strong"}),
     "batches of 3": Case(ISNET, {"batch": 3}),
     "stretched": Case(ISNET, {"normalize": "minmax", "smooth": "off"}),
     "ImageNet's scale": Case(("u2net",)),
@@ -82,7 +82,7 @@ LOADED = {
     "the mean of two recurrent": Case(("rvm", "rvm"), {"combine": "mean"}),
 }
 CACHED = (
-    "in four turns",
+    "four phases",
     "batches of 3",
     "recurrent",
     "recurrent, several devices",

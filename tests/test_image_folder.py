@@ -65,7 +65,7 @@ def test_missing_numbers_are_counted_through_zero(tmp_path: Path) -> None:
     assert _frame_number(Path("shot_2b.png")) is None
 
 
-def test_a_broken_link_is_an_error_and_not_a_missing_frame(
+def test_a_broken_link_is_an_error_and_no_missing_frame(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "in"

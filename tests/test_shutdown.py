@@ -1,4 +1,4 @@
-"""How streams and stages end: at the end of the program, by another thread, as garbage."""
+"""How streams and stages end: at program exit, by another thread, by garbage collection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stderr_lines import lines_of
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte import api as streaming
+from vidmatte import api
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.errors import ModelError, SourceError
 from vidmatte.jobs.queue import StopFlag
@@ -46,26 +46,26 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"model": str(path), "family": "isnet"}
 
 
-def ours() -> list[str]:
-    """The stages' threads that are alive."""
+def stage_threads() -> list[str]:
+    """The live threads of stages."""
     return [one.name for one in threading.enumerate() if one.name.startswith("vidmatte-")]
 
 
-def wait_until(come: Callable[[], bool], limit_s: float = 20.0) -> None:
-    """Wait for something to come true. Fails the test after ``limit_s``."""
+def wait_until(is_true: Callable[[], bool], limit_s: float = 20.0) -> None:
+    """Wait for a condition. Fails the test after ``limit_s``."""
     deadline = time.monotonic() + limit_s
-    while not come():
-        assert time.monotonic() < deadline, "it did not come"
+    while not is_true():
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 
-LEAVES = """
+EXITS_EARLY = """
 import atexit, sys, threading
 
-def tell():  # registered first, called last
+def list_threads():  # registered first, called last
     print([one.name for one in threading.enumerate() if one is not threading.main_thread()])
 
-atexit.register(tell)
+atexit.register(list_threads)
 import vidmatte
 frames = vidmatte.stream(sys.argv[1], model=sys.argv[2], family="isnet", cache=sys.argv[3])
 for frame in frames:
@@ -76,13 +76,13 @@ for frame in frames:
 
 
 @pytest.mark.parametrize(("how", "status"), [("break", 0), ("raise", 1)])
-def test_the_end_of_the_program_ends_a_stream(
+def test_program_exit_ends_a_stream(
     how: str, status: int, clip: Path, network: dict[str, Any], tmp_path: Path
 ) -> None:
     words = [
         sys.executable,
         "-c",
-        LEAVES,
+        EXITS_EARLY,
         str(clip),
         network["model"],
         str(tmp_path / "cache"),
@@ -95,13 +95,13 @@ def test_the_end_of_the_program_ends_a_stream(
     assert [path.name for path in (tmp_path / "cache").iterdir()] == []
 
 
-OUTLASTS = """
+BLOCKED = """
 import signal, sys, time
 from vidmatte import __main__
 from vidmatte.alpha import masks
 from vidmatte.jobs import stages as pipeline
 
-def long_work(alpha, controls):
+def long_work(alpha, adjustments):
     signal.raise_signal(signal.SIGINT)
     time.sleep(600)
 
@@ -111,12 +111,12 @@ __main__.main()
 """
 
 
-def test_ctrl_c_does_not_wait_for_a_stage_that_outlasts_it(
+def test_ctrl_c_does_not_wait_for_a_blocked_stage(
     clip: Path, network: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    words = [sys.executable, "-c", OUTLASTS, str(clip), "-o", str(out / "cut.mov")]
+    words = [sys.executable, "-c", BLOCKED, str(clip), "-o", str(out / "cut.mov")]
     words += ["--model", network["model"], "--family", "isnet", "--erode", "1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 130, done.stderr
@@ -125,51 +125,52 @@ def test_ctrl_c_does_not_wait_for_a_stage_that_outlasts_it(
     assert list(out.iterdir()) == []
 
 
-def test_who_waits_for_a_frame_of_a_stream_that_another_closes_finds_its_end(
+def test_a_consumer_waiting_for_a_frame_sees_the_end_when_another_thread_closes(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reached, go_on, whole = threading.Event(), threading.Event(), SegmentationNetwork._matte
+    reached, proceed = threading.Event(), threading.Event()
+    original = SegmentationNetwork._matte
 
-    def held_up(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
+    def delayed(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
         if batch[0].index == 20:
             reached.set()
-            go_on.wait(20)
-        return whole(self, batch)
+            proceed.wait(20)
+        return original(self, batch)
 
-    monkeypatch.setattr(SegmentationNetwork, "_matte", held_up)
+    monkeypatch.setattr(SegmentationNetwork, "_matte", delayed)
     frames = vidmatte.stream(clip, **network)
     with ThreadPoolExecutor(2) as pool:
         seen = pool.submit(lambda: [frame.index for frame in frames])
         assert reached.wait(20)
         closing = pool.submit(frames.close)
         wait_until(lambda: frames._closed)
-        go_on.set()
+        proceed.set()
         closing.result()
         indices = seen.result()
     assert indices == list(range(len(indices)))
     assert len(indices) < 20
 
 
-def test_a_stream_that_another_thread_closes_while_it_starts_is_at_its_end(
+def test_a_stream_closed_by_another_thread_while_it_starts_is_empty(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = vidmatte.stream(clip, **network)
-    lay = streaming.build_pipeline
+    original = api.build_pipeline
 
     def closed_meanwhile(*words: Any) -> Any:
-        path = lay(*words)
+        pipeline = original(*words)
         closing = threading.Thread(target=frames.close)
         closing.start()
         closing.join()
-        return path
+        return pipeline
 
-    monkeypatch.setattr(streaming, "build_pipeline", closed_meanwhile)
+    monkeypatch.setattr(api, "build_pipeline", closed_meanwhile)
     assert list(frames) == []
-    assert ours() == []
+    assert stage_threads() == []
 
 
 class Player:
-    """Holds a stream, and itself: only a collector of garbage lets go of both."""
+    """Holds a stream and itself: only the garbage collector frees both."""
 
     def __init__(self, frames: vidmatte.Stream) -> None:
         self.frames = frames
@@ -185,7 +186,7 @@ def test_a_stream_may_be_collected_in_its_own_threads(
     network: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its threads end by themselves then: to wait for the one that collects would be in vain."""
+    """Its threads then end by themselves: joining the collecting thread would deadlock."""
     go, collected, raised = threading.Event(), threading.Event(), list[Any]()
     monkeypatch.setattr("vidmatte.jobs.stages._JOIN_SECONDS", 60.0)
 
@@ -195,22 +196,22 @@ def test_a_stream_may_be_collected_in_its_own_threads(
             collected.set()
 
     if owner is MovieReader:
-        placed = MovieReader._timed
+        original = MovieReader._timed
 
         def pictures(self: MovieReader, number: int) -> Iterator[Any]:
-            for index, picture in enumerate(placed(self, number)):
+            for index, picture in enumerate(original(self, number)):
                 if index == 6:
                     collect()
                 yield picture
 
         monkeypatch.setattr(MovieReader, "_timed", pictures)
     else:
-        whole = SegmentationNetwork._matte
+        original = SegmentationNetwork._matte
 
         def matte(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
             if batch[0].index == 6:
                 collect()
-            return whole(self, batch)
+            return original(self, batch)
 
         monkeypatch.setattr(SegmentationNetwork, "_matte", matte)
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
@@ -220,38 +221,36 @@ def test_a_stream_may_be_collected_in_its_own_threads(
     try:
         del player
         go.set()
-        wait_until(lambda: ours() == [])
+        wait_until(lambda: stage_threads() == [])
     finally:
         gc.enable()
     assert raised == []
     assert collected.is_set()
 
 
-def test_what_caused_a_failure_of_a_stage_stays_with_it() -> None:
+def test_a_stages_failure_keeps_its_cause() -> None:
     def failing(_: Iterator[Any]) -> Iterator[int]:
         try:
             raise KeyError("the reason")
         except KeyError as error:
-            raise ValueError("what is told") from error
+            raise ValueError("the message") from error
         yield 0
 
     pipeline = Pipeline([Stage("failing", failing, 1)], StopFlag())
-    with pipeline, pytest.raises(ValueError, match="what is told") as told:
+    with pipeline, pytest.raises(ValueError, match="the message") as caught:
         list(pipeline)
-    assert isinstance(told.value.__cause__, KeyError)
-    assert told.value.__context__ is told.value.__cause__
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.__context__ is caught.value.__cause__
 
 
-def test_a_source_is_not_closed_under_who_reads_it(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_is_not_closed_during_a_read(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_reader(clip, Settings())
     assert isinstance(source, MovieReader)
-    begin = MovieReader._frames
+    original = MovieReader._frames
 
     def closed_meanwhile(self: MovieReader, *words: Any) -> Any:
         source.close()
-        return begin(self, *words)
+        return original(self, *words)
 
     monkeypatch.setattr(MovieReader, "_frames", closed_meanwhile)
     assert len(list(source.pictures())) == 40
@@ -260,26 +259,26 @@ def test_a_source_is_not_closed_under_who_reads_it(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_error_that_is_kept_keeps_no_thread_and_no_file(
+def test_a_stored_error_keeps_no_thread_and_no_file_open(
     runtime: str, clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = SegmentationNetwork._upsample
+    original = SegmentationNetwork._upsample
 
-    def spoilt(self: SegmentationNetwork, coarse: Any, frame: Any) -> None:
-        whole(self, coarse, frame)
+    def with_nan(self: SegmentationNetwork, coarse: Any, frame: Any) -> None:
+        original(self, coarse, frame)
         if frame.index == 5:
             frame.alpha[0, 0] = float("nan")
 
-    monkeypatch.setattr(SegmentationNetwork, "_upsample", spoilt)
+    monkeypatch.setattr(SegmentationNetwork, "_upsample", with_nan)
     frames = vidmatte.stream(clip, runtime=runtime, **network)
     with pytest.raises(ModelError, match="frame 5: the model's alpha is not a number"):
         list(frames)
-    kept = frames._pipeline.pipeline._stop.error
-    wait_until(lambda: ours() == [])
-    assert isinstance(kept, ModelError)
+    error = frames._pipeline.pipeline._stop.error
+    wait_until(lambda: stage_threads() == [])
+    assert isinstance(error, ModelError)
 
 
-def test_an_error_between_source_and_network_leaves_the_source_closed(
+def test_an_error_between_reader_and_network_closes_the_reader(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any) -> None:
@@ -287,7 +286,7 @@ def test_an_error_between_source_and_network_leaves_the_source_closed(
 
     monkeypatch.setattr(CutDetector, "is_new_shot", failing)
     frames = vidmatte.stream(clip, **network)
-    with pytest.raises(ValueError, match="injected") as kept:
+    with pytest.raises(ValueError, match="injected") as caught:
         list(frames)
     assert not any(Path(file.path) == clip for file in psutil.Process().open_files())
-    assert kept.value.__traceback__ is not None
+    assert caught.value.__traceback__ is not None
