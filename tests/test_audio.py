@@ -1,4 +1,4 @@
-"""Sound beside the frames: copied or encoded, in time with the flash it was recorded with."""
+"""Audio: copied or encoded, in sync with the flash it was recorded with."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from writer_support import write_clip
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers import audio_encode as encoded
+from vidmatte.writers import audio_encode
 from vidmatte.writers.audio import AudioWriter
 from vidmatte.writers.audio_encode import JITTER, EncodedTrack
 from vidmatte.writers.audio_tracks import downmixed
 from vidmatte.writers.extra_outputs import ExtraOutputs
 
-#: A sample of 48 kHz, and what a codec's own filter blurs an attack by.
+#: A sample at 48 kHz, and how far a codec's filter smears an attack.
 SAMPLE = 1 / 48000
 ATTACK = 0.003
 
@@ -59,7 +59,7 @@ def test_the_beep_stays_at_the_flash(
     [
         ("aac", ".mp4", ".mov", "aac (copied)"),
         ("alac", ".mov", ".mov", "alac (copied)"),
-        ("alac", ".mkv", ".mov", "alac (copied)"),  # whose packets do not tell their length
+        ("alac", ".mkv", ".mov", "alac (copied)"),  # whose packets have no duration
         ("alac", ".mkv", ".mkv", "alac (copied)"),
         ("pcm_s16le", ".mov", ".mov", "pcm_s16le (copied)"),
         ("pcm_s24le", ".mov", ".mov", "pcm_s24le (copied)"),
@@ -73,7 +73,7 @@ def test_the_beep_stays_at_the_flash(
         ("pcm_s16be", ".mov", ".mkv", "pcm_s16be -> pcm_s16le"),
     ],
 )
-def test_sound_is_copied_where_the_container_takes_it(
+def test_audio_is_copied_where_the_container_supports_it(
     codec: str, container: str, suffix: str, fate: str, tmp_path: Path
 ) -> None:
     movie = make_movie(
@@ -84,16 +84,18 @@ def test_sound_is_copied_where_the_container_takes_it(
     assert abs(delay(movie, out)) <= ATTACK
     assert probe_stream(out, "audio")["sample_rate"] == "48000"
     apart = abs(len(decode_sound(out)) - len(decode_sound(movie.path)))
-    assert apart <= 48000 * 0.03, "the sound ends with the source's, but for a codec's last packet"
+    assert apart <= 48000 * 0.03, (
+        "the audio ends with the source's, except for a codec's last packet"
+    )
 
 
-def test_pcm_is_the_same_samples(tmp_path: Path) -> None:
+def test_pcm_samples_are_identical(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mov", frames=40, audio=[Tone(codec="pcm_s16le")], flash=20)
     write_clip(movie, out := tmp_path / "out.mov")
     assert np.array_equal(decode_sound(out), decode_sound(movie.path))
 
 
-def test_a_codec_that_must_be_decoded_anyway_is_exact_in_pcm(tmp_path: Path) -> None:
+def test_a_decoded_lossless_codec_is_exact_in_pcm(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mkv", frames=40, audio=[Tone(codec="flac")], flash=20)
     write_clip(movie, out := tmp_path / "out.mov")
     assert np.array_equal(decode_sound(out), decode_sound(movie.path))
@@ -108,7 +110,7 @@ def test_other_sample_rates_are_resampled_for_opus(rate: int, tmp_path: Path) ->
     assert probe_stream(out, "audio")["channels"] == 1
 
 
-def test_surround_goes_into_opus(tmp_path: Path) -> None:
+def test_surround_is_encoded_as_opus(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=40, audio=[Tone(channels=6)], flash=20)
     write_clip(movie, out := tmp_path / "out.webm")
     stream = probe_stream(out, "audio")
@@ -116,8 +118,8 @@ def test_surround_goes_into_opus(tmp_path: Path) -> None:
 
 
 def spliced(folder: Path, first: Tone, then: Tone) -> tuple[Movie, Path]:
-    """A clip and a transport stream of it in whose sound one tone follows another at 1.5 s, as
-    programmes follow each other in a broadcast."""
+    """A clip, and a transport stream of it whose audio switches from one tone to another at
+    1.5 s, as between programmes of a broadcast."""
     movie = make_movie(folder / "clip.mp4", frames=75, flash=60, options={"bf": "0"})
     path = folder / "clip.ts"
     with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
@@ -150,54 +152,55 @@ def spliced(folder: Path, first: Tone, then: Tone) -> tuple[Movie, Path]:
         (".mov", Tone(codec="mp2"), Tone(codec="mp2", rate=44100), "stereo, 44100 Hz"),
     ],
 )
-def test_sound_that_changes_inside_the_track_goes_on_as_it_began(
+def test_audio_that_changes_format_keeps_the_first_one(
     suffix: str, first: Tone, then: Tone, change: str, tmp_path: Path
 ) -> None:
     movie, stream = spliced(tmp_path, first, then)
     _, written = write_clip(stream, out := tmp_path / f"out{suffix}")
     assert written.frames == 75
-    # Where one follows the other, the source's own clock leaps by half a packet.
+    # At the switch the source's clock jumps by half a packet.
     assert abs(beep_time(out) - float(movie.flash_time)) <= JITTER
     assert abs(len(decode_sound(out)) * SAMPLE - 3) <= 0.1
     found = probe_stream(out, "audio")
     assert (found["sample_rate"], found["channels"]) == ("48000", 2)
-    said = re.compile(rf"changes at \d\.\d\d s to {re.escape(change)}; the output stays stereo")
-    assert any(map(said.search, written.notes)), written.notes
+    pattern = re.compile(rf"changes at \d\.\d\d s to {re.escape(change)}; the output stays stereo")
+    assert any(map(pattern.search, written.notes)), written.notes
 
 
 @pytest.mark.parametrize(
-    ("rate", "taken"), [(192000, "96000"), (22255, "22050"), (6000, "7350"), (44100, "44100")]
+    ("rate", "expected_rate"),
+    [(192000, "96000"), (22255, "22050"), (6000, "7350"), (44100, "44100")],
 )
-def test_a_rate_that_the_encoder_has_not_becomes_the_nearest(
-    rate: int, taken: str, tmp_path: Path
+def test_an_unsupported_sample_rate_becomes_the_nearest(
+    rate: int, expected_rate: str, tmp_path: Path
 ) -> None:
     tone = Tone(codec="pcm_s16le", rate=rate)
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone], flash=30)
     comp = tmp_path / "comp.mp4"
     _, written = write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(comp=comp))
-    assert probe_stream(comp, "audio")["sample_rate"] == taken
+    assert probe_stream(comp, "audio")["sample_rate"] == expected_rate
     assert abs(delay(movie, comp)) <= 2 * ATTACK
-    note = f"sound track 1: aac does not support {rate} Hz: resampled to {taken} Hz"
-    assert written.extra_outputs[0].notes == (() if str(rate) == taken else (note,))
+    note = f"sound track 1: aac does not support {rate} Hz: resampled to {expected_rate} Hz"
+    assert written.extra_outputs[0].notes == (() if str(rate) == expected_rate else (note,))
     assert written.notes == ()
 
 
-def test_sound_that_the_encoder_refuses_is_named(
+def test_audio_that_the_encoder_refuses_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoded, "_encoded_rate", lambda _codec, rate: rate)
+    monkeypatch.setattr(audio_encode, "_encoded_rate", lambda _codec, rate: rate)
     tone = Tone(codec="pcm_s16le", rate=6000)
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone])
-    said = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"
-    with pytest.raises(OutputError, match=said):
+    pattern = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"
+    with pytest.raises(OutputError, match=pattern):
         write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(comp=tmp_path / "comp.mp4"))
 
 
 @pytest.mark.parametrize(("channels", "layout"), [(16, "hexadecagonal"), (9, "9 channels")])
-def test_more_channels_than_the_encoder_takes_are_mixed_into_stereo(
+def test_more_channels_than_the_encoder_supports_are_mixed_to_stereo(
     channels: int, layout: str, tmp_path: Path
 ) -> None:
-    """A recorder's tracks bear places that mean nothing, or none: each has to be heard."""
+    """A recorder's channels have arbitrary positions or none: each has to be audible."""
     movie = make_movie(tmp_path / "clip.mov", frames=25, audio=[Tone()])
     wide = tmp_path / "wide.mov"
     with av.open(str(movie.path)) as source, av.open(str(wide), "w") as target:
@@ -211,12 +214,12 @@ def test_more_channels_than_the_encoder_takes_are_mixed_into_stereo(
     _, written = write_clip(wide, out := tmp_path / "out.webm")
     assert probe_stream(out, "audio")["channels"] == 2
     assert np.abs(decode_sound(out)).max() > 0.02
-    said = f"opus supports at most 8 channels: its {channels} are mixed down to stereo"
-    assert any(said in note for note in written.notes), written.notes
+    pattern = f"opus supports at most 8 channels: its {channels} are mixed down to stereo"
+    assert any(pattern in note for note in written.notes), written.notes
 
 
 def one_channel_heard(layout: str, channel: int, samples: int = 480) -> av.AudioFrame:
-    """Sound of which one channel is a tone at a quarter of the full scale."""
+    """Audio in which one channel is a tone at a quarter of full scale."""
     count = av.AudioLayout(layout).nb_channels
     wave = np.zeros((samples, count), np.int16)
     wave[:, channel] = 8192 * np.sin(2 * np.pi * 440 * np.arange(samples) / 48000)
@@ -226,7 +229,7 @@ def one_channel_heard(layout: str, channel: int, samples: int = 480) -> av.Audio
 
 
 @pytest.mark.parametrize("layout", ["hexadecagonal", "22.2", "9 channels"])
-def test_every_channel_is_heard_in_a_mix(layout: str) -> None:
+def test_every_channel_is_audible_in_a_mix(layout: str) -> None:
     places = av.AudioLayout(layout).channels
     for channel, place in enumerate(places):
         left, right = np.abs(downmixed(one_channel_heard(layout, channel)).to_ndarray()).max(axis=1)
@@ -241,22 +244,22 @@ def test_every_channel_is_heard_in_a_mix(layout: str) -> None:
     loud = np.full((1, 480 * len(places)), 32767, np.int16)
     frame = av.AudioFrame.from_ndarray(loud, "s16", layout)
     frame.sample_rate = 48000
-    assert downmixed(frame).to_ndarray().max() == 32767, "it never clips"
+    assert downmixed(frame).to_ndarray().max() == 32767, "the mix wraps around or is too quiet"
 
 
 def test_a_long_gap_becomes_silence_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Made at once, the silence of an hour is a gigabyte; none is made after the out point."""
+    """An hour of silence at once would take a gigabyte; none is made after the out point."""
     movie = make_movie(tmp_path / "clip.mkv", frames=50, audio=[Tone(codec="flac")])
     gapped = tmp_path / "gapped.mkv"
     with av.open(str(movie.path)) as source, av.open(str(gapped), "w") as target:
-        kept = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
             if packet.size:
                 if packet.stream.type == "audio" and packet.pts * packet.time_base > 1:
                     packet.pts = packet.dts = packet.pts + int(600 / packet.time_base)
-                packet.stream = kept[packet.stream]
+                packet.stream = streams[packet.stream]
                 target.mux(packet)
     fed = []
     feed = EncodedTrack._feed
@@ -276,16 +279,16 @@ def test_a_long_gap_becomes_silence_piece_by_piece(
 
 
 def probe_length(path: Path) -> float:
-    """Seconds of the first sound track."""
+    """The duration of the first audio track in seconds."""
     return float(probe_stream(path, "audio")["duration"])
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
-def test_sound_is_trimmed_with_the_in_and_out_points(
+def test_audio_is_trimmed_with_the_in_and_out_points(
     codec: str, suffix: str, tmp_path: Path
 ) -> None:
-    """29.97 frames a second: no frame lies on a whole sample or millisecond."""
+    """At 29.97 fps no frame time is an integral sample or millisecond."""
     movie = make_movie(
         tmp_path / "clip.mov",
         rate=Fraction(30000, 1001),
@@ -304,11 +307,11 @@ def test_sound_is_trimmed_with_the_in_and_out_points(
     length = len(decode_sound(out)) * SAMPLE
     assert abs(length - float(written.seconds)) <= 0.03
     if codec == "pcm_s16le" and suffix == ".mov":
-        whole = decode_sound(movie.path)
+        full = decode_sound(movie.path)
         first = round(float(clip.origin) / SAMPLE)
         cut = decode_sound(out)
         assert abs(len(cut) - round(float(written.seconds) / SAMPLE)) <= 1
-        assert np.array_equal(cut, whole[first : first + len(cut)])
+        assert np.array_equal(cut, full[first : first + len(cut)])
 
 
 def test_no_audio_means_none(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
@@ -327,9 +330,9 @@ def test_every_track_keeps_its_language(
 
 
 @pytest.mark.parametrize("ends", [None, Fraction(1, 2)])
-def test_sound_and_video_are_interleaved(ends: Fraction | None, tmp_path: Path) -> None:
-    """A player that reads along never has to jump far: no second of one without the other,
-    though a track ends early."""
+def test_audio_and_video_are_interleaved(ends: Fraction | None, tmp_path: Path) -> None:
+    """A player never has to seek far: no second of one without the other, even if a track
+    ends early."""
     tones = [Tone()] if ends is None else [Tone(), Tone(codec="pcm_s16le")]
     movie = make_movie(tmp_path / "clip.mov", frames=100, audio=tones, size=(320, 180))
     clip = movie.path if ends is None else ended(movie, 2, ends)
@@ -350,19 +353,19 @@ def ended(movie: Movie, stream: int, seconds: Fraction) -> Path:
     """A copy of a clip in which one stream ends early."""
     path = movie.path.with_stem("ended")
     with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
-        kept = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
             late = packet.size and packet.pts * packet.time_base > seconds
             if packet.size and not (late and packet.stream.index == stream):
-                packet.stream = kept[packet.stream]
+                packet.stream = streams[packet.stream]
                 target.mux(packet)
     return path
 
 
-def test_silence_in_the_clock_becomes_silence(tmp_path: Path) -> None:
-    """A source whose sound pauses keeps the beep after the pause in its place."""
+def test_a_gap_in_the_timestamps_becomes_silence(tmp_path: Path) -> None:
+    """The beep after the gap stays in sync."""
     tone = Tone(codec="flac")
-    movie = make_movie(tmp_path / "whole.mkv", frames=75, audio=[tone], flash=60)
+    movie = make_movie(tmp_path / "complete.mkv", frames=75, audio=[tone], flash=60)
     gapped = tmp_path / "gapped.mkv"
     run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c:v", "copy", "-c:a", "flac",
              "-af", "aselect='not(between(t,1,2))'", gapped)  # fmt: skip
@@ -373,7 +376,7 @@ def test_silence_in_the_clock_becomes_silence(tmp_path: Path) -> None:
         assert np.abs(quiet).max() < 0.01
 
 
-def test_mp3_is_copied_by_the_codecs_name_not_the_decoders(tmp_path: Path) -> None:
+def test_mp3_is_copied_by_codec_not_decoder_name(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=40, audio=[Tone(codec="libmp3lame")], flash=20)
     _, written = write_clip(movie, out := tmp_path / "out.mov")
     assert written.sound == ("mp3 (copied)",)
@@ -399,7 +402,7 @@ def test_a_transport_stream_keeps_sync(suffix: str, tmp_path: Path) -> None:
         ("ac3", ".mov", 3, ".webm", av.error.UndefinedError),
     ],
 )
-def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
+def test_a_broken_audio_packet_becomes_silence_with_a_note(
     codec: str,
     container: str,
     begin: int,
@@ -408,7 +411,7 @@ def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Decoders answer damage with errors of several kinds."""
+    """Decoders report damage with several kinds of errors."""
     movie = make_movie(
         tmp_path / f"clip{container}", frames=75, audio=[Tone(codec=codec)], flash=60
     )
@@ -422,19 +425,19 @@ def test_a_broken_packet_of_sound_becomes_silence_and_is_said(
     broken.write_bytes(data)
     with av.open(str(broken)) as opened, pytest.raises(fault):
         list(opened.decode(audio=0))
-    forget_streams(monkeypatch)
+    drop_streams_on_close(monkeypatch)
     _, written = write_clip(broken, out := tmp_path / f"out{suffix}")
-    said = re.compile(r"sound track 1: \d damaged packets became silence")
-    assert any(said.fullmatch(note) for note in written.notes)
+    pattern = re.compile(r"sound track 1: \d damaged packets became silence")
+    assert any(pattern.fullmatch(note) for note in written.notes)
     assert abs(beep_time(out) - float(frame_times(out)[60])) <= ATTACK
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv"])
 @pytest.mark.parametrize("number", [0, 20])
-def test_copied_sound_that_lost_its_header_becomes_silence(
+def test_copied_audio_without_its_header_becomes_silence(
     number: int, suffix: str, tmp_path: Path
 ) -> None:
-    """What no container can frame is left out, the first packet too; the rest keeps its time."""
+    """Packets that no container accepts are dropped, even the first; the rest stays in sync."""
     movie = make_movie(tmp_path / "clip.mp4", frames=75, audio=[Tone()], flash=60)
     stream = tmp_path / "clip.ts"
     run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c", "copy", stream)
@@ -444,14 +447,14 @@ def test_copied_sound_that_lost_its_header_becomes_silence(
     broken.write_bytes(stream.read_bytes().replace(bytes(packet)[:12], b"\x5a" * 12, 1))
     _, written = write_clip(broken, out := tmp_path / f"out{suffix}")
     assert written.sound == ("aac (copied)",)
-    said = re.compile(r"sound track 1: \d damaged packets became silence")
-    assert any(said.fullmatch(note) for note in written.notes), written.notes
-    write_clip(stream, whole := tmp_path / f"whole{suffix}")
-    expected, found = packets_of_sound(whole), packets_of_sound(out)
+    pattern = re.compile(r"sound track 1: \d damaged packets became silence")
+    assert any(pattern.fullmatch(note) for note in written.notes), written.notes
+    write_clip(stream, full := tmp_path / f"full{suffix}")
+    expected, found = audio_packets(full), audio_packets(out)
     if number:
         assert set(found) < set(expected)
         assert len(expected) - len(found) <= 2
-    else:  # FFmpeg takes all the sound up to the next time stamp for one packet
+    else:  # FFmpeg takes all audio up to the next timestamp for one packet
         assert {data for _, data in found} < {data for _, data in expected}
         assert len(expected) - len(found) <= 30
 
@@ -459,10 +462,10 @@ def test_copied_sound_that_lost_its_header_becomes_silence(
 @pytest.mark.parametrize(
     ("suffix", "audio"), [(".mov", True), (".mkv", True), (".webm", True), (".mov", False)]
 )
-def test_a_track_without_sound_is_left_out_and_named(
+def test_an_empty_audio_track_is_left_out_and_named(
     suffix: str, audio: bool, tmp_path: Path
 ) -> None:
-    """A transport stream announces tracks; of an empty one it tells no rate and no channels."""
+    """A transport stream declares tracks; an empty one has no rate and no channels."""
     stream = without_sound_data(make_movie(tmp_path / "clip.mp4", frames=20, audio=[Tone()]))
     with open_reader(stream, Settings(audio=audio)) as source:
         assert source.clip.audio == ()
@@ -474,7 +477,7 @@ def test_a_track_without_sound_is_left_out_and_named(
 
 
 class ClosedInput:
-    """An input whose streams are gone once it is closed, as FFmpeg frees them."""
+    """An input whose streams are gone once it is closed, because FFmpeg frees them."""
 
     def __init__(self, sound: AudioWriter) -> None:
         self._sound, self._input = sound, sound._input
@@ -485,26 +488,26 @@ class ClosedInput:
             track._source = None
 
 
-def forget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make what is asked of the source's streams after its close fail, not read freed memory."""
-    prepare = AudioWriter.__init__
+def drop_streams_on_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make access to the source's streams after close fail instead of reading freed memory."""
+    original = AudioWriter.__init__
 
     def prepared(self: AudioWriter, *arguments: Any) -> None:
-        prepare(self, *arguments)
+        original(self, *arguments)
         self._input = ClosedInput(self)
 
     monkeypatch.setattr(AudioWriter, "__init__", prepared)
 
 
-def untime(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the times off some of the source's packets of sound."""
-    prepare = AudioWriter.__init__
+def remove_timestamps(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the timestamps of some of the source's audio packets."""
+    original = AudioWriter.__init__
 
     def prepared(self: AudioWriter, *arguments: Any) -> None:
-        prepare(self, *arguments)
-        self._packets = without_time(self._packets)
+        original(self, *arguments)
+        self._packets = without_timestamps(self._packets)
 
-    def without_time(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    def without_timestamps(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         for number, packet in enumerate(packets):
             if number in numbers:
                 packet.pts = packet.dts = None
@@ -523,36 +526,36 @@ def untime(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
         ("aac", ".mp4", range(20, 30)),
     ],
 )
-def test_packets_without_a_time_follow_the_last(
+def test_packets_without_timestamps_follow_the_previous_one(
     codec: str, container: str, numbers: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No sample of them is lost or moved, whether they are copied or decoded."""
+    """None of their samples is lost or moved, whether copied or decoded."""
     clip = tmp_path / f"clip{container}"
     movie = make_movie(clip, frames=50, audio=[Tone(codec=codec)], flash=30)
     write_clip(movie, timed := tmp_path / "timed.mov")
-    untime(numbers, monkeypatch)
+    remove_timestamps(numbers, monkeypatch)
     write_clip(movie, out := tmp_path / "out.mov")
     assert np.array_equal(decode_sound(out), decode_sound(timed))
     assert abs(delay(movie, out)) <= ATTACK
 
 
-def test_packets_without_a_time_move_nothing_after_them(
+def test_packets_without_timestamps_do_not_move_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AAC begins before its stream's start, so its first packets are placed too late here."""
+    """AAC starts before its stream's start, so its first packets are placed too late here."""
     movie = make_movie(tmp_path / "clip.mp4", frames=50, audio=[Tone()], flash=30)
     write_clip(movie, timed := tmp_path / "timed.mov")
-    untime(range(10), monkeypatch)
+    remove_timestamps(range(10), monkeypatch)
     write_clip(movie, out := tmp_path / "out.mov")
-    found, expected = packets_of_sound(out), packets_of_sound(timed)
+    found, expected = audio_packets(out), audio_packets(timed)
     assert [data for _, data in found] == [data for _, data in expected]
-    # The first with a time lies over the last without, and so begins a sample after that.
+    # The first packet with a timestamp overlaps the last one without, so it starts a sample later.
     later = [time - was for (time, _), (was, _) in zip(found[10:], expected[10:], strict=True)]
     assert max(map(abs, later)) <= Fraction(1, 48000)
 
 
-def packets_of_sound(path: Path) -> list[tuple[Fraction, bytes]]:
-    """The packets of the first sound track: when (seconds), and what."""
+def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
+    """The packets of the first audio track: time in seconds, and data."""
     with av.open(str(path)) as container:
         return [
             (packet.pts * packet.time_base, bytes(packet))
@@ -562,7 +565,7 @@ def packets_of_sound(path: Path) -> list[tuple[Fraction, bytes]]:
 
 
 class FailingInput:
-    """The packets of a file's sound, and then one of FFmpeg's errors."""
+    """A file's audio packets, then one of FFmpeg's errors."""
 
     def __init__(self, packets: Iterator[av.Packet], fault: Exception) -> None:
         self._packets, self._fault = islice(packets, 30), fault
@@ -575,18 +578,18 @@ class FailingInput:
 
 
 def fail_after_thirty_packets(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the source's sound unreadable after 30 packets."""
-    prepare = AudioWriter.__init__
+    """Make the source's audio unreadable after 30 packets."""
+    original = AudioWriter.__init__
 
     def prepared(self: AudioWriter, *arguments: Any) -> None:
-        prepare(self, *arguments)
+        original(self, *arguments)
         self._packets = FailingInput(self._packets, fault)
 
     monkeypatch.setattr(AudioWriter, "__init__", prepared)
 
 
-def test_sound_that_cannot_be_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Damage ends the sound with a note; a drive that does not answer ends the run."""
+def test_audio_that_becomes_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage ends the audio with a note; an I/O error ends the run."""
     movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[Tone()])
     with monkeypatch.context() as patched:
         fail_after_thirty_packets(av.error.ArgumentError(errno.EINVAL, "damage"), patched)

@@ -1,4 +1,4 @@
-"""Conversions between pixel formats, held against ITU-T H.273 written out in float64."""
+"""Conversions between pixel formats, compared with ITU-T H.273 computed in float64."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vidmatte.pixels.convert import Converter
 from vidmatte.pixels.network_rgb import full_range_rgb
 
 RGB_TAGS = ColourTags(0, FULL, 1, 13)
-#: One rounding to an integer, and what float32 leaves of a 16-bit one.
+#: One rounding to an integer, plus the error of float32 at 16 bits.
 ONE_ROUNDING = 0.52
 
 
 def random_rgb(pixel_format: str) -> tuple[av.VideoFrame, np.ndarray]:
-    """A picture of noise, and its R, G, B in 0..1."""
+    """A noise picture, and its R, G, B in 0..1."""
     generator = np.random.default_rng(5)
     frame = av.VideoFrame(64, 48, pixel_format)
     arrays = planes.plane_views(frame)
@@ -86,10 +86,8 @@ def test_rgb_becomes_rgb_of_another_depth_with_one_rounding(source: str, target:
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize("target", ["rgba", "rgba64le", "gbrap12le", "gbrap16le"])
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_ycbcr_becomes_rgb_as_deep_as_asked(
-    bits: int, target: str, matrix: int, range_: int
-) -> None:
-    """White comes out white: swscale alone makes 65283 of 65535."""
+def test_ycbcr_becomes_rgb_of_any_depth(bits: int, target: str, matrix: int, range_: int) -> None:
+    """White stays white: swscale alone gives 65283 of 65535."""
     colour = ColourTags(matrix, range_)
     _, rgb = random_rgb("rgb48le")
     codes = np.rint(coded(rgb, colour, bits))
@@ -98,18 +96,18 @@ def test_ycbcr_becomes_rgb_as_deep_as_asked(
     for plane, code in zip(planes.plane_views(frame), np.moveaxis(codes, -1, 0), strict=True):
         plane[...] = code
     found = channels(Converter(colour, target, RGB_TAGS)(frame))
-    # What the rounded codes stand for: the formula solved for R, G, B.
+    # The R, G, B of the rounded codes: the formula inverted.
     basis = np.stack([coded(one, colour, bits) for one in np.vstack([np.zeros(3), np.eye(3)])])
     solved = (codes - basis[0]) @ np.linalg.inv(basis[1:] - basis[0])
     expected = np.clip(solved, 0, 1) * planes.full_scale(target)
-    # swscale's own 8-bit path rounds its coefficients too.
+    # swscale's 8-bit path also rounds its coefficients.
     allowed = ONE_ROUNDING if target != "rgba" else 1.0
     assert np.abs(found - expected).max() <= allowed
 
 
 @pytest.mark.parametrize("target", ["yuva420p", "yuva422p10le"])
-def test_chroma_of_odd_sizes_lies_under_its_pixels(target: str) -> None:
-    """Red up to column 20, blue beyond: no cell of two columns has both."""
+def test_chroma_of_odd_sizes_is_aligned_with_its_pixels(target: str) -> None:
+    """Red up to column 20, blue beyond: no chroma sample covers both."""
     rgb = np.zeros((17, 33, 3), np.uint8)
     rgb[:, :20, 0] = rgb[:, 20:, 2] = 255
     frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
@@ -122,8 +120,8 @@ def test_chroma_of_odd_sizes_lies_under_its_pixels(target: str) -> None:
         assert (plane[:, 10:] == right).all()
 
 
-def in_whole_cells(odd: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A picture with its last row and column repeated up to a size of as many chroma samples."""
+def padded_to_full_chroma(odd: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A picture whose last row and column are repeated until all chroma samples are full."""
     even = av.VideoFrame(width, height, odd.format.name)
     even.colorspace, even.color_range = odd.colorspace, odd.color_range
     for to, plane in zip(planes.plane_views(even), planes.plane_views(odd), strict=True):
@@ -143,14 +141,14 @@ def in_whole_cells(odd: av.VideoFrame, width: int, height: int) -> av.VideoFrame
 def test_chroma_of_odd_sizes_is_not_stretched(
     source: str, step_y: int, step_x: int, target: str
 ) -> None:
-    """33x17 is a part of a picture of whole cells, whose chroma lies where it did there."""
+    """33x17 equals the same area of a picture padded to full chroma samples."""
     tags = ColourTags(1, LIMITED)
     odd = av.VideoFrame(33, 17, source)
     odd.colorspace, odd.color_range = tags.matrix, tags.range
     unit = (planes.full_scale(source) + 1) // 256
     for plane in planes.plane_views(odd):
         plane[...] = np.random.default_rng(7).integers(16 * unit, 235 * unit, plane.shape)
-    even = in_whole_cells(odd, -(-33 // step_x) * step_x, -(-17 // step_y) * step_y)
+    even = padded_to_full_chroma(odd, -(-33 // step_x) * step_x, -(-17 // step_y) * step_y)
     pictures = [Converter(tags, target, tags)(frame) for frame in (odd, even)]
     for one, other in zip(*(planes.plane_views(picture)[:3] for picture in pictures), strict=True):
         assert same(one, other[: one.shape[0], : one.shape[1]])
@@ -159,7 +157,7 @@ def test_chroma_of_odd_sizes_is_not_stretched(
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Equal samples; of 16 bits but for what OpenCV rounds by where in a row a pixel lies."""
+    """Equal samples; 16-bit ones up to OpenCV's rounding, which depends on the column."""
     least = 1 if one.max() > 1023 else 0
     return bool(np.abs(one.astype(int) - other).max() <= least)
 
@@ -167,7 +165,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 @pytest.mark.parametrize(("given", "wanted"), [(FULL, LIMITED), (LIMITED, FULL)])
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> None:
-    """Full-range white of 8 bits becomes 940, not the 937 of a shifted 255."""
+    """8-bit full-range white becomes 940, not the 937 of a shifted 255."""
     source, target = ColourTags(1, given), ColourTags(1, wanted)
     _, rgb = random_rgb("rgb48le")
     rgb[0, :2] = [[0, 0, 0], [1, 1, 1]]
@@ -180,7 +178,7 @@ def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> N
     basis = np.stack([coded(one, source, bits) for one in np.vstack([np.zeros(3), np.eye(3)])])
     solved = (codes - basis[0]) @ np.linalg.inv(basis[1:] - basis[0])
     expected = np.clip(coded(solved, target, 10), 0, 1023)
-    # A 12-bit source is brought to 10 bits first, by swscale, which dithers.
+    # swscale first converts a 12-bit source to 10 bits, with dithering.
     apart = found - expected
     assert np.abs(apart).max() <= (ONE_ROUNDING if bits <= 10 else 1.7)
     assert abs(apart.mean()) < 0.02
@@ -189,8 +187,8 @@ def test_a_range_change_is_rounded_once(bits: int, given: int, wanted: int) -> N
 
 
 @pytest.mark.parametrize("wanted", [LIMITED, FULL])
-def test_the_full_range_twins_are_read_as_their_plain_formats(wanted: int) -> None:
-    """JPEGs and full-range H.264 are decoded to yuvj420p, which swscale makes limited unasked."""
+def test_yuvj_formats_are_read_as_their_plain_formats(wanted: int) -> None:
+    """JPEG and full-range H.264 decode to yuvj420p, which swscale would make limited range."""
     given, tags = ColourTags(6, FULL), ColourTags(6, wanted)
     frames = [av.VideoFrame(64, 48, name) for name in ("yuv444p", "yuvj444p")]
     for frame in frames:
@@ -201,7 +199,7 @@ def test_the_full_range_twins_are_read_as_their_plain_formats(wanted: int) -> No
 
 
 def test_another_matrix_is_refused_in_one_step_and_exact_in_two() -> None:
-    """Codes of one matrix under another's name would be other colours, in silence."""
+    """Codes with the wrong matrix tag would silently change the colours."""
     source, target = ColourTags(6, LIMITED), ColourTags(1, LIMITED)
     frame = av.VideoFrame(64, 48, "yuv444p10le")
     _, rgb = random_rgb("rgb48le")
@@ -212,7 +210,7 @@ def test_another_matrix_is_refused_in_one_step_and_exact_in_two() -> None:
         Converter(source, "yuv444p10le", target)(frame)
     between = Converter(source, "gbrp16le", RGB_TAGS)(frame)
     found = channels(Converter(RGB_TAGS, "yuv444p10le", target)(between))
-    # A code of 10 bits is rounded on both sides.
+    # A 10-bit code is rounded on both sides.
     assert np.abs(found - coded(rgb, target, 10)).max() <= 1.5
 
 

@@ -1,4 +1,4 @@
-"""Pictures for encoders: opaque pixels as they are, soft ones clean, none that bleeds."""
+"""The cut-out picture for encoders: opaque pixels unchanged, soft ones clean, no edge bleed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vidmatte.writers.formats import FORMATS, by_name
 from vidmatte.writers.render.cutout import CutoutPicture, check_fit, quantised
 
 SIZE = (320, 192)
-#: Formats whose pictures are integer samples; floats and palettes have makers of their own.
+#: Formats with integer samples; float and palette formats have their own renderers.
 INTEGER = [row for row in FORMATS if row.codec not in ("exr-half", "exr-float", "gif")]
 
 
@@ -54,13 +54,13 @@ def make_clip(working_format: str = "yuv444p10le", **changes: object) -> Clip:
 
 
 def two_colours(clip: Clip, alpha: np.ndarray) -> Frame:
-    """A frame that mixes a bright subject over a dark ground by ``alpha``."""
+    """A frame with a bright subject over a dark background, mixed by ``alpha``."""
     frame = av.VideoFrame(clip.width, clip.height, clip.working_format)
     top = planes.full_scale(clip.working_format)
     arrays = planes.plane_views(frame)
     if len(arrays) == 1:
         arrays = [arrays[0][..., channel] for channel in range(3)]
-    # As Y'CbCr and as R'G'B' both colours lie well inside what can be shown.
+    # Both colours are well inside the range, as Y'CbCr and as R'G'B'.
     for plane, (subject, ground) in zip(
         arrays, [(0.6, 0.25), (0.45, 0.53), (0.55, 0.48)], strict=True
     ):
@@ -95,19 +95,19 @@ def make(name: str, foreground: str, clip: Clip, frame: Frame) -> av.VideoFrame:
     ["8-bit 709", "8-bit full range", "601 SD", "10-bit 709", "10-bit 2020 PQ", "12-bit 4:4:4",
      "anamorphic 720x576", "rotated by 90", "odd size"],
 )  # fmt: skip
-def test_prores_gets_what_ffmpeg_makes_of_the_source(
+def test_prores_input_equals_ffmpegs_conversion(
     kind: str, source_movie: Callable[[str], Movie]
 ) -> None:
-    """Sample for sample, and a full range converted exactly and rounded once."""
+    """Sample for sample; full range is converted exactly and rounded once."""
     movie = source_movie(kind)
     clip, frames = read_frames(movie.path, Settings(), disc)
-    maker = CutoutPicture(clip, by_name("prores"), "source")
-    made = np.stack([np.stack(planes.plane_views(maker.render(f))[:3], axis=-1) for f in frames])
+    renderer = CutoutPicture(clip, by_name("prores"), "source")
+    made = np.stack([np.stack(planes.plane_views(renderer.render(f))[:3], axis=-1) for f in frames])
     assert np.array_equal(made, decode_limited(movie.path, clip.colour.range == FULL))
 
 
 @pytest.mark.parametrize("full_scale", [255, 1023, 4095, 65535])
-def test_alpha_is_rounded_not_cut(full_scale: int) -> None:
+def test_alpha_is_rounded_not_truncated(full_scale: int) -> None:
     alpha = np.linspace(0, 1, 70001, dtype=np.float32).reshape(1, -1)
     levels = quantised(alpha, full_scale)
     exact = alpha.astype(np.float64) * full_scale
@@ -132,7 +132,7 @@ def test_alpha_outside_0_to_1_is_clipped(row: OutputFormat) -> None:
 
 @pytest.mark.parametrize("name", ["prores", "webm", "ffv1", "png", "png16", "cineform"])
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv422p10le", "yuv444p10le", "rgb24", "gbrp12le"])
-def test_opaque_pixels_are_not_touched_by_the_estimate(name: str, layout: str) -> None:
+def test_the_estimate_does_not_change_opaque_pixels(name: str, layout: str) -> None:
     clip = make_clip(layout)
     if not layout.startswith("yuv"):
         clip = replace(clip, colour=ColourTags(0, FULL, 1, 13))
@@ -143,7 +143,7 @@ def test_opaque_pixels_are_not_touched_by_the_estimate(name: str, layout: str) -
     opaque = alpha == 1
     for one, two in zip(plain, clean, strict=True):
         step_y, step_x = SIZE[1] // one.shape[0], SIZE[0] // one.shape[1]
-        # A chroma sample that covers any opaque pixel is as it was.
+        # A chroma sample that covers any opaque pixel is unchanged.
         cells = opaque.reshape(one.shape[0], step_y, one.shape[1], step_x).any(axis=(1, 3))
         assert np.array_equal(one[cells], two[cells])
 
@@ -163,7 +163,7 @@ def test_soft_pixels_lose_the_old_background(name: str) -> None:
     assert error("estimate") < 0.1 * error("source")
 
 
-def test_the_models_own_colours_are_taken_where_they_are_given() -> None:
+def test_the_models_foreground_is_used_if_present() -> None:
     clip = make_clip("yuv444p10le")
     alpha = disc(0, *SIZE)
     frame = two_colours(clip, alpha)
@@ -179,24 +179,26 @@ def test_the_models_own_colours_are_taken_where_they_are_given() -> None:
 
 @pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("transfer", [1, 13, 8, 9, 10, 16, 18])
-def test_the_models_colours_are_the_subjects_as_displays_show_it(
+def test_the_models_foreground_is_for_display_referred_clips_only(
     invert: bool, transfer: int
 ) -> None:
     clip = make_clip("yuv444p10le", colour=ColourTags(9, 1, 9, transfer))
-    of_use = uses_model_foreground(Settings(invert=invert), clip)
-    assert of_use == (transfer in (1, 13) and not invert)
+    is_used = uses_model_foreground(Settings(invert=invert), clip)
+    assert is_used == (transfer in (1, 13) and not invert)
     assert (transfer in (1, 13)) == (_curve_for(transfer) is None)
-    asked = Settings(invert=invert, foreground="model")
-    if of_use:
-        assert uses_model_foreground(asked, clip)
+    settings = Settings(invert=invert, foreground="model")
+    if is_used:
+        assert uses_model_foreground(settings, clip)
         return
     with pytest.raises(UsageError, match=r"--foreground model: .*use estimate"):
-        check_matting(clip, asked)
+        check_matting(clip, settings)
 
 
 @pytest.mark.parametrize("row", INTEGER, ids=lambda row: row.name)
-def test_transparent_pixels_carry_the_subjects_colour_then_black(row: OutputFormat) -> None:
-    """Nothing of the old background is left, and a filter at the edge finds no step."""
+def test_transparent_pixels_extend_the_subjects_colour_then_become_black(
+    row: OutputFormat,
+) -> None:
+    """The old background is gone, and filtering across the edge finds no step."""
     clip = make_clip("yuv444p10le")
     alpha = disc(0, *SIZE)
     picture = CutoutPicture(clip, row, "estimate").render(two_colours(clip, alpha))
@@ -209,13 +211,13 @@ def test_transparent_pixels_carry_the_subjects_colour_then_black(row: OutputForm
     beside = (distance > 0) & (distance < 8)
     assert np.abs(colour[beside] - own).max() < 0.04 * scale
     away = colour[distance > 60]
-    assert (away == away[0]).all(), "beyond reach there is one colour"
+    assert (away == away[0]).all(), "far from the edge there is a single colour"
     assert np.abs(away[0] - old).max() > 0.05 * scale
 
 
 @pytest.mark.parametrize("name", ["prores", "webm", "png", "png16"])
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_frames_of_one_alpha_work(name: str, value: float) -> None:
+def test_frames_with_a_constant_alpha(name: str, value: float) -> None:
     clip = make_clip("yuv420p")
     alpha = np.full(SIZE[::-1], value, np.float32)
     picture = make(name, "estimate", clip, two_colours(clip, alpha))
@@ -236,7 +238,7 @@ def test_odd_sizes_keep_every_pixel() -> None:
         assert picture.pts == 7
 
 
-def test_a_frame_without_alpha_is_a_fault_of_the_caller() -> None:
+def test_a_frame_without_alpha_is_a_programming_error() -> None:
     clip = make_clip()
     frame = two_colours(clip, disc(0, *SIZE))
     frame.alpha = None
@@ -244,7 +246,7 @@ def test_a_frame_without_alpha_is_a_fault_of_the_caller() -> None:
         make("prores", "auto", clip, frame)
 
 
-def test_what_a_format_cannot_hold_is_said_before_anything_is_written() -> None:
+def test_unsupported_sizes_and_colours_are_refused_before_writing() -> None:
     with pytest.raises(UsageError, match="multiple of 16"):
         check_fit(make_clip(width=330), by_name("cineform"))
     with pytest.raises(UsageError, match="height 31 is less than the 32 that cineform needs"):

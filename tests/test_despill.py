@@ -1,4 +1,4 @@
-"""``--despill``: the screen's light is gone from what is visible, and all else is as it was."""
+"""``--despill``: the screen's light is removed from visible pixels, all else is unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tiny_onnx import make_recurrent, make_salient
 from writer_support import disc, write_clip
 
 import vidmatte
-from vidmatte.alpha import adjustments as controls
+from vidmatte.alpha import adjustments
 from vidmatte.cli.main import main
 from vidmatte.core.colour import FULL, LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
@@ -40,7 +40,7 @@ CHANNEL = {"red": 0, "green": 1, "blue": 2}
 
 
 def draw_lit(position: float, width: int, height: int, lit: bool = False) -> Picture:
-    """The usual scene, its left half in green light, its right half in warm light."""
+    """The usual scene, the left half in green light, the right half in warm light."""
     picture = draw_ball(position, width, height, lit)
     rgb = picture.rgb * np.float32(0.7)
     rgb[:, : width // 2, 1] += 0.25
@@ -49,14 +49,14 @@ def draw_lit(position: float, width: int, height: int, lit: bool = False) -> Pic
 
 
 def excess(rgb: np.ndarray, colour: str = "green") -> np.ndarray:
-    """What a channel exceeds the mean of the others by; (..., 3) in, (...) out."""
+    """How far a channel exceeds the mean of the others; (..., 3) in, (...) out."""
     rgb = rgb.astype(np.float64)
     screen = rgb[..., CHANNEL[colour]]
     return np.asarray(1.5 * screen - rgb.sum(axis=-1) / 2)
 
 
 def colourful(layout: str, full_range: bool = False) -> tuple[Clip, Frame]:
-    """A frame with every kind of colour, well inside of what can be shown."""
+    """A frame with all kinds of colours, well inside the range."""
     clip = make_clip(layout)
     if not is_yuv(layout):
         clip = replace(clip, colour=ColourTags(0, FULL, 1, 13))
@@ -101,7 +101,7 @@ def test_rgb_pictures_are_despilled_to_the_code(
     if order is not None:
         plain, clean = plain[..., order], clean[..., order]
     visible = levels > 0
-    expected = controls.despill(plain.astype(np.uint16), colour)
+    expected = adjustments.despill(plain.astype(np.uint16), colour)
     assert (np.abs(expected - plain)[visible].max(axis=-1) > 0).any()
     assert np.array_equal(clean[visible], expected[visible])
     assert np.array_equal(levels, same_levels)
@@ -122,7 +122,7 @@ def test_rgb_pictures_are_despilled_to_the_code(
         ("ffv1", "yuv444p16le", False),
     ],
 )
-def test_full_chroma_is_despilled_and_the_rest_is_as_it_was(
+def test_full_chroma_is_despilled_and_the_rest_is_unchanged(
     name: str, layout: str, full_range: bool, foreground: str, colour: str
 ) -> None:
     clip, frame = colourful(layout, full_range)
@@ -137,13 +137,13 @@ def test_full_chroma_is_despilled_and_the_rest_is_as_it_was(
     was, now = rgb(plain), rgb(clean)
     visible, over = samples(plain)[1] > 0, excess(was, colour)
     assert (over[visible] > 0.03 * top).any()
-    # Three samples, each rounded by up to half a code; luma tells nothing of the excess.
+    # Three samples, each rounded by up to half a code; luma does not affect the excess.
     rounding = np.abs([excess(column, colour) for column in to_rgb[:, :3].T])[1:].sum() / 2
     assert excess(now, colour)[visible].max() <= rounding + 1e-6
     others = [place for place in range(3) if place != CHANNEL[colour]]
     step = 0.5 * np.abs(to_rgb[others, :3]).sum(axis=1).max()
     assert np.abs(now - was)[visible][:, others].max() <= step + 1e-6
-    # Opaque pixels that exceed nothing: bit for bit.
+    # Opaque pixels without excess are identical.
     free = (frame.alpha == 1) & (over <= 0)
     assert free.any()
     assert np.array_equal(samples(plain)[0][free], samples(clean)[0][free])
@@ -153,9 +153,7 @@ def test_full_chroma_is_despilled_and_the_rest_is_as_it_was(
 @pytest.mark.parametrize(
     ("name", "layout"), [("webm", "yuv420p"), ("ffv1", "yuv422p10le"), ("ffv1", "yuv411p")]
 )
-def test_shared_chroma_goes_with_the_visible_pixels(
-    name: str, layout: str, foreground: str
-) -> None:
+def test_shared_chroma_follows_the_visible_pixels(name: str, layout: str, foreground: str) -> None:
     clip, frame = colourful(layout)
     plain = make(name, clip, frame, None, foreground)
     clean = make(name, clip, frame, Despill("green"), foreground)
@@ -170,13 +168,13 @@ def test_shared_chroma_goes_with_the_visible_pixels(
     inside = cv2.erode(opaque.astype(np.uint8), np.ones((9, 9))) > 0
     assert over_was[inside].max() > 0.03 * top
     assert over_now[inside].max() <= rounding + 1e-6
-    # At the edge, where soft and opaque pixels share a sample, it is the mean of both.
+    # At the edge soft and opaque pixels share a sample, which is the mean of both.
     assert over_now[levels > 0].max() <= 4 * rounding
     assert np.array_equal(was[inside & (over_was <= 0)], now[inside & (over_was <= 0)])
 
 
 @pytest.mark.parametrize("name", ["prores", "webm", "ffv1", "png16"])
-def test_grey_exceeds_nothing(name: str) -> None:
+def test_grey_is_unchanged(name: str) -> None:
     clip = make_clip("yuv422p10le")
     frame = two_colours(clip, disc(0, *SIZE))
     for plane in planes.plane_views(frame.picture)[1:]:
@@ -186,7 +184,7 @@ def test_grey_exceeds_nothing(name: str) -> None:
         assert np.array_equal(one, other)
 
 
-def test_half_the_strength_takes_half_the_light() -> None:
+def test_half_the_strength_removes_half_the_light() -> None:
     clip, frame = colourful("gbrp12le")
     plain, half, full = (
         samples(make("png16", clip, frame, one, "source"))[0].astype(float)
@@ -198,7 +196,7 @@ def test_half_the_strength_takes_half_the_light() -> None:
     assert Despill.of(Settings()) is None
 
 
-def test_the_models_own_colours_lose_it_too() -> None:
+def test_the_models_foreground_is_despilled_too() -> None:
     clip, frame = colourful("yuv444p")
     frame.foreground = np.full((SIZE[1], SIZE[0], 3), (90, 200, 50), np.uint8)
     colour, levels = samples(make("png", clip, frame, Despill("green"), "model"))
@@ -206,7 +204,7 @@ def test_the_models_own_colours_lose_it_too() -> None:
     assert np.abs(colour[soft] - (90, 70, 50)).max() <= 1
 
 
-def test_float_pictures_lose_it_above_white_too() -> None:
+def test_float_pictures_are_despilled_above_white_too() -> None:
     clip = replace(make_clip("gbrpf32le"), bit_depth=32, colour=ColourTags(0, FULL, 1, LINEAR))
     picture = av.VideoFrame(*SIZE, "gbrpf32le")
     for plane, value in zip(planes.plane_views(picture), (3.0, 0.5, 1.5), strict=True):
@@ -221,7 +219,7 @@ def test_float_pictures_lose_it_above_white_too() -> None:
     assert (green[opaque] == 1.0).all()
     assert (blue[opaque] == 0.5).all()
     assert (red[opaque] == 1.5).all()
-    assert (planes.plane_views(picture)[0] == 3.0).all(), "the frame is only read"
+    assert (planes.plane_views(picture)[0] == 3.0).all(), "the frame was modified"
 
 
 @pytest.mark.parametrize(
@@ -235,16 +233,16 @@ def test_float_pictures_lose_it_above_white_too() -> None:
     ],
 )
 @pytest.mark.parametrize("foreground", ["auto", "source"])
-def test_what_is_written_reads_back_without_it(
+def test_written_files_read_back_without_spill(
     name: str, options: dict[str, str], most: float, foreground: str, tmp_path: Path
 ) -> None:
-    """Read by ffmpeg. ``most``: roundings, swscale's chroma, and what the codec loses."""
+    """Read by ffmpeg. ``most``: rounding, swscale's chroma and the codec's loss."""
     movie = make_movie(
         tmp_path / "clip.mov", codec="prores_ks", pixel_format="yuv422p10le", size=SIZE,
         colour=BT709, frames=3, draw=draw_lit,
     )  # fmt: skip
     inside = np.stack([disc(index, *SIZE) == 1 for index in range(3)])
-    inside[:, :, SIZE[0] // 2 - 8 : SIZE[0] // 2 + 8] = False  # chroma mixes where light meets
+    inside[:, :, SIZE[0] // 2 - 8 : SIZE[0] // 2 + 8] = False  # chroma mixes where the lights meet
     warm = inside.copy()
     warm[:, :, : SIZE[0] // 2] = False
 
@@ -261,16 +259,16 @@ def test_what_is_written_reads_back_without_it(
     assert np.quantile(np.abs(clean - plain)[warm], 0.99) <= most
 
 
-@pytest.mark.parametrize("side", ["comp", "foreground"])
-def test_side_results_are_despilled(side: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extra", ["comp", "foreground"])
+def test_extra_outputs_are_despilled(extra: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=2, draw=draw_lit)
-    out = tmp_path / f"{side}.mov"
-    write_clip(movie, tmp_path / "o.mov", extras=ExtraOutputs(**{side: out}), despill="green")
+    out = tmp_path / f"{extra}.mov"
+    write_clip(movie, tmp_path / "o.mov", extras=ExtraOutputs(**{extra: out}), despill="green")
     inside = np.stack([disc(index, *SIZE) == 1 for index in range(2)])
     assert np.quantile(excess(decode(out, "rgb48le"))[inside] / 65535, 0.999) < 0.02
 
 
-def test_a_whole_run_and_the_streaming_api(tmp_path: Path) -> None:
+def test_a_complete_run_and_the_streaming_api(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=3, draw=draw_lit)
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     vidmatte.matte(movie.path, tmp_path / "o.mov", despill="green", **model)
@@ -283,7 +281,7 @@ def test_a_whole_run_and_the_streaming_api(tmp_path: Path) -> None:
     with vidmatte.stream(movie.path, despill="green", despill_strength=0.5, **model) as frames:
         clean = next(iter(frames))
     visible = plain.alpha > 0
-    expected = controls.despill(plain.rgb, "green", 0.5)
+    expected = adjustments.despill(plain.rgb, "green", 0.5)
     assert np.array_equal(clean.rgb[visible], expected[visible])
     assert np.array_equal(clean.rgb[~visible], plain.rgb[~visible])
     assert (clean.rgb != plain.rgb).any()
@@ -307,7 +305,7 @@ def test_the_preview_shows_it(tmp_path: Path) -> None:
     assert clean < 3
 
 
-def test_what_cannot_be_is_said() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(UsageError, match="red, green, blue"):
         Settings(despill="purple")
     with pytest.raises(UsageError, match="needs --despill"):

@@ -1,4 +1,4 @@
-"""Picture files: names, depths, folders, one picture."""
+"""Written image files: names, depths, folders, single images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-def test_a_movie_becomes_numbered_pictures(
+def test_a_movie_becomes_numbered_images(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("8-bit 709")
@@ -44,7 +44,7 @@ def test_a_movie_becomes_numbered_pictures(
 
 
 @pytest.mark.parametrize("kind", ["8-bit 709", "8-bit full range", "601 SD", "odd size"])
-def test_png_colours_are_ffmpegs(
+def test_png_colours_equal_ffmpegs(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie(kind)
@@ -57,7 +57,7 @@ def test_png_colours_are_ffmpegs(
 
 
 @pytest.mark.parametrize("name", ["png", "png16"])
-def test_every_chunk_of_a_png_is_whole(
+def test_every_chunk_of_a_png_is_valid(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("anamorphic 720x576")
@@ -66,13 +66,13 @@ def test_every_chunk_of_a_png_is_whole(
         found = chunks(file.read_bytes())
         assert list(found) == [b"IHDR", b"pHYs", b"cICP", b"cHRM", b"gAMA", b"IDAT", b"IEND"]
         assert struct.unpack(">II", found[b"IHDR"][:8]) == (clip.width, clip.height)
-        # FFmpeg writes and reads pHYs as the pixel's width and height.
+        # FFmpeg uses pHYs for the pixel's width and height.
         assert Fraction(*struct.unpack(">II", found[b"pHYs"][:8])) == clip.sample_aspect_ratio
         assert found[b"cICP"] == bytes([clip.colour.primaries, clip.colour.transfer, 0, 1])
 
 
 def chunks(data: bytes) -> dict[bytes, bytes]:
-    """A PNG's chunks by kind, each checked against its checksum."""
+    """A PNG's chunks by kind, with verified checksums."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     found, at = {}, 8
     while at < len(data):
@@ -109,20 +109,20 @@ def test_16_bits_hold_every_level_of_alpha_and_of_a_10_bit_ramp(
     assert abs(ramp[-8:].mean() - 65535) < 300
 
 
-def test_pictures_keep_their_names(tmp_path: Path) -> None:
+def test_images_keep_their_names(tmp_path: Path) -> None:
     make_pictures(tmp_path / "plates", frames=3, pattern="shot.v2_{:04d}", start=1001)
     write_clip(tmp_path / "plates", out := tmp_path / "cut", fps="25")
     assert names(out) == [f"shot.v2_{number}.png" for number in (1001, 1002, 1003)]
 
 
-def test_two_suffixes_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_equal_names_with_two_suffixes_do_not_collide(tmp_path: Path) -> None:
     make_pictures(tmp_path / "plates", frames=1, pattern="a{:.0f}", start=1)
     make_pictures(tmp_path / "plates", frames=1, pattern="a{:.0f}", start=1, suffix=".jpg")
     _, written = write_clip(tmp_path / "plates", out := tmp_path / "cut", fps="25")
     assert written.frames == len(names(out)) == 2
 
 
-def test_16_bit_pictures_stay_16_bit(tmp_path: Path) -> None:
+def test_16_bit_images_stay_16_bit(tmp_path: Path) -> None:
     (path,) = make_pictures(tmp_path / "plates", frames=1, bits=16)
     write_clip(path, out := tmp_path / "cut.png", format="png16")
     original = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
@@ -130,7 +130,7 @@ def test_16_bit_pictures_stay_16_bit(tmp_path: Path) -> None:
     assert np.array_equal(read(out)[..., :3][opaque], original[opaque])
 
 
-def test_one_picture_becomes_one_file(tmp_path: Path) -> None:
+def test_one_image_becomes_one_file(tmp_path: Path) -> None:
     (path,) = make_pictures(tmp_path / "plates", frames=1, suffix=".jpg")
     _, written = write_clip(path, out := tmp_path / "cutout.png")
     assert (written.frames, written.path) == (1, out)
@@ -138,13 +138,13 @@ def test_one_picture_becomes_one_file(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cutout.png", "cwd", "plates"]
 
 
-def test_one_picture_into_a_folder(tmp_path: Path) -> None:
+def test_one_image_into_a_folder(tmp_path: Path) -> None:
     (path,) = make_pictures(tmp_path / "plates", frames=1)
     write_clip(path, out := tmp_path / "cut")
     assert names(out) == [path.name]
 
 
-def test_many_frames_do_not_go_into_one_file(
+def test_many_frames_to_one_file_are_refused(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="write -o out/"):
@@ -156,7 +156,7 @@ def test_a_folder_with_files_is_not_touched(
 ) -> None:
     out = tmp_path / "frames"
     out.mkdir()
-    write_clip(source_movie("8-bit 709"), out)  # an empty one is taken
+    write_clip(source_movie("8-bit 709"), out)  # an empty folder is accepted
     (out / "000000.png").write_bytes(b"mine")
     with pytest.raises(OutputExistsError, match="--overwrite"):
         write_clip(source_movie("8-bit 709"), out)
@@ -169,8 +169,8 @@ def test_a_folder_with_files_is_not_touched(
 
 
 @pytest.mark.parametrize("name", ["frames", "frames/cut_%03d.png"])
-def test_pictures_of_an_earlier_run_are_told(name: str, tmp_path: Path) -> None:
-    """They may be wanted, where a part of a clip is done again, so they are not removed."""
+def test_images_of_an_earlier_run_are_noted(name: str, tmp_path: Path) -> None:
+    """They are kept, because a part of a clip may be done again on purpose."""
     long, short = (make_movie(tmp_path / f"{n}.mp4", frames=n).path for n in (6, 2))
     assert write_clip(long, tmp_path / name)[1].notes == ()
     _, written = write_clip(short, tmp_path / name, overwrite=True)
@@ -184,18 +184,18 @@ def test_pictures_of_an_earlier_run_are_told(name: str, tmp_path: Path) -> None:
     ("row", "part"),
     [("exr", "code values of smpte2084"), ("exr-coded", ""), ("png", "8 bits"), ("png16", "")],
 )
-def test_what_a_format_loses_of_hdr_is_told(
+def test_the_loss_of_hdr_in_a_format_is_noted(
     row: str, part: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
-    sides = ExtraOutputs(matte=tmp_path / "m")
+    extras = ExtraOutputs(matte=tmp_path / "m")
     hdr = source_movie("10-bit 2020 PQ")
-    _, written = write_clip(hdr, tmp_path / "out", extras=sides, format=row)
+    _, written = write_clip(hdr, tmp_path / "out", extras=extras, format=row)
     assert len(written.notes) == bool(part)
     assert part in "".join(written.notes)
     assert written.extra_outputs[0].notes == ()
 
 
-def test_a_file_where_the_folder_should_be(
+def test_a_file_in_place_of_the_folder(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     (tmp_path / "frames").write_text("a file")
@@ -204,7 +204,7 @@ def test_a_file_where_the_folder_should_be(
     assert (tmp_path / "frames").read_text() == "a file"
 
 
-def test_a_pattern_names_the_pictures(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_a_pattern_names_the_images(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     movie = source_movie("8-bit 709")
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "other.txt").write_text("keep")
@@ -220,7 +220,7 @@ def test_a_pattern_names_the_pictures(source_movie: Callable[[str], Movie], tmp_
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_pattern_makes_its_folder(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_a_pattern_creates_its_folder(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     movie = source_movie("8-bit 709")
     write_clip(movie, tmp_path / "new" / "%d.tif")
     assert names(tmp_path / "new") == sorted(f"{number}.tif" for number in range(movie.frames))
@@ -228,7 +228,7 @@ def test_a_pattern_makes_its_folder(source_movie: Callable[[str], Movie], tmp_pa
 
 
 @pytest.mark.parametrize("name", ["take_%02d", "take_%04d.v2", "50% of%d"])
-def test_a_folder_may_be_called_like_a_pattern(
+def test_a_folder_name_may_look_like_a_pattern(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("8-bit 709")
@@ -240,6 +240,8 @@ def test_a_folder_may_be_called_like_a_pattern(
     assert [*folder.parent.iterdir()] == [folder]
 
 
-def test_a_movie_takes_no_pattern(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_a_pattern_for_a_movie_is_refused(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="one file"):
         write_clip(source_movie("8-bit 709"), tmp_path / "out_%d.mov")

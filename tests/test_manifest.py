@@ -1,4 +1,4 @@
-"""The manifest beside a result: what it says, and that a change of any file is noticed."""
+"""The manifest beside a result: its content, and that it detects a change of any file."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs
 from vidmatte.writers.output_paths import output_paths
 
-MAKING = Provenance(
+PROVENANCE = Provenance(
     command=["vidmatte", "clip.mp4", "-o", "out.mov"],
     model="isnet",
     weights="ab" * 32,
     device="cpu",
     settings=Settings().model_dump(),
-    warnings=["a broken packet at 0.20 s was passed over"],
+    warnings=["a broken packet at 0.20 s was skipped"],
 )
 
 
-def make_result(movie: Movie, out: Path, **sides: Path) -> Path:
-    clip, written = write_clip(movie, out, extras=ExtraOutputs(**sides))
-    return write(describe(written, clip, MAKING), out)
+def make_result(movie: Movie, out: Path, **extras: Path) -> Path:
+    clip, written = write_clip(movie, out, extras=ExtraOutputs(**extras))
+    return write(describe(written, clip, PROVENANCE), out)
 
 
 @pytest.mark.parametrize("name", ["out.mov", "frames", "cut_%04d.png"])
-def test_the_manifest_says_how_the_result_was_made(
+def test_the_manifest_records_how_the_result_was_made(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("drop frame timecode")
@@ -56,18 +56,18 @@ def test_the_manifest_says_how_the_result_was_made(
     assert (found["timecode"], found["reel"]) == ("01:00:00;00", "A001C003")
     assert found["alpha"] == "straight"
     assert found["colour"]["primaries"] == "bt709"
-    assert found["warnings"] == list(MAKING.warnings)
+    assert found["warnings"] == list(PROVENANCE.warnings)
     assert found["result"]["bytes"] == size_of(out)
     assert verify(out) == []
 
 
-def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_any_change_is_detected(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     original = source_movie("8-bit 709")
     source = tmp_path / "clip.mp4"
     source.write_bytes(original.path.read_bytes())
     clip, written = write_clip(source, out := tmp_path / "out.mov", extras=ExtraOutputs(
         matte=tmp_path / "m.mkv"))  # fmt: skip
-    write(describe(written, clip, MAKING), out)
+    write(describe(written, clip, PROVENANCE), out)
     assert verify(out) == []
     data = out.read_bytes()
     out.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -77,13 +77,13 @@ def test_any_change_is_noticed(source_movie: Callable[[str], Movie], tmp_path: P
     out.write_bytes(data)
     (tmp_path / "m.mkv").unlink()
     assert verify(out) == ["m.mkv is missing"]
-    make_again = tmp_path / "elsewhere.mp4"
-    source.rename(make_again)
+    moved = tmp_path / "elsewhere.mp4"
+    source.rename(moved)
     assert verify(out) == ["m.mkv is missing", "clip.mp4 is missing"]
-    assert verify(out, source=make_again) == ["m.mkv is missing"]
+    assert verify(out, source=moved) == ["m.mkv is missing"]
 
 
-def test_a_changed_picture_of_a_sequence_is_noticed(
+def test_a_changed_image_of_a_sequence_is_detected(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     make_result(source_movie("8-bit 709"), out := tmp_path / "frames")
@@ -93,12 +93,12 @@ def test_a_changed_picture_of_a_sequence_is_noticed(
     assert verify(out) == ["frames: checksum mismatch"]
 
 
-def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
+def test_images_of_other_runs_are_no_change(tmp_path: Path) -> None:
     long, short = (make_movie(tmp_path / f"{n}.mp4", frames=n).path for n in (6, 2))
     out = tmp_path / "frames"
     write_clip(long, out)
     clip, written = write_clip(short, out, overwrite=True)
-    write(describe(written, clip, MAKING), out)
+    write(describe(written, clip, PROVENANCE), out)
     assert verify(out) == []
     (out / "000001.png").unlink()
     (difference,) = verify(out)
@@ -106,8 +106,8 @@ def test_pictures_of_others_are_no_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cut", "out.mov", "cut_%04d.png"])
-def test_a_result_in_the_sources_own_folder_is_no_change_of_it(name: str, tmp_path: Path) -> None:
-    """What was read counts: the results, their manifest and a file browser's notes do not."""
+def test_a_result_in_the_sources_folder_does_not_change_it(name: str, tmp_path: Path) -> None:
+    """Only files that were read count, not results, manifests or a file browser's files."""
     plates = tmp_path / "plates"
     pictures = make_pictures(plates, frames=3)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet", "fps": "25"}
@@ -120,11 +120,11 @@ def test_a_result_in_the_sources_own_folder_is_no_change_of_it(name: str, tmp_pa
     assert difference.startswith("plates has ")
 
 
-def test_the_manifest_of_a_folder_that_names_no_files_counts_all_of_them(tmp_path: Path) -> None:
-    """As those of earlier versions were."""
+def test_a_folders_manifest_without_file_names_covers_all_files(tmp_path: Path) -> None:
+    """As written by earlier versions."""
     make_pictures(plates := tmp_path / "plates", frames=3)
     clip, written = write_clip(plates, out := tmp_path / "out.mov")
-    facts = describe(written, clip, MAKING)
+    facts = describe(written, clip, PROVENANCE)
     del facts["source"]["files"]
     write(facts, out)
     assert verify(out) == []
@@ -132,7 +132,9 @@ def test_the_manifest_of_a_folder_that_names_no_files_counts_all_of_them(tmp_pat
     assert verify(out) == ["plates: checksum mismatch"]
 
 
-def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_an_extra_output_may_be_in_another_folder(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
     for name in ("mattes", "cuts"):
         (tmp_path / name).mkdir()
     out = tmp_path / "cuts" / "out.mov"
@@ -140,7 +142,7 @@ def test_a_side_may_lie_elsewhere(source_movie: Callable[[str], Movie], tmp_path
     assert verify(out) == []
 
 
-def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="no such file or folder, and no manif"):
         read(tmp_path / "out.mov")
     (tmp_path / "out.mov").touch()
@@ -160,7 +162,7 @@ def test_what_is_no_manifest_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("out", "beside"), [("out.mov", "out.mov.json"), ("cut", "cut.json")])
-def test_a_manifest_takes_the_place_of_manifests_alone(
+def test_a_manifest_replaces_only_manifests(
     out: str, beside: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie, path = source_movie("8-bit 709"), tmp_path / beside
@@ -178,7 +180,7 @@ def test_a_manifest_takes_the_place_of_manifests_alone(
 
 
 @pytest.mark.parametrize("name", ["frames", "frames/cut_%04d.png"])
-def test_pictures_that_a_manifest_does_not_know_are_told(
+def test_images_missing_from_the_manifest_are_reported(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, matte = tmp_path / name, tmp_path / "frames" / "m_%03d.png"
@@ -187,11 +189,11 @@ def test_pictures_that_a_manifest_does_not_know_are_told(
         clip, written = write_clip(
             movie, out, extras=ExtraOutputs(matte=matte if count == 2 else None), overwrite=True
         )
-        write(describe(written, clip, MAKING), out)
+        write(describe(written, clip, PROVENANCE), out)
         assert main(["verify", str(out)]) == (count == 2)
     (line,) = capsys.readouterr().err.splitlines()
     first = "cut_0002.png" if "%" in name else "000002.png"
-    # Those of the matte are known; a folder's pictures are all that have their suffix.
+    # The matte's images are known; a folder's images are all files with their suffix.
     assert f"{out}: 3 pictures not listed in its manifest, like {first}: remove" in line
     for file in sorted(out.parent.rglob(first[:-5] + "[234].png")):
         file.unlink()
@@ -201,7 +203,7 @@ def test_pictures_that_a_manifest_does_not_know_are_told(
     assert main(["verify", str(out)]) == ("%" not in name)
 
 
-def test_a_manifest_stands_for_its_result(
+def test_verify_accepts_the_manifests_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)

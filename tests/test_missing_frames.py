@@ -1,4 +1,4 @@
-"""Clips that miss frames: what is there keeps its time, and the gap is told of or kept."""
+"""Clips with missing frames: the others keep their time, gaps are kept or reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs
 
-DROPPED = [*range(7), *range(8, 16)]  # places of the frames, one of them empty
+DROPPED = [*range(7), *range(8, 16)]  # frame positions, one of them empty
 
 
 def read_times(path: Path, **options: object) -> tuple[list[int], list[Fraction]]:
@@ -37,13 +37,13 @@ def read_times(path: Path, **options: object) -> tuple[list[int], list[Fraction]
 
 
 def with_a_dropped_frame(path: Path) -> Movie:
-    """15 frames at 25 fps, with an empty place after the seventh."""
+    """15 frames at 25 fps, with a gap after the seventh."""
     return make_movie(path, pts=DROPPED, codec="mpeg4", options={"b": "2M"})
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
 def test_a_dropped_frame_leaves_its_gap(suffix: str, tmp_path: Path) -> None:
-    """In an AVI a tick is a frame: the gap is no rounding of its clock."""
+    """In an AVI a tick is a frame: the gap is no rounding error."""
     movie = with_a_dropped_frame(tmp_path / f"clip{suffix}")
     assert read_times(movie.path) == (list(range(15)), [place / movie.rate for place in DROPPED])
     indices, times = read_times(movie.path, in_point="f3", out_point="f10")
@@ -60,8 +60,8 @@ def test_a_dropped_frame_is_a_gap_in_the_result_too(tmp_path: Path) -> None:
 
 
 def with_a_damaged_frame(folder: Path, number: int) -> Path:
-    """A clip of 12 frames, 25 a second, in which part of one packet is overwritten: its
-    decoder patches the picture up."""
+    """A clip of 12 frames at 25 fps in which part of one packet is overwritten; the decoder
+    conceals the error."""
     options = {"bf": "0", "g": "4", "x264-params": "scenecut=0", "crf": "10"}
     movie = make_movie(folder / "clip.mp4", frames=12, options=options)
     with av.open(str(movie.path)) as container:
@@ -73,9 +73,7 @@ def with_a_damaged_frame(folder: Path, number: int) -> Path:
 
 
 @pytest.mark.parametrize("options", [{}, {"deinterlace": "bwdif"}, {"in_point": "f2"}])
-def test_a_frame_that_its_decoder_patched_up_is_told_of(
-    options: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_frame_with_concealed_errors_is_reported(options: dict[str, str], tmp_path: Path) -> None:
     path = with_a_damaged_frame(tmp_path, 6)
     first = 2 if "in_point" in options else 0
     with open_reader(path, Settings(**options)) as source:
@@ -90,7 +88,7 @@ def test_a_frame_that_its_decoder_patched_up_is_told_of(
         list(source.pictures())
 
 
-def test_damage_outside_the_in_and_out_points_is_no_concern(tmp_path: Path) -> None:
+def test_damage_outside_the_in_and_out_points_is_ignored(tmp_path: Path) -> None:
     path = with_a_damaged_frame(tmp_path, 6)
     with open_reader(path, Settings(in_point="f8", strict=True)) as source:
         assert len(list(source.pictures())) == 4
@@ -101,14 +99,17 @@ def test_damage_outside_the_in_and_out_points_is_no_concern(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "options",
     [
-        {"x264-params": "open-gop=1:scenecut=0", "bf": "2"},  # begins with frames that miss theirs
+        {
+            "x264-params": "open-gop=1:scenecut=0",
+            "bf": "2",
+        },  # begins with frames whose references are missing
         {"x264-params": "intra-refresh=1", "bf": "0"},  # begins without a key frame
     ],
 )
 def test_a_stream_that_begins_in_the_middle_is_not_damaged(
     options: dict[str, str], tmp_path: Path
 ) -> None:
-    movie = make_movie(tmp_path / "whole.ts", frames=60, options={"g": "12", **options})
+    movie = make_movie(tmp_path / "complete.ts", frames=60, options={"g": "12", **options})
     data = movie.path.read_bytes()
     begin = data.index(b"\x47", 188 * (len(data) // 188 // 4))
     (tmp_path / "clip.ts").write_bytes(data[begin:])
@@ -118,7 +119,7 @@ def test_a_stream_that_begins_in_the_middle_is_not_damaged(
 
 
 def cut_in_half(path: Path) -> Path:
-    """The first half of a file, as a copy that was broken off leaves it."""
+    """The first half of a file, as after an interrupted copy."""
     half = path.with_name(f"half{path.suffix}")
     data = path.read_bytes()
     half.write_bytes(data[: len(data) // 2])
@@ -134,7 +135,7 @@ def cut_in_half(path: Path) -> Path:
         (".mxf", "mpeg2video", "pcm_s16le"),
     ],
 )
-def test_what_is_shorter_than_its_header_says_is_told_of(
+def test_a_file_shorter_than_its_header_says_is_reported(
     suffix: str, codec: str, sound: str | None, tmp_path: Path
 ) -> None:
     audio = [Tone(codec=sound)] if sound else []
@@ -155,7 +156,7 @@ def test_what_is_shorter_than_its_header_says_is_told_of(
         assert len(list(source.pictures())) == 5
 
 
-def test_sound_that_outlasts_the_picture_is_not_missed_video(tmp_path: Path) -> None:
+def test_audio_longer_than_the_video_is_not_missing_video(tmp_path: Path) -> None:
     picture = make_movie(tmp_path / "short.mkv", frames=10)
     sound = make_movie(tmp_path / "long.mkv", frames=60, audio=[Tone()])
     path = tmp_path / "clip.mkv"
@@ -165,19 +166,19 @@ def test_sound_that_outlasts_the_picture_is_not_missed_video(tmp_path: Path) -> 
         av.open(str(path), "w") as target,
     ):
         given = [video.streams.video[0], audio.streams.audio[0]]
-        kept = [target.add_stream_from_template(stream) for stream in given]
-        for source, stream, own in zip((video, audio), given, kept, strict=True):
+        copies = [target.add_stream_from_template(stream) for stream in given]
+        for source, stream, copy in zip((video, audio), given, copies, strict=True):
             for packet in source.demux(stream):
                 if packet.size:
-                    packet.stream = own
+                    packet.stream = copy
                     target.mux(packet)
     with open_reader(path, Settings(strict=True)) as source:
         assert source.warnings == []
         assert len(list(source.pictures())) == 10
 
 
-def test_the_last_frame_of_a_variable_rate_may_last(tmp_path: Path) -> None:
-    """Matroska keeps how long the last picture is shown in its header alone."""
+def test_the_last_frame_of_a_variable_rate_may_be_long(tmp_path: Path) -> None:
+    """Matroska stores the last frame's duration only in its header."""
     movie = make_movie(tmp_path / "slides.mp4", pts=[0, 25, 75], options={"bf": "0"})
     clip = tmp_path / "slides.mkv"
     with av.open(str(movie.path)) as given, av.open(str(clip), "w") as target:

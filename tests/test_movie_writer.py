@@ -1,4 +1,4 @@
-"""Movies that sinks write, read back by ffmpeg and ffprobe."""
+"""Written movies, read back by ffmpeg and ffprobe."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def alphas(clip: Clip, count: int) -> np.ndarray:
     return np.stack([disc(i, clip.width, clip.height) for i in range(count)]).astype(np.float64)
 
 
-def wide(level: np.ndarray, bits: int) -> np.ndarray:
-    """10-bit alpha as a ProRes decoder gives it back in more bits: repeated from above."""
+def in_more_bits(level: np.ndarray, bits: int) -> np.ndarray:
+    """10-bit alpha as a ProRes decoder expands it to more bits: upper bits repeated."""
     sixteen = (level << 6) | (level >> 4)
     return sixteen >> (16 - bits)
 
@@ -50,7 +50,7 @@ def steps(index: float, width: int, height: int, lit: bool = False) -> Picture:
 
 @pytest.mark.parametrize("size", [(1, 9), (9, 1), (2, 3), (3, 2), (1, 400)])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "gbrp", "gray16le"])
-def test_ffv1_holds_the_narrowest_pictures(
+def test_ffv1_supports_the_narrowest_pictures(
     pixel_format: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
     frame = av.VideoFrame(*size, pixel_format)
@@ -61,8 +61,8 @@ def test_ffv1_holds_the_narrowest_pictures(
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    sides = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mkv")
-    write_clip(tmp_path / "narrow.nut", out := tmp_path / "out.mkv", levels, extras=sides)
+    extras = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mkv")
+    write_clip(tmp_path / "narrow.nut", out := tmp_path / "out.mkv", levels, extras=extras)
     given, found = (decode(path, "rgb48le") for path in (tmp_path / "narrow.nut", out))
     assert np.array_equal(given, found)
     (matte,) = decode(tmp_path / "m.mkv", "gray16le")
@@ -74,7 +74,7 @@ def test_ffv1_holds_the_narrowest_pictures(
 def test_grey_movies_reach_black_and_white(
     kind: str, range_: int, black: int, white: int, tmp_path: Path
 ) -> None:
-    """Their stated range counts: limited grey is luma, for each kind of result and the view."""
+    """Their tagged range counts: limited grey is luma, in every result and for the network."""
     codec, pixel_format = kind.split()
     options = {"x265-params": f"lossless=1:log-level=none:range={['', 'limited', 'full'][range_]}"}
     movie = make_movie(
@@ -110,7 +110,7 @@ def test_grey_movies_reach_black_and_white(
 
 @pytest.mark.parametrize("depth", ["9le", "10le", "12le", "14le", "16le"])
 def test_ffv1_of_deep_rgb_is_read_by_other_decoders(depth: str, tmp_path: Path) -> None:
-    """Each sample comes back, and older decoders of FFV1 know the layout."""
+    """Each sample survives, and older FFV1 decoders support the layout."""
     movie = make_movie(
         tmp_path / "clip.mkv", size=(64, 48), frames=1, codec="ffv1", pixel_format=f"gbrp{depth}"
     )
@@ -141,11 +141,11 @@ def test_prores_keeps_picture_alpha_time_and_tags(
     expected = decode_limited(movie.path, clip.colour.range == FULL)
     alpha = alphas(clip, movie.frames)
     assert_close(decode(out, "yuv444p10le"), expected, PRORES_PICTURE, where=alpha == 1, full=1023)
-    # Alpha: ten bits, rounded; nothing in between moves, 0 and 1 least of all.
+    # Alpha: ten bits, rounded; every level survives, 0 and 1 exactly.
     level = found[..., 3] >> 2
     assert np.abs(level - alpha * 1023).max() <= 0.501
-    assert np.array_equal(found[..., 3], wide(level.astype(int), 12))
-    # Time: from zero, each frame in its place, the last as long as the others.
+    assert np.array_equal(found[..., 3], in_more_bits(level.astype(int), 12))
+    # Time: from zero, each frame at its time, the last as long as the others.
     start = movie.pts[0] * movie.time_base
     times = frame_times(out)
     origin = start - clip.origin
@@ -153,7 +153,7 @@ def test_prores_keeps_picture_alpha_time_and_tags(
     assert Fraction(stream["duration_ts"]) * Fraction(stream["time_base"]) == written.seconds
     if clip.constant_rate:
         assert Fraction(stream["avg_frame_rate"]) == movie.rate
-    # Tags, each of its own.
+    # Tags.
     names = clip.colour.with_matrix(clip.colour.matrix, LIMITED).as_names()
     assert stream["color_range"] == names["range"]
     assert stream["color_space"] in (names["matrix"], SAME_MATRIX.get(names["matrix"]))
@@ -187,7 +187,7 @@ def test_ffv1_keeps_every_sample(
 
 
 @pytest.mark.parametrize("kind", ["8-bit 709", "8-bit full range", "10-bit 709"])
-def test_ffv1_is_the_source_to_ffmpeg_too(
+def test_ffmpeg_reads_ffv1_as_the_source(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie(kind)
@@ -202,7 +202,7 @@ def test_ffv1_is_the_source_to_ffmpeg_too(
 def test_webm_alpha_is_lossless(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
-    """Colours are VP9's, alpha is exact: no specks where the picture is clear or opaque."""
+    """Colours are lossy VP9, alpha is exact: no specks in transparent or opaque areas."""
     movie = source_movie(kind)
     clip, _ = write_clip(movie, out := tmp_path / "out.webm")
     stream = probe_stream(out)
@@ -214,15 +214,16 @@ def test_webm_alpha_is_lossless(
     apart = np.abs(found[..., :3].astype(int) - expected)[alpha == 1]
     assert apart.mean() < 3
     start = movie.pts[0] * movie.time_base - clip.origin
-    meant = [start + (pts - movie.pts[0]) * movie.time_base for pts in movie.pts]
-    # WebM counts milliseconds: every time is rounded by itself, so nothing adds up.
+    expected_times = [start + (pts - movie.pts[0]) * movie.time_base for pts in movie.pts]
+    # WebM counts milliseconds: each time is rounded separately, so errors do not add up.
     assert all(
-        abs(a - b) <= Fraction(1, 2000) for a, b in zip(frame_times(out), meant, strict=True)
+        abs(a - b) <= Fraction(1, 2000)
+        for a, b in zip(frame_times(out), expected_times, strict=True)
     )
 
 
 def test_webm_has_an_alpha_key_frame_at_every_key_frame(tmp_path: Path) -> None:
-    """A player that seeks starts both decoders there."""
+    """A seeking player starts both decoders there."""
     movie = make_movie(tmp_path / "clip.mp4", frames=300, size=(64, 36), options={"crf": "30"})
     write_clip(movie, out := tmp_path / "out.webm")
     keys = 0
@@ -236,7 +237,7 @@ def test_webm_has_an_alpha_key_frame_at_every_key_frame(tmp_path: Path) -> None:
     assert keys >= 2
 
 
-def test_cineform_holds_rgba_within_its_own_loss(
+def test_cineform_stores_rgba_within_its_loss(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("10-bit 709")
@@ -252,19 +253,19 @@ def test_cineform_holds_rgba_within_its_own_loss(
     assert len(list(frames)) == len(found)
 
 
-def test_prores_xq_is_tagged_so(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_prores_xq_has_its_own_tag(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov", format="prores-xq")
     assert probe_stream(out)["codec_tag_string"] == "ap4x"
 
 
-def test_all_levels_of_alpha_come_back_from_prores(
+def test_all_levels_of_alpha_survive_prores(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov", alpha=levels)
     assert len(np.unique(decode(out, "yuva444p12le")[..., 3])) == 1024
 
 
-def test_the_mov_says_what_editors_look_for(
+def test_the_mov_has_the_metadata_that_editors_need(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("drop frame timecode")
@@ -285,7 +286,7 @@ def test_the_mov_says_what_editors_look_for(
     assert struct.unpack(">4s3H", data[at : at + 10]) == (b"nclc", 1, 1, 1)
 
 
-def test_the_container_keeps_tags_that_prores_cannot_name(
+def test_the_container_keeps_tags_that_prores_cannot_express(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     write_clip(source_movie("anamorphic 720x576"), out := tmp_path / "out.mov")
@@ -295,7 +296,7 @@ def test_the_container_keeps_tags_that_prores_cannot_name(
     assert struct.unpack(">4s3H", data[at : at + 10]) == (b"nclc", 5, 6, 5)
 
 
-def test_a_full_range_source_becomes_limited_and_says_so(
+def test_a_full_range_source_becomes_limited_and_tagged_so(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("8-bit full range")
@@ -310,7 +311,7 @@ def test_a_full_range_source_becomes_limited_and_says_so(
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
 def test_frames_stay_in_order(suffix: str, tmp_path: Path) -> None:
-    """More frames than workers and lag together, each with its number in its picture."""
+    """More frames than workers and queues hold, each with its number in the picture."""
     movie = make_movie(tmp_path / "clip.mp4", frames=70, size=(192, 108))
     write_clip(movie, out := tmp_path / f"out{suffix}")
     assert [read_index(picture) for picture in decode(out)] == list(range(70))
@@ -325,8 +326,8 @@ def test_one_frame_is_a_movie_too(suffix: str, tmp_path: Path) -> None:
     assert len(decode(out)) == 1
 
 
-def test_pictures_become_a_movie(tmp_path: Path) -> None:
-    """RGB pictures at a rate of one's own: bt709, limited, sRGB's curve named."""
+def test_images_become_a_movie(tmp_path: Path) -> None:
+    """RGB images at a given rate: bt709, limited range, tagged with the sRGB curve."""
     folder = tmp_path / "plates"
     make_pictures(folder, frames=3)
     clip, written = write_clip(folder, out := tmp_path / "out.mov", fps="24000/1001")
@@ -344,11 +345,11 @@ def test_pictures_become_a_movie(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
-def test_a_variable_rate_promises_no_rate(
+def test_a_variable_rate_has_no_default_duration(
     suffix: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     """A default duration in the header would let players count frames instead of time."""
-    for kind, promised in (("8-bit 709", True), ("variable rate", False)):
-        write_clip(source_movie(kind), out := tmp_path / f"{promised}{suffix}")
+    for kind, constant in (("8-bit 709", True), ("variable rate", False)):
+        write_clip(source_movie(kind), out := tmp_path / f"{constant}{suffix}")
         # Matroska element DefaultDuration, 23 E3 83, in the track's header.
-        assert (b"\x23\xe3\x83" in out.read_bytes()[:2000]) == promised
+        assert (b"\x23\xe3\x83" in out.read_bytes()[:2000]) == constant

@@ -1,4 +1,4 @@
-"""OpenEXR, animated WebP and GIF; colours with alpha multiplied in."""
+"""OpenEXR, animated WebP and GIF; premultiplied colours."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def codes_of(movie: Movie) -> tuple[Clip, np.ndarray]:
 
 
 def to_light(code: np.ndarray) -> np.ndarray:
-    """The bt709 camera curve undone, ITU-R BT.709 item 1.2."""
+    """The inverse of the BT.709 transfer curve, ITU-R BT.709 item 1.2."""
     return np.where(code < 0.081, code / 4.5, ((code + 0.099) / 1.099) ** (1 / 0.45))
 
 
 @pytest.mark.parametrize(("name", "step"), [("exr", 2.0**-11), ("exr32", 1e-6)])
-def test_exr_is_linear_light_and_says_so(
+def test_exr_is_linear_light_and_tagged_so(
     name: str, step: float, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("10-bit 709")
@@ -75,7 +75,7 @@ def test_exr_is_linear_light_and_says_so(
     assert b"straight alpha; colours are linear light" in head
 
 
-def test_exr_of_pq_passes_as_it_is(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_exr_keeps_pq_code_values(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     movie = source_movie("10-bit 2020 PQ")
     write_clip(movie, out := tmp_path / "frames", format="exr")
     clip, codes = codes_of(movie)
@@ -94,17 +94,15 @@ def test_coded_exr_keeps_code_values(source_movie: Callable[[str], Movie], tmp_p
     assert np.abs(found - codes[3])[opaque].max() < 2.0**-11
 
 
-def test_exr_alpha_is_as_fine_as_the_matte(
-    source_movie: Callable[[str], Movie], tmp_path: Path
-) -> None:
+def test_exr_alpha_has_full_precision(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
     movie = source_movie("8-bit 709")
     write_clip(movie, out := tmp_path / "frames", alpha=levels, format="exr32")
     found = read_exr(out / "000000.exr")[..., 3]
     assert np.array_equal(found, levels(0, *movie.size))
 
 
-def test_ffmpeg_reads_our_exr(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
-    """An independent reader sees the same picture; odd sizes end in a short block."""
+def test_ffmpeg_reads_the_exr(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+    """An independent reader gets the same picture; odd sizes end in a short block."""
     movie = source_movie("odd size")
     write_clip(movie, out := tmp_path / "frames", format="exr-coded")
     found = decode(out / "%06d.exr", "rgba")
@@ -116,7 +114,7 @@ def test_ffmpeg_reads_our_exr(source_movie: Callable[[str], Movie], tmp_path: Pa
 
 @pytest.mark.parametrize("working", ["gbrpf32le", "grayf32le"])
 def test_float_pictures_keep_their_highlights(working: str) -> None:
-    """Light above 1 comes out as it went in where the subject is opaque."""
+    """Values above 1 are unchanged where the subject is opaque."""
     clip = make_clip(working, colour=ColourTags(0, FULL, 1, LINEAR))
     picture = av.VideoFrame(clip.width, clip.height, working)
     generator = np.random.default_rng(3)
@@ -135,10 +133,8 @@ def test_float_pictures_keep_their_highlights(working: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("name", "largest"), [("exr", 65504), ("exr32", 1e6), ("png16", 65535)])
-def test_light_beyond_a_format_and_what_is_no_number(
-    name: str, largest: float, tmp_path: Path
-) -> None:
-    """The brightest that there is, and no word of it on stderr; integers have 0 for NaN."""
+def test_values_out_of_range_and_nan(name: str, largest: float, tmp_path: Path) -> None:
+    """Clipped to the largest value without a warning; integer formats store 0 for NaN."""
     folder = tmp_path / "plates"
     folder.mkdir()
     clip = make_clip("gbrpf32le", colour=ColourTags(0, FULL, 1, LINEAR))
@@ -165,7 +161,7 @@ def alpha_of(movie: Movie, index: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["8-bit 709", "variable rate"])
-def test_webp_moves_in_time_with_alpha(
+def test_webp_keeps_timing_and_alpha(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie(kind)
@@ -175,10 +171,10 @@ def test_webp_moves_in_time_with_alpha(
     assert len(found.lengths) == movie.frames
     pts = [*movie.pts, movie.pts[-1] + movie.pts[-1] - movie.pts[-2]]
     for index, length in enumerate(found.lengths[:-1]):
-        meant = (pts[index + 1] - pts[index]) * movie.time_base
-        assert abs(length - meant) <= Fraction(1, 1000)
+        expected = (pts[index + 1] - pts[index]) * movie.time_base
+        assert abs(length - expected) <= Fraction(1, 1000)
     assert abs(sum(found.lengths) - written.seconds) <= Fraction(1, 2000)
-    assert found.loops == 0, "for ever, as GIF's"
+    assert found.loops == 0, "it has to loop for ever, like GIF"
     ok, animation = cv2.imreadanimation(str(out))
     assert ok
     assert np.abs(animation.frames[2][..., 3] / 255 - alpha_of(movie, 2)).mean() < 0.01
@@ -194,10 +190,10 @@ def test_one_frame_of_webp(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_an_opaque_webp_has_no_alpha(frames: int, tmp_path: Path) -> None:
-    """A subject that fills the picture; a single opaque one is a WebP of the simple kind."""
+    """A subject that fills the frame; a single opaque frame is a simple WebP."""
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     (tmp_path / "plates").mkdir()
-    for index in range(frames):  # nothing that stays, of which a later picture would be clear
+    for index in range(frames):  # no static area, which a later frame would store as transparent
         noise = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "plates" / f"{index}.png"), noise)
     _, written = write_clip(tmp_path / "plates", tmp_path / "out.webp", opaque)
@@ -207,7 +203,7 @@ def test_an_opaque_webp_has_no_alpha(frames: int, tmp_path: Path) -> None:
     assert len(found.lengths) == (0 if frames == 1 else frames)
 
 
-def test_a_webp_of_opaque_frames_all_alike_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_webp_of_identical_opaque_frames_is_refused_with_the_reason(tmp_path: Path) -> None:
     opaque = lambda index, width, height: np.ones((height, width), np.float32)  # noqa: E731
     (picture,) = make_pictures(tmp_path / "plates", frames=1)
     shutil.copy(picture, picture.with_name("shot_0002.png"))
@@ -220,7 +216,7 @@ def test_a_webp_of_opaque_frames_all_alike_is_refused_with_the_reason(tmp_path: 
 def test_gif_counts_hundredths_of_a_second(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
-    """Faster clips are refused before the run; of variable ones only the frames tell."""
+    """Faster clips are refused before the run; variable rates fail at the frame in question."""
     fast = make_movie(tmp_path / "fast.mp4", rate=Fraction(120), frames=3)
     with pytest.raises(UsageError, match=r"fast\.mp4: 120 frames .* the 100 .* --conform 50"):
         write_clip(fast, tmp_path / "fast.gif")
@@ -228,12 +224,14 @@ def test_gif_counts_hundredths_of_a_second(
     assert written.frames == 3
     _, written = write_clip(fast, tmp_path / "slower.gif", conform="50")
     assert written.frames == 1
-    said = r"frame 7, at 0\.268 s, is less than 1/100 s after the previous one, .* add --conform 50"
-    with pytest.raises(OutputError, match=said):
+    message = (
+        r"frame 7, at 0\.268 s, is less than 1/100 s after the previous one, .* add --conform 50"
+    )
+    with pytest.raises(OutputError, match=message):
         write_clip(source_movie("variable rate"), tmp_path / "out.gif")
 
 
-def test_gif_moves_in_time_and_is_clear_where_alpha_is_below_half(
+def test_gif_keeps_timing_and_is_transparent_where_alpha_is_below_half(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("8-bit 709")
@@ -245,12 +243,14 @@ def test_gif_moves_in_time_and_is_clear_where_alpha_is_below_half(
         alpha = alpha_of(movie, index)
         assert np.array_equal(found[index, ..., 3] == 255, np.rint(alpha * 255) >= 128)
         apart = (found[index, ..., :3] - expected[index])[alpha == 1]
-        assert np.abs(apart).mean() < 25, "six or seven steps a channel, dithered"
-        assert np.abs(apart.mean(axis=0)).max() < 3, "the mean colour stays"
+        assert np.abs(apart).mean() < 25, "six or seven levels a channel, dithered"
+        assert np.abs(apart.mean(axis=0)).max() < 3, "the mean colour changed"
 
 
 @pytest.mark.parametrize(("size", "rows"), [((40, 24), slice(9, 10)), ((40, 1), slice(None))])
-def test_a_single_row_is_seen_in_a_gif(size: tuple[int, int], rows: slice, tmp_path: Path) -> None:
+def test_a_single_row_is_visible_in_a_gif(
+    size: tuple[int, int], rows: slice, tmp_path: Path
+) -> None:
     def row(index: int, width: int, height: int) -> np.ndarray:
         alpha = np.zeros((height, width), np.float32)
         alpha[rows, 5 : 20 + index] = 1
@@ -263,10 +263,10 @@ def test_a_single_row_is_seen_in_a_gif(size: tuple[int, int], rows: slice, tmp_p
 
 
 @pytest.mark.parametrize("name", ["prores", "ffv1", "webm", "png", "png16", "exr32"])
-def test_premultiplied_colours_are_alpha_times_straight_ones(
+def test_premultiplied_colours_are_straight_colours_times_alpha(
     name: str, source_movie: Callable[[str], Movie]
 ) -> None:
-    """Around black, for RGB and for luma; opaque pixels are the same."""
+    """Relative to black, for RGB and for luma; opaque pixels are equal."""
     clip, frames = read_frames(source_movie("8-bit 709").path, Settings(), disc)
     row, frame = by_name(name), next(frames)
     scene = RenderContext(clip, "estimate")
@@ -293,10 +293,8 @@ def test_premultiplied_colours_are_alpha_times_straight_ones(
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])
-def test_premultiplied_chroma_lies_under_its_pixels_at_odd_sizes(
-    pixel_format: str, tmp_path: Path
-) -> None:
-    """The last cell of 33 pixels is half a one, and shifts none of the others."""
+def test_premultiplied_chroma_is_aligned_at_odd_sizes(pixel_format: str, tmp_path: Path) -> None:
+    """The last chroma sample of 33 pixels covers one pixel and shifts none of the others."""
     clip_path = make_movie(
         tmp_path / "odd.mkv", size=(33, 17), frames=1, codec="ffv1", pixel_format=pixel_format
     ).path
@@ -319,8 +317,8 @@ def test_premultiplied_chroma_lies_under_its_pixels_at_odd_sizes(
         assert np.abs(found - expected).max() <= 0.51
 
 
-@pytest.mark.parametrize(("alpha_kind", "said"), [("straight", 2), ("premultiplied", 1)])
-def test_tiff_says_how_its_alpha_is(alpha_kind: str, said: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("alpha_kind", "value"), [("straight", 2), ("premultiplied", 1)])
+def test_tiff_declares_its_kind_of_alpha(alpha_kind: str, value: int, tmp_path: Path) -> None:
     """ExtraSamples of TIFF 6.0: 1 for associated alpha, 2 for unassociated."""
     make_pictures(tmp_path / "plates", frames=2, size=(64, 48))
     write_clip(tmp_path / "plates", out := tmp_path / "out", format="tiff16", alpha_kind=alpha_kind)
@@ -329,37 +327,37 @@ def test_tiff_says_how_its_alpha_is(alpha_kind: str, said: int, tmp_path: Path) 
         (place,) = struct.unpack_from("<I", data, 4)
         (count,) = struct.unpack_from("<H", data, place)
         entries = [struct.unpack_from("<HHIH", data, place + 2 + 12 * n) for n in range(count)]
-        assert [entry for entry in entries if entry[0] == 338] == [(338, 3, 1, said)]
+        assert [entry for entry in entries if entry[0] == 338] == [(338, 3, 1, value)]
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (48, 64, 4)
     assert len(list(out.glob("*.tif"))) == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "noted"),
     [("o.png", True), ("o.webm", True), ("o.webp", True), ("o.mov", False), ("o.tif", False),
      ("o.exr", False), ("o.gif", False), ("o.mkv", False)],
 )  # fmt: skip
 @pytest.mark.parametrize("alpha_kind", ["straight", "premultiplied"])
-def test_a_format_whose_readers_take_alpha_for_straight_is_told(
-    alpha_kind: str, name: str, told: bool, tmp_path: Path
+def test_premultiplied_alpha_in_a_straight_format_is_noted(
+    alpha_kind: str, name: str, noted: bool, tmp_path: Path
 ) -> None:
     (picture,) = make_pictures(tmp_path, frames=1, size=(64, 48))
     _, written = write_clip(picture, tmp_path / name, alpha_kind=alpha_kind)
     notes = [note for note in written.notes if "is read as straight alpha" in note]
-    assert bool(notes) is (told and alpha_kind == "premultiplied")
+    assert bool(notes) is (noted and alpha_kind == "premultiplied")
 
 
 @pytest.mark.parametrize(
     ("pixel_format", "layout"),
     [("yuv420p", None), ("yuv422p", None), ("yuv444p", None), ("yuv440p", "4:4:0")],
 )
-def test_chroma_that_ffv1_has_no_place_for_is_told(
+def test_chroma_resampling_for_ffv1_is_noted(
     pixel_format: str, layout: str | None, tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mkv", frames=1, size=(64, 48), codec="ffv1",
                        pixel_format=pixel_format)  # fmt: skip
-    sides = ExtraOutputs(comp=tmp_path / "c.mkv")
-    _, written = write_clip(movie, tmp_path / "out.mkv", extras=sides)
+    extras = ExtraOutputs(comp=tmp_path / "c.mkv")
+    _, written = write_clip(movie, tmp_path / "out.mkv", extras=extras)
     notes = [note for note in written.notes if "chroma is resampled" in note]
     assert len(notes) == (layout is not None)
     assert all(f"from {layout} to 4:4:4" in note for note in notes)

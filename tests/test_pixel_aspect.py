@@ -1,4 +1,4 @@
-"""Pixels that are not square: every container that can say so does."""
+"""Pixel aspect: every container that supports non-square pixels gets the tag."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def movie(source_movie: Callable[[str], Movie]) -> Movie:
 
 
 @pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out.webm"])
-def test_the_pixel_aspect_stays(name: str, movie: Movie, tmp_path: Path) -> None:
-    sides = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mp4")
-    _, written = write_clip(movie, tmp_path / name, extras=sides)
-    for path in (tmp_path / name, sides.matte, sides.comp):
+def test_the_pixel_aspect_is_kept(name: str, movie: Movie, tmp_path: Path) -> None:
+    extras = ExtraOutputs(matte=tmp_path / "m.mkv", comp=tmp_path / "c.mp4")
+    _, written = write_clip(movie, tmp_path / name, extras=extras)
+    for path in (tmp_path / name, extras.matte, extras.comp):
         stream = probe_stream(path)
         assert stream["sample_aspect_ratio"] == "16:15"
         assert stream["display_aspect_ratio"] == "4:3"
@@ -42,8 +42,8 @@ def test_the_pixel_aspect_stays(name: str, movie: Movie, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
-def test_the_rest_of_the_header_is_as_it_was(suffix: str, tmp_path: Path) -> None:
-    """Checksums hold, and what the header says of places in the file still leads there."""
+def test_the_rest_of_the_header_is_unchanged(suffix: str, tmp_path: Path) -> None:
+    """Checksums are valid, and the header's file positions still point to the right places."""
     square = make_movie(tmp_path / "clip.mp4", frames=30, audio=[Tone()], timecode="01:00:00:00")
     write_clip(square, plain := tmp_path / f"plain{suffix}")
     out = tmp_path / f"out{suffix}"
@@ -66,7 +66,7 @@ def test_the_rest_of_the_header_is_as_it_was(suffix: str, tmp_path: Path) -> Non
     assert len(data) == plain.stat().st_size
 
 
-def test_a_header_without_room_is_refused_and_a_missing_aspect_is_found(
+def test_a_header_without_space_is_refused_and_a_missing_aspect_is_detected(
     source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     movie = source_movie("8-bit 709")
@@ -84,7 +84,7 @@ def test_a_header_without_room_is_refused_and_a_missing_aspect_is_found(
 
 
 @pytest.mark.parametrize("name", ["out.gif", "out.webp"])
-def test_formats_of_square_pixels_say_so(name: str, tmp_path: Path) -> None:
+def test_formats_with_square_pixels_only_note_it(name: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3, sample_aspect_ratio=WIDE)
     _, written = write_clip(movie, tmp_path / name)
     assert [note for note in written.notes if "shown with square pixels" in note]

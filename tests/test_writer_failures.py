@@ -1,4 +1,4 @@
-"""How outputs end when something goes wrong: the error in one line, and nothing left behind."""
+"""Failing writers: the error in one line, and no files left behind."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ OUTPUTS = ["out.mov", "out.webm", "out.mkv", "frames"]
 SETTINGS = Settings(foreground="source")
 
 
-class Slots:
-    """Counts frames out and back."""
+class CountedFrames:
+    """Counts frames yielded and slots returned."""
 
     def __init__(self, frames: Iterator[Frame]) -> None:
-        self.out, self.back = 0, 0
+        self.yielded, self.returned = 0, 0
         self._frames = frames
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:
-            frame.return_slot = self._returned
-            self.out += 1
+            frame.return_slot = self._count_returned
+            self.yielded += 1
             yield frame
 
-    def _returned(self) -> None:
+    def _count_returned(self) -> None:
         with self._lock:
-            self.back += 1
+            self.returned += 1
 
 
-def begin(movie: Movie, out: Path) -> tuple[Clip, Slots, Writer]:
+def begin(movie: Movie, out: Path) -> tuple[Clip, CountedFrames, Writer]:
     clip, frames = read_frames(movie.path, SETTINGS, disc)
     _check_outputs(out, clip, SETTINGS)
-    return clip, Slots(frames), open_writer(out, clip, SETTINGS)
+    return clip, CountedFrames(frames), open_writer(out, clip, SETTINGS)
 
 
-def left_in(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -74,29 +74,29 @@ def folder(tmp_path: Path) -> Path:
 def test_abort_leaves_nothing(
     name: str, after: int, source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
-    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
-    for number, frame in enumerate(slots):
+    _, counted, writer = begin(source_movie("8-bit 709"), folder / name)
+    for number, frame in enumerate(counted):
         if number == after:
             frame.release()
             break
-        sink.write(frame)
-    sink.abort()
-    sink.abort()
-    assert left_in(folder) == []
-    assert slots.back == slots.out
+        writer.write(frame)
+    writer.abort()
+    writer.abort()
+    assert names_in(folder) == []
+    assert counted.returned == counted.yielded
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_abort_after_close_takes_nothing_away(
+def test_abort_after_close_removes_nothing(
     name: str, source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
-    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
-    for frame in slots:
-        sink.write(frame)
-    written = sink.close()
-    sink.abort()
-    assert left_in(folder) == [name]
-    assert written.frames == slots.back == slots.out
+    _, counted, writer = begin(source_movie("8-bit 709"), folder / name)
+    for frame in counted:
+        writer.write(frame)
+    written = writer.close()
+    writer.abort()
+    assert names_in(folder) == [name]
+    assert written.frames == counted.returned == counted.yielded
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -108,63 +108,63 @@ def test_a_failing_worker_ends_the_run_with_its_own_error(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = CutoutPicture.render
+    original = CutoutPicture.render
 
-    def fails(maker: CutoutPicture, frame: Frame) -> av.VideoFrame:
+    def failing_render(maker: CutoutPicture, frame: Frame) -> av.VideoFrame:
         if frame.index == at:
             raise MemoryError(f"no memory for frame {at}")
-        return whole(maker, frame)
+        return original(maker, frame)
 
-    monkeypatch.setattr(CutoutPicture, "render", fails)
-    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
-    with pytest.raises(MemoryError, match=f"frame {at}"), sink:
-        for frame in slots:
-            sink.write(frame)
-        sink.close()
-    assert left_in(folder) == []
-    assert slots.back == slots.out
+    monkeypatch.setattr(CutoutPicture, "render", failing_render)
+    _, counted, writer = begin(source_movie("8-bit 709"), folder / name)
+    with pytest.raises(MemoryError, match=f"frame {at}"), writer:
+        for frame in counted:
+            writer.write(frame)
+        writer.close()
+    assert names_in(folder) == []
+    assert counted.returned == counted.yielded
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_no_frame_is_no_result(
+def test_no_frames_is_an_error(
     name: str, source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
-    _, _, sink = begin(source_movie("8-bit 709"), folder / name)
+    _, _, writer = begin(source_movie("8-bit 709"), folder / name)
     with pytest.raises(OutputError, match="no frame"):
-        sink.close()
-    assert left_in(folder) == []
+        writer.close()
+    assert names_in(folder) == []
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_frame_of_another_size_is_refused(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path, folder: Path
 ) -> None:
-    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
+    _, counted, writer = begin(source_movie("8-bit 709"), folder / name)
     other = make_movie(tmp_path / "other.mp4", size=(64, 48), frames=1)
     _, frames = read_frames(other.path, SETTINGS, disc)
-    with pytest.raises(OutputError, match="64x48"), sink:
-        sink.write(next(iter(slots)))
-        sink.write(next(frames))
-    assert left_in(folder) == []
+    with pytest.raises(OutputError, match="64x48"), writer:
+        writer.write(next(iter(counted)))
+        writer.write(next(frames))
+    assert names_in(folder) == []
 
 
 def test_a_frame_that_the_muxer_refuses_is_named(
     source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
-    _, slots, sink = begin(source_movie("8-bit full range"), folder / "out.mov")
+    _, counted, writer = begin(source_movie("8-bit full range"), folder / "out.mov")
     with (
         pytest.raises(OutputError, match=r"frame 2, at 0\.040 s, cannot be written \(Invalid arg"),
-        sink,
+        writer,
     ):
-        for frame in slots:
+        for frame in counted:
             frame.pts = min(frame.pts, frame.duration)
-            sink.write(frame)
-        sink.close()
-    assert left_in(folder) == []
+            writer.write(frame)
+        writer.close()
+    assert names_in(folder) == []
 
 
 @pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mkv"])
-def test_an_output_that_exists_is_not_touched(
+def test_an_existing_output_is_not_touched(
     name: str, source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
     out = folder / name
@@ -174,23 +174,23 @@ def test_an_output_that_exists_is_not_touched(
     assert out.read_bytes() == b"mine"
     write_clip(source_movie("8-bit 709"), out, overwrite=True)
     assert out.stat().st_size > 1000
-    assert left_in(folder) == [name]
+    assert names_in(folder) == [name]
 
 
-def test_an_output_that_appears_meanwhile_is_not_touched(
+def test_an_output_that_appears_during_the_run_is_not_touched(
     source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
-    _, slots, sink = begin(source_movie("8-bit 709"), folder / "out.mov")
-    for frame in slots:
-        sink.write(frame)
+    _, counted, writer = begin(source_movie("8-bit 709"), folder / "out.mov")
+    for frame in counted:
+        writer.write(frame)
     (folder / "out.mov").write_bytes(b"mine")
     with pytest.raises(OutputExistsError):
-        sink.close()
+        writer.close()
     assert (folder / "out.mov").read_bytes() == b"mine"
-    assert left_in(folder) == ["out.mov"]
+    assert names_in(folder) == ["out.mov"]
 
 
-def test_what_a_killed_run_left_is_replaced(
+def test_leftovers_of_a_killed_run_are_replaced(
     source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
     (folder / ".out.partial.mov").write_bytes(b"half")
@@ -198,27 +198,27 @@ def test_what_a_killed_run_left_is_replaced(
     (folder / ".frames.partial" / "000900.png").write_bytes(b"half")
     write_clip(source_movie("8-bit 709"), folder / "out.mov")
     write_clip(source_movie("8-bit 709"), folder / "frames")
-    assert left_in(folder) == ["frames", "out.mov"]
-    assert len(left_in(folder / "frames")) == 10
+    assert names_in(folder) == ["frames", "out.mov"]
+    assert len(names_in(folder / "frames")) == 10
 
 
 @pytest.mark.parametrize("name", [*OUTPUTS, "shots/cut_%03d.png"])
-def test_a_second_run_leaves_the_first_ones_work_alone(
+def test_a_second_run_does_not_disturb_the_first(
     name: str, source_movie: Callable[[str], Movie], folder: Path
 ) -> None:
-    _, slots, sink = begin(source_movie("8-bit 709"), folder / name)
-    frames = iter(slots)
-    sink.write(next(frames))
+    _, counted, writer = begin(source_movie("8-bit 709"), folder / name)
+    frames = iter(counted)
+    writer.write(next(frames))
     with pytest.raises(OutputError, match="locked by another vidmatte process"):
         begin(source_movie("8-bit 709"), folder / name)
     for frame in frames:
-        sink.write(frame)
-    assert sink.close().frames == slots.out
-    assert left_in(folder) == [name.split("/")[0]]
+        writer.write(frame)
+    assert writer.close().frames == counted.yielded
+    assert names_in(folder) == [name.split("/")[0]]
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_missing_folder_is_said_before_the_run(
+def test_a_missing_folder_is_reported_before_the_run(
     name: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
     clip, _ = read_frames(source_movie("8-bit 709").path, SETTINGS, disc)
@@ -227,12 +227,12 @@ def test_a_missing_folder_is_said_before_the_run(
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out.mp3", "out.partial.xyz"])
-def test_an_unknown_suffix_names_the_known_ones(name: str) -> None:
+def test_an_unknown_suffix_lists_the_known_ones(name: str) -> None:
     with pytest.raises(UsageError, match=r"\.mov.*\.webm"):
         choose(Path(name), None)
 
 
-def test_a_format_that_is_not_the_suffixs_own_is_refused() -> None:
+def test_a_format_that_contradicts_the_suffix_is_refused() -> None:
     with pytest.raises(UsageError, match="webm"):
         choose(Path("out.mov"), "webm")
     with pytest.raises(UsageError, match="choose from prores"):
@@ -260,26 +260,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_full_disk_is_one_clear_line(name: str, small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line(name: str, small_disk: Path, tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     movie = make_movie(tmp_path / "clip.mp4", size=(320, 240), frames=60)
     clip, frames = read_frames(movie.path, SETTINGS, disc)
-    slots = Slots(frames)
+    counted = CountedFrames(frames)
     with (
         pytest.raises(OutputError, match=rf"^{small_disk}/{name}: the disk is full"),
-        open_writer(small_disk / name, clip, SETTINGS) as sink,
+        open_writer(small_disk / name, clip, SETTINGS) as writer,
     ):
-        for frame in slots:
+        for frame in counted:
             for plane in frame.picture.planes:
                 noise = generator.integers(16, 235, plane.buffer_size, dtype=np.uint8)
                 plane.update(noise)
-            sink.write(frame)
-        sink.close()
-    assert left_in(small_disk) == []
-    assert slots.back == slots.out
+            writer.write(frame)
+        writer.close()
+    assert names_in(small_disk) == []
+    assert counted.returned == counted.yielded
 
 
-def test_the_proof_says_what_differs(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_verification_names_the_differences(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
     movie = source_movie("8-bit 709")
     clip, written = write_clip(movie, out := tmp_path / "out.mov")
     row = by_name("prores")
@@ -312,7 +314,9 @@ def test_the_proof_says_what_differs(source_movie: Callable[[str], Movie], tmp_p
         verify_movie(out, clip, by_name("prores-xq"), Expected(**truth))
 
 
-def test_a_damaged_file_is_not_proven(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
+def test_a_damaged_file_fails_verification(
+    source_movie: Callable[[str], Movie], tmp_path: Path
+) -> None:
     clip, _ = write_clip(source_movie("8-bit 709"), out := tmp_path / "out.mov")
     out.write_bytes(out.read_bytes()[:-500])
     expected = Expected(10, clip.origin, clip.origin, clip.origin, (), clip.colour)
@@ -322,7 +326,7 @@ def test_a_damaged_file_is_not_proven(source_movie: Callable[[str], Movie], tmp_
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such limit")
 @pytest.mark.parametrize("name", ["out.mov", "frames"])
-def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
+def test_a_file_size_limit_is_named(name: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(320, 180), frames=3)
     code = (
         "import resource, sys\n"
@@ -334,17 +338,17 @@ def test_a_limit_of_file_sizes_is_named(name: str, tmp_path: Path) -> None:
     )
     out = tmp_path / "to" / name
     out.parent.mkdir()
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, str(movie.path), str(out)], capture_output=True, text=True
     )
     assert f"OutputError: {out}: files are limited to 0.0 MB here (ulimit -f): raise" in (
-        told.stderr
+        done.stderr
     )
-    assert left_in(out.parent) == []
+    assert names_in(out.parent) == []
 
 
-def test_a_disk_of_small_files_is_told() -> None:
-    said = str(as_output_error(OSError(errno.EFBIG, "File too large"), Path("out.mov")))
-    assert said.startswith(
+def test_a_file_systems_size_limit_is_reported() -> None:
+    message = str(as_output_error(OSError(errno.EFBIG, "File too large"), Path("out.mov")))
+    assert message.startswith(
         "out.mov: this disk does not support files that large (FAT32: 4 GB): write to"
     )
