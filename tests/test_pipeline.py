@@ -1,4 +1,4 @@
-"""The frame path: channels, stages, the ring, and what they cost."""
+"""The pipeline: queues, stages, the ring buffer, and streams."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ def doubled(items: Iterator[int]) -> Iterator[int]:
         yield 2 * item
 
 
-def test_a_wait_that_goes_on_is_no_work() -> None:
-    channel: StageQueue[int] = StageQueue(1, StopFlag())
-    waiting = threading.Thread(target=lambda: list(channel))
+def test_waiting_does_not_count_as_work() -> None:
+    queue: StageQueue[int] = StageQueue(1, StopFlag())
+    waiting = threading.Thread(target=lambda: list(queue))
     waiting.start()
     deadline = time.monotonic() + 20
-    while channel.get_wait < 0.05 and time.monotonic() < deadline:
+    while queue.get_wait < 0.05 and time.monotonic() < deadline:
         time.sleep(0.005)
-    waited = channel.get_wait
-    channel.put(None)
+    waited = queue.get_wait
+    queue.put(None)
     waiting.join()
-    assert 0.05 <= waited <= channel.get_wait
+    assert 0.05 <= waited <= queue.get_wait
 
 
-def test_work_that_was_told_of_is_not_taken_back() -> None:
+def test_reported_work_never_decreases() -> None:
     progress = Progress("clip.mp4", 9)
     progress.has_worked({"read": 1.036, "matte": 1.0})
     progress.has_worked({"read": 1.033, "matte": 2.0})
@@ -65,7 +65,7 @@ def test_work_that_was_told_of_is_not_taken_back() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7, 8, 50])
-def test_all_items_come_through_in_order(count: int) -> None:
+def test_all_items_pass_in_order(count: int) -> None:
     with Pipeline([numbers(count), Stage("doubled", doubled, 1)], StopFlag()) as pipeline:
         assert list(pipeline) == [2 * number for number in range(count)]
 
@@ -86,10 +86,10 @@ def test_a_failure_anywhere_is_raised_in_the_caller(where: int, at: int) -> None
     assert at_work() == []
 
 
-def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
+def test_the_manifests_checksums_are_announced_and_may_be_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The result stands by then: who stops it must not be told that it was lost."""
+    """The result is complete by then: a stop must not report it as lost."""
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     model = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
     out = tmp_path / "out.mov"
@@ -100,10 +100,10 @@ def test_the_manifests_checksums_are_told_of_and_may_be_stopped(
     monkeypatch.setattr("vidmatte.jobs.manifest._digest", stopped)
     monkeypatch.setattr("vidmatte.jobs.run.LONG_READ", 1)
     assert main([str(movie.path), "-o", str(out), *model]) == 130
-    told = capsys.readouterr().err
-    assert "out.mov is complete; reading 0.0 GB for its manifest's checksums" in told
-    assert f"{out} is complete, but has no manifest" in told
-    assert "not written" not in told
+    stderr = capsys.readouterr().err
+    assert "out.mov is complete; reading 0.0 GB for its manifest's checksums" in stderr
+    assert f"{out} is complete, but has no manifest" in stderr
+    assert "not written" not in stderr
     assert [path.name for path in tmp_path.glob("out*")] == ["out.mov"]
 
 
@@ -125,7 +125,7 @@ def test_a_stream_writes_no_files(option: dict[str, object], tmp_path: Path) -> 
         vidmatte.stream(movie.path, **option)
 
 
-def test_a_stream_tells_of_warnings_and_quality(tmp_path: Path) -> None:
+def test_a_stream_has_warnings_and_quality(tmp_path: Path) -> None:
     make_pictures(tmp_path / "plates", frames=3)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     with vidmatte.stream(tmp_path / "plates", **options) as frames:
@@ -135,7 +135,7 @@ def test_a_stream_tells_of_warnings_and_quality(tmp_path: Path) -> None:
         assert frames.quality.frames == 3
 
 
-def test_notes_of_sides_are_told_and_stand_in_the_manifest_once(
+def test_notes_on_extra_outputs_are_in_the_manifest_once(
     tmp_path: Path, source_movie: Callable[[str], Movie]
 ) -> None:
     movie = source_movie("10-bit 2020 PQ")
@@ -148,8 +148,8 @@ def test_notes_of_sides_are_told_and_stand_in_the_manifest_once(
     assert [line for line in found if "8 bits" in line] == notes
 
 
-def test_the_filters_strength_and_none_of_it(tmp_path: Path) -> None:
-    """0 is refinement alone, 1 the default; the filter's neighbours count by it between."""
+def test_the_filters_strength(tmp_path: Path) -> None:
+    """0 is refinement alone, 1 the default; it weights the neighbouring frames."""
     movie = make_movie(tmp_path / "clip.mp4", frames=6)
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
 
@@ -161,11 +161,11 @@ def test_the_filters_strength_and_none_of_it(tmp_path: Path) -> None:
         alone = mattes(smooth=mode, smooth_strength=0)
         if mode != "strong":  # which also mirrors each frame
             assert np.array_equal(alone, mattes(smooth="off", refine="fast"))
-        steadied = [mattes(smooth=mode, smooth_strength=much) for much in (0.25, 1, 2)]
-        assert np.array_equal(steadied[1], mattes(smooth=mode))
-        assert len({found.tobytes() for found in (alone, *steadied)}) == 4
-    # The more the neighbours count, the farther from the frame's own matte.
-    apart = [np.abs(found - steadied[0]).mean() for found in steadied[1:]]
+        filtered = [mattes(smooth=mode, smooth_strength=strength) for strength in (0.25, 1, 2)]
+        assert np.array_equal(filtered[1], mattes(smooth=mode))
+        assert len({found.tobytes() for found in (alone, *filtered)}) == 4
+    # The more weight the neighbours have, the farther from the frame's own matte.
+    apart = [np.abs(found - filtered[0]).mean() for found in filtered[1:]]
     assert 0 < apart[0] < apart[1]
 
 
@@ -190,20 +190,20 @@ def test_leaving_early_ends_every_thread() -> None:
     pipeline.close()
 
 
-def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
-    preparing, under_way, cut_short = threading.Event(), threading.Event(), threading.Event()
+def test_work_that_starts_during_a_stop_is_interrupted_too() -> None:
+    preparing, running, interrupted = threading.Event(), threading.Event(), threading.Event()
 
     def slow(items: Iterator[int]) -> Iterator[int]:
         for item in items:
             preparing.set()
             time.sleep(0.3)
-            under_way.set()
-            cut_short.wait(30)
+            running.set()
+            interrupted.wait(30)
             yield item
 
     def interrupt() -> None:
-        if under_way.is_set():
-            cut_short.set()
+        if running.is_set():
+            interrupted.set()
 
     pipeline = Pipeline([numbers(3), Stage("slow", slow, 1)], StopFlag(), interrupt)
 
@@ -215,24 +215,24 @@ def test_what_begins_while_all_is_stopped_is_cut_short_too() -> None:
     taking.start()
     assert preparing.wait(20)
     pipeline.close()
-    assert cut_short.is_set()
+    assert interrupted.is_set()
     taking.join(20)
     assert not [thread for thread in threading.enumerate() if "vidmatte" in thread.name]
 
 
-def test_a_channel_never_holds_more_than_its_size() -> None:
+def test_a_queue_never_holds_more_than_its_size() -> None:
     stop = StopFlag()
-    channel: StageQueue[int] = StageQueue(2, stop)
-    channel.put(1)
-    channel.put(2)
+    queue: StageQueue[int] = StageQueue(2, stop)
+    queue.put(1)
+    queue.put(2)
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(Cancelled):
-        channel.put(3)
+        queue.put(3)
     with pytest.raises(Cancelled):
-        next(iter(channel))
+        next(iter(queue))
 
 
-def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
+def test_a_slot_has_one_owner_and_is_returned(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=6)
     stop = StopFlag()
     with open_reader(tmp_path / "clip.mp4", Settings()) as source:
@@ -250,14 +250,14 @@ def test_a_slot_has_one_owner_and_comes_back(tmp_path: Path) -> None:
         for frame in (second, third):
             frame.release()
         fourth = ring.fill(next(pictures), 3)
-        assert np.shares_memory(fourth.rgb, third.rgb)  # the last one given back goes first
+        assert np.shares_memory(fourth.rgb, third.rgb)  # the last one returned is reused first
         threading.Timer(0.3, stop.set).start()
         ring.fill(next(pictures), 4)
         with pytest.raises(Cancelled):
             ring.fill(next(pictures), 5)
 
 
-def test_a_slot_used_again_shows_no_earlier_frames_alpha(tmp_path: Path) -> None:
+def test_a_reused_slot_has_no_earlier_frames_alpha(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     with open_reader(movie.path, Settings()) as source:
         ring = Ring(source.clip, 1, Device(), StopFlag())
@@ -281,19 +281,19 @@ def test_a_slot_used_again_shows_no_earlier_frames_alpha(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("options", [{}, {"smooth": "off", "refine": "off"}], ids=["on", "off"])
-def test_a_frame_that_the_network_forgot_does_not_pass_with_anothers_alpha(
+def test_a_frame_that_the_network_skipped_does_not_keep_a_stale_alpha(
     options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Number 50: by then every slot of the ring has held an earlier frame."""
+    """Frame 50: by then every slot of the ring has held an earlier frame."""
     movie = make_movie(tmp_path / "clip.mp4", frames=60)
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     write = SegmentationNetwork._upsample
 
-    def forgetful(self: SegmentationNetwork, coarse: np.ndarray, frame: Frame) -> None:
+    def skipping(self: SegmentationNetwork, coarse: np.ndarray, frame: Frame) -> None:
         if frame.index != 50:
             write(self, coarse, frame)
 
-    monkeypatch.setattr(SegmentationNetwork, "_upsample", forgetful)
+    monkeypatch.setattr(SegmentationNetwork, "_upsample", skipping)
     seen = []
     with (
         vidmatte.stream(movie.path, memory="1K", **model, **options) as frames,
@@ -304,7 +304,7 @@ def test_a_frame_that_the_network_forgot_does_not_pass_with_anothers_alpha(
     assert max(seen) < 50
 
 
-def test_the_memory_budget_sets_the_depth_of_the_queues(tmp_path: Path) -> None:
+def test_the_memory_budget_sets_the_queue_depth(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4")
     with open_reader(tmp_path / "clip.mp4", Settings()) as source:
         clip = source.clip
@@ -315,11 +315,11 @@ def test_the_memory_budget_sets_the_depth_of_the_queues(tmp_path: Path) -> None:
     assert queue_depth(clip, 10**12, 9, 4) == 8
 
 
-def test_streamed_frames_are_the_callers_to_keep(tmp_path: Path) -> None:
+def test_streamed_frames_stay_valid(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=40)
     model = make_salient(tmp_path / "tiny.onnx")
     with vidmatte.stream(movie.path, model=str(model), family="isnet", memory="1M") as stream:
-        kept = list(stream)  # far more than there are slots
+        kept = list(stream)  # far more frames than slots
     assert [read_index(frame.rgb) for frame in kept] == list(range(40))
     assert [frame.pts * frame.time_base for frame in kept] == [
         index / movie.rate for index in range(40)
@@ -331,7 +331,7 @@ def test_streamed_frames_are_the_callers_to_keep(tmp_path: Path) -> None:
         assert kept[index].alpha.dtype == np.float32
 
 
-def test_a_deeper_source_streams_sixteen_bits_and_a_model_its_foreground(tmp_path: Path) -> None:
+def test_a_deep_source_streams_16_bits_and_a_model_its_foreground(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=3, pixel_format="yuv420p10le")
     model = make_recurrent(tmp_path / "tiny.onnx")
     frames = list(vidmatte.stream(tmp_path / "clip.mp4", model=str(model), family="rvm"))
@@ -342,9 +342,7 @@ def test_a_deeper_source_streams_sixteen_bits_and_a_model_its_foreground(tmp_pat
 
 @pytest.mark.parametrize("kind", ["yuv420p", "yuv420p10le"])
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
-def test_a_stream_gives_the_foreground_that_is_asked_for(
-    family: str, kind: str, tmp_path: Path
-) -> None:
+def test_a_stream_yields_the_requested_foreground(family: str, kind: str, tmp_path: Path) -> None:
     make_movie(clip := tmp_path / "clip.mp4", frames=2, pixel_format=kind)
     make = make_salient if family == "isnet" else make_recurrent
     options = {"model": str(make(tmp_path / "tiny.onnx")), "family": family}
@@ -372,7 +370,7 @@ def test_a_stream_gives_the_foreground_that_is_asked_for(
         assert not np.array_equal(given, cleaned.foreground)
 
 
-def test_streamed_colours_share_no_memory_where_nothing_is_soft(tmp_path: Path) -> None:
+def test_streamed_colours_share_no_memory_without_soft_pixels(tmp_path: Path) -> None:
     make_movie(clip := tmp_path / "clip.mp4", frames=1)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     hard = {"smooth": "off", "refine": "off", "threshold": "0.5,0.500001"}
@@ -391,7 +389,7 @@ def test_a_deep_white_streams_as_white(tmp_path: Path) -> None:
     assert frame.rgb.min() == 65535
 
 
-def test_a_stream_left_early_leaves_nothing(tmp_path: Path) -> None:
+def test_leaving_a_stream_early_leaves_nothing_open(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=60)
     model = make_salient(tmp_path / "tiny.onnx")
     for frame in vidmatte.stream(tmp_path / "clip.mp4", model=str(model), family="isnet"):
@@ -408,11 +406,11 @@ def test_threads_may_share_a_stream(tmp_path: Path) -> None:
     assert sorted(index for part in parts for index in part) == list(range(24))
 
 
-def test_pictures_too_long_to_be_mixed_are_refused_at_once(tmp_path: Path) -> None:
+def test_pictures_too_long_for_the_filter_are_refused_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "strips"
     folder.mkdir()
     strip = np.full((2, 32767, 3), 30, np.uint8)
-    strip[:, :32000] = 220  # what would be moved is long; in a shorter part it would go
+    strip[:, :32000] = 220  # a long subject; the filter would accept a shorter one
     for name in ("f0.png", "f1.png"):
         cv2.imwrite(str(folder / name), strip)
     options = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
@@ -423,7 +421,9 @@ def test_pictures_too_long_to_be_mixed_are_refused_at_once(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=line):
         list(vidmatte.stream(folder, **options))
     assert len(list(vidmatte.stream(folder, smooth="off", **options))) == 2
-    assert len(list(vidmatte.stream(folder / "f0.png", **options))) == 1  # nothing to mix it with
+    assert (
+        len(list(vidmatte.stream(folder / "f0.png", **options))) == 1
+    )  # no neighbours to filter with
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -441,13 +441,13 @@ def test_an_alpha_that_is_not_a_number_stops_the_run(cached: bool, tmp_path: Pat
             tmp_path / "out.mov",
             model=str(path),
             family="isnet",
-            cache=tmp_path / "kept" if cached else None,
+            cache=tmp_path / "cache" if cached else None,
         )
     assert not (tmp_path / "out.mov").exists()
-    assert list((tmp_path / "kept").glob("*")) == []
+    assert list((tmp_path / "cache").glob("*")) == []
 
 
-def test_results_among_the_plates_are_told_of(tmp_path: Path) -> None:
+def test_results_among_the_source_images_are_reported(tmp_path: Path) -> None:
     plates = tmp_path / "plates"
     make_pictures(plates, frames=3)
     (plates / "mine.json").write_text("{}")
@@ -457,9 +457,9 @@ def test_results_among_the_plates_are_told_of(tmp_path: Path) -> None:
     first = vidmatte.matte(plates, plates / "cut_%04d.png", **network)
     assert not any("results" in line for line in first.warnings)
     again = vidmatte.matte(plates, tmp_path / "again.mov", **network)
-    told = [line for line in again.warnings if "results of an earlier run" in line]
-    assert len(told) == 1
-    assert told[0].startswith(
+    warnings = [line for line in again.warnings if "results of an earlier run" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
         "plates: 3 of its 6 pictures are results of an earlier run, such as cut"
     )
     for plate in plates.glob("shot_*"):

@@ -1,4 +1,4 @@
-"""Sources: every kind of clip in order, upright, on time, in its own samples."""
+"""Readers: every kind of clip in order, upright, on time, with unchanged samples."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ KINDS = [
 
 
 def read_all(path: Path, **options: object) -> tuple[list[int], list[Fraction], list[np.ndarray]]:
-    """Indices read from the pictures, times in seconds, and the network's views."""
+    """Indices read from the pictures, times in seconds, and the network's RGB pictures."""
     with open_reader(path, Settings(**options)) as source:
         clip, viewer = source.clip, NetworkRgb(source.clip)
         times, views = [], []
@@ -76,7 +76,7 @@ def read_all(path: Path, **options: object) -> tuple[list[int], list[Fraction], 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_comes_in_order_and_on_time(
+def test_every_kind_is_read_in_order_and_on_time(
     kind: str, source_movie: Callable[[str], Movie]
 ) -> None:
     movie = source_movie(kind)
@@ -99,7 +99,7 @@ def test_every_kind_comes_in_order_and_on_time(
         assert_close(views[0], drawn, CLIP_PICTURE)
 
 
-def test_samples_are_moved_not_changed(source_movie: Callable[[str], Movie]) -> None:
+def test_samples_are_unchanged(source_movie: Callable[[str], Movie]) -> None:
     path = source_movie("10-bit 709").path
     with av.open(str(path)) as container:
         expected = [
@@ -111,7 +111,7 @@ def test_samples_are_moved_not_changed(source_movie: Callable[[str], Movie]) -> 
                 assert np.array_equal(one, other)
 
 
-def test_milliseconds_of_matroska_do_not_blur_an_exact_rate(tmp_path: Path) -> None:
+def test_matroskas_milliseconds_do_not_hide_an_exact_rate(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
     movie = make_movie(tmp_path / "a b.mkv", rate=rate, frames=50, audio=[Tone()])
     indices, times, _ = read_all(movie.path)
@@ -121,12 +121,12 @@ def test_milliseconds_of_matroska_do_not_blur_an_exact_rate(tmp_path: Path) -> N
         assert (source.clip.rate, source.clip.constant_rate) == (rate, True)
 
 
-def test_late_sound_does_not_move_the_picture(source_movie: Callable[[str], Movie]) -> None:
+def test_late_audio_does_not_move_the_video(source_movie: Callable[[str], Movie]) -> None:
     with open_reader(source_movie("late sound").path, Settings()) as source:
         assert next(source.pictures()).pts == 0
 
 
-def test_rates_are_found_on_their_grid() -> None:
+def test_rates_are_found_from_timestamps() -> None:
     def stamps(rate: Fraction, base: Fraction) -> list[int]:
         return [round(index / rate / base) for index in range(400)]
 
@@ -163,7 +163,7 @@ def test_in_and_out_points(
     assert times[0] == 0
 
 
-def test_points_by_drop_frame_timecode_move_the_start_timecode(
+def test_a_drop_frame_in_point_moves_the_start_timecode(
     source_movie: Callable[[str], Movie],
 ) -> None:
     movie = source_movie("drop frame timecode")
@@ -239,7 +239,7 @@ def test_an_animated_png_is_a_movie(tmp_path: Path) -> None:
         assert source.clip.kind == "picture"
 
 
-def test_animated_pngs_in_a_folder_are_told_of(tmp_path: Path) -> None:
+def test_animated_pngs_in_a_folder_are_reported(tmp_path: Path) -> None:
     make_pictures(tmp_path, frames=2, size=(32, 24), pattern="{:d}")
     animated_png(tmp_path / "3.png", 4)
     with open_reader(tmp_path, Settings(fps="25")) as source:
@@ -248,8 +248,8 @@ def test_animated_pngs_in_a_folder_are_told_of(tmp_path: Path) -> None:
     assert "1 of its pictures are animated, like 3.png: the first frame of each" in warning
 
 
-def test_digits_that_are_no_numbers_are_letters(tmp_path: Path) -> None:
-    """A superscript is a digit to Unicode, and no int."""
+def test_superscript_digits_sort_as_letters(tmp_path: Path) -> None:
+    """A superscript is a digit in Unicode, but int() refuses it."""
     for name in ("1\u00b23", "10\u00b2", "2"):
         make_pictures(tmp_path, frames=1, size=(16, 16), pattern=name)
     with open_reader(tmp_path, Settings(fps="25")) as source:
@@ -257,13 +257,13 @@ def test_digits_that_are_no_numbers_are_letters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["a.png.jpg.tif"]])
-def test_no_two_results_have_one_name(more: list[str], tmp_path: Path) -> None:
+def test_result_names_are_unique(more: list[str], tmp_path: Path) -> None:
     files = [tmp_path / name for name in ["a.jpg", "a.png", "a.png.jpg", *more]]
     assert len({*result_names(files)}) == len(files)
     assert result_names([tmp_path / "b.jpg", *files])[0] == "b"
 
 
-def test_picture_folders_keep_names_and_natural_order(tmp_path: Path) -> None:
+def test_image_folders_keep_names_and_natural_order(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=12)
     names = sorted(file.name for file in (tmp_path / "in").iterdir())
     for number, name in enumerate(names):
@@ -274,14 +274,14 @@ def test_picture_folders_keep_names_and_natural_order(tmp_path: Path) -> None:
     assert read_all(tmp_path / "in", fps="24")[0] == list(range(12))
 
 
-def test_a_folder_that_lost_a_frame_says_so(tmp_path: Path) -> None:
+def test_a_missing_number_in_a_folder_is_reported(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=5)
     sorted((tmp_path / "in").iterdir())[2].unlink()
     with open_reader(tmp_path / "in", Settings(fps="25")) as source:
         assert "1 number is missing" in source.warnings[0]
 
 
-def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
+def test_images_with_one_stem_and_two_suffixes_become_rgb(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", frames=1)
     make_pictures(tmp_path / "in", frames=1, suffix=".jpg")
     with open_reader(tmp_path / "in", Settings(fps="25")) as source:
@@ -291,7 +291,7 @@ def test_pictures_of_one_stem_and_two_kinds_meet_in_rgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("deep_first", [False, True])
-def test_a_grey_or_flat_picture_takes_nothing_from_the_others(
+def test_a_grey_or_8_bit_first_image_does_not_reduce_the_others(
     tmp_path: Path, deep_first: bool
 ) -> None:
     bits = (16, 8) if deep_first else (8, 16)
@@ -308,10 +308,12 @@ def test_a_grey_or_flat_picture_takes_nothing_from_the_others(
         np.testing.assert_allclose(pixels / 65535, colours / peak * [1, 1, 1], atol=1 / 255)
 
 
-def test_what_is_called_png_and_is_none_has_no_depth_of_one(tmp_path: Path) -> None:
+def test_a_jpeg_named_png_is_not_parsed_as_png(tmp_path: Path) -> None:
     (jpeg,) = make_pictures(tmp_path / "in", frames=1, suffix=".jpg")
     data = jpeg.read_bytes()
-    comment = b"\xff\xfe" + (30).to_bytes(2, "big") + b"\x10" * 28  # where a PNG says 16 bits
+    comment = (
+        b"\xff\xfe" + (30).to_bytes(2, "big") + b"\x10" * 28
+    )  # where a PNG header has its bit depth
     (tmp_path / "in" / "called.png").write_bytes(data[:2] + comment + data[2:])
     jpeg.unlink()
     with open_reader(tmp_path / "in", Settings(fps="25")) as source:
@@ -319,7 +321,7 @@ def test_what_is_called_png_and_is_none_has_no_depth_of_one(tmp_path: Path) -> N
         assert len(list(source.pictures())) == 1
 
 
-def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
+def test_colours_are_never_dropped_silently(tmp_path: Path) -> None:
     first, *_ = make_pictures(tmp_path / "in", frames=2, suffix=".tif")
     cv2.imwrite(str(first), cv2.imread(str(first))[..., 1])
     with (
@@ -342,12 +344,12 @@ def test_colours_are_never_dropped_in_silence(tmp_path: Path) -> None:
         ((0, -1, 1, 0), lambda stored: stored[:, ::-1].swapaxes(0, 1)),
     ],
 )
-def test_a_movie_is_shown_as_its_display_matrix_says(
+def test_a_movie_follows_its_display_matrix(
     matrix: tuple[int, int, int, int],
     upright: Callable[[np.ndarray], np.ndarray],
     tmp_path: Path,
 ) -> None:
-    """The matrix takes x, y (downward) to a x + c y, b x + d y."""
+    """The matrix maps x, y (downward) to a x + c y, b x + d y."""
     movie = make_movie(tmp_path / "clip.mov", size=(64, 48), frames=1)
     with open_reader(movie.path, Settings()) as source:
         stored = next(source.pictures()).pixels
@@ -358,13 +360,13 @@ def test_a_movie_is_shown_as_its_display_matrix_says(
         assert np.array_equal(found, upright(plane))
 
 
-def test_info_tells_a_mirrored_movie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_reports_a_mirrored_movie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     movie = make_movie(tmp_path / "clip.mov", size=(64, 48), frames=1)
     assert main(["info", str(with_matrix(movie, 0, 1, 1, 0))]) == 0
     assert "48x64, mirrored, rotated by 90 degrees" in capsys.readouterr().out
 
 
-def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:
+def test_rotation_loses_no_chroma_samples() -> None:
     assert _working_format("yuv422p10le", on_side=True) == "yuv444p10le"
     assert _working_format("yuv422p10le", on_side=False) == "yuv422p10le"
     assert _working_format("yuvj420p", on_side=True) == "yuv420p"
@@ -374,14 +376,14 @@ def test_no_subsampling_is_lost_when_a_picture_is_turned() -> None:
     assert _working_format("pal8", on_side=False) == "rgb24"
 
 
-def test_what_is_not_stated_follows_the_size() -> None:
+def test_undeclared_colours_depend_on_the_size() -> None:
     assert ColourTags().resolved(1280, 720, False) == BT709
     assert ColourTags().resolved(720, 576, False).matrix == 5
     assert ColourTags().resolved(720, 480, False).matrix == 6
     assert ColourTags(matrix=9, transfer=PQ).resolved(1280, 720, False) == ColourTags(9, 1, 1, PQ)
 
 
-def test_high_dynamic_range_is_shown_to_the_network_in_display_range() -> None:
+def test_hdr_is_tone_mapped_for_the_network() -> None:
     for transfer, white in ((PQ, 0.58), (HLG, 0.75)):  # code of diffuse white, ITU-R BT.2408
         curve = _curve_for(transfer)
         assert curve is not None
@@ -401,10 +403,10 @@ def test_high_dynamic_range_is_shown_to_the_network_in_display_range() -> None:
 @pytest.mark.parametrize(
     "kind", ["yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv444p16le", "gbrp10le", "gray12le"]
 )
-def test_deep_pictures_reach_the_whole_of_their_range(
+def test_deep_pictures_use_the_full_range(
     kind: str, range_: int, level: float | tuple[float, ...]
 ) -> None:
-    """White is 65535 and black 0, whatever the depth; swscale alone makes 65283 of 10 bits."""
+    """White is 65535 and black 0 at any depth; swscale alone gives 65283 for 10 bits."""
     is_grey = kind.startswith("gray")
     rgb = np.broadcast_to(np.mean(level) if is_grey else np.array(level), (32, 48, 3))
     colour = ColourTags(6, FULL if is_grey else range_)
@@ -413,11 +415,11 @@ def test_deep_pictures_reach_the_whole_of_their_range(
     found = full_range_rgb(frame)
     assert found.dtype == np.uint16
     apart = np.abs(found.astype(np.float64) - 65535 * rgb).max()
-    # A code of 10 limited bits is 75 of 65535, three of them make a colour.
+    # A 10-bit limited code is 75 of 65535, and three make a colour.
     assert apart <= (0.5 if level in (0, 1) else 100), found[0, 0]
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="gone"):
         open_reader(tmp_path / "gone.mp4", Settings())
     with pytest.raises(FileNotFoundError):
@@ -427,7 +429,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         open_reader(tmp_path / "clip.mp4", Settings(fps="25"))
 
 
-def test_an_alpha_of_its_own_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sources_own_alpha_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     movie = make_movie(tmp_path / "clip.mov", frames=2)
     assert not vidmatte.matte(movie.path, tmp_path / "cut.mov", **model).warnings
@@ -439,7 +441,9 @@ def test_an_alpha_of_its_own_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
         assert "its own alpha is ignored" in capsys.readouterr().out
 
 
-def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_colon_in_a_name_is_not_a_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     make_movie(Path("clip.mov"), audio=[Tone()]).path.rename("take10:30.mov")
     make_pictures(Path("in"), frames=1)[0].rename("shot:1.jpg")  # a PNG by its content
@@ -448,22 +452,22 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.Mo
         assert vidmatte.matte(name, out, **model).written.frames > 0
 
 
-def test_a_cut_short_file_is_noticed_before_the_work(tmp_path: Path) -> None:
+def test_a_truncated_file_is_detected_before_the_run(tmp_path: Path) -> None:
     movie = make_movie(
         tmp_path / "clip.mp4", frames=40, container_options={"movflags": "faststart"}
     )
-    whole = movie.path.read_bytes()
+    data = movie.path.read_bytes()
     short = tmp_path / "short.mp4"
-    short.write_bytes(whole[: len(whole) * 2 // 3])
+    short.write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(SourceError, match=r"truncated: it holds \d+ of its 40 frames"):
         open_reader(short, Settings())
 
 
-#: Bytes of a ProRes packet that are overwritten (from, how many, with what), and which of
-#: FFmpeg's errors its decoder answers with.
+#: Overwritten bytes of a ProRes packet (start, count, value), and the FFmpeg error that the
+#: decoder raises.
 DAMAGES: dict[str, tuple[int, int, int, type[Exception]]] = {
     "no header": (0, 64, 0xFF, av.error.InvalidDataError),
-    "zeroed behind the name": (8, 4096, 0x00, av.error.ArgumentError),
+    "zeroed after the name": (8, 4096, 0x00, av.error.ArgumentError),
     "an unknown kind of picture": (20, 1, 0x55, av.error.PermissionError),
     "an unknown version": (11, 1, 0x55, av.error.PatchWelcomeError),
 }
@@ -472,9 +476,9 @@ DAMAGES: dict[str, tuple[int, int, int, type[Exception]]] = {
 def with_a_broken_frame(
     folder: Path, number: int, damage: str, before: Path | None = None
 ) -> tuple[Movie, Path]:
-    """A ProRes clip of 12 frames, and the same with one of its packets damaged.
+    """A ProRes clip of 12 frames, and a copy with one damaged packet.
 
-    before: what an earlier call damaged, to be damaged further."""
+    before: the copy of an earlier call, to damage another packet of it."""
     movie = make_movie(
         folder / "clip.mov", frames=12, codec="prores_ks", pixel_format="yuv422p10le"
     )
@@ -516,10 +520,10 @@ def test_a_broken_frame_is_replaced_and_reported(damage: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("in_point", [None, "f1"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_broken_frames_at_the_beginning_show_the_first_good_one(
+def test_broken_frames_at_the_start_repeat_the_first_good_one(
     count: int, in_point: str | None, tmp_path: Path
 ) -> None:
-    """The clip begins where its packets do, so that it keeps its length and its sound in step."""
+    """The clip starts at its first packet, so that length and audio sync are kept."""
     damaged = None
     for number in range(count):
         movie, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
@@ -549,12 +553,12 @@ def test_broken_frames_at_the_beginning_show_the_first_good_one(
 
 
 @pytest.mark.parametrize("path", [b"clip.mp4", 5, None])
-def test_what_is_no_path_is_refused(path: object) -> None:
+def test_an_invalid_path_is_refused(path: object) -> None:
     with pytest.raises(UsageError, match="expected a path"):
         open_reader(path, Settings())
 
 
-def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
+def test_a_clip_that_does_not_decode_at_all_is_refused(tmp_path: Path) -> None:
     damaged = None
     for number in range(12):
         _, damaged = with_a_broken_frame(tmp_path, number, "no header", damaged)
@@ -563,7 +567,7 @@ def test_a_clip_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("numbers", [(10,), (3, 4, 20), (39,)])
-def test_a_frame_without_a_time_takes_the_next_place(
+def test_a_frame_without_a_timestamp_takes_the_next_free_position(
     numbers: tuple[int, ...], tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.ts", frames=40, options={"bf": "0"})
@@ -586,7 +590,7 @@ def test_a_frame_without_a_time_takes_the_next_place(
         assert f"the frame at {float(seconds):.2f} s has no timestamp" in source.warnings[0]
 
 
-def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) -> None:
+def test_a_frame_without_a_timestamp_at_a_variable_rate_is_refused(tmp_path: Path) -> None:
     uneven = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240]
     movie = make_movie(
         tmp_path / "clip.ts", pts=uneven, time_base=Fraction(1, 600), options={"bf": "0"}
@@ -598,7 +602,7 @@ def test_a_frame_without_a_time_in_a_variable_rate_is_refused(tmp_path: Path) ->
         list(source.pictures())
 
 
-def test_frames_for_which_no_place_is_left_are_passed_over() -> None:
+def test_frames_without_a_free_position_are_dropped() -> None:
     frames = [av.VideoFrame(16, 16) for _ in range(9)]
     for frame, pts in zip(frames, [None, 0, None, None, 20, None, 30, None, None], strict=True):
         frame.pts = pts
@@ -606,13 +610,13 @@ def test_frames_for_which_no_place_is_left_are_passed_over() -> None:
     assert [frame.pts for frame in found] == [None, 0, 10, 20, 30, 40]
 
 
-#: Ticks by which one frame's time is moved: to the next one's, the one's before, far away on
-#: both sides (FFmpeg takes a time before the first for one after 26 hours), and in between.
+#: Ticks by which one frame's timestamp is moved: to the next frame's, the previous one's, far
+#: away on both sides (FFmpeg wraps a time before the first by 26 hours), and in between.
 MOVES = (3600, -3600, 90_000_000, -90_000_000, 5000, -5000)
 
 
 @pytest.mark.parametrize(("ticks", "b_frames"), [*((ticks, "0") for ticks in MOVES), (3600, "2")])
-def test_a_frame_with_the_time_of_another_takes_its_own_place(
+def test_a_frame_with_a_wrong_timestamp_keeps_its_position(
     ticks: int, b_frames: str, tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.ts", frames=40, options={"bf": b_frames})
@@ -626,7 +630,7 @@ def test_a_frame_with_the_time_of_another_takes_its_own_place(
         assert "duplicate or out-of-order timestamp at" in source.warnings[0]
 
 
-def test_of_two_frames_with_one_time_one_is_left_out_where_there_is_one_place(
+def test_a_duplicate_frame_without_a_free_position_is_dropped(
     tmp_path: Path,
 ) -> None:
     """Recordings joined end to end, which share a frame."""
@@ -640,13 +644,13 @@ def test_of_two_frames_with_one_time_one_is_left_out_where_there_is_one_place(
         assert container.streams.video[0].average_rate == 25
 
 
-def test_the_place_of_a_frame_that_comes_too_late_shows_the_one_before(tmp_path: Path) -> None:
-    """Damage can make a decoder give frames out of order; a mov's index does not tell of it."""
+def test_a_late_frame_is_replaced_by_the_previous_one(tmp_path: Path) -> None:
+    """Damage can make a decoder output frames out of order; a mov's index does not show it."""
     movie = make_movie(tmp_path / "clip.mp4", frames=40, options={"bf": "0"})
     damaged = tmp_path / "damaged.mp4"
-    with av.open(str(movie.path)) as whole, av.open(str(damaged), "w") as target:
-        copy = target.add_stream_from_template(whole.streams.video[0])
-        packets = [packet for packet in whole.demux(video=0) if packet.size]
+    with av.open(str(movie.path)) as given, av.open(str(damaged), "w") as target:
+        copy = target.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
         stamps = [packet.pts for packet in packets]
         for packet, number in zip(packets, [*range(20), 21, 22, 20, *range(23, 40)], strict=True):
             packet.pts = stamps[number] + 2 * packet.duration  # not before it is decoded
@@ -659,10 +663,10 @@ def test_the_place_of_a_frame_that_comes_too_late_shows_the_one_before(tmp_path:
     assert times == [index / movie.rate for index in range(40)]
 
 
-def test_a_stream_that_turns_up_in_the_middle_is_passed_over(tmp_path: Path) -> None:
-    """Whether PyAV stumbles over one depends on what lies in memory: here it does once."""
+def test_a_stream_that_appears_in_the_middle_is_ignored(tmp_path: Path) -> None:
+    """Whether PyAV raises depends on uninitialised memory: here it does, once."""
 
-    class Stumbling:
+    class RaisingOnce:
         def __init__(self, packets: Iterator[av.Packet]) -> None:
             self._packets, self._left = packets, 4
 
@@ -675,11 +679,11 @@ def test_a_stream_that_turns_up_in_the_middle_is_passed_over(tmp_path: Path) -> 
 
     movie = make_movie(tmp_path / "clip.ts", frames=8)
     with av.open(str(movie.path)) as container:
-        packets = packets_from(Stumbling(container.demux()))  # type: ignore[arg-type]
+        packets = packets_from(RaisingOnce(container.demux()))  # type: ignore[arg-type]
         assert sum(packet.size > 0 for packet in packets) == 7
 
 
-def test_frames_that_are_only_reordered_bear_their_own_times(tmp_path: Path) -> None:
+def test_frames_that_are_only_reordered_keep_their_timestamps(tmp_path: Path) -> None:
     """Matroska leaves some packets without a dts where others have one."""
     pts = [0, 40, 80, 200, 230, 320, 400, 410, 490, 600, 640, 700, 760, 880, 900, 960]
     make_movie(
@@ -691,7 +695,7 @@ def test_frames_that_are_only_reordered_bear_their_own_times(tmp_path: Path) -> 
         assert source.warnings == []
 
 
-def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> None:
+def test_an_out_of_order_frame_at_a_variable_rate_is_dropped(tmp_path: Path) -> None:
     uneven = [0, 20, 41, 60, 85, 140, 160, 161, 200, 240]
     movie = make_movie(
         tmp_path / "clip.ts", pts=uneven, time_base=Fraction(1, 600), options={"bf": "0"}
@@ -706,7 +710,7 @@ def test_at_a_variable_rate_a_frame_out_of_order_is_left_out(tmp_path: Path) -> 
         )
 
 
-def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
+def test_a_clip_whose_timestamps_restart_is_refused(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.ts", frames=40)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(2 * movie.path.read_bytes())
@@ -717,7 +721,7 @@ def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "astray"),
+    ("times", "expected"),
     [
         ([0, 10, 20, 30], []),
         ([0, 10, 10, 20], [2]),
@@ -729,31 +733,31 @@ def test_a_clip_whose_times_begin_again_is_refused(tmp_path: Path) -> None:
         ([0, 0, 20, 20, 40, 40], [1, 3, 5]),
     ],
 )
-def test_which_times_are_out_of_order(times: list[int | None], astray: list[int]) -> None:
+def test_which_times_are_out_of_order(times: list[int | None], expected: list[int]) -> None:
     found = list(in_display_order(enumerate(times), lambda pair: pair[1]))
     assert [pair for pair, _ in found] == list(enumerate(times))
-    assert [number for (number, _), follows in found if not follows] == astray
+    assert [number for (number, _), follows in found if not follows] == expected
 
 
 class FailingContainer:
-    """An open movie of which three packets can be read, and then no more."""
+    """An open movie that fails after three packets."""
 
-    def __init__(self, whole: av.container.InputContainer, fault: Exception) -> None:
-        self._whole, self._fault = whole, fault
+    def __init__(self, inner: av.container.InputContainer, fault: Exception) -> None:
+        self._inner, self._fault = inner, fault
 
     def demux(self, stream: av.video.stream.VideoStream) -> Iterator[av.Packet]:
-        yield from islice(self._whole.demux(stream), 3)
+        yield from islice(self._inner.demux(stream), 3)
         raise self._fault
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._whole, name)
+        return getattr(self._inner, name)
 
 
 @pytest.mark.parametrize("kind", [av.error.OSError, av.error.InvalidDataError])
-def test_a_file_that_cannot_be_read_on_is_no_broken_frame(
+def test_a_read_error_is_not_a_broken_frame(
     kind: type[av.error.FFmpegError], tmp_path: Path
 ) -> None:
-    """A drive that goes away in the middle: nothing is repeated for what was not read."""
+    """If the drive disappears in the middle, no frame is repeated for the rest."""
     movie = make_movie(tmp_path / "clip.mov", frames=12)
     with open_reader(movie.path, Settings()) as source:
         assert isinstance(source, MovieReader)
@@ -765,22 +769,22 @@ def test_a_file_that_cannot_be_read_on_is_no_broken_frame(
 
 
 def comb(rgb: np.ndarray) -> float:
-    """How much lines differ from the lines two away less than from their neighbours."""
+    """The combing of a picture: the mean second difference of its lines."""
     luma = rgb[..., 1].astype(float)
     return float(np.abs(luma[2:] - 2 * luma[1:-1] + luma[:-2]).mean())
 
 
-def test_interlaced_frames_are_made_whole_one_for_one(
+def test_interlaced_frames_are_deinterlaced_one_for_one(
     source_movie: Callable[[str], Movie],
 ) -> None:
     movie = source_movie("4:2:2 interlaced")
     with open_reader(movie.path, Settings()) as source:
         assert source.clip.interlaced
     woven_indices, woven_times, woven = read_all(movie.path, deinterlace="off")
-    indices, times, whole = read_all(movie.path)
+    indices, times, progressive = read_all(movie.path)
     assert indices == woven_indices == list(range(movie.frames))
     assert times == woven_times
-    assert comb(whole[3]) < 0.8 * comb(woven[3])
+    assert comb(progressive[3]) < 0.8 * comb(woven[3])
 
 
 def test_conform_makes_the_rate_constant_and_counts(
@@ -794,13 +798,13 @@ def test_conform_makes_the_rate_constant_and_counts(
         report = source.warnings[-1]
     last = round(movie.pts[-1] * movie.time_base * 30)
     assert len(pictures) in (last + 1, last + 2)
-    # Frames 6 and 7 lie within a 30th of a second: each is shown, as the next comes later.
+    # Frames 6 and 7 are within a 30th of a second: both are shown, because the next is later.
     assert [picture.source_index for picture in pictures] == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 8, 9]
     assert "3 frames repeated, 0 dropped" in report
 
 
 @pytest.mark.parametrize("kind", ["gbrpf32le", "gbrapf32le", "half"])
-def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
+def test_values_above_one_are_kept(kind: str, tmp_path: Path) -> None:
     light = np.linspace(0, 4, 64 * 16 * 4, dtype=np.float32).reshape(16, 64, 4)
     planar = "gbrapf32le" if kind == "gbrapf32le" else "gbrpf32le"
     frame = av.VideoFrame.from_ndarray(
@@ -820,7 +824,7 @@ def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subtitles", "chapters", "said"),
+    ("subtitles", "chapters", "warning"),
     [
         (True, True, "clip.mkv: it has 1 subtitle track and chapters: they are not copied"),
         (True, False, "clip.mkv: it has 1 subtitle track: they are not copied"),
@@ -828,8 +832,8 @@ def test_light_above_one_comes_through(kind: str, tmp_path: Path) -> None:
         (False, False, None),
     ],
 )
-def test_subtitles_and_chapters_are_told_of_once(
-    subtitles: bool, chapters: bool, said: str | None, tmp_path: Path
+def test_subtitles_and_chapters_are_reported_once(
+    subtitles: bool, chapters: bool, warning: str | None, tmp_path: Path
 ) -> None:
     plain = make_movie(tmp_path / "plain.mkv", size=(96, 64), frames=2).path
     (tmp_path / "words.srt").write_text("1\n00:00:00,000 --> 00:00:00,040\nhello\n")
@@ -851,4 +855,4 @@ def test_subtitles_and_chapters_are_told_of_once(
                     written.mux(packet)
     model = make_salient(tmp_path / "tiny.onnx")
     result = vidmatte.matte(clip, tmp_path / "out.mov", model=str(model), family="isnet")
-    assert result.warnings == (() if said is None else (said,))
+    assert result.warnings == (() if warning is None else (warning,))

@@ -1,4 +1,4 @@
-"""The standard streams: closed, broken, full, or of a narrow encoding."""
+"""The standard streams: closed, broken, full, or with a limited encoding."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from media import make_movie
 from tiny_onnx import make_salient
 
-POSIX = pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes streams")
-FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 
 
 def shell(line: str, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A line of sh in which ``"$@"`` is vidmatte with ``words``."""
+    """Run a line of sh in which ``"$@"`` is vidmatte with ``words``."""
     command = ["sh", "-c", line, "sh", sys.executable, "-m", "vidmatte", *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **env}
@@ -26,7 +26,7 @@ def shell(line: str, *words: str | Path, **env: str) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def call(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The words of a run without its output."""
+    """The command line of a run, without its output."""
     folder = tmp_path_factory.mktemp("call")
     clip = make_movie(folder / "clip.mp4", size=(48, 32), frames=3)
     model = make_salient(folder / "tiny.onnx")
@@ -42,7 +42,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         'exec 3>&1; { "$@" 2>&1; echo $? >&3; } | :',
     ],
 )
-def test_messages_that_nobody_can_read_cost_nothing(
+def test_an_unwritable_stderr_does_not_fail_a_run(
     line: str, call: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mov"
@@ -61,7 +61,7 @@ def test_messages_that_nobody_can_read_cost_nothing(
         ('{ "$@"; echo $? >&2; } | head -n 1 >/dev/null', "Broken pipe"),
     ],
 )
-def test_a_run_whose_events_nobody_reads_goes_on(
+def test_a_run_continues_if_its_events_cannot_be_written(
     line: str, reason: str, call: list[str], tmp_path: Path
 ) -> None:
     other = shutil.copy(call[0], tmp_path / "other.mp4")
@@ -81,15 +81,13 @@ def test_a_run_whose_events_nobody_reads_goes_on(
 @FULL
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["formats"], ["models", "--json"], ["--version"]])
-def test_what_a_full_stdout_does_not_take_is_told_of_stdout(
-    words: list[str], unbuffered: str
-) -> None:
+def test_a_full_stdout_is_reported(words: list[str], unbuffered: str) -> None:
     done = shell('"$@" >/dev/full', *words, PYTHONUNBUFFERED=unbuffered)
     assert (done.returncode, done.stderr) == (1, "vidmatte: stdout: No space left on device\n")
 
 
 @POSIX
-def test_a_closed_stream_is_not_the_next_file() -> None:
+def test_a_closed_streams_descriptor_is_not_reused_for_a_file() -> None:
     code = (
         "from vidmatte.core.terminal import harden_std_streams as harden;"
         " harden(); print(open('/dev/null').fileno())"
@@ -97,8 +95,8 @@ def test_a_closed_stream_is_not_the_next_file() -> None:
     words = ["sh", "-c", '"$@" <&- 2>&-', "sh", sys.executable, "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert int(done.stdout) > 2
-    told = shell('"$@" 2>&-', "formats")
-    assert (told.returncode, "prores" in told.stdout) == (0, True)
+    done = shell('"$@" 2>&-', "formats")
+    assert (done.returncode, "prores" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
