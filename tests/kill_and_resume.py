@@ -225,21 +225,21 @@ class Trials:
             raise RuntimeError(f"a run ended with {process.exitcode}")
 
 
-def work_folder(out: Path) -> Path:
+def checkpoint_folder(out: Path) -> Path:
     """The checkpoint folder of a run."""
     return out.with_name(f".{out.name}.resume")
 
 
 def is_finished(out: Path) -> bool:
     """Whether only the result remains, no checkpoint."""
-    return out.exists() and not (work_folder(out) / "finished.json").exists()
+    return out.exists() and not (checkpoint_folder(out) / "finished.json").exists()
 
 
 def kept_frames(out: Path) -> int:
     """How many frames a run's checkpoint holds."""
     from vidmatte.jobs.checkpoint.frame_log import FrameLog
 
-    return FrameLog(work_folder(out) / "frames.log").survey(lambda head: True).count
+    return FrameLog(checkpoint_folder(out) / "frames.log").survey(lambda head: True).count
 
 
 def fingerprint(out: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ def test_a_string_is_parsed(text: str, prompt: object):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "says no place"),
         ("!", "says no place"),
@@ -70,8 +70,8 @@ def test_a_string_is_parsed(text: str, prompt: object):
         ("640,300@later", "'later' is no time"),
     ],
 )
-def test_an_invalid_string_is_reported_in_one_line(text: str, said: str):
-    with pytest.raises(UsageError, match=said) as caught:
+def test_an_invalid_string_is_reported_in_one_line(text: str, message: str):
+    with pytest.raises(UsageError, match=message) as caught:
         parse_prompt(text)
     assert "\n" not in str(caught.value)
 
@@ -163,7 +163,7 @@ POINT = {"kind": "point", "x": 1, "y": 2}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"version": 2, "prompts": []}, "version"),
         ({"version": 1}, "prompts"),
@@ -184,10 +184,10 @@ POINT = {"kind": "point", "x": 1, "y": 2}
         ),
     ],
 )
-def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, content: dict, said: str):
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, content: dict, message: str):
     path = tmp_path / "clip.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         read_subjects(path, 10, 10)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)

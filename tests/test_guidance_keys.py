@@ -89,7 +89,7 @@ def test_a_black_mask_means_no_subject(apart: Drawn):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [
         (Point(640, 10), "outside the frame"),
         (Mask(np.full((HEIGHT, WIDTH), 255, np.uint8)), "all white"),
@@ -99,8 +99,8 @@ def test_a_black_mask_means_no_subject(apart: Drawn):
         (Mask(Path(__file__)), "not a picture"),
     ],
 )
-def test_an_invalid_prompt_is_reported_in_one_line(apart: Drawn, prompt, said: str):
-    with pytest.raises(UsageError, match=said) as caught:
+def test_an_invalid_prompt_is_reported_in_one_line(apart: Drawn, prompt, message: str):
+    with pytest.raises(UsageError, match=message) as caught:
         key_mask(apart.frames[0], [prompt], *SIZE)
     assert "\n" not in str(caught.value)
 

@@ -702,7 +702,7 @@ def test_findings_before_the_stop_are_still_reported(inputs: Path, tmp_path: Pat
 
 
 def save_every_frame(inputs: Path, out: Path, network: str, **more: Any) -> None:
-    """Leave the work of a run that stored every frame and then failed to rename its output."""
+    """Make the checkpoint of a run that saved every frame and then failed to rename its output."""
     out.parent.mkdir()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OutputError):
         patch.setattr(Partial, "commit", disk_full)
