@@ -147,7 +147,7 @@ def test_uncovered_background_stays_background():
 def test_a_subject_fully_hidden_by_a_twin_keeps_its_identity():
     clip = Drawn([(moving((60, 90), (14, 0)), 32, RED), (moving((232, 90), (-10, 0)), 33, RED)], 16)
     fields, reports = track(clip, 0)
-    assert min(report.told_apart for report in reports) < 0.5
+    assert min(report.distinctness for report in reports) < 0.5
     assert scores(clip, fields, 0)[-1] > 0.6
 
 
