@@ -1,8 +1,8 @@
-"""The small clips for ``compare_builds.py``: drawn and written with nothing of vidmatte.
+"""The small clips for ``compare_builds.py``: drawn and written without vidmatte.
 
-A head with shoulders sways before a textured wall, a green screen, or other pictures after a
-cut. What the files are stands in ``CLIPS``: sound and timecode, 10 bits, PQ, odd sizes,
-variable rate, fields, a turned picture; beside them are a folder of pictures and a mask.
+Head and shoulders sway before a textured wall, a green screen, or another background after a
+cut. ``CLIPS`` lists the files: audio and timecode, 10 bits, PQ, odd sizes, variable rate,
+interlaced, rotated; in addition there are a folder of images and a mask.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """How a clip is made. ``cut``: the frame from which on another shot is seen.
+    """How a clip is made. ``cut``: the first frame of the second shot.
 
-    ``sound``: a codec for each track. ``pts``: in 1/600 s; None: one frame after the other.
-    ``rotation``: degrees counter-clockwise by which players turn the stored picture.
+    ``sound``: a codec for each track. ``pts``: in 1/600 s; None: constant rate.
+    ``rotation``: degrees counter-clockwise by which players rotate the stored picture.
     """
 
     size: tuple[int, int]
@@ -81,7 +81,7 @@ CLIPS = {
 
 
 def make_clips(folder: Path) -> None:
-    """Write all of them, with a folder of pictures and a mask."""
+    """Write all clips, a folder of images and a mask."""
     for name, drawn in CLIPS.items():
         write_clip(folder / name, drawn)
     (folder / "pictures").mkdir()
@@ -126,7 +126,7 @@ def write_clip(path: Path, drawn: Drawn) -> None:
 
 
 def coded(index: int, drawn: Drawn) -> av.VideoFrame:
-    """A frame as the encoder takes it; of an interlaced clip the upper field is the later one."""
+    """A frame as the encoder takes it; in an interlaced clip the upper field is the later one."""
     is_cut = drawn.cut is not None and index >= drawn.cut
     ground, offset = (BRIGHT, 40) if is_cut else (drawn.ground, 0)
     turns = drawn.rotation // 90

@@ -1,4 +1,4 @@
-"""What is in a result, fact by fact, for ``compare_builds.py``: names and texts to compare."""
+"""The contents of a result, fact by fact, for ``compare_builds.py``: names and texts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ FRAME_FACTS = (
 )  # fmt: skip
 #: FFmpeg writes random identifiers into them.
 UNREPEATABLE = (".mkv", ".webm")
-#: FFmpeg has no decoder of animations; all that a file says is in its bytes.
+#: FFmpeg does not decode animated WebP; the bytes are compared instead.
 UNDECODED = (".webp",)
-#: Keys of manifests and events, not of settings, under which two versions, or two runs, do differ.
+#: Keys of manifests and events (not of settings) that differ between versions or runs.
 LEFT_OUT = {"vidmatte", "command", "seconds", "fps", "busy_seconds", "resumed_at"}
-#: Keys under which there are sentences, which may be worded otherwise.
+#: Keys that hold sentences, which may be reworded.
 SENTENCES = {"warnings", "message", "text"}
-WORDS = ", words"  # ends the name of a fact that is a sentence
+WORDS = ", words"  # suffix of the name of a fact that is a sentence
 
 
 @dataclass
 class Facts:
-    """Texts by name, in the order in which they are compared, and how much was read.
+    """Texts by name, in the order of comparison, and counts of what was read.
 
-    flat: whether every alpha plane that was read holds one value only.
+    flat: whether every alpha plane read holds a single value.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -52,20 +52,20 @@ class Facts:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             self._read_file(path, path.relative_to(folder).as_posix())
 
-    def read_output(self, said: str, name: str) -> None:
-        """What a command printed: JSON, as one value or one a line, else a sentence."""
-        lines = said.splitlines()
+    def read_output(self, stdout: str, name: str) -> None:
+        """A command's stdout: one JSON value, one JSON value per line, or a sentence."""
+        lines = stdout.splitlines()
         try:
-            self.read_json(json.loads(said), name)
+            self.read_json(json.loads(stdout), name)
         except ValueError:
             if not all(line.startswith("{") for line in lines):
-                self.texts[f"{name}{WORDS}"] = said
+                self.texts[f"{name}{WORDS}"] = stdout
                 return
             for number, line in enumerate(lines):
                 self.read_json(json.loads(line), f"{name} line {number}")
 
     def read_json(self, value: Any, name: str) -> None:
-        """A value of JSON, down to its leaves."""
+        """A JSON value, recursively."""
         if isinstance(value, dict):
             file = str(value.get("name", value.get("output", "")))
             left_out = set() if name.endswith("settings") else LEFT_OUT
@@ -81,8 +81,8 @@ class Facts:
             for index, part in enumerate(value):
                 self.read_json(part, f"{name} {index}")
         else:
-            # The score Grad comes of OpenCV's magnitude, which rounds otherwise where its input
-            # lies otherwise in memory: two runs of one version agree to nine digits.
+            # The Grad score uses OpenCV's magnitude, whose rounding depends on memory alignment:
+            # two runs of one version agree to nine digits.
             self.texts[name] = f"{value:.7g}" if isinstance(value, float) else repr(value)
 
     def _read_file(self, path: Path, name: str) -> None:
@@ -116,9 +116,9 @@ class Facts:
             for index, sum_ in enumerate(sums):
                 self.texts[f"{name} packets of stream {index}"] = sum_.hexdigest()
 
-    def _read_attributes(self, thing: Any, attributes: tuple[str, ...], name: str) -> None:
+    def _read_attributes(self, source: Any, attributes: tuple[str, ...], name: str) -> None:
         for attribute in attributes:
-            value = getattr(thing, attribute, None)
+            value = getattr(source, attribute, None)
             if isinstance(value, dict):
                 value = sorted(value.items())
             self.texts[f"{name} {attribute}"] = str(value)
@@ -135,7 +135,7 @@ class Facts:
 
 
 def planes(frame: av.VideoFrame) -> Iterator[np.ndarray]:
-    """The samples of each plane, (h, w, samples a pixel), without what fills up the lines."""
+    """The samples of each plane, (h, w, samples a pixel), without line padding."""
     components = frame.format.components
     bits = components[0].bits
     kind = "f" if frame.format.name.endswith(("f16le", "f16be", "f32le", "f32be")) else "u"
@@ -154,7 +154,7 @@ def has_alpha(pixel_format: av.VideoFormat) -> bool:
 
 
 def decoder_of(stream: Any) -> Any:
-    """What decodes a stream of pictures, else None. FFmpeg's own VP9 decoder sees no alpha."""
+    """The decoder of a video stream, else None. FFmpeg's own VP9 decoder ignores alpha."""
     if stream.type != "video":
         return None
     if stream.codec_context.name == "vp9":
@@ -163,7 +163,7 @@ def decoder_of(stream: Any) -> Any:
 
 
 def packet_text(packet: av.Packet) -> bytes:
-    """A packet's times, flags, side data (alpha of VP9 among it) and content."""
+    """A packet's times, flags, side data (which includes VP9's alpha) and content."""
     head = (packet.pts, packet.dts, packet.duration, packet.time_base, packet.is_keyframe)
     beside = b"".join(bytes(data) for data in packet.iter_sidedata())
     return repr(head).encode() + beside + bytes(packet)

@@ -1,7 +1,7 @@
-"""From R'G'B' to the code values of a pixel format, written out from ITU-T H.273.
+"""R'G'B' to the code values of a pixel format, written out from ITU-T H.273.
 
-The tests have their own way, so that what they compare with does not come from
-the code that they test.
+Independent of the package, so that the expected values do not come from the code
+under test.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from vidmatte.core.colour import FULL, ColourTags
 
-#: Kr and Kb, ITU-T H.273 table 4; 10, which is no matrix of R'G'B', is coded as 9.
+#: Kr and Kb, ITU-T H.273 table 4; 10 (constant luminance) is coded as 9.
 KR_KB = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 KR_KB[10] = KR_KB[9]
 
@@ -21,8 +21,9 @@ KR_KB[10] = KR_KB[9]
 def code_planes(rgb: np.ndarray, pixel_format: str, colour: ColourTags) -> list[np.ndarray]:
     """R'G'B' (H, W, 3) in 0..1 -> code values, one (h, w) array for each plane.
 
-    ITU-T H.273 equations 20 to 31; chroma of 4:2:0 and 4:2:2 is the mean of what
-    it covers. Planar YCbCr and RGB formats of 8 to 16 bits without alpha.
+    ITU-T H.273 equations 20 to 31; a chroma sample of 4:2:0 and 4:2:2 is
+    the mean of the pixels that it covers. Planar YCbCr and RGB formats of 8 to 16 bits
+    without alpha.
     """
     fmt = av.VideoFormat(pixel_format)
     bits = fmt.components[0].bits
@@ -49,7 +50,7 @@ def code_planes(rgb: np.ndarray, pixel_format: str, colour: ColourTags) -> list[
 
 
 def shrink(plane: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The box mean of ``plane`` at half or whole width and height; an odd edge repeats."""
+    """The box mean of ``plane`` at half or full width and height; an odd edge repeats."""
     down = 1 + (height < plane.shape[0])
     across = 1 + (width < plane.shape[1])
     rim = ((0, height * down - plane.shape[0]), (0, width * across - plane.shape[1]))

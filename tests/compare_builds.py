@@ -1,16 +1,16 @@
-"""Prove that two versions of vidmatte write the same: the same jobs, result against result.
+"""Prove that two versions of vidmatte write the same results for the same jobs.
 
     python tests/compare_builds.py BEFORE_DIR AFTER_DIR
     python tests/compare_builds.py BEFORE_DIR AFTER_DIR --keep DIR --reuse
 
-Both directories are checkouts. Each job runs by ``python -m vidmatte`` of one and of the
-other, on clips drawn here. Compared are file names, every plane of every frame as decoded,
-times, tags, codec parameters, packets (sound, timecode, picture), the files' bytes, the
-manifests and what ``--json`` reports; not versions, commands and durations, nor the bytes of
-Matroska and WebM, in which FFmpeg writes random identifiers. FFmpeg does not decode animated
-WebP: its bytes are compared. A sentence that is only worded otherwise is a remark.
-Prints a line for each job; exits 1 if one differs. ``--keep`` leaves clips and results in a
-folder, from which ``--reuse`` takes BEFORE_DIR's of each job whose commands are the same.
+Both directories are checkouts. Each job runs with ``python -m vidmatte`` from both, on clips
+drawn here. Compared are file names, every plane of every decoded frame, timestamps, tags, codec
+parameters, packets (audio, timecode, video), the files' bytes, the manifests and the ``--json``
+reports; not versions, commands and durations, nor the bytes of Matroska and WebM, into which
+FFmpeg writes random identifiers. FFmpeg does not decode animated WebP: its bytes are compared.
+A reworded sentence is reported, but is no difference. Prints a line for each job; exits 1 if one
+differs. ``--keep`` stores clips and results in a folder, from which ``--reuse`` takes
+BEFORE_DIR's results of each job whose commands are unchanged.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from build_clips import make_clips
 from build_facts import WORDS, Facts
 
 FAST = "--model u2netp"
-STOPPED = "prores: killed and resumed"
-#: Commands by job; @ stands for the folder of clips. What goes into ``out`` is compared.
+RESUMED = "prores: killed and resumed"
+#: Commands by job; @ stands for the folder of clips. The contents of ``out`` are compared.
 JOBS = {
     "prores: isnet, two sound tracks, timecode": ("@talk.mov -o out/cut.mov",),
     "prores-xq: isnet, strong and best, trimmed": (
@@ -51,12 +51,12 @@ JOBS = {
         f"@hdr.mp4 -o out/coded/ --format exr-coded --alpha premultiplied {FAST} --cache kept",
     ),
     "tiff16: full range, numbered": (f"@full.mp4 -o out/s_%04d.tif --start-number 1001 {FAST}",),
-    "ffv1: odd size, three side results": (
+    "ffv1: odd size, three extra outputs": (
         f"@odd.mkv -o out/cut.mkv --matte out/matte.mov --foreground-file out/fg/ {FAST}"
         " --comp out/comp.mkv --background '#20a040'",
     ),
     "gif and webp": (f"@tall.mp4 -o out/cut.gif {FAST}", f"@tall.mp4 -o out/cut.webp {FAST}"),
-    "prores: controls": (
+    "prores: matte adjustments": (
         f"@screen.mp4 -o out/cut.mov {FAST} --threshold 0.1,0.9 --gamma 1.2 --keep-largest"
         " --fill-holes 40 --erode 1.5 --feather 2 --despill green --garbage-matte @mask.png"
         " --comp out/comp.mp4 --checker",
@@ -65,7 +65,7 @@ JOBS = {
         f"@variable.mp4 -o out/cut.mkv {FAST} --conform 25 --in f4 --out f12 --handles 1",
     ),
     "prores: variable rate, --smooth live": (f"@variable.mp4 -o out/cut.mov --smooth live {FAST}",),
-    STOPPED: (f"@variable.mp4 -o out/cut.mov --resume {FAST}",),
+    RESUMED: (f"@variable.mp4 -o out/cut.mov --resume {FAST}",),
     "prores: premultiplied, inverted": (
         f"@full.mp4 -o out/cut.mov --alpha premultiplied --invert --foreground source {FAST}",
     ),
@@ -79,13 +79,13 @@ JOBS = {
         f"preview @screen.mp4 -o out/sheet.png --frames 2 {FAST}",
     ),
 }
-ENOUGH_KEPT = 150_000  # bytes in the work folder, a few frames: then the first run is killed
+ENOUGH_SAVED = 150_000  # bytes in the checkpoint, a few frames: then the first run is killed
 SUBCOMMANDS = {"verify", "score", "preview"}
 
 
 @dataclass
 class Outcome:
-    """How a job went: of each command its exit status, stdout and stderr."""
+    """The outcome of a job: exit status, stdout and stderr of each command."""
 
     commands: list[str]
     endings: list[tuple[int, str, str]] = field(default_factory=list)
@@ -93,8 +93,8 @@ class Outcome:
 
 
 @dataclass
-class Side:
-    """One of the two: its checkout, the Python that runs it and the folder of its results."""
+class Version:
+    """One of the two versions: its checkout, its Python and the folder of its results."""
 
     root: Path
     python: str
@@ -102,145 +102,148 @@ class Side:
     reuse: bool = False
 
     def check(self) -> None:
-        """Raise SystemExit where another package than the checkout's would run."""
+        """Raise SystemExit if a package other than the checkout's would run."""
         code = "import importlib.util as util; print(util.find_spec('vidmatte').origin)"
         words, environment = [self.python, "-c", code], self._environment()
         done = subprocess.run(words, env=environment, capture_output=True, text=True)
         if done.returncode or self.root not in Path(done.stdout.strip()).resolve().parents:
-            raise SystemExit(f"{self.root} is not what runs: {done.stdout}{done.stderr}")
+            found = f"{done.stdout}{done.stderr}"
+            raise SystemExit(f"another vidmatte runs instead of {self.root}: {found}")
 
     def results(self, number: int, name: str) -> tuple[Facts, Outcome]:
-        """Run a job, or take what is kept of it, and read what it wrote."""
-        place = self.folder / f"job{number:02}"
-        record = place / "outcome.json"
+        """Run a job, or take its stored results, and read them."""
+        folder = self.folder / f"job{number:02}"
+        record = folder / "outcome.json"
         outcome = Outcome([])
         if self.reuse and record.exists():
             outcome = Outcome(**json.loads(record.read_text()))
         if outcome.commands != list(JOBS[name]):
-            shutil.rmtree(place, ignore_errors=True)
-            (place / "out").mkdir(parents=True)
-            outcome = self._run(place, name)
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "out").mkdir(parents=True)
+            outcome = self._run(folder, name)
             record.write_text(json.dumps(vars(outcome)))
         facts = Facts()
-        facts.read_folder(place / "out")
-        facts.texts[f"stderr{WORDS}"] = "".join(complaint for _, _, complaint in outcome.endings)
-        for index, (status, said, _) in enumerate(outcome.endings):
+        facts.read_folder(folder / "out")
+        facts.texts[f"stderr{WORDS}"] = "".join(stderr for _, _, stderr in outcome.endings)
+        for index, (status, stdout, _) in enumerate(outcome.endings):
             facts.texts[f"exit status of command {index}"] = str(status)
-            facts.read_output(said, f"stdout of command {index}")
+            facts.read_output(stdout, f"stdout of command {index}")
         return facts, outcome
 
-    def _run(self, place: Path, name: str) -> Outcome:
-        outcome, began = Outcome(list(JOBS[name])), time.monotonic()
+    def _run(self, folder: Path, name: str) -> Outcome:
+        outcome, start = Outcome(list(JOBS[name])), time.monotonic()
         for command in JOBS[name]:
             words = shlex.split(command.replace("@", "../../clips/"))
             words += [] if words[0] in SUBCOMMANDS else ["--json", "--quiet"]
-            if name == STOPPED:
-                self._kill(place, words)
-            process = self._start(place, words)
-            said, complaint = process.communicate()
-            outcome.endings.append((process.returncode, said, complaint))
-        if name == STOPPED and '"resumed_at": 0' in said:
-            raise SystemExit(f"{self.root}: a run was killed before it had kept a frame")
-        outcome.seconds = time.monotonic() - began
+            if name == RESUMED:
+                self._kill(folder, words)
+            process = self._start(folder, words)
+            stdout, stderr = process.communicate()
+            outcome.endings.append((process.returncode, stdout, stderr))
+        if name == RESUMED and '"resumed_at": 0' in stdout:
+            raise SystemExit(f"{self.root}: a run was killed before it had saved a frame")
+        outcome.seconds = time.monotonic() - start
         return outcome
 
-    def _kill(self, place: Path, words: list[str]) -> None:
-        """Start a run and kill it when it has kept some frames."""
-        process = self._start(place, words)
+    def _kill(self, folder: Path, words: list[str]) -> None:
+        """Start a run and kill it once it has saved some frames."""
+        process = self._start(folder, words)
         while process.poll() is None:
-            if bytes_below(place / "out") > ENOUGH_KEPT:
+            if bytes_below(folder / "out") > ENOUGH_SAVED:
                 process.kill()
             time.sleep(0.005)
-        _, complaint = process.communicate()
+        _, stderr = process.communicate()
         if process.returncode >= 0:
-            raise SystemExit(f"{self.root}: a run ended before it was to be killed: {complaint}")
+            raise SystemExit(f"{self.root}: a run ended before it could be killed: {stderr}")
 
-    def _start(self, place: Path, words: list[str]) -> subprocess.Popen[str]:
+    def _start(self, folder: Path, words: list[str]) -> subprocess.Popen[str]:
         pipes: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
         command = [self.python, "-m", "vidmatte", *words]
-        return subprocess.Popen(command, cwd=place, env=self._environment(), text=True, **pipes)
+        return subprocess.Popen(command, cwd=folder, env=self._environment(), text=True, **pipes)
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {"PYTHONPATH": str(self.root)}
 
 
 def bytes_below(folder: Path) -> int:
-    """How much lies in a folder in which a run is at work; 0 where a file went meanwhile."""
+    """The size of a folder in which a run is working; 0 if a file vanished meanwhile."""
     with suppress(FileNotFoundError):
         return sum(path.stat().st_size for path in folder.rglob("*"))
     return 0
 
 
 def verdict(before: Facts, after: Facts) -> tuple[list[str], int]:
-    """What differs, a clause each, and how many sentences are worded otherwise."""
-    differences, worded = [], 0
+    """The differences, one clause each, and the number of reworded sentences."""
+    differences, reworded = [], 0
     for name in {**before.texts, **after.texts}:
-        meant, found = before.texts.get(name), after.texts.get(name)
-        if meant == found:
+        expected, found = before.texts.get(name), after.texts.get(name)
+        if expected == found:
             continue
-        is_worded = name.endswith(WORDS) and meant is not None and found is not None
-        worded += is_worded
-        differences += [] if is_worded else [f"{name}: {found} instead of {meant}"]
+        is_reworded = name.endswith(WORDS) and expected is not None and found is not None
+        reworded += is_reworded
+        differences += [] if is_reworded else [f"{name}: {found} instead of {expected}"]
     statuses = [text for name, text in before.texts.items() if name.startswith("exit status")]
     if set(statuses) != {"0"}:
         differences.insert(0, f"BEFORE itself fails: {before.texts['stderr' + WORDS]}")
     if before.flat:
-        differences.append("no alpha in BEFORE's results, or only flat ones: nothing is shown")
-    return differences, worded
+        differences.append("BEFORE's results have no alpha, or only flat ones: this proves nothing")
+    return differences, reworded
 
 
-def compare(sides: list[Side], wanted: list[str]) -> int:
-    """Run and compare all jobs whose name holds one of the words; 1 if one differs, else 0."""
+def compare(versions: list[Version], words: list[str]) -> int:
+    """Run and compare all jobs whose name contains one of the words; 1 if one differs, else 0."""
     failed, done, counts = 0, 0, np.zeros(3, int)
     for number, name in enumerate(JOBS):
-        if wanted and not any(word in name for word in wanted):
+        if words and not any(word in name for word in words):
             continue
-        (before, first), (after, second) = (side.results(number, name) for side in sides)
-        differences, worded = verdict(before, after)
+        (before, first), (after, second) = (version.results(number, name) for version in versions)
+        differences, reworded = verdict(before, after)
         done, failed = done + 1, failed + bool(differences)
         counts += [before.frames, before.packets, len(before.texts)]
-        said = f"differs, {len(differences)}: {differences[0]}" if differences else "same"
-        said += f"; {worded} sentences worded otherwise" if worded else ""
+        report = f"differs, {len(differences)}: {differences[0]}" if differences else "same"
+        report += f"; {reworded} sentences reworded" if reworded else ""
         cost = f"{before.frames} frames, {first.seconds:.0f} and {second.seconds:.0f} s"
-        print(f"{number:2} {name} ({cost}): {said}", flush=True)
+        print(f"{number:2} {name} ({cost}): {report}", flush=True)
     frames, packets, facts = counts
     print(f"{done} jobs, {frames} frames, {packets} sound packets, {facts} facts: {failed} differ")
     return 1 if failed or not done else 0
 
 
 def python_of(root: Path) -> str:
-    """The checkout's own Python, or the one that runs this."""
+    """The checkout's own Python, or the one that runs this script."""
     own = root / ".venv" / "bin" / "python"
     return str(own) if own.exists() else sys.executable
 
 
 def main() -> int:
-    """See the module's text."""
+    """See the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("before", type=Path, metavar="BEFORE_DIR")
     parser.add_argument("after", type=Path, metavar="AFTER_DIR")
     parser.add_argument("--python-before", metavar="P", help="default: the checkout's .venv")
     parser.add_argument("--python-after", metavar="P", help="default: the checkout's .venv")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave clips and results there")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="store clips and results there")
     parser.add_argument("--reuse", action="store_true", help="take BEFORE's results from --keep")
-    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="jobs named so")
-    asked = parser.parse_args()
-    if asked.reuse and asked.keep is None:
-        parser.error("--reuse: say where results are kept, with --keep DIR")
-    with nullcontext(asked.keep) if asked.keep else tempfile.TemporaryDirectory() as place:
-        folder = Path(place).resolve()
-        before, after = asked.before.resolve(), asked.after.resolve()
-        sides = [
-            Side(before, asked.python_before or python_of(before), folder / "before", asked.reuse),
-            Side(after, asked.python_after or python_of(after), folder / "after"),
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="select jobs by name")
+    options = parser.parse_args()
+    if options.reuse and options.keep is None:
+        parser.error("--reuse: name the folder of the stored results with --keep DIR")
+    with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder).resolve()
+        before, after = options.before.resolve(), options.after.resolve()
+        versions = [
+            Version(
+                before, options.python_before or python_of(before), folder / "before", options.reuse
+            ),
+            Version(after, options.python_after or python_of(after), folder / "after"),
         ]
-        for side in sides:
-            side.check()
+        for version in versions:
+            version.check()
         if not (folder / "clips" / "mask.png").exists():
             shutil.rmtree(folder / "clips", ignore_errors=True)
             (folder / "clips").mkdir(parents=True)
             make_clips(folder / "clips")
-        return compare(sides, asked.only)
+        return compare(versions, options.only)
 
 
 if __name__ == "__main__":

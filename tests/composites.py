@@ -1,9 +1,9 @@
-"""Moving subjects with known alpha, known colours and known motion, to measure mattes by.
+"""Moving subjects with known alpha, colours and motion: ground truth to measure mattes against.
 
-A cut-out (RGBA) is moved along a smooth path, turned, scaled and bent by travelling
-waves, rendered at sub-pixel places with a half-shutter blur over a slowly panning
-background, given sensor noise, and compressed as H.264. Run as a script it writes
-clips with their truth:
+A cut-out (RGBA) moves along a smooth path, rotated, scaled and bent by travelling
+waves, rendered at sub-pixel positions with 180-degree shutter blur over a slowly panning
+background, with sensor noise, and compressed as H.264. Run as a script it writes
+clips with their ground truth:
 
     python tests/composites.py OUT [--cutouts DIR] [--background FILE ...] [--seed N]
 
@@ -54,7 +54,7 @@ class Scene:
 
     @cached_property
     def premultiplied(self) -> np.ndarray:
-        """The cut-out, colours times alpha, with a transparent border; cut edges go on below."""
+        """The premultiplied cut-out with a transparent border; a cut-off lower edge is extended."""
         colour, alpha = self.cutout[..., :3], self.cutout[..., 3:]
         picture = np.concatenate([colour * alpha, alpha], axis=2).astype(np.float32)
         if alpha[-1].max() > 0.5:
@@ -64,7 +64,7 @@ class Scene:
 
     @cached_property
     def subject(self) -> tuple[int, int, int, int]:
-        """Left, top, width, height of what is not transparent in the cut-out."""
+        """Left, top, width and height of the opaque part of the cut-out."""
         x, y, w, h = cv2.boundingRect((self.cutout[..., 3] > 0.02).astype(np.uint8))
         return x + 8, y + 8, w, h
 
@@ -78,7 +78,7 @@ class Scene:
         rate = self.speed / reach
         x = 0.5 * self.width + reach * np.sin(rate * time + phase[0])
         y = 0.5 * self.height + 0.25 * reach * np.sin(0.7 * rate * time + phase[1])
-        if self.cutout[-1, :, 3].max() > 0.5:  # cut off below: stands on the lower border
+        if self.cutout[-1, :, 3].max() > 0.5:  # cut off below: placed on the lower border
             y += 0.5 * (self.height - scale * h) + 0.28 * reach
         scale *= 1 + 0.03 * np.sin(0.15 * time + phase[2])
         return np.array([x, y]), scale, 0.05 * np.sin(0.2 * time + phase[3])
@@ -91,7 +91,7 @@ class Scene:
         return self.wave / self.pose(0)[1] * np.stack([along_x, along_y], axis=-1)
 
     def to_cutout(self, places: np.ndarray, time: float) -> np.ndarray:
-        """Where places (..., 2) of the frame lie in the cut-out."""
+        """Positions (..., 2) in the frame, mapped into the cut-out."""
         centre, scale, angle = self.pose(time)
         x, y, w, h = self.subject
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -99,7 +99,7 @@ class Scene:
         return np.asarray(straight + self.wave_at(straight, time))
 
     def to_frame(self, places: np.ndarray, time: float) -> np.ndarray:
-        """Where places (..., 2) of the cut-out lie in the frame: the inverse of to_cutout."""
+        """Positions (..., 2) in the cut-out, mapped into the frame: the inverse of to_cutout."""
         centre, scale, angle = self.pose(time)
         x, y, w, h = self.subject
         straight = places
@@ -116,18 +116,18 @@ class Scene:
         )
 
     def motion(self, index: int) -> np.ndarray:
-        """(H, W, 2) float32: what is at p in this frame was at p + motion in the last one."""
+        """(H, W, 2) float32: the point at p in this frame was at p + motion in the previous one."""
         there = self.to_frame(self.to_cutout(self.grid, index), index - 1)
         return (there - self.grid).astype(np.float32)
 
     def layers(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Alpha (H, W), colours times alpha (H, W, 3), background (H, W, 3): float32, exact."""
+        """Alpha (H, W), premultiplied colours and background (H, W, 3): float32, exact."""
         steps = int(np.clip(np.ceil(self.speed * SHUTTER / 1.5), 2, 9))
         subject = np.zeros((self.height, self.width, 4), np.float32)
         ground = np.zeros((self.height, self.width, 3), np.float32)
         picture = self.premultiplied
         shrink = self.pose(0)[1]
-        if shrink < 0.75:  # no aliasing where the cut-out is made much smaller
+        if shrink < 0.75:  # against aliasing when the cut-out is scaled down a lot
             picture = cv2.GaussianBlur(picture, (0, 0), 0.35 / shrink)
         for step in range(steps):
             time = index + SHUTTER * ((step + 0.5) / steps - 0.5)
@@ -162,9 +162,9 @@ class Scene:
 
 
 def furry_ball(seed: int = 0, side: int = 480, strokes: int = 5000) -> np.ndarray:
-    """A ball of tapering strokes, (side, side, 4) float32, whose coverage is exact.
+    """A ball of tapering strokes, (side, side, 4) float32, with exact coverage.
 
-    Drawn four times as large without anti-aliasing and averaged down.
+    Drawn at four times the size without anti-aliasing, then averaged down.
     """
     random = np.random.default_rng(seed)
     big = side * 4
@@ -199,7 +199,7 @@ def furry_ball(seed: int = 0, side: int = 480, strokes: int = 5000) -> np.ndarra
 
 
 def painted_background(seed: int = 0, height: int = 480, width: int = 854) -> np.ndarray:
-    """A soft, photo-like background: light falling off, blurred things, fine grain."""
+    """A soft, photo-like background: light falloff, blurred objects, fine grain."""
     random = np.random.default_rng(seed)
     picture = np.zeros((height, width, 3), np.float32)
     for cells in (2, 4, 8, 16, 64):
@@ -229,7 +229,7 @@ def read_cutout(path: Path) -> np.ndarray:
 
 
 def read_backgrounds(paths: list[Path]) -> list[np.ndarray]:
-    """Pictures, and of movies the frames at their first, second and third quarter."""
+    """Images, and the frames of movies at the first, second and third quarter."""
     grounds = []
     for path in paths:
         picture = cv2.imread(str(path))
@@ -245,7 +245,7 @@ def read_backgrounds(paths: list[Path]) -> list[np.ndarray]:
 def standard_scenes(
     cutouts: dict[str, np.ndarray], grounds: list[np.ndarray], seed: int
 ) -> list[Scene]:
-    """One scene a cut-out; size, speed, noise and background vary from scene to scene."""
+    """One scene per cut-out; size, speed, noise and background vary from scene to scene."""
     kinds = [  # width, height, share, speed, noise
         (1280, 720, 0.8, 5, 3.0),
         (960, 540, 0.75, 6.5, 2.5),

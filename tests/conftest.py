@@ -1,13 +1,13 @@
-"""The ground of all tests: what is isolated, what is guarded, which lanes can be skipped.
+"""What every test starts from: isolation, guards, and the lanes that can be skipped.
 
 - Every test runs in an empty folder of its own, without vidmatte's environment
   variables and with the platform's cache folder elsewhere.
-- After every test: no thread left, no child process left, no file of its folders
-  left open, nothing in the working directory, no ERROR in the log.
-- A test that cannot run here is skipped with its reason, and fails where
-  VIDMATTE_REQUIRE_GPU=1, VIDMATTE_REQUIRE_TORCH=1 or VIDMATTE_REQUIRE_FFMPEG=1 says
-  that it has to run.
-  Real weights and the real clip are skipped where VIDMATTE_OFFLINE=1 says so.
+- After every test: no thread or child process still running, no file in its folders
+  still open, nothing in the working directory, no ERROR in the log.
+- A test that cannot run here is skipped with its reason, and fails if
+  VIDMATTE_REQUIRE_GPU=1, VIDMATTE_REQUIRE_TORCH=1 or VIDMATTE_REQUIRE_FFMPEG=1
+  requires it.
+  Tests with real weights and the real clip are skipped if VIDMATTE_OFFLINE=1.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from vidmatte.models.weights.store import Store, _default_folder, _is_offline
 
 GRACE_S = 3.0
 ROOT = Path(__file__).parent.parent
-# onnxruntime keeps a database open in the cache folder otherwise, from its first import on.
+# Otherwise onnxruntime keeps a database open in the cache folder from its first import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# Asked before any test changes the environment.
+# Read before any test changes the environment.
 OFFLINE, MODELS_FOLDER = _is_offline(), _default_folder()
 
 
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect slow tests unless asked for; one process says in its summary how many."""
+    """Deselect slow tests unless --slow is given; the summary counts them."""
     if config.getoption("--slow"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked ``gpu`` or ``torch`` where there is no CUDA device, or no torch."""
+    """Skip tests marked ``gpu`` or ``torch`` where there is no CUDA device, or no torch."""
     if item.get_closest_marker("gpu") and (reason := why_no_gpu()):
         lanes.skip_or_fail(reason, lanes.REQUIRE_GPU)
     if item.get_closest_marker("torch") and importlib.util.find_spec("torch") is None:
@@ -62,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def why_no_gpu() -> str | None:
-    """Why a network cannot run on CUDA here, or None where it can."""
+    """Why a network cannot run on CUDA here, or None if it can."""
     from vidmatte.models.runtimes.device import _missing_for_cuda
 
     return _missing_for_cuda(0)
@@ -72,7 +72,7 @@ def why_no_gpu() -> str | None:
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory and an environment without this machine's settings.
 
-    Gives the working directory, a folder ``cwd`` inside ``tmp_path``.
+    Yields the working directory, a folder ``cwd`` inside ``tmp_path``.
     """
     for name in [name for name in os.environ if name.startswith("VIDMATTE_")]:
         if name not in lanes.VARIABLES:
@@ -89,7 +89,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(
+def no_leftovers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, isolated: Path
 ) -> Iterator[None]:
     """Fail the test that leaves a thread, a child process, an open file or a logged error."""
@@ -119,13 +119,13 @@ def nothing_left(
 
 @pytest.fixture
 def requires_ffmpeg() -> None:
-    """For tests that read back with ffmpeg or ffprobe other than through ``readback``."""
+    """For tests that call ffmpeg or ffprobe themselves, not through ``readback``."""
     require_ffmpeg()
 
 
 @pytest.fixture(scope="session")
 def source_movie(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Movie]:
-    """A clip by its name in SOURCE_KINDS, made once for all tests: read it, never write it."""
+    """A clip by its name in SOURCE_KINDS, made once for all tests: read it, never write to it."""
     folder = tmp_path_factory.mktemp("sources")
     made: dict[str, Movie] = {}
 
@@ -142,8 +142,8 @@ def source_movie(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mo
 def weights() -> Callable[[str], Path]:
     """The file of a model's real weights by its name, from this user's own store.
 
-    The product fetches what is not there. Skips with its reason only where
-    VIDMATTE_OFFLINE=1 forbids to fetch what is missing; a fetch that fails is a failure.
+    The product downloads missing weights. The test is skipped only if VIDMATTE_OFFLINE=1
+    forbids the download; a failed download is a failure.
     """
 
     def by_name(name: str) -> Path:
@@ -158,7 +158,7 @@ def weights() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def bigbuckbunny() -> Path:
-    """The real clip of the demo: 1280x720, 25 fps, 132 frames, with sound."""
+    """The demo's real clip: 1280x720, 25 fps, 132 frames, with sound."""
     script = runpy.run_path(str(ROOT / "examples" / "fetch_clip.py"))
     folder = ROOT / ".demo"
     if OFFLINE and not (folder / "bigbuckbunny.mp4").exists():

@@ -1,9 +1,9 @@
-"""Clips of two and three moving subjects of which each one's visible alpha is known.
+"""Clips of two and three moving subjects, with the visible alpha of each.
 
 Cut-outs (RGBA) move along paths in front of and behind each other, bent by travelling
-waves, turned, scaled, with half-shutter blur, a drift of brightness, sensor noise and
-H.264. Which of them is wanted is part of the scene. Every cut-out folder gives the same
-scenes; with too few cut-outs, drawn balls fill the cast (see ``read_cast``).
+waves, rotated, scaled, with 180-degree shutter blur, brightness drift, sensor noise and
+H.264. The scene says which one is wanted. Every cut-out folder gives the same scenes; where
+cut-outs are missing, drawn balls complete the cast (see ``read_cast``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from composites import furry_ball, read_cutout
 SHUTTER = 0.5  # of the frame's time
 WIDTH, HEIGHT = 640, 360
 ROLES = ("arms", "back", "side", "cat", "heavy", "fur", "car")
-#: Which cut-out plays which role, where the folder has one of that name.
+#: Which cut-out plays which role, if the folder has one of that name.
 CAST = {
     "arms": "girl-1",
     "back": "girl-2",
@@ -46,7 +46,7 @@ class Stop(NamedTuple):
 
 @dataclass(frozen=True)
 class Actor:
-    """A cut-out on its way. ``name`` is who it is: the same in every shot."""
+    """A moving cut-out. ``name`` identifies it across shots."""
 
     name: str
     role: str
@@ -55,7 +55,7 @@ class Actor:
     dress: Callable[[np.ndarray], np.ndarray] | None = None
 
     def at(self, time: float) -> Stop:
-        """The place at a time 0..1, between the path's stops along straight lines."""
+        """The position at a time 0..1, interpolated linearly between the path's stops."""
         times = [stop.time for stop in self.path]
         values = [np.interp(time, times, [stop[i] for stop in self.path]) for i in (1, 2, 3)]
         return Stop(time, *map(float, values))
@@ -101,14 +101,15 @@ class Rendered(NamedTuple):
 
 @dataclass
 class Stage:
-    """What scenes are made of: cut-outs by role and grounds (H, W, 3) uint8 RGB."""
+    """The material of the scenes: cut-outs by role and backgrounds (H, W, 3) uint8 RGB."""
 
     cutouts: dict[str, np.ndarray]
     grounds: list[np.ndarray]
     _cache: dict[tuple, np.ndarray] = field(default_factory=dict)
 
     def sprite(self, actor: Actor) -> np.ndarray:
-        """Premultiplied RGBA of an actor, tight, with a clear border; cut edges go on below."""
+        """Premultiplied RGBA of an actor, cropped, with a transparent border; a cut-off lower
+        edge is extended."""
         key = (actor.role, actor.mirrored, actor.dress)
         if key not in self._cache:
             cutout = self.cutouts[actor.role]
@@ -257,12 +258,12 @@ def read_cast(folder: Path | None) -> dict[str, np.ndarray]:
 
 
 def grey(colours: np.ndarray) -> np.ndarray:
-    """A dress of greys: two subjects dressed so differ by texture and brightness only."""
+    """Grey clothes: two subjects that wear them differ by texture and brightness only."""
     return np.repeat(colours.mean(-1, keepdims=True), 3, -1)
 
 
 def dark(colours: np.ndarray) -> np.ndarray:
-    """A dress in the dark."""
+    """A subject in the dark."""
     return 0.35 * colours
 
 
@@ -275,7 +276,7 @@ def still(x: float, bottom: float, height: float) -> tuple[Stop, ...]:
 
 
 def scenes() -> Iterator[Scene]:
-    """The scenes, by the name of what is hard about them."""
+    """The scenes, each named after its difficulty."""
     across = line((0, 0.27, 1.06, 0.85), (1, 0.75, 1.06, 0.85))
     back = line((0, 0.74, 1.06, 0.83), (1, 0.24, 1.06, 0.83))
     yield Scene(
@@ -335,7 +336,7 @@ def scenes() -> Iterator[Scene]:
 
 
 def held_out_scenes() -> Iterator[Scene]:
-    """Scenes that no setting was chosen by."""
+    """Scenes that no setting was tuned on."""
     left = line((0, 0.8, 1.05, 0.9), (1, 0.2, 1.05, 0.9))
     right = line((0, 0.2, 0.98, 0.6), (1, 0.8, 0.98, 0.6))
     pair = (Actor("b", "fur", left), Actor("a", "heavy", right))
@@ -354,7 +355,7 @@ def held_out_scenes() -> Iterator[Scene]:
 
 
 def leaving(name: str, wanted: str, other: str, ground: int) -> Scene:
-    """The wanted one leaves the picture, another enters, the wanted one returns."""
+    """The wanted subject leaves the frame, another enters, the wanted one returns."""
     mine = line(
         (0, 0.35, 1.06, 0.85),
         (0.3, -0.3, 1.06, 0.85),
@@ -370,7 +371,7 @@ def leaving(name: str, wanted: str, other: str, ground: int) -> Scene:
 
 
 def cutting(name: str, wanted: str, other: str, ground: int) -> Scene:
-    """A cut after which both are elsewhere, mirrored, at another size, over another ground."""
+    """A cut after which both have moved: mirrored, resized, over another background."""
     before = (Actor("b", other, still(0.7, 1.06, 0.8)), Actor("a", wanted, still(0.3, 1.06, 0.8)))
     after = (
         Actor("a", wanted, line((0, 0.72, 1.06, 1.0), (1, 0.66, 1.06, 1.0)), mirrored=True),
@@ -391,7 +392,7 @@ def panning(name: str, ground: int) -> Scene:
 
 
 def touching(name: str, ground: int) -> Scene:
-    """Three who touch throughout; the middle one is wanted."""
+    """Three subjects that touch throughout; the middle one is wanted."""
     cast = (
         Actor("b", "back", line((0, 0.33, 1.06, 0.85), (1, 0.36, 1.06, 0.85))),
         Actor("a", "arms", line((0, 0.5, 1.06, 0.8), (1, 0.52, 1.06, 0.8))),

@@ -1,4 +1,4 @@
-"""Drawn clips for tests of the guidance: textured discs over a textured ground, no network."""
+"""Drawn clips for the guidance tests: textured discs over a textured background, no network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Drawn:
         ground: Callable[[int], np.ndarray] = lambda index: GROUND,
         unmarked: Sequence[int] = (),
     ) -> None:
-        """unmarked: discs that the network does not mark."""
+        """unmarked: discs that the network would miss."""
         maker, random = CoarseFrameMaker(), np.random.default_rng(7)
         self.frames: list[CoarseFrame] = []
         self.masks: list[list[np.ndarray]] = []
@@ -82,7 +82,7 @@ def moving(start: Place, step: Place) -> Callable[[int], Place | None]:
 
 
 def choice(field: np.ndarray, wanted: np.ndarray, others: np.ndarray) -> float:
-    """S: IoU of the field > 0.5 with the wanted mask, within what is some subject."""
+    """S: IoU of the field > 0.5 with the wanted mask, within the pixels of any subject."""
     some = (wanted > 0.5) | (others > 0.5)
     mine, true = (field > 0.5) & some, wanted > 0.5
     union = (mine | true).sum()

@@ -1,12 +1,12 @@
-"""Kill runs with ``--resume`` again and again, and hold what comes out against a run in peace.
+"""Kill runs with ``--resume`` repeatedly and compare the result with an undisturbed run's.
 
     python tests/kill_and_resume.py [TRIALS] [--seed N]
 
 Each trial kills a run with SIGKILL, at a random moment or before a random change in the
-folder of results (a file made, renamed, removed), starts it again, kills it again, as
-often as a die says, and lets the last one end. What is then there must be the same as
-without a kill: every packet and its time, every decoded sample and alpha, sound, tags,
-timecode, names. Prints a line for each trial; exits 1 if one differs.
+output folder (a file created, renamed, removed), restarts and kills it a random number of
+times, and lets the last run finish. The result must be the same as without a kill: every
+packet and its timestamp, every decoded sample and alpha, audio, tags, timecode, names.
+Prints a line for each trial; exits 1 if one differs.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from tiny_onnx import make_recurrent, make_salient
 
 FRAMES, CUT, SIZE = 110, 61, (128, 96)
 PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.jobs.checkpoint.spool"]
-MOST_KILLS = 3
+MAX_KILLS = 3
 #: Python's audit events that change a folder.
 CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to run: where to, with which of the two tiny networks, and other options."""
+    """One kind of run: its output, which of the two tiny networks, and other options."""
 
     out: str
     network: str = "isnet"
@@ -64,7 +64,7 @@ CASES = {
 
 @dataclass
 class Trial:
-    """What one trial went through, and what differs in the end."""
+    """The kills of one trial, and what differs in the end."""
 
     case: str
     kills: list[str]
@@ -73,7 +73,7 @@ class Trial:
 
 
 def draw_two_shots(position: float, width: int, height: int, lit: bool = False) -> Picture:
-    """The ball, and from frame CUT on another picture with a hard edge moving through it."""
+    """The ball, and from frame CUT another picture with a hard edge moving through it."""
     if position < CUT:
         return draw_ball(position, width, height, lit)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -100,12 +100,12 @@ def make_inputs(folder: Path) -> None:
     make_recurrent(folder / "rvm.onnx")
 
 
-def work(inputs: Path, out: Path, case: Case, resume: bool, dies_at: int | None) -> None:
-    """One run, in a process of its own; ``dies_at``: kill itself before that many changes."""
+def work(inputs: Path, out: Path, case: Case, resume: bool, killed_at: int | None) -> None:
+    """One run, in its own process, which kills itself before change number ``killed_at``."""
     from vidmatte.api import matte
 
-    if dies_at is not None:
-        die_at_change(out.parent, dies_at)
+    if killed_at is not None:
+        kill_at_change(out.parent, killed_at)
     matte(
         inputs / "clip.mov",
         out,
@@ -117,24 +117,24 @@ def work(inputs: Path, out: Path, case: Case, resume: bool, dies_at: int | None)
     )
 
 
-def die_at_change(folder: Path, number: int) -> None:
-    """Kill this process before change ``number``, from 0, of what is in ``folder``."""
-    left = [number]
+def kill_at_change(folder: Path, number: int) -> None:
+    """Kill this process before change ``number``, counted from 0, in ``folder``."""
+    remaining = [number]
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in CHANGES or not str(arguments[0]).startswith(str(folder)):
             return
         if event == "open" and not set(str(arguments[1])) & set("wax+"):
             return
-        left[0] -= 1
-        if left[0] < 0:
+        remaining[0] -= 1
+        if remaining[0] < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
 
 class Trials:
-    """Runs trials in ``folder`` against references that are made once a case."""
+    """Runs trials in ``folder`` against references that are made once per case."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder
@@ -145,48 +145,48 @@ class Trials:
         self._seconds: dict[str, float] = {}
         self._number = 0
         make_inputs(folder)
-        self._finish(self._begun(time.sleep, 0))  # from here on the server is there
+        self._finish(self._launch(time.sleep, 0))  # from here on the fork server is running
 
     def run(self, name: str) -> Trial:
         """One trial of the case ``name``."""
         case, trial = CASES[name], Trial(name, [])
         if name not in self._references:
-            self._refer(name)
+            self._make_reference(name)
         self._number += 1
-        place = self._folder / f"trial-{self._number}"
-        place.mkdir()
-        out = place / case.out
-        for _ in range(self._random.randint(1, MOST_KILLS)):
+        folder = self._folder / f"trial-{self._number}"
+        folder.mkdir()
+        out = folder / case.out
+        for _ in range(self._random.randint(1, MAX_KILLS)):
             while (how := self._kill(name, out)) is None and not trial.kills:
-                shutil.rmtree(place)  # it had come to its end before: that shows nothing
-                place.mkdir()
+                shutil.rmtree(folder)  # it finished before the kill: that proves nothing
+                folder.mkdir()
             if how is None:
                 break
             trial.kills.append(how)
-            trial.resumed_at = kept(out)
+            trial.resumed_at = kept_frames(out)
         if not is_finished(out):
             self._finish(self._start(out, case, True, None))
         trial.differences = list(differences(self._references[name], fingerprint(out)))
-        # A kill before the very last change leaves the empty folder.
-        left = [path.name for path in place.rglob(".*/*")]
+        # A kill before the very last change leaves an empty folder behind.
+        left = [path.name for path in folder.rglob(".*/*")]
         if left:
             trial.differences.append(f"left behind: {', '.join(left)}")
         return trial
 
-    def _refer(self, name: str) -> None:
+    def _make_reference(self, name: str) -> None:
         case = CASES[name]
-        place = self._folder / f"reference-{len(self._references)}"
-        (place / "warm").mkdir(parents=True)
-        self._finish(self._start(place / "warm" / case.out, case, False, None))
-        began = time.monotonic()
-        self._finish(self._start(place / case.out, case, False, None))
-        self._seconds[name] = time.monotonic() - began
-        self._references[name] = fingerprint(place / case.out)
+        folder = self._folder / f"reference-{len(self._references)}"
+        (folder / "warm").mkdir(parents=True)
+        self._finish(self._start(folder / "warm" / case.out, case, False, None))
+        start = time.monotonic()
+        self._finish(self._start(folder / case.out, case, False, None))
+        self._seconds[name] = time.monotonic() - start
+        self._references[name] = fingerprint(folder / case.out)
 
     def _kill(self, name: str, out: Path) -> str | None:
         """Start a run and kill it, at a moment, a frame or a change.
 
-        Says which, or None where the run came to its end before.
+        Returns which, or None if the run finished first.
         """
         case, how, number = CASES[name], self._random.choice(("moment", "frame", "change")), 0
         if how == "change":
@@ -197,7 +197,7 @@ class Trials:
             process.join(moment)
         elif how == "frame":
             number = self._random.randint(1, FRAMES)
-            while process.is_alive() and kept(out) < number:
+            while process.is_alive() and kept_frames(out) < number:
                 process.join(0.01)
             process.join(self._random.uniform(0, 0.05))
         else:
@@ -210,10 +210,10 @@ class Trials:
             raise RuntimeError(f"a run ended with {process.exitcode}")
         return f"{moment:.2f} s" if how == "moment" else f"{how} {number}"
 
-    def _start(self, out: Path, case: Case, resume: bool, dies_at: int | None) -> Any:
-        return self._begun(work, self._folder, out, case, resume, dies_at)
+    def _start(self, out: Path, case: Case, resume: bool, killed_at: int | None) -> Any:
+        return self._launch(work, self._folder, out, case, resume, killed_at)
 
-    def _begun(self, function: Any, *arguments: Any) -> Any:
+    def _launch(self, function: Any, *arguments: Any) -> Any:
         process = self._context.Process(target=function, args=arguments)
         process.start()
         return process
@@ -225,25 +225,25 @@ class Trials:
             raise RuntimeError(f"a run ended with {process.exitcode}")
 
 
-def work_folder(out: Path) -> Path:
-    """Where a run keeps its work."""
+def checkpoint_folder(out: Path) -> Path:
+    """The checkpoint folder of a run."""
     return out.with_name(f".{out.name}.resume")
 
 
 def is_finished(out: Path) -> bool:
-    """Whether nothing of the work is left but the result."""
-    return out.exists() and not (work_folder(out) / "finished.json").exists()
+    """Whether only the result remains, no checkpoint."""
+    return out.exists() and not (checkpoint_folder(out) / "finished.json").exists()
 
 
-def kept(out: Path) -> int:
-    """How many frames a run has kept."""
+def kept_frames(out: Path) -> int:
+    """How many frames a run's checkpoint holds."""
     from vidmatte.jobs.checkpoint.frame_log import FrameLog
 
-    return FrameLog(work_folder(out) / "frames.log").survey(lambda head: True).count
+    return FrameLog(checkpoint_folder(out) / "frames.log").survey(lambda head: True).count
 
 
 def fingerprint(out: Path) -> dict[str, str]:
-    """What is in a result, part by part: files of a folder, or streams of a movie."""
+    """The contents of a result, part by part: files of a folder, or streams of a movie."""
     if out.is_dir():
         return {path.name: picture_fingerprint(path) for path in sorted(out.iterdir())}
     parts: dict[str, str] = {}
@@ -264,13 +264,13 @@ def fingerprint(out: Path) -> dict[str, str]:
 
 
 def picture_fingerprint(path: Path) -> str:
-    """A picture file's digest, and the sum of each channel: how far apart are two that differ?"""
+    """An image file's digest, and the sum of each channel to show how far two files differ."""
     samples = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     return f"{digest(path.read_bytes())}, sums {samples.sum(axis=(0, 1)).tolist()}"
 
 
 def decoded(path: Path) -> Iterator[bytes]:
-    """The samples of each picture, alpha among them, with its time."""
+    """The samples of each frame, including alpha, with its timestamp."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield f"{frame.pts} {frame.format.name}".encode()
@@ -285,34 +285,34 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def differences(meant: dict[str, str], found: dict[str, str]) -> Iterator[str]:
-    """What differs, a clause each."""
-    for name in sorted({*meant, *found}):
-        if meant.get(name) != found.get(name):
-            yield f"{name}: {found.get(name)} instead of {meant.get(name)}"
+def differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    """The differences, one clause each."""
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            yield f"{name}: {found.get(name)} instead of {expected.get(name)}"
 
 
 def main() -> int:
-    """See the module's text."""
+    """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trials", nargs="?", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     failed = kills = 0
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), asked.seed)
+        trials = Trials(Path(folder), options.seed)
         names = list(CASES)
-        for number in range(asked.trials):
+        for number in range(options.trials):
             trial = trials.run(names[number % len(names)])
             failed += bool(trial.differences)
             kills += len(trial.kills)
             verdict = "; ".join(trial.differences) or "the same"
             print(
                 f"{number + 1:3} {trial.case}: killed at {', '.join(trial.kills)};"
-                f" went on from frame {trial.resumed_at}: {verdict}",
+                f" resumed at frame {trial.resumed_at}: {verdict}",
                 flush=True,
             )
-    print(f"{asked.trials} trials, {kills} kills, {failed} with another result")
+    print(f"{options.trials} trials, {kills} kills, {failed} with a different result")
     return 1 if failed else 0
 
 

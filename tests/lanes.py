@@ -1,7 +1,7 @@
-"""Tests that need what a machine may lack: a GPU, torch, an ffmpeg that is not ours.
+"""Tests that need something a machine may not have: a GPU, torch, a separate ffmpeg.
 
-Where it is missing they are skipped with the reason. Where a variable says that they
-have to run they fail instead, so that none is lost unseen.
+Without it they are skipped with the reason. If an environment variable requires them they
+fail instead, so that no lane disappears unnoticed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VARIABLES = (REQUIRE_GPU, REQUIRE_TORCH, REQUIRE_FFMPEG)
 
 
 def skip_or_fail(reason: str, variable: str) -> NoReturn:
-    """Skip the running test for ``reason``, or fail it where ``variable`` is 1."""
+    """Skip the running test for ``reason``, or fail it if ``variable`` is 1."""
     if os.environ.get(variable) == "1":
         pytest.fail(f"{reason}, and {variable}=1 asks for it", pytrace=False)
     pytest.skip(reason)

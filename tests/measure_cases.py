@@ -1,24 +1,23 @@
-"""What the means over clips do not show: cuts, still scenes, empty scenes, colours.
+"""Cases that the means over clips hide: cuts, still scenes, empty scenes, colours.
 
     python tests/measure_cases.py [--cutouts DIR] [--background FILE ...] [--keep DIR]
 
-The clips are those of measure_matte.py. Alpha is told in 8-bit codes, 0..255; unfiltered
+The clips are those of measure_matte.py. Alpha is in 8-bit codes, 0..255; unfiltered
 is the network's own alpha, neither smoothed nor refined.
 
-  cuts     two clips of a size, cut hard one against the other: the mean difference to the
-           unfiltered matte in the frames beside the cut, and the difference to what comes
-           out where each clip is filtered by itself. Limit: 2 codes, in the worst frame.
+  cuts     two clips of one size joined by a hard cut: the mean difference to the unfiltered
+           matte in the frames around the cut, and the difference to the result of filtering
+           each clip separately. Limit: 2 codes, in the worst frame.
            Then the mean error of these frames, and the unfiltered matte's
-  still    a scene in which nothing changes but the sensor's noise: root mean square
-           deviation of alpha in time, against the unfiltered, of all frames and of those
-           in the middle. Limit: 1/3
-  empty    backgrounds without a subject: mean alpha. Limit: 0.5 %, where the unfiltered
-           has no more
+  still    a scene in which only the sensor noise changes: root mean square deviation of
+           alpha in time, relative to unfiltered, over all frames and over those in the
+           middle. Limit: 1/3
+  empty    backgrounds without a subject: mean alpha. Limit: 0.5 %, if unfiltered has no more
   colours  squared error around soft edges over a new background, with the true alpha (any
-           background: it adds the same to both sides), against that of the source's own
-           colours. Of pictures without noise and compression; of the clip's; and the part
-           of the latter that is noise: what stays of the error where the old background is
-           known and taken off exactly. Limit: 0.25; 60 ms at 1920x1080
+           background: it adds the same to both sides), relative to the source's own
+           colours. For frames without noise and compression; for the clip's frames; and the
+           share of the latter that is noise: the error that remains if the known old
+           background is subtracted exactly. Limit: 0.25; 60 ms at 1920x1080
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from clip_cache import CachedClip, cache_pictures
 from composites import (
     Scene,
     furry_ball,
@@ -38,7 +38,6 @@ from composites import (
     read_backgrounds,
     read_cutout,
 )
-from kept_clips import KeptClip, keep_pictures
 from measure_matte import MODES, add_clip_options, filtered, standard_clips
 
 from vidmatte.alpha.foreground import estimate
@@ -46,11 +45,11 @@ from vidmatte.models.registry import Weights, find_model
 from vidmatte.settings import Settings
 
 UNFILTERED = Settings(smooth="off", refine="off")
-SHOT, BESIDE = 12, 3  # frames of each clip beside a cut; of those, how many are compared
+SHOT, BESIDE = 12, 3  # frames of each clip at a cut; how many of those are compared
 STILL_FRAMES, STILL_NOISE, STILL_STEP = 16, 4.0, 3  # step: of the cut-outs
-SETTLED = slice(8, -2)  # frames with as many before and after them as the filter asks for
+SETTLED = slice(8, -2)  # frames that have the filter's full window
 EMPTY_FRAMES = 6
-REACH = 15  # pixels across, by which soft edges are widened
+REACH = 15  # pixels across: the kernel that widens soft edges
 SOFT = 1 / 255
 TINY = 1e-4
 
@@ -60,9 +59,9 @@ def codes_apart(alphas: list[np.ndarray], others: list[np.ndarray]) -> np.ndarra
     return np.array([255 * cv2.absdiff(*pair).mean() for pair in zip(alphas, others, strict=True)])
 
 
-def pairs_of_a_size(clips: list[KeptClip]) -> Iterator[tuple[KeptClip, KeptClip]]:
-    """Clips of one size, two by two; none is in two pairs."""
-    waiting: dict[tuple[int, ...], KeptClip] = {}
+def pairs_of_a_size(clips: list[CachedClip]) -> Iterator[tuple[CachedClip, CachedClip]]:
+    """Pairs of clips of equal size; no clip is in two pairs."""
+    waiting: dict[tuple[int, ...], CachedClip] = {}
     for clip in clips:
         size = clip.rgb.shape[1:]
         if size in waiting:
@@ -71,13 +70,13 @@ def pairs_of_a_size(clips: list[KeptClip]) -> Iterator[tuple[KeptClip, KeptClip]
             waiting[size] = clip
 
 
-def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Settings]) -> None:
+def measure_cuts(clips: list[CachedClip], weights: Weights, modes: dict[str, Settings]) -> None:
     """Print the case 'cuts'."""
-    print("\ncuts: worst frame's mean difference to unfiltered, and to the clips by themselves;")
+    print("\ncuts: worst frame's mean difference to unfiltered, and to the separate clips;")
     print("mean error, and the unfiltered matte's")
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in modes}
     for one, other in pairs_of_a_size(clips):
-        told = []
+        report = []
         truth = [one.truth(index) for index in range(len(one.rgb))[-BESIDE:]]
         truth += [other.truth(index) for index in range(len(other.rgb))[:BESIDE]]
         for name, settings in modes.items():
@@ -98,8 +97,8 @@ def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Setti
                 codes_apart(plain, truth).mean(),
             )
             found[name].append(numbers)
-            told.append(name + "".join(f" {number:.2f}" for number in numbers))
-        print(f"  {one.name} | {other.name}: {', '.join(told)}", flush=True)
+            report.append(name + "".join(f" {number:.2f}" for number in numbers))
+        print(f"  {one.name} | {other.name}: {', '.join(report)}", flush=True)
     for name, values in found.items():
         if values:
             mean, worst = np.mean(values, axis=0), np.max(values, axis=0)
@@ -107,17 +106,17 @@ def measure_cuts(clips: list[KeptClip], weights: Weights, modes: dict[str, Setti
             print(f"{name}: mean{means}, worst {worst[0]:.2f} {worst[1]:.2f}")
 
 
-def still_clips(options: argparse.Namespace, folder: Path) -> Iterator[KeptClip]:
-    """The ball and some of the cut-outs, motionless under noise that changes."""
+def still_clips(options: argparse.Namespace, folder: Path) -> Iterator[CachedClip]:
+    """The ball and some of the cut-outs, motionless under changing noise."""
     files = sorted(options.cutouts.glob("*.png"))[::STILL_STEP] if options.cutouts else []
     cutouts = {"ball": furry_ball(3)} | {path.stem: read_cutout(path) for path in files}
     for number, (name, cutout) in enumerate(cutouts.items()):
         scene = Scene(name, cutout, painted_background(20 + number), 960, 540, speed=0)
-        yield keep_pictures(under_noise(scene), folder / f"still-{name}")
+        yield cache_pictures(under_noise(scene), folder / f"still-{name}")
 
 
 def under_noise(scene: Scene) -> Iterator[np.ndarray]:
-    """One moment of a scene with a camera's noise, STILL_FRAMES times."""
+    """One frame of a scene with fresh sensor noise, STILL_FRAMES times."""
     alpha, colour, ground = scene.layers(0)
     clean = colour + (1 - alpha[..., None]) * ground
     random = np.random.default_rng(scene.seed)
@@ -126,32 +125,34 @@ def under_noise(scene: Scene) -> Iterator[np.ndarray]:
         yield np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
 
 
-def measure_still(clips: Iterator[KeptClip], weights: Weights, modes: dict[str, Settings]) -> None:
+def measure_still(
+    clips: Iterator[CachedClip], weights: Weights, modes: dict[str, Settings]
+) -> None:
     """Print the case 'still'."""
-    print("\nstill: deviation of alpha in time against unfiltered: all frames, the settled ones")
+    print("\nstill: deviation of alpha in time relative to unfiltered: all frames, settled frames")
     ratios: dict[str, list[np.ndarray]] = {name: [] for name in modes}
     for clip in clips:
-        told = []
+        report = []
         plain = deviations(filtered(clip.footage(weights, UNFILTERED), weights, UNFILTERED)[0])
         for name, settings in modes.items():
             ours = deviations(filtered(clip.footage(weights, settings), weights, settings)[0])
             ratios[name].append(ours / plain)
-            told.append("{} {:.3f} {:.3f}".format(name, *ratios[name][-1]))
-        print(f"  {clip.name}: unfiltered {plain[0]:.2f} codes, {', '.join(told)}", flush=True)
+            report.append("{} {:.3f} {:.3f}".format(name, *ratios[name][-1]))
+        print(f"  {clip.name}: unfiltered {plain[0]:.2f} codes, {', '.join(report)}", flush=True)
     for name, values in ratios.items():
         mean, worst = np.mean(values, axis=0), np.max(values, axis=0)
         print(f"{name}: mean {mean[0]:.3f} {mean[1]:.3f}, worst {worst[0]:.3f} {worst[1]:.3f}")
 
 
 def deviations(alphas: list[np.ndarray]) -> np.ndarray:
-    """Root mean square over pixels of the deviation in time, of all frames and of the settled
-    ones: 8-bit codes."""
+    """Root mean square over pixels of the deviation in time, over all frames and over the
+    settled ones: 8-bit codes."""
     parts = np.stack(alphas), np.stack(alphas[SETTLED])
     return np.array([255 * np.sqrt(part.var(axis=0, dtype=np.float64).mean()) for part in parts])
 
 
-def empty_clips(options: argparse.Namespace, folder: Path) -> Iterator[KeptClip]:
-    """The backgrounds, panned, with noise, and nothing before them."""
+def empty_clips(options: argparse.Namespace, folder: Path) -> Iterator[CachedClip]:
+    """The backgrounds, panned, with noise, without a subject."""
     grounds = read_backgrounds(options.background) or [painted_background(n) for n in range(4)]
     nobody = np.zeros((8, 8, 4), np.float32)
     for number, ground in enumerate(grounds):
@@ -161,23 +162,25 @@ def empty_clips(options: argparse.Namespace, folder: Path) -> Iterator[KeptClip]
             np.clip(picture + random.normal(0, scene.noise, picture.shape), 0, 255).astype(np.uint8)
             for picture in map(scene.background_at, range(EMPTY_FRAMES))
         )
-        yield keep_pictures(pictures, folder / scene.name)
+        yield cache_pictures(pictures, folder / scene.name)
 
 
-def measure_empty(clips: Iterator[KeptClip], weights: Weights, modes: dict[str, Settings]) -> None:
+def measure_empty(
+    clips: Iterator[CachedClip], weights: Weights, modes: dict[str, Settings]
+) -> None:
     """Print the case 'empty'."""
     print("\nempty: mean alpha in percent")
     for clip in clips:
-        told = []
+        report = []
         for name, settings in {"unfiltered": UNFILTERED, **modes}.items():
             alphas = filtered(clip.footage(weights, settings), weights, settings)[0]
-            told.append(f"{name} {100 * np.mean(alphas):.3f}")
-        print(f"  {clip.name}: {', '.join(told)}", flush=True)
+            report.append(f"{name} {100 * np.mean(alphas):.3f}")
+        print(f"  {clip.name}: {', '.join(report)}", flush=True)
 
 
-def measure_colours(clips: list[KeptClip]) -> None:
+def measure_colours(clips: list[CachedClip]) -> None:
     """Print the case 'colours'."""
-    print("\ncolours: error of the estimated ones against the source's own")
+    print("\ncolours: error of the estimate relative to the source's own colours")
     kinds = ("clean", "as decoded", "noise alone")
     errors: list[np.ndarray] = []
     times: dict[str, list[float]] = {}
@@ -188,17 +191,17 @@ def measure_colours(clips: list[KeptClip]) -> None:
             clean = np.clip(np.rint(colours + (1 - alpha[..., None]) * ground), 0, 255)
             clean = clean.astype(np.uint8)
             cleaned = estimate(clean, alpha)
-            began = time.perf_counter()
+            start = time.perf_counter()
             ours = estimate(decoded, alpha)
             size = f"{alpha.shape[1]}x{alpha.shape[0]}"
-            times.setdefault(size, []).append(1e3 * (time.perf_counter() - began))
+            times.setdefault(size, []).append(1e3 * (time.perf_counter() - start))
             exact = (decoded - (1 - alpha[..., None]) * ground) / np.maximum(alpha, TINY)[..., None]
             pictures = clean, cleaned, decoded, ours, decoded, exact
             of_clip.append([edge_error(each, colours, alpha) for each in pictures])
         errors.append(np.mean(of_clip, axis=0))
         ratios = errors[-1][1::2] / errors[-1][::2]
-        told = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in zip(kinds, ratios, strict=True))
-        print(f"  {clip.name}: {told}")
+        report = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in zip(kinds, ratios, strict=True))
+        print(f"  {clip.name}: {report}")
     table = np.array(errors)
     of_means, ratios = (each[..., 1::2] / each[..., ::2] for each in (table.mean(axis=0), table))
     for place, kind in enumerate(kinds):
@@ -210,7 +213,7 @@ def measure_colours(clips: list[KeptClip]) -> None:
 
 
 def edge_error(colours: np.ndarray, truth: np.ndarray, alpha: np.ndarray) -> float:
-    """Mean squared error near soft edges, codes squared; truth: true colours times alpha."""
+    """Mean squared error near soft edges, codes squared; truth: true premultiplied colours."""
     soft = ((alpha > SOFT) & (alpha < 1 - SOFT)).astype(np.uint8)
     near = cv2.dilate(soft, np.ones((REACH, REACH), np.uint8)) > 0
     return float(np.square(alpha[..., None] * colours - truth)[near].mean())

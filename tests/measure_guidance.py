@@ -1,23 +1,23 @@
-"""How well the chosen subject is followed, against no choice and simpler ones.
+"""How well the chosen subject is tracked, against no choice and simpler methods.
 
     python tests/measure_guidance.py --cutouts DIR [--background FILE ...] [--keep DIR]
         [--model u2netp] [--features rvm|own|colour] [--clips NAME ...] [--corrections]
 
-Renders the scenes of guidance_clips.py, runs the network on every frame (kept in ``--keep``),
+Renders the scenes of guidance_clips.py, runs the network on every frame (cached in ``--keep``),
 marks the wanted subject on the first frame by its outline as a polygon of 2 px tolerance, and
 prints for each clip and method
 
-  S     the choice alone: IoU of the field > 0.5 with the wanted subject, within what is any
-        subject, on frames that show some of it
+  S     the choice alone: IoU of the field > 0.5 with the wanted subject, within the pixels of
+        any subject, on frames that show part of it
   J     IoU of the matte > 0.5
   MAD   mean |alpha error| x 1000
-  leak  share of the other subjects' area that is left in the field
+  leak  share of the other subjects' area that remains in the field
 
-and the core milliseconds a frame beside the network. Frame 0 does not count. Methods: the
+and the CPU milliseconds a frame without the network. Frame 0 does not count. Methods: the
 network alone; the connected region that overlaps the last choice; flow alone; ours, as gate,
-with the core, and best, filled where the network sees nothing; the true choice as gate.
-``--corrections`` adds one to three further keys, each on the frame that is truly worst, and
-how doubt ranks that frame. Set OMP_NUM_THREADS=1: idle threads of BLAS spin, and count.
+with the core, and best, filled where the network finds nothing; the true choice as gate.
+``--corrections`` adds one to three more keys, each on the frame with the largest error, and
+the rank of that frame by doubt. Set OMP_NUM_THREADS=1: idle BLAS threads spin and are counted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from vidmatte.models.weights.store import _default_folder as default_folder
 
 METHODS = ("network", "region", "flow", "ours, gate", "ours", "ours, best", "true choice")
 MEASURES = ("S", "J", "MAD", "leak")
-SEEN = 30  # pixels of the work picture from which a frame shows the subject
+SEEN = 30  # pixels of the coarse frame from which a frame shows the subject
 TENSORS = {"u2netp": ("1166", "1235", "1264"), "rvm": ("420", "464", "540")}
 FILES = {"u2netp": "u2netp.onnx", "rvm": "rvm_mobilenetv3_fp32.onnx"}
 
@@ -52,7 +52,7 @@ FILES = {"u2netp": "u2netp.onnx", "rvm": "rvm_mobilenetv3_fp32.onnx"}
 def cut_session(
     path: Path, inputs: list[str], outputs: list[str], cut: Path
 ) -> ort.InferenceSession:
-    """A session of a model's part, one thread."""
+    """A single-threaded session of part of a model."""
     if not cut.exists():
         onnx.utils.extract_model(str(path), str(cut), inputs, outputs)
     options = ort.SessionOptions()
@@ -118,7 +118,7 @@ class Prepared:
 
     @cached_property
     def motions(self) -> list[Motion]:
-        """[t - 1]: from frame t to the one before."""
+        """[t - 1]: from frame t to frame t - 1."""
         search, frames = MotionSearch(), self.frames
         return [
             search.between(now.grey, last.grey, now.lab, last.lab) for last, now in pairwise(frames)
@@ -145,7 +145,7 @@ class Prepared:
 
 
 def polygon(codes: np.ndarray) -> np.ndarray:
-    """A mask's outlines with 2 px tolerance, filled, uint8 0 or 255."""
+    """A mask's outlines simplified with 2 px tolerance and filled, uint8 0 or 255."""
     outlines, _ = cv2.findContours(
         (codes > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -173,7 +173,7 @@ def by_region(clip: Prepared) -> Fields:
 
 
 def by_flow(clip: Prepared) -> Fields:
-    """The first mask carried along by flow, and nothing else."""
+    """The first mask warped by flow alone."""
     fields = {0: clip.key(0)}
     for index in range(1, clip.count):
         fields[index] = clip.motions[index - 1].carry(fields[index - 1])
@@ -198,7 +198,7 @@ def ours(clip: Prepared, keys: dict[int, np.ndarray]) -> tuple[Fields, list[Fram
 
 
 def choice(clip: Prepared, fields: Fields, index: int) -> float:
-    """S of a frame; nan where it does not show the subject."""
+    """S of a frame; nan if it does not show the subject."""
     mine, rest = clip.wanted(index), clip.others(index)
     if (mine > 0.5).sum() < SEEN:
         return float("nan")
@@ -208,7 +208,7 @@ def choice(clip: Prepared, fields: Fields, index: int) -> float:
 
 
 def matte(clip: Prepared, fields: Fields | None, index: int, how: str) -> np.ndarray:
-    """The alpha of a frame. how: the gate alone, with the core, or best: and filled."""
+    """The alpha of a frame. how: the gate alone, with the core, or best, which also fills."""
     alpha = clip.network_alpha(index)
     if fields is None:
         return alpha
@@ -220,7 +220,7 @@ def matte(clip: Prepared, fields: Fields | None, index: int, how: str) -> np.nda
 
 
 def score(clip: Prepared, fields: Fields | None, how: str) -> dict[str, float]:
-    """The measures of a method, means over the clip's frames but the first."""
+    """The scores of a method, means over the clip's frames except the first."""
     found: dict[str, list[float]] = {name: [] for name in MEASURES}
     for index in range(1, clip.count):
         field = clip.frames[index].alpha if fields is None else fields[index]
@@ -277,7 +277,7 @@ def correct(
     reports: list[FrameReport],
     row: Row,
 ) -> None:
-    """Three further keys, each on the frame that is truly worst."""
+    """Add three keys, each on the frame with the largest error."""
     for extra in range(4):
         each = np.array([choice(clip, fields, i) for i in range(clip.count)])
         row.corrected[extra] = float(np.nanmean(each[1:]))
@@ -296,8 +296,8 @@ def correct(
 
 
 def print_row(row: Row) -> None:
-    """One clip's results as soon as they are there."""
-    print(f"{row.name}: {row.core_ms:.0f} core ms", *row.corrected.items(), flush=True)
+    """Print one clip's results."""
+    print(f"{row.name}: {row.core_ms:.0f} CPU ms", *row.corrected.items(), flush=True)
     for method, found in row.scores.items():
         values = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
         print(f"  {method:12s} {values}", flush=True)
@@ -323,7 +323,7 @@ def prepared(
     nets: Callable[[], Networks],
     options: argparse.Namespace,
 ) -> Prepared:
-    """A scene rendered and seen by the networks, from the folder where it was kept."""
+    """A scene rendered and run through the networks, or loaded from the cache folder."""
     clips, seen = (
         options.keep / "clips" / f"{scene.name}.npz",
         options.keep / "nets" / f"{scene.name}.npz",
@@ -332,12 +332,14 @@ def prepared(
         clips.parent.mkdir(parents=True, exist_ok=True)
         made = make_clip(stage(), scene)
         np.savez(clips, rgb=made.rgb, wanted=made.wanted, others=made.others)
-    kept = np.load(clips)
-    clip = Clip(scene, kept["rgb"], kept["wanted"], kept["others"])
+    cached = np.load(clips)
+    clip = Clip(scene, cached["rgb"], cached["wanted"], cached["others"])
     if not seen.exists():
         seen.parent.mkdir(parents=True, exist_ok=True)
-        looks = [nets().see(rgb) for rgb in clip.rgb]
-        np.savez(seen, **{name: np.stack([look[name] for look in looks]) for name in looks[0]})
+        outputs = [nets().see(rgb) for rgb in clip.rgb]
+        np.savez(
+            seen, **{name: np.stack([output[name] for output in outputs]) for name in outputs[0]}
+        )
     return Prepared(clip, dict(np.load(seen)), options.features)
 
 
@@ -376,14 +378,14 @@ def main() -> None:
     print()
     for name in MEASURES:
         print("\n".join(table(rows, name)), end="\n\n")
-    print(f"core ms a frame beside the network: {np.mean([row.core_ms for row in rows]):.0f}")
+    print(f"CPU ms a frame without the network: {np.mean([row.core_ms for row in rows]):.0f}")
     if options.corrections:
         for extra in range(4):
             mean = np.mean([row.corrected[extra] for row in rows])
             print(f"S with {extra + 1} keys: {mean:.3f}")
         print(
             f"doubt: {np.mean([row.worst_rank for row in rows]):.2f} of the frames rank above"
-            f" the worst; the best of its first three holds"
+            f" the worst; the best of its first three has"
             f" {np.mean([row.best_of_three for row in rows]):.2f} of the worst error"
         )
 

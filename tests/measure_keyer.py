@@ -1,9 +1,9 @@
-"""How far keys and plates are from the true alpha.
+"""The error of keyed and clean-plate mattes.
 
     python tests/measure_keyer.py --cutouts DIR [--background FILE ...] [--network]
 
 Cut-outs over a screen with uneven light, wrinkles, a soft shadow, spill, noise and H.264 in
-4:2:0 (fair and hard light, green and blue, and in clothes of the screen's colour), and over
+4:2:0 (fair and hard light, green and blue, and clothes of the screen's colour), and over
 photographs with a clean plate. MAD x 1000 and MSE x 1000, means over the cut-outs; with
 ``--network`` also u2netp's alpha alone and combined.
 """
@@ -38,7 +38,7 @@ LIGHTS = {  # noise, crf, shadow, spill, gain of the plate's light
 
 
 def placed(cutout: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A cut-out standing in the frame: straight colours 0..1 and alpha."""
+    """A cut-out placed in the frame: premultiplied colours 0..1 and alpha."""
     x, y, w, h = cv2.boundingRect((cutout[..., 3] > 0.02).astype(np.uint8))
     sprite = cutout[y : y + h, x : x + w].copy()
     sprite[..., :3] *= sprite[..., 3:] / 255
@@ -84,7 +84,7 @@ def keyed_frame(
 def noisy(
     picture: np.ndarray, noise: float, crf: int, random: np.random.Generator, count: int
 ) -> np.ndarray:
-    """``count`` compressed frames of a picture with fresh noise each."""
+    """``count`` compressed frames of a picture, each with fresh noise."""
     frames = [picture + random.normal(0, noise, picture.shape) for _ in range(count)]
     return compressed([np.clip(np.rint(f), 0, 255).astype(np.uint8) for f in frames], crf)
 
@@ -126,7 +126,7 @@ def network() -> Callable[[np.ndarray], np.ndarray]:
 
 
 class Table:
-    """Errors by row and method, printed as they come together."""
+    """Errors by row and method."""
 
     def __init__(self) -> None:
         self._errors: dict[tuple[str, str], list[tuple[float, float]]] = {}
@@ -152,7 +152,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     cutouts = {path.stem: read_cutout(path) for path in sorted(options.cutouts.glob("*.png"))}
     grounds = read_backgrounds(options.background) or [painted_background(n) for n in range(4)]
-    look = network() if options.network else None
+    predict = network() if options.network else None
     table, spent, count = Table(), 0.0, 0
     for light in LIGHTS:
         for place, (_, cutout) in enumerate(cutouts.items()):
@@ -165,15 +165,15 @@ def main() -> None:
                 flat = ChromaKeyer(settings=KeySettings(low=0.12, local=False)).alpha(rgb)
                 table.add(row, "key, one screen colour", flat, truth)
                 table.add(row, "key", key, truth)
-                if look is not None:
-                    seen = look(rgb)
+                if predict is not None:
+                    seen = predict(rgb)
                     table.add(row, "network", seen, truth)
                     table.add(row, "key + network's core", add_core(key, seen), truth)
             rgb, truth, plate = plate_frame(cutout, grounds[place % len(grounds)], light, place)
-            seen = look(rgb) if look is not None else np.zeros_like(truth)
+            seen = predict(rgb) if predict is not None else np.zeros_like(truth)
             found = CleanPlate(plate).difference(rgb, seen)
             table.add(f"{light} plate", "difference alone", found, truth)
-            if look is not None:
+            if predict is not None:
                 table.add(f"{light} plate", "network", seen, truth)
                 table.add(f"{light} plate", "both", combine_with_plate(seen, found), truth)
     table.print()

@@ -1,22 +1,22 @@
-"""How far the product's mattes are from true ones, against the networks they are made from.
+"""The error of vidmatte's mattes, against the raw output of the same networks.
 
     python tests/measure_matte.py [--cutouts DIR] [--background FILE ...] [--keep DIR]
 
-Cut-outs with known alpha are moved over backgrounds along known paths, with motion blur,
+Cut-outs with known alpha move over backgrounds along known paths, with motion blur,
 noise and H.264 (see composites.py); without ``--cutouts`` a furry ball is drawn. The
-network sees each clip in every way that a mode asks for (see vidmatte.models.augment). From
-its outputs, kept as 16-bit codes, come
+network runs on every view of each clip that a mode needs (see vidmatte.models.augment). From
+its outputs, stored as 16-bit codes, come
 
-  raw    what rembg makes of them: each frame stretched to 0..1 by its own extremes, 8 bits,
-         resized by Pillow's Lanczos filter; of rvm the network's own alpha
-  modes  what vidmatte makes of them: its network stage, filter and refinement, by options
+  raw    rembg's post-processing: each frame stretched to 0..1 by its own extremes, 8 bits,
+         resized by Pillow's Lanczos filter; for rvm the network's own alpha
+  modes  vidmatte's network stage, temporal filter and refinement, by options
 
 Every matte is rounded to 8 bits and scored by vidmatte.tools.metrics, flicker along the
-true motion. For each mode and measure three figures against raw are printed, all better
-the lower: the ratio of the means over clips, the mean of the clips' ratios, the worst
-clip's ratio. Milliseconds are those of filter and refinement on this machine, by the clock
-and of all cores, by the frame's size.
-rembg also divides a picture by its brightest value first, which is 255 in nearly all.
+true motion. For each mode and measure three figures against raw are printed, lower is
+better: the ratio of the means over clips, the mean of the clips' ratios, the worst
+clip's ratio. Milliseconds are those of filter and refinement on this machine, wall time
+and CPU time of all cores, by frame size.
+rembg also divides a picture by its brightest value first, which is nearly always 255.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from clip_cache import CachedClip, Footage, as_float, cache_scene
 from composites import furry_ball, painted_background, read_backgrounds, read_cutout
 from composites import standard_scenes as scenes_of
-from kept_clips import Footage, KeptClip, as_float, keep_scene
 
 from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.models.registry import Weights, find_model
@@ -54,14 +54,14 @@ MODES: dict[str, dict[str, dict[str, Any]]] = {
     "u2netp": {"default": {}},
     "rvm": {"smooth": {"smooth": "on"}},
 }
-SEEDS = (1, 2)  # of the standard scenes; each gives one scene a cut-out
+SEEDS = (1, 2)  # of the standard scenes; each gives one scene per cut-out
 PEOPLE = ("girl", "boy", "man", "woman", "person")
 
 Scores = dict[str, float]
 
 
 class Cost(NamedTuple):
-    """Milliseconds a frame, by the clock and of all cores."""
+    """Milliseconds a frame: wall time, and CPU time of all cores."""
 
     ms: float
     core_ms: float
@@ -75,8 +75,8 @@ class Measured:
     cost: dict[str, Cost] = field(default_factory=dict)
 
 
-def score(clip: KeptClip, alphas: Iterable[np.ndarray]) -> Scores:
-    """The measures of a clip's alphas (H, W) float32, rounded to 8 bits."""
+def score(clip: CachedClip, alphas: Iterable[np.ndarray]) -> Scores:
+    """The scores of a clip's alphas (H, W) float32, rounded to 8 bits."""
     found: dict[str, list[float]] = {name: [] for name in MEASURES}
     last: tuple[np.ndarray, np.ndarray] | None = None
     for index, alpha in enumerate(alphas):
@@ -91,8 +91,8 @@ def score(clip: KeptClip, alphas: Iterable[np.ndarray]) -> Scores:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def raw_alphas(clip: KeptClip, weights: Weights) -> Iterable[np.ndarray]:
-    """What the bare network gives: see the module's docstring."""
+def raw_alphas(clip: CachedClip, weights: Weights) -> Iterable[np.ndarray]:
+    """The 'raw' mattes of the module's docstring."""
     height, width = clip.rgb.shape[1:3]
     for codes in clip.output(weights):
         alpha = as_float(codes)
@@ -100,7 +100,7 @@ def raw_alphas(clip: KeptClip, weights: Weights) -> Iterable[np.ndarray]:
 
 
 def rembgs(output: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A network's output (S, S) as rembg finishes it, (height, width) float32."""
+    """A network's output (S, S) after rembg's post-processing, (height, width) float32."""
     stretched = (output - output.min()) / max(float(np.ptp(output)), 1e-6)
     coded = np.rint(stretched * 255).astype(np.float32)
     wide = np.clip(np.rint(coded @ lanczos(output.shape[1], width).T), 0, 255)
@@ -121,20 +121,20 @@ def lanczos(source: int, target: int) -> np.ndarray:
 def filtered(
     footage: Footage, weights: Weights, settings: Settings
 ) -> tuple[list[np.ndarray], Cost]:
-    """The alphas as vidmatte finishes them, and what its filter costs."""
+    """The alphas after vidmatte's filter and refinement, and their cost."""
     frames = footage.mattes(weights, settings)
     how = temporal_filter_for(
         weights.fed_as.recurrence is not None, settings, weights.fed_as.filter_profile
     )
-    began = time.perf_counter(), time.process_time()
+    start = time.perf_counter(), time.process_time()
     done = list(how.average_stage(how.track_stage(frames)))
-    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     cost = Cost(*(1e3 * spent / len(done) for spent in seconds))
     return [frame.alpha for frame in done if frame.alpha is not None], cost
 
 
 def measure(
-    clips: list[KeptClip], weights: Weights, modes: dict[str, dict[str, Any]]
+    clips: list[CachedClip], weights: Weights, modes: dict[str, dict[str, Any]]
 ) -> dict[str, Measured]:
     """Raw and each mode on each clip, by the mode's name."""
     found = {name: Measured() for name in ("raw", *modes)}
@@ -150,7 +150,7 @@ def measure(
 
 
 def summary(mode: Measured, raw: Measured) -> dict[str, Scores]:
-    """Ratio of means, mean of ratios and worst ratio of each measure; 'worst clip' names it."""
+    """Ratio of means, mean of ratios and worst ratio of each measure, and the worst clip."""
     names = list(raw.scores)
     table: dict[str, Any] = {"ratio of means": {}, "mean of ratios": {}, "worst": {}}
     table["worst clip"] = {}
@@ -165,8 +165,8 @@ def summary(mode: Measured, raw: Measured) -> dict[str, Scores]:
     return table
 
 
-def by_size(mode: Measured, clips: list[KeptClip]) -> dict[str, Cost]:
-    """Median cost of a frame, of the clips of each frame size."""
+def by_size(mode: Measured, clips: list[CachedClip]) -> dict[str, Cost]:
+    """Median cost of a frame, by frame size."""
     sizes: dict[str, list[Cost]] = {}
     for clip in sorted(clips, key=lambda clip: clip.rgb.shape[1]):
         height, width = clip.rgb.shape[1:3]
@@ -174,12 +174,12 @@ def by_size(mode: Measured, clips: list[KeptClip]) -> dict[str, Cost]:
     return {size: Cost(*np.median(costs, axis=0)) for size, costs in sizes.items()}
 
 
-def show(model: str, found: dict[str, Measured], clips: list[KeptClip]) -> None:
+def show(model: str, found: dict[str, Measured], clips: list[CachedClip]) -> None:
     """Print a model's table."""
     raw = found["raw"]
     means = {name: np.mean([scores[name] for scores in raw.scores.values()]) for name in MEASURES}
-    told = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-    print(f"\n{model}, {len(clips)} clips. Raw: {told}")
+    averages = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+    print(f"\n{model}, {len(clips)} clips. Raw: {averages}")
     print(f"{'':10}{'':16}" + "".join(f"{name:>9}" for name in MEASURES))
     for name in [name for name in found if name != "raw"]:
         rows = summary(found[name], raw)
@@ -190,16 +190,16 @@ def show(model: str, found: dict[str, Measured], clips: list[KeptClip]) -> None:
         above = [f"{worst[at]} ({at})" for at, value in rows["worst"].items() if value > 1]
         print(f"{'':10}above raw: {', '.join(above) or 'no clip'}")
         costs = by_size(found[name], clips).items()
-        told = ", ".join(f"{size} {cost.ms:.0f} ({cost.core_ms:.0f})" for size, cost in costs)
-        print(f"{'':10}ms a frame (of all cores): {told}")
+        times = ", ".join(f"{size} {cost.ms:.0f} ({cost.core_ms:.0f})" for size, cost in costs)
+        print(f"{'':10}ms a frame (CPU time): {times}")
 
 
-def standard_clips(options: argparse.Namespace, folder: Path) -> list[KeptClip]:
-    """The clips to measure: those that the folder holds, or the standard scenes, drawn into it."""
-    if options.as_kept:
-        clips = [KeptClip(path.parent) for path in sorted(folder.glob("*/alpha.npy"))]
+def standard_clips(options: argparse.Namespace, folder: Path) -> list[CachedClip]:
+    """The clips to measure: those in the folder, or the standard scenes, drawn into it."""
+    if options.from_cache:
+        clips = [CachedClip(path.parent) for path in sorted(folder.glob("*/alpha.npy"))]
         if not clips:
-            raise SystemExit(f"--as-kept: {folder} holds no clips; run once without it")
+            raise SystemExit(f"--from-cache: {folder} holds no clips; run once without it")
     else:
         grounds = read_backgrounds(options.background) or [painted_background(n) for n in range(8)]
         files = sorted(options.cutouts.glob("*.png")) if options.cutouts else []
@@ -209,7 +209,7 @@ def standard_clips(options: argparse.Namespace, folder: Path) -> list[KeptClip]:
             for seed in SEEDS
             for scene in scenes_of(cutouts | {"ball": furry_ball(seed)}, grounds, seed)
         ]
-        clips = [keep_scene(scene, folder) for scene in scenes]
+        clips = [cache_scene(scene, folder) for scene in scenes]
     return [replace(clip, length=options.frames) for clip in clips]
 
 
@@ -220,9 +220,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     every = list(dict.fromkeys(mode for modes in MODES.values() for mode in modes))
     parser.add_argument("--modes", nargs="+", choices=every, default=every)
     parser.add_argument(
-        "--people", nargs="*", default=PEOPLE, help="how the names of people begin, for rvm"
+        "--people", nargs="*", default=PEOPLE, help="prefixes of the names of people, for rvm"
     )
-    parser.add_argument("--json", type=Path, help="write every clip's figures there")
+    parser.add_argument("--json", type=Path, help="write each clip's figures to this file")
     return parser.parse_args(arguments)
 
 
@@ -230,15 +230,15 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which clips are measured."""
     parser.add_argument("--cutouts", type=Path, help="folder of RGBA PNGs, with the drawn ball")
     parser.add_argument("--background", type=Path, nargs="*", default=[], help="pictures, movies")
-    parser.add_argument("--frames", type=int, help="only so many frames of each clip")
-    parser.add_argument("--keep", type=Path, help="keep clips and network outputs there")
-    parser.add_argument("--as-kept", action="store_true", help="take the clips that --keep has")
+    parser.add_argument("--frames", type=int, help="use only the first frames of each clip")
+    parser.add_argument("--keep", type=Path, help="cache clips and network outputs there")
+    parser.add_argument("--from-cache", action="store_true", help="use the clips cached in --keep")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print; see the module's docstring."""
     options = parse(arguments)
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         clips = standard_clips(options, options.keep or Path(temporary))
         for model in options.models:
@@ -250,7 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
             weights = find_model(Settings(model=model), print).weights[0]
             found = measure(seen, weights, modes)
             show(model, found, seen)
-            told[model] = {
+            results[model] = {
                 name: {
                     "clips": mode.scores,
                     "ms a frame": mode.cost,
@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> None:
                 for name, mode in found.items()
             }
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1) + "\n")
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

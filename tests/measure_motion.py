@@ -1,11 +1,11 @@
-"""How far the motion that the temporal filter finds is from the true one, in the soft band.
+"""The error of the temporal filter's motion estimate in the soft band of the matte.
 
     python tests/measure_motion.py [--cutouts DIR] [--background FILE ...] [--keep DIR]
 
 The clips are those of measure_matte.py, the alphas isnet's own. For a few frames of each the
-motion to the frame before is compared with the true one where the true alpha is soft. Printed
-are the mean distance, that of the worst tenth, and the mean trust; lengths are in pixels of the
-coarse scale, a quarter of a frame of 1280x720.
+motion to the previous frame is compared with the true one where the true alpha is soft. Prints
+the mean error, the 90th percentile and the mean trust; lengths are in pixels of the coarse
+scale, a quarter of a frame of 1280x720.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from kept_clips import KeptClip
+from clip_cache import CachedClip
 from measure_matte import add_clip_options, standard_clips
 
 from vidmatte.alpha.flow import FlowField
@@ -30,22 +30,22 @@ FRAMES = (4, 13, 21)
 SOFT_LOW, SOFT_HIGH = 0.03, 0.97
 
 
-def found_motion(clip: KeptClip, weights: Weights) -> dict[int, FlowField]:
-    """The motion that the filter finds to the frame before, by frame."""
+def found_motion(clip: CachedClip, weights: Weights) -> dict[int, FlowField]:
+    """The filter's motion estimate to the previous frame, by frame."""
     settings = Settings(smooth="off")
     frames = clip.footage(weights, settings).mattes(weights, settings)
-    follow = temporal_filter_for(recurrent=False, settings=Settings()).track_stage
+    track = temporal_filter_for(recurrent=False, settings=Settings()).track_stage
     found = {}
-    for before, here in pairwise(frames):
+    for previous, here in pairwise(frames):
         if here.index in FRAMES:
-            before.new_shot = True
-            *_, moment = follow([before, here])
-            found[here.index] = moment.to_last
+            previous.new_shot = True
+            *_, tracked = track([previous, here])
+            found[here.index] = tracked.to_last
     return found
 
 
-def distances(clip: KeptClip, index: int, field: FlowField) -> tuple[float, float, float]:
-    """Mean distance, that of the worst tenth, mean trust, where the truth is soft."""
+def distances(clip: CachedClip, index: int, field: FlowField) -> tuple[float, float, float]:
+    """Mean error, 90th percentile and mean trust where the true alpha is soft."""
     shape = (-(-np.array(clip.rgb.shape[1:3]) // coarse_step(clip))).tolist()[::-1]
     reduced = cv2.resize(np.array(clip.motion[index - 1]), shape, interpolation=cv2.INTER_AREA)
     truth = field.box.crop(cv2.resize(clip.truth(index), shape, interpolation=cv2.INTER_AREA))
@@ -59,8 +59,8 @@ def distances(clip: KeptClip, index: int, field: FlowField) -> tuple[float, floa
     )
 
 
-def coarse_step(clip: KeptClip) -> int:
-    """Pixels of the frame to one of the coarse scale, along a side."""
+def coarse_step(clip: CachedClip) -> int:
+    """Pixels of the frame per pixel of the coarse scale, along a side."""
     height, width = clip.rgb.shape[1:3]
     return 2 * round(height / _working_size(height, width)[0])
 

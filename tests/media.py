@@ -57,10 +57,10 @@ class Tone:
 
 @dataclass(frozen=True)
 class Movie:
-    """What was written. ``size`` is (width, height) as displayed upright.
+    """A written clip. ``size`` is (width, height) as displayed upright.
 
     ``pts`` are the presentation times in units of ``time_base``, in order;
-    ``flash`` is the index of the lit frame. ``colour`` is what the stream states.
+    ``flash`` is the index of the lit frame. ``colour`` are the stream's tags.
     """
 
     path: Path
@@ -100,7 +100,7 @@ class Movie:
         return self.draw(index, *self.size, index == self.flash)
 
     def coded_picture(self, position: float) -> Picture:
-        """The picture as it lies in the file, turned against the display rotation."""
+        """The picture as stored in the file, turned against the display rotation."""
         upright = self.draw(position, *self.size, int(position) == self.flash)
         turns = self.rotation // 90
         return Picture(np.rot90(upright.rgb, -turns), np.rot90(upright.alpha, -turns))
@@ -133,8 +133,8 @@ def make_movie(
     size: as displayed; a rotation of 90 or 270 stores it on its side.
     pts: one for each frame, in units of ``time_base`` (then ``frames`` is ignored);
         by default 0, 1, 2... in units of 1 / rate.
-    colour: exactly these tags are stated; a matrix of 2 states none and codes as
-        BT.709 or BT.601 by size.
+    colour: exactly these tags are written; a matrix of 2 means unspecified, then the
+        samples are coded as BT.709 or BT.601 by size.
     timecode: like 01:00:00:00, or with ; before the frames for drop frame.
     rotation: counter-clockwise degrees by which a player turns the stored picture.
     interlaced: top field first, the lower field half a frame later.
@@ -204,7 +204,7 @@ def add_video(
 
 
 def add_sound(container: av.container.OutputContainer, tone: Tone) -> av.AudioStream:
-    """A sound stream, set up, before its first sample."""
+    """An audio stream, set up, before its first sample."""
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[tone.channels]
     stream = container.add_stream(tone.codec, rate=tone.rate, layout=layout)
     stream.time_base = Fraction(1, tone.rate)
@@ -280,33 +280,33 @@ def with_matrix(movie: Movie, a: int, b: int, c: int, d: int) -> Path:
 
 
 def without_sound_data(movie: Movie) -> Path:
-    """A transport stream of ``movie``'s packets that announces its sound and holds none of it."""
+    """A transport stream of ``movie``'s packets that declares its audio but contains none."""
     path = movie.path.with_suffix(".ts")
     with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
-        kept = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
             if packet.stream.type == "video" and packet.size:
-                packet.stream = kept[packet.stream]
+                packet.stream = streams[packet.stream]
                 target.mux(packet)
     return path
 
 
 def without_times(path: Path, numbers: Sequence[int]) -> Path:
-    """A copy of a transport stream in which some packets of the picture bear no time."""
+    """A copy of a transport stream in which some video packets have no timestamp."""
     data = bytearray(path.read_bytes())
     at = -1
     for number in range(max(numbers) + 1):
         at = data.index(b"\x00\x00\x01\xe0", at + 1)  # the head of a packet
         if number in numbers:
-            data[at + 7] = 0  # which times follow; what there are becomes stuffing
+            data[at + 7] = 0  # the flags that announce timestamps; the stored ones become stuffing
     result = path.with_name(f"untimed{path.suffix}")
     result.write_bytes(data)
     return result
 
 
 def with_time_moved(path: Path, number: int, ticks: int) -> Path:
-    """A copy of a transport stream in which one packet of the picture bears a time (units of
-    1/90000 s) that is another's, or nobody's."""
+    """A copy of a transport stream in which one video packet's timestamp is moved by ``ticks``
+    of 1/90000 s: a duplicate or out-of-order timestamp."""
     data = bytearray(path.read_bytes())
     at = -1
     for _ in range(number + 1):
@@ -334,7 +334,7 @@ def make_pictures(
     start: int = 1,
     draw: Draw = draw_ball,
 ) -> list[Path]:
-    """A folder of pictures (.png, .jpg, .tif of 8 bits; .png, .tif of 16), in order.
+    """A folder of images (8-bit .png, .jpg or .tif; 16-bit .png or .tif), in order.
 
     ``pattern`` makes each name from ``start``, ``start + 1``...; the ruler counts from 0.
     """
@@ -352,13 +352,13 @@ def make_pictures(
 
 @dataclass(frozen=True)
 class SourceKind:
-    """A kind of clip that editors bring: the file's suffix and how ``make_movie`` makes it."""
+    """A kind of clip that editors work with: its suffix and the options of ``make_movie``."""
 
     suffix: str
     options: dict[str, Any] = field(default_factory=dict)
 
     def make(self, folder: Path, name: str = "clip", **changes: Any) -> Movie:
-        """Write one into ``folder``; ``changes`` go over the kind's own options."""
+        """Write one into ``folder``; ``changes`` override the kind's own options."""
         return make_movie(folder / (name + self.suffix), **(self.options | changes))
 
 

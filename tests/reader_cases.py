@@ -31,7 +31,7 @@ from vidmatte.readers.images import ImageReader
 from vidmatte.readers.movie.reader import MovieReader
 
 SIZE = (96, 64)
-LONG = 76  # frames: enough for a jump to a key frame from the last third
+LONG = 76  # frames: enough for a seek to a key frame from the last third
 NTSC = Fraction(30000, 1001)
 GROUPS = {"g": "12", "bf": "2"}
 OPEN_GOP = GROUPS | {"x264-params": "open-gop=1"}
@@ -149,14 +149,14 @@ def lost(suffix: str) -> Callable[[Path], Path]:
         path = mpeg2(suffix, LONG, bf="0")(folder)
         for packet in packets_of(path, (LONG // 2 + 1, LONG * 3 // 4 + 1)):
             with path.open("r+b") as file:
-                file.seek(path.read_bytes().index(bytes(packet)))  # MXF states no place of it
+                file.seek(path.read_bytes().index(bytes(packet)))  # MXF packets have no position
                 file.write(bytes(packet.size))
         return path
 
     return make
 
 
-def patched_up(folder: Path) -> Path:
+def concealed(folder: Path) -> Path:
     """H.264 with a damaged packet that the decoder conceals."""
     options = {"bf": "0", "g": "4", "x264-params": "scenecut=0", "crf": "10"}
     path = make_movie(folder / "clip.mp4", frames=48, options=options).path
@@ -180,7 +180,7 @@ def untimed(folder: Path) -> Path:
     return without_times(path, (3, 4, 36))
 
 
-def astray(folder: Path) -> Path:
+def wrong_time(folder: Path) -> Path:
     """A transport stream in which a frame has the timestamp of another."""
     path = make_movie(folder / "clip.ts", size=SIZE, frames=40, options={"bf": "0"}).path
     return with_time_moved(path, 36, 3600)
@@ -230,9 +230,9 @@ MOVIES = {
     "broken packets": Case(broken(0, 41, 42, LONG - 1), LONG, warns=True),
     "lost frames, MOV": Case(lost(".mov"), LONG, warns=True),
     "lost frames, MXF": Case(lost(".mxf"), LONG, warns=True),
-    "concealed damage": Case(patched_up, 48, warns=True, repeatable=False),
-    "frames without a time": Case(untimed, 40, warns=True),
-    "a time astray": Case(astray, 40, warns=True),
+    "concealed damage": Case(concealed, 48, warns=True, repeatable=False),
+    "frames without timestamps": Case(untimed, 40, warns=True),
+    "a wrong timestamp": Case(wrong_time, 40, warns=True),
 }  # fmt: skip
 FPS = {"fps": "24"}
 PICTURES = {

@@ -36,8 +36,8 @@ class Picture:
     alpha: np.ndarray
 
 
-#: (position in frames, width, height, lit) -> Picture. The position is not always
-#: whole: the second field of an interlaced frame lies half a frame later.
+#: (position in frames, width, height, lit) -> Picture. The position can be fractional:
+#: the second field of an interlaced frame comes half a frame later.
 Draw = Callable[[float, int, int, bool], Picture]
 
 
@@ -75,7 +75,7 @@ def draw_ground(x: np.ndarray, y: np.ndarray, short: int) -> np.ndarray:
 def draw_ramp(position: float, width: int, height: int, lit: bool = False) -> Picture:
     """A neutral ramp from 0 at the left to 1 at the right, all of it subject, no ruler.
 
-    As wide as it has levels, a ramp of n bits shows every code once.
+    2**n pixels wide, it shows every n-bit code once.
     """
     line = np.linspace(0, 1, width, dtype=np.float32)
     rgb = np.broadcast_to(line[None, :, None], (height, width, 3)).copy()
@@ -103,9 +103,9 @@ def draw_ruler(rgb: np.ndarray, alpha: np.ndarray, index: int) -> None:
 
 
 def read_index(rgb: np.ndarray) -> int:
-    """The index that a picture carries. rgb: (H, W, 3 or 4) of any number type, upright.
+    """The index drawn in a picture's ruler. rgb: (H, W, 3 or 4) of any number type, upright.
 
-    The two first blocks give the levels, so range, gamma and depth do not matter.
+    The first two blocks give the levels, so range, gamma and depth do not matter.
     Raises ValueError where there is no ruler or its parity is wrong.
     """
     height, width = rgb.shape[:2]
@@ -132,7 +132,7 @@ def read_flash(rgb: np.ndarray) -> bool:
 
 
 def ruler_rows(height: int) -> slice:
-    """The rows that the ruler takes: the lowest eighth."""
+    """The rows of the ruler: the lowest eighth."""
     return slice(height - max(4, height // 8), height)
 
 

@@ -1,4 +1,4 @@
-"""What a caller of the Python API can count on: errors, interrupts, progress, types."""
+"""The contract of the Python API: errors, interrupts, progress, types."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def ctrl_c(*_: object, **__: object) -> None:
-    """What the terminal's Ctrl+C does to a program that has no handler of its own."""
+    """What Ctrl+C in the terminal does to a program without a handler of its own."""
     signal.raise_signal(signal.SIGINT)
 
 
@@ -65,7 +65,7 @@ def test_ctrl_c_ends_a_loop_that_logs_failures(clip: Path, tiny: dict[str, Any],
         for _ in range(2):
             try:
                 vidmatte.matte(clip, out / "cut.mov", progress=ctrl_c, **tiny)
-            except Exception as error:  # noqa: BLE001 (as such a loop has it)
+            except Exception as error:  # noqa: BLE001 (as in such a loop)
                 swallowed.append(error)
     assert swallowed == []
     assert isinstance(caught.value, InterruptedRunError)
@@ -74,7 +74,7 @@ def test_ctrl_c_ends_a_loop_that_logs_failures(clip: Path, tiny: dict[str, Any],
     assert list(out.iterdir()) == []
 
 
-def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
+def test_ctrl_c_before_the_first_frame_raises_the_same_error(
     clip: Path, tiny: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vidmatte.models.registry.ModelChoice.fetch", ctrl_c)
@@ -85,7 +85,7 @@ def test_ctrl_c_before_the_first_frame_is_of_the_same_kind(
 
 @pytest.fixture
 def nothing_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Options of a model whose weights are not here, on a machine that can fetch none."""
+    """Options of a model whose weights are missing, on a machine that cannot fetch them."""
     (mirror := tmp_path / "mirror").mkdir()
     monkeypatch.setenv("VIDMATTE_MODELS_URL", mirror.as_uri())
     monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
@@ -95,13 +95,13 @@ def nothing_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
 def test_a_job_is_checked_before_its_weights_are_fetched(
     clip: Path, out: Path, tmp_path: Path, nothing_to_fetch: dict[str, Any]
 ) -> None:
-    taken = out / "taken.mov"
-    taken.write_text("of another run")
+    existing = out / "existing.mov"
+    existing.write_text("of another run")
     (tall := tmp_path / "tall.png").write_bytes(
         cv2.imencode(".png", np.zeros((64, 32), np.uint8))[1].tobytes()
     )
-    for wrong, error, told in (
-        ({"output": taken}, OutputExistsError, "exists: --overwrite replaces it"),
+    for wrong, error, message in (
+        ({"output": existing}, OutputExistsError, "exists: --overwrite replaces it"),
         ({"matte": clip, "overwrite": True}, UsageError, "replace .* an input itself"),
         ({"output": out / "cut.avi"}, UsageError, "avi"),
         ({"garbage_matte": tall}, UsageError, "--garbage-matte .*another shape"),
@@ -112,15 +112,15 @@ def test_a_job_is_checked_before_its_weights_are_fetched(
         ({}, WeightsError, "u2netp"),
     ):
         options: dict[str, Any] = {"output": out / "cut.mov", **nothing_to_fetch, **wrong}
-        with pytest.raises(error, match=told):
+        with pytest.raises(error, match=message):
             vidmatte.matte(clip, **options)
-    for wrong, told in (
+    for wrong, message in (
         ({"holdout": tall}, "--holdout .*another shape"),
         ({"downsample": 0.5}, "--downsample 0.5"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             vidmatte.stream(clip, **{**nothing_to_fetch, **wrong})
-    assert [path.name for path in out.iterdir()] == ["taken.mov"]
+    assert [path.name for path in out.iterdir()] == ["existing.mov"]
     assert not (tmp_path / "no weights").exists()
 
 
@@ -131,18 +131,18 @@ def test_a_full_disk_is_reported_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     size = lookup("u2netp").size_bytes
-    for free, told in (
+    for free, message in (
         (0, rf"^{out}: not enough disk space: 0.0 MB free"),
         (size - 1, rf"not enough disk space: .* {size / 2**20:.1f} MB needed"),
     ):
         usage = type("Usage", (), {"free": free})
         monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
-        with pytest.raises(OutputError, match=told):
+        with pytest.raises(OutputError, match=message):
             vidmatte.matte(clip, out / "cut.mov", **nothing_to_fetch)
     assert list(out.iterdir()) == []
 
 
-def test_a_checked_job_says_what_will_be_written(
+def test_a_checked_job_lists_what_will_be_written(
     clip: Path, tiny: dict[str, Any], out: Path
 ) -> None:
     settings = make_settings(matte=f"{out}/m/", comp=out / "c.mp4", **tiny)
@@ -159,16 +159,16 @@ def test_a_checked_job_says_what_will_be_written(
     assert (folder.is_folder, folder.settings.format) == (True, "png")
 
 
-#: Options that make a job impossible, which can be found out without a model.
+#: Options that make a job impossible; checking them needs no model.
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "an output that exists": {},
     "a threshold of one number": {"threshold": "0.5"},
     "a threshold of no numbers": {"threshold": "abc"},
-    "a mask that is not there": {"garbage_matte": "nowhere.png"},
+    "a missing mask": {"garbage_matte": "nowhere.png"},
     "a mask of another shape": {"holdout": "tall.png"},
-    "a background that is not there": {"background": "nowhere.png", "comp": "comp.mp4"},
-    "a matte in the place of the result": {"matte": "cut.mov"},
-    "work to be kept twice": {"resume": True, "cache": "kept"},
+    "a missing background": {"background": "nowhere.png", "comp": "comp.mp4"},
+    "a matte at the path of the result": {"matte": "cut.mov"},
+    "a checkpoint and a cache": {"resume": True, "cache": "kept"},
 }
 
 
@@ -177,7 +177,7 @@ def test_an_impossible_job_is_refused_before_weights_are_fetched(
     what: str, clip: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetch(*_: object, **__: object) -> Path:
-        raise AssertionError("weights are fetched")
+        raise AssertionError("weights were fetched")
 
     monkeypatch.setattr("vidmatte.models.weights.store.Store.ensure", fetch)
     monkeypatch.chdir(out)
@@ -197,33 +197,33 @@ def test_a_threshold_is_checked_when_the_settings_are_made(text: str) -> None:
         Settings(threshold=text)
 
 
-def test_progress_is_told_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:
+def test_progress_is_reported_frame_by_frame(clip: Path, tiny: dict[str, Any], out: Path) -> None:
     seen: list[tuple[int, int | None]] = []
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         seen.append((progress.done, progress.total))
 
-    vidmatte.matte(clip, out / "cut.mov", progress=tell, **tiny)
+    vidmatte.matte(clip, out / "cut.mov", progress=report, **tiny)
     assert seen == [(done, 6) for done in range(1, 7)]
 
 
-def test_what_progress_raises_stops_the_run_and_comes_out(
+def test_an_exception_of_progress_stops_the_run_and_propagates(
     clip: Path, tiny: dict[str, Any], out: Path
 ) -> None:
     class EnoughError(Exception):
         pass
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         if progress.done == 2:
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        vidmatte.matte(clip, out / "cut.mov", progress=tell, **tiny)
+        vidmatte.matte(clip, out / "cut.mov", progress=report, **tiny)
     assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "message"),
     [
         (None, "output None: expected a path"),
         (3, "output 3: expected a path"),
@@ -235,20 +235,20 @@ def test_what_progress_raises_stops_the_run_and_comes_out(
         ("x" * 300 + "/cut.mov", "the name has 300 bytes, the limit is 255 here"),
     ],
 )
-def test_an_output_that_can_be_none_is_refused(
-    output: Any, said: str, clip: Path, tiny: dict[str, Any]
+def test_an_invalid_output_is_refused(
+    output: Any, message: str, clip: Path, tiny: dict[str, Any]
 ) -> None:
-    with pytest.raises(VidmatteError, match=said) as caught:
+    with pytest.raises(VidmatteError, match=message) as caught:
         vidmatte.matte(clip, output, **tiny)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_longest_name_is_taken(clip: Path, tiny: dict[str, Any], out: Path) -> None:
+def test_the_longest_name_is_accepted(clip: Path, tiny: dict[str, Any], out: Path) -> None:
     name = "x" * 237 + ".mov"
     assert vidmatte.matte(clip, out / name, **tiny).written.path.name == name
 
 
-def test_a_side_result_with_too_long_a_name_is_refused(
+def test_an_extra_output_with_too_long_a_name_is_refused(
     clip: Path, tiny: dict[str, Any], out: Path
 ) -> None:
     with pytest.raises(OutputError, match="has 255 bytes, the limit is"):
@@ -257,7 +257,7 @@ def test_a_side_result_with_too_long_a_name_is_refused(
 
 
 @pytest.mark.parametrize("source", [None, 3, b"clip.mp4", "clip\ud800.mp4", "x" * 300 + ".mp4"])
-def test_a_source_that_can_be_none_is_refused(source: Any, tiny: dict[str, Any], out: Path) -> None:
+def test_an_invalid_source_is_refused(source: Any, tiny: dict[str, Any], out: Path) -> None:
     with pytest.raises(VidmatteError):
         vidmatte.matte(source, out / "cut.mov", **tiny)
     with pytest.raises(VidmatteError):
@@ -271,18 +271,20 @@ def test_progress_is_a_function(clip: Path, tiny: dict[str, Any], out: Path) -> 
 
 
 def test_the_types_of_options_are_those_of_the_table() -> None:
-    """The table says what is taken; ``keywords`` has to say the same to a type checker."""
+    """``keywords`` gives a type checker the same types as the table of options."""
 
-    def taken(option: Option) -> Any:
+    def accepted(option: Option) -> Any:
         if option.kind is not str:
             return option.kind
-        # --foreground takes a file too.
+        # --foreground also accepts a file.
         is_word = option.choices and option.name != "foreground"
         text = str if is_word else keywords.Text
         return text if option.default is not None else text | None
 
     options = options_of(vidmatte.Settings)
-    assert get_type_hints(keywords.Options) == {name: taken(one) for name, one in options.items()}
+    assert get_type_hints(keywords.Options) == {
+        name: accepted(one) for name, one in options.items()
+    }
     of_files = set(options_of(OutputOptions))
     assert keywords.StreamOptions.__annotations__.keys() == set(options) - of_files
 
@@ -312,26 +314,26 @@ except AttributeError as error:
     assert done.stdout == "module 'vidmatte' has no attribute 'nope'\n"
 
 
-def test_help_says_of_every_option_what_it_means_and_takes() -> None:
-    told = vidmatte.Settings.__doc__ or ""
+def test_help_gives_the_meaning_and_range_of_every_option() -> None:
+    doc = vidmatte.Settings.__doc__ or ""
     for option in options_of(vidmatte.Settings).values():
-        assert f"\n{option.name}: " in told
-        assert option.help in told
-    assert "\nsmooth: str = 'auto'; one of auto, on, live, strong, off\n" in told
-    assert "\nerode: float = 0.0; 0 to 500\n" in told
+        assert f"\n{option.name}: " in doc
+        assert option.help in doc
+    assert "\nsmooth: str = 'auto'; one of auto, on, live, strong, off\n" in doc
+    assert "\nerode: float = 0.0; 0 to 500\n" in doc
 
 
-def test_streamed_frames_can_be_kept_in_sets(clip: Path, tiny: dict[str, Any]) -> None:
+def test_streamed_frames_can_be_put_in_sets(clip: Path, tiny: dict[str, Any]) -> None:
     with vidmatte.stream(clip, **tiny) as frames:
         first, second = next(frames), next(frames)
     assert len({first, second, first}) == 2
     assert first != second
 
 
-def test_the_environment_stays_the_callers(
+def test_the_callers_environment_is_unchanged(
     clip: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """onnxruntime is to be silent all the same: it would leave files in the cache folder."""
+    """onnxruntime's telemetry is off all the same: it would leave files in the cache folder."""
     script = """
 import os, sys, vidmatte
 with vidmatte.stream(sys.argv[1], model=sys.argv[2], family="isnet", runtime="onnxruntime") as all:
@@ -348,7 +350,7 @@ assert "ORT_DISABLE_TELEMETRY" not in os.environ
 
 
 @pytest.mark.parametrize("policy", ["auto", "source"])
-def test_ffv1_keeps_the_samples_that_the_readme_says(
+def test_ffv1_keeps_the_samples_as_the_readme_says(
     policy: str, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     clip = make_movie(tmp_path / "clip.mkv", frames=1, codec="ffv1", pixel_format="yuv444p").path
@@ -363,7 +365,7 @@ def test_ffv1_keeps_the_samples_that_the_readme_says(
 
 
 def planes(path: Path) -> np.ndarray:
-    """(planes, H, W) uint8: the first frame's samples as they are coded, none subsampled."""
+    """(planes, H, W) uint8: the first frame's coded samples, none subsampled."""
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         return np.stack(

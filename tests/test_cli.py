@@ -1,4 +1,4 @@
-"""The command line as a user meets it."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from media import Tone, make_movie, make_pictures
-from said import lines_of
+from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
@@ -39,7 +39,7 @@ from vidmatte.settings import (
 from vidmatte.settings.values import parse_bytes, parse_rate
 
 COLUMNS = 80
-#: What takes long to import, and has no part in a help text.
+#: Packages that are slow to import and that help does not need.
 HEAVY = {
     "av", "cv2", "filelock", "isal", "numpy", "onnx", "onnxruntime", "openvino", "platformdirs",
     "rich", "torch", "tqdm",
@@ -57,14 +57,14 @@ def python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[
 
 
 def test_help_fits_a_terminal() -> None:
-    told = python("--help")
-    assert told.returncode == 0
-    assert max(len(line) for line in told.stdout.splitlines()) <= COLUMNS
+    done = python("--help")
+    assert done.returncode == 0
+    assert max(len(line) for line in done.stdout.splitlines()) <= COLUMNS
     for word in ("INPUT", "--model", "--smooth", "models", "info", "ProRes 4444"):
-        assert word in told.stdout
+        assert word in done.stdout
 
 
-#: Options that a sheet of a few frames has no use for, and those that a measurement leaves alone.
+#: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
     "cache smooth_strength foreground cuts format codec alpha matte foreground_file comp background"
     " checker manifest start_number handles conform strict audio resume batch memory"
@@ -78,21 +78,21 @@ NOT_OF_BENCH = (
 
 
 @pytest.mark.parametrize(
-    ("taken", "left"),
+    ("used", "unused"),
     [(PREVIEW_OPTIONS, NOT_OF_PREVIEW), (BENCH_OPTIONS, NOT_OF_BENCH)],
     ids=["preview", "bench"],
 )
-def test_every_option_is_one_of_preview_and_of_bench_or_left_out_on_purpose(
-    taken: tuple[str, ...], left: str
+def test_preview_and_bench_take_every_option_or_leave_it_out_on_purpose(
+    used: tuple[str, ...], unused: str
 ) -> None:
-    assert sorted([*taken, *left.split()]) == sorted(Settings().model_dump())
+    assert sorted([*used, *unused.split()]) == sorted(Settings().model_dump())
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
     words = [sys.executable, "-X", "importtime", "-m", "vidmatte", "--help"]
-    told = subprocess.run(words, capture_output=True, text=True, check=True).stderr
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
-    assert {"vidmatte", "typer"} <= imported, told
+    stderr = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in stderr.splitlines()}
+    assert {"vidmatte", "typer"} <= imported, stderr
     assert not HEAVY & imported
 
 
@@ -100,16 +100,16 @@ def test_version() -> None:
     assert python("--version").stdout.startswith("vidmatte 0.")
 
 
-def test_one_movie_says_what_was_written(
+def test_a_run_reports_what_was_written(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_movie(tmp_path / "my clip.mp4", frames=6, audio=[Tone()])
     out = tmp_path / "out put.mov"
     assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), *tiny]) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "6 frames, 192x108, 25 fps, prores" in told.err
-    assert len(lines_of(told.err)) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "6 frames, 192x108, 25 fps, prores" in captured.err
+    assert len(lines_of(captured.err)) == 1
     assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), *tiny]) != 0
     assert "--overwrite" in capsys.readouterr().err
     assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), "--overwrite", "-q", *tiny]) == 0
@@ -120,10 +120,10 @@ def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixtu
     make_movie(tmp_path / "clip.mp4", frames=6)
     clip, out = str(tmp_path / "clip.mp4"), str(tmp_path / "out.mov")
     matte = str(tmp_path / "m.mkv")
-    words = ["--json", "--runtime", "onnxruntime"]  # of which no note is made on any CPU
+    words = ["--json", "--runtime", "onnxruntime"]  # which causes no note on any CPU
     assert main([clip, "-o", out, "--matte", matte, *words, *tiny]) == 0
-    told = capsys.readouterr()
-    events = [json.loads(line) for line in told.out.splitlines()]
+    captured = capsys.readouterr()
+    events = [json.loads(line) for line in captured.out.splitlines()]
     kinds = list(dict.fromkeys(event["event"] for event in events))
     assert kinds == ["start", "progress", "done", "summary"]
     events.pop()
@@ -133,8 +133,8 @@ def test_json_lines(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixtu
     assert events[-1]["busy_seconds"]["write"] > 0, "the encoders' time is not counted"
     assert events[-1]["manifest"] == f"{out}.json"
     assert events[-1]["resumed_at"] == 0
-    (side,) = events[-1]["sides"]
-    assert (side["output"], side["frames"], side["format"]) == (matte, 6, "ffv1")
+    (extra,) = events[-1]["sides"]
+    assert (extra["output"], extra["frames"], extra["format"]) == (matte, 6, "ffv1")
 
 
 def test_ctrl_c_is_an_event_too(
@@ -152,10 +152,10 @@ def test_ctrl_c_is_an_event_too(
     ):
         monkeypatch.setattr(place, stopped)
         assert main(words) == 130
-        told = capsys.readouterr()
-        stop, last = (json.loads(line) for line in told.out.splitlines()[-2:])
+        captured = capsys.readouterr()
+        stop, last = (json.loads(line) for line in captured.out.splitlines()[-2:])
         assert (stop["event"], last["event"]) == ("stopped", "summary")
-        assert told.err == f"vidmatte: {stop['message']}\n"
+        assert captured.err == f"vidmatte: {stop['message']}\n"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_ctrl_c_stops_the_other_commands_with_a_line(
     assert capsys.readouterr().err == "vidmatte: stopped\n"
 
 
-def test_several_inputs_one_fails_the_others_are_done(
+def test_one_failing_input_does_not_stop_the_others(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_movie(tmp_path / "a.mp4", frames=3)
@@ -185,51 +185,51 @@ def test_several_inputs_one_fails_the_others_are_done(
     names = [str(tmp_path / name) for name in ("a.mp4", "b.mp4", "shots")]
     cuts = tmp_path / "cuts"
     assert main([*names, "-o", f"{cuts}/", "--format", "mov", "--fps", "24", *tiny]) == 2
-    told = capsys.readouterr().err
-    assert "b.mp4" in told
+    stderr = capsys.readouterr().err
+    assert "b.mp4" in stderr
     cuts_made = sorted(file.name for file in cuts.glob("*.mov"))
-    assert cuts_made == ["shots.mov"], told
-    assert "--fps 24 is for picture folders" in told
+    assert cuts_made == ["shots.mov"], stderr
+    assert "--fps 24 is for picture folders" in stderr
     assert main([*names, "-o", f"{cuts}/", "--format", "mov", "--overwrite", *tiny]) == 1
     assert sorted(file.name for file in cuts.glob("*.mov")) == ["a.mov", "shots.mov"]
     assert "2 done, 1 failed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["check_job", "run"])
-def test_a_fault_of_ours_on_one_input_is_no_loss_of_the_others(
+def test_an_internal_error_on_one_input_does_not_stop_the_others(
     place: str,
     tmp_path: Path,
     tiny: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the first frame (the check of all inputs) as after it."""
+    """Both in the check of all inputs and in a run."""
     names = [str(make_movie(tmp_path / f"{name}.mp4", frames=3).path) for name in "abc"]
-    whole = getattr(cli_matte, place)
+    original = getattr(cli_matte, place)
 
     def faulty(*arguments: Any, **named: Any) -> Any:
         places = [one.output if isinstance(one, Job) else one for one in arguments]
         if any(Path(names[1]).stem == Path(str(one)).stem for one in places):
             raise ZeroDivisionError("injected")
-        return whole(*arguments, **named)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(cli_matte, place, faulty)
     cuts = tmp_path / "cuts"
     assert main([*names, "-o", f"{cuts}/", "--format", "mov", *tiny]) == 1
-    told = capsys.readouterr().err
-    assert "b.mp4: ZeroDivisionError: injected" in told
-    assert "2 done, 1 failed" in told
+    stderr = capsys.readouterr().err
+    assert "b.mp4: ZeroDivisionError: injected" in stderr
+    assert "2 done, 1 failed" in stderr
     assert sorted(file.name for file in cuts.glob("*.mov")) == ["a.mov", "c.mov"]
     assert main([names[1], "-o", str(tmp_path / "b.mov"), *tiny]) == 70
 
 
-def test_too_little_memory_is_no_fault_of_ours(
+def test_out_of_memory_is_no_internal_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lacking(**_: object) -> None:
+    def out_of_memory(**_: object) -> None:
         raise MemoryError("Unable to allocate 2.00 GiB")
 
-    monkeypatch.setattr("vidmatte.cli.main.app", lacking)
+    monkeypatch.setattr("vidmatte.cli.main.app", out_of_memory)
     assert main([]) == 1
     line = "not enough memory (Unable to allocate 2.00 GiB): close other programs"
     assert capsys.readouterr().err == f"vidmatte: {line}, or take smaller pictures\n"
@@ -267,7 +267,7 @@ def test_where_results_go(tmp_path: Path) -> None:
         plan([str(tmp_path / "same.mov")], str(tmp_path / "same.mov"))
 
 
-def test_pictures_lie_flat_in_a_folder(tmp_path: Path, tiny: list[str]) -> None:
+def test_images_are_written_directly_into_the_folder(tmp_path: Path, tiny: list[str]) -> None:
     photos = make_pictures(tmp_path / "photos", frames=3)
     for one in (photos, photos[:1]):
         out = tmp_path / f"cut.v{len(one)}"
@@ -275,7 +275,7 @@ def test_pictures_lie_flat_in_a_folder(tmp_path: Path, tiny: list[str]) -> None:
         assert sorted(path.name for path in out.iterdir()) == [photo.name for photo in one]
 
 
-def test_one_frame_is_not_called_frames(
+def test_one_frame_is_singular(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photo,) = make_pictures(tmp_path / "photos", frames=1)
@@ -289,7 +289,7 @@ def test_one_frame_is_not_called_frames(
     ("take1:2.mov", "take1:2.mov")],
 )  # fmt: skip
 @pytest.mark.parametrize("more", [[], ["--resume"]])
-def test_results_in_the_folder_at_hand(
+def test_results_in_the_current_folder(
     out: str, found: str, more: list[str], tmp_path: Path, tiny: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -301,14 +301,14 @@ def test_results_in_the_folder_at_hand(
     assert main([str(clip), "-o", out, "-q", *tiny, *more, *words]) == 0
     folder = here.parent if out == ".." else here
     assert (folder / found).is_file()
-    assert Path.cwd() == here, "the folder is still the one that it was"
+    assert Path.cwd() == here, "the current folder was replaced"
     assert main(["verify", out]) == 0
     assert not [path for path in tmp_path.rglob(".*")]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="file names can be any bytes on Linux only")
 @pytest.mark.parametrize("more", [[], ["--resume"], ["--json"]])
-def test_a_file_name_may_be_no_utf_8(more: list[str], tmp_path: Path, tiny: list[str]) -> None:
+def test_a_file_name_need_not_be_utf_8(more: list[str], tmp_path: Path, tiny: list[str]) -> None:
     plates = tmp_path / os.fsdecode(b"pl\xff")
     for number, file in enumerate(make_pictures(tmp_path / "plates", frames=2)):
         file.rename(file.with_name(os.fsdecode(b"%d\xfe.png" % number)))
@@ -329,8 +329,8 @@ def test_a_single_pixel_is_refused(
 def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) -> None:
     make_movie(tmp_path / "clip.mp4", frames=2)
     folders = [tmp_path / name for name in ("SH010.v2", "matte.v2", "fg", "comp.v1")]
-    sides = zip(("--matte", "--foreground", "--comp"), folders[1:], strict=True)
-    words = [word for flag, folder in sides for word in (flag, f"{folder}/")]
+    extras = zip(("--matte", "--foreground", "--comp"), folders[1:], strict=True)
+    words = [word for flag, folder in extras for word in (flag, f"{folder}/")]
     out = ["-o", f"{folders[0]}/"]
     assert main([str(tmp_path / "clip.mp4"), *out, *words, "-q", *tiny]) == 0
     for folder in folders:
@@ -364,33 +364,33 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) ->
 )
 def test_bad_options_are_named_in_one_line(words: list[str], part: str, tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=3)
-    told = python(str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), *words)
-    assert told.returncode != 0
-    assert part in told.stderr
-    assert len(told.stderr.strip().splitlines()) == 1, told.stderr
+    done = python(str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), *words)
+    assert done.returncode != 0
+    assert part in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not (tmp_path / "out.mov").exists()
 
 
 @pytest.mark.parametrize("words", [["", "-o", "out.mov"], ["info", ""], ["preview", ""]])
 def test_an_empty_name_is_not_the_current_folder(words: list[str], tmp_path: Path) -> None:
     make_pictures(tmp_path, frames=2)
-    told = python(*words, cwd=tmp_path)
-    assert told.returncode == 2
-    assert "name is empty" in told.stderr
-    assert len(told.stderr.strip().splitlines()) == 1, told.stderr
+    done = python(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "name is empty" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     with pytest.raises(UsageError, match="name is empty"):
         vidmatte.stream("")
 
 
-def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_describes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_movie(
         tmp_path / "clip.mov", frames=4, rate=Fraction(30000, 1001), timecode="01:00:00;00",
         audio=[Tone()],
     )  # fmt: skip
     assert main(["info", str(tmp_path / "clip.mov")]) == 0
-    told = capsys.readouterr().out
+    stdout = capsys.readouterr().out
     for part in ("30000/1001", "01:00:00;00", "192x108", "yuv420p", "bt709", "48000 Hz"):
-        assert part in told
+        assert part in stdout
     assert main(["info", str(tmp_path / "clip.mov"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["frames"] == 4
@@ -399,7 +399,7 @@ def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("a.mp4 --erode abc", "--erode abc: expected a number from 0 to 500"),
         ("a.mp4 --remove-specks 1.5", "--remove-specks 1.5: expected a whole number from 0 to"),
@@ -413,13 +413,13 @@ def test_info_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("a.mp4 --comp c.mp4 --background=", "--background: empty value"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_option(
-    words: str, told: str, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_value_is_reported_with_its_option(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words.split()) == 2
-    said = capsys.readouterr().err
-    assert told in said
-    assert len(said.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 def test_a_cache_is_a_folder(
@@ -431,7 +431,7 @@ def test_a_cache_is_a_folder(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_in_the_middle_of_an_import_is_a_stop(
+def test_a_stop_during_an_import_is_a_stop(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def importing(**_: object) -> None:
@@ -459,9 +459,11 @@ def test_one_bad_file_among_several_does_not_hide_the_others(
     (tmp_path / "b.mov").write_bytes(b"")
     names = [str(tmp_path / name) for name in ("a.mov", "b.mov", "c.mov", "d.mov")]
     assert main(["info", *names]) == 2
-    told = capsys.readouterr()
-    assert [name in told.out for name in names] == [True, False, True, False]
-    assert [names[place] in line for place, line in zip((1, 3), told.err.splitlines(), strict=True)]
+    captured = capsys.readouterr()
+    assert [name in captured.out for name in names] == [True, False, True, False]
+    assert [
+        names[place] in line for place, line in zip((1, 3), captured.err.splitlines(), strict=True)
+    ]
     assert main(["info", "--json", *names]) == 2
     assert [fact.get("frames") for fact in json.loads(capsys.readouterr().out)] == [
         2,
@@ -491,18 +493,18 @@ def test_options_of_the_table_are_checked() -> None:
         make_settings(colour="red")
 
 
-def test_values_from_python_become_what_the_command_line_gives() -> None:
+def test_values_from_python_equal_those_of_the_command_line() -> None:
     given = {
         "fps": Fraction(24000, 1001), "conform": 25, "in_point": 1.5, "memory": 512_000_000,
         "threshold": (0.1, 0.9), "background": Path("a.png"), "comp": Path("c.mp4"),
         "gamma": 2, "batch": np.int64(3),
     }  # fmt: skip
     settings = Settings(**given)
-    meant = {
+    expected = {
         "fps": "24000/1001", "conform": "25", "in_point": "1.5", "memory": "512000000",
         "threshold": "0.1,0.9", "background": "a.png", "comp": "c.mp4", "gamma": 2.0, "batch": 3,
     }  # fmt: skip
-    assert {name: getattr(settings, name) for name in meant} == meant
+    assert {name: getattr(settings, name) for name in expected} == expected
     json.dumps(settings.model_dump())
 
 
@@ -515,13 +517,13 @@ def test_values_from_python_become_what_the_command_line_gives() -> None:
         {"gamma": 10**400}, {"gamma": Fraction(-(10**400))}, {"cache": "\0"}, {"model": "a\0.onnx"},
     ],
 )  # fmt: skip
-def test_values_of_another_kind_are_named(wrong: dict[str, object]) -> None:
+def test_values_of_the_wrong_type_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Settings(**wrong)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"threshold": "abc"}, "--threshold: 'abc' is not a pair of levels: write LOW,HIGH with"),
         ({"threshold": (0.9, 0.1)}, "--threshold: '0.9,0.1' is not a pair of levels"),
@@ -536,18 +538,16 @@ def test_values_of_another_kind_are_named(wrong: dict[str, object]) -> None:
         ({"resume": True, "cache": "kept"}, "--resume and --cache exclude each other"),
     ],
 )
-def test_settings_refuse_when_made_what_can_be_checked_alone(
-    wrong: dict[str, object], told: str
-) -> None:
+def test_settings_are_checked_on_construction(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         Settings(**wrong)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError):
         Settings().changed(**wrong)
 
 
-def test_a_file_may_be_called_like_half_a_colour(
+def test_a_file_name_may_look_like_a_partial_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -555,7 +555,7 @@ def test_a_file_may_be_called_like_half_a_colour(
     assert Settings(background="#12.png").background == "#12.png"
 
 
-def test_the_json_schema_says_what_the_options_say() -> None:
+def test_the_json_schema_matches_the_options() -> None:
     schema = Settings.model_json_schema()
     assert schema["properties"].keys() == options_of(Settings).keys()
     for name, option in options_of(Settings).items():
@@ -572,28 +572,28 @@ def test_the_json_schema_says_what_the_options_say() -> None:
 
 
 def test_each_part_takes_its_own_options() -> None:
-    rooms = (ModelOptions, MatteOptions, AdjustOptions, OutputOptions, InputOptions, MachineOptions)
-    names = [name for room in rooms for name in options_of(room)]
+    parts = (ModelOptions, MatteOptions, AdjustOptions, OutputOptions, InputOptions, MachineOptions)
+    names = [name for part in parts for name in options_of(part)]
     assert names == list(options_of(Settings))
     settings = Settings(erode=2)
-    assert all(isinstance(settings, room) for room in rooms)
+    assert all(isinstance(settings, part) for part in parts)
     assert AdjustOptions(erode=2).erode == settings.erode
     with pytest.raises(UsageError, match="unknown option batch"):
         AdjustOptions(batch=2)
 
 
-@pytest.mark.parametrize(("name", "told"), [("", "name is empty"), ("a\0.mov", "NUL character")])
-def test_an_output_without_a_name_is_refused(name: str, told: str, tmp_path: Path) -> None:
-    """An empty one is no name of the current folder."""
+@pytest.mark.parametrize(("name", "message"), [("", "name is empty"), ("a\0.mov", "NUL character")])
+def test_an_output_without_a_name_is_refused(name: str, message: str, tmp_path: Path) -> None:
+    """An empty name does not mean the current folder."""
     make_movie(tmp_path / "clip.mp4", frames=2)
     model = str(make_salient(tmp_path / "tiny.onnx"))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         vidmatte.matte(
             tmp_path / "clip.mp4", name, model=model, family="isnet", format="png", overwrite=True
         )
 
 
-def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_users_own_recurrent_file(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=5)
     model = make_recurrent(tmp_path / "own.onnx")
     out = tmp_path / "out.webm"
@@ -604,7 +604,7 @@ def test_a_recurrent_file_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_called_so(
+def test_a_trailing_slash_means_a_folder_even_with_an_image_suffix(
     resume: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -629,15 +629,15 @@ def test_a_name_that_ends_in_a_slash_is_a_folders_though_a_picture_might_be_call
         vidmatte.matte(tmp_path / "clip.mp4", f"{place}/d_%02d.png/", model=model[1])
     made = {path.name for path in place.iterdir()}
 
-    def looked(*_: object, **__: object) -> None:
-        assert {path.name for path in place.iterdir()} == made, "the disk is touched before a run"
+    def check(*_: object, **__: object) -> None:
+        assert {path.name for path in place.iterdir()} == made, "files were created before the run"
         raise UsageError("enough")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vidmatte.api.run", looked)
+        patch.setattr("vidmatte.api.run", check)
         with pytest.raises(UsageError, match="enough"):
             vidmatte.matte(tmp_path / "clip.mp4", f"{place}/f.png/", model=model[1], family="isnet")
-    # What cannot be done leaves no folder.
+    # A job that cannot run creates no folder.
     assert main([str(tmp_path / "gone.mp4"), "-o", f"{place}/e.png/", *model]) == 1
     assert not (place / "e.png").exists()
     capsys.readouterr()

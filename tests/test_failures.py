@@ -1,7 +1,7 @@
-"""How runs end that cannot end well: with one clear line, leaving nothing.
+"""Failing runs end with one clear line and leave no files behind.
 
-The guards of conftest.py look after every test here for threads, processes and
-open files; these tests add the message and the output folder.
+The guards of conftest.py check threads, processes and open files after every test;
+these tests also check the message and the output folder.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 import psutil
 import pytest
 from media import Movie, Tone, make_movie, make_pictures
-from said import lines_of
 from scene import read_index
+from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.api import matte, stream
 from vidmatte.errors import OutputError, SourceError
-from vidmatte.jobs import pipeline as frame_path
+from vidmatte.jobs import pipeline
 from vidmatte.jobs.queue import Ring
 from vidmatte.jobs.stages import Stage
 from vidmatte.models.rvm import RecurrentNetwork
@@ -41,22 +41,22 @@ from vidmatte.writers.images import ImageOutput
 from vidmatte.writers.movie import MovieOutput
 from vidmatte.writers.multi_writer import MultiWriter
 
-#: How long a test may take before it counts as hanging; a busy machine needs a good part of it.
+#: A test that takes longer counts as hanging; a busy machine may need much of it.
 HANG_S = 120
 pytestmark = pytest.mark.timeout(HANG_S)
 FRAMES = 60
-#: Budgets that give the shortest queues and the deepest.
+#: Memory budgets that give the shortest and the longest queues.
 SMALL, LARGE = "1K", "512M"
-#: Where a stage fails: at the ends, and around what all queues and the whole ring hold.
+#: Where a stage fails: at the ends, and around the capacities of all queues and of the ring.
 PLACES = [(place, SMALL) for place in ("first", "second", "queues-1", "queues", "queues+1")]
 PLACES += [(place, SMALL) for place in ("ring-1", "ring", "ring+1", "last")]
 PLACES += [(place, LARGE) for place in ("queues", "ring-1", "ring", "ring+1")]
 
-WHOLE = {kind: kind.encode for kind in (MovieOutput, ImageOutput)}
+ENCODE = {kind: kind.encode for kind in (MovieOutput, ImageOutput)}
 
 
 class InjectedError(Exception):
-    """What the tests make a stage raise."""
+    """Raised by a stage that a test breaks."""
 
 
 def broken_at(item: int, items: Iterator[Any]) -> Iterator[Any]:
@@ -68,29 +68,29 @@ def broken_at(item: int, items: Iterator[Any]) -> Iterator[Any]:
 
 
 def break_generator(owner: Any, name: str, item: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the generator function ``owner.name`` fail when it gives number ``item``."""
-    whole = getattr(owner, name)
-    monkeypatch.setattr(owner, name, lambda *args, **kw: broken_at(item, whole(*args, **kw)))
+    """Make the generator function ``owner.name`` fail at item number ``item``."""
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args, **kw: broken_at(item, original(*args, **kw)))
 
 
-def break_write(sink: type, item: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a sink's ``write`` fail at number ``item``."""
-    whole = sink.write
+def break_write(writer: type, item: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a writer's ``write`` fail at frame number ``item``."""
+    original = writer.write
 
     def write(self: Any, frame: Any) -> None:
         if frame.index == item:
             raise InjectedError(f"injected at item {item}")
-        whole(self, frame)
+        original(self, frame)
 
-    monkeypatch.setattr(sink, "write", write)
+    monkeypatch.setattr(writer, "write", write)
 
 
 STAGES: dict[str, Callable[[int, pytest.MonkeyPatch], None]] = {
-    "source": lambda item, patch: break_generator(MovieReader, "pictures", item, patch),
+    "reader": lambda item, patch: break_generator(MovieReader, "pictures", item, patch),
     "network": lambda item, patch: break_generator(SegmentationNetwork, "predict", item, patch),
     "motion": lambda item, patch: break_generator(TemporalFilter, "track_stage", item, patch),
     "filter": lambda item, patch: break_generator(TemporalFilter, "average_stage", item, patch),
-    "sink": lambda item, patch: break_write(MultiWriter, item, patch),
+    "writer": lambda item, patch: break_write(MultiWriter, item, patch),
 }
 
 
@@ -116,8 +116,8 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def left_in(folder: Path) -> list[str]:
-    """Everything in a folder, hidden names too."""
+def names_in(folder: Path) -> list[str]:
+    """Everything in a folder, including hidden names."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
@@ -125,7 +125,7 @@ def left_in(folder: Path) -> list[str]:
 def items(
     clip: Movie, network: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, str], int]:
-    """The item that each of PLACES means, by what a run that succeeds is laid out with."""
+    """The item number of each of PLACES, from the queues and the ring of a successful run."""
     folder, found = tmp_path_factory.mktemp("measured"), {}
     for memory in (SMALL, LARGE):
         depths: list[int] = []
@@ -140,8 +140,8 @@ def items(
             return Ring(*words)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(frame_path, "Stage", stage)
-            patch.setattr(frame_path, "Ring", ring)
+            patch.setattr(pipeline, "Stage", stage)
+            patch.setattr(pipeline, "Ring", ring)
             matte(clip.path, folder / f"{memory}.mov", memory=memory, **network)
         centres = {"queues": sum(depths), "ring": rings[0]}
         assert 1 < centres["queues"] < centres["ring"] < FRAMES - 2, centres
@@ -168,14 +168,14 @@ def test_a_failing_stage_ends_the_run_with_its_own_message(
     STAGES[stage](item, monkeypatch)
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, out / "cut.mov", memory=memory, **network)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 @pytest.mark.parametrize("target", ["cut.mov", "cut.webm", "cut/"])
 @pytest.mark.parametrize(
     "options", [{}, {"batch": 8}, {"smooth": "strong"}, {"smooth": "off", "refine": "off"}], ids=str
 )
-def test_the_smallest_ring_carries_a_whole_clip(
+def test_the_smallest_ring_suffices_for_a_clip(
     target: str, options: dict[str, Any], clip: Movie, network: dict[str, str], out: Path
 ) -> None:
     kind = {"format": "png"} if target.endswith("/") else {}
@@ -191,22 +191,22 @@ def test_a_failing_recurrent_network(
     model = make_recurrent(tmp_path / "recurrent.onnx")
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, out / "cut.webm", model=str(model), family="rvm")
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 @pytest.mark.parametrize("item", (0, 7, FRAMES - 1))
-def test_a_failing_picture_sink(
+def test_a_failing_image_writer(
     item: int, clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_write(MultiWriter, item, monkeypatch)
     with pytest.raises(InjectedError, match=f"^injected at item {item}$"):
         matte(clip.path, f"{out}/cut/", format="png", **network)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 @pytest.mark.parametrize("item", (0, 7, 18, FRAMES - 1))
 @pytest.mark.parametrize("target", ["cut.mov", "cut.webm", "cut/"])
-def test_a_failing_worker_of_a_sink(
+def test_a_failing_worker_of_a_writer(
     item: int,
     target: str,
     clip: Movie,
@@ -217,35 +217,35 @@ def test_a_failing_worker_of_a_sink(
     def encode(self: Any, tool: Any, picture: Any, frame: Any) -> Any:
         if frame.index == item:
             raise OSError(28, f"injected at item {item}")
-        return WHOLE[type(self)](self, tool, picture, frame)
+        return ENCODE[type(self)](self, tool, picture, frame)
 
-    for kind_of_output in WHOLE:
-        monkeypatch.setattr(kind_of_output, "encode", encode)
+    for output_type in ENCODE:
+        monkeypatch.setattr(output_type, "encode", encode)
     kind = {"format": "png"} if target.endswith("/") else {}
     with pytest.raises(OutputError, match=r"the disk is full"):
         matte(clip.path, f"{out}/{target}", **kind, **network)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 @pytest.mark.parametrize("call", [1, 20])
-def test_sound_that_fails(
+def test_failing_audio(
     call: int, clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, whole = [], AudioWriter.advance
+    calls, original = [], AudioWriter.advance
 
     def advance(self: AudioWriter, seconds: Fraction) -> None:
         calls.append(seconds)
         if len(calls) == call:
-            raise InjectedError("injected into the sound")
-        whole(self, seconds)
+            raise InjectedError("injected into the audio")
+        original(self, seconds)
 
     monkeypatch.setattr(AudioWriter, "advance", advance)
-    with pytest.raises(InjectedError, match=r"^injected into the sound$"):
+    with pytest.raises(InjectedError, match=r"^injected into the audio$"):
         matte(clip.path, out / "cut.mov", **network)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
-def test_a_sink_that_cannot_close(
+def test_a_writer_that_cannot_close(
     clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def close(self: MultiWriter) -> None:
@@ -254,10 +254,10 @@ def test_a_sink_that_cannot_close(
     monkeypatch.setattr(MultiWriter, "close", close)
     with pytest.raises(InjectedError, match=r"^injected at the end$"):
         matte(clip.path, out / "cut.mov", **network)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
-@pytest.mark.parametrize("stage", ["source", "network", "motion", "filter"])
+@pytest.mark.parametrize("stage", ["reader", "network", "motion", "filter"])
 @pytest.mark.parametrize("item", (0, 8, FRAMES - 1))
 def test_a_failing_stage_ends_a_stream(
     stage: str, item: int, clip: Movie, network: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -272,7 +272,7 @@ def test_a_failing_stage_ends_a_stream(
 
 
 @pytest.mark.parametrize("after", (0, 1, 9, FRAMES - 1))
-def test_a_stream_that_is_left_early_closes_everything(
+def test_leaving_a_stream_early_closes_everything(
     after: int, clip: Movie, network: dict[str, str]
 ) -> None:
     frames = stream(clip.path, **network)
@@ -280,10 +280,10 @@ def test_a_stream_that_is_left_early_closes_everything(
         assert read_index(frame.rgb) == frame.index
         if frame.index == after:
             break
-    del frames, frame  # the guards see whether a thread or a file is left
+    del frames, frame  # the guards check for threads and open files
 
 
-def test_a_failed_overwrite_keeps_what_was_there(
+def test_a_failed_overwrite_keeps_the_old_file(
     clip: Movie, network: dict[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (out / "cut.mov").write_bytes(b"precious")
@@ -293,10 +293,10 @@ def test_a_failed_overwrite_keeps_what_was_there(
     with pytest.raises(InjectedError):
         matte(clip.path, out / "cut.mov", overwrite=True, **network)
     assert (out / "cut.mov").read_bytes() == b"precious"
-    assert left_in(out) == ["cut.mov"]
+    assert names_in(out) == ["cut.mov"]
 
 
-# The command line, in a process of its own.
+# The command line, in its own process.
 
 
 def test_a_run_writes_its_result_and_nothing_else(
@@ -310,19 +310,19 @@ def test_a_run_writes_its_result_and_nothing_else(
     words = command(clip.path, "-o", out / "cut.mov", "--quiet", network=network)
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert left_in(out) == ["cut.mov", "cut.mov.json"]
-    # onnxruntime would leave an identity of this device and report to its makers.
-    assert left_in(home) == []
+    assert names_in(out) == ["cut.mov", "cut.mov.json"]
+    # onnxruntime's telemetry would store a device identifier there.
+    assert names_in(home) == []
 
 
 def command(*words: str | Path, network: dict[str, str]) -> list[str]:
-    """The words of a run with a tiny network."""
+    """The command of a run with a tiny network."""
     chosen = [f"--model={network['model']}", f"--family={network['family']}"]
     return [sys.executable, "-m", "vidmatte", *(str(word) for word in words), *chosen]
 
 
 def refused(*words: str | Path, network: dict[str, str], prefix: tuple[str, ...] = ()) -> str:
-    """The one line that a run says on stderr before it exits with a status that is not 0."""
+    """The single line on stderr of a run that has to fail."""
     done = subprocess.run(
         [*prefix, *command(*words, network=network)],
         capture_output=True,
@@ -331,19 +331,19 @@ def refused(*words: str | Path, network: dict[str, str], prefix: tuple[str, ...]
         check=False,
     )
     assert done.returncode not in (0, 130), done.stderr
-    return the_end(done.stderr)
+    return only_line(done.stderr)
 
 
-def the_end(said: str) -> str:
-    """The one line of stderr that says how a run ended."""
-    assert len(lines_of(said)) == 1, said
-    assert lines_of(said)[0].startswith("vidmatte: "), said
-    return lines_of(said)[0]
+def only_line(stderr: str) -> str:
+    """The single line of stderr that reports how a run ended."""
+    assert len(lines_of(stderr)) == 1, stderr
+    assert lines_of(stderr)[0].startswith("vidmatte: "), stderr
+    return lines_of(stderr)[0]
 
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A clip and a network that take long enough a frame to be stopped on the way."""
+    """A clip and a network slow enough to be stopped in the middle."""
     folder = tmp_path_factory.mktemp("long")
     clip = make_movie(folder / "long.mp4", size=(96, 64), frames=400, audio=[Tone()])
     model = make_salient(folder / "slow.onnx", 2048)
@@ -367,22 +367,22 @@ def test_ctrl_c_stops_cleanly(
     words = command(clip, "-o", f"{out}/{words[0]}", *words[1:], network=network)
     run = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: left_in(out) != [] or run.poll() is not None)
+        wait_until(lambda: names_in(out) != [] or run.poll() is not None)
         assert run.poll() is None, run.communicate()
         time.sleep(0.5)  # some frames into the run
         children = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
-        said = run.communicate(timeout=60)[1]
+        stderr = run.communicate(timeout=60)[1]
     finally:
         run.kill()
         run.wait()
-    assert run.returncode == 130, said
-    assert the_end(said).startswith("vidmatte: stopped")
-    assert left_in(out) == []
+    assert run.returncode == 130, stderr
+    assert only_line(stderr).startswith("vidmatte: stopped")
+    assert names_in(out) == []
     assert not any(child.is_running() for child in children)
 
 
-def test_a_terminal_that_closes_leaves_nothing(
+def test_closing_the_terminal_leaves_no_files(
     long_run: tuple[Path, dict[str, str]], out: Path
 ) -> None:
     clip, network = long_run
@@ -397,7 +397,7 @@ def test_a_terminal_that_closes_leaves_nothing(
     )
     os.close(its)
     try:
-        wait_until(lambda: left_in(out) != [] or run.poll() is not None)
+        wait_until(lambda: names_in(out) != [] or run.poll() is not None)
         assert run.poll() is None
         time.sleep(0.5)  # some frames into the run
         os.close(ours)
@@ -405,71 +405,71 @@ def test_a_terminal_that_closes_leaves_nothing(
     finally:
         run.kill()
         run.wait()
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
-def wait_until(come: Callable[[], bool], limit_s: float = 40.0) -> None:
-    """Wait for something to come true. Fails the test after ``limit_s``."""
+def wait_until(is_true: Callable[[], bool], limit_s: float = 40.0) -> None:
+    """Wait for a condition. Fails the test after ``limit_s``."""
     deadline = time.monotonic() + limit_s
-    while not come():
-        assert time.monotonic() < deadline, "it did not come"
+    while not is_true():
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
 def truncated(folder: Path, *, header_first: bool) -> Path:
-    """A movie that breaks off in its middle."""
+    """A movie truncated in the middle."""
     options = {"movflags": "faststart"} if header_first else None
-    whole = make_movie(folder / "whole.mp4", frames=60, container_options=options)
+    complete = make_movie(folder / "complete.mp4", frames=60, container_options=options)
     path = folder / "truncated.mp4"
-    data = whole.path.read_bytes()
+    data = complete.path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     return path
 
 
 def folder_with_a_broken_picture(folder: Path) -> Path:
-    """Five pictures, of which the third is half a file."""
+    """Five pictures; the third file is truncated."""
     paths = make_pictures(folder / "plates", frames=5)
     paths[2].write_bytes(paths[2].read_bytes()[:2000])
     return folder / "plates"
 
 
 def text_as_movie(folder: Path) -> Path:
-    """A file that is not what its name says."""
+    """A text file named as a movie."""
     path = folder / "notes.mp4"
     path.write_text("not a movie\n" * 200)
     return path
 
 
 def sound_only(folder: Path) -> Path:
-    """A movie without a picture: the muxer leaves out a stream that has no frame."""
+    """A movie without video: the muxer drops a stream without frames."""
     return make_movie(folder / "none.mp4", frames=0).path
 
 
 def no_frames(folder: Path) -> Path:
-    """A movie with a video stream and nothing in it."""
+    """A movie with an empty video stream."""
     return make_movie(folder / "none.avi", frames=0, codec="mpeg4").path
 
 
 def empty_folder(folder: Path) -> Path:
-    """A folder without a picture."""
+    """A folder without images."""
     (folder / "empty").mkdir()
     return folder / "empty"
 
 
 def empty_file(folder: Path) -> Path:
-    """A file of no bytes."""
+    """A file of zero bytes."""
     (folder / "empty.mov").touch()
     return folder / "empty.mov"
 
 
 def mixed_sizes(folder: Path) -> Path:
-    """Pictures of which one has another size."""
+    """Images of which one has another size."""
     make_pictures(folder / "plates", frames=2)
     make_pictures(folder / "plates", frames=1, start=3, size=(96, 64))
     return folder / "plates"
 
 
-#: What makes the bad input, and words that its message must have.
+#: The maker of each bad input, and words that its message must contain.
 BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "missing file": (lambda folder: folder / "missing.mp4", ("missing.mp4", "no such")),
     "empty file": (empty_file, ("empty.mov", "empty")),
@@ -494,7 +494,7 @@ def test_bad_input_is_named_in_one_line(
     extra = ["--format", "png"] if target.endswith("/") else []
     line = refused(source, "-o", f"{out}/{target}", *extra, network=network)
     assert all(word in line for word in words), line
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 @pytest.mark.parametrize("kind", BAD_INPUTS)
@@ -504,16 +504,16 @@ def test_bad_input_raises_a_source_error(
     source = BAD_INPUTS[kind][0](tmp_path)
     with pytest.raises(SourceError):
         matte(source, out / "cut.mov", **network)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 def without_privilege() -> tuple[str, ...]:
-    """Words before a command that take away root's right to read and write everything."""
+    """A command prefix that drops root's right to read and write everything."""
     if os.geteuid() != 0:
         return ()
     words = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
     if shutil.which("setpriv") is None or subprocess.run([*words, "true"], check=False).returncode:
-        pytest.skip("running as root, and setpriv cannot take its rights away here")
+        pytest.skip("running as root, and setpriv cannot drop its rights here")
     return words
 
 
@@ -532,7 +532,7 @@ def test_no_permission_to_write(clip: Movie, network: dict[str, str], out: Path)
     line = refused(clip.path, "-o", out / "cut.mov", network=network, prefix=without_privilege())
     assert str(out) in line
     out.chmod(0o700)
-    assert left_in(out) == []
+    assert names_in(out) == []
 
 
 @pytest.mark.parametrize("words", [["cut.mov"], ["cut/", "--format", "png"], ["cut.webm"]])
@@ -545,8 +545,8 @@ def test_full_disk(words: list[str], clip: Movie, network: dict[str, str], tmp_p
         pytest.skip("no small file system can be mounted here (needs Linux and a user namespace)")
     target = f"{disk}/{words[0]}"
     run = subprocess.list2cmdline(command(clip.path, "-o", target, *words[1:], network=network))
-    # The mount goes with its namespace: what is left on it has to be listed inside.
+    # The mount vanishes with its namespace: leftovers have to be listed inside.
     script = f"{mount} && {run}; echo status $?; ls -A {disk}"
     done = subprocess.run([*alone, script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "status 1\n"
-    assert "full" in the_end(done.stderr)
+    assert "full" in only_line(done.stderr)

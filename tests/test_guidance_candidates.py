@@ -1,4 +1,4 @@
-"""Who could be meant, by number and by rule."""
+"""Candidate subjects, chosen by number or by rule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidmatte.errors import UsageError
 
 
 def marked() -> np.ndarray:
-    """Three regions: a large one left, a middling one in the centre, a small one; and a speck."""
+    """Three regions: a large one on the left, a medium one in the centre, a small one; a speck."""
     alpha = np.zeros((90, 160), np.float32)
     alpha[10:80, 5:50] = 1
     alpha[30:60, 70:100] = 0.9
@@ -38,7 +38,7 @@ def test_a_rule_chooses(rule, areas: int):
     assert mask.dtype == np.float32
 
 
-def test_what_is_not_there_is_one_clear_line():
+def test_a_missing_candidate_is_reported_in_one_line():
     found = find_candidates(marked())
     with pytest.raises(UsageError, match=r"no subject number 4: this frame has 1\.\.3"):
         choose(found, 4)

@@ -1,4 +1,4 @@
-"""What a field does with the network's alpha."""
+"""Gating the network's alpha with a field."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def soft_disc(x: float, y: float, radius: float, edge: float = 4) -> np.ndarray:
 MINE, OTHER = soft_disc(90, 90, 40), soft_disc(230, 90, 40)
 ALPHA = np.maximum(MINE, OTHER)
 FIELD = (MINE > 0.5).astype(np.float32)
-GROWN = (MINE > 0.02).astype(np.float32)  # over the soft edge, too
+GROWN = (MINE > 0.02).astype(np.float32)  # including the soft edge
 
 
 def full(values: np.ndarray, scale: int = 4) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_the_other_vanishes_and_the_wanted_edge_stays_the_networks():
     assert np.abs(result - full(ALPHA))[near].max() <= 1 / 255
 
 
-def test_hair_outside_the_field_goes_with_its_owner():
+def test_hair_outside_the_field_belongs_to_its_subject():
     alpha = ALPHA.copy()
     alpha[88:90, 130:140] = 0.35  # a strand that the field does not cover
     result = make_gate(GROWN, alpha).apply(full(alpha))
@@ -42,7 +42,7 @@ def test_hair_outside_the_field_goes_with_its_owner():
     assert np.allclose(result[strand], full(alpha)[strand], atol=0.02)
 
 
-def test_the_core_carries_what_the_network_does_not_see():
+def test_the_core_adds_what_the_network_misses():
     nothing = np.zeros_like(ALPHA)
     gate = make_gate(FIELD, nothing)
     result = gate.apply(full(nothing))
@@ -62,7 +62,7 @@ def test_unseen_share():
     assert unseen_share(np.zeros_like(FIELD), ALPHA) == 0
 
 
-def test_what_the_network_does_not_see_is_filled_from_the_field():
+def test_what_the_network_misses_is_filled_from_the_field():
     clip = Drawn([(moving((90, 90), (0, 0)), 40, RED)], 1, unmarked=[0])
     field = clip.mask(0, 0)
     result = make_gate(field, clip.frames[0].alpha).apply(np.zeros((HEIGHT, WIDTH), np.float32))
@@ -82,7 +82,7 @@ def test_nothing_is_filled_where_the_network_sees_it():
 
 
 @pytest.mark.parametrize("radius", [3, 6])
-def test_smoothing_keeps_to_the_guides_edges(radius: int):
+def test_smoothing_preserves_the_guides_edges(radius: int):
     guide = np.zeros((60, 80, 3), np.float32)
     guide[:, 40:] = (1, 0.5, -0.5)
     random = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_smoothing_keeps_to_the_guides_edges(radius: int):
     assert smooth[:, 41].mean() - smooth[:, 38].mean() > 0.9
 
 
-def test_weighted_smoothing_ignores_what_has_no_weight():
+def test_weighted_smoothing_ignores_pixels_without_weight():
     guide = np.zeros((40, 40, 3), np.float32)
     picture, weight = np.ones((40, 40), np.float32), np.ones((40, 40), np.float32)
     picture[10:14, 10:14], weight[10:14, 10:14] = 50, 1e-3

@@ -1,4 +1,4 @@
-"""From prompts to the mask of a key frame; stores; several subjects at once."""
+"""Key masks from prompts; stores on disk; several subjects at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidmatte.alpha.guidance.tracker import Guide, shared_fields
 from vidmatte.core.prompts import Box, Mask, Point
 from vidmatte.errors import UsageError
 
-SIZE = 2 * WIDTH, 2 * HEIGHT  # of the frame; the work picture is half of it
+SIZE = 2 * WIDTH, 2 * HEIGHT  # of the frame; the coarse frame has half the size
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +34,24 @@ def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
     return float((one & two).sum() / (one | two).sum())
 
 
-def test_one_click_takes_a_subject_that_stands_apart(apart: Drawn):
+def test_one_click_takes_an_isolated_subject(apart: Drawn):
     mask = key_mask(apart.frames[0], [Point(160, 180)], *SIZE)
     assert overlap(mask, apart.mask(0, 0)) > 0.96
 
 
-def test_an_unwanted_click_alone_takes_all_else(apart: Drawn):
+def test_an_unwanted_click_alone_takes_everything_else(apart: Drawn):
     mask = key_mask(apart.frames[0], [Point(160, 180, wanted=False)], *SIZE)
     assert overlap(mask, apart.mask(0, 1)) > 0.96
 
 
-def test_clicks_of_both_signs_part_subjects_that_touch(touching: Drawn):
+def test_clicks_of_both_signs_separate_touching_subjects(touching: Drawn):
     clicks = [Point(240, 180), Point(370, 180, wanted=False)]
     assert overlap(key_mask(touching.frames[0], clicks, *SIZE), touching.mask(0, 0)) > 0.85
     swapped = [Point(370, 180), Point(240, 180, wanted=False)]
     assert overlap(key_mask(touching.frames[0], swapped, *SIZE), touching.mask(0, 1)) > 0.85
 
 
-def test_a_click_where_the_network_sees_nothing():
+def test_a_click_where_the_network_finds_nothing():
     hidden, seen = (moving((80, 90), (0, 0)), 30, RED), (moving((240, 90), (0, 0)), 34, BLUE)
     clip = Drawn([hidden, seen], 1, unmarked=[0])
     mask = key_mask(clip.frames[0], [Point(160, 180), Point(160, 330, wanted=False)], *SIZE)
@@ -63,7 +63,7 @@ def test_a_box_takes_the_region_it_frames(apart: Drawn):
     assert overlap(mask, apart.mask(0, 1)) > 0.96
 
 
-def test_an_unwanted_box_is_taken_away(apart: Drawn):
+def test_an_unwanted_box_is_subtracted(apart: Drawn):
     prompts = [Box(0, 0, 640, 360), Box(380, 0, 640, 360, wanted=False)]
     both = key_mask(apart.frames[0], prompts[1:], *SIZE)
     assert overlap(both, apart.mask(0, 0)) > 0.96
@@ -79,7 +79,7 @@ def test_a_painted_mask_of_another_size_and_depth_is_fitted(apart: Drawn, tmp_pa
         assert overlap(mask, truth) > 0.97
 
 
-def test_a_black_mask_says_that_it_is_not_there(apart: Drawn):
+def test_a_black_mask_means_no_subject(apart: Drawn):
     black = np.zeros((HEIGHT, WIDTH), np.uint8)
     empty = key_mask(apart.frames[0], [Mask(black)], *SIZE)
     assert empty.max() == 0
@@ -89,7 +89,7 @@ def test_a_black_mask_says_that_it_is_not_there(apart: Drawn):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [
         (Point(640, 10), "outside the frame"),
         (Mask(np.full((HEIGHT, WIDTH), 255, np.uint8)), "all white"),
@@ -99,14 +99,14 @@ def test_a_black_mask_says_that_it_is_not_there(apart: Drawn):
         (Mask(Path(__file__)), "not a picture"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_line(apart: Drawn, prompt, said: str):
-    with pytest.raises(UsageError, match=said) as caught:
+def test_an_invalid_prompt_is_reported_in_one_line(apart: Drawn, prompt, message: str):
+    with pytest.raises(UsageError, match=message) as caught:
         key_mask(apart.frames[0], [prompt], *SIZE)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [(1920, 1080), (1080, 1920), (7680, 4320), (640, 480), (64, 48)])
-def test_the_work_picture_is_the_same_size_for_all_frames(size: tuple[int, int]):
+def test_coarse_frames_have_the_same_area_for_all_sizes(size: tuple[int, int]):
     width, height = work_size(*size)
     assert width % 2 == 0
     assert height % 2 == 0
@@ -125,7 +125,7 @@ def test_coarse_frames_come_back_from_disk(apart: Drawn, tmp_path: Path):
     for frame in made[:3]:
         store.append(frame)
     with (tmp_path / "store" / "coarse.bin").open("ab") as file:
-        file.write(b"a piece of a frame")  # as a killed run leaves it
+        file.write(b"a piece of a frame")  # as after a killed run
     store = CoarseStore(tmp_path / "store")
     assert len(store) == 3
     store.append(made[3])
@@ -162,7 +162,7 @@ def test_shared_fields_do_not_overlap():
     assert np.array_equal(alone["a"], one)
 
 
-def test_two_subjects_are_followed_together(apart: Drawn):
+def test_two_subjects_are_tracked_together(apart: Drawn):
     guide = Guide(apart.frames[0], {"red": apart.mask(0, 0), "blue": apart.mask(0, 1)})
     for index in range(1, 5):
         steps = guide.feed(apart.frames[index])
@@ -172,7 +172,7 @@ def test_two_subjects_are_followed_together(apart: Drawn):
             assert overlap(steps[name].field, apart.mask(index, which)) > 0.9
 
 
-def test_one_subject_alone_is_followed_as_by_a_tracker(apart: Drawn):
+def test_one_subject_alone_is_tracked(apart: Drawn):
     guide = Guide(apart.frames[0], {"red": apart.mask(0, 0)})
     step = guide.feed(apart.frames[1])["red"]
     assert overlap(step.field, apart.mask(1, 0)) > 0.9

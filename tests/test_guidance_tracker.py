@@ -1,4 +1,4 @@
-"""Following a subject through drawn clips."""
+"""Tracking a subject through drawn clips."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def crossing() -> Drawn:
     )
 
 
-def follow(clip: Drawn, which: int, keys: dict[int, np.ndarray] | None = None):
+def track(clip: Drawn, which: int, keys: dict[int, np.ndarray] | None = None):
     fields: dict[int, np.ndarray] = {}
     keys = keys or {0: clip.mask(0, which)}
     reports = sorted(solve(clip.frames, keys, fields), key=lambda r: r.index)
@@ -48,22 +48,22 @@ def scores(clip: Drawn, fields: dict[int, np.ndarray], which: int) -> list[float
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["behind", "in front"])
-def test_two_that_cross_are_told_apart(crossing: Drawn, which: int):
-    fields, reports = follow(crossing, which)
+def test_two_crossing_subjects_are_distinguished(crossing: Drawn, which: int):
+    fields, reports = track(crossing, which)
     assert np.mean(scores(crossing, fields, which)) > 0.95
     assert min(scores(crossing, fields, which)) > 0.7
     assert not any(report.lost for report in reports)
 
 
-def test_a_key_on_the_last_frame_is_followed_backwards(crossing: Drawn):
-    fields, reports = follow(crossing, 0, {COUNT - 1: crossing.mask(COUNT - 1, 0)})
+def test_a_key_on_the_last_frame_is_tracked_backwards(crossing: Drawn):
+    fields, reports = track(crossing, 0, {COUNT - 1: crossing.mask(COUNT - 1, 0)})
     assert np.mean(scores(crossing, fields, 0)) > 0.95
     assert [report.index for report in reports] == list(range(COUNT))
 
 
-def test_keys_keep_their_masks_and_frames_between_are_of_both(crossing: Drawn):
+def test_keys_keep_their_masks_and_frames_between_use_both(crossing: Drawn):
     keys = {0: crossing.mask(0, 0), COUNT - 1: crossing.mask(COUNT - 1, 0)}
-    fields, reports = follow(crossing, 0, keys)
+    fields, reports = track(crossing, 0, keys)
     for index, mask in keys.items():
         assert np.array_equal(fields[index], mask)
         assert reports[index].is_key
@@ -71,31 +71,31 @@ def test_keys_keep_their_masks_and_frames_between_are_of_both(crossing: Drawn):
 
 
 def test_the_same_keys_give_the_same_bytes(crossing: Drawn):
-    one, _ = follow(crossing, 0)
-    two, _ = follow(crossing, 0)
+    one, _ = track(crossing, 0)
+    two, _ = track(crossing, 0)
     assert all(np.array_equal(one[index], two[index]) for index in one)
 
 
 def test_without_motion_the_field_stays_the_mask():
     clip = Drawn([(moving((100, 90), (0, 0)), 34, RED), (moving((230, 90), (0, 0)), 34, BLUE)], 6)
-    fields, _ = follow(clip, 0)
+    fields, _ = track(clip, 0)
     for index in range(6):
         field, mask = fields[index] > 0.5, clip.mask(index, 0) > 0.5
         assert (field & mask).sum() / (field | mask).sum() > 0.94
 
 
-def test_what_the_network_ignores_is_followed_all_the_same():
+def test_a_subject_that_the_network_misses_is_still_tracked():
     clip = Drawn(
         [(moving((70, 90), (8, 0)), 30, RED), (moving((250, 90), (0, 0)), 30, BLUE)],
         8,
         unmarked=[0],
     )
-    fields, _ = follow(clip, 0)
+    fields, _ = track(clip, 0)
     mask = clip.mask(7, 0) > 0.5
     assert ((fields[7] > 0.5) & mask).sum() / mask.sum() > 0.9
 
 
-def test_after_a_cut_it_is_found_again():
+def test_a_subject_is_found_again_after_a_cut():
     def ground(index: int) -> np.ndarray:
         return GROUND if index < 5 else texture(9, (150, 140, 110), 15)
 
@@ -107,51 +107,51 @@ def test_after_a_cut_it_is_found_again():
         9,
         ground,
     )
-    fields, reports = follow(clip, 0)
+    fields, reports = track(clip, 0)
     assert [report.index for report in reports if report.cut] == [5]
     assert np.mean(scores(clip, fields, 0)) > 0.95
 
 
-def leaves(index: int) -> tuple[float, float] | None:
+def leaving(index: int) -> tuple[float, float] | None:
     return (60 - 25 * index, 90) if index < 11 else (25 * index - 315.0, 90)
 
 
-def enters(index: int) -> tuple[float, float] | None:
+def entering(index: int) -> tuple[float, float] | None:
     return (380 - 16.0 * index, 90) if index > 3 else None
 
 
-def test_who_left_is_reported_lost_and_a_newcomer_is_not_taken():
-    clip = Drawn([(leaves, 34, RED), (enters, 34, BLUE)], 10)
-    fields, reports = follow(clip, 0)
+def test_a_subject_that_left_is_lost_and_a_newcomer_is_not_taken():
+    clip = Drawn([(leaving, 34, RED), (entering, 34, BLUE)], 10)
+    fields, reports = track(clip, 0)
     assert reports[9].lost
     assert (fields[9][clip.mask(9, 1) > 0.5] > 0.5).mean() < 0.05
 
 
-def test_who_returns_is_found_again():
-    clip = Drawn([(leaves, 34, RED), (enters, 34, BLUE)], 16)
-    fields, reports = follow(clip, 0)
+def test_a_returning_subject_is_found_again():
+    clip = Drawn([(leaving, 34, RED), (entering, 34, BLUE)], 16)
+    fields, reports = track(clip, 0)
     assert scores(clip, fields, 0)[-1] > 0.9
     assert not reports[15].lost
 
 
-def test_what_comes_to_light_behind_a_walker_stays_ground():
-    """The ground that the disc covers at first looks like it; it stays when the disc goes."""
+def test_uncovered_background_stays_background():
+    """The background under the disc looks like it, and stays when the disc moves on."""
     alike = GROUND.copy()
     alike[60:130, 40:110] = RED[60:130, 40:110]
     clip = Drawn([(moving((75, 95), (12, 0)), 36, RED)], 14, lambda index: alike)
-    fields, _ = follow(clip, 0)
+    fields, _ = track(clip, 0)
     ground = (clip.mask(13, 0) < 0.5) & (clip.mask(0, 0) > 0.5)
     assert (fields[13][ground] > 0.5).mean() < 0.1
 
 
-def test_one_who_passes_wholly_behind_a_twin_comes_out_as_the_same():
+def test_a_subject_fully_hidden_by_a_twin_keeps_its_identity():
     clip = Drawn([(moving((60, 90), (14, 0)), 32, RED), (moving((232, 90), (-10, 0)), 33, RED)], 16)
-    fields, reports = follow(clip, 0)
-    assert min(report.told_apart for report in reports) < 0.5
+    fields, reports = track(clip, 0)
+    assert min(report.distinctness for report in reports) < 0.5
     assert scores(clip, fields, 0)[-1] > 0.6
 
 
-def test_memory_of_a_tracker_does_not_grow(crossing: Drawn):
+def test_a_trackers_memory_does_not_grow(crossing: Drawn):
     tracker = SubjectTracker(KeyFrame(crossing.frames[0], crossing.mask(0, 0)))
     sizes, search = [], MotionSearch()
     order = [*range(1, COUNT), *range(COUNT - 2, -1, -1)] * 3
@@ -165,17 +165,17 @@ def test_memory_of_a_tracker_does_not_grow(crossing: Drawn):
     assert max(sizes[-third:]) <= 1.02 * max(sizes[third:-third])
 
 
-def held_bytes(thing: object, seen: set[int] | None = None) -> int:
-    """Bytes of all arrays that an object holds."""
+def held_bytes(owner: object, seen: set[int] | None = None) -> int:
+    """Bytes of all arrays in an object."""
     seen = set() if seen is None else seen
-    if id(thing) in seen:
+    if id(owner) in seen:
         return 0
-    seen.add(id(thing))
-    if isinstance(thing, np.ndarray):
-        return thing.nbytes
-    if isinstance(thing, list | tuple):
-        return sum(held_bytes(part, seen) for part in thing)
-    return sum(held_bytes(part, seen) for part in getattr(thing, "__dict__", {}).values())
+    seen.add(id(owner))
+    if isinstance(owner, np.ndarray):
+        return owner.nbytes
+    if isinstance(owner, list | tuple):
+        return sum(held_bytes(part, seen) for part in owner)
+    return sum(held_bytes(part, seen) for part in getattr(owner, "__dict__", {}).values())
 
 
 def test_spans_lie_between_keys():
@@ -191,7 +191,7 @@ def test_spans_lie_between_keys():
         spans([5], 5)
 
 
-def test_a_further_key_changes_only_the_frames_between_its_neighbours():
+def test_another_key_changes_only_the_frames_between_its_neighbours():
     mask, other = np.ones((4, 4), np.float32), np.zeros((4, 4), np.float32)
     old = {0: mask, 10: mask, 20: mask}
     assert [tuple(s) for s in changed_spans(old, old | {15: mask}, 30)] == [
@@ -206,7 +206,7 @@ def test_a_further_key_changes_only_the_frames_between_its_neighbours():
     assert len(changed_spans({}, old, 30)) == 3
 
 
-def test_a_key_that_becomes_the_fullest_view_teaches_all_spans():
+def test_a_key_with_the_largest_mask_trains_all_spans():
     mask, small, large = (np.zeros((4, 4), np.float32) for _ in range(3))
     mask[:2], small[:1], large[:3] = 1, 1, 1
     old = {0: mask, 10: small, 20: small}
@@ -216,26 +216,26 @@ def test_a_key_that_becomes_the_fullest_view_teaches_all_spans():
 
 
 def test_a_key_that_shows_little_does_not_unlearn_the_rest(crossing: Drawn):
-    """The frame on which the disc is all but hidden is the one a user corrects."""
+    """The frame on which the disc is nearly hidden is the one that a user corrects."""
     hidden = min(range(COUNT), key=lambda index: crossing.mask(index, 0).sum())
     keys = {0: crossing.mask(0, 0), hidden: crossing.mask(hidden, 0)}
-    fields, _ = follow(crossing, 0, keys)
+    fields, _ = track(crossing, 0, keys)
     assert np.mean(scores(crossing, fields, 0)) > 0.9
 
 
-def test_a_correction_leaves_other_spans_byte_for_byte(crossing: Drawn):
+def test_a_correction_keeps_other_spans_byte_for_byte(crossing: Drawn):
     keys = {0: crossing.mask(0, 0), 5: crossing.mask(5, 0)}
-    before, _ = follow(crossing, 0, keys)
+    before, _ = track(crossing, 0, keys)
     more = keys | {9: crossing.mask(9, 0)}
     after = dict(before)
     changed = changed_spans(keys, more, COUNT)
     list(solve(crossing.frames, more, after, only=changed))
-    whole, _ = follow(crossing, 0, more)
-    assert all(np.array_equal(after[index], whole[index]) for index in range(COUNT))
+    full, _ = track(crossing, 0, more)
+    assert all(np.array_equal(after[index], full[index]) for index in range(COUNT))
     assert all(np.array_equal(after[index], before[index]) for index in range(5))
 
 
-def test_the_most_doubtful_frames_lie_apart_and_are_no_keys():
+def test_the_most_doubtful_frames_are_spaced_and_no_keys():
     reports = [FrameReport(i, float(i % 10), 0.1, is_key=i == 9) for i in range(30)]
     assert [r.index for r in most_doubtful(reports, 3, apart=5)] == [19, 29, 8]
     assert most_doubtful([], 3) == []

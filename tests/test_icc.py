@@ -1,4 +1,4 @@
-"""ICC profiles: read from picture files, carried into PNG and TIFF, told of where they are lost."""
+"""ICC profiles: read from image files, written to PNG and TIFF, with a note where they are lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from sink_support import write_clip
+from writer_support import write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.media.icc import is_srgb, profile_name, profile_of
@@ -20,7 +20,7 @@ from vidmatte.writers.extra_outputs import ExtraOutputs
 
 
 def made_profile(name: str = "Made P3", version: int = 4, space: bytes = b"RGB ") -> bytes:
-    """A profile of one tag, its name; 70000 bytes, more than a JPEG segment holds."""
+    """A profile with a single tag, its name; 70000 bytes do not fit a JPEG segment."""
     if version == 4:
         text = name.encode("utf-16-be")
         content = b"mluc" + struct.pack(">IIIHHII", 0, 1, 12, 0x656E, 0x5553, len(text), 28) + text
@@ -43,7 +43,7 @@ def picture(suffix: str) -> bytes:
 
 
 def with_profile(suffix: str, profile: bytes) -> bytes:
-    """A picture of 64x48 that embeds a profile."""
+    """A 64x48 picture with an embedded profile."""
     plain = picture(suffix)
     if suffix == ".png":
         content = b"iCCPsome name\0\0" + zlib.compress(profile)
@@ -54,7 +54,7 @@ def with_profile(suffix: str, profile: bytes) -> bytes:
         for number, part in enumerate([profile[:65000], profile[65000:]], 1):
             content = b"ICC_PROFILE\0" + bytes([number, 2]) + part
             segments.append(b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content)
-        # They are numbered, for they may come in any order.
+        # They are numbered because any order is allowed.
         return plain[:2] + b"".join(reversed(segments)) + plain[2:]
     if suffix == ".webp":
         chunk = b"VP8X" + struct.pack("<IB3x", 10, 0x20) + b"\x3f\0\0\x2f\0\0"
@@ -73,7 +73,7 @@ SUFFIXES = [".png", ".jpg", ".tif", ".webp"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_profile_of_each_kind_of_picture_is_read(suffix: str, tmp_path: Path) -> None:
+def test_the_profile_of_each_image_format_is_read(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"photo{suffix}"
     file.write_bytes(picture(suffix))
     assert profile_of(file) is None
@@ -85,12 +85,12 @@ def test_the_profile_of_each_kind_of_picture_is_read(suffix: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_that_ends_in_its_profile_has_none(suffix: str, tmp_path: Path) -> None:
-    file, whole = tmp_path / f"photo{suffix}", with_profile(suffix, made_profile())
+def test_a_file_truncated_in_its_profile_has_none(suffix: str, tmp_path: Path) -> None:
+    file, complete = tmp_path / f"photo{suffix}", with_profile(suffix, made_profile())
     for length in (*range(0, 60), 30000, 69000):
-        file.write_bytes(whole[:length])
+        file.write_bytes(complete[:length])
         assert profile_of(file) in (None, made_profile())
-    file.write_bytes(whole.replace(b"acsp", b"****"))
+    file.write_bytes(complete.replace(b"acsp", b"****"))
     assert profile_of(file) is None or suffix == ".png", "in a PNG it is deflated"
 
 
@@ -99,12 +99,12 @@ def test_a_file_that_ends_in_its_profile_has_none(suffix: str, tmp_path: Path) -
 def test_png_and_tiff_keep_the_profile(suffix: str, name: str, sort: str, tmp_path: Path) -> None:
     file, out = tmp_path / f"photo{suffix}", tmp_path / f"cut.{sort}"
     file.write_bytes(with_profile(suffix, made_profile()))
-    sides = ExtraOutputs(matte=tmp_path / f"matte.{sort}", foreground=tmp_path / f"colours.{sort}")
-    _, written = write_clip(file, out, format=name, sides=sides)
-    assert profile_of(out) == profile_of(sides.foreground or out) == made_profile()
+    extras = ExtraOutputs(matte=tmp_path / f"matte.{sort}", foreground=tmp_path / f"colours.{sort}")
+    _, written = write_clip(file, out, format=name, extras=extras)
+    assert profile_of(out) == profile_of(extras.foreground or out) == made_profile()
     assert profile_of(tmp_path / f"matte.{sort}") is None, "alpha is no colour"
     assert written.notes == ()
-    # The samples are the same as without a profile, for readers that are not ours too.
+    # The samples are the same as without a profile, also in other readers.
     plain = tmp_path / f"plain{suffix}"
     plain.write_bytes(picture(suffix))
     write_clip(plain, other := tmp_path / f"other.{sort}", format=name)
@@ -118,7 +118,7 @@ def test_png_and_tiff_keep_the_profile(suffix: str, name: str, sort: str, tmp_pa
 
 
 @pytest.mark.parametrize("version", [2, 4])
-def test_a_format_that_holds_no_profile_says_so(version: int, tmp_path: Path) -> None:
+def test_a_format_without_profiles_notes_the_loss(version: int, tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     file.write_bytes(with_profile(".png", made_profile(version=version)))
     _, written = write_clip(file, tmp_path / "cut.mov")
@@ -127,7 +127,7 @@ def test_a_format_that_holds_no_profile_says_so(version: int, tmp_path: Path) ->
     assert "png and tiff16 keep it" in note
 
 
-def test_srgb_is_what_all_are_taken_for(tmp_path: Path) -> None:
+def test_an_srgb_profile_is_dropped_without_a_note(tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     profile = made_profile("sRGB IEC61966-2.1", version=2)
     assert is_srgb(profile)
@@ -135,7 +135,7 @@ def test_srgb_is_what_all_are_taken_for(tmp_path: Path) -> None:
     assert write_clip(file, tmp_path / "cut.mov")[1].notes == ()
 
 
-def test_a_profile_for_grey_does_not_fit_rgb(tmp_path: Path) -> None:
+def test_a_grey_profile_does_not_fit_rgb(tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     file.write_bytes(with_profile(".png", made_profile("Dot Gain 20%", space=b"GRAY")))
     _, written = write_clip(file, out := tmp_path / "cut.png")
@@ -145,7 +145,7 @@ def test_a_profile_for_grey_does_not_fit_rgb(tmp_path: Path) -> None:
     )
 
 
-def test_another_profile_among_a_folders_pictures_is_told_of_once(tmp_path: Path) -> None:
+def test_a_different_profile_within_a_folder_is_reported_once(tmp_path: Path) -> None:
     folder = tmp_path / "shot"
     folder.mkdir()
     for number, name in enumerate(["Made P3", "Made P3", "Adobe RGB (1998)", "sRGB"]):

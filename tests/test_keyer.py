@@ -1,4 +1,4 @@
-"""Keys of drawn screens and plates, with and without a network."""
+"""The chroma and difference keyers on drawn screens and plates, with and without a network."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_screen_is_found(colour: tuple[float, float, float], name: str):
 
 
 @pytest.mark.parametrize("colour", [GREEN, BLUE], ids=["green", "blue"])
-def test_uneven_light_is_followed(colour: tuple[float, float, float]):
+def test_uneven_light_is_compensated(colour: tuple[float, float, float]):
     picture = on_screen(colour)
     local = ChromaKeyer().alpha(picture)
     flat = ChromaKeyer(settings=KeySettings(local=False, low=0.12)).alpha(picture)
@@ -103,13 +103,13 @@ def test_shadows_are_dropped_or_kept():
 def test_green_clothes_need_the_networks_core():
     picture = on_screen(GREEN, body=(0.25, 0.55, 0.25))
     key = ChromaKeyer().alpha(picture)
-    mended = add_core(key, ALPHA)
-    assert mad(mended) < 0.5 * mad(key)
+    repaired = add_core(key, ALPHA)
+    assert mad(repaired) < 0.5 * mad(key)
     outside = ALPHA == 0
-    assert np.abs(mended - key)[outside].max() < 0.01
+    assert np.abs(repaired - key)[outside].max() < 0.01
 
 
-def test_no_screen_is_one_clear_line():
+def test_a_missing_screen_is_reported_in_one_line():
     grey = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     with pytest.raises(UsageError, match="no green or blue screen"):
         ChromaKeyer().alpha(grey)
@@ -121,7 +121,11 @@ def test_no_screen_is_one_clear_line():
 
 def test_a_given_screen_colour_is_used():
     picture = on_screen(GREEN)
-    picture[:30], picture[:, :30], picture[:, -30:] = 128, 128, 128  # its border is something else
+    picture[:30], picture[:, :30], picture[:, -30:] = (
+        128,
+        128,
+        128,
+    )  # the border shows something else
     alpha = ChromaKeyer(Screen(*GREEN)).alpha(picture)
     assert mad(alpha[60:-20, 60:-60], ALPHA[60:-20, 60:-60]) < 12
 
@@ -129,7 +133,7 @@ def test_a_given_screen_colour_is_used():
 def scene(
     noise: float = 3, gain: float = 1.0, faint: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A frame with the subject and its plate; ``gain`` of the frame's light. faint: a subject
+    """A frame with the subject, and its plate; ``gain``: of the frame's light. faint: a subject
     of nearly the background's colour."""
     random = np.random.default_rng(1)
     coarse = random.uniform(0.2, 0.8, (9, 16, 3)).astype(np.float32)
@@ -151,7 +155,7 @@ def blind_network() -> np.ndarray:
     return alpha
 
 
-def test_a_plate_mends_what_the_network_missed():
+def test_a_plate_repairs_what_the_network_missed():
     frame, plate = scene()
     network = blind_network()
     result = combine_with_plate(network, CleanPlate(plate).difference(frame, network))
@@ -176,7 +180,7 @@ def test_a_change_of_light_is_fitted():
     assert fitted[inside].mean() > plain[inside].mean() + 0.2
 
 
-def test_a_plate_of_one_tone_and_of_another_size():
+def test_a_plate_of_one_colour_and_of_another_size():
     flat = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
     assert CleanPlate(flat).difference(flat).max() == 0
     with pytest.raises(UsageError, match="clean plate is 640x360"):

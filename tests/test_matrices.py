@@ -1,4 +1,4 @@
-"""Colour matrices that swscale does not know: one has a stand-in, the others are refused."""
+"""Colour matrices that swscale does not support: one has a substitute, others are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vidmatte.settings import Settings
 BT2020C = ColourTags(10, 1, 9, 14)
 
 
-def test_bt2020c_is_seen_and_written_as_bt2020nc_would_be(tmp_path: Path) -> None:
+def test_bt2020c_is_handled_as_bt2020nc(tmp_path: Path) -> None:
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     seen = []
     for matrix in (9, 10):
@@ -51,7 +51,7 @@ def test_bt2020c_is_repacked(given: str, working: str, orientation: Orientation)
     assert Repacker(working, orientation, BT2020C)(frame).format.name == working
 
 
-def test_ycgco_is_refused_where_no_file_is_written_too(tmp_path: Path) -> None:
+def test_ycgco_is_refused_even_without_an_output_file(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=1)
     with open_reader(movie.path, Settings()) as source:
         NetworkRgb(source.clip)

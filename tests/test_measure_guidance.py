@@ -1,4 +1,4 @@
-"""The benchmark of the guidance measures what it says, on small drawn scenes."""
+"""The benchmark of the guidance measures correctly, on small drawn scenes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from measure_guidance import METHODS, Prepared, by_region, by_truth, measure, po
 
 @pytest.fixture(scope="module")
 def stage() -> Stage:
-    """A cast of balls, the grounds painted."""
+    """A cast of balls on painted backgrounds."""
     cast = {
         role: cv2.resize(cutout, (120, 120), interpolation=cv2.INTER_AREA)
         for role, cutout in read_cast(None).items()
@@ -43,7 +43,7 @@ def clip(stage: Stage) -> Clip:
     return make_clip(stage, Scene("small", "a", (Shot(actors, 6, 0),), 192, 108))
 
 
-def test_visible_alphas_add_up_to_the_whole(stage: Stage, clip: Clip):
+def test_visible_alphas_add_up(stage: Stage, clip: Clip):
     assert clip.rgb.shape == (6, 108, 192, 3)
     total = clip.wanted.astype(int) + clip.others
     assert total.max() <= 256
@@ -73,7 +73,7 @@ def test_every_scene_shows_its_wanted_actor_first_and_has_its_own_name():
 
 
 def prepared(clip: Clip) -> Prepared:
-    """With a network that marks every subject, and colour features."""
+    """The clip with a network that marks every subject, and colour features."""
     alpha = np.maximum(clip.wanted, clip.others)
     return Prepared(clip, {"alpha": alpha}, "colour")
 
@@ -91,7 +91,7 @@ def test_the_measures_rank_the_methods(clip: Clip):
     assert row.core_ms > 0
 
 
-def test_a_region_is_followed_whole_where_subjects_touch(clip: Clip):
+def test_touching_subjects_are_tracked_as_one_region(clip: Clip):
     ready = prepared(clip)
     fields = by_region(ready)
     others = ready.others(5) > 0.5

@@ -1,4 +1,4 @@
-"""The tests' own media: the ruler, the sound, the tags are what they claim to be."""
+"""The tests' own media: ruler, audio and tags are as intended."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def test_every_kind_reads_back_in_order(kind: str, source_movie: Callable[[str],
 
 
 @pytest.mark.parametrize("kind", SOURCE_KINDS)
-def test_every_kind_states_its_colours(kind: str, source_movie: Callable[[str], Movie]) -> None:
+def test_every_kind_has_its_colour_tags(kind: str, source_movie: Callable[[str], Movie]) -> None:
     movie = source_movie(kind)
     stream = probe_stream(movie.path)
-    stated = {
+    tags = {
         "matrix": stream.get("color_space", "unspecified"),
         "range": stream.get("color_range", "unspecified"),
         "primaries": stream.get("color_primaries", "unspecified"),
         "transfer": stream.get("color_transfer", "unspecified"),
     }
-    assert stated == movie.colour.as_names()
+    assert tags == movie.colour.as_names()
     written = stream["pix_fmt"].replace("yuvj", "yuv")
     assert written == movie.pixel_format
     assert movie.colour.range in (0, LIMITED, FULL)
 
 
 @pytest.mark.parametrize("kind", SOURCE_KINDS)
-def test_every_kind_keeps_its_times(kind: str, source_movie: Callable[[str], Movie]) -> None:
+def test_every_kind_has_its_timestamps(kind: str, source_movie: Callable[[str], Movie]) -> None:
     movie = source_movie(kind)
     times = frame_times(movie.path)
-    wanted = [pts * movie.time_base for pts in movie.pts]
+    expected = [pts * movie.time_base for pts in movie.pts]
     # Matroska counts in milliseconds.
     slack = Fraction(1, 1000) if movie.path.suffix == ".mkv" else 0
-    assert all(abs(a - b) <= slack for a, b in zip(times, wanted, strict=True)), times
+    assert all(abs(a - b) <= slack for a, b in zip(times, expected, strict=True)), times
     streams = [s for s in probe(movie.path)["streams"] if s["codec_type"] == "audio"]
     assert len(streams) == len(movie.audio)
     for track in range(len(movie.audio)):
@@ -118,7 +118,7 @@ def test_lossless_ten_bit_ramp_has_all_its_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "bits"), [(".png", 8), (".png", 16), (".tif", 16), (".jpg", 8)])
-def test_picture_folders(tmp_path: Path, suffix: str, bits: int) -> None:
+def test_image_folders(tmp_path: Path, suffix: str, bits: int) -> None:
     paths = make_pictures(tmp_path / "plates", suffix=suffix, bits=bits, frames=3, start=98)
     assert [path.name for path in paths] == [f"shot_{n:04d}{suffix}" for n in (98, 99, 100)]
     read = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1] for path in paths]
@@ -130,7 +130,7 @@ def test_picture_folders(tmp_path: Path, suffix: str, bits: int) -> None:
         assert_close(read[1], drawn.astype(read[1].dtype), EXACT)
 
 
-def test_tiny_salient_network_finds_the_ball(tmp_path: Path) -> None:
+def test_the_tiny_segmentation_network_finds_the_ball(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(make_salient(tmp_path / "tiny.onnx", 64))
     assert [(node.name, node.shape) for node in session.get_inputs()] == [("input", [1, 3, 64, 64])]
     scene = draw_ball(3, 64, 64)
@@ -142,7 +142,7 @@ def test_tiny_salient_network_finds_the_ball(tmp_path: Path) -> None:
     assert alpha[0, 0][scene.alpha == 0].max() < 1e-5
 
 
-def test_tiny_recurrent_network_remembers(tmp_path: Path) -> None:
+def test_the_tiny_recurrent_network_has_a_state(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(make_recurrent(tmp_path / "tiny.onnx"))
     reference = RecurrentReference()
     zeros = {f"r{n}i": np.zeros((1, 1, 1, 1), np.float32) for n in range(1, 5)}
@@ -162,11 +162,11 @@ def test_tiny_recurrent_network_remembers(tmp_path: Path) -> None:
     assert session.run(["r1o"], feed | zeros)[0].shape == (1, 16, 16, 24)
 
 
-def test_tolerance_says_where_and_cannot_compare_nothing() -> None:
+def test_tolerance_reports_the_position_and_refuses_empty_comparisons() -> None:
     one, two = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     assert_close(one, two, EXACT)
     two[2, 3] = 9
-    with pytest.raises(AssertionError, match=r"worst 9\.000 of 255.*\(2, 3\): 0 for 9"):
+    with pytest.raises(AssertionError, match=r"worst 9\.000 of 255.*\(2, 3\): 0 instead of 9"):
         assert_close(one, two, ROUNDED_8)
     assert_close(one, two, EXACT, where=two == 0)
     with pytest.raises(AssertionError, match="marks nothing"):

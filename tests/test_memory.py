@@ -1,4 +1,4 @@
-"""Memory depends on the frame's size, never on the clip's length."""
+"""Memory depends on the frame size, never on the clip's length; running out of it is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ sys.exit(status)
 
 
 def peak_kib(*words: str | Path) -> int:
-    """Peak resident memory of one run of the command line, as Linux counts it."""
+    """Peak resident memory of one run of the command line, in KiB as on Linux."""
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *map(str, words)],
         capture_output=True,
@@ -43,7 +43,7 @@ def peak_kib(*words: str | Path) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
 def test_five_times_the_frames_take_the_same_memory(tmp_path: Path) -> None:
     model = make_salient(tmp_path / "tiny.onnx")
     peaks = []
@@ -88,7 +88,7 @@ def test_threads_share_one_heap_unless_the_user_chose(
     assert found == 1 if arenas == 1 else found >= arenas
 
 
-#: Of a child: ``scarce(mib)`` is a block in which it gets so much more memory than it has.
+#: In a child process: within ``scarce(mib)`` it can allocate only that much more memory.
 SCARCE = """
 import contextlib, os, resource, sys
 from pathlib import Path
@@ -103,24 +103,22 @@ def scarce(mib):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 """
-NEEDS_LIMITS = pytest.mark.skipif(
-    sys.platform != "linux", reason="memory is limited as Linux does it"
-)
+NEEDS_LIMITS = pytest.mark.skipif(sys.platform != "linux", reason="the memory limit needs Linux")
 
 
 def in_scarcity(code: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """A child that runs ``code`` after ``SCARCE``."""
+    """Run ``code`` after ``SCARCE`` in a child process."""
     command = [sys.executable, "-c", SCARCE + code, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-#: Runs the command line on a small picture, so that all is loaded, and then on a large one.
+#: Runs the command line on a small picture, which loads everything, then on a large one.
 RUNNING = """
 from vidmatte.cli.main import main
 
 small, large, out, model, *some = sys.argv[1:]
 words = ["-o", out, "--model", model, "--family", "isnet", "--runtime", "onnxruntime", "-q"]
-words += ["--threads", "1"]  # each takes memory too
+words += ["--threads", "1"]  # each thread takes memory
 assert main([small, *words]) == 0
 for mib in some:
     with scarce(mib):
@@ -130,7 +128,7 @@ for mib in some:
 
 
 @NEEDS_LIMITS
-def test_too_little_memory_is_told_in_one_line(tmp_path: Path) -> None:
+def test_out_of_memory_is_reported_in_one_line(tmp_path: Path) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     for path, side in ((small, 64), (large, 4000)):
         cv2.imwrite(str(path), np.full((side, side, 3), 90, np.uint8))
@@ -150,7 +148,7 @@ from vidmatte.settings import Settings
 from vidmatte.readers.open import open_reader
 
 source = open_reader(sys.argv[1], Settings())
-source._decoder.container.streams.video[0].thread_count = 1  # threads take memory too
+source._decoder.container.streams.video[0].thread_count = 1  # each thread takes memory
 pictures = source.pictures()
 try:
     with scarce(sys.argv[2]):
@@ -162,7 +160,7 @@ print(count, source.warnings)
 
 
 @NEEDS_LIMITS
-def test_too_little_memory_for_a_frame_is_no_fault_of_the_clips(tmp_path: Path) -> None:
+def test_out_of_memory_while_decoding_is_not_damage(tmp_path: Path) -> None:
     clip = str(tmp_path / "large.mkv")
     grey = av.VideoFrame(3000, 3000, "gray")
     plane = np.frombuffer(grey.planes[0], np.uint8)
@@ -179,13 +177,13 @@ def test_too_little_memory_for_a_frame_is_no_fault_of_the_clips(tmp_path: Path) 
         assert done.stdout.strip() == expected, done.stderr
 
 
-def test_pinned_memory_that_does_not_suffice_is_told_too(
+def test_out_of_pinned_memory_is_reported_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = make_movie(tmp_path / "clip.mp4", frames=3).path
 
     def refused(*_: object) -> None:
-        raise RuntimeError("CUDA error: out of memory")  # as torch says it
+        raise RuntimeError("CUDA error: out of memory")  # torch's message
 
     monkeypatch.setattr(Device, "host_array", refused)
     model = str(make_salient(tmp_path / "tiny.onnx"))
@@ -197,7 +195,7 @@ def test_pinned_memory_that_does_not_suffice_is_told_too(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad allocation")])
-def test_a_lack_of_memory_in_a_run_is_of_one_class(
+def test_out_of_memory_in_a_run_raises_one_class(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = make_movie(tmp_path / "clip.mp4", frames=3).path
@@ -207,9 +205,9 @@ def test_a_lack_of_memory_in_a_run_is_of_one_class(
 
     monkeypatch.setattr(CutDetector, "is_new_shot", refused)  # any stage of a run
     tiny: dict[str, Any] = {"model": make_salient(tmp_path / "tiny.onnx"), "family": "isnet"}
-    told = r"clip\.mp4: not enough memory \(.*\): close other programs"
-    with pytest.raises(OutOfMemoryError, match=told):
+    message = r"clip\.mp4: not enough memory \(.*\): close other programs"
+    with pytest.raises(OutOfMemoryError, match=message):
         matte(clip, tmp_path / "cut.mov", **tiny)
     assert not (tmp_path / "cut.mov").exists()
-    with stream(clip, **tiny) as frames, pytest.raises(OutOfMemoryError, match=told):
+    with stream(clip, **tiny) as frames, pytest.raises(OutOfMemoryError, match=message):
         next(frames)

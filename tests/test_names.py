@@ -1,4 +1,4 @@
-"""Names that are no files: the root folder, URLs, pipes, stdin and stdout."""
+"""Names that are not files: the root folder, URLs, pipes, stdin and stdout."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from media import make_movie
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.cli.main import main
@@ -30,7 +30,7 @@ def words(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
         (["-o", "/"], "/: this is the root folder: choose a folder in it"),
         (["-o", "/", "--resume"], "/: this is the root folder: choose a folder in it"),
@@ -50,11 +50,11 @@ def words(tmp_path: Path) -> list[str]:
         ),
     ],
 )
-def test_an_output_that_is_no_path_is_refused(
-    output: list[str], told: str, words: list[str], capsys: pytest.CaptureFixture[str]
+def test_an_output_that_is_not_a_path_is_refused(
+    output: list[str], message: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, *output]) == 2
-    assert capsys.readouterr().err.startswith(f"vidmatte: {told}")
+    assert capsys.readouterr().err.startswith(f"vidmatte: {message}")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_an_output_that_is_no_path_is_refused(
         ("cut_%04d.png", "tiff16", "is written to .tif: write -o cut_%04d.tif"),
     ],
 )
-def test_pictures_get_no_other_formats_suffix(
+def test_images_do_not_get_another_formats_suffix(
     output: str, name: str, step: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "-o", output, "--format", name]) == 2
@@ -79,7 +79,7 @@ def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         (
             "http://localhost/x.mp4",
@@ -90,14 +90,16 @@ def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path)
         ("C:/x.mp4", "there is no such file"),
     ],
 )
-def test_an_input_that_is_no_path_is_told_as_that(name: str, told: str) -> None:
-    with pytest.raises(SourceMissingError, match=f"{told}$|{told}"):
+def test_an_input_that_is_not_a_path_is_refused(name: str, message: str) -> None:
+    with pytest.raises(SourceMissingError, match=f"{message}$|{message}"):
         open_reader(name, Settings())
-    with pytest.raises(SourceMissingError, match=told):
+    with pytest.raises(SourceMissingError, match=message):
         open_reader(Path(name), Settings())
 
 
-def test_a_folder_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_a_colon_is_not_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)
     monkeypatch.chdir(tmp_path)
     Path("take:").mkdir()
@@ -107,17 +109,15 @@ def test_a_folder_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
-@pytest.mark.skipif(os.name != "posix", reason="pipes have no names in folders here")
-def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="no named pipes here")
+def test_a_pipe_is_refused_without_waiting(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match=r"not a regular file.* save its data to a file first"):
         vidmatte.matte(tmp_path / name, tmp_path / "cut.mov")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sockets have no names in folders here")
-def test_what_is_neither_file_nor_folder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="no named sockets here")
+def test_special_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     with socket.socket(socket.AF_UNIX) as made:
         made.bind("a.mp4")
@@ -126,7 +126,7 @@ def test_what_is_neither_file_nor_folder_is_refused(
                 open_reader(path, Settings())
 
 
-def test_the_root_folder_takes_several_results(tmp_path: Path) -> None:
+def test_the_root_folder_accepts_several_results(tmp_path: Path) -> None:
     inputs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     pairs = plan_outputs(inputs, "/", Settings(format="prores"))
     assert [str(target) for _, target in pairs] == ["/a.mov", "/b.mov"]
@@ -139,7 +139,7 @@ def test_the_root_folder_takes_several_results(tmp_path: Path) -> None:
     ("given", "named"),
     [(["-o", "cut.mov"], "cut.mov"), ([], "gone.mp4"), (["-o", "c/", "--format", "mov"], "c")],
 )
-def test_a_current_folder_that_is_gone_is_told(
+def test_a_removed_current_directory_is_reported(
     given: list[str],
     named: str,
     words: list[str],
@@ -154,5 +154,5 @@ def test_a_current_folder_that_is_gone_is_told(
         clip = words[:1] if given else ["gone.mp4"]
         status = main([*clip, *words[1:], *given])
     assert status == 1
-    said = capsys.readouterr().err
-    assert said == f"vidmatte: {named}: the current directory no longer exists: cd to another\n"
+    stderr = capsys.readouterr().err
+    assert stderr == f"vidmatte: {named}: the current directory no longer exists: cd to another\n"

@@ -1,4 +1,4 @@
-"""The networks against plain references over the same weights and pictures."""
+"""The networks against simple reference implementations with the same weights and pictures."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ RUNTIMES = [
     ),
 ]
 COARSE = CoarsePass("downsample_ratio", side=512, least_side=6)
-#: The GPU's runner is the one bound to torch; over torch's CPU device it is the same code.
+#: The GPU's runner is the one bound to torch; on torch's CPU device it is the same code.
 RUNNERS = ["numpy", pytest.param("torch", marks=pytest.mark.torch)]
 STATES = (1, 2, 3, 4)  # of a recurrent network
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FEEDING = {"isnet": (1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)), "u2netp": (320, *IMAGENET)}
+NORMALIZATION = {"isnet": (1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)), "u2netp": (320, *IMAGENET)}
 
 
 def frame_of(rgb: np.ndarray, index: int = 0, new_shot: bool = False) -> Frame:
@@ -79,10 +79,10 @@ def alphas_of(network: object, frames: list[Frame]) -> list[np.ndarray]:
     return [frame.alpha.copy() for frame in network.predict(iter(frames))]
 
 
-def rembg_way(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: str) -> np.ndarray:
-    """What rembg does: divide by the picture's own maximum, normalise, run at batch 1,
-    stretch by the output's extremes, 8 bits, resize back. Lanczos both ways."""
-    size, mean, std = FEEDING[name]
+def rembg_alpha(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: str) -> np.ndarray:
+    """As rembg: divide by the picture's own maximum, normalise, run at batch 1, stretch by
+    the output's extremes, 8 bits, resize back."""
+    size, mean, std = NORMALIZATION[name]
     small = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
     scaled = (small / max(small.max(), 1e-6) - np.array(mean)) / np.array(std)
     inputs = scaled.transpose(2, 0, 1)[None].astype(np.float32)
@@ -94,7 +94,7 @@ def rembg_way(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: str)
 
 
 @pytest.mark.parametrize(("name", "family"), [("isnet", "isnet"), ("u2netp", "u2net")])
-def test_salient_networks_agree_with_rembgs_way(
+def test_segmentation_networks_agree_with_rembg(
     name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
 ) -> None:
     path = weights(name)
@@ -103,7 +103,7 @@ def test_salient_networks_agree_with_rembgs_way(
     for rgb in pictures_of(bigbuckbunny, [70, 110]):
         alpha = alphas_of(network, [frame_of(rgb)])[0]
         assert 0.02 < alpha.mean() < 0.9, "the network found no subject: nothing is compared"
-        assert_close(alpha, rembg_way(session, rgb, name), SAME_NETWORK)
+        assert_close(alpha, rembg_alpha(session, rgb, name), SAME_NETWORK)
 
 
 def test_rvm_agrees_with_a_bare_loop(weights: Callable[[str], Path], bigbuckbunny: Path) -> None:
@@ -133,18 +133,20 @@ def noise_frames(count: int, size: tuple[int, int] = (40, 56)) -> list[Frame]:
     ]
 
 
-def test_a_batch_gives_what_single_runs_give(weights: Callable[[str], Path]) -> None:
+def test_a_batch_equals_single_runs(weights: Callable[[str], Path]) -> None:
     path = weights("u2netp")
     single = load_network(path, "u2net", Settings(batch=1), Device())
     batched = load_network(path, "u2net", Settings(batch=3), Device())
     expected = alphas_of(single, noise_frames(5))
     for one, following in pairwise(expected):
-        assert np.abs(one - following).max() > 10 * SAME_SUMS.worst, "a swap would not be seen"
+        assert np.abs(one - following).max() > 10 * SAME_SUMS.worst, (
+            "swapped frames would go unnoticed"
+        )
     for alpha, alone in zip(alphas_of(batched, noise_frames(5)), expected, strict=True):
         assert_close(alpha, alone, SAME_SUMS)
 
 
-def test_the_networks_own_alpha_is_kept_and_minmax_stretches_it(tmp_path: Path) -> None:
+def test_the_networks_alpha_is_unchanged_unless_minmax_stretches_it(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
     grey = np.full((64, 64, 3), 114, np.uint8)  # just below the threshold: alpha about 0.4
     grey[:32] += 1
@@ -166,7 +168,7 @@ def test_an_empty_scene_stays_empty(weights: Callable[[str], Path]) -> None:
     assert alphas_of(network, [frame_of(grey)])[0].mean() < 0.005
 
 
-def test_strong_asks_twice_and_averages_the_answers(tmp_path: Path) -> None:
+def test_strong_runs_two_views_and_averages_them(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
     settings = Settings(smooth="strong", runtime="onnxruntime")
     strong = load_network(path, "isnet", settings, Device())
@@ -174,25 +176,27 @@ def test_strong_asks_twice_and_averages_the_answers(tmp_path: Path) -> None:
     found = alphas_of(strong, frames)
     runner = load_runner(path, Device(), 1, outputs=1).runner
     for frame, alpha in zip(frames, found, strict=True):
-        mean = _merge_mirrored(*(seen_by(runner, look, frame) for look in views_of(frame, "both")))
+        mean = _merge_mirrored(
+            *(output_of(runner, view, frame) for view in views_of(frame, "both"))
+        )
         np.testing.assert_allclose(alpha, enlarged(mean, alpha), atol=1e-4)
         assert not frame.mirrored
 
 
-def seen_by(runner: Runner, look: View, frame: Frame) -> np.ndarray:
-    """A tiny ISNet's matte of a frame, as it lies in it, by one look."""
-    shown = look.apply(frame.rgb, 32, 32).astype(np.float32) / 255 - 0.5
+def output_of(runner: Runner, view: View, frame: Frame) -> np.ndarray:
+    """A tiny ISNet's matte of a frame in one view, mapped back to the frame."""
+    shown = view.apply(frame.rgb, 32, 32).astype(np.float32) / 255 - 0.5
     alpha = runner.run({"input": shown.transpose(2, 0, 1)[None]})["output"][0, 0]
-    return np.ascontiguousarray(look.undo(alpha))
+    return np.ascontiguousarray(view.undo(alpha))
 
 
 def enlarged(small: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """A small network's matte at the size of another."""
+    """A small network's matte at the size of another array."""
     size = like.shape[::-1]
     return np.clip(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
-def test_the_state_is_reset_at_a_cut_and_kept_within_a_shot(tmp_path: Path) -> None:
+def test_the_state_is_reset_at_a_cut_and_carried_within_a_shot(tmp_path: Path) -> None:
     network = load_network(make_recurrent(tmp_path / "tiny.onnx"), "rvm", Settings(), Device())
     frames = noise_frames(6)
     frames[3].new_shot = True
@@ -205,7 +209,7 @@ def test_the_state_is_reset_at_a_cut_and_kept_within_a_shot(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", RUNNERS)
-def test_inputs_that_a_network_has_not_are_passed_over(kind: str, tmp_path: Path) -> None:
+def test_unknown_inputs_are_ignored(kind: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(
         str(make_salient(tmp_path / "tiny.onnx")), providers=["CPUExecutionProvider"]
     )
@@ -215,7 +219,7 @@ def test_inputs_that_a_network_has_not_are_passed_over(kind: str, tmp_path: Path
 
 
 @pytest.mark.torch
-def test_both_runners_give_the_same(weights: Callable[[str], Path]) -> None:
+def test_both_runners_agree(weights: Callable[[str], Path]) -> None:
     session = onnxruntime.InferenceSession(str(weights("rvm")), providers=["CPUExecutionProvider"])
     rvm = FAMILY_TABLE["rvm"]
     expected = alphas_of(RecurrentNetwork(CpuRunner(session), rvm), noise_frames(3, (96, 128)))
@@ -225,7 +229,7 @@ def test_both_runners_give_the_same(weights: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.torch
-def test_what_is_kept_stays_on_the_device_and_is_fed_back(tmp_path: Path) -> None:
+def test_kept_outputs_stay_on_the_device_and_are_fed_back(tmp_path: Path) -> None:
     import torch
 
     session = onnxruntime.InferenceSession(
@@ -247,7 +251,7 @@ def test_what_is_kept_stays_on_the_device_and_is_fed_back(tmp_path: Path) -> Non
         assert all(isinstance(value, torch.Tensor) for value in state.values())
 
 
-def test_coarse_ratio_follows_the_frame() -> None:
+def test_the_coarse_ratio_depends_on_the_frame_size() -> None:
     assert COARSE.ratio(512, 288) == 1.0
     assert COARSE.ratio(1920, 1080) == COARSE.ratio(1080, 1920) == 512 / 1920
     assert COARSE.ratio(1920, 1080, requested=0.5) == 0.5
@@ -256,14 +260,14 @@ def test_coarse_ratio_follows_the_frame() -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("size", [(1, 640), (30, 6000), (8, 33000)])
-def test_a_recurrent_network_takes_a_long_strip(
+def test_a_recurrent_network_accepts_a_long_strip(
     size: tuple[int, int], runtime: str, weights: Callable[[str], Path]
 ) -> None:
     network = load_network(weights("rvm"), "rvm", Settings(runtime=runtime), Device())
     assert [alpha.shape for alpha in alphas_of(network, noise_frames(1, size))] == [size]
 
 
-def no_network(folder: Path) -> Iterator[tuple[Path, str]]:
+def invalid_networks(folder: Path) -> Iterator[tuple[Path, str]]:
     text = folder / "text.onnx"
     text.write_text("this is no network")
     yield text, "isnet"
@@ -271,15 +275,15 @@ def no_network(folder: Path) -> Iterator[tuple[Path, str]]:
     yield make_salient(folder / "salient.onnx"), "rvm"
 
 
-def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    for path, family in no_network(tmp_path):
+def test_a_file_of_another_family_is_named(tmp_path: Path) -> None:
+    for path, family in invalid_networks(tmp_path):
         with pytest.raises(ModelError, match=path.name) as caught:
             load_network(path, family, Settings(), Device())
         assert "\n" not in str(caught.value)
 
 
-def two_channels(path: Path, *, stated: bool) -> Path:
-    """A network whose first output has two channels; ``stated``: its file says so."""
+def two_channels(path: Path, *, declared: bool) -> Path:
+    """A network whose first output has two channels; ``declared``: its file declares the shape."""
     weights = np.ones((2, 3, 1, 1), np.float32)
     save_graph(
         path,
@@ -289,7 +293,7 @@ def two_channels(path: Path, *, stated: bool) -> Path:
         constants={"w": weights},
         opset=15,
     )
-    if not stated:
+    if not declared:
         model = onnx.load(str(path))
         model.graph.output[0].type.tensor_type.ClearField("shape")
         onnx.save(model, str(path))
@@ -297,11 +301,11 @@ def two_channels(path: Path, *, stated: bool) -> Path:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("stated", [True, False])
-def test_an_output_that_is_no_alpha_is_named_at_load(
-    runtime: str, stated: bool, tmp_path: Path
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_output_that_is_not_an_alpha_is_named_at_load(
+    runtime: str, declared: bool, tmp_path: Path
 ) -> None:
-    path = two_channels(tmp_path / "two.onnx", stated=stated)
+    path = two_channels(tmp_path / "two.onnx", declared=declared)
     line = (
         r"^[^\n]*two\.onnx: its first output 'output' is \(\S+, 2, 32, 32\), not one alpha[^\n]*$"
     )
@@ -310,7 +314,7 @@ def test_an_output_that_is_no_alpha_is_named_at_load(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_network_that_gives_a_few_numbers_is_refused(runtime: str, tmp_path: Path) -> None:
+def test_a_classifier_is_refused(runtime: str, tmp_path: Path) -> None:
     path = save_graph(
         tmp_path / "classes.onnx",
         [helper.make_node("ReduceMean", ["input"], ["output"], axes=[2, 3], keepdims=0)],
@@ -324,7 +328,7 @@ def test_a_network_that_gives_a_few_numbers_is_refused(runtime: str, tmp_path: P
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_input_of_whole_numbers_is_refused(runtime: str, tmp_path: Path) -> None:
+def test_an_integer_input_is_refused(runtime: str, tmp_path: Path) -> None:
     path = make_salient(tmp_path / "bytes.onnx")
     model = onnx.load(str(path))
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
@@ -337,7 +341,7 @@ def test_an_input_of_whole_numbers_is_refused(runtime: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("batch", [1, 2])
-def test_weights_among_the_inputs_are_not_taken_for_the_picture(
+def test_weights_among_the_inputs_are_not_mistaken_for_the_picture(
     batch: int, runtime: str, tmp_path: Path
 ) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
@@ -350,7 +354,7 @@ def test_weights_among_the_inputs_are_not_taken_for_the_picture(
         helper.make_tensor_value_info(one.name, one.data_type, one.dims)
         for one in model.graph.initializer
     ]
-    model.graph.input.extend([*weights, picture])  # as files of version 3 may have it
+    model.graph.input.extend([*weights, picture])  # as in files of IR version 3
     model.ir_version = 3
     onnx.save(model, str(path))
     found = alphas_of(load_network(path, "isnet", settings, Device()), noise_frames(3))
@@ -362,7 +366,7 @@ OPAQUE = np.float32(1)
 
 
 class Fixed:
-    """A runner that gives the same whatever it is given."""
+    """A runner whose output does not depend on its input."""
 
     streams, description = 1, "fixed"
 
@@ -376,7 +380,7 @@ class Fixed:
         pass
 
 
-def test_an_output_that_its_file_left_open_is_checked_when_it_comes() -> None:
+def test_an_undeclared_output_shape_is_checked_at_run_time() -> None:
     def mattes(*shape: int) -> list[np.ndarray]:
         network = SegmentationNetwork(
             Fixed(shape), FAMILY_TABLE["isnet"], size=InputSize(8), input_name="in", batch=2
@@ -411,7 +415,7 @@ def test_an_alpha_of_another_scale_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("logit", [-1e4, -89, -88, 0, 88, 89, 1e4])
-def test_logits_of_any_size_become_alpha_without_a_warning(logit: float) -> None:
+def test_extreme_logits_become_alpha_without_a_warning(logit: float) -> None:
     runner = Fixed((1, 1, 8, 8), np.float32(logit))
     network = SegmentationNetwork(
         runner, FAMILY_TABLE["birefnet"], size=InputSize(8), input_name="in"
@@ -424,7 +428,7 @@ def test_logits_of_any_size_become_alpha_without_a_warning(logit: float) -> None
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", ["pha", "fgr", "r1o", "src", "r2i"])
-def test_a_recurrent_network_that_lacks_something_is_named_at_load(
+def test_a_recurrent_network_without_a_required_name_is_refused_at_load(
     name: str, runtime: str, tmp_path: Path
 ) -> None:
     path = make_recurrent(tmp_path / "tiny.onnx")
@@ -443,7 +447,7 @@ def test_a_recurrent_network_that_lacks_something_is_named_at_load(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_recurrent_network_of_other_channels_is_named_at_load(
+def test_a_recurrent_network_with_wrong_channels_is_refused_at_load(
     runtime: str, tmp_path: Path
 ) -> None:
     path = make_recurrent(tmp_path / "tiny.onnx")
@@ -467,7 +471,7 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
         choose_model(Settings(model=str(recurrent), family="rvm", batch=4))
 
 
-def test_a_device_that_is_not_there_is_named_with_what_is_missing() -> None:
+def test_a_missing_device_is_named_with_the_reason() -> None:
     with pytest.raises(UsageError, match="tpu"):
         choose_device("tpu")
     for words in ("cuda:0,cuda:0", "cuda:0,cpu", "cuda:0,", "auto,cuda:1"):
@@ -489,7 +493,7 @@ def test_several_devices_share_the_frames(tmp_path: Path, monkeypatch: pytest.Mo
     run = CpuRunner.run
 
     def noted(runner: CpuRunner, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        if runner not in used:  # the first run of each waits for the others'
+        if runner not in used:  # the first run of each waits for the others
             used.add(runner)
             all_run.wait()
         return run(runner, inputs, keep)
@@ -503,8 +507,8 @@ def test_several_devices_share_the_frames(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(used) == 3
 
 
-def of_shots(lengths: list[int]) -> list[Frame]:
-    """Noise that is cut into shots."""
+def frames_of_shots(lengths: list[int]) -> list[Frame]:
+    """Noise with cuts between shots of these lengths."""
     frames = noise_frames(sum(lengths))
     for begin in accumulate(lengths[:-1]):
         frames[begin].new_shot = True
@@ -513,15 +517,15 @@ def of_shots(lengths: list[int]) -> list[Frame]:
 
 def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, devices = make_recurrent(tmp_path / "tiny.onnx"), _SeveralDevices([Device()] * 3)
-    lengths = [5, 1, 90, 2, 30, 30, 30, 8]  # 90: longer than all that is under way at once
+    lengths = [5, 1, 90, 2, 30, 30, 30, 8]  # 90: more than all frames in flight
     expected = list(
-        load_network(path, "rvm", Settings(), Device()).predict(iter(of_shots(lengths)))
+        load_network(path, "rvm", Settings(), Device()).predict(iter(frames_of_shots(lengths)))
     )
     all_run, used = threading.Barrier(3, timeout=30), set()
     mattes = RecurrentNetwork.predict
 
     def noted(network: RecurrentNetwork, frames: Iterator[Frame]) -> Iterator[Frame]:
-        if network not in used:  # the first shot of each waits for the others'
+        if network not in used:  # the first shot of each waits for the others
             used.add(network)
             all_run.wait()
         return mattes(network, frames)
@@ -532,7 +536,7 @@ def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.Mon
 
     def counted() -> Iterator[Frame]:
         nonlocal taken
-        for frame in of_shots(lengths):
+        for frame in frames_of_shots(lengths):
             taken += 1
             yield frame
 
@@ -544,32 +548,32 @@ def test_several_devices_share_the_shots(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(used) == 3
 
 
-def test_a_shot_goes_on_with_what_was_remembered(tmp_path: Path) -> None:
-    path, frames = make_recurrent(tmp_path / "tiny.onnx"), of_shots([6, 4])
+def test_a_shot_resumes_from_a_saved_state(tmp_path: Path) -> None:
+    path, frames = make_recurrent(tmp_path / "tiny.onnx"), frames_of_shots([6, 4])
     frames[3].wants_state = True
     expected = list(load_network(path, "rvm", Settings(), Device()).predict(iter(frames)))
-    later = of_shots([6, 4])[3:]
+    later = frames_of_shots([6, 4])[3:]
     later[0].state = frames[3].state
     network = load_network(path, "rvm", Settings(), _SeveralDevices([Device()] * 2))
     for one, other in zip(network.predict(iter(later)), expected[3:], strict=True):
         assert_close(one.alpha, other.alpha, EXACT)
 
 
-def test_shots_that_nobody_waits_for_end(tmp_path: Path) -> None:
+def test_closing_early_ends_all_shots(tmp_path: Path) -> None:
     path, devices = make_recurrent(tmp_path / "tiny.onnx"), _SeveralDevices([Device()] * 2)
     network = load_network(path, "rvm", Settings(), devices)
-    mattes = network.predict(iter(of_shots([9] * 8)))
+    mattes = network.predict(iter(frames_of_shots([9] * 8)))
     next(mattes)
     mattes.close()
     for thread in threading.enumerate():
         assert not thread.name.startswith("vidmatte-network")
-    frames = of_shots([3, 4, 5])
-    frames[4].rgb = frames[4].rgb[:1, :1]  # what the network cannot take
+    frames = frames_of_shots([3, 4, 5])
+    frames[4].rgb = frames[4].rgb[:1, :1]  # a size that the network cannot process
     with pytest.raises(Exception, match="running Add node"):
         list(network.predict(iter(frames)))
 
 
-def test_all_copies_of_a_network_end_when_it_is_cancelled() -> None:
+def test_cancelling_ends_all_copies_of_a_network() -> None:
     class Waiting:
         streams, description = 1, "here"
 
@@ -596,7 +600,7 @@ def test_all_copies_of_a_network_end_when_it_is_cancelled() -> None:
 
 
 @pytest.mark.gpu
-def test_the_gpu_gives_what_the_cpu_gives(weights: Callable[[str], Path]) -> None:
+def test_the_gpu_agrees_with_the_cpu(weights: Callable[[str], Path]) -> None:
     device, _ = choose_device("cuda")
     for name, family in (("u2netp", "u2net"), ("rvm", "rvm")):
         here = load_network(weights(name), family, Settings(), Device())
@@ -629,16 +633,16 @@ def test_networks_stored_in_half_precision_run_in_float32(tmp_path: Path) -> Non
     widened = onnx.load_from_string(_batchable(stored, 1, widen=True)).graph
     kinds = {item.data_type for item in widened.initializer}
     assert kinds == {TensorProto.FLOAT}
-    kept = onnx.load_from_string(_batchable(stored, 1)).graph
-    assert {item.data_type for item in kept.initializer} == {TensorProto.FLOAT16}
+    unchanged = onnx.load_from_string(_batchable(stored, 1)).graph
+    assert {item.data_type for item in unchanged.initializer} == {TensorProto.FLOAT16}
     expected = alphas_of(load_network(path, "isnet", Settings(), Device()), noise_frames(2))
     actual = alphas_of(load_network(stored, "isnet", Settings(), Device()), noise_frames(2))
     for alpha, reference in zip(actual, expected, strict=True):
-        # Only the weights were rounded, and they are steep.
+        # Only the weights were rounded, but the network is steep.
         assert np.abs(alpha - reference).mean() < 2 / 255
 
 
-def test_frames_are_shown_in_turns_where_the_filter_brings_them_together(tmp_path: Path) -> None:
+def test_views_alternate_where_the_filter_averages_frames(tmp_path: Path) -> None:
     path = make_salient(tmp_path / "tiny.onnx")
     runner = load_runner(path, Device(), 1, outputs=1).runner
     plain, (inset, mirrored, _, both) = View(), ALTERNATING
@@ -649,22 +653,22 @@ def test_frames_are_shown_in_turns_where_the_filter_brings_them_together(tmp_pat
         ("isnet-anime", "auto"): [plain] * 5,
     }
     assert both == View(mirrored=True, inset=True)
-    for (family, smooth), looks in expected.items():
+    for (family, smooth), views in expected.items():
         settings = Settings(smooth=smooth, runtime="onnxruntime")
         network = load_network(path, family, settings, Device())
         frames = noise_frames(5)
         frames[3].new_shot = True
         found = alphas_of(network, frames)
-        assert [frame.mirrored for frame in frames] == [look.mirrored for look in looks]
+        assert [frame.mirrored for frame in frames] == [view.mirrored for view in views]
         if family == "isnet":
-            for frame, alpha, look in zip(frames, found, looks, strict=True):
-                seen = enlarged(seen_by(runner, look, frame), alpha)
+            for frame, alpha, view in zip(frames, found, views, strict=True):
+                seen = enlarged(output_of(runner, view, frame), alpha)
                 np.testing.assert_allclose(alpha, seen, atol=1e-4)
 
 
-def make_shy(path: Path, size: int = 64) -> Path:
-    """An ISNet-like file whose alpha is 1 for white and fades at the border of its input, as with
-    zero-padded convolutions."""
+def make_fading(path: Path, size: int = 64) -> Path:
+    """An ISNet-like file whose alpha is 1 for white and fades at the border of its input, as
+    zero-padded convolutions cause."""
     nodes = [
         helper.make_node("Conv", ["input", "weights", "bias"], ["grey"]),
         helper.make_node(
@@ -682,27 +686,27 @@ def make_shy(path: Path, size: int = 64) -> Path:
     )
 
 
-def test_inset_looks_keep_the_alpha_of_a_subject_cut_off_by_the_frame(tmp_path: Path) -> None:
-    """The input shows a reflection around the frame, so border errors fall outside of it."""
+def test_inset_views_keep_the_alpha_of_a_subject_cut_off_by_the_frame(tmp_path: Path) -> None:
+    """The input has a reflected margin around the frame, so border errors fall outside it."""
     settings = Settings(smooth="on", runtime="onnxruntime", batch=1)
-    network = load_network(make_shy(tmp_path / "tiny.onnx"), "isnet", settings, Device())
+    network = load_network(make_fading(tmp_path / "tiny.onnx"), "isnet", settings, Device())
     white = np.full((64, 64, 3), 255, np.uint8)
     frames = [frame_of(white, index, index == 0) for index in range(8)]
     at_border = [
         float(min(alpha[0].min(), alpha[-1].min(), alpha[:, 0].min(), alpha[:, -1].min()))
         for alpha in alphas_of(network, frames)
     ]
-    is_whole = [alpha > 0.999 for alpha in at_border]
-    assert is_whole == [True, False, False, True] * 2
-    assert all(alpha < 0.5 for alpha, whole in zip(at_border, is_whole, strict=True) if not whole)
+    is_full = [alpha > 0.999 for alpha in at_border]
+    assert is_full == [True, False, False, True] * 2
+    assert all(alpha < 0.5 for alpha, full in zip(at_border, is_full, strict=True) if not full)
 
 
-def test_what_a_look_shows_lies_where_it_was() -> None:
+def test_undoing_a_view_restores_positions() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     picture[20:40, 10:30] = 255
     small = cv2.resize(picture, (200, 200), interpolation=cv2.INTER_LINEAR)[..., 0]
-    for look in (View(), *ALTERNATING):
-        shown = look.apply(picture, 200, 200)
+    for view in (View(), *ALTERNATING):
+        shown = view.apply(picture, 200, 200)
         assert shown.shape == (200, 200, 3)
-        back = cv2.resize(np.ascontiguousarray(look.undo(shown[..., 0])), (200, 200))
+        back = cv2.resize(np.ascontiguousarray(view.undo(shown[..., 0])), (200, 200))
         assert np.abs(back.astype(int) - small).mean() < 1

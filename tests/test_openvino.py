@@ -1,4 +1,4 @@
-"""OpenVINO in onnxruntime's place: the same alpha, in order, cancelled and refused alike."""
+"""OpenVINO instead of onnxruntime: the same alpha, order, cancelling and refusals."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_cancelled_run_ends_at_once_and_the_next_one_works(
 ) -> None:
     network = load_network(weights("isnet"), "isnet", settings("openvino"), Device())
     frame = frame_of(np.full((64, 64, 3), 90, np.uint8))
-    first = alphas_of(network, [frame])[0]  # compiled kernels are there now
+    first = alphas_of(network, [frame])[0]  # the kernels are compiled now
     ended = threading.Event()
 
     def cancel_until_ended() -> None:
@@ -126,7 +126,7 @@ def frames(runtime):
     options = {"model": sys.argv[2], "family": "isnet", "runtime": runtime}
     return sum(1 for _ in vidmatte.stream(sys.argv[1], **options))
 
-def tell(runtime, pipe):
+def report(runtime, pipe):
     try:
         pipe.send(frames(runtime))
     except vidmatte.errors.DeviceError as error:
@@ -136,7 +136,7 @@ frames("openvino")
 forking = multiprocessing.get_context("fork")
 for runtime in ("openvino", "onnxruntime"):
     ours, its = forking.Pipe()
-    child = forking.Process(target=tell, args=(runtime, its))
+    child = forking.Process(target=report, args=(runtime, its))
     child.start()
     print(ours.recv() if ours.poll(20) else "it hangs")
     child.kill()
@@ -145,20 +145,20 @@ for runtime in ("openvino", "onnxruntime"):
 
 
 @needs_openvino
-@pytest.mark.skipif(sys.platform != "linux", reason="forking is Linux's way")
-def test_a_process_forked_from_one_that_used_it_says_so(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="fork is tested on Linux")
+def test_a_process_forked_after_openvino_was_used_is_refused(tmp_path: Path) -> None:
     clip = make_movie(tmp_path / "clip.mp4", frames=3).path
     words = [sys.executable, "-c", FORKS, str(clip), str(make_salient(tmp_path / "tiny.onnx"))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    told, frames = done.stdout.splitlines()
-    assert "was forked after OpenVINO was used" in told
-    assert "spawn processes instead of forking them" in told
+    message, frames = done.stdout.splitlines()
+    assert "was forked after OpenVINO was used" in message
+    assert "spawn processes instead of forking them" in message
     assert frames == "3"
 
 
 @needs_openvino
-def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_invalid_network_is_refused_in_one_line(tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("this is no network")
     with pytest.raises(ModelError, match=r"text\.onnx: not an ONNX file \(\S.+\)$"):
@@ -172,16 +172,16 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @needs_openvino
-def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
+def test_the_runtime_follows_family_device_and_option(tmp_path: Path) -> None:
     salient, recurrent = make_salient(tmp_path / "s.onnx"), make_recurrent(tmp_path / "r.onnx")
 
-    def about(path: Path, family: str, runtime: str) -> str:
+    def description_of(path: Path, family: str, runtime: str) -> str:
         return load_network(path, family, settings(runtime), Device()).description
 
-    by_itself = "OpenVINO" if openvino._has_bfloat16() else "onnxruntime"
-    assert about(salient, "isnet", "auto").startswith(by_itself)
-    assert about(salient, "isnet", "onnxruntime").startswith("onnxruntime")
-    assert about(recurrent, "rvm", "auto").startswith("onnxruntime")
+    default = "OpenVINO" if openvino._has_bfloat16() else "onnxruntime"
+    assert description_of(salient, "isnet", "auto").startswith(default)
+    assert description_of(salient, "isnet", "onnxruntime").startswith("onnxruntime")
+    assert description_of(recurrent, "rvm", "auto").startswith("onnxruntime")
     gpu = Device()
     gpu.name = "cuda:0"
     with pytest.raises(DeviceError, match="--device cpu"):
@@ -190,7 +190,7 @@ def test_the_choice_follows_family_device_and_wish(tmp_path: Path) -> None:
 
 
 @needs_openvino
-def test_its_makers_are_told_nothing() -> None:
+def test_its_telemetry_is_off() -> None:
     openvino._openvino()
     assert sys.modules["openvino_telemetry"] is None
 
@@ -213,15 +213,15 @@ signal.raise_signal(signal.SIGINT)
 
 
 @needs_openvino
-def test_networks_that_come_and_go_leave_a_stack_for_signals(tmp_path: Path) -> None:
-    """In a process of its own: where it fails there is a segmentation fault."""
+def test_freed_networks_keep_the_signal_stack(tmp_path: Path) -> None:
+    """In its own process, because a failure is a segmentation fault."""
     words = [sys.executable, "-c", SIGNALLED]
     path = make_salient(tmp_path / "tiny.onnx")
     done = subprocess.run([*words, path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "came\n"), done.stderr
 
 
-def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
+def test_without_the_package_auto_falls_back_and_the_option_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(openvino, "_is_installed", lambda: False)
@@ -232,7 +232,7 @@ def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("flags", "family", "runtime", "told"),
+    ("flags", "family", "runtime", "advised"),
     [
         ("fpu amx_bf16", "isnet", "auto", True),
         ("fpu avx512_bf16", "u2net", "auto", True),
@@ -241,25 +241,25 @@ def test_without_the_package_auto_goes_on_and_a_wish_is_refused(
         ("fpu amx_bf16", "isnet", "onnxruntime", False),
     ],
 )
-def test_who_would_be_faster_with_it_is_told(
-    flags: str, family: str, runtime: str, told: bool, monkeypatch: pytest.MonkeyPatch,
+def test_the_package_is_advised_where_it_would_be_faster(
+    flags: str, family: str, runtime: str, advised: bool, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags} sse\n")
     monkeypatch.setattr(openvino, "CPU_FACTS", tmp_path / "cpuinfo")
     make = make_recurrent if family == "rvm" else make_salient
     weights = Weights("tiny", family, make(tmp_path / "tiny.onnx"))
-    for is_there in (False, True):
+    for installed in (False, True):
         lines: list[str] = []
-        monkeypatch.setattr(openvino, "_is_installed", lambda is_there=is_there: is_there)
-        chosen = settings("onnxruntime" if is_there else runtime)
+        monkeypatch.setattr(openvino, "_is_installed", lambda installed=installed: installed)
+        chosen = settings("onnxruntime" if installed else runtime)
         assert Model((weights,), Device(), chosen, lines.append).network is not None
-        assert ["pip install openvino" in line for line in lines] == [True] * (told > is_there)
+        assert ["pip install openvino" in line for line in lines] == [True] * (advised > installed)
 
 
 def constant_channel_network(constant: float) -> onnx.ModelProto:
     """Conv, relu, resize, concat, conv: the first conv's channel 1 is nearly ``constant``,
-    and the last one takes it away again."""
+    and the last conv's bias cancels it."""
     rng = np.random.default_rng(4)
     first = rng.normal(0, 0.2, (3, 3, 3, 3)).astype(np.float32)
     first[1] *= 0.01
@@ -303,7 +303,7 @@ def test_splitting_a_large_constant_changes_nothing_in_float32() -> None:
     weights = {item.name: item.dims for item in onnx.load_from_string(changed).graph.initializer}
     assert list(weights["w1"]) == [6, 3, 3, 3], "the constant was not found"
     assert list(weights["w2"]) == [2, 7, 3, 3]
-    # The border too, where padding takes the constant away.
+    # Also at the border, where padding removes the constant.
     np.testing.assert_allclose(run_onnx(changed, picture), run_onnx(model, picture), atol=1e-3)
 
 
@@ -326,7 +326,7 @@ def test_splitting_a_large_constant_saves_bfloat16() -> None:
     assert error(model) > 5 * error(split_offsets(model))
 
 
-def test_networks_without_large_constants_are_left_alone(weights: Callable[[str], Path]) -> None:
+def test_networks_without_large_constants_are_unchanged(weights: Callable[[str], Path]) -> None:
     model = constant_channel_network(0.3).SerializeToString()
     assert split_offsets(model) == model
     isnet = _batchable(weights("isnet"), 1)

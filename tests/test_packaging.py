@@ -1,4 +1,4 @@
-"""What is handed on: the source distribution and the package's metadata."""
+"""The source distribution and the package's metadata."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_source_distribution_holds_the_whole_project() -> None:
-    """The build backend takes what is named; what is new at the top has to be named too."""
+def test_the_source_distribution_is_complete() -> None:
+    """The build backend includes only listed paths; a new top-level entry has to be listed."""
     if not (ROOT / ".git").exists():
-        pytest.skip("no git clone: what belongs to the project is not known")
+        pytest.skip("no git clone: the project's files are not known")
     words = ["git", "ls-files"]
     listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = {name.split("/")[0] for name in listed.splitlines()}
@@ -25,7 +25,7 @@ def test_the_source_distribution_holds_the_whole_project() -> None:
     assert files == named | by_themselves
 
 
-def test_the_metadata_says_what_it_is() -> None:
+def test_the_metadata_describes_the_package() -> None:
     project = PROJECT["project"]
     assert "Typing :: Typed" in project["classifiers"]
     assert (ROOT / "vidmatte" / "py.typed").is_file()

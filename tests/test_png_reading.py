@@ -1,4 +1,4 @@
-"""PNG files whose samples are stored for the decoder: the same picture, whatever the file."""
+"""PNG files inflated for the decoder, with the samples in stored blocks: the same picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def lines_of(kind: str, depth: int, width: int, height: int) -> bytes:
-    """Lines of noise under every filter there is."""
+    """Lines of noise with every PNG filter."""
     rng = np.random.default_rng(width * depth)
     long = (width * SAMPLES[kind][1] * depth + 7) // 8
     lines = rng.integers(0, 256, (height, 1 + long), np.uint8)
@@ -46,7 +46,7 @@ def png(
     pieces: int = 3,
     interlaced: int = 0,
 ) -> bytes:
-    """A PNG of noise, its samples in several pieces, text before and behind them."""
+    """A PNG of noise, its samples in several IDAT chunks, with text before and after them."""
     header = struct.pack(">IIBBBBB", width, height, depth, SAMPLES[kind][0], 0, 0, interlaced)
     lines = lines_of(kind, depth, width, height)
     data = zlib.compress(lines)
@@ -64,7 +64,7 @@ def png(
 
 
 def decoded(file: bytes) -> list[np.ndarray]:
-    """Every plane that FFmpeg's decoder makes of a PNG."""
+    """Every plane that FFmpeg decodes from a PNG."""
     decoder = av.CodecContext.create("png", "r")
     frames = [*decoder.decode(av.Packet(file)), *decoder.decode(None)]
     assert len(frames) == 1
@@ -91,7 +91,7 @@ def test_more_than_a_block_of_samples() -> None:
         assert np.array_equal(decoded(with_stored_samples(file))[0], decoded(file)[0])
 
 
-def test_what_is_not_sure_is_left_to_the_decoder() -> None:
+def test_doubtful_files_are_passed_to_the_decoder_unchanged() -> None:
     file = png("rgb", 8)
     assert with_stored_samples(file) != file
     data = file.index(b"IDAT") + 40
@@ -100,11 +100,11 @@ def test_what_is_not_sure_is_left_to_the_decoder() -> None:
     lines = lines_of("rgb", 8, 37, 150)
     others = {
         "interlaced": png("rgb", 8, interlaced=1),
-        "a byte that is wrong": bytes(flipped),
+        "a wrong byte": bytes(flipped),
         "cut short": file[: len(file) // 2],
-        "cut behind the samples": file[: file.rindex(b"tEXt") - 4],
-        "lines that lack": file.replace(struct.pack(">II", 37, 150), struct.pack(">II", 37, 151)),
-        "lines too many": file.replace(struct.pack(">II", 37, 150), struct.pack(">II", 37, 149)),
+        "cut after the samples": file[: file.rindex(b"tEXt") - 4],
+        "too few lines": file.replace(struct.pack(">II", 37, 150), struct.pack(">II", 37, 151)),
+        "too many lines": file.replace(struct.pack(">II", 37, 150), struct.pack(">II", 37, 149)),
         "another kind": b"\xff\xd8" + file,
         "a header alone": file[:33],
         "nothing": b"",
@@ -114,11 +114,11 @@ def test_what_is_not_sure_is_left_to_the_decoder() -> None:
     assert _size_of_samples(file) == len(lines)
 
 
-def test_a_damaged_picture_is_read_or_refused_as_the_decoder_has_it(tmp_path: Path) -> None:
-    whole = png("rgb", 8)
+def test_a_damaged_picture_is_read_or_refused_as_by_the_decoder(tmp_path: Path) -> None:
+    complete = png("rgb", 8)
     path = tmp_path / "damaged.png"
-    for at in range(60, len(whole), len(whole) // 12):
-        file = bytearray(whole)
+    for at in range(60, len(complete), len(complete) // 12):
+        file = bytearray(complete)
         file[at] ^= 0x10
         try:
             expected = decoded(bytes(file))[0]

@@ -1,4 +1,4 @@
-"""The contact sheet."""
+"""``vidmatte preview``: the contact sheet."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 from media import make_movie, make_pictures
-from said import lines_of
 from scene import read_index
+from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
@@ -58,7 +58,7 @@ def test_a_folder_and_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "a sheet is a picture" in capsys.readouterr().err
 
 
-def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
+def test_a_frame_missing_from_a_damaged_clip_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=9)
@@ -67,10 +67,10 @@ def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
     between = MovieReader._between
 
     def without(lost: tuple[int, ...]) -> None:
-        def kept(*given: Any) -> Iterator[av.VideoFrame]:
+        def remaining(*given: Any) -> Iterator[av.VideoFrame]:
             return (frame for frame in between(*given) if read_index(of(frame)) not in lost)
 
-        monkeypatch.setattr(MovieReader, "_between", kept)
+        monkeypatch.setattr(MovieReader, "_between", remaining)
 
     def of(frame: av.VideoFrame) -> np.ndarray:
         return frame.to_ndarray(format="rgb24")
@@ -87,7 +87,7 @@ def test_a_frame_that_lacks_in_a_damaged_clip_is_left_out(
 
 
 @pytest.mark.parametrize("part", [[], ["--in", "f2"]])
-def test_a_broken_frame_on_the_sheet_is_told(
+def test_a_broken_frame_on_the_sheet_is_reported(
     part: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     movie = make_movie(
@@ -103,15 +103,17 @@ def test_a_broken_frame_on_the_sheet_is_told(
     assert main(["preview", str(movie.path), "--frames", "3", *words]) == 0
     # Without an in point the frames are 1, 4 and 7, with it 3, 5 and 7.
     number, time = (5, "0.20") if part else (4, "0.16")
-    told = lines_of(capsys.readouterr().err)
-    assert told[:-1] == [
+    lines = lines_of(capsys.readouterr().err)
+    assert lines[:-1] == [
         f"vidmatte: frame {number}: clip.mov: the frame at {time} s does not decode; the"
         " previous frame is repeated in its place"
     ]
 
 
 @pytest.mark.parametrize("part", [[], ["--in", "f3"]])
-def test_the_sheet_has_the_controls_and_each_frames_mask(part: list[str], tmp_path: Path) -> None:
+def test_the_sheet_shows_the_adjustments_and_each_frames_mask(
+    part: list[str], tmp_path: Path
+) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=9)
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -136,13 +138,13 @@ def test_the_sheet_has_the_controls_and_each_frames_mask(part: list[str], tmp_pa
         assert abs(one + other - 255).max() <= 2
 
 
-def test_places_are_spread_evenly() -> None:
+def test_frames_are_spaced_evenly() -> None:
     assert _spaced(30, 3) == [5, 15, 25]
     assert _spaced(2, 5) == [0, 1]
     assert _spaced(1, 1) == [0]
 
 
-def test_the_sheet_replaces_nothing_that_is_read(
+def test_the_sheet_replaces_no_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_pictures(tmp_path / "shot", frames=2)
@@ -159,7 +161,7 @@ def test_the_sheet_replaces_nothing_that_is_read(
     assert (tmp_path / "shot_preview.png").is_file()
 
 
-def test_where_a_sheet_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+def test_a_sheet_that_cannot_be_written_is_reported_first(tmp_path: Path) -> None:
     clip = make_movie(tmp_path / "clip.mp4", frames=2).path
     with pytest.raises(OutputError, match=r"nowhere: no such folder for x\.png: create it"):
         check_sheet(clip, tmp_path / "nowhere" / "x.png", Settings())
@@ -168,11 +170,11 @@ def test_where_a_sheet_cannot_be_written_is_told_first(tmp_path: Path) -> None:
         check_sheet(clip, tmp_path / ("n" * 246 + ".png"), Settings())
 
 
-def test_a_sheets_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+def test_a_read_only_folder_for_the_sheet_is_named(tmp_path: Path) -> None:
     clip, folder = make_movie(tmp_path / "clip.mp4", frames=2).path, tmp_path / "locked"
     folder.mkdir(mode=0o500)
     mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)]
-    is_root = os.access(folder, os.W_OK)  # for whom modes are none
+    is_root = os.access(folder, os.W_OK)  # to whom file modes do not apply
     if is_root and (shutil.which("mount") is None or subprocess.run(mount, check=False).returncode):
         pytest.skip("running as root, and no read-only file system can be mounted")
     try:
@@ -185,12 +187,12 @@ def test_a_sheets_folder_that_may_not_be_written_is_named(tmp_path: Path) -> Non
             subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize(("smooth", "told"), [("live", True), ("on", True), ("off", False)])
-def test_a_filter_that_a_sheet_does_not_show_is_told(
-    smooth: str, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("smooth", "noted"), [("live", True), ("on", True), ("off", False)])
+def test_a_filter_that_a_sheet_does_not_show_is_noted(
+    smooth: str, noted: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     movie = make_movie(tmp_path / "clip.mp4", size=(64, 48), frames=2)
     words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
     assert main(["preview", str(movie.path), "--frames", "1", "--smooth", smooth, *words]) == 0
     line = f"vidmatte: --smooth {smooth}: a sheet's frames are matted one by one"
-    assert (line in capsys.readouterr().err) is told
+    assert (line in capsys.readouterr().err) is noted

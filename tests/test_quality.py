@@ -1,4 +1,4 @@
-"""The quality report: what it counts, and what it leaves alone."""
+"""The quality report: what it counts and what it ignores."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def frame(index: int, x: float, alpha: np.ndarray | None = None, new_shot: bool 
     return made
 
 
-def watch(frames: list[Frame]) -> Quality:
+def observe(frames: list[Frame]) -> Quality:
     watcher = QualityMonitor()
     assert list(watcher.observe(frames)) == frames
     return watcher.quality
 
 
-def test_a_good_matte_has_no_fault() -> None:
-    quality = watch([frame(index, 60 + 9 * index) for index in range(20)])
+def test_a_good_matte_has_no_findings() -> None:
+    quality = observe([frame(index, 60 + 9 * index) for index in range(20)])
     assert quality.lines() == []
     assert quality.frames == 20
 
@@ -43,20 +43,20 @@ def test_empty_and_full_mattes_are_counted() -> None:
     frames = [frame(index, 100) for index in range(10)]
     frames[3].alpha = np.zeros(SIZE, np.float32)
     frames[7].alpha = np.ones(SIZE, np.float32)
-    quality = watch(frames)
+    quality = observe(frames)
     assert (quality.empty, quality.full) == ([3], [7])
     assert "1 of 10 frames without a subject: 3" in quality.lines()
 
 
-def test_a_part_that_comes_and_goes_is_a_jump_and_a_cut_is_none() -> None:
+def test_a_flickering_part_is_a_jump_and_a_cut_is_not() -> None:
     frames = [frame(index, 100) for index in range(10)]
     assert frames[5].alpha is not None
     cv2.rectangle(frames[5].alpha, (200, 20), (290, 90), 1.0, -1)
-    assert watch(frames).jumps == [5, 6]
+    assert observe(frames).jumps == [5, 6]
     frames = [
         frame(index, 60 if index < 5 else 260, new_shot=index in (0, 5)) for index in range(9)
     ]
-    assert watch(frames).jumps == []
+    assert observe(frames).jumps == []
 
 
 def test_ranges() -> None:

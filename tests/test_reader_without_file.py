@@ -1,6 +1,6 @@
-"""A source that is no file: a stream in memory that is read once, from front to back.
+"""A source that is not a file: a stream in memory that is read once, from front to back.
 
-Frames and sound come from one demuxer, as from a pipe, and go through a run like those of a
+Video and audio come from one demuxer, as from a pipe, and a run treats them like those of a
 file with the same bytes.
 """
 
@@ -38,7 +38,7 @@ from vidmatte.writers.output_paths import output_paths
 
 
 class OneWay:
-    """Bytes that can be read once, and in which nothing can seek."""
+    """Bytes that can be read once, without seeking."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -50,7 +50,7 @@ class OneWay:
 
 
 class StreamSource(Source):
-    """The stream of a StreamReader: its sound packets are those that came with its frames."""
+    """The stream of a StreamReader: its audio packets are those demuxed with its frames."""
 
     def __init__(self, reader: StreamReader) -> None:
         super().__init__("the stream")
@@ -61,7 +61,7 @@ class StreamSource(Source):
 
 
 class StreamReader(Reader):
-    """A stream of a constant 25 fps. late: hold each sound packet back once when asked for it."""
+    """A stream at a constant 25 fps. late: delay each audio packet once when it is requested."""
 
     def __init__(self, data: bytes, *, late: bool = False) -> None:
         self.container = av.open(OneWay(data))
@@ -132,7 +132,7 @@ class StreamAudio(AudioSource):
 
 @pytest.fixture(scope="module")
 def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
-    """Two seconds with a track of PCM and one of AAC."""
+    """Two seconds with a PCM track and an AAC track."""
     path = tmp_path_factory.mktemp("stream") / "clip.mkv"
     return make_movie(path, frames=50, audio=[Tone(codec="pcm_s16le"), Tone(hum=330.0)], flash=20)
 
@@ -154,10 +154,10 @@ def job(reader: Reader, out: Path, **options: object) -> Result:
 
 @pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
 @pytest.mark.parametrize("name", ["out.mov", "out.webm"])
-def test_a_stream_becomes_what_a_file_of_its_bytes_does(
+def test_a_stream_and_a_file_give_the_same_result(
     name: str, late: bool, movie: Movie, weights: dict[str, str], tmp_path: Path
 ) -> None:
-    """ProRes copies both tracks, WebM encodes them: frame for frame and sample for sample."""
+    """ProRes copies both audio tracks, WebM encodes them: equal frames and samples."""
     from_file = job(open_reader(movie.path, Settings()), tmp_path / f"file-{name}", **weights)
     reader = StreamReader(movie.path.read_bytes(), late=late)
     result = job(reader, tmp_path / name, **weights)
@@ -166,18 +166,18 @@ def test_a_stream_becomes_what_a_file_of_its_bytes_does(
     assert result.warnings == from_file.warnings
     assert result.source is None
     assert str(result.clip.source) == "the stream"
-    mine, theirs = (one.written.path for one in (result, from_file))
+    from_stream, expected = (one.written.path for one in (result, from_file))
     pixel_format = "yuva444p12le" if name == "out.mov" else "rgb24"
-    assert np.array_equal(decode(mine, pixel_format), decode(theirs, pixel_format))
-    assert frame_times(mine) == frame_times(theirs)
+    assert np.array_equal(decode(from_stream, pixel_format), decode(expected, pixel_format))
+    assert frame_times(from_stream) == frame_times(expected)
     for track in range(2):
-        assert np.array_equal(decode_sound(mine, track), decode_sound(theirs, track))
-    assert [s["codec_name"] for s in probe(mine)["streams"]] == [
-        s["codec_name"] for s in probe(theirs)["streams"]
+        assert np.array_equal(decode_sound(from_stream, track), decode_sound(expected, track))
+    assert [s["codec_name"] for s in probe(from_stream)["streams"]] == [
+        s["codec_name"] for s in probe(expected)["streams"]
     ]
 
 
-def test_a_stream_becomes_pictures(movie: Movie, weights: dict[str, str], tmp_path: Path) -> None:
+def test_a_stream_becomes_images(movie: Movie, weights: dict[str, str], tmp_path: Path) -> None:
     job(open_reader(movie.path, Settings()), tmp_path / "file", format="png", **weights)
     result = job(StreamReader(movie.path.read_bytes()), tmp_path / "cut", format="png", **weights)
     assert result.written.frames == len(result.written.files) == 50
@@ -185,18 +185,18 @@ def test_a_stream_becomes_pictures(movie: Movie, weights: dict[str, str], tmp_pa
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "file" / name).read_bytes()
 
 
-def test_its_manifest_states_the_source_without_a_checksum(
+def test_its_manifest_names_the_source_without_a_checksum(
     movie: Movie, weights: dict[str, str], tmp_path: Path
 ) -> None:
     job(StreamReader(movie.path.read_bytes()), out := tmp_path / "out.mov", **weights)
-    stated = json.loads(output_paths(out).manifest.read_text())["source"]
-    assert {name: stated[name] for name in ("name", "bytes", "sha256", "files")} == {
+    source = json.loads(output_paths(out).manifest.read_text())["source"]
+    assert {name: source[name] for name in ("name", "bytes", "sha256", "files")} == {
         "name": "the stream",
         "bytes": None,
         "sha256": None,
         "files": [],
     }
-    assert "path" not in stated
+    assert "path" not in source
     assert verify(out) == unlisted_files(out) == []
     (difference,) = verify(out, source=movie.path)
     assert difference == (
@@ -208,24 +208,24 @@ def test_its_manifest_states_the_source_without_a_checksum(
 
 
 @pytest.mark.parametrize("option", ["--resume", "--cache"])
-def test_what_compares_the_source_with_an_earlier_one_is_refused(
+def test_options_that_compare_sources_are_refused(
     option: str, movie: Movie, weights: dict[str, str], tmp_path: Path
 ) -> None:
     (folder := tmp_path / "results").mkdir()
-    asked = {"resume": True} if option == "--resume" else {"cache": str(tmp_path / "alphas")}
-    for _ in range(2):  # beside the finished result, too
-        there = sorted(folder.iterdir())
+    chosen = {"resume": True} if option == "--resume" else {"cache": str(tmp_path / "alphas")}
+    for _ in range(2):  # also with a finished result there
+        before = sorted(folder.iterdir())
         with pytest.raises(UsageError) as refused:
-            job(StreamReader(movie.path.read_bytes()), folder / "out.mov", **asked, **weights)
+            job(StreamReader(movie.path.read_bytes()), folder / "out.mov", **chosen, **weights)
         assert str(refused.value) == (
             f"{option} needs a source that can be read again, and the stream is not a file: save"
             f" it to a file first, or omit {option}"
         )
-        assert sorted(folder.iterdir()) == there
+        assert sorted(folder.iterdir()) == before
         job(StreamReader(movie.path.read_bytes()), folder / "out.mov", overwrite=True, **weights)
 
 
-def test_a_source_that_offers_no_sound_says_so(
+def test_a_source_without_audio_access_is_refused(
     movie: Movie, weights: dict[str, str], tmp_path: Path
 ) -> None:
     (folder := tmp_path / "results").mkdir()

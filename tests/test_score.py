@@ -1,4 +1,4 @@
-"""``vidmatte score``: real files whose differences are known by hand."""
+"""``vidmatte score``: real files with known differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from composites import Scene, encode_motion, furry_ball, painted_background, write_truth
 from media import make_movie
-from sink_support import disc, write_clip
+from writer_support import disc, write_clip
 
 from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError, VidmatteError
@@ -40,7 +40,7 @@ def discs(count: int = 3) -> list[np.ndarray]:
 
 
 def grey_movie(path: Path, pixel_format: str, range_: int, planes: list[list[int]]) -> Path:
-    """FFV1 of flat pictures: one value a plane, a list of them a frame."""
+    """FFV1 of flat pictures: a list of values per frame, one per plane."""
     with av.open(str(path), "w") as movie:
         stream = movie.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = *SIZE, pixel_format
@@ -56,16 +56,14 @@ def grey_movie(path: Path, pixel_format: str, range_: int, planes: list[list[int
     return path
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
+def score_json(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     assert main(["score", *map(str, words), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_constant_offset_is_its_own_mad(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_mad_of_a_constant_offset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth, off = grey_pictures(tmp_path / "t", flat(0.2)), grey_pictures(tmp_path / "p", flat(0.6))
-    found = said(capsys, off, truth)
+    found = score_json(capsys, off, truth)
     assert found["scores"] == {
         "mad": pytest.approx(400),
         "mse": pytest.approx(160),
@@ -104,7 +102,7 @@ def test_the_worst_frames_are_named(tmp_path: Path) -> None:
 def test_the_alpha_of_every_output_is_found(
     name: str, options: dict[str, str], most: float, tmp_path: Path
 ) -> None:
-    """``most``: half of a code of the format's alpha, of which the mean error is a part."""
+    """``most``: half a code of the format's alpha, an upper limit of the mean error."""
     movie = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=3)
     write_clip(movie, tmp_path / name, **options)
     truth = grey_pictures(tmp_path / "truth", discs())
@@ -136,7 +134,7 @@ def test_a_movie_and_a_folder_of_the_same_mattes_score_the_same(tmp_path: Path) 
         ("gbrp10le", 2, [0, 0, 0], [1023, 1023, 1023]),
     ],
 )
-def test_luminance_takes_all_of_the_range(
+def test_luminance_uses_the_full_range(
     pixel_format: str, range_: int, low: list[int], high: list[int], tmp_path: Path
 ) -> None:
     path = grey_movie(tmp_path / "grey.mkv", pixel_format, range_, [low, high])
@@ -151,12 +149,12 @@ def test_luminance_takes_all_of_the_range(
      ("yuva444p10le", 10), ("gbrap12le", 12), ("gbrap10be", 10), ("rgba64be", 16),
      ("ya16be", 16), ("gbrapf32le", 16)],
 )  # fmt: skip
-def test_alpha_lies_where_the_pixel_format_says(name: str, bits: int) -> None:
+def test_alpha_is_found_in_every_pixel_format(name: str, bits: int) -> None:
     rgba = np.full((16, 50, 4), 12345, np.uint16)
     rgba[..., 3] = np.linspace(0, 65535, 16 * 50).reshape(16, 50)
     frame = av.VideoFrame.from_ndarray(rgba, "rgba64le").reformat(format=name, threads=1)
     found = _alpha_of(frame, "it")
-    # swscale dithers where it makes fewer bits: two codes.
+    # swscale dithers when it reduces the depth: two codes.
     np.testing.assert_allclose(found, rgba[..., 3] / 65535, atol=2 / 2**bits)
     assert found.dtype == np.float32
     with pytest.raises(SourceError, match="no alpha"):
@@ -169,7 +167,7 @@ def scene() -> Scene:
 
 
 def test_known_motion_gives_flicker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the measures say it of the arrays themselves, to the 64th of a pixel in the files."""
+    """As computed from the arrays themselves, up to the files' 64th of a pixel."""
     drawn = scene()
     write_truth(drawn, tmp_path / "ball")
     truth, motion = tmp_path / "ball" / "alpha", tmp_path / "ball" / "motion"
@@ -180,13 +178,13 @@ def test_known_motion_gives_flicker(tmp_path: Path, capsys: pytest.CaptureFixtur
     score = metrics.Score()
     for index in range(4):
         score.add(predicted[index], mattes[index], drawn.motion(index) if index else None)
-    found = said(capsys, folder, truth, "--motion", motion)
+    found = score_json(capsys, folder, truth, "--motion", motion)
     assert found["motion"] == "known"
     assert found["scores"] == pytest.approx(score.means(), rel=2e-2, abs=1e-6)
     assert found["scores"]["flicker"] > 1
-    # A picture for the first frame is passed over.
+    # A motion file for the first frame is ignored.
     (motion / "00000.png").write_bytes((motion / "00003.png").read_bytes())
-    assert said(capsys, folder, truth, "--motion", motion)["scores"] == pytest.approx(
+    assert score_json(capsys, folder, truth, "--motion", motion)["scores"] == pytest.approx(
         found["scores"]
     )
 
@@ -208,8 +206,8 @@ def test_motion_that_is_not_valid_is_left_out(tmp_path: Path) -> None:
 def test_one_picture_has_no_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = grey_pictures(tmp_path / "p", discs(1))
     assert main(["score", str(folder / "0000.png"), str(folder)]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[1].split() == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == [
         "frames",
         "MAD",
         "MSE",
@@ -219,8 +217,8 @@ def test_one_picture_has_no_changes(tmp_path: Path, capsys: pytest.CaptureFixtur
         "MESSDdt",
         "flicker",
     ]
-    assert told[2].split() == ["1", "0.00", "0.00", "0.00", "0.00", "-", "-", "-"]
-    assert not any("motion" in line for line in told)
+    assert lines[2].split() == ["1", "0.00", "0.00", "0.00", "0.00", "-", "-", "-"]
+    assert not any("motion" in line for line in lines)
 
 
 def test_the_table_says_which_motion_was_used(
@@ -228,13 +226,13 @@ def test_the_table_says_which_motion_was_used(
 ) -> None:
     folder = grey_pictures(tmp_path / "p", discs())
     assert main(["score", str(folder), str(folder)]) == 0
-    told = capsys.readouterr().out
-    assert "motion estimated from the truth" in told
-    assert max(map(len, told.splitlines()[1:])) <= 80
+    stdout = capsys.readouterr().out
+    assert "motion estimated from the truth" in stdout
+    assert max(map(len, stdout.splitlines()[1:])) <= 80
 
 
-def test_an_alpha_that_says_nothing_is_noted(tmp_path: Path) -> None:
-    """Grey mattes saved as RGBA: the channel is the matte by rule, and surely not meant."""
+def test_a_constant_alpha_channel_is_noted(tmp_path: Path) -> None:
+    """Grey mattes saved as RGBA: the alpha channel is used, which is surely not intended."""
     (tmp_path / "p").mkdir()
     for index in range(3):
         cv2.imwrite(str(tmp_path / "p" / f"{index}.png"), np.full((64, 96, 4), 255, np.uint8))
@@ -242,7 +240,7 @@ def test_an_alpha_that_says_nothing_is_noted(tmp_path: Path) -> None:
     assert "alpha is 1 everywhere" in note
 
 
-def test_what_does_not_fit_is_said_with_both_values(
+def test_mismatches_are_reported_with_both_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     three, four = (grey_pictures(tmp_path / str(n), discs(n)) for n in (3, 4))
@@ -258,14 +256,14 @@ def test_what_does_not_fit_is_said_with_both_values(
     ]
     for words, parts in cases:
         assert main(["score", *map(str, words)]) != 0
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert len(told.err.splitlines()) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert len(captured.err.splitlines()) == 1
         for part in parts:
-            assert part in told.err
+            assert part in captured.err
 
 
-def test_motion_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_motion_file_is_refused(tmp_path: Path) -> None:
     two = grey_pictures(tmp_path / "p", discs(2))
     (tmp_path / "m").mkdir()
     for picture, part in (
@@ -277,7 +275,7 @@ def test_motion_of_another_kind_is_refused(tmp_path: Path) -> None:
             compare(two, two, tmp_path / "m")
 
 
-def test_a_folder_of_two_sizes_or_kinds_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_mixed_sizes_or_kinds_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
     cv2.imwrite(str(folder / "0.png"), np.zeros((64, 96, 4), np.uint8))
@@ -291,17 +289,17 @@ def test_a_folder_of_two_sizes_or_kinds_is_refused(tmp_path: Path) -> None:
             compare(folder, truth)
 
 
-def test_a_count_that_only_shows_in_the_end_is_an_error_too(
+def test_a_count_known_only_at_the_end_is_an_error_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three, two = (grey_pictures(tmp_path / str(n), discs(n)) for n in (3, 2))
 
-    def untold(path: Path):  # type: ignore[no-untyped-def]
+    def without_count(path: Path):  # type: ignore[no-untyped-def]
         mattes = open_mattes(path)
         mattes.frame_count = None
         return mattes
 
-    monkeypatch.setattr("vidmatte.tools.score.open_mattes", untold)
+    monkeypatch.setattr("vidmatte.tools.score.open_mattes", without_count)
     for pair in ((three, two), (two, three)):
         with pytest.raises(UsageError, match="frames"):
             compare(*pair)
@@ -309,7 +307,7 @@ def test_a_count_that_only_shows_in_the_end_is_an_error_too(
 
 
 def float_picture(path: Path, pixel_format: str, values: np.ndarray) -> None:
-    """A picture in EXR, the same values in all of its planes."""
+    """An EXR picture with the same values in all planes."""
     height, width = values.shape
     with av.open(str(path), "w", format="image2", options={"update": "1"}) as file:
         stream = file.add_stream("exr", rate=25)
@@ -337,8 +335,8 @@ def test_a_matte_that_is_not_a_number_is_named(
             float_picture(tmp_path / folder / f"{index}.exr", pixel_format, values)
     words = [str(tmp_path / "prediction"), str(tmp_path / "truth")]
     assert main(["score", *words, "--json"]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
+    captured = capsys.readouterr()
+    assert captured.out == ""
     name = f"{which}/1.exr" if "a" in pixel_format else f"{which}, frame 1"
-    assert f"{tmp_path}/{name}: the matte is not a number (NaN) somewhere; " in told.err
-    assert len(told.err.splitlines()) == 1
+    assert f"{tmp_path}/{name}: the matte is not a number (NaN) somewhere; " in captured.err
+    assert len(captured.err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The measures, each against a case whose answer is known by hand or written out plainly."""
+"""The metrics, each on a case with a known answer or against a plain implementation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_differences_by_hand() -> None:
 
 
 def test_gradient_is_that_of_a_gaussian_derivative() -> None:
-    """Convolved by the definition's own sum, at one pixel of an edge."""
+    """Compared with the definition's sum at one pixel of an edge."""
     alpha = blob(32)
     at = np.arange(-4, 5)
     bell, slope = np.exp(-(at**2) / 3.92), -at * np.exp(-(at**2) / 3.92)
@@ -57,7 +57,7 @@ def test_connectivity_of_the_smallest_mattes(size: tuple[int, int]) -> None:
     assert metrics.connectivity_error(full, empty) == pytest.approx(full.size / 1e3)
 
 
-def test_connectivity_counts_what_hangs_loose() -> None:
+def test_connectivity_counts_detached_regions() -> None:
     truth = np.zeros((20, 40), np.float32)
     truth[5:15, 5:15] = 1
     loose = truth.copy()
@@ -69,7 +69,7 @@ def test_connectivity_counts_what_hangs_loose() -> None:
     assert metrics.connectivity_error(within, truth) == 0
 
 
-def test_dtssd_sees_change_that_the_truth_does_not_have() -> None:
+def test_dtssd_measures_change_that_the_truth_does_not_have() -> None:
     truth = blob(32)
     assert metrics.dtssd(truth, truth, truth, truth) == 0
     assert metrics.dtssd(truth * 0.9, truth, truth * 0.9, truth) == 0
@@ -77,7 +77,7 @@ def test_dtssd_sees_change_that_the_truth_does_not_have() -> None:
     assert metrics.dtssd(flat, truth, flat * 0, truth) == pytest.approx(10, rel=1e-5)
 
 
-def test_flicker_forgives_an_error_that_travels_with_the_subject() -> None:
+def test_flicker_ignores_an_error_that_moves_with_the_subject() -> None:
     """dtSSD counts it; both count one that comes and goes."""
     last, now = blob(30), blob(33)
     missing_last, missing_now = last.copy(), now.copy()
@@ -92,7 +92,7 @@ def test_flicker_forgives_an_error_that_travels_with_the_subject() -> None:
     assert metrics.messd_dt(*comes, shift(-3)) > 5
 
 
-def test_what_comes_from_outside_the_frame_is_left_out() -> None:
+def test_motion_from_outside_the_frame_is_left_out() -> None:
     truth, wrong = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     assert metrics.flicker(wrong, truth, truth, truth, shift(-100, 8)) == 0
 
@@ -124,8 +124,8 @@ def test_estimated_motion_follows_a_shift() -> None:
     np.testing.assert_allclose(np.median(motion, axis=(0, 1)), (-4, 0), atol=0.2)
 
 
-def test_known_motion_of_a_composite_carries_its_alpha_along() -> None:
-    """The ground that flicker stands on: the truth scores nearly nothing against itself moved."""
+def test_known_motion_of_a_composite_warps_its_alpha() -> None:
+    """The basis of the flicker metric: the warped truth nearly equals the truth."""
     scene = Scene("ball", furry_ball(0, 200, 1500), painted_background(0), 400, 225, speed=6)
     last, now = scene.layers(3)[0], scene.layers(4)[0]
     motion = scene.motion(4)
@@ -136,7 +136,7 @@ def test_known_motion_of_a_composite_carries_its_alpha_along() -> None:
     np.testing.assert_allclose((steps - FLOW_ZERO) / FLOW_STEPS, motion, atol=0.51 / FLOW_STEPS)
 
 
-def test_a_composite_is_what_its_layers_say() -> None:
+def test_a_composite_equals_its_layers() -> None:
     scene = Scene("ball", furry_ball(0, 200, 1500), painted_background(0), 320, 180, noise=0)
     alpha, colour, ground = scene.layers(2)
     assert alpha.max() == 1
@@ -145,10 +145,10 @@ def test_a_composite_is_what_its_layers_say() -> None:
     np.testing.assert_allclose(scene.picture(2), np.clip(picture, 0, 255), atol=0.51)
 
 
-def test_connectivity_is_what_its_definition_says() -> None:
-    """Written out plainly, over the whole picture, for random mattes and for round values."""
+def test_connectivity_follows_its_definition() -> None:
+    """Against a plain implementation, for random mattes and for round values."""
 
-    def plainly(prediction: np.ndarray, truth: np.ndarray) -> float:
+    def by_definition(prediction: np.ndarray, truth: np.ndarray) -> float:
         steps, connected = np.arange(0, 1.05, 0.1), np.full(truth.shape, -1.0)
         for low, high in pairwise(steps):
             both = ((prediction >= high) & (truth >= high)).astype(np.uint8)
@@ -169,11 +169,11 @@ def test_connectivity_is_what_its_definition_says() -> None:
         if number % 3 == 0:
             truth, prediction = (np.round(one * 4) / 4 for one in (truth, prediction))
         assert metrics.connectivity_error(prediction, truth) == pytest.approx(
-            plainly(prediction, truth), rel=1e-5, abs=1e-6
+            by_definition(prediction, truth), rel=1e-5, abs=1e-6
         )
 
 
-def test_motion_of_mattes_is_sought_around_them() -> None:
+def test_motion_of_mattes_is_searched_around_them() -> None:
     now, last = (np.pad(blob(x), ((60, 90), (200, 80))) for x in (33, 30))
     motion = metrics.motion_of_mattes(now, last)
     edge = (now > 0.1) & (now < 0.9)
@@ -182,5 +182,5 @@ def test_motion_of_mattes_is_sought_around_them() -> None:
     assert not metrics.motion_of_mattes(now * 0, last * 0).any()
 
 
-def test_motion_of_tiny_mattes_is_taken_as_none() -> None:
+def test_motion_of_tiny_mattes_is_zero() -> None:
     assert not metrics.estimated_motion(np.zeros((12, 40), np.uint8), np.eye(12, 40)).any()

@@ -1,4 +1,4 @@
-"""Parts of a clip that are made apart, spooled and joined, are the result of one run."""
+"""Segments of a clip, made separately, spooled and joined, equal the result of one run."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from vidmatte.writers.encoded_frame import EncodedFrame, ImageFile
 from vidmatte.writers.multi_writer import MultiWriter
 from vidmatte.writers.spool import Spool, SpooledFrame, join
 
-#: The first frames of three segments: within a batch, and shortly after the cut; and so long
-#: after it that a recurrent network can begin there.
+#: The first frames of three segments: within a batch, and shortly after the cut; in the second
+#: tuple so long after it that a recurrent network can start there.
 STARTS, AFTER_CUT = (0, 37, CUT + 2), (0, 37, CUT + WARM_UP + 5)
 PLAIN = Needs(state_count=0, batch_stride=1, look_back=4, look_ahead=3)
 
 
 class Received(Spool):
-    """A spool whose records came as bytes alone, as from another machine."""
+    """A spool whose records arrived as bytes, as from another machine."""
 
     is_complete = True
 
@@ -78,22 +78,22 @@ def options(inputs: Path, network: str, **more: Any) -> dict[str, Any]:
     return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
 
 
-def make_parts(
+def make_segments(
     inputs: Path,
-    place: Path,
+    folder: Path,
     name: str,
     settings: Settings,
     starts: Sequence[int],
     history: History,
 ) -> list[_Checkpoint]:
-    """The segments from each start to the next, each in a work folder of its own."""
+    """The segments from each start to the next, each with its own checkpoint folder."""
     spools = []
     for first, stop in zip(starts, [*starts[1:], None], strict=True):
         with open_reader(inputs / "clip.mov", settings) as source:
             clip = source.clip
-            outputs = _make_outputs(place / name, clip, settings)
+            outputs = _make_outputs(folder / name, clip, settings)
             specs = [output.spec for output in outputs]
-            spool = open_checkpoint(place / f"part-{first}", clip, specs, {}, first)
+            spool = open_checkpoint(folder / f"part-{first}", clip, specs, {}, first)
             writer = MultiWriter(clip, settings, outputs, spool)
             model = find_model(settings, lambda _: None)
             pipeline = build_pipeline(
@@ -107,8 +107,8 @@ def make_parts(
     return spools
 
 
-def join_parts(inputs: Path, out: Path, settings: Settings, spools: Sequence[Spool]) -> None:
-    """Join spools to a result."""
+def join_segments(inputs: Path, out: Path, settings: Settings, spools: Sequence[Spool]) -> None:
+    """Join spools into a result."""
     with open_reader(inputs / "clip.mov", settings) as source:
         outputs = _make_outputs(out, source.clip, settings)
         for output in outputs:
@@ -134,85 +134,87 @@ def join_parts(inputs: Path, out: Path, settings: Settings, spools: Sequence[Spo
         ("out.webm", "isnet", {}),
     ],
 )
-def test_parts_are_joined_to_the_result_of_one_run(
+def test_joined_segments_equal_the_result_of_one_run(
     name: str, network: str, more: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:
     results = []
-    for place in (tmp_path / "once", tmp_path / "parts"):
-        place.mkdir()
-        named = {**more, "matte": str(place / more["matte"])} if "matte" in more else more
+    for folder in (tmp_path / "once", tmp_path / "parts"):
+        folder.mkdir()
+        named = {**more, "matte": str(folder / more["matte"])} if "matte" in more else more
         chosen = options(inputs, network, **named)
-        if place.name == "once":
-            matte(inputs / "clip.mov", place / name, **chosen, manifest=False)
+        if folder.name == "once":
+            matte(inputs / "clip.mov", folder / name, **chosen, manifest=False)
         else:
             starts, history = STARTS, History()
-            if network == "rvm":  # the second part begins with the clip, the third at the cut
+            if (
+                network == "rvm"
+            ):  # the second segment starts reading at the clip's start, the third at the cut
                 starts, history = AFTER_CUT, History(shots={CUT: True})
-            spools = make_parts(inputs, place, name, make_settings(**chosen), starts, history)
-            join_parts(inputs, place / name, make_settings(**chosen), spools)
-        results.append(place)
+            spools = make_segments(inputs, folder, name, make_settings(**chosen), starts, history)
+            join_segments(inputs, folder / name, make_settings(**chosen), spools)
+        results.append(folder)
     for made in {name, more.get("matte", name)}:
-        once, parts = (place / made for place in results)
+        once, parts = (folder / made for folder in results)
         assert list(differences(fingerprint(once), fingerprint(parts))) == []
         if once.suffix == ".mov":
             assert once.read_bytes() == parts.read_bytes()
 
 
-def test_a_recurrent_part_goes_on_from_a_stored_state(inputs: Path, tmp_path: Path) -> None:
+def test_a_recurrent_segment_starts_from_a_stored_state(inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**options(inputs, "rvm"))
-    make_parts(inputs, tmp_path, "whole.mov", settings, (0,), History())
+    make_segments(inputs, tmp_path, "full.mov", settings, (0,), History())
     again = open_again(inputs, tmp_path / "part-0", settings)
     history = again.history()
     assert sorted(history.states) == [0, 32, 64, 96]
     segment, begin = plan_segment(50, 60, Needs(1, 1, 0, 0), history)
     assert (segment.start, begin.state is None) == (32, False)
     (tmp_path / "parts").mkdir()
-    spools = make_parts(inputs, tmp_path / "parts", "out.mov", settings, (0, 50), history)
+    spools = make_segments(inputs, tmp_path / "parts", "out.mov", settings, (0, 50), history)
     again.close()
-    join_parts(inputs, tmp_path / "out.mov", settings, spools)
+    join_segments(inputs, tmp_path / "out.mov", settings, spools)
     matte(inputs / "clip.mov", tmp_path / "once.mov", **options(inputs, "rvm"), manifest=False)
     assert (tmp_path / "out.mov").read_bytes() == (tmp_path / "once.mov").read_bytes()
 
 
 def open_again(inputs: Path, path: Path, settings: Settings) -> _Checkpoint:
-    """A spool whose writer has ended."""
+    """A spool whose writer has finished."""
     with open_reader(inputs / "clip.mov", settings) as source:
-        outputs = _make_outputs(path.parent / "whole.mov", source.clip, settings)
+        outputs = _make_outputs(path.parent / "full.mov", source.clip, settings)
         spool = open_checkpoint(path, source.clip, [output.spec for output in outputs], {})
         spool.open(outputs)
     return spool
 
 
 @pytest.mark.parametrize("name", ["out.mov", "frames", "out.webm"])
-def test_parts_may_travel_as_bytes(name: str, inputs: Path, tmp_path: Path) -> None:
+def test_segments_can_be_sent_as_bytes(name: str, inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**options(inputs, "isnet"))
-    (spool,) = make_parts(inputs, tmp_path, name, settings, (0,), History())
+    (spool,) = make_segments(inputs, tmp_path, name, settings, (0,), History())
     folders = spool.folders(0)
     records = list(spool.records())
     for record in records:
         encoded = EncodedFrame.from_bytes(record.encoded[0], folders)
         record.encoded = [encoded.to_bytes()]
     shutil.rmtree(tmp_path / "part-0")
-    join_parts(inputs, tmp_path / name, settings, [Received(records, tmp_path)])
+    join_segments(inputs, tmp_path / name, settings, [Received(records, tmp_path)])
     (tmp_path / "once").mkdir()
     matte(inputs / "clip.mov", tmp_path / "once" / name, **options(inputs, "isnet"))
-    meant, found = fingerprint(tmp_path / "once" / name), fingerprint(tmp_path / name)
-    assert list(differences(meant, found)) == []
+    expected, found = fingerprint(tmp_path / "once" / name), fingerprint(tmp_path / name)
+    assert list(differences(expected, found)) == []
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("order", "message"),
     [
         ((0, 2), "frame 37 is missing"),
         ((0, 1, 1, 2), "frame 37 is repeated"),
         ((1, 2), "frame 0 is missing"),
     ],
 )
-def test_a_part_that_is_missing_or_double_is_refused(
-    order: tuple[int, ...], said: str, tmp_path: Path
+def test_a_missing_or_repeated_segment_is_refused(
+    order: tuple[int, ...], message: str, tmp_path: Path
 ) -> None:
-    class Sink:
-        """An output that takes everything."""
+    class Output:
+        """An output that accepts every frame."""
 
         spec = type("Spec", (), {"out": tmp_path / "out.mov"})
 
@@ -225,22 +227,22 @@ def test_a_part_that_is_missing_or_double_is_refused(
         Received([SpooledFrame(i, i, 1, 1, [data]) for i in range(first, end)], tmp_path)
         for first, end in zip(STARTS, ends, strict=True)
     ]
-    join(parts, [Sink()])
-    with pytest.raises(OutputError, match=said):
-        join([parts[number] for number in order], [Sink()])
+    join(parts, [Output()])
+    with pytest.raises(OutputError, match=message):
+        join([parts[number] for number in order], [Output()])
 
 
-def test_a_part_that_was_not_made_to_its_end_is_refused(inputs: Path, tmp_path: Path) -> None:
+def test_an_incomplete_segment_is_refused(inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**options(inputs, "isnet"))
-    (spool,) = make_parts(inputs, tmp_path, "out.mov", settings, (0,), History())
-    torn = Received(list(spool.records())[:37], tmp_path)
-    torn.is_complete = False
+    (spool,) = make_segments(inputs, tmp_path, "out.mov", settings, (0,), History())
+    incomplete = Received(list(spool.records())[:37], tmp_path)
+    incomplete.is_complete = False
     with pytest.raises(OutputError, match="frame 37 is missing"):
-        join_parts(inputs, tmp_path / "out.mov", settings, [torn])
+        join_segments(inputs, tmp_path / "out.mov", settings, [incomplete])
     assert not (tmp_path / "out.mov").exists()
 
 
-def test_an_encoded_frame_survives_as_bytes(tmp_path: Path) -> None:
+def test_an_encoded_frame_survives_serialisation(tmp_path: Path) -> None:
     packet = av.Packet(b"12345")
     packet.is_keyframe = True
     found = EncodedFrame.from_bytes(EncodedFrame(packet).to_bytes()).payload
@@ -270,7 +272,7 @@ def test_a_segment_checks_its_numbers(numbers: tuple[int, int, int, int | None])
         Segment(*numbers)
 
 
-def test_where_a_segment_begins() -> None:
+def test_where_a_segment_starts() -> None:
     segment, begin = plan_segment(100, 200, PLAIN, History())
     assert (LEAD, WARM_UP) == (24, 10)
     assert segment == Segment(62, 86, 100, 200)

@@ -1,4 +1,4 @@
-"""What lands on the timeline: whole runs, read back by ffmpeg beside the original."""
+"""Results on a timeline: complete runs, compared with the original by ffmpeg."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from media import SOURCE_KINDS, Movie
 from readback import decode, frame_times, probe_stream, run_tool
 from scene import read_index
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.cli.main import main
@@ -40,7 +40,7 @@ def test_every_kind_of_source_in_every_format(
     source_movie: Callable[[str], Movie],
     tmp_path: Path,
 ) -> None:
-    """Count, order, size and times; what each format does to samples is tested by itself."""
+    """Count, order, size and times; each format's samples are tested elsewhere."""
     movie = source_movie(kind)
     out = tmp_path / FORMATS[name]
     count = min(LONGEST, movie.frames)
@@ -62,14 +62,14 @@ def test_every_kind_of_source_in_every_format(
 
 
 def planes_of(size: tuple[int, int], *words: str | Path) -> np.ndarray:
-    """What ffmpeg makes of its words, as Y'CbCr codes: (N, 3, H, W) int."""
+    """The output of an ffmpeg command as Y'CbCr codes: (N, 3, H, W) int."""
     raw = run_tool("ffmpeg", "-v", "error", *words, "-f", "rawvideo", "-")
     return np.frombuffer(raw, np.uint8).reshape(-1, 3, size[1], size[0]).astype(int)
 
 
 @pytest.mark.parametrize(
     ("pixel_format", "over", "largest"),
-    # ffmpeg's overlay has no 10-bit 4:4:4: what its own chroma rounding adds is seen there.
+    # ffmpeg's overlay has no 10-bit 4:4:4: its own chroma rounding adds an error.
     [("yuv420p", "yuv444", 1), ("yuv420p10le", "yuv422p10", 2)],
 )
 def test_the_result_over_the_original_is_the_original(
@@ -82,7 +82,7 @@ def test_the_result_over_the_original_is_the_original(
     requires_ffmpeg: None,
 ) -> None:
     clip, out, size = tmp_path / "clip.mp4", tmp_path / "out.mov", (1280, 720)
-    # Of the same colours by name as the result, or newer overlays convert one of the two.
+    # Tagged like the result, or newer overlay filters convert one of the two.
     names = ("-colorspace", "-color_primaries", "-color_trc")
     tags = [word for name in names for word in (name, "bt709")] + ["-color_range", "tv"]
     run_tool(
@@ -104,7 +104,7 @@ def test_the_result_over_the_original_is_the_original(
     assert np.abs(found - original)[:, 0][decided].max() <= 1
 
 
-def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
+def test_drop_frame_in_and_out_points_select_the_right_frames(
     tiny: dict[str, str],
     source_movie: Callable[[str], Movie],
     tmp_path: Path,
@@ -118,11 +118,11 @@ def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
         "ffmpeg", "-v", "error", "-i", movie.path, "-vf", "select=between(n\\,70\\,89)",
         "-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-",
     )  # fmt: skip
-    wanted = np.frombuffer(selected, np.uint8).reshape(-1, *movie.size[::-1], 3)
+    expected = np.frombuffer(selected, np.uint8).reshape(-1, *movie.size[::-1], 3)
     found = decode(out, "rgb24")
     assert (
         [read_index(picture) for picture in found]
-        == [read_index(picture) for picture in wanted]
+        == [read_index(picture) for picture in expected]
         == list(range(70, 90))
     )
     assert probe_stream(out, "data")["tags"]["timecode"] == "01:00:02;10"
@@ -131,7 +131,7 @@ def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "told"),
+    ("kind", "name", "start"),
     [
         (
             "drop frame timecode",
@@ -147,12 +147,12 @@ def test_in_and_out_by_drop_frame_timecode_are_ffmpegs_frames(
         ("variable rate", "cut.mkv", None),
     ],
 )
-def test_times_that_a_format_cannot_keep_are_told_of(
+def test_timing_that_a_format_cannot_keep_is_noted(
     kind: str,
     name: str,
-    told: str | None,
+    start: str | None,
     source_movie: Callable[[str], Movie],
     tmp_path: Path,
 ) -> None:
     notes = write_clip(source_movie(kind), tmp_path / name, out_point="f4")[1].notes
-    assert [note.startswith(str(told)) for note in notes] == ([True] if told else [])
+    assert [note.startswith(str(start)) for note in notes] == ([True] if start else [])

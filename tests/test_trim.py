@@ -1,4 +1,4 @@
-"""In and out points in every container: the frames that are asked for, all of them, on time."""
+"""In and out points in every container: exactly the requested frames, on time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from media import NTSC, Movie, make_movie
 from readback import frame_times
 from scene import read_index
-from sink_support import write_clip
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
 from vidmatte.core.timecode import is_equal
@@ -36,7 +36,7 @@ def read(path: Path, **options: object) -> list[tuple[int, Fraction]]:
         ]
 
 
-def test_only_points_that_were_given_are_named(tmp_path: Path) -> None:
+def test_only_given_points_are_named(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=3)
     with pytest.raises(UsageError, match=r"^--in f3: no frame is left between these points$"):
         read(movie.path, in_point="f3")
@@ -83,7 +83,7 @@ def damage(path: Path, frame: int, out: Path) -> Path:
     return out
 
 
-def test_a_broken_frame_at_the_in_point_is_replaced_by_the_one_before(tmp_path: Path) -> None:
+def test_a_broken_frame_at_the_in_point_is_replaced_by_the_previous_one(tmp_path: Path) -> None:
     movie = make_movie(
         tmp_path / "clip.mov", frames=50, codec="prores_ks", pixel_format="yuv422p10le"
     )
@@ -106,7 +106,7 @@ def variable(tmp_path: Path) -> Movie:
     )  # fmt: skip
 
 
-def test_points_in_a_variable_rate_are_the_frames_own_times(variable: Movie) -> None:
+def test_points_at_a_variable_rate_follow_the_frames_times(variable: Movie) -> None:
     for first in (1, 5, 8):
         times = [Fraction(pts - VARIABLE[first], 600) for pts in VARIABLE[first:11]]
         expected = list(zip(range(first, 11), times, strict=True))
@@ -115,32 +115,32 @@ def test_points_in_a_variable_rate_are_the_frames_own_times(variable: Movie) -> 
         clip = source.clip
     assert (clip.origin, clip.end) == (Fraction(140, 600), Fraction(200, 600))
     assert (clip.first_frame, clip.frame_count, clip.untrimmed_count) == (5, 3, 12)
-    # Frame 5 comes at 0.233 s; by the average rate it would be number 5 at 0.142 s.
+    # Frame 5 is at 0.233 s; at the average rate it would be at 0.142 s.
     assert [index for index, _ in read(variable.path, in_point="0.22", out_point="0.26")] == [5]
 
 
-def test_a_run_over_a_part_of_a_variable_rate(variable: Movie, tmp_path: Path) -> None:
+def test_a_run_over_part_of_a_variable_rate_clip(variable: Movie, tmp_path: Path) -> None:
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     for name in ("out.mov", "out.mkv"):
         out = tmp_path / name
         codec = "ffv1" if name == "out.mkv" else None
         vidmatte.matte(variable.path, out, in_point="f5", out_point="f10", format=codec, **model)
-        wanted = [Fraction(pts - VARIABLE[5], 600) for pts in VARIABLE[5:10]]
+        expected = [Fraction(pts - VARIABLE[5], 600) for pts in VARIABLE[5:10]]
         slack = Fraction(1, 1000) if name == "out.mkv" else 0
         found = frame_times(out)
-        assert all(abs(a - b) <= slack for a, b in zip(found, wanted, strict=True)), found
+        assert all(abs(a - b) <= slack for a, b in zip(found, expected, strict=True)), found
 
 
 @pytest.mark.parametrize("part", [{}, {"in_point": "f4", "out_point": "f60"}])
 @pytest.mark.parametrize("kind", ["broken", "variable", "open GOP"])
-def test_the_same_frames_come_wherever_the_reading_begins(
+def test_reading_from_any_frame_gives_the_same_frames(
     kind: str, part: dict[str, str], tmp_path: Path
 ) -> None:
     pts = [VARIABLE[place % 12] + 330 * (place // 12) for place in range(70)]
     path = tmp_path / "clip.mov"
     if kind == "broken":
         made = {"codec": "prores_ks", "pixel_format": "yuv422p10le"}
-        movie = make_movie(tmp_path / "whole.mov", frames=70, **made)
+        movie = make_movie(tmp_path / "complete.mov", frames=70, **made)
         damage(movie.path, 50, path)
     elif kind == "variable":
         make_movie(path, pts=pts, time_base=Fraction(1, 600), options={"bf": "2", "g": "9"})
@@ -154,13 +154,13 @@ def test_the_same_frames_come_wherever_the_reading_begins(
                 for picture in source.pictures_from(index, at)
             ]
 
-    whole = read_from(0, 0)
-    assert len(whole) == (56 if part else 70)
+    all_frames = read_from(0, 0)
+    assert len(all_frames) == (56 if part else 70)
     for index in (1, 33, 40, 45, 46, 50, 51, 55):
-        assert read_from(index, whole[index][1]) == whole[index:]
+        assert read_from(index, all_frames[index][1]) == all_frames[index:]
 
 
-def test_moments_of_a_variable_rate() -> None:
+def test_frame_times_of_a_variable_rate() -> None:
     base = Fraction(1, 600)
     times = tuple(pts + 60 for pts in VARIABLE)
     timing = Timing(Fraction(22), False, base, base, 60, len(times), times)
@@ -171,7 +171,7 @@ def test_moments_of_a_variable_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "base", "stated"),
+    ("rate", "base", "declared"),
     [
         ("24000/1001", "1/1000", "48500/2023"),
         ("24000/1001", "1/600", "19400/809"),
@@ -179,13 +179,13 @@ def test_moments_of_a_variable_rate() -> None:
         ("30000/1001", "1/1000", "989/33"),
     ],
 )
-def test_a_standard_rate_goes_before_an_average_that_fits_as_well(
-    rate: str, base: str, stated: str
+def test_a_standard_rate_is_preferred_to_an_average_that_fits_as_well(
+    rate: str, base: str, declared: str
 ) -> None:
     exact, tick = Fraction(rate), Fraction(base)
     times = [round(index / exact / tick) for index in range(97)]
-    assert _find_rate(times, tick, [Fraction(stated)]) == (exact, True)
-    # A rate that no standard one is near to is still taken at the container's word.
+    assert _find_rate(times, tick, [Fraction(declared)]) == (exact, True)
+    # A rate far from any standard one is still taken from the container.
     odd_times = [round(index / Fraction(27) / tick) for index in range(97)]
     assert _find_rate(odd_times, tick, [Fraction(27)]) == (27, True)
 
@@ -199,7 +199,7 @@ def test_a_standard_rate_goes_before_an_average_that_fits_as_well(
         ("01:00:00:00", 300, "01:00:00:00: timecode counts 255 frames a second at most, not 300"),
     ],
 )
-def test_a_timecode_that_does_not_exist_is_left_out_with_a_word(
+def test_an_invalid_timecode_is_dropped_with_a_warning(
     text: str, rate: int, reason: str, tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(rate), timecode=text, frames=4)
@@ -217,7 +217,7 @@ def test_a_timecode_that_does_not_exist_is_left_out_with_a_word(
     ("text", "rate"),
     [("10:59:59:4", 5), ("10:59:59;09", 30), ("01:00:00.10", NTSC), ("01:00:00;111", 4 * NTSC)],
 )
-def test_a_timecode_that_is_written_otherwise_is_still_proven(
+def test_a_timecode_in_another_notation_is_still_verified(
     text: str, rate: Fraction, tmp_path: Path
 ) -> None:
     movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(rate), timecode=text, frames=4)
@@ -228,7 +228,7 @@ def test_a_timecode_that_is_written_otherwise_is_still_proven(
         assert is_equal(source.clip.timecode, text, clip.rate)
 
 
-def test_a_timecode_that_does_not_fit_the_rate_is_left_out_with_a_word(tmp_path: Path) -> None:
+def test_a_timecode_that_does_not_fit_the_rate_is_dropped_with_a_warning(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mkv", rate=Fraction(30), timecode="01:00:00;02")
     with open_reader(movie.path, Settings()) as source:
         assert source.clip.timecode == "01:00:00;02"
@@ -238,8 +238,8 @@ def test_a_timecode_that_does_not_fit_the_rate_is_left_out_with_a_word(tmp_path:
         assert "drop frame exists at 29.97" in source.warnings[0]
 
 
-def test_a_clip_in_which_no_jump_is_possible_is_named(tmp_path: Path) -> None:
-    """AVI whose first key frame is lost: FFmpeg answers a jump before the next with
+def test_a_clip_that_cannot_seek_is_named(tmp_path: Path) -> None:
+    """AVI whose first key frame is lost: FFmpeg refuses a seek before the next one with
     "operation not permitted"."""
     movie = make_movie(tmp_path / "clip.avi", frames=100, codec="mpeg4")
     data = bytearray(movie.path.read_bytes())

@@ -1,4 +1,4 @@
-"""The catalogue: names that resolve, files that can be checked, families that exist."""
+"""The catalogue: names resolve, files can be checked, families exist."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_families_are_those_of_the_option() -> None:
     assert {entry.family for entry in CATALOGUE} == set(options_of(Settings)["family"].choices)
 
 
-def test_default_model_is_in_the_catalogue_under_both_of_its_files() -> None:
+def test_the_default_model_has_both_published_files() -> None:
     entry = lookup(Settings().model)
     assert [one.size_bytes for one in entry.fingerprints] == [178_648_008, 88_188_479]
     assert entry.sha256 is not None
@@ -78,14 +78,14 @@ def test_default_model_is_in_the_catalogue_under_both_of_its_files() -> None:
 @pytest.mark.parametrize(
     ("wrong", "near"), [("isnett", "isnet"), ("birefnet-portait", "birefnet-portrait")]
 )
-def test_an_unknown_name_names_its_neighbours(wrong: str, near: str) -> None:
+def test_an_unknown_name_suggests_similar_ones(wrong: str, near: str) -> None:
     with pytest.raises(ModelError, match=f"'{wrong}': did you mean.* {near}") as caught:
         lookup(wrong)
     assert isinstance(caught.value, ValueError)
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_far_from_all_gets_no_guess() -> None:
+def test_a_name_unlike_all_others_gets_no_suggestion() -> None:
     with pytest.raises(ModelError, match="'qqq': 'vidmatte models' lists all"):
         lookup("qqq")
 
@@ -95,7 +95,7 @@ def test_a_fingerprint_without_digest_is_refused() -> None:
         Fingerprint(10)
 
 
-def test_identify_takes_md5_only_where_there_is_no_sha256(tmp_path) -> None:
+def test_identify_uses_md5_only_without_a_sha256(tmp_path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,4 +1,4 @@
-"""``vidmatte models``: what each subcommand prints and does."""
+"""``vidmatte models``: the output and the effect of each subcommand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidmatte.models.weights.store import Store
 
 
 def run(*arguments: str) -> Result:
-    """The subcommand's result; an error of ours is raised as it is for the main entry."""
+    """The subcommand's result; the package's errors are raised as for the main entry point."""
     result = CliRunner().invoke(app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -27,7 +27,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A catalogue with the toy model in it, to be had from a folder; an empty store."""
+    """A catalogue that includes the toy model, available from a folder; an empty store."""
     monkeypatch.delenv("VIDMATTE_OFFLINE", raising=False)
     share = tmp_path / "share"
     share.mkdir()
@@ -39,11 +39,11 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store()
 
 
-def test_the_list_names_all_in_80_columns(tmp_path: Path) -> None:
+def test_the_list_fits_80_columns(tmp_path: Path) -> None:
     result = run("--models-dir", str(tmp_path))
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert max(map(len, lines[:-1])) <= 80  # the last line is a path, as long as it is
+    assert max(map(len, lines[:-1])) <= 80  # the last line is a path of any length
     for entry in CATALOGUE:
         (row,) = [line for line in lines if line.split(" ")[0] == entry.name]
         assert entry.purpose in row
@@ -52,7 +52,7 @@ def test_the_list_names_all_in_80_columns(tmp_path: Path) -> None:
     assert lines[-1] == f"Folder: {tmp_path}"
 
 
-def test_the_list_tells_fetched_from_damaged(toy: Store) -> None:
+def test_the_list_shows_fetched_and_damaged(toy: Store) -> None:
     def row() -> str:
         (line,) = [line for line in run().output.splitlines() if line.startswith("toy ")]
         return line
@@ -74,34 +74,36 @@ def test_the_list_as_json(toy: Store) -> None:
     assert len(rows["isnet"]["sources"]) == 2
 
 
-def test_pull_tells_the_licence_on_stderr_and_the_path_on_stdout(toy: Store) -> None:
+def test_pull_prints_the_licence_to_stderr_and_the_path_to_stdout(toy: Store) -> None:
     result = run("pull", "toy")
     assert result.stdout == f"toy: {toy.folder / 'toy.onnx'}\n"
     assert "licence of the weights MIT" in result.stderr
     assert (toy.folder / "toy.onnx").read_bytes() == CONTENT
 
 
-def test_pull_quiet_says_nothing(toy: Store) -> None:
+def test_pull_quiet_prints_nothing(toy: Store) -> None:
     result = run("pull", "--quiet", "toy")
     assert (result.stdout, result.stderr) == ("", "")
     assert (toy.folder / "toy.onnx").exists()
 
 
-def test_pull_checks_all_names_before_it_fetches_one(toy: Store) -> None:
+def test_pull_checks_all_names_before_fetching(toy: Store) -> None:
     with pytest.raises(ModelError, match="'nonsense'"):
         run("pull", "toy", "nonsense")
     assert not toy.folder.exists()
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_models_dir_counts_on_either_side(toy: Store, tmp_path: Path, place: str) -> None:
+def test_models_dir_works_before_and_after_the_subcommand(
+    toy: Store, tmp_path: Path, place: str
+) -> None:
     option = ["--models-dir", str(tmp_path / "other")]
     run(*([*option, "pull", "toy"] if place == "before" else ["pull", "toy", *option]))
     assert (tmp_path / "other" / "toy.onnx").exists()
     assert not toy.folder.exists()
 
 
-def test_verify_names_what_is_damaged(toy: Store) -> None:
+def test_verify_names_damaged_files(toy: Store) -> None:
     assert run("verify").output == f"no weights in {toy.folder}\n"
     run("pull", "toy")
     assert "toy: as published, SHA-256 " in run("verify").output
@@ -120,13 +122,11 @@ def test_path_prints_one_line_for_scripts(toy: Store) -> None:
     assert result.stderr == ""
 
 
-def test_path_of_what_is_not_there_says_so_to_scripts(
-    toy: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_path_of_a_missing_model_fails(toy: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "path", "toy"]) == 1
-    told = capsys.readouterr()
-    assert told.out == f"{toy.folder / 'toy.onnx'}\n"  # where it is put by hand
-    (line,) = told.err.splitlines()
+    captured = capsys.readouterr()
+    assert captured.out == f"{toy.folder / 'toy.onnx'}\n"  # where to put it by hand
+    (line,) = captured.err.splitlines()
     assert "models pull toy" in line
 
 
@@ -138,10 +138,10 @@ def test_a_models_folder_that_is_a_file_is_refused(
     (tmp_path / "file").touch()
     monkeypatch.setenv("VIDMATTE_MODELS_DIR", str(tmp_path / "file"))
     assert main(["models", *words]) == 1
-    told = capsys.readouterr()
-    (line,) = told.err.splitlines()
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
     assert f"{tmp_path / 'file'} cannot be used: it is a file: name a folder" in line
-    assert told.out == ""
+    assert captured.out == ""
 
 
 @pytest.mark.parametrize("url", ["notaurl", "no/such/folder"])
@@ -160,12 +160,12 @@ def test_remove(toy: Store) -> None:
     assert run("remove", "toy").output == "toy: not fetched\n"
 
 
-def test_json_on_a_subcommand_is_not_swallowed(toy: Store) -> None:
+def test_json_on_a_subcommand_is_refused(toy: Store) -> None:
     with pytest.raises(UsageError, match="--json has no effect on 'models path'"):
         run("--json", "path")
 
 
-def test_help_reads_in_80_columns() -> None:
+def test_help_fits_80_columns() -> None:
     for arguments in ([], ["pull"], ["verify"], ["path"], ["remove"]):
         output = run(*arguments, "--help").output
         assert max(map(len, output.splitlines())) <= 80

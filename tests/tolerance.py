@@ -1,4 +1,4 @@
-"""How close is close: every tolerance of the tests, each with its reason.
+"""Every tolerance of the tests, each with its reason.
 
 Values are on the scale of the compared arrays' own full range, so that 8-bit,
 10-bit and float pictures share one table: ``CODE_8`` is one code value of 8 bits.
@@ -31,17 +31,17 @@ PRORES_PICTURE = Tolerance(
 CLIP_PICTURE = Tolerance(
     4 * CODE_8, 1.0, "a test clip against its drawing: 4:2:0 chroma and a lossy codec"
 )
-SAME_NETWORK = Tolerance(CODE_8, 1.0, "one network by two ways of resizing")
+SAME_NETWORK = Tolerance(CODE_8, 1.0, "one network, two methods of resizing")
 SAME_SUMS = Tolerance(
     0.001 * CODE_8, 0.05 * CODE_8, "one network in float32: another batch, another order of sums"
 )
-SAME_LOOP = Tolerance(0.5 * CODE_8, 1.0, "one network over the same frames, other batching")
+SAME_LOOP = Tolerance(0.5 * CODE_8, 1.0, "one network over the same frames, batched differently")
 
 
 def differences(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """|actual - expected| as float64 parts of full range. Shapes and types must agree."""
-    assert actual.shape == expected.shape, f"{actual.shape} is compared with {expected.shape}"
-    assert actual.dtype == expected.dtype, f"{actual.dtype} is compared with {expected.dtype}"
+    assert actual.shape == expected.shape, f"shapes {actual.shape} and {expected.shape} differ"
+    assert actual.dtype == expected.dtype, f"types {actual.dtype} and {expected.dtype} differ"
     full = 1.0 if actual.dtype.kind == "f" else float(np.iinfo(actual.dtype).max)
     return np.abs(actual.astype(np.float64) - expected.astype(np.float64)) / full
 
@@ -54,11 +54,11 @@ def assert_close(
     where: np.ndarray | None = None,
     full: float | None = None,
 ) -> None:
-    """Fail with the numbers and the place when two pictures are not as close as allowed.
+    """Fail with the differences and the worst position when two pictures differ too much.
 
-    where: a mask over the leading axes; only what it marks is compared, and it must
-        mark something. full: the value of full range where the number type does not
-        say it, as 1023 for 10-bit codes in uint16.
+    where: a mask over the leading axes; only marked values are compared, and at least one
+        must be marked. full: the full-scale value if it is not the number type's maximum,
+        as 1023 for 10-bit codes in uint16.
     """
     apart = differences(actual, expected)
     if full is not None:
@@ -78,5 +78,5 @@ def assert_close(
         f"mean {mean * 255:.3f} and worst {worst * 255:.3f} of 255,"
         f" allowed {tolerance.mean * 255:.3f} and {tolerance.worst * 255:.3f}"
         f" ({tolerance.why}); the worst at {place}:"
-        f" {actual[place]} for {expected[place]}"
+        f" {actual[place]} instead of {expected[place]}"
     )

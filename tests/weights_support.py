@@ -1,4 +1,4 @@
-"""For the tests of weights: a file server that misbehaves on request, entries, packages."""
+"""Shared by the tests of weights: a file server that misbehaves on request, entries, packages."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def fingerprint_of(data: bytes) -> Fingerprint:
 
 @dataclass
 class Page:
-    """What the server has under one path, and how it behaves when asked.
+    """The content that the server has under one path, and how it answers.
 
-    cut_after: close the connection after so many bytes of an answer; once: only the
-    first time. hold_s: wait before the answer; pause_s: wait in the middle of it, once;
-    either wait ends with the server, too.
-    length: what the answer's Content-Length says, if not what is so.
+    cut_after: close the connection after that many bytes of a response; once: only the
+    first time. hold_s: wait before the response; pause_s: wait in the middle of it, once;
+    closing the server ends either wait.
+    length: the Content-Length header, if not the true one.
     """
 
     data: bytes = CONTENT
@@ -53,7 +53,7 @@ class Page:
 
 @dataclass
 class FileServer:
-    """Pages by path, and the log of what was asked: (path, Range header or '')."""
+    """Pages by path, and the log of requests: (path, Range header or '')."""
 
     url: str
     pages: dict[str, Page] = field(default_factory=dict)
@@ -65,14 +65,14 @@ class _Handler(BaseHTTPRequestHandler):
     served: FileServer
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range", "")
-        self.served.log.append((self.path, asked))
+        requested = self.headers.get("Range", "")
+        self.served.log.append((self.path, requested))
         page = self.served.pages.get(self.path)
         if page is None or page.status != 200:
             self.send_error(404 if page is None else page.status)
             return
         self.served.closing.wait(page.hold_s)
-        begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and page.ranges else 0
+        begin = int(re.fullmatch(r"bytes=(\d+)-", requested)[1]) if requested and page.ranges else 0
         if begin >= len(page.data):
             self.send_error(416)
             return
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def file_server() -> Iterator[FileServer]:
-    """A server on 127.0.0.1, gone with all its threads at the end."""
+    """A server on 127.0.0.1, closed with all its threads at the end."""
     handler = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = False  # so that closing waits for them
@@ -144,7 +144,7 @@ def release(url: str, data: bytes = CONTENT, **clocks: float) -> ReleaseFile:
 
 
 def write_wheel(folder: Path, member: str, data: bytes) -> Path:
-    """A wheel 'toy-weights 1.2' that no Python of today may install and that needs what
+    """A wheel 'toy-weights 1.2' that no current Python can install and whose dependency
     does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "toy_weights-1.2-py3-none-any.whl"
@@ -188,7 +188,7 @@ def npm_tarball(data: bytes, resource: str = "/models/toy", pieces: int = 5) -> 
 
 
 def serve_npm(server: FileServer, tarball: bytes) -> None:
-    """Make the server a registry that has 'toy-data 1.0.0'."""
+    """Make the server a registry with 'toy-data 1.0.0'."""
     path = "/toy-data/-/toy-data-1.0.0.tgz"
     dist = {
         "tarball": server.url + path,
@@ -205,7 +205,7 @@ def serve_npm(server: FileServer, tarball: bytes) -> None:
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Without root's power to write everywhere; as it is for everybody else."""
+    """Run without root's right to write everywhere."""
     if os.geteuid() != 0:
         yield
         return
@@ -217,5 +217,5 @@ def nobody() -> Iterator[None]:
 
 
 def python_script(body: str) -> str:
-    """A script for this Python, wherever it lies: a plain #! line breaks at a space."""
+    """A script for this Python at any path: a plain #! line breaks at a space."""
     return f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n{body}"

@@ -1,9 +1,9 @@
-"""A straightforward Robust Video Matting loop, to compare with: decode, onnxruntime, prores_ks.
+"""A straightforward Robust Video Matting loop as a baseline: decode, onnxruntime, prores_ks.
 
     python bare_loop.py WEIGHTS.onnx CLIP OUT.mov [ENCODER_THREADS]
 
-One frame after the other, everything left at its default; PyAV gives the encoder a
-thread a core then.
+One frame after the other with default settings; PyAV then gives the encoder one thread
+per core.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""vidmatte against what else one would use, same machine, same run, same frames, same weights.
+"""vidmatte against its peers: same machine, same run, same frames, same weights.
 
     python -m venv peer && peer/bin/pip install 'rembg[cpu,cli]'
     python tests/bench/compare_peers.py --rembg peer/bin/rembg
 
-1080p PNG pictures to PNG pictures against rembg's folder command (isnet, u2netp), and a
-1080p clip to ProRes 4444 against a straightforward loop (rvm). Each command is run once
-and its result checked before anything is timed; then all take turns, ``--rounds`` times.
-Times are of whole processes; what a run over few frames takes is subtracted, so that
-start-up and loading count for nobody. Medians are printed. On a machine that is busy
-with other work the core-seconds say more than the clock.
+1080p PNG to PNG against rembg's folder command (isnet, u2netp), and a 1080p clip to
+ProRes 4444 against a straightforward loop (rvm). Each command runs once and its result
+is checked before anything is timed; then all take turns, ``--rounds`` times. Times are
+of complete processes; the time of a run over few frames is subtracted, so that start-up
+and loading do not count. Medians are printed. On a busy machine the CPU seconds say more
+than the wall time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FEW = 2
 REMBG_NAMES = {"isnet": "isnet-general-use", "u2netp": "u2netp"}
 FILTERS_OFF = ("--smooth", "off", "--refine", "off", "--foreground", "source")
 # Mean difference of alpha, 8-bit codes. rembg stretches each alpha by its extremes; the
-# filters change the edge and what flickers.
+# filters change the edge and remove flicker.
 NEAR, FILTERED = 3.0, 6.0
 
 
@@ -53,14 +53,14 @@ class Contender:
     environment: dict[str, str] | None = None
 
     def seconds(self, frames: int, out: Path) -> np.ndarray:
-        """Run once: seconds on the clock and of all cores. The next run throws the result away."""
+        """Run once: wall seconds and CPU seconds of all cores. The next run deletes the result."""
         remove(out)
         command = self.command(frames, out)
-        began = np.array([time.perf_counter(), children_core_seconds()])
+        start = np.array([time.perf_counter(), children_core_seconds()])
         done = subprocess.run(
             command, env=os.environ | (self.environment or {}), capture_output=True, text=True
         )
-        elapsed = np.array([time.perf_counter(), children_core_seconds()]) - began
+        elapsed = np.array([time.perf_counter(), children_core_seconds()]) - start
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
         return elapsed
@@ -79,8 +79,8 @@ def remove(path: Path) -> None:
 
 def vidmatte(inputs: Callable[[int], list[str]], *options: str) -> Callable[[int, Path], list[str]]:
     def command(frames: int, out: Path) -> list[str]:
-        given = [*inputs(frames), "-o", str(out), "--overwrite", "-q", *options]
-        return [sys.executable, "-m", "vidmatte", *given]
+        words = [*inputs(frames), "-o", str(out), "--overwrite", "-q", *options]
+        return [sys.executable, "-m", "vidmatte", *words]
 
     return command
 
@@ -98,7 +98,7 @@ def alphas(result: Path) -> list[np.ndarray]:
 
 
 def check(contenders: list[Contender], frames: int, folder: Path, suffix: str) -> None:
-    """Every result has all frames and the alpha of the first contender's, nearly."""
+    """Check that every result has all frames and nearly the first contender's alpha."""
     reference: list[np.ndarray] = []
     for contender in contenders:
         out = folder / f"checked{suffix}"
@@ -109,16 +109,16 @@ def check(contenders: list[Contender], frames: int, folder: Path, suffix: str) -
         reference = reference or found
         off = float(np.mean([np.abs(a - b).mean() for a, b in zip(found, reference, strict=True)]))
         covered = float(np.mean([a.mean() for a in found])) / 255
-        print(f"  {contender.name:44} alpha differs by {off:.2f}, covers {covered:.3f}")
+        print(f"  {contender.name:44} alpha differs by {off:.2f}, coverage {covered:.3f}")
         if off > contender.tolerance or not 0.02 < covered < 0.9:
-            raise SystemExit(f"{contender.name}: not the same result, nothing is timed")
+            raise SystemExit(f"{contender.name}: results differ, nothing is timed")
         remove(out)
 
 
 def compare(
     contenders: list[Contender], frames: int, rounds: int, folder: Path, suffix: str
 ) -> None:
-    """Check, then time in turns and print; the first contender is the yardstick."""
+    """Check, then time in turns and print; the first contender is the baseline."""
     check(contenders, FEW, folder, suffix)
     times: dict[str, list[np.ndarray]] = {contender.name: [] for contender in contenders}
     for _ in range(rounds):
@@ -127,10 +127,10 @@ def compare(
             few = contender.seconds(FEW, out)
             all_ = contender.seconds(frames, out)
             times[contender.name].append((all_ - few) / (frames - FEW))
-    yardstick = times[contenders[0].name]
+    baseline = times[contenders[0].name]
     print(f"  {'medians, a frame':40}{'s':>8}{'ratio':>8}{'core s':>9}{'ratio':>8}")
     for name, seconds in times.items():
-        ratios = [one / other for one, other in zip(yardstick, seconds, strict=True)]
+        ratios = [one / other for one, other in zip(baseline, seconds, strict=True)]
         (clock, cores), (faster, cheaper) = np.median(seconds, axis=0), np.median(ratios, axis=0)
         print(f"  {name:40}{clock:8.3f}{faster:8.2f}{cores:9.3f}{cheaper:8.2f}", flush=True)
 
@@ -202,22 +202,22 @@ def write_pictures(clip: Path, folder: Path, count: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare vidmatte with its peers.")
-    parser.add_argument("--rembg", help="rembg's command, of a virtual environment of its own")
+    parser.add_argument("--rembg", help="rembg's command, in its own virtual environment")
     parser.add_argument("--models", nargs="+", default=["isnet", "u2netp", "rvm"])
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vidmatte-peers-") as name:
         folder = Path(name)
         clip = folder / "made.mp4"
-        make_clip(clip, 1920, 1080, given.frames)
-        for model in given.models:
+        make_clip(clip, 1920, 1080, options.frames)
+        for model in options.models:
             if model == "rvm":
-                compare_clip(given.frames, given.rounds, folder, clip)
-            elif given.rembg:
-                compare_pictures(model, given.rembg, given.frames, given.rounds, folder, clip)
+                compare_clip(options.frames, options.rounds, folder, clip)
+            elif options.rembg:
+                compare_pictures(model, options.rembg, options.frames, options.rounds, folder, clip)
             else:
-                parser.error(f"{model}: say where rembg is, with --rembg")
+                parser.error(f"{model}: give the path of rembg with --rembg")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def gaussian(alpha: np.ndarray, sigma: float) -> np.ndarray:
     """(H, W) float32 softened by a Gaussian of ``sigma`` pixels; its borders go on outside.
 
     From ``WIDEST_EXACT`` on the work is done at half the size, and again: variances add up, so
-    that the Gaussian leaves out what halving and doubling already soften. For alpha in 0..1
+    the Gaussian's is reduced by the softening of halving and doubling. For alpha in 0..1
     the result is within 0.01/255 of the exact sum.
     """
     if sigma < WIDEST_EXACT:

@@ -1,10 +1,10 @@
-"""A decision where the network could not make up its mind.
+"""Resolves grey areas, where the network was undecided.
 
-Salient-object networks leave whole parts of a subject half transparent (a grey body
-under a sure head) where they are in doubt. Such a part is flat: its alpha is neither
-near 0 nor near 1, without being an edge between the two. There alpha is brought
-towards what it is nearer to. Edges, hair and motion blur, where soft alpha mixes sure
-subject with sure background, are left as they are.
+Salient-object networks output half-transparent areas inside a subject (a grey body
+under a certain head) where they are undecided. Such an area is flat: its alpha is
+neither near 0 nor near 1, without being an edge between the two. There alpha is moved
+towards the nearer of 0 and 1. Edges, hair and motion blur, where soft alpha mixes
+certain subject with certain background, are unchanged.
 """
 
 from __future__ import annotations

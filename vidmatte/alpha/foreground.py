@@ -1,10 +1,10 @@
 """The subject's own colours in soft pixels, without the old background's.
 
 A soft pixel shows I = alpha F + (1 - alpha) B. As in blur fusion (Forte, Pitie,
-"Approximate Fast Foreground Colour Estimation", ICIP 2021) F and B are first taken
-as local means, weighted by alpha and by its rest, then corrected by the residual that they leave
-unexplained. Here the means are refined from coarse to fine, and the rest is shared
-out between F and B as its most likely cause, by least squares.
+"Approximate Fast Foreground Colour Estimation", ICIP 2021) F and B are first local
+means, weighted by alpha and 1 - alpha, then corrected by the residual of this equation. Here the
+means are refined from coarse to fine, and the residual is distributed between F and B by
+least squares.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ He, Sun, Tang, "Guided Image Filtering" (PAMI 2013), with a colour guide, and it
 fast form (He, Sun, "Fast Guided Filter", 2015): the linear models alpha = a . rgb + b
 are fitted at the working scale and applied to the full-resolution colours. Where
 subject and background share their colours (a dark stripe before dark ground) no such
-model holds; a window therefore counts the less, and the edge is redrawn the less, the
-more of alpha its model leaves unexplained.
+model holds; a window therefore counts less, and the edge is redrawn less, the more of
+alpha its model does not explain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they a
 _WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
 _RADIUS = 5  # of the fit's window, working pixels
 _EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
-_GOOD_FIT = 0.002  # variance of alpha that any model may leave unexplained
+_GOOD_FIT = 0.002  # residual variance of alpha that counts as a full fit
 _POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 _BAND_REACH = 2  # dilation of the edge band, working pixels
@@ -142,7 +142,7 @@ def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
 def _fit_models(
     view: WorkingFrame, wanted: np.ndarray, box: Box
 ) -> tuple[np.ndarray, np.ndarray, Box]:
-    """Coefficients (h, w, 4) of alpha = a . rgb + b, the variance (h, w) that they leave, and
+    """Coefficients (h, w, 4) of alpha = a . rgb + b, the residual variance (h, w), and
     the box that both cover.
 
     wanted: where in ``box``, bool of its shape; nothing is to be read further than

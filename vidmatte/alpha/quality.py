@@ -38,7 +38,7 @@ class Quality:
         """What a user should look at, a line for each fault that there is."""
         named = (
             (self.empty, "without a subject"),
-            (self.full, "taken whole for the subject"),
+            (self.full, "marked entirely as subject"),
             (self.jumps, "where the matte jumps more than the motion explains"),
             (self.lost, "where the chosen subject was not found"),
         )

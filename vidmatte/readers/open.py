@@ -79,7 +79,7 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
     if path.is_dir() or is_image(path):
         if settings.deinterlace == "bwdif":
             raise UsageError(
-                f"--deinterlace bwdif is for movies: {path.name} holds pictures; leave it out"
+                f"--deinterlace bwdif is for movies: {path.name} holds pictures: omit it"
             )
         return ImageReader(path, settings)
     if settings.fps is not None:

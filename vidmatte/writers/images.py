@@ -100,7 +100,7 @@ class ImageOutput(Output):
         path = self._path_of(frame)
         data = b"".join(bytes(packet) for packet in encoder.encode(picture))
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed only when complete, so that a killed run leaves no truncated picture.
+        # Renamed only when complete, so that there is no truncated picture after a killed run.
         unfinished = path if self._single else path.with_name(path.name + ".part")
         unfinished.write_bytes(data)
         unfinished.replace(path)

@@ -71,8 +71,9 @@ class CoarseFrameMaker:
     ) -> CoarseFrame:
         """A coarse frame.
 
-        rgb: (H, W, 3) uint8. alpha: (H', W') float32 0..1 of any size over the whole frame,
-        before any filter. tensors: (C, h', w'), over the whole frame, the same ones each time.
+        rgb: (H, W, 3) uint8. alpha: (H', W') float32 0..1 of any size, covering the full
+        frame, before any filter. tensors: (C, h', w'), covering the full frame, the same ones
+        each time.
         """
         width, height = work_size(rgb.shape[1], rgb.shape[0])
         large = (round(_FLOW_SCALE * width), round(_FLOW_SCALE * height))
@@ -139,7 +140,7 @@ def _stack_features(lab: np.ndarray, tensors: Sequence[np.ndarray]) -> np.ndarra
     """Features at half the work size: (h // 2, w // 2, D) float32.
 
     lab: (h, w, 3) float32 (OpenCV's float Lab). tensors: as TensorProjection gives them;
-    without any, the local contrast and wider surroundings stand in, which tell less.
+    without any, local contrast and wider surroundings replace them, which distinguish less.
     """
     height, width = lab.shape[0] // 2, lab.shape[1] // 2
     size = (width, height)

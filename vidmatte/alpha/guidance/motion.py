@@ -124,26 +124,27 @@ class Lineage:
         self._strayed = np.minimum(strayed, np.float32(_MOST_STRAYED))
         self._returned = motion.carry(self._returned) * motion.trust
 
-    def evidence(self, alike: np.ndarray, visible: float, told_apart: float) -> np.ndarray:
+    def evidence(self, alike: np.ndarray, visible: float, distinctness: float) -> np.ndarray:
         """Logits for and against what is new.
 
         alike: 0..1, looks like the subject and is marked by the network. visible: share of the
-        subject's usual area in the last frame. told_apart: whether looks tell it from others.
+        subject's usual area in the last frame. distinctness: 0..1, how well looks
+        distinguish it from others.
         """
         hidden = np.float32(np.clip((_WHOLE - visible) / _HIDDEN_RANGE, 0, 1))
         self._returned = np.minimum(self._returned + hidden * (1 - self.history) * alike, 1)
-        gain = np.float32(_RETURN_LOGIT * (2 - told_apart))
+        gain = np.float32(_RETURN_LOGIT * (2 - distinctness))
         return np.asarray(gain * self._returned - np.float32(_STRAY_LOGIT) * self._strayed)
 
     def found(self, field: np.ndarray) -> None:
         """After a search: what was found has a history from here on."""
         self.history = np.maximum(self.history, np.float32(_FOUND) * (field > 0.5))
 
-    def settle(self, field: np.ndarray, look: np.ndarray, told_apart: float) -> None:
-        """Let what is new gain history where looks (or time, where they tell nothing) agree."""
+    def settle(self, field: np.ndarray, look: np.ndarray, distinctness: float) -> None:
+        """Let what is new gain history where looks agree, or with time where looks do not help."""
         mine = field > 0.5
-        told = np.float32(told_apart)
-        agree = told * np.clip(np.where(mine, look, -look) / 3, 0, 1) + (1 - told)
+        weight = np.float32(distinctness)
+        agree = weight * np.clip(np.where(mine, look, -look) / 3, 0, 1) + (1 - weight)
         agree = agree * np.where(mine, 1 - self._stray_now, 1)
         self.history = self.history + (1 - self.history) * np.float32(_GROWTH) * agree
 

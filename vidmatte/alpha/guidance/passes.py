@@ -46,7 +46,7 @@ class Span(NamedTuple):
 class FrameReport:
     """What is known about a frame's field.
 
-    doubt: how likely it is wrong, 0 and up, comparable within a clip. cut, lost, told_apart: as
+    doubt: how likely it is wrong, 0 and up, comparable within a clip. cut, lost, distinctness: as
     of FieldStep. area: share of the picture.
     """
 
@@ -55,7 +55,7 @@ class FrameReport:
     area: float
     cut: bool = False
     lost: bool = False
-    told_apart: float = 1.0
+    distinctness: float = 1.0
     is_key: bool = False
 
 
@@ -152,7 +152,7 @@ def _solve_span(
                 float(field.mean()),
                 best.cut,
                 report.lost and step.lost,
-                min(report.told_apart, step.told_apart),
+                min(report.distinctness, step.distinctness),
             )
 
 
@@ -169,7 +169,7 @@ def _averaged(
 def _report(index: int, step: FieldStep, summed: float) -> FrameReport:
     area = float((step.field > 0.5).mean())
     doubt = _unsureness(step, summed)
-    return FrameReport(index, doubt, area, step.cut, step.lost, step.told_apart)
+    return FrameReport(index, doubt, area, step.cut, step.lost, step.distinctness)
 
 
 def _unsureness(step: FieldStep, summed: float) -> float:

@@ -1,7 +1,7 @@
-"""Small frames and fields on disk, as records of one size: what backward passes read.
+"""Small frames and fields on disk, as records of one size, for the backward passes.
 
-A file holds as many whole records as its length says, so a run that was killed goes on from
-there. Nothing is kept in memory but the record that is asked for.
+A file's length gives the number of complete records, so a killed run continues from there.
+Only the requested record is in memory.
 """
 
 from __future__ import annotations

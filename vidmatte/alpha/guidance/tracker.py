@@ -1,8 +1,8 @@
-"""Follows one subject from a key frame, frame by frame, in either direction.
+"""Tracks one subject from a key frame, frame by frame, in either direction.
 
-Each frame's field is a sum of two witnesses in logits: where motion brought the last field,
-and what looks like the subject. How much looks count is asked in the first frames, while
-motion still knows the answer: subjects in the same clothes cannot be told apart by looks.
+Each frame's field is the sum of two terms in logits: the last field, warped by motion, and the
+likeness to the subject's appearance. The weight of appearance is measured in the first frames,
+while motion is still reliable: subjects in the same clothes look alike.
 """
 
 from __future__ import annotations
@@ -53,15 +53,16 @@ class FieldStep:
     """A frame's result.
 
     field: (h, w) float32 0..1. doubt: of this frame alone, 0 is none. cut: nothing of the
-    last frame was found again. lost: the subject is gone. told_apart: 0..1, whether looks tell
-    it from the others; below 0.3 motion decides. soft: how much of it is undecided, 0..about 1.
+    last frame was found again. lost: the subject is gone. distinctness: 0..1, how well
+    looks distinguish it from the others; below 0.3 motion decides. soft: how much of it is
+    undecided, 0..about 1.
     """
 
     field: np.ndarray
     doubt: float
     cut: bool = False
     lost: bool = False
-    told_apart: float = 1.0
+    distinctness: float = 1.0
     soft: float = 0.0
 
 
@@ -83,7 +84,7 @@ class SubjectTracker:
         self._field = start.mask.astype(np.float32)
         self._lineage = Lineage(*self._field.shape)
         self._last_area = start.area
-        self._told_apart = 1.0
+        self._distinctness = 1.0
         self._since_key = 0
         self.first_doubt = 3 * max(0.0, float(np.log(largest / max(start.area, 1))))
 
@@ -104,13 +105,13 @@ class SubjectTracker:
             alike = np.clip((likeness - self._settings.least_likeness) / 0.1, 0, 1)
             alike = alike * (frame.alpha > 0.5)
             visible = self._last_area / max(self._area, 1)
-            look = look + self._lineage.evidence(alike, visible, self._told_apart)
+            look = look + self._lineage.evidence(alike, visible, self._distinctness)
         fused = self._fuse(frame, motion, moved, look, searching)
         evidence = Evidence(frame.alpha, moved * motion.trust, look, likeness)
         self._field = self._by_pieces(fused, evidence, searching).astype(np.float32)
         if searching:
             self._lineage.found(self._field)
-        self._lineage.settle(self._field, look, self._told_apart)
+        self._lineage.settle(self._field, look, self._distinctness)
         return self._finish(frame, motion, cut)
 
     def _unexpected(self, moved: np.ndarray, frame: CoarseFrame) -> np.ndarray:
@@ -128,7 +129,7 @@ class SubjectTracker:
             return
         error = 0.5 * ((look[yes] < 0).mean() + (look[no] > 0).mean())
         answer = float(np.clip(1 - 3 * error, 0.05, 1))
-        self._told_apart = 0.6 * self._told_apart + 0.4 * answer
+        self._distinctness = 0.6 * self._distinctness + 0.4 * answer
 
     def _fuse(
         self,
@@ -140,8 +141,8 @@ class SubjectTracker:
     ) -> np.ndarray:
         """Motion and looks in logits, smoothed along the picture's edges, as a field."""
         s = self._settings
-        by_look = np.float32(max(self._told_apart, 0.8) if searching else self._told_apart)
-        gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._told_apart))
+        by_look = np.float32(max(self._distinctness, 0.8) if searching else self._distinctness)
+        gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._distinctness))
         gain *= 1 if self._missed < _LOST_AFTER else 0.3
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
         by_flow = np.float32(gain) * motion.trust * known
@@ -155,7 +156,7 @@ class SubjectTracker:
         if searching:
             kept = choose_candidate(fused, evidence, self._area, s.least_likeness + 0.03)
         else:
-            newcomer = s.newcomer_likeness if self._told_apart > 0.6 else None
+            newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
         if self._missed < _LOST_AFTER:
             kept = fill_gaps(kept, evidence.alpha, self._area)
@@ -172,14 +173,14 @@ class SubjectTracker:
         doubt = 1 + 15 * cut + 8 * (1 - followed) + 10 * change
         self._last_area = now
         learns = not cut and self._since_key % s.learn_every == 0
-        if learns and now > 0.25 * self._area and self._told_apart > 0.3:
+        if learns and now > 0.25 * self._area and self._distinctness > 0.3:
             sure = (np.abs(result - 0.5) > 0.45) * np.where(motion.trust > 0.4, 1.0, 0.05)
             sure = np.where(inside & (self._lineage.history < s.learn_history), 0.0, sure)
             self._appearance.learn(frame, result, sure)
         if now > 0.2 * self._area:
             self._area = 0.9 * self._area + 0.1 * now
         soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
-        return FieldStep(result, doubt, cut, self._missed >= _LOST_AFTER, self._told_apart, soft)
+        return FieldStep(result, doubt, cut, self._missed >= _LOST_AFTER, self._distinctness, soft)
 
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""

@@ -56,7 +56,7 @@ class KeySettings:
     """How the key is stretched.
 
     low, high: shares of what is not screen that become alpha 0 and 1; None for a low that
-    follows the screen's noise. keep_shadows: leave the soft shadows on the screen in the matte.
+    follows the screen's noise. keep_shadows: keep the soft shadows on the screen in the matte.
     local: follow uneven light.
     """
 
@@ -134,7 +134,7 @@ def _difference(values: np.ndarray, primary: Primary) -> np.ndarray:
 
 
 def _denoised(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 with its chroma smoothed along the luma: 4:2:0 leaves blocks in it.
+    """(H, W, 3) float32 with its chroma smoothed along the luma, against the blocks of 4:2:0.
 
     A guided filter (He, Sun, Tang, TPAMI 2013) of the two chroma planes, guided by the luma.
     """
@@ -153,7 +153,7 @@ def _denoised(rgb: np.ndarray) -> np.ndarray:
 
 
 def _surely_screen(clean: np.ndarray, difference: np.ndarray, screen: Screen) -> np.ndarray:
-    """Where the screen is surely seen whole, (H, W) bool."""
+    """Where the unobstructed screen is certain, (H, W) bool."""
     key = clean[..., _CHANNEL[screen.primary]]
     hue = difference / np.maximum(key, 0.02)
     brightest = max(screen.red, screen.green, screen.blue, 0.02)

@@ -1,7 +1,7 @@
-"""The difference from a clean plate: what a still camera saw without the subject.
+"""The difference from a clean plate: the still camera's picture without the subject.
 
-Alone it cannot tell a subject from a background of like colour; with a network it says what
-the network has missed and where surely nothing is (``combine_with_plate``).
+Alone it cannot separate a subject from a background of similar colour; with a network it finds
+what the network missed, and where there is certainly no subject (``combine_with_plate``).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class CleanPlate:
     def difference(self, rgb: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
         """How surely a pixel differs from the plate, (H, W) float32 0..1.
 
-        rgb: (H, W, 3) uint8. alpha: (H, W) float32, the network's: light and noise are taken
-        from where it marks nothing; without it, from the whole frame, robustly. Raises
+        rgb: (H, W, 3) uint8. alpha: (H, W) float32, the network's: light and noise are
+        measured where it marks nothing; without it, in the full frame, robustly. Raises
         UsageError where the plate is of another size.
         """
         if rgb.shape != self._plate.shape:

@@ -1,8 +1,8 @@
 """Large constants split off a network's channels, so that bfloat16 stays accurate.
 
-Training leaves some channels nearly constant: u2netp has one of 228 +- 0.2, and the
-convolution that reads it subtracts the same amount again. Of two large numbers that
-cancel, bfloat16 with its 8 bits leaves only noise: the alpha is off by 1 to 6 of 255.
+After training some channels are nearly constant: u2netp has one of 228 +- 0.2, and the
+convolution that reads it subtracts the same amount again. When two large numbers cancel,
+bfloat16 with its 8 bits retains only noise: the alpha is off by 1 to 6 of 255.
 Here such a constant is separated from the varying part. In exact arithmetic the network
 stays the same.
 

@@ -160,7 +160,7 @@ def input_size(path: Path, inputs: Shapes, family: Family) -> InputSize:
 def check_alpha(path: Path, outputs: Shapes) -> None:
     """Raise ModelError where a per-frame network's first output is not one alpha per picture.
 
-    Sizes that its file leaves open are checked after a run, by ``alphas_of``.
+    Sizes that its file does not declare are checked after a run, by ``alphas_of``.
     """
     name, shape = next(iter(outputs.items()))
     is_alpha = 2 <= len(shape) <= 4 and not _has_channels(shape, other_than=1)

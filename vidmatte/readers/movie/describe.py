@@ -156,7 +156,7 @@ def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
 
 
 def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
-    """One line for each sound track that ``_audio_tracks`` leaves out."""
+    """One line for each sound track that ``_audio_tracks`` omits."""
     for stream in container.streams.audio:
         if _is_empty(stream):
             context = stream.codec_context

@@ -19,8 +19,8 @@ def in_display_order(
     """Each item, and whether its timestamp is plausible: later than those before it.
 
     Of two that are out of order, the wrong one is the one farther from a usual step after the
-    item before; of two equal timestamps the first is wrong where it leaves a gap before it, else
-    the second. Items without a timestamp count as plausible. One item is held back.
+    previous item; of two equal timestamps the first is wrong if there is a gap before it, else
+    the second. Items without a timestamp count as plausible. One item is buffered.
     """
     last: int | None = None  # timestamp of the latest plausible item
     step = 0
@@ -79,8 +79,8 @@ def with_all_timestamps(
 ) -> Iterator[av.VideoFrame]:
     """Frames of a constant rate in order; those without a timestamp take the next positions.
 
-    A frame is dropped where the next frame with a timestamp, or the clip's end after ``count``
-    frames, leaves no position for it. Frames before the first timestamp stay as they are.
+    A frame is dropped if there is no position for it before the next frame with a timestamp or
+    the clip's end after ``count`` frames. Frames before the first timestamp stay as they are.
     number_of: a frame's number from its pts; pts_of: the pts of a number.
     """
     number: int | None = None

@@ -64,8 +64,8 @@ class MovieReader(Reader):
         if shortage and self._trim.end is None:  # up to an out point nothing is missing
             if self._strict:
                 raise SourceError(
-                    f"{path}: {shortage}; --strict stops here: copy the file again, or leave"
-                    " --strict out"
+                    f"{path}: {shortage}; --strict stops here: copy the file again, or omit"
+                    " --strict"
                 )
             self._warnings.append(f"{path.name}: {shortage}: is it complete? copy it again")
         self.clip = clip
