@@ -160,7 +160,8 @@ def _preview_command(
 
 PREVIEW_OPTIONS = (
     "model", "family", "subject", "subjects", "combine", "smooth", "refine", "normalize",
-    "downsample", "threshold", "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
+    "downsample", "threshold", "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate",
+    "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
     "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
