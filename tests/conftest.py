@@ -35,6 +35,8 @@ GRACE_S = 3.0
 ROOT = Path(__file__).parent.parent
 # Otherwise onnxruntime keeps a database open in the cache folder from its first import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Hundreds of tests start the program: compiling it anew each time would take most of their time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Read before any test changes the environment.
 OFFLINE, MODELS_FOLDER = _is_offline(), _default_folder()
 

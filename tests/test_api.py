@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
@@ -17,6 +18,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte import keywords
+from vidmatte.core.prompts import Prompt
 from vidmatte.errors import (
     InterruptedRunError,
     OutputError,
@@ -274,6 +276,8 @@ def test_the_types_of_options_are_those_of_the_table() -> None:
     """``keywords`` gives a type checker the same types as the table of options."""
 
     def accepted(option: Option) -> Any:
+        if option.kind is tuple:  # one prompt, or several
+            return Prompt | str | Sequence[Prompt | str]
         if option.kind is not str:
             return option.kind
         # --foreground also accepts a file.

@@ -33,6 +33,7 @@ from vidmatte.settings import (
     ModelOptions,
     OutputOptions,
     Settings,
+    SubjectOptions,
     make_settings,
     options_of,
 )
@@ -66,12 +67,13 @@ def test_help_fits_a_terminal() -> None:
 
 #: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
-    "cache smooth_strength foreground cuts format codec alpha matte foreground_file comp background"
-    " checker manifest start_number handles conform strict audio resume batch memory"
+    "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
+    " background checker manifest start_number handles conform strict audio resume batch memory"
 )
 NOT_OF_BENCH = (
-    "cache smooth_strength cuts threshold gamma keep_largest remove_specks fill_holes dilate erode"
-    " feather garbage_matte holdout invert despill despill_strength codec alpha matte"
+    "subject subjects only cache smooth_strength cuts threshold gamma keep_largest remove_specks"
+    " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
+    " alpha matte"
     " foreground_file comp background checker manifest start_number fps handles conform"
     " deinterlace strict audio overwrite resume"
 )
@@ -562,17 +564,26 @@ def test_the_json_schema_matches_the_options() -> None:
         shown = schema["properties"][name]
         found = {**shown, **next((one for one in shown.get("anyOf", [])), {})}
         assert shown["description"] == option.help
-        assert shown["default"] == option.default
+        default = list(option.default) if option.kind is tuple else option.default
+        assert shown["default"] == default
         assert (shown["group"], shown["decides"]) == (option.group, option.decides)
         assert tuple(found.get("enum", ())) == option.choices
         assert (found.get("minimum"), found.get("maximum")) == (option.low, option.high)
-        kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+        kinds = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
         assert found["type"] == kinds[option.kind]
     assert "\n" not in schema["description"]
 
 
 def test_each_part_takes_its_own_options() -> None:
-    parts = (ModelOptions, MatteOptions, AdjustOptions, OutputOptions, InputOptions, MachineOptions)
+    parts = (
+        ModelOptions,
+        SubjectOptions,
+        MatteOptions,
+        AdjustOptions,
+        OutputOptions,
+        InputOptions,
+        MachineOptions,
+    )
     names = [name for part in parts for name in options_of(part)]
     assert names == list(options_of(Settings))
     settings = Settings(erode=2)

@@ -280,6 +280,13 @@ def test_sheets_show_what_can_be_chosen_and_what_is(
         assert "2 masks of the chosen subject" in said
 
 
+def test_a_stream_gives_the_same_alphas(clip: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    found = run(clip, tmp_path / "cut", tiny, subject=vidmatte.Point(70, 90))
+    with vidmatte.stream(clip, **tiny, subject=vidmatte.Point(70, 90)) as frames:
+        streamed = np.stack([frame.alpha for frame in frames])
+    assert np.abs(streamed - found).max() <= 0.5 / 255 + 1e-6
+
+
 def test_settings_keep_prompts_as_texts() -> None:
     settings = Settings(subject=[Point(1, 2), "!3,4@f5"])
     assert settings.subject == ("1,2", "!3,4@f5")

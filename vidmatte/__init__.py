@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING
 from vidmatte._version import __version__
 
 __all__ = [
+    "Box",
+    "Choice",
+    "Mask",
+    "Moment",
+    "Point",
     "Progress",
     "Result",
     "Settings",
@@ -30,6 +35,7 @@ __all__ = [
 if TYPE_CHECKING:
     from vidmatte import errors
     from vidmatte.api import Stream, StreamedFrame, matte, stream
+    from vidmatte.core.prompts import Box, Choice, Mask, Moment, Point
     from vidmatte.errors import VidmatteError
     from vidmatte.jobs.report import Progress
     from vidmatte.jobs.run import Result
@@ -44,7 +50,11 @@ else:  # a type checker would take every name for one that __getattr__ knows
             raise AttributeError(f"module 'vidmatte' has no attribute {name!r}")
         if name == "errors":
             return import_module("vidmatte.errors")
-        homes = {"Settings": "vidmatte.settings", "VidmatteError": "vidmatte.errors"}
+        homes = {
+            "Settings": "vidmatte.settings",
+            "VidmatteError": "vidmatte.errors",
+            **dict.fromkeys(("Box", "Choice", "Mask", "Moment", "Point"), "vidmatte.core.prompts"),
+        }
         return getattr(import_module(homes.get(name, "vidmatte.api")), name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
 from vidmatte.jobs.stages import is_stage_thread
+from vidmatte.jobs.subjects import check_subjects, subject_fields
 from vidmatte.keywords import Options, StreamOptions
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
@@ -119,6 +121,7 @@ class Stream:
         self._next_lock = Lock()
         self._close_lock = RLock()
         self._closed = False
+        self._stack = ExitStack()  # the fields of the chosen subject
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -160,7 +163,12 @@ class Stream:
     def _started(self) -> Iterator[Frame]:
         """The iterator over the pipeline's frames; the first call starts the pipeline."""
         if self._pipeline is None:
-            pipeline = build_pipeline(self._source, self._model, self._settings, None)
+            subject = self._stack.enter_context(
+                subject_fields(self._source, self._model, self._settings, Reporter())
+            )
+            pipeline = build_pipeline(
+                self._source, self._model, self._settings, None, subject=subject
+            )
             with self._close_lock:
                 if self._closed:  # meanwhile, by another thread
                     return iter(())
@@ -175,6 +183,7 @@ class Stream:
         if pipeline is not None:
             pipeline.close(wait=wait)
         self._source.close()
+        self._stack.close()
         return before
 
     def __enter__(self) -> Stream:
@@ -205,6 +214,7 @@ def stream(source: str | Path, **options: Unpack[StreamOptions]) -> Stream:
             )
     opened = open_reader(source, settings)
     try:
+        check_subjects(opened, settings)
         model = check_matting(opened.clip, settings).fetch(lambda _: None)
         return Stream(opened, model, settings)
     except BaseException:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Strict
 from pydantic_core import PydanticKnownError
 
-from vidmatte.core.prompts import Box, Choice, Mask, Point, parse_prompt, prompt_text
 from vidmatte.core.timecode import is_timecode
 from vidmatte.errors import UsageError
 
@@ -188,6 +187,8 @@ def _prompt_texts(value: Any) -> tuple[str, ...]:
 
 
 def _prompt_text(value: Any) -> str:
+    from vidmatte.core.prompts import Box, Choice, Mask, Point, parse_prompt, prompt_text
+
     if isinstance(value, Point | Box | Mask | Choice):
         return prompt_text(value)
     if not isinstance(value, str | os.PathLike | int) or isinstance(value, bool):
