@@ -20,7 +20,7 @@ import numpy as np
 from composites import painted_background, read_backgrounds, read_cutout
 from guidance_clips import compressed
 
-from vidmatte.alpha.keyer import (
+from vidmatte.models.keyer import (
     ChromaKeyer,
     CleanPlate,
     KeySettings,

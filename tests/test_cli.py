@@ -71,7 +71,8 @@ NOT_OF_PREVIEW = (
     " background checker manifest start_number handles conform strict audio resume batch memory"
 )
 NOT_OF_BENCH = (
-    "subject subjects only cache smooth_strength cuts threshold gamma keep_largest remove_specks"
+    "screen key keep_shadows clean_plate subject subjects only cache smooth_strength cuts threshold"
+    " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
     " foreground_file comp background checker manifest start_number fps handles conform"

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha.keyer import (
+from vidmatte.errors import UsageError
+from vidmatte.models.keyer import (
     ChromaKeyer,
     CleanPlate,
     DifferenceSettings,
@@ -16,7 +17,6 @@ from vidmatte.alpha.keyer import (
     combine_with_plate,
     find_screen,
 )
-from vidmatte.errors import UsageError
 
 WIDTH, HEIGHT = 640, 360
 GREEN, BLUE = (0.10, 0.62, 0.18), (0.08, 0.2, 0.65)

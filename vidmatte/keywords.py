@@ -28,6 +28,10 @@ class StreamOptions(TypedDict, total=False):
     refine: str
     foreground: Text
     normalize: str
+    screen: Text | None
+    key: Text | None
+    keep_shadows: bool
+    clean_plate: Text | None
     downsample: float
     cuts: bool
     subject: Prompt | str | Sequence[Prompt | str]

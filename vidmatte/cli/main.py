@@ -159,7 +159,8 @@ def _preview_command(
 
 
 PREVIEW_OPTIONS = (
-    "model", "family", "subject", "subjects", "combine", "smooth", "refine", "normalize",
+    "model", "family", "screen", "key", "keep_shadows", "clean_plate", "subject", "subjects",
+    "combine", "smooth", "refine", "normalize",
     "downsample", "threshold", "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate",
     "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
@@ -189,7 +190,8 @@ def _subjects_command(
 
 
 _SUBJECTS_OPTIONS = (
-    "model", "family", "combine", "normalize", "downsample", "fps", "in_point", "out_point",
+    "model", "family", "screen", "key", "keep_shadows", "clean_plate", "combine", "normalize",
+    "downsample", "fps", "in_point", "out_point",
     "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))

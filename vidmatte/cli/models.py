@@ -194,5 +194,10 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
         lines += textwrap.wrap(f"{number} {note}", _WIDTH, subsequent_indent="  ")
     aliases = ", ".join(f"{one} = {row['name']}" for row in rows for one in row["aliases"])
     lines += textwrap.wrap(f"Also known as: {aliases}", _WIDTH)
+    lines += textwrap.wrap(
+        "Without weights: chroma (a green or blue screen) and difference (from a clean plate); both"
+        " also beside a network, as in isnet+chroma",
+        _WIDTH,
+    )
     lines.append(f"Folder: {folder}")
     return lines

@@ -162,6 +162,7 @@ class Family:
     bfloat16: in bfloat16 its alpha stays within 1/255 of float32's on average, so that
     OpenVINO is the preferred runtime on CPUs with bfloat16.
     default_batch: frames per run without ``--batch``; 0: the device's default.
+    weightless: computed by ``models.keyer``, from no weights and of the frame's own size.
     """
 
     name: str
@@ -174,9 +175,10 @@ class Family:
     default_batch: int = 0
     schedules: _AugmentSchedules = _AugmentSchedules()
     filter_profile: FilterProfile = PER_FRAME
+    weightless: bool = False
 
     def __post_init__(self) -> None:
-        if (self.size is None) != (self.recurrence is not None):
+        if (self.size is None) != (self.recurrence is not None) and not self.weightless:
             raise ValueError(f"{self.name}: a recurrent network takes the frame at its own size")
         is_plain = not any(self.mean) and set(self.std) == {1.0} and not self.logits
         if self.recurrence is not None and self.recurrence.splits and not is_plain:
@@ -224,6 +226,8 @@ _ROWS = (
         filter_profile=RECURRENT,
     ),
 )
-#: The rows by name; ``FAMILIES`` are the names in the order of the table.
-FAMILY_TABLE = {row.name: row for row in _ROWS}
-FAMILIES = tuple(FAMILY_TABLE)
+_KEYERS = (Family("chroma", None, weightless=True), Family("difference", None, weightless=True))
+#: The rows by name; ``FAMILIES`` are the names of those with weights, in order.
+FAMILY_TABLE = {row.name: row for row in (*_ROWS, *_KEYERS)}
+FAMILIES = tuple(row.name for row in _ROWS)
+WEIGHTLESS = tuple(row.name for row in _KEYERS)

@@ -83,6 +83,7 @@ def build_pipeline(
     monitor = QualityMonitor()
     uses_foreground = uses_model_foreground(settings, source.clip)
     network = model.network_for(source.clip, None if subject is None else subject.cache)
+    network.begin(source.clip, settings)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     _check_sides(source.clip, smooth)
     needs = Needs.of(network, smooth)
@@ -124,6 +125,7 @@ def build_raw_pipeline(
     """Connect the stages that give the frames of a clip their raw alpha; the caller releases each
     frame. cache: see ``Model.network_for``. Raises UsageError, OutOfMemoryError."""
     flag, network = StopFlag(), model.network_for(source.clip, cache)
+    network.begin(source.clip, settings)
     segment = Segment()
 
     def read(_: Iterator[Frame]) -> Iterator[Frame]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidmatte.core.families import PER_FRAME, Family, FilterProfile
-from vidmatte.core.frame import Frame
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.settings import Settings
 
 
 class Network(ABC):
@@ -26,6 +27,9 @@ class Network(ABC):
     state_count: int = 0
     batch: int = 1
     filter_profile: FilterProfile = PER_FRAME
+
+    def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: B027 (most need nothing)
+        """Prepare for a clip, whose frames come next. Raises UsageError, SourceError."""
 
     @property
     def batch_stride(self) -> int:
@@ -53,6 +57,9 @@ class WrappedNetwork(Network):
         self.batch, self.description = network.batch, network.description
         self.filter_profile = network.filter_profile
         self._network = network
+
+    def begin(self, clip: Clip, settings: Settings) -> None:
+        self._network.begin(clip, settings)
 
     @property
     def batch_stride(self) -> int:

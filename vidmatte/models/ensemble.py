@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 from vidmatte.core.families import shared_profile
-from vidmatte.core.frame import Frame
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
+from vidmatte.models.keyer.network import Keyer
+from vidmatte.settings import Settings
 
 _Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
@@ -30,6 +32,12 @@ class CombinedNetwork(Network):
         self.filter_profile = shared_profile([first.filter_profile, second.filter_profile])
         self._first, self._second = first, second
         self._combine = COMBINATIONS[how]
+        if isinstance(second, Keyer) and how == "edges":
+            self._combine = second.combined
+
+    def begin(self, clip: Clip, settings: Settings) -> None:
+        self._first.begin(clip, settings)
+        self._second.begin(clip, settings)
 
     @property
     def batch_stride(self) -> int:

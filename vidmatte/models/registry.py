@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte._version import __version__
-from vidmatte.core.families import FAMILIES, FAMILY_TABLE, Family, shared_profile
+from vidmatte.core.families import FAMILIES, FAMILY_TABLE, WEIGHTLESS, Family, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.base import Network
@@ -31,12 +31,13 @@ RAW_ALPHA_OPTIONS = names_of(Settings, decides=RAW_ALPHA)
 class Weights:
     """One network's file: its name, its family, its path.
 
-    record: the store's record of it; None for the user's own file.
+    path: None, and sha256 '', where the family needs no weights. record: the store's record of
+    it; None for the user's own file.
     """
 
     name: str
     family: str
-    path: Path
+    path: Path | None
     record: Record | None = None
 
     @property
@@ -52,6 +53,8 @@ class Weights:
         from vidmatte.core.source import sha256_of
         from vidmatte.models.runtimes.onnx_file import external_data
 
+        if self.path is None:
+            return ""
         if self.record is not None:
             is_current = self.record.holds_for(self.path)
             return self.record.sha256 if is_current else sha256_of(self.path)
@@ -92,10 +95,7 @@ class Model:
             return self._load()
 
     def _load(self) -> Network:
-        networks = [
-            load_network(part.path, part.family, self._settings_for(part), self.device, self.report)
-            for part in self.weights
-        ]
+        networks = [self._load_part(part) for part in self.weights]
         lines = (
             advice(self.settings.runtime, part.fed_as.bfloat16, self.device)
             for part in self.weights
@@ -107,6 +107,14 @@ class Model:
         from vidmatte.models.ensemble import CombinedNetwork
 
         return CombinedNetwork(networks[0], networks[1], self.settings.combine)
+
+    def _load_part(self, part: Weights) -> Network:
+        settings = self._settings_for(part)
+        if part.path is None:
+            from vidmatte.models.keyer.network import load_keyer
+
+            return load_keyer(part.family, settings, self.report)
+        return load_network(part.path, part.family, settings, self.device, self.report)
 
     def network_for(self, clip: Clip, cache: Path | None = None) -> Network:
         """The network for a clip: from the cache where its alphas are stored, else loaded.
@@ -152,6 +160,9 @@ class Model:
         facts["version"] = __version__
         facts["source"] = clip.source.identity_for("--cache")
         facts["weights"] = [(part.family, part.sha256) for part in self.weights]
+        if self.settings.clean_plate is not None:
+            state = Path(self.settings.clean_plate).stat()
+            facts["plate"] = [state.st_size, state.st_mtime_ns]
         return cache_key(facts)
 
     @property
@@ -232,6 +243,8 @@ def choose_model(settings: Settings) -> ModelChoice:
             " isnet+rvm ('vidmatte models' lists them)"
         )
     parts = [_resolve_weights(name, settings) for name in names]
+    if len(parts) == 2 and parts[0].family in WEIGHTLESS:  # it refines what the other one found
+        parts.reverse()
     _check_has_effect([part.family for part in parts], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in parts):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
@@ -248,6 +261,9 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
         if settings.combine != "edges":
             raise UsageError(f"--combine {settings.combine}: it needs two models, as in isnet+rvm")
         check_options(families[0], settings)
+    from vidmatte.models.keyer.network import check_keyer
+
+    check_keyer(families, settings)
     rows = [FAMILY_TABLE[name] for name in families]
     if settings.downsample and not any(row.has_coarse_pass for row in rows):
         raise UsageError(
@@ -261,6 +277,8 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
 def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:
     """The user's own file or the catalogue's entry ``name``; nothing is fetched."""
     own = Path(name)
+    if name in WEIGHTLESS:
+        return Weights(name, name, None)
     if own.suffix.lower() != ".onnx":
         return lookup(name)
     if not own.is_file():

@@ -16,6 +16,7 @@ from vidmatte.settings.values import (
     Memory,
     Number,
     Prompts,
+    ScreenColour,
     Switch,
     Text,
     WholeNumber,
@@ -29,6 +30,7 @@ else:  # a type checker cannot evaluate the table of families
 
 _matte = partial(option, group="Matte")
 _adjust = partial(option, group="Controls, in this order", decides=RESULT)
+_key = partial(option, group="Key (--model chroma, difference)")
 _subject = partial(option, group="Subject", decides=RESULT)
 _machine = partial(option, group="Machine")
 _MOST_PIXELS = 2**31
@@ -55,6 +57,23 @@ class ModelOptions(OptionModel):
     normalize: Literal["clip", "minmax"] = _matte(
         "clip",
         "'clip' keeps the network's own alpha, 'minmax' stretches each frame as rembg does",
+    )
+    screen: ScreenColour | None = _key(
+        None,
+        "colour of the screen (default: found on the first frame's border)",
+        metavar="#RRGGBB",
+    )
+    key: Levels | None = _key(
+        None,
+        "shares of what is not screen that become alpha 0 and 1 (default: by the screen's noise)",
+        metavar="LOW,HIGH",
+    )
+    keep_shadows: Switch = _key(False, "keep soft shadows on the screen in the matte")
+    clean_plate: Text | None = _key(
+        None,
+        "of --model difference: a picture of the scene without the subject, the camera still",
+        metavar="PATH",
+        reads=True,
     )
     downsample: Number = _matte(
         0.0,

@@ -124,6 +124,12 @@ def _check_background(text: str) -> None:
         )
 
 
+def _check_screen(text: str) -> None:
+    """Raise UsageError for a text that is no colour."""
+    if re.fullmatch(r"#[0-9A-Fa-f]{6}", text) is None:
+        raise UsageError(f"'{text}' is not a colour: write it as #rrggbb, like #20c040")
+
+
 def parsed(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
     """The result of ``parse`` for an option's text. Its UsageError is raised with the flag."""
     try:
@@ -209,4 +215,5 @@ Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
+ScreenColour = Annotated[Text, _parsed_by(_check_screen)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]

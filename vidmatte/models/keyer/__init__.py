@@ -1,7 +1,7 @@
 """Mattes without a network: a chroma key, and the difference from a clean plate."""
 
-from vidmatte.alpha.keyer.chroma import ChromaKeyer, KeySettings, Screen, find_screen
-from vidmatte.alpha.keyer.difference import (
+from vidmatte.models.keyer.chroma import ChromaKeyer, KeySettings, Screen, find_screen
+from vidmatte.models.keyer.difference import (
     CleanPlate,
     DifferenceSettings,
     add_core,
