@@ -39,8 +39,9 @@ from vidmatte.pixels.formats import WORKING_FORMATS, _working_format, plane_arra
 from vidmatte.pixels.network_rgb import NetworkRgb, _curve_for, full_range_rgb
 from vidmatte.readers.image_folder import result_names
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
+from vidmatte.readers.movie.packets import packets_from
 from vidmatte.readers.movie.reader import MovieReader
-from vidmatte.readers.movie.timing import _find_rate, packets_from
+from vidmatte.readers.movie.timing import _find_rate
 from vidmatte.readers.open import open_reader
 from vidmatte.readers.trim import _parse_point, _Trim, make_trim
 from vidmatte.settings import Settings

@@ -82,9 +82,4 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
                 f"--deinterlace bwdif is for movies: {path.name} holds pictures; leave it out"
             )
         return ImageReader(path, settings)
-    if settings.fps is not None:
-        raise UsageError(
-            f"--fps {settings.fps} is for picture folders: {path.name} has its own rate, which"
-            " --conform changes"
-        )
     return MovieReader(path, settings)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
-from vidmatte.readers.movie.timing import Timing, packets_from
+from vidmatte.readers.movie.packets import Stamps, field_pairs, frame_packets, packets_from
+
+if TYPE_CHECKING:
+    from vidmatte.readers.movie.timing import Timing
 
 
 @contextmanager
@@ -55,6 +60,21 @@ def picture_stream(container: InputContainer, path: Path) -> VideoStream:
     raise SourceError(f"{path}: it has no video stream (it has: {kinds})")
 
 
+@dataclass(frozen=True)
+class MovieFile:
+    """A movie's file and the video track of it that is read."""
+
+    path: Path
+
+    def open(self) -> InputContainer:
+        """See ``open_container``."""
+        return open_container(self.path)
+
+    def stream(self, container: InputContainer) -> VideoStream:
+        """The track in ``container``, which ``open`` gave. Raises SourceError."""
+        return picture_stream(container, self.path)
+
+
 def check_complete(path: Path, stream: VideoStream) -> None:
     """Raise SourceError when the container's index points past the end of the file."""
     size = path.stat().st_size
@@ -68,17 +88,18 @@ def check_complete(path: Path, stream: VideoStream) -> None:
 
 
 def first_frame(
-    container: InputContainer, stream: VideoStream, path: Path
+    container: InputContainer, stream: VideoStream, path: Path, stamps: Stamps | None = None
 ) -> tuple[av.VideoFrame, int]:
     """The first frame that decodes, and the pts that the clip begins with, in the stream's
-    time base.
+    time base. stamps: see ``frame_packets``.
 
     Only a decoded frame states format, range and rotation reliably. Where packets before it do
     not decode, the clip begins with the earliest of them. Raises SourceError if nothing decodes.
     """
     undecodable: list[int] = []
     reason = "it has no frame"
-    for packet in packets_of(container, stream, path):
+    packets = packets_of(container, stream, path)
+    for packet, _ in frame_packets(packets, field_pairs(stream), stamps):
         try:
             frame = next(iter(packet.decode()), None)
         except av.error.FFmpegError as error:
@@ -98,12 +119,14 @@ _SLACK = 3  # frames: rounding of time bases and encoders, padding of sound code
 
 
 def check_duration(
-    path: Path, container: InputContainer, stream: VideoStream, timing: Timing
+    file: MovieFile, container: InputContainer, stream: VideoStream, timing: Timing
 ) -> str | None:
     """A warning where the video ends clearly before the duration that the header states.
 
     Raises SourceError where reading fails.
     """
+    if timing.stamps is Stamps.COUNT:  # what the header states counts other things
+        return None
     declared = _declared_end(container, stream)
     if declared is None or not timing.frame_count or timing.frame_count < 2:
         return None
@@ -115,7 +138,7 @@ def check_duration(
         return None
     if container.format.name in _DURATION_OF_LONGEST:
         enough = declared - slack
-        if _last_end(path, end, enough) >= enough:
+        if _last_end(file, end, enough) >= enough:
             return None
     return (
         f"the file states {float(declared):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
@@ -134,14 +157,14 @@ def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | 
     return None
 
 
-def _last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
+def _last_end(file: MovieFile, after: Fraction, enough: Fraction) -> Fraction:
     """Where the last packet of any track ends, in seconds, ``after`` or later.
 
     Reading stops at the first packet that ends at ``enough`` or later.
     """
     end = after
-    with open_container(path) as container, read_errors_as(path):
-        stream = picture_stream(container, path)
+    with file.open() as container, read_errors_as(file.path):
+        stream = file.stream(container)
         if len(stream.index_entries) > 1:  # an index; without one a seek would read all packets too
             container.seek(int(after / (stream.time_base or 1)), stream=stream)
         for packet in packets_from(container):

@@ -16,12 +16,10 @@ from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.movie.container import (
+    MovieFile,
     check_complete,
     check_duration,
     first_frame,
-    open_container,
-    picture_stream,
-    read_errors_as,
 )
 from vidmatte.readers.movie.decode import DETECT_ERRORS, PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
@@ -32,9 +30,11 @@ from vidmatte.readers.movie.describe import (
     with_timecode_checked,
 )
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
+from vidmatte.readers.movie.packets import DECODE_ORDER_ONLY, Stamps
 from vidmatte.readers.movie.timing import Timing, in_order, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_rate
 
 #: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -56,6 +56,7 @@ class MovieReader(Reader):
         self._damaged = 0  # packets and frames: some frames may be missing
         self._active, self._closed = 0, False
         self._lock = RLock()  # the garbage collector may close it in the thread that holds it
+        self._file = MovieFile(path)
         self._size, self._timing, clip, shortage = self._probe(path, settings)
         self._trim = make_trim(
             settings.in_point,
@@ -80,34 +81,36 @@ class MovieReader(Reader):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
-        self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
+        self._decoder = PacketDecoder(self._file, self._timing, self._count_undecodable)
 
     def _probe(
         self, path: Path, settings: Settings
     ) -> tuple[tuple[int, int], Timing, Clip, str | None]:
         """The stored frame size (width, height), the timing and the untrimmed clip of a file,
         and what ``check_duration`` says of it. Raises SourceError, UsageError."""
-        with open_container(path) as container:
-            stream = picture_stream(container, path)
-            first, first_pts = first_frame(container, stream, path)
-            # The first frame took packets from the other container.
-            with open_container(path) as unread, read_errors_as(path):
-                timing = read_timing(
-                    unread,
-                    picture_stream(unread, path),
-                    first_pts,
-                    numbered=bool(settings.in_point or settings.out_point or settings.resume),
-                )
+        timing = read_timing(
+            self._file,
+            numbered=bool(settings.in_point or settings.out_point or settings.resume),
+            fps=None if settings.fps is None else parse_rate(settings.fps),
+        )
+        with self._file.open() as container:
+            stream = self._file.stream(container)
+            first, first_pts = first_frame(container, stream, path, timing.rewritten)
+            timing = timing.beginning(first_pts)
             check_complete(path, stream)
             clip = describe(path, container, stream, first, timing)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
+            if timing.is_rate_assumed:
+                self._warnings.append(
+                    f"{path.name}: it states no frame rate: using {timing.rate}, or give --fps"
+                )
             if settings.audio:
                 self._warnings += empty_track_notes(path, container)
             self._warnings += uncarried_notes(path, container)
-            shortage = check_duration(path, container, stream, timing)
+            shortage = check_duration(self._file, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
     @property
@@ -225,9 +228,12 @@ class MovieReader(Reader):
 
     def _frames_from(self, number: int) -> Iterator[av.VideoFrame]:
         """The frames from ``number`` to the out point, by seeking if that lands early enough."""
-        guessed = self._timing.is_reordered or self._decoder.container.format.name in DETECT_ERRORS
+        container = self._decoder.container.format.name
+        guessed = self._timing.is_reordered and (
+            self._timing.stamps is Stamps.COUNT or container in DECODE_ORDER_ONLY
+        )
         for margin in _SEEK_MARGINS:
-            if number <= margin or guessed:
+            if number <= margin or guessed or container in DETECT_ERRORS:
                 continue
             found = self._between(number, self._frames(self._timing.moment(number - margin)))
             first = next(found, None)

@@ -1,0 +1,182 @@
+"""The packets of a movie's picture: which of them begin a frame, and when it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vidmatte.media.h264 import FieldPairs
+from vidmatte.readers.movie.missing_timestamps import in_display_order
+
+#: Containers that may store only the decoding order of frames.
+DECODE_ORDER_ONLY = {"avi", "mxf"}
+MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
+
+
+class Stamps(Enum):
+    """Where a frame's time is in its packet.
+
+    PTS: the pts, or the dts where it is missing. DTS: the dts, which in an AVI is the place in
+    the file. COUNT: nowhere; frames are numbered from 0.
+    """
+
+    PTS = "pts"
+    DTS = "dts"
+    COUNT = "count"
+
+
+def packets_from(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
+    """The packets of ``streams``, or of all, in the file's order, and an empty one of each at
+    the end.
+
+    PyAV 18.1 raises IndexError at a packet of a stream that first appears in the middle, as in
+    damaged transport streams; it is skipped. Raises av.FFmpegError.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+            return
+        except IndexError:
+            continue  # that packet has been read: go on with the next
+
+
+def field_pairs(stream: VideoStream) -> FieldPairs | None:
+    """What tells the fields of a stream from frames; None where each packet is a frame."""
+    context = stream.codec_context
+    if context.name != "h264":
+        return None
+    pairs = FieldPairs(context.extradata or b"")
+    return pairs if pairs.are_possible else None
+
+
+def frame_packets(
+    packets: Iterable[av.Packet], pairs: FieldPairs | None, stamps: Stamps | None = None
+) -> Iterator[tuple[av.Packet, bool]]:
+    """Each packet of a stream, and whether it begins a frame, rather than adding a second field
+    to one or ending the stream.
+
+    pairs: see ``field_pairs``. stamps: what becomes the pts of the frame that is decoded from a
+    packet; None leaves the pts.
+    """
+    number = 0
+    for packet in packets:
+        begins = packet.size > 0 and (pairs is None or pairs.begins_frame(memoryview(packet)))
+        if stamps is Stamps.COUNT:
+            packet.pts = packet.dts = number if begins else None
+            number += begins
+        elif stamps is not None and begins:
+            packet.pts = stamp_of(packet, stamps)
+        yield packet, begins
+
+
+def stamp_of(packet: av.Packet, stamps: Stamps) -> int | None:
+    """The time of a packet's frame by PTS or DTS."""
+    if stamps is Stamps.PTS and packet.pts is not None:
+        return packet.pts
+    return packet.dts
+
+
+@dataclass
+class PacketTimes:
+    """The timestamps of a stream's frames in its time base, in the order of the file.
+
+    all: those of every frame that has one; plausible: without duplicate and out-of-order ones.
+    without: how many frames have none; last: how many of those come last. jump_back: the number
+    of the frame at which the times go back and stay there; None where they do not. fields: how
+    many packets are the second field of a frame. first_key: time of the first key frame.
+    is_rising: each is later than the one before. is_intra: all are key frames. are_dts: see
+    ``Stamps.DTS``.
+    """
+
+    all: list[int] = field(default_factory=list)
+    plausible: list[int] = field(default_factory=list)
+    without: int = 0
+    last: int = 0
+    jump_back: int | None = None
+    fields: int = 0
+    first_key: int | None = None
+    is_rising: bool = True
+    is_intra: bool = True
+    are_dts: bool = False
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are."""
+        return len(self.all) + self.without
+
+
+def read_packet_times(
+    container: InputContainer, stream: VideoStream, stamps: Stamps, *, to_first_drop: bool = False
+) -> PacketTimes:
+    """Every frame's timestamp, by reading all packets of a container that was not read yet.
+
+    to_first_drop: stop where a timestamp is earlier than the one before.
+    """
+    found = PacketTimes(are_dts=stamps is Stamps.DTS)
+    pairs = field_pairs(stream)
+    read = frame_packets(packets_from(container, stream), pairs)
+    frames = _shown_frames(read, pairs, found, stamps)
+    going_back = 0  # packets in succession
+    for number, (packet, follows) in enumerate(in_display_order(frames, _decoded_at)):
+        stamp = stamp_of(packet, stamps)
+        if stamp is None:
+            found.without, found.last = found.without + 1, found.last + 1
+            continue
+        found.last = 0
+        found.is_rising &= not found.all or stamp > found.all[-1]
+        found.all.append(stamp)
+        if to_first_drop and not found.is_rising:
+            break
+        if follows:
+            going_back = 0
+            found.plausible.append(stamp)
+        else:
+            going_back += 1
+            if going_back > MAX_REORDER and found.jump_back is None:
+                found.jump_back = number - MAX_REORDER
+    return found
+
+
+def _shown_frames(
+    read: Iterable[tuple[av.Packet, bool]],
+    pairs: FieldPairs | None,
+    found: PacketTimes,
+    stamps: Stamps,
+) -> Iterator[av.Packet]:
+    """The packets that begin a frame that is shown; notes in ``found`` what the others are.
+
+    A field whose second is missing is shown by no decoder. It counts as a damaged frame where its
+    time is one: where it has the parity of other first fields, and more frames follow.
+    """
+    has_key = False
+    held: av.Packet | None = None
+    alone = usual = None  # parity of a field without second, and of the first fields
+    for packet, begins in read:
+        if not begins:
+            if packet.size:
+                found.fields, usual, alone = found.fields + 1, alone, None
+            continue
+        if held is not None and (alone is None or alone == usual):
+            yield held
+        alone, held = None if pairs is None else pairs.waiting, None
+        found.is_intra &= packet.is_keyframe
+        has_key |= packet.is_keyframe
+        if packet.is_discard:
+            continue
+        if has_key and found.first_key is None:
+            found.first_key = stamp_of(packet, stamps)
+        held = packet
+    if held is not None and alone is None:
+        yield held
+
+
+def _decoded_at(packet: av.Packet) -> int | None:
+    """A packet's dts, which grows from packet to packet. The pts is no substitute where it is
+    missing: among the dts of others it goes back wherever frames are reordered."""
+    return packet.dts
