@@ -140,3 +140,24 @@ def make_field_coded(
             packet.is_keyframe = at % (2 * group) == 0
             target.mux(packet)
     return path
+
+
+def without_composition_times(movie: Path, path: Path, *, shifted: bool = True) -> Path:
+    """A copy whose packets are presented, as they state it, when they are decoded.
+
+    shifted: from zero on; else as in ``movie``, whose first packets lie before zero.
+    """
+    with av.open(str(movie)) as given, av.open(str(path), "w") as target:
+        streams = {
+            stream.index: target.add_stream_from_template(stream) for stream in given.streams
+        }
+        first: int | None = None
+        for packet in given.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "video":
+                first = packet.dts if first is None and shifted else first
+                packet.pts = packet.dts = packet.dts - (first or 0)
+            packet.stream = streams[packet.stream_index]
+            target.mux(packet)
+    return path

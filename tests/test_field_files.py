@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
-from field_files import make_field_coded
-from readback import frame_times, probe_stream
+from field_files import make_field_coded, without_composition_times
+from media import Tone, make_movie
+from readback import decode, frame_times, probe_stream
+from scene import read_index
 from test_source_gaps import read_times
 from tiny_onnx import make_salient
 
@@ -98,3 +101,64 @@ def test_results_of_field_coded_clips_have_the_rate_of_frames(name: str, tmp_pat
     assert (result.clip.rate, result.written.frames) == (25, 10)
     assert probe_stream(out, "video")["avg_frame_rate"] == "25/1"
     assert len(frame_times(out)) == 10
+
+
+B_FRAMES = {"bf": "2", "b_strategy": "0", "g": "12"}
+#: By container: the codec, and the options of its encoder.
+REORDERED = {
+    ".flv": ("libx264", B_FRAMES),
+    ".mkv": ("libx264", B_FRAMES | {"x264-params": "open-gop=1"}),
+    ".ts": ("mpeg2video", B_FRAMES | {"b": "2M"}),
+    ".mov": ("libx264", B_FRAMES | {"bf": "7", "b-pyramid": "normal"}),
+    ".mp4": ("libx265", {"x265-params": "log-level=error:bframes=3:keyint=12"}),
+    ".avi": ("mpeg4", B_FRAMES | {"b": "2M"}),
+    ".asf": ("mpeg2video", B_FRAMES | {"b": "2M"}),
+}
+UNEVEN = [600 * (number // 5) + (0, 50, 170, 282, 320)[number % 5] for number in range(60)]
+
+
+@pytest.mark.parametrize("suffix", REORDERED)
+def test_b_frames_without_composition_times_are_shown_in_order(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codec, options = REORDERED[suffix]
+    movie = make_movie(tmp_path / "clip.mp4", frames=60, codec=codec, options=options)
+    path = without_composition_times(movie.path, tmp_path / f"plain{suffix}")
+    check_info(path, capsys, 60, "25 fps")
+    check_read(path, range(60), evenly(60))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_so_are_those_of_a_variable_rate(suffix: str, tmp_path: Path) -> None:
+    movie = make_movie(
+        tmp_path / "clip.mp4", pts=UNEVEN, time_base=Fraction(1, 1000), options=B_FRAMES
+    )
+    path = without_composition_times(movie.path, tmp_path / f"plain{suffix}")
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        times = [packet.pts * packet.time_base for packet in packets]
+    assert times == sorted(times)
+    check_read(path, range(60), [time - times[0] for time in times])
+
+
+def test_frames_before_the_edit_are_left_out_and_the_others_in_order(tmp_path: Path) -> None:
+    """FFmpeg's own copy lets the clip begin with the third packet; the first two are discarded."""
+    movie = make_movie(tmp_path / "clip.mp4", frames=60, options=B_FRAMES)
+    path = without_composition_times(movie.path, tmp_path / "plain.mov", shifted=False)
+    with av.open(str(path)) as container:
+        shown = sum(1 for _ in container.decode(video=0))
+    indices = [1, 2, *range(4, 60)]
+    assert shown == len(indices)
+    check_read(path, indices, evenly(len(indices)))
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".ts"])
+def test_their_results_have_their_rate_and_their_sound(suffix: str, tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=30, options=B_FRAMES, audio=[Tone()], flash=9)
+    path = without_composition_times(movie.path, tmp_path / f"plain{suffix}")
+    model = str(make_salient(tmp_path / "tiny.onnx", 64))
+    for name in ("out.mov", "out.mkv"):
+        result = vidmatte.matte(path, out := tmp_path / name, model=model, family="isnet")
+        assert (result.written.frames, result.warnings) == (30, ())
+        assert [read_index(picture) for picture in decode(out)] == list(range(30))
+        assert float(probe_stream(out, "audio")["start_time"]) == pytest.approx(0, abs=0.025)

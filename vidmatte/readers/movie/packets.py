@@ -16,14 +16,16 @@ from vidmatte.readers.movie.missing_timestamps import in_display_order
 
 #: Containers that may store only the decoding order of frames.
 DECODE_ORDER_ONLY = {"avi", "mxf"}
+#: Containers with one time a packet, of its decoding; its pts is guessed by FFmpeg.
+DTS_ONLY = {"avi", "asf"}
 MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
 
 
 class Stamps(Enum):
     """Where a frame's time is in its packet.
 
-    PTS: the pts, or the dts where it is missing. DTS: the dts, which in an AVI is the place in
-    the file. COUNT: nowhere; frames are numbered from 0.
+    PTS: the pts, or the dts where it is missing. DTS: the dts, see ``DTS_ONLY``. COUNT: nowhere;
+    frames are numbered from 0.
     """
 
     PTS = "pts"

@@ -24,6 +24,7 @@ from vidmatte.readers.movie.container import MovieFile, read_errors_as
 from vidmatte.readers.movie.missing_timestamps import with_gaps_filled
 from vidmatte.readers.movie.packets import (
     DECODE_ORDER_ONLY,
+    DTS_ONLY,
     MAX_REORDER,
     PacketTimes,
     Stamps,
@@ -221,7 +222,8 @@ def _times_of(container: InputContainer, stream: VideoStream) -> tuple[list[int]
     indexed, pairs = _indexed_times(stream), field_pairs(stream)
     if container.format.name in DECODE_ORDER_ONLY and context.has_b_frames:
         indexed = []
-    stamps = Stamps.DTS if container.format.name == "avi" and context.has_b_frames else Stamps.PTS
+    is_by_dts = container.format.name in DTS_ONLY and context.has_b_frames
+    stamps = Stamps.DTS if is_by_dts else Stamps.PTS
     if not indexed or (pairs is not None and not pairs.is_intra):
         return [], read_packet_times(container, stream, stamps)
     if context.has_b_frames:
