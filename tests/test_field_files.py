@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
-from field_files import make_field_coded, without_composition_times
+from field_files import field_units, make_field_coded, without_composition_times
 from media import Tone, make_movie
 from readback import decode, frame_times, probe_stream
 from scene import read_index
@@ -17,6 +17,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte.cli.main import main
+from vidmatte.errors import UsageError
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -162,3 +163,57 @@ def test_their_results_have_their_rate_and_their_sound(suffix: str, tmp_path: Pa
         assert (result.written.frames, result.warnings) == (30, ())
         assert [read_index(picture) for picture in decode(out)] == list(range(30))
         assert float(probe_stream(out, "audio")["start_time"]) == pytest.approx(0, abs=0.025)
+
+
+RAW = {
+    "open groups": (".h264", {"options": B_FRAMES | {"x264-params": "open-gop=1"}}),
+    "pyramids": (".264", {"options": B_FRAMES | {"bf": "7", "b-pyramid": "normal"}}),
+    "fields in frames": (".h264", {"options": B_FRAMES, "interlaced": True}),
+    "HEVC": (
+        ".hevc",
+        {
+            "codec": "libx265",
+            "options": {"x265-params": "log-level=error:bframes=4:keyint=12"},
+        },
+    ),
+}
+NTSC = Fraction(30000, 1001)
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_raw_streams_are_read_at_their_own_rate_or_at_fps(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffix, options = RAW[kind]
+    movie = make_movie(tmp_path / f"clip{suffix}", frames=60, rate=NTSC, **options)  # type: ignore[arg-type]
+    check_info(movie.path, capsys, 60, "30000/1001 fps")
+    check_read(movie.path, range(60), evenly(60, NTSC))
+    check_read(movie.path, range(60), evenly(60, 24), fps="24")
+
+
+def test_a_raw_stream_of_fields_has_the_rate_of_frames(tmp_path: Path) -> None:
+    path = tmp_path / "clip.264"
+    path.write_bytes(b"".join(unit for _, unit in field_units(40, group=6)))
+    check_read(path, range(40), evenly(40))
+    path.write_bytes(b"".join(unit for at, unit in field_units(40, group=6) if at not in (0, 79)))
+    check_read(path, range(1, 39), evenly(38))
+
+
+def test_a_raw_stream_without_a_rate_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"x265-params": "log-level=error:vui-timing-info=0"}
+    movie = make_movie(tmp_path / "clip.hevc", frames=6, codec="libx265", options=options)
+    model = ["--model", str(make_salient(tmp_path / "tiny.onnx", 64)), "--family", "isnet"]
+    out = tmp_path / "out.mov"
+    assert main([str(movie.path), "-o", str(out), *model]) == 0
+    assert "clip.hevc: it states no frame rate: using 25, or give --fps" in capsys.readouterr().err
+    assert main([str(movie.path), "-o", str(out), *model, "--fps", "50", "--overwrite"]) == 0
+    assert "frame rate" not in capsys.readouterr().err
+    assert probe_stream(out, "video")["avg_frame_rate"] == "50/1"
+
+
+def test_fps_is_refused_where_a_movie_has_timestamps(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.ts")
+    with pytest.raises(UsageError, match=r"--fps 24 is for .*clip\.ts has its own rate"):
+        open_reader(movie.path, Settings(fps="24"))

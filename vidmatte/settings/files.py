@@ -20,7 +20,7 @@ class InputOptions(OptionModel):
 
     fps: Rate | None = _input(
         None,
-        "frame rate of a picture folder, like 25 or 24000/1001",
+        "frame rate of a picture folder or a raw stream (.h264, .hevc), like 25 or 24000/1001",
         metavar="RATE",
     )
     in_point: Point | None = _input(

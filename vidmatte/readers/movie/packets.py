@@ -16,6 +16,8 @@ from vidmatte.readers.movie.missing_timestamps import in_display_order
 
 #: Containers that may store only the decoding order of frames.
 DECODE_ORDER_ONLY = {"avi", "mxf"}
+#: Streams without a container: they have no timestamps but those that FFmpeg invents.
+RAW_STREAMS = {"h264", "hevc", "vvc", "obu", "mjpeg", "dirac", "cavsvideo", "avs2", "avs3", "vc1"}
 #: Containers with one time a packet, of its decoding; its pts is guessed by FFmpeg.
 DTS_ONLY = {"avi", "asf"}
 MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
@@ -93,7 +95,7 @@ class PacketTimes:
     of the frame at which the times go back and stay there; None where they do not. fields: how
     many packets are the second field of a frame. first_key: time of the first key frame.
     is_rising: each is later than the one before. is_intra: all are key frames. are_dts: see
-    ``Stamps.DTS``.
+    ``Stamps.DTS``. numbers: how many ``Stamps.COUNT`` gives, but for a last field alone.
     """
 
     all: list[int] = field(default_factory=list)
@@ -106,11 +108,7 @@ class PacketTimes:
     is_rising: bool = True
     is_intra: bool = True
     are_dts: bool = False
-
-    @property
-    def frames(self) -> int:
-        """How many frames there are."""
-        return len(self.all) + self.without
+    numbers: int = 0
 
 
 def read_packet_times(
@@ -167,6 +165,7 @@ def _shown_frames(
         if held is not None and (alone is None or alone == usual):
             yield held
         alone, held = None if pairs is None else pairs.waiting, None
+        found.numbers += 1
         found.is_intra &= packet.is_keyframe
         has_key |= packet.is_keyframe
         if packet.is_discard:
@@ -176,6 +175,7 @@ def _shown_frames(
         held = packet
     if held is not None and alone is None:
         yield held
+    found.numbers -= alone is not None
 
 
 def _decoded_at(packet: av.Packet) -> int | None:

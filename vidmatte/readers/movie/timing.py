@@ -26,6 +26,7 @@ from vidmatte.readers.movie.packets import (
     DECODE_ORDER_ONLY,
     DTS_ONLY,
     MAX_REORDER,
+    RAW_STREAMS,
     PacketTimes,
     Stamps,
     field_pairs,
@@ -39,6 +40,7 @@ _STANDARD_RATES = tuple(
         "120000/1001", 100, 120, "15000/1001", 15, 12, 10,
     )
 )  # fmt: skip
+_HIGHEST_RATE = 960
 _DEFAULT_RATE = Fraction(25)  # frames a second of a stream that states none
 
 
@@ -201,14 +203,15 @@ def read_timing(file: MovieFile, *, numbered: bool, fps: Fraction | None = None)
     with file.open() as container, read_errors_as(file.path):
         stream = file.stream(container)
         indexed, found = _times_of(container, stream)
-        has_times = bool(indexed or found.all or not found.frames)
+        is_raw = container.format.name in RAW_STREAMS
+        has_times = not is_raw and bool(indexed or found.all or not found.without)
         if fps is not None and has_times:
             raise UsageError(
                 f"--fps {fps} is for picture folders and streams without timestamps:"
                 f" {file.path.name} has its own rate, which --conform changes"
             )
         if not has_times or (found.fields and container.format.name in DECODE_ORDER_ONLY):
-            return _counted(stream, found.frames, fps)
+            return _counted(stream, found.numbers, fps)
         timing = _timing_of(file, stream, indexed, found)
     if indexed and not timing.constant:
         return replace(timing, times=_all_times(file) if numbered else ())
@@ -280,7 +283,9 @@ def _timing_of(
 
 def _counted(stream: VideoStream, frames: int, fps: Fraction | None) -> Timing:
     """The timing of frames that are numbered, at the rate that the coded stream states."""
-    stated = stream.codec_context.framerate
+    stated: Fraction | None = stream.codec_context.framerate
+    if stated is not None and not 1 <= stated <= _HIGHEST_RATE:  # a clock's, not that of frames
+        stated = None
     rate = fps or stated or _DEFAULT_RATE
     return Timing(
         rate=rate,
