@@ -161,3 +161,19 @@ def without_composition_times(movie: Path, path: Path, *, shifted: bool = True) 
             packet.stream = streams[packet.stream_index]
             target.mux(packet)
     return path
+
+
+def joined_tracks(movies: Sequence[Path], path: Path, default: int | None) -> Path:
+    """A movie with the tracks of several; the one of ``default``, from 0 on, is marked so."""
+    with av.open(str(path), "w") as target:
+        opened = [av.open(str(movie)) for movie in movies]
+        streams = [target.add_stream_from_template(given.streams.video[0]) for given in opened]
+        for number, stream in enumerate(streams):
+            stream.disposition = av.stream.Disposition(number == default)
+        for given, stream in zip(opened, streams, strict=True):
+            for packet in given.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    target.mux(packet)
+            given.close()
+    return path

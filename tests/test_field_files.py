@@ -8,8 +8,8 @@ from pathlib import Path
 
 import av
 import pytest
-from field_files import field_units, make_field_coded, without_composition_times
-from media import Tone, make_movie
+from field_files import field_units, joined_tracks, make_field_coded, without_composition_times
+from media import Tone, make_movie, make_pictures
 from readback import decode, frame_times, probe_stream
 from scene import read_index
 from test_source_gaps import read_times
@@ -217,3 +217,50 @@ def test_fps_is_refused_where_a_movie_has_timestamps(tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.ts")
     with pytest.raises(UsageError, match=r"--fps 24 is for .*clip\.ts has its own rate"):
         open_reader(movie.path, Settings(fps="24"))
+
+
+def two_tracks(folder: Path, suffix: str, default: int | None) -> Path:
+    """A movie of a large track of 10 frames and a small one of 40."""
+    large = make_movie(folder / "large.mp4", frames=10)
+    small = make_movie(folder / "small.mp4", frames=40, size=(128, 72), options=B_FRAMES)
+    return joined_tracks([large.path, small.path], folder / f"clip{suffix}", default)
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+def test_of_two_video_tracks_the_default_one_is_read(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = two_tracks(tmp_path, suffix, default=1)
+    assert main(["info", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "40 frames, 25 fps" in said
+    assert "video track  1: h264, 192x108\n" in said
+    assert "video track  2: h264, 128x72, default, read\n" in said
+    assert "it has 2 video tracks: track 2, the default one, is read; --video-track cho" in said
+    assert read_times(path) == (list(range(40)), evenly(40))
+    check_read(path, range(40), evenly(40), video_track=2)
+    check_read(path, range(10), evenly(10), video_track=1)
+
+
+def test_without_a_default_track_the_largest_is_read(tmp_path: Path) -> None:
+    path = two_tracks(tmp_path, ".mkv", default=None)
+    with open_reader(path, Settings()) as source:
+        assert (source.clip.width, source.clip.frame_count) == (192, 10)
+        assert [track.is_read for track in source.clip.video] == [True, False]
+        assert "track 1, the largest, is read" in source.warnings[0]
+
+
+def test_a_video_track_that_does_not_exist_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = two_tracks(tmp_path, ".mov", default=0)
+    model = ["--model", str(make_salient(tmp_path / "tiny.onnx", 64)), "--family", "isnet"]
+    out = tmp_path / "out.mov"
+    assert main([str(path), "-o", str(out), *model, "--video-track", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "--video-track 3: clip.mov has 2 video tracks: use a number from 1 to 2" in said
+    assert main([str(path), "-o", str(out), *model, "--video-track", "2", "-q"]) == 0
+    assert (probe_stream(out)["width"], probe_stream(out)["nb_frames"]) == (128, "40")
+    (picture,) = make_pictures(tmp_path, frames=1)
+    with pytest.raises(UsageError, match="--video-track 1 is for movies: "):
+        open_reader(picture, Settings(video_track=1))

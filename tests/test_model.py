@@ -320,7 +320,7 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
     assert names_of(Table, decides=NO_EFFECT) == ("how",)
     assert set(RAW_ALPHA_OPTIONS) == {
         "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
-        "conform", "deinterlace", "fps", "runtime",
+        "conform", "deinterlace", "fps", "runtime", "video_track",
     }  # fmt: skip
 
 

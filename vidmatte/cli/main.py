@@ -156,8 +156,9 @@ def _preview_command(
 PREVIEW_OPTIONS = (
     "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "threshold",
     "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
-    "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
-    "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
+    "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "video_track",
+    "in_point", "out_point", "deinterlace", "overwrite", "device", "runtime", "threads",
+    "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 

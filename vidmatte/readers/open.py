@@ -81,5 +81,10 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
             raise UsageError(
                 f"--deinterlace bwdif is for movies: {path.name} holds pictures; leave it out"
             )
+        if settings.video_track:
+            raise UsageError(
+                f"--video-track {settings.video_track} is for movies: {path.name} holds pictures;"
+                " leave it out"
+            )
         return ImageReader(path, settings)
     return MovieReader(path, settings)

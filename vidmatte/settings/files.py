@@ -23,6 +23,13 @@ class InputOptions(OptionModel):
         "frame rate of a picture folder or a raw stream (.h264, .hevc), like 25 or 24000/1001",
         metavar="RATE",
     )
+    video_track: WholeNumber = _input(
+        0,
+        "number of the video track that is read, from 1 on (default: the one that ffmpeg picks:"
+        " the default track, else the largest)",
+        low=0,
+        high=1000,
+    )
     in_point: Point | None = _input(
         None,
         "first frame, as f120, seconds or a timecode of the clip",

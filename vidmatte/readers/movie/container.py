@@ -14,7 +14,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vidmatte.errors import SourceError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.readers.movie.packets import Stamps, field_pairs, frame_packets, packets_from
 
 if TYPE_CHECKING:
@@ -49,30 +49,62 @@ def open_container(path: Path) -> InputContainer:
         ) from error
 
 
-def picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is no cover art. Raises SourceError."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise SourceError(f"{path}: no decoder for its video codec")
-            return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-    raise SourceError(f"{path}: it has no video stream (it has: {kinds})")
+#: What the mark of a default track is worth in pixels where FFmpeg's tools choose one.
+_WEIGHT_OF_DEFAULT = 5_000_000
+
+
+def video_tracks(container: InputContainer) -> list[VideoStream]:
+    """The video tracks in the container's order, without cover art."""
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def is_default(stream: VideoStream) -> bool:
+    """Whether a track is marked as the one to show."""
+    return bool(stream.disposition & av.stream.Disposition.default)
+
+
+def picture_stream(container: InputContainer, path: Path, track: int = 0) -> VideoStream:
+    """Video track number ``track``, counted from 1, or, 0, the one that ffmpeg picks: the largest,
+    where a default track counts as 5 million pixels more; only tracks that have a decoder.
+
+    Raises SourceError; UsageError for a track that does not exist.
+    """
+    tracks = video_tracks(container)
+    if not tracks:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise SourceError(f"{path}: it has no video stream (it has: {kinds})")
+    if track > len(tracks):
+        raise UsageError(
+            f"--video-track {track}: {path.name} has {len(tracks)} video"
+            f" track{'s' if len(tracks) > 1 else ''}: use a number from 1 to {len(tracks)}"
+        )
+    known = [stream for stream in tracks if stream.codec_context is not None]
+    chosen = tracks[track - 1] if track else max(known, key=_rank, default=tracks[0])
+    if chosen.codec_context is None:
+        raise SourceError(f"{path}: no decoder for its video codec")
+    return chosen
+
+
+def _rank(stream: VideoStream) -> int:
+    """How ffmpeg ranks a video track."""
+    return stream.width * stream.height + _WEIGHT_OF_DEFAULT * is_default(stream)
 
 
 @dataclass(frozen=True)
 class MovieFile:
-    """A movie's file and the video track of it that is read."""
+    """A movie's file and the video track of it that is read; track: see ``picture_stream``."""
 
     path: Path
+    track: int = 0
 
     def open(self) -> InputContainer:
         """See ``open_container``."""
         return open_container(self.path)
 
     def stream(self, container: InputContainer) -> VideoStream:
-        """The track in ``container``, which ``open`` gave. Raises SourceError."""
-        return picture_stream(container, self.path)
+        """The track in ``container``, which ``open`` gave. Raises SourceError, UsageError."""
+        return picture_stream(container, self.path, self.track)
 
 
 def check_complete(path: Path, stream: VideoStream) -> None:

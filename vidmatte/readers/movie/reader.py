@@ -25,8 +25,7 @@ from vidmatte.readers.movie.decode import DETECT_ERRORS, PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
 from vidmatte.readers.movie.describe import (
     describe,
-    empty_track_notes,
-    uncarried_notes,
+    opening_notes,
     with_timecode_checked,
 )
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
@@ -56,7 +55,7 @@ class MovieReader(Reader):
         self._damaged = 0  # packets and frames: some frames may be missing
         self._active, self._closed = 0, False
         self._lock = RLock()  # the garbage collector may close it in the thread that holds it
-        self._file = MovieFile(path)
+        self._file = MovieFile(path, settings.video_track)
         self._size, self._timing, clip, shortage = self._probe(path, settings)
         self._trim = make_trim(
             settings.in_point,
@@ -103,13 +102,7 @@ class MovieReader(Reader):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
-            if timing.is_rate_assumed:
-                self._warnings.append(
-                    f"{path.name}: it states no frame rate: using {timing.rate}, or give --fps"
-                )
-            if settings.audio:
-                self._warnings += empty_track_notes(path, container)
-            self._warnings += uncarried_notes(path, container)
+            self._warnings += opening_notes(container, clip, timing, settings)
             shortage = check_duration(self._file, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
