@@ -264,3 +264,36 @@ def test_a_video_track_that_does_not_exist_is_refused(
     (picture,) = make_pictures(tmp_path, frames=1)
     with pytest.raises(UsageError, match="--video-track 1 is for movies: "):
         open_reader(picture, Settings(video_track=1))
+
+
+@pytest.mark.parametrize("tail", [bytes(700), b"\xff" * 3000], ids=["zeros", "ones"])
+def test_an_error_after_the_last_frame_is_a_warning(
+    tail: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = [Tone(codec="pcm_s16le")]
+    movie = make_movie(tmp_path / "clip.nut", frames=48, options=B_FRAMES, audio=audio)
+    movie.path.write_bytes(movie.path.read_bytes() + tail)
+    with av.open(str(movie.path)) as container, pytest.raises(av.error.FFmpegError):
+        list(container.demux())
+    check_info(movie.path, capsys, 48, "25 fps")
+    assert read_times(movie.path) == (list(range(48)), evenly(48))
+    indices, _ = read_times(movie.path, in_point="f40", out_point="f47", strict=True)
+    assert indices == list(range(40, 47))
+    model = ["--model", str(make_salient(tmp_path / "tiny.onnx", 64)), "--family", "isnet"]
+    out = tmp_path / "out.mov"
+    assert main([str(movie.path), "-o", str(out), *model]) == 0
+    assert "clip.nut: a part of it cannot be read (" in capsys.readouterr().err
+    assert probe_stream(out)["nb_frames"] == "48"
+    assert main([str(movie.path), "-o", str(out), *model, "--overwrite", "--strict"]) == 1
+    assert "; --strict stops here: " in capsys.readouterr().err
+
+
+def test_a_frame_a_day_later_is_none(tmp_path: Path) -> None:
+    """What follows the last frame of an IVF is read as the head of another, years later."""
+    movie = make_movie(tmp_path / "clip.ivf", frames=12, codec="libvpx-vp9")
+    head = (20).to_bytes(4, "little") + (1 << 60).to_bytes(8, "little")
+    movie.path.write_bytes(movie.path.read_bytes() + head + b"\xaa" * 20)
+    with open_reader(movie.path, Settings()) as source:
+        assert (source.clip.rate, source.clip.frame_count) == (25, 13)
+        assert len(list(source.pictures())) == 13
+        assert len(source.warnings) == 1

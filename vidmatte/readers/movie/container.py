@@ -33,10 +33,13 @@ def read_errors_as(path: Path) -> Iterator[None]:
         ) from error
 
 
-def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
-    """The packets of a stream, and an empty packet at its end. Raises SourceError."""
+def packets_of(
+    container: InputContainer, stream: VideoStream, path: Path, *, is_damaged: bool = False
+) -> Iterator[av.Packet]:
+    """The packets of a stream, and an empty packet at its end. is_damaged: what the demuxer
+    cannot read is skipped. Raises SourceError."""
     with read_errors_as(path):
-        yield from packets_from(container, stream)
+        yield from packets_from(container, stream, failures=[] if is_damaged else None)
 
 
 def open_container(path: Path) -> InputContainer:
@@ -120,18 +123,18 @@ def check_complete(path: Path, stream: VideoStream) -> None:
 
 
 def first_frame(
-    container: InputContainer, stream: VideoStream, path: Path, stamps: Stamps | None = None
+    container: InputContainer, stream: VideoStream, path: Path, timing: Timing
 ) -> tuple[av.VideoFrame, int]:
     """The first frame that decodes, and the pts that the clip begins with, in the stream's
-    time base. stamps: see ``frame_packets``.
+    time base.
 
     Only a decoded frame states format, range and rotation reliably. Where packets before it do
     not decode, the clip begins with the earliest of them. Raises SourceError if nothing decodes.
     """
     undecodable: list[int] = []
     reason = "it has no frame"
-    packets = packets_of(container, stream, path)
-    for packet, _ in frame_packets(packets, field_pairs(stream), stamps):
+    packets = packets_of(container, stream, path, is_damaged=timing.failure is not None)
+    for packet, _ in frame_packets(packets, field_pairs(stream), timing.rewritten):
         try:
             frame = next(iter(packet.decode()), None)
         except av.error.FFmpegError as error:

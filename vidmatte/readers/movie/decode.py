@@ -12,11 +12,12 @@ import av
 
 from vidmatte.media.ffv1 import have_checksums, intact_packets
 from vidmatte.readers.movie.container import MovieFile, packets_of, read_errors_as
-from vidmatte.readers.movie.packets import MAX_REORDER, field_pairs, frame_packets
+from vidmatte.readers.movie.missing_timestamps import MAX_REORDER
+from vidmatte.readers.movie.packets import DECODE_ORDER_ONLY, Stamps, field_pairs, frame_packets
 from vidmatte.readers.movie.timing import Timing
 
 #: Containers with timestamps on some packets only: after a seek the others would be guessed.
-DETECT_ERRORS = {"mpeg"}
+_SOME_TIMES = {"mpeg"}
 #: Called with a packet that does not decode, and the reason.
 _Report = Callable[[av.Packet, str], None]
 
@@ -80,6 +81,14 @@ class PacketDecoder:
                 first = packets_of(other, file.stream(other), file.path)
                 self._has_checksums = have_checksums(first)
 
+    @property
+    def can_seek(self) -> bool:
+        """Whether frames have their own times after a seek too, not those of a count."""
+        container, timing = self.container.format.name, self._timing
+        if timing.is_reordered and container in DECODE_ORDER_ONLY:
+            return False
+        return timing.stamps is not Stamps.COUNT and container not in _SOME_TIMES
+
     def close(self) -> None:
         """Close the file; safe to call twice, never while a thread decodes."""
         self.container.close()
@@ -115,7 +124,7 @@ class PacketDecoder:
         elif progress.is_missing_frames:
             done = _DecodeProgress(decoded_pts=progress.decoded_pts)
             self.reopen()
-            if done.decoded_pts is not None and self.container.format.name not in DETECT_ERRORS:
+            if done.decoded_pts is not None and self.container.format.name not in _SOME_TIMES:
                 start = done.decoded_pts * self._timing.stream_time_base
             packets = self._packets(start, "SLICE", report_new)
             first = next(packets, None)
@@ -133,7 +142,8 @@ class PacketDecoder:
         """The packets for ``frames``. thread_type: of the decoder, by PyAV's name."""
         stream = self._file.stream(self.container)
         stream.thread_type = thread_type
-        packets = packets_of(self.container, stream, self._file.path)
+        is_damaged = self._timing.failure is not None
+        packets = packets_of(self.container, stream, self._file.path, is_damaged=is_damaged)
         if start is not None:
             stamp = int(start / self._timing.stream_time_base)
             with read_errors_as(self._file.path):

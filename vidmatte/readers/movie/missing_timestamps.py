@@ -3,14 +3,17 @@ finding them, and the position that each takes."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import TypeVar
 
 import av
 
 T = TypeVar("T")
+MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
 
 
 def in_display_order(
@@ -51,6 +54,34 @@ def _is_beyond(last: int, at: int, after: int, step: int) -> bool:
         return 0 < 3 * step < 2 * (at - last)
     expected = last + step
     return last < after < at and abs(after - expected) < abs(at - expected)
+
+
+def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted."""
+    held: deque[av.VideoFrame] = deque()
+    stamps: list[int] = []
+    for frame in frames:
+        held.append(frame)
+        heappush(stamps, frame.pts or 0)
+        if len(held) > MAX_REORDER:
+            held[0].pts = heappop(stamps)
+            yield held.popleft()
+    for frame in held:
+        frame.pts = heappop(stamps)
+        yield frame
+
+
+def without_late(
+    frames: Iterable[av.VideoFrame], last: int | None, *, dropped: bool
+) -> Iterator[av.VideoFrame]:
+    """The frames; those later than ``last``, which is damage, lose their timestamp or are
+    ``dropped``. last: None where it is unknown."""
+    for frame in frames:
+        if last is not None and frame.pts is not None and frame.pts > last:
+            if dropped:
+                continue
+            frame.pts = None
+        yield frame
 
 
 def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -12,7 +13,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidmatte.media.h264 import FieldPairs
-from vidmatte.readers.movie.missing_timestamps import in_display_order
+from vidmatte.readers.movie.missing_timestamps import MAX_REORDER, in_display_order
 
 #: Containers that may store only the decoding order of frames.
 DECODE_ORDER_ONLY = {"avi", "mxf"}
@@ -20,7 +21,9 @@ DECODE_ORDER_ONLY = {"avi", "mxf"}
 RAW_STREAMS = {"h264", "hevc", "vvc", "obu", "mjpeg", "dirac", "cavsvideo", "avs2", "avs3", "vc1"}
 #: Containers with one time a packet, of its decoding; its pts is guessed by FFmpeg.
 DTS_ONLY = {"avi", "asf"}
-MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
+_DAY_S = 86_400  # seconds between two frames, which are damage
+_MOST_FAILURES = 3  # in a row, after which nothing follows that can be read
+_CHUNK = 1 << 20  # bytes
 
 
 class Stamps(Enum):
@@ -35,19 +38,46 @@ class Stamps(Enum):
     COUNT = "count"
 
 
-def packets_from(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
+def packets_from(
+    container: InputContainer, *streams: Stream, failures: list[str] | None = None
+) -> Iterator[av.Packet]:
     """The packets of ``streams``, or of all, in the file's order, and an empty one of each at
     the end.
 
     PyAV 18.1 raises IndexError at a packet of a stream that first appears in the middle, as in
-    damaged transport streams; it is skipped. Raises av.FFmpegError.
+    damaged transport streams; it is skipped. failures: where it is given, what the demuxer cannot
+    read is skipped too, and its reasons are added; a file that cannot be read is still an error.
+    Raises av.FFmpegError.
     """
-    while True:
+    in_a_row = 0
+    while in_a_row <= _MOST_FAILURES:
         try:
-            yield from container.demux(*streams)
+            for packet in container.demux(*streams):
+                in_a_row = 0
+                yield packet
             return
         except IndexError:
             continue  # that packet has been read: go on with the next
+        except av.error.FFmpegError as error:
+            if failures is None or (isinstance(error, OSError) and not _is_readable(container)):
+                raise
+            failures.append(error.strerror or str(error))
+            in_a_row += 1
+    for stream in streams:
+        last = av.Packet()
+        last.stream = stream
+        yield last
+
+
+def _is_readable(container: InputContainer) -> bool:
+    """Whether the system can read the file: demuxers report "I/O error" for damage too."""
+    try:
+        with Path(container.name).open("rb") as file:
+            while file.read(_CHUNK):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def field_pairs(stream: VideoStream) -> FieldPairs | None:
@@ -96,6 +126,7 @@ class PacketTimes:
     many packets are the second field of a frame. first_key: time of the first key frame.
     is_rising: each is later than the one before. is_intra: all are key frames. are_dts: see
     ``Stamps.DTS``. numbers: how many ``Stamps.COUNT`` gives, but for a last field alone.
+    failures: why parts of the file could not be read.
     """
 
     all: list[int] = field(default_factory=list)
@@ -109,6 +140,7 @@ class PacketTimes:
     is_intra: bool = True
     are_dts: bool = False
     numbers: int = 0
+    failures: list[str] = field(default_factory=list)
 
 
 def read_packet_times(
@@ -120,11 +152,13 @@ def read_packet_times(
     """
     found = PacketTimes(are_dts=stamps is Stamps.DTS)
     pairs = field_pairs(stream)
-    read = frame_packets(packets_from(container, stream), pairs)
+    read = frame_packets(packets_from(container, stream, failures=found.failures), pairs)
     frames = _shown_frames(read, pairs, found, stamps)
     going_back = 0  # packets in succession
     for number, (packet, follows) in enumerate(in_display_order(frames, _decoded_at)):
         stamp = stamp_of(packet, stamps)
+        if stamp is not None and found.all and (stamp - found.all[-1]) * packet.time_base > _DAY_S:
+            stamp = None  # garbage after the last frame
         if stamp is None:
             found.without, found.last = found.without + 1, found.last + 1
             continue

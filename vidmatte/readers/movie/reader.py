@@ -21,16 +21,20 @@ from vidmatte.readers.movie.container import (
     check_duration,
     first_frame,
 )
-from vidmatte.readers.movie.decode import DETECT_ERRORS, PacketDecoder
+from vidmatte.readers.movie.decode import PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
 from vidmatte.readers.movie.describe import (
     describe,
     opening_notes,
     with_timecode_checked,
 )
-from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
-from vidmatte.readers.movie.packets import DECODE_ORDER_ONLY, Stamps
-from vidmatte.readers.movie.timing import Timing, in_order, read_timing
+from vidmatte.readers.movie.missing_timestamps import (
+    in_display_order,
+    in_order,
+    with_all_timestamps,
+    without_late,
+)
+from vidmatte.readers.movie.timing import Timing, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate
@@ -94,7 +98,7 @@ class MovieReader(Reader):
         )
         with self._file.open() as container:
             stream = self._file.stream(container)
-            first, first_pts = first_frame(container, stream, path, timing.rewritten)
+            first, first_pts = first_frame(container, stream, path, timing)
             timing = timing.beginning(first_pts)
             check_complete(path, stream)
             clip = describe(path, container, stream, first, timing)
@@ -103,7 +107,7 @@ class MovieReader(Reader):
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
             self._warnings += opening_notes(container, clip, timing, settings)
-            shortage = check_duration(self._file, container, stream, timing)
+            shortage = timing.shortage or check_duration(self._file, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
     @property
@@ -221,12 +225,8 @@ class MovieReader(Reader):
 
     def _frames_from(self, number: int) -> Iterator[av.VideoFrame]:
         """The frames from ``number`` to the out point, by seeking if that lands early enough."""
-        container = self._decoder.container.format.name
-        guessed = self._timing.is_reordered and (
-            self._timing.stamps is Stamps.COUNT or container in DECODE_ORDER_ONLY
-        )
         for margin in _SEEK_MARGINS:
-            if number <= margin or guessed or container in DETECT_ERRORS:
+            if number <= margin or not self._decoder.can_seek:
                 continue
             found = self._between(number, self._frames(self._timing.moment(number - margin)))
             first = next(found, None)
@@ -272,11 +272,15 @@ class MovieReader(Reader):
         """Progressive frames in display order: all, or from a key frame at or before ``start``
         (seconds of the container's timeline) where the container has one.
         Raises SourceError."""
-        frames = self._decoder.frames(start)
-        frames = in_order(frames) if self._timing.is_reordered else self._in_order(frames)
-        if self._timing.constant and not self._timing.is_reordered:
-            count = self._timing.frame_count or 0  # none where no frame has a timestamp
-            frames = with_all_timestamps(frames, count, self._timing.frame_number, self._filled_pts)
+        frames, timing = self._decoder.frames(start), self._timing
+        if timing.is_reordered:
+            frames = in_order(without_late(frames, timing.last_pts, dropped=True))
+        else:
+            frames = self._in_order(frames)
+            frames = without_late(frames, timing.last_pts, dropped=not timing.constant)
+        if timing.constant and not timing.is_reordered:
+            count = timing.frame_count or 0  # none where no frame has a timestamp
+            frames = with_all_timestamps(frames, count, timing.frame_number, self._filled_pts)
             if start is not None:  # a seek may land after a frame that it cannot see
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if is_wanted(self._deinterlace, self.clip):

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from heapq import heappop, heappush
 
 import av
 from av.container import InputContainer
@@ -25,7 +23,6 @@ from vidmatte.readers.movie.missing_timestamps import with_gaps_filled
 from vidmatte.readers.movie.packets import (
     DECODE_ORDER_ONLY,
     DTS_ONLY,
-    MAX_REORDER,
     RAW_STREAMS,
     PacketTimes,
     Stamps,
@@ -55,7 +52,7 @@ class Timing:
     is_reordered: the frames' timestamps are those of their decoding; sorted, they are right.
     stamps: where those are in the packets. is_indexed: ``first`` is a decoding time, by the
     container's index. first_key: the time of the first key frame where it is known.
-    is_rate_assumed: the rate is stated nowhere.
+    is_rate_assumed: the rate is stated nowhere. failure: why a part of the file cannot be read.
     """
 
     rate: Fraction
@@ -70,6 +67,7 @@ class Timing:
     is_indexed: bool = False
     first_key: int | None = None
     is_rate_assumed: bool = False
+    failure: str | None = None
 
     @property
     def rewritten(self) -> Stamps | None:
@@ -88,6 +86,21 @@ class Timing:
         return replace(
             self, first=first, frame_count=self.frame_count - lost, times=self.times[lost:]
         )
+
+    @property
+    def last_pts(self) -> int | None:
+        """The latest pts that a frame can have, in the stream's time base; None where the packets
+        were not read."""
+        if self.is_indexed or not self.frame_count:
+            return None
+        return int(self.moment(self.frame_count) / self.stream_time_base) - 1
+
+    @property
+    def shortage(self) -> str | None:
+        """What is missing of a file of which a part cannot be read."""
+        if self.failure is None:
+            return None
+        return f"a part of it cannot be read ({self.failure}), {self.frame_count or 0} frames could"
 
     def grid_pts(self, pts: int) -> int:
         """A decoded frame's pts, from the stream's time base into ``time_base``.
@@ -140,21 +153,6 @@ def _indexed_times(stream: VideoStream) -> list[int]:
     if not stream.frames or len(entries) != stream.frames:
         return []
     return sorted(entry.timestamp for entry in entries if not entry.is_discard)
-
-
-def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted."""
-    held: deque[av.VideoFrame] = deque()
-    stamps: list[int] = []
-    for frame in frames:
-        held.append(frame)
-        heappush(stamps, frame.pts or 0)
-        if len(held) > MAX_REORDER:
-            held[0].pts = heappop(stamps)
-            yield held.popleft()
-    for frame in held:
-        frame.pts = heappop(stamps)
-        yield frame
 
 
 def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
@@ -211,8 +209,11 @@ def read_timing(file: MovieFile, *, numbered: bool, fps: Fraction | None = None)
                 f" {file.path.name} has its own rate, which --conform changes"
             )
         if not has_times or (found.fields and container.format.name in DECODE_ORDER_ONLY):
-            return _counted(stream, found.numbers, fps)
-        timing = _timing_of(file, stream, indexed, found)
+            timing = _counted(stream, found.numbers, fps)
+        else:
+            timing = _timing_of(file, stream, indexed, found)
+        if found.failures:
+            timing = replace(timing, failure=found.failures[-1])
     if indexed and not timing.constant:
         return replace(timing, times=_all_times(file) if numbered else ())
     return timing
