@@ -416,10 +416,9 @@ def wait_until(come: Callable[[], bool], limit_s: float = 40.0) -> None:
         time.sleep(0.02)
 
 
-def truncated(folder: Path, *, header_first: bool) -> Path:
-    """A movie that breaks off in its middle."""
-    options = {"movflags": "faststart"} if header_first else None
-    whole = make_movie(folder / "whole.mp4", frames=60, container_options=options)
+def truncated(folder: Path) -> Path:
+    """A movie that breaks off in its middle, so that its header at the end is missing."""
+    whole = make_movie(folder / "whole.mp4", frames=60)
     path = folder / "truncated.mp4"
     data = whole.path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -474,8 +473,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "missing file": (lambda folder: folder / "missing.mp4", ("missing.mp4", "no such")),
     "empty file": (empty_file, ("empty.mov", "empty")),
     "text named mp4": (text_as_movie, ("notes.mp4",)),
-    "truncated, header lost": (lambda f: truncated(f, header_first=False), ("truncated.mp4",)),
-    "truncated, header kept": (lambda f: truncated(f, header_first=True), ("truncated.mp4",)),
+    "truncated, header lost": (truncated, ("truncated.mp4",)),
     "no stream": (sound_only, ("none.mp4",)),
     "no frames": (no_frames, ("none.avi", "frame")),
     "empty folder": (empty_folder, ("empty", "picture")),

@@ -17,7 +17,8 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte.cli.main import main
-from vidmatte.errors import UsageError
+from vidmatte.errors import SourceError, UsageError
+from vidmatte.media.quicktime import is_cut_off
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -297,3 +298,71 @@ def test_a_frame_a_day_later_is_none(tmp_path: Path) -> None:
         assert (source.clip.rate, source.clip.frame_count) == (25, 13)
         assert len(list(source.pictures())) == 13
         assert len(source.warnings) == 1
+
+
+#: The muxer's flags: the index stands first, fragments of several frames, and of one.
+CUT = (
+    "faststart",
+    "frag_keyframe+empty_moov",
+    "frag_keyframe",
+    "frag_every_frame+empty_moov+default_base_moof",
+)
+
+
+@pytest.mark.parametrize("flags", CUT)
+@pytest.mark.parametrize(("suffix", "percent"), [(".mp4", 60), (".mov", 85)])
+def test_an_mp4_that_was_cut_off_goes_through_with_a_warning(
+    suffix: str, percent: int, flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    movie = make_movie(
+        tmp_path / f"whole{suffix}",
+        frames=60,
+        options={"bf": "0"} if "every" in flags else B_FRAMES,  # else FFmpeg writes wrong times
+        audio=[Tone()],
+        container_options={"movflags": flags},
+    )
+    path = tmp_path / f"cut{suffix}"
+    data = movie.path.read_bytes()
+    path.write_bytes(data[: len(data) * percent // 100])
+    with open_reader(path, Settings()) as source:
+        count = source.clip.frame_count
+        assert count is not None
+        assert 12 < count < 60 * percent // 100 + 4
+        assert source.clip.constant_rate
+        (line,) = source.warnings
+    assert f"cut{suffix}: a part of it cannot be read (the file is truncated), {count} fr" in line
+    check_info(path, capsys, count, "25 fps")
+    indices, times = read_times(path)
+    assert indices == list(range(count))
+    assert [time - times[0] for time in times] == evenly(count)
+    with pytest.raises(SourceError, match=r"the file is truncated.*--strict stops here"):
+        open_reader(path, Settings(strict=True))
+    assert read_times(path, strict=True, out_point="f9")[0] == list(range(9))
+
+
+def test_the_result_of_a_cut_off_mp4_has_its_sound(tmp_path: Path) -> None:
+    movie = make_movie(
+        tmp_path / "whole.mp4",
+        frames=60,
+        audio=[Tone()],
+        container_options={"movflags": "frag_keyframe+empty_moov"},
+        options={"g": "12"},
+    )
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(movie.path.read_bytes()[: movie.path.stat().st_size * 7 // 10])
+    model = str(make_salient(tmp_path / "tiny.onnx", 64))
+    result = vidmatte.matte(path, out := tmp_path / "out.mov", model=model, family="isnet")
+    assert result.written.frames == result.clip.frame_count == len(frame_times(out))
+    assert "the file is truncated" in result.warnings[0]
+    seconds = result.written.frames / 25
+    assert seconds - 1 < float(probe_stream(out, "audio")["duration"]) < seconds + 0.1
+
+
+def test_bytes_after_the_last_atom_are_no_cut(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=6)
+    data = movie.path.read_bytes()
+    for tail in (bytes(3), bytes(40), b"\xff\xd8\xff" * 9):
+        movie.path.write_bytes(data + tail)
+        assert not is_cut_off(movie.path)
+    movie.path.write_bytes(data[:-1])
+    assert is_cut_off(movie.path)

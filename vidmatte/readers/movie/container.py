@@ -110,18 +110,6 @@ class MovieFile:
         return picture_stream(container, self.path, self.track)
 
 
-def check_complete(path: Path, stream: VideoStream) -> None:
-    """Raise SourceError when the container's index points past the end of the file."""
-    size = path.stat().st_size
-    entries = stream.index_entries
-    complete = sum(1 for entry in entries if entry.pos + entry.size <= size)
-    if complete < len(entries):
-        raise SourceError(
-            f"{path}: the file is truncated: it holds {complete} of its {len(entries)} frames:"
-            " copy it again, or remux the rest with ffmpeg -i IN -c copy OUT"
-        )
-
-
 def first_frame(
     container: InputContainer, stream: VideoStream, path: Path, timing: Timing
 ) -> tuple[av.VideoFrame, int]:
@@ -148,7 +136,7 @@ def first_frame(
 
 
 #: Containers whose header gives the duration of the longest track. For others FFmpeg derives it
-#: from the index (which ``check_complete`` checks) or from the last packets.
+#: from the index or from the last packets.
 _DURATION_OF_LONGEST = ("matroska,webm", "flv")
 _SLACK = 3  # frames: rounding of time bases and encoders, padding of sound codecs
 

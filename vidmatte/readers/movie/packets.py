@@ -21,6 +21,7 @@ DECODE_ORDER_ONLY = {"avi", "mxf"}
 RAW_STREAMS = {"h264", "hevc", "vvc", "obu", "mjpeg", "dirac", "cavsvideo", "avs2", "avs3", "vc1"}
 #: Containers with one time a packet, of its decoding; its pts is guessed by FFmpeg.
 DTS_ONLY = {"avi", "asf"}
+TRUNCATED = "the file is truncated"
 _DAY_S = 86_400  # seconds between two frames, which are damage
 _MOST_FAILURES = 3  # in a row, after which nothing follows that can be read
 _CHUNK = 1 << 20  # bytes
@@ -54,6 +55,9 @@ def packets_from(
         try:
             for packet in container.demux(*streams):
                 in_a_row = 0
+                if failures is not None and packet.is_corrupt and _is_incomplete(packet, container):
+                    failures.append(TRUNCATED)
+                    continue
                 yield packet
             return
         except IndexError:
@@ -67,6 +71,13 @@ def packets_from(
         last = av.Packet()
         last.stream = stream
         yield last
+
+
+def _is_incomplete(packet: av.Packet, container: InputContainer) -> bool:
+    """Whether the file ends before the packet does, in containers that state both exactly."""
+    if packet.pos is None or not container.format.name.startswith("mov"):
+        return False
+    return packet.pos + packet.size >= Path(container.name).stat().st_size
 
 
 def _is_readable(container: InputContainer) -> bool:

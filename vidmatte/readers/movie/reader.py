@@ -17,7 +17,6 @@ from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.movie.container import (
     MovieFile,
-    check_complete,
     check_duration,
     first_frame,
 )
@@ -100,7 +99,6 @@ class MovieReader(Reader):
             stream = self._file.stream(container)
             first, first_pts = first_frame(container, stream, path, timing)
             timing = timing.beginning(first_pts)
-            check_complete(path, stream)
             clip = describe(path, container, stream, first, timing)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)

@@ -9,34 +9,30 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.media.quicktime import is_cut_off
 from vidmatte.readers.movie.container import MovieFile, read_errors_as
 from vidmatte.readers.movie.missing_timestamps import with_gaps_filled
 from vidmatte.readers.movie.packets import (
     DECODE_ORDER_ONLY,
     DTS_ONLY,
     RAW_STREAMS,
+    TRUNCATED,
     PacketTimes,
     Stamps,
     field_pairs,
     read_packet_times,
 )
+from vidmatte.readers.movie.rates import find_rate, without_orphans
 
-_STANDARD_RATES = tuple(
-    Fraction(rate)
-    for rate in (
-        "24000/1001", 24, 25, "30000/1001", 30, "48000/1001", 48, 50, "60000/1001", 60,
-        "120000/1001", 100, 120, "15000/1001", 15, 12, 10,
-    )
-)  # fmt: skip
 _HIGHEST_RATE = 960
 _DEFAULT_RATE = Fraction(25)  # frames a second of a stream that states none
 
@@ -155,41 +151,6 @@ def _indexed_times(stream: VideoStream) -> list[int]:
     return sorted(entry.timestamp for entry in entries if not entry.is_discard)
 
 
-def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
-    """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ...
-
-    And nearer to its own position than to the next: where a tick is a frame (AVI), a dropped
-    frame would pass for rounding.
-    """
-    step = 1 / (rate * time_base)
-    first = times[0]
-    errors = (abs(stamp - first - index * step) for index, stamp in enumerate(times))
-    return all(error <= 1 and 2 * error < step for error in errors)
-
-
-def _find_rate(
-    times: list[int], time_base: Fraction, candidates: Iterable[Fraction | None]
-) -> tuple[Fraction, bool]:
-    """The rate of frames at ``times`` and whether it is constant.
-
-    candidates: the rates that the container declares. Standard rates are tried before others,
-    first declared ones, then those nearest to the mean spacing: what a container with a coarse
-    time base declares is often an average. Where a frame is hardly longer than a tick (AVI) only
-    declared rates count, since any times are the rounded times of some rate.
-    """
-    declared = [rate for rate in candidates if rate]
-    if len(times) < 2 or times[-1] == times[0]:
-        return (declared[0] if declared else Fraction(25)), True
-    mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
-    nearest = sorted(_STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
-    standard = [rate for rate in declared if rate in _STANDARD_RATES]
-    tried = [*standard, *nearest, *declared, mean.limit_denominator(1001)]
-    for rate in tried if 2 * mean * time_base <= 1 else declared:
-        if rate and _lies_on_grid(times, time_base, rate):  # hours between frames make it 0
-            return rate, True
-    return mean.limit_denominator(100_000) or mean, False
-
-
 def read_timing(file: MovieFile, *, numbered: bool, fps: Fraction | None = None) -> Timing:
     """The timing of a movie; its first frame is the earliest that the container has, which need
     not decode: see ``Timing.beginning``.
@@ -212,8 +173,10 @@ def read_timing(file: MovieFile, *, numbered: bool, fps: Fraction | None = None)
             timing = _counted(stream, found.numbers, fps)
         else:
             timing = _timing_of(file, stream, indexed, found)
+        if not found.failures and container.format.name.startswith("mov") and is_cut_off(file.path):
+            found.failures.append(TRUNCATED)
         if found.failures:
-            timing = replace(timing, failure=found.failures[-1])
+            timing = replace(timing, failure=found.failures[0])
     if indexed and not timing.constant:
         return replace(timing, times=_all_times(file) if numbered else ())
     return timing
@@ -224,6 +187,9 @@ def _times_of(container: InputContainer, stream: VideoStream) -> tuple[list[int]
     which are read where the index alone leaves open what is a frame and when it is shown."""
     context = stream.codec_context
     indexed, pairs = _indexed_times(stream), field_pairs(stream)
+    size = Path(container.name).stat().st_size
+    if any(entry.pos + entry.size > size for entry in stream.index_entries):
+        indexed = []  # it names frames that are missing
     if container.format.name in DECODE_ORDER_ONLY and context.has_b_frames:
         indexed = []
     is_by_dts = container.format.name in DTS_ONLY and context.has_b_frames
@@ -245,7 +211,10 @@ def _timing_of(
     times = sorted(found.all)
     declared = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     filled = with_gaps_filled(times, found.without, found.last)
-    rate, constant = _find_rate(filled, time_base, declared)
+    rate, constant = find_rate(filled, time_base, declared)
+    if not constant and found.failures:
+        times = filled = without_orphans(filled, time_base, declared)
+        rate, constant = find_rate(filled, time_base, declared)
     if not constant and len(plausible := sorted(set(found.plausible))) < len(times):
         if found.jump_back is not None:
             raise SourceError(
@@ -257,11 +226,11 @@ def _timing_of(
         found.without += len(times) - len(plausible)
         times = plausible
         filled = with_gaps_filled(times, found.without, found.last)
-        rate, constant = _find_rate(filled, time_base, declared)
+        rate, constant = find_rate(filled, time_base, declared)
     if constant:
         times = filled
     elif found.without:
-        rate, constant = _find_rate(times, time_base, declared)
+        rate, constant = find_rate(times, time_base, declared)
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
