@@ -177,3 +177,65 @@ def joined_tracks(movies: Sequence[Path], path: Path, default: int | None) -> Pa
                     target.mux(packet)
             given.close()
     return path
+
+
+_VOP = b"\0\0\1\xb6"
+
+
+def _is_b_frame(vop: bytes) -> bool:
+    """Whether an MPEG-4 packet is a B-VOP."""
+    return vop[vop.index(_VOP) + 4] >> 6 == 2
+
+
+def _not_coded(number: int) -> bytes:
+    """A P-VOP that is not coded (ISO/IEC 14496-2, 6.2.5), at 25 ticks a second."""
+    bits = f"0101{number % 25:05b}10"
+    bits += "0" + "1" * (-(len(bits) + 1) % 8)
+    return _VOP + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def _write_chunks(path: Path, movie: Path, chunks: Sequence[bytes]) -> Path:
+    """An MPEG-4 movie with the head of another, 25 packets a second."""
+    with av.open(str(movie)) as given, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(given.streams.video[0])
+        for number, chunk in enumerate(chunks):
+            packet = av.Packet(chunk)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 25), stream
+            packet.is_keyframe = number == 0
+            target.mux(packet)
+    return path
+
+
+def _chunks_of(movie: Path) -> list[bytes]:
+    """The packets of a movie in the file's order."""
+    with av.open(str(movie)) as given:
+        return [bytes(packet) for packet in given.demux(video=0) if packet.size]
+
+
+def packed(movie: Path, path: Path, *, signed: bool = True) -> Path:
+    """A copy of an MPEG-4 movie of 25 frames a second as DivX packs it into AVI: a reference frame
+    and the first B-frame after it share a packet, and a frame that is not coded ends their group.
+
+    signed: with the user data by which DivX says so.
+    """
+    groups: list[list[bytes]] = []
+    for vop in _chunks_of(movie):
+        if _is_b_frame(vop):
+            groups[-1].append(vop)
+        else:
+            groups.append([vop])
+    chunks: list[bytes] = []
+    for group in groups:
+        chunks += [b"".join(group[:2]), *group[2:]]
+        chunks += [_not_coded(len(chunks))] * (len(group) > 1)
+    if signed:
+        chunks[0] = b"\0\0\1\xb2DivX503b1393p" + chunks[0]
+    return _write_chunks(path, movie, chunks)
+
+
+def with_places_filled(movie: Path, path: Path, at: int, count: int) -> Path:
+    """A copy of an MPEG-4 movie with ``count`` frames that are not coded before frame ``at``."""
+    chunks = _chunks_of(movie)
+    chunks[at:at] = [_not_coded(at + number) for number in range(count)]
+    return _write_chunks(path, movie, chunks)

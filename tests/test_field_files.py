@@ -8,7 +8,14 @@ from pathlib import Path
 
 import av
 import pytest
-from field_files import field_units, joined_tracks, make_field_coded, without_composition_times
+from field_files import (
+    field_units,
+    joined_tracks,
+    make_field_coded,
+    packed,
+    with_places_filled,
+    without_composition_times,
+)
 from media import Tone, make_movie, make_pictures
 from readback import decode, frame_times, probe_stream
 from scene import read_index
@@ -366,3 +373,40 @@ def test_bytes_after_the_last_atom_are_no_cut(tmp_path: Path) -> None:
         assert not is_cut_off(movie.path)
     movie.path.write_bytes(data[:-1])
     assert is_cut_off(movie.path)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("b_frames", ["1", "2", "3"])
+def test_frames_that_divx_packs_are_divided(
+    b_frames: str, signed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = B_FRAMES | {"bf": b_frames, "b": "2M"}
+    movie = make_movie(tmp_path / "clip.avi", frames=61, codec="mpeg4", options=options)
+    for suffix in (".avi", ".mkv"):
+        path = packed(movie.path, tmp_path / f"packed{suffix}", signed=signed)
+        with av.open(str(path)) as container:
+            sizes = [packet.size for packet in container.demux(video=0) if packet.size]
+        assert len(sizes) == 61
+        assert sum(size < 10 for size in sizes) == 60 // (int(b_frames) + 1)
+        check_info(path, capsys, 61, "25 fps")
+        check_read(path, range(61), evenly(61))
+
+
+def test_a_frame_that_is_not_coded_leaves_the_one_before(tmp_path: Path) -> None:
+    options = {"bf": "0", "g": "12", "b": "2M"}
+    movie = make_movie(tmp_path / "clip.avi", frames=30, codec="mpeg4", options=options)
+    path = with_places_filled(movie.path, tmp_path / "filled.avi", at=20, count=2)
+    times = [Fraction(place, 25) for place in [*range(20), *range(22, 32)]]
+    check_read(path, range(30), times)
+    with open_reader(path, Settings(conform="25")) as source:
+        assert len(list(source.pictures())) == 32
+
+
+def test_a_packed_clip_makes_a_result_of_its_length(tmp_path: Path) -> None:
+    options = B_FRAMES | {"b": "2M"}
+    movie = make_movie(tmp_path / "clip.avi", frames=25, codec="mpeg4", options=options)
+    path = packed(movie.path, tmp_path / "packed.avi")
+    model = str(make_salient(tmp_path / "tiny.onnx", 64))
+    result = vidmatte.matte(path, out := tmp_path / "out.mov", model=model, family="isnet")
+    assert (result.written.frames, result.written.rate, result.warnings) == (25, 25, ())
+    assert [read_index(picture) for picture in decode(out)] == list(range(25))

@@ -18,7 +18,7 @@ _HEAD = 64  # bytes in which a slice's header has what is read of it
 _MOST_BITS = 32  # of an Exp-Golomb code
 
 
-class _BitReader:
+class BitReader:
     """The bits of a NAL unit. Raises IndexError at its end, ValueError for what is no code."""
 
     def __init__(self, data: bytes) -> None:
@@ -57,7 +57,7 @@ class _Sps:
     is_intra: bool
 
 
-def _read_sps(bits: _BitReader) -> tuple[int, _Sps]:
+def _read_sps(bits: BitReader) -> tuple[int, _Sps]:
     """A sequence parameter set and its number."""
     profile, constraints = bits.u(8), bits.u(8)
     bits.u(8)
@@ -82,7 +82,7 @@ def _read_sps(bits: _BitReader) -> tuple[int, _Sps]:
     return number, _Sps(not bits.u(), frame_num_bits, colour_planes, intra)
 
 
-def _skip_scaling_lists(bits: _BitReader, count: int) -> None:
+def _skip_scaling_lists(bits: BitReader, count: int) -> None:
     """7.3.2.1.1.1: ``count`` lists, each present or not."""
     for number in range(count):
         if not bits.u():
@@ -170,7 +170,7 @@ class FieldPairs:
         kind = unit[0] & 31 if unit else 0
         if kind not in (_SPS, _PPS):
             return
-        bits = _BitReader(bytes(unit[1:]))
+        bits = BitReader(bytes(unit[1:]))
         try:
             if kind == _SPS:
                 number, sps = _read_sps(bits)
@@ -183,7 +183,7 @@ class FieldPairs:
     def _field_of(self, is_idr: bool, head: bytes) -> _Field | None:
         """The field that a slice is of; None for that of a frame, and where its header cannot be
         read."""
-        bits = _BitReader(head)
+        bits = BitReader(head)
         try:
             bits.ue(), bits.ue()
             sps = self._sps[self._pps[bits.ue()]]

@@ -15,7 +15,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError, UsageError
-from vidmatte.readers.movie.packets import Stamps, field_pairs, frame_packets, packets_from
+from vidmatte.readers.movie.packets import (
+    Stamps,
+    divided,
+    frame_packets,
+    frame_starts,
+    packets_from,
+)
 
 if TYPE_CHECKING:
     from vidmatte.readers.movie.timing import Timing
@@ -39,7 +45,8 @@ def packets_of(
     """The packets of a stream, and an empty packet at its end. is_damaged: what the demuxer
     cannot read is skipped. Raises SourceError."""
     with read_errors_as(path):
-        yield from packets_from(container, stream, failures=[] if is_damaged else None)
+        packets = packets_from(container, stream, failures=[] if is_damaged else None)
+        yield from divided(packets, stream)
 
 
 def open_container(path: Path) -> InputContainer:
@@ -122,7 +129,7 @@ def first_frame(
     undecodable: list[int] = []
     reason = "it has no frame"
     packets = packets_of(container, stream, path, is_damaged=timing.failure is not None)
-    for packet, _ in frame_packets(packets, field_pairs(stream), timing.rewritten):
+    for packet, _ in frame_packets(packets, frame_starts(stream), timing.rewritten):
         try:
             frame = next(iter(packet.decode()), None)
         except av.error.FFmpegError as error:

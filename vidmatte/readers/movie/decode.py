@@ -13,7 +13,7 @@ import av
 from vidmatte.media.ffv1 import have_checksums, intact_packets
 from vidmatte.readers.movie.container import MovieFile, packets_of, read_errors_as
 from vidmatte.readers.movie.missing_timestamps import MAX_REORDER
-from vidmatte.readers.movie.packets import DECODE_ORDER_ONLY, Stamps, field_pairs, frame_packets
+from vidmatte.readers.movie.packets import DECODE_ORDER_ONLY, Stamps, frame_packets, frame_starts
 from vidmatte.readers.movie.timing import Timing
 
 #: Containers with timestamps on some packets only: after a seek the others would be guessed.
@@ -159,7 +159,7 @@ class PacketDecoder:
         Decoders raise any of FFmpeg's errors on damage, "operation not permitted" too.
         """
         stream = self._file.stream(self.container)
-        for packet, begins in frame_packets(packets, field_pairs(stream), self._timing.rewritten):
+        for packet, begins in frame_packets(packets, frame_starts(stream), self._timing.rewritten):
             if begins and packet.pts is not None and not packet.is_discard:
                 progress.has_read(packet.pts)
             try:

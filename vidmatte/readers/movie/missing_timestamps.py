@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import TypeVar
 
 import av
@@ -57,18 +57,26 @@ def _is_beyond(last: int, at: int, after: int, step: int) -> bool:
 
 
 def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted."""
+    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted.
+
+    Of several frames that a damaged packet gives, with one timestamp, the first is used.
+    """
     held: deque[av.VideoFrame] = deque()
     stamps: list[int] = []
-    for frame in frames:
-        held.append(frame)
-        heappush(stamps, frame.pts or 0)
-        if len(held) > MAX_REORDER:
-            held[0].pts = heappop(stamps)
-            yield held.popleft()
-    for frame in held:
-        frame.pts = heappop(stamps)
-        yield frame
+    last: int | None = None
+    for frame in chain(frames, repeat(None)):
+        if frame is not None:
+            held.append(frame)
+            heappush(stamps, frame.pts or 0)
+            if len(held) <= MAX_REORDER:
+                continue
+        elif not held:
+            return
+        shown = held.popleft()
+        shown.pts = heappop(stamps)
+        if shown.pts != last:
+            last = shown.pts
+            yield shown
 
 
 def without_late(

@@ -13,6 +13,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidmatte.media.h264 import FieldPairs
+from vidmatte.media.mpeg4 import CodedVops, unpacked
 from vidmatte.readers.movie.missing_timestamps import MAX_REORDER, in_display_order
 
 #: Containers that may store only the decoding order of frames.
@@ -91,27 +92,36 @@ def _is_readable(container: InputContainer) -> bool:
     return True
 
 
-def field_pairs(stream: VideoStream) -> FieldPairs | None:
-    """What tells the fields of a stream from frames; None where each packet is a frame."""
+def frame_starts(stream: VideoStream) -> FieldPairs | CodedVops | None:
+    """What tells packets that begin a frame from others; None where all of them do."""
     context = stream.codec_context
+    if context.name == "mpeg4":
+        return CodedVops(context.extradata or b"")
     if context.name != "h264":
         return None
     pairs = FieldPairs(context.extradata or b"")
     return pairs if pairs.are_possible else None
 
 
+def divided(packets: Iterable[av.Packet], stream: VideoStream) -> Iterable[av.Packet]:
+    """The packets of ``stream``, none with more than one frame."""
+    return unpacked(packets, stream) if stream.codec_context.name == "mpeg4" else packets
+
+
 def frame_packets(
-    packets: Iterable[av.Packet], pairs: FieldPairs | None, stamps: Stamps | None = None
+    packets: Iterable[av.Packet],
+    starts: FieldPairs | CodedVops | None,
+    stamps: Stamps | None = None,
 ) -> Iterator[tuple[av.Packet, bool]]:
     """Each packet of a stream, and whether it begins a frame, rather than adding a second field
-    to one or ending the stream.
+    to one, letting one stay or ending the stream.
 
-    pairs: see ``field_pairs``. stamps: what becomes the pts of the frame that is decoded from a
+    starts: see ``frame_starts``. stamps: what becomes the pts of the frame that is decoded from a
     packet; None leaves the pts.
     """
     number = 0
     for packet in packets:
-        begins = packet.size > 0 and (pairs is None or pairs.begins_frame(memoryview(packet)))
+        begins = packet.size > 0 and (starts is None or starts.begins_frame(memoryview(packet)))
         if stamps is Stamps.COUNT:
             packet.pts = packet.dts = number if begins else None
             number += begins
@@ -162,9 +172,9 @@ def read_packet_times(
     to_first_drop: stop where a timestamp is earlier than the one before.
     """
     found = PacketTimes(are_dts=stamps is Stamps.DTS)
-    pairs = field_pairs(stream)
-    read = frame_packets(packets_from(container, stream, failures=found.failures), pairs)
-    frames = _shown_frames(read, pairs, found, stamps)
+    starts = frame_starts(stream)
+    packets = divided(packets_from(container, stream, failures=found.failures), stream)
+    frames = _shown_frames(frame_packets(packets, starts), starts, found, stamps)
     going_back = 0  # packets in succession
     for number, (packet, follows) in enumerate(in_display_order(frames, _decoded_at)):
         stamp = stamp_of(packet, stamps)
@@ -190,7 +200,7 @@ def read_packet_times(
 
 def _shown_frames(
     read: Iterable[tuple[av.Packet, bool]],
-    pairs: FieldPairs | None,
+    starts: FieldPairs | CodedVops | None,
     found: PacketTimes,
     stamps: Stamps,
 ) -> Iterator[av.Packet]:
@@ -204,12 +214,12 @@ def _shown_frames(
     alone = usual = None  # parity of a field without second, and of the first fields
     for packet, begins in read:
         if not begins:
-            if packet.size:
+            if packet.size and isinstance(starts, FieldPairs):
                 found.fields, usual, alone = found.fields + 1, alone, None
             continue
         if held is not None and (alone is None or alone == usual):
             yield held
-        alone, held = None if pairs is None else pairs.waiting, None
+        alone, held = None if starts is None else starts.waiting, None
         found.numbers += 1
         found.is_intra &= packet.is_keyframe
         has_key |= packet.is_keyframe

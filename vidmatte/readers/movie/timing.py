@@ -28,7 +28,7 @@ from vidmatte.readers.movie.packets import (
     TRUNCATED,
     PacketTimes,
     Stamps,
-    field_pairs,
+    frame_starts,
     read_packet_times,
 )
 from vidmatte.readers.movie.rates import find_rate, without_orphans
@@ -186,7 +186,7 @@ def _times_of(container: InputContainer, stream: VideoStream) -> tuple[list[int]
     """The times by the index where it has one of every frame, else empty; and by the packets,
     which are read where the index alone leaves open what is a frame and when it is shown."""
     context = stream.codec_context
-    indexed, pairs = _indexed_times(stream), field_pairs(stream)
+    indexed, starts = _indexed_times(stream), frame_starts(stream)
     size = Path(container.name).stat().st_size
     if any(entry.pos + entry.size > size for entry in stream.index_entries):
         indexed = []  # it names frames that are missing
@@ -194,7 +194,7 @@ def _times_of(container: InputContainer, stream: VideoStream) -> tuple[list[int]
         indexed = []
     is_by_dts = container.format.name in DTS_ONLY and context.has_b_frames
     stamps = Stamps.DTS if is_by_dts else Stamps.PTS
-    if not indexed or (pairs is not None and not pairs.is_intra):
+    if not indexed or (starts is not None and not starts.is_intra):
         return [], read_packet_times(container, stream, stamps)
     if context.has_b_frames:
         found = read_packet_times(container, stream, stamps, to_first_drop=True)
