@@ -410,3 +410,24 @@ def test_a_packed_clip_makes_a_result_of_its_length(tmp_path: Path) -> None:
     result = vidmatte.matte(path, out := tmp_path / "out.mov", model=model, family="isnet")
     assert (result.written.frames, result.written.rate, result.warnings) == (25, 25, ())
     assert [read_index(picture) for picture in decode(out)] == list(range(25))
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".mkv", ".ts"])
+def test_a_cut_between_reordered_frames_keeps_the_rate(suffix: str, tmp_path: Path) -> None:
+    """The last frame in the file is shown after others that are missing."""
+    movie = make_movie(tmp_path / "whole.mp4", frames=30, options=B_FRAMES)
+    path = tmp_path / f"cut{suffix}"
+    with av.open(str(movie.path)) as given, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
+        for packet in packets[:26]:
+            packet.stream = stream
+            target.mux(packet)
+    shown = sorted(packet.pts for packet in packets[:26])
+    last = round((shown[-1] - shown[0]) * packets[0].time_base * 25)
+    assert last > 25
+    with open_reader(path, Settings()) as source:
+        assert (source.clip.rate, source.clip.constant_rate) == (25, True)
+        assert source.clip.frame_count == last + 1
+    indices, times = read_times(path)
+    assert (times, indices[-1]) == (evenly(last + 1), last)

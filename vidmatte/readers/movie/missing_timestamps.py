@@ -66,15 +66,17 @@ def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     last: int | None = None
     for frame in chain(frames, repeat(None)):
         if frame is not None:
+            if frame.pts is None:  # of a damaged packet: it would take another's place
+                continue
             held.append(frame)
-            heappush(stamps, frame.pts or 0)
+            heappush(stamps, frame.pts)
             if len(held) <= MAX_REORDER:
                 continue
         elif not held:
             return
         shown = held.popleft()
         shown.pts = heappop(stamps)
-        if shown.pts != last:
+        if last is None or shown.pts > last:
             last = shown.pts
             yield shown
 

@@ -122,9 +122,9 @@ def frame_packets(
     number = 0
     for packet in packets:
         begins = packet.size > 0 and (starts is None or starts.begins_frame(memoryview(packet)))
-        if stamps is Stamps.COUNT:
-            packet.pts = packet.dts = number if begins else None
+        if stamps is Stamps.COUNT and packet.size:
             number += begins
+            packet.pts = packet.dts = number - 1
         elif stamps is not None and begins:
             packet.pts = stamp_of(packet, stamps)
         yield packet, begins

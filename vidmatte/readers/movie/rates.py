@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from vidmatte.readers.movie.missing_timestamps import MAX_REORDER
-
 _STANDARD_RATES = tuple(
     Fraction(rate)
     for rate in (
@@ -14,6 +12,8 @@ _STANDARD_RATES = tuple(
         "120000/1001", 100, 120, "15000/1001", 15, 12, 10,
     )
 )  # fmt: skip
+
+_MOST_ORPHANS = 4  # frames that are coded before others that are shown before them
 
 
 def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
@@ -57,7 +57,21 @@ def without_orphans(
     """Sorted ``times`` of a stream that breaks off, without the last few where the others are of a
     constant rate: where frames are reordered, those before them are missing."""
     declared = list(candidates)
-    for count in range(1, min(MAX_REORDER, len(times) - 1)):
+    for count in range(1, min(_MOST_ORPHANS, len(times) - 2) + 1):
         if find_rate(times[:-count], time_base, declared)[1]:
             return times[:-count]
     return times
+
+
+def with_end_filled(
+    times: list[int], time_base: Fraction, candidates: Iterable[Fraction | None]
+) -> list[int]:
+    """Sorted ``times``, with those of the frames that are missing before the last few added where
+    all lie on the grid of one rate: see ``without_orphans``."""
+    declared = list(candidates)
+    before = without_orphans(times, time_base, declared)
+    step = 1 / (find_rate(before, time_base, declared)[0] * time_base)
+    places = [(time - times[0]) / step for time in times]
+    if before == times or any(abs(place - round(place)) * step > 1 for place in places):
+        return times
+    return [times[0] + round(place * step) for place in range(round(places[-1]) + 1)]

@@ -175,6 +175,9 @@ class MovieReader(Reader):
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
+            if last is not None and pts <= last.pts:  # half a frame late, of a damaged packet
+                self._damaged += 1
+                continue
             picture = DecodedPicture(self._repack(frame), pts, duration)
             if self._damaged or is_regular:
                 yield from self._repeats(last, start, pts, picture)

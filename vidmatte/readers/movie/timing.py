@@ -31,7 +31,7 @@ from vidmatte.readers.movie.packets import (
     frame_starts,
     read_packet_times,
 )
-from vidmatte.readers.movie.rates import find_rate, without_orphans
+from vidmatte.readers.movie.rates import find_rate, with_end_filled, without_orphans
 
 _HIGHEST_RATE = 960
 _DEFAULT_RATE = Fraction(25)  # frames a second of a stream that states none
@@ -212,8 +212,10 @@ def _timing_of(
     declared = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     filled = with_gaps_filled(times, found.without, found.last)
     rate, constant = find_rate(filled, time_base, declared)
-    if not constant and found.failures:
-        times = filled = without_orphans(filled, time_base, declared)
+    may_be_reordered = bool(stream.codec_context.has_b_frames) and not found.is_intra
+    if not constant and may_be_reordered and not indexed:
+        mend = without_orphans if found.failures else with_end_filled
+        times = filled = mend(filled, time_base, declared)
         rate, constant = find_rate(filled, time_base, declared)
     if not constant and len(plausible := sorted(set(found.plausible))) < len(times):
         if found.jump_back is not None:
@@ -234,8 +236,7 @@ def _timing_of(
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
-    may_be_reordered = stream.codec_context.has_b_frames and not found.is_intra
-    is_reordered = not indexed and bool(may_be_reordered and found.is_rising and not found.without)
+    is_rising = found.is_rising and not found.without
     return Timing(
         rate=rate,
         constant=constant,
@@ -244,8 +245,8 @@ def _timing_of(
         first=times[0] if times else 0,
         frame_count=len(times) or None,
         times=() if constant else tuple(times),
-        is_reordered=is_reordered,
-        stamps=Stamps.DTS if is_reordered and found.are_dts else Stamps.PTS,
+        is_reordered=may_be_reordered and is_rising and not indexed,
+        stamps=Stamps.DTS if found.are_dts and is_rising else Stamps.PTS,
         is_indexed=bool(indexed),
         first_key=found.first_key,
     )
