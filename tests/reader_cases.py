@@ -14,6 +14,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from field_files import make_field_coded, packed, without_composition_times
 from media import (
     BT601_525,
     BT709_FULL,
@@ -186,6 +187,23 @@ def wrong_time(folder: Path) -> Path:
     return with_time_moved(path, 36, 3600)
 
 
+def field_coded(suffix: str) -> Callable[[Path], Path]:
+    """A maker of H.264 clips in which each field is a packet."""
+    return lambda folder: make_field_coded(folder / f"clip{suffix}", LONG)
+
+
+def in_decoding_order(folder: Path) -> Path:
+    """A Matroska file with open GOPs whose frames have the times of their decoding."""
+    path = h264(".mp4")(folder)
+    return without_composition_times(path, folder / "plain.mkv")
+
+
+def packed_avi(folder: Path) -> Path:
+    """An AVI in which DivX has packed two frames into one packet."""
+    path = movie(".avi", frames=40, codec="mpeg4", options=GROUPS | {"b": "2M"})(folder)
+    return packed(path, folder / "packed.avi")
+
+
 def dropped(suffix: str) -> Callable[[Path], Path]:
     """A maker of clips with one frame interval left empty."""
     return movie(suffix, pts=[*range(30), *range(31, 46)], codec="mpeg4", options={"b": "2M"})
@@ -225,6 +243,11 @@ MOVIES = {
         movie(".mkv", pts=range(30, 45), audio=[Tone(offset=Fraction(4, 5))], flash=7), 15
     ),
     "animated PNG": Case(animated, 8),
+    "field-coded MPEG-TS": Case(field_coded(".ts"), LONG),
+    "field-coded MOV": Case(field_coded(".mov"), LONG),
+    "no composition times": Case(in_decoding_order, LONG),
+    "raw H.264": Case(movie(".h264", frames=LONG, options=OPEN_GOP), LONG),
+    "packed AVI": Case(packed_avi, 40),
     "a dropped frame, AVI": Case(dropped(".avi"), 45),
     "a dropped frame, Matroska": Case(dropped(".mkv"), 45),
     "broken packets": Case(broken(0, 41, 42, LONG - 1), LONG, warns=True),

@@ -75,7 +75,7 @@ NOT_OF_BENCH = (
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
-    " foreground_file comp background checker manifest start_number fps handles conform"
+    " foreground_file comp background checker manifest start_number fps video_track handles conform"
     " deinterlace strict audio overwrite resume"
 )
 

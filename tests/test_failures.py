@@ -416,10 +416,9 @@ def wait_until(is_true: Callable[[], bool], limit_s: float = 40.0) -> None:
         time.sleep(0.02)
 
 
-def truncated(folder: Path, *, header_first: bool) -> Path:
-    """A movie truncated in the middle."""
-    options = {"movflags": "faststart"} if header_first else None
-    complete = make_movie(folder / "complete.mp4", frames=60, container_options=options)
+def truncated(folder: Path) -> Path:
+    """A movie truncated in the middle: its header, at the end, is missing."""
+    complete = make_movie(folder / "complete.mp4", frames=60)
     path = folder / "truncated.mp4"
     data = complete.path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -474,8 +473,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "missing file": (lambda folder: folder / "missing.mp4", ("missing.mp4", "no such")),
     "empty file": (empty_file, ("empty.mov", "empty")),
     "text named mp4": (text_as_movie, ("notes.mp4",)),
-    "truncated, header lost": (lambda f: truncated(f, header_first=False), ("truncated.mp4",)),
-    "truncated, header kept": (lambda f: truncated(f, header_first=True), ("truncated.mp4",)),
+    "truncated, header lost": (truncated, ("truncated.mp4",)),
     "no stream": (sound_only, ("none.mp4",)),
     "no frames": (no_frames, ("none.avi", "frame")),
     "empty folder": (empty_folder, ("empty", "picture")),

@@ -319,6 +319,7 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
     assert set(RAW_ALPHA_OPTIONS) == {
         "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
         "conform", "deinterlace", "fps", "runtime", "screen", "key", "keep_shadows", "clean_plate",
+        "video_track",
     }  # fmt: skip
 
 

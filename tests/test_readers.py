@@ -39,8 +39,9 @@ from vidmatte.pixels.formats import WORKING_FORMATS, _working_format, plane_arra
 from vidmatte.pixels.network_rgb import NetworkRgb, _curve_for, full_range_rgb
 from vidmatte.readers.image_folder import result_names
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
+from vidmatte.readers.movie.packets import packets_from
+from vidmatte.readers.movie.rates import find_rate
 from vidmatte.readers.movie.reader import MovieReader
-from vidmatte.readers.movie.timing import _find_rate, packets_from
 from vidmatte.readers.open import open_reader
 from vidmatte.readers.trim import SourcePoints, _parse_point, _Trim, make_trim
 from vidmatte.settings import Settings
@@ -133,12 +134,12 @@ def test_rates_are_found_from_timestamps() -> None:
     thousandth = Fraction(1, 1000)
     for text in ("24000/1001", "25", "30000/1001", "60", "60000/1001", "12.5", "7"):
         rate = Fraction(text)
-        assert _find_rate(stamps(rate, thousandth), thousandth, [None]) == (rate, True)
+        assert find_rate(stamps(rate, thousandth), thousandth, [None]) == (rate, True)
     half = Fraction(15000, 1001)
-    assert _find_rate(stamps(half, thousandth)[:12], thousandth, [half]) == (half, True)
+    assert find_rate(stamps(half, thousandth)[:12], thousandth, [half]) == (half, True)
     jumpy = stamps(Fraction(25), thousandth)
     jumpy[200:] = [stamp + 30 for stamp in jumpy[200:]]
-    assert _find_rate(jumpy, thousandth, [Fraction(25)])[1] is False
+    assert find_rate(jumpy, thousandth, [Fraction(25)])[1] is False
 
 
 @pytest.mark.parametrize(
@@ -444,17 +445,6 @@ def test_a_colon_in_a_name_is_not_a_protocol(
     model = {"model": str(make_salient(tmp_path / "tiny.onnx")), "family": "isnet"}
     for name, out in (("take10:30.mov", "cut:1.mov"), ("shot:1.jpg", "cut:1.png")):
         assert vidmatte.matte(name, out, **model).written.frames > 0
-
-
-def test_a_truncated_file_is_detected_before_the_run(tmp_path: Path) -> None:
-    movie = make_movie(
-        tmp_path / "clip.mp4", frames=40, container_options={"movflags": "faststart"}
-    )
-    data = movie.path.read_bytes()
-    short = tmp_path / "short.mp4"
-    short.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(SourceError, match=r"truncated: it holds \d+ of its 40 frames"):
-        open_reader(short, Settings())
 
 
 #: Overwritten bytes of a ProRes packet (start, count, value), and the FFmpeg error that the

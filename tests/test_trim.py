@@ -18,7 +18,8 @@ import vidmatte
 from vidmatte.core.timecode import is_equal
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.pixels.network_rgb import full_range_rgb
-from vidmatte.readers.movie.timing import Timing, _find_rate
+from vidmatte.readers.movie.rates import find_rate
+from vidmatte.readers.movie.timing import Timing
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -184,10 +185,10 @@ def test_a_standard_rate_is_preferred_to_an_average_that_fits_as_well(
 ) -> None:
     exact, tick = Fraction(rate), Fraction(base)
     times = [round(index / exact / tick) for index in range(97)]
-    assert _find_rate(times, tick, [Fraction(declared)]) == (exact, True)
+    assert find_rate(times, tick, [Fraction(declared)]) == (exact, True)
     # A rate far from any standard one is still taken from the container.
     odd_times = [round(index / Fraction(27) / tick) for index in range(97)]
-    assert _find_rate(odd_times, tick, [Fraction(27)]) == (27, True)
+    assert find_rate(odd_times, tick, [Fraction(27)]) == (27, True)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class StreamOptions(TypedDict, total=False):
     despill: str | None
     despill_strength: float
     fps: Text | None
+    video_track: int
     in_point: Text | None
     out_point: Text | None
     handles: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "interlaced": clip.interlaced,
         "timecode": clip.timecode,
         "reel": clip.reel,
+        "video": [asdict(track) for track in clip.video],
         "audio": [
             {
                 "codec": track.codec,
@@ -97,6 +99,13 @@ def _info_lines(clip: Clip) -> list[str]:
         + (", interlaced (made progressive by bwdif)" if clip.interlaced else ""),
         *colour_lines(clip),
     ]
+    if len(clip.video) > 1:
+        lines += [
+            f"  video track  {number}: {track.codec}, {track.width}x{track.height}"
+            + (", default" if track.is_default else "")
+            + (", read" if track.is_read else "")
+            for number, track in enumerate(clip.video, 1)
+        ]
     lines += [
         f"  sound        {track.codec}, {track.sample_rate} Hz, {track.channels} channels"
         + (f", {track.language}" if track.language else "")

@@ -163,7 +163,8 @@ PREVIEW_OPTIONS = (
     "combine", "smooth", "refine", "normalize",
     "downsample", "threshold", "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate",
     "erode", "feather",
-    "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
+    "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "video_track",
+    "in_point",
     "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
@@ -191,7 +192,7 @@ def _subjects_command(
 
 _SUBJECTS_OPTIONS = (
     "model", "family", "screen", "key", "keep_shadows", "clean_plate", "combine", "normalize",
-    "downsample", "fps", "in_point", "out_point",
+    "downsample", "fps", "video_track", "in_point", "out_point",
     "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidmatte.core.colour import ColourTags
 from vidmatte.core.orientation import UPRIGHT, Orientation
-from vidmatte.core.source import AudioTrack, Source
+from vidmatte.core.source import AudioTrack, Source, VideoTrack
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Clip:
     ``source_frame_count``: how many frames the source has where they were conformed to another
     rate; None where each comes once. ``orientation``: how the stored pictures are rotated and
     mirrored. ``icc_profile``: embedded in a picture file (a folder's first), where nothing else
-    in it states the primaries. ``output_names``: the name of each picture's result, without
-    suffix, in order.
+    in it states the primaries. ``video``: a movie's video tracks, without cover art.
+    ``output_names``: the name of each picture's result, without suffix, in order.
     """
 
     source: Source
@@ -58,6 +58,7 @@ class Clip:
     codec: str = ""
     timecode: str | None = None
     reel: str | None = None
+    video: tuple[VideoTrack, ...] = ()
     audio: tuple[AudioTrack, ...] = ()
     output_names: tuple[str, ...] = ()
     first_frame: int = 0

@@ -27,6 +27,17 @@ class AudioTrack:
     language: str | None = None
 
 
+@dataclass(frozen=True)
+class VideoTrack:
+    """One video track of a movie; is_read: it is the one whose frames are read."""
+
+    codec: str
+    width: int
+    height: int
+    is_default: bool
+    is_read: bool
+
+
 class AudioSource(ABC):
     """The sound packets of a source, read by one thread beside its frames."""
 

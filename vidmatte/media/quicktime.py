@@ -1,6 +1,7 @@
-"""The vendor of a QuickTime sample description, which FFmpeg's muxer always sets to FFMP.
+"""QuickTime and MP4 files: whether one is cut off, and the vendor of a sample description, which
+FFmpeg's muxer always sets to FFMP.
 
-Layout: Apple's QuickTime File Format, "Video sample description".
+Layout: Apple's QuickTime File Format, "Atoms" and "Video sample description".
 """
 
 from __future__ import annotations
@@ -13,6 +14,27 @@ from typing import BinaryIO
 _CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 _VENDOR_OFFSET = 20  # in the sample entry, after its size and format
 _ENTRIES_OFFSET = 16  # in the stsd atom: size, type, version and flags, count
+
+
+def is_cut_off(movie: Path) -> bool:
+    """Whether the file ends inside an atom, as where a recorder crashed or a copy broke off.
+
+    Bytes behind the last atom that are no atom do not count. Raises OSError.
+    """
+    start, end = 0, movie.stat().st_size
+    with movie.open("rb") as file:
+        while start < end:
+            file.seek(start)
+            head = file.read(16).ljust(16, b"\0")
+            size, kind, large = struct.unpack(">I4sQ", head)
+            if size == 1:
+                size = large
+            if start + 8 > end:
+                return any(head)
+            if size < 8 or not kind.isascii() or not kind.decode().isprintable():
+                return False
+            start += size
+    return start > end
 
 
 def patch_vendor(movie: Path, codec_tag: str, vendor: str) -> int:

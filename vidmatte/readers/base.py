@@ -15,7 +15,7 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 from vidmatte.core.source import AudioSource, AudioTrack, Source, sha256_of, sha256_of_all
-from vidmatte.readers.movie.timing import packets_from
+from vidmatte.readers.movie.packets import packets_from
 from vidmatte.readers.trim import SourcePoints
 
 

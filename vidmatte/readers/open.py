@@ -81,10 +81,10 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
             raise UsageError(
                 f"--deinterlace bwdif is for movies: {path.name} holds pictures: omit it"
             )
+        if settings.video_track:
+            raise UsageError(
+                f"--video-track {settings.video_track} is for movies: {path.name} holds pictures;"
+                " leave it out"
+            )
         return ImageReader(path, settings)
-    if settings.fps is not None:
-        raise UsageError(
-            f"--fps {settings.fps} is for picture folders: {path.name} has its own rate, which"
-            " --conform changes"
-        )
     return MovieReader(path, settings)

@@ -20,8 +20,15 @@ class InputOptions(OptionModel):
 
     fps: Rate | None = _input(
         None,
-        "frame rate of a picture folder, like 25 or 24000/1001",
+        "frame rate of a picture folder or a raw stream (.h264, .hevc), like 25 or 24000/1001",
         metavar="RATE",
+    )
+    video_track: WholeNumber = _input(
+        0,
+        "number of the video track that is read, from 1 on (default: the one that ffmpeg picks:"
+        " the default track, else the largest)",
+        low=0,
+        high=1000,
     )
     in_point: TrimPoint | None = _input(
         None,

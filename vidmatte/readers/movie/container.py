@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vidmatte.errors import SourceError
-from vidmatte.readers.movie.timing import Timing, packets_from
+from vidmatte.errors import SourceError, UsageError
+from vidmatte.readers.movie.packets import (
+    Stamps,
+    divided,
+    frame_packets,
+    frame_starts,
+    packets_from,
+)
+
+if TYPE_CHECKING:
+    from vidmatte.readers.movie.timing import Timing
 
 
 @contextmanager
@@ -28,10 +39,14 @@ def read_errors_as(path: Path) -> Iterator[None]:
         ) from error
 
 
-def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
-    """The packets of a stream, and an empty packet at its end. Raises SourceError."""
+def packets_of(
+    container: InputContainer, stream: VideoStream, path: Path, *, is_damaged: bool = False
+) -> Iterator[av.Packet]:
+    """The packets of a stream, and an empty packet at its end. is_damaged: what the demuxer
+    cannot read is skipped. Raises SourceError."""
     with read_errors_as(path):
-        yield from packets_from(container, stream)
+        packets = packets_from(container, stream, failures=[] if is_damaged else None)
+        yield from divided(packets, stream)
 
 
 def open_container(path: Path) -> InputContainer:
@@ -44,31 +59,66 @@ def open_container(path: Path) -> InputContainer:
         ) from error
 
 
-def picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is no cover art. Raises SourceError."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise SourceError(f"{path}: no decoder for its video codec")
-            return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-    raise SourceError(f"{path}: it has no video stream (it has: {kinds})")
+#: What the mark of a default track is worth in pixels where FFmpeg's tools choose one.
+_WEIGHT_OF_DEFAULT = 5_000_000
 
 
-def check_complete(path: Path, stream: VideoStream) -> None:
-    """Raise SourceError when the container's index points past the end of the file."""
-    size = path.stat().st_size
-    entries = stream.index_entries
-    complete = sum(1 for entry in entries if entry.pos + entry.size <= size)
-    if complete < len(entries):
-        raise SourceError(
-            f"{path}: the file is truncated: it holds {complete} of its {len(entries)} frames:"
-            " copy it again, or remux the rest with ffmpeg -i IN -c copy OUT"
+def video_tracks(container: InputContainer) -> list[VideoStream]:
+    """The video tracks in the container's order, without cover art."""
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def is_default(stream: VideoStream) -> bool:
+    """Whether a track is marked as the one to show."""
+    return bool(stream.disposition & av.stream.Disposition.default)
+
+
+def picture_stream(container: InputContainer, path: Path, track: int = 0) -> VideoStream:
+    """Video track number ``track``, counted from 1, or, 0, the one that ffmpeg picks: the largest,
+    where a default track counts as 5 million pixels more; only tracks that have a decoder.
+
+    Raises SourceError; UsageError for a track that does not exist.
+    """
+    tracks = video_tracks(container)
+    if not tracks:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise SourceError(f"{path}: it has no video stream (it has: {kinds})")
+    if track > len(tracks):
+        raise UsageError(
+            f"--video-track {track}: {path.name} has {len(tracks)} video"
+            f" track{'s' if len(tracks) > 1 else ''}: use a number from 1 to {len(tracks)}"
         )
+    known = [stream for stream in tracks if stream.codec_context is not None]
+    chosen = tracks[track - 1] if track else max(known, key=_rank, default=tracks[0])
+    if chosen.codec_context is None:
+        raise SourceError(f"{path}: no decoder for its video codec")
+    return chosen
+
+
+def _rank(stream: VideoStream) -> int:
+    """How ffmpeg ranks a video track."""
+    return stream.width * stream.height + _WEIGHT_OF_DEFAULT * is_default(stream)
+
+
+@dataclass(frozen=True)
+class MovieFile:
+    """A movie's file and the video track of it that is read; track: see ``picture_stream``."""
+
+    path: Path
+    track: int = 0
+
+    def open(self) -> InputContainer:
+        """See ``open_container``."""
+        return open_container(self.path)
+
+    def stream(self, container: InputContainer) -> VideoStream:
+        """The track in ``container``, which ``open`` gave. Raises SourceError, UsageError."""
+        return picture_stream(container, self.path, self.track)
 
 
 def first_frame(
-    container: InputContainer, stream: VideoStream, path: Path
+    container: InputContainer, stream: VideoStream, path: Path, timing: Timing
 ) -> tuple[av.VideoFrame, int]:
     """The first frame that decodes, and the pts that the clip begins with, in the stream's
     time base.
@@ -78,7 +128,8 @@ def first_frame(
     """
     undecodable: list[int] = []
     reason = "it has no frame"
-    for packet in packets_of(container, stream, path):
+    packets = packets_of(container, stream, path, is_damaged=timing.failure is not None)
+    for packet, _ in frame_packets(packets, frame_starts(stream), timing.rewritten):
         try:
             frame = next(iter(packet.decode()), None)
         except av.error.FFmpegError as error:
@@ -92,18 +143,20 @@ def first_frame(
 
 
 #: Containers whose header gives the duration of the longest track. For others FFmpeg derives it
-#: from the index (which ``check_complete`` checks) or from the last packets.
+#: from the index or from the last packets.
 _DURATION_OF_LONGEST = ("matroska,webm", "flv")
 _SLACK = 3  # frames: rounding of time bases and encoders, padding of sound codecs
 
 
 def check_duration(
-    path: Path, container: InputContainer, stream: VideoStream, timing: Timing
+    file: MovieFile, container: InputContainer, stream: VideoStream, timing: Timing
 ) -> str | None:
     """A warning where the video ends clearly before the duration that the header states.
 
     Raises SourceError where reading fails.
     """
+    if timing.stamps is Stamps.COUNT:  # what the header states counts other things
+        return None
     declared = _declared_end(container, stream)
     if declared is None or not timing.frame_count or timing.frame_count < 2:
         return None
@@ -115,7 +168,7 @@ def check_duration(
         return None
     if container.format.name in _DURATION_OF_LONGEST:
         enough = declared - slack
-        if _last_end(path, end, enough) >= enough:
+        if _last_end(file, end, enough) >= enough:
             return None
     return (
         f"the file states {float(declared):.2f} s, {float(end - timing.moment(0)):.2f} s of video"
@@ -134,14 +187,14 @@ def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | 
     return None
 
 
-def _last_end(path: Path, after: Fraction, enough: Fraction) -> Fraction:
+def _last_end(file: MovieFile, after: Fraction, enough: Fraction) -> Fraction:
     """Where the last packet of any track ends, in seconds, ``after`` or later.
 
     Reading stops at the first packet that ends at ``enough`` or later.
     """
     end = after
-    with open_container(path) as container, read_errors_as(path):
-        stream = picture_stream(container, path)
+    with file.open() as container, read_errors_as(file.path):
+        stream = file.stream(container)
         if len(stream.index_entries) > 1:  # an index; without one a seek would read all packets too
             container.seek(int(after / (stream.time_base or 1)), stream=stream)
         for packet in packets_from(container):

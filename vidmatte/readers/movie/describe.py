@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +16,12 @@ from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
-from vidmatte.core.source import AudioTrack
+from vidmatte.core.source import AudioTrack, VideoTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
+from vidmatte.readers.movie.container import is_default, video_tracks
 from vidmatte.readers.movie.timing import Timing
+from vidmatte.settings import Settings
 
 _FIELDS = (2, 3, 4, 5)  # AVFieldOrder: the interlaced orders; 1 is progressive
 
@@ -64,6 +66,7 @@ def describe(
         codec=stream.codec_context.name,
         timecode=find_tag("timecode", container),
         reel=find_tag("reel_name", container),
+        video=tuple(_video_tracks(container, stream)),
         audio=tuple(_audio_tracks(container)),
     )
 
@@ -146,22 +149,61 @@ def _audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
         )
 
 
-def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
+def _video_tracks(container: InputContainer, read: VideoStream) -> Iterator[VideoTrack]:
+    """The video tracks in container order. read: the one whose frames are read."""
+    for stream in video_tracks(container):
+        context = stream.codec_context
+        known = context is not None
+        yield VideoTrack(
+            codec=context.name if known else "unknown",
+            width=stream.width if known else 0,
+            height=stream.height if known else 0,
+            is_default=is_default(stream),
+            is_read=stream.index == read.index,
+        )
+
+
+def opening_notes(
+    container: InputContainer, clip: Clip, timing: Timing, settings: Settings
+) -> Iterator[str]:
+    """What is to be said of a movie when it is opened, one line each."""
+    name = clip.source.name
+    if timing.is_rate_assumed:
+        yield f"{name}: it states no frame rate: using {timing.rate}, or give --fps"
+    if not settings.video_track:
+        yield from _track_notes(name, clip.video)
+    if settings.audio:
+        yield from _empty_track_notes(name, container)
+    yield from _uncarried_notes(name, container)
+
+
+def _track_notes(name: str, tracks: Sequence[VideoTrack]) -> Iterator[str]:
+    """One line where a movie has several video tracks, which says what is read."""
+    if len(tracks) > 1:
+        number = next(number for number, track in enumerate(tracks, 1) if track.is_read)
+        why = "the default one" if tracks[number - 1].is_default else "the largest"
+        yield (
+            f"{name}: it has {len(tracks)} video tracks: track {number}, {why}, is read;"
+            " --video-track chooses"
+        )
+
+
+def _uncarried_notes(name: str, container: InputContainer) -> Iterator[str]:
     """One line where a movie has subtitles or chapters, which no output gets."""
     count = len(container.streams.subtitles)
     found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
     found += ["chapters"] if container.chapters() else []
     if found:
-        yield f"{path.name}: it has {' and '.join(found)}: they are not copied"
+        yield f"{name}: it has {' and '.join(found)}: they are not copied"
 
 
-def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
+def _empty_track_notes(name: str, container: InputContainer) -> Iterator[str]:
     """One line for each sound track that ``_audio_tracks`` omits."""
     for stream in container.streams.audio:
         if _is_empty(stream):
             context = stream.codec_context
             yield (
-                f"{path.name}: sound track {stream.index} ({context.name},"
+                f"{name}: sound track {stream.index} ({context.name},"
                 f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) has no sound"
                 " and is left out"
             )

@@ -3,14 +3,17 @@ finding them, and the position that each takes."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import pairwise
+from heapq import heappop, heappush
+from itertools import chain, pairwise, repeat
 from typing import TypeVar
 
 import av
 
 T = TypeVar("T")
+MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
 
 
 def in_display_order(
@@ -51,6 +54,44 @@ def _is_beyond(last: int, at: int, after: int, step: int) -> bool:
         return 0 < 3 * step < 2 * (at - last)
     expected = last + step
     return last < after < at and abs(after - expected) < abs(at - expected)
+
+
+def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted.
+
+    Of several frames that a damaged packet gives, with one timestamp, the first is used.
+    """
+    held: deque[av.VideoFrame] = deque()
+    stamps: list[int] = []
+    last: int | None = None
+    for frame in chain(frames, repeat(None)):
+        if frame is not None:
+            if frame.pts is None:  # of a damaged packet: it would take another's place
+                continue
+            held.append(frame)
+            heappush(stamps, frame.pts)
+            if len(held) <= MAX_REORDER:
+                continue
+        elif not held:
+            return
+        shown = held.popleft()
+        shown.pts = heappop(stamps)
+        if last is None or shown.pts > last:
+            last = shown.pts
+            yield shown
+
+
+def without_late(
+    frames: Iterable[av.VideoFrame], last: int | None, *, dropped: bool
+) -> Iterator[av.VideoFrame]:
+    """The frames; those later than ``last``, which is damage, lose their timestamp or are
+    ``dropped``. last: None where it is unknown."""
+    for frame in frames:
+        if last is not None and frame.pts is not None and frame.pts > last:
+            if dropped:
+                continue
+            frame.pts = None
+        yield frame
 
 
 def with_gaps_filled(times: list[int], without: int, last: int) -> list[int]:

@@ -16,25 +16,27 @@ from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.movie.container import (
-    check_complete,
+    MovieFile,
     check_duration,
     first_frame,
-    open_container,
-    picture_stream,
-    read_errors_as,
 )
-from vidmatte.readers.movie.decode import DETECT_ERRORS, PacketDecoder
+from vidmatte.readers.movie.decode import PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
 from vidmatte.readers.movie.describe import (
     describe,
-    empty_track_notes,
-    uncarried_notes,
+    opening_notes,
     with_timecode_checked,
 )
-from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
-from vidmatte.readers.movie.timing import Timing, in_order, read_timing
+from vidmatte.readers.movie.missing_timestamps import (
+    in_display_order,
+    in_order,
+    with_all_timestamps,
+    without_late,
+)
+from vidmatte.readers.movie.timing import Timing, read_timing
 from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_rate
 
 #: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -56,6 +58,7 @@ class MovieReader(Reader):
         self._damaged = 0  # packets and frames: some frames may be missing
         self._active, self._closed = 0, False
         self._lock = RLock()  # the garbage collector may close it in the thread that holds it
+        self._file = MovieFile(path, settings.video_track)
         self._size, self._timing, clip, shortage = self._probe(path, settings)
         self.points = SourcePoints(
             clip.rate, clip.timecode, clip.frame_count, self._timing.frame_at
@@ -75,34 +78,29 @@ class MovieReader(Reader):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
-        self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
+        self._decoder = PacketDecoder(self._file, self._timing, self._count_undecodable)
 
     def _probe(
         self, path: Path, settings: Settings
     ) -> tuple[tuple[int, int], Timing, Clip, str | None]:
         """The stored frame size (width, height), the timing and the untrimmed clip of a file,
         and what ``check_duration`` says of it. Raises SourceError, UsageError."""
-        with open_container(path) as container:
-            stream = picture_stream(container, path)
-            first, first_pts = first_frame(container, stream, path)
-            # The first frame took packets from the other container.
-            with open_container(path) as unread, read_errors_as(path):
-                timing = read_timing(
-                    unread,
-                    picture_stream(unread, path),
-                    first_pts,
-                    numbered=bool(settings.in_point or settings.out_point or settings.resume),
-                )
-            check_complete(path, stream)
+        timing = read_timing(
+            self._file,
+            numbered=bool(settings.in_point or settings.out_point or settings.resume),
+            fps=None if settings.fps is None else parse_rate(settings.fps),
+        )
+        with self._file.open() as container:
+            stream = self._file.stream(container)
+            first, first_pts = first_frame(container, stream, path, timing)
+            timing = timing.beginning(first_pts)
             clip = describe(path, container, stream, first, timing)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
-            if settings.audio:
-                self._warnings += empty_track_notes(path, container)
-            self._warnings += uncarried_notes(path, container)
-            shortage = check_duration(path, container, stream, timing)
+            self._warnings += opening_notes(container, clip, timing, settings)
+            shortage = timing.shortage or check_duration(self._file, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
     @property
@@ -172,6 +170,9 @@ class MovieReader(Reader):
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
+            if last is not None and pts <= last.pts:  # half a frame late, of a damaged packet
+                self._damaged += 1
+                continue
             picture = DecodedPicture(self._repack(frame), pts, duration)
             if self._damaged or is_regular:
                 yield from self._repeats(last, start, pts, picture)
@@ -220,9 +221,8 @@ class MovieReader(Reader):
 
     def _frames_from(self, number: int) -> Iterator[av.VideoFrame]:
         """The frames from ``number`` to the out point, by seeking if that lands early enough."""
-        guessed = self._timing.is_reordered or self._decoder.container.format.name in DETECT_ERRORS
         for margin in _SEEK_MARGINS:
-            if number <= margin or guessed:
+            if number <= margin or not self._decoder.can_seek:
                 continue
             found = self._between(number, self._frames(self._timing.moment(number - margin)))
             first = next(found, None)
@@ -268,11 +268,15 @@ class MovieReader(Reader):
         """Progressive frames in display order: all, or from a key frame at or before ``start``
         (seconds of the container's timeline) where the container has one.
         Raises SourceError."""
-        frames = self._decoder.frames(start)
-        frames = in_order(frames) if self._timing.is_reordered else self._in_order(frames)
-        if self._timing.constant and not self._timing.is_reordered:
-            count = self._timing.frame_count or 0  # none where no frame has a timestamp
-            frames = with_all_timestamps(frames, count, self._timing.frame_number, self._filled_pts)
+        frames, timing = self._decoder.frames(start), self._timing
+        if timing.is_reordered:
+            frames = in_order(without_late(frames, timing.last_pts, dropped=True))
+        else:
+            frames = self._in_order(frames)
+            frames = without_late(frames, timing.last_pts, dropped=not timing.constant)
+        if timing.constant and not timing.is_reordered:
+            count = timing.frame_count or 0  # none where no frame has a timestamp
+            frames = with_all_timestamps(frames, count, timing.frame_number, self._filled_pts)
             if start is not None:  # a seek may land after a frame that it cannot see
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if is_wanted(self._deinterlace, self.clip):

@@ -9,33 +9,32 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from heapq import heappop, heappush
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vidmatte.errors import SourceError
-from vidmatte.readers.movie.missing_timestamps import in_display_order, with_gaps_filled
+from vidmatte.errors import SourceError, UsageError
+from vidmatte.media.quicktime import is_cut_off
+from vidmatte.readers.movie.container import MovieFile, read_errors_as
+from vidmatte.readers.movie.missing_timestamps import with_gaps_filled
+from vidmatte.readers.movie.packets import (
+    DECODE_ORDER_ONLY,
+    DTS_ONLY,
+    RAW_STREAMS,
+    TRUNCATED,
+    PacketTimes,
+    Stamps,
+    frame_starts,
+    read_packet_times,
+)
+from vidmatte.readers.movie.rates import find_rate, with_end_filled, without_orphans
 
-_STANDARD_RATES = tuple(
-    Fraction(rate)
-    for rate in (
-        "24000/1001", 24, 25, "30000/1001", 30, "48000/1001", 48, 50, "60000/1001", 60,
-        "120000/1001", 100, 120, "15000/1001", 15, 12, 10,
-    )
-)  # fmt: skip
-
-
-#: Containers that may store only the decoding order of frames.
-_DECODE_ORDER_ONLY = {"avi", "mxf"}
-_MAX_REORDER = 16  # frames: no codec delays a frame longer between decoding and display
+_HIGHEST_RATE = 960
+_DEFAULT_RATE = Fraction(25)  # frames a second of a stream that states none
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,9 @@ class Timing:
     first: the first frame's pts in the stream's own time base.
     times: every frame's pts there, in order, where the rate is variable and they are known.
     is_reordered: the frames' timestamps are those of their decoding; sorted, they are right.
+    stamps: where those are in the packets. is_indexed: ``first`` is a decoding time, by the
+    container's index. first_key: the time of the first key frame where it is known.
+    is_rate_assumed: the rate is stated nowhere. failure: why a part of the file cannot be read.
     """
 
     rate: Fraction
@@ -57,6 +59,44 @@ class Timing:
     frame_count: int | None
     times: tuple[int, ...] = ()
     is_reordered: bool = False
+    stamps: Stamps = Stamps.PTS
+    is_indexed: bool = False
+    first_key: int | None = None
+    is_rate_assumed: bool = False
+    failure: str | None = None
+
+    @property
+    def rewritten(self) -> Stamps | None:
+        """What a packet's pts becomes before it is decoded; None where it stays."""
+        return self.stamps if self.is_reordered else None
+
+    def beginning(self, first: int) -> Timing:
+        """The timing of the frames from the one on that is the first to decode, at ``first``."""
+        if self.is_reordered and self.first_key is not None:
+            first = min(first, self.first_key)  # what is decoded first need not be shown first
+        if self.is_indexed or self.frame_count is None:
+            return replace(self, first=first)
+        if first <= self.first:
+            return self
+        lost = min(self.frame_number(first), self.frame_count - 1)
+        return replace(
+            self, first=first, frame_count=self.frame_count - lost, times=self.times[lost:]
+        )
+
+    @property
+    def last_pts(self) -> int | None:
+        """The latest pts that a frame can have, in the stream's time base; None where the packets
+        were not read."""
+        if self.is_indexed or not self.frame_count:
+            return None
+        return int(self.moment(self.frame_count) / self.stream_time_base) - 1
+
+    @property
+    def shortage(self) -> str | None:
+        """What is missing of a file of which a part cannot be read."""
+        if self.failure is None:
+            return None
+        return f"a part of it cannot be read ({self.failure}), {self.frame_count or 0} frames could"
 
     def grid_pts(self, pts: int) -> int:
         """A decoded frame's pts, from the stream's time base into ``time_base``.
@@ -111,122 +151,76 @@ def _indexed_times(stream: VideoStream) -> list[int]:
     return sorted(entry.timestamp for entry in entries if not entry.is_discard)
 
 
-@dataclass
-class _PacketTimes:
-    """The timestamps of a stream's packets in its time base, in the order of the file.
+def read_timing(file: MovieFile, *, numbered: bool, fps: Fraction | None = None) -> Timing:
+    """The timing of a movie; its first frame is the earliest that the container has, which need
+    not decode: see ``Timing.beginning``.
 
-    all: those of every frame that has one; plausible: without duplicate and out-of-order ones.
-    without: how many frames have none; last: how many of those come last. jump_back: the number
-    of the packet at which the times go back and stay there; None where they do not.
+    numbered: frames will be looked up by number, for which all packets are read where the rate is
+    variable. fps: the rate of a stream without timestamps. Raises SourceError where the timestamps
+    jump back, or reading fails; UsageError for ``fps`` where there are timestamps.
     """
-
-    all: list[int]
-    plausible: list[int]
-    without: int = 0
-    last: int = 0
-    jump_back: int | None = None
-
-
-def _packet_times(container: InputContainer, stream: VideoStream) -> _PacketTimes:
-    """Every frame's timestamp, by reading all packets of a container that was not read yet."""
-    found = _PacketTimes([], [])
-    packets = (packet for packet in packets_from(container, stream) if packet.size)
-    shown = (packet for packet in packets if not packet.is_discard)
-    going_back = 0  # packets in succession
-    for number, (packet, follows) in enumerate(in_display_order(shown, _decoded_at)):
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            found.without, found.last = found.without + 1, found.last + 1
-            continue
-        found.last = 0
-        found.all.append(stamp)
-        if follows:
-            going_back = 0
-            found.plausible.append(stamp)
+    with file.open() as container, read_errors_as(file.path):
+        stream = file.stream(container)
+        indexed, found = _times_of(container, stream)
+        is_raw = container.format.name in RAW_STREAMS
+        has_times = not is_raw and bool(indexed or found.all or not found.without)
+        if fps is not None and has_times:
+            raise UsageError(
+                f"--fps {fps} is for picture folders and streams without timestamps:"
+                f" {file.path.name} has its own rate, which --conform changes"
+            )
+        if not has_times or (found.fields and container.format.name in DECODE_ORDER_ONLY):
+            timing = _counted(stream, found.numbers, fps)
         else:
-            going_back += 1
-            if going_back > _MAX_REORDER and found.jump_back is None:
-                found.jump_back = number - _MAX_REORDER
-    return found
+            timing = _timing_of(file, stream, indexed, found)
+        if not found.failures and container.format.name.startswith("mov") and is_cut_off(file.path):
+            found.failures.append(TRUNCATED)
+        if found.failures:
+            timing = replace(timing, failure=found.failures[0])
+    if indexed and not timing.constant:
+        return replace(timing, times=_all_times(file) if numbered else ())
+    return timing
 
 
-def _decoded_at(packet: av.Packet) -> int | None:
-    """A packet's dts, which grows from packet to packet. The pts is no substitute where it is
-    missing: among the dts of others it goes back wherever frames are reordered."""
-    return packet.dts
+def _times_of(container: InputContainer, stream: VideoStream) -> tuple[list[int], PacketTimes]:
+    """The times by the index where it has one of every frame, else empty; and by the packets,
+    which are read where the index alone leaves open what is a frame and when it is shown."""
+    context = stream.codec_context
+    indexed, starts = _indexed_times(stream), frame_starts(stream)
+    size = Path(container.name).stat().st_size
+    if any(entry.pos + entry.size > size for entry in stream.index_entries):
+        indexed = []  # it names frames that are missing
+    if container.format.name in DECODE_ORDER_ONLY and context.has_b_frames:
+        indexed = []
+    is_by_dts = container.format.name in DTS_ONLY and context.has_b_frames
+    stamps = Stamps.DTS if is_by_dts else Stamps.PTS
+    if not indexed or (starts is not None and not starts.is_intra):
+        return [], read_packet_times(container, stream, stamps)
+    if context.has_b_frames:
+        found = read_packet_times(container, stream, stamps, to_first_drop=True)
+        if found.is_rising and not found.is_intra:
+            return [], found
+    return indexed, PacketTimes(indexed, indexed)
 
 
-def in_order(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Frames in display order whose timestamps are in decoding order: the timestamps, sorted."""
-    held: deque[av.VideoFrame] = deque()
-    stamps: list[int] = []
-    for frame in frames:
-        held.append(frame)
-        heappush(stamps, frame.pts or 0)
-        if len(held) > _MAX_REORDER:
-            held[0].pts = heappop(stamps)
-            yield held.popleft()
-    for frame in held:
-        frame.pts = heappop(stamps)
-        yield frame
-
-
-def _lies_on_grid(times: list[int], time_base: Fraction, rate: Fraction) -> bool:
-    """True when each frame is within one tick of ``first + k / rate``, k = 0, 1, 2, ...
-
-    And nearer to its own position than to the next: where a tick is a frame (AVI), a dropped
-    frame would pass for rounding.
-    """
-    step = 1 / (rate * time_base)
-    first = times[0]
-    errors = (abs(stamp - first - index * step) for index, stamp in enumerate(times))
-    return all(error <= 1 and 2 * error < step for error in errors)
-
-
-def _find_rate(
-    times: list[int], time_base: Fraction, candidates: Iterable[Fraction | None]
-) -> tuple[Fraction, bool]:
-    """The rate of frames at ``times`` and whether it is constant.
-
-    candidates: the rates that the container declares. Standard rates are tried before others,
-    first declared ones, then those nearest to the mean spacing: what a container with a coarse
-    time base declares is often an average. Where a frame is hardly longer than a tick (AVI) only
-    declared rates count, since any times are the rounded times of some rate.
-    """
-    declared = [rate for rate in candidates if rate]
-    if len(times) < 2 or times[-1] == times[0]:
-        return (declared[0] if declared else Fraction(25)), True
-    mean = Fraction(len(times) - 1) / ((times[-1] - times[0]) * time_base)
-    nearest = sorted(_STANDARD_RATES, key=lambda rate: abs(rate - mean))[:2]
-    standard = [rate for rate in declared if rate in _STANDARD_RATES]
-    tried = [*standard, *nearest, *declared, mean.limit_denominator(1001)]
-    for rate in tried if 2 * mean * time_base <= 1 else declared:
-        if rate and _lies_on_grid(times, time_base, rate):  # hours between frames make it 0
-            return rate, True
-    return mean.limit_denominator(100_000) or mean, False
-
-
-def read_timing(
-    container: InputContainer, stream: VideoStream, first_pts: int, *, numbered: bool
+def _timing_of(
+    file: MovieFile, stream: VideoStream, indexed: list[int], found: PacketTimes
 ) -> Timing:
-    """The timing of ``stream``; ``first_pts`` is that of the first decoded frame.
-
-    Reads the container, of which nothing was read before. numbered: frames will be looked up by
-    number, for which all packets are read where the rate is variable.
-    Raises SourceError where the timestamps jump back.
-    """
+    """The timing of a stream whose packets have timestamps. Raises SourceError."""
     time_base = stream.time_base or Fraction(1, av.time_base)
-    is_ambiguous = container.format.name in _DECODE_ORDER_ONLY and stream.codec_context.has_b_frames
-    indexed = [] if is_ambiguous else _indexed_times(stream)
-    found = _PacketTimes(indexed, indexed) if indexed else _packet_times(container, stream)
     times = sorted(found.all)
     declared = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     filled = with_gaps_filled(times, found.without, found.last)
-    rate, constant = _find_rate(filled, time_base, declared)
+    rate, constant = find_rate(filled, time_base, declared)
+    may_be_reordered = bool(stream.codec_context.has_b_frames) and not found.is_intra
+    if not constant and may_be_reordered and not indexed:
+        mend = without_orphans if found.failures else with_end_filled
+        times = filled = mend(filled, time_base, declared)
+        rate, constant = find_rate(filled, time_base, declared)
     if not constant and len(plausible := sorted(set(found.plausible))) < len(times):
         if found.jump_back is not None:
             raise SourceError(
-                f"{Path(container.name).name}: its timestamps jump back at frame"
+                f"{file.path.name}: its timestamps jump back at frame"
                 f" {found.jump_back}, as where two files were joined: remux it with"
                 " ffmpeg -i IN -c copy OUT"
             )
@@ -234,38 +228,50 @@ def read_timing(
         found.without += len(times) - len(plausible)
         times = plausible
         filled = with_gaps_filled(times, found.without, found.last)
-        rate, constant = _find_rate(filled, time_base, declared)
+        rate, constant = find_rate(filled, time_base, declared)
     if constant:
         times = filled
     elif found.without:
-        rate, constant = _find_rate(times, time_base, declared)
-    if indexed and not constant:
-        times = sorted(_packet_times(container, stream).all) if numbered else []
+        rate, constant = find_rate(times, time_base, declared)
     exact = time_base
     if constant:
         exact = Fraction(1, math.lcm(rate.numerator, time_base.denominator))
+    is_rising = found.is_rising and not found.without
     return Timing(
         rate=rate,
         constant=constant,
         time_base=exact,
         stream_time_base=time_base,
-        first=first_pts,
-        frame_count=len(indexed) or len(times) or None,
+        first=times[0] if times else 0,
+        frame_count=len(times) or None,
         times=() if constant else tuple(times),
-        is_reordered=is_ambiguous and found.all == times,
+        is_reordered=may_be_reordered and is_rising and not indexed,
+        stamps=Stamps.DTS if found.are_dts and is_rising else Stamps.PTS,
+        is_indexed=bool(indexed),
+        first_key=found.first_key,
     )
 
 
-def packets_from(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
-    """The packets of ``streams``, or of all, in the file's order, and an empty one of each at
-    the end.
+def _counted(stream: VideoStream, frames: int, fps: Fraction | None) -> Timing:
+    """The timing of frames that are numbered, at the rate that the coded stream states."""
+    stated: Fraction | None = stream.codec_context.framerate
+    if stated is not None and not 1 <= stated <= _HIGHEST_RATE:  # a clock's, not that of frames
+        stated = None
+    rate = fps or stated or _DEFAULT_RATE
+    return Timing(
+        rate=rate,
+        constant=True,
+        time_base=1 / rate,
+        stream_time_base=1 / rate,
+        first=0,
+        frame_count=frames,
+        is_reordered=True,
+        stamps=Stamps.COUNT,
+        is_rate_assumed=not (fps or stated),
+    )
 
-    PyAV 18.1 raises IndexError at a packet of a stream that first appears in the middle, as in
-    damaged transport streams; it is skipped. Raises av.FFmpegError.
-    """
-    while True:
-        try:
-            yield from container.demux(*streams)
-            return
-        except IndexError:
-            continue  # that packet has been read: go on with the next
+
+def _all_times(file: MovieFile) -> tuple[int, ...]:
+    """The times of all frames, in order, by reading all packets."""
+    with file.open() as container:
+        return tuple(sorted(read_packet_times(container, file.stream(container), Stamps.PTS).all))
