@@ -111,7 +111,7 @@ class _Field(NamedTuple):
 
 
 class FieldPairs:
-    """Tells the second field of a frame from packets that begin one; fed with packets in order.
+    """Distinguishes the second field of a frame from packets that begin one, packet by packet.
 
     extradata: the codec's, as avcC or as NAL units with start codes; may be empty.
     """

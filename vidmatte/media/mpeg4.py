@@ -23,8 +23,8 @@ _HEAD = 64  # bytes that hold a layer's head
 
 
 class CodedVops:
-    """Tells packets with a picture from those that say that the one before stays; fed with packets
-    in order. extradata: the codec's; may be empty."""
+    """Distinguishes packets with a coded picture from those that repeat the one before, packet by
+    packet. extradata: the codec's; may be empty."""
 
     waiting = None  # see FieldPairs
     is_intra = False

@@ -93,7 +93,7 @@ def _is_readable(container: InputContainer) -> bool:
 
 
 def frame_starts(stream: VideoStream) -> FieldPairs | CodedVops | None:
-    """What tells packets that begin a frame from others; None where all of them do."""
+    """What distinguishes packets that begin a frame from others; None where all of them do."""
     context = stream.codec_context
     if context.name == "mpeg4":
         return CodedVops(context.extradata or b"")
@@ -114,7 +114,7 @@ def frame_packets(
     stamps: Stamps | None = None,
 ) -> Iterator[tuple[av.Packet, bool]]:
     """Each packet of a stream, and whether it begins a frame, rather than adding a second field
-    to one, letting one stay or ending the stream.
+    to one, repeating one or ending the stream.
 
     starts: see ``frame_starts``. stamps: what becomes the pts of the frame that is decoded from a
     packet; None leaves the pts.
