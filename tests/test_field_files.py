@@ -19,7 +19,7 @@ from field_files import (
 from media import Tone, make_movie, make_pictures
 from readback import decode, frame_times, probe_stream
 from scene import read_index
-from test_source_gaps import read_times
+from test_missing_frames import read_times
 from tiny_onnx import make_salient
 
 import vidmatte
