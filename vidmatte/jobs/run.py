@@ -28,6 +28,7 @@ from vidmatte.models.registry import Model, Weights
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
+from vidmatte.writers.formats import by_name
 from vidmatte.writers.output_paths import output_paths
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def _write_manifest(
     """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
     from vidmatte.jobs import manifest
 
+    row = by_name(result.written.format)
     provenance = manifest.Provenance(
         command=command,
         model=model.name,
@@ -224,7 +226,7 @@ def _write_manifest(
         device=model.device.name,
         settings=settings.model_dump(),
         warnings=(*result.warnings, *result.quality.lines()),
-        alpha=settings.alpha,
+        alpha="premultiplied" if row.premultiplies(settings.alpha) else "straight",
     )
     try:
         facts = manifest.describe(result.written, result.clip, provenance)

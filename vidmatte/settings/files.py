@@ -73,9 +73,10 @@ class OutputOptions(OptionModel):
         None,
         "format among those of one suffix, like prores-xq or cineform",
     )
-    alpha: Literal["straight", "premultiplied"] = _output(
-        "straight",
-        "'premultiplied' multiplies the colours by alpha",
+    alpha: Literal["auto", "straight", "premultiplied"] = _output(
+        "auto",
+        "'premultiplied' multiplies the colours by alpha; auto does so in OpenEXR, which is defined"
+        " that way, and in no other format",
     )
     matte: Text | None = _output(
         None,

@@ -184,7 +184,8 @@ class OutputFormat:
     container: of a movie; None writes one picture file per frame.
     codec: FFmpeg's encoder, or the name in messages of one outside FFmpeg.
     depth, alpha, good_for: descriptions for the user. straight_only: programs that open such
-    files assume straight alpha. has_alpha: pictures have an alpha channel.
+    files assume straight alpha. associated: by the format's definition colours are premultiplied,
+    and programs that open such files assume it. has_alpha: pictures have an alpha channel.
     pixel_format: the encoder's input format, given the clip.
     options: for FFmpeg's encoder; narrow_options: replace them if a picture is at most
     3 pixels wide or high. quantiser: a fixed one, 1 is the finest.
@@ -217,11 +218,16 @@ class OutputFormat:
     decoded_format: str | None = None
     read_back: Callable[[Path], tuple[int, int, str]] | None = None
     straight_only: bool = False
+    associated: bool = False
     has_alpha: bool = True
     deeper: str | None = None
     for_odd_widths: OutputFormat | None = None
     colour_rules: ColourRules = ColourRules()
     limits: Limits = Limits()
+
+    def premultiplies(self, alpha: str) -> bool:
+        """Whether colours are multiplied by alpha, by the option ``alpha``."""
+        return self.associated if alpha == "auto" else alpha == "premultiplied"
 
     @property
     def movie(self) -> Container:

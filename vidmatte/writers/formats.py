@@ -63,11 +63,12 @@ _EXR = OutputFormat(
     None,
     "exr-half",
     "RGB, half float, linear light",
-    "straight, half float",
+    "premultiplied, half float",
     "compositing in Nuke, Fusion, After Effects: one picture per frame, ZIP",
     always("gbrapf32le"),
     encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
+    associated=True,
     colour_rules=ColourRules(linear=True),
 )
 EXR_CODED = replace(
@@ -166,7 +167,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         name="exr32",
         codec="exr-float",
         depth="RGB, 32-bit float, linear light",
-        alpha="straight, 32-bit float",
+        alpha="premultiplied, 32-bit float",
         good_for="compositing where half is too coarse",
         encoder=exr_encoder(FLOAT),
         decoded_format="gbrapf32le",

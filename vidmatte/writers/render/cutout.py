@@ -160,9 +160,14 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
         yield f"{row.name} has {depth} bits: PQ and HLG need 10 to avoid banding"
 
 
-def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
-    """A note if programs that read the format assume straight alpha."""
-    if row.straight_only:
+def alpha_notes(row: OutputFormat, premultiplied: bool) -> Iterator[str]:
+    """A note if programs that read the format assume the other kind of alpha."""
+    if row.associated and not premultiplied:
+        yield (
+            f"{row.name} is read as premultiplied alpha: multiply the colours by alpha in the"
+            " program that opens it, or edges are too bright"
+        )
+    if row.straight_only and premultiplied:
         yield (
             f"{row.name} is read as straight alpha: set the program that opens it to"
             " premultiplied, or edges are too dark"
