@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 from vidmatte.core.names import is_manifest, manifest_in
 from vidmatte.errors import SourceError
+from vidmatte.media.dpx import dpx_time
+from vidmatte.media.exr import exr_time
+from vidmatte.settings.values import HIGHEST_RATE, LOWEST_RATE, parse_rate
 
 #: FFmpeg's decoder for the pictures of each suffix.
 DECODERS = {
@@ -24,6 +28,8 @@ DECODERS = {
     ".tga": "targa",
 }
 SUFFIXES = frozenset(DECODERS)
+#: Formats whose headers may state a frame rate and a timecode.
+_TIME_READERS = {".exr": exr_time, ".dpx": dpx_time}
 
 
 def files_of(path: Path) -> list[Path]:
@@ -59,6 +65,24 @@ def list_pictures(folder: Path) -> list[Path]:
             f"{folder}: no picture in this folder{hint} ({' '.join(sorted(SUFFIXES))})"
         )
     return found
+
+
+def stated_time(files: list[Path]) -> tuple[Fraction | None, int | None]:
+    """The frame rate that headers of pictures state, the first of those that do, and the
+    timecode of the first picture, a word for ``timecode.from_bcd``; None where there is none.
+    """
+    rate: Fraction | None = None
+    first: int | None = None
+    for file in files:
+        read = _TIME_READERS.get(file.suffix.lower())
+        if read is None:
+            continue
+        value, word = read(file)
+        first = word if file == files[0] else first
+        if value is not None and LOWEST_RATE <= value <= HIGHEST_RATE:
+            rate = parse_rate(f"{value:.6f}")
+            break
+    return rate, first
 
 
 def result_names(files: list[Path]) -> tuple[str, ...]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from vidmatte.core.colour import BT709, FULL, SRGB, UNSPECIFIED, ColourTags
+from vidmatte.core import timecode
+from vidmatte.core.colour import BT709, FULL, SRGB, UNSPECIFIED, ColourTags, primaries_of
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
-from vidmatte.media.exr import check_window
+from vidmatte.media.exr import check_window, exr_chromaticities
 from vidmatte.media.icc import is_srgb, profile_of
 from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
@@ -27,8 +28,9 @@ from vidmatte.readers.image_folder import (
     missing_numbers,
     result_names,
     results_among,
+    stated_time,
 )
-from vidmatte.readers.trim import make_trim
+from vidmatte.readers.trim import make_trim, moved_timecode
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate
 
@@ -40,21 +42,19 @@ class ImageReader(Reader):
 
     def __init__(self, path: Path, settings: Settings) -> None:
         files = list_pictures(path) if path.is_dir() else [path]
-        rate = parse_rate(settings.fps) if settings.fps else _DEFAULT_RATE
+        self._warnings: list[str] = []
+        rate, start = self._stated_time(path, files, settings.fps)
         trim = make_trim(
             settings.in_point,
             settings.out_point,
             settings.handles,
             rate=rate,
-            start_timecode=None,
+            start_timecode=start,
             frame_count=len(files),
         )
         self._files = files[trim.first : trim.end]
-        self._warnings: list[str] = []
-        self._warned_of_profile = False
+        self._warned: set[str] = set()
         if path.is_dir():
-            if not settings.fps:
-                self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
             self._warnings += has_animated(self._files)
@@ -62,9 +62,31 @@ class ImageReader(Reader):
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
         clip = _describe(source, self._files, read_picture(self._files[0]), rate)
-        self.clip = (
-            replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
+        self.clip = replace(clip, timecode=start)
+        if trim:
+            moved, warnings = moved_timecode(self.clip, trim)
+            self._warnings += warnings
+            self.clip = replace(
+                clip, first_frame=trim.first, untrimmed_count=len(files), timecode=moved
+            )
+
+    def _stated_time(
+        self, path: Path, files: list[Path], fps: str | None
+    ) -> tuple[Fraction, str | None]:
+        """The frame rate and the timecode of the first picture, by the options and the headers."""
+        stated, word = stated_time(files)
+        rate = parse_rate(fps) if fps else stated or _DEFAULT_RATE
+        if path.is_dir() and fps and stated not in (None, rate):
+            self._warnings.append(f"{path.name}: its files state {stated} fps; --fps {fps} is used")
+        elif path.is_dir() and not fps and stated is None:
+            self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
+        start, warnings = timecode.valid_or_dropped(
+            path.name,
+            None if word is None else timecode.from_bcd(word, rate),
+            lambda text: timecode.validated(text, rate),
         )
+        self._warnings += warnings
+        return rate, start
 
     @property
     def warnings(self) -> list[str]:
@@ -83,9 +105,10 @@ class ImageReader(Reader):
                     f" {clip.pixel_format}, which would lose precision or colour: convert one kind"
                     " to the other, or pass the pictures one by one"
                 )
-            declared = _declared_tags(frame)
+            declared = _declared_tags(file, frame)
             self._check_profile(file, declared)
             colour = _resolved_tags(declared, frame)
+            self._check_tags(file, colour)
             repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
@@ -100,13 +123,22 @@ class ImageReader(Reader):
         """Warn of the first picture whose R'G'B' is not that of the folder's first picture."""
         found, used = _embedded_profile(file, declared), self.clip.icc_profile
         known = {profile for profile in (found, used) if profile and not is_srgb(profile)}
-        if found == used or not known or self._warned_of_profile:
-            return
-        self._warned_of_profile = True
-        self._warnings.append(
-            f"{file.name}: its ICC profile differs from that of {self._files[0].name}, which is"
-            " written for all: pass pictures of several profiles one by one"
-        )
+        if found != used and known:
+            self._warn_once("ICC profile", file, "pass pictures of several profiles one by one")
+
+    def _check_tags(self, file: Path, colour: ColourTags) -> None:
+        """Warn of the first picture with other primaries or another transfer than the clip's:
+        its samples stay as they are."""
+        if colour.light != self.clip.colour.light:
+            self._warn_once("colour space", file, "pass pictures of several spaces one by one")
+
+    def _warn_once(self, what: str, file: Path, advice: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            self._warnings.append(
+                f"{file.name}: its {what} differs from that of {self._files[0].name}, which is"
+                f" written for all: {advice}"
+            )
 
 
 def read_picture(file: Path) -> av.VideoFrame:
@@ -150,12 +182,15 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
             yield from container.decode(video=0)
 
 
-def _declared_tags(frame: av.VideoFrame) -> ColourTags:
+def _declared_tags(file: Path, frame: av.VideoFrame) -> ColourTags:
     """The colour tags in a picture's file."""
+    points = exr_chromaticities(file) if file.suffix.lower() == ".exr" else None
+    known = UNSPECIFIED if points is None else primaries_of(points)
     return ColourTags(
+        chromaticities=points if known == UNSPECIFIED else None,
         matrix=UNSPECIFIED if _is_rgb(frame) else frame.colorspace or UNSPECIFIED,
         range=frame.color_range,
-        primaries=frame.color_primaries or UNSPECIFIED,
+        primaries=frame.color_primaries or UNSPECIFIED if points is None else known,
         transfer=frame.color_trc or UNSPECIFIED,
     )
 
@@ -170,7 +205,7 @@ def _resolved_tags(declared: ColourTags, frame: av.VideoFrame) -> ColourTags:
     return replace(
         declared,
         range=declared.range or FULL,
-        primaries=BT709 if declared.primaries == UNSPECIFIED else declared.primaries,
+        primaries=BT709 if declared.has_no_primaries else declared.primaries,
         transfer=SRGB if declared.transfer == UNSPECIFIED else declared.transfer,
     ).resolved(frame.width, frame.height, _is_rgb(frame))
 
@@ -214,7 +249,7 @@ def _describe(source: FileSource, files: list[Path], first: av.VideoFrame, rate:
     working = upright_format(first.format.name, orientation, first.width, first.height)
     kinds = {_png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
-    declared = _declared_tags(first)
+    declared = _declared_tags(files[0], first)
     colour = _resolved_tags(declared, first)
     profile = _embedded_profile(files[0], declared)
     if len(suffixes) > 1 or len(kinds) > 1:

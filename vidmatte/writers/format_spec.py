@@ -136,6 +136,7 @@ class ColourRules:
     icc_profile: it embeds the source's ICC profile if that is for R'G'B'.
     constant_luminance: it supports the matrix bt2020c; else bt2020nc replaces it.
     frame_tags: the tags in the codec's own frame headers, given the container's tags.
+    chromaticities: it stores any primaries; else those without a number become bt709's.
     keeps_layout: YCbCr sources keep their chroma subsampling where the codec has it with alpha.
     """
 
@@ -145,6 +146,7 @@ class ColourRules:
     icc_profile: bool = False
     constant_luminance: bool = True
     frame_tags: Callable[[ColourTags], ColourTags] | None = None
+    chromaticities: bool = False
     keeps_layout: bool = False
 
 
@@ -265,10 +267,13 @@ def output_colour(clip: Clip, row: OutputFormat) -> ColourTags:
     YCbCr sources keep their matrix (bt2020c becomes bt2020nc where the format does not support
     it), and their range unless the format fixes one, so that nothing is converted. RGB and
     grey sources become bt2020nc where their primaries are bt2020 and bt709 otherwise,
-    limited range. RGB and grey outputs are full range; linear formats are tagged as linear
+    limited range. RGB and grey outputs are full range. Primaries without a number become bt709
+    where the format cannot store them; linear formats are tagged as linear
     where the source's curve can be inverted.
     """
     colour, target = clip.colour, row.pixel_format(clip)
+    if colour.chromaticities is not None and not row.colour_rules.chromaticities:
+        colour = replace(colour, primaries=BT709, chromaticities=None)
     if row.colour_rules.linear and colour.transfer in TO_LINEAR:
         colour = replace(colour, transfer=LINEAR)
     if not is_yuv(target):

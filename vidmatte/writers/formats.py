@@ -69,14 +69,14 @@ _EXR = OutputFormat(
     encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
     associated=True,
-    colour_rules=ColourRules(linear=True),
+    colour_rules=ColourRules(linear=True, chromaticities=True),
 )
 EXR_CODED = replace(
     _EXR,
     name="exr-coded",
     depth="RGB, half float, unchanged code values",
     good_for="log and HDR material for tools that convert it themselves",
-    colour_rules=ColourRules(),
+    colour_rules=ColourRules(chromaticities=True),
 )
 
 FORMATS: tuple[OutputFormat, ...] = (

@@ -145,6 +145,9 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
         if source_steps != output_steps:
             layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
             yield f"{row.name} keeps the luma unchanged; chroma is resampled from {layout} to 4:4:4"
+    if clip.colour.chromaticities is not None and not row.colour_rules.chromaticities:
+        space = clip.colour.as_names()["primaries"]
+        yield f"{row.name} cannot store {space} primaries: colours become bt709; exr keeps them"
     if "f32" in pixel_format:
         if row.colour_rules.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
             curve = clip.colour.as_names()["transfer"]
@@ -205,6 +208,12 @@ def check_fit(clip: Clip, row: OutputFormat) -> None:
         raise UsageError(
             f"{name}: its height {height} is less than the {limits.min_height} that {row.name}"
             " needs: write prores"
+        )
+    if clip.colour.chromaticities is not None and clip.colour.transfer != LINEAR:
+        colour = clip.colour.as_names()
+        raise UsageError(
+            f"{name}: its chromaticities ({colour['primaries']}) are for linear light, and it is"
+            f" read as {colour['transfer']}: state both, as in --colour primaries=bt709"
         )
     check_convertible(clip)
 
