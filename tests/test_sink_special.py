@@ -72,7 +72,7 @@ def test_exr_is_linear_light_and_says_so(
     assert b"transfer\0string\0" in head
     assert b"linear" in head
     assert b"chromaticities" in head
-    assert b"straight alpha; colours are linear light" in head
+    assert b"premultiplied alpha; colours are linear light" in head
 
 
 def test_exr_of_pq_passes_as_it_is(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
