@@ -27,7 +27,8 @@ DECODERS = {
     ".bmp": "bmp",
     ".tga": "targa",
 }
-SUFFIXES = frozenset(DECODERS)
+#: With those of HEIF files, see ``media.heif``.
+SUFFIXES = frozenset({".heic", ".heif", ".hif", ".avif", *DECODERS})
 #: Formats whose headers may state a frame rate and a timecode.
 _TIME_READERS = {".exr": exr_time, ".dpx": dpx_time}
 

@@ -17,6 +17,8 @@ from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
 from vidmatte.media.exr import check_window, exr_chromaticities
+from vidmatte.media.heif import read_heif
+from vidmatte.media.heif_items import has_heif_alpha
 from vidmatte.media.icc import is_srgb, profile_of
 from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
@@ -174,6 +176,9 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
     data = file.read_bytes()
     check_kind(file, data)
     check_window(file, data)
+    if data[4:8] == b"ftyp":
+        yield read_heif(file, data)
+        return
     packet = av.Packet(with_stored_samples(data) if name == "png" else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
@@ -285,6 +290,8 @@ def _has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
     FFmpeg's JPEG decoder gives CMYK an alpha that the file cannot have, its WebP decoder gives
     one to every lossless picture. A palette has alpha in its colours.
     """
+    if any(has_heif_alpha(file) for file in files if file.suffix.lower() not in DECODERS):
+        return True
     if first.format.has_palette:
         return bool(first.to_ndarray(format="rgba")[..., 3].min() < 255)
     if not any(component.is_alpha for component in first.format.components):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.media.heif_items import heif_kind
 from vidmatte.media.png import is_animated_png
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
@@ -65,9 +66,12 @@ def check_readable(path: Path) -> None:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is read as one picture, by its suffix; an animated PNG is a movie."""
+    """Whether a file is read as one picture, by its suffix, or as HEIF by its content; an
+    animated PNG, HEIC or AVIF is a movie."""
     from vidmatte.readers.image_folder import SUFFIXES
 
+    if kind := heif_kind(path):
+        return kind == "picture"
     return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
 
 

@@ -46,7 +46,11 @@ def open_container(path: Path) -> InputContainer:
 
 def picture_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is no cover art. Raises SourceError."""
-    for stream in container.streams.video:
+    videos, brands = container.streams.video, container.metadata.get("compatible_brands", "")
+    if "avis" in brands or "msf1" in brands:
+        # The still picture of an animated AVIF or HEIC is a stream too, without a duration.
+        videos = tuple(stream for stream in videos if stream.duration is not None) or videos
+    for stream in videos:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
                 raise SourceError(f"{path}: no decoder for its video codec")
