@@ -69,5 +69,6 @@ class Options(StreamOptions, total=False):
     manifest: bool
     start_number: int
     audio: bool
+    audio_tracks: Text | None
     overwrite: bool
     resume: bool

@@ -81,6 +81,10 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
     from vidmatte.readers.movie.reader import MovieReader
 
     if path.is_dir() or is_image(path):
+        if settings.audio_tracks is not None:
+            raise UsageError(
+                f"--audio-tracks {settings.audio_tracks}: {path.name} holds pictures, without sound"
+            )
         if settings.deinterlace == "bwdif":
             raise UsageError(
                 f"--deinterlace bwdif is for movies: {path.name} holds pictures; leave it out"

@@ -9,7 +9,15 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
-from vidmatte.settings.values import BackgroundName, Point, Rate, Switch, Text, WholeNumber
+from vidmatte.settings.values import (
+    BackgroundName,
+    Point,
+    Rate,
+    Switch,
+    Text,
+    TrackNumbers,
+    WholeNumber,
+)
 
 _input = partial(option, group="Input")
 _output = partial(option, group="Output", decides=RESULT)
@@ -121,6 +129,11 @@ class OutputOptions(OptionModel):
         "carry the source's sound tracks",
         negative="--no-audio",
     )
+    audio_tracks: TrackNumbers | None = _output(
+        None,
+        "carry these sound tracks only, like 1,3 (default: all that can be decoded)",
+        metavar="LIST",
+    )
     overwrite: Switch = _output(False, "replace an output that exists", decides=NO_EFFECT)
     resume: Switch = _output(
         False,
@@ -135,6 +148,8 @@ class OutputOptions(OptionModel):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
         if self.checker and self.comp is None:
             raise UsageError("--checker: it needs --comp FILE to show it")
+        if self.audio_tracks is not None and not self.audio:
+            raise UsageError(f"--audio-tracks {self.audio_tracks}: --no-audio excludes it")
         if self.codec is not None and self.format not in (None, self.codec):
             raise UsageError(f"--codec {self.codec} and --format {self.format}: use one of them")
         return self

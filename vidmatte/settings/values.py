@@ -100,6 +100,14 @@ def parse_threshold(text: str) -> tuple[float, float]:
     return low, high
 
 
+def parse_numbers(text: str) -> tuple[int, ...]:
+    """'1,3' -> (1, 3), in rising order. Raises UsageError."""
+    words = text.split(",")
+    if not all(re.fullmatch(r" *[1-9]\d{0,3} *", word) for word in words):
+        raise UsageError(f"'{text}' is no list of track numbers: write it like 1,3; the first is 1")
+    return tuple(sorted({int(word) for word in words}))
+
+
 def parse_device(text: str) -> tuple[int, ...] | None:
     """The numbers of the CUDA devices that ``cuda``, ``cuda:N`` or ``cuda:0,cuda:1`` name; none
     for ``cpu``, None for ``auto``. Raises UsageError."""
@@ -189,5 +197,6 @@ Rate = Annotated[Text, _parsed_by(parse_rate)]
 Point = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
+TrackNumbers = Annotated[Text, _parsed_by(parse_numbers)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]

@@ -47,7 +47,8 @@ class Track(ABC):
     ) -> None:
         self._container = container
         self._source = source
-        self.number = source.index  # for notes, which are read after the source is closed
+        # For notes, which are read after the source is closed.
+        self.number = next(track.number for track in clip.audio if track.index == source.index)
         self._origin = clip.origin
         self._clip_end = None if clip.end is None else clip.end - clip.origin
         self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin

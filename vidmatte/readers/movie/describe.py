@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -19,6 +18,7 @@ from vidmatte.core.orientation import orientation_of
 from vidmatte.core.source import AudioTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
+from vidmatte.readers.movie.sound_tracks import SoundTracks
 from vidmatte.readers.movie.timing import Timing
 
 _FIELDS = (2, 3, 4, 5)  # AVFieldOrder: the interlaced orders; 1 is progressive
@@ -30,6 +30,7 @@ def describe(
     stream: VideoStream,
     first: av.VideoFrame,
     timing: Timing,
+    sound: SoundTracks,
 ) -> Clip:
     """The Clip of a movie, from its stream and its first decoded frame."""
     orientation = orientation_of(first)
@@ -55,7 +56,7 @@ def describe(
         declared_colour=declared,
         constant_rate=timing.constant,
         frame_count=timing.frame_count,
-        origin=_find_origin(container, timing),
+        origin=_find_origin(container, timing, sound.readable),
         sample_aspect_ratio=aspect,
         orientation=orientation,
         interlaced=first.interlaced_frame or stream.codec_context.field_order in _FIELDS,
@@ -64,7 +65,7 @@ def describe(
         codec=stream.codec_context.name,
         timecode=find_tag("timecode", container),
         reel=find_tag("reel_name", container),
-        audio=tuple(_audio_tracks(container)),
+        audio=sound.tracks,
     )
 
 
@@ -97,7 +98,9 @@ def _declared_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
     )
 
 
-def _find_origin(container: InputContainer, timing: Timing) -> Fraction:
+def _find_origin(
+    container: InputContainer, timing: Timing, audio: tuple[AudioTrack, ...]
+) -> Fraction:
     """The time that becomes zero in the output, in seconds on the container's timeline.
 
     It is the first frame's, or that of a sound track that begins a frame or more
@@ -106,8 +109,8 @@ def _find_origin(container: InputContainer, timing: Timing) -> Fraction:
     start = timing.first * timing.stream_time_base
     sound_starts = [
         track.start_time * track.time_base
-        for track in container.streams.audio
-        if not _is_empty(track) and track.start_time is not None and track.time_base is not None
+        for track in (container.streams[one.index] for one in audio)
+        if track.start_time is not None and track.time_base is not None
     ]
     earliest = min([start, *sound_starts])
     if start - earliest < 1 / timing.rate:
@@ -124,28 +127,6 @@ def find_tag(name: str, container: InputContainer) -> str | None:
     return None
 
 
-def _is_empty(stream: AudioStream) -> bool:
-    """True for a sound track of a known codec without sample rate or channels: the container
-    declares it, but no packet of it was found (a transport stream's muted track)."""
-    context = stream.codec_context
-    return context is not None and not (context.sample_rate and context.layout.nb_channels)
-
-
-def _audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
-    """The sound tracks in container order, without the empty ones."""
-    for stream in container.streams.audio:
-        if _is_empty(stream):
-            continue
-        context = stream.codec_context
-        yield AudioTrack(
-            index=stream.index,
-            codec=context.name if context is not None else "unknown",
-            sample_rate=context.sample_rate if context is not None else 0,
-            channels=context.layout.nb_channels if context is not None else 0,
-            language=stream.language,
-        )
-
-
 def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
     """One line where a movie has subtitles or chapters, which no output gets."""
     count = len(container.streams.subtitles)
@@ -153,15 +134,3 @@ def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
     found += ["chapters"] if container.chapters() else []
     if found:
         yield f"{path.name}: it has {' and '.join(found)}: they are not copied"
-
-
-def empty_track_notes(path: Path, container: InputContainer) -> Iterator[str]:
-    """One line for each sound track that ``_audio_tracks`` leaves out."""
-    for stream in container.streams.audio:
-        if _is_empty(stream):
-            context = stream.codec_context
-            yield (
-                f"{path.name}: sound track {stream.index} ({context.name},"
-                f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) has no sound"
-                " and is left out"
-            )

@@ -27,14 +27,15 @@ from vidmatte.readers.movie.decode import DETECT_ERRORS, PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
 from vidmatte.readers.movie.describe import (
     describe,
-    empty_track_notes,
     uncarried_notes,
     with_timecode_checked,
 )
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
+from vidmatte.readers.movie.sound_tracks import SoundTracks, choose_tracks
 from vidmatte.readers.movie.timing import Timing, in_order, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_numbers
 
 #: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -99,16 +100,23 @@ class MovieReader(Reader):
                     numbered=bool(settings.in_point or settings.out_point or settings.resume),
                 )
             check_complete(path, stream)
-            clip = describe(path, container, stream, first, timing)
+            sound = self._sound(path, settings)
+            clip = describe(path, container, stream, first, timing, sound)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
-            if settings.audio:
-                self._warnings += empty_track_notes(path, container)
+            self._warnings += sound.notes if settings.audio else ()
             self._warnings += uncarried_notes(path, container)
             shortage = check_duration(path, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
+
+    @staticmethod
+    def _sound(path: Path, settings: Settings) -> SoundTracks:
+        """The sound tracks that are carried. Raises SourceError, UsageError."""
+        wanted = parse_numbers(settings.audio_tracks) if settings.audio_tracks else ()
+        with open_container(path) as unread, read_errors_as(path):
+            return choose_tracks(path.name, unread, wanted)
 
     @property
     def warnings(self) -> list[str]:
