@@ -15,6 +15,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
+from vidmatte.readers.movie.changing_tags import TagFollower
 from vidmatte.readers.movie.container import (
     check_complete,
     check_duration,
@@ -31,11 +32,10 @@ from vidmatte.readers.movie.describe import (
     with_timecode_checked,
 )
 from vidmatte.readers.movie.missing_timestamps import in_display_order, with_all_timestamps
-from vidmatte.readers.movie.sound_tracks import SoundTracks, choose_tracks
+from vidmatte.readers.movie.sound_tracks import sound_of
 from vidmatte.readers.movie.timing import Timing, in_order, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_numbers
 
 #: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -80,6 +80,7 @@ class MovieReader(Reader):
             self._warnings += warnings
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
+        self._follow_tags = TagFollower(clip, self._warnings)
         self._origin = int(self.clip.origin / self.clip.time_base)
         self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
 
@@ -100,7 +101,7 @@ class MovieReader(Reader):
                     numbered=bool(settings.in_point or settings.out_point or settings.resume),
                 )
             check_complete(path, stream)
-            sound = self._sound(path, settings)
+            sound = sound_of(path, settings)
             clip = describe(path, container, stream, first, timing, sound)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
@@ -110,13 +111,6 @@ class MovieReader(Reader):
             self._warnings += uncarried_notes(path, container)
             shortage = check_duration(path, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
-
-    @staticmethod
-    def _sound(path: Path, settings: Settings) -> SoundTracks:
-        """The sound tracks that are carried. Raises SourceError, UsageError."""
-        wanted = parse_numbers(settings.audio_tracks) if settings.audio_tracks else ()
-        with open_container(path) as unread, read_errors_as(path):
-            return choose_tracks(path.name, unread, wanted)
 
     @property
     def warnings(self) -> list[str]:
@@ -185,7 +179,8 @@ class MovieReader(Reader):
             if clip.constant_rate or not duration:
                 duration = timing.frame_duration
             pts = timing.grid_pts(frame.pts) - origin
-            picture = DecodedPicture(self._repack(frame), pts, duration)
+            alike = self._follow_tags(frame, float(pts * clip.time_base))
+            picture = DecodedPicture(self._repack(alike), pts, duration)
             if self._damaged or is_regular:
                 yield from self._repeats(last, start, pts, picture)
             is_regular |= last is not None and pts - last.pts == timing.frame_duration
@@ -290,7 +285,7 @@ class MovieReader(Reader):
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if is_wanted(self._deinterlace, self.clip):
             all_frames = self._deinterlace == "bwdif"
-            frames = Deinterlacer(self.clip.colour, all_frames=all_frames).frames(frames)
+            frames = Deinterlacer(self._follow_tags.tags_of, all_frames=all_frames).frames(frames)
         return frames
 
     def _in_order(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -12,7 +13,10 @@ from av.container import InputContainer
 
 from vidmatte.core.source import AudioTrack
 from vidmatte.errors import UsageError
+from vidmatte.readers.movie.container import open_container, read_errors_as
 from vidmatte.readers.movie.timing import packets_from
+from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_numbers
 
 #: Containers whose AAC has its configuration beside the packets, not in a header of each.
 _WITHOUT_HEADERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -31,7 +35,14 @@ class SoundTracks:
     notes: tuple[str, ...] = ()
 
 
-def choose_tracks(name: str, container: InputContainer, wanted: Sequence[int]) -> SoundTracks:
+def sound_of(path: Path, settings: Settings) -> SoundTracks:
+    """The sound tracks of a file, by ``--audio-tracks``. Raises SourceError, UsageError."""
+    wanted = parse_numbers(settings.audio_tracks) if settings.audio_tracks else ()
+    with open_container(path) as container, read_errors_as(path):
+        return _choose_tracks(path.name, container, wanted)
+
+
+def _choose_tracks(name: str, container: InputContainer, wanted: Sequence[int]) -> SoundTracks:
     """The sound tracks of ``container``, or those of the numbers ``wanted``, counted from 1.
 
     container: of which nothing was read before; name: its file's, for messages. Raises UsageError
