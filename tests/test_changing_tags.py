@@ -118,5 +118,7 @@ def test_primaries_alone_are_said_and_left(tmp_path: Path) -> None:
 
 def test_hdr_within_sdr_is_refused(tmp_path: Path) -> None:
     path = joined(tmp_path / "a.mov", [BT709, BT2020_HLG])
-    with pytest.raises(SourceError, match=r"colours change at 0\.12 s .*arib-std-b67.* cut it there"):
+    with pytest.raises(
+        SourceError, match=r"colours change at 0\.12 s .*arib-std-b67.* cut it there"
+    ):
         colours(path)

@@ -18,6 +18,7 @@ from av.sidedata.sidedata import Type
 #: Kinds of side data (AVFrameSideDataType) that PyAV 18.1 does not survive: it frees the
 #: name of an ICC profile (15) twice, and refuses a frame with a kind later than those that it
 #: knows, as EXIF (31).
+_SAME_ANGLE = 0.5  # degrees
 _UNREADABLE = (15, *range(28, 40))
 
 
@@ -55,6 +56,26 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     # (c, d) is where the picture's downward axis points, which mirroring does not change.
     turn = math.degrees(math.atan2(c, d))
     return Orientation(round(turn / 90) * 90 % 360, mirrored=determinant < 0)
+
+
+def tilt_of(frame: av.VideoFrame) -> str | None:
+    """What a frame's display matrix asks for beside what ``orientation_of`` gives: a rotation by
+    other degrees, or slanted axes. None where it asks for no more."""
+    matrix = _display_matrix(frame)
+    if matrix is None:
+        return None
+    a, b, _, c, d = matrix[:5]
+    if a * d == b * c:
+        return None
+    sign = 1 if a * d > b * c else -1
+    turn = math.degrees(math.atan2(c, d))
+    slant = (math.degrees(math.atan2(-sign * b, sign * a)) - turn + 180) % 360 - 180
+    if abs(slant) > _SAME_ANGLE:
+        return f"slants it by {abs(slant):.1f} degrees"
+    if abs((turn + 45) % 90 - 45) > _SAME_ANGLE:
+        way = "counter-clockwise" if turn > 0 else "clockwise"
+        return f"rotates it by {abs(turn):.1f} degrees {way}"
+    return None
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:

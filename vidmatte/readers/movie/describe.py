@@ -14,13 +14,14 @@ from av.video.stream import VideoStream
 from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
-from vidmatte.core.orientation import orientation_of
+from vidmatte.core.orientation import orientation_of, tilt_of
 from vidmatte.core.source import AudioTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
 from vidmatte.readers.movie.sound_tracks import SoundTracks
 from vidmatte.readers.movie.timing import Timing
 
+_ALPHA_BESIDE = ("vp8", "vp9", "libvpx", "libvpx-vp9")
 _FIELDS = (2, 3, 4, 5)  # AVFieldOrder: the interlaced orders; 1 is progressive
 
 
@@ -60,7 +61,11 @@ def describe(
         sample_aspect_ratio=aspect,
         orientation=orientation,
         interlaced=first.interlaced_frame or stream.codec_context.field_order in _FIELDS,
-        has_alpha=any(component.is_alpha for component in first.format.components),
+        # That of VP8 and VP9 is a second stream within the packets, which is not decoded.
+        has_alpha=any(component.is_alpha for component in first.format.components)
+        or (
+            stream.codec_context.name in _ALPHA_BESIDE and find_tag("alpha_mode", container) == "1"
+        ),
         container=container.format.name,
         codec=stream.codec_context.name,
         timecode=find_tag("timecode", container),
@@ -127,8 +132,14 @@ def find_tag(name: str, container: InputContainer) -> str | None:
     return None
 
 
-def uncarried_notes(path: Path, container: InputContainer) -> Iterator[str]:
-    """One line where a movie has subtitles or chapters, which no output gets."""
+def uncarried_notes(path: Path, container: InputContainer, first: av.VideoFrame) -> Iterator[str]:
+    """One line each on what no output gets: subtitles and chapters, a rotation that is no
+    quarter turn."""
+    if (tilt := tilt_of(first)) is not None:
+        yield (
+            f"{path.name}: its display matrix {tilt}: only the nearest quarter turn is applied;"
+            " the rest is for the program that shows the result"
+        )
     count = len(container.streams.subtitles)
     found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
     found += ["chapters"] if container.chapters() else []

@@ -108,7 +108,7 @@ class MovieReader(Reader):
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
             self._warnings += sound.notes if settings.audio else ()
-            self._warnings += uncarried_notes(path, container)
+            self._warnings += uncarried_notes(path, container, first)
             shortage = check_duration(path, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
