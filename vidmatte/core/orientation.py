@@ -83,6 +83,12 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
 
     They take x, y (downward) of the stored picture to a x + c y, b x + d y.
     """
+    data = side_data_of(frame).get(Type.DISPLAYMATRIX)
+    return None if data is None else struct.unpack("=9i", data)
+
+
+def side_data_of(frame: av.VideoFrame) -> dict[Type, bytes]:
+    """What a decoder gives beside a frame's pixels, of the kinds that PyAV can read."""
     graph = av.filter.Graph()
     given = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
@@ -92,9 +98,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     graph.link_nodes(given, *deletions, sink).configure()
     given.push(frame)
     beside: Any = sink.pull().side_data
-    if Type.DISPLAYMATRIX not in beside:
-        return None
-    return struct.unpack("=9i", bytes(beside[Type.DISPLAYMATRIX]))
+    return {one.type: bytes(one) for one in beside}
 
 
 def oriented(plane: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -132,6 +132,10 @@ class _Job:
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
     source, settings = job.source, job.settings
+    if source.clip.display.dolby_only:  # before hours of work that may be in vain
+        job.reporter.note(
+            f"vidmatte: {source.clip.source.name}: {source.clip.display.dolby_note()}"
+        )
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
         spool = writer.spool

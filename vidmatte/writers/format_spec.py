@@ -94,7 +94,8 @@ class Container:
 
     muxer: FFmpeg's name for it. options: for the muxer.
     sound: how sound is written; None: sound is not supported.
-    timecode, pixel_aspect: it stores the first frame's timecode and the sample aspect ratio.
+    timecode, pixel_aspect, hdr_metadata, clean_aperture: it stores the first frame's timecode, the
+    sample aspect ratio, and those of ``DisplayFacts``.
     states_duration: it declares one duration for all frames if the encoder has a rate.
     has_edit_list_clock: edit lists have a time scale of their own, the muxer option
     ``movie_timescale``.
@@ -105,6 +106,8 @@ class Container:
     sound: SoundRules | None = None
     timecode: bool = False
     pixel_aspect: bool = False
+    hdr_metadata: bool = False
+    clean_aperture: bool = False
     states_duration: bool = False
     has_edit_list_clock: bool = False
     options: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from vidmatte.core.orientation import orientation_of, tilt_of
 from vidmatte.core.source import AudioTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
+from vidmatte.readers.movie.display import display_facts
 from vidmatte.readers.movie.sound_tracks import SoundTracks
 from vidmatte.readers.movie.timing import Timing
 
@@ -71,6 +72,7 @@ def describe(
         timecode=find_tag("timecode", container),
         reel=find_tag("reel_name", container),
         audio=sound.tracks,
+        display=display_facts(path, container.format.name, first),
     )
 
 

@@ -109,6 +109,8 @@ class MovieReader(Reader):
             self._warnings += warnings
             self._warnings += sound.notes if settings.audio else ()
             self._warnings += uncarried_notes(path, container, first)
+            if (line := clip.display.dolby_note()) is not None:
+                self._warnings.append(f"{path.name}: {line}")
             shortage = check_duration(path, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 

@@ -19,6 +19,7 @@ from vidmatte.alpha.box import ROW
 from vidmatte.alpha.foreground import estimate
 from vidmatte.core.colour import FULL, IDENTITY, LINEAR, TO_LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
+from vidmatte.core.orientation import UPRIGHT
 from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter, tagged
@@ -137,6 +138,7 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     """Notes for the user on a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
     yield from profile_notes(clip, row)
+    yield from _display_notes(clip, row)
     keeps_layout = row.colour_rules.keeps_layout and row.has_alpha
     if keeps_layout and clip.pixel_format.startswith("yuv"):
         source_steps, output_steps = (
@@ -161,6 +163,21 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     depth = planes.full_scale(pixel_format).bit_length()
     if clip.colour.is_hdr and depth < clip.bit_depth:
         yield f"{row.name} has {depth} bits: PQ and HLG need 10 to avoid banding"
+
+
+def _display_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
+    """Notes on HDR metadata and a clean aperture that the format does not hold."""
+    facts, container = clip.display, row.container
+    if facts.mastering is not None or facts.content_light is not None:
+        if container is None or not container.hdr_metadata:
+            yield f"{row.name} does not store the source's mastering display and content light"
+        elif not output_colour(clip, row).is_hdr:
+            yield f"{row.name}: the source's HDR metadata is for PQ or HLG and is left out"
+    if facts.clean_aperture is not None and (
+        container is None or not container.clean_aperture or clip.orientation != UPRIGHT
+    ):
+        width, height = (float(value) for value in facts.clean_aperture[:2])
+        yield f"{row.name}: the source's clean aperture, {width:g}x{height:g}, is not stored"
 
 
 def alpha_notes(row: OutputFormat, premultiplied: bool) -> Iterator[str]:
