@@ -73,7 +73,7 @@ NOT_OF_BENCH = (
     "cache smooth_strength cuts threshold gamma keep_largest remove_specks fill_holes dilate erode"
     " feather garbage_matte holdout invert despill despill_strength codec alpha matte"
     " foreground_file comp background checker manifest start_number fps handles conform"
-    " deinterlace strict audio audio_tracks overwrite resume"
+    " deinterlace colour strict audio audio_tracks overwrite resume"
 )
 
 

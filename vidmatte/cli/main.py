@@ -157,7 +157,7 @@ PREVIEW_OPTIONS = (
     "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "threshold",
     "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
-    "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
+    "out_point", "deinterlace", "colour", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 

@@ -7,7 +7,7 @@ for matrix, primaries and transfer, 0 for range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +73,13 @@ TRANSFER_NAMES = {
     16: "smpte2084",
     17: "smpte428",
     18: "arib-std-b67",
+}
+
+_TAG_NAMES = {
+    "matrix": MATRIX_NAMES,
+    "range": _RANGE_NAMES,
+    "primaries": _PRIMARIES_NAMES,
+    "transfer": TRANSFER_NAMES,
 }
 
 #: Luma weights (Kr, Kb) by matrix, ITU-T H.273 table 4.
@@ -159,6 +166,51 @@ def same_matrix(one: int, other: int) -> bool:
     return LUMA_WEIGHTS.get(one, one) == LUMA_WEIGHTS.get(other, other)
 
 
+#: What people call whole sets of tags, by FFmpeg's names and others.
+_SETS = {
+    "bt709": {"matrix": BT709, "primaries": BT709, "transfer": BT709},
+    "bt601": {"matrix": SMPTE170M, "primaries": SMPTE170M, "transfer": SMPTE170M},
+    "bt601-625": {"matrix": BT470BG, "primaries": BT470BG, "transfer": SMPTE170M},
+    "bt2020": {"matrix": BT2020, "primaries": BT2020, "transfer": BT2020_10},
+    "pq": {"matrix": BT2020, "primaries": BT2020, "transfer": PQ},
+    "hlg": {"matrix": BT2020, "primaries": BT2020, "transfer": HLG},
+    "srgb": {"primaries": BT709, "transfer": SRGB},
+    "display-p3": {"primaries": DISPLAY_P3, "transfer": SRGB},
+    "linear": {"transfer": LINEAR},
+}
+_OTHER_NAMES = {
+    "matrix": {"bt601": SMPTE170M, "bt2020": BT2020},
+    "range": {"limited": LIMITED, "full": FULL},
+    "primaries": {"bt601": SMPTE170M, "dci-p3": DCI_P3, "display-p3": DISPLAY_P3},
+    "transfer": {"srgb": SRGB, "pq": PQ, "hlg": HLG, "bt601": SMPTE170M, "bt2020": BT2020_10},
+}
+
+
+def parse_tags(text: str) -> dict[str, int]:
+    """'srgb', 'bt601,range=full' or 'primaries=bt2020,transfer=pq' -> numbers by kind of tag.
+
+    Later words overrule earlier ones. Raises ValueError, with what is allowed.
+    """
+    found: dict[str, int] = {}
+    for word in (part.strip().lower() for part in text.split(",")):
+        kind, equals, name = word.partition("=")
+        if not equals:
+            if word not in _SETS:
+                raise ValueError(f"{word!r} is none of {', '.join(_SETS)}, nor matrix=, range=,"
+                                 " primaries= or transfer=")  # fmt: skip
+            found |= _SETS[word]
+            continue
+        if kind not in _OTHER_NAMES:
+            raise ValueError(f"{kind!r} is none of {', '.join(_OTHER_NAMES)}")
+        names = {one: number for number, one in _TAG_NAMES[kind].items() if one != "unspecified"}
+        names.pop("rgb", None)  # samples are R, G, B or not, whatever is said
+        names |= _OTHER_NAMES[kind]
+        if name not in names:
+            raise ValueError(f"{kind} {name!r} is none of {', '.join(names)}")
+        found[kind] = names[name]
+    return found
+
+
 @dataclass(frozen=True)
 class ColourTags:
     """What a stream says of its colours; numbers as in the module's docstring.
@@ -193,6 +245,17 @@ class ColourTags:
             range=self.range or range_,
             primaries=family if self.has_no_primaries else self.primaries,
             transfer=transfer if self.transfer == UNSPECIFIED else self.transfer,
+        )
+
+    def with_stated(self, values: Mapping[str, int]) -> ColourTags:
+        """These tags with others in their place, by name."""
+        points = None if "primaries" in values else self.chromaticities
+        return ColourTags(
+            values.get("matrix", self.matrix),
+            values.get("range", self.range),
+            values.get("primaries", self.primaries),
+            values.get("transfer", self.transfer),
+            points,
         )
 
     @property

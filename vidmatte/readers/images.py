@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,15 +11,15 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.core import timecode
-from vidmatte.core.colour import BT709, FULL, SRGB, UNSPECIFIED, ColourTags, primaries_of
+from vidmatte.core.colour import UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
-from vidmatte.media.exr import check_window, exr_chromaticities
+from vidmatte.media.exr import check_window
 from vidmatte.media.heif import read_heif
 from vidmatte.media.heif_items import has_heif_alpha
-from vidmatte.media.icc import is_srgb, profile_of
+from vidmatte.media.icc import is_srgb
 from vidmatte.media.png import has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
@@ -32,9 +32,10 @@ from vidmatte.readers.image_folder import (
     results_among,
     stated_time,
 )
+from vidmatte.readers.picture_tags import declared_tags, embedded_profile, resolved_tags
 from vidmatte.readers.trim import make_trim, moved_timecode
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_rate
+from vidmatte.settings.values import parse_rate, stated_colour
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -63,7 +64,9 @@ class ImageReader(Reader):
         self._warnings += dpx_notes(self._files)
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
-        clip = _describe(source, self._files, read_picture(self._files[0]), rate)
+        first = read_picture(self._files[0])
+        self._stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
+        clip = _describe(source, self._files, first, rate, self._stated)
         self.clip = replace(clip, timecode=start)
         if trim:
             moved, warnings = moved_timecode(self.clip, trim)
@@ -107,9 +110,9 @@ class ImageReader(Reader):
                     f" {clip.pixel_format}, which would lose precision or colour: convert one kind"
                     " to the other, or pass the pictures one by one"
                 )
-            declared = _declared_tags(file, frame)
+            declared = declared_tags(file, frame, self._stated)
             self._check_profile(file, declared)
-            colour = _resolved_tags(declared, frame)
+            colour = resolved_tags(declared, frame)
             self._check_tags(file, colour)
             repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
@@ -123,7 +126,7 @@ class ImageReader(Reader):
 
     def _check_profile(self, file: Path, declared: ColourTags) -> None:
         """Warn of the first picture whose R'G'B' is not that of the folder's first picture."""
-        found, used = _embedded_profile(file, declared), self.clip.icc_profile
+        found, used = embedded_profile(file, declared), self.clip.icc_profile
         known = {profile for profile in (found, used) if profile and not is_srgb(profile)}
         if found != used and known:
             self._warn_once("ICC profile", file, "pass pictures of several profiles one by one")
@@ -187,40 +190,6 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
             yield from container.decode(video=0)
 
 
-def _declared_tags(file: Path, frame: av.VideoFrame) -> ColourTags:
-    """The colour tags in a picture's file."""
-    points = exr_chromaticities(file) if file.suffix.lower() == ".exr" else None
-    known = UNSPECIFIED if points is None else primaries_of(points)
-    return ColourTags(
-        chromaticities=points if known == UNSPECIFIED else None,
-        matrix=UNSPECIFIED if _is_rgb(frame) else frame.colorspace or UNSPECIFIED,
-        range=frame.color_range,
-        primaries=frame.color_primaries or UNSPECIFIED if points is None else known,
-        transfer=frame.color_trc or UNSPECIFIED,
-    )
-
-
-def _embedded_profile(file: Path, declared: ColourTags) -> bytes | None:
-    """The ICC profile of a picture, unless it has colour tags (PNG's cICP takes precedence)."""
-    return profile_of(file) if declared.primaries == UNSPECIFIED else None
-
-
-def _resolved_tags(declared: ColourTags, frame: av.VideoFrame) -> ColourTags:
-    """The colour tags of a picture; unspecified ones are those of sRGB, full range."""
-    return replace(
-        declared,
-        range=declared.range or FULL,
-        primaries=BT709 if declared.has_no_primaries else declared.primaries,
-        transfer=SRGB if declared.transfer == UNSPECIFIED else declared.transfer,
-    ).resolved(frame.width, frame.height, _is_rgb(frame))
-
-
-def _is_rgb(frame: av.VideoFrame) -> bool:
-    """True for samples without a matrix: RGB, a palette, or grey."""
-    form = frame.format
-    return form.is_rgb or form.has_palette or form.name.startswith("gray")
-
-
 def _png_kind(file: Path) -> tuple[bool, bool]:
     """Whether a file named .png has more than 8 bits, and whether it is grey.
 
@@ -246,21 +215,27 @@ def _is_grey(pixel_format: str) -> bool:
     return pixel_format.startswith(("gray", "ya", "mono"))
 
 
-def _describe(source: FileSource, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
-    """The Clip of a folder or picture, from its first picture."""
+def _describe(
+    source: FileSource,
+    files: list[Path],
+    first: av.VideoFrame,
+    rate: Fraction,
+    stated: Mapping[str, int],
+) -> Clip:
+    """The Clip of a folder or picture, from its first picture. stated: see ``declared_tags``."""
     orientation = orientation_of(first)
     on_side = orientation.swaps_sides
     suffixes = {file.suffix.lower() for file in files}
     working = upright_format(first.format.name, orientation, first.width, first.height)
     kinds = {_png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
-    declared = _declared_tags(files[0], first)
-    colour = _resolved_tags(declared, first)
-    profile = _embedded_profile(files[0], declared)
+    declared = declared_tags(files[0], first, stated)
+    colour = resolved_tags(declared, first)
+    profile = embedded_profile(files[0], declared)
     if len(suffixes) > 1 or len(kinds) > 1:
         # Pictures of several kinds become RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
-        declared = ColourTags()
+        declared = ColourTags().with_stated(stated)
         colour = declared.resolved(first.width, first.height, is_rgb=True)
     return Clip(
         source=source,

@@ -11,6 +11,7 @@ from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
 from vidmatte.settings.values import (
     BackgroundName,
+    ColourNames,
     Point,
     Rate,
     Switch,
@@ -54,6 +55,12 @@ class InputOptions(OptionModel):
     deinterlace: Literal["auto", "off", "bwdif"] = _input(
         "auto",
         "'auto' where the source declares that it is interlaced, 'bwdif' always",
+    )
+    colour: ColourNames | None = _input(
+        None,
+        "colours of the input, where it states none or wrong ones, like srgb, bt601, pq, range=full"
+        " or primaries=bt2020,transfer=linear",
+        metavar="TAGS",
     )
     strict: Switch = _input(
         False,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Strict
 from pydantic_core import PydanticKnownError
 
+from vidmatte.core.colour import parse_tags
 from vidmatte.core.timecode import is_timecode
 from vidmatte.errors import UsageError
 
@@ -98,6 +99,28 @@ def parse_threshold(text: str) -> tuple[float, float]:
             f"'{text}' is not a pair of levels: write LOW,HIGH with 0 <= LOW < HIGH <= 1"
         )
     return low, high
+
+
+def parse_colour(text: str) -> dict[str, int]:
+    """See ``colour.parse_tags``. Raises UsageError."""
+    try:
+        return parse_tags(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def stated_colour(text: str | None, name: str, is_rgb: bool) -> dict[str, int]:
+    """The tags that ``--colour`` states for a source. name, is_rgb: of the source.
+
+    Raises UsageError for a matrix of R, G, B samples.
+    """
+    if text is None:
+        return {}
+    if is_rgb and "matrix=" in text.lower():
+        raise UsageError(
+            f"--colour {text}: {name} has R, G, B samples, which no matrix codes: omit matrix="
+        )
+    return parse_colour(text)
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:
@@ -197,6 +220,7 @@ Rate = Annotated[Text, _parsed_by(parse_rate)]
 Point = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
+ColourNames = Annotated[Text, _parsed_by(parse_colour)]
 TrackNumbers = Annotated[Text, _parsed_by(parse_numbers)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]

@@ -25,6 +25,7 @@ from vidmatte.errors import SourceError
 from vidmatte.pixels.convert import Converter, set_tags
 from vidmatte.pixels.formats import upright_format
 from vidmatte.pixels.network_rgb import CURVED
+from vidmatte.settings.values import parse_colour
 
 _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 
@@ -32,11 +33,13 @@ _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 class TagFollower:
     """Converts the frames whose own tags differ from those of the clip's first frame.
 
-    What a frame does not state is as in the first. warnings: gets a line, once.
+    What a frame does not state is as in the first. stated: the option ``colour``, which
+    counts for all frames. warnings: gets a line, once.
     """
 
-    def __init__(self, clip: Clip, warnings: list[str]) -> None:
+    def __init__(self, clip: Clip, stated: str | None, warnings: list[str]) -> None:
         self._clip, self._warnings = clip, warnings
+        self._stated = () if stated is None else tuple(parse_colour(stated))
         self._converters: dict[tuple[ColourTags, str], list[Converter]] = {}
         self._has_warned = False
 
@@ -63,13 +66,14 @@ class TagFollower:
         if same_matrix(matrix, first.matrix):  # numbers of one and the same
             matrix = first.matrix
         is_full = frame.format.name.startswith("yuvj")
-        return replace(
+        own = replace(
             first,
             matrix=matrix if frame.format.name.startswith("yuv") else first.matrix,
             range=FULL if is_full else int(frame.color_range) or first.range,
             primaries=primaries,
             transfer=transfer,
         )
+        return own.with_stated({tag: getattr(first, tag) for tag in self._stated})
 
     def _is_same_code(self, own: ColourTags) -> bool:
         """Whether samples of these tags are read as those of the first frame."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,14 +33,18 @@ def describe(
     first: av.VideoFrame,
     timing: Timing,
     sound: SoundTracks,
+    stated: Mapping[str, int],
 ) -> Clip:
-    """The Clip of a movie, from its stream and its first decoded frame."""
+    """The Clip of a movie, from its stream and its first decoded frame.
+
+    stated: colour tags that the options state, whatever the stream does.
+    """
     orientation = orientation_of(first)
     width, height = first.width, first.height
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if orientation.swaps_sides:
         width, height, aspect = height, width, 1 / aspect
-    declared = _declared_colour(first, stream)
+    declared = _declared_colour(first, stream).with_stated(stated)
     working = upright_format(first.format.name, orientation, first.width, first.height)
     if declared.range == LIMITED and first.format.name.startswith("gray"):
         working = grey_to_yuv(working)
@@ -134,16 +138,19 @@ def find_tag(name: str, container: InputContainer) -> str | None:
     return None
 
 
-def uncarried_notes(path: Path, container: InputContainer, first: av.VideoFrame) -> Iterator[str]:
+def uncarried_notes(clip: Clip, container: InputContainer, first: av.VideoFrame) -> Iterator[str]:
     """One line each on what no output gets: subtitles and chapters, a rotation that is no
-    quarter turn."""
+    quarter turn, Dolby Vision."""
+    name = clip.source.name
+    if (dolby := clip.display.dolby_note()) is not None:
+        yield f"{name}: {dolby}"
     if (tilt := tilt_of(first)) is not None:
         yield (
-            f"{path.name}: its display matrix {tilt}: only the nearest quarter turn is applied;"
+            f"{name}: its display matrix {tilt}: only the nearest quarter turn is applied;"
             " the rest is for the program that shows the result"
         )
     count = len(container.streams.subtitles)
     found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
     found += ["chapters"] if container.chapters() else []
     if found:
-        yield f"{path.name}: it has {' and '.join(found)}: they are not copied"
+        yield f"{name}: it has {' and '.join(found)}: they are not copied"

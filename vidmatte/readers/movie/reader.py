@@ -36,6 +36,7 @@ from vidmatte.readers.movie.sound_tracks import sound_of
 from vidmatte.readers.movie.timing import Timing, in_order, read_timing
 from vidmatte.readers.trim import make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
+from vidmatte.settings.values import stated_colour
 
 #: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -80,7 +81,7 @@ class MovieReader(Reader):
             self._warnings += warnings
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
-        self._follow_tags = TagFollower(clip, self._warnings)
+        self._follow_tags = TagFollower(clip, settings.colour, self._warnings)
         self._origin = int(self.clip.origin / self.clip.time_base)
         self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
 
@@ -102,15 +103,14 @@ class MovieReader(Reader):
                 )
             check_complete(path, stream)
             sound = sound_of(path, settings)
-            clip = describe(path, container, stream, first, timing, sound)
+            stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
+            clip = describe(path, container, stream, first, timing, sound, stated)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
             self._warnings += sound.notes if settings.audio else ()
-            self._warnings += uncarried_notes(path, container, first)
-            if (line := clip.display.dolby_note()) is not None:
-                self._warnings.append(f"{path.name}: {line}")
+            self._warnings += uncarried_notes(clip, container, first)
             shortage = check_duration(path, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
@@ -146,8 +146,8 @@ class MovieReader(Reader):
         return self._while_open(self._timed(self._trim.first))
 
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:
-        """See ``Reader.pictures_from``. Containers with an index of key frames are searched for
-        one well before ``pts``; if that does not find the picture, all are decoded."""
+        """See ``Reader.pictures_from``. Containers with an index are searched for a key frame well
+        before ``pts``; if that does not find the picture, all are decoded."""
         return self._while_open(self._seek(index, pts))
 
     def _seek(self, index: int, pts: int) -> Iterator[DecodedPicture]:
