@@ -43,8 +43,8 @@ _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Frames before the wanted one that a seek aims at: no decoder delays more frames than the
 #: first value, no filter looks further back; the second is for containers where that missed.
 _SEEK_MARGINS = (32, 512)
-#: Frames read before the first wanted one. A gap counts as a lost frame only once two frames in
-#: a row were one frame interval apart, so without them a gap right at the start would be missed.
+#: Frames read before the first wanted one: a gap counts as a lost frame only once two frames in
+#: a row were one frame interval apart.
 _STEADY_AFTER = 2
 
 
@@ -276,8 +276,7 @@ class MovieReader(Reader):
 
     def _frames(self, start: Fraction | None) -> Iterator[av.VideoFrame]:
         """Progressive frames in display order: all, or from a key frame at or before ``start``
-        (seconds of the container's timeline) where the container has one.
-        Raises SourceError."""
+        (seconds of the container's timeline) where there is one. Raises SourceError."""
         frames = self._decoder.frames(start)
         frames = in_order(frames) if self._timing.is_reordered else self._in_order(frames)
         if self._timing.constant and not self._timing.is_reordered:
