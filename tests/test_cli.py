@@ -67,13 +67,14 @@ def test_help_fits_a_terminal() -> None:
 #: Options that a sheet of a few frames has no use for, and those that a measurement leaves alone.
 NOT_OF_PREVIEW = (
     "cache smooth_strength foreground cuts format codec alpha matte foreground_file comp background"
-    " checker manifest start_number handles conform strict audio audio_tracks resume batch memory"
+    " checker manifest start_number handles conform strict audio resume batch memory"
+    " audio_from audio_tracks"
 )
 NOT_OF_BENCH = (
     "cache smooth_strength cuts threshold gamma keep_largest remove_specks fill_holes dilate erode"
     " feather garbage_matte holdout invert despill despill_strength codec alpha matte"
     " foreground_file comp background checker manifest start_number fps handles conform"
-    " deinterlace colour strict audio audio_tracks overwrite resume"
+    " deinterlace colour strict audio audio_from audio_tracks overwrite resume"
 )
 
 

@@ -70,6 +70,7 @@ class Options(StreamOptions, total=False):
     manifest: bool
     start_number: int
     audio: bool
+    audio_from: Text | None
     audio_tracks: Text | None
     overwrite: bool
     resume: bool

@@ -24,15 +24,16 @@ class Clip:
     its sound; made by the reader. ``width``/``height`` are upright. Times: a frame's ``pts *
     time_base`` is in seconds from ``origin``, the moment of the container's own timeline (seconds)
     that is zero in the output; ``end`` is on the same timeline, None for the end of the source.
-    ``declared_colour``: the colour tags of the stream; ``colour``: the same with unspecified values
-    filled in. ``frame_count``: None where the container does not state it. ``first_frame``: the
-    number in the source of the clip's first frame; ``untrimmed_count``: how many frames the source
-    has without in and out points (None: ``frame_count``). ``source_frame_count``: how many frames
-    the source has where they were conformed to another rate; None where each comes once.
-    ``orientation``: how the stored pictures are rotated and mirrored. ``display``: HDR metadata and
-    the like. ``icc_profile``: embedded in a picture file (a folder's first), where nothing else in
-    it states the primaries. ``output_names``: the name of each picture's result, without suffix, in
-    order.
+    ``sound_offset``: the moment of that timeline at which that of the sound begins, where the sound
+    comes from another file. ``declared_colour``: the colour tags of the stream; ``colour``: the
+    same with unspecified values filled in. ``frame_count``: None where the container does not state
+    it. ``first_frame``: the number in the source of the clip's first frame; ``untrimmed_count``:
+    how many frames the source has without in and out points (None: ``frame_count``).
+    ``source_frame_count``: how many frames the source has where they were conformed to another
+    rate; None where each comes once. ``orientation``: how the stored pictures are rotated and
+    mirrored. ``display``: HDR metadata and the like. ``icc_profile``: embedded in a picture file (a
+    folder's first), where nothing else in it states the primaries. ``output_names``: the name of
+    each picture's result, without suffix, in order.
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Clip:
     constant_rate: bool = True
     frame_count: int | None = None
     origin: Fraction = Fraction(0)
+    sound_offset: Fraction = Fraction(0)
     end: Fraction | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
     orientation: Orientation = UPRIGHT
@@ -65,6 +67,11 @@ class Clip:
     first_frame: int = 0
     untrimmed_count: int | None = None
     source_frame_count: int | None = None
+
+    @property
+    def sound_origin(self) -> Fraction:
+        """The moment of the sound's own timeline (seconds) that is zero in the output."""
+        return self.origin - self.sound_offset
 
 
 class TimeSpan(Protocol):

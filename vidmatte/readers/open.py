@@ -26,6 +26,7 @@ def open_reader(path: str | Path, settings: Settings) -> Reader:
     Raises SourceMissingError, SourceError, or UsageError for in and out points outside the clip.
     """
     from vidmatte.readers.frame_rate import ConformedReader
+    from vidmatte.readers.sound_file import take_sound_from
 
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"source {path!r}: expected a path: a str or a pathlib.Path")
@@ -34,6 +35,12 @@ def open_reader(path: str | Path, settings: Settings) -> Reader:
     path = Path(path)
     check_readable(path)
     source = open_by_kind(path, settings)
+    if settings.audio_from is not None:
+        try:
+            take_sound_from(source, Path(settings.audio_from), settings)
+        except BaseException:
+            source.close()
+            raise
     if source.clip.has_alpha:
         source.warnings.append(f"{path.name}: its own alpha is ignored, a new one is made")
     if settings.conform is None:
@@ -81,7 +88,7 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
     from vidmatte.readers.movie.reader import MovieReader
 
     if path.is_dir() or is_image(path):
-        if settings.audio_tracks is not None:
+        if settings.audio_tracks is not None and settings.audio_from is None:
             raise UsageError(
                 f"--audio-tracks {settings.audio_tracks}: {path.name} holds pictures, without sound"
             )

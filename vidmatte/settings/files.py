@@ -136,6 +136,12 @@ class OutputOptions(OptionModel):
         "carry the source's sound tracks",
         negative="--no-audio",
     )
+    audio_from: Text | None = _output(
+        None,
+        "take the sound from this file; it begins with the source's first frame",
+        metavar="FILE",
+        reads=True,
+    )
     audio_tracks: TrackNumbers | None = _output(
         None,
         "carry these sound tracks only, like 1,3 (default: all that can be decoded)",
@@ -155,8 +161,9 @@ class OutputOptions(OptionModel):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
         if self.checker and self.comp is None:
             raise UsageError("--checker: it needs --comp FILE to show it")
-        if self.audio_tracks is not None and not self.audio:
-            raise UsageError(f"--audio-tracks {self.audio_tracks}: --no-audio excludes it")
+        for flag, value in (("tracks", self.audio_tracks), ("from", self.audio_from)):
+            if value is not None and not self.audio:
+                raise UsageError(f"--audio-{flag} {value}: --no-audio excludes it")
         if self.codec is not None and self.format not in (None, self.codec):
             raise UsageError(f"--codec {self.codec} and --format {self.format}: use one of them")
         return self

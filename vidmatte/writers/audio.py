@@ -40,7 +40,7 @@ class AudioWriter:
                 stream = self._input.stream(track.index)
                 self._tracks[track.index] = _open_track(container, stream, clip, rules, track)
             # From a second before the first frame, so that every decoder is primed by then.
-            self._packets = self._input.packets(clip.origin - 1)
+            self._packets = self._input.packets(clip.sound_origin - 1)
         except BaseException:
             self._input.close()
             raise

@@ -82,6 +82,7 @@ class MovieReader(Reader):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._follow_tags = TagFollower(clip, settings.colour, self._warnings)
+        self.skipped = self._timing.moment(self._trim.first) - self._timing.moment(0)
         self._origin = int(self.clip.origin / self.clip.time_base)
         self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
 
@@ -199,8 +200,7 @@ class MovieReader(Reader):
         self, last: DecodedPicture | None, start: int, end: int, after: DecodedPicture | None = None
     ) -> Iterator[DecodedPicture]:
         """Copies of the last good picture for frames that did not decode, from ``start`` to
-        ``end``; before the first good picture, copies of that one, ``after``.
-        Raises SourceError if strict."""
+        ``end``; before the first good one, of that, ``after``. Raises SourceError if strict."""
         shown = last or after
         if shown is None or not self.clip.constant_rate:
             return

@@ -36,13 +36,18 @@ class SoundTracks:
 
 
 def sound_of(path: Path, settings: Settings) -> SoundTracks:
-    """The sound tracks of a file, by ``--audio-tracks``. Raises SourceError, UsageError."""
+    """The sound tracks of a movie, by ``--audio-tracks``; none where another file's are carried.
+
+    Raises SourceError, UsageError.
+    """
+    if settings.audio_from is not None:
+        return SoundTracks()
     wanted = parse_numbers(settings.audio_tracks) if settings.audio_tracks else ()
     with open_container(path) as container, read_errors_as(path):
-        return _choose_tracks(path.name, container, wanted)
+        return choose_tracks(path.name, container, wanted)
 
 
-def _choose_tracks(name: str, container: InputContainer, wanted: Sequence[int]) -> SoundTracks:
+def choose_tracks(name: str, container: InputContainer, wanted: Sequence[int]) -> SoundTracks:
     """The sound tracks of ``container``, or those of the numbers ``wanted``, counted from 1.
 
     container: of which nothing was read before; name: its file's, for messages. Raises UsageError
