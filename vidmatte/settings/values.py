@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Strict
 from pydantic_core import PydanticKnownError
 
-from vidmatte.core.colour import parse_tags
 from vidmatte.core.timecode import is_timecode
 from vidmatte.errors import UsageError
 
@@ -103,6 +102,8 @@ def parse_threshold(text: str) -> tuple[float, float]:
 
 def parse_colour(text: str) -> dict[str, int]:
     """See ``colour.parse_tags``. Raises UsageError."""
+    from vidmatte.core.colour import parse_tags  # with numpy, which --help does without
+
     try:
         return parse_tags(text)
     except ValueError as error:
