@@ -27,6 +27,8 @@ from vidmatte.core.timecode import later, to_bcd
 from vidmatte.errors import SourceError
 from vidmatte.pixels import planes
 
+_MULTI_PART = 0x10  # in the second byte of the version
+_CHANNEL, _SHOWN = 16, 4  # bytes after a channel's name; names in a message
 _FASTEST_TIMECODE = 60  # frames per second that the word of a timecode counts
 _BOX = 16  # bytes: x and y of the first pixel, x and y of the last
 _MOST_READ, _LONGEST_NAME = 1 << 16, 256  # bytes of a value, and of a name
@@ -70,6 +72,57 @@ def _name(file: BinaryIO) -> str:
     while (letter := file.read(1)) not in (b"\0", b"") and len(letters) < _LONGEST_NAME:
         letters += letter
     return letters.decode("utf-8", "replace") if letter == b"\0" else ""
+
+
+def exr_layer(file: Path, data: bytes) -> str:
+    """The layer to decode: empty for the main one, else the first with colours of its own.
+
+    Raises SourceError for a file without one, or of luma and chroma, which FFmpeg does not read.
+    """
+    channels = _channels(data)
+    names = set(channels)
+    if {"RY", "BY"} & names:
+        raise SourceError(
+            f"{file}: an OpenEXR of luma and chroma is not supported: save it with channels R, G, B"
+        )
+    if not channels or {"R", "G", "B"} <= names or "Y" in names:
+        return ""
+    for name in channels:
+        layer = name.rpartition(".")[0]
+        if layer and {f"{layer}.{colour}" for colour in "RGB"} <= names:
+            return layer
+    raise SourceError(
+        f"{file}: it has no channels R, G, B or Y, but {', '.join(channels[:_SHOWN])}: save its"
+        " colours as R, G, B"
+    )
+
+
+def left_out_of_exr(file: Path, data: bytes) -> str | None:
+    """A clause on the layers, channels and parts that are not read; None where all are.
+
+    Raises SourceError: see ``exr_layer``.
+    """
+    layer = exr_layer(file, data)
+    others: dict[str, None] = {}  # in order, each once
+    for name in _channels(data):
+        of_layer, _, channel = name.rpartition(".")
+        if of_layer != layer or channel not in ("R", "G", "B", "A", "Y"):
+            others[name if of_layer == layer else of_layer or name] = None
+    shown = [*others][:_SHOWN] + (["..."] if len(others) > _SHOWN else [])
+    if data[5] & _MULTI_PART:
+        shown.append("its further parts (views or layers)")
+    used = f"layer {layer}" if layer else "main layer"
+    return f"its {used} is used, without {', '.join(shown)}" if shown else None
+
+
+def _channels(data: bytes) -> list[str]:
+    """The names of the first part's channels, in order."""
+    value = BytesIO(_attributes(BytesIO(data)).get("channels", b""))
+    names = []
+    while name := _name(value):
+        names.append(name)
+        value.seek(_CHANNEL, SEEK_CUR)
+    return names
 
 
 def exr_time(file: Path) -> tuple[float | None, int | None]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _MOST_BOXES = 1000
+_PICTURES = ("hvc1", "hev1", "av01", "avc1", "jpeg", "grid", "iden", "iovl")
+_BELONGS = ("auxl", "thmb", "base", "prem")  # references of what belongs to another picture
 
 
 class HeifError(ValueError):
@@ -44,6 +46,7 @@ class HeifFile:
         self._idat = memoryview(b"")
         self.primary = 0
         self._has_alpha = False
+        self._belonging: set[int] = set()  # parts, thumbnails, alpha and the like
         try:
             meta = next(value for kind, value in _boxes(self._data) if kind == "meta")
             self._read_meta(meta[4:])
@@ -54,6 +57,12 @@ class HeifFile:
     def has_alpha(self) -> bool:
         """Whether the primary picture has an alpha picture beside it."""
         return self._has_alpha
+
+    @property
+    def other_pictures(self) -> int:
+        """How many pictures it has beside the primary one and those that belong to another."""
+        shown = [number for number, item in self._items.items() if item.kind in _PICTURES]
+        return sum(number not in (self.primary, *self._belonging) for number in shown)
 
     @property
     def profile(self) -> bytes:
@@ -133,7 +142,10 @@ class HeifFile:
             item = self._items.setdefault(source, HeifItem())
             if kind == "dimg":
                 item.parts = targets
-            elif kind == "auxl" and self.primary in targets:
+                self._belonging.update(targets)
+            elif kind in _BELONGS:
+                self._belonging.add(source)
+            if kind == "auxl" and self.primary in targets:
                 purpose = bytes(item.property("auxC") or b"")
                 self._has_alpha |= b"alpha" in purpose or b"hevc:2015:auxid:1" in purpose
 
@@ -170,6 +182,14 @@ def heif_kind(path: Path) -> str:
     if b"moov" in kinds:
         return "movie"
     return "picture" if b"meta" in kinds else ""
+
+
+def other_heif_pictures(file: Path) -> int:
+    """See ``HeifFile.other_pictures``; 0 for a damaged file."""
+    try:
+        return HeifFile(file.read_bytes()).other_pictures
+    except HeifError:
+        return 0
 
 
 def has_heif_alpha(file: Path) -> bool:

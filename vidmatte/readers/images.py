@@ -16,7 +16,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
-from vidmatte.media.exr import check_window
+from vidmatte.media.exr import check_window, exr_layer
 from vidmatte.media.heif import read_heif
 from vidmatte.media.heif_items import has_heif_alpha
 from vidmatte.media.icc import is_srgb
@@ -32,7 +32,12 @@ from vidmatte.readers.image_folder import (
     results_among,
     stated_time,
 )
-from vidmatte.readers.picture_tags import declared_tags, embedded_profile, resolved_tags
+from vidmatte.readers.picture_tags import (
+    declared_tags,
+    embedded_profile,
+    left_out_notes,
+    resolved_tags,
+)
 from vidmatte.readers.trim import make_trim, moved_timecode
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate, stated_colour
@@ -62,6 +67,7 @@ class ImageReader(Reader):
             self._warnings += results_among(files)
             self._warnings += has_animated(self._files)
         self._warnings += dpx_notes(self._files)
+        self._warnings += left_out_notes(self._files[0])
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
         first = read_picture(self._files[0])
@@ -160,6 +166,11 @@ def read_picture(file: Path) -> av.VideoFrame:
             f"{file}: it was removed during the run: put it back and run again"
             " (--resume keeps the finished frames)"
         ) from error
+    except av.error.PatchWelcomeError as error:
+        raise SourceError(
+            f"{file}: this kind of picture is not supported: save it as PNG, or as TIFF or OpenEXR"
+            " with plain R, G, B"
+        ) from error
     except (OSError, av.error.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "it has no picture"
         raise SourceError(f"{file}: not a readable picture ({reason})") from error
@@ -182,6 +193,8 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
     if data[4:8] == b"ftyp":
         yield read_heif(file, data)
         return
+    if name == "exr":
+        decoder.options = {"layer": exr_layer(file, data)}
     packet = av.Packet(with_stored_samples(data) if name == "png" else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
