@@ -11,6 +11,8 @@ from vidmatte.core.names import is_manifest, manifest_in
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_time
 from vidmatte.media.exr import exr_time
+from vidmatte.media.png import is_animated_png
+from vidmatte.media.webp_frames import is_animated_webp
 from vidmatte.settings.values import HIGHEST_RATE, LOWEST_RATE, parse_rate
 
 #: FFmpeg's decoder for the pictures of each suffix.
@@ -118,6 +120,17 @@ def results_among(files: list[Path]) -> list[str]:
     return [
         f"{folder.name}: {len(results)} of its {len(names)} pictures are results of an earlier run,"
         f" such as {min(results)}, and are read as frames: keep results in a separate folder"
+    ]
+
+
+def animation_notes(files: list[Path]) -> list[str]:
+    """A warning if pictures of a folder are animated: only the first frame of each is read."""
+    found = [file for file in files if is_animated_png(file) or is_animated_webp(file)]
+    if not found:
+        return []
+    return [
+        f"{found[0].parent.name}: {len(found)} of its pictures are animated, like {found[0].name}:"
+        " the first frame of each is used; pass an animated picture alone to read all frames"
     ]
 
 

@@ -20,12 +20,14 @@ from vidmatte.media.exr import check_window, exr_layer
 from vidmatte.media.heif import read_heif
 from vidmatte.media.heif_items import has_heif_alpha
 from vidmatte.media.icc import is_srgb
-from vidmatte.media.png import has_animated, with_stored_samples
+from vidmatte.media.png import with_stored_samples
 from vidmatte.media.tiff import check_kind
+from vidmatte.media.webp_frames import WebpAnimation, is_animated_webp
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
 from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.readers.image_folder import (
     DECODERS,
+    animation_notes,
     list_pictures,
     missing_numbers,
     result_names,
@@ -65,7 +67,7 @@ class ImageReader(Reader):
         if path.is_dir():
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
-            self._warnings += has_animated(self._files)
+            self._warnings += animation_notes(self._files)
         self._warnings += dpx_notes(self._files)
         self._warnings += left_out_notes(self._files[0])
         names = [file.name for file in files] if path.is_dir() else []
@@ -166,6 +168,10 @@ def read_picture(file: Path) -> av.VideoFrame:
             f"{file}: it was removed during the run: put it back and run again"
             " (--resume keeps the finished frames)"
         ) from error
+    except ValueError as error:  # of an animated WebP; its own SourceErrors are some too
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{file}: not a readable picture ({error})") from error
     except av.error.PatchWelcomeError as error:
         raise SourceError(
             f"{file}: this kind of picture is not supported: save it as PNG, or as TIFF or OpenEXR"
@@ -192,6 +198,9 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
     check_window(file, data)
     if data[4:8] == b"ftyp":
         yield read_heif(file, data)
+        return
+    if is_animated_webp(file):
+        yield next(WebpAnimation(file).pictures())
         return
     if name == "exr":
         decoder.options = {"layer": exr_layer(file, data)}

@@ -13,6 +13,7 @@ from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.media.heif_items import heif_kind
 from vidmatte.media.png import is_animated_png
+from vidmatte.media.webp_frames import is_animated_webp
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate
@@ -74,18 +75,21 @@ def check_readable(path: Path) -> None:
 
 def is_image(path: Path) -> bool:
     """Whether a file is read as one picture, by its suffix, or as HEIF by its content; an
-    animated PNG, HEIC or AVIF is a movie."""
+    animated PNG, WebP, HEIC or AVIF is a movie."""
     from vidmatte.readers.image_folder import SUFFIXES
 
     if kind := heif_kind(path):
         return kind == "picture"
-    return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        return False
+    return not is_animated_png(path) and not is_animated_webp(path)
 
 
 def open_by_kind(path: Path, settings: Settings) -> Reader:
     """The reader for a path by its kind. Raises SourceError, UsageError."""
     from vidmatte.readers.images import ImageReader
     from vidmatte.readers.movie.reader import MovieReader
+    from vidmatte.readers.webp_animation import WebpReader
 
     if path.is_dir() or is_image(path):
         if settings.audio_tracks is not None and settings.audio_from is None:
@@ -102,4 +106,4 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
             f"--fps {settings.fps} is for picture folders: {path.name} has its own rate, which"
             " --conform changes"
         )
-    return MovieReader(path, settings)
+    return (WebpReader if is_animated_webp(path) else MovieReader)(path, settings)

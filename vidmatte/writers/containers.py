@@ -125,4 +125,5 @@ WEBP = Container(
     patch=_patch_last_duration,
     verification=VerificationRules(differences=compare_webp),
 )
+APNG = Container("apng", options={"plays": "0"})  # endless, as GIF
 GIF = Container("gif")

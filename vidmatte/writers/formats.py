@@ -10,7 +10,7 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.names import FRAME_NUMBER
 from vidmatte.errors import UsageError
 from vidmatte.media.exr import FLOAT, HALF
-from vidmatte.writers.containers import GIF, MATROSKA, MOV, WEBM, WEBP
+from vidmatte.writers.containers import APNG, GIF, MATROSKA, MOV, WEBM, WEBP
 from vidmatte.writers.encoders import (
     TiffEncoder,
     Vp9AlphaEncoder,
@@ -187,6 +187,20 @@ FORMATS: tuple[OutputFormat, ...] = (
         straight_only=True,
         colour_rules=ColourRules(tagged=False),
         limits=Limits(max_size=16383),
+    ),
+    OutputFormat(
+        "apng",
+        (".apng", ".png"),
+        APNG,
+        "apng",
+        "RGB, 8 bits",
+        "straight, 256 levels",
+        "web pages: animated, lossless, no sound; --format apng for .png",
+        always("rgba"),
+        options={"pred": "up"},
+        intra=False,
+        straight_only=True,
+        colour_rules=ColourRules(tagged=False),
     ),
     OutputFormat(
         "gif",
