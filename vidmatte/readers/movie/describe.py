@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
-from vidmatte.core.orientation import orientation_of, tilt_of
+from vidmatte.core.orientation import Orientation, orientation_of, tilt_of
 from vidmatte.core.source import AudioTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
@@ -40,10 +40,7 @@ def describe(
     stated: colour tags that the options state, whatever the stream does.
     """
     orientation = orientation_of(first)
-    width, height = first.width, first.height
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    if orientation.swaps_sides:
-        width, height, aspect = height, width, 1 / aspect
+    width, height, aspect = _upright_size(stream, first, orientation)
     declared = _declared_colour(first, stream).with_stated(stated)
     working = upright_format(first.format.name, orientation, first.width, first.height)
     if declared.range == LIMITED and first.format.name.startswith("gray"):
@@ -78,6 +75,16 @@ def describe(
         audio=sound.tracks,
         display=display_facts(path, container.format.name, first),
     )
+
+
+def _upright_size(
+    stream: VideoStream, first: av.VideoFrame, orientation: Orientation
+) -> tuple[int, int, Fraction]:
+    """Width, height and sample aspect ratio once the picture is upright."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if orientation.swaps_sides:
+        return first.height, first.width, 1 / aspect
+    return first.width, first.height, aspect
 
 
 def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:

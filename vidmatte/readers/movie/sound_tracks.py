@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from vidmatte.settings.values import parse_numbers
 
 #: Containers whose AAC has its configuration beside the packets, not in a header of each.
 _WITHOUT_HEADERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-#: Packets of a track of which at least one must decode, and of all tracks that are read for it.
-_TRIED, _MOST_READ = 32, 512
+#: Packets of a track of which at least one must decode.
+_TRIED = 32
+#: Packets and bytes of the file, pictures too, that are read for it.
+_MOST_PACKETS, _MOST_BYTES = 2000, 1 << 27
 
 
 @dataclass(frozen=True)
@@ -106,21 +108,34 @@ def _undecodable(container: InputContainer, streams: Sequence[AudioStream]) -> s
     """The indexes of the streams that have packets, none of whose first ones decodes."""
     tried = {stream.index: 0 for stream in streams if _missing_sound(stream) is None}
     found: set[int] = set()
-    sounding = [stream for stream in streams if stream.index in tried]
-    for number, packet in enumerate(packets_from(container, *sounding) if sounding else ()):
+    for packet in _first_packets(container) if tried else ():
         index = packet.stream.index
-        if index in tried:
-            is_last = packet.size == 0  # which makes the decoder give what it holds
-            if _decodes(packet) or (is_last and not tried[index]):
-                del tried[index]
-            elif is_last or tried[index] >= _TRIED:
-                del tried[index]
-                found.add(index)
-            else:
-                tried[index] += 1
-        if number == _MOST_READ or not tried:
+        if index not in tried:
+            continue
+        is_last = packet.size == 0  # which makes the decoder give what it holds
+        if _decodes(packet) or (is_last and not tried[index]):
+            del tried[index]
+        elif is_last or tried[index] >= _TRIED:
+            del tried[index]
+            found.add(index)
+        else:
+            tried[index] += 1
+        if not tried:
             break
     return found
+
+
+def _first_packets(container: InputContainer) -> Iterator[av.Packet]:
+    """The packets near the file's beginning: a track that begins later is not waited for."""
+    size = 0
+    try:
+        for number, packet in enumerate(packets_from(container)):
+            yield packet
+            size += packet.size
+            if number >= _MOST_PACKETS or size >= _MOST_BYTES:
+                return
+    except av.error.FFmpegError:  # reported where the file is read for its frames
+        return
 
 
 def _decodes(packet: av.Packet) -> bool:
