@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -14,11 +15,14 @@ import pytest
 from picture_files import ACESCG, Attributes, chromaticities, rgb_channels, write_exr
 from sink_support import read_frames, write_clip
 from test_sink_special import read_exr
+from tiny_onnx import make_salient
 
+from vidmatte import matte
 from vidmatte.core import timecode
 from vidmatte.core.colour import BT709, BT2020, LINEAR, SRGB, UNSPECIFIED
 from vidmatte.core.frame import Frame
 from vidmatte.errors import UsageError
+from vidmatte.jobs.manifest import verify
 from vidmatte.media.exr import exr_chromaticities, exr_time
 from vidmatte.pixels.network_rgb import NetworkRgb
 from vidmatte.readers.open import open_reader
@@ -32,6 +36,12 @@ ACESCG_TO_BT709 = np.array(
 )
 RGB = np.array([0.5, 0.4, 0.1])
 NTSC = Fraction(24000, 1001)
+
+
+TIMED: Attributes = {
+    "framesPerSecond": ("rational", struct.pack("<iI", 24000, 1001)),
+    "timeCode": ("timecode", struct.pack("<II", 0x01020304, 0)),
+}
 
 
 def opaque(index: int, width: int, height: int) -> np.ndarray:
@@ -49,12 +59,6 @@ def plates(folder: Path, attributes: Attributes, count: int = 3, suffix: str = "
         rgb = np.broadcast_to(RGB.astype(np.float32), (24, 32, 3))
         write_exr(folder / f"plate{suffix}.{number:04}.exr", rgb_channels(rgb), own)
     return folder
-
-
-TIMED: Attributes = {
-    "framesPerSecond": ("rational", struct.pack("<iI", 24000, 1001)),
-    "timeCode": ("timecode", struct.pack("<II", 0x01020304, 0)),
-}
 
 
 @pytest.mark.parametrize("name", ["exr", "exr32", "exr-coded"])
@@ -115,6 +119,20 @@ def test_primaries_are_known_by_their_chromaticities(
         assert source.clip.colour.primaries == primaries
         assert source.clip.colour.as_names()["primaries"].startswith(name)
         assert source.clip.colour.transfer == LINEAR
+
+
+def test_a_run_records_what_it_wrote(tmp_path: Path) -> None:
+    folder = plates(tmp_path / "in", {**chromaticities(*ACESCG), **TIMED})
+    weights = make_salient(tmp_path / "net.onnx")
+    options = {"format": "exr", "model": weights, "family": "isnet"}
+    matte(folder, out := tmp_path / "cut", **options)
+    found = json.loads((tmp_path / "cut.json").read_text())
+    assert found["alpha"] == "premultiplied"
+    assert found["colour"]["primaries"] == "acescg"
+    assert (found["rate"], found["timecode"]) == ("24000/1001", "01:02:03:04")
+    assert verify(out) == []
+    matte(folder, out, **options, alpha="straight", overwrite=True)
+    assert json.loads((tmp_path / "cut.json").read_text())["alpha"] == "straight"
 
 
 def test_another_space_in_the_same_folder_is_said(tmp_path: Path) -> None:
