@@ -11,6 +11,7 @@ import av
 from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError, SourceMissingError
 from vidmatte.readers.base import FileSource, Reader
+from vidmatte.readers.movie.container import open_container, read_errors_as
 from vidmatte.readers.movie.sound_tracks import choose_tracks
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_numbers
@@ -26,13 +27,14 @@ def take_sound_from(reader: Reader, path: Path, settings: Settings) -> None:
         raise SourceMissingError(f"--audio-from {path}: there is no such file")
     wanted = parse_numbers(settings.audio_tracks) if settings.audio_tracks else ()
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
-            sound = choose_tracks(path.name, container, wanted)
-            length = Fraction(container.duration or 0, av.time_base)
-    except av.error.FFmpegError as error:
+        container = open_container(path)
+    except SourceError as error:
         raise SourceError(
-            f"--audio-from {path}: not a readable sound file ({error.strerror}): save it as WAV"
+            f"--audio-from {path}: not a readable sound file: save it as WAV"
         ) from error
+    with container, read_errors_as(path):
+        sound = choose_tracks(path.name, container, wanted)
+        length = Fraction(container.duration or 0, av.time_base)
     if not sound.tracks:
         reason = "; ".join(sound.notes).removeprefix(f"{path.name}: ") or "it has no sound track"
         raise SourceError(f"--audio-from {path}: {reason}")
