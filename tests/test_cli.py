@@ -488,8 +488,8 @@ def test_options_of_the_table_are_checked() -> None:
     for wrong in ({"batch": "many"}, {"downsample": 2.0}, {"fps": "0"}, {"conform": "x"}):
         with pytest.raises(UsageError):
             Settings(**wrong)
-    with pytest.raises(UsageError, match="unknown option colour"):
-        make_settings(colour="red")
+    with pytest.raises(UsageError, match="unknown option tint"):
+        make_settings(tint="red")
 
 
 def test_values_from_python_become_what_the_command_line_gives() -> None:
