@@ -69,6 +69,7 @@ def test_help_fits_a_terminal() -> None:
 NOT_OF_PREVIEW = (
     "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
     " background checker manifest start_number handles conform strict audio resume batch memory"
+    " audio_from audio_tracks"
 )
 NOT_OF_BENCH = (
     "screen key keep_shadows clean_plate subject subjects only cache smooth_strength cuts threshold"
@@ -76,7 +77,7 @@ NOT_OF_BENCH = (
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
     " foreground_file comp background checker manifest start_number fps video_track handles conform"
-    " deinterlace strict audio overwrite resume"
+    " deinterlace colour strict audio audio_from audio_tracks overwrite resume"
 )
 
 
@@ -492,8 +493,8 @@ def test_options_of_the_table_are_checked() -> None:
     for wrong in ({"batch": "many"}, {"downsample": 2.0}, {"fps": "0"}, {"conform": "x"}):
         with pytest.raises(UsageError):
             Settings(**wrong)
-    with pytest.raises(UsageError, match="unknown option colour"):
-        make_settings(colour="red")
+    with pytest.raises(UsageError, match="unknown option tint"):
+        make_settings(tint="red")
 
 
 def test_values_from_python_equal_those_of_the_command_line() -> None:

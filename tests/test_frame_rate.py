@@ -122,5 +122,6 @@ def test_deinterlacing_keeps_times_and_durations(tmp_path: Path) -> None:
     with av.open(str(movie.path)) as container:
         frames = list(container.decode(video=0))
     expected = [(frame.pts, frame.duration, frame.time_base) for frame in frames]
-    deinterlaced = Deinterlacer(ColourTags(1, 1, 1, 1), all_frames=True).frames(iter(frames))
+    tags = ColourTags(1, 1, 1, 1)
+    deinterlaced = Deinterlacer(lambda _: tags, all_frames=True).frames(iter(frames))
     assert [(frame.pts, frame.duration, frame.time_base) for frame in deinterlaced] == expected

@@ -26,7 +26,7 @@ from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter
 from vidmatte.settings import Settings
 from vidmatte.writers.extra_outputs import ExtraOutputs
-from vidmatte.writers.formats import by_name
+from vidmatte.writers.formats import FORMATS, by_name
 from vidmatte.writers.output import RenderContext
 from vidmatte.writers.render.layers import CutoutLayer
 
@@ -72,7 +72,7 @@ def test_exr_is_linear_light_and_tagged_so(
     assert b"transfer\0string\0" in head
     assert b"linear" in head
     assert b"chromaticities" in head
-    assert b"straight alpha; colours are linear light" in head
+    assert b"premultiplied alpha; colours are linear light" in head
 
 
 def test_exr_keeps_pq_code_values(source_movie: Callable[[str], Movie], tmp_path: Path) -> None:
@@ -290,6 +290,32 @@ def test_premultiplied_colours_are_straight_colours_times_alpha(
     for one, two in zip(planes.plane_views(straight), planes.plane_views(multiplied), strict=True):
         if one.shape[:2] == alpha.shape:
             assert np.array_equal(one[alpha == 1], two[alpha == 1])
+
+
+@pytest.mark.parametrize("name", ["exr", "exr32", "exr-coded"])
+def test_exr_composites_as_nukes_merge_does(name: str, tmp_path: Path) -> None:
+    """A + B (1 - a), Nuke's "over", gives the subject's own colours mixed with the ground."""
+    (picture,) = make_pictures(tmp_path, frames=1, size=(64, 48))
+    colours = {}
+    for kind in ("auto", "straight", "premultiplied"):
+        _, written = write_clip(
+            picture, out := tmp_path / f"{kind}.exr", levels, alpha_kind=kind, format=name
+        )
+        colours[kind] = read_exr(out)
+        is_told = any("is read as premultiplied alpha" in note for note in written.notes)
+        assert is_told is (kind == "straight")
+    rgb, alpha = colours["straight"][..., :3], colours["straight"][..., 3:]
+    ground = np.float32([0.18, 0.5, 1.0])
+    merged = colours["auto"][..., :3] + ground * (1 - colours["auto"][..., 3:])
+    assert np.abs(merged - (rgb * alpha + ground * (1 - alpha))).max() < 2e-3
+    assert np.array_equal(colours["auto"], colours["premultiplied"])
+    assert b"premultiplied alpha" in (tmp_path / "auto.exr").read_bytes()[:2000]
+
+
+def test_only_exr_is_premultiplied_by_default() -> None:
+    chosen = [row.name for row in FORMATS if row.premultiplies("auto")]
+    assert chosen == ["exr", "exr32", "exr-coded"]
+    assert not any(row.premultiplies("straight") for row in FORMATS)
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])

@@ -65,7 +65,7 @@ def write_clip(
     out: Path,
     alpha: Alpha = disc,
     extras: ExtraOutputs | None = None,
-    alpha_kind: str = "straight",
+    alpha_kind: str = "auto",
     **options: object,
 ) -> tuple[Clip, WriteResult]:
     """Write a clip's frames with ``alpha`` to ``out``; every slot must be returned."""

@@ -57,6 +57,7 @@ class StreamOptions(TypedDict, total=False):
     handles: int
     conform: Text | None
     deinterlace: str
+    colour: Text | None
     strict: bool
     device: Text
     runtime: str
@@ -80,5 +81,7 @@ class Options(StreamOptions, total=False):
     manifest: bool
     start_number: int
     audio: bool
+    audio_from: Text | None
+    audio_tracks: Text | None
     overwrite: bool
     resume: bool

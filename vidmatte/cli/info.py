@@ -64,6 +64,8 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "bit_depth": clip.bit_depth,
         "colour": clip.colour.as_names(),
         "stated_colour": clip.declared_colour.as_names(),
+        "content_light": clip.display.content_light,
+        "dolby_vision": clip.display.dolby_vision,
         "interlaced": clip.interlaced,
         "timecode": clip.timecode,
         "reel": clip.reel,
@@ -126,6 +128,13 @@ def colour_lines(clip: Clip) -> list[str]:
     if filled:
         how = "by size" if clip.kind == "movie" else "as in sRGB"
         lines.append(f"               not declared, assumed {how}: {', '.join(filled)}")
+    if (mastering := clip.display.mastering) is not None:
+        low, high = (float(value) for value in mastering.luminance)
+        lines.append(f"               mastered for {low:g} to {high:g} cd/m2")
+    if clip.display.content_light is not None:
+        lines.append(
+            "               MaxCLL {}, MaxFALL {} cd/m2".format(*clip.display.content_light)
+        )
     if clip.icc_profile is not None:
         lines.append(f"               ICC profile: {profile_name(clip.icc_profile)}")
     return lines

@@ -165,7 +165,7 @@ PREVIEW_OPTIONS = (
     "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "video_track",
     "in_point",
-    "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
+    "out_point", "deinterlace", "colour", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 

@@ -7,7 +7,7 @@ for matrix, primaries and transfer, 0 for range.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +75,13 @@ TRANSFER_NAMES = {
     18: "arib-std-b67",
 }
 
+_TAG_NAMES = {
+    "matrix": MATRIX_NAMES,
+    "range": _RANGE_NAMES,
+    "primaries": _PRIMARIES_NAMES,
+    "transfer": TRANSFER_NAMES,
+}
+
 #: Luma weights (Kr, Kb) by matrix, ITU-T H.273 table 4.
 LUMA_WEIGHTS = {
     BT709: (0.2126, 0.0722),
@@ -84,6 +91,62 @@ LUMA_WEIGHTS = {
     SMPTE240M: (0.212, 0.087),
     BT2020: (0.2627, 0.0593),
 }
+
+#: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
+CHROMATICITIES = {
+    BT709: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    BT470BG: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
+    SMPTE170M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    SMPTE240M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
+    BT2020: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
+    DCI_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
+    DISPLAY_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
+}
+#: Those of spaces for compositing, which have no number that a movie could be tagged with: ACES
+#: 2065-1 (SMPTE ST 2065-1), ACEScg (Academy S-2014-004), CIE XYZ.
+_WORKING_SPACES = {
+    "aces2065-1": (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.0770, 0.32168, 0.33767),
+    "acescg": (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767),
+    "xyz": (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1 / 3, 1 / 3),
+}
+_SAME_POINT = 0.0015  # files round their chromaticities, and their white to 0.313, 0.329
+
+
+def primaries_of(chromaticities: Sequence[float]) -> int:
+    """The number of the primaries and white at these x, y; ``UNSPECIFIED`` where none has them."""
+    for number, known in CHROMATICITIES.items():
+        if _are_close(known, chromaticities):
+            return number
+    return UNSPECIFIED
+
+
+def _are_close(known: Sequence[float], found: Sequence[float]) -> bool:
+    return all(abs(one - other) <= _SAME_POINT for one, other in zip(known, found, strict=True))
+
+
+def to_bt709(chromaticities: Sequence[float]) -> np.ndarray:
+    """(3, 3): linear R, G, B of these chromaticities -> those of bt709, white to white.
+
+    By way of CIE XYZ (SMPTE RP 177), with Bradford's adaptation of the white (ICC.1:2022, annex
+    E). Raises ValueError where the chromaticities do not span a plane.
+    """
+    source, target = (_to_xyz(one) for one in (chromaticities, CHROMATICITIES[BT709]))
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367],
+                         [0.0389, -0.0685, 1.0296]])  # fmt: skip
+    white, wanted = (bradford @ one.sum(axis=1) for one in (source, target))
+    adapted = np.linalg.solve(bradford, np.diag(wanted / white) @ bradford)
+    return np.asarray(np.linalg.solve(target, adapted @ source))
+
+
+def _to_xyz(chromaticities: Sequence[float]) -> np.ndarray:
+    """(3, 3): linear R, G, B -> CIE XYZ, Y of white 1."""
+    x, y = np.array(chromaticities, np.float64).reshape(4, 2).T
+    if (y == 0).any():  # XYZ's own primaries: their light is not measured by Y alone
+        y = np.where(y == 0, 1e-12, y)
+    points = np.stack([x / y, np.ones(4), (1 - x - y) / y])
+    if abs(np.linalg.det(points[:, :3])) < 1e-9 or not np.isfinite(points).all():
+        raise ValueError("the chromaticities span no colours")
+    return np.asarray(points[:, :3] * np.linalg.solve(points[:, :3], points[:, 3]))
 
 
 def linear_matrix(matrix: int) -> int:
@@ -103,14 +166,63 @@ def same_matrix(one: int, other: int) -> bool:
     return LUMA_WEIGHTS.get(one, one) == LUMA_WEIGHTS.get(other, other)
 
 
+#: What people call whole sets of tags, by FFmpeg's names and others.
+_SETS = {
+    "bt709": {"matrix": BT709, "primaries": BT709, "transfer": BT709},
+    "bt601": {"matrix": SMPTE170M, "primaries": SMPTE170M, "transfer": SMPTE170M},
+    "bt601-625": {"matrix": BT470BG, "primaries": BT470BG, "transfer": SMPTE170M},
+    "bt2020": {"matrix": BT2020, "primaries": BT2020, "transfer": BT2020_10},
+    "pq": {"matrix": BT2020, "primaries": BT2020, "transfer": PQ},
+    "hlg": {"matrix": BT2020, "primaries": BT2020, "transfer": HLG},
+    "srgb": {"primaries": BT709, "transfer": SRGB},
+    "display-p3": {"primaries": DISPLAY_P3, "transfer": SRGB},
+    "linear": {"transfer": LINEAR},
+}
+_OTHER_NAMES = {
+    "matrix": {"bt601": SMPTE170M, "bt2020": BT2020},
+    "range": {"limited": LIMITED, "full": FULL},
+    "primaries": {"bt601": SMPTE170M, "dci-p3": DCI_P3, "display-p3": DISPLAY_P3},
+    "transfer": {"srgb": SRGB, "pq": PQ, "hlg": HLG, "bt601": SMPTE170M, "bt2020": BT2020_10},
+}
+
+
+def parse_tags(text: str) -> dict[str, int]:
+    """'srgb', 'bt601,range=full' or 'primaries=bt2020,transfer=pq' -> numbers by kind of tag.
+
+    Later words overrule earlier ones. Raises ValueError, with what is allowed.
+    """
+    found: dict[str, int] = {}
+    for word in (part.strip().lower() for part in text.split(",")):
+        kind, equals, name = word.partition("=")
+        if not equals:
+            if word not in _SETS:
+                raise ValueError(f"{word!r} is none of {', '.join(_SETS)}, nor matrix=, range=,"
+                                 " primaries= or transfer=")  # fmt: skip
+            found |= _SETS[word]
+            continue
+        if kind not in _OTHER_NAMES:
+            raise ValueError(f"{kind!r} is none of {', '.join(_OTHER_NAMES)}")
+        names = {one: number for number, one in _TAG_NAMES[kind].items() if one != "unspecified"}
+        names.pop("rgb", None)  # samples are R, G, B or not, whatever is said
+        names |= _OTHER_NAMES[kind]
+        if name not in names:
+            raise ValueError(f"{kind} {name!r} is none of {', '.join(names)}")
+        found[kind] = names[name]
+    return found
+
+
 @dataclass(frozen=True)
 class ColourTags:
-    """What a stream says of its colours; numbers as in the module's docstring."""
+    """What a stream says of its colours; numbers as in the module's docstring.
+
+    chromaticities: CIE x, y of red, green, blue and white, where no number of primaries has them.
+    """
 
     matrix: int = UNSPECIFIED
     range: int = 0
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
+    chromaticities: tuple[float, ...] | None = None
 
     def resolved(self, width: int, height: int, is_rgb: bool) -> ColourTags:
         """Fill what is unspecified, by size, as FFmpeg's users expect.
@@ -127,12 +239,34 @@ class ColourTags:
             family = BT709 if is_hd else BT470BG if height == 576 else SMPTE170M
             matrix, range_ = family, LIMITED
             transfer = BT709 if is_hd else SMPTE170M
-        return ColourTags(
+        return replace(
+            self,
             matrix=matrix if self.matrix == UNSPECIFIED or is_rgb else self.matrix,
             range=self.range or range_,
-            primaries=family if self.primaries == UNSPECIFIED else self.primaries,
+            primaries=family if self.has_no_primaries else self.primaries,
             transfer=transfer if self.transfer == UNSPECIFIED else self.transfer,
         )
+
+    def with_stated(self, values: Mapping[str, int]) -> ColourTags:
+        """These tags with others in their place, by name."""
+        points = None if "primaries" in values else self.chromaticities
+        return ColourTags(
+            values.get("matrix", self.matrix),
+            values.get("range", self.range),
+            values.get("primaries", self.primaries),
+            values.get("transfer", self.transfer),
+            points,
+        )
+
+    @property
+    def has_no_primaries(self) -> bool:
+        """True where primaries are stated neither by a number nor by chromaticities."""
+        return self.primaries == UNSPECIFIED and self.chromaticities is None
+
+    @property
+    def light(self) -> tuple[object, ...]:
+        """What R'G'B' codes stand for: primaries and transfer."""
+        return self.primaries, self.chromaticities, self.transfer
 
     @property
     def is_hdr(self) -> bool:
@@ -144,9 +278,18 @@ class ColourTags:
         return {
             "matrix": MATRIX_NAMES.get(self.matrix, str(self.matrix)),
             "range": _RANGE_NAMES.get(self.range, str(self.range)),
-            "primaries": _PRIMARIES_NAMES.get(self.primaries, str(self.primaries)),
+            "primaries": self._primaries_name(),
             "transfer": TRANSFER_NAMES.get(self.transfer, str(self.transfer)),
         }
+
+    def _primaries_name(self) -> str:
+        """The name of the primaries; x, y of red, green, blue and white where they have none."""
+        if self.chromaticities is None:
+            return _PRIMARIES_NAMES.get(self.primaries, str(self.primaries))
+        for name, known in _WORKING_SPACES.items():
+            if _are_close(known, self.chromaticities):
+                return name
+        return " ".join(f"{value:.4g}" for value in self.chromaticities)
 
     def with_matrix(self, matrix: int, range_: int) -> ColourTags:
         """These primaries and transfer under another matrix and range."""

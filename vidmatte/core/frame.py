@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from vidmatte.core.colour import ColourTags
+from vidmatte.core.light import NO_FACTS, DisplayFacts
 from vidmatte.core.orientation import UPRIGHT, Orientation
 from vidmatte.core.source import AudioTrack, Source, VideoTrack
 
@@ -19,19 +20,21 @@ from vidmatte.core.source import AudioTrack, Source, VideoTrack
 class Clip:
     """What all frames of a source share, after rotation and trimming.
 
-    ``source``: what the clip comes from: its name, its files where there are any, its identity
-    and its sound; made by the reader. ``width``/``height`` are upright. Times: a frame's
-    ``pts * time_base`` is in seconds from ``origin``, the moment of the container's own timeline
-    (seconds) that is zero in the output; ``end`` is on the same timeline, None for the end of
-    the source. ``declared_colour``: the colour tags of the stream; ``colour``: the same with
-    unspecified values filled in. ``frame_count``: None where the container does not state it.
-    ``first_frame``: the number in the source of the clip's first frame; ``untrimmed_count``: how
-    many frames the source has without in and out points (None: ``frame_count``).
+    ``source``: what the clip comes from: its name, its files where there are any, its identity and
+    its sound; made by the reader. ``width``/``height`` are upright. Times: a frame's ``pts *
+    time_base`` is in seconds from ``origin``, the moment of the container's own timeline (seconds)
+    that is zero in the output; ``end`` is on the same timeline, None for the end of the source.
+    ``sound_offset``: the moment of that timeline at which that of the sound begins, where the sound
+    comes from another file. ``declared_colour``: the colour tags of the stream; ``colour``: the
+    same with unspecified values filled in. ``frame_count``: None where the container does not state
+    it. ``first_frame``: the number in the source of the clip's first frame; ``untrimmed_count``:
+    how many frames the source has without in and out points (None: ``frame_count``).
     ``source_frame_count``: how many frames the source has where they were conformed to another
     rate; None where each comes once. ``orientation``: how the stored pictures are rotated and
-    mirrored. ``icc_profile``: embedded in a picture file (a folder's first), where nothing else
-    in it states the primaries. ``video``: a movie's video tracks, without cover art.
-    ``output_names``: the name of each picture's result, without suffix, in order.
+    mirrored. ``display``: HDR metadata and the like. ``icc_profile``: embedded in a picture file (a
+    folder's first), where nothing else in it states the primaries. ``video``: a movie's video
+    tracks, without cover art. ``output_names``: the name of each picture's result, without suffix,
+    in order.
     """
 
     source: Source
@@ -48,10 +51,12 @@ class Clip:
     constant_rate: bool = True
     frame_count: int | None = None
     origin: Fraction = Fraction(0)
+    sound_offset: Fraction = Fraction(0)
     end: Fraction | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
     orientation: Orientation = UPRIGHT
     icc_profile: bytes | None = field(default=None, repr=False)
+    display: DisplayFacts = NO_FACTS
     interlaced: bool = False
     has_alpha: bool = False
     container: str = ""
@@ -64,6 +69,11 @@ class Clip:
     first_frame: int = 0
     untrimmed_count: int | None = None
     source_frame_count: int | None = None
+
+    @property
+    def sound_origin(self) -> Fraction:
+        """The moment of the sound's own timeline (seconds) that is zero in the output."""
+        return self.origin - self.sound_offset
 
 
 class TimeSpan(Protocol):

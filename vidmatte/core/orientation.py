@@ -18,6 +18,7 @@ from av.sidedata.sidedata import Type
 #: Kinds of side data (AVFrameSideDataType) that PyAV 18.1 does not survive: it frees the
 #: name of an ICC profile (15) twice, and refuses a frame with a kind later than those that it
 #: knows, as EXIF (31).
+_SAME_ANGLE = 0.5  # degrees
 _UNREADABLE = (15, *range(28, 40))
 
 
@@ -57,11 +58,37 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation(round(turn / 90) * 90 % 360, mirrored=determinant < 0)
 
 
+def tilt_of(frame: av.VideoFrame) -> str | None:
+    """What a frame's display matrix asks for beside what ``orientation_of`` gives: a rotation by
+    other degrees, or slanted axes. None where it asks for no more."""
+    matrix = _display_matrix(frame)
+    if matrix is None:
+        return None
+    a, b, _, c, d = matrix[:5]
+    if a * d == b * c:
+        return None
+    sign = 1 if a * d > b * c else -1
+    turn = math.degrees(math.atan2(c, d))
+    slant = (math.degrees(math.atan2(-sign * b, sign * a)) - turn + 180) % 360 - 180
+    if abs(slant) > _SAME_ANGLE:
+        return f"slants it by {abs(slant):.1f} degrees"
+    if abs((turn + 45) % 90 - 45) > _SAME_ANGLE:
+        way = "counter-clockwise" if turn > 0 else "clockwise"
+        return f"rotates it by {abs(turn):.1f} degrees {way}"
+    return None
+
+
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     """The nine numbers a b u, c d v, x y w, as in ISO/IEC 14496-12 (8.3.2), or None.
 
     They take x, y (downward) of the stored picture to a x + c y, b x + d y.
     """
+    data = side_data_of(frame).get(Type.DISPLAYMATRIX)
+    return None if data is None else struct.unpack("=9i", data)
+
+
+def side_data_of(frame: av.VideoFrame) -> dict[Type, bytes]:
+    """What a decoder gives beside a frame's pixels, of the kinds that PyAV can read."""
     graph = av.filter.Graph()
     given = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
@@ -71,9 +98,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     graph.link_nodes(given, *deletions, sink).configure()
     given.push(frame)
     beside: Any = sink.pull().side_data
-    if Type.DISPLAYMATRIX not in beside:
-        return None
-    return struct.unpack("=9i", bytes(beside[Type.DISPLAYMATRIX]))
+    return {one.type: bytes(one) for one in beside}
 
 
 def oriented(plane: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -18,13 +18,19 @@ from vidmatte.errors import SourceError, UsageError
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """One sound track of a source: its stream index in the container and what it is."""
+    """One sound track of a source: its stream index in the container and what it is.
+
+    number: among the container's sound tracks, counted from 1. is_copyable: its packets with what
+    the container says of them are enough for another container.
+    """
 
     index: int
     codec: str
     sample_rate: int
     channels: int
     language: str | None = None
+    number: int = 1
+    is_copyable: bool = True
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,47 @@ def at_rate(text: str, rate: Fraction, new: Fraction) -> str:
     return f"{clock}{colon}{int(frames) * round(new) // round(rate):02}"
 
 
+_DROP_BIT, _FIELD_BITS = 1 << 6, (1 << 15, 1 << 31)
+_PAIRS_ABOVE = 30  # frames per second: faster timecodes count pairs of frames
+
+
+def from_bcd(word: int, rate: Fraction) -> str | None:
+    """The timecode of a 32-bit word of binary-coded digits, hours first, as in DPX and OpenEXR.
+
+    SMPTE ST 12-1: above 30 frames per second the frames count pairs and the field mark, whose
+    place differs at 50, says which of the two. None where a digit is none.
+    """
+    parts = [(word >> shift) & mask for shift, mask in ((24, 63), (16, 127), (8, 127), (0, 63))]
+    if any(part & 15 > 9 for part in parts):
+        return None
+    hours, minutes, seconds, frames = (part // 16 * 10 + part % 16 for part in parts)
+    if rate > _PAIRS_ABOVE:
+        frames = 2 * frames + bool(word & _field_bit(rate))
+    colon = ";" if word & _DROP_BIT else ":"
+    return f"{hours:02}:{minutes:02}:{seconds:02}{colon}{frames:02}"
+
+
+def to_bcd(text: str, rate: Fraction) -> int:
+    """The inverse of ``from_bcd``."""
+    *clock, frames = (int(part) for part in re.split(r"[:;.,]", text))
+    word = _DROP_BIT if is_drop(text) else 0
+    if rate > _PAIRS_ABOVE:
+        word |= _field_bit(rate) if frames % 2 else 0
+        frames //= 2
+    for shift, value in zip((24, 16, 8, 0), (*clock, frames), strict=True):
+        word |= (value // 10 * 16 + value % 10) << shift
+    return word
+
+
+def _field_bit(rate: Fraction) -> int:
+    return _FIELD_BITS[round(rate) % 25 == 0]
+
+
+def later(text: str, by_frames: int, rate: Fraction) -> str:
+    """``shifted`` for any timecode that ``validated`` accepts."""
+    return shifted(text, by_frames, _counted_rate(text, rate))
+
+
 def _dropped_per_minute(rate: Fraction, text: str) -> int:
     """How many numbers drop frame skips a minute: 2 at 29.97, 4 at 59.94."""
     if rate not in _DROP_RATES:

@@ -126,6 +126,12 @@ def _check_outputs(
             raise UsageError(f"{spec.out}: two outputs share this path")
         seen.add(path)
         formats.append(spec.row)
+    main = formats[0]
+    if settings.audio_from is not None and (main.container is None or main.container.sound is None):
+        raise UsageError(
+            f"--audio-from {settings.audio_from}: {main.name} has no sound: write .mov, .mkv or"
+            " .webm"
+        )
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"

@@ -30,6 +30,7 @@ from vidmatte.models.registry import Model, Weights
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
+from vidmatte.writers.formats import by_name
 from vidmatte.writers.output_paths import output_paths
 
 if TYPE_CHECKING:
@@ -151,6 +152,10 @@ def _make(job: _Job, is_folder: bool) -> Result:
 def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Result:
     """The same, with the fields of the chosen subject."""
     source, settings = job.source, job.settings
+    if source.clip.display.dolby_only:  # before hours of work that may be in vain
+        job.reporter.note(
+            f"vidmatte: {source.clip.source.name}: {source.clip.display.dolby_note()}"
+        )
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
         spool = writer.spool
@@ -245,6 +250,7 @@ def _write_manifest(
     """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
     from vidmatte.jobs import manifest
 
+    row = by_name(result.written.format)
     provenance = manifest.Provenance(
         command=command,
         model=model.name,
@@ -252,7 +258,7 @@ def _write_manifest(
         device=model.device.name,
         settings=settings.model_dump(mode="json"),
         warnings=(*result.warnings, *result.quality.lines()),
-        alpha=settings.alpha,
+        alpha="premultiplied" if row.premultiplies(settings.alpha) else "straight",
     )
     try:
         facts = manifest.describe(result.written, result.clip, provenance)

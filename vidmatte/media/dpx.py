@@ -1,10 +1,12 @@
-"""The transfer curve in a DPX header, and when to trust it.
+"""What a DPX header says: its transfer curve, when to trust it, its frame rate and timecode.
 
-Layout: SMPTE ST 268, "image element 0".
+Layout: SMPTE ST 268, "image element 0", "motion-picture film" and "television".
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ TRANSFER, BITS = 801, 803  # offsets of two one-byte fields
 _LINEAR = 2
 _MAGIC = (b"SDPX", b"XPDS")
 _DEEPEST = 12  # bits
+_FILM_RATE, _TIMECODE, _TELEVISION_RATE = 1724, 1920, 1940  # offsets of four-byte fields
+_UNDEFINED = (0, 0xFFFFFFFF)
 
 
 def is_linear_in_name(file: Path) -> bool:
@@ -36,3 +40,19 @@ def dpx_notes(files: list[Path]) -> Iterator[str]:
             f"{files[0].name}: its header says linear light, as older FFmpegs write into every DPX;"
             " it is treated as sRGB: write linear light as EXR or 16-bit DPX"
         )
+
+
+def dpx_time(file: Path) -> tuple[float | None, int | None]:
+    """The frames per second and the timecode in a DPX header, each None where it is undefined.
+
+    The timecode is a word for ``timecode.from_bcd``. Raises OSError.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(_TELEVISION_RATE + 4)
+    if not head.startswith(_MAGIC) or len(head) < _TELEVISION_RATE + 4:
+        return None, None
+    order = ">" if head.startswith(_MAGIC[0]) else "<"
+    (word,) = struct.unpack_from(order + "I", head, _TIMECODE)
+    rates = (struct.unpack_from(order + "f", head, at)[0] for at in (_TELEVISION_RATE, _FILM_RATE))
+    stated = (rate for rate in rates if math.isfinite(rate) and rate > 0)
+    return next(stated, None), None if word in _UNDEFINED else word

@@ -1,4 +1,4 @@
-"""OpenEXR: a check for what FFmpeg's decoder ignores, and an encoder.
+"""OpenEXR: what FFmpeg's decoder ignores in a header, and an encoder.
 
 https://openexr.com/en/latest/OpenEXRFileLayout.html
 """
@@ -6,39 +6,40 @@ https://openexr.com/en/latest/OpenEXRFileLayout.html
 from __future__ import annotations
 
 import struct
+from io import SEEK_CUR, BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 from isal import isal_zlib
 
 from vidmatte.core.colour import (
-    BT470BG,
-    BT709,
-    BT2020,
-    DCI_P3,
-    DISPLAY_P3,
+    CHROMATICITIES,
     LINEAR,
     MATRIX_NAMES,
-    SMPTE170M,
-    SMPTE240M,
     TRANSFER_NAMES,
     ColourTags,
+    to_bt709,
 )
 from vidmatte.core.frame import Clip
+from vidmatte.core.timecode import later, to_bcd
 from vidmatte.errors import SourceError
 from vidmatte.pixels import planes
 
-_MAGIC = 20000630
+_MULTI_PART = 0x10  # in the second byte of the version
+_CHANNEL, _SHOWN = 16, 4  # bytes after a channel's name; names in a message
+_FASTEST_TIMECODE = 60  # frames per second that the word of a timecode counts
 _BOX = 16  # bytes: x and y of the first pixel, x and y of the last
+_MOST_READ, _LONGEST_NAME = 1 << 16, 256  # bytes of a value, and of a name
 
 
 def check_window(file: Path, data: bytes) -> None:
     """Raise SourceError for an OpenEXR picture whose display window does not begin at 0, 0:
     FFmpeg decodes it shifted by that offset.
     """
-    value = _attribute(data, b"displayWindow")
-    if value is None or len(value) != _BOX:
+    value = _attributes(BytesIO(data)).get("displayWindow", b"")
+    if len(value) != _BOX:
         return
     left, top, *_ = struct.unpack("<4i", value)
     if left or top:
@@ -48,38 +49,116 @@ def check_window(file: Path, data: bytes) -> None:
         )
 
 
-def _attribute(data: bytes, attribute: bytes) -> bytes | None:
-    """The value of an attribute in the header of the first part; None if missing."""
-    if len(data) < 8 or struct.unpack_from("<I", data)[0] != _MAGIC:
+def _attributes(file: BinaryIO) -> dict[str, bytes]:
+    """The attributes of the first part, by name; of large values the beginning. Empty for a
+    file of another format, up to the fault for a damaged header."""
+    found: dict[str, bytes] = {}
+    head = file.read(8)
+    if len(head) < 8 or struct.unpack_from("<I", head)[0] != _MAGIC:
+        return found
+    while name := _name(file):
+        _name(file)  # that of its type
+        size = int.from_bytes(file.read(4), "little", signed=True)
+        if size < 0:
+            break
+        found[name] = file.read(min(size, _MOST_READ))
+        file.seek(max(0, size - _MOST_READ), SEEK_CUR)
+    return found
+
+
+def _name(file: BinaryIO) -> str:
+    """A name up to its NUL; empty at the end of the header, or where none follows."""
+    letters = bytearray()
+    while (letter := file.read(1)) not in (b"\0", b"") and len(letters) < _LONGEST_NAME:
+        letters += letter
+    return letters.decode("utf-8", "replace") if letter == b"\0" else ""
+
+
+def exr_layer(file: Path, data: bytes) -> str:
+    """The layer to decode: empty for the main one, else the first with colours of its own.
+
+    Raises SourceError for a file without one, or of luma and chroma, which FFmpeg does not read.
+    """
+    channels = _channels(data)
+    names = set(channels)
+    if {"RY", "BY"} & names:
+        raise SourceError(
+            f"{file}: an OpenEXR of luma and chroma is not supported: save it with channels R, G, B"
+        )
+    if not channels or {"R", "G", "B"} <= names or "Y" in names:
+        return ""
+    for name in channels:
+        layer = name.rpartition(".")[0]
+        if layer and {f"{layer}.{colour}" for colour in "RGB"} <= names:
+            return layer
+    raise SourceError(
+        f"{file}: it has no channels R, G, B or Y, but {', '.join(channels[:_SHOWN])}: save its"
+        " colours as R, G, B"
+    )
+
+
+def left_out_of_exr(file: Path, data: bytes) -> str | None:
+    """A clause on the layers, channels and parts that are not read; None where all are.
+
+    Raises SourceError: see ``exr_layer``.
+    """
+    layer = exr_layer(file, data)
+    others: dict[str, None] = {}  # in order, each once
+    for name in _channels(data):
+        of_layer, _, channel = name.rpartition(".")
+        if of_layer != layer or channel not in ("R", "G", "B", "A", "Y"):
+            others[name if of_layer == layer else of_layer or name] = None
+    shown = [*others][:_SHOWN] + (["..."] if len(others) > _SHOWN else [])
+    if data[5] & _MULTI_PART:
+        shown.append("its further parts (views or layers)")
+    used = f"layer {layer}" if layer else "main layer"
+    return f"its {used} is used, without {', '.join(shown)}" if shown else None
+
+
+def _channels(data: bytes) -> list[str]:
+    """The names of the first part's channels, in order."""
+    value = BytesIO(_attributes(BytesIO(data)).get("channels", b""))
+    names = []
+    while name := _name(value):
+        names.append(name)
+        value.seek(_CHANNEL, SEEK_CUR)
+    return names
+
+
+def exr_time(file: Path) -> tuple[float | None, int | None]:
+    """The frames per second and the timecode in a file's header, each None where it is missing.
+
+    The timecode is a word for ``timecode.from_bcd``. Raises OSError.
+    """
+    with file.open("rb") as opened:
+        found = _attributes(opened)
+    rate, word = found.get("framesPerSecond", b""), found.get("timeCode", b"")
+    number, divisor = struct.unpack("<iI", rate) if len(rate) == 8 else (0, 0)
+    return (
+        number / divisor if number > 0 and divisor else None,
+        int.from_bytes(word[:4], "little") if len(word) == 8 else None,
+    )
+
+
+def exr_chromaticities(file: Path) -> tuple[float, ...] | None:
+    """CIE x, y of red, green, blue and white in a file's header; None where they are missing or
+    span no colours. Raises OSError."""
+    with file.open("rb") as opened:
+        value = _attributes(opened).get("chromaticities", b"")
+    if len(value) != 32:
         return None
-    at = 8
-    while (end := data.find(b"\0", at)) > at:
-        name = data[at:end]
-        at = data.find(b"\0", end + 1) + 1  # after the name of its type
-        if not at or at + 4 > len(data):
-            return None
-        (size,) = struct.unpack_from("<I", data, at)
-        if name == attribute:
-            return data[at + 4 : at + 4 + size]
-        at += 4 + size
-    return None
+    found = struct.unpack("<8f", value)
+    try:
+        to_bt709(found)
+    except (ValueError, np.linalg.LinAlgError):
+        return None
+    return found
 
 
 _MAGIC, VERSION = 20000630, 2
 ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
 HALF, FLOAT = 1, 2
 _HALF_MAX = np.float32(65504)  # the largest half float
-
-#: CIE x, y of red, green, blue and white, ITU-T H.273 table 2.
-_CHROMATICITIES = {
-    BT709: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290),
-    BT470BG: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, 0.3127, 0.3290),
-    SMPTE170M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
-    SMPTE240M: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, 0.3127, 0.3290),
-    BT2020: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
-    DCI_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
-    DISPLAY_P3: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
-}
 
 
 class ExrWriter:
@@ -90,11 +169,11 @@ class ExrWriter:
     """
 
     def __init__(self, clip: Clip, kind: int, colour: ColourTags, alpha: str) -> None:
-        self._kind = kind
+        self._kind, self._clip = kind, clip
         self._header = _header(clip, kind, colour, alpha)
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
-        """The file, as a list of one bytes object."""
+        """The file, as a list of one bytes object. The picture's time gives its timecode."""
         green, blue, red, alpha = planes.plane_views(picture)
         # Rows of all channels, channels in the order of their names.
         lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
@@ -104,7 +183,17 @@ class ExrWriter:
             blocks.append(struct.pack("<ii", first, len(data)) + data)
         at = len(self._header) + 8 * len(blocks)
         offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
-        return [b"".join([self._header, offsets.tobytes(), *blocks])]
+        return [b"".join([self._header_at(picture), offsets.tobytes(), *blocks])]
+
+    def _header_at(self, picture: av.VideoFrame) -> bytes:
+        """The header with the timecode of the picture, by its time from the clip's start."""
+        start, rate = self._clip.timecode, self._clip.rate
+        if start is None or picture.pts is None or rate > _FASTEST_TIMECODE:
+            return self._header
+        frame = round(picture.pts * self._clip.time_base * rate)
+        word = to_bcd(later(start, frame, rate), rate)
+        before, mark, after = self._header.partition(b"timeCode\0timecode\0")
+        return b"".join([before, mark, after[:4], struct.pack("<I", word), after[8:]])
 
     def _stored(self, plane: np.ndarray) -> np.ndarray:
         """A float32 plane as it is stored in the file."""
@@ -147,9 +236,10 @@ def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
         ("alpha", "string", alpha.encode()),
         ("comments", "string", _header_attributes(clip, colour, alpha).encode()),
     ]
-    if colour.primaries in _CHROMATICITIES:
-        values = struct.pack("<8f", *_CHROMATICITIES[colour.primaries])
-        attributes.append(("chromaticities", "chromaticities", values))
+    if points := colour.chromaticities or CHROMATICITIES.get(colour.primaries):
+        attributes.append(("chromaticities", "chromaticities", struct.pack("<8f", *points)))
+    if clip.timecode is not None and rate <= _FASTEST_TIMECODE:
+        attributes.append(("timeCode", "timecode", struct.pack("<II", 0, 0)))  # see encode
     parts = [struct.pack("<ii", _MAGIC, VERSION)]
     for name, of_type, value in attributes:
         parts += [name.encode(), b"\0", of_type.encode(), b"\0"]

@@ -1,7 +1,7 @@
 """The ICC profile embedded in a picture file, which defines its R'G'B'.
 
 PyAV 18.1 crashes when it is read from a decoded PNG (see ``vidmatte.core.orientation``), so it
-is read from the file: PNG (iCCP), JPEG (APP2), TIFF (tag 34675), WebP (ICCP).
+is read from the file: PNG (iCCP), JPEG (APP2), TIFF (tag 34675), WebP (ICCP), HEIF (colr).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from vidmatte.media.heif_items import heif_profile
 from vidmatte.media.png import LARGEST, png_chunks, webp_chunks
 
 _TIFF_PROFILE = 34675
@@ -27,6 +28,8 @@ def profile_of(file: Path) -> bytes | None:
             profile = _jpeg_profile(opened)
         elif head[:4] in (b"II*\0", b"MM\0*"):
             profile = _tiff_profile(opened, "<" if head.startswith(b"II") else ">")
+        elif head[4:8] == b"ftyp":
+            profile = heif_profile(file)
         elif head.startswith(b"RIFF") and head.endswith(b"WEBP"):
             profile = _webp_profile(opened)
         else:

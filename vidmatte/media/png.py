@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -59,17 +59,6 @@ def is_animated_png(path: Path) -> bool:
             if kind == b"IDAT":  # acTL comes before it
                 break
     return False
-
-
-def has_animated(files: Sequence[Path]) -> list[str]:
-    """A warning if pictures of a folder are animated: only the first frame of each is read."""
-    found = [file for file in files if is_animated_png(file)]
-    if not found:
-        return []
-    return [
-        f"{found[0].parent.name}: {len(found)} of its pictures are animated, like {found[0].name}:"
-        " the first frame of each is used; pass an animated picture alone to read all frames"
-    ]
 
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel, by colour type

@@ -11,18 +11,38 @@ from pathlib import Path
 from vidmatte.errors import SourceError
 
 BITS, COMPRESSION, TILE_WIDTH, SAMPLE_FORMAT = 258, 259, 322, 339
+SUBFILE, PHOTOMETRIC = 254, 262
+_MAGIC = (b"II*\0", b"MM\0*")
+_REDUCED_OR_MASK = 1 | 4  # of NewSubfileType
+_MOST_PAGES = 100_000
+_LAB = (8, 9, 10)
+#: None, CCITT, LZW, deflate by both its numbers, PackBits, and NeXT's.
+_READABLE = (1, 2, 3, 4, 5, 8, 32773, 32946)
+_COMPRESSIONS = {
+    34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
+    50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
 _JPEG = (6, 7)  # of TIFF 6.0, and of its Technical Note 2
 SIGNED, FLOAT = 2, 3
 
 
 def check_kind(file: Path, data: bytes) -> None:
     """Raise SourceError for a TIFF that FFmpeg would decode wrongly."""
-    if data[:4] not in (b"II*\0", b"MM\0*") or len(data) < 8:
+    if data[:4] in (b"II+\0", b"MM\0+"):
+        raise _unsupported(file, "with 64-bit offsets (BigTIFF)")
+    if data[:4] not in _MAGIC or len(data) < 8:
         return
     tags = _directory(data)
     kind = None
-    if tags.get(COMPRESSION) in _JPEG:
+    packed = tags.get(COMPRESSION, 1)
+    if packed in _JPEG:
         kind = "compressed as JPEG"
+    elif packed not in _READABLE:
+        kind = f"compressed by {_COMPRESSIONS.get(packed, f'method {packed}')}"
+    elif tags.get(PHOTOMETRIC) in _LAB:
+        kind = "of CIE L*a*b* colours"
+    elif tags.get(BITS) == 32 and tags.get(SAMPLE_FORMAT) != FLOAT:
+        kind = "of 32-bit whole numbers"
     elif TILE_WIDTH in tags:
         kind = "in tiles"
     elif tags.get(SAMPLE_FORMAT) == SIGNED or (
@@ -30,16 +50,40 @@ def check_kind(file: Path, data: bytes) -> None:
     ):
         kind = "of half floats" if tags[SAMPLE_FORMAT] == FLOAT else "of signed numbers"
     if kind is not None:
-        raise SourceError(
-            f"{file}: a TIFF {kind} is not supported: save it in strips of 8 or 16 bits, with LZW,"
-            " ZIP or no compression"
-        )
+        raise _unsupported(file, kind)
 
 
-def _directory(data: bytes) -> dict[int, int]:
-    """The first value of each entry of integers in the first picture's directory, by tag."""
+def _unsupported(file: Path, kind: str) -> SourceError:
+    return SourceError(
+        f"{file}: a TIFF {kind} is not supported: save it in strips of 8 or 16 bits, with LZW,"
+        " ZIP or no compression"
+    )
+
+
+def page_count(data: bytes) -> int:
+    """The pictures of a TIFF, without reduced copies and masks; at least 1."""
+    if data[:4] not in _MAGIC or len(data) < 8:
+        return 1
     order = "<" if data.startswith(b"II") else ">"
-    (offset,) = struct.unpack_from(order + "I", data, 4)
+    (at,) = struct.unpack_from(order + "I", data, 4)
+    seen: set[int] = set()
+    pages = 0
+    while 0 < at <= len(data) - 2 and at not in seen and len(seen) < _MOST_PAGES:
+        seen.add(at)
+        pages += not _directory(data, at).get(SUBFILE, 0) & _REDUCED_OR_MASK
+        (entries,) = struct.unpack_from(order + "H", data, at)
+        link = data[at + 2 + 12 * entries :][:4]
+        at = struct.unpack(order + "I", link)[0] if len(link) == 4 else 0
+    return max(pages, 1)
+
+
+def _directory(data: bytes, offset: int | None = None) -> dict[int, int]:
+    """The first value of each entry of integers in a directory, by tag: that at ``offset``, else
+    the first picture's."""
+    order = "<" if data.startswith(b"II") else ">"
+    if offset is None:
+        (offset,) = struct.unpack_from(order + "I", data, 4)
+        assert offset is not None
     (count,) = struct.unpack_from(order + "H", data[offset : offset + 2].ljust(2, b"\0"))
     entries = data[offset + 2 : offset + 2 + 12 * count]
     found = {}

@@ -22,6 +22,7 @@ from vidmatte.core.colour import (
     ColourTags,
     linear_matrix,
     same_matrix,
+    to_bt709,
 )
 from vidmatte.core.frame import Frame
 from vidmatte.pixels import planes
@@ -48,6 +49,8 @@ class Converter:
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         """A new frame of the same size. float sources are clipped to 0..1. Raises ValueError."""
         picture = _canonical_format(picture)
+        if self._target.chromaticities is None:
+            picture = in_bt709(picture, self._source)
         name = picture.format.name
         if is_yuv(name) and is_yuv(self._format):
             return self._moved(picture)
@@ -95,6 +98,25 @@ class Converter:
         matrix = yuv_matrix(self._target, full_scale + 1, full_scale)
         coded = cv2.transform(rgb, matrix / np.array([65535, 65535, 65535, 1]))
         return np.asarray(np.minimum(coded, full_scale))
+
+
+def in_bt709(picture: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
+    """The picture with bt709's primaries where ``colour`` has chromaticities, else itself.
+
+    Only float pictures (OpenEXR's) have some; their light is linear, see ``check_fit``. Light
+    outside bt709's colours has samples below 0 or above 1. Grey has no primaries.
+    """
+    planar = plane_arrays(picture) if colour.chromaticities is not None else []
+    if colour.chromaticities is None or len(planar) < 3:
+        return picture
+    order = [1, 2, 0]  # planes of gbrp lie as G, B, R
+    matrix = to_bt709(colour.chromaticities)[np.ix_(order, order)].astype(np.float32)
+    result = av.VideoFrame(picture.width, picture.height, picture.format.name)
+    result.color_range = picture.color_range
+    light = cv2.transform(cv2.merge(planar[:3]), matrix)
+    for target, plane in zip(plane_arrays(result), cv2.split(light), strict=True):
+        np.copyto(target, plane)
+    return result
 
 
 def _change_range(frame: av.VideoFrame, source_top: int, source_range: int) -> None:

@@ -224,6 +224,10 @@ class Repacker:
             frame = _as_planar_floats(frame, self.working)
         elif grey_to_yuv(frame.format.name) == self.working:
             frame = _as_luma(frame, self.working)
+        elif frame.format.name == self.working.replace("yuv", "yuvj") and self.source.range != FULL:
+            plain = av.VideoFrame(frame.width, frame.height, self.working)
+            copy_planes(frame, plain)  # swscale takes every yuvj for full range
+            frame = plain
         elif frame.format.name.replace("yuvj", "yuv") != self.working:
             frame = reformatted(
                 self._reformatter,

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from vidmatte.core.colour import FULL, HLG, LINEAR, LOG100, LOG316, PQ, ColourTags, is_convertible
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
-from vidmatte.pixels.convert import exact_rgb
+from vidmatte.pixels.convert import exact_rgb, in_bt709
 from vidmatte.pixels.formats import ACCURATE, bit_depth, plane_arrays, reformatted
 
 _WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
@@ -30,6 +30,7 @@ class NetworkRgb:
     def __init__(self, clip: Clip) -> None:
         check_convertible(clip)
         self._curve = _curve_for(clip.colour.transfer)
+        self._colour = clip.colour
         self._range = clip.colour.range
         self._reformatter = VideoReformatter()
 
@@ -37,7 +38,7 @@ class NetworkRgb:
         """Write the picture's view into ``out``, (H, W, 3) uint8."""
         rgb = reformatted(
             self._reformatter,
-            picture,
+            in_bt709(picture, self._colour),
             "rgb24" if self._curve is None else "rgb48le",
             interpolation=ACCURATE,
             threads=1,

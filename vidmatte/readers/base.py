@@ -46,6 +46,8 @@ class Reader(ABC):
 
     clip: Clip
     points: SourcePoints | None = None
+    #: Seconds of the source before the clip's first frame; None for those at the clip's rate.
+    skipped: Fraction | None = None
 
     @abstractmethod
     def pictures(self) -> Iterator[DecodedPicture]:
@@ -83,14 +85,19 @@ class FileSource(Source):
     """A file, or a folder of pictures.
 
     names: of the folder's pictures when it was opened, in order, those outside the in and out
-    points too; empty for a file.
+    points too; empty for a file. sound: the file that its sound comes from (default: itself).
     """
 
     path: Path
 
-    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = (), sound: Path | None = None) -> None:
         super().__init__(path.name, path)
         self._names = tuple(names)
+        self._sound = sound or path
+
+    def with_sound(self, sound: Path) -> FileSource:
+        """The same source, its sound from another file."""
+        return FileSource(self.path, self._names, sound)
 
     def identity(self) -> list[list[Any]]:
         """Absolute path, size and modification time (ns) of each file that exists."""
@@ -112,7 +119,7 @@ class FileSource(Source):
 
     def open_audio(self, tracks: Sequence[AudioTrack]) -> AudioSource:
         """See ``Source.open_audio``: the file is opened once more. Raises av.FFmpegError."""
-        return _FileAudio(self.path, tracks)
+        return _FileAudio(self._sound, tracks)
 
 
 class _FileAudio(AudioSource):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 from vidmatte.core.names import is_manifest, manifest_in
 from vidmatte.errors import SourceError
+from vidmatte.media.dpx import dpx_time
+from vidmatte.media.exr import exr_time
+from vidmatte.media.png import is_animated_png
+from vidmatte.media.webp_frames import is_animated_webp
+from vidmatte.settings.values import HIGHEST_RATE, LOWEST_RATE, parse_rate
 
 #: FFmpeg's decoder for the pictures of each suffix.
 DECODERS = {
@@ -23,7 +29,10 @@ DECODERS = {
     ".bmp": "bmp",
     ".tga": "targa",
 }
-SUFFIXES = frozenset(DECODERS)
+#: With those of HEIF files, see ``media.heif``.
+SUFFIXES = frozenset({".heic", ".heif", ".hif", ".avif", *DECODERS})
+#: Formats whose headers may state a frame rate and a timecode.
+_TIME_READERS = {".exr": exr_time, ".dpx": dpx_time}
 
 
 def files_of(path: Path) -> list[Path]:
@@ -61,6 +70,24 @@ def list_pictures(folder: Path) -> list[Path]:
     return found
 
 
+def stated_time(files: list[Path]) -> tuple[Fraction | None, int | None]:
+    """The frame rate that headers of pictures state, the first of those that do, and the
+    timecode of the first picture, a word for ``timecode.from_bcd``; None where there is none.
+    """
+    rate: Fraction | None = None
+    first: int | None = None
+    for file in files:
+        read = _TIME_READERS.get(file.suffix.lower())
+        if read is None:
+            continue
+        value, word = read(file)
+        first = word if file == files[0] else first
+        if value is not None and LOWEST_RATE <= value <= HIGHEST_RATE:
+            rate = parse_rate(f"{value:.6f}")
+            break
+    return rate, first
+
+
 def result_names(files: list[Path]) -> tuple[str, ...]:
     """The name of each picture's result, without suffix: the picture's stem.
 
@@ -93,6 +120,17 @@ def results_among(files: list[Path]) -> list[str]:
     return [
         f"{folder.name}: {len(results)} of its {len(names)} pictures are results of an earlier run,"
         f" such as {min(results)}, and are read as frames: keep results in a separate folder"
+    ]
+
+
+def animation_notes(files: list[Path]) -> list[str]:
+    """A warning if pictures of a folder are animated: only the first frame of each is read."""
+    found = [file for file in files if is_animated_png(file) or is_animated_webp(file)]
+    if not found:
+        return []
+    return [
+        f"{found[0].parent.name}: {len(found)} of its pictures are animated, like {found[0].name}:"
+        " the first frame of each is used; pass an animated picture alone to read all frames"
     ]
 
 

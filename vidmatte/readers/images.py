@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,27 +10,39 @@ from pathlib import Path
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from vidmatte.core.colour import BT709, FULL, SRGB, UNSPECIFIED, ColourTags
+from vidmatte.core import timecode
+from vidmatte.core.colour import UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
-from vidmatte.media.exr import check_window
-from vidmatte.media.icc import is_srgb, profile_of
-from vidmatte.media.png import has_animated, with_stored_samples
+from vidmatte.media.exr import check_window, exr_layer
+from vidmatte.media.heif import read_heif
+from vidmatte.media.heif_items import has_heif_alpha
+from vidmatte.media.icc import is_srgb
+from vidmatte.media.png import with_stored_samples
 from vidmatte.media.tiff import check_kind
+from vidmatte.media.webp_frames import WebpAnimation, is_animated_webp
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
 from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.readers.image_folder import (
     DECODERS,
+    animation_notes,
     list_pictures,
     missing_numbers,
     result_names,
     results_among,
+    stated_time,
 )
-from vidmatte.readers.trim import SourcePoints, make_trim
+from vidmatte.readers.picture_tags import (
+    declared_tags,
+    embedded_profile,
+    left_out_notes,
+    resolved_tags,
+)
+from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_rate
+from vidmatte.settings.values import parse_rate, stated_colour
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -40,25 +52,48 @@ class ImageReader(Reader):
 
     def __init__(self, path: Path, settings: Settings) -> None:
         files = list_pictures(path) if path.is_dir() else [path]
-        rate = parse_rate(settings.fps) if settings.fps else _DEFAULT_RATE
-        self.points = SourcePoints(rate, start_timecode=None, frame_count=len(files))
+        self._warnings: list[str] = []
+        rate, start = self._stated_time(path, files, settings.fps)
+        self.points = SourcePoints(rate, start_timecode=start, frame_count=len(files))
         trim = make_trim(self.points, settings.in_point, settings.out_point, settings.handles)
         self._files = files[trim.first : trim.end]
-        self._warnings: list[str] = []
-        self._warned_of_profile = False
+        self._warned: set[str] = set()
         if path.is_dir():
-            if not settings.fps:
-                self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
-            self._warnings += has_animated(self._files)
+            self._warnings += animation_notes(self._files)
         self._warnings += dpx_notes(self._files)
+        self._warnings += left_out_notes(self._files[0])
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
-        clip = _describe(source, self._files, read_picture(self._files[0]), rate)
-        self.clip = (
-            replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
+        first = read_picture(self._files[0])
+        self._stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
+        clip = _describe(source, self._files, first, rate, self._stated)
+        self.clip = replace(clip, timecode=start)
+        if trim:
+            moved, warnings = moved_timecode(self.clip, trim)
+            self._warnings += warnings
+            self.clip = replace(
+                clip, first_frame=trim.first, untrimmed_count=len(files), timecode=moved
+            )
+
+    def _stated_time(
+        self, path: Path, files: list[Path], fps: str | None
+    ) -> tuple[Fraction, str | None]:
+        """The frame rate and the timecode of the first picture, by the options and the headers."""
+        stated, word = stated_time(files)
+        rate = parse_rate(fps) if fps else stated or _DEFAULT_RATE
+        if path.is_dir() and fps and stated not in (None, rate):
+            self._warnings.append(f"{path.name}: its files state {stated} fps; --fps {fps} is used")
+        elif path.is_dir() and not fps and stated is None:
+            self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
+        start, warnings = timecode.valid_or_dropped(
+            path.name,
+            None if word is None else timecode.from_bcd(word, rate),
+            lambda text: timecode.validated(text, rate),
         )
+        self._warnings += warnings
+        return rate, start
 
     @property
     def warnings(self) -> list[str]:
@@ -77,9 +112,10 @@ class ImageReader(Reader):
                     f" {clip.pixel_format}, which would lose precision or colour: convert one kind"
                     " to the other, or pass the pictures one by one"
                 )
-            declared = _declared_tags(frame)
+            declared = declared_tags(file, frame, self._stated)
             self._check_profile(file, declared)
-            colour = _resolved_tags(declared, frame)
+            colour = resolved_tags(declared, frame)
+            self._check_tags(file, colour)
             repack = Repacker(clip.working_format, orientation_of(frame), colour, clip.colour)
             pixels = repack(frame)
             if (pixels.width, pixels.height) != (clip.width, clip.height):
@@ -92,15 +128,24 @@ class ImageReader(Reader):
 
     def _check_profile(self, file: Path, declared: ColourTags) -> None:
         """Warn of the first picture whose R'G'B' is not that of the folder's first picture."""
-        found, used = _embedded_profile(file, declared), self.clip.icc_profile
+        found, used = embedded_profile(file, declared), self.clip.icc_profile
         known = {profile for profile in (found, used) if profile and not is_srgb(profile)}
-        if found == used or not known or self._warned_of_profile:
-            return
-        self._warned_of_profile = True
-        self._warnings.append(
-            f"{file.name}: its ICC profile differs from that of {self._files[0].name}, which is"
-            " written for all: pass pictures of several profiles one by one"
-        )
+        if found != used and known:
+            self._warn_once("ICC profile", file, "pass pictures of several profiles one by one")
+
+    def _check_tags(self, file: Path, colour: ColourTags) -> None:
+        """Warn of the first picture with other primaries or another transfer than the clip's:
+        its samples stay as they are."""
+        if colour.light != self.clip.colour.light:
+            self._warn_once("colour space", file, "pass pictures of several spaces one by one")
+
+    def _warn_once(self, what: str, file: Path, advice: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            self._warnings.append(
+                f"{file.name}: its {what} differs from that of {self._files[0].name}, which is"
+                f" written for all: {advice}"
+            )
 
 
 def read_picture(file: Path) -> av.VideoFrame:
@@ -116,6 +161,15 @@ def read_picture(file: Path) -> av.VideoFrame:
         raise SourceError(
             f"{file}: it was removed during the run: put it back and run again"
             " (--resume keeps the finished frames)"
+        ) from error
+    except ValueError as error:  # of an animated WebP; its own SourceErrors are some too
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{file}: not a readable picture ({error})") from error
+    except av.error.PatchWelcomeError as error:
+        raise SourceError(
+            f"{file}: this kind of picture is not supported: save it as PNG, or as TIFF or OpenEXR"
+            " with plain R, G, B"
         ) from error
     except (OSError, av.error.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "it has no picture"
@@ -136,43 +190,20 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
     data = file.read_bytes()
     check_kind(file, data)
     check_window(file, data)
+    if data[4:8] == b"ftyp":
+        yield read_heif(file, data)
+        return
+    if is_animated_webp(file):
+        yield next(WebpAnimation(file).pictures())
+        return
+    if name == "exr":
+        decoder.options = {"layer": exr_layer(file, data)}
     packet = av.Packet(with_stored_samples(data) if name == "png" else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
     except av.error.InvalidDataError:
         with av.open(str(file.absolute())) as container:
             yield from container.decode(video=0)
-
-
-def _declared_tags(frame: av.VideoFrame) -> ColourTags:
-    """The colour tags in a picture's file."""
-    return ColourTags(
-        matrix=UNSPECIFIED if _is_rgb(frame) else frame.colorspace or UNSPECIFIED,
-        range=frame.color_range,
-        primaries=frame.color_primaries or UNSPECIFIED,
-        transfer=frame.color_trc or UNSPECIFIED,
-    )
-
-
-def _embedded_profile(file: Path, declared: ColourTags) -> bytes | None:
-    """The ICC profile of a picture, unless it has colour tags (PNG's cICP takes precedence)."""
-    return profile_of(file) if declared.primaries == UNSPECIFIED else None
-
-
-def _resolved_tags(declared: ColourTags, frame: av.VideoFrame) -> ColourTags:
-    """The colour tags of a picture; unspecified ones are those of sRGB, full range."""
-    return replace(
-        declared,
-        range=declared.range or FULL,
-        primaries=BT709 if declared.primaries == UNSPECIFIED else declared.primaries,
-        transfer=SRGB if declared.transfer == UNSPECIFIED else declared.transfer,
-    ).resolved(frame.width, frame.height, _is_rgb(frame))
-
-
-def _is_rgb(frame: av.VideoFrame) -> bool:
-    """True for samples without a matrix: RGB, a palette, or grey."""
-    form = frame.format
-    return form.is_rgb or form.has_palette or form.name.startswith("gray")
 
 
 def _png_kind(file: Path) -> tuple[bool, bool]:
@@ -200,21 +231,27 @@ def _is_grey(pixel_format: str) -> bool:
     return pixel_format.startswith(("gray", "ya", "mono"))
 
 
-def _describe(source: FileSource, files: list[Path], first: av.VideoFrame, rate: Fraction) -> Clip:
-    """The Clip of a folder or picture, from its first picture."""
+def _describe(
+    source: FileSource,
+    files: list[Path],
+    first: av.VideoFrame,
+    rate: Fraction,
+    stated: Mapping[str, int],
+) -> Clip:
+    """The Clip of a folder or picture, from its first picture. stated: see ``declared_tags``."""
     orientation = orientation_of(first)
     on_side = orientation.swaps_sides
     suffixes = {file.suffix.lower() for file in files}
     working = upright_format(first.format.name, orientation, first.width, first.height)
     kinds = {_png_kind(file) for file in files} if suffixes == {".png"} else set()
     depth = max([bit_depth(first.format.name), *(16 for deep, _ in kinds if deep)])
-    declared = _declared_tags(first)
-    colour = _resolved_tags(declared, first)
-    profile = _embedded_profile(files[0], declared)
+    declared = declared_tags(files[0], first, stated)
+    colour = resolved_tags(declared, first)
+    profile = embedded_profile(files[0], declared)
     if len(suffixes) > 1 or len(kinds) > 1:
         # Pictures of several kinds become RGB, each by its own tags.
         working = "rgb48le" if depth > 8 else "rgb24"
-        declared = ColourTags()
+        declared = ColourTags().with_stated(stated)
         colour = declared.resolved(first.width, first.height, is_rgb=True)
     return Clip(
         source=source,
@@ -244,6 +281,8 @@ def _has_alpha(first: av.VideoFrame, files: list[Path]) -> bool:
     FFmpeg's JPEG decoder gives CMYK an alpha that the file cannot have, its WebP decoder gives
     one to every lossless picture. A palette has alpha in its colours.
     """
+    if any(has_heif_alpha(file) for file in files if file.suffix.lower() not in DECODERS):
+        return True
     if first.format.has_palette:
         return bool(first.to_ndarray(format="rgba")[..., 3].min() < 255)
     if not any(component.is_alpha for component in first.format.components):

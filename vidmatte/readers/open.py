@@ -11,7 +11,9 @@ from pathlib import Path
 
 from vidmatte.core.names import as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
+from vidmatte.media.heif_items import heif_kind
 from vidmatte.media.png import is_animated_png
+from vidmatte.media.webp_frames import is_animated_webp
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate
@@ -25,6 +27,7 @@ def open_reader(path: str | Path, settings: Settings) -> Reader:
     Raises SourceMissingError, SourceError, or UsageError for in and out points outside the clip.
     """
     from vidmatte.readers.frame_rate import ConformedReader
+    from vidmatte.readers.sound_file import take_sound_from
 
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"source {path!r}: expected a path: a str or a pathlib.Path")
@@ -33,6 +36,12 @@ def open_reader(path: str | Path, settings: Settings) -> Reader:
     path = Path(path)
     check_readable(path)
     source = open_by_kind(path, settings)
+    if settings.audio_from is not None:
+        try:
+            take_sound_from(source, Path(settings.audio_from), settings)
+        except BaseException:
+            source.close()
+            raise
     if source.clip.has_alpha:
         source.warnings.append(f"{path.name}: its own alpha is ignored, a new one is made")
     if settings.conform is None:
@@ -65,18 +74,28 @@ def check_readable(path: Path) -> None:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is read as one picture, by its suffix; an animated PNG is a movie."""
+    """Whether a file is read as one picture, by its suffix, or as HEIF by its content; an
+    animated PNG, WebP, HEIC or AVIF is a movie."""
     from vidmatte.readers.image_folder import SUFFIXES
 
-    return path.suffix.lower() in SUFFIXES and not path.is_dir() and not is_animated_png(path)
+    if kind := heif_kind(path):
+        return kind == "picture"
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        return False
+    return not is_animated_png(path) and not is_animated_webp(path)
 
 
 def open_by_kind(path: Path, settings: Settings) -> Reader:
     """The reader for a path by its kind. Raises SourceError, UsageError."""
     from vidmatte.readers.images import ImageReader
     from vidmatte.readers.movie.reader import MovieReader
+    from vidmatte.readers.webp_animation import WebpReader
 
     if path.is_dir() or is_image(path):
+        if settings.audio_tracks is not None and settings.audio_from is None:
+            raise UsageError(
+                f"--audio-tracks {settings.audio_tracks}: {path.name} holds pictures, without sound"
+            )
         if settings.deinterlace == "bwdif":
             raise UsageError(
                 f"--deinterlace bwdif is for movies: {path.name} holds pictures: omit it"
@@ -87,4 +106,10 @@ def open_by_kind(path: Path, settings: Settings) -> Reader:
                 " leave it out"
             )
         return ImageReader(path, settings)
+    if is_animated_webp(path):
+        if settings.fps is not None:
+            raise UsageError(
+                f"--fps {settings.fps}: {path.name} has its own rate, which --conform changes"
+            )
+        return WebpReader(path, settings)
     return MovieReader(path, settings)

@@ -9,7 +9,16 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
-from vidmatte.settings.values import BackgroundName, Rate, Switch, Text, TrimPoint, WholeNumber
+from vidmatte.settings.values import (
+    BackgroundName,
+    ColourNames,
+    Rate,
+    Switch,
+    Text,
+    TrackNumbers,
+    TrimPoint,
+    WholeNumber,
+)
 
 _input = partial(option, group="Input")
 _output = partial(option, group="Output", decides=RESULT)
@@ -54,6 +63,12 @@ class InputOptions(OptionModel):
         "auto",
         "'auto' where the source declares that it is interlaced, 'bwdif' always",
     )
+    colour: ColourNames | None = _input(
+        None,
+        "colours of the input, where it states none or wrong ones, like srgb, bt601, pq, range=full"
+        " or primaries=bt2020,transfer=linear",
+        metavar="TAGS",
+    )
     strict: Switch = _input(
         False,
         "stop at a movie's frame that does not decode (otherwise the one before it is repeated)"
@@ -80,9 +95,10 @@ class OutputOptions(OptionModel):
         None,
         "format among those of one suffix, like prores-xq or cineform",
     )
-    alpha: Literal["straight", "premultiplied"] = _output(
-        "straight",
-        "'premultiplied' multiplies the colours by alpha",
+    alpha: Literal["auto", "straight", "premultiplied"] = _output(
+        "auto",
+        "'premultiplied' multiplies the colours by alpha; auto does so in OpenEXR, which is defined"
+        " that way, and in no other format",
     )
     matte: Text | None = _output(
         None,
@@ -127,6 +143,17 @@ class OutputOptions(OptionModel):
         "carry the source's sound tracks",
         negative="--no-audio",
     )
+    audio_from: Text | None = _output(
+        None,
+        "take the sound from this file; it begins with the source's first frame",
+        metavar="FILE",
+        reads=True,
+    )
+    audio_tracks: TrackNumbers | None = _output(
+        None,
+        "carry these sound tracks only, like 1,3 (default: all that can be decoded)",
+        metavar="LIST",
+    )
     overwrite: Switch = _output(False, "replace an output that exists", decides=NO_EFFECT)
     resume: Switch = _output(
         False,
@@ -141,6 +168,9 @@ class OutputOptions(OptionModel):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
         if self.checker and self.comp is None:
             raise UsageError("--checker: it needs --comp FILE to show it")
+        for flag, value in (("tracks", self.audio_tracks), ("from", self.audio_from)):
+            if value is not None and not self.audio:
+                raise UsageError(f"--audio-{flag} {value}: --no-audio excludes it")
         if self.codec is not None and self.format not in (None, self.codec):
             raise UsageError(f"--codec {self.codec} and --format {self.format}: use one of them")
         return self

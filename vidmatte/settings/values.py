@@ -100,6 +100,38 @@ def parse_threshold(text: str) -> tuple[float, float]:
     return low, high
 
 
+def parse_colour(text: str) -> dict[str, int]:
+    """See ``colour.parse_tags``. Raises UsageError."""
+    from vidmatte.core.colour import parse_tags  # with numpy, which --help does without
+
+    try:
+        return parse_tags(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def stated_colour(text: str | None, name: str, is_rgb: bool) -> dict[str, int]:
+    """The tags that ``--colour`` states for a source. name, is_rgb: of the source.
+
+    Raises UsageError for a matrix of R, G, B samples.
+    """
+    if text is None:
+        return {}
+    if is_rgb and "matrix=" in text.lower():
+        raise UsageError(
+            f"--colour {text}: {name} has R, G, B samples, which no matrix codes: omit matrix="
+        )
+    return parse_colour(text)
+
+
+def parse_numbers(text: str) -> tuple[int, ...]:
+    """'1,3' -> (1, 3), in rising order. Raises UsageError."""
+    words = text.split(",")
+    if not all(re.fullmatch(r" *[1-9]\d{0,3} *", word) for word in words):
+        raise UsageError(f"'{text}' is no list of track numbers: write it like 1,3; the first is 1")
+    return tuple(sorted({int(word) for word in words}))
+
+
 def parse_device(text: str) -> tuple[int, ...] | None:
     """The numbers of the CUDA devices that ``cuda``, ``cuda:N`` or ``cuda:0,cuda:1`` name; none
     for ``cpu``, None for ``auto``. Raises UsageError."""
@@ -213,6 +245,8 @@ Rate = Annotated[Text, _parsed_by(parse_rate)]
 TrimPoint = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
+ColourNames = Annotated[Text, _parsed_by(parse_colour)]
+TrackNumbers = Annotated[Text, _parsed_by(parse_numbers)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
 ScreenColour = Annotated[Text, _parsed_by(_check_screen)]

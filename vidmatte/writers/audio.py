@@ -9,6 +9,7 @@ import av
 from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
+from vidmatte.core.source import AudioTrack
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.writers.audio_encode import EncodedTrack
 from vidmatte.writers.audio_tracks import CopiedTrack, Track
@@ -37,9 +38,9 @@ class AudioWriter:
         try:
             for track in clip.audio:
                 stream = self._input.stream(track.index)
-                self._tracks[track.index] = _open_track(container, stream, clip, rules)
+                self._tracks[track.index] = _open_track(container, stream, clip, rules, track)
             # From a second before the first frame, so that every decoder is primed by then.
-            self._packets = self._input.packets(clip.origin - 1)
+            self._packets = self._input.packets(clip.sound_origin - 1)
         except BaseException:
             self._input.close()
             raise
@@ -113,7 +114,11 @@ class AudioWriter:
 
 
 def _open_track(
-    container: av.container.OutputContainer, stream: AudioStream, clip: Clip, rules: SoundRules
+    container: av.container.OutputContainer,
+    stream: AudioStream,
+    clip: Clip,
+    rules: SoundRules,
+    track: AudioTrack,
 ) -> Track:
     """A track that copies if the container supports the codec, else one that re-encodes.
 
@@ -122,10 +127,10 @@ def _open_track(
     context = stream.codec_context
     if context is None:
         raise OutputError(
-            f"{clip.source.name}: sound track {stream.index} is in an unknown codec:"
+            f"{clip.source.name}: sound track {track.number} is in an unknown codec:"
             " write without sound with --no-audio"
         )
-    if context.codec.canonical_name in rules.copied:
+    if track.is_copyable and context.codec.canonical_name in rules.copied:
         return CopiedTrack(container, stream, clip, keeps_negative=rules.has_edit_list)
     exceeds_16_bits = context.format is not None and context.format.bits > 16
     encoder = rules.encoder or SoundEncoder("pcm_s24le" if exceeds_16_bits else "pcm_s16le")

@@ -47,10 +47,11 @@ class Track(ABC):
     ) -> None:
         self._container = container
         self._source = source
-        self.number = source.index  # for notes, which are read after the source is closed
-        self._origin = clip.origin
+        # For notes, which are read after the source is closed.
+        self.number = next(track.number for track in clip.audio if track.index == source.index)
+        self._origin = clip.sound_origin
         self._clip_end = None if clip.end is None else clip.end - clip.origin
-        self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - clip.origin
+        self._began = Fraction((source.start_time or 0) * (source.time_base or 0)) - self._origin
         #: Seconds on the output's timeline up to which packets were read.
         self.position = Fraction(-(10**9))
         self._broken = 0

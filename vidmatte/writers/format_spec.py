@@ -94,7 +94,8 @@ class Container:
 
     muxer: FFmpeg's name for it. options: for the muxer.
     sound: how sound is written; None: sound is not supported.
-    timecode, pixel_aspect: it stores the first frame's timecode and the sample aspect ratio.
+    timecode, pixel_aspect, hdr_metadata, clean_aperture: it stores the first frame's timecode, the
+    sample aspect ratio, and those of ``DisplayFacts``.
     states_duration: it declares one duration for all frames if the encoder has a rate.
     has_edit_list_clock: edit lists have a time scale of their own, the muxer option
     ``movie_timescale``.
@@ -105,6 +106,8 @@ class Container:
     sound: SoundRules | None = None
     timecode: bool = False
     pixel_aspect: bool = False
+    hdr_metadata: bool = False
+    clean_aperture: bool = False
     states_duration: bool = False
     has_edit_list_clock: bool = False
     options: dict[str, str] = field(default_factory=dict)
@@ -136,6 +139,7 @@ class ColourRules:
     icc_profile: it embeds the source's ICC profile if that is for R'G'B'.
     constant_luminance: it supports the matrix bt2020c; else bt2020nc replaces it.
     frame_tags: the tags in the codec's own frame headers, given the container's tags.
+    chromaticities: it stores any primaries; else those without a number become bt709's.
     keeps_layout: YCbCr sources keep their chroma subsampling where the codec has it with alpha.
     """
 
@@ -145,6 +149,7 @@ class ColourRules:
     icc_profile: bool = False
     constant_luminance: bool = True
     frame_tags: Callable[[ColourTags], ColourTags] | None = None
+    chromaticities: bool = False
     keeps_layout: bool = False
 
 
@@ -184,7 +189,8 @@ class OutputFormat:
     container: of a movie; None writes one picture file per frame.
     codec: FFmpeg's encoder, or the name in messages of one outside FFmpeg.
     depth, alpha, good_for: descriptions for the user. straight_only: programs that open such
-    files assume straight alpha. has_alpha: pictures have an alpha channel.
+    files assume straight alpha. associated: by the format's definition colours are premultiplied,
+    and programs that open such files assume it. has_alpha: pictures have an alpha channel.
     pixel_format: the encoder's input format, given the clip.
     options: for FFmpeg's encoder; narrow_options: replace them if a picture is at most
     3 pixels wide or high. quantiser: a fixed one, 1 is the finest.
@@ -217,11 +223,16 @@ class OutputFormat:
     decoded_format: str | None = None
     read_back: Callable[[Path], tuple[int, int, str]] | None = None
     straight_only: bool = False
+    associated: bool = False
     has_alpha: bool = True
     deeper: str | None = None
     for_odd_widths: OutputFormat | None = None
     colour_rules: ColourRules = ColourRules()
     limits: Limits = Limits()
+
+    def premultiplies(self, alpha: str) -> bool:
+        """Whether colours are multiplied by alpha, by the option ``alpha``."""
+        return self.associated if alpha == "auto" else alpha == "premultiplied"
 
     @property
     def movie(self) -> Container:
@@ -259,10 +270,13 @@ def output_colour(clip: Clip, row: OutputFormat) -> ColourTags:
     YCbCr sources keep their matrix (bt2020c becomes bt2020nc where the format does not support
     it), and their range unless the format fixes one, so that nothing is converted. RGB and
     grey sources become bt2020nc where their primaries are bt2020 and bt709 otherwise,
-    limited range. RGB and grey outputs are full range; linear formats are tagged as linear
+    limited range. RGB and grey outputs are full range. Primaries without a number become bt709
+    where the format cannot store them; linear formats are tagged as linear
     where the source's curve can be inverted.
     """
     colour, target = clip.colour, row.pixel_format(clip)
+    if colour.chromaticities is not None and not row.colour_rules.chromaticities:
+        colour = replace(colour, primaries=BT709, chromaticities=None)
     if row.colour_rules.linear and colour.transfer in TO_LINEAR:
         colour = replace(colour, transfer=LINEAR)
     if not is_yuv(target):

@@ -10,7 +10,7 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.names import FRAME_NUMBER
 from vidmatte.errors import UsageError
 from vidmatte.media.exr import FLOAT, HALF
-from vidmatte.writers.containers import GIF, MATROSKA, MOV, WEBM, WEBP
+from vidmatte.writers.containers import APNG, GIF, MATROSKA, MOV, WEBM, WEBP
 from vidmatte.writers.encoders import (
     TiffEncoder,
     Vp9AlphaEncoder,
@@ -63,19 +63,20 @@ _EXR = OutputFormat(
     None,
     "exr-half",
     "RGB, half float, linear light",
-    "straight, half float",
+    "premultiplied, half float",
     "compositing in Nuke, Fusion, After Effects: one picture per frame, ZIP",
     always("gbrapf32le"),
     encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
-    colour_rules=ColourRules(linear=True),
+    associated=True,
+    colour_rules=ColourRules(linear=True, chromaticities=True),
 )
 EXR_CODED = replace(
     _EXR,
     name="exr-coded",
     depth="RGB, half float, unchanged code values",
     good_for="log and HDR material for tools that convert it themselves",
-    colour_rules=ColourRules(),
+    colour_rules=ColourRules(chromaticities=True),
 )
 
 FORMATS: tuple[OutputFormat, ...] = (
@@ -166,7 +167,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         name="exr32",
         codec="exr-float",
         depth="RGB, 32-bit float, linear light",
-        alpha="straight, 32-bit float",
+        alpha="premultiplied, 32-bit float",
         good_for="compositing where half is too coarse",
         encoder=exr_encoder(FLOAT),
         decoded_format="gbrapf32le",
@@ -186,6 +187,20 @@ FORMATS: tuple[OutputFormat, ...] = (
         straight_only=True,
         colour_rules=ColourRules(tagged=False),
         limits=Limits(max_size=16383),
+    ),
+    OutputFormat(
+        "apng",
+        (".apng", ".png"),
+        APNG,
+        "apng",
+        "RGB, 8 bits",
+        "straight, 256 levels",
+        "web pages: animated, lossless, no sound; --format apng for .png",
+        always("rgba"),
+        options={"pred": "up"},
+        intra=False,
+        straight_only=True,
+        colour_rules=ColourRules(tagged=False),
     ),
     OutputFormat(
         "gif",

@@ -25,7 +25,7 @@ from vidmatte.writers.format_spec import (
 from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.output import Output, OutputSpec, partial_of
 from vidmatte.writers.output_paths import check_picture_lengths
-from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
+from vidmatte.writers.render.cutout import alpha_notes, check_fit, colour_notes
 
 #: Digits of a frame number in a name: enough to sort 16 minutes at 1000 frames per second.
 DIGITS = 6
@@ -173,8 +173,7 @@ class ImageOutput(Output):
                 f"{self._row.name} pictures store no timestamps, and the clip's frame rate varies:"
                 " --conform RATE makes it constant"
             )
-        if self.spec.premultiplied:
-            yield from premultiplied_notes(self._row)
+        yield from alpha_notes(self._row, self.spec.premultiplied)
         if self.spec.layer.in_colour:
             yield from colour_notes(self._clip, self._row)
         if self.spec.layer.background is not None:

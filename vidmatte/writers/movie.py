@@ -35,7 +35,7 @@ from vidmatte.writers.format_spec import (
     output_colour,
 )
 from vidmatte.writers.output import Output, OutputSpec, partial_of
-from vidmatte.writers.render.cutout import check_fit, colour_notes, premultiplied_notes
+from vidmatte.writers.render.cutout import alpha_notes, check_fit, colour_notes
 from vidmatte.writers.verify import verify_movie
 
 #: Microseconds of video that the muxer may buffer to wait for sound. Its packets
@@ -174,8 +174,7 @@ class MovieOutput(Output):
                 f"{row.name} is shown with square pixels; the source's are"
                 f" {clip.sample_aspect_ratio} times as wide as high"
             )
-        if self.spec.premultiplied:
-            yield from premultiplied_notes(row)
+        yield from alpha_notes(row, self.spec.premultiplied)
         if self.spec.layer.in_colour:
             yield from colour_notes(clip, row)
         if self.spec.layer.background is not None:

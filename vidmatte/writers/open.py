@@ -54,8 +54,8 @@ def output_specs(
             is_folder=is_folder,
         )
 
-    premultiplied = settings.alpha == "premultiplied"
     row = choose(out, settings.codec or settings.format)
+    premultiplied = row.premultiplies(settings.alpha)
     main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
     yield replace(main, premultiplied=premultiplied)
     extras = ExtraOutputs.of(settings)

@@ -66,7 +66,12 @@ _WEIGHT_OF_DEFAULT = 5_000_000
 def video_tracks(container: InputContainer) -> list[VideoStream]:
     """The video tracks in the container's order, without cover art."""
     cover = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams.video if not stream.disposition & cover]
+    videos = [one for one in container.streams.video if not one.disposition & cover]
+    brands = container.metadata.get("compatible_brands", "")
+    if "avis" in brands or "msf1" in brands:
+        # The still picture of an animated AVIF or HEIC is a stream too, without a duration.
+        return [stream for stream in videos if stream.duration is not None] or videos
+    return videos
 
 
 def is_default(stream: VideoStream) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import av
 
-from vidmatte.core.colour import ColourTags
+from vidmatte.core.colour import ColourTags, linear_matrix
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.pixels.formats import set_colour
@@ -33,35 +33,43 @@ def check_size(name: str, frame: av.VideoFrame) -> None:
 class Deinterlacer:
     """Runs decoded frames through the filter; their pts stay the same.
 
-    all_frames: treat every frame as interlaced, whatever its flag says.
+    tags_of: gives a frame's tags, all resolved. all_frames: treat every frame as interlaced,
+    whatever its flag says.
     """
 
-    def __init__(self, colour: ColourTags, *, all_frames: bool) -> None:
-        self._colour = colour
+    def __init__(self, tags_of: Callable[[av.VideoFrame], ColourTags], *, all_frames: bool) -> None:
+        self._tags_of = tags_of
         self._which = "all" if all_frames else "interlaced"
 
     def frames(self, decoded: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """The same number of frames, in the same order, progressive."""
         graph: av.filter.Graph | None = None
+        kind: tuple[object, ...] | None = None  # each graph filters one kind of frame
         for frame in decoded:
-            set_colour(frame, self._colour)
+            colour = self._tags_of(frame)
+            set_colour(frame, colour)
+            found = (frame.format.name, frame.width, frame.height, colour)
+            if graph is not None and kind != found:
+                graph.vpush(None)
+                yield from self._ready(graph, frame)
+                graph = None
             if graph is None:
-                graph = self._graph(frame)
+                kind, graph = found, self._graph(frame, colour)
             graph.vpush(frame)
             yield from self._ready(graph, frame)
         if graph is not None:
             graph.vpush(None)
             yield from self._ready(graph, frame)
 
-    def _graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+    def _graph(self, frame: av.VideoFrame, colour: ColourTags) -> av.filter.Graph:
         graph = av.filter.Graph()
         source = graph.add(
             "buffer",
             video_size=f"{frame.width}x{frame.height}",
             pix_fmt=frame.format.name,
             time_base=str(frame.time_base),
-            colorspace=str(self._colour.matrix),
-            range=str(self._colour.range),
+            colorspace=str(linear_matrix(colour.matrix)),
+            range=str(colour.range),
         )
         filtered = graph.add("bwdif", mode="send_frame", parity="auto", deint=self._which)
         graph.link_nodes(source, filtered, graph.add("buffersink"))

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
-from vidmatte.core.orientation import orientation_of
+from vidmatte.core.orientation import Orientation, orientation_of, tilt_of
 from vidmatte.core.source import AudioTrack, VideoTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
 from vidmatte.readers.base import FileSource
 from vidmatte.readers.movie.container import is_default, video_tracks
+from vidmatte.readers.movie.display import display_facts
+from vidmatte.readers.movie.sound_tracks import SoundTracks
 from vidmatte.readers.movie.timing import Timing
 from vidmatte.settings import Settings
 
+_ALPHA_BESIDE = ("vp8", "vp9", "libvpx", "libvpx-vp9")
 _FIELDS = (2, 3, 4, 5)  # AVFieldOrder: the interlaced orders; 1 is progressive
 
 
@@ -32,14 +34,16 @@ def describe(
     stream: VideoStream,
     first: av.VideoFrame,
     timing: Timing,
+    sound: SoundTracks,
+    stated: Mapping[str, int],
 ) -> Clip:
-    """The Clip of a movie, from its stream and its first decoded frame."""
+    """The Clip of a movie, from its stream and its first decoded frame.
+
+    stated: colour tags that the options state, whatever the stream does.
+    """
     orientation = orientation_of(first)
-    width, height = first.width, first.height
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    if orientation.swaps_sides:
-        width, height, aspect = height, width, 1 / aspect
-    declared = _declared_colour(first, stream)
+    width, height, aspect = _upright_size(stream, first, orientation)
+    declared = _declared_colour(first, stream).with_stated(stated)
     working = upright_format(first.format.name, orientation, first.width, first.height)
     if declared.range == LIMITED and first.format.name.startswith("gray"):
         working = grey_to_yuv(working)
@@ -57,18 +61,33 @@ def describe(
         declared_colour=declared,
         constant_rate=timing.constant,
         frame_count=timing.frame_count,
-        origin=_find_origin(container, timing),
+        origin=_find_origin(container, timing, sound.readable),
         sample_aspect_ratio=aspect,
         orientation=orientation,
         interlaced=first.interlaced_frame or stream.codec_context.field_order in _FIELDS,
-        has_alpha=any(component.is_alpha for component in first.format.components),
+        # That of VP8 and VP9 is a second stream within the packets, which is not decoded.
+        has_alpha=any(component.is_alpha for component in first.format.components)
+        or (
+            stream.codec_context.name in _ALPHA_BESIDE and find_tag("alpha_mode", container) == "1"
+        ),
         container=container.format.name,
         codec=stream.codec_context.name,
         timecode=find_tag("timecode", container),
         reel=find_tag("reel_name", container),
         video=tuple(_video_tracks(container, stream)),
-        audio=tuple(_audio_tracks(container)),
+        audio=sound.tracks,
+        display=display_facts(path, container.format.name, first),
     )
+
+
+def _upright_size(
+    stream: VideoStream, first: av.VideoFrame, orientation: Orientation
+) -> tuple[int, int, Fraction]:
+    """Width, height and sample aspect ratio once the picture is upright."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if orientation.swaps_sides:
+        return first.height, first.width, 1 / aspect
+    return first.width, first.height, aspect
 
 
 def with_timecode_checked(clip: Clip) -> tuple[Clip, list[str]]:
@@ -100,7 +119,9 @@ def _declared_colour(frame: av.VideoFrame, stream: VideoStream) -> ColourTags:
     )
 
 
-def _find_origin(container: InputContainer, timing: Timing) -> Fraction:
+def _find_origin(
+    container: InputContainer, timing: Timing, audio: tuple[AudioTrack, ...]
+) -> Fraction:
     """The time that becomes zero in the output, in seconds on the container's timeline.
 
     It is the first frame's, or that of a sound track that begins a frame or more
@@ -109,8 +130,8 @@ def _find_origin(container: InputContainer, timing: Timing) -> Fraction:
     start = timing.first * timing.stream_time_base
     sound_starts = [
         track.start_time * track.time_base
-        for track in container.streams.audio
-        if not _is_empty(track) and track.start_time is not None and track.time_base is not None
+        for track in (container.streams[one.index] for one in audio)
+        if track.start_time is not None and track.time_base is not None
     ]
     earliest = min([start, *sound_starts])
     if start - earliest < 1 / timing.rate:
@@ -127,26 +148,22 @@ def find_tag(name: str, container: InputContainer) -> str | None:
     return None
 
 
-def _is_empty(stream: AudioStream) -> bool:
-    """True for a sound track of a known codec without sample rate or channels: the container
-    declares it, but no packet of it was found (a transport stream's muted track)."""
-    context = stream.codec_context
-    return context is not None and not (context.sample_rate and context.layout.nb_channels)
-
-
-def _audio_tracks(container: InputContainer) -> Iterator[AudioTrack]:
-    """The sound tracks in container order, without the empty ones."""
-    for stream in container.streams.audio:
-        if _is_empty(stream):
-            continue
-        context = stream.codec_context
-        yield AudioTrack(
-            index=stream.index,
-            codec=context.name if context is not None else "unknown",
-            sample_rate=context.sample_rate if context is not None else 0,
-            channels=context.layout.nb_channels if context is not None else 0,
-            language=stream.language,
+def _uncarried_notes(clip: Clip, container: InputContainer, first: av.VideoFrame) -> Iterator[str]:
+    """One line each on what no output gets: subtitles and chapters, a rotation that is no
+    quarter turn, Dolby Vision."""
+    name = clip.source.name
+    if (dolby := clip.display.dolby_note()) is not None:
+        yield f"{name}: {dolby}"
+    if (tilt := tilt_of(first)) is not None:
+        yield (
+            f"{name}: its display matrix {tilt}: only the nearest quarter turn is applied;"
+            " the rest is for the program that shows the result"
         )
+    count = len(container.streams.subtitles)
+    found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
+    found += ["chapters"] if container.chapters() else []
+    if found:
+        yield f"{name}: it has {' and '.join(found)}: they are not copied"
 
 
 def _video_tracks(container: InputContainer, read: VideoStream) -> Iterator[VideoTrack]:
@@ -164,17 +181,15 @@ def _video_tracks(container: InputContainer, read: VideoStream) -> Iterator[Vide
 
 
 def opening_notes(
-    container: InputContainer, clip: Clip, timing: Timing, settings: Settings
+    container: InputContainer, clip: Clip, timing: Timing, settings: Settings, first: av.VideoFrame
 ) -> Iterator[str]:
-    """What is to be said of a movie when it is opened, one line each."""
+    """What is to be said of a movie when it is opened, one line each. first: a decoded frame."""
     name = clip.source.name
     if timing.is_rate_assumed:
         yield f"{name}: it states no frame rate: using {timing.rate}, or give --fps"
     if not settings.video_track:
         yield from _track_notes(name, clip.video)
-    if settings.audio:
-        yield from _empty_track_notes(name, container)
-    yield from _uncarried_notes(name, container)
+    yield from _uncarried_notes(clip, container, first)
 
 
 def _track_notes(name: str, tracks: Sequence[VideoTrack]) -> Iterator[str]:
@@ -186,24 +201,3 @@ def _track_notes(name: str, tracks: Sequence[VideoTrack]) -> Iterator[str]:
             f"{name}: it has {len(tracks)} video tracks: track {number}, {why}, is read;"
             " --video-track chooses"
         )
-
-
-def _uncarried_notes(name: str, container: InputContainer) -> Iterator[str]:
-    """One line where a movie has subtitles or chapters, which no output gets."""
-    count = len(container.streams.subtitles)
-    found = [f"{count} subtitle track{'s' if count > 1 else ''}"] if count else []
-    found += ["chapters"] if container.chapters() else []
-    if found:
-        yield f"{name}: it has {' and '.join(found)}: they are not copied"
-
-
-def _empty_track_notes(name: str, container: InputContainer) -> Iterator[str]:
-    """One line for each sound track that ``_audio_tracks`` omits."""
-    for stream in container.streams.audio:
-        if _is_empty(stream):
-            context = stream.codec_context
-            yield (
-                f"{name}: sound track {stream.index} ({context.name},"
-                f" {context.sample_rate} Hz, {context.layout.nb_channels} channels) has no sound"
-                " and is left out"
-            )

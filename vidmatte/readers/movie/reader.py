@@ -15,6 +15,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
+from vidmatte.readers.movie.changing_tags import TagFollower
 from vidmatte.readers.movie.container import (
     MovieFile,
     check_duration,
@@ -33,18 +34,19 @@ from vidmatte.readers.movie.missing_timestamps import (
     with_all_timestamps,
     without_late,
 )
+from vidmatte.readers.movie.sound_tracks import sound_of
 from vidmatte.readers.movie.timing import Timing, read_timing
 from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode, trimmed
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_rate
+from vidmatte.settings.values import parse_rate, stated_colour
 
 #: Containers with an index of key frames, in which a seek lands on one.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Frames before the wanted one that a seek aims at: no decoder delays more frames than the
 #: first value, no filter looks further back; the second is for containers where that missed.
 _SEEK_MARGINS = (32, 512)
-#: Frames read before the first wanted one. A gap counts as a lost frame only once two frames in
-#: a row were one frame interval apart, so without them a gap right at the start would be missed.
+#: Frames read before the first wanted one: a gap counts as a lost frame only once two frames in
+#: a row were one frame interval apart.
 _STEADY_AFTER = 2
 
 
@@ -66,10 +68,8 @@ class MovieReader(Reader):
         self._trim = make_trim(self.points, settings.in_point, settings.out_point, settings.handles)
         if shortage and self._trim.end is None:  # up to an out point nothing is missing
             if self._strict:
-                raise SourceError(
-                    f"{path}: {shortage}; --strict stops here: copy the file again, or omit"
-                    " --strict"
-                )
+                again = "copy the file again, or omit --strict"
+                raise SourceError(f"{path}: {shortage}; --strict stops here: {again}")
             self._warnings.append(f"{path.name}: {shortage}: is it complete? copy it again")
         self.clip = clip
         if self._trim:
@@ -77,6 +77,8 @@ class MovieReader(Reader):
             self._warnings += warnings
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
+        self._follow_tags = TagFollower(clip, settings.colour, self._warnings)
+        self.skipped = self._timing.moment(self._trim.first) - self._timing.moment(0)
         self._origin = int(self.clip.origin / self.clip.time_base)
         self._decoder = PacketDecoder(self._file, self._timing, self._count_undecodable)
 
@@ -94,12 +96,15 @@ class MovieReader(Reader):
             stream = self._file.stream(container)
             first, first_pts = first_frame(container, stream, path, timing)
             timing = timing.beginning(first_pts)
-            clip = describe(path, container, stream, first, timing)
+            sound = sound_of(path, settings)
+            stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
+            clip = describe(path, container, stream, first, timing, sound, stated)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)
             self._warnings += warnings
-            self._warnings += opening_notes(container, clip, timing, settings)
+            notes = opening_notes(container, clip, timing, settings, first)
+            self._warnings += [*(sound.notes if settings.audio else ()), *notes]
             shortage = timing.shortage or check_duration(self._file, container, stream, timing)
         return (first.width, first.height), timing, clip, shortage
 
@@ -135,8 +140,8 @@ class MovieReader(Reader):
         return self._while_open(self._timed(self._trim.first))
 
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:
-        """See ``Reader.pictures_from``. Containers with an index of key frames are searched for
-        one well before ``pts``; if that does not find the picture, all are decoded."""
+        """See ``Reader.pictures_from``. Containers with an index are searched for a key frame well
+        before ``pts``; if that does not find the picture, all are decoded."""
         return self._while_open(self._seek(index, pts))
 
     def _seek(self, index: int, pts: int) -> Iterator[DecodedPicture]:
@@ -173,7 +178,8 @@ class MovieReader(Reader):
             if last is not None and pts <= last.pts:  # half a frame late, of a damaged packet
                 self._damaged += 1
                 continue
-            picture = DecodedPicture(self._repack(frame), pts, duration)
+            alike = self._follow_tags(frame, float(pts * clip.time_base))
+            picture = DecodedPicture(self._repack(alike), pts, duration)
             if self._damaged or is_regular:
                 yield from self._repeats(last, start, pts, picture)
             is_regular |= last is not None and pts - last.pts == timing.frame_duration
@@ -190,8 +196,7 @@ class MovieReader(Reader):
         self, last: DecodedPicture | None, start: int, end: int, after: DecodedPicture | None = None
     ) -> Iterator[DecodedPicture]:
         """Copies of the last good picture for frames that did not decode, from ``start`` to
-        ``end``; before the first good picture, copies of that one, ``after``.
-        Raises SourceError if strict."""
+        ``end``; before the first good one, of that, ``after``. Raises SourceError if strict."""
         shown = last or after
         if shown is None or not self.clip.constant_rate:
             return
@@ -281,7 +286,7 @@ class MovieReader(Reader):
                 frames = dropwhile(lambda frame: frame.pts is None, frames)
         if is_wanted(self._deinterlace, self.clip):
             all_frames = self._deinterlace == "bwdif"
-            frames = Deinterlacer(self.clip.colour, all_frames=all_frames).frames(frames)
+            frames = Deinterlacer(self._follow_tags.tags_of, all_frames=all_frames).frames(frames)
         return frames
 
     def _in_order(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

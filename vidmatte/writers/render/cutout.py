@@ -19,6 +19,7 @@ from vidmatte.alpha.box import ROW
 from vidmatte.alpha.foreground import estimate
 from vidmatte.core.colour import FULL, IDENTITY, LINEAR, TO_LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
+from vidmatte.core.orientation import UPRIGHT
 from vidmatte.errors import UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter, tagged
@@ -137,6 +138,7 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
     """Notes for the user on a clip's colours in a format."""
     pixel_format = row.pixel_format(clip)
     yield from profile_notes(clip, row)
+    yield from _display_notes(clip, row)
     keeps_layout = row.colour_rules.keeps_layout and row.has_alpha
     if keeps_layout and clip.pixel_format.startswith("yuv"):
         source_steps, output_steps = (
@@ -145,6 +147,9 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
         if source_steps != output_steps:
             layout = ":".join(clip.pixel_format.removeprefix("yuvj").removeprefix("yuv")[:3])
             yield f"{row.name} keeps the luma unchanged; chroma is resampled from {layout} to 4:4:4"
+    if clip.colour.chromaticities is not None and not row.colour_rules.chromaticities:
+        space = clip.colour.as_names()["primaries"]
+        yield f"{row.name} cannot store {space} primaries: colours become bt709; exr keeps them"
     if "f32" in pixel_format:
         if row.colour_rules.linear and clip.colour.transfer not in (LINEAR, *TO_LINEAR):
             curve = clip.colour.as_names()["transfer"]
@@ -160,9 +165,29 @@ def colour_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
         yield f"{row.name} has {depth} bits: PQ and HLG need 10 to avoid banding"
 
 
-def premultiplied_notes(row: OutputFormat) -> Iterator[str]:
-    """A note if programs that read the format assume straight alpha."""
-    if row.straight_only:
+def _display_notes(clip: Clip, row: OutputFormat) -> Iterator[str]:
+    """Notes on HDR metadata and a clean aperture that the format does not hold."""
+    facts, container = clip.display, row.container
+    if facts.mastering is not None or facts.content_light is not None:
+        if container is None or not container.hdr_metadata:
+            yield f"{row.name} does not store the source's mastering display and content light"
+        elif not output_colour(clip, row).is_hdr:
+            yield f"{row.name}: the source's HDR metadata is for PQ or HLG and is left out"
+    if facts.clean_aperture is not None and (
+        container is None or not container.clean_aperture or clip.orientation != UPRIGHT
+    ):
+        width, height = (float(value) for value in facts.clean_aperture[:2])
+        yield f"{row.name}: the source's clean aperture, {width:g}x{height:g}, is not stored"
+
+
+def alpha_notes(row: OutputFormat, premultiplied: bool) -> Iterator[str]:
+    """A note if programs that read the format assume the other kind of alpha."""
+    if row.associated and not premultiplied:
+        yield (
+            f"{row.name} is read as premultiplied alpha: multiply the colours by alpha in the"
+            " program that opens it, or edges are too bright"
+        )
+    if row.straight_only and premultiplied:
         yield (
             f"{row.name} is read as straight alpha: set the program that opens it to"
             " premultiplied, or edges are too dark"
@@ -200,6 +225,12 @@ def check_fit(clip: Clip, row: OutputFormat) -> None:
         raise UsageError(
             f"{name}: its height {height} is less than the {limits.min_height} that {row.name}"
             " needs: write prores"
+        )
+    if clip.colour.chromaticities is not None and clip.colour.transfer != LINEAR:
+        colour = clip.colour.as_names()
+        raise UsageError(
+            f"{name}: its chromaticities ({colour['primaries']}) are for linear light, and it is"
+            f" read as {colour['transfer']}: state both, as in --colour primaries=bt709"
         )
     check_convertible(clip)
 
