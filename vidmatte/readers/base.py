@@ -15,6 +15,7 @@ from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
 from vidmatte.core.source import AudioSource, AudioTrack, Source, sha256_of, sha256_of_all
+from vidmatte.media.demux import open_media
 from vidmatte.readers.movie.timing import packets_from
 
 
@@ -116,7 +117,7 @@ class _FileAudio(AudioSource):
     """The sound of a file, through a demuxer of its own, no farther than it is asked for."""
 
     def __init__(self, path: Path, tracks: Sequence[AudioTrack]) -> None:
-        self._container = av.open(str(path.absolute()), metadata_errors="replace")
+        self._container = open_media(path)
         self._tracks = tracks
 
     def stream(self, index: int) -> AudioStream:

@@ -14,6 +14,7 @@ from vidmatte.core.colour import BT709, FULL, SRGB, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
+from vidmatte.media.demux import not_readable, open_media
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
 from vidmatte.media.exr import check_window
 from vidmatte.media.icc import is_srgb, profile_of
@@ -124,8 +125,7 @@ def read_picture(file: Path) -> av.VideoFrame:
             " (--resume keeps the finished frames)"
         ) from error
     except (OSError, av.error.FFmpegError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or "it has no picture"
-        raise SourceError(f"{file}: not a readable picture ({reason})") from error
+        raise not_readable(file, error, "picture") from error
     raise SourceError(f"{file}: not a readable picture (it is truncated)")
 
 
@@ -146,7 +146,7 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
     except av.error.InvalidDataError:
-        with av.open(str(file.absolute())) as container:
+        with open_media(file) as container:
             yield from container.decode(video=0)
 
 

@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
+from vidmatte.media.demux import not_readable, open_media
 from vidmatte.readers.movie.timing import Timing, packets_from
 
 
@@ -37,11 +38,9 @@ def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> It
 def open_container(path: Path) -> InputContainer:
     """Open a movie for reading. Raises SourceError."""
     try:
-        return av.open(str(path.absolute()), metadata_errors="replace")
+        return open_media(path)
     except av.error.FFmpegError as error:
-        raise SourceError(
-            f"{path}: not a readable movie ({error.strerror}): is it complete, and a video file?"
-        ) from error
+        raise not_readable(path, error, "movie") from error
 
 
 def picture_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -1,4 +1,4 @@
-"""Movies: any container and codec that FFmpeg reads, through PyAV."""
+"""Movies, through FFmpeg and PyAV: the containers of ``media.demux``, any codec."""
 
 from __future__ import annotations
 
