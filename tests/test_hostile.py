@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from media import make_movie, make_pictures
 from test_source import animated_png
+from tiny_onnx import make_salient
 
+import vidmatte
 from vidmatte.alpha.guidance.key_masks import _decoded
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.readers.images import read_picture
@@ -66,3 +68,59 @@ def test_an_animated_png_keeps_its_frames_under_any_name(folder: str, tmp_path: 
     animated_png(tmp_path / folder / "anim%02d.png", 3)
     with open_reader(tmp_path / folder / "anim%02d.png", Settings()) as source:
         assert len(list(source.pictures())) == 3
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict[str, object]:
+    """Options of a run with a network of a few bytes."""
+    model = make_salient(tmp_path / "tiny.onnx")
+    return {"model": str(model), "family": "isnet", "smooth": "off", "runtime": "onnxruntime"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "link of the log", "link of the pictures"])
+def test_resume_touches_no_folder_that_it_did_not_make(
+    kind: str, tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=2).path
+    victim, work = tmp_path / "victim", tmp_path / ".cut.resume"
+    (victim / "pictures-0").mkdir(parents=True)
+    precious = [victim / "thesis.txt", victim / "pictures-0" / "me.png", victim / "frames.log"]
+    for file in precious:
+        file.write_text("precious")
+    if kind == "folder":
+        victim = victim.rename(work)
+        precious = [work / file.relative_to(tmp_path / "victim") for file in precious]
+    elif kind == "link":
+        work.symlink_to(victim)
+    else:
+        work.mkdir()
+        (work / "job.json").write_text("{}")
+        name = "frames.log" if "log" in kind else "pictures-0"
+        (work / name).symlink_to(victim / name)
+    with pytest.raises(UsageError, match=r"is a link|not the work of an earlier run") as caught:
+        vidmatte.matte(clip, tmp_path / "cut", format="png", resume=True, **tiny)
+    assert "\n" not in str(caught.value)
+    assert all(file.read_text() == "precious" for file in precious)
+
+
+def test_a_file_of_others_outlives_the_work_that_it_lies_in(
+    tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=3).path
+    work = tmp_path / ".cut.mov.resume"
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vidmatte.matte(clip, tmp_path / "cut.mov", resume=True, progress=stop, **tiny)
+    (work / "thesis.txt").write_text("precious")
+    vidmatte.matte(clip, tmp_path / "cut.mov", resume=True, **tiny)
+    assert [file.name for file in work.iterdir()] == ["thesis.txt"]
+
+
+def test_a_manifest_is_not_written_through_a_link(tmp_path: Path, tiny: dict[str, object]) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".cut.mov.json.partial").symlink_to(tmp_path / "precious")
+    vidmatte.matte(make_movie(tmp_path / "clip.mp4", frames=1).path, tmp_path / "cut.mov", **tiny)
+    assert (tmp_path / "precious").read_text() == "precious"

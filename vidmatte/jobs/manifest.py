@@ -128,6 +128,7 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
     try:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         # A file name that is not UTF-8 is written as JSON escapes.
+        partial.unlink(missing_ok=True)  # a link there would lead to another file
         partial.write_bytes(text.encode("utf-8", "backslashreplace"))
         partial.replace(path)
     except OSError as error:

@@ -20,8 +20,8 @@ from vidmatte.errors import SourceError
 #: FFmpeg's names of the demuxers that may open a file. None of them opens another file.
 _MOVIES = (
     "matroska", "mov", "avi", "mxf", "mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "nut",
-    "gif", "apng", "gxf", "lxf", "wtv", "rm", "dv", "ivf", "yuv4mpegpipe", "r3d", "cine", "ser", "h261",
-    "h263", "h264", "hevc", "vvc", "evc", "av1", "obu", "apv", "m4v", "mjpeg", "mjpeg_2000",
+    "gif", "apng", "gxf", "lxf", "wtv", "rm", "dv", "ivf", "yuv4mpegpipe", "r3d", "cine", "ser",
+    "h261", "h263", "h264", "hevc", "vvc", "evc", "av1", "obu", "apv", "m4v", "mjpeg", "mjpeg_2000",
     "mpegvideo", "dirac", "dnxhd", "vc1", "vc1test", "cavsvideo", "avs2", "avs3",
 )  # fmt: skip
 _PICTURES = (

@@ -194,10 +194,10 @@ class _Checkpoint(Spool):
         if not output.partial.is_within or path.is_dir():
             return path
         within = output.partial.path.with_name(f"{self._folder.path.name}-{number}")
-        if (
-            within.is_dir() and not self._folder.log.path.exists()
-        ):  # of a work folder that was removed
-            shutil.rmtree(within)
+        if within.is_symlink():
+            raise OutputError(f"{within} is a link, which its work never is: remove the link")
+        if within.is_dir() and not self._folder.log.path.exists():
+            shutil.rmtree(within)  # of a work folder that was removed
         return within
 
     def _is_intact(self, head: Head) -> bool:
