@@ -3,8 +3,15 @@ did not name, and nothing takes more memory than its content."""
 
 from __future__ import annotations
 
+import resource
+import struct
+import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import cv2
+import numpy as np
 import pytest
 from media import make_movie, make_pictures
 from test_source import animated_png
@@ -13,6 +20,8 @@ from tiny_onnx import make_salient
 import vidmatte
 from vidmatte.alpha.guidance.key_masks import _decoded
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.jobs.report import Progress
+from vidmatte.media.limits import without_bombs
 from vidmatte.readers.images import read_picture
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -106,11 +115,12 @@ def test_resume_touches_no_folder_that_it_did_not_make(
 def test_a_file_of_others_outlives_the_work_that_it_lies_in(
     tmp_path: Path, tiny: dict[str, object]
 ) -> None:
-    clip = make_movie(tmp_path / "clip.mp4", frames=3).path
+    clip = make_movie(tmp_path / "clip.mp4", frames=12).path
     work = tmp_path / ".cut.mov.resume"
 
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
+    def stop(progress: Progress) -> None:
+        if progress.done >= 3:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         vidmatte.matte(clip, tmp_path / "cut.mov", resume=True, progress=stop, **tiny)
@@ -124,3 +134,107 @@ def test_a_manifest_is_not_written_through_a_link(tmp_path: Path, tiny: dict[str
     (tmp_path / ".cut.mov.json.partial").symlink_to(tmp_path / "precious")
     vidmatte.matte(make_movie(tmp_path / "clip.mp4", frames=1).path, tmp_path / "cut.mov", **tiny)
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(width: int, height: int, *extra: bytes, samples: bytes = b"") -> bytes:
+    """A grey PNG with chunks before its samples; black unless ``samples`` are given."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(samples))]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *parts, chunk(b"IEND", b"")])
+
+
+def stating(size: tuple[int, int]) -> dict[str, bytes]:
+    """Small pictures that state a size in their headers, by name."""
+    width, height = size
+    files = {}
+    for name, codec, form in (
+        ("a.jpg", "mjpeg", "yuvj444p"), ("a.bmp", "bmp", "bgr24"), ("a.tif", "tiff", "rgb24"),
+        ("a.exr", "exr", "gbrpf32le"), ("a.dpx", "dpx", "rgb24"), ("a.tga", "targa", "bgr24"),
+    ):  # fmt: skip
+        encoder = av.CodecContext.create(codec, "w")
+        assert isinstance(encoder, av.VideoCodecContext)
+        encoder.width, encoder.height, encoder.pix_fmt = 64, 48, form
+        encoder.time_base = Fraction(1)
+        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8)).reformat(format=form)
+        files[name] = bytearray(b"".join(map(bytes, encoder.encode(picture))))
+    jpeg, tiff, exr = files["a.jpg"], files["a.tif"], files["a.exr"]
+    struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, height, width)
+    struct.pack_into("<ii", files["a.bmp"], 18, width, height)
+    (at,) = struct.unpack_from("<I", tiff, 4)
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", tiff, at)[0], 12):
+        (tag,) = struct.unpack_from("<H", tiff, entry)
+        if tag in (256, 257):
+            struct.pack_into("<HHII", tiff, entry, tag, 4, 1, width if tag == 256 else height)
+    for window in (b"dataWindow\0box2i\0", b"displayWindow\0box2i\0"):
+        at = exr.index(window) + len(window) + 4
+        struct.pack_into("<4i", exr, at, 0, 0, width - 1, height - 1)
+    struct.pack_into(">II", files["a.dpx"], 772, width, height)
+    struct.pack_into("<HH", files["a.tga"], 12, width, height)
+    for name, quality in (("lossless.webp", 101), ("lossy.webp", 80)):
+        _, coded = cv2.imencode(
+            ".webp", np.zeros((48, 64, 3), np.uint8), [cv2.IMWRITE_WEBP_QUALITY, quality]
+        )
+        files[name] = bytearray(coded.tobytes())
+    w, h = min(width, 16383), min(height, 16383)
+    struct.pack_into("<I", files["lossless.webp"], 21, (w - 1) | (h - 1) << 14)
+    struct.pack_into("<HH", files["lossy.webp"], 26, w, h)
+    return {"a.png": png_of(width, height)} | {name: bytes(data) for name, data in files.items()}
+
+
+@pytest.mark.parametrize("size", [(60000, 60000), (16000, 15000)])
+def test_a_picture_that_states_too_many_pixels_is_refused_unopened(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    for name, data in stating(size).items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(SourceError, match=r"\d+x\d+ pixels are more than the 200 million"):
+            read_picture(tmp_path / name)
+
+
+def test_the_limit_of_pixels_is_an_option_for_all_kinds(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=1, size=(160, 120)).path
+    mjpeg = make_movie(tmp_path / "clip.avi", frames=1, size=(160, 120), codec="mpeg4").path
+    (picture,) = make_pictures(tmp_path / "in", frames=1, size=(160, 120))
+    moving = animated_png(tmp_path / "anim.png", 2)  # 32x24
+    for path, limit in ((movie, 0.019), (mjpeg, 0.019), (picture, 0.019)):
+        with pytest.raises(SourceError, match=r"more than the 0\.019 million"):
+            open_reader(path, Settings(max_megapixels=limit))
+        with open_reader(path, Settings(max_megapixels=0.02)) as source:
+            assert len(list(source.pictures())) == 1
+    open_reader(moving, Settings(max_megapixels=0.01)).close()
+
+
+@pytest.mark.parametrize("width", [0xFFFFFFFF, 0x7FFFFFFF, 0])
+def test_a_png_of_an_impossible_size_is_one_line(
+    width: int, tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    (tmp_path / "huge.png").write_bytes(png_of(width, width))
+    with pytest.raises(SourceError, match=r"huge\.png: [^\n]*$"):
+        vidmatte.matte(tmp_path / "huge.png", tmp_path / "cut.png", **tiny)
+
+
+def test_what_inflates_to_far_more_than_a_picture_is_left_out(tmp_path: Path) -> None:
+    zeros = zlib.compress(bytes(1 << 27), 9)
+    bombs = chunk(b"iCCP", b"a\0\0" + zeros), chunk(b"zTXt", b"a\0\0" + zeros)
+    samples = b"".join(b"\0" + bytes(range(64)) for _ in range(48))
+    (tmp_path / "bomb.png").write_bytes(png_of(64, 48, *bombs, samples=samples))
+    (tmp_path / "bomb.jpg").write_bytes(png_of(64, 48, *bombs, samples=samples))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in ("bomb.png", "bomb.jpg"):
+        assert (read_picture(tmp_path / name).to_ndarray() == np.arange(64)).all()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    (tmp_path / "bomb.data").write_bytes(png_of(64, 48, *bombs, samples=samples))
+    with pytest.raises(SourceError, match="save it again without them"):
+        open_reader(tmp_path / "bomb.data", Settings())
+
+
+def test_a_large_profile_that_is_one_stays(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(1 << 17)
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(noise))
+    picture = png_of(64, 48, profile, samples=bytes(65 * 48))
+    assert without_bombs(picture) == picture

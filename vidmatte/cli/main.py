@@ -157,7 +157,8 @@ PREVIEW_OPTIONS = (
     "model", "family", "combine", "smooth", "refine", "normalize", "downsample", "threshold",
     "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "in_point",
-    "out_point", "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
+    "out_point", "deinterlace", "max_megapixels", "overwrite", "device", "runtime", "threads",
+    "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 
@@ -187,8 +188,8 @@ def _bench_command(
 
 BENCH_OPTIONS = (
     "model", "family", "combine", "smooth", "refine", "foreground", "normalize", "downsample",
-    "format", "in_point", "out_point", "device", "runtime", "batch", "threads", "memory",
-    "models_dir",
+    "format", "in_point", "out_point", "max_megapixels", "device", "runtime", "batch", "threads",
+    "memory", "models_dir",
 )  # fmt: skip
 app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
 

@@ -16,6 +16,8 @@ import av
 from av.container import InputContainer
 
 from vidmatte.errors import SourceError
+from vidmatte.media.limits import check_chunks, decoder_limits
+from vidmatte.settings.values import MAX_PIXELS
 
 #: FFmpeg's names of the demuxers that may open a file. None of them opens another file.
 _MOVIES = (
@@ -41,17 +43,36 @@ class _Nameless(io.BufferedReader):
         self.close()
 
 
-def open_media(path: Path) -> InputContainer:
-    """Open a movie or a picture for reading, whatever its name. Raises av.FFmpegError, OSError."""
+def open_media(path: Path, max_pixels: int | None = MAX_PIXELS) -> InputContainer:
+    """Open a movie or a picture for reading, whatever its name.
+
+    max_pixels: no larger frames are decoded, not even to find out what they are; None for files
+    of our own. Raises av.FFmpegError, OSError, and SourceError for a PNG that would inflate to
+    far more than its pixels.
+    """
+    check_chunks(path)
+    limits = {} if max_pixels is None else decoder_limits(max_pixels)
+    container = _open(str(path.absolute()), limits)
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = limits
+    return container
+
+
+def _open(absolute: str, limits: dict[str, str]) -> InputContainer:
+    """``open_media`` by an absolute path, in which FFmpeg takes no colon for a protocol's."""
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    absolute = str(path.absolute())  # FFmpeg takes no colon in it for a protocol's
     try:
-        return av.open(absolute, "r", container_options=options, metadata_errors="replace")
+        return av.open(
+            absolute, "r", options=limits, container_options=options, metadata_errors="replace"
+        )
     except av.error.ArgumentError:
         # No format of the list, by its content or by a name that looks like an image sequence's.
         file = _Nameless(io.FileIO(absolute))
         try:
-            return av.open(file, "r", container_options=options, metadata_errors="replace")
+            return av.open(
+                file, "r", options=limits, container_options=options, metadata_errors="replace"
+            )
         except BaseException:
             file.close()
             raise

@@ -48,6 +48,15 @@ def check_window(file: Path, data: bytes) -> None:
         )
 
 
+def window_of(data: bytes) -> tuple[int, int]:
+    """Width and height of the larger of a picture's two windows. Raises struct.error."""
+    sides = [(0, 0)]
+    for name in (b"dataWindow", b"displayWindow"):
+        left, top, right, bottom = struct.unpack_from("<4i", _attribute(data, name) or bytes(_BOX))
+        sides.append((abs(right - left) + 1, abs(bottom - top) + 1))
+    return max(sides, key=lambda side: side[0] * side[1])
+
+
 def _attribute(data: bytes, attribute: bytes) -> bytes | None:
     """The value of an attribute in the header of the first part; None if missing."""
     if len(data) < 8 or struct.unpack_from("<I", data)[0] != _MAGIC:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidmatte.errors import SourceError
 
+_WIDTH, _LENGTH = 256, 257
 BITS, COMPRESSION, TILE_WIDTH, SAMPLE_FORMAT = 258, 259, 322, 339
 _JPEG = (6, 7)  # of TIFF 6.0, and of its Technical Note 2
 SIGNED, FLOAT = 2, 3
@@ -34,6 +35,12 @@ def check_kind(file: Path, data: bytes) -> None:
             f"{file}: a TIFF {kind} is not supported: save it in strips of 8 or 16 bits, with LZW,"
             " ZIP or no compression"
         )
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF's first picture, 0 where missing. Raises struct.error."""
+    tags = _directory(data)
+    return tags.get(_WIDTH, 0), tags.get(_LENGTH, 0)
 
 
 def _directory(data: bytes) -> dict[int, int]:

@@ -78,7 +78,7 @@ class CachedNetwork(Network):
         """Reading ends by itself."""
 
     def _pairs(self) -> Generator[tuple[Any, Any]]:
-        with open_media(self._path) as container:
+        with open_media(self._path, None) as container:
             alphas = container.streams.video[0]
             colours = container.streams.video[1] if len(container.streams.video) > 1 else None
             yield from _pairs(container, alphas, colours)
@@ -169,7 +169,7 @@ def is_complete(path: Path, size: tuple[int, int]) -> bool:
     """
     sums = _Checksums()
     try:
-        with open_media(path) as container:
+        with open_media(path, size[0] * size[1]) as container:
             sizes = {(stream.width, stream.height) for stream in container.streams.video}
             for packet in container.demux():
                 if packet.size:

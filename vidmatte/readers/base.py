@@ -117,7 +117,7 @@ class _FileAudio(AudioSource):
     """The sound of a file, through a demuxer of its own, no farther than it is asked for."""
 
     def __init__(self, path: Path, tracks: Sequence[AudioTrack]) -> None:
-        self._container = open_media(path)
+        self._container = open_media(path, None)
         self._tracks = tracks
 
     def stream(self, index: int) -> AudioStream:

@@ -18,7 +18,8 @@ from vidmatte.media.demux import not_readable, open_media
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
 from vidmatte.media.exr import check_window
 from vidmatte.media.icc import is_srgb, profile_of
-from vidmatte.media.png import has_animated, with_stored_samples
+from vidmatte.media.limits import check_pixels, decoder_limits, without_bombs
+from vidmatte.media.png import PNG_SIGNATURE, has_animated, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
 from vidmatte.readers.base import DecodedPicture, FileSource, Reader
@@ -31,7 +32,7 @@ from vidmatte.readers.image_folder import (
 )
 from vidmatte.readers.trim import make_trim
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_rate
+from vidmatte.settings.values import MAX_PIXELS, parse_rate
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -53,6 +54,7 @@ class ImageReader(Reader):
         self._files = files[trim.first : trim.end]
         self._warnings: list[str] = []
         self._warned_of_profile = False
+        self._max_pixels = settings.max_pixels
         if path.is_dir():
             if not settings.fps:
                 self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
@@ -62,7 +64,9 @@ class ImageReader(Reader):
         self._warnings += dpx_notes(self._files)
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
-        clip = _describe(source, self._files, read_picture(self._files[0]), rate)
+        clip = _describe(
+            source, self._files, read_picture(self._files[0], settings.max_pixels), rate
+        )
         self.clip = (
             replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
         )
@@ -77,7 +81,7 @@ class ImageReader(Reader):
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
         clip = self.clip
         for number, file in enumerate(self._files[index:], index):
-            frame = read_picture(file)
+            frame = read_picture(file, self._max_pixels)
             if _loses_precision(frame, clip):
                 raise SourceError(
                     f"{file}: it is {frame.format.name}, but the folder began with"
@@ -110,10 +114,10 @@ class ImageReader(Reader):
         )
 
 
-def read_picture(file: Path) -> av.VideoFrame:
-    """One decoded picture. Raises SourceError naming the file."""
+def read_picture(file: Path, max_pixels: int = MAX_PIXELS) -> av.VideoFrame:
+    """One decoded picture of at most ``max_pixels``. Raises SourceError naming the file."""
     try:
-        for frame in _decode_complete(file):
+        for frame in _decode_complete(file, max_pixels):
             if is_linear_in_name(file):
                 frame.color_trc = UNSPECIFIED
             return frame
@@ -129,24 +133,27 @@ def read_picture(file: Path) -> av.VideoFrame:
     raise SourceError(f"{file}: not a readable picture (it is truncated)")
 
 
-def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
+def _decode_complete(file: Path, max_pixels: int) -> Iterator[av.VideoFrame]:
     """The picture of a file, passed to its decoder in one packet.
 
     Opening it as a container would decode it twice, the first time to find its size, and is
     done only for files whose content does not match their suffix.
     """
-    name = DECODERS.get(file.suffix.lower(), "png")
+    data = file.read_bytes()
+    is_png = data.startswith(PNG_SIGNATURE)
+    name = "png" if is_png else DECODERS.get(file.suffix.lower(), "png")
     decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
-    data = file.read_bytes()
+    decoder.options = decoder_limits(max_pixels)
+    check_pixels(file, data, max_pixels)
     check_kind(file, data)
     check_window(file, data)
-    packet = av.Packet(with_stored_samples(data) if name == "png" else data)
+    packet = av.Packet(with_stored_samples(without_bombs(data)) if is_png else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
     except av.error.InvalidDataError:
-        with open_media(file) as container:
+        with open_media(file, max_pixels) as container:
             yield from container.decode(video=0)
 
 

@@ -9,7 +9,16 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
-from vidmatte.settings.values import BackgroundName, Point, Rate, Switch, Text, WholeNumber
+from vidmatte.settings.values import (
+    MAX_MEGAPIXELS,
+    BackgroundName,
+    Number,
+    Point,
+    Rate,
+    Switch,
+    Text,
+    WholeNumber,
+)
 
 _input = partial(option, group="Input")
 _output = partial(option, group="Output", decides=RESULT)
@@ -47,6 +56,13 @@ class InputOptions(OptionModel):
         "auto",
         "'auto' where the source declares that it is interlaced, 'bwdif' always",
     )
+    max_megapixels: Number = _input(
+        MAX_MEGAPIXELS,
+        "largest picture or frame that is decoded, in millions of pixels",
+        low=0.01,
+        high=2000,
+        decides=NO_EFFECT,
+    )
     strict: Switch = _input(
         False,
         "stop at a movie's frame that does not decode (otherwise the one before it is repeated)"
@@ -54,6 +70,11 @@ class InputOptions(OptionModel):
         " stops the run",
         decides=NO_EFFECT,
     )
+
+    @property
+    def max_pixels(self) -> int:
+        """``max_megapixels`` in pixels."""
+        return round(self.max_megapixels * 1e6)
 
     @model_validator(mode="after")
     def _check_handles(self) -> Self:

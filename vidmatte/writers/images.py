@@ -214,6 +214,6 @@ def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
 
 def _decoded(path: Path) -> tuple[int, int, str]:
     """Width, height and pixel format of a picture file, by FFmpeg."""
-    with open_media(path) as container:
+    with open_media(path, None) as container:
         picture = next(container.decode(video=0))
     return picture.width, picture.height, picture.format.name

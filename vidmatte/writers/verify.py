@@ -39,7 +39,7 @@ def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) 
         if (compare := rules.verification.differences) is not None:
             differences = list(compare(path, clip, expected))
         else:
-            with open_media(path) as file:
+            with open_media(path, None) as file:
                 differences = list(_compare(file, clip, row, rules, expected))
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error

@@ -14,7 +14,9 @@ from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
 from vidmatte.media.demux import not_readable, open_media
+from vidmatte.media.limits import too_large
 from vidmatte.readers.movie.timing import Timing, packets_from
+from vidmatte.settings.values import MAX_PIXELS
 
 
 @contextmanager
@@ -35,12 +37,19 @@ def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> It
         yield from packets_from(container, stream)
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a movie for reading. Raises SourceError."""
+def open_container(path: Path, max_pixels: int | None = MAX_PIXELS) -> InputContainer:
+    """Open a movie for reading; see ``open_media``. Raises SourceError, also where a stream's
+    frames have more than ``max_pixels`` pixels."""
     try:
-        return open_media(path)
+        container = open_media(path, max_pixels)
     except av.error.FFmpegError as error:
         raise not_readable(path, error, "movie") from error
+    sizes = [(s.width, s.height) for s in container.streams.video if s.codec_context is not None]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    if max_pixels is not None and width * height > max_pixels:
+        container.close()
+        raise too_large(path, f"{width}x{height}", max_pixels)
+    return container
 
 
 def picture_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -87,6 +96,8 @@ def first_frame(
             continue
         if frame is not None:
             return frame, min([frame.pts or 0, *undecodable])
+    if not stream.width:  # FFmpeg forgets a size that is not allowed
+        reason += ", or they have more pixels than --max-megapixels allows"
     raise SourceError(f"{path}: {reason}: is it the right file, and complete? copy it again")
 
 

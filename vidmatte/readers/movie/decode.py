@@ -18,6 +18,7 @@ from vidmatte.readers.movie.container import (
     read_errors_as,
 )
 from vidmatte.readers.movie.timing import Timing
+from vidmatte.settings.values import MAX_PIXELS
 
 #: Containers with timestamps on some packets only: after a seek the others would be guessed.
 DETECT_ERRORS = {"mpeg"}
@@ -57,12 +58,19 @@ class PacketDecoder:
     the decoding.
     """
 
-    def __init__(self, path: Path, timing: Timing, on_error: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        timing: Timing,
+        on_error: Callable[[str], None],
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self._path, self._timing, self._on_error = path, timing, on_error
-        self.container = open_container(path)
+        self._max_pixels = max_pixels
+        self.container = open_container(path, max_pixels)
         self._has_checksums = False
         if picture_stream(self.container, path).codec_context.name == "ffv1":
-            with open_container(path) as other:
+            with open_container(path, max_pixels) as other:
                 first = packets_of(other, picture_stream(other, path), path)
                 self._has_checksums = have_checksums(first)
 
@@ -73,7 +81,7 @@ class PacketDecoder:
     def reopen(self) -> None:
         """Start again at the beginning of the file."""
         self.container.close()
-        self.container = open_container(self._path)
+        self.container = open_container(self._path, self._max_pixels)
 
     def frames(self, start: Fraction | None) -> Iterator[av.VideoFrame]:
         """Frames in order: all, or from a key frame at or before ``start`` (seconds of the

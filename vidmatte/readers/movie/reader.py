@@ -80,18 +80,20 @@ class MovieReader(Reader):
             self.clip = replace(trimmed(clip, self._trim, self._timing), timecode=moved)
         self._repack = Repacker(clip.working_format, clip.orientation, clip.colour)
         self._origin = int(self.clip.origin / self.clip.time_base)
-        self._decoder = PacketDecoder(path, self._timing, self._count_undecodable)
+        self._decoder = PacketDecoder(
+            path, self._timing, self._count_undecodable, settings.max_pixels
+        )
 
     def _probe(
         self, path: Path, settings: Settings
     ) -> tuple[tuple[int, int], Timing, Clip, str | None]:
         """The stored frame size (width, height), the timing and the untrimmed clip of a file,
         and what ``check_duration`` says of it. Raises SourceError, UsageError."""
-        with open_container(path) as container:
+        with open_container(path, settings.max_pixels) as container:
             stream = picture_stream(container, path)
             first, first_pts = first_frame(container, stream, path)
             # The first frame took packets from the other container.
-            with open_container(path) as unread, read_errors_as(path):
+            with open_container(path, settings.max_pixels) as unread, read_errors_as(path):
                 timing = read_timing(
                     unread,
                     picture_stream(unread, path),

@@ -27,6 +27,7 @@ from vidmatte.pixels.formats import ACCURATE
 from vidmatte.pixels.network_rgb import CURVED, check_convertible
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
+from vidmatte.settings.values import MAX_MEGAPIXELS
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import PRORES
 
@@ -91,7 +92,9 @@ class _MovingBackground(Background):
         from vidmatte.readers.open import check_readable, open_by_kind
 
         check_readable(path)
-        self._source = open_by_kind(path, Settings())
+        # As large as the clip's own frames may be.
+        limit = max(MAX_MEGAPIXELS, clip.width * clip.height * 4e-6)
+        self._source = open_by_kind(path, Settings(max_megapixels=limit))
         try:
             behind = self._source.clip
             check_convertible(behind)
