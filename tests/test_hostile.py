@@ -238,3 +238,20 @@ def test_a_large_profile_that_is_one_stays(tmp_path: Path) -> None:
     profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(noise))
     picture = png_of(64, 48, profile, samples=bytes(65 * 48))
     assert without_bombs(picture) == picture
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".avi"])
+@pytest.mark.parametrize("left", ["few", "most"])
+def test_a_movie_that_lost_its_end_is_told_of(suffix: str, left: str, tmp_path: Path) -> None:
+    codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(suffix, "libx264")
+    movie = make_movie(tmp_path / f"clip{suffix}", frames=50, codec=codec)
+    with open_reader(movie.path, Settings(strict=True)) as source:
+        assert source.warnings == []
+    with av.open(str(movie.path)) as container:
+        packets = [packet.pos for packet in container.demux(video=0) if packet.size]
+    data, short = movie.path.read_bytes(), tmp_path / f"short{suffix}"
+    short.write_bytes(data[: packets[1] if left == "few" else packets[-1] + 8])
+    with pytest.raises(SourceError, match=r"short.*the file states.*--strict stops here"):
+        open_reader(short, Settings(strict=True)).close()
+    with open_reader(short, Settings()) as source:
+        assert [line for line in source.warnings if "the file states" in line]

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from vidmatte.errors import SourceError
 from vidmatte.media.demux import not_readable, open_media
 from vidmatte.media.limits import too_large
+from vidmatte.media.stated_size import missing_end
 from vidmatte.readers.movie.timing import Timing, packets_from
 from vidmatte.settings.values import MAX_PIXELS
 
@@ -110,10 +111,18 @@ _SLACK = 3  # frames: rounding of time bases and encoders, padding of sound code
 def check_duration(
     path: Path, container: InputContainer, stream: VideoStream, timing: Timing
 ) -> str | None:
-    """A warning where the video ends clearly before the duration that the header states.
+    """A warning where the video ends clearly before the duration that the header states, or the
+    file before the size that it states.
 
     Raises SourceError where reading fails.
     """
+    return _missing_time(path, container, stream, timing) or missing_end(path)
+
+
+def _missing_time(
+    path: Path, container: InputContainer, stream: VideoStream, timing: Timing
+) -> str | None:
+    """See ``check_duration``."""
     declared = _declared_end(container, stream)
     if declared is None or not timing.frame_count or timing.frame_count < 2:
         return None
