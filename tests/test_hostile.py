@@ -3,10 +3,14 @@ did not name, and nothing takes more memory than its content."""
 
 from __future__ import annotations
 
+import json
 import resource
+import shutil
 import struct
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -19,6 +23,7 @@ from tiny_onnx import make_salient
 
 import vidmatte
 from vidmatte.alpha.guidance.key_masks import _decoded
+from vidmatte.cli.main import main
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs.report import Progress
 from vidmatte.media.limits import without_bombs
@@ -255,3 +260,103 @@ def test_a_movie_that_lost_its_end_is_told_of(suffix: str, left: str, tmp_path: 
         open_reader(short, Settings(strict=True)).close()
     with open_reader(short, Settings()) as source:
         assert [line for line in source.warnings if "the file states" in line]
+
+
+DEEP = '{"vidmatte": ' + "[" * 100_000 + "]" * 100_000 + "}"
+#: JSON of a wrong type, shape or depth, for wherever a file is read back.
+WRONG = (DEEP, "[]", "null", "7", '"text"', '{"vidmatte": 1}', "{", "\0", "{}", '{"schema": 1}')
+
+
+def wrong_types(value: object) -> Iterator[object]:
+    """The value with one part at a time replaced by values of other types, or missing."""
+    if isinstance(value, dict):
+        for key in value:
+            yield {name: one for name, one in value.items() if name != key}
+            for other in wrong_types(value[key]):
+                yield value | {key: other}
+    elif isinstance(value, list) and value:
+        for other in wrong_types(value[0]):
+            yield [other, *value[1:]]
+    yield from (other for other in (None, -1, "../../x", [1], {"a": []}, 1e300))
+
+
+def spoilt(path: Path, step: int = 1) -> Iterator[str]:
+    """Texts to replace a JSON file with; of the wrong types every ``step``-th."""
+    yield from WRONG
+    for value in islice(wrong_types(json.loads(path.read_text())), 0, None, step):
+        yield json.dumps(value)
+
+
+def assert_no_internal_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr at most for each failure, and never an internal error."""
+    status = main(words)
+    told = capsys.readouterr()
+    assert status in (0, 1, 2), told.err
+    assert "internal error" not in told.err
+    assert "Traceback" not in told.err
+
+
+def test_a_spoilt_manifest_is_one_line(
+    tmp_path: Path, tiny: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pictures(tmp_path / "in", frames=2)
+    vidmatte.matte(tmp_path / "in", tmp_path / "cut", format="png", fps="25", **tiny)
+    manifest = tmp_path / "cut.json"
+    for text in spoilt(manifest):
+        manifest.write_text(text)
+        assert_no_internal_error(["verify", str(tmp_path / "cut")], capsys)
+        (tmp_path / "in" / "note.json").write_text(text)
+        open_reader(tmp_path / "in", Settings(fps="25")).close()
+
+
+def test_verify_reads_nothing_outside_the_results_folder(
+    tmp_path: Path, tiny: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pictures(tmp_path / "in", frames=1)
+    vidmatte.matte(tmp_path / "in", tmp_path / "cut", format="png", fps="25", **tiny)
+    (tmp_path / "secret").write_text("secret")
+    manifest = json.loads((tmp_path / "cut.json").read_text())
+    for name in ("../secret", str(tmp_path / "secret"), "a/../../secret"):
+        manifest["result"]["files"] = [name]
+        (tmp_path / "cut.json").write_text(json.dumps(manifest))
+        assert main(["verify", str(tmp_path / "cut")]) == 1
+        assert "result.files.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("note", ["job.json", "finished.json"])
+def test_a_spoilt_note_of_resume_is_one_line(
+    note: str, tmp_path: Path, tiny: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pictures(tmp_path / "in", frames=3)
+    work, out = tmp_path / ".cut.resume", tmp_path / "cut"
+    words = [str(tmp_path / "in"), "-o", str(out), "--format", "png", "--fps", "25", "--resume"]
+    words += [word for name, value in tiny.items() for word in (f"--{name}", str(value))]
+    kept = tmp_path / "kept"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidmatte.cli.batch.remove_checkpoint", lambda _: shutil.copytree(work, kept))
+        assert main(words) == 0
+    capsys.readouterr()
+    for text in spoilt(kept / note, 11 if note == "job.json" else 7):
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(kept, work)
+        if note == "job.json":
+            (work / "finished.json").unlink()
+        (work / note).write_text(text)
+        assert_no_internal_error([*words, "--overwrite"], capsys)
+
+
+def test_a_spoilt_cache_is_computed_again(
+    tmp_path: Path, tiny: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_movie(tmp_path / "clip.mp4", frames=2).path
+    cache = tmp_path / "cache"
+    vidmatte.matte(clip, tmp_path / "one.mov", cache=cache, **tiny)
+    (stored,) = cache.iterdir()
+    whole = stored.read_bytes()
+    codec = whole.index(b"V_FFV1")
+    for spoilt_ in (b"", b"x", whole[:300], whole[:codec] + b"V_XX" + whole[codec + 4 :]):
+        stored.write_bytes(spoilt_)
+        result = vidmatte.matte(clip, tmp_path / "two.mov", cache=cache, overwrite=True, **tiny)
+        assert result.written.frames == 2
+    assert "no attribute" not in capsys.readouterr().err

@@ -15,8 +15,9 @@ from typing import Any
 
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import FRAME_NUMBER, absolute_path, is_manifest, manifest_in
+from vidmatte.core.names import FRAME_NUMBER, absolute_path, manifest_fault, manifest_in
 from vidmatte.core.source import Source, sha256_of, sha256_of_all
+from vidmatte.core.stored import read_stored
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.format_spec import output_colour
@@ -161,15 +162,17 @@ def result_of(path: Path) -> Path:
 def _load(path: Path) -> dict[str, Any]:
     """The manifest in an existing file. Raises SourceError."""
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = read_stored(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SourceError(f"{path} is not a manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != _SCHEMA:
         raise SourceError(f"{path}: not a manifest of schema {_SCHEMA}: made by another version?")
-    if not is_manifest(manifest):
-        raise SourceError(f"{path}: incomplete manifest: it was changed after it was written")
+    if (fault := manifest_fault(manifest)) is not None:
+        raise SourceError(
+            f"{path}: incomplete manifest ({fault}): it was changed after it was written"
+        )
     return manifest
 
 

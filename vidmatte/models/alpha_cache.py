@@ -170,11 +170,14 @@ def is_complete(path: Path, size: tuple[int, int]) -> bool:
     sums = _Checksums()
     try:
         with open_media(path, size[0] * size[1]) as container:
-            sizes = {(stream.width, stream.height) for stream in container.streams.video}
+            sizes = {
+                (stream.width, stream.height) if stream.codec_context is not None else None
+                for stream in container.streams.video
+            }
             for packet in container.demux():
                 if packet.size:
                     sums.add(packet)
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # the latter: PyAV, at a stream that it does not know
         return False
     return sizes == {size} and path.name.split(".")[1] == str(sums)
 

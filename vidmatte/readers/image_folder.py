@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from vidmatte.core.names import is_manifest, manifest_in
+from vidmatte.core.names import manifest_fault, manifest_in
 from vidmatte.errors import SourceError
 
 #: FFmpeg's decoder for the pictures of each suffix.
@@ -85,7 +85,7 @@ def results_among(files: list[Path]) -> list[str]:
     results: set[str] = set()
     for note in folder.glob("*.json"):
         manifest = manifest_in(note)
-        if manifest is not None and is_manifest(manifest):
+        if manifest is not None and manifest_fault(manifest) is None:
             for entry in (manifest["result"], *manifest["sides"]):
                 results |= names & {entry.get("name"), *entry.get("files", ())}
     if not results or results == names:

@@ -23,8 +23,14 @@ from filelock import Timeout
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD
 from vidmatte.core.concurrency import lock_at
 from vidmatte.core.segment import Findings
-from vidmatte.errors import OutputError, UsageError
-from vidmatte.jobs.checkpoint.compat import differences, first_change
+from vidmatte.errors import UsageError
+from vidmatte.jobs.checkpoint.compat import (
+    StoredJob,
+    StoredResult,
+    differences,
+    first_change,
+    read_note,
+)
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, Head, Summary
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult, as_output_error
@@ -71,8 +77,8 @@ class CheckpointFolder:
         except OSError as error:
             raise as_output_error(error, self.path) from error
         try:
-            note = _read_json(self.path / FINISHED) or {}
-            stored = _read_json(self.path / JOB) or note.get("facts")
+            note = read_note(self.path / FINISHED, StoredResult) or {}
+            stored = read_note(self.path / JOB, StoredJob) or note.get("facts")
             if stored is None:
                 self.clear()
                 _write_json(self.path / JOB, facts)
@@ -137,7 +143,7 @@ class CheckpointFolder:
 
     def finished(self) -> tuple[WriteResult, Findings] | None:
         """The results of an earlier run and their findings, if all files exist unchanged."""
-        note = _read_json(self.path / FINISHED)
+        note = read_note(self.path / FINISHED, StoredResult)
         if note is None or not all(_is_unchanged(path, note) for path in note["files"]):
             return None
         findings = [(index, found) for index, found in note["findings"]]
@@ -212,7 +218,7 @@ def may_replace_at(out: Path, settings: Settings) -> Callable[[Path], bool]:
 
 def _may_replace(folder: Path, out: Path) -> bool:
     """Whether the file or folder at ``out`` is a result that the work folder ``folder`` records."""
-    note = _read_json(folder / FINISHED)
+    note = read_note(folder / FINISHED, StoredResult)
     path = checkpoint_path(out)
     if note is None or str(path) not in note["files"]:
         return False
@@ -249,16 +255,6 @@ def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in folder.rglob("*"):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path
-
-
-def _read_json(path: Path) -> Any:
-    """The content of a JSON file, None where it does not exist."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise OutputError(f"{path} is damaged: remove the folder {path.parent}") from error
 
 
 def _write_json(path: Path, value: Any) -> None:

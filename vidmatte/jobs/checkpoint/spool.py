@@ -7,6 +7,7 @@ are copied, so the files are byte for byte those of a run without a spool.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -210,6 +211,9 @@ class _Checkpoint(Spool):
     def _record(self, head: Head, body: bytes) -> SpooledFrame:
         """The frame that a record of the log holds."""
         view, at = memoryview(body), 0
+        stored = [np.dtype(kind).itemsize * math.prod(shape) for _, kind, shape in head["state"]]
+        if sum(one["size"] for one in head["encoded"]) + sum(stored) > len(body):
+            raise TornRecordError
         encoded = []
         for one in head["encoded"]:
             encoded.append(view[at : at + one["size"]])
