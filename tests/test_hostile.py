@@ -3,6 +3,7 @@ did not name, and nothing takes more memory than its content."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import shutil
@@ -360,3 +361,46 @@ def test_a_spoilt_cache_is_computed_again(
         result = vidmatte.matte(clip, tmp_path / "two.mov", cache=cache, overwrite=True, **tiny)
         assert result.written.frames == 2
     assert "no attribute" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed", "one picture removed"])
+def test_no_manifest_vouches_for_a_source_that_changed(
+    how: str, tmp_path: Path, tiny: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "picture" in how:
+        make_pictures(tmp_path / "clip", frames=12)
+        clip, touched = tmp_path / "clip", tmp_path / "clip" / "shot_0001.png"
+    else:
+        clip = touched = make_movie(tmp_path / "clip.mp4", frames=12).path
+
+    def change(progress: Progress) -> None:
+        if progress.done == 10:
+            content = touched.read_bytes()
+            touched.unlink()
+            if how == "replaced":
+                touched.write_bytes(content)
+
+    result = vidmatte.matte(clip, tmp_path / "cut.mov", progress=change, **tiny)
+    assert [line for line in result.warnings if "it changed during the run" in line]
+    manifest = json.loads((tmp_path / "cut.mov.json").read_text())
+    assert manifest["source"]["sha256"] is manifest["source"]["bytes"] is None
+    assert [line for line in manifest["warnings"] if "it changed during the run" in line]
+    assert main(["verify", str(tmp_path / "cut.mov")]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_weights_that_change_cost_no_manifest_and_no_false_checksum(
+    how: str, tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    clip, weights = make_movie(tmp_path / "clip.mp4", frames=12).path, Path(str(tiny["model"]))
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    def change(progress: Progress) -> None:
+        if progress.done == 10:
+            weights.unlink()
+            if how == "replaced":
+                weights.write_bytes(b"other weights")
+
+    result = vidmatte.matte(clip, tmp_path / "cut.mov", progress=change, **tiny)
+    assert [line for line in result.warnings if "it changed during the run" in line]
+    assert json.loads((tmp_path / "cut.mov.json").read_text())["model"]["sha256"] == digest

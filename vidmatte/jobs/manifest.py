@@ -88,17 +88,19 @@ _ENTRY_FIELDS = (
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
-    """The source's path relative to ``folder``, its size and digest; for a source that is not a
-    file its name, and null for both."""
+    """The source's path relative to ``folder``, its size and digest. For one that is not a file
+    its name, and null for both; null too where its files have changed since they were opened."""
     if source.path is None:
         return {"name": source.name, "bytes": None, "sha256": None, "files": []}
     names = names_of_source(source)
-    return {
-        "path": os.path.relpath(source.path, folder),
-        "bytes": size_of(source.path, names),
-        "sha256": source.digest(),
-        "files": names,
-    }
+    place = os.path.relpath(source.path, folder)
+    try:
+        facts = {"bytes": size_of(source.path, names), "sha256": source.digest()}
+    except OSError:  # removed
+        facts = {}
+    if not facts or source.has_changed():  # what is there now was not read
+        facts = {"bytes": None, "sha256": None, "name": source.name}
+    return {"path": place, **facts, "files": names}
 
 
 def names_of_source(source: Source) -> list[str]:
@@ -207,8 +209,8 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
         entries.append((source or folder / origin["path"], origin))
     elif source is not None:
         differences.append(
-            f"{source.name} cannot be compared: the source was {origin['name']}, not a file, and"
-            " its manifest holds no checksum of it"
+            f"{source.name} cannot be compared: the source {origin['name']} was not a file, or"
+            " changed during the run, and its manifest holds no checksum of it"
         )
     for path, entry in entries:
         files = entry.get("files", ())

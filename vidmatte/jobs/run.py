@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import History
+from vidmatte.core.source import state_of
 from vidmatte.errors import InterruptedRunError, VidmatteError
 from vidmatte.jobs.finished import all_notes, find_finished
 from vidmatte.jobs.outputs import open_writer
@@ -131,6 +132,9 @@ class _Job:
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
     source, settings = job.source, job.settings
+    states = _weights_states(job.model)
+    if settings.manifest:  # now, for at the end the files may be gone
+        _ = [part.sha256 for part in job.model.weights]
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
         spool = writer.spool
@@ -153,11 +157,32 @@ def _make(job: _Job, is_folder: bool) -> Result:
         warnings=(
             *merged_warnings(source.warnings, history.findings),
             *all_notes(written),
+            *_changed_inputs(source, job.model, states),
             *(() if settings.resume else leftovers(job.output)),
         ),
         quality=merged_quality(quality, first, start, history.findings),
         resumed_at=first,
     )
+
+
+def _weights_states(model: Model) -> list[tuple[int, ...]]:
+    """The states of the files of a model's weights; see ``state_of``."""
+    return [state_of(part.path) for part in model.weights]
+
+
+def _changed_inputs(source: Reader, model: Model, states: list[tuple[int, ...]]) -> Iterator[str]:
+    """A warning for a source and for weights that changed during the run."""
+    if source.clip.source.has_changed():
+        yield (
+            f"{source.clip.source.name}: it changed during the run: the result may show both, and"
+            " the manifest has no checksum of it; run again with --overwrite"
+        )
+    for part, before, now in zip(model.weights, states, _weights_states(model), strict=True):
+        if before != now:
+            yield (
+                f"{part.path}: it changed during the run: the manifest has the checksum of the"
+                " weights that were there at its start"
+            )
 
 
 def _write_frames(

@@ -14,7 +14,14 @@ import av
 from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
-from vidmatte.core.source import AudioSource, AudioTrack, Source, sha256_of, sha256_of_all
+from vidmatte.core.source import (
+    AudioSource,
+    AudioTrack,
+    Source,
+    sha256_of,
+    sha256_of_all,
+    state_of,
+)
 from vidmatte.media.demux import open_media
 from vidmatte.readers.movie.timing import packets_from
 
@@ -89,6 +96,7 @@ class FileSource(Source):
     def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
         super().__init__(path.name, path)
         self._names = tuple(names)
+        self._opened = [state_of(file) for file in self.files()]
 
     def identity(self) -> list[list[Any]]:
         """Absolute path, size and modification time (ns) of each file that exists."""
@@ -97,6 +105,10 @@ class FileSource(Source):
             for file in self.files()
             if file.is_file()
         ]
+
+    def has_changed(self) -> bool:
+        """See ``Source.has_changed``."""
+        return self._opened != [state_of(file) for file in self.files()]
 
     def files(self) -> Sequence[Path]:
         """See ``Source.files``."""
