@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 import time
+import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ _MAX_ATTEMPTS = 5  # of one download that breaks off, each from where the last o
 
 #: A download slower than this over a window is given up, and so is one that lasts longer.
 LEAST_RATE, RATE_WINDOW_S, LONGEST_S = 4096, 60.0, 4 * 3600.0  # bytes a second, seconds
-HEADER_LIMIT_S = 30.0  # from the request to the end of the answer's headers
+HEADER_LIMIT_S = 30.0  # for an answer's headers
 
 
 class Pace:
@@ -194,8 +195,6 @@ class ReleaseFile(WeightsSource):
             raise _BrokenOffError(f"the connection ended after {done:,} of {total:,} bytes")
 
     def _open(self, destination: Path, offset: int) -> Any:
-        from urllib.error import HTTPError
-
         try:
             return _open_url(
                 self.url,
@@ -203,7 +202,7 @@ class ReleaseFile(WeightsSource):
                 connect_timeout_s=self.connect_timeout_s,
                 stall_timeout_s=self.stall_timeout_s,
             )
-        except HTTPError as error:
+        except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # the partial file is longer than theirs: not its beginning
                 destination.unlink(missing_ok=True)
