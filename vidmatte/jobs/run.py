@@ -12,7 +12,7 @@ from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import History
 from vidmatte.core.source import state_of
-from vidmatte.errors import InterruptedRunError, VidmatteError
+from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
 from vidmatte.jobs.finished import all_notes, find_finished
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
@@ -205,10 +205,10 @@ def _write_frames(
             pipeline.close()
         writer.abort()
         message = f"stopped after {progress.done} frames: {job.output} was not written"
-        hint = _resume_hint(writer)
+        hint = _resume_hint(writer, job.output)
         raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:
-        if hint := _resume_hint(writer):
+        if hint := _resume_hint(writer, job.output):
             job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
         raise
     finally:
@@ -217,10 +217,11 @@ def _write_frames(
         job.reporter.finish()
 
 
-def _resume_hint(writer: MultiWriter) -> str:
-    """How a later run can continue; empty where no frame is stored."""
+def _resume_hint(writer: MultiWriter, output: Path) -> str:
+    """How a later run can continue; empty where no frame is stored, or the folder is gone."""
     stored = 0 if writer.spool is None else writer.spool.count
-    return f"--resume continues from frame {stored}" if stored else ""
+    is_there = output_paths(output).work.is_dir()
+    return f"--resume continues from frame {stored}" if stored and is_there else ""
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:
@@ -254,6 +255,10 @@ def _write_manifest(
     try:
         facts = manifest.describe(result.written, result.clip, provenance)
         manifest.write(facts, result.written.path)
+    except OutputError as error:
+        raise OutputError(
+            f"{result.written.path} is complete and verified, only its manifest is missing: {error}"
+        ) from error
     except KeyboardInterrupt:
         out = result.written.path
         raise InterruptedRunError(

