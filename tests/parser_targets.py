@@ -17,8 +17,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 
 def _watched() -> contextlib.AbstractContextManager[object]:
     """While atheris runs this file, what is imported within reports its branches to it."""

@@ -239,6 +239,25 @@ def test_what_inflates_to_far_more_than_a_picture_is_left_out(tmp_path: Path) ->
         open_reader(tmp_path / "bomb.data", Settings())
 
 
+def test_frames_that_inflate_to_far_more_are_refused_in_movies_too(tmp_path: Path) -> None:
+    zeros = zlib.compress(bytes(1 << 27), 9)
+    for extra in (b"", chunk(b"iCCP", b"a\0\0" + zeros)):
+        frame = png_of(64, 48, extra, samples=bytes(65 * 48))
+        with av.open(str(tmp_path / "clip.mov"), "w") as movie:
+            stream = movie.add_stream("png", rate=25)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+            packet = av.Packet(frame)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
+            packet.time_base, packet.duration = Fraction(1, 25), 1
+            movie.mux(packet)
+        if not extra:
+            with open_reader(tmp_path / "clip.mov", Settings()) as source:
+                assert len(list(source.pictures())) == 1
+    with pytest.raises(SourceError, match="save it again without them"):
+        open_reader(tmp_path / "clip.mov", Settings())
+
+
 def test_a_large_profile_that_is_one_stays(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes(1 << 17)
     profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(noise))

@@ -142,11 +142,14 @@ def check_chunks(file: Path) -> None:
     file itself, as it does for an animated one, it cannot be.
     """
     with file.open("rb") as opened:
-        if opened.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-            return
-        opened.seek(0)
-        png = opened.read()
-    if any(True for _ in _bombs(png)):
+        if opened.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE:
+            opened.seek(0)
+            check_frame(file, opened.read())
+
+
+def check_frame(file: Path, png: bytes) -> None:
+    """Raise SourceError for a PNG in ``file`` whose profile or texts are too large to inflate."""
+    if png.startswith(PNG_SIGNATURE) and any(True for _ in _bombs(png)):
         raise SourceError(
             f"{file}: its colour profile or its texts are too large: save it again without them"
         )

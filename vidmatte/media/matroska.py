@@ -76,11 +76,11 @@ def patch_aspect(movie: Path, aspect: Fraction) -> None:
     """
     with movie.open("r+b") as file:
         head = file.read(_HEAD)
-        start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
-        start += _number_length(head[start])
         try:
+            start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
+            start += _number_length(head[start])
             changed = _with_pixel_aspect(list(_elements(head, start)), aspect)
-        except ValueError as error:
+        except (LookupError, OverflowError, StopIteration, ValueError) as error:
             raise OutputError(
                 f"{movie.name}: no pixel aspect can be added to its header ({error}): write .mov"
             ) from error

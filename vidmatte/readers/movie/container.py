@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError
 from vidmatte.media.demux import not_readable, open_media
-from vidmatte.media.limits import too_large
+from vidmatte.media.limits import check_frame, too_large
 from vidmatte.media.stated_size import missing_end
 from vidmatte.readers.movie.timing import Timing, packets_from
 from vidmatte.settings.values import MAX_PIXELS
@@ -34,8 +34,12 @@ def read_errors_as(path: Path) -> Iterator[None]:
 
 def packets_of(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.Packet]:
     """The packets of a stream, and an empty packet at its end. Raises SourceError."""
+    is_png = stream.codec_context.name == "png"
     with read_errors_as(path):
-        yield from packets_from(container, stream)
+        for packet in packets_from(container, stream):
+            if is_png and packet.size:
+                check_frame(path, bytes(packet))
+            yield packet
 
 
 def open_container(path: Path, max_pixels: int | None = MAX_PIXELS) -> InputContainer:
