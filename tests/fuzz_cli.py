@@ -327,13 +327,14 @@ def _wait(child: int, until: float) -> tuple[int | None, int]:
 
 
 def serve(numbers: range, seed: int, seeds: Path, room: Path) -> None:
-    """Run the cases of one worker, an outcome a line on stdout."""
-    for number in numbers:
-        print(json.dumps(asdict(run_case(number, seed, seeds, room))), flush=True)
+    """Run the cases of one worker, an outcome a line in a file."""
+    with (room / f"outcomes-{numbers.start}").open("w", encoding="utf-8") as lines:
+        for number in numbers:
+            lines.write(json.dumps(asdict(run_case(number, seed, seeds, room))) + "\n")
 
 
 def fuzz(count: int, seed: int, folder: Path, workers: int = 2) -> Iterator[Outcome]:
-    """The outcomes of ``count`` cases, as they end."""
+    """The outcomes of ``count`` cases, when all have ended."""
     seeds = folder / "seeds"
     make_seeds(seeds)
     make_work(seeds)
@@ -341,17 +342,14 @@ def fuzz(count: int, seed: int, folder: Path, workers: int = 2) -> Iterator[Outc
     started = [
         subprocess.Popen(
             [*own, str(first), str(count), str(workers), str(seed), str(seeds), str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
             env=os.environ | {"PYTHONPATH": ROOT},
         )
         for first in range(workers)
     ]
-    for worker in started:
-        assert worker.stdout is not None
-        with worker, worker.stdout as lines:
-            for line in lines:
-                yield Outcome(**json.loads(line))
+    for first, worker in enumerate(started):
+        assert worker.wait() == 0
+        for line in (folder / f"outcomes-{first}").read_text("utf-8").splitlines():
+            yield Outcome(**json.loads(line))
 
 
 def summary(outcomes: list[Outcome]) -> str:
