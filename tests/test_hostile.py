@@ -29,6 +29,7 @@ from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs.report import Progress
 from vidmatte.media.limits import without_bombs
 from vidmatte.readers.images import read_picture
+from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.render.background import open_background
@@ -423,3 +424,14 @@ def test_weights_that_change_cost_no_manifest_and_no_false_checksum(
     result = vidmatte.matte(clip, tmp_path / "cut.mov", progress=change, **tiny)
     assert [line for line in result.warnings if "it changed during the run" in line]
     assert json.loads((tmp_path / "cut.mov.json").read_text())["model"]["sha256"] == digest
+
+
+def test_a_background_of_which_nothing_decodes_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where every packet of an FFV1 movie fails its checksum."""
+    make_movie(tmp_path / "clip.mp4", frames=1)
+    with open_reader(tmp_path / "clip.mp4", Settings()) as source:
+        monkeypatch.setattr(MovieReader, "pictures", lambda self: iter(()))
+        with pytest.raises(SourceError, match="none of its frames decodes"):
+            open_background(str(tmp_path / "clip.mp4"), source.clip)

