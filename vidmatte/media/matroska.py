@@ -80,12 +80,13 @@ def patch_aspect(movie: Path, aspect: Fraction) -> None:
             start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
             start += _number_length(head[start])
             changed = _with_pixel_aspect(list(_elements(head, start)), aspect)
+            patched = b"".join(map(bytes, changed))
         except (LookupError, OverflowError, StopIteration, ValueError) as error:
             raise OutputError(
                 f"{movie.name}: no pixel aspect can be added to its header ({error}): write .mov"
             ) from error
         file.seek(start)
-        file.write(b"".join(map(bytes, changed)))
+        file.write(patched)
 
 
 def _with_pixel_aspect(parts: list[_Element], aspect: Fraction) -> list[_Element]:
