@@ -60,6 +60,19 @@ def test_a_list_of_other_files_is_never_followed(text: str, name: str, tmp_path:
         open_background(str(tmp_path / name), clip.clip)
 
 
+def test_one_function_opens_media_for_reading() -> None:
+    package = Path(vidmatte.__file__).parent
+    opening = [
+        f"{file.relative_to(package)}: {line.strip()}"
+        for file in package.rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if any(word in line for word in ("av.open(", "imdecode(", "imread("))
+        and '"w"' not in line
+        and file.name != "demux.py"
+    ]
+    assert not opening
+
+
 def test_a_mask_opens_no_other_file_either(tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=2)
     (tmp_path / "mask.png").write_text("ffconcat version 1.0\nfile clip.mp4\n")
