@@ -46,6 +46,7 @@ class StreamOptions(TypedDict, total=False):
     handles: int
     conform: Text | None
     deinterlace: str
+    max_megapixels: float
     strict: bool
     device: Text
     runtime: str
