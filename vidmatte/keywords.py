@@ -58,6 +58,7 @@ class StreamOptions(TypedDict, total=False):
     conform: Text | None
     deinterlace: str
     colour: Text | None
+    max_megapixels: float
     strict: bool
     device: Text
     runtime: str

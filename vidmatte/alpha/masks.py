@@ -16,7 +16,7 @@ from vidmatte.errors import SourceMissingError, UsageError
 from vidmatte.readers.image_folder import SUFFIXES, list_pictures
 from vidmatte.readers.images import read_picture
 from vidmatte.settings import AdjustOptions
-from vidmatte.settings.values import parse_threshold
+from vidmatte.settings.values import MAX_PIXELS, parse_threshold
 
 _SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
 
@@ -70,7 +70,8 @@ class _MaskFile:
         return self._files[0 if self._single else min(index, len(self._files) - 1)]
 
     def _read(self, file: Path) -> np.ndarray:
-        mask = _read_mask(file)
+        # A mask has the frames' shape, and so the limit that these were read with.
+        mask = _read_mask(file, max(MAX_PIXELS, 4 * self._size[0] * self._size[1]))
         height, width = mask.shape
         if all(abs(width / height / shape - 1) > _SAME_SHAPE for shape in self._shapes):
             raise UsageError(
@@ -82,10 +83,10 @@ class _MaskFile:
         return mask
 
 
-def _read_mask(file: Path) -> np.ndarray:
+def _read_mask(file: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The grey of a picture times its alpha, (H, W) float32 in 0..1, as its EXIF orientation
     has it shown. Raises SourceError."""
-    picture = read_picture(file)
+    picture = read_picture(file, max_pixels)
     # FFmpeg makes 65280 of grey 255 beside an alpha, which 8 bits do without.
     is_deep = picture.format.name != "ya8"
     levels = picture.reformat(format="gray16le" if is_deep else "gray", threads=1).to_ndarray()

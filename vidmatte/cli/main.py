@@ -165,7 +165,8 @@ PREVIEW_OPTIONS = (
     "erode", "feather",
     "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "video_track",
     "in_point",
-    "out_point", "deinterlace", "colour", "overwrite", "device", "runtime", "threads", "models_dir",
+    "out_point", "deinterlace", "colour", "max_megapixels", "overwrite",
+    "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 
@@ -223,8 +224,8 @@ def _bench_command(
 
 BENCH_OPTIONS = (
     "model", "family", "combine", "smooth", "refine", "foreground", "normalize", "downsample",
-    "format", "in_point", "out_point", "device", "runtime", "batch", "threads", "memory",
-    "models_dir",
+    "format", "in_point", "out_point", "max_megapixels", "device", "runtime", "batch", "threads",
+    "memory", "models_dir",
 )  # fmt: skip
 app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
 

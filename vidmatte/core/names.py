@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
+from pydantic import Field, model_validator
+
+from vidmatte.core.stored import Count, Name, Ratio, StoredModel, Text, checked, read_stored
 from vidmatte.errors import OutputError
 
 #: The place of the frame's number in a name.
@@ -60,32 +62,66 @@ def manifest_in(path: Path) -> dict[str, Any] | None:
     """The manifest in a file, complete or not; None where the file holds something else or
     cannot be read."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_stored(path)
     except (OSError, ValueError):  # not there, not ours, or still being written
         return None
     return found if isinstance(found, dict) and "vidmatte" in found else None
 
 
-def is_manifest(manifest: dict[str, Any]) -> bool:
-    """Whether a manifest has all fields that identify its result, its extra outputs and its
-    source; a source that was not a file has a name, and neither size nor checksum."""
-    source, sides = manifest.get("source"), manifest.get("sides")
-    entries = [manifest.get("result")] if _was_no_file(source) else [manifest.get("result"), source]
-    entries += sides if isinstance(sides, list) else [None]
-    return all(
-        isinstance(entry, dict)
-        and isinstance(entry.get("bytes"), int)
-        and isinstance(entry.get("sha256"), str)
-        and isinstance(entry.get("path", entry.get("name")), str)
-        and isinstance(entry.get("files", []), list)
-        for entry in entries
-    )
+class _ResultEntry(StoredModel):
+    """A result in a manifest; the names of a sequence's files are in its folder."""
+
+    name: Text
+    format: str
+    pixel_format: str
+    frames: Count
+    width: Count
+    height: Count
+    sound: list[Text]
+    bytes: Count
+    sha256: str
+    files: list[Name]
 
 
-def _was_no_file(source: Any) -> bool:
-    """Whether a manifest's source is one without files: it has a name, and null for a checksum."""
-    return (
-        isinstance(source, dict)
-        and isinstance(source.get("name"), str)
-        and source.get("sha256", "") is None
-    )
+class _SourceEntry(StoredModel):
+    """The source in a manifest: a path, or, if it was not a file, a name, and no checksum."""
+
+    path: Text = ""
+    name: Text = ""
+    bytes: Count | None
+    sha256: str | None
+    files: list[Name] = Field([])
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.sha256 is None and not self.name) or (self.sha256 is not None and not self.path):
+            raise ValueError("expected a path and a checksum")
+        return self
+
+
+class _ModelEntry(StoredModel):
+    """The model in a manifest."""
+
+    name: Text
+    sha256: str
+
+
+class _Manifest(StoredModel):
+    """A manifest: what identifies its result, its extra outputs and its source."""
+
+    model: _ModelEntry
+    source: _SourceEntry
+    result: _ResultEntry
+    sides: list[_ResultEntry]
+    settings: dict[str, Any]
+    rate: Ratio
+    warnings: list[Text]
+
+
+def manifest_fault(manifest: dict[str, Any]) -> str | None:
+    """What is wrong with a manifest, None where it has all fields that are used."""
+    try:
+        result = checked(_Manifest, manifest).result
+    except ValueError as error:
+        return str(error)
+    return "result.name: expected a name" if Path(result.name).name != result.name else None

@@ -92,6 +92,10 @@ class Source:
         read a second time."""
         return None
 
+    def has_changed(self) -> bool:
+        """Whether a file is another than when the source was opened, or gone."""
+        return False
+
     def files(self) -> Sequence[Path]:
         """The files that are read, in order; may be empty."""
         return ()
@@ -121,6 +125,15 @@ class Source:
                 f" save it to a file first, or omit {option}"
             )
         return found
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """Size, modification time (ns) and inode of a file; empty where it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def sha256_of(path: Path) -> str:

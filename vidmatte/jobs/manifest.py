@@ -15,8 +15,9 @@ from typing import Any
 
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import FRAME_NUMBER, absolute_path, is_manifest, manifest_in
+from vidmatte.core.names import FRAME_NUMBER, absolute_path, manifest_fault, manifest_in
 from vidmatte.core.source import Source, sha256_of, sha256_of_all
+from vidmatte.core.stored import read_stored
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.format_spec import output_colour
@@ -87,17 +88,19 @@ _ENTRY_FIELDS = (
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
-    """The source's path relative to ``folder``, its size and digest; for a source that is not a
-    file its name, and null for both."""
+    """The source's path relative to ``folder``, its size and digest. For one that is not a file
+    its name, and null for both; null too where its files have changed since they were opened."""
     if source.path is None:
         return {"name": source.name, "bytes": None, "sha256": None, "files": []}
     names = names_of_source(source)
-    return {
-        "path": os.path.relpath(source.path, folder),
-        "bytes": size_of(source.path, names),
-        "sha256": source.digest(),
-        "files": names,
-    }
+    place = os.path.relpath(source.path, folder)
+    try:
+        facts = {"bytes": size_of(source.path, names), "sha256": source.digest()}
+    except OSError:  # removed
+        facts = {}
+    if not facts or source.has_changed():  # what is there now was not read
+        facts = {"bytes": None, "sha256": None, "name": source.name}
+    return {"path": place, **facts, "files": names}
 
 
 def names_of_source(source: Source) -> list[str]:
@@ -128,6 +131,7 @@ def write(manifest: dict[str, Any], out: Path) -> Path:
     try:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         # A file name that is not UTF-8 is written as JSON escapes.
+        partial.unlink(missing_ok=True)  # a link there would lead to another file
         partial.write_bytes(text.encode("utf-8", "backslashreplace"))
         partial.replace(path)
     except OSError as error:
@@ -160,15 +164,17 @@ def result_of(path: Path) -> Path:
 def _load(path: Path) -> dict[str, Any]:
     """The manifest in an existing file. Raises SourceError."""
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = read_stored(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SourceError(f"{path} is not a manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != _SCHEMA:
         raise SourceError(f"{path}: not a manifest of schema {_SCHEMA}: made by another version?")
-    if not is_manifest(manifest):
-        raise SourceError(f"{path}: incomplete manifest: it was changed after it was written")
+    if (fault := manifest_fault(manifest)) is not None:
+        raise SourceError(
+            f"{path}: incomplete manifest ({fault}): it was changed after it was written"
+        )
     return manifest
 
 
@@ -203,8 +209,8 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
         entries.append((source or folder / origin["path"], origin))
     elif source is not None:
         differences.append(
-            f"{source.name} cannot be compared: the source was {origin['name']}, not a file, and"
-            " its manifest holds no checksum of it"
+            f"{source.name} cannot be compared: the source {origin['name']} was not a file, or"
+            " changed during the run, and its manifest holds no checksum of it"
         )
     for path, entry in entries:
         files = entry.get("files", ())

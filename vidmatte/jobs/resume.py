@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -131,17 +130,12 @@ def leftovers(out: Path) -> Iterator[str]:
 
 def remove_checkpoint(out: Path) -> None:
     """Remove the work folder of a finished output."""
-    from vidmatte.jobs.checkpoint.folder import FINISHED, JOB, LOCK
+    from vidmatte.jobs.checkpoint.folder import FINISHED, remove_folder
 
     folder = output_paths(out).work
-    if not (folder / FINISHED).is_file():
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()  # a run was killed just before that
-        return
-    # The note that the output is finished is removed last: a kill in between costs nothing.
-    for name in (LOCK, JOB, FINISHED):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder)  # and anything that a file browser has put in it
+    # An empty one: a run was killed just before its end.
+    if (folder / FINISHED).is_file() or (folder.is_dir() and not any(folder.iterdir())):
+        remove_folder(folder)
 
 
 def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import History
-from vidmatte.errors import InterruptedRunError, VidmatteError
+from vidmatte.core.source import state_of
+from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
 from vidmatte.jobs.finished import all_notes, find_finished
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
@@ -156,6 +157,9 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
         job.reporter.note(
             f"vidmatte: {source.clip.source.name}: {source.clip.display.dolby_note()}"
         )
+    states = _weights_states(job.model)
+    if settings.manifest:  # now, for at the end the files may be gone
+        _ = [part.sha256 for part in job.model.weights]
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
         spool = writer.spool
@@ -186,11 +190,32 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
         warnings=(
             *merged_warnings(source.warnings, history.findings),
             *all_notes(written),
+            *_changed_inputs(source, job.model, states),
             *(() if settings.resume else leftovers(job.output)),
         ),
         quality=merged_quality(quality, first, start, history.findings),
         resumed_at=first,
     )
+
+
+def _weights_states(model: Model) -> list[tuple[int, ...]]:
+    """The states of the files of a model's weights; see ``state_of``."""
+    return [() if part.path is None else state_of(part.path) for part in model.weights]
+
+
+def _changed_inputs(source: Reader, model: Model, states: list[tuple[int, ...]]) -> Iterator[str]:
+    """A warning for a source and for weights that changed during the run."""
+    if source.clip.source.has_changed():
+        yield (
+            f"{source.clip.source.name}: it changed during the run: the result may show both, and"
+            " the manifest has no checksum of it; run again with --overwrite"
+        )
+    for part, before, now in zip(model.weights, states, _weights_states(model), strict=True):
+        if before != now:
+            yield (
+                f"{part.path}: it changed during the run: the manifest has the checksum of the"
+                " weights that were there at its start"
+            )
 
 
 def _write_frames(
@@ -213,10 +238,10 @@ def _write_frames(
             pipeline.close()
         writer.abort()
         message = f"stopped after {progress.done} frames: {job.output} was not written"
-        hint = _resume_hint(writer)
+        hint = _resume_hint(writer, job.output)
         raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:
-        if hint := _resume_hint(writer):
+        if hint := _resume_hint(writer, job.output):
             job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
         raise
     finally:
@@ -225,10 +250,11 @@ def _write_frames(
         job.reporter.finish()
 
 
-def _resume_hint(writer: MultiWriter) -> str:
-    """How a later run can continue; empty where no frame is stored."""
+def _resume_hint(writer: MultiWriter, output: Path) -> str:
+    """How a later run can continue; empty where no frame is stored, or the folder is gone."""
     stored = 0 if writer.spool is None else writer.spool.count
-    return f"--resume continues from frame {stored}" if stored else ""
+    is_there = output_paths(output).work.is_dir()
+    return f"--resume continues from frame {stored}" if stored and is_there else ""
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:
@@ -263,6 +289,10 @@ def _write_manifest(
     try:
         facts = manifest.describe(result.written, result.clip, provenance)
         manifest.write(facts, result.written.path)
+    except OutputError as error:
+        raise OutputError(
+            f"{result.written.path} is complete and verified, only its manifest is missing: {error}"
+        ) from error
     except KeyboardInterrupt:
         out = result.written.path
         raise InterruptedRunError(

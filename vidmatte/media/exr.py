@@ -49,6 +49,16 @@ def check_window(file: Path, data: bytes) -> None:
         )
 
 
+def window_of(data: bytes) -> tuple[int, int]:
+    """Width and height of the larger of a picture's two windows. Raises struct.error."""
+    found = _attributes(BytesIO(data))
+    sides = [(0, 0)]
+    for name in ("dataWindow", "displayWindow"):
+        left, top, right, bottom = struct.unpack_from("<4i", found.get(name, bytes(_BOX)))
+        sides.append((abs(right - left) + 1, abs(bottom - top) + 1))
+    return max(sides, key=lambda side: side[0] * side[1])
+
+
 def _attributes(file: BinaryIO) -> dict[str, bytes]:
     """The attributes of the first part, by name; of large values the beginning. Empty for a
     file of another format, up to the fault for a damaged header."""

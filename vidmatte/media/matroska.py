@@ -93,16 +93,17 @@ def _patch(movie: Path, change: Callable[[list[_Element]], Iterable[_Element]], 
     """
     with movie.open("r+b") as file:
         head = file.read(_HEAD)
-        start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
-        start += _number_length(head[start])
         try:
+            start = len(bytes(next(_elements(head)))) + 4  # the segment's size comes next
+            start += _number_length(head[start])
             changed = _with_video(list(_elements(head, start)), change)
-        except ValueError as error:
+            patched = b"".join(map(bytes, changed))
+        except (LookupError, OverflowError, StopIteration, ValueError) as error:
             raise OutputError(
                 f"{movie.name}: no {what} can be added to its header ({error}): write .mov"
             ) from error
         file.seek(start)
-        file.write(b"".join(map(bytes, changed)))
+        file.write(patched)
 
 
 def _with_video(

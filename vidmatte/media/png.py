@@ -15,13 +15,13 @@ import numpy as np
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST = 1 << 24  # bytes read of one chunk at most
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Kind and length of each chunk of a PNG, with the file positioned at its content."""
-    at = len(_PNG_SIGNATURE)
+    at = len(PNG_SIGNATURE)
     while True:
         file.seek(at)
         if len(head := file.read(8)) < 8:
@@ -51,7 +51,7 @@ def is_animated_png(path: Path) -> bool:
     if not path.is_file() or not os.access(path, os.R_OK):
         return False
     with path.open("rb") as file:
-        if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
+        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
             return False
         for kind, _ in png_chunks(file):
             if kind == b"acTL":
@@ -97,7 +97,7 @@ def _size_of_samples(file: bytes) -> int | None:
 
     None if they are interlaced or the header is invalid.
     """
-    if len(file) < 33 or not file.startswith(_PNG_SIGNATURE) or file[12:16] != b"IHDR":
+    if len(file) < 33 or not file.startswith(PNG_SIGNATURE) or file[12:16] != b"IHDR":
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", file, 16)
     if interlaced or colour not in _SAMPLES:

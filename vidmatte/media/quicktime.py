@@ -130,19 +130,24 @@ def add_picture_boxes(movie: Path, codec_tag: str, boxes: Sequence[tuple[str, by
         file.write(moov)
 
 
-def _atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
-    """(start, end, type) of each atom, and of those inside the containers."""
+def _atoms(
+    file: BinaryIO, start: int, end: int, containers: Sequence[bytes] = _CONTAINERS
+) -> Iterator[tuple[int, int, bytes]]:
+    """(start, end, type) of each atom, and of those inside the containers, each within the one
+    before it."""
     while start + 8 <= end:
         file.seek(start)
-        size, kind = struct.unpack(">I4s", file.read(8))
+        if len(head := file.read(16)) < 8:
+            return
+        size, kind = struct.unpack_from(">I4s", head)
         header = 8
         if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-            header = 16
+            size, header = int.from_bytes(head[8:], "big"), 16
         stop = end if size == 0 else start + size
         if stop < start + header:
             return
         yield start, stop, kind
-        if kind in _CONTAINERS:
-            yield from _atoms(file, start + header, stop)
+        if kind in containers:
+            inner = containers[containers.index(kind) + 1 :]
+            yield from _atoms(file, start + header, min(stop, end), inner)
         start = stop

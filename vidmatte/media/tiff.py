@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidmatte.errors import SourceError
 
+_WIDTH, _LENGTH = 256, 257
 BITS, COMPRESSION, TILE_WIDTH, SAMPLE_FORMAT = 258, 259, 322, 339
 SUBFILE, PHOTOMETRIC = 254, 262
 _MAGIC = (b"II*\0", b"MM\0*")
@@ -58,6 +59,12 @@ def _unsupported(file: Path, kind: str) -> SourceError:
         f"{file}: a TIFF {kind} is not supported: save it in strips of 8 or 16 bits, with LZW,"
         " ZIP or no compression"
     )
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF's first picture, 0 where missing. Raises struct.error."""
+    tags = _directory(data)
+    return tags.get(_WIDTH, 0), tags.get(_LENGTH, 0)
 
 
 def page_count(data: bytes) -> int:

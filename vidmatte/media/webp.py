@@ -40,11 +40,11 @@ def read_webp(path: Path) -> _WebpHeader:
         if head[:4] != b"RIFF" or head[8:] != b"WEBP" or size != 8 + _little_endian(head[4:8]):
             raise ValueError("not a complete WebP file")
         parts = [(kind, file.read(min(length, _FIXED))) for kind, length in webp_chunks(file)]
-    kind, head = parts[0]
+    kind, head = parts[0] if parts else (b"", b"")
     if kind == b"VP8 ":  # RFC 6386, section 9.1
         width, height = _little_endian(head[6:8]) & 0x3FFF, _little_endian(head[8:10]) & 0x3FFF
         return _WebpHeader(width, height, has_alpha=False, lengths=())
-    if kind != b"VP8X":
+    if kind != b"VP8X" or len(head) < 10:
         raise ValueError(f"its first chunk is {kind!r}, not VP8X")
     lengths = [
         Fraction(_little_endian(part[12:15]), 1000) for name, part in parts if name == b"ANMF"

@@ -30,6 +30,7 @@ from vidmatte.core.concurrency import lock_at, release_and_unlink
 from vidmatte.core.families import FilterProfile
 from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError, UsageError
+from vidmatte.media.demux import open_media
 from vidmatte.models.augment import mark_views
 from vidmatte.models.base import Network, WrappedNetwork
 from vidmatte.models.runtimes.onnx_file import check_numbers
@@ -82,7 +83,7 @@ class CachedNetwork(Network):
 
     def _pairs(self, first: int) -> Generator[tuple[Any, Any]]:
         """Alpha and foreground of the frames from number ``first`` on."""
-        with av.open(_absolute(self._path)) as container:
+        with open_media(self._path, None) as container:
             alphas = container.streams.video[0]
             if first:  # every frame is a key frame
                 container.seek(round(first * av.time_base / _RATE))
@@ -177,19 +178,17 @@ def is_complete(path: Path, size: tuple[int, int]) -> bool:
     """
     sums = _Checksums()
     try:
-        with av.open(_absolute(path)) as container:
-            sizes = {(stream.width, stream.height) for stream in container.streams.video}
+        with open_media(path, size[0] * size[1]) as container:
+            sizes = {
+                (stream.width, stream.height) if stream.codec_context is not None else None
+                for stream in container.streams.video
+            }
             for packet in container.demux():
                 if packet.size:
                     sums.add(packet)
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # the latter: PyAV, at a stream that it does not know
         return False
     return sizes == {size} and path.name.split(".")[1] == str(sums)
-
-
-def _absolute(path: Path) -> str:
-    """An absolute path, in which FFmpeg does not take a colon for a protocol."""
-    return str(path.absolute())
 
 
 def _pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any]]:
@@ -258,7 +257,7 @@ class _AlphaRecorder:
         with self._as_cache_error():
             self._folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-            self._container = av.open(_absolute(path), "w", format="matroska")
+            self._container = av.open(str(path.absolute()), "w", format="matroska")
         self._alphas = self._stream(frame, "gray16le")
         self._colours = self._stream(frame, "bgr0") if frame.foreground is not None else None
 

@@ -14,7 +14,15 @@ import av
 from av.audio.stream import AudioStream
 
 from vidmatte.core.frame import Clip
-from vidmatte.core.source import AudioSource, AudioTrack, Source, sha256_of, sha256_of_all
+from vidmatte.core.source import (
+    AudioSource,
+    AudioTrack,
+    Source,
+    sha256_of,
+    sha256_of_all,
+    state_of,
+)
+from vidmatte.media.demux import open_media
 from vidmatte.readers.movie.packets import packets_from
 from vidmatte.readers.trim import SourcePoints
 
@@ -94,6 +102,7 @@ class FileSource(Source):
         super().__init__(path.name, path)
         self._names = tuple(names)
         self._sound = sound or path
+        self._opened = [state_of(file) for file in self.files()]
 
     def with_sound(self, sound: Path) -> FileSource:
         """The same source, its sound from another file."""
@@ -106,6 +115,10 @@ class FileSource(Source):
             for file in self.files()
             if file.is_file()
         ]
+
+    def has_changed(self) -> bool:
+        """See ``Source.has_changed``."""
+        return self._opened != [state_of(file) for file in self.files()]
 
     def files(self) -> Sequence[Path]:
         """See ``Source.files``."""
@@ -126,7 +139,7 @@ class _FileAudio(AudioSource):
     """The sound of a file, through a demuxer of its own, no farther than it is asked for."""
 
     def __init__(self, path: Path, tracks: Sequence[AudioTrack]) -> None:
-        self._container = av.open(str(path.absolute()), metadata_errors="replace")
+        self._container = open_media(path, None)
         self._tracks = tracks
 
     def stream(self, index: int) -> AudioStream:

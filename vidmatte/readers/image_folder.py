@@ -7,7 +7,7 @@ from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
-from vidmatte.core.names import is_manifest, manifest_in
+from vidmatte.core.names import manifest_fault, manifest_in
 from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_time
 from vidmatte.media.exr import exr_time
@@ -112,7 +112,7 @@ def results_among(files: list[Path]) -> list[str]:
     results: set[str] = set()
     for note in folder.glob("*.json"):
         manifest = manifest_in(note)
-        if manifest is not None and is_manifest(manifest):
+        if manifest is not None and manifest_fault(manifest) is None:
             for entry in (manifest["result"], *manifest["sides"]):
                 results |= names & {entry.get("name"), *entry.get("files", ())}
     if not results or results == names:

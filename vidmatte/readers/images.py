@@ -15,12 +15,14 @@ from vidmatte.core.colour import UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import orientation_of
 from vidmatte.errors import SourceError
+from vidmatte.media.demux import not_readable, open_media
 from vidmatte.media.dpx import dpx_notes, is_linear_in_name
 from vidmatte.media.exr import check_window, exr_layer
 from vidmatte.media.heif import read_heif
 from vidmatte.media.heif_items import has_heif_alpha
 from vidmatte.media.icc import is_srgb
-from vidmatte.media.png import with_stored_samples
+from vidmatte.media.limits import check_pixels, decoder_limits, without_bombs
+from vidmatte.media.png import PNG_SIGNATURE, with_stored_samples
 from vidmatte.media.tiff import check_kind
 from vidmatte.media.webp_frames import WebpAnimation, is_animated_webp
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
@@ -42,7 +44,7 @@ from vidmatte.readers.picture_tags import (
 )
 from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_rate, stated_colour
+from vidmatte.settings.values import MAX_PIXELS, parse_rate, stated_colour
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -58,6 +60,7 @@ class ImageReader(Reader):
         trim = make_trim(self.points, settings.in_point, settings.out_point, settings.handles)
         self._files = files[trim.first : trim.end]
         self._warned: set[str] = set()
+        self._max_pixels = settings.max_pixels
         if path.is_dir():
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
@@ -66,7 +69,7 @@ class ImageReader(Reader):
         self._warnings += left_out_notes(self._files[0])
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
-        first = read_picture(self._files[0])
+        first = read_picture(self._files[0], settings.max_pixels)
         self._stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
         clip = _describe(source, self._files, first, rate, self._stated)
         self.clip = replace(clip, timecode=start)
@@ -105,7 +108,7 @@ class ImageReader(Reader):
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
         clip = self.clip
         for number, file in enumerate(self._files[index:], index):
-            frame = read_picture(file)
+            frame = read_picture(file, self._max_pixels)
             if _loses_precision(frame, clip):
                 raise SourceError(
                     f"{file}: it is {frame.format.name}, but the folder began with"
@@ -148,10 +151,10 @@ class ImageReader(Reader):
             )
 
 
-def read_picture(file: Path) -> av.VideoFrame:
-    """One decoded picture. Raises SourceError naming the file."""
+def read_picture(file: Path, max_pixels: int = MAX_PIXELS) -> av.VideoFrame:
+    """One decoded picture of at most ``max_pixels``. Raises SourceError naming the file."""
     try:
-        for frame in _decode_complete(file):
+        for frame in _decode_complete(file, max_pixels):
             if is_linear_in_name(file):
                 frame.color_trc = UNSPECIFIED
             return frame
@@ -172,22 +175,24 @@ def read_picture(file: Path) -> av.VideoFrame:
             " with plain R, G, B"
         ) from error
     except (OSError, av.error.FFmpegError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or "it has no picture"
-        raise SourceError(f"{file}: not a readable picture ({reason})") from error
+        raise not_readable(file, error, "picture") from error
     raise SourceError(f"{file}: not a readable picture (it is truncated)")
 
 
-def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
+def _decode_complete(file: Path, max_pixels: int) -> Iterator[av.VideoFrame]:
     """The picture of a file, passed to its decoder in one packet.
 
     Opening it as a container would decode it twice, the first time to find its size, and is
     done only for files whose content does not match their suffix.
     """
-    name = DECODERS.get(file.suffix.lower(), "png")
+    data = file.read_bytes()
+    is_png = data.startswith(PNG_SIGNATURE)
+    name = "png" if is_png else DECODERS.get(file.suffix.lower(), "png")
     decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
-    data = file.read_bytes()
+    decoder.options = decoder_limits(max_pixels)
+    check_pixels(file, data, max_pixels)
     check_kind(file, data)
     check_window(file, data)
     if data[4:8] == b"ftyp":
@@ -197,12 +202,12 @@ def _decode_complete(file: Path) -> Iterator[av.VideoFrame]:
         yield next(WebpAnimation(file).pictures())
         return
     if name == "exr":
-        decoder.options = {"layer": exr_layer(file, data)}
-    packet = av.Packet(with_stored_samples(data) if name == "png" else data)
+        decoder.options = {**decoder_limits(max_pixels), "layer": exr_layer(file, data)}
+    packet = av.Packet(with_stored_samples(without_bombs(data)) if is_png else data)
     try:
         yield from [*decoder.decode(packet), *decoder.decode(None)]
     except av.error.InvalidDataError:
-        with av.open(str(file.absolute())) as container:
+        with open_media(file, max_pixels) as container:
             yield from container.decode(video=0)
 
 

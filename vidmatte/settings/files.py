@@ -10,8 +10,10 @@ from pydantic import model_validator
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
 from vidmatte.settings.values import (
+    MAX_MEGAPIXELS,
     BackgroundName,
     ColourNames,
+    Number,
     Rate,
     Switch,
     Text,
@@ -69,6 +71,13 @@ class InputOptions(OptionModel):
         " or primaries=bt2020,transfer=linear",
         metavar="TAGS",
     )
+    max_megapixels: Number = _input(
+        MAX_MEGAPIXELS,
+        "largest picture or frame that is decoded, in millions of pixels",
+        low=0.01,
+        high=2000,
+        decides=NO_EFFECT,
+    )
     strict: Switch = _input(
         False,
         "stop at a movie's frame that does not decode (otherwise the one before it is repeated)"
@@ -76,6 +85,11 @@ class InputOptions(OptionModel):
         " stops the run",
         decides=NO_EFFECT,
     )
+
+    @property
+    def max_pixels(self) -> int:
+        """``max_megapixels`` in pixels."""
+        return round(self.max_megapixels * 1e6)
 
     @model_validator(mode="after")
     def _check_handles(self) -> Self:

@@ -17,6 +17,9 @@ from vidmatte.core.timecode import is_timecode
 from vidmatte.errors import UsageError
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1, 1000), Fraction(1000)
+#: Of a picture or frame that is decoded; more than any camera has.
+MAX_MEGAPIXELS = 200.0
+MAX_PIXELS = round(MAX_MEGAPIXELS * 1e6)
 _PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
 _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 

@@ -64,6 +64,7 @@ def save_sheet(sheet: np.ndarray, out: Path) -> None:
         raise OutputError(f"{out}: the sheet of {sheet.shape[1]}x{sheet.shape[0]} does not encode")
     partial = _partial_of(out)
     try:
+        partial.unlink(missing_ok=True)  # a link there would lead to another file
         partial.write_bytes(coded.tobytes())
         partial.replace(out)
     except OSError as error:

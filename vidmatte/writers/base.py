@@ -14,14 +14,34 @@ from pathlib import Path
 from typing import Any
 
 import av
+from pydantic import Field
 
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame
+from vidmatte.core.stored import Count, Name, Ratio, StoredModel, Text, checked
 from vidmatte.errors import OutputError
 
 #: Memory of a frame in an encoder: its slot, its picture, the foreground estimate's arrays.
 _BYTES_PER_PIXEL = 45
 _MAX_WORKERS = 16
+
+
+class _StoredResult(StoredModel):
+    """A ``WriteResult`` as JSON."""
+
+    path: Any
+    format: str
+    pixel_format: str
+    frames: Count
+    width: Count
+    height: Count
+    rate: Ratio
+    seconds: Any
+    sound: list[Text]
+    bytes: Count
+    files: list[Name]
+    notes: list[Text] = Field([])
+    extra_outputs: list[dict[str, Any]] = Field([])
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,8 @@ class WriteResult:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> WriteResult:
-        """The inverse of ``to_json``; unknown keys are ignored."""
+        """The inverse of ``to_json``; unknown keys are ignored. Raises ValueError."""
+        checked(_StoredResult, facts)
         return cls(
             path=Path(facts["path"]),
             frames=facts["frames"],

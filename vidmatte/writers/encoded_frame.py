@@ -14,8 +14,18 @@ from typing import Any
 import av
 from isal import isal_zlib
 
+from vidmatte.core.stored import Count, Name, StoredModel, checked, parse
+
 _LENGTH = struct.Struct("<I")  # bytes of the JSON before the data
 _FASTEST = 1  # deflate level: a stored picture is read only once
+
+
+class PictureFile(StoredModel):
+    """What is stored of a picture file: its name in the folder, its size and CRC-32."""
+
+    name: Name
+    size: Count
+    crc: Count
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,10 @@ def _split(stored: bytes | memoryview) -> tuple[dict[str, Any], memoryview]:
     view = memoryview(stored)
     (length,) = _LENGTH.unpack_from(view)
     start = _LENGTH.size + length
-    return json.loads(bytes(view[_LENGTH.size : start])), view[start:]
+    facts: dict[str, Any] = parse(bytes(view[_LENGTH.size : start]))
+    if facts["kind"] == "file":
+        checked(PictureFile, facts)
+    return facts, view[start:]
 
 
 def _synced_content(path: Path) -> bytes:

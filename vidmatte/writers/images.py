@@ -12,6 +12,7 @@ import av
 from vidmatte.core.frame import Clip, Frame, TimeSpan
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, pattern_regex
 from vidmatte.errors import OutputError, UsageError, VerificationError
+from vidmatte.media.demux import open_media
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.encoded_frame import EncodedFrame, ImageFile
 from vidmatte.writers.encoders import frame_encoder
@@ -212,6 +213,6 @@ def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
 
 def _decoded(path: Path) -> tuple[int, int, str]:
     """Width, height and pixel format of a picture file, by FFmpeg."""
-    with av.open(str(path)) as container:
+    with open_media(path, None) as container:
         picture = next(container.decode(video=0))
     return picture.width, picture.height, picture.format.name

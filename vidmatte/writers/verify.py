@@ -15,6 +15,7 @@ from vidmatte.core import timecode
 from vidmatte.core.colour import BT470BG, SMPTE170M, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.errors import VerificationError
+from vidmatte.media.demux import open_media
 from vidmatte.media.webp import read_webp
 from vidmatte.pixels.planes import is_yuv
 from vidmatte.readers.movie.describe import find_tag
@@ -38,7 +39,7 @@ def verify_movie(path: Path, clip: Clip, row: OutputFormat, expected: Expected) 
         if (compare := rules.verification.differences) is not None:
             differences = list(compare(path, clip, expected))
         else:
-            with av.open(str(path)) as file:
+            with open_media(path, None) as file:
                 differences = list(_compare(file, clip, row, rules, expected))
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise VerificationError(f"{path.name} cannot be read back: {error}") from error

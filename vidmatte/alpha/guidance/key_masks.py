@@ -12,7 +12,8 @@ from vidmatte.alpha.guidance.candidates import choose, find_candidates
 from vidmatte.alpha.guidance.coarse import CoarseFrame
 from vidmatte.alpha.guidance.selection import Click, mask_from_box, mask_from_clicks
 from vidmatte.core.prompts import Box, Choice, Mask, Point, Prompt
-from vidmatte.errors import UsageError
+from vidmatte.errors import SourceError, UsageError
+from vidmatte.readers.images import read_picture
 
 _ASPECT_TOLERANCE = 0.02
 _FEWEST_PIXELS = 15  # of the work picture
@@ -123,15 +124,25 @@ def _full(values: np.ndarray) -> float:
 
 
 def _decoded(path: Path) -> np.ndarray:
+    """The samples of a picture, 8 or 16 bits: (H, W) of a grey one, else (H, W, 3) or with its
+    alpha (H, W, 4). Raises UsageError."""
     try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
+        path.open("rb").close()
+        picture = read_picture(path)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"mask '{path}' cannot be read: {reason}") from None
-    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if picture is None:
-        raise UsageError(f"mask '{path}' is not a picture that can be read: use PNG or TIFF")
-    return np.asarray(picture)
+    except SourceError as error:
+        raise UsageError(
+            f"mask '{path}' is not a picture that can be read: use PNG or TIFF"
+        ) from error
+    parts = picture.format.components
+    is_deep = parts[0].bits > 8
+    if picture.format.has_palette or any(part.is_alpha for part in parts):
+        return picture.to_ndarray(format="rgba64le" if is_deep else "rgba")
+    if len(parts) == 1:
+        return picture.to_ndarray(format="gray16le" if is_deep else "gray")
+    return picture.to_ndarray(format="rgb48le" if is_deep else "rgb24")
 
 
 def _fitted_mask(values: np.ndarray, width: int, height: int, name: str) -> np.ndarray:

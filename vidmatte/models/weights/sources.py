@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import re
 import socket
 import ssl
 import sys
+import time
+import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any, cast
 
 from vidmatte._version import __version__
@@ -76,6 +80,28 @@ class FetchBar:
 
 _BLOCK_BYTES = 1 << 18
 _MAX_ATTEMPTS = 5  # of one download that breaks off, each from where the last one ended
+
+
+#: Bytes a second over a window, and seconds in all and for the headers, of a download.
+LEAST_RATE, RATE_WINDOW_S, LONGEST_S, HEADER_LIMIT_S = 4096, 60.0, 4 * 3600.0, 30.0
+
+
+class Pace:
+    """Watches how fast a download grows. Raises FetchError."""
+
+    def __init__(self, done: int = 0) -> None:
+        self._began = self._since = time.monotonic()
+        self._done = done
+
+    def check(self, done: int) -> None:
+        """``done`` bytes are there."""
+        now = time.monotonic()
+        if now - self._began > LONGEST_S:
+            raise FetchError(f"not complete after {LONGEST_S / 3600:.0f} hours")
+        if now - self._since > RATE_WINDOW_S:
+            if done - self._done < LEAST_RATE * (now - self._since):
+                raise FetchError(f"slower than {LEAST_RATE:,} bytes a second")
+            self._since, self._done = now, done
 
 
 class FetchError(WeightsError):
@@ -151,18 +177,23 @@ class ReleaseFile(WeightsSource):
                 destination.unlink(missing_ok=True)
                 raise FetchError(f"has a file of {total:,} bytes, not {_either(sizes)}")
             progress.start(total, offset)
+            pace, done = Pace(offset), offset
             with destination.open("ab" if offset else "wb") as file:
                 while block := _read(response):
                     file.write(block)
                     progress.advance(len(block))
+                    done += len(block)
+                    pace.check(done)
+                    if done > max(sizes):
+                        break
+        if done > max(sizes):
+            destination.unlink()
+            raise FetchError(f"sends more than the {_either(sizes)} bytes of the file")
         done = _size(destination)
         if total is not None and done < total:
             raise _BrokenOffError(f"the connection ended after {done:,} of {total:,} bytes")
 
     def _open(self, destination: Path, offset: int) -> Any:
-        import http.client
-        from urllib.error import HTTPError
-
         try:
             return _open_url(
                 self.url,
@@ -170,7 +201,7 @@ class ReleaseFile(WeightsSource):
                 connect_timeout_s=self.connect_timeout_s,
                 stall_timeout_s=self.stall_timeout_s,
             )
-        except HTTPError as error:
+        except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # the partial file is longer than theirs: not its beginning
                 destination.unlink(missing_ok=True)
@@ -198,10 +229,8 @@ def _resumed_at(response: Any, offset: int) -> int:
 
 
 def _read(response: Any) -> bytes:
-    import http.client
-
     try:
-        return bytes(response.read(_BLOCK_BYTES))
+        return bytes(response.read1(_BLOCK_BYTES))  # what has come: a slow one can be noticed
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(_reason(error)) from error
 
@@ -216,26 +245,49 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-class _PlainConnection(http.client.HTTPConnection):
+class _Watched(http.client.HTTPConnection):
+    """A connection whose server has to send a byte now and then, and all headers soon."""
+
     stall_timeout_s = 10.0
+    _is_hung_up = False
 
     def connect(self) -> None:
         super().connect()
         cast(socket.socket, self.sock).settimeout(self.stall_timeout_s)
 
+    def getresponse(self) -> http.client.HTTPResponse:
+        clock = Timer(HEADER_LIMIT_S, self._hang_up, [self.sock])
+        clock.daemon = True
+        clock.start()
+        try:
+            response = super().getresponse()
+        finally:
+            clock.cancel()
+        if self._is_hung_up:
+            raise TimeoutError
+        return response
 
-class _SecureConnection(http.client.HTTPSConnection):
-    stall_timeout_s = 10.0
-
-    def connect(self) -> None:
-        super().connect()
-        cast(socket.socket, self.sock).settimeout(self.stall_timeout_s)
+    def _hang_up(self, connected: socket.socket) -> None:
+        self._is_hung_up = True
+        with contextlib.suppress(OSError):  # it has ended by itself
+            connected.shutdown(socket.SHUT_RDWR)
 
 
-def _opener(stall_timeout_s: float) -> urllib.request.OpenerDirector:
+class _SameScheme(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https, and to the scheme that the request had."""
+
+    def redirect_request(self, req: Any, *rest: Any) -> urllib.request.Request | None:
+        scheme = rest[-1].partition(":")[0].lower()
+        if scheme not in ("https", req.type):
+            raise ValueError(f"redirects to {scheme}, which is not followed")
+        return super().redirect_request(req, *rest)
+
+
+def _opener(scheme: str, stall_timeout_s: float) -> urllib.request.OpenerDirector:
+    """What opens URLs of that scheme: http, https or file."""
     clocks = {"stall_timeout_s": stall_timeout_s}
-    plain: Any = type("PlainConnection", (_PlainConnection,), clocks)
-    secure: Any = type("SecureConnection", (_SecureConnection,), clocks)
+    plain: Any = type("PlainConnection", (_Watched,), clocks)
+    secure: Any = type("SecureConnection", (_Watched, http.client.HTTPSConnection), clocks)
 
     class PlainHandler(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
@@ -245,7 +297,15 @@ def _opener(stall_timeout_s: float) -> urllib.request.OpenerDirector:
         def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
             return self.do_open(secure, req, context=ssl.create_default_context())
 
-    return urllib.request.build_opener(PlainHandler, SecureHandler)
+    opener = urllib.request.OpenerDirector()
+    handlers = [urllib.request.ProxyHandler, urllib.request.UnknownHandler, PlainHandler]
+    handlers += [SecureHandler, urllib.request.HTTPDefaultErrorHandler, _SameScheme]
+    handlers += [urllib.request.HTTPErrorProcessor]
+    if scheme == "file":
+        handlers = [urllib.request.FileHandler, urllib.request.UnknownHandler]
+    for handler in handlers:
+        opener.add_handler(handler())
+    return opener
 
 
 def _open_url(url: str, *, offset: int, connect_timeout_s: float, stall_timeout_s: float) -> Any:
@@ -257,4 +317,4 @@ def _open_url(url: str, *, offset: int, connect_timeout_s: float, stall_timeout_
     request = urllib.request.Request(url, headers={"User-Agent": f"vidmatte/{__version__}"})
     if offset:
         request.add_header("Range", f"bytes={offset}-")
-    return _opener(stall_timeout_s).open(request, timeout=connect_timeout_s)
+    return _opener(request.type, stall_timeout_s).open(request, timeout=connect_timeout_s)

@@ -15,6 +15,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.media.demux import not_readable, open_media
+from vidmatte.media.limits import check_frame, too_large
+from vidmatte.media.stated_size import missing_end
 from vidmatte.readers.movie.packets import (
     Stamps,
     divided,
@@ -22,6 +25,7 @@ from vidmatte.readers.movie.packets import (
     frame_starts,
     packets_from,
 )
+from vidmatte.settings.values import MAX_PIXELS
 
 if TYPE_CHECKING:
     from vidmatte.readers.movie.timing import Timing
@@ -44,19 +48,28 @@ def packets_of(
 ) -> Iterator[av.Packet]:
     """The packets of a stream, and an empty packet at its end. is_damaged: what the demuxer
     cannot read is skipped. Raises SourceError."""
+    is_png = stream.codec_context.name == "png"
     with read_errors_as(path):
         packets = packets_from(container, stream, failures=[] if is_damaged else None)
-        yield from divided(packets, stream)
+        for packet in divided(packets, stream):
+            if is_png and packet.size:
+                check_frame(path, bytes(packet))
+            yield packet
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a movie for reading. Raises SourceError."""
+def open_container(path: Path, max_pixels: int | None = MAX_PIXELS) -> InputContainer:
+    """Open a movie for reading; see ``open_media``. Raises SourceError, also where a stream's
+    frames have more than ``max_pixels`` pixels."""
     try:
-        return av.open(str(path.absolute()), metadata_errors="replace")
+        container = open_media(path, max_pixels)
     except av.error.FFmpegError as error:
-        raise SourceError(
-            f"{path}: not a readable movie ({error.strerror}): is it complete, and a video file?"
-        ) from error
+        raise not_readable(path, error, "movie") from error
+    sizes = [(s.width, s.height) for s in container.streams.video if s.codec_context is not None]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    if max_pixels is not None and width * height > max_pixels:
+        container.close()
+        raise too_large(path, f"{width}x{height}", max_pixels)
+    return container
 
 
 #: What the mark of a default track is worth in pixels where FFmpeg's tools choose one.
@@ -112,10 +125,11 @@ class MovieFile:
 
     path: Path
     track: int = 0
+    max_pixels: int = MAX_PIXELS
 
     def open(self) -> InputContainer:
         """See ``open_container``."""
-        return open_container(self.path)
+        return open_container(self.path, self.max_pixels)
 
     def stream(self, container: InputContainer) -> VideoStream:
         """The track in ``container``, which ``open`` gave. Raises SourceError, UsageError."""
@@ -144,6 +158,8 @@ def first_frame(
             continue
         if frame is not None:
             return frame, min([frame.pts or 0, *undecodable])
+    if not stream.width:  # FFmpeg forgets a size that is not allowed
+        reason += ", or they have more pixels than --max-megapixels allows"
     raise SourceError(f"{path}: {reason}: is it the right file, and complete? copy it again")
 
 
@@ -156,12 +172,20 @@ _SLACK = 3  # frames: rounding of time bases and encoders, padding of sound code
 def check_duration(
     file: MovieFile, container: InputContainer, stream: VideoStream, timing: Timing
 ) -> str | None:
-    """A warning where the video ends clearly before the duration that the header states.
+    """A warning where the video ends clearly before the duration that the header states, or the
+    file before the size that it states.
 
     Raises SourceError where reading fails.
     """
     if timing.stamps is Stamps.COUNT:  # what the header states counts other things
-        return None
+        return missing_end(file.path)
+    return _missing_time(file, container, stream, timing) or missing_end(file.path)
+
+
+def _missing_time(
+    file: MovieFile, container: InputContainer, stream: VideoStream, timing: Timing
+) -> str | None:
+    """See ``check_duration``."""
     declared = _declared_end(container, stream)
     if declared is None or not timing.frame_count or timing.frame_count < 2:
         return None

@@ -1,4 +1,4 @@
-"""Movies: any container and codec that FFmpeg reads, through PyAV."""
+"""Movies, through FFmpeg and PyAV: the containers of ``media.demux``, any codec."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class MovieReader(Reader):
         self._damaged = 0  # packets and frames: some frames may be missing
         self._active, self._closed = 0, False
         self._lock = RLock()  # the garbage collector may close it in the thread that holds it
-        self._file = MovieFile(path, settings.video_track)
+        self._file = MovieFile(path, settings.video_track, settings.max_pixels)
         self._size, self._timing, clip, shortage = self._probe(path, settings)
         self.points = SourcePoints(
             clip.rate, clip.timecode, clip.frame_count, self._timing.frame_at

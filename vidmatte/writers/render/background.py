@@ -20,13 +20,14 @@ from vidmatte.core.colour import (
     same_matrix,
 )
 from vidmatte.core.frame import Clip
-from vidmatte.errors import UsageError
+from vidmatte.errors import SourceError, UsageError
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter
 from vidmatte.pixels.formats import ACCURATE
 from vidmatte.pixels.network_rgb import CURVED, check_convertible
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
+from vidmatte.settings.values import MAX_MEGAPIXELS
 from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import PRORES
 
@@ -91,7 +92,9 @@ class _MovingBackground(Background):
         from vidmatte.readers.open import check_readable, open_by_kind
 
         check_readable(path)
-        self._source = open_by_kind(path, Settings())
+        # As large as the clip's own frames may be.
+        limit = max(MAX_MEGAPIXELS, clip.width * clip.height * 4e-6)
+        self._source = open_by_kind(path, Settings(max_megapixels=limit))
         try:
             behind = self._source.clip
             check_convertible(behind)
@@ -103,7 +106,10 @@ class _MovingBackground(Background):
             self._pictures = _background_times(
                 self._source, fit, clip.rate if path.is_dir() else None
             )
-            self._current = next(self._pictures)[1]
+            first = next(self._pictures, None)
+            if first is None:
+                raise SourceError(f"--background {path}: none of its frames decodes: use another")
+            self._current = first[1]
             self._next = next(self._pictures, None)
         except BaseException:
             self._source.close()
