@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 from media import make_movie, make_pictures
-from test_source import animated_png
+from test_readers import animated_png
 from tiny_onnx import make_salient
 
 import vidmatte

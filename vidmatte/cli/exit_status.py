@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from types import FrameType
 
 import typer
 
@@ -56,3 +57,24 @@ def fail(message: str, status: int) -> int:
     with contextlib.suppress(OSError):  # the terminal may be closed: the status still reports it
         sys.stderr.write(f"vidmatte: {message}\n")
     return status
+
+
+def catch_stops() -> list[int]:
+    """Make SIGTERM and SIGHUP stop a run as Ctrl+C does.
+
+    A signal that the parent process ignores (``nohup``) stays ignored. Returns a list to which
+    the received signals are added.
+    """
+    import signal
+
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        signal.default_int_handler(number, frame)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
+    return stops

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from typer.core import TyperGroup
 
 from vidmatte._version import __version__
 from vidmatte.cli import models
-from vidmatte.cli.exit_status import exit_status, fail, name_of
+from vidmatte.cli.exit_status import catch_stops, exit_status, fail, name_of
 from vidmatte.cli.options import with_options, write_help
 
 _MAIN = "run"
@@ -160,13 +159,11 @@ def _preview_command(
 
 PREVIEW_OPTIONS = (
     "model", "family", "screen", "key", "keep_shadows", "clean_plate", "subject", "subjects",
-    "combine", "smooth", "refine", "normalize",
-    "downsample", "threshold", "gamma", "keep_largest", "remove_specks", "fill_holes", "dilate",
-    "erode", "feather",
-    "garbage_matte", "holdout", "invert", "despill", "despill_strength", "fps", "video_track",
-    "in_point",
-    "out_point", "deinterlace", "colour", "max_megapixels", "overwrite",
-    "device", "runtime", "threads", "models_dir",
+    "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
+    "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather", "garbage_matte",
+    "holdout", "invert", "despill", "despill_strength", "fps", "video_track", "in_point",
+    "out_point", "deinterlace", "colour", "max_megapixels", "overwrite", "device", "runtime",
+    "threads", "models_dir",
 )  # fmt: skip
 app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
 
@@ -193,8 +190,8 @@ def _subjects_command(
 
 _SUBJECTS_OPTIONS = (
     "model", "family", "screen", "key", "keep_shadows", "clean_plate", "combine", "normalize",
-    "downsample", "fps", "video_track", "in_point", "out_point",
-    "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
+    "downsample", "fps", "video_track", "in_point", "out_point", "deinterlace", "overwrite",
+    "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))
 
@@ -286,7 +283,7 @@ def formats_command() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; every error becomes one message and an exit status."""
-    stops = _catch_stops()
+    stops = catch_stops()
     try:
         status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
     except BrokenPipeError:
@@ -308,24 +305,3 @@ def _wants_events(words: list[str]) -> bool:
         return False
     commands = {one.name for one in app.registered_commands} - {_MAIN}
     return words[0] not in commands | {one.name for one in app.registered_groups}
-
-
-def _catch_stops() -> list[int]:
-    """Make SIGTERM and SIGHUP stop a run as Ctrl+C does.
-
-    A signal that the parent process ignores (``nohup``) stays ignored. Returns a list to which
-    the received signals are added.
-    """
-    import signal
-
-    stops: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stops.append(number)
-        signal.default_int_handler(number, frame)
-
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, stop)
-    return stops
