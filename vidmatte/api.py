@@ -70,6 +70,11 @@ def matte(
             result = run(
                 opened, job.output, model, job.settings, reporter, command, is_folder=job.is_folder
             )
+        if job.settings.timeline:
+            from vidmatte.jobs.timelines import write_result_timelines
+
+            for line in write_result_timelines([result], job.settings):
+                reporter.note(line)
         if job.settings.resume:
             remove_checkpoint(job.output)
     except InterruptedRunError:

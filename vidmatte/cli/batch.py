@@ -25,6 +25,7 @@ from vidmatte.jobs.report import JsonReporter, Reporter, TextReporter
 from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
 from vidmatte.jobs.spec import Job
+from vidmatte.jobs.timelines import write_result_timelines
 from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
@@ -144,6 +145,9 @@ def run_batch(
         stack.enter_context(results)
         batch = _Batch(jobs, jobs[0].settings, reporter)
         _run_jobs(batch)
+        if settings.timeline and batch.results:
+            for line in write_result_timelines(batch.results, batch.settings):
+                reporter.note(f"vidmatte: {line}")
         if settings.resume and not batch.failures:
             # Until then, the work folders record which inputs are finished.
             for job in jobs:

@@ -9,7 +9,15 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
-from vidmatte.settings.values import BackgroundName, Rate, Switch, Text, TrimPoint, WholeNumber
+from vidmatte.settings.values import (
+    BackgroundName,
+    Rate,
+    Switch,
+    Text,
+    Texts,
+    TrimPoint,
+    WholeNumber,
+)
 
 _input = partial(option, group="Input")
 _output = partial(option, group="Output", decides=RESULT)
@@ -101,6 +109,13 @@ class OutputOptions(OptionModel):
     checker: Switch = _output(
         False,
         "same as --background checker",
+    )
+    timeline: Texts = _output(
+        (),
+        "also write a timeline: the original, over it the result, over that the --matte, disabled;"
+        " .fcpxml, .xml (FCP 7), .otio or .edl; can be repeated",
+        metavar="FILE",
+        decides=NO_EFFECT,
     )
     manifest: Switch = _output(
         True,

@@ -162,6 +162,12 @@ def _text(value: Any) -> str:
     raise PydanticKnownError("string_type")
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """One text or several."""
+    several = value if isinstance(value, tuple | list) else (value,)
+    return tuple(_checked_text(_text(one)) for one in several)
+
+
 def _checked_text(text: str) -> str:
     if text == "":
         raise UsageError("empty value: give the option a value, or omit it")
@@ -208,5 +214,6 @@ TrimPoint = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]
