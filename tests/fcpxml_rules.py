@@ -90,9 +90,9 @@ def _times(root: ET.Element):
     now = seconds(sequence.get("tcStart", ""))
     end = now + seconds(sequence.get("duration", ""))
     for item in sequence.findall("spine/*"):
-        if seconds(item.get("offset", "")) != now:
+        if seconds(item.get("offset", "0s")) != now:
             yield f"a hole or an overlap at {item.get('offset')}"
-        now += seconds(item.get("duration", ""))
+        now += seconds(item.get("duration", "0s"))
     if now != end:
         yield "the sequence's duration is not its spine's"
     for element in root.iter():
