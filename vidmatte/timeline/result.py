@@ -17,7 +17,7 @@ from vidmatte.timeline.files import check_timelines
 from vidmatte.timeline.model import Event, Marker, Medium, Timeline
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.format_spec import OutputFormat
-from vidmatte.writers.formats import by_name
+from vidmatte.writers.formats import FORMATS
 
 _DROP_RATES = (Fraction(30000, 1001), Fraction(60000, 1001))
 _FAULTS = {
@@ -80,15 +80,19 @@ class Shot:
 
     def medium(self, written: WriteResult, *, alpha: bool) -> Medium:
         """A result, or its matte, as a medium: it keeps the timecode where its format does."""
-        container = by_name(written.format).container
-        has_timecode = container is not None and container.timecode and self.clip.timecode
+        suffix = written.path.suffix.lower()
+        kept = any(  # a matte's own format is no row of the table, but its container is one's
+            row.container is not None and row.container.timecode and suffix in row.suffixes
+            for row in FORMATS
+        )
+        has_timecode = kept and self.clip.timecode is not None
         return Medium(
             name=written.path.name,
             rate=written.rate,
             path=str(absolute_path(written.path)),
             start=number_of(self.clip.timecode or "", written.rate) if has_timecode else 0,
             frames=written.frames,
-            drop=bool(has_timecode) and is_drop(self.clip.timecode or ""),
+            drop=has_timecode and is_drop(self.clip.timecode or ""),
             reel=self.clip.reel,
             width=written.width,
             height=written.height,
