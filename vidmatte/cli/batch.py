@@ -137,8 +137,20 @@ def run_batch(
     else:
         jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
     reporter.plan(inputs)
+    return run_jobs(jobs, None if output is None else Path(output), reporter, each=each).status()
+
+
+def run_jobs(
+    jobs: list[Job], output: Path | None, reporter: Reporter, *, each: bool = False
+) -> _Batch:
+    """Run the jobs of a call, all with the same model, and write the timelines of --timeline.
+
+    output: the folder for their results, or the only result; None where they lie beside the
+    inputs. Raises VidmatteError for errors that concern the call itself.
+    """
+    settings = jobs[0].settings
     with ExitStack() as stack:
-        results = _result_folder(None if output is None else Path(output), jobs)
+        results = _result_folder(output, jobs)
         if each:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidmatte-"))
             jobs = [one for job in jobs for one in _job_for_each_subject(job, Path(folder))]
@@ -155,7 +167,7 @@ def run_batch(
     if len(jobs) > 1:
         for line in _table(batch):
             reporter.closing(line)
-    return batch.status()
+    return batch
 
 
 def _job_for_each_subject(job: Job, folder: Path) -> list[Job]:

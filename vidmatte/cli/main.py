@@ -92,7 +92,11 @@ def _named(text: str) -> Path:
 def _main_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=_given),
+        typer.Argument(
+            metavar="INPUT...",
+            help="movies, picture folders, pictures, or one shot list",
+            parser=_given,
+        ),
     ],
     output: Annotated[
         str | None,
@@ -118,14 +122,22 @@ def _main_command(
         bool,
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
     ] = False,
+    media_dir: Annotated[
+        str | None,
+        typer.Option("--media-dir", metavar="DIR", help="where the media of a shot list are"),
+    ] = None,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
     from vidmatte.cli.batch import make_reporter, run_batch
+    from vidmatte.cli.shot_list import is_shot_list, run_shot_list
 
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_batch(inputs, output, options, reporter, each=each)
+        if is_shot_list(inputs, media_dir):
+            status = run_shot_list(inputs[0], output, media_dir, options, reporter, each=each)
+        else:
+            status = run_batch(inputs, output, options, reporter, each=each)
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")

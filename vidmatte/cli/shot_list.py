@@ -1,0 +1,148 @@
+"""A shot list as input: the ranges of media that an edit shows, and a timeline that plays them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidmatte.cli.batch import run_jobs
+from vidmatte.core.frame import Clip
+from vidmatte.errors import OutputError, SourceError, UsageError
+from vidmatte.jobs.report import Reporter
+from vidmatte.jobs.spec import Job
+from vidmatte.readers.open import check_readable, open_reader
+from vidmatte.settings import Settings, make_settings
+from vidmatte.settings.values import parse_rate
+from vidmatte.timeline.files import check_timelines, is_timeline, read_timeline, write_timelines
+from vidmatte.timeline.media import MediaFinder
+from vidmatte.timeline.result import Shot
+from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, report_path
+from vidmatte.writers.formats import by_name
+
+_MOST_HANDLES = 1000
+#: Options that a shot list decides itself, or that name one file for all results.
+_NOT_FOR_SHOTS = ("in_point", "out_point", "conform", "matte", "foreground_file", "comp", "only")
+
+
+def is_shot_list(inputs: list[str], media_dir: str | None) -> bool:
+    """Whether the inputs are one shot list. Raises UsageError for one among other inputs, and for
+    --media-dir without one."""
+    lists = [one for one in inputs if is_timeline(one) and not Path(one).is_dir()]
+    if lists and len(inputs) > 1:
+        raise UsageError(f"{lists[0]}: a shot list is the only input of a run")
+    if media_dir is not None and not lists:
+        raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
+    return bool(lists)
+
+
+def run_shot_list(
+    name: str,
+    output: str | None,
+    media_dir: str | None,
+    options: Mapping[str, Any],
+    reporter: Reporter,
+    *,
+    each: bool = False,
+) -> int:
+    """Matte what an edit shows into the folder ``output``, and write a report and a new timeline
+    there; return the exit status: 0, or how many results failed and events lack their medium.
+
+    Raises VidmatteError for errors that concern the call itself.
+    """
+    path, folder = Path(name), _folder(output, name)
+    handles, settings = _settings_for_shots(options)
+    if each:
+        raise UsageError("--each: a shot list has one result for each range")
+    check_readable(path)
+    if settings.fps and path.suffix.lower() != ".edl":
+        raise UsageError(f"--fps {settings.fps}: {path.name} states its rate; only an EDL does not")
+    rate = settings.fps and parse_rate(settings.fps)
+    settings = settings.changed(fps=None)
+    finder = MediaFinder(
+        path, None if media_dir is None else Path(media_dir), lambda file: _clip(file, settings)
+    )
+    timeline = read_timeline(path, lambda medium: rate or finder.rate_of(medium))
+    plan = plan_shots(timeline, finder.find, handles)
+    for line in plan.report():
+        reporter.note(f"vidmatte: {line}")
+    files = settings.timeline or (str(folder / path.name),)
+    settings = settings.changed(timeline=())
+    is_movie = by_name(settings.codec or settings.format or "prores").container is not None
+    jobs = _jobs(plan, folder, settings)
+    if not jobs:
+        raise SourceError(f"{path}: nothing of it can be matted; see the report above")
+    replaces = settings.overwrite or settings.resume
+    if is_movie and (folder.is_dir() or files[0] != str(folder / path.name)):
+        check_timelines(files, [path, *(job.output for job in jobs)], overwrite=replaces)
+    reporter.plan([str(job.source) for job in jobs])
+    batch = run_jobs(jobs, folder, reporter)
+    if batch.results:
+        _write_report(plan, report_path(folder, path))
+    if not is_movie:
+        reporter.note("vidmatte: pictures were written, which no timeline shows: none is written")
+    elif batch.results:
+        names = {job.output: one.name for job, one in zip(jobs, plan.ranges, strict=True)}
+        shots = {
+            names[one.written.path]: Shot(one.clip, one.written, one.quality)
+            for one in batch.results
+        }
+        write_timelines(matted_timeline(plan, shots), files, overwrite=replaces)
+        reporter.note(f"vidmatte: timeline: {', '.join(files)}")
+    return min(batch.status() + plan.count("missing"), 100)
+
+
+def _folder(output: str | None, name: str) -> Path:
+    """The folder for the results. Raises UsageError."""
+    if output is None:
+        raise UsageError(f"{name}: a shot list needs a folder for its results, like -o cuts/")
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {output}: that is a file, and a shot list needs a folder")
+    return folder
+
+
+def _settings_for_shots(options: Mapping[str, Any]) -> tuple[int, Settings]:
+    """The handles of each shot, and the settings but for its range. Raises UsageError."""
+    handles = options.get("handles", 0)
+    if not 0 <= handles <= _MOST_HANDLES:
+        raise UsageError(f"--handles {handles}: allowed is 0 to {_MOST_HANDLES}")
+    settings = make_settings(**{**options, "handles": 0})
+    for name in _NOT_FOR_SHOTS:
+        if getattr(settings, name) is not None:
+            flag = {"in_point": "--in", "out_point": "--out"}.get(name)
+            raise UsageError(
+                f"{flag or '--' + name.replace('_', '-')} {getattr(settings, name)}: it is not for"
+                " shot lists: run their media one by one"
+            )
+    return handles, settings
+
+
+def _clip(path: Path, settings: Settings) -> Clip:
+    """The clip of a medium. Raises SourceError."""
+    with open_reader(path, settings) as source:
+        return source.clip
+
+
+def _jobs(plan: ShotPlan, folder: Path, settings: Settings) -> list[Job]:
+    """A job for each range."""
+    suffix = ""
+    row = by_name(settings.codec or settings.format or "prores")
+    if row.container is not None:
+        suffix = row.suffixes[0]
+    return [
+        Job(
+            one.found.path,
+            folder / f"{one.name}{suffix}",
+            settings.changed(in_point=f"f{one.first}", out_point=f"f{one.stop}"),
+        )
+        for one in plan.ranges
+    ]
+
+
+def _write_report(plan: ShotPlan, path: Path) -> None:
+    """Write the report as text. Raises OutputError."""
+    try:
+        path.write_text("\n".join([*plan.report(), ""]), "utf-8", "replace")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
