@@ -8,14 +8,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidmatte.alpha.guidance.subjects_file import subject_names
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.info import colour_lines
-from vidmatte.cli.outputs import plan_outputs
+from vidmatte.cli.outputs import job_for_each_subject, plan_outputs
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
@@ -153,7 +152,7 @@ def run_jobs(
         results = _result_folder(output, jobs)
         if each:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidmatte-"))
-            jobs = [one for job in jobs for one in _job_for_each_subject(job, Path(folder))]
+            jobs = [one for job in jobs for one in job_for_each_subject(job, Path(folder))]
         stack.enter_context(results)
         batch = _Batch(jobs, jobs[0].settings, reporter)
         _run_jobs(batch)
@@ -168,34 +167,6 @@ def run_jobs(
         for line in _table(batch):
             reporter.closing(line)
     return batch
-
-
-def _job_for_each_subject(job: Job, folder: Path) -> list[Job]:
-    """A job for each subject, its name added to the output's. folder: what all of them share.
-
-    Raises UsageError.
-    """
-    settings, out = job.settings, job.output
-    if settings.only is not None:
-        raise UsageError(f"--each and --only {settings.only} exclude each other")
-    names = subject_names(settings.subject, settings.subjects)
-    if not names:
-        raise UsageError("--each: it needs --subject or --subjects with a NAME: for each subject")
-    extra = next(
-        (one for one in ("matte", "foreground_file", "comp") if getattr(settings, one)), ""
-    )
-    if extra and len(names) > 1:
-        flag = f"--{extra.replace('_', '-')}"
-        raise UsageError(f"{flag} {getattr(settings, extra)}: one file for {len(names)} subjects")
-    return [
-        replace(
-            job,
-            output=out.with_name(f"{out.stem}_{name}{out.suffix}"),
-            settings=settings.changed(only=name),
-            subject_folder=folder,
-        )
-        for name in names
-    ]
 
 
 @contextmanager

@@ -89,6 +89,9 @@ def _named(text: str) -> Path:
     return Path(_given(text))
 
 
+_MEDIA_DIR = typer.Option("--media-dir", metavar="DIR", help="where a shot list's media are")
+
+
 def _main_command(
     inputs: Annotated[
         list[str],
@@ -122,22 +125,16 @@ def _main_command(
         bool,
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
     ] = False,
-    media_dir: Annotated[
-        str | None,
-        typer.Option("--media-dir", metavar="DIR", help="where the media of a shot list are"),
-    ] = None,
+    media_dir: Annotated[str | None, _MEDIA_DIR] = None,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
-    from vidmatte.cli.batch import make_reporter, run_batch
-    from vidmatte.cli.shot_list import is_shot_list, run_shot_list
+    from vidmatte.cli.batch import make_reporter
+    from vidmatte.cli.shot_list import run_inputs
 
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        if is_shot_list(inputs, media_dir):
-            status = run_shot_list(inputs[0], output, media_dir, options, reporter, each=each)
-        else:
-            status = run_batch(inputs, output, options, reporter, each=each)
+        status = run_inputs(inputs, output, media_dir, options, reporter, each=each)
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
