@@ -236,7 +236,16 @@ def test_xml_with_a_named_document_type_reads_nothing_from_outside(tmp_path: Pat
         b"<xmeml><sequence><rate><timebase>25</timebase></rate><media><video><track><clipitem>"
         b"<start>-1</start></clipitem></track></video></media></sequence></xmeml>",
         b"<xmeml><sequence><rate><timebase>1e9</timebase></rate></sequence></xmeml>",
-        b'{"OTIO_SCHEMA":"Clip.1","name":"x"}',
+        b'{"OTIO_SCHEMA":"Clip.1","name":"x"}', b"[" * 100_000 + b"]" * 100_000,
+        b'{"OTIO_SCHEMA":"Timeline.1","tracks":{"OTIO_SCHEMA":"Stack.1","children":[{"OTIO_SCHEMA":'
+        b'"Track.1","kind":"Video","children":[{"OTIO_SCHEMA":"Clip.1","name":"no range"}]}]}}',
+        b'{"OTIO_SCHEMA":"Timeline.1","global_start_time":{"OTIO_SCHEMA":"RationalTime.1","rate":25,'
+        b'"value":Infinity}}',
+        b"<xmeml><sequence><rate><timebase>%s</timebase></rate></sequence></xmeml>" % (b"9" * 5000),
+        b"<xmeml><sequence><rate><timebase>25</timebase></rate><timecode><frame>1e999999999</frame>"
+        b"</timecode><media><video><track><clipitem><start>1e99999999</start></clipitem></track>"
+        b"</video></media></sequence></xmeml>",
+        b"001 A V D " + b"9" * 5000 + b" 00:00:00:00 00:00:01:00 00:00:00:00 00:00:01:00",
         b"001  A V C 25:61:00:00 00:00:01:00 00:00:00:00 00:00:01:00",
         b"001  A V C 00:00:00:00 00:00:01:00 00:00:02:00 00:00:01:00",
     ],

@@ -31,11 +31,11 @@ from vidmatte.timeline.model import (
 REEL_LENGTH = 8
 _MOST_BYTES = 64 << 20
 _EVENT = re.compile(
-    r"(?P<number>\d+)\s+(?P<reel>\S+)\s+(?P<channel>\S+)\s+(?P<kind>C|D|W\d+|K[BO]?)"
-    r"(?:\s+(?P<frames>\d+)(?:\s*\(F\))?)?"
+    r"(?P<number>\d{1,8})\s+(?P<reel>\S+)\s+(?P<channel>\S+)\s+(?P<kind>C|D|W\d+|K[BO]?)"
+    r"(?:\s+(?P<frames>\d{1,8})(?:\s*\(F\))?)?"
     r"\s+(?P<source>\S+)\s+(?P<source_end>\S+)\s+(?P<record>\S+)\s+(?P<record_end>\S+)"
 )
-_SPEED = re.compile(r"M2\s+(?:\S+\s+)?(-?\d+(?:\.\d+)?)\s+[0-9:;.]{11,13}$")
+_SPEED = re.compile(r"M2\s+(?:\S+\s+)?(-?\d{1,8}(?:\.\d{1,8})?)\s+[0-9:;.]{11,13}$")
 
 
 def reel_name(text: str) -> str:

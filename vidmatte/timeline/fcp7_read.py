@@ -14,10 +14,10 @@ from vidmatte.timeline.model import (
     Marker,
     Medium,
     Timeline,
-    exact_rate,
     nearest,
     path_of,
     source_frames,
+    whole,
 )
 from vidmatte.timeline.xml_text import parse
 
@@ -42,10 +42,9 @@ def _number(element: ET.Element, tag: str, otherwise: int) -> int:
     text = _text(element, tag)
     if not text:
         return otherwise
-    try:
-        return int(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"<{tag}> is '{text}': expected a frame number") from None
+    if not re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,12})?", text):
+        raise UsageError(f"<{tag}> is '{text[:40]}': expected a frame number")
+    return int(Fraction(text))
 
 
 def _rate(element: ET.Element | None, otherwise: Fraction | None = None) -> Fraction:
@@ -55,10 +54,10 @@ def _rate(element: ET.Element | None, otherwise: Fraction | None = None) -> Frac
         if otherwise is None:
             raise UsageError("the sequence states no rate")
         return otherwise
-    whole = exact_rate(base) if base.isdecimal() else Fraction(0)
-    if not whole:
-        raise UsageError(f"<timebase> is '{base}': expected frames per second")
-    return whole * 1000 / 1001 if _text(element, "rate/ntsc").upper() == "TRUE" else whole
+    rate = Fraction(whole(base))
+    if not 1 <= rate <= 1000:
+        raise UsageError(f"<timebase> is '{base[:40]}': expected 1 to 1000 frames per second")
+    return rate * 1000 / 1001 if _text(element, "rate/ntsc").upper() == "TRUE" else rate
 
 
 def _start(element: ET.Element | None, rate: Fraction) -> tuple[int, bool]:
@@ -70,7 +69,7 @@ def _start(element: ET.Element | None, rate: Fraction) -> tuple[int, bool]:
     drop = stated == "DF" if stated else is_drop(text)
     own = _rate(element, rate)
     if frame := _text(element, "frame"):
-        number = nearest(Fraction(frame)) if frame.isdecimal() else 0
+        number = nearest(whole(frame))
     elif is_timecode(text):
         number = number_of(text[:8] + (";" if drop else ":") + text[9:], own)
     else:

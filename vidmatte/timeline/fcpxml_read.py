@@ -19,6 +19,7 @@ from vidmatte.timeline.model import (
     nearest,
     path_of,
     source_frames,
+    whole,
 )
 from vidmatte.timeline.xml_text import parse
 
@@ -90,8 +91,7 @@ class _Reader:
         if element is None:
             return None, (0, 0)
         duration = _seconds(element.get("frameDuration"))
-        size = [element.get(side, "0") for side in ("width", "height")]
-        width, height = (int(side) if side.isdecimal() else 0 for side in size)
+        width, height = (max(0, whole(element.get(side))) for side in ("width", "height"))
         return (exact_rate(1 / duration) if duration > 0 else None), (width, height)
 
     def _medium(self, name: str, counting: str | None) -> Medium | None:
@@ -115,7 +115,7 @@ class _Reader:
             reel=None if reel is None else reel.get("value"),
             width=size[0],
             height=size[1],
-            channels=int(asset.get("audioChannels", "0")) if asset.get("hasAudio") == "1" else 0,
+            channels=whole(asset.get("audioChannels")) if asset.get("hasAudio") == "1" else 0,
         )
 
     def storyline(self, spine: ET.Element, origin: Fraction, track: int) -> None:

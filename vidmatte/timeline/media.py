@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 
 from vidmatte.core.frame import Clip
 from vidmatte.core.timecode import number_of
-from vidmatte.errors import SourceError
+from vidmatte.errors import SourceError, VidmatteError
 from vidmatte.timeline.edl import reel_name
 from vidmatte.timeline.model import Event, Medium, base_name
 
@@ -43,14 +43,14 @@ class MediaFinder:
     """Finds media in a folder and at the paths of a timeline.
 
     timeline: its file, to which its relative paths are relative. folder: that of --media-dir,
-    searched with what is in it. describe: the clip of a file; raises SourceError.
+    searched with what is in it. describe: the clip of a file; raises VidmatteError.
     """
 
     def __init__(
         self, timeline: Path, folder: Path | None, describe: Callable[[Path], Clip]
     ) -> None:
         self._beside, self._folder, self._describe = timeline.parent, folder, describe
-        self._clips: dict[Path, Clip | SourceError] = {}
+        self._clips: dict[Path, Clip | VidmatteError] = {}
 
     @cached_property
     def _files(self) -> list[Path]:
@@ -75,14 +75,14 @@ class MediaFinder:
         return found
 
     def clip(self, path: Path) -> Clip:
-        """The clip of a file, opened once. Raises SourceError."""
+        """The clip of a file, opened once. Raises VidmatteError."""
         if path not in self._clips:
             try:
                 self._clips[path] = self._describe(path)
-            except SourceError as error:
+            except VidmatteError as error:
                 self._clips[path] = error
         found = self._clips[path]
-        if isinstance(found, SourceError):
+        if isinstance(found, VidmatteError):
             raise found
         return found
 
@@ -97,7 +97,7 @@ class MediaFinder:
     def _readable(self, path: Path) -> Clip | None:
         try:
             return self.clip(path)
-        except SourceError:
+        except VidmatteError:
             return None
 
     def find(self, event: Event) -> Found | str:
@@ -108,7 +108,7 @@ class MediaFinder:
             for path in paths:
                 try:
                     fitting.append(_placed(path, self.clip(path), event, how))
-                except SourceError as error:
+                except VidmatteError as error:
                     reason = str(error)
             found = [one for one in fitting if isinstance(one, Found)]
             if len(found) > 1:

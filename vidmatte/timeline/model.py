@@ -140,6 +140,11 @@ def nearest(frames: Fraction | float) -> int:
     return math.floor(Fraction(frames) + Fraction(1, 2))
 
 
+def whole(text: str | None, otherwise: int = 0) -> int:
+    """A whole number of up to 12 digits in a file, ``otherwise`` where it is none."""
+    return int(text) if text and re.fullmatch(r"-?[0-9]{1,12}", text.strip()) else otherwise
+
+
 def source_frames(length: int, timeline: Fraction, medium: Fraction) -> int:
     """The source frames that ``length`` record frames show at normal speed."""
     return math.ceil(length * medium / timeline)
@@ -155,7 +160,10 @@ def path_of(url: str | None) -> str | None:
         return unquote(url) if "%" in url and not os.path.exists(url) else url  # noqa: PTH110
     if scheme[1].lower() != "file":
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # file://[
+        return None
     path = os.fsdecode(unquote(parts.path, errors="surrogateescape"))
     if re.match(r"/[A-Za-z]:/", path):  # /C:/Users
         path = path[1:]

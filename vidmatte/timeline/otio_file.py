@@ -6,6 +6,8 @@ drop frame; rates are made exact again, and drop frame is kept in ``metadata["vi
 
 from __future__ import annotations
 
+import math
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from vidmatte.timeline.model import (
     source_frames,
     url_of,
 )
+from vidmatte.timeline.xml_text import MOST_BYTES
 
-_DEEPEST = 20  # stacks within stacks, until one counts as nested
+_DEEPEST = 500  # brackets; the parser of OpenTimelineIO recurses
 
 
 def load_otio() -> Any:
@@ -105,10 +108,13 @@ def _clip(otio: Any, event: Event) -> Any:
 def read_otio(path: Path) -> Timeline:
     """The timeline of a file. Raises SourceError, UsageError."""
     otio = load_otio()
+    text = path.read_text("utf-8", "replace")
+    if len(text) > MOST_BYTES or _depth(text) > _DEEPEST:
+        raise SourceError(f"{path}: too large or too deeply nested for an edit")
     try:
         # Not through an adapter: a hook or a media linker of the user's could run code.
-        read = otio.core.deserialize_json_from_string(path.read_text("utf-8"))
-    except (ValueError, RuntimeError, otio.exceptions.OTIOError) as error:
+        read = otio.core.deserialize_json_from_string(text)
+    except (ValueError, KeyError, TypeError, RuntimeError, otio.exceptions.OTIOError) as error:
         raise SourceError(f"{path}: not an OTIO file ({str(error).splitlines()[0]})") from error
     if isinstance(read, otio.schema.SerializableCollection):
         timelines = [one for one in read if isinstance(one, otio.schema.Timeline)]
@@ -119,7 +125,22 @@ def read_otio(path: Path) -> Timeline:
         read = timelines[0]
     if not isinstance(read, otio.schema.Timeline):
         raise SourceError(f"{path}: it holds a {type(read).__name__}, not a timeline")
-    return _Reader(otio, read).timeline(path.stem)
+    try:
+        return _Reader(otio, read).timeline(path.stem)
+    except otio.exceptions.OTIOError as error:  # a clip without any range, for example
+        raise SourceError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _depth(text: str) -> int:
+    """The depth of brackets in JSON, those in strings left out."""
+    depth = most = 0
+    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[][{}]', text):
+        if bracket in "[{":
+            depth += 1
+            most = max(most, depth)
+        elif bracket in "]}":
+            depth -= 1
+    return most
 
 
 class _Reader:
@@ -164,6 +185,8 @@ class _Reader:
     def _frames(self, time: Any, rate: Fraction) -> int:
         """A time as frames of ``rate``; a whole number stays what it is at its own rate."""
         own = exact_rate(float(time.rate))
+        if not math.isfinite(time.value):
+            raise UsageError(f"a time of {time.value} frames: expected a number")
         return nearest(Fraction(time.value) * rate / own)
 
     def _track(self, track: Any, number: int) -> None:
