@@ -433,6 +433,19 @@ def test_missing_media_count_in_the_exit_status(
     ]  # fmt: skip
 
 
+def test_a_bundle_of_final_cut_pro(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "edit.fcpxmld"
+    bundle.mkdir()
+    more = ["-o", str(tmp_path / "cuts"), "--media-dir", str(media), "--model", "none.onnx"]
+    assert main([str(bundle), *more]) == 1
+    assert "Info.fcpxml: there is no such file" in capsys.readouterr().err
+    (bundle / "Info.fcpxml").write_text(FCPXML)
+    assert main([str(bundle), *more]) != 0  # no such model
+    assert "8 events: 4 matched" in capsys.readouterr().err
+
+
 def test_nothing_to_matte_is_an_error(
     media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,10 +71,10 @@ def matte(
                 opened, job.output, model, job.settings, reporter, command, is_folder=job.is_folder
             )
         if job.settings.timeline:
-            from vidmatte.jobs.timelines import write_result_timelines
+            from vidmatte.timeline.result import Shot, write_result_timelines
 
-            for line in write_result_timelines([result], job.settings):
-                reporter.note(line)
+            shot = Shot.of(result.clip, result.written, result.quality, job.settings.matte)
+            write_result_timelines([shot], job.settings)
         if job.settings.resume:
             remove_checkpoint(job.output)
     except InterruptedRunError:

@@ -24,10 +24,10 @@ from vidmatte.jobs.report import JsonReporter, Reporter, TextReporter
 from vidmatte.jobs.resume import remove_checkpoint
 from vidmatte.jobs.run import Result, run
 from vidmatte.jobs.spec import Job
-from vidmatte.jobs.timelines import write_result_timelines
 from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
+from vidmatte.timeline.result import Shot, write_result_timelines
 from vidmatte.writers.base import WriteResult, worker_count
 
 Done = TypeVar("Done")
@@ -157,7 +157,10 @@ def run_jobs(
         batch = _Batch(jobs, jobs[0].settings, reporter)
         _run_jobs(batch)
         if settings.timeline and batch.results:
-            for line in write_result_timelines(batch.results, batch.settings):
+            shots = [
+                Shot.of(one.clip, one.written, one.quality, settings.matte) for one in batch.results
+            ]
+            for line in write_result_timelines(shots, settings):
                 reporter.note(f"vidmatte: {line}")
         if settings.resume and not batch.failures:
             # Until then, the work folders record which inputs are finished.

@@ -24,6 +24,8 @@ from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, repor
 from vidmatte.writers.formats import by_name
 
 _MOST_HANDLES = 1000
+#: What Final Cut Pro exports: a folder with an FCPXML file in it.
+_BUNDLE = ".fcpxmld"
 #: Options that a shot list decides itself, or that name one file for all results.
 _NOT_FOR_SHOTS = ("in_point", "out_point", "conform", "matte", "foreground_file", "comp", "only")
 
@@ -39,7 +41,7 @@ def run_inputs(
 ) -> int:
     """Run the inputs of a call, a shot list or media; return the exit status. Raises VidmatteError
     for errors that concern the call itself."""
-    lists = [one for one in inputs if is_timeline(one) and not Path(one).is_dir()]
+    lists = [one for one in inputs if _is_shot_list(Path(one))]
     if not lists:
         if media_dir is not None:
             raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
@@ -49,6 +51,10 @@ def run_inputs(
     if each:
         raise UsageError("--each: a shot list has one result for each range")
     return _run_shot_list(Path(lists[0]), output, media_dir, options, reporter)
+
+
+def _is_shot_list(path: Path) -> bool:
+    return path.suffix.lower() == _BUNDLE or (is_timeline(path) and not path.is_dir())
 
 
 def _run_shot_list(
@@ -64,23 +70,26 @@ def _run_shot_list(
     handles, settings = _settings_for_shots(options)
     if settings.fps and path.suffix.lower() != ".edl":
         raise UsageError(f"--fps {settings.fps}: {path.name} states its rate; only an EDL does not")
+    name = path.name
+    if path.suffix.lower() == _BUNDLE and path.is_dir():
+        name, path = f"{path.stem}.fcpxml", path / "Info.fcpxml"
     check_readable(path)
     plan = _plan(path, media_dir, settings, handles)
     for line in plan.report():
         reporter.note(f"vidmatte: {line}")
-    files = settings.timeline or (str(folder / path.name),)
+    files = settings.timeline or (str(folder / name),)
     settings = settings.changed(timeline=(), fps=None)
     suffix = _movie_suffix(settings)
     jobs = _jobs(plan, folder, suffix or "", settings)
     if not jobs:
         raise SourceError(f"{path}: nothing of it can be matted; see the report above")
     replaces = settings.overwrite or settings.resume
-    if suffix and (folder.is_dir() or files[0] != str(folder / path.name)):
+    if suffix and (folder.is_dir() or files[0] != str(folder / name)):
         check_timelines(files, [path, *(job.output for job in jobs)], overwrite=replaces)
     reporter.plan([str(job.source) for job in jobs])
     batch = run_jobs(jobs, folder, reporter)
     if batch.results:
-        _write_report(plan, report_path(folder, path))
+        _write_report(plan, report_path(folder, Path(name)))
         if suffix:
             write_timelines(_played(plan, jobs, batch.results), files, overwrite=replaces)
             reporter.note(f"vidmatte: timeline: {', '.join(files)}")

@@ -13,7 +13,7 @@ from vidmatte.core.names import absolute_path
 from vidmatte.core.timecode import frames_a_day, is_drop, number_of
 from vidmatte.errors import UsageError
 from vidmatte.settings import OutputOptions
-from vidmatte.timeline.files import check_timelines
+from vidmatte.timeline.files import check_timelines, write_timelines
 from vidmatte.timeline.model import Event, Marker, Medium, Timeline
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.format_spec import OutputFormat
@@ -160,6 +160,18 @@ def timeline_of(shots: Sequence[Shot], name: str) -> tuple[Timeline, list[str]]:
         height=first.height,
     )
     return timeline, left_out
+
+
+def write_result_timelines(shots: Sequence[Shot], settings: OutputOptions) -> list[str]:
+    """Write the shots to each file of --timeline; return a line for each that is left out.
+
+    Raises OutputError, OutputExistsError, UsageError.
+    """
+    name = shots[0].written.path.stem if len(shots) == 1 else Path(settings.timeline[0]).stem
+    timeline, left_out = timeline_of(shots, name)
+    may_replace = settings.overwrite or settings.resume
+    write_timelines(timeline, settings.timeline, overwrite=may_replace)
+    return left_out
 
 
 def check_result(
