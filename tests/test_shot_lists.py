@@ -9,7 +9,7 @@ from typing import Any
 
 import opentimelineio as otio
 import pytest
-from media import make_movie
+from media import make_movie, make_pictures
 from readback import decode
 from scene import read_index
 from tiny_onnx import make_salient
@@ -431,6 +431,30 @@ def test_missing_media_count_in_the_exit_status(
     assert [(one.track, one.medium.name) for one in played.events] == [
         (1, "A001.mov"), (2, "A001.mov"),
     ]  # fmt: skip
+
+
+def test_image_sequences_have_the_rate_of_the_edit(tmp_path: Path, words: list[str]) -> None:
+    make_pictures(tmp_path / "m" / "plates", frames=12)
+    rate = 24000 / 1001
+    plates = schema.ImageSequenceReference(
+        "file:///gone/plates/", "shot_", ".png", start_frame=1, rate=rate,
+        available_range=otio.opentime.TimeRange(
+            otio.opentime.RationalTime(0, rate), otio.opentime.RationalTime(12, rate)
+        ),
+    )  # fmt: skip
+    shown = otio.opentime.TimeRange(
+        otio.opentime.RationalTime(3, rate), otio.opentime.RationalTime(5, rate)
+    )
+    edit = save([schema.Clip("plates", plates, shown)], tmp_path / "edit.otio")
+    timeline = otio.adapters.read_from_file(str(edit))
+    timeline.global_start_time = None
+    otio.adapters.write_to_file(timeline, str(edit))
+    more = ["--media-dir", str(tmp_path / "m"), "-o", str(tmp_path / "cuts"), "--format", "ffv1"]
+    assert main([str(edit), *more, *words]) == 0
+    (event,) = read_timeline(tmp_path / "cuts" / "edit.otio", lambda medium: None).events
+    assert (event.track, event.frames, event.medium.rate) == (2, 5, Fraction(24000, 1001))
+    pictures = decode(tmp_path / "cuts" / "plates.mkv", "rgb24")
+    assert [read_index(one) for one in pictures] == [3, 4, 5, 6, 7]
 
 
 def test_a_bundle_of_final_cut_pro(

@@ -156,14 +156,14 @@ def _movie_suffix(settings: Settings) -> str | None:
 
 def _jobs(plan: ShotPlan, folder: Path, suffix: str, settings: Settings) -> list[Job]:
     """A job for each range."""
-    return [
-        Job(
-            one.found.path,
-            folder / f"{one.name}{suffix}",
-            settings.changed(in_point=f"f{one.first}", out_point=f"f{one.stop}"),
-        )
-        for one in plan.ranges
-    ]
+    jobs = []
+    for one in plan.ranges:
+        changed: dict[str, Any] = {"in_point": f"f{one.first}", "out_point": f"f{one.stop}"}
+        if one.found.clip.kind != "movie":  # pictures have the edit's rate
+            changed["fps"] = one.uses[0].event.medium.rate
+        target = folder / f"{one.name}{suffix}"
+        jobs.append(Job(one.found.path, target, settings.changed(**changed)))
+    return jobs
 
 
 def _write_report(plan: ShotPlan, path: Path) -> None:

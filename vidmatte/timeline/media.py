@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from vidmatte.core.frame import Clip
 from vidmatte.core.timecode import number_of
 from vidmatte.errors import SourceError, VidmatteError
+from vidmatte.readers.image_folder import SUFFIXES
 from vidmatte.timeline.edl import reel_name
 from vidmatte.timeline.model import Event, Medium, base_name
 
@@ -54,7 +55,8 @@ class MediaFinder:
 
     @cached_property
     def _files(self) -> list[Path]:
-        """The movies of the folder, in order. Raises SourceError."""
+        """The movies of the folder, and the folders of pictures in it, in order. Raises
+        SourceError."""
         if self._folder is None:
             return []
         if not self._folder.is_dir():
@@ -67,6 +69,8 @@ class MediaFinder:
                 for name in sorted(names)
                 if Path(name).suffix.lower() in _MOVIES and not name.startswith(".")
             ]
+            if any(Path(name).suffix.lower() in SUFFIXES for name in names):
+                found.append(Path(place))
             if len(found) > _MOST_FILES:
                 raise SourceError(
                     f"--media-dir {self._folder}: more than {_MOST_FILES} movies: name a smaller"
@@ -89,7 +93,8 @@ class MediaFinder:
     def rate_of(self, medium: Medium) -> Fraction | None:
         """The rate of the files that a medium may be, None where there is none, or two rates."""
         for _, paths in self._candidates(medium, medium.name):
-            rates = {clip.rate for path in paths if (clip := self._readable(path))}
+            clips = [clip for path in paths if (clip := self._readable(path))]
+            rates = {clip.rate for clip in clips if clip.kind == "movie"}
             if rates:
                 return rates.pop() if len(rates) == 1 else None
         return None
@@ -99,6 +104,11 @@ class MediaFinder:
             return self.clip(path)
         except VidmatteError:
             return None
+
+    def _reel(self, path: Path) -> str:
+        """The reel that a movie states, as an EDL writes it; '' without one."""
+        clip = self._readable(path) if path.suffix.lower() in _MOVIES else None
+        return "" if clip is None or clip.reel is None else reel_name(clip.reel)
 
     def find(self, event: Event) -> Found | str:
         """The file of an event, or why there is none, as a sentence's end."""
@@ -136,21 +146,17 @@ class MediaFinder:
             reel = reel_name(medium.reel).casefold()
             same = [path for path in self._files if reel_name(path.stem).casefold() == reel]
             yield "its reel and timecode", same
-            yield (
-                "its reel and timecode",
-                [
-                    path
-                    for path in self._files
-                    if (clip := self._readable(path))
-                    and reel_name(clip.reel or "").casefold() == reel
-                ],
-            )
+            reels = {path: self._reel(path) for path in self._files}
+            tagged = [path for path, own in reels.items() if own.casefold() == reel]
+            yield "its reel and timecode", tagged
 
 
 def _placed(path: Path, clip: Clip, event: Event, how: str) -> Found | str:
     """A file with the frames of an event, or why it does not have them."""
     medium = event.medium
-    if clip.rate != medium.rate:
+    if clip.kind == "picture":
+        return f"{path.name} is a still picture"
+    if clip.kind == "movie" and clip.rate != medium.rate:
         return f"{path.name} has {clip.rate} frames a second, the edit says {medium.rate}"
     if not clip.constant_rate:
         return f"{path.name} has a variable frame rate: conform it to a constant one first"

@@ -107,8 +107,10 @@ class Timeline:
         return max((event.end for event in self.events), default=0)
 
     def tracks(self) -> Iterator[tuple[int, list[Event]]]:
-        """Each track that has events, the lowest first, with its events by record frame."""
-        for number in sorted({event.track for event in self.events}):
+        """Each track from the lowest, at most 1, to the highest, with its events by record frame;
+        a track between may have none, so that the others keep their numbers."""
+        numbers = [1, *(event.track for event in self.events)]
+        for number in range(min(numbers), max(numbers) + 1):
             on_it = [event for event in self.events if event.track == number]
             yield number, sorted(on_it, key=lambda event: event.record)
 
