@@ -248,10 +248,14 @@ def test_an_edl_whose_media_are_gone_needs_a_rate(media: Path, tmp_path: Path) -
         ValueError, match="name their folder with --media-dir, or the rate with --f"
     ):
         planned(path, None)
-    timeline = planned(path, None, rate=Fraction(30000, 1001)).timeline
-    assert timeline.drop
-    assert timeline.start == 107892 + 1800  # 01:01:00;00 and ;01 do not exist
-    assert timeline.events[0].start == 107894
+    for written in (line, line.replace(";", ":")):  # FCM alone says it, too
+        path.write_text(edl(written, fcm="DROP FRAME"))
+        timeline = planned(path, None, rate=Fraction(30000, 1001)).timeline
+        assert timeline.drop
+        assert timeline.start == 107892 + 1800  # 01:01:00;00 and ;01 do not exist
+        assert timeline.events[0].start == 107894
+    path.write_text(edl(line.replace(";", ":")))
+    assert planned(path, None, rate=Fraction(30000, 1001)).timeline.start == 30 * 3660 + 2
 
 
 FCPXML = """<?xml version="1.0" encoding="UTF-8"?>
