@@ -136,7 +136,7 @@ def test_fcpxml_keeps_the_rules_of_its_structure(name: str, tmp_path: Path) -> N
     rate, drop = RATES[name]
     timeline = make_timeline(rate, drop, tracks=3)
     inside = tuple(
-        replace(one, medium=replace(one.medium, frames=1000, channels=2, alpha=True))
+        replace(one, medium=replace(one.medium, frames=1000, channels=2, alpha="straight"))
         for one in timeline.events
     )
     path = tmp_path / "cut.fcpxml"

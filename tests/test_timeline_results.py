@@ -80,6 +80,7 @@ def test_the_original_the_cutout_and_the_matte_lie_over_each_other(
     assert [(one.medium.name, one.start, one.frames) for one in edl.events] == [
         ("my cut.mov", start, 12)
     ]
+    assert files[1].read_text("utf-8").count("<alphatype>straight</alphatype>") == 1
     assert "FCM: DROP FRAME" in files[3].read_text("utf-8")
     # The sound comes from the original alone.
     assert files[0].read_text("utf-8").count('srcEnable="video"') == 1
@@ -116,8 +117,10 @@ def test_from_python_and_without_a_timecode(tmp_path: Path, tiny: dict[str, Any]
 
 def test_a_format_without_timecode_begins_at_zero(tmp_path: Path, tiny: dict[str, Any]) -> None:
     clip = make_movie(tmp_path / "a.mov", frames=4, timecode="01:00:00:00").path
-    file = tmp_path / "cut.fcpxml"
-    vidmatte.matte(clip, tmp_path / "a.webm", timeline=[file], **tiny)
+    file, other = tmp_path / "cut.fcpxml", tmp_path / "cut.xml"
+    files = [file, other]
+    vidmatte.matte(clip, tmp_path / "a.webm", timeline=files, alpha="premultiplied", **tiny)
+    assert "<alphatype>black</alphatype>" in other.read_text("utf-8")
     original, cut = read(file, Fraction(25)).events
     assert (original.start, cut.start) == (90000, 0)
 

@@ -73,7 +73,7 @@ def matte(
         if job.settings.timeline:
             from vidmatte.timeline.result import Shot, write_result_timelines
 
-            shot = Shot.of(result.clip, result.written, result.quality, job.settings.matte)
+            shot = Shot.of(result.clip, result.written, result.quality, job.settings)
             write_result_timelines([shot], job.settings)
         if job.settings.resume:
             remove_checkpoint(job.output)

@@ -157,9 +157,7 @@ def run_jobs(
         batch = _Batch(jobs, jobs[0].settings, reporter)
         _run_jobs(batch)
         if settings.timeline and batch.results:
-            shots = [
-                Shot.of(one.clip, one.written, one.quality, settings.matte) for one in batch.results
-            ]
+            shots = [Shot.of(one.clip, one.written, one.quality, settings) for one in batch.results]
             for line in write_result_timelines(shots, settings):
                 reporter.note(f"vidmatte: {line}")
         if settings.resume and not batch.failures:

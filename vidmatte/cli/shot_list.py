@@ -112,7 +112,10 @@ def _plan(path: Path, media_dir: str | None, settings: Settings, handles: int) -
 def _played(plan: ShotPlan, jobs: list[Job], results: list[Result]) -> Timeline:
     """The edit with the results over their originals."""
     names = {job.output: one.name for job, one in zip(jobs, plan.ranges, strict=True)}
-    shots = {names[one.written.path]: Shot(one.clip, one.written, one.quality) for one in results}
+    shots = {
+        names[one.written.path]: Shot.of(one.clip, one.written, one.quality, jobs[0].settings)
+        for one in results
+    }
     return matted_timeline(plan, shots)
 
 

@@ -89,7 +89,8 @@ class _Clips:
         """Add a clip item with an event's pictures."""
         item = self._item(track, event)
         if event.medium.alpha:
-            add(item, "alphatype", "straight")
+            black = event.medium.alpha == "premultiplied"
+            add(item, "alphatype", "black" if black else "straight")
         self._file(item, event.medium)
         source = add(item, "sourcetrack")
         add(source, "mediatype", "video")

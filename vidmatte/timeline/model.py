@@ -29,7 +29,8 @@ class Medium:
     path: as the timeline gives it, None where it gives none. rate: frames per second. start: the
     frame number of its first frame by its timecode; drop: that timecode counts in drop frame.
     frames: None where it is unknown. width, height: 0 where they are unknown. channels: of its
-    sound, 0 without. alpha: it has an alpha channel, straight.
+    sound, 0 without. alpha: of its
+    colours, 'straight' or 'premultiplied' (with black); '' without an alpha channel.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Medium:
     height: int = 0
     channels: int = 0
     sample_rate: int = 48000
-    alpha: bool = False
+    alpha: str = ""
 
 
 @dataclass(frozen=True)

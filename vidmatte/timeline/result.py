@@ -32,20 +32,24 @@ _FAULTS = {
 class Shot:
     """A result, what it was made of, and what was noticed in its mattes.
 
-    matte: the extra output that holds the alpha as grey, None without one.
+    matte: the extra output that holds the alpha as grey, None without one. alpha: how the result's
+    colours are: 'straight' or 'premultiplied'.
     """
 
     clip: Clip
     written: WriteResult
     quality: Quality
     matte: WriteResult | None = None
+    alpha: str = "straight"
 
     @classmethod
-    def of(cls, clip: Clip, written: WriteResult, quality: Quality, matte: str | None) -> Shot:
-        """The shot of a run. matte: the value of the option --matte."""
-        place = None if matte is None else absolute_path(Path(matte))
+    def of(
+        cls, clip: Clip, written: WriteResult, quality: Quality, settings: OutputOptions
+    ) -> Shot:
+        """The shot of a run."""
+        place = None if settings.matte is None else absolute_path(Path(settings.matte))
         same = (one for one in written.extra_outputs if absolute_path(one.path) == place)
-        return cls(clip, written, quality, next(same, None))
+        return cls(clip, written, quality, next(same, None), settings.alpha)
 
     @property
     def source_start(self) -> int:
@@ -78,8 +82,9 @@ class Shot:
             sample_rate=clip.audio[0].sample_rate if clip.audio else 48000,
         )
 
-    def medium(self, written: WriteResult, *, alpha: bool) -> Medium:
-        """A result, or its matte, as a medium: it keeps the timecode where its format does."""
+    def medium(self, written: WriteResult, alpha: str) -> Medium:
+        """A result, or its matte, as a medium: it keeps the timecode where its format does. alpha:
+        see ``Medium``."""
         suffix = written.path.suffix.lower()
         kept = any(  # a matte's own format is no row of the table, but its container is one's
             row.container is not None and row.container.timecode and suffix in row.suffixes
@@ -118,11 +123,11 @@ class Shot:
         original = self.original()
         if original is not None:
             yield _event(original, self.source_start, record, frames, 1)
-        cut = self.medium(self.written, alpha=True)
+        cut = self.medium(self.written, self.alpha)
         markers = tuple(Marker(cut.start + frame, text) for frame, text in sorted(self.markers()))
         yield replace(_event(cut, cut.start, record, frames, 2), markers=markers)
         if self.matte is not None:
-            matte = self.medium(self.matte, alpha=False)
+            matte = self.medium(self.matte, "")
             yield replace(_event(matte, matte.start, record, frames, 3), enabled=False)
 
 

@@ -187,7 +187,7 @@ def _placed(
     record = event.record + int(late * timeline.rate / rate)
     whole = use.frames == event.frames
     length = event.length if whole else int(use.frames * timeline.rate / rate)
-    cut = shot.medium(shot.written, alpha=True)
+    cut = shot.medium(shot.written, shot.alpha)
     begins = cut.start + use.first - one.first
     markers = tuple(
         Marker(cut.start + place, text)
