@@ -276,8 +276,9 @@ def test_the_types_of_options_are_those_of_the_table() -> None:
     """``keywords`` gives a type checker the same types as the table of options."""
 
     def accepted(option: Option) -> Any:
-        if option.kind is tuple:  # one prompt, or several
-            return Prompt | str | Sequence[Prompt | str]
+        if option.kind is tuple:  # one prompt or file, or several
+            one = keywords.Text if option.name == "timeline" else Prompt | str
+            return one | Sequence[one]
         if option.kind is not str:
             return option.kind
         # --foreground also accepts a file.

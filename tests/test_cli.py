@@ -68,7 +68,8 @@ def test_help_fits_a_terminal() -> None:
 #: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
     "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
-    " background checker manifest start_number handles conform strict audio resume batch memory"
+    " background checker timeline manifest start_number handles conform strict audio resume batch"
+    " memory"
     " audio_from audio_tracks"
 )
 NOT_OF_BENCH = (
@@ -76,8 +77,9 @@ NOT_OF_BENCH = (
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
-    " foreground_file comp background checker manifest start_number fps video_track handles conform"
-    " deinterlace colour strict audio audio_from audio_tracks overwrite resume"
+    " foreground_file comp background checker timeline manifest start_number fps video_track"
+    " handles"
+    " conform deinterlace colour strict audio audio_from audio_tracks overwrite resume"
 )
 
 

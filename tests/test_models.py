@@ -318,7 +318,8 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
     assert names_of(Table, decides=NO_EFFECT) == ("how",)
     assert set(RAW_ALPHA_OPTIONS) == {
         "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
-        "conform", "deinterlace", "fps", "runtime", "screen", "key", "keep_shadows", "clean_plate",
+        "conform", "deinterlace", "fps", "runtime", "colour", "screen", "key",
+        "keep_shadows", "clean_plate",
         "video_track",
     }  # fmt: skip
 

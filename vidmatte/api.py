@@ -70,6 +70,11 @@ def matte(
             result = run(
                 opened, job.output, model, job.settings, reporter, command, is_folder=job.is_folder
             )
+        if job.settings.timeline:
+            from vidmatte.timeline.result import Shot, write_result_timelines
+
+            shot = Shot.of(result.clip, result.written, result.quality, job.settings)
+            write_result_timelines([shot], job.settings)
         if job.settings.resume:
             remove_checkpoint(job.output)
     except InterruptedRunError:

@@ -79,6 +79,7 @@ class Options(StreamOptions, total=False):
     comp: Text | None
     background: Text | None
     checker: bool
+    timeline: Text | Sequence[Text]
     manifest: bool
     start_number: int
     audio: bool

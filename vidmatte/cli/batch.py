@@ -8,14 +8,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidmatte.alpha.guidance.subjects_file import subject_names
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.info import colour_lines
-from vidmatte.cli.outputs import plan_outputs
+from vidmatte.cli.outputs import job_for_each_subject, plan_outputs
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
@@ -28,6 +27,7 @@ from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
+from vidmatte.timeline.result import Shot, write_result_timelines
 from vidmatte.writers.base import WriteResult, worker_count
 
 Done = TypeVar("Done")
@@ -136,14 +136,30 @@ def run_batch(
     else:
         jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
     reporter.plan(inputs)
+    return run_jobs(jobs, None if output is None else Path(output), reporter, each=each).status()
+
+
+def run_jobs(
+    jobs: list[Job], output: Path | None, reporter: Reporter, *, each: bool = False
+) -> _Batch:
+    """Run the jobs of a call, all with the same model, and write the timelines of --timeline.
+
+    output: the folder for their results, or the only result; None where they lie beside the
+    inputs. Raises VidmatteError for errors that concern the call itself.
+    """
+    settings = jobs[0].settings
     with ExitStack() as stack:
-        results = _result_folder(None if output is None else Path(output), jobs)
+        results = _result_folder(output, jobs)
         if each:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidmatte-"))
-            jobs = [one for job in jobs for one in _job_for_each_subject(job, Path(folder))]
+            jobs = [one for job in jobs for one in job_for_each_subject(job, Path(folder))]
         stack.enter_context(results)
         batch = _Batch(jobs, jobs[0].settings, reporter)
         _run_jobs(batch)
+        if settings.timeline and batch.results:
+            shots = [Shot.of(one.clip, one.written, one.quality, settings) for one in batch.results]
+            for line in write_result_timelines(shots, settings):
+                reporter.note(f"vidmatte: {line}")
         if settings.resume and not batch.failures:
             # Until then, the work folders record which inputs are finished.
             for job in jobs:
@@ -151,35 +167,7 @@ def run_batch(
     if len(jobs) > 1:
         for line in _table(batch):
             reporter.closing(line)
-    return batch.status()
-
-
-def _job_for_each_subject(job: Job, folder: Path) -> list[Job]:
-    """A job for each subject, its name added to the output's. folder: what all of them share.
-
-    Raises UsageError.
-    """
-    settings, out = job.settings, job.output
-    if settings.only is not None:
-        raise UsageError(f"--each and --only {settings.only} exclude each other")
-    names = subject_names(settings.subject, settings.subjects)
-    if not names:
-        raise UsageError("--each: it needs --subject or --subjects with a NAME: for each subject")
-    extra = next(
-        (one for one in ("matte", "foreground_file", "comp") if getattr(settings, one)), ""
-    )
-    if extra and len(names) > 1:
-        flag = f"--{extra.replace('_', '-')}"
-        raise UsageError(f"{flag} {getattr(settings, extra)}: one file for {len(names)} subjects")
-    return [
-        replace(
-            job,
-            output=out.with_name(f"{out.stem}_{name}{out.suffix}"),
-            settings=settings.changed(only=name),
-            subject_folder=folder,
-        )
-        for name in names
-    ]
+    return batch
 
 
 @contextmanager

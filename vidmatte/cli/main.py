@@ -88,10 +88,17 @@ def _named(text: str) -> Path:
     return Path(_given(text))
 
 
+_MEDIA_DIR = typer.Option("--media-dir", metavar="DIR", help="where a shot list's media are")
+
+
 def _main_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=_given),
+        typer.Argument(
+            metavar="INPUT...",
+            help="movies, picture folders, pictures, or one shot list",
+            parser=_given,
+        ),
     ],
     output: Annotated[
         str | None,
@@ -117,14 +124,16 @@ def _main_command(
         bool,
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
     ] = False,
+    media_dir: Annotated[str | None, _MEDIA_DIR] = None,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
-    from vidmatte.cli.batch import make_reporter, run_batch
+    from vidmatte.cli.batch import make_reporter
+    from vidmatte.cli.shot_list import run_inputs
 
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_batch(inputs, output, options, reporter, each=each)
+        status = run_inputs(inputs, output, media_dir, options, reporter, each=each)
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")

@@ -19,6 +19,7 @@ _EXAMPLES = (
     ("vidmatte plates/ -o cut/ --fps 24000/1001", "a picture folder, same file names"),
     ("vidmatte photo.jpg -o cutout.png", "one picture"),
     ("vidmatte a.mp4 b.mov -o cuts/ --format mov", "several inputs, a result for each"),
+    ("vidmatte edit.otio --media-dir DIR -o cuts/", "the shots of an edit"),
 )
 
 

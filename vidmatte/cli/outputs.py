@@ -1,14 +1,17 @@
-"""The path of each input's result."""
+"""The path of each input's result, and of each subject's."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+from vidmatte.alpha.guidance.subjects_file import subject_names
 from vidmatte.core.names import absolute_path
 from vidmatte.errors import UsageError
 from vidmatte.jobs.check import check_names, inode_of
+from vidmatte.jobs.spec import Job
 from vidmatte.readers.open import is_image
 from vidmatte.settings import Settings
 from vidmatte.writers.formats import by_name, names_folder
@@ -103,3 +106,31 @@ def _result_names(inputs: list[Path], folders: list[Path]) -> list[str]:
                 f"two inputs would both be written as '{name}' in {folder}: run them one by one"
             )
     return names
+
+
+def job_for_each_subject(job: Job, folder: Path) -> list[Job]:
+    """A job for each subject, its name added to the output's. folder: what all of them share.
+
+    Raises UsageError.
+    """
+    settings, out = job.settings, job.output
+    if settings.only is not None:
+        raise UsageError(f"--each and --only {settings.only} exclude each other")
+    names = subject_names(settings.subject, settings.subjects)
+    if not names:
+        raise UsageError("--each: it needs --subject or --subjects with a NAME: for each subject")
+    extra = next(
+        (one for one in ("matte", "foreground_file", "comp") if getattr(settings, one)), ""
+    )
+    if extra and len(names) > 1:
+        flag = f"--{extra.replace('_', '-')}"
+        raise UsageError(f"{flag} {getattr(settings, extra)}: one file for {len(names)} subjects")
+    return [
+        replace(
+            job,
+            output=out.with_name(f"{out.stem}_{name}{out.suffix}"),
+            settings=settings.changed(only=name),
+            subject_folder=folder,
+        )
+        for name in names
+    ]

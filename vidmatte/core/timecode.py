@@ -62,6 +62,17 @@ def is_equal(text: str, other: str, rate: Fraction) -> bool:
     return first == second and is_drop(text) == is_drop(other)
 
 
+def number_of(text: str, rate: Fraction) -> int:
+    """The frame number of a clip's own timecode, 00:00:00:00 being 0. Raises UsageError."""
+    return to_frames(text, _counted_rate(text, rate))
+
+
+def timecode_of(number: int, rate: Fraction, *, drop: bool) -> str:
+    """The inverse of ``number_of``; runs over at 24 hours. Raises UsageError where drop frame does
+    not exist at the rate."""
+    return _from_frames(number, _counted_rate(";0" if drop else "", rate), drop)
+
+
 def _counted_rate(text: str, rate: Fraction) -> Fraction:
     """The rate by which a timecode counts; some cameras that run at 30 count in drop frame."""
     if not is_drop(text):

@@ -54,6 +54,10 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
     formats: tuple[OutputFormat, ...] = ()
     if manifest_of(job.output, clip, settings) is None:
         formats = _check_outputs(job.output, clip, settings, is_folder=job.is_folder)
+    if settings.timeline:
+        from vidmatte.timeline.result import check_result
+
+        check_result(job.output, clip, settings, formats)
     choice = check_matting(clip, settings, model)
     _check_space(job.output, choice)
     return CheckedJob(job, clip, choice, formats)

@@ -17,6 +17,7 @@ from vidmatte.settings.values import (
     Rate,
     Switch,
     Text,
+    Texts,
     TrackNumbers,
     TrimPoint,
     WholeNumber,
@@ -138,6 +139,13 @@ class OutputOptions(OptionModel):
     checker: Switch = _output(
         False,
         "same as --background checker",
+    )
+    timeline: Texts = _output(
+        (),
+        "also write a timeline: the original, over it the result, over that the --matte, disabled;"
+        " .fcpxml, .xml (FCP 7), .otio or .edl; can be repeated",
+        metavar="FILE",
+        decides=NO_EFFECT,
     )
     manifest: Switch = _output(
         True,

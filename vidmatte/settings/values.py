@@ -203,6 +203,12 @@ def _text(value: Any) -> str:
     raise PydanticKnownError("string_type")
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """One text or several."""
+    several = value if isinstance(value, tuple | list) else (value,)
+    return tuple(_checked_text(_text(one)) for one in several)
+
+
 def _checked_text(text: str) -> str:
     if text == "":
         raise UsageError("empty value: give the option a value, or omit it")
@@ -251,6 +257,7 @@ Memory = Annotated[Text, _parsed_by(parse_bytes)]
 ColourNames = Annotated[Text, _parsed_by(parse_colour)]
 TrackNumbers = Annotated[Text, _parsed_by(parse_numbers)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
 ScreenColour = Annotated[Text, _parsed_by(_check_screen)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]

@@ -30,7 +30,7 @@ class StoredJob(StoredModel):
     version: str | None = None
     weights: list[list[str]] | None = None
     runtime: str | None = None
-    settings: dict[str, bool | int | float | Text | None] = Field({})
+    settings: dict[str, bool | int | float | Text | list[Text] | None] = Field({})
     displayed: dict[str, Text] = Field({})
     source: _Listed | None = None
     pictures: list[_Listed] = Field([])
