@@ -54,18 +54,8 @@ class _Batch:
         result = self._attempt(job, lambda job: self._run(job, model))
         if result is not None:
             self.results.append(result)
-            self._report(job, result)
+            report_result(self.reporter, job, result)
         self.reporter.about()
-
-    def _report(self, job: Job, result: Result) -> None:
-        for line in colour_lines(result.clip):
-            self.reporter.detail(line.strip())
-        for warning in result.warnings:
-            self.reporter.note(f"vidmatte: {warning}")
-        for line in result.quality.lines():
-            self.reporter.note(f"vidmatte: look at {job.output.name}: {line}")
-        self.reporter.detail(_busy_line(result))
-        self.reporter.summary(_facts(result), _one_line(result))
 
     def _run(self, job: Job, model: Model) -> Result:
         self.reporter.begin()
@@ -218,6 +208,21 @@ def _checked(job: Job, model: ModelChoice) -> bool:
     with open_reader(job.source, job.settings) as source:
         check_job(job, source, model)
     return True
+
+
+def report_result(
+    reporter: Reporter, job: Job, result: Result, weights: list[dict[str, str]] | None = None
+) -> None:
+    """Report how a job succeeded. weights: where the result has none, their names and SHA-256."""
+    for line in colour_lines(result.clip):
+        reporter.detail(line.strip())
+    for warning in result.warnings:
+        reporter.note(f"vidmatte: {warning}")
+    for line in result.quality.lines():
+        reporter.note(f"vidmatte: look at {job.output.name}: {line}")
+    reporter.detail(_busy_line(result))
+    facts = _facts(result)
+    reporter.summary(facts if weights is None else {**facts, "weights": weights}, _one_line(result))
 
 
 def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:

@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from vidmatte._version import __version__
-from vidmatte.cli import models
+from vidmatte.cli import farm_commands, models
 from vidmatte.cli.exit_status import exit_status, fail, name_of
-from vidmatte.cli.options import with_options, write_help
+from vidmatte.cli.options import given_text, named_path, with_options, write_help
 
 _MAIN = "run"
 _WIDTH = {"max_content_width": 80}
@@ -76,23 +76,12 @@ def root(
         raise typer.Exit(2)
 
 
-def _given(text: str) -> str:
-    """An input as the user wrote it. Raises typer.BadParameter for an empty name, which pathlib
-    would take for the current folder."""
-    if not text:
-        raise typer.BadParameter("an input's name is empty: name a movie, a folder or a picture")
-    return text
-
-
-def _named(text: str) -> Path:
-    """An input's path."""
-    return Path(_given(text))
-
-
 def _main_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="movies, picture folders, pictures", parser=_given),
+        typer.Argument(
+            metavar="INPUT...", help="movies, picture folders, pictures", parser=given_text
+        ),
     ],
     output: Annotated[
         str | None,
@@ -138,7 +127,7 @@ app.command(_MAIN, hidden=True, context_settings=_WIDTH)(with_options(_main_comm
 
 def _preview_command(
     clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=_named)
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named_path)
     ],
     output: Annotated[
         Path | None,
@@ -170,7 +159,7 @@ app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, P
 
 def _subjects_command(
     clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=_named)
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named_path)
     ],
     output: Annotated[
         Path | None,
@@ -226,10 +215,13 @@ BENCH_OPTIONS = (
 app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
 
 
+farm_commands.add_to(app)
+
+
 @app.command("info", context_settings=_WIDTH)
 def info_command(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="files to describe", parser=_named)
+        list[Path], typer.Argument(metavar="INPUT...", help="files to describe", parser=named_path)
     ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:

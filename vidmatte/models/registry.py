@@ -91,6 +91,10 @@ class Model:
             self.device = Device()
             return self._load()
 
+    def unload(self) -> None:
+        """Free the network's memory; the next use loads it again."""
+        vars(self).pop("network", None)
+
     def _load(self) -> Network:
         networks = [
             load_network(part.path, part.family, self._settings_for(part), self.device, self.report)
