@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte.alpha.guidance.subjects_file import mask_files
-from vidmatte.cli.batch import make_reporter, report_result
+from vidmatte.cli.batch import make_reporter
+from vidmatte.cli.summary import report_result
 from vidmatte.core.names import sibling_path
 from vidmatte.errors import OutputExistsError, UsageError, VidmatteError
 from vidmatte.farm.join import is_joined, job_of, join_segments, remove_segments

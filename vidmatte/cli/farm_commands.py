@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vidmatte.cli.options import given_text, named_path, with_options
+from vidmatte.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidmatte.farm.local import Workers
 
 _PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path)
 _QUIET = typer.Option("--quiet", "-q", help="report only failures")
 _VERBOSE = typer.Option("--verbose", "-v", help="report more details")
 _EVENTS = typer.Option("--json", help="events as lines of JSON on stdout")
+SEGMENT_FRAMES = typer.Option(
+    "--segment-frames", metavar="N", min=1, help="frames a segment, about (default: automatic)"
+)
+WORKERS = typer.Option(
+    "--workers", metavar="N", min=1, max=64, help="processes that share the work, in segments"
+)
+RETRIES = typer.Option(
+    "--retries", metavar="N", min=0, max=100, help="how often a failed segment is tried again"
+)
+
+
+def chosen_workers(
+    count: int, retries: int, segment_frames: int | None, *, each: bool
+) -> Workers | None:
+    """What the options ask for; None for the single pipeline. Raises UsageError for an option
+    without effect."""
+    if count > 1:
+        if each:
+            raise UsageError("--each and --workers exclude each other: a subject is one piece")
+        from vidmatte.farm.local import Workers
+
+        return Workers(count, retries, segment_frames)
+    for flag, value in (("--retries", retries != 2), ("--segment-frames", segment_frames)):
+        if value:
+            raise UsageError(f"{flag}: it needs --workers of 2 or more")
+    return None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,10 +64,7 @@ def _plan_command(
         Path | None,
         typer.Option("--plan", metavar="FILE", help="the plan's file (default: PATH.plan.json)"),
     ] = None,
-    segment_frames: Annotated[
-        int | None,
-        typer.Option("--segment-frames", metavar="N", min=1, help="frames a segment, about (500)"),
-    ] = None,
+    segment_frames: Annotated[int | None, SEGMENT_FRAMES] = None,
     **options: Any,
 ) -> None:
     """Cut a job into segments for many machines: then 'segment' for each, and 'join'."""

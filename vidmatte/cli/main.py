@@ -89,8 +89,7 @@ def _main_command(
             "--output",
             "-o",
             metavar="PATH",
-            help="file, or folder for pictures or many results (default: beside the input,"
-            " _matte added to its name)",
+            help="file, or folder for pictures or many results (default: beside INPUT, + _matte)",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="report only failures")] = False,
@@ -99,22 +98,25 @@ def _main_command(
         bool,
         typer.Option(
             "--json",
-            help="events as lines of JSON on stdout, listed in README; a run continues if stdout is"
-            " closed",
+            help="events as lines of JSON on stdout; a run continues if stdout is closed",
         ),
     ] = False,
     each: Annotated[
         bool,
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
     ] = False,
+    workers: Annotated[int, farm_commands.WORKERS] = 1,
+    retries: Annotated[int, farm_commands.RETRIES] = 2,
+    segment_frames: Annotated[int | None, farm_commands.SEGMENT_FRAMES] = None,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
     from vidmatte.cli.batch import make_reporter, run_batch
 
+    shared = farm_commands.chosen_workers(workers, retries, segment_frames, each=each)
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_batch(inputs, output, options, reporter, each=each)
+        status = run_batch(inputs, output, options, reporter, each=each, workers=shared)
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
