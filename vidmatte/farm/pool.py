@@ -127,6 +127,7 @@ class _Worker:
         self.task: Task | None = None
         self.process: _Process | None = None
         self._events = events
+        self._readers: list[threading.Thread] = []
 
     def begin(self, task: Task) -> None:
         """Make a task, in a new process where there is none."""
@@ -167,6 +168,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for reader in self._readers:
+            reader.join()
 
     def _start(self) -> None:
         # In a session of its own: Ctrl+C reaches only the parent, which then stops it.
@@ -177,7 +180,9 @@ class _Worker:
             encoding="utf-8",
             start_new_session=True,
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        reader.start()
+        self._readers = [*(one for one in self._readers if one.is_alive()), reader]
 
     def _read(self, process: _Process) -> None:
         """Pass on what a process answers; then that it has ended."""
