@@ -74,23 +74,26 @@ class Runs:
     ) -> list[psutil.Process]:
         """Kill workers or the driver at random moments until the driver ends; all workers seen."""
         seen: dict[int, psutil.Process] = {}
-        moment = time.monotonic() + self._random.uniform(0.2, 8)
+        began, after, victim = self._draw()
         while driver.poll() is None:
             try:
                 children = psutil.Process(driver.pid).children()
             except psutil.NoSuchProcess:
                 break
             seen |= {child.pid: child for child in children}
-            if len(report.kills) < kills and time.monotonic() > moment:
-                moment = time.monotonic() + self._random.uniform(0.2, 8)
-                if children and self._random.random() < 0.7:
-                    self._random.choice(children).kill()
-                    report.kills.append("worker")
-                else:
-                    driver.kill()
-                    report.kills.append("parent")
+            if not children and victim != "planning parent":
+                began = time.monotonic()  # it plans, or loads the network
+            elif len(report.kills) < kills and time.monotonic() - began > after:
+                (self._random.choice(children) if victim == "worker" else driver).kill()
+                report.kills.append(victim)
+                began, after, victim = self._draw()
             time.sleep(0.02)
         return list(seen.values())
+
+    def _draw(self) -> tuple[float, float, str]:
+        """Now, how many seconds later to kill, and whom."""
+        victims = ["worker"] * 5 + ["parent"] * 4 + ["planning parent"]
+        return time.monotonic(), self._random.uniform(0, 5), self._random.choice(victims)
 
     def _reference(self, name: str) -> dict[str, str]:
         if name not in self._references:

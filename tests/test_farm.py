@@ -157,7 +157,8 @@ def test_commands(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (
         main(["plan", clip, "-o", str(tmp_path / "out.mov"), "--segment-frames", "6", *words]) == 0
     )
-    assert "12 frames, 1 shots, 2 segments: 0 to 1" in capsys.readouterr().err
+    stdout, stderr = capsys.readouterr()
+    assert (stdout, "12 frames, 1 shot, 2 segments: 0 to 1" in stderr) == ("2\n", True)
     assert main(["plan", clip, "-o", str(tmp_path / "out.mov"), *words]) == 1
     assert "exists: --overwrite replaces it" in capsys.readouterr().err
     assert main(["segment", plan, "0"]) == 0
@@ -440,6 +441,51 @@ def wait_for(is_there: Callable[[], bool]) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("nothing came")
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+#: Runs what it is asked to queue, at once.
+SBATCH = """#!/bin/sh
+for word; do case $word in --array=*) array=${word#--array=0-};; esac; wrap=$word; done
+for number in $(seq 0 ${array:-0}); do SLURM_ARRAY_TASK_ID=$number sh -ec "$wrap" 1>&2; done
+echo 7
+"""
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the PATH with ``vidmatte`` and a ``sbatch`` without a cluster."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    vidmatte = f'#!/bin/sh\nexec "{sys.executable}" -m vidmatte "$@"\n'
+    for name, text in (("vidmatte", vidmatte), ("sbatch", SBATCH)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the script is for a POSIX shell")
+def test_the_slurm_script(programs: Path, inputs: Path, tmp_path: Path) -> None:
+    words = ["--model", inputs / "isnet.onnx", "--family", "isnet", "--segment-frames", "40"]
+    out = tmp_path / "out.mov"
+    command = ["sh", EXAMPLES / "farm_slurm.sh", inputs / "clip.mov", out, *words]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert verify(out) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openjd") is None, reason="openjd-cli is not installed")
+def test_the_openjd_template(programs: Path, inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mov"
+    planned(inputs, out, frames=40)
+    words = [f"Plan={tmp_path / 'plan.json'}", "LastSegment=2"]
+    command = ["openjd", "run", EXAMPLES / "farm_openjd.yaml", "-p", words[0], "-p", words[1]]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verify(out) == []
 
 
 @pytest.mark.slow

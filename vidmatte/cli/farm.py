@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from vidmatte.alpha.guidance.subjects_file import mask_files
 from vidmatte.cli.batch import make_reporter
 from vidmatte.cli.summary import report_result
@@ -25,7 +27,10 @@ from vidmatte.settings import make_settings
 def plan(
     clip: str, output: str, file: Path | None, segment_frames: int | None, options: dict[str, Any]
 ) -> None:
-    """Make a plan, write it and report its segments. Raises VidmatteError."""
+    """Make a plan, write it and report its segments; their number goes to stdout, for scripts.
+
+    Raises VidmatteError.
+    """
     settings = make_settings(**options)
     job = make_job(clip, output, settings)
     if any(not mask.is_absolute() for mask in mask_files(settings.subject, None)):
@@ -42,13 +47,14 @@ def plan(
     made.write(path)
     for line in _plan_lines(made, path, folder):
         reporter.note(line)
+    typer.echo(len(made.segments))
 
 
 def _plan_lines(made: Plan, path: Path, folder: Path) -> list[str]:
     """What a plan holds, and how to go on."""
     count = len(made.segments)
     frames = "all frames" if made.frames is None else f"{made.frames} frames"
-    shots = "" if made.shots is None else f", {len(made.shots)} shots"
+    shots = "" if made.shots is None else f", {len(made.shots)} shot{'s' * (len(made.shots) != 1)}"
     lines = [
         f"{path}: {frames}{shots}, {count} segment{'s' if count != 1 else ''}: 0 to {count - 1}"
     ]
