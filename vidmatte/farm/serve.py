@@ -105,9 +105,9 @@ def main() -> int:
     tune_malloc()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     requests: SimpleQueue[str | None] = SimpleQueue()
-    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
-    server = _Server()
     try:
+        threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+        server = _Server()
         while (line := requests.get()) is not None:
             server.answer(json.loads(line))
     except KeyboardInterrupt:
