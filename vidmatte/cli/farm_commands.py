@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from vidmatte.farm.local import Workers
 
 _PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path)
-_QUIET = typer.Option("--quiet", "-q", help="report only failures")
-_VERBOSE = typer.Option("--verbose", "-v", help="report more details")
-_EVENTS = typer.Option("--json", help="events as lines of JSON on stdout")
+QUIET = typer.Option("--quiet", "-q", help="report only failures")
+VERBOSE = typer.Option("--verbose", "-v", help="report more details")
+EVENTS = typer.Option(
+    "--json", help="events as lines of JSON on stdout; a run continues if it is closed"
+)
 SEGMENT_FRAMES = typer.Option(
     "--segment-frames", metavar="N", min=1, help="frames a segment, about (default: automatic)"
 )
@@ -79,9 +81,9 @@ def _segment_command(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
     ] = False,
-    quiet: Annotated[bool, _QUIET] = False,
-    verbose: Annotated[bool, _VERBOSE] = False,
-    as_json: Annotated[bool, _EVENTS] = False,
+    quiet: Annotated[bool, QUIET] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
+    as_json: Annotated[bool, EVENTS] = False,
 ) -> None:
     """Make segment N of a plan, on any machine; again does no harm."""
     from vidmatte.cli import farm
@@ -95,9 +97,9 @@ def _segment_command(
 def _join_command(
     plan: Annotated[Path, _PLAN],
     keep: Annotated[bool, typer.Option("--keep", help="do not remove the segments")] = False,
-    quiet: Annotated[bool, _QUIET] = False,
-    verbose: Annotated[bool, _VERBOSE] = False,
-    as_json: Annotated[bool, _EVENTS] = False,
+    quiet: Annotated[bool, QUIET] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
+    as_json: Annotated[bool, EVENTS] = False,
 ) -> None:
     """Join the segments of a plan to its result."""
     from vidmatte.cli import farm

@@ -92,15 +92,9 @@ def _main_command(
             help="file, or folder for pictures or many results (default: beside INPUT, + _matte)",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="report only failures")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="report more details")] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="events as lines of JSON on stdout; a run continues if stdout is closed",
-        ),
-    ] = False,
+    quiet: Annotated[bool, farm_commands.QUIET] = False,
+    verbose: Annotated[bool, farm_commands.VERBOSE] = False,
+    as_json: Annotated[bool, farm_commands.EVENTS] = False,
     each: Annotated[
         bool,
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),

@@ -48,12 +48,13 @@ def join_segments(
     job: Job | None = None,
     command: Sequence[str] = (),
     weights: tuple[Weights, ...] = (),
+    work: Path | None = None,
 ) -> Result:
     """Join the segments in ``folder`` to the result of the plan, verify it, write its manifest.
 
     job: the same job with the user's own paths and settings, for the result. weights: for the
-    result. The segments stay. Raises OutputError for a segment that is missing or damaged,
-    OutputExistsError, SourceError, VerificationError, InterruptedRunError.
+    result. work: see ``JoinedSpool``. The segments stay. Raises OutputError for a segment that is
+    missing or damaged, OutputExistsError, SourceError, VerificationError, InterruptedRunError.
     """
     began = time.perf_counter()
     job = job or job_of(plan)
@@ -70,7 +71,7 @@ def join_segments(
         progress.done += 1
         reporter.advance(progress)
 
-    spool = JoinedSpool(plan, folder, manifests, advance)
+    spool = JoinedSpool(plan, folder, manifests, advance, work)
     with open_reader(Path(job.source), settings) as source:
         reporter.start(progress)
         try:

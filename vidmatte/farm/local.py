@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class LocalRun:
             if settings.resume and find_finished(
                 source, job.output, self._model, settings, is_folder=job.is_folder
             ):
+                _remove_unlocked(output_paths(job.output).segments)
                 return False
         if not is_only:
             return True
@@ -100,7 +101,6 @@ class LocalRun:
         pool = WorkerPool(self._workers.count, self._workers.retries, self._reporter.note)
         keep = bool(jobs) and jobs[0].settings.resume
         with ExitStack() as stack:
-            stack.callback(pool.close)
             try:
                 ready = []
                 for job in jobs:
@@ -110,6 +110,7 @@ class LocalRun:
                     except VidmatteError as error:
                         yield job, error
                 self._model.unload()  # the workers have their own
+                stack.callback(pool.close)
                 yield from self._run_all(ready, pool, keep)
             except KeyboardInterrupt as error:
                 hint = "; --resume continues with the segments that are done" if keep else ""
@@ -147,7 +148,7 @@ class LocalRun:
 
     def _prepare(self, job: Job) -> _LocalJob:
         """Plan a job, in a locked work folder beside its output. Raises VidmatteError."""
-        work = _work_folder(job.output)
+        work = output_paths(job.output).segments
         lock = lock_at(work / "lock")
         path = work / "plan.json"
         try:
@@ -174,6 +175,8 @@ class LocalRun:
             plan.write(path)
         except BaseException:
             lock.release()
+            if not (job.settings.resume and path.exists()):
+                shutil.rmtree(work, ignore_errors=True)
             raise
         return ready
 
@@ -237,6 +240,7 @@ class LocalRun:
                 job=owner.job,
                 command=sys.argv,
                 weights=self._model.weights,
+                work=owner.path.parent,
             )
         except VidmatteError as error:
             return error
@@ -261,10 +265,12 @@ def _guess(job: Job) -> int:
         return source.clip.frame_count or SEGMENT_FRAMES
 
 
-def _work_folder(out: Path) -> Path:
-    """Where the plan and the segments of a local run are: beside the output, hidden."""
-    path = output_paths(out).work
-    return path.with_name(f"{path.name.removesuffix('.resume')}.segments")
+def _remove_unlocked(work: Path) -> None:
+    """Remove the work folder of a run that was killed after its result was complete."""
+    lock = lock_at(work / "lock")
+    if work.is_dir():
+        with suppress(Timeout), lock.acquire(timeout=0):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _clear_for(ready: _LocalJob) -> None:

@@ -17,9 +17,9 @@ from vidmatte.core.segment import Findings
 from vidmatte.core.source import sha256_of
 from vidmatte.errors import OutputError, SourceError
 from vidmatte.farm.plan import Environment, Plan, PlanModel, PlannedSegment
-from vidmatte.jobs.checkpoint.folder import LOG, sync_folder
+from vidmatte.jobs.checkpoint.folder import LOG, note_files, sync_folder
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, TornRecordError
-from vidmatte.jobs.checkpoint.spool import record_from_log, record_to_log
+from vidmatte.jobs.checkpoint.spool import record_from_log, record_to_log, synced_files
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.encoded_frame import file_facts, is_file_intact
 from vidmatte.writers.output import Output
@@ -166,7 +166,8 @@ class JoinedSpool(Spool):
     """The finished segments of a plan, in order, read as one spool.
 
     Nothing in them is changed: pictures are linked or copied to the result, so that a join that
-    was stopped can be repeated. advance: called after each frame.
+    was stopped can be repeated. advance: called after each frame. work: the work folder of a local
+    run, which records its results.
     """
 
     is_complete = True
@@ -178,7 +179,9 @@ class JoinedSpool(Spool):
         folder: Path,
         manifests: Sequence[SegmentManifest],
         advance: Callable[[], None],
+        work: Path | None = None,
     ) -> None:
+        self._work = work
         self._plan, self._folder, self._advance = plan, folder, advance
         self._manifests = manifests
         self._time_base = Fraction(plan.time_base)
@@ -237,6 +240,8 @@ class JoinedSpool(Spool):
 
     def seal(self, result: WriteResult) -> None:
         """See ``Spool.seal``: results that exist after this are the plan's."""
+        if self._work is not None:
+            note_files(self._work, synced_files(self._outputs))
         Joined(plan=self._plan.digest, out=str(result.path)).write(self._folder / JOINED)
 
     def clear(self) -> None:

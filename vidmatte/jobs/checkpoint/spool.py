@@ -146,16 +146,7 @@ class _Checkpoint(Spool):
 
     def seal(self, result: WriteResult) -> None:
         """See ``Spool.seal``. From then on the job counts as finished while all its files exist."""
-        files: Files = {}
-        for output in self._outputs:
-            final, path = str(checkpoint_path(output.spec.out)), output.partial.path
-            if output.is_sequence:
-                sync_folder(path)
-                files[final] = {name: [size] for name, size in output.file_sizes.items()}
-            else:
-                sync_file(path)
-                files[final] = {"": size_and_time(path)}
-        self._folder.mark(result, files, self._findings)
+        self._folder.mark(result, synced_files(self._outputs), self._findings)
 
     def clear(self) -> None:
         """See ``Spool.clear``. The note that the job is finished stays."""
@@ -201,6 +192,20 @@ class _Checkpoint(Spool):
         """The recurrent state in the record that begins at ``offset`` of the log."""
         record = record_from_log(*self._folder.log.record_at(offset), self._time_base)
         return {name: array.copy() for name, array in record.state.items()}
+
+
+def synced_files(outputs: Sequence[Output]) -> Files:
+    """The files of complete outputs before they get their final names, synced to the disk."""
+    files: Files = {}
+    for output in outputs:
+        final, path = str(checkpoint_path(output.spec.out)), output.partial.path
+        if output.is_sequence:
+            sync_folder(path)
+            files[final] = {name: [size] for name, size in output.file_sizes.items()}
+        else:
+            sync_file(path)
+            files[final] = {"": size_and_time(path)}
+    return files
 
 
 def record_to_log(record: SpooledFrame) -> tuple[Head, list[bytes | memoryview]]:
