@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +29,10 @@ from vidmatte.farm.join import join_segments
 from vidmatte.farm.parts import MANIFEST, finished_segment, segment_path
 from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
 from vidmatte.farm.planning import _starts, _starts_at_cuts, local_segment_frames, make_plan
+from vidmatte.farm.pool import Task, WorkerPool
 from vidmatte.farm.worker import make_segment
 from vidmatte.jobs.check import make_job
+from vidmatte.jobs.checkpoint import frame_log
 from vidmatte.jobs.checkpoint.folder import LOG
 from vidmatte.jobs.manifest import verify
 from vidmatte.jobs.report import Reporter
@@ -400,6 +404,65 @@ def test_local_workers_give_the_file_of_one_run(inputs: Path, tmp_path: Path) ->
     assert out.read_bytes() == (tmp_path / "once.mov").read_bytes()
     assert verify(out) == []
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["cwd"]
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    short: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(frame_log, "_write_all", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        Farm(short.plan, tmp_path / "segments").make(0)
+    assert list((tmp_path / "segments").iterdir()) == []
+
+
+def test_a_failed_segment_is_tried_again_and_then_reported(
+    short: Farm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    (tmp_path / "plan.segments").write_text("where the segments should go")
+    short.plan.write(tmp_path / "plan.json")
+    (tmp_path / "other.json").write_text("{}")
+    pool = WorkerPool(1, 1, lines.append)
+    for name, frames in (("plan.json", 8), ("other.json", 4)):
+        pool.add(Task(name, tmp_path / name, 0, frames))
+    try:
+        steps = [step for step in pool.run() if step.error is not None]
+    finally:
+        pool.close()
+    assert [step.task.owner for step in steps] == ["plan.json", "other.json"]
+    assert ["trying again (1 of 1)" in line for line in lines] == [True]
+    assert [type(step.error) for step in steps] == [OutputError, SourceError]
+    assert [step.task.tries for step in steps] == [2, 1]  # a damaged plan is never tried again
+    assert capfd.readouterr().err == ""
+
+
+def test_a_worker_that_dies_is_replaced(short: Farm, tmp_path: Path) -> None:
+    short.plan.write(tmp_path / "plan.json")
+    lines: list[str] = []
+    pool = WorkerPool(1, 1, lines.append)
+    pool.add(Task("", tmp_path / "plan.json", 0, 8))
+    steps = pool.run()
+    killed = threading.Thread(target=lambda: kill_when_started(pool))
+    killed.start()
+    try:
+        done = [step for step in steps if step.is_done]
+    finally:
+        pool.close()
+        killed.join()
+    assert [step.task.tries for step in done] == [2]
+    assert "its process was killed by signal 9: trying again (1 of 1)" in lines[0]
+    assert finished_segment(short.plan, tmp_path / "plan.segments", 0) is not None
+
+
+def kill_when_started(pool: WorkerPool) -> None:
+    """Kill the pool's first process as soon as it is there."""
+    (only,) = pool._workers
+    wait_for(lambda: only.process is not None)
+    assert only.process is not None
+    only.process.kill()
 
 
 @pytest.mark.slow
