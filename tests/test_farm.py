@@ -31,7 +31,7 @@ from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
 from vidmatte.farm.planning import _starts, _starts_at_cuts, local_segment_frames, make_plan
 from vidmatte.farm.pool import Task, WorkerPool
 from vidmatte.farm.worker import make_segment
-from vidmatte.jobs.check import make_job
+from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.checkpoint import frame_log
 from vidmatte.jobs.checkpoint.folder import LOG
 from vidmatte.jobs.manifest import verify
@@ -39,6 +39,7 @@ from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.segment import Needs
 from vidmatte.models.registry import find_model
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 
 NEEDS = Needs(state_count=0, batch_stride=1, look_back=4, look_ahead=3)
@@ -211,6 +212,22 @@ def test_the_join_can_be_repeated(finished: Farm, tmp_path: Path) -> None:
     assert finished.join().written == first.written
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == names
     assert len(names) == 24
+
+
+def test_a_run_killed_before_its_manifest_goes_on(finished: Farm, tmp_path: Path) -> None:
+    work = tmp_path / ".frames.segments"
+    work.mkdir()
+    folder = finished.folder.rename(work / "plan.segments")
+    settings = finished.plan.make_settings().changed(resume=True)
+    job = make_job(finished.plan.source.path, tmp_path / "frames", settings)
+    join_segments(finished.plan, folder, Reporter(), job=job, work=work)
+    (tmp_path / "frames.json").unlink()
+    with open_reader(job.source, settings) as source:
+        check_job(job, source)
+        with pytest.raises(OutputExistsError):
+            check_job(make_job(job.source, job.output, settings.changed(resume=False)), source)
+    join_segments(finished.plan, folder, Reporter(), job=job, work=work)
+    assert verify(tmp_path / "frames") == []
 
 
 def spoil_log(farm: Farm) -> None:
