@@ -176,6 +176,8 @@ def test_the_reference_lists_the_keys(
     make_pictures(plates, frames=2)
     words = [str(plates), "-o", out[0], *tiny]
     found = [*events(capsys, *words, "-v"), *events(capsys, *words), *events(capsys, clip, "--bad")]
+    shared = ["--workers", "2", "--segment-frames", "3"]
+    found += events(capsys, clip, "-o", str(tmp_path / "shared.mov"), *tiny, *shared)
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import tempfile
@@ -10,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidmatte.cli.exit_status import MOST_FAILURES
-from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import job_for_each_subject, plan_outputs
+from vidmatte.cli.summary import report_result
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
@@ -28,7 +27,10 @@ from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.timeline.result import Shot, write_result_timelines
-from vidmatte.writers.base import WriteResult, worker_count
+from vidmatte.writers.base import worker_count
+
+if TYPE_CHECKING:
+    from vidmatte.farm.local import Workers
 
 Done = TypeVar("Done")
 
@@ -54,18 +56,18 @@ class _Batch:
         result = self._attempt(job, lambda job: self._run(job, model))
         if result is not None:
             self.results.append(result)
-            self._report(job, result)
+            report_result(self.reporter, job, result)
         self.reporter.about()
 
-    def _report(self, job: Job, result: Result) -> None:
-        for line in colour_lines(result.clip):
-            self.reporter.detail(line.strip())
-        for warning in result.warnings:
-            self.reporter.note(f"vidmatte: {warning}")
-        for line in result.quality.lines():
-            self.reporter.note(f"vidmatte: look at {job.output.name}: {line}")
-        self.reporter.detail(_busy_line(result))
-        self.reporter.summary(_facts(result), _one_line(result))
+    def take(self, job: Job, outcome: Result | VidmatteError) -> None:
+        """Record how a job ended that others have run."""
+        self.reporter.about(str(job.source), str(job.output))
+        if isinstance(outcome, VidmatteError):
+            self._record_failure(job, outcome)
+        else:
+            self.results.append(outcome)
+            report_result(self.reporter, job, outcome)
+        self.reporter.about()
 
     def _run(self, job: Job, model: Model) -> Result:
         self.reporter.begin()
@@ -122,9 +124,10 @@ def run_batch(
     reporter: Reporter,
     *,
     each: bool = False,
+    workers: Workers | None = None,
 ) -> int:
     """Matte every input, with ``each`` once for each subject; return the exit status: 0, or how
-    many failed (at most 100).
+    many failed (at most 100). workers: local processes that share the work; None for this one.
 
     A failure does not stop the other jobs; Ctrl+C stops all. Raises VidmatteError
     for errors that concern the call itself.
@@ -136,11 +139,18 @@ def run_batch(
     else:
         jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
     reporter.plan(inputs)
-    return run_jobs(jobs, None if output is None else Path(output), reporter, each=each).status()
+    return run_jobs(
+        jobs, None if output is None else Path(output), reporter, each=each, workers=workers
+    ).status()
 
 
 def run_jobs(
-    jobs: list[Job], output: Path | None, reporter: Reporter, *, each: bool = False
+    jobs: list[Job],
+    output: Path | None,
+    reporter: Reporter,
+    *,
+    each: bool = False,
+    workers: Workers | None = None,
 ) -> _Batch:
     """Run the jobs of a call, all with the same model, and write the timelines of --timeline.
 
@@ -155,7 +165,7 @@ def run_jobs(
             jobs = [one for job in jobs for one in job_for_each_subject(job, Path(folder))]
         stack.enter_context(results)
         batch = _Batch(jobs, jobs[0].settings, reporter)
-        _run_jobs(batch)
+        _run_jobs(batch, workers)
         if settings.timeline and batch.results:
             shots = [Shot.of(one.clip, one.written, one.quality, settings) for one in batch.results]
             for line in write_result_timelines(shots, settings):
@@ -187,8 +197,8 @@ def _result_folder(output: Path | None, jobs: list[Job]) -> Iterator[None]:
             output.rmdir()
 
 
-def _run_jobs(batch: _Batch) -> None:
-    """Run every valid job, with the model loaded once."""
+def _run_jobs(batch: _Batch, workers: Workers | None) -> None:
+    """Run every valid job, with the model loaded once in each process."""
     settings, reporter = batch.settings, batch.reporter
     choice = choose_model(settings)
     valid = batch.check(choice)
@@ -198,8 +208,29 @@ def _run_jobs(batch: _Batch) -> None:
             _ = model.network  # loaded now, as its failure concerns all jobs
         for part in model.weights:
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
+        if workers is not None:
+            valid = _run_split(batch, valid, model, workers)
         for job in valid:
             batch.run(job, model)
+
+
+def _run_split(batch: _Batch, jobs: list[Job], model: Model, workers: Workers) -> list[Job]:
+    """Run the jobs that gain from it over local workers; returns the others."""
+    from vidmatte.farm.local import LocalRun
+
+    run, is_only = LocalRun(workers, model, batch.reporter), len(jobs) == 1
+    split = [job for job in jobs if run.can_split(job, is_only=is_only)]
+    if split:
+        for job in split:
+            batch.reporter.about(str(job.source), str(job.output))
+            batch.reporter.begin()
+        for job, outcome in run.run(split):
+            batch.take(job, outcome)
+        for line in run.table():
+            batch.reporter.closing(line)
+    else:
+        batch.reporter.detail("--workers: nothing here is long enough to be cut into segments")
+    return [job for job in jobs if job not in split]
 
 
 def _checked(job: Job, model: ModelChoice) -> bool:
@@ -219,18 +250,6 @@ def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
     return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
 
 
-def _one_line(result: Result) -> str:
-    """A summary of what was written, in one line."""
-    written = result.written
-    sound = f", {len(written.sound)} sound" if written.sound else ""
-    frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
-    return (
-        f"{written.path}: {frames}, {written.width}x{written.height},"
-        f" {written.rate} fps, {written.format} {written.pixel_format}{sound},"
-        f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
-    )
-
-
 def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
     """How the CPU cores are divided between the network and the encoders."""
     encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
@@ -240,52 +259,6 @@ def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
         else "loaded unless its alphas are cached"
     )
     return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
-
-
-def _busy_line(result: Result) -> str:
-    """Each stage's share of the time."""
-    shares = (
-        f"{name} {100 * seconds / max(result.seconds, 1e-9):.0f} %"
-        for name, seconds in result.busy_seconds.items()
-    )
-    return f"busy: {', '.join(shares)}"
-
-
-def _written_facts(written: WriteResult) -> dict[str, Any]:
-    """What was written, for JSON."""
-    return {
-        "output": str(written.path),
-        "frames": written.frames,
-        "width": written.width,
-        "height": written.height,
-        "rate": str(written.rate),
-        "format": written.format,
-        "pixel_format": written.pixel_format,
-        "sound": list(written.sound),
-        "bytes": written.bytes,
-    }
-
-
-def _facts(result: Result) -> dict[str, Any]:
-    """A result for JSON; all paths are as the user gave them, absolute or relative."""
-    written, manifest = result.written, result.manifest
-    if manifest is not None and not written.path.is_absolute():
-        manifest = Path(os.path.relpath(manifest))
-    return {
-        "input": str(result.clip.source),
-        **_written_facts(written),
-        "model": result.model,
-        "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
-        "device": result.device,
-        "seconds": round(result.seconds, 3),
-        "fps": round(result.fps, 3),
-        "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
-        "sides": [_written_facts(extra) for extra in written.extra_outputs],
-        "manifest": None if manifest is None else str(manifest),
-        "resumed_at": result.resumed_at,
-        "warnings": list(result.warnings),
-        "quality": result.quality.as_facts(),
-    }
 
 
 def _table(batch: _Batch) -> list[str]:

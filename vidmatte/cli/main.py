@@ -10,9 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from vidmatte._version import __version__
-from vidmatte.cli import models
+from vidmatte.cli import farm_commands, models
 from vidmatte.cli.exit_status import catch_stops, exit_status, fail, name_of
-from vidmatte.cli.options import with_options, write_help
+from vidmatte.cli.options import given_text, named_path, with_options, write_help
 
 _MAIN = "run"
 _WIDTH = {"max_content_width": 80}
@@ -75,19 +75,6 @@ def root(
         raise typer.Exit(2)
 
 
-def _given(text: str) -> str:
-    """An input as the user wrote it. Raises typer.BadParameter for an empty name, which pathlib
-    would take for the current folder."""
-    if not text:
-        raise typer.BadParameter("an input's name is empty: name a movie, a folder or a picture")
-    return text
-
-
-def _named(text: str) -> Path:
-    """An input's path."""
-    return Path(_given(text))
-
-
 _MEDIA_DIR = typer.Option("--media-dir", metavar="DIR", help="where a shot list's media are")
 
 
@@ -97,7 +84,7 @@ def _main_command(
         typer.Argument(
             metavar="INPUT...",
             help="movies, picture folders, pictures, or one shot list",
-            parser=_given,
+            parser=given_text,
         ),
     ],
     output: Annotated[
@@ -106,34 +93,30 @@ def _main_command(
             "--output",
             "-o",
             metavar="PATH",
-            help="file, or folder for pictures or many results (default: beside the input,"
-            " _matte added to its name)",
+            help="file, or folder for pictures or many results (default: beside INPUT, + _matte)",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="report only failures")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="report more details")] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="events as lines of JSON on stdout, listed in README; a run continues if stdout is"
-            " closed",
-        ),
-    ] = False,
+    quiet: Annotated[bool, farm_commands.QUIET] = False,
+    verbose: Annotated[bool, farm_commands.VERBOSE] = False,
+    as_json: Annotated[bool, farm_commands.EVENTS] = False,
     each: Annotated[
         bool,
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
     ] = False,
     media_dir: Annotated[str | None, _MEDIA_DIR] = None,
+    workers: Annotated[int, farm_commands.WORKERS] = 1,
+    retries: Annotated[int, farm_commands.RETRIES] = 2,
+    segment_frames: Annotated[int | None, farm_commands.SEGMENT_FRAMES] = None,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
     from vidmatte.cli.batch import make_reporter
     from vidmatte.cli.shot_list import run_inputs
 
+    shared = farm_commands.chosen_workers(workers, retries, segment_frames, each=each)
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_inputs(inputs, output, media_dir, options, reporter, each=each)
+        status = run_inputs(inputs, output, media_dir, options, reporter, each=each, workers=shared)
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")
@@ -146,7 +129,7 @@ app.command(_MAIN, hidden=True, context_settings=_WIDTH)(with_options(_main_comm
 
 def _preview_command(
     clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=_named)
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named_path)
     ],
     output: Annotated[
         Path | None,
@@ -179,7 +162,7 @@ app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, P
 
 def _subjects_command(
     clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=_named)
+        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named_path)
     ],
     output: Annotated[
         Path | None,
@@ -236,10 +219,13 @@ BENCH_OPTIONS = (
 app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
 
 
+farm_commands.add_to(app)
+
+
 @app.command("info", context_settings=_WIDTH)
 def info_command(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="files to describe", parser=_named)
+        list[Path], typer.Argument(metavar="INPUT...", help="files to describe", parser=named_path)
     ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -100,3 +101,16 @@ def with_options(command: Callable[..., None], names: tuple[str, ...] = ()) -> C
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
     return command
+
+
+def given_text(text: str) -> str:
+    """An input as the user wrote it. Raises typer.BadParameter for an empty name, which pathlib
+    would take for the current folder."""
+    if not text:
+        raise typer.BadParameter("an input's name is empty: name a movie, a folder or a picture")
+    return text
+
+
+def named_path(text: str) -> Path:
+    """An input's path."""
+    return Path(given_text(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidmatte.cli.batch import run_batch, run_jobs
 from vidmatte.cli.exit_status import MOST_FAILURES
@@ -23,6 +23,9 @@ from vidmatte.timeline.result import Shot
 from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, report_path
 from vidmatte.writers.formats import by_name
 
+if TYPE_CHECKING:
+    from vidmatte.farm.local import Workers
+
 _MOST_HANDLES = 1000
 #: What Final Cut Pro exports: a folder with an FCPXML file in it.
 _BUNDLE = ".fcpxmld"
@@ -38,6 +41,7 @@ def run_inputs(
     reporter: Reporter,
     *,
     each: bool = False,
+    workers: Workers | None = None,
 ) -> int:
     """Run the inputs of a call, a shot list or media; return the exit status. Raises VidmatteError
     for errors that concern the call itself."""
@@ -45,12 +49,12 @@ def run_inputs(
     if not lists:
         if media_dir is not None:
             raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
-        return run_batch(inputs, output, options, reporter, each=each)
+        return run_batch(inputs, output, options, reporter, each=each, workers=workers)
     if len(inputs) > 1:
         raise UsageError(f"{lists[0]}: a shot list is the only input of a run")
     if each:
         raise UsageError("--each: a shot list has one result for each range")
-    return _run_shot_list(Path(lists[0]), output, media_dir, options, reporter)
+    return _run_shot_list(Path(lists[0]), output, media_dir, options, reporter, workers)
 
 
 def _is_shot_list(path: Path) -> bool:
@@ -63,6 +67,7 @@ def _run_shot_list(
     media_dir: str | None,
     options: Mapping[str, Any],
     reporter: Reporter,
+    workers: Workers | None,
 ) -> int:
     """Matte what an edit shows into the folder ``output``, and write a report and a new timeline
     there; return the exit status: 0, or how many results failed and events lack their medium."""
@@ -87,7 +92,7 @@ def _run_shot_list(
     if suffix and (folder.is_dir() or files[0] != str(folder / name)):
         check_timelines(files, [path, *(job.output for job in jobs)], overwrite=replaces)
     reporter.plan([str(job.source) for job in jobs])
-    batch = run_jobs(jobs, folder, reporter)
+    batch = run_jobs(jobs, folder, reporter, workers=workers)
     if batch.results:
         _write_report(plan, report_path(folder, Path(name)))
         if suffix:

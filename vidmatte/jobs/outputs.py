@@ -14,6 +14,7 @@ from vidmatte.writers.output_paths import output_paths
 if TYPE_CHECKING:
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.output import Output
+    from vidmatte.writers.spool import Spool
 
 
 def _make_outputs(
@@ -45,18 +46,18 @@ def open_writer(
     facts: dict[str, Any] | None = None,
     *,
     is_folder: bool = False,
+    spool: Spool | None = None,
 ) -> MultiWriter:
     """A writer of ``clip`` to ``out`` and to the extra outputs; see ``_make_outputs``.
 
     With ``--resume`` it has a spool, in the work folder beside ``out``. facts: what determines
-    the frames besides the outputs; stored work with other facts is refused.
+    the frames besides the outputs; stored work with other facts is refused. spool: used instead.
     """
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.output import close_backgrounds
 
     outputs = _make_outputs(out, clip, settings, is_folder=is_folder)
-    spool = None
-    if settings.resume and clip.kind != "picture":
+    if spool is None and settings.resume and clip.kind != "picture":
         from vidmatte.jobs.checkpoint.spool import open_checkpoint
 
         specs = [output.spec for output in outputs]

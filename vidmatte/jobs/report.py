@@ -80,6 +80,9 @@ class Reporter:
     def advance(self, progress: Progress) -> None:
         """A frame is done."""
 
+    def segment(self, facts: dict[str, Any], line: str) -> None:
+        """A worker has made a segment: the facts, and the same in one line."""
+
     def finish(self) -> None:
         """The current job has ended, with or without success."""
 
@@ -124,6 +127,9 @@ class TextReporter(Reporter):
         if self._bar is not None:
             self._bar.set_postfix_str(f"slowest: {progress.slowest}", refresh=False)
             self._bar.update(progress.done - self._bar.n)
+
+    def segment(self, facts: dict[str, Any], line: str) -> None:  # noqa: ARG002
+        self.detail(line)
 
     def finish(self) -> None:
         if self._bar is not None:
@@ -191,6 +197,10 @@ class JsonReporter(Reporter):
         if time.perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.perf_counter()
             self._emit_progress(progress)
+
+    def segment(self, facts: dict[str, Any], line: str) -> None:  # noqa: ARG002
+        if not self._quiet:
+            self._emit("segment", **facts)
 
     def finish(self) -> None:
         if self._progress is not None and self._reported < self._progress.done:

@@ -50,10 +50,13 @@ def plan_segment(
     run over it starts from.
 
     It begins at the start of a batch. A recurrent network continues from a state in
-    ``history``, or begins with a shot that is recorded there, else with the clip.
+    ``history``, or begins with a shot that is recorded there, else with the clip. Where the first
+    frame to be written begins a shot, nothing before it matters.
     """
     start = max(0, first - needs.look_back - WARM_UP)
     start -= start % needs.batch_stride
+    if history.shots.get(first) and not first % needs.batch_stride:
+        start = first
     state: State | None = None
     if needs.state_count and start:
         start, state = _recurrent_start(start, needs.batch_stride, history)

@@ -94,6 +94,10 @@ class Model:
             self.device = Device()
             return self._load()
 
+    def unload(self) -> None:
+        """Free the network's memory; the next use loads it again."""
+        vars(self).pop("network", None)
+
     def _load(self) -> Network:
         networks = [self._load_part(part) for part in self.weights]
         lines = (

@@ -77,7 +77,7 @@ class MultiWriter(Writer):
     @property
     def stores_state(self) -> bool:
         """See ``Writer.stores_state``."""
-        return self.spool is not None
+        return self.spool is not None and self.spool.stores_state
 
     def busy_seconds(self, writing: float) -> float:
         """See ``Writer.busy_seconds``."""

@@ -20,12 +20,14 @@ class OutputPaths:
 
     partial: the unfinished result. lock: the lock file of the run that writes it. work: the
     folder in which ``--resume`` stores its frames. manifest: the record of how it was made.
+    segments: the work folder of ``--workers``.
     """
 
     partial: Path
     lock: Path
     work: Path
     manifest: Path
+    segments: Path
 
 
 def output_paths(out: Path) -> OutputPaths:
@@ -60,6 +62,7 @@ def output_paths(out: Path) -> OutputPaths:
         lock=lock / f"{name}.lock",
         work=target.parent / f"{name}.resume",
         manifest=manifest,
+        segments=target.parent / f"{name}.segments",
     )
 
 

@@ -59,6 +59,9 @@ class Spool(ABC):
     decides where these go. Methods raise OSError, OutputError.
     """
 
+    #: Whether recurrent networks' states are stored with frames, see ``Frame.wants_state``.
+    stores_state = True
+
     @property
     @abstractmethod
     def first(self) -> int:

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +221,8 @@ def may_replace_at(out: Path, settings: Settings) -> Callable[[Path], bool]:
     or after its results were renamed to their final names; for ``output_specs``."""
     if not settings.resume:
         return lambda _: False
-    return partial(_may_replace, output_paths(out).work)
+    paths = output_paths(out)
+    return lambda path: any(_may_replace(work, path) for work in (paths.work, paths.segments))
 
 
 def _may_replace(folder: Path, out: Path) -> bool:
@@ -239,6 +239,12 @@ def _may_replace(folder: Path, out: Path) -> bool:
         for name, file in found.items()
         if not name.startswith(unfinished)
     )
+
+
+def note_files(folder: Path, files: Files) -> None:
+    """Record in a work folder the results that are about to get their names, for
+    ``may_replace_at``. Raises OSError."""
+    _write_json(folder / FINISHED, {"files": files})
 
 
 def _is_unchanged(path: str, note: dict[str, Any]) -> bool:

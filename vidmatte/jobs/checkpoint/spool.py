@@ -116,19 +116,9 @@ class _Checkpoint(Spool):
 
     def put(self, record: SpooledFrame) -> None:
         """See ``Spool.put``. Every few seconds everything is synced to the disk."""
-        head = {
-            "index": record.index,
-            "pts": record.pts,
-            "duration": record.duration,
-            "new_shot": record.new_shot,
-            "findings": record.findings,
-            "encoded": [{"size": len(one), "file": file_facts(one)} for one in record.encoded],
-            "state": [[name, a.dtype.str, list(a.shape)] for name, a in record.state.items()],
-        }
         if record.findings:
             self._findings.append((record.index, record.findings))
-        arrays = [array.tobytes() for array in record.state.values()]
-        if self._folder.log.append(head, [*record.encoded, *arrays]):
+        if self._folder.log.append(*record_to_log(record)):
             for output in self._outputs:
                 if output.is_sequence:
                     sync_folder(output.partial.path)
@@ -145,7 +135,7 @@ class _Checkpoint(Spool):
         log = self._folder.log
         try:
             for head, body in log.records():
-                yield self._record(head, body)
+                yield record_from_log(head, body, self._time_base)
         except TornRecordError:
             raise OutputError(
                 f"{log.path} was damaged during the run: run it again with --resume"
@@ -157,16 +147,7 @@ class _Checkpoint(Spool):
 
     def seal(self, result: WriteResult) -> None:
         """See ``Spool.seal``. From then on the job counts as finished while all its files exist."""
-        files: Files = {}
-        for output in self._outputs:
-            final, path = str(checkpoint_path(output.spec.out)), output.partial.path
-            if output.is_sequence:
-                sync_folder(path)
-                files[final] = {name: [size] for name, size in output.file_sizes.items()}
-            else:
-                sync_file(path)
-                files[final] = {"": size_and_time(path)}
-        self._folder.mark(result, files, self._findings)
+        self._folder.mark(result, synced_files(self._outputs), self._findings)
 
     def clear(self) -> None:
         """See ``Spool.clear``. The note that the job is finished stays."""
@@ -210,33 +191,62 @@ class _Checkpoint(Spool):
             for number, one in enumerate(head["encoded"])
         )
 
-    def _record(self, head: Head, body: bytes) -> SpooledFrame:
-        """The frame that a record of the log holds."""
-        view, at = memoryview(body), 0
-        stored = [np.dtype(kind).itemsize * math.prod(shape) for _, kind, shape in head["state"]]
-        if sum(one["size"] for one in head["encoded"]) + sum(stored) > len(body):
-            raise TornRecordError
-        encoded = []
-        for one in head["encoded"]:
-            encoded.append(view[at : at + one["size"]])
-            at += one["size"]
-        state = {}
-        for name, kind, shape in head["state"]:
-            count = int(np.prod(shape, dtype=np.int64))
-            state[name] = np.frombuffer(body, kind, count, at).reshape(shape)
-            at += state[name].nbytes
-        return SpooledFrame(
-            index=head["index"],
-            pts=head["pts"],
-            duration=head["duration"],
-            time_base=self._time_base,
-            encoded=encoded,
-            new_shot=head["new_shot"],
-            findings=head["findings"],
-            state=state,
-        )
-
     def _state_at(self, offset: int) -> State:
         """The recurrent state in the record that begins at ``offset`` of the log."""
-        record = self._record(*self._folder.log.record_at(offset))
+        record = record_from_log(*self._folder.log.record_at(offset), self._time_base)
         return {name: array.copy() for name, array in record.state.items()}
+
+
+def synced_files(outputs: Sequence[Output]) -> Files:
+    """The files of complete outputs before they get their final names, synced to the disk."""
+    files: Files = {}
+    for output in outputs:
+        final, path = str(checkpoint_path(output.spec.out)), output.partial.path
+        if output.is_sequence:
+            sync_folder(path)
+            files[final] = {name: [size] for name, size in output.file_sizes.items()}
+        else:
+            sync_file(path)
+            files[final] = {"": size_and_time(path)}
+    return files
+
+
+def record_to_log(record: SpooledFrame) -> tuple[Head, list[bytes | memoryview]]:
+    """A frame's head and body for ``FrameLog.append``."""
+    head = {
+        "index": record.index,
+        "pts": record.pts,
+        "duration": record.duration,
+        "new_shot": record.new_shot,
+        "findings": record.findings,
+        "encoded": [{"size": len(one), "file": file_facts(one)} for one in record.encoded],
+        "state": [[name, a.dtype.str, list(a.shape)] for name, a in record.state.items()],
+    }
+    return head, [*record.encoded, *(array.tobytes() for array in record.state.values())]
+
+
+def record_from_log(head: Head, body: bytes, time_base: Fraction) -> SpooledFrame:
+    """The inverse of ``record_to_log``. time_base: the clip's."""
+    view, at = memoryview(body), 0
+    stored = [np.dtype(kind).itemsize * math.prod(shape) for _, kind, shape in head["state"]]
+    if sum(one["size"] for one in head["encoded"]) + sum(stored) > len(body):
+        raise TornRecordError
+    encoded = []
+    for one in head["encoded"]:
+        encoded.append(view[at : at + one["size"]])
+        at += one["size"]
+    state = {}
+    for name, kind, shape in head["state"]:
+        count = int(np.prod(shape, dtype=np.int64))
+        state[name] = np.frombuffer(body, kind, count, at).reshape(shape)
+        at += state[name].nbytes
+    return SpooledFrame(
+        index=head["index"],
+        pts=head["pts"],
+        duration=head["duration"],
+        time_base=time_base,
+        encoded=encoded,
+        new_shot=head["new_shot"],
+        findings=head["findings"],
+        state=state,
+    )

@@ -1,0 +1,110 @@
+"""The commands ``plan``, ``segment`` and ``join``, as the command line takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidmatte.cli.options import given_text, named_path, with_options
+from vidmatte.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidmatte.farm.local import Workers
+
+_PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path)
+QUIET = typer.Option("--quiet", "-q", help="report only failures")
+VERBOSE = typer.Option("--verbose", "-v", help="report more details")
+EVENTS = typer.Option(
+    "--json", help="events as lines of JSON on stdout; a run continues if it is closed"
+)
+SEGMENT_FRAMES = typer.Option(
+    "--segment-frames", metavar="N", min=1, help="frames a segment, about (default: automatic)"
+)
+WORKERS = typer.Option(
+    "--workers", metavar="N", min=1, max=64, help="processes that share the work, in segments"
+)
+RETRIES = typer.Option(
+    "--retries", metavar="N", min=0, max=100, help="how often a failed segment is tried again"
+)
+
+
+def chosen_workers(
+    count: int, retries: int, segment_frames: int | None, *, each: bool
+) -> Workers | None:
+    """What the options ask for; None for the single pipeline. Raises UsageError for an option
+    without effect."""
+    if count > 1:
+        if each:
+            raise UsageError("--each and --workers exclude each other: a subject is one piece")
+        from vidmatte.farm.local import Workers
+
+        return Workers(count, retries, segment_frames)
+    for flag, value in (("--retries", retries != 2), ("--segment-frames", segment_frames)):
+        if value:
+            raise UsageError(f"{flag}: it needs --workers of 2 or more")
+    return None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    width = {"max_content_width": 80}
+    app.command("plan", context_settings=width)(with_options(_plan_command))
+    app.command("segment", context_settings=width)(_segment_command)
+    app.command("join", context_settings=width)(_join_command)
+
+
+def _plan_command(
+    clip: Annotated[
+        str, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=given_text)
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="PATH", help="file, or folder for pictures")
+    ],
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="the plan's file (default: PATH.plan.json)"),
+    ] = None,
+    segment_frames: Annotated[int | None, SEGMENT_FRAMES] = None,
+    **options: Any,
+) -> None:
+    """Cut a job into segments for many machines: then 'segment' for each, and 'join'."""
+    from vidmatte.cli import farm
+
+    farm.plan(clip, output, plan, segment_frames, options)
+
+
+def _segment_command(
+    plan: Annotated[Path, _PLAN],
+    number: Annotated[int, typer.Argument(metavar="N", help="which segment, from 0 on")],
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
+    ] = False,
+    quiet: Annotated[bool, QUIET] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
+    as_json: Annotated[bool, EVENTS] = False,
+) -> None:
+    """Make segment N of a plan, on any machine; again does no harm."""
+    from vidmatte.cli import farm
+
+    def step(reporter: Any) -> None:
+        farm.segment(plan, number, mixed, reporter)
+
+    raise typer.Exit(farm.run_step(step, as_json=as_json, quiet=quiet, verbose=verbose))
+
+
+def _join_command(
+    plan: Annotated[Path, _PLAN],
+    keep: Annotated[bool, typer.Option("--keep", help="do not remove the segments")] = False,
+    quiet: Annotated[bool, QUIET] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
+    as_json: Annotated[bool, EVENTS] = False,
+) -> None:
+    """Join the segments of a plan to its result."""
+    from vidmatte.cli import farm
+
+    def step(reporter: Any) -> None:
+        farm.join(plan, keep, reporter)
+
+    raise typer.Exit(farm.run_step(step, as_json=as_json, quiet=quiet, verbose=verbose))

@@ -1,0 +1,1 @@
+"""One clip over many machines: a plan, its segments made anywhere, and the join to one result."""

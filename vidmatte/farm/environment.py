@@ -1,0 +1,97 @@
+"""What a machine is, as far as the bytes of a result depend on it."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from vidmatte._version import __version__
+from vidmatte.errors import UsageError
+from vidmatte.farm.plan import Environment, Plan
+from vidmatte.models.registry import Model
+from vidmatte.models.runtimes.openvino import CPU_FACTS
+
+#: Flags of a CPU by which libraries choose between kernels that may round differently.
+_RELEVANT = re.compile(r"(avx|amx|sve)\w*|fma|f16c|sse4_[12]|asimd\w*|bf16|i8mm")
+
+
+def environment_of(model: Model) -> Environment:
+    """The environment of this process, for a model. Raises DeviceError."""
+    runtimes = model.runtimes
+    libraries = {"opencv": cv2.__version__, "numpy": np.__version__, "av": av.__version__}
+    libraries |= {name: _joined(av.library_versions[name]) for name in ("libavcodec", "libswscale")}
+    package = "openvino" if any("OpenVINO" in one for one in runtimes) else "onnxruntime"
+    for name in (package, f"{package}-gpu"):
+        try:
+            libraries[package] = version(name)
+            break
+        except PackageNotFoundError:
+            continue
+    return Environment(
+        version=__version__,
+        device=_device_of(model),
+        runtimes=tuple(runtimes),
+        instruction_set=instruction_set(),
+        libraries=libraries,
+    )
+
+
+def check_environment(found: Environment, plan: Plan, *, mixed: bool) -> list[str]:
+    """How this machine differs from the plan's, a clause each. Raises UsageError where it does,
+    unless ``mixed``."""
+    clauses = found.differences(plan.environment)
+    if clauses and not mixed:
+        raise UsageError(
+            f"this machine differs from the plan's: {'; '.join(clauses)}: the frames may differ in"
+            " a few codes; --mixed allows it"
+        )
+    return clauses
+
+
+def check_weights(model: Model, plan: Plan) -> None:
+    """Raise UsageError where the weights are not the plan's."""
+    for part, planned in zip(model.weights, plan.weights, strict=True):
+        if (part.family, part.sha256) != (planned.family, planned.sha256):
+            raise UsageError(
+                f"{planned.name}: other weights here ({part.path}, SHA-256 {part.sha256[:12]}...)"
+                f" than in the plan ({planned.sha256[:12]}...): use the plan's"
+            )
+
+
+def instruction_set(facts: Path = CPU_FACTS) -> tuple[str, ...]:
+    """The machine's architecture and those flags of its CPU that results may depend on, sorted.
+
+    facts: Linux's description of the CPU; elsewhere OpenCV's list is used.
+    """
+    try:
+        lines = facts.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        found = {word.strip("*").lower() for word in cv2.getCPUFeaturesLine().split()
+                 if not word.endswith("?")}  # fmt: skip
+    else:
+        named = [line.partition(":") for line in lines]
+        texts = (text for name, _, text in named if name.strip() in ("flags", "Features"))
+        found = set(next(texts, "").split())
+    return (platform.machine(), *sorted(flag for flag in found if _RELEVANT.fullmatch(flag)))
+
+
+def _device_of(model: Model) -> str:
+    """'cpu', or the GPU's product name: its number differs from machine to machine."""
+    if not model.device.name.startswith("cuda"):
+        return model.device.name
+    import torch
+
+    return ", ".join(
+        torch.cuda.get_device_name(part.name) for part in model.device.parts or (model.device,)
+    )
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return ".".join(map(str, numbers))
