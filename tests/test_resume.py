@@ -287,9 +287,10 @@ def test_another_runtime_is_refused(
 def test_every_option_counts_except_the_excluded_ones() -> None:
     assert set(EXCLUDED_OPTIONS) == {
         "batch", "cache", "device", "family", "manifest", "max_megapixels", "memory", "model",
-        "models_dir", "overwrite", "resume", "strict", "threads",
+        "models_dir", "overwrite", "resume", "strict", "threads", "timeline",
     }  # fmt: skip
-    assert set(READ_OPTIONS) == {"background", "garbage_matte", "holdout"}
+    read = {"audio_from", "background", "clean_plate", "garbage_matte", "holdout", "subjects"}
+    assert set(READ_OPTIONS) == read
     assert not set(EXCLUDED_OPTIONS) & set(READ_OPTIONS)
 
 
@@ -830,7 +831,8 @@ def test_a_log_ends_at_its_first_torn_record(tmp_path: Path) -> None:
     log = FrameLog(path)
     log.open(Summary())
     for index in range(5):
-        log.append({"index": index, "findings": {}, "state": []}, [bytes([index]) * 1000])
+        head = {"index": index, "pts": index, "duration": 1, "new_shot": False, "findings": {}}
+        log.append({**head, "encoded": [], "state": []}, [bytes([index]) * 1000])
     log.close()
     data = path.read_bytes()
     for size in range(0, len(data), 37):
