@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from vidmatte.alpha.quality import Quality
@@ -58,19 +59,14 @@ def join_segments(
     """
     began = time.perf_counter()
     job = job or job_of(plan)
-    plan.check_files()
     manifests = _checked_manifests(plan, folder)
-    settings = job.settings.changed(resume=False)
-    if _is_begun(plan, folder):  # what stands under the final names is this plan's
-        settings = settings.changed(overwrite=True)
+    # After a join that had begun, what stands under the final names is this plan's.
+    is_ours = job.settings.overwrite or _is_begun(plan, folder)
+    settings = job.settings.changed(resume=False, overwrite=is_ours)
     progress = Progress(
         Path(plan.source.path).name, sum(one.frames for one in manifests), phase="join"
     )
-
-    def advance() -> None:
-        progress.done += 1
-        reporter.advance(progress)
-
+    advance = partial(_advance, progress, reporter)
     spool = JoinedSpool(plan, folder, manifests, advance, work)
     with open_reader(Path(job.source), settings) as source:
         reporter.start(progress)
@@ -94,6 +90,12 @@ def join_segments(
     return result
 
 
+def _advance(progress: Progress, reporter: Reporter) -> None:
+    """Count a frame."""
+    progress.done += 1
+    reporter.advance(progress)
+
+
 def remove_segments(folder: Path) -> None:
     """Remove the segments of a plan whose result is complete; the note that it is stays."""
     for path in folder.iterdir():
@@ -109,7 +111,11 @@ def is_joined(plan: Plan, folder: Path) -> bool:
 
 
 def _checked_manifests(plan: Plan, folder: Path) -> list[SegmentManifest]:
-    """The manifests of all segments, whose frames were checked. Raises OutputError."""
+    """The manifests of all segments, whose frames were checked, and the files that are read.
+
+    Raises OutputError, SourceError.
+    """
+    plan.check_files()
     found = [finished_segment(plan, folder, segment.number) for segment in plan.segments]
     missing = [number for number, one in enumerate(found) if one is None]
     if missing:
