@@ -72,6 +72,7 @@ class Options(StreamOptions, total=False):
     comp: Text | None
     background: Text | None
     checker: bool
+    quality: int | None
     manifest: bool
     start_number: int
     audio: bool

@@ -126,6 +126,11 @@ def _check_outputs(
             raise UsageError(f"{spec.out}: two outputs share this path")
         seen.add(path)
         formats.append(spec.row)
+    if settings.quality is not None and not any(row.quality for row in formats):
+        raise UsageError(
+            f"--quality {settings.quality}: {formats[0].name} has no choice of it: it is for"
+            " jpeg, webp, avif, webm and h264"
+        )
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"

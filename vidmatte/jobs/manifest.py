@@ -13,13 +13,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, is_manifest, manifest_in
 from vidmatte.core.source import Source, sha256_of, sha256_of_all
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.writers.base import WriteResult, as_output_error
-from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.extra_outputs import COMP_FORMATS
+from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import by_name, is_pattern
 from vidmatte.writers.output_paths import output_paths, partial_manifest
 
@@ -49,7 +52,7 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
 
     Reads all files of the source and of the results for their checksums.
     """
-    row, folder = by_name(written.format), absolute_path(written.path).parent
+    row, folder = _row_of(written, clip), absolute_path(written.path).parent
     return {
         "schema": _SCHEMA,
         "vidmatte": __version__,
@@ -74,7 +77,7 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
         "timecode": clip.timecode,
         "reel": clip.reel,
         "colour": output_colour(clip, row).as_names(),
-        "alpha": making.alpha,
+        "alpha": making.alpha if _has_alpha(written.pixel_format) else "none",
         "sides": [_result_entry(side, folder) for side in written.extra_outputs],
         "warnings": list(making.warnings),
     }
@@ -84,6 +87,18 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
 _ENTRY_FIELDS = (
     "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
 )  # fmt: skip
+
+
+def _row_of(written: WriteResult, clip: Clip) -> OutputFormat:
+    """The format of a main output, with alpha or on a background."""
+    facts = (written.format, written.pixel_format)
+    on_background = (row for row in COMP_FORMATS if (row.name, row.pixel_format(clip)) == facts)
+    return next(on_background, None) or by_name(written.format)
+
+
+def _has_alpha(pixel_format: str) -> bool:
+    components = av.VideoFormat(pixel_format).components
+    return pixel_format == "pal8" or any(component.is_alpha for component in components)
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:

@@ -94,13 +94,21 @@ class OutputOptions(OptionModel):
     )
     background: BackgroundName | None = _output(
         None,
-        "of --comp: a colour (#20a040, white), a picture, a clip, or 'checker', the default",
+        "behind the subject in --comp, or without it in the result itself: a colour (#20a040,"
+        " white), a picture, a clip, or 'checker'; default: checker, white for jpeg",
         metavar="WHAT",
         reads=True,
     )
     checker: Switch = _output(
         False,
         "same as --background checker",
+    )
+    quality: WholeNumber | None = _output(
+        None,
+        "of jpeg, webp, avif, webm and h264: 100 is the best and largest",
+        low=1,
+        high=100,
+        metavar="N",
     )
     manifest: Switch = _output(
         True,
@@ -132,8 +140,6 @@ class OutputOptions(OptionModel):
     def _check_outputs(self) -> Self:
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
-        if self.checker and self.comp is None:
-            raise UsageError("--checker: it needs --comp FILE to show it")
         if self.codec is not None and self.format not in (None, self.codec):
             raise UsageError(f"--codec {self.codec} and --format {self.format}: use one of them")
         return self

@@ -196,6 +196,8 @@ class OutputFormat:
     read_back: width, height and pixel format of a picture file, for files that FFmpeg cannot
     read; raises ValueError, OSError.
     deeper: the name of the format of the same files with more bits per sample, if any.
+    quality: the options for a quality of 1..100, 100 is the best; None: it has one only.
+    missing: why it cannot be written here, None where it can.
     for_odd_widths: the format that replaces it if a picture's width is odd.
     """
 
@@ -220,6 +222,8 @@ class OutputFormat:
     has_alpha: bool = True
     deeper: str | None = None
     for_odd_widths: OutputFormat | None = None
+    quality: Callable[[int], dict[str, str]] | None = None
+    missing: Callable[[], str | None] = lambda: None
     colour_rules: ColourRules = ColourRules()
     limits: Limits = Limits()
 
@@ -229,6 +233,16 @@ class OutputFormat:
         if self.container is None:
             raise ValueError(f"{self.name} is a picture format, not a movie format")
         return self.container
+
+
+def quality_option(quality: int) -> dict[str, str]:
+    """The option of an encoder whose quality is 1..100."""
+    return {"quality": str(quality)}
+
+
+def crf_option(largest: int) -> Callable[[int], dict[str, str]]:
+    """The option of an encoder with a constant rate factor of 0 (the best) to ``largest``."""
+    return lambda quality: {"crf": str(round(largest * (100 - quality) / 100))}
 
 
 def always(pixel_format: str) -> Callable[[Clip], str]:

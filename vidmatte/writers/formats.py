@@ -18,7 +18,21 @@ from vidmatte.writers.encoders import (
     png_encoder,
     prores_tags,
 )
-from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always, with_alpha
+from vidmatte.writers.format_spec import (
+    ColourRules,
+    Limits,
+    OutputFormat,
+    always,
+    crf_option,
+    quality_option,
+    with_alpha,
+)
+from vidmatte.writers.still_encoders import (
+    AvifEncoder,
+    JpegEncoder,
+    missing_avif,
+    read_back_avif,
+)
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as fast as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
@@ -132,6 +146,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         },
         intra=False,
         stream_encoder=Vp9AlphaEncoder,
+        quality=crf_option(63),
         decoded_format="yuv420p",
         straight_only=True,
         colour_rules=ColourRules(constant_luminance=False),
@@ -182,6 +197,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         "previews: animated, no sound",
         always("bgra"),
         options={"quality": "80"},
+        quality=quality_option,
         intra=False,
         straight_only=True,
         colour_rules=ColourRules(tagged=False),
@@ -203,6 +219,41 @@ FORMATS: tuple[OutputFormat, ...] = (
         colour_rules=ColourRules(tagged=False),
         limits=Limits(max_rate=100),
     ),
+    OutputFormat(
+        "jpeg",
+        (".jpg", ".jpeg"),
+        None,
+        "jpeg",
+        "RGB, 8 bits, lossy",
+        "none: the subject is on --background",
+        "ID photos, shops and print",
+        always("rgb24"),
+        options={"quality": "92"},
+        encoder=JpegEncoder,
+        decoded_format="yuvj444p",
+        has_alpha=False,
+        quality=quality_option,
+        colour_rules=ColourRules(tagged=False, icc_profile=True),
+    ),
+    OutputFormat(
+        "avif",
+        (".avif",),
+        None,
+        "avif",
+        "RGB, 8 bits, lossy",
+        "straight, 256 levels, lossy",
+        "web pages: small stills",
+        always("rgba"),
+        options={"quality": "80"},
+        encoder=AvifEncoder,
+        read_back=read_back_avif,
+        decoded_format="rgb24",
+        straight_only=True,
+        quality=quality_option,
+        missing=missing_avif,
+        colour_rules=ColourRules(tagged=False),
+        limits=Limits(max_size=65535),
+    ),
 )
 
 #: Other names for a format.
@@ -215,6 +266,7 @@ _ALIASES = {
     "cfhd": "cineform",
     "tif": "tiff16",
     "tiff": "tiff16",
+    "jpg": "jpeg",
 }
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidmatte.core.frame import Clip
+from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import ExtraOutputs
+from vidmatte.writers.extra_outputs import ExtraOutputs, opaque_format
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import choose
 
@@ -37,7 +38,7 @@ def output_specs(
     Raises UsageError, SourceError.
     """
     from vidmatte.writers.output import Layer, OutputSpec
-    from vidmatte.writers.render.background import CHECKER, open_background
+    from vidmatte.writers.render.background import CHECKER, main_background, open_background
     from vidmatte.writers.render.layers import CompLayer, CutoutLayer, ForegroundLayer, MatteLayer
 
     def output_spec(
@@ -46,7 +47,7 @@ def output_specs(
         return OutputSpec(
             path,
             clip,
-            row,
+            _with_options(row, settings),
             settings.overwrite or may_replace(path),
             audio and settings.audio,
             layer,
@@ -54,11 +55,20 @@ def output_specs(
             is_folder=is_folder,
         )
 
-    premultiplied = settings.alpha == "premultiplied"
-    row = choose(out, settings.codec or settings.format)
-    main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
-    yield replace(main, premultiplied=premultiplied)
-    extras = ExtraOutputs.of(settings)
+    extras, name = ExtraOutputs.of(settings), settings.codec or settings.format
+    if extras.background is not None and extras.comp is None:
+        row = opaque_format(out, name, clip)
+    else:
+        row = choose(out, name)
+    if row.has_alpha and (extras.background is None or extras.comp is not None):
+        premultiplied = settings.alpha == "premultiplied"
+        main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
+        yield replace(main, premultiplied=premultiplied)
+    else:
+        if settings.alpha == "premultiplied":
+            raise UsageError(f"--alpha premultiplied: {out.name} has a background, and no alpha")
+        behind = main_background(extras.background, out, row, clip)
+        yield output_spec(out, row, CompLayer(behind), True, is_folder)
     for what, path, row in extras.requested(clip):
         is_extra_folder = what in extras.folders
         if what == "comp":
@@ -68,6 +78,13 @@ def output_specs(
             # Used on a timeline together with the main output, which carries the sound.
             layer = MatteLayer() if what == "matte" else ForegroundLayer()
             yield output_spec(path, row, layer, False, is_extra_folder)
+
+
+def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
+    """The row with the quality of the settings, where it has a choice of it."""
+    if settings.quality is None or row.quality is None:
+        return row
+    return replace(row, options={**row.options, **row.quality(settings.quality)})
 
 
 def output_class(row: OutputFormat) -> type[MovieOutput] | type[ImageOutput]:

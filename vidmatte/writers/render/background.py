@@ -27,7 +27,7 @@ from vidmatte.pixels.formats import ACCURATE
 from vidmatte.pixels.network_rgb import CURVED, check_convertible
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
-from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import PRORES
 
 _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
@@ -203,6 +203,24 @@ class _FitToFrame:
         return result
 
 
+def main_background(text: str | None, out: Path, row: OutputFormat, clip: Clip) -> Background:
+    """The background of a main output without alpha; where ``text`` is None white, with a note.
+    Raises UsageError, SourceError."""
+    if text is not None:
+        return open_background(text, clip)
+    note = (
+        f"{out.name}: {row.name} stores no alpha, so the subject is on white: --background"
+        " chooses another"
+    )
+    return _StillBackground(_flat(COLOURS["white"], clip), iter([note]))
+
+
+def _flat(colour: tuple[int, int, int], clip: Clip) -> av.VideoFrame:
+    """A background of one colour, R, G, B in 0..255."""
+    flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
+    return _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24"))
+
+
 def open_background(text: str, clip: Clip) -> Background:
     """A background from a colour (``#rrggbb`` or a name), ``checker``, or a file.
 
@@ -214,10 +232,7 @@ def open_background(text: str, clip: Clip) -> Background:
             _FitToFrame(clip, _RGB)(_checkerboard(clip.width, clip.height)), notes
         )
     if (colour := _parse_colour(text)) is not None:
-        flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
-        return _StillBackground(
-            _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes
-        )
+        return _StillBackground(_flat(colour, clip), notes)
     path = Path(text)
     if not path.exists():
         raise UsageError(

@@ -201,6 +201,8 @@ def check_fit(clip: Clip, row: OutputFormat) -> None:
             f"{name}: its height {height} is less than the {limits.min_height} that {row.name}"
             " needs: write prores"
         )
+    if (reason := row.missing()) is not None:
+        raise UsageError(f"{row.name} cannot be written here: {reason}")
     check_convertible(clip)
 
 
