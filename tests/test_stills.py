@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 import pytest
 from tiny_onnx import make_salient
+from writer_support import write_clip
 
 import vidmatte
+from vidmatte.alpha.placement import choose_window, find_head
 from vidmatte.cli.main import main
-from vidmatte.errors import UsageError
+from vidmatte.errors import OutputError, UsageError
 from vidmatte.media.icc import profile_of
 from vidmatte.media.png import png_with_profile
+from vidmatte.settings.values import parse_crop, parse_size
 
 SIZE = (160, 120)
 BRIGHT, DARK = (230, 200, 240), (40, 60, 20)
@@ -144,3 +147,193 @@ def test_a_folder_of_jpegs(tmp_path: Path, tiny: dict[str, str]) -> None:
     words = ["--fps", "25", "--format", "jpg", "--background", "grey", "-q", *words_of(tiny)]
     assert main([str(tmp_path / "in"), "-o", str(tmp_path / "out"), *words]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.jpg", "1.jpg"]
+
+
+def draw_bust(path: Path, *, at: int = 470, hair: int = 0) -> np.ndarray:
+    """A person from the front, 900x1100: crown at row 240, chin at 600; its alpha, float32.
+
+    at: the column of its middle. hair: its width beyond the head on both sides.
+    """
+    y, x = np.mgrid[0:1100, 0:900].astype(np.float32)
+    head = (1 - np.hypot((x - at) / 130, (y - 420) / 180)) * 130 + 0.5
+    neck = np.where((y > 420) & (y < 800), 88 - np.abs(x - at) + 0.5, -1)
+    shoulders = (1 - np.hypot((x - at) / 330, (y - 1000) / 300)) * 300 + 0.5
+    parts = [head, neck, shoulders]
+    if hair:
+        parts.append((1 - np.hypot((x - at) / (130 + hair), (y - 360) / 121)) * 100 + 0.5)
+    alpha = np.clip(np.max(parts, axis=0), 0, 1)
+    rgb = alpha[..., None] * np.array(BRIGHT) + (1 - alpha[..., None]) * np.array(DARK)
+    cv2.imwrite(str(path), np.rint(rgb).astype(np.uint8)[..., ::-1])
+    return alpha
+
+
+def rows_of_head(alpha: np.ndarray) -> tuple[int, float]:
+    """The row of the crown, and the column of the middle of the rows below it."""
+    rows = np.flatnonzero((alpha > 127).any(axis=1))
+    columns = np.flatnonzero(alpha[rows[0] + 60] > 127)
+    return int(rows[0]), float(columns.mean())
+
+
+def test_an_id_photo(tmp_path: Path, tiny: dict[str, str]) -> None:
+    """35x45 mm at 300 dpi; the head is 75 % of the height, its middle that of the frame."""
+    draw_bust(photo := tmp_path / "photo.png", at=400)
+    for name in ("id.png", "id.jpg", "id.tif"):
+        result = vidmatte.matte(
+            photo, tmp_path / name, size="35x45mm@300", threshold="0.4,0.6", **tiny
+        )
+        assert (result.written.width, result.written.height) == (413, 531)
+        assert not [note for note in result.warnings if "white" not in note and "enl" not in note]
+    crown, middle = rows_of_head(read_rgb(tmp_path / "id.png")[..., 3])
+    assert abs(crown - 0.09 * 531) < 3
+    assert abs(middle - 413 / 2) < 2
+    chin = crown + 360 * 531 * 0.75 / (600 - 240)  # if the head was found exactly
+    assert 0.70 <= (chin - crown) / 531 <= 0.80
+    png = (tmp_path / "id.png").read_bytes()
+    at = png.index(b"pHYs") + 4
+    assert png[at : at + 9] == (11811).to_bytes(4) * 2 + b"\1", "300 per inch, in metres"
+    assert (tmp_path / "id.jpg").read_bytes()[13:18] == b"\1" + (300).to_bytes(2) * 2
+    facts = json.loads((tmp_path / "id.jpg.json").read_text())
+    assert (facts["settings"]["size"], facts["rate"]) == ("35x45mm@300", None)
+
+
+@pytest.mark.parametrize("hair", [0, 20, 40])
+def test_the_heads_height_is_within_the_rules(hair: int, tmp_path: Path) -> None:
+    alpha = draw_bust(tmp_path / "photo.png", hair=hair)
+    head = find_head(alpha)
+    assert head is not None
+    assert abs(head.crown - 240) <= 2
+    assert abs(head.middle - 470) <= 2
+    share = 0.75 * (600 - 240) / (head.chin - head.crown)
+    assert 0.70 <= share <= 0.80, share
+
+
+def test_no_head_is_seen_in_other_things() -> None:
+    y, x = np.mgrid[0:300, 0:400]
+    box = ((np.abs(x - 200) < 100) & (np.abs(y - 150) < 80)).astype(np.float32)
+    disc = (np.hypot(x - 200, y - 150) < 90).astype(np.float32)
+    bottle = (np.abs(x - 200) < np.where(y < 100, 20, 70)).astype(np.float32) * (y > 20)
+    for alpha in (box, disc, bottle.astype(np.float32), np.zeros((300, 400), np.float32)):
+        assert find_head(alpha) is None
+
+
+def test_a_size_without_a_head_shows_the_whole_subject(
+    tmp_path: Path, tiny: dict[str, str]
+) -> None:
+    photo = draw_photo(tmp_path / "photo.png", at=(0.4, 0.5))
+    result = vidmatte.matte(photo, out := tmp_path / "out.png", size="300x100", **tiny)
+    assert any("no head was found" in note for note in result.warnings)
+    alpha = read_rgb(out)[..., 3]
+    assert alpha.shape == (100, 300)
+    x, y, width, height = cv2.boundingRect((alpha > 127).astype(np.uint8))
+    assert abs(x + width / 2 - 150) <= 2
+    assert abs(y + height / 2 - 50) <= 2
+    assert 85 <= height <= 92, "a margin of 5 % on both sides"
+    assert abs(width - height) <= 2, "its shape is kept"
+
+
+@pytest.mark.parametrize(("crop", "margin"), [("subject", 0), ("subject:7", 7), ("subject:10%", 8)])
+def test_a_crop_to_the_subject(
+    crop: str, margin: int, tmp_path: Path, tiny: dict[str, str]
+) -> None:
+    photo = draw_photo(tmp_path / "photo.jpg")  # 4:2:0
+    cut = vidmatte.matte(photo, tmp_path / "cut.png", **tiny)
+    result = vidmatte.matte(photo, out := tmp_path / "out.png", crop=crop, **tiny)
+    x, y, width, height = cv2.boundingRect(
+        (read_rgb(cut.written.path)[..., 3] > 8).astype(np.uint8)
+    )
+    margin = round(0.1 * max(width, height)) if "%" in crop else margin
+    found = read_rgb(out)
+    assert abs(found.shape[1] - (width + 2 * margin)) <= 2
+    inner = found[margin : margin + height, margin : margin + width].astype(int)
+    expected = read_rgb(cut.written.path)[y : y + height, x : x + width].astype(int)
+    solid = expected[..., 3] == 255
+    assert np.abs(inner[..., 3] - expected[..., 3]).max() <= 1, "nothing was scaled"
+    assert np.abs(inner[solid] - expected[solid]).mean() < 1.5
+    assert not result.warnings
+
+
+def test_what_a_photo_cuts_off_is_reported(tmp_path: Path, tiny: dict[str, str]) -> None:
+    photo = draw_photo(tmp_path / "photo.png", at=(0.5, 0.9))
+    result = vidmatte.matte(
+        photo, out := tmp_path / "out.png", crop="subject:20", size="80x80", **tiny
+    )
+    assert any("cuts the subject off at its bottom" in note for note in result.warnings)
+    assert (read_rgb(out)[-8:, :, 3] == 0).all(), "nothing is invented beyond the photo"
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"size": "35x45mm"}, "35x45mm@300"),
+        ({"size": "1x1"}, "2 to 65535"),
+        ({"crop": "head"}, "subject:5%"),
+        ({"crop": "subject:900%"}, "at most 500"),
+    ],
+)
+def test_wrong_sizes_are_refused(options: dict[str, str], part: str, tmp_path: Path) -> None:
+    photo = draw_photo(tmp_path / "photo.png")
+    with pytest.raises(UsageError, match=part):
+        vidmatte.matte(photo, tmp_path / "out.png", **options)
+
+
+def test_size_and_crop_are_for_single_pictures(tmp_path: Path, tiny: dict[str, str]) -> None:
+    for number in range(2):
+        draw_photo(tmp_path / "in" / f"{number}.png")
+    with pytest.raises(UsageError, match="not a single picture"):
+        vidmatte.matte(tmp_path / "in", tmp_path / "out", fps="25", crop="subject", **tiny)
+    dark = tmp_path / "dark.png"
+    cv2.imwrite(str(dark), np.zeros((60, 80, 3), np.uint8))
+    with pytest.raises(OutputError, match="no subject was found"):
+        vidmatte.matte(dark, tmp_path / "out.png", crop="subject", **tiny)
+    assert not list(tmp_path.glob("*out.png*")), "nothing is left"
+
+
+def test_a_still_has_no_rate(
+    tmp_path: Path, tiny: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = draw_photo(tmp_path / "photo.png")
+    assert main([str(photo), "-o", str(tmp_path / "a.exr"), *words_of(tiny)]) == 0
+    assert main(["info", str(photo)]) == 0
+    found = capsys.readouterr()
+    assert "fps" not in found.err + found.out
+    assert "frames/s" not in found.err
+    assert main([str(photo), "-o", str(tmp_path / "b.png"), "--json", *words_of(tiny)]) == 0
+    done = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert next(event for event in done if event["event"] == "done")["rate"] is None
+    assert b"framesPerSecond" not in (tmp_path / "a.exr").read_bytes()
+
+
+@pytest.mark.parametrize("behind", [(255, 255, 255), (0, 71, 187)])
+@pytest.mark.parametrize("size", [None, "120x96"])
+def test_no_rim_over_another_background(
+    behind: tuple[int, int, int], size: str | None, tmp_path: Path
+) -> None:
+    """In the edge band, against the true composite: at most a quarter of the error of a cut-out
+    whose colours are the source's times alpha, as rembg's."""
+    photo = draw_photo(tmp_path / "photo.png", (320, 256))
+    y, x = np.mgrid[0:256, 0:320]
+    distance = np.hypot(x - 160, y - 128)
+    alpha = np.clip((0.3 * 256 - distance) / 4 + 0.5, 0, 1).astype(np.float32)
+    name = f"#{behind[0]:02x}{behind[1]:02x}{behind[2]:02x}"
+    options = {} if size is None else {"size": size, "crop": "subject:20"}
+    write_clip(
+        photo, out := tmp_path / "out.png", lambda *_: alpha, foreground="estimate",
+        background=name, **options,
+    )  # fmt: skip
+    found, share = read_rgb(out).astype(float), alpha[..., None]
+    source = read_rgb(photo).astype(float)
+    truth = share * np.array(BRIGHT) + (1 - share) * np.array(behind)
+    peer = share * (share * source) + (1 - share) * np.array(behind)
+    if size is not None:  # the window is the disc's box and 20 pixels, at the size's aspect
+        window = choose_window(alpha, parse_size(size), parse_crop("subject:20"))
+        assert window is not None
+        left, top = round(window.left), round(window.top)
+        area = np.s_[top : top + round(window.height), left : left + round(window.width)]
+        truth, peer, share = (
+            cv2.resize(each[area], (120, 96), interpolation=cv2.INTER_AREA)
+            for each in (truth, peer, share[..., 0])
+        )
+        share = share[..., None]
+    band = ((share > 0.02) & (share < 0.98))[..., 0]
+    ours, theirs = (np.abs(each - truth)[band].mean() for each in (found, peer))
+    assert ours <= theirs / 4, f"{ours:.2f} against {theirs:.2f} of 255"

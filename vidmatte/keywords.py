@@ -72,6 +72,8 @@ class Options(StreamOptions, total=False):
     comp: Text | None
     background: Text | None
     checker: bool
+    size: Text | None
+    crop: Text | None
     quality: int | None
     manifest: bool
     start_number: int

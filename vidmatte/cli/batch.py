@@ -235,10 +235,13 @@ def _one_line(result: Result) -> str:
     """A summary of what was written, in one line."""
     written = result.written
     sound = f", {len(written.sound)} sound" if written.sound else ""
+    size, made = f"{written.width}x{written.height}", f"{written.format} {written.pixel_format}"
+    if result.clip.kind == "picture":  # it has no rate
+        kilobytes = written.bytes / 1e3
+        return f"{written.path}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
     frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
     return (
-        f"{written.path}: {frames}, {written.width}x{written.height},"
-        f" {written.rate} fps, {written.format} {written.pixel_format}{sound},"
+        f"{written.path}: {frames}, {size}, {written.rate} fps, {made}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
     )
 
@@ -263,14 +266,14 @@ def _busy_line(result: Result) -> str:
     return f"busy: {', '.join(shares)}"
 
 
-def _written_facts(written: WriteResult) -> dict[str, Any]:
+def _written_facts(written: WriteResult, clip: Clip) -> dict[str, Any]:
     """What was written, for JSON."""
     return {
         "output": str(written.path),
         "frames": written.frames,
         "width": written.width,
         "height": written.height,
-        "rate": str(written.rate),
+        "rate": None if clip.kind == "picture" else str(written.rate),
         "format": written.format,
         "pixel_format": written.pixel_format,
         "sound": list(written.sound),
@@ -285,14 +288,14 @@ def _facts(result: Result) -> dict[str, Any]:
         manifest = Path(os.path.relpath(manifest))
     return {
         "input": str(result.clip.source),
-        **_written_facts(written),
+        **_written_facts(written, result.clip),
         "model": result.model,
         "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
         "device": result.device,
         "seconds": round(result.seconds, 3),
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
-        "sides": [_written_facts(extra) for extra in written.extra_outputs],
+        "sides": [_written_facts(extra, result.clip) for extra in written.extra_outputs],
         "manifest": None if manifest is None else str(manifest),
         "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),

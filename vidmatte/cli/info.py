@@ -55,7 +55,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "rotation": clip.orientation.rotation,
         "mirrored": clip.orientation.mirrored,
         "sample_aspect_ratio": str(clip.sample_aspect_ratio),
-        "rate": str(clip.rate),
+        "rate": None if clip.kind == "picture" else str(clip.rate),
         "constant_rate": clip.constant_rate,
         "time_base": str(clip.time_base),
         "frames": clip.frame_count,
@@ -82,13 +82,14 @@ def _info_lines(clip: Clip) -> list[str]:
     """A clip for people."""
     rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
     count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
-    prores = by_name("prores")
-    output = output_colour(clip, prores).as_names()
+    is_still = clip.kind == "picture"
+    row = by_name("png" if is_still else "prores")
+    output = output_colour(clip, row).as_names()
+    started = f"from timecode {clip.timecode}" if clip.timecode else "no timecode"
     lines = [
         str(clip.source),
         f"  file         {clip.container}, {clip.codec}",
-        f"  time         {count}, {rate}"
-        + (f", from timecode {clip.timecode}" if clip.timecode else ", no timecode"),
+        *([] if is_still else [f"  time         {count}, {rate}, {started}"]),
         f"  size         {clip.width}x{clip.height}"
         + (", mirrored" if clip.orientation.mirrored else "")
         + (f", rotated by {angle} degrees" if (angle := clip.orientation.rotation) else "")
@@ -101,10 +102,11 @@ def _info_lines(clip: Clip) -> list[str]:
         f"  sound        {track.codec}, {track.sample_rate} Hz, {track.channels} channels"
         + (f", {track.language}" if track.language else "")
         for track in clip.audio
-    ] or ["  sound        none"]
+    ] or ([] if is_still else ["  sound        none"])
+    name = "PNG   " if is_still else "ProRes"
     lines.append(
-        f"  as ProRes    {prores.pixel_format(clip)}, {output['matrix']}, {output['range']},"
-        f" {clip.rate} fps"
+        f"  as {name}    {row.pixel_format(clip)}, {output['matrix']}, {output['range']}"
+        + ("" if is_still else f", {clip.rate} fps")
     )
     return lines
 

@@ -104,6 +104,7 @@ def _check_outputs(
     from vidmatte.jobs.checkpoint.folder import may_replace_at
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
+    from vidmatte.writers.placed import placed_clip
 
     _check_repeatable(clip.source, settings)
     check_lengths(out, settings)
@@ -115,7 +116,8 @@ def _check_outputs(
     check_companions(out, settings)
     seen: set[Path] = set()
     formats = []
-    for spec in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
+    placed = placed_clip(clip, settings)
+    for spec in output_specs(out, placed, settings, is_folder, may_replace_at(out, settings)):
         if spec.layer.background is not None:
             spec.layer.background.close()
         check_replaced(spec.out, _replaced_files(spec), inputs)

@@ -20,6 +20,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, is_manifest, manifest_in
 from vidmatte.core.source import Source, sha256_of, sha256_of_all
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
+from vidmatte.readers.images import STILL_RATE
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.extra_outputs import COMP_FORMATS
 from vidmatte.writers.format_spec import OutputFormat, output_colour
@@ -65,7 +66,7 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
             "kind": clip.kind,
             "width": clip.width,
             "height": clip.height,
-            "rate": str(clip.rate),
+            "rate": None if clip.kind == "picture" else str(clip.rate),
             "pixel_format": clip.pixel_format,
             "colour": clip.declared_colour.as_names(),
             "rotation": clip.orientation.rotation,
@@ -73,7 +74,7 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
         },
         "result": _result_entry(written, folder),
         "frames": written.frames,
-        "rate": str(written.rate),
+        "rate": None if clip.kind == "picture" else str(written.rate),
         "timecode": clip.timecode,
         "reel": clip.reel,
         "colour": output_colour(clip, row).as_names(),
@@ -130,8 +131,10 @@ def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
     }
 
 
-def entry_result(path: Path, entry: dict[str, Any], rate: str) -> WriteResult:
-    """The result at ``path`` from its entry in a manifest with that frame rate."""
+def entry_result(path: Path, entry: dict[str, Any], rate: str | None) -> WriteResult:
+    """The result at ``path`` from its entry in a manifest with that frame rate; None for a
+    still, which has none."""
+    rate = rate or str(STILL_RATE)
     seconds = entry["frames"] / Fraction(rate)
     return WriteResult.from_json({**entry, "path": path, "rate": rate, "seconds": seconds})
 

@@ -34,6 +34,9 @@ from vidmatte.writers.output_paths import output_paths
 
 if TYPE_CHECKING:
     from vidmatte.writers.multi_writer import MultiWriter
+    from vidmatte.writers.placed import PlacedWriter
+
+    _JobWriter = MultiWriter | PlacedWriter
 
 #: Bytes that take about a second to read and hash.
 LONG_READ = 1 << 29
@@ -189,7 +192,7 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
 
 
 def _write_frames(
-    job: _Job, writer: MultiWriter, pipeline: MattingPipeline | None, progress: Progress
+    job: _Job, writer: _JobWriter, pipeline: MattingPipeline | None, progress: Progress
 ) -> WriteResult:
     """Run the pipeline, if any, to its end and finish the outputs, with progress reported."""
     job.reporter.start(progress)
@@ -220,7 +223,7 @@ def _write_frames(
         job.reporter.finish()
 
 
-def _resume_hint(writer: MultiWriter) -> str:
+def _resume_hint(writer: _JobWriter) -> str:
     """How a later run can continue; empty where no frame is stored."""
     stored = 0 if writer.spool is None else writer.spool.count
     return f"--resume continues from frame {stored}" if stored else ""

@@ -147,6 +147,8 @@ def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
         ("alpha", "string", alpha.encode()),
         ("comments", "string", _header_attributes(clip, colour, alpha).encode()),
     ]
+    if clip.kind == "picture":
+        attributes = [each for each in attributes if each[0] != "framesPerSecond"]
     if colour.primaries in _CHROMATICITIES:
         values = struct.pack("<8f", *_CHROMATICITIES[colour.primaries])
         attributes.append(("chromaticities", "chromaticities", values))

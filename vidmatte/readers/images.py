@@ -32,7 +32,8 @@ from vidmatte.readers.trim import SourcePoints, make_trim
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate
 
-_DEFAULT_RATE = Fraction(25)
+#: Of a still, which shows it to nobody, and of a folder without --fps.
+STILL_RATE = Fraction(25)
 
 
 class ImageReader(Reader):
@@ -40,7 +41,7 @@ class ImageReader(Reader):
 
     def __init__(self, path: Path, settings: Settings) -> None:
         files = list_pictures(path) if path.is_dir() else [path]
-        rate = parse_rate(settings.fps) if settings.fps else _DEFAULT_RATE
+        rate = parse_rate(settings.fps) if settings.fps else STILL_RATE
         self.points = SourcePoints(rate, start_timecode=None, frame_count=len(files))
         trim = make_trim(self.points, settings.in_point, settings.out_point, settings.handles)
         self._files = files[trim.first : trim.end]
@@ -48,7 +49,7 @@ class ImageReader(Reader):
         self._warned_of_profile = False
         if path.is_dir():
             if not settings.fps:
-                self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
+                self._warnings.append(f"{path.name}: no --fps given, using {STILL_RATE}")
             self._warnings += missing_numbers(self._files)
             self._warnings += results_among(files)
             self._warnings += has_animated(self._files)

@@ -9,7 +9,16 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
-from vidmatte.settings.values import BackgroundName, Rate, Switch, Text, TrimPoint, WholeNumber
+from vidmatte.settings.values import (
+    BackgroundName,
+    CropText,
+    Rate,
+    SizeText,
+    Switch,
+    Text,
+    TrimPoint,
+    WholeNumber,
+)
 
 _input = partial(option, group="Input")
 _output = partial(option, group="Output", decides=RESULT)
@@ -102,6 +111,18 @@ class OutputOptions(OptionModel):
     checker: Switch = _output(
         False,
         "same as --background checker",
+    )
+    size: SizeText | None = _output(
+        None,
+        "of a still: pixels like 600x800, or 35x45mm@300, with the head placed as in ID photos; the"
+        " whole subject with --crop, or where no head is found",
+        metavar="SIZE",
+    )
+    crop: CropText | None = _output(
+        None,
+        "of a still: 'subject' shows what is kept and no more, 'subject:20' with a margin of 20"
+        " pixels, 'subject:5%' of 5 per cent",
+        metavar="WHAT",
     )
     quality: WholeNumber | None = _output(
         None,

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
 from typing import Annotated, Any
@@ -18,6 +19,12 @@ from vidmatte.errors import UsageError
 
 LOWEST_RATE, HIGHEST_RATE = Fraction(1, 1000), Fraction(1000)
 _PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
+_STILL_SIZE = re.compile(
+    r"(\d{1,6}(?:\.\d{1,3})?)x(\d{1,6}(?:\.\d{1,3})?)(px|mm|cm|in)?(?:@(\d{1,5}))?"
+)
+_PER_INCH = {"mm": 25.4, "cm": 2.54, "in": 1.0}
+_CROP = re.compile(r"subject(?::(\d{1,5}(?:\.\d{1,3})?)(%)?)?")
+_LARGEST_SIDE, _LARGEST_SHARE = 65535, 500
 _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -98,6 +105,52 @@ def parse_threshold(text: str) -> tuple[float, float]:
             f"'{text}' is not a pair of levels: write LOW,HIGH with 0 <= LOW < HIGH <= 1"
         )
     return low, high
+
+
+@dataclass(frozen=True)
+class StillSize:
+    """The size of a still in pixels, and its density in pixels per inch, if one is stated."""
+
+    width: int
+    height: int
+    dpi: int | None = None
+
+
+def parse_size(text: str) -> StillSize:
+    """'413x531', '413x531@300' or '35x45mm@300' (also cm, in). Raises UsageError."""
+    match = _STILL_SIZE.fullmatch(text.strip().lower())
+    unit, dpi = (match[3] or "px", int(match[4] or 0)) if match else ("", 0)
+    sides: list[int] = []
+    if match and (unit == "px" or dpi):
+        scale = 1 if unit == "px" else dpi / _PER_INCH[unit]
+        sides = [math.floor(float(side) * scale + 0.5) for side in (match[1], match[2])]
+    if not sides or not all(1 < side <= _LARGEST_SIDE for side in sides) or dpi > _LARGEST_SIDE:
+        raise UsageError(
+            f"'{text}' is not a size: write pixels like 600x800, or a print's size and pixels per"
+            f" inch like 35x45mm@300; 2 to {_LARGEST_SIDE} pixels a side"
+        )
+    return StillSize(sides[0], sides[1], dpi or None)
+
+
+@dataclass(frozen=True)
+class CropMargin:
+    """Space around the subject's box: pixels, or a share of its longer side."""
+
+    value: float
+    is_share: bool = False
+
+
+def parse_crop(text: str) -> CropMargin:
+    """'subject', 'subject:20' (pixels) or 'subject:5%' (of its longer side). Raises UsageError."""
+    match = _CROP.fullmatch(text.strip().lower())
+    value = float(match[1] or 0) if match else -1.0
+    is_share = bool(match and match[2])
+    if not 0 <= value <= (_LARGEST_SHARE if is_share else _LARGEST_SIDE):
+        raise UsageError(
+            f"'{text}' is not a crop: write subject, or subject and a margin in pixels like"
+            f" subject:20 or in per cent like subject:5% (at most {_LARGEST_SHARE} %)"
+        )
+    return CropMargin(value / 100 if is_share else value, is_share)
 
 
 def parse_device(text: str) -> tuple[int, ...] | None:
@@ -208,5 +261,7 @@ TrimPoint = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
+SizeText = Annotated[Text, _parsed_by(parse_size)]
+CropText = Annotated[Text, _parsed_by(parse_crop)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
 BackgroundName = Annotated[Text, _parsed_by(_check_background)]

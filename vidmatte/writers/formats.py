@@ -27,12 +27,7 @@ from vidmatte.writers.format_spec import (
     quality_option,
     with_alpha,
 )
-from vidmatte.writers.still_encoders import (
-    AvifEncoder,
-    JpegEncoder,
-    missing_avif,
-    read_back_avif,
-)
+from vidmatte.writers.still_encoders import STILL_FORMATS
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as fast as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
@@ -68,6 +63,7 @@ PNG = OutputFormat(
     encoder=png_encoder,
     straight_only=True,
     deeper="png16",
+    stores_density=True,
     colour_rules=ColourRules(icc_profile=True),
 )
 
@@ -173,6 +169,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         always("rgba64le"),
         options={"compression_algo": "deflate"},
         encoder=TiffEncoder,
+        stores_density=True,
         colour_rules=ColourRules(icc_profile=True),
     ),
     _EXR,
@@ -219,41 +216,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         colour_rules=ColourRules(tagged=False),
         limits=Limits(max_rate=100),
     ),
-    OutputFormat(
-        "jpeg",
-        (".jpg", ".jpeg"),
-        None,
-        "jpeg",
-        "RGB, 8 bits, lossy",
-        "none: the subject is on --background",
-        "ID photos, shops and print",
-        always("rgb24"),
-        options={"quality": "92"},
-        encoder=JpegEncoder,
-        decoded_format="yuvj444p",
-        has_alpha=False,
-        quality=quality_option,
-        colour_rules=ColourRules(tagged=False, icc_profile=True),
-    ),
-    OutputFormat(
-        "avif",
-        (".avif",),
-        None,
-        "avif",
-        "RGB, 8 bits, lossy",
-        "straight, 256 levels, lossy",
-        "web pages: small stills",
-        always("rgba"),
-        options={"quality": "80"},
-        encoder=AvifEncoder,
-        read_back=read_back_avif,
-        decoded_format="rgb24",
-        straight_only=True,
-        quality=quality_option,
-        missing=missing_avif,
-        colour_rules=ColourRules(tagged=False),
-        limits=Limits(max_size=65535),
-    ),
+    *STILL_FORMATS,
 )
 
 #: Other names for a format.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_size
 from vidmatte.writers.extra_outputs import ExtraOutputs, opaque_format
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import choose
@@ -81,10 +82,14 @@ def output_specs(
 
 
 def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
-    """The row with the quality of the settings, where it has a choice of it."""
-    if settings.quality is None or row.quality is None:
-        return row
-    return replace(row, options={**row.options, **row.quality(settings.quality)})
+    """The row with the quality and the density of the settings, where it has a choice of them."""
+    chosen = {}
+    if settings.quality is not None and row.quality is not None:
+        chosen = row.quality(settings.quality)
+    dpi = None if settings.size is None else parse_size(settings.size).dpi
+    if dpi is not None and row.stores_density:
+        chosen = {**chosen, "dpi": str(dpi)}
+    return replace(row, options={**row.options, **chosen}) if chosen else row
 
 
 def output_class(row: OutputFormat) -> type[MovieOutput] | type[ImageOutput]:

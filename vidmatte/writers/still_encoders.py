@@ -1,4 +1,4 @@
-"""Encoders of single pictures that are OpenCV's: JPEG and AVIF.
+"""JPEG and AVIF, encoded by OpenCV.
 
 FFmpeg's JPEG encoder has a coarser scale of quality and no 4:4:4 in full range by its plain
 name, and its AVIF muxer takes no alpha.
@@ -16,7 +16,13 @@ import numpy as np
 from vidmatte.errors import OutputError
 from vidmatte.media.jpeg import jpeg_with_profile, with_density
 from vidmatte.pixels import planes
-from vidmatte.writers.format_spec import EncoderSpec
+from vidmatte.writers.format_spec import (
+    ColourRules,
+    EncoderSpec,
+    OutputFormat,
+    always,
+    quality_option,
+)
 
 #: Slower settings take seconds a picture and save a few per cent.
 _AVIF_SPEED = 8
@@ -74,7 +80,7 @@ def _encoded(suffix: str, pixels: np.ndarray, options: Sequence[int]) -> bytes:
     return data.tobytes()
 
 
-def read_back_avif(path: Path) -> tuple[int, int, str]:
+def _read_back_avif(path: Path) -> tuple[int, int, str]:
     """See ``OutputFormat.read_back``, of the colours: an alpha that is 1 everywhere is not stored.
     Raises ValueError, OSError."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -85,7 +91,7 @@ def read_back_avif(path: Path) -> tuple[int, int, str]:
     return width, height, "rgb24"
 
 
-def missing_avif() -> str | None:
+def _missing_avif() -> str | None:
     """Why this OpenCV writes no AVIF; None where it does."""
     if cv2.haveImageWriter(".avif"):
         return None
@@ -93,3 +99,42 @@ def missing_avif() -> str | None:
         f"this OpenCV ({cv2.__version__}) is built without AVIF"
         " (pip install -U opencv-python-headless)"
     )
+
+
+STILL_FORMATS = (
+    OutputFormat(
+        "jpeg",
+        (".jpg", ".jpeg"),
+        None,
+        "jpeg",
+        "RGB, 8 bits, lossy",
+        "none: the subject is on --background",
+        "ID photos, shops and print",
+        always("rgb24"),
+        options={"quality": "92"},
+        encoder=JpegEncoder,
+        decoded_format="yuvj444p",
+        has_alpha=False,
+        quality=quality_option,
+        stores_density=True,
+        colour_rules=ColourRules(tagged=False, icc_profile=True),
+    ),
+    OutputFormat(
+        "avif",
+        (".avif",),
+        None,
+        "avif",
+        "RGB, 8 bits, lossy",
+        "straight, 256 levels, lossy",
+        "web pages: small stills",
+        always("rgba"),
+        options={"quality": "80"},
+        encoder=AvifEncoder,
+        read_back=_read_back_avif,
+        decoded_format="rgb24",
+        straight_only=True,
+        quality=quality_option,
+        missing=_missing_avif,
+        colour_rules=ColourRules(tagged=False),
+    ),
+)
