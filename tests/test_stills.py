@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -14,10 +17,13 @@ from writer_support import write_clip
 
 import vidmatte
 from vidmatte.alpha.placement import choose_window, find_head
+from vidmatte.cli import batch
 from vidmatte.cli.main import main
-from vidmatte.errors import OutputError, UsageError
+from vidmatte.errors import OutputError, SourceError, UsageError
 from vidmatte.media.icc import profile_of
 from vidmatte.media.png import png_with_profile
+from vidmatte.models.runtimes.device import CpuRunner
+from vidmatte.readers import images
 from vidmatte.settings.values import parse_crop, parse_size
 
 SIZE = (160, 120)
@@ -337,3 +343,139 @@ def test_no_rim_over_another_background(
     band = ((share > 0.02) & (share < 0.98))[..., 0]
     ours, theirs = (np.abs(each - truth)[band].mean() for each in (found, peer))
     assert ours <= theirs / 4, f"{ours:.2f} against {theirs:.2f} of 255"
+
+
+def mixed_photos(folder: Path, count: int) -> list[Path]:
+    """Photos of several sizes, formats and folders."""
+    sizes = [(160, 120), (90, 150), (201, 101), (64, 64)]
+    suffixes = [".png", ".jpg", ".tif", ".webp", ".bmp"]
+    return [
+        draw_photo(
+            folder / f"day {number % 3}" / f"p{number // 3}{suffixes[number % 5]}",
+            sizes[number % 4],
+            at=(0.3 + 0.02 * (number % 20), 0.5),
+        )
+        for number in range(count)
+    ]
+
+
+def test_many_photos_in_one_call(
+    tmp_path: Path, tiny: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Subfolders stay, one manifest lists all, a broken photo stops none, and each result is
+    that of a call of its own."""
+    photos = mixed_photos(tmp_path / "in", 24)
+    photos[5].write_bytes(b"broken")
+    half = photos[7].read_bytes()
+    photos[7].write_bytes(half[: len(half) // 2])
+    words = ["-o", str(tmp_path / "out"), "--manifest", "one", *words_of(tiny)]
+    assert main([*map(str, photos), *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "22 done, 2 failed"
+    assert sum("p1.webp" in line or "p2.jpg" in line for line in lines) >= 2
+    done = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*"))
+    good = [photo for number, photo in enumerate(photos) if number not in (5, 7)]
+    expected = [photo.relative_to(tmp_path / "in").with_suffix(".png") for photo in good]
+    assert done == sorted(expected), "no manifest of its own, nothing left of the failed ones"
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [one["source"]["path"] for one in found["results"]] == [
+        photo.relative_to(tmp_path).as_posix() for photo in good
+    ]
+    assert len(found["failures"]) == 2
+    assert found["settings"]["manifest"] == "one"
+    for number in (0, 4, 13):
+        vidmatte.matte(photos[number], alone := tmp_path / "alone.png", overwrite=True, **tiny)
+        path = (tmp_path / "out" / photos[number].relative_to(tmp_path / "in")).with_suffix(".png")
+        assert path.read_bytes() == alone.read_bytes()
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.count("matches its manifest") == 22
+    changed = tmp_path / "out" / expected[3]
+    changed.write_bytes(changed.read_bytes() + b"x")
+    assert main(["verify", str(tmp_path / "out.json")]) == 1
+    assert changed.name in capsys.readouterr().err
+
+
+def test_photos_overlap(
+    tmp_path: Path, tiny: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the network works on one photo, the next one is read: both runs are inside their
+    pipelines at once. The network itself gets one at a time."""
+    inside, both, at_network = threading.Semaphore(0), [], []
+    real_run, real_infer = batch.run, CpuRunner.run
+
+    def run(*arguments: object, **options: object) -> object:
+        inside.release()
+        both.append(inside._value)
+        result = real_run(*arguments, **options)
+        inside.acquire()
+        return result
+
+    def infer(self: CpuRunner, *arguments: Any) -> Any:
+        at_network.append(1)
+        assert len(at_network) == 1, "the network is used by two photos at once"
+        time.sleep(0.02)
+        found = real_infer(self, *arguments)
+        at_network.pop()
+        return found
+
+    monkeypatch.setattr(batch, "run", run)
+    monkeypatch.setattr(CpuRunner, "run", infer)
+    photos = mixed_photos(tmp_path / "in", 8)
+    words = ["-o", str(tmp_path / "out"), "-q", "--runtime", "onnxruntime", *words_of(tiny)]
+    assert main([*map(str, photos), *words]) == 0
+    assert max(both) >= 2
+
+
+def test_a_failing_photo_does_not_cancel_the_networks_run(
+    tmp_path: Path, tiny: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pipeline is interrupted, which for a network of its own ends the run in progress."""
+    real, cancelled = CpuRunner.run, []
+    photos = mixed_photos(tmp_path / "in", 6)
+
+    def infer(self: CpuRunner, *arguments: Any) -> Any:
+        time.sleep(0.05)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(CpuRunner, "run", infer)
+    monkeypatch.setattr(CpuRunner, "cancel", lambda _: cancelled.append(1))
+    real_read = images.read_picture
+    reads: dict[Path, int] = {}
+
+    def read(file: Path) -> av.VideoFrame:
+        reads[file] = reads.get(file, 0) + 1
+        if file == photos[2] and reads[file] == 2:
+            raise SourceError(f"{file}: gone")
+        return real_read(file)
+
+    monkeypatch.setattr(images, "read_picture", read)
+    words = ["-o", str(tmp_path / "out"), "-q", "--runtime", "onnxruntime", *words_of(tiny)]
+    assert main([*map(str, photos), *words]) == 1
+    assert not cancelled
+    assert max(reads.values()) == 2, "once for the check, once for the run"
+
+
+def test_which_manifest(tmp_path: Path, tiny: dict[str, str]) -> None:
+    photo = draw_photo(tmp_path / "photo.png")
+    cases = {"each": True, "one": True, True: True, "none": False, False: False}
+    for number, (mode, has_one) in enumerate(cases.items()):
+        result = vidmatte.matte(photo, out := tmp_path / f"{number}.png", manifest=mode, **tiny)
+        assert Path(f"{out}.json").exists() is has_one, mode
+        assert (result.manifest is not None) is has_one
+    for words in (["--no-manifest"], ["--manifest", "none"]):
+        out = tmp_path / "cli.png"
+        assert main([str(photo), "-o", str(out), "-q", "--overwrite", *words, *words_of(tiny)]) == 0
+        assert not Path(f"{out}.json").exists()
+    with pytest.raises(UsageError, match="each, one, none"):
+        vidmatte.matte(photo, tmp_path / "o.png", manifest="some")
+
+
+def test_one_manifest_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = mixed_photos(tmp_path / "in", 2)
+    assert main([*map(str, photos), "--manifest", "one"]) != 0
+    assert "add -o" in capsys.readouterr().err
+    (tmp_path / "out.json").write_text("mine")
+    assert main([*map(str, photos), "-o", str(tmp_path / "out"), "--manifest", "one"]) != 0
+    assert "is not a manifest" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

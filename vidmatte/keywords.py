@@ -75,7 +75,7 @@ class Options(StreamOptions, total=False):
     size: Text | None
     crop: Text | None
     quality: int | None
-    manifest: bool
+    manifest: str | bool
     start_number: int
     audio: bool
     overwrite: bool

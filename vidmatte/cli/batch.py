@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vidmatte.alpha.guidance.subjects_file import subject_names
+from vidmatte.cli import stills
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.info import colour_lines
 from vidmatte.cli.outputs import plan_outputs
-from vidmatte.core.concurrency import usable_cores
-from vidmatte.core.frame import Clip
+from vidmatte.cli.summary import busy_line, one_line, result_facts, shares_line
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
-from vidmatte.errors import OutputError, UsageError, VidmatteError
+from vidmatte.core.names import absolute_path
+from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
+from vidmatte.jobs.call_manifest import write_for_call
 from vidmatte.jobs.check import check_job, make_job
+from vidmatte.jobs.manifest import check_place
 from vidmatte.jobs.report import JsonReporter, Reporter, TextReporter
 from vidmatte.jobs.resume import remove_checkpoint
-from vidmatte.jobs.run import Result, run
+from vidmatte.jobs.run import Result, describe_result, run
 from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
-from vidmatte.writers.base import WriteResult, worker_count
 
 Done = TypeVar("Done")
 
@@ -42,20 +45,62 @@ class _Batch:
     reporter: Reporter
     failures: dict[str, VidmatteError] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+    call_folder: Path | None = None  # beside which the call's manifest is written
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    largest: int = 0  # pixels of the largest input
 
     def check(self, model: ModelChoice) -> list[Job]:
         """The jobs that pass their check; all are checked before a model is fetched."""
-        valid = [job for job in self.jobs if self._attempt(job, lambda job: _checked(job, model))]
+        if stills.are_stills(self.jobs):
+            count = stills.count_at_once(1, self.settings)
+            with stills.started(self.jobs, lambda job: _checked(job, model), count) as futures:
+                sizes = [self._attempt(job, future.result) for job, future in futures]
+        else:
+            sizes = [self._attempt(job, partial(_checked, job, model)) for job in self.jobs]
         self.reporter.about()
-        return valid
+        self.largest = max((size for size in sizes if size), default=0)
+        return [job for job, size in zip(self.jobs, sizes, strict=True) if size]
 
-    def run(self, job: Job, model: Model) -> None:
-        """Run one job; its failure is recorded, an interrupt ends the batch."""
-        result = self._attempt(job, lambda job: self._run(job, model))
+    def run(self, jobs: list[Job], model: Model) -> None:
+        """Run the jobs; a failure is recorded, an interrupt ends the batch."""
+        if not stills.are_stills(jobs) or not stills.may_overlap(model, self.settings):
+            for job in jobs:
+                self._take(job, partial(self._run, job, model, self.reporter))
+            return
+        shared = model.shared()
+        recorders = {job.output: stills.Recorder() for job in jobs}
+        count = stills.count_at_once(self.largest, self.settings)
+        with stills.started(
+            jobs, lambda job: self._run(job, shared, recorders[job.output]), count
+        ) as futures:
+            for done, (job, future) in enumerate(futures):
+                try:
+                    wait([future])
+                except KeyboardInterrupt:
+                    rest = f"{len(jobs) - done} of {len(jobs)} photos are left"
+                    raise InterruptedRunError(f"stopped: {rest}") from None
+                self.reporter.about(str(job.source), str(job.output))
+                recorders[job.output].replay(job.path.name, self.reporter)
+                self._take(job, future.result)
+
+    def _take(self, job: Job, work: Callable[[], Result]) -> None:
+        """Record and report the result or the failure of a job."""
+        result = self._attempt(job, work)
         if result is not None:
             self.results.append(result)
             self._report(job, result)
         self.reporter.about()
+
+    def write_manifest(self) -> None:
+        """Write the manifest of the call, if it is to have one and any job succeeded."""
+        if self.call_folder is None or not self.described:
+            return
+        described = [self.described[str(job.output)] for job in self.jobs
+                     if str(job.output) in self.described]  # fmt: skip
+        failed = {str(job.source): str(self.failures[str(job.output)])
+                  for job in self.jobs if str(job.output) in self.failures}  # fmt: skip
+        path = write_for_call(self.call_folder, described, failed)
+        self.reporter.note(f"vidmatte: the manifest of all results is {path}")
 
     def _report(self, job: Job, result: Result) -> None:
         for line in colour_lines(result.clip):
@@ -64,32 +109,38 @@ class _Batch:
             self.reporter.note(f"vidmatte: {warning}")
         for line in result.quality.lines():
             self.reporter.note(f"vidmatte: look at {job.output.name}: {line}")
-        self.reporter.detail(_busy_line(result))
-        self.reporter.summary(_facts(result), _one_line(result))
+        self.reporter.detail(busy_line(result))
+        self.reporter.summary(result_facts(result), one_line(result))
 
-    def _run(self, job: Job, model: Model) -> Result:
-        self.reporter.begin()
+    def _run(self, job: Job, model: Model, reporter: Reporter) -> Result:
+        reporter.begin()
         with open_reader(job.source, job.settings) as source:
-            self.reporter.detail(_shares_line(model, source.clip, job.settings))
-            return run(
+            reporter.detail(shares_line(model, source.clip, job.settings))
+            result = run(
                 source,
                 job.output,
                 model,
                 job.settings,
-                self.reporter,
+                reporter,
                 sys.argv,
                 is_folder=job.is_folder,
                 subject_folder=job.subject_folder,
             )
+        if self.call_folder is not None:
+            folder = absolute_path(self.call_folder).parent
+            self.described[str(job.output)] = describe_result(
+                result, model, job.settings, sys.argv, folder
+            )
+        return result
 
-    def _attempt(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
+    def _attempt(self, job: Job, work: Callable[[], Done]) -> Done | None:
         """The result of ``work`` for a job; None where it fails, which is recorded.
 
         An error that is not a VidmatteError is raised again for a single job; an interrupt always.
         """
         self.reporter.about(str(job.source), str(job.output))
         try:
-            return work(job)
+            return work()
         except VidmatteError as error:
             self._record_failure(job, error)
         except Exception as error:
@@ -143,7 +194,9 @@ def run_batch(
             jobs = [one for job in jobs for one in _job_for_each_subject(job, Path(folder))]
         stack.enter_context(results)
         batch = _Batch(jobs, jobs[0].settings, reporter)
+        batch.call_folder = _call_folder(output, jobs)
         _run_jobs(batch)
+        batch.write_manifest()
         if settings.resume and not batch.failures:
             # Until then, the work folders record which inputs are finished.
             for job in jobs:
@@ -152,6 +205,21 @@ def run_batch(
         for line in _table(batch):
             reporter.closing(line)
     return batch.status()
+
+
+def _call_folder(output: str | None, jobs: list[Job]) -> Path | None:
+    """The folder whose manifest lists all results; None without ``--manifest one``. Raises
+    UsageError, OutputExistsError."""
+    settings = jobs[0].settings
+    if settings.manifest != "one":
+        return None
+    if output is None:
+        raise UsageError("--manifest one: it is written beside the folder of the results: add -o")
+    folder = Path(output)
+    if not all(absolute_path(job.output).is_relative_to(absolute_path(folder)) for job in jobs):
+        folder = folder.parent
+    check_place(folder, settings.overwrite)
+    return folder
 
 
 def _job_for_each_subject(job: Job, folder: Path) -> list[Job]:
@@ -185,18 +253,23 @@ def _job_for_each_subject(job: Job, folder: Path) -> list[Job]:
 @contextmanager
 def _result_folder(output: Path | None, jobs: list[Job]) -> Iterator[None]:
     """Create the folder for the results, and remove it if it stays empty. Raises OutputError."""
-    if output is None or output.exists() or all(job.output == output for job in jobs):
+    if output is None or all(job.output == output for job in jobs):
         yield
         return
+    made: list[Path] = []
     try:
-        output.mkdir(parents=True)
+        for folder in sorted({job.output.parent for job in jobs}):
+            missing = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            made += reversed(missing)
     except OSError as error:
         raise OutputError(f"{output}: cannot create the folder ({error.strerror})") from error
     try:
         yield
     finally:
-        if not any(output.iterdir()):
-            output.rmdir()
+        for folder in reversed(made):
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _run_jobs(batch: _Batch) -> None:
@@ -210,14 +283,14 @@ def _run_jobs(batch: _Batch) -> None:
             _ = model.network  # loaded now, as its failure concerns all jobs
         for part in model.weights:
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
-        for job in valid:
-            batch.run(job, model)
+        batch.run(valid, model)
 
 
-def _checked(job: Job, model: ModelChoice) -> bool:
+def _checked(job: Job, model: ModelChoice) -> int:
+    """Check a job; return the pixels of a frame."""
     with open_reader(job.source, job.settings) as source:
         check_job(job, source, model)
-    return True
+        return source.clip.width * source.clip.height
 
 
 def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
@@ -229,78 +302,6 @@ def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
     if quiet:
         return Reporter()
     return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
-
-
-def _one_line(result: Result) -> str:
-    """A summary of what was written, in one line."""
-    written = result.written
-    sound = f", {len(written.sound)} sound" if written.sound else ""
-    size, made = f"{written.width}x{written.height}", f"{written.format} {written.pixel_format}"
-    if result.clip.kind == "picture":  # it has no rate
-        kilobytes = written.bytes / 1e3
-        return f"{written.path}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
-    frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
-    return (
-        f"{written.path}: {frames}, {size}, {written.rate} fps, {made}{sound},"
-        f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
-    )
-
-
-def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
-    """How the CPU cores are divided between the network and the encoders."""
-    encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
-    network = (
-        model.network.description
-        if settings.cache is None
-        else "loaded unless its alphas are cached"
-    )
-    return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
-
-
-def _busy_line(result: Result) -> str:
-    """Each stage's share of the time."""
-    shares = (
-        f"{name} {100 * seconds / max(result.seconds, 1e-9):.0f} %"
-        for name, seconds in result.busy_seconds.items()
-    )
-    return f"busy: {', '.join(shares)}"
-
-
-def _written_facts(written: WriteResult, clip: Clip) -> dict[str, Any]:
-    """What was written, for JSON."""
-    return {
-        "output": str(written.path),
-        "frames": written.frames,
-        "width": written.width,
-        "height": written.height,
-        "rate": None if clip.kind == "picture" else str(written.rate),
-        "format": written.format,
-        "pixel_format": written.pixel_format,
-        "sound": list(written.sound),
-        "bytes": written.bytes,
-    }
-
-
-def _facts(result: Result) -> dict[str, Any]:
-    """A result for JSON; all paths are as the user gave them, absolute or relative."""
-    written, manifest = result.written, result.manifest
-    if manifest is not None and not written.path.is_absolute():
-        manifest = Path(os.path.relpath(manifest))
-    return {
-        "input": str(result.clip.source),
-        **_written_facts(written, result.clip),
-        "model": result.model,
-        "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
-        "device": result.device,
-        "seconds": round(result.seconds, 3),
-        "fps": round(result.fps, 3),
-        "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
-        "sides": [_written_facts(extra, result.clip) for extra in written.extra_outputs],
-        "manifest": None if manifest is None else str(manifest),
-        "resumed_at": result.resumed_at,
-        "warnings": list(result.warnings),
-        "quality": result.quality.as_facts(),
-    }
 
 
 def _table(batch: _Batch) -> list[str]:

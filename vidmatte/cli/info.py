@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,23 +127,34 @@ def colour_lines(clip: Clip) -> list[str]:
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
     """Report for each result whether it matches its manifest; return how many do not."""
-    from vidmatte.jobs.manifest import result_of, unlisted_files, verify
-
     failed = 0
     for path in outputs:
-        out = path
         try:
-            out = result_of(path)
-            lines = verify(out, source) + unlisted_files(out)
-            differences = [f"{out}: {line}" for line in lines]
+            checked = list(_verified(path, source))
         except SourceError as error:
-            differences = [str(error)]
-        failed += bool(differences)
-        for line in differences:
-            typer.echo(f"vidmatte: {line}", err=True)
-        if not differences:
-            typer.echo(f"{out}: matches its manifest")
+            typer.echo(f"vidmatte: {error}", err=True)
+            failed += 1
+            continue
+        for out, lines in checked:
+            failed += bool(lines)
+            for line in lines:
+                typer.echo(f"vidmatte: {out}: {line}", err=True)
+            if not lines:
+                typer.echo(f"{out}: matches its manifest")
     return min(failed, MOST_FAILURES)
+
+
+def _verified(path: Path, source: Path | None) -> Iterator[tuple[Path, list[str]]]:
+    """Each result at ``path``, and how it differs from its manifest. Raises SourceError."""
+    from vidmatte.jobs.call_manifest import read_for_call
+    from vidmatte.jobs.manifest import differences, result_of, unlisted_files, verify
+
+    if (call := read_for_call(path)) is not None:
+        for out, manifest in call:
+            yield out, differences(out, manifest, path.parent, source)
+        return
+    out = result_of(path)
+    yield out, verify(out, source) + unlisted_files(out)
 
 
 def show_formats() -> None:

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from vidmatte._version import __version__
 from vidmatte.cli import models
 from vidmatte.cli.exit_status import exit_status, fail, name_of
-from vidmatte.cli.options import with_options, write_help
+from vidmatte.cli.options import with_options, without_negatives, write_help
 
 _MAIN = "run"
 _WIDTH = {"max_content_width": 80}
@@ -32,7 +32,7 @@ class _MainOrSub(TyperGroup):
         group_options = ("--help", "-h", "--version")
         if args and args[0].startswith("-") and args[0] not in group_options:
             args = [_MAIN, *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, without_negatives(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:

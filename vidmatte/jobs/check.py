@@ -38,6 +38,8 @@ def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
     """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
     ``_settings_for``."""
     adapted = _settings_for(output, settings)
+    if settings.manifest == "one":  # of one result, which is its own
+        adapted = adapted.changed(manifest="each")
     return Job(source, Path(output), adapted, names_folder(output))
 
 
@@ -110,7 +112,7 @@ def _check_outputs(
     check_lengths(out, settings)
     for name in _extra_output_names(settings):
         check_lengths(Path(name))
-    if settings.manifest:
+    if settings.has_manifest:
         check_place(out, settings.overwrite)
     inputs = inputs_of(clip.source.path, settings)
     check_companions(out, settings)

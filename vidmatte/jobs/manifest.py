@@ -22,9 +22,9 @@ from vidmatte.core.source import Source, sha256_of, sha256_of_all
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
 from vidmatte.readers.images import STILL_RATE
 from vidmatte.writers.base import WriteResult, as_output_error
-from vidmatte.writers.extra_outputs import COMP_FORMATS
-from vidmatte.writers.format_spec import OutputFormat, output_colour
-from vidmatte.writers.formats import by_name, is_pattern
+from vidmatte.writers.extra_outputs import format_of
+from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.output_paths import output_paths, partial_manifest
 
 #: Raised when the meaning of a field changes.
@@ -48,12 +48,15 @@ class Provenance:
     alpha: str = "straight"
 
 
-def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, Any]:
-    """The manifest of a result and of its extra outputs, ready for JSON.
+def describe(
+    written: WriteResult, clip: Clip, making: Provenance, folder: Path | None = None
+) -> dict[str, Any]:
+    """The manifest of a result and of its extra outputs, ready for JSON. folder: what its paths
+    are relative to; None for that of the result.
 
     Reads all files of the source and of the results for their checksums.
     """
-    row, folder = _row_of(written, clip), absolute_path(written.path).parent
+    row, folder = format_of(written, clip), folder or absolute_path(written.path).parent
     return {
         "schema": _SCHEMA,
         "vidmatte": __version__,
@@ -88,13 +91,6 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
 _ENTRY_FIELDS = (
     "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
 )  # fmt: skip
-
-
-def _row_of(written: WriteResult, clip: Clip) -> OutputFormat:
-    """The format of a main output, with alpha or on a background."""
-    facts = (written.format, written.pixel_format)
-    on_background = (row for row in COMP_FORMATS if (row.name, row.pixel_format(clip)) == facts)
-    return next(on_background, None) or by_name(written.format)
 
 
 def _has_alpha(pixel_format: str) -> bool:
@@ -212,15 +208,21 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
     source: its present path, if it was moved. Raises SourceMissingError,
     SourceError.
     """
-    manifest, folder = read(out), absolute_path(out).parent
-    differences = []
+    return differences(out, read(out), absolute_path(out).parent, source)
+
+
+def differences(
+    out: Path, manifest: dict[str, Any], folder: Path, source: Path | None = None
+) -> list[str]:
+    """The same for a manifest whose paths are relative to ``folder``."""
+    lines = []
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]
     origin = manifest["source"]
     if origin["sha256"] is not None:
         entries.append((source or folder / origin["path"], origin))
     elif source is not None:
-        differences.append(
+        lines.append(
             f"{source.name} cannot be compared: the source was {origin['name']}, not a file, and"
             " its manifest holds no checksum of it"
         )
@@ -228,12 +230,12 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
         files = entry.get("files", ())
         found = size_of(path, files)
         if found == 0:
-            differences.append(f"{path.name} is missing")
+            lines.append(f"{path.name} is missing")
         elif found != entry["bytes"]:
-            differences.append(f"{path.name} has {found} bytes, expected {entry['bytes']}")
+            lines.append(f"{path.name} has {found} bytes, expected {entry['bytes']}")
         elif _digest(path, files) != entry["sha256"]:
-            differences.append(f"{path.name}: checksum mismatch")
-    return differences
+            lines.append(f"{path.name}: checksum mismatch")
+    return lines
 
 
 def unlisted_files(out: Path) -> list[str]:

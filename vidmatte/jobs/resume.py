@@ -150,7 +150,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where the work
     folder is not empty. Raises OutputError for a name that is too long.
     """
-    if not settings.resume or settings.overwrite or not settings.manifest:
+    if not settings.resume or settings.overwrite or not settings.has_manifest:
         return None
     if clip.source.path is None:  # no checksum to compare
         return None

@@ -102,7 +102,7 @@ def run(
         )
     else:
         result = _make(job, is_folder)
-    if settings.manifest and not (done and done.has_manifest):
+    if settings.has_manifest and not (done and done.has_manifest):
         _announce_hashing(result, reporter)
         _write_manifest(result, model, settings, command)
     return result
@@ -130,7 +130,7 @@ class _Job:
             model=model.name,
             device=model.device.name,
             seconds=time.perf_counter() - self.began,
-            manifest=output_paths(written.path).manifest if self.settings.manifest else None,
+            manifest=output_paths(written.path).manifest if self.settings.has_manifest else None,
             weights=model.weights,
             **facts,
         )
@@ -242,10 +242,14 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
         reporter.note(f"vidmatte: {done}; reading {size / 1e9:.1f} GB for its manifest's checksums")
 
 
-def _write_manifest(
-    result: Result, model: Model, settings: Settings, command: Sequence[str]
-) -> None:
-    """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
+def describe_result(
+    result: Result,
+    model: Model,
+    settings: Settings,
+    command: Sequence[str],
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """The manifest of a result; see ``manifest.describe``."""
     from vidmatte.jobs import manifest
 
     provenance = manifest.Provenance(
@@ -257,8 +261,17 @@ def _write_manifest(
         warnings=(*result.warnings, *result.quality.lines()),
         alpha=settings.alpha,
     )
+    return manifest.describe(result.written, result.clip, provenance, folder)
+
+
+def _write_manifest(
+    result: Result, model: Model, settings: Settings, command: Sequence[str]
+) -> None:
+    """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
+    from vidmatte.jobs import manifest
+
     try:
-        facts = manifest.describe(result.written, result.clip, provenance)
+        facts = describe_result(result, model, settings, command)
         manifest.write(facts, result.written.path)
     except KeyboardInterrupt:
         out = result.written.path

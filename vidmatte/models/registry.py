@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from vidmatte._version import __version__
 from vidmatte.core.families import FAMILIES, FAMILY_TABLE, Family, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, ModelError, UsageError
-from vidmatte.models.base import Network
+from vidmatte.models.base import Network, SharedNetwork
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import advice, runtime_name
@@ -107,6 +107,12 @@ class Model:
         from vidmatte.models.ensemble import CombinedNetwork
 
         return CombinedNetwork(networks[0], networks[1], self.settings.combine)
+
+    def shared(self) -> Model:
+        """The same model for several jobs at once; see ``SharedNetwork``."""
+        shared = replace(self)
+        shared.__dict__["network"] = SharedNetwork(self.network)
+        return shared
 
     def network_for(self, clip: Clip, cache: Path | None = None) -> Network:
         """The network for a clip: from the cache where its alphas are stored, else loaded.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from threading import Semaphore
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ class SegmentationNetwork(Network):
     """
 
     recurrent = False
+    is_shareable = True
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class SegmentationNetwork(Network):
         self.description = runner.description
         self._frames_per_run = batch
         self._runner = runner
+        self._turns = Semaphore(runner.streams)  # where several jobs share the network
         self._family = family
         self._size = size
         self._input_name = input_name
@@ -98,7 +101,8 @@ class SegmentationNetwork(Network):
         return np.asarray((alpha - low) / max(high - low, np.finfo(np.float32).tiny))
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
-        output = next(iter(self._runner.run({self._input_name: inputs}).values()))
+        with self._turns:
+            output = next(iter(self._runner.run({self._input_name: inputs}).values()))
         alphas = alphas_of(output, len(inputs))
         if self._family.logits:
             return sigmoid(alphas)

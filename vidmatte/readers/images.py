@@ -56,7 +56,9 @@ class ImageReader(Reader):
         self._warnings += dpx_notes(self._files)
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
-        clip = _describe(source, self._files, read_picture(self._files[0]), rate)
+        first = read_picture(self._files[0])
+        clip = _describe(source, self._files, first, rate)
+        self._decoded = first if len(self._files) == 1 else None  # used once
         self.clip = (
             replace(clip, first_frame=trim.first, untrimmed_count=len(files)) if trim else clip
         )
@@ -71,7 +73,7 @@ class ImageReader(Reader):
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
         clip = self.clip
         for number, file in enumerate(self._files[index:], index):
-            frame = read_picture(file)
+            frame, self._decoded = self._decoded or read_picture(file), None
             if _loses_precision(frame, clip):
                 raise SourceError(
                     f"{file}: it is {frame.format.name}, but the folder began with"

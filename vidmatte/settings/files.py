@@ -12,6 +12,7 @@ from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
 from vidmatte.settings.values import (
     BackgroundName,
     CropText,
+    ManifestMode,
     Rate,
     SizeText,
     Switch,
@@ -131,10 +132,11 @@ class OutputOptions(OptionModel):
         high=100,
         metavar="N",
     )
-    manifest: Switch = _output(
-        True,
-        "write a JSON file beside the result that records how it was made ('vidmatte verify'"
-        " checks it)",
+    manifest: ManifestMode = _output(
+        "each",
+        "write a JSON file that records how a result was made ('vidmatte verify' checks it): beside"
+        " 'each' result, or 'one' for all of a call, beside -o FOLDER; --no-manifest is 'none'",
+        metavar="WHICH",
         negative="--no-manifest",
         decides=NO_EFFECT,
     )
@@ -156,6 +158,11 @@ class OutputOptions(OptionModel):
         " until it is complete; a run that was stopped, killed or failed continues from there",
         decides=NO_EFFECT,
     )
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether a result has a manifest of its own."""
+        return self.manifest == "each"
 
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:

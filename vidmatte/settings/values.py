@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Strict
 from pydantic_core import PydanticKnownError
@@ -251,6 +251,11 @@ def _prompt_text(value: Any) -> str:
     return text
 
 
+def _manifest_mode(value: Any) -> Any:
+    """True and False, as this option had before, are 'each' and 'none'."""
+    return {True: "each", False: "none"}[value] if isinstance(value, bool) else value
+
+
 #: The types of options. Each accepts the natural Python types, and nothing else.
 Switch = Annotated[bool, Strict()]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
@@ -261,6 +266,7 @@ TrimPoint = Annotated[Text, _parsed_by(parse_point)]
 Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
+ManifestMode = Annotated[Literal["each", "one", "none"], BeforeValidator(_manifest_mode)]
 SizeText = Annotated[Text, _parsed_by(parse_size)]
 CropText = Annotated[Text, _parsed_by(parse_crop)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]

@@ -10,6 +10,7 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
+from vidmatte.writers.base import WriteResult
 from vidmatte.writers.containers import MP4
 from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always, crf_option
 from vidmatte.writers.formats import FORMATS, PRORES, by_name, choose, names_folder, suffix_row
@@ -164,6 +165,13 @@ def opaque_format(out: Path, name: str | None, clip: Clip) -> OutputFormat:
     row = rows[0] if name is not None else suffix_row(out, rows, names_folder(out))
     is_odd = row.for_odd_widths is not None and clip.width % 2
     return row.for_odd_widths or row if is_odd else row
+
+
+def format_of(written: WriteResult, clip: Clip) -> OutputFormat:
+    """The format of a written main output, with alpha or on a background."""
+    facts = (written.format, written.pixel_format)
+    on_background = (row for row in COMP_FORMATS if (row.name, row.pixel_format(clip)) == facts)
+    return next(on_background, None) or by_name(written.format)
 
 
 #: The format of a composite, where it has another name than that with alpha.

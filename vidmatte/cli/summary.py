@@ -1,0 +1,86 @@
+"""What the main command reports of each result: lines for people, facts for JSON."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.frame import Clip
+from vidmatte.jobs.run import Result
+from vidmatte.models.registry import Model
+from vidmatte.settings import Settings
+from vidmatte.writers.base import WriteResult, worker_count
+
+
+def one_line(result: Result) -> str:
+    """A summary of what was written, in one line."""
+    written = result.written
+    sound = f", {len(written.sound)} sound" if written.sound else ""
+    size, made = f"{written.width}x{written.height}", f"{written.format} {written.pixel_format}"
+    if result.clip.kind == "picture":  # it has no rate
+        kilobytes = written.bytes / 1e3
+        return f"{written.path}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
+    frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
+    return (
+        f"{written.path}: {frames}, {size}, {written.rate} fps, {made}{sound},"
+        f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
+    )
+
+
+def shares_line(model: Model, clip: Clip, settings: Settings) -> str:
+    """How the CPU cores are divided between the network and the encoders."""
+    encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
+    network = (
+        model.network.description
+        if settings.cache is None
+        else "loaded unless its alphas are cached"
+    )
+    return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
+
+
+def busy_line(result: Result) -> str:
+    """Each stage's share of the time."""
+    shares = (
+        f"{name} {100 * seconds / max(result.seconds, 1e-9):.0f} %"
+        for name, seconds in result.busy_seconds.items()
+    )
+    return f"busy: {', '.join(shares)}"
+
+
+def _written_facts(written: WriteResult, clip: Clip) -> dict[str, Any]:
+    """What was written, for JSON."""
+    return {
+        "output": str(written.path),
+        "frames": written.frames,
+        "width": written.width,
+        "height": written.height,
+        "rate": None if clip.kind == "picture" else str(written.rate),
+        "format": written.format,
+        "pixel_format": written.pixel_format,
+        "sound": list(written.sound),
+        "bytes": written.bytes,
+    }
+
+
+def result_facts(result: Result) -> dict[str, Any]:
+    """A result for JSON; all paths are as the user gave them, absolute or relative."""
+    written, manifest = result.written, result.manifest
+    if manifest is not None and not written.path.is_absolute():
+        manifest = Path(os.path.relpath(manifest))
+    return {
+        "input": str(result.clip.source),
+        **_written_facts(written, result.clip),
+        "model": result.model,
+        "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
+        "device": result.device,
+        "seconds": round(result.seconds, 3),
+        "fps": round(result.fps, 3),
+        "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
+        "sides": [_written_facts(extra, result.clip) for extra in written.extra_outputs],
+        "manifest": None if manifest is None else str(manifest),
+        "resumed_at": result.resumed_at,
+        "warnings": list(result.warnings),
+        "quality": result.quality.as_facts(),
+    }
