@@ -28,6 +28,7 @@ class StreamOptions(TypedDict, total=False):
     refine: str
     foreground: Text
     normalize: str
+    like: str | None
     downsample: float
     cuts: bool
     subject: Prompt | str | Sequence[Prompt | str]

@@ -178,7 +178,7 @@ class Model:
         if len(self.weights) == 1:
             return self.settings
         if part.fed_as.recurrence is not None:
-            return self.settings.changed(batch=0, smooth="on", normalize="clip")
+            return self.settings.changed(batch=0, smooth="on", normalize="clip", like=None)
         return self.settings.changed(downsample=0.0)
 
 
