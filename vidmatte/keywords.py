@@ -76,6 +76,8 @@ class Options(StreamOptions, total=False):
     size: Text | None
     crop: Text | None
     quality: int | None
+    exr_compression: str | None
+    shadow: Text | None
     manifest: str | bool
     start_number: int
     audio: bool

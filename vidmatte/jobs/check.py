@@ -17,6 +17,7 @@ from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.resume import manifest_of
 from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
 from vidmatte.jobs.subjects import check_subjects
+from vidmatte.media.exr import missing_method
 from vidmatte.models.registry import ModelChoice, choose_model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.image_folder import files_of
@@ -117,10 +118,12 @@ def _check_outputs(
     inputs = inputs_of(clip.source.path, settings)
     check_companions(out, settings)
     seen: set[Path] = set()
-    formats = []
+    formats: list[OutputFormat] = []
+    has_background = False
     placed = placed_clip(clip, settings)
     for spec in output_specs(out, placed, settings, is_folder, may_replace_at(out, settings)):
         if spec.layer.background is not None:
+            has_background = True
             spec.layer.background.close()
         check_replaced(spec.out, _replaced_files(spec), inputs)
         output_class(spec.row).check(spec)
@@ -130,16 +133,30 @@ def _check_outputs(
             raise UsageError(f"{spec.out}: two outputs share this path")
         seen.add(path)
         formats.append(spec.row)
-    if settings.quality is not None and not any(row.quality for row in formats):
-        raise UsageError(
-            f"--quality {settings.quality}: {formats[0].name} has no choice of it: it is for"
-            " jpeg, webp, avif, webm and h264"
-        )
+    if settings.shadow is not None and not has_background:
+        raise UsageError(f"--shadow {settings.shadow}: it needs --background, or --comp FILE")
+    _check_encoding(settings, formats)
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
         )
     return tuple(formats)
+
+
+def _check_encoding(settings: Settings, formats: list[OutputFormat]) -> None:
+    """Raise UsageError for an option of encoders that no output has, or that needs a package."""
+    if settings.quality is not None and not any(row.quality for row in formats):
+        raise UsageError(
+            f"--quality {settings.quality}: {formats[0].name} has no choice of it: it is for"
+            " jpeg, webp, avif, webm and h264"
+        )
+    method = settings.exr_compression
+    if method is None:
+        return
+    if not any(row.has_compression for row in formats):
+        raise UsageError(f"--exr-compression {method}: {formats[0].name} is not OpenEXR")
+    if (reason := missing_method(method)) is not None:
+        raise UsageError(f"--exr-compression {method}: {reason}")
 
 
 def _check_repeatable(source: Source, settings: Settings) -> None:

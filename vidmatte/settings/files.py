@@ -14,6 +14,7 @@ from vidmatte.settings.values import (
     CropText,
     ManifestMode,
     Rate,
+    ShadowText,
     SizeText,
     Switch,
     Text,
@@ -105,7 +106,8 @@ class OutputOptions(OptionModel):
     background: BackgroundName | None = _output(
         None,
         "behind the subject in --comp, or without it in the result itself: a colour (#20a040,"
-        " white), a picture, a clip, or 'checker'; default: checker, white for jpeg",
+        " white), a picture, a clip, 'checker', or blur:20 for the source's own, blurred by 20"
+        " pixels; default: checker, white for jpeg",
         metavar="WHAT",
         reads=True,
     )
@@ -131,6 +133,18 @@ class OutputOptions(OptionModel):
         low=1,
         high=100,
         metavar="N",
+    )
+    exr_compression: Literal["zip", "zips", "piz", "dwaa"] | None = _output(
+        None,
+        "of exr: zip is the default, zips has one line a block, dwaa is lossy and small; piz and"
+        " dwaa need the package OpenEXR",
+        metavar="NAME",
+    )
+    shadow: ShadowText | None = _output(
+        None,
+        "a shadow of the subject on the background: X,Y,BLUR and from 0 to 1 its OPACITY (0.5), in"
+        " pixels to the right and down, as in 12,16,20",
+        metavar="X,Y,BLUR",
     )
     manifest: ManifestMode = _output(
         "each",

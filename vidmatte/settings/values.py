@@ -25,6 +25,8 @@ _STILL_SIZE = re.compile(
 _PER_INCH = {"mm": 25.4, "cm": 2.54, "in": 1.0}
 _CROP = re.compile(r"subject(?::(\d{1,5}(?:\.\d{1,3})?)(%)?)?")
 _LARGEST_SIDE, _LARGEST_SHARE = 65535, 500
+_SHADOW = re.compile(r"-?\d{1,5}(\.\d{1,3})?,-?\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){1,2}")
+LARGEST_BLUR = 1000.0  # pixels
 _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -168,8 +170,51 @@ def parse_device(text: str) -> tuple[int, ...] | None:
     return numbers
 
 
+@dataclass(frozen=True)
+class Shadow:
+    """A drop shadow: its offset to the right and down and its blur (sigma), in pixels, and its
+    opacity in 0..1."""
+
+    right: float
+    down: float
+    blur: float
+    opacity: float = 0.5
+
+
+def parse_shadow(text: str) -> Shadow:
+    """'12,16,20' or '12,16,20,0.4'. Raises UsageError."""
+    match = _SHADOW.fullmatch(text)
+    shadow = Shadow(*(float(part) for part in text.split(","))) if match else None
+    if (
+        shadow is None
+        or max(abs(shadow.right), abs(shadow.down)) > _LARGEST_SIDE
+        or shadow.blur > LARGEST_BLUR
+        or shadow.opacity > 1
+    ):
+        raise UsageError(
+            f"'{text}' is not a shadow: write X,Y,BLUR or X,Y,BLUR,OPACITY like 12,16,20,0.5, in"
+            f" pixels, BLUR up to {LARGEST_BLUR:g}, OPACITY from 0 to 1"
+        )
+    return shadow
+
+
+def parse_blur(text: str) -> float | None:
+    """'blur:20' -> 20, the sigma in pixels; None for another background. Raises UsageError."""
+    if not text.startswith("blur:"):
+        return None
+    match = _PLAIN_NUMBER.fullmatch(text.removeprefix("blur:"))
+    sigma = float(_parse_number(match[0])) if match and "/" not in match[0] else 0.0
+    if not 0 < sigma <= LARGEST_BLUR:
+        raise UsageError(
+            f"'{text}' is no blurred background: write its pixels like blur:20, up to"
+            f" {LARGEST_BLUR:g}"
+        )
+    return sigma
+
+
 def _check_background(text: str) -> None:
     """Raise UsageError for text that starts with # and is neither a colour nor a file."""
+    parse_blur(text)
     is_colour = re.fullmatch(r"#[0-9A-Fa-f]{6}", text) is not None
     if text.startswith("#") and not is_colour and not os.path.exists(text):  # noqa: PTH110
         raise UsageError(
@@ -267,6 +312,7 @@ Levels = Annotated[Text, _parsed_by(parse_threshold)]
 Memory = Annotated[Text, _parsed_by(parse_bytes)]
 DeviceName = Annotated[Text, _parsed_by(parse_device)]
 ManifestMode = Annotated[Literal["each", "one", "none"], BeforeValidator(_manifest_mode)]
+ShadowText = Annotated[Text, _parsed_by(parse_shadow)]
 SizeText = Annotated[Text, _parsed_by(parse_size)]
 CropText = Annotated[Text, _parsed_by(parse_crop)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]

@@ -229,7 +229,8 @@ def exr_encoder(kind: int) -> Callable[[EncoderSpec], ExrWriter]:
 
     def make(spec: EncoderSpec) -> ExrWriter:
         alpha = "premultiplied" if spec.premultiplied else "straight"
-        return ExrWriter(spec.clip, kind, spec.colour, alpha)
+        compression = spec.row.options.get("compression", "zip")
+        return ExrWriter(spec.clip, kind, spec.colour, alpha, compression)
 
     return make
 

@@ -78,6 +78,7 @@ _EXR = OutputFormat(
     always("gbrapf32le"),
     encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
+    has_compression=True,
     colour_rules=ColourRules(linear=True),
 )
 EXR_CODED = replace(

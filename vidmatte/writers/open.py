@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.settings.values import parse_size
+from vidmatte.settings.values import parse_shadow, parse_size
 from vidmatte.writers.extra_outputs import ExtraOutputs, opaque_format
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import choose
@@ -56,6 +56,7 @@ def output_specs(
             is_folder=is_folder,
         )
 
+    shadow = None if settings.shadow is None else parse_shadow(settings.shadow)
     extras, name = ExtraOutputs.of(settings), settings.codec or settings.format
     if extras.background is not None and extras.comp is None:
         row = opaque_format(out, name, clip)
@@ -69,16 +70,17 @@ def output_specs(
         if settings.alpha == "premultiplied":
             raise UsageError(f"--alpha premultiplied: {out.name} has a background, and no alpha")
         behind = main_background(extras.background, out, row, clip)
-        yield output_spec(out, row, CompLayer(behind), True, is_folder)
+        yield output_spec(out, row, CompLayer(behind, shadow), True, is_folder)
     for what, path, row in extras.requested(clip):
         is_extra_folder = what in extras.folders
         if what == "comp":
             background = open_background(extras.background or CHECKER, clip)
-            yield output_spec(path, row, CompLayer(background), True, is_extra_folder)
+            layer = CompLayer(background, shadow)
+            yield output_spec(path, row, layer, True, is_extra_folder)
         else:
             # Used on a timeline together with the main output, which carries the sound.
-            layer = MatteLayer() if what == "matte" else ForegroundLayer()
-            yield output_spec(path, row, layer, False, is_extra_folder)
+            plain = MatteLayer() if what == "matte" else ForegroundLayer()
+            yield output_spec(path, row, plain, False, is_extra_folder)
 
 
 def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
@@ -86,6 +88,8 @@ def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
     chosen = {}
     if settings.quality is not None and row.quality is not None:
         chosen = row.quality(settings.quality)
+    if settings.exr_compression is not None and row.has_compression:
+        chosen = {**chosen, "compression": settings.exr_compression}
     dpi = None if settings.size is None else parse_size(settings.size).dpi
     if dpi is not None and row.stores_density:
         chosen = {**chosen, "dpi": str(dpi)}

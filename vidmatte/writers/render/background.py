@@ -27,6 +27,7 @@ from vidmatte.pixels.formats import ACCURATE
 from vidmatte.pixels.network_rgb import CURVED, check_convertible
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
+from vidmatte.settings.values import parse_blur
 from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import PRORES
 
@@ -55,9 +56,13 @@ class Background(ABC):
         """Notes for the user, complete after the last call of ``at``."""
         return ()
 
+    #: Sigma in pixels of a background that is the frame itself, blurred; 0 for others.
+    blur: float = 0.0
+
     @abstractmethod
-    def at(self, seconds: Fraction) -> av.VideoFrame:
-        """The picture at ``seconds`` of the output; successive calls have increasing times."""
+    def at(self, seconds: Fraction) -> av.VideoFrame | None:
+        """The picture at ``seconds`` of the output; successive calls have increasing times. None
+        for one that is made of the frame."""
 
     @abstractmethod
     def close(self) -> None:
@@ -78,6 +83,19 @@ class _StillBackground(Background):
     def at(self, seconds: Fraction) -> av.VideoFrame:  # noqa: ARG002 (one picture)
         """See ``Background.at``."""
         return self._picture
+
+    def close(self) -> None:
+        """Does nothing: no file is open."""
+
+
+class _BlurredBackground(Background):
+    """The frame itself, blurred: rendered with it."""
+
+    def __init__(self, sigma: float) -> None:
+        self.blur = sigma
+
+    def at(self, seconds: Fraction) -> None:
+        """See ``Background.at``."""
 
     def close(self) -> None:
         """Does nothing: no file is open."""
@@ -226,6 +244,8 @@ def open_background(text: str, clip: Clip) -> Background:
 
     Raises UsageError, SourceError.
     """
+    if (sigma := parse_blur(text)) is not None:
+        return _BlurredBackground(sigma)
     notes = _code_mismatch(f"--background {text}", _RGB, clip)
     if text == CHECKER:
         return _StillBackground(
