@@ -68,13 +68,15 @@ def test_help_fits_a_terminal() -> None:
 #: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
     "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
-    " background checker manifest start_number handles conform strict audio resume batch memory"
+    " background checker size crop quality exr_compression shadow manifest start_number handles"
+    " conform strict audio resume batch memory like"
 )
 NOT_OF_BENCH = (
     "subject subjects only cache smooth_strength cuts threshold gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
-    " foreground_file comp background checker manifest start_number fps handles conform"
+    " foreground_file comp background checker size crop quality exr_compression shadow manifest"
+    " start_number fps handles conform like"
     " deinterlace strict audio overwrite resume"
 )
 

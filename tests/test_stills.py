@@ -479,3 +479,30 @@ def test_one_manifest_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*map(str, photos), "-o", str(tmp_path / "out"), "--manifest", "one"]) != 0
     assert "is not a manifest" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_ends_the_call_cleanly(
+    tmp_path: Path,
+    tiny: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What has begun is finished, the rest is dropped, and nothing unfinished is left."""
+    waited: list[object] = []
+
+    def wait(futures: list[Any]) -> None:
+        waited.append(futures)
+        if len(waited) == 3:
+            raise KeyboardInterrupt
+        futures[0].exception()
+
+    monkeypatch.setattr(batch, "wait", wait)
+    photos = mixed_photos(tmp_path / "in", 30)
+    words = ["-o", str(tmp_path / "out"), "-q", "--no-manifest", *words_of(tiny)]
+    assert main([*map(str, photos), *words]) == 130
+    assert "stopped: 28 of 30 photos are left" in capsys.readouterr().err
+    left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert 2 <= len(left) < 30
+    assert all(path.suffix == ".png" and not path.name.startswith(".") for path in left)
+    for path in left:
+        assert read_rgb(path).shape[2] == 4
