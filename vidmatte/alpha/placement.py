@@ -85,7 +85,7 @@ def find_head(alpha: np.ndarray) -> Head | None:
 
     The outline of the neck hides the chin. A head is close to an ellipse, so the row where it has
     narrowed to the neck's width says how far below that it would close. Where hair is wider than
-    the face that ellipse is too flat, and the width of the neck counts as much.
+    the face that ellipse is too flat, and the width of the neck counts twice as much.
     """
     solid = (alpha > _SOLID).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
@@ -107,7 +107,7 @@ def find_head(alpha: np.ndarray) -> Head | None:
     share = min(1.0, widths[junction] / widths[widest])
     length = junction / ((1 + np.sqrt(1 - share**2)) / 2)
     if length < _BROAD * widths[widest]:
-        length = (length + _HEAD_PER_NECK * widths[junction]) / 2
+        length = (length + 2 * _HEAD_PER_NECK * widths[junction]) / 3
     if not _HEAD_SHAPE[0] <= length / widths[widest] <= _HEAD_SHAPE[1]:
         return None
     around = slice(max(0, widest - widest // 4), junction)
