@@ -121,7 +121,7 @@ def test_quality_changes_size_and_error(name: str, tmp_path: Path, tiny: dict[st
 def test_avif_keeps_alpha(tmp_path: Path, tiny: dict[str, str]) -> None:
     photo = draw_photo(tmp_path / "photo.png")
     for name in ("a.png", "a.avif"):
-        vidmatte.matte(photo, tmp_path / name, quality=None, **tiny)
+        vidmatte.matte(photo, tmp_path / name, **tiny)
     png, avif = read_rgb(tmp_path / "a.png"), read_rgb(tmp_path / "a.avif")
     assert np.abs(png[..., 3].astype(int) - avif[..., 3]).mean() < 1
 

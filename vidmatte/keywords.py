@@ -75,7 +75,7 @@ class Options(StreamOptions, total=False):
     checker: bool
     size: Text | None
     crop: Text | None
-    quality: int | None
+    quality: int
     exr_compression: str | None
     shadow: Text | None
     manifest: str | bool

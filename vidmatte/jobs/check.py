@@ -145,7 +145,7 @@ def _check_outputs(
 
 def _check_encoding(settings: Settings, formats: list[OutputFormat]) -> None:
     """Raise UsageError for an option of encoders that no output has, or that needs a package."""
-    if settings.quality is not None and not any(row.quality for row in formats):
+    if settings.quality and not any(row.quality for row in formats):
         raise UsageError(
             f"--quality {settings.quality}: {formats[0].name} has no choice of it: it is for"
             " jpeg, webp, avif, webm and h264"

@@ -127,12 +127,11 @@ class OutputOptions(OptionModel):
         " pixels, 'subject:5%' of 5 per cent",
         metavar="WHAT",
     )
-    quality: WholeNumber | None = _output(
-        None,
-        "of jpeg, webp, avif, webm and h264: 100 is the best and largest",
-        low=1,
+    quality: WholeNumber = _output(
+        0,
+        "of jpeg, webp, avif, webm and h264: 100 is the best and largest (0: the format's own)",
+        low=0,
         high=100,
-        metavar="N",
     )
     exr_compression: Literal["zip", "zips", "piz", "dwaa"] | None = _output(
         None,

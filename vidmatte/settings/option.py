@@ -79,7 +79,7 @@ class Option:
                   if hasattr(one, bound)}  # fmt: skip
         return cls(
             name=name,
-            kind=_kind_of(field.annotation) if default is None else type(default),
+            kind=str if default is None else type(default),
             default=default,
             help=field.description or "",
             choices=_choices_of(field.annotation),
@@ -112,12 +112,6 @@ def _choices_of(annotation: Any) -> tuple[str, ...]:
         if get_origin(one) is Literal:
             return get_args(one)
     return ()
-
-
-def _kind_of(annotation: Any) -> type:
-    """The type of an option without a default: int for whole numbers, else str."""
-    kinds = [get_args(one)[0] for one in get_args(annotation) if get_args(one)]
-    return int if int in kinds else str
 
 
 class OptionModel(BaseModel):

@@ -86,7 +86,7 @@ def output_specs(
 def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
     """The row with the quality and the density of the settings, where it has a choice of them."""
     chosen = {}
-    if settings.quality is not None and row.quality is not None:
+    if settings.quality and row.quality is not None:
         chosen = row.quality(settings.quality)
     if settings.exr_compression is not None and row.has_compression:
         chosen = {**chosen, "compression": settings.exr_compression}
