@@ -160,8 +160,6 @@ def _make_ring(
     clip: Clip, slots: int, device: Device, stop: StopFlag, batch: int, settings: Settings
 ) -> Ring:
     """A ring of ``slots`` slots for a clip. batch: the network's. Raises OutOfMemoryError."""
-    if clip.kind == "picture":
-        slots = 1
     size = slots * Slot.size_of(clip)  # computed before memory runs out
     try:
         return Ring(clip, slots, device, stop)
