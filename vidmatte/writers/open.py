@@ -57,18 +57,13 @@ def output_specs(
         )
 
     shadow = None if settings.shadow is None else parse_shadow(settings.shadow)
-    extras, name = ExtraOutputs.of(settings), settings.codec or settings.format
-    if extras.background is not None and extras.comp is None:
-        row = opaque_format(out, name, clip)
-    else:
-        row = choose(out, name)
-    if row.has_alpha and (extras.background is None or extras.comp is not None):
+    extras = ExtraOutputs.of(settings)
+    row, is_cutout = _main_format(out, clip, settings, extras)
+    if is_cutout:
         premultiplied = settings.alpha == "premultiplied"
         main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
         yield replace(main, premultiplied=premultiplied)
     else:
-        if settings.alpha == "premultiplied":
-            raise UsageError(f"--alpha premultiplied: {out.name} has a background, and no alpha")
         behind = main_background(extras.background, out, row, clip)
         yield output_spec(out, row, CompLayer(behind, shadow), True, is_folder)
     for what, path, row in extras.requested(clip):
@@ -81,6 +76,20 @@ def output_specs(
             # Used on a timeline together with the main output, which carries the sound.
             plain = MatteLayer() if what == "matte" else ForegroundLayer()
             yield output_spec(path, row, plain, False, is_extra_folder)
+
+
+def _main_format(
+    out: Path, clip: Clip, settings: Settings, extras: ExtraOutputs
+) -> tuple[OutputFormat, bool]:
+    """The format of the main output, and whether that shows the cut-out, not a composite. Raises
+    UsageError."""
+    name = settings.codec or settings.format
+    has_background = extras.background is not None and extras.comp is None
+    row = opaque_format(out, name, clip) if has_background else choose(out, name)
+    is_cutout = row.has_alpha and not has_background
+    if not is_cutout and settings.alpha == "premultiplied":
+        raise UsageError(f"--alpha premultiplied: {out.name} has a background, and no alpha")
+    return row, is_cutout
 
 
 def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
