@@ -281,6 +281,8 @@ def test_the_types_of_options_are_those_of_the_table() -> None:
             return one | Sequence[one]
         if option.kind is not str:
             return option.kind
+        if option.name == "manifest":  # also True and False, as it was a switch
+            return str | bool
         # --foreground also accepts a file.
         is_word = option.choices and option.name != "foreground"
         text = str if is_word else keywords.Text

@@ -68,18 +68,17 @@ def test_help_fits_a_terminal() -> None:
 #: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
     "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
-    " background checker timeline manifest start_number handles conform strict audio resume batch"
-    " memory"
-    " audio_from audio_tracks"
+    " background checker size crop quality exr_compression shadow timeline manifest start_number"
+    " handles conform strict audio resume batch memory audio_from audio_tracks like"
 )
 NOT_OF_BENCH = (
     "screen key keep_shadows clean_plate subject subjects only cache smooth_strength cuts threshold"
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
-    " foreground_file comp background checker timeline manifest start_number fps video_track"
-    " handles"
-    " conform deinterlace colour strict audio audio_from audio_tracks overwrite resume"
+    " foreground_file comp background checker size crop quality exr_compression shadow timeline"
+    " manifest start_number fps video_track handles conform like"
+    " deinterlace colour strict audio audio_from audio_tracks overwrite resume"
 )
 
 
@@ -284,10 +283,10 @@ def test_images_are_written_directly_into_the_folder(tmp_path: Path, tiny: list[
 def test_one_frame_is_singular(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photo,) = make_pictures(tmp_path / "photos", frames=1)
-    assert main([str(photo), "-o", str(tmp_path / "cut.png"), *tiny]) == 0
+    clip = make_movie(tmp_path / "clip.mp4", frames=1).path
+    assert main([str(clip), "-o", str(tmp_path / "cut.mov"), *tiny]) == 0
     printed = capsys.readouterr()
-    assert "cut.png: 1 frame, " in printed.out + printed.err
+    assert "cut.mov: 1 frame, " in printed.out + printed.err
 
 
 @pytest.mark.parametrize(
@@ -358,8 +357,9 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) ->
         (["--fps", "25"], "picture folders"),
         (["--codec", "avi"], "vidmatte: format avi"),
         (["--codec", "cineform", "--format", "prores"], "use one of them"),
-        (["--checker"], "--checker: it needs --comp"),
-        (["--background", "white"], "--background white: it needs --comp"),
+        (["--checker", "--alpha", "premultiplied"], "has a background, and no alpha"),
+        (["--quality", "90"], "prores has no choice of it"),
+        (["--quality", "101"], "0 to 100"),
         (["--handles", "5"], "--in or --out"),
         (["--start-number", "5"], "%06d"),
         (["--combine", "max"], "two models"),
@@ -571,7 +571,8 @@ def test_the_json_schema_matches_the_options() -> None:
         default = list(option.default) if option.kind is tuple else option.default
         assert shown["default"] == default
         assert (shown["group"], shown["decides"]) == (option.group, option.decides)
-        assert tuple(found.get("enum", ())) == option.choices
+        one_word = (found["const"],) if "const" in found else ()
+        assert tuple(found.get("enum", one_word)) == option.choices
         assert (found.get("minimum"), found.get("maximum")) == (option.low, option.high)
         kinds = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
         assert found["type"] == kinds[option.kind]

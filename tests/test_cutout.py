@@ -31,7 +31,9 @@ from vidmatte.writers.render.cutout import CutoutPicture, check_fit, quantised
 
 SIZE = (320, 192)
 #: Formats with integer samples; float and palette formats have their own renderers.
-INTEGER = [row for row in FORMATS if row.codec not in ("exr-half", "exr-float", "gif")]
+INTEGER = [
+    row for row in FORMATS if row.codec not in ("exr-half", "exr-float", "gif") and row.has_alpha
+]
 
 
 def make_clip(working_format: str = "yuv444p10le", **changes: object) -> Clip:

@@ -447,8 +447,6 @@ def test_invalid_extra_outputs_are_refused_before_the_run(movie: Movie, tmp_path
         write_clip(movie, out, extras=ExtraOutputs(matte=tmp_path / "sub" / ".." / "out.mov"))
     with pytest.raises(UsageError, match="neither a file nor a colour"):
         write_clip(movie, out, extras=ExtraOutputs(comp=tmp_path / "c.mp4", background="#12345"))
-    with pytest.raises(UsageError, match="--comp"):
-        ExtraOutputs(background="white")
     with pytest.raises(UsageError, match=r"\.webm"):
         write_clip(movie, out, extras=ExtraOutputs(matte=tmp_path / "m.webm"))
     (tmp_path / "m.mov").write_bytes(b"mine")

@@ -32,6 +32,7 @@ class StreamOptions(TypedDict, total=False):
     key: Text | None
     keep_shadows: bool
     clean_plate: Text | None
+    like: str | None
     downsample: float
     cuts: bool
     subject: Prompt | str | Sequence[Prompt | str]
@@ -79,8 +80,13 @@ class Options(StreamOptions, total=False):
     comp: Text | None
     background: Text | None
     checker: bool
+    size: Text | None
+    crop: Text | None
+    quality: int
+    exr_compression: str | None
+    shadow: Text | None
     timeline: Text | Sequence[Text]
-    manifest: bool
+    manifest: str | bool
     start_number: int
     audio: bool
     audio_from: Text | None

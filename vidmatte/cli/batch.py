@@ -6,28 +6,30 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vidmatte.cli import stills
 from vidmatte.cli.exit_status import MOST_FAILURES
-from vidmatte.cli.outputs import job_for_each_subject, plan_outputs
-from vidmatte.cli.summary import report_result
-from vidmatte.core.concurrency import usable_cores
-from vidmatte.core.frame import Clip
+from vidmatte.cli.outputs import call_folder, job_for_each_subject, plan_outputs
+from vidmatte.cli.summary import report_result, shares_line
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
-from vidmatte.errors import OutputError, UsageError, VidmatteError
+from vidmatte.core.names import absolute_path
+from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
+from vidmatte.jobs.call_manifest import write_for_call
 from vidmatte.jobs.check import check_job, make_job
-from vidmatte.jobs.report import JsonReporter, Reporter, TextReporter
+from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.resume import remove_checkpoint
-from vidmatte.jobs.run import Result, run
+from vidmatte.jobs.run import Result, describe_result, run
 from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.timeline.result import Shot, write_result_timelines
-from vidmatte.writers.base import worker_count
 
 if TYPE_CHECKING:
     from vidmatte.farm.local import Workers
@@ -44,16 +46,47 @@ class _Batch:
     reporter: Reporter
     failures: dict[str, VidmatteError] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+    call_folder: Path | None = None  # beside which the call's manifest is written
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    largest: int = 0  # pixels of the largest input
 
     def check(self, model: ModelChoice) -> list[Job]:
         """The jobs that pass their check; all are checked before a model is fetched."""
-        valid = [job for job in self.jobs if self._attempt(job, lambda job: _checked(job, model))]
+        if stills.are_stills(self.jobs):
+            count = stills.count_at_once(1, self.settings)
+            with stills.started(self.jobs, lambda job: _checked(job, model), count) as futures:
+                sizes = [self._attempt(job, future.result) for job, future in futures]
+        else:
+            sizes = [self._attempt(job, partial(_checked, job, model)) for job in self.jobs]
         self.reporter.about()
-        return valid
+        self.largest = max((size for size in sizes if size), default=0)
+        return [job for job, size in zip(self.jobs, sizes, strict=True) if size]
 
-    def run(self, job: Job, model: Model) -> None:
-        """Run one job; its failure is recorded, an interrupt ends the batch."""
-        result = self._attempt(job, lambda job: self._run(job, model))
+    def run(self, jobs: list[Job], model: Model) -> None:
+        """Run the jobs; a failure is recorded, an interrupt ends the batch."""
+        if not stills.are_stills(jobs) or not stills.may_overlap(model, self.settings):
+            for job in jobs:
+                self._take(job, partial(self._run, job, model, self.reporter))
+            return
+        shared = model.shared()
+        recorders = {job.output: stills.Recorder() for job in jobs}
+        count = stills.count_at_once(self.largest, self.settings)
+        with stills.started(
+            jobs, lambda job: self._run(job, shared, recorders[job.output]), count
+        ) as futures:
+            for done, (job, future) in enumerate(futures):
+                try:
+                    wait([future])
+                except KeyboardInterrupt:
+                    rest = f"{len(jobs) - done} of {len(jobs)} photos are left"
+                    raise InterruptedRunError(f"stopped: {rest}") from None
+                self.reporter.about(str(job.source), str(job.output))
+                recorders[job.output].replay(job.path.name, self.reporter)
+                self._take(job, future.result)
+
+    def _take(self, job: Job, work: Callable[[], Result]) -> None:
+        """Record and report the result or the failure of a job."""
+        result = self._attempt(job, work)
         if result is not None:
             self.results.append(result)
             report_result(self.reporter, job, result)
@@ -61,37 +94,59 @@ class _Batch:
 
     def take(self, job: Job, outcome: Result | VidmatteError) -> None:
         """Record how a job ended that others have run."""
-        self.reporter.about(str(job.source), str(job.output))
-        if isinstance(outcome, VidmatteError):
-            self._record_failure(job, outcome)
-        else:
-            self.results.append(outcome)
-            report_result(self.reporter, job, outcome)
-        self.reporter.about()
 
-    def _run(self, job: Job, model: Model) -> Result:
-        self.reporter.begin()
+        def outcome_of_others() -> Result:
+            if isinstance(outcome, VidmatteError):
+                raise outcome
+            self._describe(job, outcome)
+            return outcome
+
+        self._take(job, outcome_of_others)
+
+    def _describe(self, job: Job, result: Result) -> None:
+        """Keep what the manifest of the call holds of a result, if it is to have one."""
+        if self.call_folder is not None:
+            folder = absolute_path(self.call_folder).parent
+            self.described[str(job.output)] = describe_result(
+                result, job.settings, sys.argv, folder
+            )
+
+    def write_manifest(self) -> None:
+        """Write the manifest of the call, if it is to have one and any job succeeded."""
+        if self.call_folder is None or not self.described:
+            return
+        described = [self.described[str(job.output)] for job in self.jobs
+                     if str(job.output) in self.described]  # fmt: skip
+        failed = {str(job.source): str(self.failures[str(job.output)])
+                  for job in self.jobs if str(job.output) in self.failures}  # fmt: skip
+        path = write_for_call(self.call_folder, described, failed)
+        self.reporter.note(f"vidmatte: the manifest of all results is {path}")
+
+    def _run(self, job: Job, model: Model, reporter: Reporter) -> Result:
+        reporter.begin()
         with open_reader(job.source, job.settings) as source:
-            self.reporter.detail(_shares_line(model, source.clip, job.settings))
-            return run(
+            reporter.detail(shares_line(model, source.clip, job.settings))
+            result = run(
                 source,
                 job.output,
                 model,
                 job.settings,
-                self.reporter,
+                reporter,
                 sys.argv,
                 is_folder=job.is_folder,
                 subject_folder=job.subject_folder,
             )
+        self._describe(job, result)
+        return result
 
-    def _attempt(self, job: Job, work: Callable[[Job], Done]) -> Done | None:
+    def _attempt(self, job: Job, work: Callable[[], Done]) -> Done | None:
         """The result of ``work`` for a job; None where it fails, which is recorded.
 
         An error that is not a VidmatteError is raised again for a single job; an interrupt always.
         """
         self.reporter.about(str(job.source), str(job.output))
         try:
-            return work(job)
+            return work()
         except VidmatteError as error:
             self._record_failure(job, error)
         except Exception as error:
@@ -165,7 +220,9 @@ def run_jobs(
             jobs = [one for job in jobs for one in job_for_each_subject(job, Path(folder))]
         stack.enter_context(results)
         batch = _Batch(jobs, jobs[0].settings, reporter)
+        batch.call_folder = call_folder(output, jobs)
         _run_jobs(batch, workers)
+        batch.write_manifest()
         if settings.timeline and batch.results:
             shots = [Shot.of(one.clip, one.written, one.quality, settings) for one in batch.results]
             for line in write_result_timelines(shots, settings):
@@ -183,18 +240,23 @@ def run_jobs(
 @contextmanager
 def _result_folder(output: Path | None, jobs: list[Job]) -> Iterator[None]:
     """Create the folder for the results, and remove it if it stays empty. Raises OutputError."""
-    if output is None or output.exists() or all(job.output == output for job in jobs):
+    if output is None or all(job.output == output for job in jobs):
         yield
         return
+    made: list[Path] = []
     try:
-        output.mkdir(parents=True)
+        for folder in sorted({job.output.parent for job in jobs}):
+            missing = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            made += reversed(missing)
     except OSError as error:
         raise OutputError(f"{output}: cannot create the folder ({error.strerror})") from error
     try:
         yield
     finally:
-        if not any(output.iterdir()):
-            output.rmdir()
+        for folder in reversed(made):
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _run_jobs(batch: _Batch, workers: Workers | None) -> None:
@@ -210,8 +272,7 @@ def _run_jobs(batch: _Batch, workers: Workers | None) -> None:
             reporter.detail(f"{part.name} ({part.path}) on {model.device.name}")
         if workers is not None:
             valid = _run_split(batch, valid, model, workers)
-        for job in valid:
-            batch.run(job, model)
+        batch.run(valid, model)
 
 
 def _run_split(batch: _Batch, jobs: list[Job], model: Model, workers: Workers) -> list[Job]:
@@ -233,32 +294,11 @@ def _run_split(batch: _Batch, jobs: list[Job], model: Model, workers: Workers) -
     return [job for job in jobs if job not in split]
 
 
-def _checked(job: Job, model: ModelChoice) -> bool:
+def _checked(job: Job, model: ModelChoice) -> int:
+    """Check a job; return the pixels of a frame."""
     with open_reader(job.source, job.settings) as source:
         check_job(job, source, model)
-    return True
-
-
-def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
-    """The reporter that the command line asks for. Raises UsageError."""
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
-    if as_json:
-        return JsonReporter(quiet=quiet, verbose=verbose)
-    if quiet:
-        return Reporter()
-    return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)
-
-
-def _shares_line(model: Model, clip: Clip, settings: Settings) -> str:
-    """How the CPU cores are divided between the network and the encoders."""
-    encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
-    network = (
-        model.network.description
-        if settings.cache is None
-        else "loaded unless its alphas are cached"
-    )
-    return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
+        return source.clip.width * source.clip.height
 
 
 def _table(batch: _Batch) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import typer
 
 from vidmatte.alpha.guidance.subjects_file import mask_files
-from vidmatte.cli.batch import make_reporter
 from vidmatte.cli.summary import report_result
 from vidmatte.core.names import sibling_path
 from vidmatte.errors import OutputExistsError, UsageError, VidmatteError
@@ -19,7 +18,7 @@ from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import SEGMENT_FRAMES, make_plan
 from vidmatte.farm.worker import make_segment
 from vidmatte.jobs.check import check_job, make_job
-from vidmatte.jobs.report import Reporter, TextReporter
+from vidmatte.jobs.report import Reporter, TextReporter, make_reporter
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 

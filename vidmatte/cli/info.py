@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "rotation": clip.orientation.rotation,
         "mirrored": clip.orientation.mirrored,
         "sample_aspect_ratio": str(clip.sample_aspect_ratio),
-        "rate": str(clip.rate),
+        "rate": None if clip.kind == "picture" else str(clip.rate),
         "constant_rate": clip.constant_rate,
         "time_base": str(clip.time_base),
         "frames": clip.frame_count,
@@ -86,13 +87,14 @@ def _info_lines(clip: Clip) -> list[str]:
     """A clip for people."""
     rate = f"{clip.rate} fps" + ("" if clip.constant_rate else " on average, variable")
     count = f"{clip.frame_count} frames" if clip.frame_count else "unknown length"
-    prores = by_name("prores")
-    output = output_colour(clip, prores).as_names()
+    is_still = clip.kind == "picture"
+    row = by_name("png" if is_still else "prores")
+    output = output_colour(clip, row).as_names()
+    started = f"from timecode {clip.timecode}" if clip.timecode else "no timecode"
     lines = [
         str(clip.source),
         f"  file         {clip.container}, {clip.codec}",
-        f"  time         {count}, {rate}"
-        + (f", from timecode {clip.timecode}" if clip.timecode else ", no timecode"),
+        *([] if is_still else [f"  time         {count}, {rate}, {started}"]),
         f"  size         {clip.width}x{clip.height}"
         + (", mirrored" if clip.orientation.mirrored else "")
         + (f", rotated by {angle} degrees" if (angle := clip.orientation.rotation) else "")
@@ -112,10 +114,11 @@ def _info_lines(clip: Clip) -> list[str]:
         f"  sound        {track.codec}, {track.sample_rate} Hz, {track.channels} channels"
         + (f", {track.language}" if track.language else "")
         for track in clip.audio
-    ] or ["  sound        none"]
+    ] or ([] if is_still else ["  sound        none"])
+    name = "PNG   " if is_still else "ProRes"
     lines.append(
-        f"  as ProRes    {prores.pixel_format(clip)}, {output['matrix']}, {output['range']},"
-        f" {clip.rate} fps"
+        f"  as {name}    {row.pixel_format(clip)}, {output['matrix']}, {output['range']}"
+        + ("" if is_still else f", {clip.rate} fps")
     )
     return lines
 
@@ -142,23 +145,34 @@ def colour_lines(clip: Clip) -> list[str]:
 
 def verify_results(outputs: list[Path], source: Path | None) -> int:
     """Report for each result whether it matches its manifest; return how many do not."""
-    from vidmatte.jobs.manifest import result_of, unlisted_files, verify
-
     failed = 0
     for path in outputs:
-        out = path
         try:
-            out = result_of(path)
-            lines = verify(out, source) + unlisted_files(out)
-            differences = [f"{out}: {line}" for line in lines]
+            checked = list(_verified(path, source))
         except SourceError as error:
-            differences = [str(error)]
-        failed += bool(differences)
-        for line in differences:
-            typer.echo(f"vidmatte: {line}", err=True)
-        if not differences:
-            typer.echo(f"{out}: matches its manifest")
+            typer.echo(f"vidmatte: {error}", err=True)
+            failed += 1
+            continue
+        for out, lines in checked:
+            failed += bool(lines)
+            for line in lines:
+                typer.echo(f"vidmatte: {out}: {line}", err=True)
+            if not lines:
+                typer.echo(f"{out}: matches its manifest")
     return min(failed, MOST_FAILURES)
+
+
+def _verified(path: Path, source: Path | None) -> Iterator[tuple[Path, list[str]]]:
+    """Each result at ``path``, and how it differs from its manifest. Raises SourceError."""
+    from vidmatte.jobs.call_manifest import read_for_call
+    from vidmatte.jobs.manifest import differences, result_of, unlisted_files, verify
+
+    if (call := read_for_call(path)) is not None:
+        for out, manifest in call:
+            yield out, differences(out, manifest, path.parent, source)
+        return
+    out = result_of(path)
+    yield out, verify(out, source) + unlisted_files(out)
 
 
 def show_formats() -> None:

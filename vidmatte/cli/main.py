@@ -12,7 +12,13 @@ from typer.core import TyperGroup
 from vidmatte._version import __version__
 from vidmatte.cli import farm_commands, models
 from vidmatte.cli.exit_status import catch_stops, exit_status, fail, name_of
-from vidmatte.cli.options import given_text, named_path, with_options, write_help
+from vidmatte.cli.options import (
+    given_text,
+    named_path,
+    with_options,
+    without_negatives,
+    write_help,
+)
 
 _MAIN = "run"
 _WIDTH = {"max_content_width": 80}
@@ -31,7 +37,7 @@ class _MainOrSub(TyperGroup):
         group_options = ("--help", "-h", "--version")
         if args and args[0].startswith("-") and args[0] not in group_options:
             args = [_MAIN, *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, without_negatives(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -110,8 +116,8 @@ def _main_command(
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
-    from vidmatte.cli.batch import make_reporter
     from vidmatte.cli.shot_list import run_inputs
+    from vidmatte.jobs.report import make_reporter
 
     shared = farm_commands.chosen_workers(workers, retries, segment_frames, each=each)
     reporter = make_reporter(quiet, verbose, as_json)

@@ -55,7 +55,8 @@ def write_help(main: Any, subcommands: Mapping[str, Any], ctx: Any, formatter: A
 
 def _parameter_of(option: Option) -> inspect.Parameter:
     """An option as a keyword parameter for typer."""
-    flag = f"{option.flag}/{option.negative}" if option.negative else option.flag
+    is_switch = option.negative and option.kind is bool
+    flag = f"{option.flag}/{option.negative}" if is_switch else option.flag
     text, metavar = option.help, option.metavar
     if option.choices:
         text += f" [{'|'.join(option.choices)}]"
@@ -74,6 +75,17 @@ def _parameter_of(option: Option) -> inspect.Parameter:
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
     )
+
+
+def without_negatives(words: list[str]) -> list[str]:
+    """The words with ``--no-X`` of an option with a value as ``--X=none``."""
+    end = words.index("--") if "--" in words else len(words)
+    negatives = {
+        option.negative: f"{option.flag}=none"
+        for option in options_of(Settings).values()
+        if option.negative and option.kind is not bool
+    }
+    return [negatives.get(word, word) for word in words[:end]] + words[end:]
 
 
 def usage_message(error: typer.TyperException) -> str:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidmatte.alpha.guidance.subjects_file import subject_names
-from vidmatte.core.names import absolute_path
+from vidmatte.core.names import absolute_path, names_folder
 from vidmatte.errors import UsageError
 from vidmatte.jobs.check import check_names, inode_of
+from vidmatte.jobs.manifest import check_place
 from vidmatte.jobs.spec import Job
 from vidmatte.readers.open import is_image
 from vidmatte.settings import Settings
-from vidmatte.writers.formats import by_name, names_folder
+from vidmatte.writers.formats import by_name
 
 
 def plan_outputs(
@@ -45,16 +46,17 @@ def plan_outputs(
     if len(inputs) == 1 and output is not None:
         pairs = [(inputs[0], _single_target(inputs[0], output, is_folder, settings))]
     else:
-        names = _result_names(inputs, [output or absolute_path(source).parent for source in inputs])
+        folders = _result_folders(inputs, output)
+        names = _result_names(inputs, folders)
         pairs = [
             (
                 source,
                 _with_suffix(
-                    output / name if output else source.parent / f"{name}_matte",
+                    folder / name if output else source.parent / f"{name}_matte",
                     _file_suffix(is_image(source), settings),
                 ),
             )
-            for source, name in zip(inputs, names, strict=True)
+            for source, folder, name in zip(inputs, folders, names, strict=True)
         ]
     existing = {inode_of(source) for source in inputs if source.exists()}
     for _, target in pairs:
@@ -62,6 +64,22 @@ def plan_outputs(
         if os.path.exists(target) and inode_of(target) in existing:  # noqa: PTH110
             raise UsageError(f"-o {target}: that is an input itself; name another output")
     return pairs
+
+
+def _result_folders(inputs: list[Path], output: Path | None) -> list[Path]:
+    """The folder of each input's result: its own without ``output``; in that those of pictures
+    from several folders keep their subfolders."""
+    parents = [absolute_path(source).parent for source in inputs]
+    if output is None:
+        return parents
+    of_stills = {parent for source, parent in zip(inputs, parents, strict=True) if is_image(source)}
+    if len(of_stills) < 2 or len({parent.anchor for parent in of_stills}) > 1:
+        return [output] * len(inputs)
+    root = os.path.commonpath(of_stills)
+    return [
+        output / parent.relative_to(root) if is_image(source) else output
+        for source, parent in zip(inputs, parents, strict=True)
+    ]
 
 
 def _single_target(source: Path, output: Path, is_folder: bool, settings: Settings) -> Path:
@@ -134,3 +152,17 @@ def job_for_each_subject(job: Job, folder: Path) -> list[Job]:
         )
         for name in names
     ]
+
+
+def call_folder(folder: Path | None, jobs: list[Job]) -> Path | None:
+    """The folder whose manifest lists all results; None without ``--manifest one``. Raises
+    UsageError, OutputExistsError."""
+    settings = jobs[0].settings
+    if settings.manifest != "one":
+        return None
+    if folder is None:
+        raise UsageError("--manifest one: it is written beside the folder of the results: add -o")
+    if not all(absolute_path(job.output).is_relative_to(absolute_path(folder)) for job in jobs):
+        folder = folder.parent
+    check_place(folder, settings.overwrite)
+    return folder

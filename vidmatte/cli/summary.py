@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte.cli.info import colour_lines
+from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.frame import Clip
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.spec import Job
-from vidmatte.writers.base import WriteResult
+from vidmatte.models.registry import Model
+from vidmatte.settings import Settings
+from vidmatte.writers.base import WriteResult, worker_count
 
 
 def report_result(
@@ -33,12 +37,26 @@ def _one_line(result: Result) -> str:
     """A summary of what was written, in one line."""
     written = result.written
     sound = f", {len(written.sound)} sound" if written.sound else ""
+    size, made = f"{written.width}x{written.height}", f"{written.format} {written.pixel_format}"
+    if result.clip.kind == "picture":  # it has no rate
+        kilobytes = written.bytes / 1e3
+        return f"{written.path}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
     frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
     return (
-        f"{written.path}: {frames}, {written.width}x{written.height},"
-        f" {written.rate} fps, {written.format} {written.pixel_format}{sound},"
+        f"{written.path}: {frames}, {size}, {written.rate} fps, {made}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
     )
+
+
+def shares_line(model: Model, clip: Clip, settings: Settings) -> str:
+    """How the CPU cores are divided between the network and the encoders."""
+    encoders = worker_count(clip.width, clip.height, settings.memory_bytes)
+    network = (
+        model.network.description
+        if settings.cache is None
+        else "loaded unless its alphas are cached"
+    )
+    return f"cores: {usable_cores()}; network: {network}; encoders: {encoders}"
 
 
 def _busy_line(result: Result) -> str:
@@ -50,14 +68,14 @@ def _busy_line(result: Result) -> str:
     return f"busy: {', '.join(shares)}"
 
 
-def _written_facts(written: WriteResult) -> dict[str, Any]:
+def _written_facts(written: WriteResult, clip: Clip) -> dict[str, Any]:
     """What was written, for JSON."""
     return {
         "output": str(written.path),
         "frames": written.frames,
         "width": written.width,
         "height": written.height,
-        "rate": str(written.rate),
+        "rate": None if clip.kind == "picture" else str(written.rate),
         "format": written.format,
         "pixel_format": written.pixel_format,
         "sound": list(written.sound),
@@ -72,14 +90,14 @@ def _facts(result: Result) -> dict[str, Any]:
         manifest = Path(os.path.relpath(manifest))
     return {
         "input": str(result.clip.source),
-        **_written_facts(written),
+        **_written_facts(written, result.clip),
         "model": result.model,
         "weights": [{"name": one.name, "sha256": one.sha256} for one in result.weights],
         "device": result.device,
         "seconds": round(result.seconds, 3),
         "fps": round(result.fps, 3),
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
-        "sides": [_written_facts(extra) for extra in written.extra_outputs],
+        "sides": [_written_facts(extra, result.clip) for extra in written.extra_outputs],
         "manifest": None if manifest is None else str(manifest),
         "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),

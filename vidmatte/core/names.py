@@ -58,6 +58,16 @@ def as_url(name: str | Path) -> tuple[str, str | None] | None:
     return f"{match[1]}://{match[2]}", None
 
 
+def names_folder(output: str | Path) -> bool:
+    """Whether a name is a folder's: an existing folder, or a name that ends in a slash."""
+    return ends_in_slash(output) or Path(output).is_dir()
+
+
+def ends_in_slash(output: str | Path) -> bool:
+    """Whether a name ends in a slash, as a folder's."""
+    return str(output).endswith(("/", os.sep))
+
+
 def manifest_in(path: Path) -> dict[str, Any] | None:
     """The manifest in a file, complete or not; None where the file holds something else or
     cannot be read."""
@@ -114,14 +124,18 @@ class _Manifest(StoredModel):
     result: _ResultEntry
     sides: list[_ResultEntry]
     settings: dict[str, Any]
-    rate: Ratio
+    rate: Ratio | None  # None: a still
     warnings: list[Text]
 
 
-def manifest_fault(manifest: dict[str, Any]) -> str | None:
-    """What is wrong with a manifest, None where it has all fields that are used."""
+def manifest_fault(manifest: dict[str, Any], *, in_folder: bool = False) -> str | None:
+    """What is wrong with a manifest, None where it has all fields that are used. in_folder: its
+    result may be in a folder below that of the manifest."""
     try:
         result = checked(_Manifest, manifest).result
     except ValueError as error:
         return str(error)
-    return "result.name: expected a name" if Path(result.name).name != result.name else None
+    place = Path(result.name)
+    is_beside = place.name == result.name
+    is_below = in_folder and not place.is_absolute() and ".." not in place.parts
+    return None if is_beside or is_below else "result.name: expected a name"

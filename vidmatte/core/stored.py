@@ -75,3 +75,10 @@ def checked(model: type[_Model], value: Any) -> _Model:
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"])) or "it"
         raise ValueError(f"{place}: {fault['msg']}") from None
+
+
+def plain(value: Any) -> Any:
+    """The value itself where JSON can hold it, a list of several, else its text."""
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

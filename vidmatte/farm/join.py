@@ -23,7 +23,7 @@ from vidmatte.farm.parts import (
 from vidmatte.farm.plan import Plan
 from vidmatte.jobs import manifest
 from vidmatte.jobs.finished import all_notes
-from vidmatte.jobs.outputs import open_writer
+from vidmatte.jobs.outputs import open_outputs
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import merged_quality, merged_warnings, missing_frames
 from vidmatte.jobs.run import Result
@@ -31,6 +31,7 @@ from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.writers.base import WriteResult
+from vidmatte.writers.formats import by_name
 from vidmatte.writers.output_paths import output_paths
 
 _NAMED = 5  # missing segments in a message
@@ -71,7 +72,7 @@ def join_segments(
     with open_reader(Path(job.source), settings) as source:
         reporter.start(progress)
         try:
-            with open_writer(
+            with open_outputs(
                 job.output, source.clip, settings, is_folder=job.is_folder, spool=spool
             ) as writer:
                 written = writer.close()
@@ -85,7 +86,7 @@ def join_segments(
     result = _result(
         plan, job, clip, written, spool, manifests, time.perf_counter() - began, weights
     )
-    if settings.manifest:
+    if settings.has_manifest:
         _write_manifest(plan, job, result, command)
     return result
 
@@ -178,7 +179,7 @@ def _result(
         busy_seconds={},
         warnings=(*merged_warnings(warnings, findings), *all_notes(written), *mixed),
         quality=quality,
-        manifest=output_paths(written.path).manifest if job.settings.manifest else None,
+        manifest=output_paths(written.path).manifest if job.settings.has_manifest else None,
         weights=weights,
     )
 
@@ -192,7 +193,11 @@ def _write_manifest(plan: Plan, job: Job, result: Result, command: Sequence[str]
         device=plan.environment.device,
         settings=job.settings.model_dump(mode="json"),
         warnings=(*result.warnings, *result.quality.lines()),
-        alpha=job.settings.alpha,
+        alpha=(
+            "premultiplied"
+            if by_name(result.written.format).premultiplies(job.settings.alpha)
+            else "straight"
+        ),
     )
     try:
         manifest.write(

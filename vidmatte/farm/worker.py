@@ -21,7 +21,7 @@ from vidmatte.farm.parts import (
 )
 from vidmatte.farm.plan import Plan, PlannedSegment
 from vidmatte.jobs.checkpoint.folder import LOG
-from vidmatte.jobs.outputs import open_writer
+from vidmatte.jobs.outputs import open_outputs
 from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.queue import Cancelled
 from vidmatte.jobs.report import Progress, Reporter
@@ -120,7 +120,7 @@ class _Making:
         plan, segment = self.plan, self.segment
         out = self.made / "names" / "main" / Path(plan.output).name
         spool = SegmentSpool(self.made, segment.first)
-        with open_writer(
+        with open_outputs(
             out, source.clip, settings, is_folder=plan.is_folder, spool=spool
         ) as writer:
             pipeline = build_pipeline(

@@ -11,18 +11,19 @@ from pathlib import Path
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.masks import check_masks
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import absolute_path, as_url, pattern_regex
+from vidmatte.core.names import absolute_path, as_url, ends_in_slash, names_folder, pattern_regex
 from vidmatte.core.source import Source
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.resume import manifest_of
 from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
 from vidmatte.jobs.subjects import check_subjects
+from vidmatte.media.exr import missing_method
 from vidmatte.models.registry import ModelChoice, choose_model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.image_folder import files_of
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import OutputFormat
-from vidmatte.writers.formats import by_name, check_suffix, ends_in_slash, is_pattern, names_folder
+from vidmatte.writers.formats import by_name, check_suffix, is_pattern
 from vidmatte.writers.images import DIGITS
 from vidmatte.writers.open import output_class, output_specs
 from vidmatte.writers.output import OutputSpec
@@ -38,6 +39,8 @@ def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
     """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
     ``_settings_for``."""
     adapted = _settings_for(output, settings)
+    if settings.manifest == "one":  # of one result, which is its own
+        adapted = adapted.changed(manifest="each")
     return Job(source, Path(output), adapted, names_folder(output))
 
 
@@ -108,19 +111,23 @@ def _check_outputs(
     from vidmatte.jobs.checkpoint.folder import may_replace_at
     from vidmatte.jobs.manifest import check_place
     from vidmatte.writers.output_paths import check_companions, check_lengths
+    from vidmatte.writers.placed import placed_clip
 
     _check_repeatable(clip.source, settings)
     check_lengths(out, settings)
     for name in _extra_output_names(settings):
         check_lengths(Path(name))
-    if settings.manifest:
+    if settings.has_manifest:
         check_place(out, settings.overwrite)
     inputs = inputs_of(clip.source.path, settings)
     check_companions(out, settings)
     seen: set[Path] = set()
-    formats = []
-    for spec in output_specs(out, clip, settings, is_folder, may_replace_at(out, settings)):
+    formats: list[OutputFormat] = []
+    has_background = False
+    placed = placed_clip(clip, settings)
+    for spec in output_specs(out, placed, settings, is_folder, may_replace_at(out, settings)):
         if spec.layer.background is not None:
+            has_background = True
             spec.layer.background.close()
         check_replaced(spec.out, _replaced_files(spec), inputs)
         output_class(spec.row).check(spec)
@@ -136,11 +143,30 @@ def _check_outputs(
             f"--audio-from {settings.audio_from}: {main.name} has no sound: write .mov, .mkv or"
             " .webm"
         )
+    if settings.shadow is not None and not has_background:
+        raise UsageError(f"--shadow {settings.shadow}: it needs --background, or --comp FILE")
+    _check_encoding(settings, formats)
     if settings.start_number and not any(is_pattern(path) for path in seen):
         raise UsageError(
             f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
         )
     return tuple(formats)
+
+
+def _check_encoding(settings: Settings, formats: list[OutputFormat]) -> None:
+    """Raise UsageError for an option of encoders that no output has, or that needs a package."""
+    if settings.quality and not any(row.quality for row in formats):
+        raise UsageError(
+            f"--quality {settings.quality}: {formats[0].name} has no choice of it: it is for"
+            " jpeg, webp, avif, webm and h264"
+        )
+    method = settings.exr_compression
+    if method is None:
+        return
+    if not any(row.has_compression for row in formats):
+        raise UsageError(f"--exr-compression {method}: {formats[0].name} is not OpenEXR")
+    if (reason := missing_method(method)) is not None:
+        raise UsageError(f"--exr-compression {method}: {reason}")
 
 
 def _check_repeatable(source: Source, settings: Settings) -> None:

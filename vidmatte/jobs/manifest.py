@@ -13,15 +13,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, manifest_fault, manifest_in
 from vidmatte.core.source import Source, sha256_of, sha256_of_all
-from vidmatte.core.stored import read_stored
+from vidmatte.core.stored import plain, read_stored
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
+from vidmatte.readers.images import STILL_RATE
 from vidmatte.writers.base import WriteResult, as_output_error
+from vidmatte.writers.extra_outputs import format_of
 from vidmatte.writers.format_spec import output_colour
-from vidmatte.writers.formats import by_name, is_pattern
+from vidmatte.writers.formats import is_pattern
 from vidmatte.writers.output_paths import output_paths, partial_manifest
 
 #: Raised when the meaning of a field changes.
@@ -45,12 +49,15 @@ class Provenance:
     alpha: str = "straight"
 
 
-def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, Any]:
-    """The manifest of a result and of its extra outputs, ready for JSON.
+def describe(
+    written: WriteResult, clip: Clip, making: Provenance, folder: Path | None = None
+) -> dict[str, Any]:
+    """The manifest of a result and of its extra outputs, ready for JSON. folder: what its paths
+    are relative to; None for that of the result.
 
     Reads all files of the source and of the results for their checksums.
     """
-    row, folder = by_name(written.format), absolute_path(written.path).parent
+    row, folder = format_of(written, clip), folder or absolute_path(written.path).parent
     return {
         "schema": _SCHEMA,
         "vidmatte": __version__,
@@ -63,7 +70,7 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
             "kind": clip.kind,
             "width": clip.width,
             "height": clip.height,
-            "rate": str(clip.rate),
+            "rate": None if clip.kind == "picture" else str(clip.rate),
             "pixel_format": clip.pixel_format,
             "colour": clip.declared_colour.as_names(),
             "rotation": clip.orientation.rotation,
@@ -71,11 +78,11 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
         },
         "result": _result_entry(written, folder),
         "frames": written.frames,
-        "rate": str(written.rate),
+        "rate": None if clip.kind == "picture" else str(written.rate),
         "timecode": clip.timecode,
         "reel": clip.reel,
         "colour": output_colour(clip, row).as_names(),
-        "alpha": making.alpha,
+        "alpha": making.alpha if _has_alpha(written.pixel_format) else "none",
         "sides": [_result_entry(side, folder) for side in written.extra_outputs],
         "warnings": list(making.warnings),
     }
@@ -85,6 +92,11 @@ def describe(written: WriteResult, clip: Clip, making: Provenance) -> dict[str, 
 _ENTRY_FIELDS = (
     "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
 )  # fmt: skip
+
+
+def _has_alpha(pixel_format: str) -> bool:
+    components = av.VideoFormat(pixel_format).components
+    return pixel_format == "pal8" or any(component.is_alpha for component in components)
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
@@ -118,8 +130,10 @@ def _result_entry(written: WriteResult, folder: Path) -> dict[str, Any]:
     }
 
 
-def entry_result(path: Path, entry: dict[str, Any], rate: str) -> WriteResult:
-    """The result at ``path`` from its entry in a manifest with that frame rate."""
+def entry_result(path: Path, entry: dict[str, Any], rate: str | None) -> WriteResult:
+    """The result at ``path`` from its entry in a manifest with that frame rate; None for a
+    still, which has none."""
+    rate = rate or str(STILL_RATE)
     seconds = entry["frames"] / Fraction(rate)
     return WriteResult.from_json({**entry, "path": path, "rate": rate, "seconds": seconds})
 
@@ -200,15 +214,21 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
     source: its present path, if it was moved. Raises SourceMissingError,
     SourceError.
     """
-    manifest, folder = read(out), absolute_path(out).parent
-    differences = []
+    return differences(out, read(out), absolute_path(out).parent, source)
+
+
+def differences(
+    out: Path, manifest: dict[str, Any], folder: Path, source: Path | None = None
+) -> list[str]:
+    """The same for a manifest whose paths are relative to ``folder``."""
+    lines = []
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]
     origin = manifest["source"]
     if origin["sha256"] is not None:
         entries.append((source or folder / origin["path"], origin))
     elif source is not None:
-        differences.append(
+        lines.append(
             f"{source.name} cannot be compared: the source {origin['name']} was not a file, or"
             " changed during the run, and its manifest holds no checksum of it"
         )
@@ -216,12 +236,12 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
         files = entry.get("files", ())
         found = size_of(path, files)
         if found == 0:
-            differences.append(f"{path.name} is missing")
+            lines.append(f"{path.name} is missing")
         elif found != entry["bytes"]:
-            differences.append(f"{path.name} has {found} bytes, expected {entry['bytes']}")
+            lines.append(f"{path.name} has {found} bytes, expected {entry['bytes']}")
         elif _digest(path, files) != entry["sha256"]:
-            differences.append(f"{path.name}: checksum mismatch")
-    return differences
+            lines.append(f"{path.name}: checksum mismatch")
+    return lines
 
 
 def unlisted_files(out: Path) -> list[str]:
@@ -295,10 +315,3 @@ def _counted_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
         and file.name.endswith(after)
         and file.name[len(before) : len(file.name) - len(after)].isdigit()
     )
-
-
-def plain(value: Any) -> Any:
-    """The value itself where JSON can hold it, a list of several, else its text."""
-    if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -14,6 +14,7 @@ from vidmatte.writers.output_paths import output_paths
 if TYPE_CHECKING:
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.output import Output
+    from vidmatte.writers.placed import PlacedWriter
     from vidmatte.writers.spool import Spool
 
 
@@ -46,12 +47,36 @@ def open_writer(
     facts: dict[str, Any] | None = None,
     *,
     is_folder: bool = False,
-    spool: Spool | None = None,
-) -> MultiWriter:
+) -> MultiWriter | PlacedWriter:
     """A writer of ``clip`` to ``out`` and to the extra outputs; see ``_make_outputs``.
 
+    With ``--size`` or ``--crop`` they are opened once the still's alpha is known.
     With ``--resume`` it has a spool, in the work folder beside ``out``. facts: what determines
-    the frames besides the outputs; stored work with other facts is refused. spool: used instead.
+    the frames besides the outputs; stored work with other facts is refused.
+    """
+    if settings.size is not None or settings.crop is not None:
+        from vidmatte.writers.placed import PlacedWriter
+
+        return PlacedWriter(
+            clip,
+            settings,
+            lambda placed: open_outputs(out, placed, settings, is_folder=is_folder),
+        )
+    return open_outputs(out, clip, settings, facts, is_folder=is_folder)
+
+
+def open_outputs(
+    out: Path,
+    clip: Clip,
+    settings: Settings,
+    facts: dict[str, Any] | None = None,
+    *,
+    is_folder: bool = False,
+    spool: Spool | None = None,
+) -> MultiWriter:
+    """The writer of a clip in its final size; see ``open_writer``.
+
+    spool: used instead of one in the work folder.
     """
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.output import close_backgrounds

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidmatte.core.terminal import progress_bar, redirect_to_null
+from vidmatte.errors import UsageError
 
 
 @dataclass
@@ -270,3 +271,14 @@ def _report_lost_stdout(reason: str) -> None:
     sys.stderr.write(
         f"vidmatte: cannot write events to stdout ({reason}): continuing without them\n"
     )
+
+
+def make_reporter(quiet: bool, verbose: bool, as_json: bool) -> Reporter:
+    """The reporter that the command line asks for. Raises UsageError."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other")
+    if as_json:
+        return JsonReporter(quiet=quiet, verbose=verbose)
+    if quiet:
+        return Reporter()
+    return TextReporter(bar=sys.stderr.isatty(), verbose=verbose)

@@ -12,6 +12,7 @@ from vidmatte._version import __version__
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Findings
+from vidmatte.core.stored import plain
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs import manifest
 from vidmatte.jobs.checkpoint.compat import DISPLAYED, PICTURES, file_fact
@@ -144,7 +145,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     None without ``--resume``, with ``--overwrite`` or ``--no-manifest``, and where the work
     folder is not empty. Raises OutputError for a name that is too long.
     """
-    if not settings.resume or settings.overwrite or not settings.manifest:
+    if not settings.resume or settings.overwrite or not settings.has_manifest:
         return None
     if clip.source.path is None:  # no checksum to compare
         return None
@@ -161,7 +162,7 @@ def manifest_of(out: Path, clip: Clip, settings: Settings) -> dict[str, Any] | N
     recorded, now = found.get("settings", {}), settings.model_dump(mode="json")
     is_same = (
         found.get("vidmatte") == __version__
-        and all(recorded.get(name) == manifest.plain(now[name]) for name in named)
+        and all(recorded.get(name) == plain(now[name]) for name in named)
         and found["source"].get("files") == manifest.names_of_source(clip.source)
         and not _changed_since(paths.manifest, settings)
     )

@@ -36,6 +36,9 @@ from vidmatte.writers.output_paths import output_paths
 
 if TYPE_CHECKING:
     from vidmatte.writers.multi_writer import MultiWriter
+    from vidmatte.writers.placed import PlacedWriter
+
+    _JobWriter = MultiWriter | PlacedWriter
 
 #: Bytes that take about a second to read and hash.
 LONG_READ = 1 << 29
@@ -101,9 +104,9 @@ def run(
         )
     else:
         result = _make(job, is_folder)
-    if settings.manifest and not (done and done.has_manifest):
+    if settings.has_manifest and not (done and done.has_manifest):
         _announce_hashing(result, reporter)
-        _write_manifest(result, model, settings, command)
+        _write_manifest(result, settings, command)
     return result
 
 
@@ -129,7 +132,7 @@ class _Job:
             model=model.name,
             device=model.device.name,
             seconds=time.perf_counter() - self.began,
-            manifest=output_paths(written.path).manifest if self.settings.manifest else None,
+            manifest=output_paths(written.path).manifest if self.settings.has_manifest else None,
             weights=model.weights,
             **facts,
         )
@@ -158,7 +161,7 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
             f"vidmatte: {source.clip.source.name}: {source.clip.display.dolby_note()}"
         )
     states = _weights_states(job.model)
-    if settings.manifest:  # now, for at the end the files may be gone
+    if settings.manifest != "none":  # now, for at the end the files may be gone
         _ = [part.sha256 for part in job.model.weights]
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
@@ -219,7 +222,7 @@ def _changed_inputs(source: Reader, model: Model, states: list[tuple[int, ...]])
 
 
 def _write_frames(
-    job: _Job, writer: MultiWriter, pipeline: MattingPipeline | None, progress: Progress
+    job: _Job, writer: _JobWriter, pipeline: MattingPipeline | None, progress: Progress
 ) -> WriteResult:
     """Run the pipeline, if any, to its end and finish the outputs, with progress reported."""
     job.reporter.start(progress)
@@ -250,7 +253,7 @@ def _write_frames(
         job.reporter.finish()
 
 
-def _resume_hint(writer: MultiWriter, output: Path) -> str:
+def _resume_hint(writer: _JobWriter, output: Path) -> str:
     """How a later run can continue; empty where no frame is stored, or the folder is gone."""
     stored = 0 if writer.spool is None else writer.spool.count
     is_there = output_paths(output).work.is_dir()
@@ -270,24 +273,31 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
         reporter.note(f"vidmatte: {done}; reading {size / 1e9:.1f} GB for its manifest's checksums")
 
 
-def _write_manifest(
-    result: Result, model: Model, settings: Settings, command: Sequence[str]
-) -> None:
-    """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
+def describe_result(
+    result: Result, settings: Settings, command: Sequence[str], folder: Path | None = None
+) -> dict[str, Any]:
+    """The manifest of a result; see ``manifest.describe``."""
     from vidmatte.jobs import manifest
 
     row = by_name(result.written.format)
     provenance = manifest.Provenance(
         command=command,
-        model=model.name,
-        weights="+".join(part.sha256 for part in model.weights),
-        device=model.device.name,
+        model=result.model,
+        weights="+".join(part.sha256 for part in result.weights),
+        device=result.device,
         settings=settings.model_dump(mode="json"),
         warnings=(*result.warnings, *result.quality.lines()),
         alpha="premultiplied" if row.premultiplies(settings.alpha) else "straight",
     )
+    return manifest.describe(result.written, result.clip, provenance, folder)
+
+
+def _write_manifest(result: Result, settings: Settings, command: Sequence[str]) -> None:
+    """Write the manifest of a result. Raises OutputError, InterruptedRunError."""
+    from vidmatte.jobs import manifest
+
     try:
-        facts = manifest.describe(result.written, result.clip, provenance)
+        facts = describe_result(result, settings, command)
         manifest.write(facts, result.written.path)
     except OutputError as error:
         raise OutputError(

@@ -32,6 +32,11 @@ class Job:
     is_folder: bool = False
     subject_folder: Path | None = None
 
+    @property
+    def path(self) -> Path:
+        """The source's path."""
+        return Path(self.source)
+
 
 @dataclass(frozen=True)
 class CheckedJob:

@@ -5,10 +5,12 @@ https://openexr.com/en/latest/OpenEXRFileLayout.html
 
 from __future__ import annotations
 
+import importlib.util
 import struct
+import tempfile
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -166,7 +168,11 @@ def exr_chromaticities(file: Path) -> tuple[float, ...] | None:
 
 
 _MAGIC, VERSION = 20000630, 2
-ZIP, ZIP_LINES, ZIP_LEVEL = 3, 16, 2
+#: By name the code of a compression and the lines of one block.
+_OWN_METHODS = {"none": (0, 1), "zips": (2, 1), "zip": (3, 16)}
+#: Those that the package OpenEXR encodes, by its names; dwaa is lossy, piz is good at grain.
+_OTHER_METHODS = {"piz": "PIZ_COMPRESSION", "dwaa": "DWAA_COMPRESSION"}
+ZIP_LEVEL = 2
 HALF, FLOAT = 1, 2
 _HALF_MAX = np.float32(65504)  # the largest half float
 
@@ -175,12 +181,18 @@ class ExrWriter:
     """Encodes gbrapf32le pictures as OpenEXR.
 
     kind: HALF or FLOAT. colour: the tags of the pictures.
-    alpha: ``straight`` or ``premultiplied``.
+    alpha: ``straight`` or ``premultiplied``. compression: zip, zips, piz or dwaa; the last two
+    need the package OpenEXR.
     """
 
-    def __init__(self, clip: Clip, kind: int, colour: ColourTags, alpha: str) -> None:
+    def __init__(
+        self, clip: Clip, kind: int, colour: ColourTags, alpha: str, compression: str = "zip"
+    ) -> None:
         self._kind, self._clip = kind, clip
-        self._header = _header(clip, kind, colour, alpha)
+        self._other = _OTHER_METHODS.get(compression)
+        method, self._lines = _OWN_METHODS["none" if self._other else compression]
+        self._packs = method != 0
+        self._header = _header(clip, kind, colour, alpha, method)
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:
         """The file, as a list of one bytes object. The picture's time gives its timecode."""
@@ -188,12 +200,14 @@ class ExrWriter:
         # Rows of all channels, channels in the order of their names.
         lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
         blocks = []
-        for first in range(0, len(lines), ZIP_LINES):
-            data = _deflated(lines[first : first + ZIP_LINES].tobytes())
+        for first in range(0, len(lines), self._lines):
+            raw = lines[first : first + self._lines].tobytes()
+            data = _deflated(raw) if self._packs else raw
             blocks.append(struct.pack("<ii", first, len(data)) + data)
         at = len(self._header) + 8 * len(blocks)
         offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
-        return [b"".join([self._header_at(picture), offsets.tobytes(), *blocks])]
+        file = b"".join([self._header_at(picture), offsets.tobytes(), *blocks])
+        return [file if self._other is None else _recompressed(file, self._other)]
 
     def _header_at(self, picture: av.VideoFrame) -> bytes:
         """The header with the timecode of the picture, by its time from the clip's start."""
@@ -226,7 +240,26 @@ def _deflated(raw: bytes) -> bytes:
     return data if len(data) < len(raw) else raw
 
 
-def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
+def missing_method(compression: str) -> str | None:
+    """Why a compression cannot be written here; None where it can."""
+    if compression in _OTHER_METHODS and importlib.util.find_spec("OpenEXR") is None:
+        return "it needs the package OpenEXR (pip install OpenEXR)"
+    return None
+
+
+def _recompressed(file: bytes, method: str) -> bytes:
+    """The file with another compression, all its attributes kept."""
+    openexr: Any = importlib.import_module("OpenEXR")
+    with tempfile.TemporaryDirectory(prefix="vidmatte-") as folder:
+        plain, packed = Path(folder) / "plain.exr", Path(folder) / "packed.exr"
+        plain.write_bytes(file)
+        with openexr.File(str(plain), separate_channels=True) as opened:
+            opened.parts[0].header["compression"] = getattr(openexr, method)
+            opened.write(str(packed))
+        return packed.read_bytes()
+
+
+def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str, method: int) -> bytes:
     """Magic number, version and attributes."""
     box = struct.pack("<4i", 0, 0, clip.width - 1, clip.height - 1)
     channel = struct.pack("<iB3xii", kind, 0, 1, 1)
@@ -234,7 +267,7 @@ def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
     rate = clip.rate
     attributes = [
         ("channels", "chlist", channels),
-        ("compression", "compression", bytes([ZIP])),
+        ("compression", "compression", bytes([method])),
         ("dataWindow", "box2i", box),
         ("displayWindow", "box2i", box),
         ("lineOrder", "lineOrder", b"\0"),
@@ -246,6 +279,8 @@ def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str) -> bytes:
         ("alpha", "string", alpha.encode()),
         ("comments", "string", _header_attributes(clip, colour, alpha).encode()),
     ]
+    if clip.kind == "picture":
+        attributes = [each for each in attributes if each[0] != "framesPerSecond"]
     if points := colour.chromaticities or CHROMATICITIES.get(colour.primaries):
         attributes.append(("chromaticities", "chromaticities", struct.pack("<8f", *points)))
     if clip.timecode is not None and rate <= _FASTEST_TIMECODE:

@@ -19,6 +19,7 @@ class Network(ABC):
     resets; else frames are independent and run ``batch`` at a time.
     description: runtime, precision and threads, for the user.
     state_count: how many recurrent networks are in it; see ``Frame.state``.
+    is_shareable: whether several threads may call ``predict`` at once, each for its own frames.
     filter_profile: the temporal filter's parameters for its mattes.
     """
 
@@ -26,6 +27,7 @@ class Network(ABC):
     description: str = ""
     state_count: int = 0
     batch: int = 1
+    is_shareable: bool = False
     filter_profile: FilterProfile = PER_FRAME
 
     def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: B027 (most need nothing)
@@ -67,6 +69,16 @@ class WrappedNetwork(Network):
 
     def cancel(self) -> None:
         self._network.cancel()
+
+
+class SharedNetwork(WrappedNetwork):
+    """A network for several jobs at once: one that ends early does not cancel the others' runs."""
+
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        return self._network.predict(frames)
+
+    def cancel(self) -> None:
+        """Does nothing: a run of the network takes a second at most."""
 
 
 class Normalization:

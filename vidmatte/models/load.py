@@ -128,4 +128,5 @@ def _load_segmentation(
         batch=batch,
         schedule=augment_schedule(family.name, settings),
         minmax=settings.normalize == "minmax",
+        as_rembg=settings.normalize == "rembg",
     )

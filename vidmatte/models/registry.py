@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from vidmatte._version import __version__
 from vidmatte.core.families import FAMILIES, FAMILY_TABLE, WEIGHTLESS, Family, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, ModelError, UsageError
-from vidmatte.models.base import Network
+from vidmatte.models.base import Network, SharedNetwork
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import advice, runtime_name
@@ -120,6 +120,12 @@ class Model:
             return load_keyer(part.family, settings, self.report)
         return load_network(part.path, part.family, settings, self.device, self.report)
 
+    def shared(self) -> Model:
+        """The same model for several jobs at once; see ``SharedNetwork``."""
+        shared = replace(self)
+        shared.__dict__["network"] = SharedNetwork(self.network)
+        return shared
+
     def network_for(self, clip: Clip, cache: Path | None = None) -> Network:
         """The network for a clip: from the cache where its alphas are stored, else loaded.
 
@@ -187,7 +193,7 @@ class Model:
         if len(self.weights) == 1:
             return self.settings
         if part.fed_as.recurrence is not None:
-            return self.settings.changed(batch=0, smooth="on", normalize="clip")
+            return self.settings.changed(batch=0, smooth="on", normalize="clip", like=None)
         return self.settings.changed(downsample=0.0)
 
 

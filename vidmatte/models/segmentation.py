@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from threading import Semaphore
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from vidmatte.models.augment import View, agreement, mark_views, reconcile, view
 from vidmatte.models.base import Network, Normalization, sigmoid
 from vidmatte.models.runtimes.device import Runner
 from vidmatte.models.runtimes.onnx_file import alphas_of, check_range
+from vidmatte.pixels.lanczos import resize_lanczos
 
 _SMALL_NET = 512
 _RECONCILE_SIDE = 288  # of the reduced mattes that are compared
@@ -30,9 +32,12 @@ class SegmentationNetwork(Network):
     views of a frame, a straight and a mirrored one, their alphas are merged.
     minmax: each alpha is stretched to 0..1 by its own extremes, as rembg does; on
     video that changes the gain from frame to frame.
+    as_rembg: besides, every other step is rembg's too: Lanczos reduction, division by the reduced
+    picture's own maximum, 8 bits cut off, Lanczos enlargement.
     """
 
     recurrent = False
+    is_shareable = True
 
     def __init__(
         self,
@@ -44,16 +49,18 @@ class SegmentationNetwork(Network):
         batch: int = 1,
         schedule: str = "plain",
         minmax: bool = False,
+        as_rembg: bool = False,
     ) -> None:
         self.batch = batch * runner.streams
         self.description = runner.description
         self._frames_per_run = batch
         self._runner = runner
+        self._turns = Semaphore(runner.streams)  # where several jobs share the network
         self._family = family
         self._size = size
         self._input_name = input_name
         self._schedule = schedule
-        self._minmax = minmax
+        self._minmax, self._as_rembg = minmax or as_rembg, as_rembg
         self._normalize = Normalization(family)
         self.filter_profile = family.filter_profile
 
@@ -98,7 +105,8 @@ class SegmentationNetwork(Network):
         return np.asarray((alpha - low) / max(high - low, np.finfo(np.float32).tiny))
 
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
-        output = next(iter(self._runner.run({self._input_name: inputs}).values()))
+        with self._turns:
+            output = next(iter(self._runner.run({self._input_name: inputs}).values()))
         alphas = alphas_of(output, len(inputs))
         if self._family.logits:
             return sigmoid(alphas)
@@ -112,6 +120,11 @@ class SegmentationNetwork(Network):
         width, height = self._size.of(width, height)
         inputs = np.empty((len(batch), 3, height, width), np.float32)
         for frame, view, target in zip(batch, views, inputs, strict=True):
+            if self._as_rembg:
+                small = resize_lanczos(frame.rgb, width, height)
+                scaled = small / max(int(small.max()), 1e-6) - np.array(self._family.mean)
+                target[...] = (scaled / np.array(self._family.std)).transpose(2, 0, 1)
+                continue
             self._normalize(view.apply(frame.rgb, width, height), target)
         return inputs
 
@@ -121,6 +134,10 @@ class SegmentationNetwork(Network):
         Cubic for small networks, where its MAD and Grad are lower.
         """
         height, width = frame.rgb.shape[:2]
+        if self._as_rembg:
+            levels = resize_lanczos((coarse * np.float32(255)).astype(np.uint8), width, height)
+            np.multiply(levels, np.float32(1 / 255), out=frame.writable_alpha())
+            return
         kind = cv2.INTER_CUBIC if self._size.side < _SMALL_NET else cv2.INTER_LINEAR
         alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
         np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())

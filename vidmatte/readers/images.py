@@ -46,7 +46,8 @@ from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode
 from vidmatte.settings import Settings
 from vidmatte.settings.values import MAX_PIXELS, parse_rate, stated_colour
 
-_DEFAULT_RATE = Fraction(25)
+#: Of a still, which shows it to nobody, and of a folder without --fps.
+STILL_RATE = Fraction(25)
 
 
 class ImageReader(Reader):
@@ -70,6 +71,7 @@ class ImageReader(Reader):
         names = [file.name for file in files] if path.is_dir() else []
         source = FileSource(path, names)
         first = read_picture(self._files[0], settings.max_pixels)
+        self._decoded = first if len(self._files) == 1 else None  # used once
         self._stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
         clip = _describe(source, self._files, first, rate, self._stated)
         self.clip = replace(clip, timecode=start)
@@ -85,11 +87,11 @@ class ImageReader(Reader):
     ) -> tuple[Fraction, str | None]:
         """The frame rate and the timecode of the first picture, by the options and the headers."""
         stated, word = stated_time(files)
-        rate = parse_rate(fps) if fps else stated or _DEFAULT_RATE
+        rate = parse_rate(fps) if fps else stated or STILL_RATE
         if path.is_dir() and fps and stated not in (None, rate):
             self._warnings.append(f"{path.name}: its files state {stated} fps; --fps {fps} is used")
         elif path.is_dir() and not fps and stated is None:
-            self._warnings.append(f"{path.name}: no --fps given, using {_DEFAULT_RATE}")
+            self._warnings.append(f"{path.name}: no --fps given, using {STILL_RATE}")
         start, warnings = timecode.valid_or_dropped(
             path.name,
             None if word is None else timecode.from_bcd(word, rate),
@@ -108,7 +110,8 @@ class ImageReader(Reader):
     def pictures_from(self, index: int, pts: int) -> Iterator[DecodedPicture]:  # noqa: ARG002
         clip = self.clip
         for number, file in enumerate(self._files[index:], index):
-            frame = read_picture(file, self._max_pixels)
+            frame = self._decoded or read_picture(file, self._max_pixels)
+            self._decoded = None
             if _loses_precision(frame, clip):
                 raise SourceError(
                     f"{file}: it is {frame.format.name}, but the folder began with"

@@ -53,6 +53,10 @@ class Settings(
 
     @model_validator(mode="before")
     @classmethod
+    def _resolve(cls, values: Any) -> Any:
+        return _with_preset(cls._foreground_or_its_file(values))
+
+    @classmethod
     def _foreground_or_its_file(cls, values: Any) -> Any:
         """Accept in --foreground a policy or, as --matte and --comp do, a file or a folder."""
         value = values.get("foreground") if isinstance(values, dict) else None
@@ -70,6 +74,32 @@ class Settings(
         if self.resume and self.cache is not None:
             raise UsageError("--resume and --cache exclude each other: --resume alone is enough")
         return self
+
+
+#: What ``--like`` stands for.
+_PRESETS = {
+    "rembg": {
+        "normalize": "rembg",
+        "smooth": "off",
+        "refine": "off",
+        "foreground": "source",
+        "runtime": "onnxruntime",
+    }
+}
+
+
+def _with_preset(values: Any) -> Any:
+    """The values with those that ``--like`` stands for. Raises UsageError for one of them that is
+    given otherwise."""
+    like = values.get("like") if isinstance(values, dict) else None
+    preset = _PRESETS.get(like, {}) if isinstance(like, str) else {}
+    if not preset:
+        return values
+    for name, value in preset.items():
+        given = values.get(name, value)
+        if given not in (value, options_of(Settings)[name].default):
+            raise UsageError(f"--like {like} is --{name} {value}: omit --{name} {given}")
+    return {**values, **preset}
 
 
 def make_settings(**options: Any) -> Settings:

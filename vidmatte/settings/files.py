@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
+from vidmatte.settings.still_values import CropText, ManifestMode, ShadowText, SizeText
 from vidmatte.settings.values import (
     MAX_MEGAPIXELS,
     BackgroundName,
@@ -132,13 +133,45 @@ class OutputOptions(OptionModel):
     )
     background: BackgroundName | None = _output(
         None,
-        "of --comp: a colour (#20a040, white), a picture, a clip, or 'checker', the default",
+        "behind the subject in --comp, or without it in the result itself: a colour (#20a040,"
+        " white), a picture, a clip, 'checker', or blur:20 for the source's own, blurred by 20"
+        " pixels; default: checker, white for jpeg",
         metavar="WHAT",
         reads=True,
     )
     checker: Switch = _output(
         False,
         "same as --background checker",
+    )
+    size: SizeText | None = _output(
+        None,
+        "of a still: pixels like 600x800, or 35x45mm@300, with the head placed as in ID photos; the"
+        " whole subject with --crop, or where no head is found",
+        metavar="SIZE",
+    )
+    crop: CropText | None = _output(
+        None,
+        "of a still: 'subject' shows what is kept and no more, 'subject:20' with a margin of 20"
+        " pixels, 'subject:5%' of 5 per cent",
+        metavar="WHAT",
+    )
+    quality: WholeNumber = _output(
+        0,
+        "of jpeg, webp, avif, webm and h264: 100 is the best and largest (0: the format's own)",
+        low=0,
+        high=100,
+    )
+    exr_compression: Literal["zip", "zips", "piz", "dwaa"] | None = _output(
+        None,
+        "of exr: zip is the default, zips has one line a block, dwaa is lossy and small; piz and"
+        " dwaa need the package OpenEXR",
+        metavar="NAME",
+    )
+    shadow: ShadowText | None = _output(
+        None,
+        "a shadow of the subject on the background: X,Y,BLUR and from 0 to 1 its OPACITY (0.5), in"
+        " pixels to the right and down, as in 12,16,20",
+        metavar="X,Y,BLUR",
     )
     timeline: Texts = _output(
         (),
@@ -147,10 +180,11 @@ class OutputOptions(OptionModel):
         metavar="FILE",
         decides=NO_EFFECT,
     )
-    manifest: Switch = _output(
-        True,
-        "write a JSON file beside the result that records how it was made ('vidmatte verify'"
-        " checks it)",
+    manifest: ManifestMode = _output(
+        "each",
+        "write a JSON file that records how a result was made ('vidmatte verify' checks it): beside"
+        " 'each' result, or 'one' for all of a call, beside -o FOLDER; --no-manifest is 'none'",
+        metavar="WHICH",
         negative="--no-manifest",
         decides=NO_EFFECT,
     )
@@ -184,12 +218,15 @@ class OutputOptions(OptionModel):
         decides=NO_EFFECT,
     )
 
+    @property
+    def has_manifest(self) -> bool:
+        """Whether a result has a manifest of its own."""
+        return self.manifest == "each"
+
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:
         if self.checker and self.background not in (None, "checker"):
             raise UsageError(f"--checker and --background {self.background} exclude each other")
-        if self.checker and self.comp is None:
-            raise UsageError("--checker: it needs --comp FILE to show it")
         for flag, value in (("tracks", self.audio_tracks), ("from", self.audio_from)):
             if value is not None and not self.audio:
                 raise UsageError(f"--audio-{flag} {value}: --no-audio excludes it")

@@ -54,9 +54,16 @@ class ModelOptions(OptionModel):
         "of two models, as in --model isnet+rvm: 'edges' takes the subject from the first and"
         " its soft edge from the second",
     )
-    normalize: Literal["clip", "minmax"] = _matte(
+    normalize: Literal["clip", "minmax", "rembg"] = _matte(
         "clip",
-        "'clip' keeps the network's own alpha, 'minmax' stretches each frame as rembg does",
+        "'clip' keeps the network's own alpha, 'minmax' stretches each frame by its own extremes,"
+        " 'rembg' does that and every other step as rembg does",
+    )
+    like: Literal["rembg"] | None = _matte(
+        None,
+        "the alpha of another tool: 'rembg' is --normalize rembg --smooth off --refine off"
+        " --foreground source --runtime onnxruntime",
+        decides=NO_EFFECT,
     )
     screen: ScreenColour | None = _key(
         None,

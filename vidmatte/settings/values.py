@@ -21,6 +21,7 @@ LOWEST_RATE, HIGHEST_RATE = Fraction(1, 1000), Fraction(1000)
 MAX_MEGAPIXELS = 200.0
 MAX_PIXELS = round(MAX_MEGAPIXELS * 1e6)
 _PLAIN_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12}|/\d{1,12})?|\.\d{1,12}")
+LARGEST_BLUR = 1000.0  # pixels
 _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -150,8 +151,23 @@ def parse_device(text: str) -> tuple[int, ...] | None:
     return numbers
 
 
+def parse_blur(text: str) -> float | None:
+    """'blur:20' -> 20, the sigma in pixels; None for another background. Raises UsageError."""
+    if not text.startswith("blur:"):
+        return None
+    match = _PLAIN_NUMBER.fullmatch(text.removeprefix("blur:"))
+    sigma = float(_parse_number(match[0])) if match and "/" not in match[0] else 0.0
+    if not 0 < sigma <= LARGEST_BLUR:
+        raise UsageError(
+            f"'{text}' is no blurred background: write its pixels like blur:20, up to"
+            f" {LARGEST_BLUR:g}"
+        )
+    return sigma
+
+
 def _check_background(text: str) -> None:
     """Raise UsageError for text that starts with # and is neither a colour nor a file."""
+    parse_blur(text)
     is_colour = re.fullmatch(r"#[0-9A-Fa-f]{6}", text) is not None
     if text.startswith("#") and not is_colour and not os.path.exists(text):  # noqa: PTH110
         raise UsageError(
@@ -217,7 +233,7 @@ def _checked_text(text: str) -> str:
     return text
 
 
-def _parsed_by(parse: Callable[[str], Any]) -> AfterValidator:
+def parsed_by(parse: Callable[[str], Any]) -> AfterValidator:
     """A validator that refuses text which ``parse`` refuses; the text itself is unchanged."""
 
     def check(text: str) -> str:
@@ -250,14 +266,14 @@ Switch = Annotated[bool, Strict()]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_checked_text)]
-Rate = Annotated[Text, _parsed_by(parse_rate)]
-TrimPoint = Annotated[Text, _parsed_by(parse_point)]
-Levels = Annotated[Text, _parsed_by(parse_threshold)]
-Memory = Annotated[Text, _parsed_by(parse_bytes)]
-ColourNames = Annotated[Text, _parsed_by(parse_colour)]
-TrackNumbers = Annotated[Text, _parsed_by(parse_numbers)]
-DeviceName = Annotated[Text, _parsed_by(parse_device)]
+Rate = Annotated[Text, parsed_by(parse_rate)]
+TrimPoint = Annotated[Text, parsed_by(parse_point)]
+Levels = Annotated[Text, parsed_by(parse_threshold)]
+Memory = Annotated[Text, parsed_by(parse_bytes)]
+ColourNames = Annotated[Text, parsed_by(parse_colour)]
+TrackNumbers = Annotated[Text, parsed_by(parse_numbers)]
+DeviceName = Annotated[Text, parsed_by(parse_device)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]
-ScreenColour = Annotated[Text, _parsed_by(_check_screen)]
-BackgroundName = Annotated[Text, _parsed_by(_check_background)]
+ScreenColour = Annotated[Text, parsed_by(_check_screen)]
+BackgroundName = Annotated[Text, parsed_by(_check_background)]

@@ -229,7 +229,8 @@ def exr_encoder(kind: int) -> Callable[[EncoderSpec], ExrWriter]:
 
     def make(spec: EncoderSpec) -> ExrWriter:
         alpha = "premultiplied" if spec.premultiplied else "straight"
-        return ExrWriter(spec.clip, kind, spec.colour, alpha)
+        compression = spec.row.options.get("compression", "zip")
+        return ExrWriter(spec.clip, kind, spec.colour, alpha, compression)
 
     return make
 
@@ -262,3 +263,13 @@ class TiffEncoder:
         if self._profile:
             data = tiff_with_profile(data, self._profile)
         return [data]
+
+
+def quality_option(quality: int) -> dict[str, str]:
+    """The option of an encoder whose quality is 1..100."""
+    return {"quality": str(quality)}
+
+
+def crf_option(largest: int) -> Callable[[int], dict[str, str]]:
+    """The option of an encoder with a constant rate factor of 0 (the best) to ``largest``."""
+    return lambda quality: {"crf": str(round(largest * (100 - quality) / 100))}

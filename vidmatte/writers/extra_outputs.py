@@ -8,11 +8,14 @@ from pathlib import Path
 
 from vidmatte.core.colour import LIMITED
 from vidmatte.core.frame import Clip
+from vidmatte.core.names import names_folder
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
+from vidmatte.writers.base import WriteResult
 from vidmatte.writers.containers import MP4
+from vidmatte.writers.encoders import crf_option
 from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always
-from vidmatte.writers.formats import FORMATS, PRORES, by_name, names_folder, suffix_row
+from vidmatte.writers.formats import FORMATS, PRORES, by_name, choose, suffix_row
 
 
 def _without_alpha(row: OutputFormat) -> OutputFormat:
@@ -57,6 +60,7 @@ _H264 = OutputFormat(
     always("yuv420p"),
     options={"crf": "16", "preset": "medium"},
     codec_tag="avc1",
+    quality=crf_option(51),
     intra=False,
     has_alpha=False,
     colour_rules=ColourRules(range=LIMITED),
@@ -95,11 +99,12 @@ _MATTE_FORMATS = (
 FOREGROUND_FORMATS = _formats_table(
     "prores", "ffv1", "png", "png16", "tiff16", change=_without_alpha
 )
-_COMP_FORMATS = (
+COMP_FORMATS = (
     _H264,
     _PRORES_HQ,
     replace(_without_alpha(by_name("ffv1")), pixel_format=always("yuv444p10le")),
-    *_formats_table("png", "png16", "tiff16", change=_without_alpha),
+    *_formats_table("png", "png16", "tiff16", "jpeg", "avif", change=_without_alpha),
+    by_name("webp"),  # libwebp takes packed RGB with alpha only, and drops an opaque one
 )
 
 
@@ -117,10 +122,6 @@ class ExtraOutputs:
     comp: Path | None = None
     background: str | None = None
     folders: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        if self.background is not None and self.comp is None:
-            raise UsageError(f"--background {self.background}: it needs --comp FILE")
 
     @classmethod
     def of(cls, settings: Settings) -> ExtraOutputs:
@@ -141,7 +142,7 @@ class ExtraOutputs:
         rows = [
             ("matte", self.matte, _MATTE_FORMATS),
             ("foreground", self.foreground, FOREGROUND_FORMATS),
-            ("comp", self.comp, _COMP_FORMATS),
+            ("comp", self.comp, COMP_FORMATS),
         ]
         return [
             (what, out, _format_for(what, suffix_row(out, formats, folder), formats, clip))
@@ -149,6 +150,34 @@ class ExtraOutputs:
             for folder in [what in self.folders]
             if out is not None
         ]
+
+
+def opaque_format(out: Path, name: str | None, clip: Clip) -> OutputFormat:
+    """The row of a main output that shows the subject on a background: by ``name``, else by
+    suffix, as for ``--comp``. Raises UsageError."""
+    rows = COMP_FORMATS
+    if name is not None:
+        named = _OPAQUE_NAMES.get(wanted := choose(out, name).name, wanted)
+        rows = tuple(row for row in rows if row.name == named)
+        if not rows:
+            raise UsageError(
+                f"--format {name} with --background: no composite in that format: use"
+                f" {', '.join(row.name for row in COMP_FORMATS)}"
+            )
+    row = rows[0] if name is not None else suffix_row(out, rows, names_folder(out))
+    is_odd = row.for_odd_widths is not None and clip.width % 2
+    return row.for_odd_widths or row if is_odd else row
+
+
+def format_of(written: WriteResult, clip: Clip) -> OutputFormat:
+    """The format of a written main output, with alpha or on a background."""
+    facts = (written.format, written.pixel_format)
+    on_background = (row for row in COMP_FORMATS if (row.name, row.pixel_format(clip)) == facts)
+    return next(on_background, None) or by_name(written.format)
+
+
+#: The format of a composite, where it has another name than that with alpha.
+_OPAQUE_NAMES = {"prores": "prores-hq", "prores-xq": "prores-hq"}
 
 
 def _format_for(

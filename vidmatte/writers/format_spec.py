@@ -202,6 +202,10 @@ class OutputFormat:
     read_back: width, height and pixel format of a picture file, for files that FFmpeg cannot
     read; raises ValueError, OSError.
     deeper: the name of the format of the same files with more bits per sample, if any.
+    quality: the options for a quality of 1..100, 100 is the best; None: it has one only.
+    has_compression: its encoder takes ``compression``, that of OpenEXR.
+    stores_density: its encoder takes ``dpi``, pixels per inch.
+    missing: why it cannot be written here, None where it can.
     for_odd_widths: the format that replaces it if a picture's width is odd.
     """
 
@@ -227,6 +231,10 @@ class OutputFormat:
     has_alpha: bool = True
     deeper: str | None = None
     for_odd_widths: OutputFormat | None = None
+    quality: Callable[[int], dict[str, str]] | None = None
+    has_compression: bool = False
+    stores_density: bool = False
+    missing: Callable[[], str | None] = lambda: None
     colour_rules: ColourRules = ColourRules()
     limits: Limits = Limits()
 

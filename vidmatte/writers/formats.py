@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 from vidmatte.core.colour import LIMITED
-from vidmatte.core.names import FRAME_NUMBER
+from vidmatte.core.names import FRAME_NUMBER, names_folder
 from vidmatte.errors import UsageError
 from vidmatte.media.exr import FLOAT, HALF
 from vidmatte.writers.containers import APNG, GIF, MATROSKA, MOV, WEBM, WEBP
 from vidmatte.writers.encoders import (
     TiffEncoder,
     Vp9AlphaEncoder,
+    crf_option,
     exr_encoder,
     png_encoder,
     prores_tags,
+    quality_option,
 )
-from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, always, with_alpha
+from vidmatte.writers.format_spec import (
+    ColourRules,
+    Limits,
+    OutputFormat,
+    always,
+    with_alpha,
+)
+from vidmatte.writers.still_encoders import STILL_FORMATS
 
 #: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
 #: as fast as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
@@ -54,6 +62,7 @@ PNG = OutputFormat(
     encoder=png_encoder,
     straight_only=True,
     deeper="png16",
+    stores_density=True,
     colour_rules=ColourRules(icc_profile=True),
 )
 
@@ -69,6 +78,7 @@ _EXR = OutputFormat(
     encoder=exr_encoder(HALF),
     decoded_format="gbrapf16le",
     associated=True,
+    has_compression=True,
     colour_rules=ColourRules(linear=True, chromaticities=True),
 )
 EXR_CODED = replace(
@@ -133,6 +143,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         },
         intra=False,
         stream_encoder=Vp9AlphaEncoder,
+        quality=crf_option(63),
         decoded_format="yuv420p",
         straight_only=True,
         colour_rules=ColourRules(constant_luminance=False),
@@ -159,6 +170,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         always("rgba64le"),
         options={"compression_algo": "deflate"},
         encoder=TiffEncoder,
+        stores_density=True,
         colour_rules=ColourRules(icc_profile=True),
     ),
     _EXR,
@@ -183,6 +195,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         "previews: animated, no sound",
         always("bgra"),
         options={"quality": "80"},
+        quality=quality_option,
         intra=False,
         straight_only=True,
         colour_rules=ColourRules(tagged=False),
@@ -218,6 +231,7 @@ FORMATS: tuple[OutputFormat, ...] = (
         colour_rules=ColourRules(tagged=False),
         limits=Limits(max_rate=100),
     ),
+    *STILL_FORMATS,
 )
 
 #: Other names for a format.
@@ -230,6 +244,7 @@ _ALIASES = {
     "cfhd": "cineform",
     "tif": "tiff16",
     "tiff": "tiff16",
+    "jpg": "jpeg",
 }
 
 
@@ -274,16 +289,6 @@ def check_suffix(output: str | Path, row: OutputFormat) -> None:
         raise UsageError(
             f"{path}: --format {row.name} is written to {right_suffix}: write -o {single}{folder}"
         )
-
-
-def names_folder(output: str | Path) -> bool:
-    """Whether a name is a folder's: an existing folder, or a name that ends in a slash."""
-    return ends_in_slash(output) or Path(output).is_dir()
-
-
-def ends_in_slash(output: str | Path) -> bool:
-    """Whether a name ends in a slash, as a folder's."""
-    return str(output).endswith(("/", os.sep))
 
 
 def is_pattern(out: Path) -> bool:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidmatte.core.frame import Clip
+from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
-from vidmatte.writers.extra_outputs import ExtraOutputs
+from vidmatte.settings.still_values import parse_shadow, parse_size
+from vidmatte.writers.extra_outputs import ExtraOutputs, opaque_format
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import choose
 
@@ -37,7 +39,7 @@ def output_specs(
     Raises UsageError, SourceError.
     """
     from vidmatte.writers.output import Layer, OutputSpec
-    from vidmatte.writers.render.background import CHECKER, open_background
+    from vidmatte.writers.render.background import CHECKER, main_background, open_background
     from vidmatte.writers.render.layers import CompLayer, CutoutLayer, ForegroundLayer, MatteLayer
 
     def output_spec(
@@ -46,7 +48,7 @@ def output_specs(
         return OutputSpec(
             path,
             clip,
-            row,
+            _with_options(row, settings),
             settings.overwrite or may_replace(path),
             audio and settings.audio,
             layer,
@@ -54,20 +56,53 @@ def output_specs(
             is_folder=is_folder,
         )
 
-    row = choose(out, settings.codec or settings.format)
-    premultiplied = row.premultiplies(settings.alpha)
-    main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
-    yield replace(main, premultiplied=premultiplied)
+    shadow = None if settings.shadow is None else parse_shadow(settings.shadow)
     extras = ExtraOutputs.of(settings)
+    row, is_cutout = _main_format(out, clip, settings, extras)
+    if is_cutout:
+        premultiplied = row.premultiplies(settings.alpha)
+        main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
+        yield replace(main, premultiplied=premultiplied)
+    else:
+        behind = main_background(extras.background, out, row, clip)
+        yield output_spec(out, row, CompLayer(behind, shadow), True, is_folder)
     for what, path, row in extras.requested(clip):
         is_extra_folder = what in extras.folders
         if what == "comp":
             background = open_background(extras.background or CHECKER, clip)
-            yield output_spec(path, row, CompLayer(background), True, is_extra_folder)
+            layer = CompLayer(background, shadow)
+            yield output_spec(path, row, layer, True, is_extra_folder)
         else:
             # Used on a timeline together with the main output, which carries the sound.
-            layer = MatteLayer() if what == "matte" else ForegroundLayer()
-            yield output_spec(path, row, layer, False, is_extra_folder)
+            plain = MatteLayer() if what == "matte" else ForegroundLayer()
+            yield output_spec(path, row, plain, False, is_extra_folder)
+
+
+def _main_format(
+    out: Path, clip: Clip, settings: Settings, extras: ExtraOutputs
+) -> tuple[OutputFormat, bool]:
+    """The format of the main output, and whether that shows the cut-out, not a composite. Raises
+    UsageError."""
+    name = settings.codec or settings.format
+    has_background = extras.background is not None and extras.comp is None
+    row = opaque_format(out, name, clip) if has_background else choose(out, name)
+    is_cutout = row.has_alpha and not has_background
+    if not is_cutout and settings.alpha == "premultiplied":
+        raise UsageError(f"--alpha premultiplied: {out.name} has a background, and no alpha")
+    return row, is_cutout
+
+
+def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
+    """The row with the quality and the density of the settings, where it has a choice of them."""
+    chosen = {}
+    if settings.quality and row.quality is not None:
+        chosen = row.quality(settings.quality)
+    if settings.exr_compression is not None and row.has_compression:
+        chosen = {**chosen, "compression": settings.exr_compression}
+    dpi = None if settings.size is None else parse_size(settings.size).dpi
+    if dpi is not None and row.stores_density:
+        chosen = {**chosen, "dpi": str(dpi)}
+    return replace(row, options={**row.options, **chosen}) if chosen else row
 
 
 def output_class(row: OutputFormat) -> type[MovieOutput] | type[ImageOutput]:

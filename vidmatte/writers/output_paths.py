@@ -101,7 +101,7 @@ def check_companions(out: Path, settings: Settings) -> None:
             f"{folder}: --resume stores its work beside it, and {refused}: run without --resume,"
             " or choose a folder in it"
         )
-    if settings.manifest and not is_pattern(out):
+    if settings.has_manifest and not is_pattern(out):
         raise OutputError(
             f"{folder}: its manifest is written beside it, and {refused}: add --no-manifest, or"
             " choose a folder in it"
@@ -120,7 +120,7 @@ def check_lengths(out: Path, settings: Settings | None = None) -> None:
     limit = check_new_names(out)
     paths = output_paths(out)
     beside = [paths.partial, paths.lock]
-    if settings is not None and settings.manifest:
+    if settings is not None and settings.has_manifest:
         beside += [paths.manifest, partial_manifest(paths.manifest)]
     if settings is not None and settings.resume:
         beside.append(paths.work)

@@ -27,8 +27,8 @@ from vidmatte.pixels.formats import ACCURATE
 from vidmatte.pixels.network_rgb import CURVED, check_convertible
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
-from vidmatte.settings.values import MAX_MEGAPIXELS
-from vidmatte.writers.format_spec import output_colour
+from vidmatte.settings.values import MAX_MEGAPIXELS, parse_blur
+from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import PRORES
 
 _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
@@ -56,9 +56,13 @@ class Background(ABC):
         """Notes for the user, complete after the last call of ``at``."""
         return ()
 
+    #: Sigma in pixels of a background that is the frame itself, blurred; 0 for others.
+    blur: float = 0.0
+
     @abstractmethod
-    def at(self, seconds: Fraction) -> av.VideoFrame:
-        """The picture at ``seconds`` of the output; successive calls have increasing times."""
+    def at(self, seconds: Fraction) -> av.VideoFrame | None:
+        """The picture at ``seconds`` of the output; successive calls have increasing times. None
+        for one that is made of the frame."""
 
     @abstractmethod
     def close(self) -> None:
@@ -79,6 +83,19 @@ class _StillBackground(Background):
     def at(self, seconds: Fraction) -> av.VideoFrame:  # noqa: ARG002 (one picture)
         """See ``Background.at``."""
         return self._picture
+
+    def close(self) -> None:
+        """Does nothing: no file is open."""
+
+
+class _BlurredBackground(Background):
+    """The frame itself, blurred: rendered with it."""
+
+    def __init__(self, sigma: float) -> None:
+        self.blur = sigma
+
+    def at(self, seconds: Fraction) -> None:
+        """See ``Background.at``."""
 
     def close(self) -> None:
         """Does nothing: no file is open."""
@@ -209,21 +226,38 @@ class _FitToFrame:
         return result
 
 
+def main_background(text: str | None, out: Path, row: OutputFormat, clip: Clip) -> Background:
+    """The background of a main output without alpha; where ``text`` is None white, with a note.
+    Raises UsageError, SourceError."""
+    if text is not None:
+        return open_background(text, clip)
+    note = (
+        f"{out.name}: {row.name} stores no alpha, so the subject is on white: --background"
+        " chooses another"
+    )
+    return _StillBackground(_flat(COLOURS["white"], clip), iter([note]))
+
+
+def _flat(colour: tuple[int, int, int], clip: Clip) -> av.VideoFrame:
+    """A background of one colour, R, G, B in 0..255."""
+    flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
+    return _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24"))
+
+
 def open_background(text: str, clip: Clip) -> Background:
     """A background from a colour (``#rrggbb`` or a name), ``checker``, or a file.
 
     Raises UsageError, SourceError.
     """
+    if (sigma := parse_blur(text)) is not None:
+        return _BlurredBackground(sigma)
     notes = _code_mismatch(f"--background {text}", _RGB, clip)
     if text == CHECKER:
         return _StillBackground(
             _FitToFrame(clip, _RGB)(_checkerboard(clip.width, clip.height)), notes
         )
     if (colour := _parse_colour(text)) is not None:
-        flat = np.full((clip.height, clip.width, 3), colour, np.uint8)
-        return _StillBackground(
-            _FitToFrame(clip, _RGB)(av.VideoFrame.from_ndarray(flat, "rgb24")), notes
-        )
+        return _StillBackground(_flat(colour, clip), notes)
     path = Path(text)
     if not path.exists():
         raise UsageError(

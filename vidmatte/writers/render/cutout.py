@@ -232,6 +232,8 @@ def check_fit(clip: Clip, row: OutputFormat) -> None:
             f"{name}: its chromaticities ({colour['primaries']}) are for linear light, and it is"
             f" read as {colour['transfer']}: state both, as in --colour primaries=bt709"
         )
+    if (reason := row.missing()) is not None:
+        raise UsageError(f"{row.name} cannot be written here: {reason}")
     check_convertible(clip)
 
 
