@@ -443,11 +443,11 @@ def test_a_failing_photo_does_not_cancel_the_networks_run(
     real_read = images.read_picture
     reads: dict[Path, int] = {}
 
-    def read(file: Path) -> av.VideoFrame:
+    def read(file: Path, max_pixels: int) -> av.VideoFrame:
         reads[file] = reads.get(file, 0) + 1
         if file == photos[2] and reads[file] == 2:
             raise SourceError(f"{file}: gone")
-        return real_read(file)
+        return real_read(file, max_pixels)
 
     monkeypatch.setattr(images, "read_picture", read)
     words = ["-o", str(tmp_path / "out"), "-q", "--runtime", "onnxruntime", *words_of(tiny)]

@@ -31,7 +31,7 @@ from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.writers.base import WriteResult
-from vidmatte.writers.formats import by_name
+from vidmatte.writers.extra_outputs import format_of
 from vidmatte.writers.output_paths import output_paths
 
 _NAMED = 5  # missing segments in a message
@@ -195,7 +195,7 @@ def _write_manifest(plan: Plan, job: Job, result: Result, command: Sequence[str]
         warnings=(*result.warnings, *result.quality.lines()),
         alpha=(
             "premultiplied"
-            if by_name(result.written.format).premultiplies(job.settings.alpha)
+            if format_of(result.written, result.clip).premultiplies(job.settings.alpha)
             else "straight"
         ),
     )

@@ -31,7 +31,7 @@ from vidmatte.models.registry import Model, Weights
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
-from vidmatte.writers.formats import by_name
+from vidmatte.writers.extra_outputs import format_of
 from vidmatte.writers.output_paths import output_paths
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def describe_result(
     """The manifest of a result; see ``manifest.describe``."""
     from vidmatte.jobs import manifest
 
-    row = by_name(result.written.format)
+    row = format_of(result.written, result.clip)
     provenance = manifest.Provenance(
         command=command,
         model=result.model,
