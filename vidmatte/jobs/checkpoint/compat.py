@@ -45,12 +45,17 @@ class _Stored(StoredModel):
     seconds: Ratio
 
 
-class StoredResult(StoredModel):
+class StoredFiles(StoredModel):
+    """The files that ``finished.json`` lists; it has no more where workers made the segments."""
+
+    files: dict[Text, dict[Text, list[Count]]]
+
+
+class StoredResult(StoredFiles):
     """``finished.json``; see ``CheckpointFolder.mark``."""
 
     facts: StoredJob
     written: _Stored
-    files: dict[Text, dict[Text, list[Count]]]
     findings: list[Annotated[tuple[Count, dict[str, list[Text]]], Strict(False)]]
 
 

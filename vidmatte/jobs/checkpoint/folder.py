@@ -24,6 +24,7 @@ from vidmatte.core.concurrency import lock_at
 from vidmatte.core.segment import Findings
 from vidmatte.errors import UsageError
 from vidmatte.jobs.checkpoint.compat import (
+    StoredFiles,
     StoredJob,
     StoredResult,
     differences,
@@ -227,7 +228,7 @@ def may_replace_at(out: Path, settings: Settings) -> Callable[[Path], bool]:
 
 def _may_replace(folder: Path, out: Path) -> bool:
     """Whether the file or folder at ``out`` is a result that the work folder ``folder`` records."""
-    note = read_note(folder / FINISHED, StoredResult)
+    note = read_note(folder / FINISHED, StoredFiles)
     path = checkpoint_path(out)
     if note is None or str(path) not in note["files"]:
         return False
