@@ -108,7 +108,7 @@ def test_exr_compressions(method: str, tmp_path: Path) -> None:
     default, chosen = (path.read_bytes() for path in files)
     code = {"zips": 2, "zip": 3, "piz": 4, "dwaa": 8}[method]
     assert exr._attributes(BytesIO(chosen))["compression"] == bytes([code])
-    for name in (b"alpha", b"transfer", b"chromaticities", b"comments"):
+    for name in ("alpha", "transfer", "chromaticities", "comments"):
         assert exr._attributes(BytesIO(chosen))[name] == exr._attributes(BytesIO(default))[name]
     found = []
     for path in files:
