@@ -46,7 +46,7 @@ def test_a_missing_candidate_is_reported_in_one_line():
         choose(found, "person", np.zeros((90, 160), np.float32))
     with pytest.raises(UsageError, match="marks nothing"):
         choose([], "largest")
-    with pytest.raises(ValueError, match="needed"):
+    with pytest.raises(ValueError, match="needs a person network"):
         choose(found, "person")
 
 

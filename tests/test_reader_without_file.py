@@ -200,8 +200,8 @@ def test_its_manifest_names_the_source_without_a_checksum(
     assert verify(out) == unlisted_files(out) == []
     (difference,) = verify(out, source=movie.path)
     assert difference == (
-        "clip.mkv cannot be compared: the source was the stream, not a file, and its manifest"
-        " holds no checksum of it"
+        "clip.mkv cannot be compared: the source, the stream, was no file or changed during the"
+        " run: the manifest holds no checksum of it"
     )
     out.write_bytes(out.read_bytes() + b"x")
     assert len(verify(out)) == 1

@@ -157,8 +157,8 @@ def test_a_stream_closed_by_another_thread_while_it_starts_is_empty(
     frames = vidmatte.stream(clip, **network)
     original = api.build_pipeline
 
-    def closed_meanwhile(*words: Any) -> Any:
-        pipeline = original(*words)
+    def closed_meanwhile(*words: Any, **options: Any) -> Any:
+        pipeline = original(*words, **options)
         closing = threading.Thread(target=frames.close)
         closing.start()
         closing.join()

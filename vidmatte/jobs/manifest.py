@@ -229,8 +229,8 @@ def differences(
         entries.append((source or folder / origin["path"], origin))
     elif source is not None:
         lines.append(
-            f"{source.name} cannot be compared: the source {origin['name']} was not a file, or"
-            " changed during the run, and its manifest holds no checksum of it"
+            f"{source.name} cannot be compared: the source, {origin.get('name') or origin['path']},"
+            " was no file or changed during the run: the manifest holds no checksum of it"
         )
     for path, entry in entries:
         files = entry.get("files", ())

@@ -34,6 +34,8 @@ _SOUNDS = (
     "wav", "w64", "aiff", "mp3", "flac", "aac", "caf", "au", "ac3", "eac3", "dts", "truehd", "wv",
     "tta", "amr", "ape",
 )  # fmt: skip
+#: Pictures that FFmpeg's parser does not divide from a stream of bytes.
+_WHOLE_FILES = (".pam", ".ppm", ".pgm", ".pbm")
 _FORMATS = ",".join([*_MOVIES, *_SOUNDS, *(f"{name}_pipe" for name in _PICTURES)])
 
 
@@ -66,6 +68,12 @@ def open_media(path: Path, max_pixels: int | None = MAX_PIXELS) -> InputContaine
 def _open(absolute: str, limits: dict[str, str]) -> InputContainer:
     """``open_media`` by an absolute path, in which FFmpeg takes no colon for a protocol's."""
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    if absolute.lower().endswith(_WHOLE_FILES):  # with no pattern: the name is taken as it is
+        options = {"pattern_type": "none", "protocol_whitelist": "file"}
+        return av.open(
+            absolute, "r", format="image2", options=limits, container_options=options,
+            metadata_errors="replace",
+        )  # fmt: skip
     try:
         return av.open(
             absolute, "r", options=limits, container_options=options, metadata_errors="replace"
