@@ -68,7 +68,7 @@ def test_one_function_opens_media_for_reading() -> None:
         for line in file.read_text("utf-8").splitlines()
         if any(word in line for word in ("av.open(", "imdecode(", "imread("))
         and '"w"' not in line
-        and file.name != "demux.py"
+        and file.name not in ("demux.py", "still_encoders.py")  # the latter decodes its own bytes
     ]
     assert not opening
 
@@ -135,11 +135,11 @@ def test_resume_touches_no_folder_that_it_did_not_make(
 def test_a_file_of_others_outlives_the_work_that_it_lies_in(
     tmp_path: Path, tiny: dict[str, object]
 ) -> None:
-    clip = make_movie(tmp_path / "clip.mp4", frames=12).path
+    clip = make_movie(tmp_path / "clip.mp4", frames=30).path
     work = tmp_path / ".cut.mov.resume"
 
     def stop(progress: Progress) -> None:
-        if progress.done >= 3:
+        if progress.done >= 20:  # some are stored by then, however slow the encoders are
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
