@@ -46,10 +46,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect slow tests unless --slow is given; the summary counts them."""
+    """Deselect slow tests unless --slow is given, and of a ``thinned(n)`` test all cases but every
+    n-th; the summary counts them."""
     if config.getoption("--slow"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
+    seen: dict[str, int] = {}
+    for item in items:
+        if (marker := item.get_closest_marker("thinned")) is not None:
+            name = item.nodeid.partition("[")[0]
+            seen[name] = seen.get(name, -1) + 1
+            if seen[name] % marker.args[0] and item not in slow:
+                slow.append(item)
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]

@@ -44,6 +44,7 @@ def delay(movie: Movie, out: Path, track: int = 0) -> float:
     ["8-bit 709", "drop frame timecode", "variable rate", "late sound", "several tracks",
      "late start"],
 )  # fmt: skip
+@pytest.mark.thinned(3)
 def test_the_beep_stays_at_the_flash(
     kind: str, suffix: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_the_beep_stays_at_the_flash(
         ("pcm_s16be", ".mov", ".mkv", "pcm_s16be -> pcm_s16le"),
     ],
 )
+@pytest.mark.thinned(3)
 def test_audio_is_copied_where_the_container_supports_it(
     codec: str, container: str, suffix: str, fate: str, tmp_path: Path
 ) -> None:
@@ -285,6 +287,7 @@ def probe_length(path: Path) -> float:
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
+@pytest.mark.thinned(2)
 def test_audio_is_trimmed_with_the_in_and_out_points(
     codec: str, suffix: str, tmp_path: Path
 ) -> None:

@@ -368,6 +368,7 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) ->
         (["--model", "isnet", "--foreground", "model"], "gives none"),
     ],
 )
+@pytest.mark.thinned(3)
 def test_bad_options_are_named_in_one_line(words: list[str], part: str, tmp_path: Path) -> None:
     make_movie(tmp_path / "clip.mp4", frames=3)
     done = python(str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), *words)

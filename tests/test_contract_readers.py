@@ -190,6 +190,7 @@ def test_reading_twice_gives_the_same(name: str, read: Callable[[str], Reading])
 
 
 @each
+@pytest.mark.thinned(2)
 def test_pictures_from_any_frame_equal_the_rest_of_a_full_read(
     name: str, read: Callable[[str], Reading]
 ) -> None:

@@ -233,6 +233,7 @@ def test_float_pictures_are_despilled_above_white_too() -> None:
     ],
 )
 @pytest.mark.parametrize("foreground", ["auto", "source"])
+@pytest.mark.thinned(2)
 def test_written_files_read_back_without_spill(
     name: str, options: dict[str, str], most: float, foreground: str, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_stream_composite(tmp_path: Path, tiny: list[str]) -> None:
     np.testing.assert_allclose(pictures[0, 45:55, 90:100].mean(axis=(0, 1)), ball, atol=4)
 
 
+@pytest.mark.slow
 def test_errors_are_reported_in_one_line(tmp_path: Path, tiny: list[str]) -> None:
     make_pictures(tmp_path / "plates", frames=1)
     (tmp_path / "cut").mkdir()

@@ -255,6 +255,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_and_resumes_it(tmp_path: Path) -> None:
     model = make_two_states(tmp_path / "two.onnx")
     clip = make_movie(tmp_path / "clip.mp4", size=SIZE, frames=70).path

@@ -74,6 +74,7 @@ def test_a_matte_in_h264_is_a_grey_movie(movie: Movie, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", ["source", "estimate"])
+@pytest.mark.thinned(2)
 def test_the_foreground_equals_the_cut_outs_colours(
     policy: str, movie: Movie, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_foreground_equals_the_cut_outs_colours(
 
 
 @pytest.mark.parametrize("name", ["f.mkv", "f", "f16"])
+@pytest.mark.thinned(2)
 def test_foreground_images_and_ffv1(name: str, movie: Movie, tmp_path: Path) -> None:
     write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(foreground=tmp_path / name))
     path = tmp_path / name
@@ -101,6 +103,7 @@ def test_foreground_images_and_ffv1(name: str, movie: Movie, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("row", FOREGROUND_FORMATS, ids=lambda row: row.name)
+@pytest.mark.thinned(3)
 def test_every_foreground_format_keeps_an_rgb_sources_colours(
     row: OutputFormat, bits: int, tmp_path: Path
 ) -> None:
@@ -345,6 +348,7 @@ def coloured(index: float, width: int, height: int, lit: bool = False) -> Pictur
     ],
 )
 @pytest.mark.parametrize("clip", ["untagged HD", "untagged SD"])
+@pytest.mark.thinned(3)
 def test_a_background_colour_is_the_same_from_every_kind_of_file(
     clip: str, name: str, allowed: int, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:

@@ -154,6 +154,7 @@ def items(
 
 @pytest.mark.parametrize(("place", "memory"), PLACES)
 @pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.thinned(4)
 def test_a_failing_stage_ends_the_run_with_its_own_message(
     stage: str,
     place: str,
@@ -175,6 +176,7 @@ def test_a_failing_stage_ends_the_run_with_its_own_message(
 @pytest.mark.parametrize(
     "options", [{}, {"batch": 8}, {"smooth": "strong"}, {"smooth": "off", "refine": "off"}], ids=str
 )
+@pytest.mark.thinned(3)
 def test_the_smallest_ring_suffices_for_a_clip(
     target: str, options: dict[str, Any], clip: Movie, network: dict[str, str], out: Path
 ) -> None:
@@ -484,6 +486,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("kind", BAD_INPUTS)
 @pytest.mark.parametrize("target", ["cut.mov", "cut/"])
+@pytest.mark.thinned(3)
 def test_bad_input_is_named_in_one_line(
     kind: str, target: str, network: dict[str, str], tmp_path: Path, out: Path
 ) -> None:

@@ -50,6 +50,7 @@ def steps(index: float, width: int, height: int, lit: bool = False) -> Picture:
 
 @pytest.mark.parametrize("size", [(1, 9), (9, 1), (2, 3), (3, 2), (1, 400)])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "gbrp", "gray16le"])
+@pytest.mark.thinned(4)
 def test_ffv1_supports_the_narrowest_pictures(
     pixel_format: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_ffv1_of_deep_rgb_is_read_by_other_decoders(depth: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", PROGRESSIVE)
+@pytest.mark.thinned(2)
 def test_prores_keeps_picture_alpha_time_and_tags(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:

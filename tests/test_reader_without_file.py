@@ -154,6 +154,7 @@ def job(reader: Reader, out: Path, **options: object) -> Result:
 
 @pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
 @pytest.mark.parametrize("name", ["out.mov", "out.webm"])
+@pytest.mark.thinned(3)
 def test_a_stream_and_a_file_give_the_same_result(
     name: str, late: bool, movie: Movie, weights: dict[str, str], tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def disk_full(*_: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "network", "first"), SEAMS)
+@pytest.mark.thinned(3)
 def test_resuming_at_any_frame_changes_nothing(
     name: str,
     network: str,
@@ -286,8 +287,8 @@ def test_another_runtime_is_refused(
 
 def test_every_option_counts_except_the_excluded_ones() -> None:
     assert set(EXCLUDED_OPTIONS) == {
-        "batch", "cache", "device", "family", "manifest", "max_megapixels", "memory", "model",
-        "models_dir", "overwrite", "resume", "strict", "threads", "timeline",
+        "batch", "cache", "device", "family", "like", "manifest", "max_megapixels", "memory",
+        "model", "models_dir", "overwrite", "resume", "strict", "threads", "timeline",
     }  # fmt: skip
     read = {"audio_from", "background", "clean_plate", "garbage_matte", "holdout", "subjects"}
     assert set(READ_OPTIONS) == read
@@ -322,6 +323,7 @@ def test_a_changed_file_is_refused(which: str, inputs: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("at", [0.1, 0.9])
+@pytest.mark.thinned(2)
 def test_a_damaged_frame_is_detected_and_redone(
     at: float, inputs: Path, undisturbed: Callable[[str, str], dict[str, str]], tmp_path: Path
 ) -> None:
@@ -340,6 +342,7 @@ def test_a_damaged_frame_is_detected_and_redone(
 @pytest.mark.parametrize(
     "how", ["missing", "other content", pytest.param("cut short", marks=pytest.mark.slow)]
 )
+@pytest.mark.thinned(2)
 def test_a_damaged_image_is_redone(
     how: str, inputs: Path, undisturbed: Callable[[str, str], dict[str, str]], tmp_path: Path
 ) -> None:
@@ -437,6 +440,7 @@ def test_an_existing_output_is_not_replaced(name: str, inputs: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("extras", [{"matte": "matte.mov"}, {"matte": "mattes", "format": "png"}])
+@pytest.mark.thinned(2)
 def test_outputs_that_were_already_renamed_are_no_obstacle(
     extras: dict[str, str], inputs: Path, tmp_path: Path
 ) -> None:
@@ -780,6 +784,7 @@ def test_a_quick_cut_at_the_first_resumed_frame_is_found(inputs: Path, tmp_path:
         ("variable rate", {"in_point": "f2", "out_point": "f8"}),
     ],
 )
+@pytest.mark.thinned(3)
 def test_pictures_from_any_number_are_the_same(
     kind: str, more: dict[str, str], tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def join_segments(inputs: Path, out: Path, settings: Settings, spools: Sequence[
         ("out.webm", "isnet", {}),
     ],
 )
+@pytest.mark.thinned(3)
 def test_joined_segments_equal_the_result_of_one_run(
     name: str, network: str, more: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ def open_again(inputs: Path, path: Path, settings: Settings) -> _Checkpoint:
 
 
 @pytest.mark.parametrize("name", ["out.mov", "frames", "out.webm"])
+@pytest.mark.thinned(3)
 def test_segments_can_be_sent_as_bytes(name: str, inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**options(inputs, "isnet"))
     (spool,) = make_segments(inputs, tmp_path, name, settings, (0,), History())

@@ -60,6 +60,7 @@ def test_only_given_points_are_named(tmp_path: Path) -> None:
         (".mxf", "libx264", OPEN_GOP),
     ],
 )
+@pytest.mark.thinned(2)
 def test_no_frame_is_lost_at_the_in_point(
     suffix: str, codec: str, options: dict[str, str], tmp_path: Path
 ) -> None:
