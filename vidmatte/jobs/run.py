@@ -140,17 +140,10 @@ class _Job:
 
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
-    try:
-        with subject_fields(
-            job.source, job.model, job.settings, job.reporter, job.subject_folder
-        ) as subject:
-            return _make_with(job, is_folder, subject)
-    except KeyboardInterrupt as error:
-        if isinstance(error, InterruptedRunError):
-            raise
-        raise InterruptedRunError(
-            f"stopped while the subject was followed: {job.output} was not written"
-        ) from None
+    with subject_fields(
+        job.source, job.model, job.settings, job.reporter, job.subject_folder
+    ) as subject:
+        return _make_with(job, is_folder, subject)
 
 
 def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Result:

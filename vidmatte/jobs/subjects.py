@@ -29,7 +29,7 @@ from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
 from vidmatte.core.concurrency import lock_at
 from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import Box, Choice, Point, Prompt, parse_prompt
-from vidmatte.errors import SourceError, UsageError
+from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.models.features import load_features
@@ -112,7 +112,8 @@ def subject_fields(
     """The fields of the chosen subjects, for the block; None where no subject is chosen.
 
     Their files are in ``--cache``, or else in ``folder``, or in a temporary one: about 1 MB a
-    frame, and the frame's alpha. Raises UsageError, SourceError, OutputError.
+    frame, and the frame's alpha. Raises UsageError, SourceError, OutputError,
+    InterruptedRunError.
     """
     if not settings.has_subject:
         yield None
@@ -123,7 +124,13 @@ def subject_fields(
         folder = Path(name) / f"{model.cache_key(source.clip)}.subject"
         folder.mkdir(parents=True, exist_ok=True)
         with lock_at(folder.with_suffix(".subject.lock")):
-            yield _Solver(source, model, settings, reporter, Path(name), folder).solved()
+            try:
+                fields = _Solver(source, model, settings, reporter, Path(name), folder).solved()
+            except KeyboardInterrupt:
+                raise InterruptedRunError(
+                    "stopped while the subject was followed: no result was written"
+                ) from None
+            yield fields
 
 
 class _Solver:
