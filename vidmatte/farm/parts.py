@@ -145,7 +145,7 @@ class SegmentSpool(Spool):
 
     def records(self) -> Iterator[SpooledFrame]:
         """See ``Spool.records``: a segment is joined elsewhere."""
-        raise NotImplementedError(f"{self._folder}: a segment in the making is not joined")
+        raise RuntimeError(f"{self._folder}: a segment in the making is not joined")
 
     def folders(self, number: int) -> tuple[Path, ...]:
         """See ``Spool.folders``."""
@@ -212,7 +212,7 @@ class JoinedSpool(Spool):
 
     def put(self, record: SpooledFrame) -> None:
         """See ``Spool.put``: all frames are there."""
-        raise NotImplementedError(f"{self._folder}: frame {record.index} cannot be added")
+        raise RuntimeError(f"{self._folder}: frame {record.index} cannot be added")
 
     def finish(self) -> None:
         """See ``Spool.finish``."""
