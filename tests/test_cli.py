@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 from media import Tone, make_movie, make_pictures
-from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
 from vidmatte.cli import batch as cli_matte
+from vidmatte.cli.help_page import PAGE, make_help
 from vidmatte.cli.main import BENCH_OPTIONS, PREVIEW_OPTIONS, main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.errors import UsageError
@@ -93,12 +93,33 @@ def test_preview_and_bench_take_every_option_or_leave_it_out_on_purpose(
     assert sorted([*used, *unused.split()]) == sorted(Settings().model_dump())
 
 
-def test_nothing_heavy_is_imported_for_help() -> None:
-    words = [sys.executable, "-X", "importtime", "-m", "vidmatte", "--help"]
-    stderr = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+@pytest.mark.parametrize("words", [["--help"], ["preview", "--help"]], ids=" ".join)
+def test_nothing_heavy_is_imported_for_help(words: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "vidmatte", *words]
+    stderr = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in stderr.splitlines()}
-    assert {"vidmatte", "typer"} <= imported, stderr
+    assert "vidmatte" in imported and ("typer" in imported) == (len(words) > 1), stderr
     assert not HEAVY & imported
+
+
+def test_the_stored_help_page_is_that_of_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert PAGE.read_text("utf-8") == make_help(), "run 'python -m vidmatte.cli.help_page'"
+
+
+def test_a_narrow_terminal_gets_a_help_page_of_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    done = python("--help")
+    options = done.stdout.partition("Examples:")[0]
+    assert max(map(len, options.splitlines())) <= 60 and "--model" in options
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_help_that_cannot_be_written_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "vidmatte", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "vidmatte: stdout: No space left on device\n")
 
 
 def test_version() -> None:
@@ -114,7 +135,7 @@ def test_a_run_reports_what_was_written(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "6 frames, 192x108, 25 fps, prores" in captured.err
-    assert len(lines_of(captured.err)) == 1
+    assert len(captured.err.strip().splitlines()) == 1
     assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), *tiny]) != 0
     assert "--overwrite" in capsys.readouterr().err
     assert main([str(tmp_path / "my clip.mp4"), "-o", str(out), "--overwrite", "-q", *tiny]) == 0

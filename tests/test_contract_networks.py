@@ -23,9 +23,10 @@ from tiny_onnx import make_recurrent, make_salient, slowed
 
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
-from vidmatte.models.registry import Model, Weights
+from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device, _SeveralDevices
-from vidmatte.models.runtimes.openvino import _is_installed
+from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.weights.network_file import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -97,7 +98,7 @@ CASES = LOADED | {
 
 def cases(wanted: Callable[[Case], bool] = lambda _: True) -> pytest.MarkDecorator:
     """Parametrizes a test over the ``wanted`` cases; OpenVINO's are skipped where it is missing."""
-    missing = pytest.mark.skipif(not _is_installed(), reason="openvino is not installed")
+    missing = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
     chosen = [
         pytest.param(name, marks=missing if "OpenVINO" in name else ())
         for name, case in CASES.items()

@@ -24,7 +24,6 @@ import psutil
 import pytest
 from media import Movie, Tone, make_movie, make_pictures
 from scene import read_index
-from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -338,9 +337,9 @@ def refused(*words: str | Path, network: dict[str, str], prefix: tuple[str, ...]
 
 def only_line(stderr: str) -> str:
     """The single line of stderr that reports how a run ended."""
-    assert len(lines_of(stderr)) == 1, stderr
-    assert lines_of(stderr)[0].startswith("vidmatte: "), stderr
-    return lines_of(stderr)[0]
+    assert len(stderr.strip().splitlines()) == 1, stderr
+    assert stderr.strip().splitlines()[0].startswith("vidmatte: "), stderr
+    return stderr.strip().splitlines()[0]
 
 
 @pytest.fixture(scope="module")

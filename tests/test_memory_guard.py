@@ -142,7 +142,7 @@ def test_every_network_reports_out_of_memory(
     family: str, runtime: str, half: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In any runner; a recurrent network's first half is the one with ``keep``."""
-    if runtime == "openvino" and not openvino._is_installed():
+    if runtime == "openvino" and not openvino.is_installed():
         pytest.skip("openvino is not installed (pip install vidmatte[openvino])")
 
     original = CpuRunner.run

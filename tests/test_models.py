@@ -32,9 +32,10 @@ from vidmatte.errors import (
     WeightsError,
 )
 from vidmatte.models.ensemble import COMBINATIONS
-from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Weights, find_model
+from vidmatte.models.registry import RAW_ALPHA_OPTIONS, find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.models.runtimes.device import _CudaDevice
+from vidmatte.models.weights.network_file import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import NO_EFFECT, RAW_ALPHA, RESULT, OptionModel, Settings, names_of
 from vidmatte.settings.option import option
@@ -359,8 +360,8 @@ def test_the_cache_depends_on_the_runtime(tmp_path: Path, monkeypatch: pytest.Mo
     path = str(make_salient(tmp_path / "tiny.onnx"))
 
     def key(installed: bool, half: bool, runtime: str = "auto") -> str:
-        monkeypatch.setattr(openvino, "_is_installed", lambda: installed)
-        monkeypatch.setattr(openvino, "_has_bfloat16", lambda: half)
+        monkeypatch.setattr(openvino, "is_installed", lambda: installed)
+        monkeypatch.setattr(openvino, "has_bfloat16", lambda: half)
         settings = Settings(model=path, family="isnet", cache=str(tmp_path), runtime=runtime)
         with open_reader(movie.path, settings) as source:
             return find_model(settings, silent).cache_key(source.clip)

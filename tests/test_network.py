@@ -44,7 +44,7 @@ from vidmatte.models.runtimes.device import (
 )
 from vidmatte.models.runtimes.multi_gpu import SharedRunner
 from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
-from vidmatte.models.runtimes.openvino import _is_installed
+from vidmatte.models.runtimes.openvino import is_installed
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import SegmentationNetwork, _merge_mirrored
 from vidmatte.settings import Settings
@@ -53,7 +53,7 @@ RUNTIMES = [
     "onnxruntime",
     pytest.param(
         "openvino",
-        marks=pytest.mark.skipif(not _is_installed(), reason="openvino is not installed"),
+        marks=pytest.mark.skipif(not is_installed(), reason="openvino is not installed"),
     ),
 ]
 COARSE = CoarsePass("downsample_ratio", side=512, least_side=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -18,18 +19,22 @@ from onnx import TensorProto, helper, numpy_helper
 from test_network import alphas_of, frame_of, noise_frames, pictures_of
 from tiny_onnx import make_recurrent, make_salient
 
+from vidmatte.core.families import FAMILY_TABLE
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.load import load_network
-from vidmatte.models.registry import Model, Weights
-from vidmatte.models.runtimes import openvino
+from vidmatte.models.registry import Model
+from vidmatte.models.runtimes import choice, openvino
 from vidmatte.models.runtimes.bf16_bias import _in_bfloat16_parts, split_offsets
+from vidmatte.models.runtimes.compiled import compiled_files
 from vidmatte.models.runtimes.device import Device
-from vidmatte.models.runtimes.onnx_loader import _batchable
+from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
+from vidmatte.models.weights.network_file import Weights
+from vidmatte.models.weights.record import Record, speeds_path, write_record
 from vidmatte.settings import Settings
 
 needs_openvino = pytest.mark.skipif(
-    not openvino._is_installed(),
-    reason="openvino is not installed (pip install vidmatte[openvino])",
+    not openvino.is_installed(),
+    reason="openvino is not installed: it has no wheel for this machine",
 )
 
 
@@ -48,7 +53,7 @@ def test_alpha_stays_within_one_code_of_float32(
         load_network(path, family, settings("onnxruntime"), Device()), map(frame_of, pictures)
     )
     network = load_network(path, family, settings("openvino"), Device())
-    assert ("bfloat16" if openvino._has_bfloat16() else "float32") in network.description
+    assert ("bfloat16" if openvino.has_bfloat16() else "float32") in network.description
     for alpha, reference in zip(alphas_of(network, map(frame_of, pictures)), expected, strict=True):
         assert 0.02 < reference.mean() < 0.9, "the network found no subject: nothing is compared"
         assert np.abs(alpha - reference).mean() < 1 / 255
@@ -178,7 +183,7 @@ def test_the_runtime_follows_family_device_and_option(tmp_path: Path) -> None:
     def description_of(path: Path, family: str, runtime: str) -> str:
         return load_network(path, family, settings(runtime), Device()).description
 
-    default = "OpenVINO" if openvino._has_bfloat16() else "onnxruntime"
+    default = "OpenVINO" if openvino.has_bfloat16() else "onnxruntime"
     assert description_of(salient, "isnet", "auto").startswith(default)
     assert description_of(salient, "isnet", "onnxruntime").startswith("onnxruntime")
     assert description_of(recurrent, "rvm", "auto").startswith("onnxruntime")
@@ -224,37 +229,11 @@ def test_freed_networks_keep_the_signal_stack(tmp_path: Path) -> None:
 def test_without_the_package_auto_falls_back_and_the_option_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(openvino, "_is_installed", lambda: False)
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
     path = make_salient(tmp_path / "tiny.onnx")
     assert load_network(path, "isnet", Settings(), Device()).description.startswith("onnxruntime")
-    with pytest.raises(DeviceError, match=r"pip install 'vidmatte\[openvino\]'"):
+    with pytest.raises(DeviceError, match=r"pip install openvino"):
         load_network(path, "isnet", settings("openvino"), Device())
-
-
-@pytest.mark.parametrize(
-    ("flags", "family", "runtime", "advised"),
-    [
-        ("fpu amx_bf16", "isnet", "auto", True),
-        ("fpu avx512_bf16", "u2net", "auto", True),
-        ("fpu avx2", "isnet", "auto", False),
-        ("fpu amx_bf16", "rvm", "auto", False),
-        ("fpu amx_bf16", "isnet", "onnxruntime", False),
-    ],
-)
-def test_the_package_is_advised_where_it_would_be_faster(
-    flags: str, family: str, runtime: str, advised: bool, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags} sse\n")
-    monkeypatch.setattr(openvino, "CPU_FACTS", tmp_path / "cpuinfo")
-    make = make_recurrent if family == "rvm" else make_salient
-    weights = Weights("tiny", family, make(tmp_path / "tiny.onnx"))
-    for installed in (False, True):
-        lines: list[str] = []
-        monkeypatch.setattr(openvino, "_is_installed", lambda installed=installed: installed)
-        chosen = settings("onnxruntime" if installed else runtime)
-        assert Model((weights,), Device(), chosen, lines.append).network is not None
-        assert ["pip install openvino" in line for line in lines] == [True] * (advised > installed)
 
 
 def constant_channel_network(constant: float) -> onnx.ModelProto:
@@ -309,7 +288,7 @@ def test_splitting_a_large_constant_changes_nothing_in_float32() -> None:
 
 @needs_openvino
 def test_splitting_a_large_constant_saves_bfloat16() -> None:
-    if not openvino._has_bfloat16():
+    if not openvino.has_bfloat16():
         pytest.skip("this CPU does not compute in bfloat16")
     picture = np.random.default_rng(6).random((1, 3, 32, 32), np.float32)
     model = constant_channel_network(200.0).SerializeToString()
@@ -339,3 +318,92 @@ def test_bfloat16_parts_add_up() -> None:
     np.testing.assert_allclose(sum(parts), values, rtol=1e-6)
     for part in parts:
         assert not (part.astype(np.float32).view(np.uint32) & 0xFFFF).any()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """Weights with a record beside them, as the store keeps them."""
+    (tmp_path / "store").mkdir()
+    path = make_salient(tmp_path / "store" / "tiny.onnx")
+    stat = path.stat()
+    record = Record(
+        size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, digest="sha256:0", sha256="0",
+        source="made here", licence="MIT", fetched="2026-01-01",
+    )  # fmt: skip
+    write_record(path, record)
+    return path
+
+
+def alpha_of(path: Path) -> np.ndarray:
+    """The alpha that OpenVINO gives for a fixed picture."""
+    loaded = load_runner(path, Device(), 1, outputs=1, runtime="openvino", batch=1)
+    picture = np.random.default_rng(1).random((1, 3, 32, 32), np.float32)
+    return next(iter(loaded.runner.run({next(iter(loaded.inputs)): picture}).values())).copy()
+
+
+@needs_openvino
+def test_a_compiled_network_is_kept_and_gives_the_same(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = alpha_of(stored)
+    (kept,) = compiled_files(stored)
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino, "_compiled", None)  # must not be called again
+        assert np.array_equal(alpha_of(stored), first)
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    assert np.array_equal(alpha_of(stored), first)
+    assert not kept.exists() and len(compiled_files(stored)) == 1
+
+
+@needs_openvino
+def test_nothing_is_kept_beside_a_file_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    alpha_of(make_salient(tmp_path / "own" / "tiny.onnx"))
+    assert [one.name for one in (tmp_path / "own").iterdir()] == ["tiny.onnx"]
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("speeds", "chosen"), [((2.0, 1.0), "openvino"), ((1.0, 0.99), "onnxruntime")]
+)
+def test_without_bfloat16_the_faster_runtime_is_measured_once(
+    speeds: tuple[float, float], chosen: str, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "has_bfloat16", lambda: False)
+    asked: list[str] = []
+
+    def measured(path: Path, family: object, runtime: str) -> float:
+        asked.append(runtime)
+        return dict(zip(("onnxruntime", "openvino"), speeds, strict=True))[runtime]
+
+    monkeypatch.setattr(choice, "_core_seconds", measured)
+    lines: list[str] = []
+    for _ in range(2):
+        assert choice.faster_runtime(stored, "0", FAMILY_TABLE["u2net"], lines.append) == chosen
+    assert asked == ["onnxruntime", "openvino"]
+    assert lines == ["tiny: finding the faster runtime on this machine, once"]
+    speeds_path(stored).write_text("{")  # damaged: measured again
+    assert choice.faster_runtime(stored, "0", FAMILY_TABLE["u2net"], lines.append) == chosen
+    assert len(asked) == 4
+    part = Weights("tiny", "u2net", stored, runtime=chosen)
+    model = Model((part,), Device(), Settings(), lines.append)
+    assert model.runtimes[0].partition(",")[0].lower() == chosen
+    assert model.network.description.lower().startswith(chosen)
+
+
+@needs_openvino
+def test_a_measurement_runs_both_runtimes(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "has_bfloat16", lambda: False)
+    choice.faster_runtime(stored, "0", FAMILY_TABLE["u2net"], lambda _: None)
+    (found,) = json.loads(speeds_path(stored).read_text())["machines"].values()
+    assert min(found.values()) > 0 and {*found} == {"onnxruntime", "openvino"}
+
+
+def test_there_is_no_choice_for_recurrent_networks_and_bfloat16(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    monkeypatch.setattr(choice, "has_bfloat16", lambda: True)
+    for family in ("rvm", "isnet"):
+        assert choice.faster_runtime(stored, "0", FAMILY_TABLE[family], print) is None
+    assert not speeds_path(stored).exists()

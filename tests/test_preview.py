@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from media import make_movie, make_pictures
 from scene import read_index
-from stderr_lines import lines_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.cli.main import main
@@ -103,7 +102,7 @@ def test_a_broken_frame_on_the_sheet_is_reported(
     assert main(["preview", str(movie.path), "--frames", "3", *words]) == 0
     # Without an in point the frames are 1, 4 and 7, with it 3, 5 and 7.
     number, time = (5, "0.20") if part else (4, "0.16")
-    lines = lines_of(capsys.readouterr().err)
+    lines = capsys.readouterr().err.strip().splitlines()
     assert lines[:-1] == [
         f"vidmatte: frame {number}: clip.mov: the frame at {time} s does not decode; the"
         " previous frame is repeated in its place"

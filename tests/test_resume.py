@@ -275,11 +275,11 @@ def test_another_runtime_is_refused(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with --runtime auto, if the package was installed before and is not now."""
-    if not (openvino._is_installed() and openvino._has_bfloat16()):
+    if not (openvino.is_installed() and openvino.has_bfloat16()):
         pytest.skip("OpenVINO is not the runtime of choice here")
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
-    monkeypatch.setattr(openvino, "_is_installed", lambda: False)
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
     changed = "differs: OpenVINO, bfloat16, now onnxruntime"
     with pytest.raises(UsageError, match=changed):
         resumed(inputs, out)

@@ -28,6 +28,17 @@ def _run(begun: list[bool]) -> int:
     from vidmatte.core.terminal import harden_std_streams
 
     harden_std_streams()
+    from vidmatte.cli.help_page import show_help
+
+    try:
+        if show_help(sys.argv[1:]):
+            return 0
+    except BrokenPipeError:
+        return 1
+    except OSError as error:  # such as a full disk
+        from vidmatte.cli.exit_status import exit_status, fail
+
+        return fail(*exit_status(error, False))
     tune_malloc()
     from vidmatte.cli.main import main as run
 

@@ -156,7 +156,7 @@ def compare_pictures(
         return [str(pictures[count]), "--fps", "25"]
 
     contenders = [Contender("rembg p", rembg_command, environment=environment)]
-    for runtime in ("onnxruntime", *(["openvino"] if openvino._is_installed() else [])):
+    for runtime in ("onnxruntime", *(["openvino"] if openvino.is_installed() else [])):
         chosen = ("--model", model, "--runtime", runtime)
         contenders += [
             Contender(f"vidmatte, {runtime}, filters off", vidmatte(inputs, *chosen, *FILTERS_OFF)),

@@ -194,8 +194,13 @@ class Plan(PlanModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def make_settings(self) -> Settings:
-        """The options of the job. Raises UsageError."""
-        return Settings(**self.settings)
+        """The options of the job, with the plan's runtime where that was left to each machine.
+        Raises UsageError."""
+        settings = Settings(**self.settings)
+        kinds = {name.partition(",")[0].lower() for name in self.environment.runtimes}
+        if settings.runtime == "auto" and len(kinds) == 1:
+            return settings.changed(runtime=kinds.pop())
+        return settings
 
     def segment(self, number: int) -> PlannedSegment:
         """A segment by its number. Raises UsageError."""

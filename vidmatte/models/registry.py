@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,57 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte._version import __version__
-from vidmatte.core.families import FAMILIES, FAMILY_TABLE, WEIGHTLESS, Family, shared_profile
+from vidmatte.core.families import FAMILIES, FAMILY_TABLE, WEIGHTLESS, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
-from vidmatte.models.runtimes.openvino import advice, runtime_name
+from vidmatte.models.runtimes.openvino import runtime_name
 from vidmatte.models.weights.catalogue import Entry, lookup
-from vidmatte.models.weights.record import Record, read_record
+from vidmatte.models.weights.network_file import Weights, fetch_weights, with_runtime
 from vidmatte.models.weights.store import Store
 from vidmatte.settings import RAW_ALPHA, Settings, names_of
 
 #: The options that, with source, weights and augmentation, determine the raw alpha of a frame.
 RAW_ALPHA_OPTIONS = names_of(Settings, decides=RAW_ALPHA)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One network's file: its name, its family, its path.
-
-    path: None, and sha256 '', where the family needs no weights. record: the store's record of
-    it; None for the user's own file.
-    """
-
-    name: str
-    family: str
-    path: Path | None
-    record: Record | None = None
-
-    @property
-    def fed_as(self) -> Family:
-        """The row of its family."""
-        return FAMILY_TABLE[self.family]
-
-    @cached_property
-    def sha256(self) -> str:
-        """The file's SHA-256, 64 hexadecimal digits: the recorded one while size and time of the
-        file match the record, else computed. For a file with external data, that of the
-        SHA-256s of all its files, a line each. Raises OSError, ModelError."""
-        from vidmatte.core.source import sha256_of
-        from vidmatte.models.runtimes.onnx_file import external_data
-
-        if self.path is None:
-            return ""
-        if self.record is not None:
-            is_current = self.record.holds_for(self.path)
-            return self.record.sha256 if is_current else sha256_of(self.path)
-        sums = [sha256_of(file) for file in (self.path, *external_data(self.path))]
-        if len(sums) == 1:
-            return sums[0]
-        return hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
 
 
 @dataclass
@@ -100,12 +62,6 @@ class Model:
 
     def _load(self) -> Network:
         networks = [self._load_part(part) for part in self.weights]
-        lines = (
-            advice(self.settings.runtime, part.fed_as.bfloat16, self.device)
-            for part in self.weights
-        )
-        for line in {line for line in lines if line}:
-            self.report(line)
         if len(networks) == 1:
             return networks[0]
         from vidmatte.models.ensemble import CombinedNetwork
@@ -181,20 +137,31 @@ class Model:
 
         ``auto`` may choose another after a package was installed, or on another CPU.
         """
-        requested, device = self.settings.runtime, self.device
-        return [runtime_name(requested, part.fed_as.bfloat16, device) for part in self.weights]
+        return [
+            runtime_name(self._runtime_for(part), part.fed_as.bfloat16, self.device)
+            for part in self.weights
+        ]
+
+    def _runtime_for(self, part: Weights) -> str:
+        """``--runtime`` of one network, as measured where that is ``auto``."""
+        is_measured = self.settings.runtime == "auto" and self.device.name == "cpu"
+        return part.runtime if is_measured and part.runtime else self.settings.runtime
 
     @property
     def _schedules(self) -> list[str]:
         return [augment_schedule(part.family, self._settings_for(part)) for part in self.weights]
 
     def _settings_for(self, part: Weights) -> Settings:
-        """The settings that apply to one of two networks."""
+        """The settings that apply to one network."""
+        runtime = self._runtime_for(part)
+        settings = self.settings
+        if runtime != settings.runtime:
+            settings = settings.changed(runtime=runtime)
         if len(self.weights) == 1:
-            return self.settings
+            return settings
         if part.fed_as.recurrence is not None:
-            return self.settings.changed(batch=0, smooth="on", normalize="clip", like=None)
-        return self.settings.changed(downsample=0.0)
+            return settings.changed(batch=0, smooth="on", normalize="clip", like=None)
+        return settings.changed(downsample=0.0)
 
 
 @dataclass(frozen=True)
@@ -227,8 +194,11 @@ class ModelChoice:
         if self.note:
             report(self.note)
         store = self.store
-        weights = tuple(_fetch_weights(part, store, report, quiet) for part in self.parts)
-        return Model(weights, self.device, self.settings, report)
+        weights = [fetch_weights(part, store, report, quiet) for part in self.parts]
+        if self.settings.runtime == "auto" and self.device.name == "cpu":
+            say = (lambda _: None) if quiet else report
+            weights = [with_runtime(part, say) for part in weights]
+        return Model(tuple(weights), self.device, self.settings, report)
 
 
 def find_model(settings: Settings, report: Callable[[str], None], *, quiet: bool = True) -> Model:
@@ -299,13 +269,3 @@ def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:
             f" or {FAMILIES[-1]}"
         )
     return Weights(own.name, settings.family, own)
-
-
-def _fetch_weights(
-    part: Weights | Entry, store: Store, report: Callable[[str], None], quiet: bool
-) -> Weights:
-    """The weights of a part, fetched into the store if missing."""
-    if isinstance(part, Weights):
-        return part
-    path = store.ensure(part, report=report, quiet=quiet)
-    return Weights(part.name, part.family, path, read_record(path))

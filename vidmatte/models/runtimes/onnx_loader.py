@@ -59,15 +59,18 @@ def load_runner(
 
     threads = threads or usable_cores()
     uses_openvino = is_chosen(runtime, bfloat16, device)
-    if outputs is None:
-        model: bytes = load_onnx(path).SerializeToString()
-    else:
+
+    def read_model() -> bytes:
+        if outputs is None:
+            return bytes(load_onnx(path).SerializeToString())
         is_ours = device.name == "cpu" and not uses_openvino
-        model = _batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
+        return _batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
+
     if uses_openvino:
-        ready = _LoadedNetwork(*load_openvino(path, model, bfloat16, threads, batch))
+        found = load_openvino(path, read_model, bfloat16, threads, batch, outputs)
+        ready = _LoadedNetwork(*found)
     else:
-        session = _open_session(path, model, device, threads)
+        session = _open_session(path, read_model(), device, threads)
         check_inputs(path, _kinds_of(session))
         ready = _loaded_network(session, device)
     if outputs is None:

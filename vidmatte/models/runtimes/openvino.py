@@ -1,7 +1,8 @@
-"""OpenVINO as the runtime instead of onnxruntime, for CPUs that compute in bfloat16.
+"""OpenVINO as the runtime instead of onnxruntime.
 
-There it needs a quarter (u2netp) to a sixth (isnet) of onnxruntime's core-seconds.
-The package is optional: ``pip install 'vidmatte[openvino]'``.
+On CPUs that compute in bfloat16 it needs a quarter (u2netp) to a sixth (isnet) of onnxruntime's
+core-seconds; on others ``choice`` measures which one is faster. It is installed with vidmatte
+where it has wheels: on x86-64 Linux and Windows, and on macOS.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib.util
 import os
 import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,12 @@ from vidmatte.core.concurrency import stream_count
 from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.bf16_bias import split_offsets
+from vidmatte.models.runtimes.compiled import compiled_key, keep_compiled, read_compiled
 from vidmatte.models.runtimes.device import Arrays, Device
 from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
 
-#: Linux's description of the CPU, and its flags for bfloat16.
+#: Linux's description of the CPU.
 CPU_FACTS = Path("/proc/cpuinfo")
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def _openvino() -> Any:
@@ -68,28 +69,14 @@ def _made_core() -> tuple[Any, int]:
     return _openvino().Core(), os.getpid()
 
 
-def _is_installed() -> bool:
+def is_installed() -> bool:
     """Whether the package is installed; does not import it."""
     return importlib.util.find_spec("openvino") is not None
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """True where the CPU computes in bfloat16 (AVX512_BF16, AMX)."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def advice(requested: str, bfloat16: bool, device: Device) -> str | None:
-    """A line for a user for whom the package, not installed, would be several times as fast.
-
-    bfloat16: whether the network's family tolerates that precision, here and below.
-    """
-    if requested != "auto" or device.name != "cpu" or not bfloat16:
-        return None
-    if _is_installed() or not CPU_FACTS.is_file():
-        return None
-    if not _BFLOAT16_FLAGS & {*CPU_FACTS.read_text("utf-8", "replace").split()}:
-        return None
-    return "this CPU computes in bfloat16: 'pip install openvino' halves the time of a run, or more"
 
 
 def is_chosen(requested: str, bfloat16: bool, device: Device) -> bool:
@@ -101,19 +88,17 @@ def is_chosen(requested: str, bfloat16: bool, device: Device) -> bool:
     if requested == "openvino":
         if device.name != "cpu":
             raise DeviceError("--runtime openvino runs on the CPU: add --device cpu")
-        if not _is_installed():
-            raise DeviceError(
-                "--runtime openvino: it is not installed (pip install 'vidmatte[openvino]')"
-            )
+        if not is_installed():
+            raise DeviceError("--runtime openvino: it is not installed (pip install openvino)")
         return True
     if requested != "auto" or device.name != "cpu" or not bfloat16:
         return False
-    return _is_installed() and _has_bfloat16()
+    return is_installed() and has_bfloat16()
 
 
 def _precision_of(bfloat16: bool) -> str:
     """What OpenVINO computes in: 'bfloat16' where CPU and family allow, or 'float32'."""
-    return "bfloat16" if bfloat16 and _has_bfloat16() else "float32"
+    return "bfloat16" if bfloat16 and has_bfloat16() else "float32"
 
 
 def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
@@ -162,43 +147,61 @@ class _OpenVinoRunner:
 
 
 def load_openvino(
-    path: Path, model: bytes, bfloat16: bool, threads: int, batch: int = 0
+    path: Path,
+    read_model: Callable[[], bytes],
+    bfloat16: bool,
+    threads: int,
+    batch: int = 0,
+    outputs: int | None = None,
 ) -> tuple[_OpenVinoRunner, Shapes, Shapes]:
-    """A runner for the network in ``model`` (ONNX), and the shapes of its inputs and outputs.
+    """A runner for the network that ``read_model`` gives (ONNX), and the shapes of its inputs and
+    outputs. It is not called where the compiled network was kept by an earlier run.
 
     bfloat16 where CPU and family allow, else float32. batch: 1 where no run will take
-    more pictures; sizes that are known save 7 % of u2netp's time. Raises ModelError,
-    naming ``path``, DeviceError where there is not enough memory.
+    more pictures; sizes that are known save 7 % of u2netp's time. outputs: how many the model
+    has, for the kept one's key. Raises ModelError, naming ``path``, DeviceError where there is
+    not enough memory.
     """
     half = _precision_of(bfloat16) == "bfloat16"
     streams = stream_count(threads) if bfloat16 else 1
+    config = {
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        # A pinned thread waits for its core while the encoder uses it.
+        "ENABLE_CPU_PINNING": False,
+    }
+    facts = {**config, "batch": batch, "outputs": outputs, "runtime": _openvino().__version__}
+    facts["cpu"] = _core().get_property("CPU", "FULL_DEVICE_NAME")
+    key = compiled_key(path, facts)
     try:
-        network = _core().read_model(split_offsets(model) if half else model)
-        kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
-        check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
-        if batch == 1:
-            network.reshape({item: _one_of(item) for item in network.inputs})
-        compiled = _core().compile_model(
-            network,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": streams,
-                # A pinned thread waits for its core while the encoder uses it.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        kept = None if key is None else read_compiled(path, key)
+        if kept is not None:
+            compiled = _core().import_model(kept, "CPU", config)
+        else:
+            compiled = _compiled(path, read_model(), config, half, batch == 1)
+            if key is not None:
+                keep_compiled(path, key, compiled.export_model().getvalue())
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise device_oom_error("cpu", path.name) from error
         reason = (str(error).strip().splitlines() or ["?"])[-1][:200]
         raise ModelError(f"{path}: OpenVINO cannot load it ({reason})") from error
-    inputs, outputs = (
+    inputs, shapes = (
         {item.get_any_name(): _shape_of(item) for item in items}
-        for items in (network.inputs, network.outputs)
+        for items in (compiled.inputs, compiled.outputs)
     )
-    return _OpenVinoRunner(compiled, streams), inputs, outputs
+    return _OpenVinoRunner(compiled, streams), inputs, shapes
+
+
+def _compiled(path: Path, model: bytes, config: dict[str, Any], half: bool, single: bool) -> Any:
+    """The network in ``model`` (ONNX) compiled; single: for one picture at a time."""
+    network = _core().read_model(split_offsets(model) if half else model)
+    kinds = {item.get_any_name(): item.get_element_type() for item in network.inputs}
+    check_inputs(path, {name: kind.get_type_name() for name, kind in kinds.items()})
+    if single:
+        network.reshape({item: _one_of(item) for item in network.inputs})
+    return _core().compile_model(network, "CPU", config)
 
 
 def _one_of(item: Any) -> Any:

@@ -98,6 +98,11 @@ def record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
+def speeds_path(path: Path) -> Path:
+    """Where the speeds of a file's network are kept, as they were measured on this machine."""
+    return path.with_name(f"{path.name}.speed.json")
+
+
 def read_record(path: Path) -> Record | None:
     """The note of a file; None where there is none that can be read as one."""
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vidmatte.core.source import sha256_of
 from vidmatte.errors import UsageError, WeightsError
+from vidmatte.models.runtimes.compiled import compiled_files
 from vidmatte.models.weights.catalogue import Entry, lookup
 from vidmatte.models.weights.record import (
     Fingerprint,
@@ -20,6 +21,7 @@ from vidmatte.models.weights.record import (
     read_record,
     record_path,
     remove_unfinished,
+    speeds_path,
     write_record,
 )
 from vidmatte.models.weights.sources import FetchBar, FetchError, ReleaseFile, WeightsSource
@@ -145,7 +147,7 @@ class Store:
             return freed
         try:
             with self._lock(entry, wait=False):
-                for file in (path, record_path(path)):
+                for file in (path, record_path(path), speeds_path(path), *compiled_files(path)):
                     if file.is_file():
                         freed += file.stat().st_size
                         file.unlink()
