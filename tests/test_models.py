@@ -186,6 +186,27 @@ def test_external_weights_that_cannot_be_used_are_named(family: str, tmp_path: P
             use(find_model(settings, silent))
 
 
+@pytest.mark.parametrize("where", ["../secret", "{folder}/secret", "in/../../secret"])
+def test_external_weights_outside_of_the_models_folder_are_not_read(
+    where: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    path = make_salient(folder / "tiny.onnx")
+    data = with_external_data(path)
+    data.rename(tmp_path / "secret")
+    location = where.format(folder=tmp_path)
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    for use in (lambda model: model.network, lambda model: model.weights[0].sha256):
+        with pytest.raises(ModelError, match=r"secret is not a file in its folder: [^\n]*$"):
+            use(find_model(Settings(model=str(path), family="isnet"), silent))
+
+
 @pytest.mark.parametrize("how", ["max", "min", "mean"])
 def test_two_models_at_once(how: str, tmp_path: Path) -> None:
     movie = make_movie(tmp_path / "clip.mp4", frames=5)

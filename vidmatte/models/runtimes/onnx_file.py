@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -77,17 +77,24 @@ def _without_data(path: Path) -> Any:
 
 
 def _data_files(path: Path, model: Any) -> list[Path]:
-    """The files with a model's external data. Raises ModelError where one is missing."""
+    """The files with a model's external data. Raises ModelError where one is missing, or outside
+    of the model's folder: a model from elsewhere must not choose which files are read."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside = filter(uses_external_data, _tensors_of(model.graph))
-    files = [
-        path.parent / name for name in sorted({ExternalDataInfo(one).location for one in outside})
-    ]
-    for file in files:
-        if not file.is_file():
-            raise ModelError(f"{path}: its external data {file} is missing: copy it there")
-    return files
+    names = sorted({ExternalDataInfo(one).location for one in outside})
+    for name in names:
+        place = PurePath(name)
+        if place.anchor or ".." in place.parts:
+            raise ModelError(
+                f"{path}: its external data {name} is not a file in its folder: save the model"
+                " again with the data beside it"
+            )
+        if not (path.parent / name).is_file():
+            raise ModelError(
+                f"{path}: its external data {path.parent / name} is missing: copy it there"
+            )
+    return [path.parent / name for name in names]
 
 
 def _tensors_of(graph: Any) -> Iterator[Any]:
