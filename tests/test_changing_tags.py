@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from vidmatte.settings import Settings
 SIZE = (64, 48)
 RGB = np.broadcast_to(np.array([200, 90, 40]) / 255, (48, 64, 3))
 PRORES = {"profile": "hq"}
+#: With bt709's primaries, so that the same R'G'B' are the same colours.
+MATRIX_601 = replace(BT601_525, primaries=1)
 
 
 def joined(
@@ -78,11 +81,11 @@ def colours(path: Path, **options: object) -> tuple[np.ndarray, list[str], Colou
 @pytest.mark.parametrize(
     ("codec", "pixel_format", "name", "parts"),
     [
-        ("prores_ks", "yuv422p10le", "a.mov", [BT709, BT601_525]),
-        ("prores_ks", "yuv422p10le", "a.mov", [BT601_525, BT709, BT601_525]),
+        ("prores_ks", "yuv422p10le", "a.mov", [BT709, MATRIX_601]),
+        ("prores_ks", "yuv422p10le", "a.mov", [MATRIX_601, BT709, MATRIX_601]),
         ("libx264", "yuv420p", "a.ts", [BT709, BT709_FULL]),
-        ("libx264", "yuv420p", "a.ts", [BT709_FULL, BT601_525]),
-        ("libx264", "yuv420p", "a.mkv", [BT601_525, BT709_FULL]),
+        ("libx264", "yuv420p", "a.ts", [BT709_FULL, MATRIX_601]),
+        ("libx264", "yuv420p", "a.mkv", [MATRIX_601, BT709_FULL]),
     ],
 )
 @pytest.mark.parametrize("deinterlace", ["auto", "bwdif"])
@@ -106,14 +109,49 @@ def test_what_is_not_stated_is_as_in_the_first_frame(tmp_path: Path) -> None:
     assert warnings == []
 
 
-def test_primaries_alone_are_said_and_left(tmp_path: Path) -> None:
+def in_bt709(rgb: np.ndarray) -> np.ndarray:
+    """R'G'B' 0..255 with the primaries of Display P3 and the curve of bt709, in bt709.
+
+    From the chromaticities (SMPTE EG 432-1 and ITU-R BT.709; both have the white D65), with the
+    curve of BT.709, item 1.2.
+    """
+    codes = rgb / 255
+    light = np.where(codes < 0.081, codes / 4.5, ((codes + 0.099) / 1.099) ** (1 / 0.45))
+    matrix = [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]]
+    light = np.clip(matrix @ light, 0, 1)
+    return 255 * np.where(light < 0.018, light * 4.5, 1.099 * light**0.45 - 0.099)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv422p10le", "yuv444p10le"])
+def test_other_primaries_are_converted(pixel_format: str, tmp_path: Path) -> None:
     other = ColourTags(1, 1, 12, 1)
-    found, warnings, _ = colours(joined(tmp_path / "a.mov", [BT709, other]))
-    assert np.abs(found - found[0]).max() < 0.5
+    path = joined(tmp_path / "a.mov", [BT709, other], pixel_format=pixel_format)
+    found, warnings, _ = colours(path)
+    assert np.abs(found[:3] - [200, 90, 40]).max() <= 3
+    assert np.abs(found[3:] - in_bt709(found[0])).max() <= 1.5
+    assert np.abs(found[3] - found[0]).max() > 5
     assert warnings == [
-        "a.mov: the colour tags change at 0.12 s (primaries bt709 to smpte432); primaries read as"
-        " the first frame's"
+        "a.mov: the colour tags change at 0.12 s (primaries bt709 to smpte432); primaries"
+        " converted to the first frame's"
     ]
+
+
+def test_primaries_without_a_definition_are_said_and_left(tmp_path: Path) -> None:
+    film = ColourTags(1, 1, 22, 1)
+    found, warnings, _ = colours(joined(tmp_path / "a.mov", [BT709, film]))
+    assert np.abs(found - found[0]).max() < 0.5
+    (line,) = warnings
+    assert line.endswith("primaries read as the first frame's")
+
+
+def test_another_curve_is_converted(tmp_path: Path) -> None:
+    """By a colour that both parts show: sRGB's and bt709's codes of the same light differ."""
+    srgb = ColourTags(1, 1, 1, 13)
+    found, warnings, _ = colours(joined(tmp_path / "a.mov", [BT709, srgb]))
+    light = ((found[0] / 255 + 0.055) / 1.055) ** 2.4
+    expected = 255 * np.where(light < 0.018, light * 4.5, 1.099 * light**0.45 - 0.099)
+    assert np.abs(found[3] - expected).max() <= 1.5
+    assert "transfer bt709 to iec61966-2-1" in warnings[0] and "converted" in warnings[0]
 
 
 def test_hdr_within_sdr_is_refused(tmp_path: Path) -> None:

@@ -1,33 +1,43 @@
 """Colour tags that change inside a movie, as where clips of two cameras were joined.
 
-Every frame is brought to the matrix and range of the first one.
+Every frame is brought to the matrix, range, primaries and transfer of the first one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import av
+import cv2
+import numpy as np
 
 from vidmatte.core.colour import (
     BT709,
+    CHROMATICITIES,
     FULL,
     IDENTITY,
     SRGB,
+    TO_LINEAR,
     UNSPECIFIED,
     ColourTags,
     is_convertible,
     same_matrix,
+    to_bt709,
 )
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import UPRIGHT
 from vidmatte.errors import SourceError
 from vidmatte.pixels.convert import Converter, set_tags
-from vidmatte.pixels.formats import upright_format
+from vidmatte.pixels.formats import plane_arrays, upright_format
 from vidmatte.pixels.network_rgb import CURVED
 from vidmatte.settings.values import parse_colour
 
 _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
+_CODES = 65535  # the largest one between the steps of a conversion
+
+
+_Step = Callable[[av.VideoFrame], av.VideoFrame]
 
 
 class TagFollower:
@@ -40,7 +50,7 @@ class TagFollower:
     def __init__(self, clip: Clip, stated: str | None, warnings: list[str]) -> None:
         self._clip, self._warnings = clip, warnings
         self._stated = () if stated is None else tuple(parse_colour(stated))
-        self._converters: dict[tuple[ColourTags, str], list[Converter]] = {}
+        self._converters: dict[tuple[ColourTags, str], list[_Step]] = {}
         self._has_warned = False
 
     def __call__(self, frame: av.VideoFrame, seconds: float) -> av.VideoFrame:
@@ -78,7 +88,9 @@ class TagFollower:
     def _is_same_code(self, own: ColourTags) -> bool:
         """Whether samples of these tags are read as those of the first frame."""
         first = self._clip.colour
-        return own.range == first.range and same_matrix(own.matrix, first.matrix)
+        is_same_light = not _is_convertible_light(own, first) or _is_same_light(own, first)
+        is_same_range = own.range == first.range
+        return is_same_light and is_same_range and same_matrix(own.matrix, first.matrix)
 
     def _warn(self, own: ColourTags, seconds: float) -> None:
         """Say once what changes. Raises SourceError for what would need another rendering."""
@@ -98,7 +110,8 @@ class TagFollower:
         if self._has_warned:
             return
         self._has_warned = True
-        kept = [tag for tag in changed if tag in ("primaries", "transfer")]
+        is_light_kept = not _is_convertible_light(own, first)
+        kept = [tag for tag in changed if tag in ("primaries", "transfer") and is_light_kept]
         converted = [tag for tag in changed if tag not in kept]
         did = f"; {' and '.join(converted)} converted to the first frame's" if converted else ""
         left = f"; {' and '.join(kept)} read as the first frame's" if kept else ""
@@ -107,16 +120,57 @@ class TagFollower:
         )
 
     def _converted(self, frame: av.VideoFrame, own: ColourTags) -> av.VideoFrame:
-        """The frame in the clip's matrix and range, its layout as it is."""
+        """The frame in the clip's colours, its layout as it is."""
         name = upright_format(frame.format.name, UPRIGHT, frame.width, frame.height)
         if (own, name) not in self._converters:
             first = self._clip.colour
-            is_other = not same_matrix(own.matrix, first.matrix)
-            steps = [(own, "gbrp16le", _RGB), (_RGB, name, first)] if is_other else []
-            steps = steps or [(own, name, first)]
-            self._converters[own, name] = [Converter(*step) for step in steps]
+            is_moved = _is_convertible_light(own, first) and not _is_same_light(own, first)
+            steps: list[_Step] = [Converter(own, name, first)]
+            if is_moved or not same_matrix(own.matrix, first.matrix):
+                steps = [Converter(own, "gbrp16le", _RGB), Converter(_RGB, name, first)]
+            if is_moved:
+                steps.insert(1, _LightConverter(own, first))
+            self._converters[own, name] = steps
         result = frame
         for convert in self._converters[own, name]:
             result = convert(result)
         set_tags(result, self._clip.colour)
+        return result
+
+
+def _is_convertible_light(own: ColourTags, first: ColourTags) -> bool:
+    """Whether both have primaries that are known and a curve with an agreed way to light."""
+    tags = (own, first)
+    return all(one.primaries in CHROMATICITIES and one.transfer in TO_LINEAR for one in tags)
+
+
+def _is_same_light(own: ColourTags, first: ColourTags) -> bool:
+    """Whether R'G'B' of both stand for the same colours; both are convertible."""
+    points, wanted = CHROMATICITIES[own.primaries], CHROMATICITIES[first.primaries]
+    return points == wanted and TO_LINEAR[own.transfer] is TO_LINEAR[first.transfer]
+
+
+class _LightConverter:
+    """R'G'B' of one kind of primaries and curve -> those of another, by way of linear light."""
+
+    def __init__(self, own: ColourTags, first: ColourTags) -> None:
+        scale = np.linspace(0.0, 1.0, _CODES + 1)
+        self._light = TO_LINEAR[own.transfer](scale).astype(np.float32)
+        self._codes, self._wanted = scale, TO_LINEAR[first.transfer](scale)
+        to_target = np.linalg.inv(to_bt709(CHROMATICITIES[first.primaries]))
+        matrix = to_target @ to_bt709(CHROMATICITIES[own.primaries])
+        order = [1, 2, 0]  # planes of gbrp lie as G, B, R
+        self._matrix = matrix[np.ix_(order, order)].astype(np.float32)
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        """A gbrp16le picture with the other codes; colours that the target lacks are clipped."""
+        channels = [np.take(self._light, plane) for plane in plane_arrays(picture)]
+        light = cv2.transform(cv2.merge(channels), self._matrix)
+        codes = np.interp(light, self._wanted, self._codes) * _CODES
+        result = av.VideoFrame(picture.width, picture.height, picture.format.name)
+        for target, plane in zip(
+            plane_arrays(result), cv2.split(np.rint(codes).astype(np.uint16)), strict=True
+        ):
+            np.copyto(target, plane)
+        set_tags(result, _RGB)
         return result
