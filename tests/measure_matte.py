@@ -36,7 +36,7 @@ from clip_cache import CachedClip, Footage, as_float, cache_scene
 from composites import furry_ball, painted_background, read_backgrounds, read_cutout
 from composites import standard_scenes as scenes_of
 
-from vidmatte.jobs.pipeline import temporal_filter_for
+from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.registry import find_model
 from vidmatte.models.weights.network_file import Weights
 from vidmatte.settings import Settings

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import pytest
+from media import Movie
 
 from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter, _copied, _filter_frames
 from vidmatte.alpha.track import WINDOWS
+from vidmatte.jobs.smoothing import filter_threads
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Settings
 
 MODES = ["off", "live", "on"]
 
@@ -103,11 +108,72 @@ def test_no_frame_beyond_the_look_back_affects_a_result(mode: str, refine: str) 
     assert (result(0, changed=furthest) != full).any()
 
 
+@pytest.mark.parametrize("refine", ["fast", "best", "off"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_frame_is_not_read_after_it_was_yielded(mode: str) -> None:
+def test_more_threads_give_the_same_frames(mode: str, refine: str) -> None:
+    def filtered(threads: int) -> list[np.ndarray]:
+        how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME, threads)
+        seen = [*shot(9, speed=2, noise=0.2), *shot(7, speed=1, noise=0.3)]
+        found = list(how.average_stage(how.track_stage(_copied(seen))))
+        assert [frame.number for frame in found] == [frame.number for frame in seen]
+        return [frame.alpha for frame in found]
+
+    for one, other in zip(filtered(1), filtered(3), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_threads_hold_no_more_frames_than_they_say() -> None:
+    taken = 0
+
+    def counted() -> Iterator[Picture]:
+        nonlocal taken
+        for frame in shot(40):
+            taken += 1
+            yield frame
+
+    how = TemporalFilter(WINDOWS["on"], "best", 1.0, PER_FRAME, 3)
+    ahead = [
+        taken - 1 - frame.number for frame in how.average_stage(how.track_stage(_copied(counted())))
+    ]
+    assert how.look_ahead < max(ahead) <= how.look_ahead + how.held_by_threads
+
+
+def test_threads_end_with_a_failure_and_with_an_early_end() -> None:
+    def broken() -> Iterator[Picture]:
+        yield from shot(12)
+        raise OSError("the disk is gone")
+
+    before = threading.active_count()
+    how = TemporalFilter(WINDOWS["on"], "fast", 1.0, PER_FRAME, 3)
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(how.average_stage(how.track_stage(broken())))
+    tracked = how.track_stage(shot(12))
+    frames = how.average_stage(tracked)
+    next(frames)
+    frames.close()
+    tracked.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "threads"),
+    [(1, "4G", 1), (2, "4G", 1), (4, "4G", 2), (8, "4G", 4), (32, "4G", 4), (32, "128M", 1)],
+)
+def test_the_threads_follow_cores_and_memory(
+    cores: int, memory: str, threads: int, source_movie: Callable[[str], Movie]
+) -> None:
+    with open_reader(source_movie("8-bit 709").path, Settings()) as source:
+        clip = replace(source.clip, width=1920, height=1080)
+    assert filter_threads(clip, Settings(threads=cores, memory=memory)) == threads
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_frame_is_not_read_after_it_was_yielded(mode: str, threads: int) -> None:
     untouched = [frame.alpha.copy() for frame in _filter_frames(shot(8, noise=0.2), mode=mode)]
     overwritten = []
-    for frame in _filter_frames(shot(8, noise=0.2), mode=mode):
+    how = TemporalFilter(WINDOWS[mode], "fast", 1.0, PER_FRAME, threads)
+    for frame in how.average_stage(how.track_stage(_copied(shot(8, noise=0.2)))):
         overwritten.append(frame.alpha.copy())
         frame.rgb[:] = 0
         frame.alpha[:] = 1

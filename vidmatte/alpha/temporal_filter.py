@@ -31,6 +31,7 @@ from vidmatte.alpha.flow import FlowField, squared_length
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
 from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, TrackedFrame, Window, track
+from vidmatte.core.concurrency import map_in_order
 from vidmatte.core.families import PER_FRAME, FilterProfile
 
 _SECOND_STRENGTH = 0.7  # of the mean that best takes once more
@@ -75,13 +76,15 @@ class TemporalFilter:
     """The filter's two halves, each for a thread of its own; the fields are the arguments of
     ``_filter_frames``.
 
-    Both change the frames' alpha (H, W), float32 and C-contiguous, in place.
+    Both change the frames' alpha (H, W), float32 and C-contiguous, in place. threads: frames that
+    each half works on at once; the result does not depend on it.
     """
 
     window: Window
     refine: str
     strength: float
     profile: FilterProfile
+    threads: int = 1
 
     @property
     def redraws(self) -> bool:
@@ -91,7 +94,14 @@ class TemporalFilter:
     def track_stage(self, frames: Iterable[AnyFrame]) -> Iterator[TrackedFrame[AnyFrame]]:
         """The first half: edges redrawn, motion found."""
         mix = bool(self.window.before or self.window.after)
-        return track(frames, redraw=self.redraws, mix=mix)
+        return track(frames, redraw=self.redraws, mix=mix, threads=self.threads)
+
+    @property
+    def held_by_threads(self) -> int:
+        """The most frames that wait for their turn, besides ``look_ahead``: each half has some
+        under way, the first one twice, alone and in pairs."""
+        halves = 2 if self.refine == "best" else 1
+        return 3 * halves * self.threads if self.threads > 1 else 0
 
     @property
     def look_ahead(self) -> int:
@@ -136,9 +146,13 @@ class TemporalFilter:
 
     def _averaged(self, tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
         window_filter: _WindowFilter[AnyFrame] = _WindowFilter(self)
-        for item in tracked:
-            yield from window_filter.feed(item)
-        yield from window_filter.flush()
+
+        def ready() -> Iterator[_Averaging[AnyFrame]]:
+            for item in tracked:
+                yield from window_filter.feed(item)
+            yield from window_filter.flush()
+
+        return map_in_order(_Averaging.finished, ready(), self.threads, name="steady")
 
 
 class _WindowFilter(Generic[AnyFrame]):
@@ -150,8 +164,8 @@ class _WindowFilter(Generic[AnyFrame]):
         self._tracked: deque[TrackedFrame[AnyFrame]] = deque()
         self._waiting = 0  # at the end of the deque: those whose frame was not yielded yet
 
-    def feed(self, item: TrackedFrame[AnyFrame]) -> Iterator[AnyFrame]:
-        """Take the next tracked frame; yield the frames that are ready."""
+    def feed(self, item: TrackedFrame[AnyFrame]) -> Iterator[_Averaging[AnyFrame]]:
+        """Take the next tracked frame; yield the frames that are ready to be averaged."""
         if item.frame is not None and item.frame.new_shot:
             yield from self.flush()
         self._tracked.append(item)
@@ -159,37 +173,57 @@ class _WindowFilter(Generic[AnyFrame]):
         while self._waiting > self._window.ahead_of(len(self._tracked) - self._waiting):
             yield self._emit()
 
-    def flush(self) -> Iterator[AnyFrame]:
+    def flush(self) -> Iterator[_Averaging[AnyFrame]]:
         """Yield all frames that are held; the next one begins a new shot."""
         while self._waiting:
             yield self._emit()
         self._tracked.clear()
 
-    def _emit(self) -> AnyFrame:
-        """Finish the oldest waiting frame and drop what no later one needs."""
+    def _emit(self) -> _Averaging[AnyFrame]:
+        """The oldest waiting frame with its neighbours; drops what no later one needs."""
         place = len(self._tracked) - self._waiting
         item = self._tracked[place]
         frame, view = item.frame, item.view
         item.frame = item.view = None
         if frame is None or frame.alpha is None:
             raise RuntimeError("a frame was yielded twice, or its alpha was removed")
-        if view is not None:
-            self._finish(frame, frame.alpha, view, place)
+        around = [replace(one) for one in self._tracked]
+        ready = _Averaging(self._how, frame, view, around, place)
         item.from_last = None
         self._waiting -= 1
         while len(self._tracked) - self._waiting > len(self._window.before):
             self._tracked.popleft()
-        return frame
+        return ready
 
-    def _finish(self, frame: AnyFrame, alpha: np.ndarray, view: WorkingFrame, place: int) -> None:
-        """Average, stretch and redraw a frame's alpha, in place."""
-        how, seen = self._how, self._tracked[place].sample
+
+class _Averaging(Generic[AnyFrame]):
+    """One frame to be averaged, at ``place`` among the tracked frames around it."""
+
+    def __init__(
+        self,
+        how: TemporalFilter,
+        frame: AnyFrame,
+        view: WorkingFrame | None,
+        around: list[TrackedFrame[AnyFrame]],
+        place: int,
+    ) -> None:
+        self._how, self._window = how, how.window
+        self._frame, self._view = frame, view
+        self._tracked, self._place = around, place
+
+    def finished(self) -> AnyFrame:
+        """Average, stretch and redraw the frame's alpha, in place."""
+        how, frame, view, place = self._how, self._frame, self._view, self._place
+        alpha, seen = frame.alpha, self._tracked[place].sample
+        if view is None or alpha is None:
+            return frame
         if seen is not None:
             average(seen, list(self._neighbours(place)), alpha)
         _stretch_levels(alpha, view, how.profile, how.redraws)
         if seen is not None and how.redraws:
             share = how.profile.redrawn * self._pace(place, view.alpha.shape)
             refine_edges(frame.rgb, alpha, view, share)
+        return frame
 
     def _pace(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
         """0 where nothing moves now, 1 where something does: ``shape``, float32.

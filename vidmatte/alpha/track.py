@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from vidmatte.alpha.accumulate import MatteSample
 from vidmatte.alpha.flow import CoarseFrame, FlowField, MotionEstimator
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
+from vidmatte.core.concurrency import map_in_order
 
 
 @dataclass(frozen=True)
@@ -81,35 +84,68 @@ class TrackedFrame(Generic[AnyFrame]):
 
 
 def track(
-    frames: Iterable[AnyFrame], *, redraw: bool, mix: bool
+    frames: Iterable[AnyFrame], *, redraw: bool, mix: bool, threads: int = 1
 ) -> Iterator[TrackedFrame[AnyFrame]]:
     """``frames``, tracked, in order.
 
     redraw: whether soft edges are redrawn. mix: whether frames will be averaged, so that
-    their motion is needed. Each frame's ``alpha``, C-contiguous (H, W) float32, is
-    changed in place. Raises ValueError for a frame without alpha.
+    their motion is needed. threads: frames and pairs of frames that are worked on at once. Each
+    frame's ``alpha``, C-contiguous (H, W) float32, is changed in place. Raises ValueError for a
+    frame without alpha.
     """
-    motion = MotionEstimator()
-    last: tuple[CoarseFrame, np.ndarray] | None = None
-    for frame in frames:
-        if frame.alpha is None:
-            raise ValueError("the frame has no alpha yet: the network comes before the filter")
-        if not (redraw or mix):
-            yield TrackedFrame(frame=frame)
-            continue
-        view = WorkingFrame.of(frame.rgb, frame.alpha)
-        if redraw:
-            refine_edges(frame.rgb, frame.alpha, view)
-            view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
-        tracked = TrackedFrame(frame=frame, view=view)
-        if mix:
-            tracked.sample = seen = _sample_matte(frame, frame.alpha, view)
-            if last is not None and not frame.new_shot:
-                tracked.from_last, tracked.to_last = motion.between(
-                    last[0], seen.coarse, last[1], view.grey
-                )
-            last = seen.coarse, view.grey
-        yield tracked
+    prepared = map_in_order(
+        partial(_prepared, redraw=redraw, mix=mix), frames, threads, name="motion"
+    )
+    if not mix:
+        return prepared
+    return map_in_order(_Motion(), _with_last(prepared), threads, name="motion")
+
+
+def _prepared(frame: AnyFrame, *, redraw: bool, mix: bool) -> TrackedFrame[AnyFrame]:
+    """One frame alone: its edges redrawn, and what its neighbours need of it."""
+    if frame.alpha is None:
+        raise ValueError("the frame has no alpha yet: the network comes before the filter")
+    if not (redraw or mix):
+        return TrackedFrame(frame=frame)
+    view = WorkingFrame.of(frame.rgb, frame.alpha)
+    if redraw:
+        refine_edges(frame.rgb, frame.alpha, view)
+        view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
+    sample = _sample_matte(frame, frame.alpha, view) if mix else None
+    return TrackedFrame(frame=frame, view=view, sample=sample)
+
+
+#: What the motion to a frame is found in: its coarse form and its greys.
+_Seen = tuple[CoarseFrame, np.ndarray]
+_Pair = tuple[TrackedFrame[AnyFrame], _Seen | None, _Seen]
+
+
+def _with_last(tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[_Pair[AnyFrame]]:
+    """Each frame, and what is needed of the one before it in its shot and of itself."""
+    last: _Seen | None = None
+    for item in tracked:
+        assert item.frame is not None and item.view is not None and item.sample is not None
+        seen = item.sample.coarse, item.view.grey
+        yield item, None if item.frame.new_shot else last, seen
+        last = seen
+
+
+class _Motion:
+    """Finds the motion of pairs of frames; every thread has an estimator of its own."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def __call__(self, pair: _Pair[AnyFrame]) -> TrackedFrame[AnyFrame]:
+        """The frame of the pair, with its motion where there is a frame before it."""
+        item, last, seen = pair
+        if last is not None:
+            if not hasattr(self._of_thread, "estimator"):
+                self._of_thread.estimator = MotionEstimator()
+            item.from_last, item.to_last = self._of_thread.estimator.between(
+                last[0], seen[0], last[1], seen[1]
+            )
+        return item
 
 
 def _sample_matte(frame: _FrameWithAlpha, alpha: np.ndarray, view: WorkingFrame) -> MatteSample:

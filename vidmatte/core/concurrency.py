@@ -36,14 +36,18 @@ def stream_count(threads: int) -> int:
 
 
 def map_in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], at_once: int
+    work: Callable[[Item], Result], items: Iterable[Item], at_once: int, name: str = "network"
 ) -> Iterator[Result]:
     """The work on ``at_once`` items at a time, each on its own thread; results in order.
 
-    No more than ``at_once`` items are taken before the first one's result is yielded.
+    No more than ``at_once`` items are taken before the first one's result is yielded; a single
+    one is worked on in the caller's thread. name: of the threads.
     """
+    if at_once == 1:
+        yield from map(work, items)
+        return
     under_way: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(at_once, thread_name_prefix="vidmatte-network") as threads:
+    with ThreadPoolExecutor(at_once, thread_name_prefix=f"vidmatte-{name}") as threads:
         for item in items:
             under_way.append(threads.submit(work, item))
             if len(under_way) == at_once:

@@ -15,10 +15,10 @@ from vidmatte.core.segment import History
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.farm.environment import environment_of
 from vidmatte.farm.plan import FileIdentity, Plan, PlannedSegment, PlannedWeights
-from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.jobs.queue import Ring, StopFlag
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.segment import WARM_UP, Needs, plan_segment
+from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.jobs.spec import READ_OPTIONS, Job, files_to_read
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -14,16 +14,13 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
-from vidmatte.alpha.temporal_filter import TemporalFilter
-from vidmatte.alpha.track import WINDOWS
-from vidmatte.core.families import PER_FRAME, FilterProfile
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
-from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
+from vidmatte.jobs.smoothing import check_sides, filter_threads, temporal_filter_for
 from vidmatte.jobs.stages import Pipeline, Stage, Work
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
@@ -36,7 +33,6 @@ from vidmatte.writers.base import Writer
 Item = TypeVar("Item")
 _FRAMES_IN_STAGES = 3  # one each in reading, in tracking and in the adjustments
 _TRACKED_QUEUE = 1  # between motion and steady: a tracked frame is larger than its slot
-_LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
 _STATE_EVERY = 32  # frames from one stored recurrent state to the next
 
 
@@ -86,7 +82,8 @@ def build_pipeline(
     network = model.network_for(source.clip, None if subject is None else subject.cache)
     network.begin(source.clip, settings)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
-    _check_sides(source.clip, smooth)
+    smooth = replace(smooth, threads=filter_threads(source.clip, settings))
+    check_sides(source.clip, smooth)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state
@@ -111,6 +108,7 @@ def build_pipeline(
         works["steady"] = smooth.average_stage
         works["subject"] = lambda frames: finished(subject.gated_frames(frames))
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
+    held += smooth.held_by_threads
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
@@ -261,37 +259,6 @@ def _with_checked_alpha(frames: Iterator[Frame], uses_foreground: bool) -> Itera
                 frame.foreground = None
             check_numbers(frame)
             yield frame
-
-
-def temporal_filter_for(
-    recurrent: bool, settings: Settings, profile: FilterProfile = PER_FRAME
-) -> TemporalFilter:
-    """The temporal filter and edge refinement that the settings ask for.
-
-    profile: what suits the network, see ``Network.filter_profile``.
-
-    A recurrent model has stable alphas and sharp edges by itself: 'auto' applies
-    neither to it.
-    """
-    mode = settings.smooth
-    if mode == "auto":
-        mode = "off" if recurrent else "on"
-    refine = settings.refine
-    if refine == "auto":
-        refine = "off" if recurrent and mode == "off" else "fast"
-    strength = settings.smooth_strength
-    mode = mode if strength else "off"
-    return TemporalFilter(WINDOWS[mode], refine, strength, profile)
-
-
-def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
-    """Raise UsageError for frames too large for the temporal filter, which uses cv2.remap."""
-    sides = clip.width, clip.height
-    if max(sides) > _LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
-        raise UsageError(
-            f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the temporal filter's limit of"
-            f" {_LONGEST_SIDE} pixels a side: add --smooth off"
-        )
 
 
 def _with_findings(frames: Iterator[Frame], quality: Quality) -> Iterator[Frame]:

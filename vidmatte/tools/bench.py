@@ -16,10 +16,10 @@ from vidmatte.alpha.track import TrackedFrame
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.outputs import open_writer
-from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.jobs.queue import Ring, Slot, StopFlag
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import run
+from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader

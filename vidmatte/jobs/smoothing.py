@@ -1,0 +1,58 @@
+"""The temporal filter of a run: by its settings, its network and its clip."""
+
+from __future__ import annotations
+
+from vidmatte.alpha.temporal_filter import TemporalFilter
+from vidmatte.alpha.track import WINDOWS
+from vidmatte.core.concurrency import usable_cores
+from vidmatte.core.families import PER_FRAME, FilterProfile
+from vidmatte.core.frame import Clip
+from vidmatte.errors import UsageError
+from vidmatte.jobs.queue import Slot
+from vidmatte.settings import Settings
+
+_LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
+_MOST_THREADS = 4  # of each half; with eight cores no half holds up the other stages
+_SLOTS_A_THREAD = 8  # of the frame memory's, for each frame that is under way in the filter
+
+
+def temporal_filter_for(
+    recurrent: bool, settings: Settings, profile: FilterProfile = PER_FRAME
+) -> TemporalFilter:
+    """The temporal filter and edge refinement that the settings ask for.
+
+    profile: what suits the network, see ``Network.filter_profile``.
+
+    A recurrent model has stable alphas and sharp edges by itself: 'auto' applies
+    neither to it.
+    """
+    mode = settings.smooth
+    if mode == "auto":
+        mode = "off" if recurrent else "on"
+    refine = settings.refine
+    if refine == "auto":
+        refine = "off" if recurrent and mode == "off" else "fast"
+    strength = settings.smooth_strength
+    mode = mode if strength else "off"
+    return TemporalFilter(WINDOWS[mode], refine, strength, profile)
+
+
+def filter_threads(clip: Clip, settings: Settings) -> int:
+    """Frames that each half of the temporal filter works on at once.
+
+    One up to three cores: the other stages use the rest. More where there are more cores, as
+    far as a part of ``--memory`` has room for the frames that are then under way.
+    """
+    cores = settings.threads or usable_cores()
+    room = settings.memory_bytes // Slot.size_of(clip) // _SLOTS_A_THREAD
+    return max(1, min(_MOST_THREADS, cores // 2, room))
+
+
+def check_sides(clip: Clip, smooth: TemporalFilter) -> None:
+    """Raise UsageError for frames too large for the temporal filter, which uses cv2.remap."""
+    sides = clip.width, clip.height
+    if max(sides) > _LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
+        raise UsageError(
+            f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the temporal filter's limit of"
+            f" {_LONGEST_SIDE} pixels a side: add --smooth off"
+        )
