@@ -72,7 +72,8 @@ NOT_OF_PREVIEW = (
     " handles conform strict audio resume batch memory audio_from audio_tracks like"
 )
 NOT_OF_BENCH = (
-    "screen key keep_shadows clean_plate subject subjects only cache smooth_strength cuts threshold"
+    "screen key keep_shadows clean_plate subject subjects only trimap cache"
+    " smooth_strength cuts threshold"
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_temporal_filter import disc, shot, texture
 
-from vidmatte.alpha.matting_laplacian import _solve, solve_doubt
+from vidmatte.alpha.matting_laplacian import solve, solve_doubt
 from vidmatte.alpha.temporal_filter import _filter_frames
 
 HEIGHT, WIDTH = 240, 400
@@ -61,7 +61,7 @@ def test_the_solution_follows_the_colours() -> None:
     ):
         hold[rows, columns], guess[rows, columns] = 10, value
     before = np.abs(guess - truth).mean()
-    assert np.abs(_solve(rgb, guess, hold) - truth).mean() < 0.55 * before
+    assert np.abs(solve(rgb, guess, hold) - truth).mean() < 0.55 * before
 
 
 @pytest.mark.parametrize("mode", ["off", "live", "on"])

@@ -290,7 +290,15 @@ def test_every_option_counts_except_the_excluded_ones() -> None:
         "batch", "cache", "device", "family", "like", "manifest", "max_megapixels", "memory",
         "model", "models_dir", "overwrite", "resume", "strict", "threads", "timeline",
     }  # fmt: skip
-    read = {"audio_from", "background", "clean_plate", "garbage_matte", "holdout", "subjects"}
+    read = {
+        "audio_from",
+        "background",
+        "clean_plate",
+        "garbage_matte",
+        "holdout",
+        "subjects",
+        "trimap",
+    }
     assert set(READ_OPTIONS) == read
     assert not set(EXCLUDED_OPTIONS) & set(READ_OPTIONS)
 

@@ -38,6 +38,7 @@ class StreamOptions(TypedDict, total=False):
     subject: Prompt | str | Sequence[Prompt | str]
     subjects: Text | None
     only: Text | None
+    trimap: Text | None
     threshold: Text | None
     gamma: float
     keep_largest: bool

@@ -21,7 +21,7 @@ from vidmatte.settings.values import MAX_PIXELS, parse_threshold
 _SAME_SHAPE = 0.02  # by which a mask's width against its height may differ from the frame's
 
 
-class _MaskFile:
+class MaskFile:
     """A grey picture for the entire clip, or a folder with one for each frame of the source:
     all of them, or only those between the in and out points. What is transparent in one
     counts as black.
@@ -131,12 +131,12 @@ def adjusted_frames(
         yield frame
 
 
-def open_masks(settings: AdjustOptions, clip: Clip) -> tuple[_MaskFile | None, _MaskFile | None]:
+def open_masks(settings: AdjustOptions, clip: Clip) -> tuple[MaskFile | None, MaskFile | None]:
     """The garbage matte and the holdout, each where it is given."""
     garbage, holdout = settings.garbage_matte, settings.holdout
     return (
-        _MaskFile("--garbage-matte", Path(garbage), clip) if garbage is not None else None,
-        _MaskFile("--holdout", Path(holdout), clip) if holdout is not None else None,
+        MaskFile("--garbage-matte", Path(garbage), clip) if garbage is not None else None,
+        MaskFile("--holdout", Path(holdout), clip) if holdout is not None else None,
     )
 
 

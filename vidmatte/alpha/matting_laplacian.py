@@ -46,11 +46,11 @@ def solve_doubt(rgb: np.ndarray, alpha: np.ndarray) -> None:
     hold = np.float32(HOLD_EDGE) * np.float32(HOLD_FLAT / HOLD_EDGE) ** box.crop(flat)
     hold = np.where(box.crop(band) > 0, hold, np.float32(HOLD_SURE)).astype(np.float32)
     before = box.crop(view.alpha)
-    solved = _solve(box.crop(view.rgb), before, hold)
+    solved = solve(box.crop(view.rgb), before, hold)
     change = (np.clip(solved, 0, 1) - before) * cv2.GaussianBlur(
         box.crop(band).astype(np.float32), (0, 0), 1.0
     )
-    _add_at_full_size(alpha, change, box, view.alpha.shape)
+    add_at_full_size(alpha, change, box, view.alpha.shape)
 
 
 def _soft_band(alpha: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def _soft_band(alpha: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.dilate(soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH), kernel))
 
 
-def _add_at_full_size(
+def add_at_full_size(
     alpha: np.ndarray, change: np.ndarray, box: Box, working: tuple[int, ...]
 ) -> None:
     """Add a change (box's shape, working pixels) to alpha (H, W), which stays in 0..1."""
@@ -70,7 +70,7 @@ def _add_at_full_size(
     np.clip(alpha, 0, 1, out=alpha)
 
 
-def _solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
+def solve(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
     """The alpha that follows the colours and stays near ``alpha`` where ``hold`` is large.
 
     rgb: (h, w, 3) uint8; alpha, hold: (h, w) float32; hold is in units of the Laplacian's
@@ -111,7 +111,7 @@ def _start(rgb: np.ndarray, alpha: np.ndarray, hold: np.ndarray) -> np.ndarray:
         return alpha.copy()
     parts = (rgb, alpha, hold)
     small = [cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in parts]
-    change = _solve(*small) - small[1]
+    change = solve(*small) - small[1]
     return np.asarray(alpha + cv2.resize(change, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 

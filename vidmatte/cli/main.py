@@ -157,7 +157,7 @@ def _preview_command(
 
 PREVIEW_OPTIONS = (
     "model", "family", "screen", "key", "keep_shadows", "clean_plate", "subject", "subjects",
-    "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
+    "trimap", "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
     "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather", "garbage_matte",
     "holdout", "invert", "despill", "despill_strength", "fps", "video_track", "in_point",
     "out_point", "deinterlace", "colour", "max_megapixels", "overwrite", "device", "runtime",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.masks import check_masks
+from vidmatte.alpha.trimap import open_trimap
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import absolute_path, as_url, ends_in_slash, names_folder, pattern_regex
 from vidmatte.core.source import Source
@@ -73,6 +74,8 @@ def check_matting(clip: Clip, settings: Settings, model: ModelChoice | None = No
     """
     uses_model_foreground(settings, clip)
     check_masks(settings, clip)
+    if (trimap := open_trimap(settings, clip)) is not None:
+        trimap.check()
     return choose_model(settings) if model is None else model
 
 

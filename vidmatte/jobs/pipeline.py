@@ -14,6 +14,7 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
+from vidmatte.alpha.trimap import open_trimap
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
@@ -87,24 +88,29 @@ def build_pipeline(
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state
+    trimap = open_trimap(settings, source.clip)
 
     def read(_: Iterator[Frame]) -> Iterator[Frame]:
         pictures = _pictures(source, segment.lead, needs.read_stop(segment), begin.pts)
         frames = _frames(pictures, source.warnings, ring, segment, begin, cuts=settings.cuts)
         return _with_state(frames, segment, begin, stores=stores_state)
 
+    def before(frames: Iterator[Frame]) -> Iterator[Frame]:
+        return frames if trimap is None else trimap.solved_frames(frames)
+
     def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
-        adjusted = adjusted_frames(frames, settings, source.clip)
+        held = frames if trimap is None else trimap.held_frames(frames)
+        adjusted = adjusted_frames(held, settings, source.clip)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
     works: dict[str, Work] = {
         "read": read,
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
-        "motion": smooth.track_stage,
+        "motion": lambda frames: smooth.track_stage(before(frames)),
         "steady": lambda tracked: finished(smooth.average_stage(tracked)),
     }
     if subject is not None:
-        works["motion"] = lambda frames: smooth.track_stage(subject.gated_frames(frames))
+        works["motion"] = lambda frames: smooth.track_stage(before(subject.gated_frames(frames)))
         works["steady"] = smooth.average_stage
         works["subject"] = lambda frames: finished(subject.gated_frames(frames))
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)

@@ -159,6 +159,14 @@ class SubjectOptions(OptionModel):
         metavar="NAME",
     )
 
+    trimap: Text | None = _subject(
+        None,
+        "white is subject, black is not, and what is grey is solved along the colours: a picture,"
+        " or a folder with one per frame",
+        metavar="PATH",
+        reads=True,
+    )
+
     @model_validator(mode="after")
     def _check_only(self) -> Self:
         if self.only is not None and not self.subject and self.subjects is None:

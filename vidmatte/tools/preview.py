@@ -16,6 +16,7 @@ import numpy as np
 from vidmatte.alpha.adjustments import despill
 from vidmatte.alpha.foreground import estimate
 from vidmatte.alpha.masks import check_masks, open_masks
+from vidmatte.alpha.trimap import open_trimap
 from vidmatte.api import Stream, StreamedFrame
 from vidmatte.core.names import absolute_path as whole_path
 from vidmatte.errors import OutputError, SourceError, UsageError
@@ -109,6 +110,7 @@ def _samples(
     with open_reader(clip, part) as source:
         start, total = source.clip.first_frame, source.clip.frame_count or count
         check_masks(part, source.clip)
+        trimap = open_trimap(part, source.clip)
         garbage, holdout = open_masks(part, source.clip)
     lead = _LEAD if model.network.recurrent else 0
     smooth = settings.smooth if settings.smooth == "strong" else "off"
@@ -118,6 +120,7 @@ def _samples(
             in_point=f"f{max(0, wanted - lead)}",
             out_point=f"f{wanted + 1}",
             smooth=smooth,
+            trimap=str(trimap.file(place)) if trimap is not None else None,
             garbage_matte=str(garbage.file(place)) if garbage is not None else None,
             holdout=str(holdout.file(place)) if holdout is not None else None,
         )
