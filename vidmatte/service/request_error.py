@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class RequestFault(Exception):
+class RequestError(Exception):
     """Answered as JSON, ``{"error": error, "message": message}``, with the HTTP ``status``.
 
     retry_after: whole seconds after which the same request may succeed.
@@ -17,6 +17,6 @@ class RequestFault(Exception):
         self.retry_after = retry_after
 
 
-def missing(kind: str, name: str) -> RequestFault:
+def missing(kind: str, name: str) -> RequestError:
     """404: there is no such clip, job, upload, ..."""
-    return RequestFault(404, "missing", f"{kind} {name}: there is none of that id, or it expired")
+    return RequestError(404, "missing", f"{kind} {name}: there is none of that id, or it expired")
