@@ -1,0 +1,248 @@
+"""Clips: the files that were uploaded, and what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from queue import Queue
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from vidmatte.service.context import Context, new_id, utc_text
+from vidmatte.service.probe import probe
+from vidmatte.service.request_error import RequestError, missing
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS clips (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    created TEXT NOT NULL, expires TEXT NOT NULL, state TEXT NOT NULL, error TEXT, info TEXT
+);
+"""
+_SHOWN = ("id", "name", "bytes", "sha256", "created", "expires", "state", "error")
+_LONGEST_NAME = 120  # bytes; results add to it
+_BUFFER = 1 << 20
+
+
+def safe_name(name: str) -> str:
+    """A file's base name from a name that a client gave: no folders, no control characters, no
+    dot at its beginning, its suffix kept. Raises RequestError for a name with nothing left."""
+    base = re.split(r"[/\\]", name)[-1]
+    base = re.sub(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]', "_", base).lstrip(". ").rstrip(". ")
+    stem, dot, suffix = base.rpartition(".")
+    if not dot:
+        stem, suffix = base, ""
+    suffix = suffix[:16]
+    while stem and len(f"{stem}{dot}{suffix}".encode()) > _LONGEST_NAME:
+        stem = stem[:-1]
+    if not stem:
+        raise RequestError(422, "invalid", "name: it is empty; give a file name like clip.mp4")
+    return f"{stem}{dot}{suffix}"
+
+
+class Clips:
+    """The store of clips. Files are in ``clips/ID/NAME``; the rest is in the database."""
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._database = context, context.database
+        self._database.create(_TABLE)
+        self._unprobed: Queue[str | None] = Queue()
+        self._prober = threading.Thread(target=self._probe_all, name="vidmatte-probe", daemon=True)
+        context.starting.append(self._start)
+        context.ending.append(self._end)
+
+    def list(self) -> list[dict[str, Any]]:
+        """All clips as the API shows them, the newest last."""
+        rows = self._database.rows("SELECT * FROM clips ORDER BY created, rowid")
+        return [_shown(row) for row in rows]
+
+    def get(self, clip: str) -> dict[str, Any]:
+        """One clip as the API shows it. Raises RequestError."""
+        row = self._database.row("SELECT * FROM clips WHERE id = ?", (clip,))
+        if row is None:
+            raise missing("clip", clip)
+        return _shown(row)
+
+    def path(self, clip: str) -> Path:
+        """The file of a clip. Raises RequestError."""
+        return self._context.config.clips / clip / str(self.get(clip)["name"])
+
+    def ready(self, clip: str) -> dict[str, Any]:
+        """A clip that can be used. Raises RequestError: 409 while it is probed, 422 if it failed."""
+        found = self.get(clip)
+        if found["state"] == "probing":
+            raise RequestError(409, "probing", f"clip {clip}: it is being read; try again", 1)
+        if found["state"] == "failed":
+            raise RequestError(422, "unusable", str(found["error"]))
+        return found
+
+    def insert(self, connection: sqlite3.Connection, name: str, size: int, sha256: str) -> str:
+        """Add a clip within a transaction, and return its id; then call ``adopt``."""
+        clip, keep = new_id(), self._context.config.keep
+        values = (clip, name, size, sha256, utc_text(), utc_text(keep), "probing")
+        connection.execute(
+            "INSERT INTO clips (id, name, bytes, sha256, created, expires, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        return clip
+
+    def adopt(self, clip: str, file: Path) -> dict[str, Any]:
+        """Move the file of a clip that ``insert`` added to its place, and have it probed."""
+        path = self.path(clip)
+        path.parent.mkdir(exist_ok=True)
+        file.rename(path)
+        self._unprobed.put(clip)
+        return self._publish(clip)
+
+    def delete(self, clip: str) -> None:
+        """Remove a clip and its file. Raises RequestError: 404, 409 while a job reads it."""
+        self.get(clip)
+        jobs = self._context.jobs
+        if jobs is not None and jobs.reads(clip):
+            raise RequestError(409, "in_use", f"clip {clip}: a job reads it; cancel the job first")
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM clips WHERE id = ?", (clip,))
+        shutil.rmtree(self._context.config.clips / clip, ignore_errors=True)
+        self._context.publish("clip", {"id": clip, "deleted": True})
+
+    def _publish(self, clip: str) -> dict[str, Any]:
+        found = self.get(clip)
+        self._context.publish("clip", found)
+        return found
+
+    def _start(self) -> None:
+        """Probe what a server that was killed had left, and begin."""
+        for row in self._database.rows("SELECT id FROM clips WHERE state = 'probing'"):
+            self._unprobed.put(row["id"])
+        self._prober.start()
+
+    def _end(self) -> None:
+        self._unprobed.put(None)
+
+    def _probe_all(self) -> None:
+        """Probe clips one after the other until the server ends."""
+        while (clip := self._unprobed.get()) is not None and not self._context.stopping.is_set():
+            try:
+                path = self.path(clip)
+            except RequestError:  # deleted in the meantime
+                continue
+            facts = probe(path, self._context.config.max_megapixels)
+            if self._context.stopping.is_set():
+                return
+            state, error = ("failed", facts["error"]) if "error" in facts else ("ready", None)
+            info = None if error else json.dumps(facts)
+            with self._database.writing() as connection:
+                connection.execute(
+                    "UPDATE clips SET state = ?, error = ?, info = ? WHERE id = ?",
+                    (state, error, info, clip),
+                )
+            try:
+                self._publish(clip)
+            except RequestError:
+                continue
+
+
+def _shown(row: sqlite3.Row) -> dict[str, Any]:
+    """A clip as the API shows it."""
+    info = json.loads(row["info"]) if row["info"] else None
+    facts = info or {}
+    return {
+        **{name: row[name] for name in _SHOWN},
+        "kind": facts.get("kind"),
+        "width": facts.get("width"),
+        "height": facts.get("height"),
+        "frames": 1 if facts.get("kind") == "picture" else facts.get("frames"),
+        "rate": facts.get("rate"),
+        "first_frame": 0,
+        "timecode": facts.get("timecode"),
+        "info": info,
+    }
+
+
+async def receive(context: Context, name: str, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+    """Store an upload as it comes, and add it as a clip. Raises RequestError."""
+    name = safe_name(name)
+    file = context.config.uploads / f"{new_id()}.part"
+    digest, size, buffer = hashlib.sha256(), 0, bytearray()
+    opened = await run_in_threadpool(file.open, "xb", 0)
+    try:
+
+        def flush() -> None:
+            digest.update(buffer)
+            opened.write(buffer)
+            buffer.clear()
+
+        async for chunk in chunks:
+            buffer += chunk
+            size += len(chunk)
+            if size > context.config.max_upload:
+                raise RequestError(413, "too_large", _too_large(context.config.max_upload))
+            if len(buffer) >= _BUFFER:
+                await run_in_threadpool(flush)
+        await run_in_threadpool(flush)
+        if not size:
+            raise RequestError(422, "invalid", f"{name}: the body is empty")
+        opened.close()
+        return await run_in_threadpool(_add, context, name, size, digest.hexdigest(), file)
+    finally:
+        opened.close()
+        file.unlink(missing_ok=True)
+
+
+def _add(context: Context, name: str, size: int, sha256: str, file: Path) -> dict[str, Any]:
+    clips: Clips = context.clips
+    with context.database.writing() as connection:
+        clip = clips.insert(connection, name, size, sha256)
+    return clips.adopt(clip, file)
+
+
+def _too_large(limit: int) -> str:
+    return f"the file is larger than the {limit} bytes that --max-upload allows"
+
+
+def router(context: Context) -> APIRouter:
+    """The routes under ``/api/clips``."""
+    routes = APIRouter(prefix="/api/clips", tags=["clips"])
+    clips: Clips = context.clips
+
+    @routes.post("", status_code=201)
+    async def upload(request: Request, name: Annotated[str, Query(max_length=1000)]) -> Any:
+        """Upload one file as the body."""
+        return await receive(context, name, request.stream())
+
+    @routes.get("")
+    def all_clips() -> Any:
+        """All clips, the newest last."""
+        return {"clips": clips.list()}
+
+    @routes.get("/{clip}")
+    def one_clip(clip: str) -> Any:
+        """One clip."""
+        return clips.get(clip)
+
+    @routes.get("/{clip}/info")
+    def info(clip: str) -> Any:
+        """What ``vidmatte info --json`` says of it."""
+        return clips.ready(clip)["info"]
+
+    @routes.get("/{clip}/file")
+    def file(clip: str) -> FileResponse:
+        """The file as it was uploaded; ranges of bytes are served."""
+        path = clips.path(clip)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    @routes.delete("/{clip}", status_code=204)
+    def delete(clip: str) -> None:
+        """Remove a clip and its file."""
+        clips.delete(clip)
+
+    return routes
