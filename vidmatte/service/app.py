@@ -17,9 +17,11 @@ from vidmatte.service import clips
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
+from vidmatte.service.disk import Disk
 from vidmatte.service.request_error import RequestError
 
 _LOG = logging.getLogger("vidmatte.service")
+_RETRY_SECONDS = 5
 _NAMES = {404: "missing", 405: "method_not_allowed", 422: "invalid"}
 
 
@@ -38,6 +40,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.context = context
+    context.disk = Disk(context)
     context.clips = clips.Clips(context)
     # Each module that has routes adds itself here.
     for module in (clips,):
@@ -48,7 +51,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
 
 _DESCRIPTION = """Cuts the subject out of clips and pictures.
 
-Errors are JSON: `{"error": NAME, "message": LINE}`. Answers 429, 503 and 507 carry `Retry-After`."""
+Errors are JSON: `{"error": NAME, "message": LINE}`; 429, 503 and 507 carry `Retry-After`."""
 
 
 @asynccontextmanager
@@ -70,6 +73,8 @@ def error_answer(
     status: int, error: str, message: str, retry_after: int | None = None
 ) -> JSONResponse:
     """An error as every route answers it."""
+    if retry_after is None and status in (429, 503, 507):
+        retry_after = _RETRY_SECONDS
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return JSONResponse({"error": error, "message": message}, status, headers)
 

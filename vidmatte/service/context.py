@@ -18,7 +18,7 @@ class Context:
     """The parts of one running service. ``stopping`` is set when it ends: streams end then.
 
     starting, ending: called in order when the server starts and, the last one first, when it ends;
-    a part that runs threads or processes adds its own.
+    a part that runs threads or processes adds its own. expiring: called once a minute.
     """
 
     config: ServiceConfig
@@ -26,6 +26,7 @@ class Context:
     stopping: threading.Event = field(default_factory=threading.Event)
     starting: list[Callable[[], None]] = field(default_factory=list)
     ending: list[Callable[[], None]] = field(default_factory=list)
+    expiring: list[Callable[[], None]] = field(default_factory=list)
     #: Set by ``app.create_app``; each part's class is in the module of that name.
     events: Any = None
     clips: Any = None

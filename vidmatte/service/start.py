@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import socket
 import sys
+import threading
 from dataclasses import replace
 from types import FrameType
 
@@ -43,6 +44,7 @@ def serve(config: ServiceConfig) -> None:
         raise OutputError(f"--data {config.data}: cannot be used ({error.strerror})") from error
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
     server = _Server(
+        app.state.context.stopping,
         uvicorn.Config(
             app,
             log_config=None,
@@ -52,9 +54,8 @@ def serve(config: ServiceConfig) -> None:
             ws="none",
             h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_graceful_shutdown=_CLOSING_SECONDS,
-        )
+        ),
     )
-    server.stopping = app.state.context.stopping.set
     shown = f"[{config.host}]" if ":" in config.host else config.host
     sys.stderr.write(f"vidmatte serve: http://{shown}:{config.port}/ with data in {config.data}\n")
     try:
@@ -66,12 +67,13 @@ def serve(config: ServiceConfig) -> None:
 class _Server(uvicorn.Server):
     """A server that tells open streams to end as soon as a signal comes."""
 
-    def stopping(self) -> None:
-        """Called when a signal comes."""
+    def __init__(self, stopping: threading.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See ``uvicorn.Server.handle_exit``."""
-        self.stopping()
+        self._stopping.set()
         super().handle_exit(sig, frame)
 
 
