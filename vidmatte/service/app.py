@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vidmatte._version import __version__
-from vidmatte.service import clips
+from vidmatte.service import clips, security, upload_routes
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
@@ -27,7 +28,8 @@ _NAMES = {404: "missing", 405: "method_not_allowed", 422: "invalid"}
 
 def create_app(config: ServiceConfig) -> FastAPI:
     """The application for a configuration; its folders and its database are created."""
-    for folder in (config.data, config.clips, config.uploads, config.results, config.views):
+    shutil.rmtree(config.temporary, ignore_errors=True)
+    for folder in (config.clips, config.uploads, config.results, config.views, config.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     context = Context(config, Database(config.database))
     app = FastAPI(
@@ -42,10 +44,12 @@ def create_app(config: ServiceConfig) -> FastAPI:
     app.state.context = context
     context.disk = Disk(context)
     context.clips = clips.Clips(context)
-    # Each module that has routes adds itself here.
-    for module in (clips,):
+    # Each module that has routes adds itself here. Uploads that a killed server had received have
+    # to become clips before clips without a file are removed.
+    for module in (upload_routes, clips, security):
         app.include_router(module.router(context))
     _add_error_handlers(app)
+    app.add_middleware(security.Guard, config=config)
     return app
 
 

@@ -17,7 +17,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from vidmatte.service.context import Context, new_id, utc_text
-from vidmatte.service.probe import probe
+from vidmatte.service.probe import Prober
 from vidmatte.service.receive import Incoming, is_form, received_body, received_form
 from vidmatte.service.request_error import RequestError, missing
 
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS clips (
     created TEXT NOT NULL, expires TEXT NOT NULL, state TEXT NOT NULL, error TEXT, info TEXT
 );
 """
+_MOST_AT_ONCE = 8
 _SHOWN = ("id", "name", "bytes", "sha256", "created", "expires", "state", "error")
 
 
@@ -37,9 +38,8 @@ class Clips:
         self._context, self._database = context, context.database
         self._database.create(_TABLE)
         self._unprobed: Queue[str | None] = Queue()
-        self._prober = threading.Thread(target=self._probe_all, name="vidmatte-probe", daemon=True)
-        context.starting.append(self._start)
-        context.ending.append(self._end)
+        self._prober = Prober(context.config.max_megapixels, context.config.temporary)
+        self._thread = threading.Thread(target=self._probe_all, name="vidmatte-probe")
         context.expiring.append(self.delete_expired)
 
     def list(self) -> list[dict[str, Any]]:
@@ -128,12 +128,12 @@ class Clips:
         self._context.publish("clip", found)
         return found
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Probe what a server that was killed had left, and begin."""
         self._sweep()
         for row in self._database.rows("SELECT id FROM clips WHERE state = 'probing'"):
             self._unprobed.put(row["id"])
-        self._prober.start()
+        self._thread.start()
 
     def _sweep(self) -> None:
         """Remove what a killed server left: folders without a clip, clips without a file."""
@@ -149,30 +149,41 @@ class Clips:
     def _file(self, clip: str, name: str) -> Path:
         return self._context.config.clips / clip / name
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the probing."""
         self._unprobed.put(None)
+        self._prober.stop()
+        self._thread.join()
 
     def _probe_all(self) -> None:
-        """Probe clips one after the other until the server ends."""
-        while (clip := self._unprobed.get()) is not None and not self._context.stopping.is_set():
-            try:
-                path = self.path(clip)
-            except RequestError:  # deleted in the meantime
-                continue
-            facts = probe(path, self._context.config.max_megapixels)
+        """Probe clips until the server ends, those that wait together."""
+        while (clip := self._unprobed.get()) is not None:
+            waiting = [clip]
+            while len(waiting) < _MOST_AT_ONCE and not self._unprobed.empty():
+                clip = self._unprobed.get()
+                if clip is None:
+                    return
+                waiting.append(clip)
+            files = {}
+            for clip in waiting:
+                with contextlib.suppress(RequestError):  # deleted in the meantime
+                    files[clip] = self.path(clip)
+            found = self._prober.probe(list(files.values())) if files else []
             if self._context.stopping.is_set():
                 return
-            state, error = ("failed", facts["error"]) if "error" in facts else ("ready", None)
-            info = None if error else json.dumps(facts)
-            with self._database.writing() as connection:
-                connection.execute(
-                    "UPDATE clips SET state = ?, error = ?, info = ? WHERE id = ?",
-                    (state, error, info, clip),
-                )
-            try:
-                self._publish(clip)
-            except RequestError:
-                continue
+            for clip, facts in zip(files, found, strict=True):
+                self._take(clip, facts)
+
+    def _take(self, clip: str, facts: dict[str, Any]) -> None:
+        """Store what a clip was found to be."""
+        state, error = ("failed", facts["error"]) if "error" in facts else ("ready", None)
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE clips SET state = ?, error = ?, info = ? WHERE id = ?",
+                (state, error, None if error else json.dumps(facts), clip),
+            )
+        with contextlib.suppress(RequestError):  # deleted in the meantime
+            self._publish(clip)
 
 
 def _shown(row: sqlite3.Row) -> dict[str, Any]:
@@ -196,6 +207,8 @@ def router(context: Context) -> APIRouter:
     """The routes under ``/api/clips``."""
     routes = APIRouter(prefix="/api/clips", tags=["clips"])
     clips: Clips = context.clips
+    context.starting.append(clips.start)
+    context.ending.append(clips.end)
 
     @routes.post("", status_code=201)
     async def upload(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import secrets
 import threading
 import time
@@ -50,3 +51,10 @@ def utc_text(seconds: float = 0.0) -> str:
     at = time.time() + seconds
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
     return f"{whole}.{int(at % 1 * 1000):03d}Z"
+
+
+def seconds_of(text: str) -> float:
+    """The time of a ``utc_text``, in seconds since 1970."""
+    whole, _, milliseconds = text.removesuffix("Z").partition(".")
+    at = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return at + int(milliseconds or 0) / 1000
