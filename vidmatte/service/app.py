@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vidmatte._version import __version__
-from vidmatte.service import clips, security, upload_routes
+from vidmatte.service import clips, models, options, remove, security, status, upload_routes
+from vidmatte.service.command_line import CommandLine
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
@@ -42,15 +43,24 @@ def create_app(config: ServiceConfig) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.context = context
-    context.disk = Disk(context)
-    context.clips = clips.Clips(context)
+    _make_parts(context)
     # Each module that has routes adds itself here. Uploads that a killed server had received have
     # to become clips before clips without a file are removed.
-    for module in (upload_routes, clips, security):
+    for module in (upload_routes, clips, models, options, remove, status, security):
         app.include_router(module.router(context))
     _add_error_handlers(app)
-    app.add_middleware(security.Guard, config=config)
+    app.add_middleware(security.Guard, config=config, answered=context.metrics.answered)
     return app
+
+
+def _make_parts(context: Context) -> None:
+    """What the routes share, in the order in which it starts."""
+    context.metrics = status.Metrics(context)
+    context.disk = Disk(context)
+    context.command_line = CommandLine(context)
+    context.models = models.Models(context, context.command_line)
+    context.clips = clips.Clips(context)
+    status.Expiry(context)
 
 
 _DESCRIPTION = """Cuts the subject out of clips and pictures.

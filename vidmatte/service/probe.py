@@ -79,20 +79,17 @@ def _shown(file: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "path": file.name}
 
 
-def _main(max_megapixels: str, *files: str) -> int:
-    """Print the facts of files; see ``Prober``."""
+def _main(max_megapixels: str, *files: str) -> None:
+    """Become ``vidmatte info``, within limits that also hold for it."""
     if sys.platform != "win32":  # which has no such limits
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from vidmatte.cli.info import show_info
-    from vidmatte.settings import Settings
-
-    settings = Settings(max_megapixels=float(max_megapixels))
-    return show_info([Path(file) for file in files], as_json=True, settings=settings)
+    words = ["-m", "vidmatte", "info", "--json", "--max-megapixels", max_megapixels, "--", *files]
+    os.execv(sys.executable, [sys.executable, *words])
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    _main(*sys.argv[1:])
