@@ -29,6 +29,7 @@ _NAMES = {404: "missing", 405: "method_not_allowed", 422: "invalid"}
 
 def create_app(config: ServiceConfig) -> FastAPI:
     """The application for a configuration; its folders and its database are created."""
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(config.temporary, ignore_errors=True)
     for folder in (config.clips, config.uploads, config.results, config.views, config.temporary):
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ class Clips:
         self._context, self._database = context, context.database
         self._database.create(_TABLE)
         self._unprobed: Queue[str | None] = Queue()
-        self._prober = Prober(context.config.max_megapixels, context.config.temporary)
+        self._prober = Prober(context.config)
         self._thread = threading.Thread(target=self._probe_all, name="vidmatte-probe")
         context.expiring.append(self.delete_expired)
 

@@ -17,10 +17,11 @@ from vidmatte.service.context import Context
 
 def environment(config: ServiceConfig) -> dict[str, str]:
     """The environment of a subprocess: its temporary files are in the folder of ``--data``."""
-    added = {"TMPDIR": str(config.temporary), "VIDMATTE_TOKEN": ""}
+    added = {"TMPDIR": str(config.temporary)}
     if config.models_dir is not None:
         added["VIDMATTE_MODELS_DIR"] = config.models_dir
-    return {**os.environ, **added}
+    inherited = {name: value for name, value in os.environ.items() if name != "VIDMATTE_TOKEN"}
+    return {**inherited, **added}
 
 
 @dataclass(frozen=True)

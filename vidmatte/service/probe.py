@@ -15,15 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidmatte.service.command_line import environment
+from vidmatte.service.config import ServiceConfig
+
 _SECONDS = 60
 _MEMORY = 4 * 2**30  # of address space; libraries take a quarter of it
 
 
 class Prober:
-    """Probes files, a few in one process. temporary: a folder for temporary files."""
+    """Probes files, a few in one process."""
 
-    def __init__(self, max_megapixels: float, temporary: Path) -> None:
-        self._max_megapixels, self._temporary = max_megapixels, temporary
+    def __init__(self, config: ServiceConfig) -> None:
+        self._max_megapixels, self._environment = config.max_megapixels, environment(config)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
@@ -57,7 +60,7 @@ class Prober:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "TMPDIR": str(self._temporary)},
+                env=self._environment,
             )
         with self._process as process:
             try:

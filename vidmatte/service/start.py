@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import sqlite3
 import sys
 import threading
 from dataclasses import replace
@@ -40,8 +41,9 @@ def serve(config: ServiceConfig) -> None:
     config = replace(config, port=opened.getsockname()[1])
     try:
         app = create_app(config)
-    except OSError as error:
-        raise OutputError(f"--data {config.data}: cannot be used ({error.strerror})") from error
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"--data {config.data}: cannot be used ({reason})") from error
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
     server = _Server(
         app.state.context.stopping,
