@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vidmatte._version import __version__
-from vidmatte.service import clips
+from vidmatte.service import clips, events, job_routes, jobs, results, runner
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
@@ -38,9 +38,12 @@ def create_app(config: ServiceConfig) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.context = context
+    context.events = events.Events(context)
     context.clips = clips.Clips(context)
+    context.jobs = jobs.Jobs(context)
+    runner.Runner(context)
     # Each module that has routes adds itself here.
-    for module in (clips,):
+    for module in (clips, events, job_routes, results):
         app.include_router(module.router(context))
     _add_error_handlers(app)
     return app
