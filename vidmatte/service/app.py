@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,19 +14,31 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vidmatte._version import __version__
-from vidmatte.service import clips, events, job_routes, jobs, results, runner
+from vidmatte.service import (
+    clips,
+    events,
+    job_routes,
+    jobs,
+    results,
+    runner,
+    security,
+    upload_routes,
+)
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
+from vidmatte.service.disk import Disk
 from vidmatte.service.request_error import RequestError
 
 _LOG = logging.getLogger("vidmatte.service")
+_RETRY_SECONDS = 5
 _NAMES = {404: "missing", 405: "method_not_allowed", 422: "invalid"}
 
 
 def create_app(config: ServiceConfig) -> FastAPI:
     """The application for a configuration; its folders and its database are created."""
-    for folder in (config.data, config.clips, config.uploads, config.results, config.views):
+    shutil.rmtree(config.temporary, ignore_errors=True)
+    for folder in (config.clips, config.uploads, config.results, config.views, config.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     context = Context(config, Database(config.database))
     app = FastAPI(
@@ -38,20 +51,23 @@ def create_app(config: ServiceConfig) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.context = context
+    context.disk = Disk(context)
     context.events = events.Events(context)
     context.clips = clips.Clips(context)
     context.jobs = jobs.Jobs(context)
     runner.Runner(context)
-    # Each module that has routes adds itself here.
-    for module in (clips, events, job_routes, results):
+    # Each module that has routes adds itself here. Uploads that a killed server had received have
+    # to become clips before clips without a file are removed.
+    for module in (upload_routes, clips, events, job_routes, results, security):
         app.include_router(module.router(context))
     _add_error_handlers(app)
+    app.add_middleware(security.Guard, config=config)
     return app
 
 
 _DESCRIPTION = """Cuts the subject out of clips and pictures.
 
-Errors are JSON: `{"error": NAME, "message": LINE}`. Answers 429, 503 and 507 carry `Retry-After`."""
+Errors are JSON: `{"error": NAME, "message": LINE}`; 429, 503 and 507 carry `Retry-After`."""
 
 
 @asynccontextmanager
@@ -73,6 +89,8 @@ def error_answer(
     status: int, error: str, message: str, retry_after: int | None = None
 ) -> JSONResponse:
     """An error as every route answers it."""
+    if retry_after is None and status in (429, 503, 507):
+        retry_after = _RETRY_SECONDS
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return JSONResponse({"error": error, "message": message}, status, headers)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-import re
+import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from queue import Queue
 from typing import Annotated, Any
@@ -18,7 +17,8 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from vidmatte.service.context import Context, new_id, utc_text
-from vidmatte.service.probe import probe
+from vidmatte.service.probe import Prober
+from vidmatte.service.receive import Incoming, is_form, received_body, received_form
 from vidmatte.service.request_error import RequestError, missing
 
 _TABLE = """
@@ -27,25 +27,8 @@ CREATE TABLE IF NOT EXISTS clips (
     created TEXT NOT NULL, expires TEXT NOT NULL, state TEXT NOT NULL, error TEXT, info TEXT
 );
 """
+_MOST_AT_ONCE = 8
 _SHOWN = ("id", "name", "bytes", "sha256", "created", "expires", "state", "error")
-_LONGEST_NAME = 120  # bytes; results add to it
-_BUFFER = 1 << 20
-
-
-def safe_name(name: str) -> str:
-    """A file's base name from a name that a client gave: no folders, no control characters, no
-    dot at its beginning, its suffix kept. Raises RequestError for a name with nothing left."""
-    base = re.split(r"[/\\]", name)[-1]
-    base = re.sub(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]', "_", base).lstrip(". ").rstrip(". ")
-    stem, dot, suffix = base.rpartition(".")
-    if not dot:
-        stem, suffix = base, ""
-    suffix = suffix[:16]
-    while stem and len(f"{stem}{dot}{suffix}".encode()) > _LONGEST_NAME:
-        stem = stem[:-1]
-    if not stem:
-        raise RequestError(422, "invalid", "name: it is empty; give a file name like clip.mp4")
-    return f"{stem}{dot}{suffix}"
 
 
 class Clips:
@@ -55,9 +38,9 @@ class Clips:
         self._context, self._database = context, context.database
         self._database.create(_TABLE)
         self._unprobed: Queue[str | None] = Queue()
-        self._prober = threading.Thread(target=self._probe_all, name="vidmatte-probe", daemon=True)
-        context.starting.append(self._start)
-        context.ending.append(self._end)
+        self._prober = Prober(context.config.max_megapixels, context.config.temporary)
+        self._thread = threading.Thread(target=self._probe_all, name="vidmatte-probe")
+        context.expiring.append(self.delete_expired)
 
     def list(self) -> list[dict[str, Any]]:
         """All clips as the API shows them, the newest last."""
@@ -73,10 +56,11 @@ class Clips:
 
     def path(self, clip: str) -> Path:
         """The file of a clip. Raises RequestError."""
-        return self._context.config.clips / clip / str(self.get(clip)["name"])
+        return self._file(clip, str(self.get(clip)["name"]))
 
     def ready(self, clip: str) -> dict[str, Any]:
-        """A clip that can be used. Raises RequestError: 409 while it is probed, 422 if it failed."""
+        """A clip that can be used. Raises RequestError: 409 if it is not probed yet, 422 if that
+        failed."""
         found = self.get(clip)
         if found["state"] == "probing":
             raise RequestError(409, "probing", f"clip {clip}: it is being read; try again", 1)
@@ -99,6 +83,8 @@ class Clips:
         """Move the file of a clip that ``insert`` added to its place, and have it probed."""
         path = self.path(clip)
         path.parent.mkdir(exist_ok=True)
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
         file.rename(path)
         self._unprobed.put(clip)
         return self._publish(clip)
@@ -112,43 +98,92 @@ class Clips:
         with self._database.writing() as connection:
             connection.execute("DELETE FROM clips WHERE id = ?", (clip,))
         shutil.rmtree(self._context.config.clips / clip, ignore_errors=True)
+        self._context.disk.changed()
         self._context.publish("clip", {"id": clip, "deleted": True})
+
+    def add(self, incoming: Incoming) -> dict[str, Any]:
+        """Add a file that has been received."""
+        with self._database.writing() as connection:
+            clip = self.insert(connection, incoming.name, incoming.size, incoming.sha256)
+        return self.adopt(clip, incoming.file)
+
+    def check_room(self) -> None:
+        """Raise RequestError (429) where there are as many clips as are allowed."""
+        row = self._database.row("SELECT count(*) AS count FROM clips")
+        if row is not None and row["count"] >= self._context.config.max_clips:
+            most = self._context.config.max_clips
+            raise RequestError(
+                429, "too_many_clips", f"{most} clips are stored: delete some first", 60
+            )
+
+    def delete_expired(self) -> None:
+        """Remove the clips whose time is over and that no job reads."""
+        rows = self._database.rows("SELECT id FROM clips WHERE expires < ?", (utc_text(),))
+        for row in rows:
+            with contextlib.suppress(RequestError):  # a job reads it, or someone was quicker
+                self.delete(row["id"])
 
     def _publish(self, clip: str) -> dict[str, Any]:
         found = self.get(clip)
         self._context.publish("clip", found)
         return found
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Probe what a server that was killed had left, and begin."""
+        self._sweep()
         for row in self._database.rows("SELECT id FROM clips WHERE state = 'probing'"):
             self._unprobed.put(row["id"])
-        self._prober.start()
+        self._thread.start()
 
-    def _end(self) -> None:
+    def _sweep(self) -> None:
+        """Remove what a killed server left: folders without a clip, clips without a file."""
+        names = {row["id"]: row["name"] for row in self._database.rows("SELECT * FROM clips")}
+        for folder in self._context.config.clips.iterdir():
+            if folder.name not in names:
+                shutil.rmtree(folder)
+        lost = [one for one, name in names.items() if not self._file(one, name).exists()]
+        with self._database.writing() as connection:
+            for clip in lost:
+                connection.execute("DELETE FROM clips WHERE id = ?", (clip,))
+
+    def _file(self, clip: str, name: str) -> Path:
+        return self._context.config.clips / clip / name
+
+    def end(self) -> None:
+        """End the probing."""
         self._unprobed.put(None)
+        self._prober.stop()
+        self._thread.join()
 
     def _probe_all(self) -> None:
-        """Probe clips one after the other until the server ends."""
-        while (clip := self._unprobed.get()) is not None and not self._context.stopping.is_set():
-            try:
-                path = self.path(clip)
-            except RequestError:  # deleted in the meantime
-                continue
-            facts = probe(path, self._context.config.max_megapixels)
+        """Probe clips until the server ends, those that wait together."""
+        while (clip := self._unprobed.get()) is not None:
+            waiting = [clip]
+            while len(waiting) < _MOST_AT_ONCE and not self._unprobed.empty():
+                clip = self._unprobed.get()
+                if clip is None:
+                    return
+                waiting.append(clip)
+            files = {}
+            for clip in waiting:
+                with contextlib.suppress(RequestError):  # deleted in the meantime
+                    files[clip] = self.path(clip)
+            found = self._prober.probe(list(files.values())) if files else []
             if self._context.stopping.is_set():
                 return
-            state, error = ("failed", facts["error"]) if "error" in facts else ("ready", None)
-            info = None if error else json.dumps(facts)
-            with self._database.writing() as connection:
-                connection.execute(
-                    "UPDATE clips SET state = ?, error = ?, info = ? WHERE id = ?",
-                    (state, error, info, clip),
-                )
-            try:
-                self._publish(clip)
-            except RequestError:
-                continue
+            for clip, facts in zip(files, found, strict=True):
+                self._take(clip, facts)
+
+    def _take(self, clip: str, facts: dict[str, Any]) -> None:
+        """Store what a clip was found to be."""
+        state, error = ("failed", facts["error"]) if "error" in facts else ("ready", None)
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE clips SET state = ?, error = ?, info = ? WHERE id = ?",
+                (state, error, None if error else json.dumps(facts), clip),
+            )
+        with contextlib.suppress(RequestError):  # deleted in the meantime
+            self._publish(clip)
 
 
 def _shown(row: sqlite3.Row) -> dict[str, Any]:
@@ -168,56 +203,31 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-async def receive(context: Context, name: str, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
-    """Store an upload as it comes, and add it as a clip. Raises RequestError."""
-    name = safe_name(name)
-    file = context.config.uploads / f"{new_id()}.part"
-    digest, size, buffer = hashlib.sha256(), 0, bytearray()
-    opened = await run_in_threadpool(file.open, "xb", 0)
-    try:
-
-        def flush() -> None:
-            digest.update(buffer)
-            opened.write(buffer)
-            buffer.clear()
-
-        async for chunk in chunks:
-            buffer += chunk
-            size += len(chunk)
-            if size > context.config.max_upload:
-                raise RequestError(413, "too_large", _too_large(context.config.max_upload))
-            if len(buffer) >= _BUFFER:
-                await run_in_threadpool(flush)
-        await run_in_threadpool(flush)
-        if not size:
-            raise RequestError(422, "invalid", f"{name}: the body is empty")
-        opened.close()
-        return await run_in_threadpool(_add, context, name, size, digest.hexdigest(), file)
-    finally:
-        opened.close()
-        file.unlink(missing_ok=True)
-
-
-def _add(context: Context, name: str, size: int, sha256: str, file: Path) -> dict[str, Any]:
-    clips: Clips = context.clips
-    with context.database.writing() as connection:
-        clip = clips.insert(connection, name, size, sha256)
-    return clips.adopt(clip, file)
-
-
-def _too_large(limit: int) -> str:
-    return f"the file is larger than the {limit} bytes that --max-upload allows"
-
-
 def router(context: Context) -> APIRouter:
     """The routes under ``/api/clips``."""
     routes = APIRouter(prefix="/api/clips", tags=["clips"])
     clips: Clips = context.clips
+    context.starting.append(clips.start)
+    context.ending.append(clips.end)
 
     @routes.post("", status_code=201)
-    async def upload(request: Request, name: Annotated[str, Query(max_length=1000)]) -> Any:
-        """Upload one file as the body."""
-        return await receive(context, name, request.stream())
+    async def upload(
+        request: Request, name: Annotated[str | None, Query(max_length=1000)] = None
+    ) -> Any:
+        """Upload one file as the body, with its ``name``, or several in a form.
+
+        For large files: ``/api/uploads``, which goes on after a broken connection.
+        """
+        await run_in_threadpool(clips.check_room)
+        if is_form(request):
+            async with received_form(context, request) as form:
+                if not form.files:
+                    raise RequestError(422, "invalid", "file: the form has no file")
+                return {"clips": [await run_in_threadpool(clips.add, one) for one in form.files]}
+        if name is None:
+            raise RequestError(422, "invalid", "name: missing; the file's name, as in ?name=a.mp4")
+        async with received_body(context, request, name) as incoming:
+            return await run_in_threadpool(clips.add, incoming)
 
     @routes.get("")
     def all_clips() -> Any:

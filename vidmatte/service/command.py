@@ -22,10 +22,10 @@ from vidmatte.settings import Option, Settings, options_of
 #: The writers' own table loads the libraries that encode, which the server does without.
 FORMATS = {
     "prores": (".mov", True), "prores-xq": (".mov", True), "cineform": (".mov", True),
-    "ffv1": (".mkv", True), "webm": (".webm", True), "webp": (".webp", True),
-    "apng": (".apng", True), "gif": (".gif", True), "png": (".png", False),
+    "ffv1": (".mkv", True), "webm": (".webm", True), "png": (".png", False),
     "png16": (".png", False), "tiff16": (".tif", False), "exr": (".exr", False),
-    "exr32": (".exr", False), "exr-coded": (".exr", False), "jpeg": (".jpg", False),
+    "exr32": (".exr", False), "exr-coded": (".exr", False), "webp": (".webp", True),
+    "apng": (".apng", True), "gif": (".gif", True), "jpeg": (".jpg", False),
     "avif": (".avif", False),
 }  # fmt: skip
 CLIP_ID = r"[0-9a-f]{16}"

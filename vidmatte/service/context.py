@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import secrets
 import threading
 import time
@@ -18,7 +19,7 @@ class Context:
     """The parts of one running service. ``stopping`` is set when it ends: streams end then.
 
     starting, ending: called in order when the server starts and, the last one first, when it ends;
-    a part that runs threads or processes adds its own.
+    a part that runs threads or processes adds its own. expiring: called once a minute.
     """
 
     config: ServiceConfig
@@ -26,6 +27,7 @@ class Context:
     stopping: threading.Event = field(default_factory=threading.Event)
     starting: list[Callable[[], None]] = field(default_factory=list)
     ending: list[Callable[[], None]] = field(default_factory=list)
+    expiring: list[Callable[[], None]] = field(default_factory=list)
     #: Set by ``app.create_app``; each part's class is in the module of that name.
     events: Any = None
     clips: Any = None
@@ -49,3 +51,10 @@ def utc_text(seconds: float = 0.0) -> str:
     at = time.time() + seconds
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
     return f"{whole}.{int(at % 1 * 1000):03d}Z"
+
+
+def seconds_of(text: str) -> float:
+    """The time of a ``utc_text``, in seconds since 1970."""
+    whole, _, milliseconds = text.removesuffix("Z").partition(".")
+    at = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return at + int(milliseconds or 0) / 1000

@@ -67,6 +67,7 @@ def lock_data(config: ServiceConfig) -> IO[bytes]:
         import fcntl
     except ImportError:
         raise UsageError("vidmatte serve: it runs on Linux and macOS only") from None
+    config.data.mkdir(parents=True, exist_ok=True)
     file = (config.data / ".lock").open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,22 +87,15 @@ class Runner:
         self._running: list[_Running] = []
         self._measured = 0.0
         self._is_disk_low = False
-        self._lock: IO[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="vidmatte-jobs", daemon=True)
         self._jobs.wake = self._awake.set
-        context.starting.append(self._start)
+        context.starting.append(self._thread.start)
         context.ending.append(self._end)
-
-    def _start(self) -> None:
-        self._lock = lock_data(self._config)
-        self._thread.start()
 
     def _end(self) -> None:
         self._awake.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._lock is not None:
-            self._lock.close()
 
     def _run(self) -> None:
         """The thread: adopt what an earlier server left, then run jobs until the server ends."""

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import socket
 import sys
+import threading
 from dataclasses import replace
 from types import FrameType
 
@@ -14,6 +15,7 @@ import uvicorn
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.service.app import create_app
 from vidmatte.service.config import ServiceConfig
+from vidmatte.service.runner import lock_data
 
 _HEADER_BYTES = 16 * 1024
 _CLOSING_SECONDS = 1
@@ -38,11 +40,18 @@ def serve(config: ServiceConfig) -> None:
     opened = _listen(config)
     config = replace(config, port=opened.getsockname()[1])
     try:
-        app = create_app(config)
+        with lock_data(config):  # until the last job has ended
+            _run(config, opened)
     except OSError as error:
         raise OutputError(f"--data {config.data}: cannot be used ({error.strerror})") from error
+
+
+def _run(config: ServiceConfig, opened: socket.socket) -> None:
+    """Run the server on a socket that listens until a signal ends it."""
+    app = create_app(config)
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
     server = _Server(
+        app.state.context.stopping,
         uvicorn.Config(
             app,
             log_config=None,
@@ -52,9 +61,8 @@ def serve(config: ServiceConfig) -> None:
             ws="none",
             h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_graceful_shutdown=_CLOSING_SECONDS,
-        )
+        ),
     )
-    server.stopping = app.state.context.stopping.set
     shown = f"[{config.host}]" if ":" in config.host else config.host
     sys.stderr.write(f"vidmatte serve: http://{shown}:{config.port}/ with data in {config.data}\n")
     try:
@@ -66,12 +74,13 @@ def serve(config: ServiceConfig) -> None:
 class _Server(uvicorn.Server):
     """A server that tells open streams to end as soon as a signal comes."""
 
-    def stopping(self) -> None:
-        """Called when a signal comes."""
+    def __init__(self, stopping: threading.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See ``uvicorn.Server.handle_exit``."""
-        self.stopping()
+        self._stopping.set()
         super().handle_exit(sig, frame)
 
 
@@ -82,6 +91,7 @@ def _listen(config: ServiceConfig) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((config.host, config.port))
+        opened.listen()  # from here on clients wait until the server is ready
     except OSError as error:
         opened.close()
         raise OutputError(
