@@ -79,6 +79,7 @@ def _make_parts(context: Context) -> None:
     context.events = events.Events(context)
     context.clips = clips.Clips(context)
     context.jobs = jobs.Jobs(context)
+    context.expiring.append(context.jobs.expire)
     runner.Runner(context)
     status.Expiry(context)
 
