@@ -1,8 +1,8 @@
 """Have a running `vidmatte serve` matte clips: upload, submit, follow, download.
 
-python examples/service_client.py http://127.0.0.1:8765 clip.mp4 -o cuts/ --settings '{"model": "rvm"}'
+python examples/service_client.py http://127.0.0.1:8765 clip.mp4 --settings '{"model": "rvm"}'
 
-Needs nothing but Python. Uploads and downloads go on where a broken connection has left them.
+Needs only Python. Uploads and downloads go on after a broken connection.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Client:
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
         """An answer in JSON."""
-        data = None if body is None else json.dumps(body).encode()
+        data = body and json.dumps(body).encode()
         with self.open(method, path, data, Content_Type="application/json") as answer:
             return json.load(answer)
 
     def upload(self, file: Path) -> str:
         """Upload a file by the tus protocol, and wait until it was read; the id of its clip."""
-        name, size = base64.b64encode(file.name.encode()).decode(), str(file.stat().st_size)
-        facts = {"Upload_Length": size, "Upload_Metadata": f"filename {name}"}
+        name = f"filename {base64.b64encode(file.name.encode()).decode()}"
+        facts = {"Upload_Length": str(file.stat().st_size), "Upload_Metadata": name}
         with self.open("POST", "/api/uploads", b"", **facts) as answer:
             path = answer.headers["Location"]
         while True:
@@ -125,13 +125,12 @@ def run(client: Client, args: argparse.Namespace) -> int:
             if kind == "progress":
                 print(f"{job['name']}: {data['done']} of {data['frames']}", file=sys.stderr)
         end = client.json("GET", f"/api/jobs/{job['id']}")
-        failed += end["state"] != "done"
         print(f"{job['name']}: {end['state']} {end['error'] or ''}")
         for result in end["results"]:
-            name, size = result["name"], result["bytes"]
-            if name.endswith("/"):  # pictures, as a ZIP
-                name, size = f"{name[:-1]}.zip", 0
-            client.download(result["url"], args.output / Path(name).name, size)
+            is_zip = result["name"].endswith("/")  # of pictures
+            name = Path(result["name"]).name + (".zip" if is_zip else "")
+            client.download(result["url"], args.output / name, 0 if is_zip else result["bytes"])
+        failed += end["state"] != "done"
     return failed
 
 
