@@ -19,11 +19,16 @@ from vidmatte.service import (
     events,
     job_routes,
     jobs,
+    models,
+    options,
+    remove,
     results,
     runner,
     security,
+    status,
     upload_routes,
 )
+from vidmatte.service.command_line import CommandLine
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
@@ -37,6 +42,7 @@ _NAMES = {404: "missing", 405: "method_not_allowed", 422: "invalid"}
 
 def create_app(config: ServiceConfig) -> FastAPI:
     """The application for a configuration; its folders and its database are created."""
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(config.temporary, ignore_errors=True)
     for folder in (config.clips, config.uploads, config.results, config.views, config.temporary):
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,18 +57,30 @@ def create_app(config: ServiceConfig) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.context = context
+    _make_parts(context)
+    # Each module that has routes adds itself here. Uploads that a killed server had received have
+    # to become clips before clips without a file are removed.
+    for module in (
+        upload_routes, clips, events, job_routes, results, models, options, remove, status,
+        security,
+    ):  # fmt: skip
+        app.include_router(module.router(context))
+    _add_error_handlers(app)
+    app.add_middleware(security.Guard, config=config, answered=context.metrics.answered)
+    return app
+
+
+def _make_parts(context: Context) -> None:
+    """What the routes share, in the order in which it starts."""
+    context.metrics = status.Metrics(context)
     context.disk = Disk(context)
+    context.command_line = CommandLine(context)
+    context.models = models.Models(context, context.command_line)
     context.events = events.Events(context)
     context.clips = clips.Clips(context)
     context.jobs = jobs.Jobs(context)
     runner.Runner(context)
-    # Each module that has routes adds itself here. Uploads that a killed server had received have
-    # to become clips before clips without a file are removed.
-    for module in (upload_routes, clips, events, job_routes, results, security):
-        app.include_router(module.router(context))
-    _add_error_handlers(app)
-    app.add_middleware(security.Guard, config=config)
-    return app
+    status.Expiry(context)
 
 
 _DESCRIPTION = """Cuts the subject out of clips and pictures.

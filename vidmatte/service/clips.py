@@ -38,7 +38,7 @@ class Clips:
         self._context, self._database = context, context.database
         self._database.create(_TABLE)
         self._unprobed: Queue[str | None] = Queue()
-        self._prober = Prober(context.config.max_megapixels, context.config.temporary)
+        self._prober = Prober(context.config)
         self._thread = threading.Thread(target=self._probe_all, name="vidmatte-probe")
         context.expiring.append(self.delete_expired)
 
@@ -46,6 +46,10 @@ class Clips:
         """All clips as the API shows them, the newest last."""
         rows = self._database.rows("SELECT * FROM clips ORDER BY created, rowid")
         return [_shown(row) for row in rows]
+
+    def count(self) -> int:
+        """How many there are."""
+        return int(self._database.rows("SELECT count(*) AS count FROM clips")[0]["count"])
 
     def get(self, clip: str) -> dict[str, Any]:
         """One clip as the API shows it. Raises RequestError."""
@@ -109,9 +113,8 @@ class Clips:
 
     def check_room(self) -> None:
         """Raise RequestError (429) where there are as many clips as are allowed."""
-        row = self._database.row("SELECT count(*) AS count FROM clips")
-        if row is not None and row["count"] >= self._context.config.max_clips:
-            most = self._context.config.max_clips
+        most = self._context.config.max_clips
+        if self.count() >= most:
             raise RequestError(
                 429, "too_many_clips", f"{most} clips are stored: delete some first", 60
             )

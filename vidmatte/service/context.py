@@ -34,6 +34,9 @@ class Context:
     jobs: Any = None
     viewer: Any = None
     disk: Any = None
+    command_line: Any = None
+    models: Any = None
+    metrics: Any = None
 
     def publish(self, kind: str, data: dict[str, Any], job: str | None = None) -> None:
         """Store an event, for everyone who follows them."""

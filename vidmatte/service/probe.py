@@ -15,15 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidmatte.service.command_line import environment
+from vidmatte.service.config import ServiceConfig
+
 _SECONDS = 60
 _MEMORY = 4 * 2**30  # of address space; libraries take a quarter of it
 
 
 class Prober:
-    """Probes files, a few in one process. temporary: a folder for temporary files."""
+    """Probes files, a few in one process."""
 
-    def __init__(self, max_megapixels: float, temporary: Path) -> None:
-        self._max_megapixels, self._temporary = max_megapixels, temporary
+    def __init__(self, config: ServiceConfig) -> None:
+        self._max_megapixels, self._environment = config.max_megapixels, environment(config)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
@@ -57,7 +60,7 @@ class Prober:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "TMPDIR": str(self._temporary)},
+                env=self._environment,
             )
         with self._process as process:
             try:
@@ -79,20 +82,17 @@ def _shown(file: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "path": file.name}
 
 
-def _main(max_megapixels: str, *files: str) -> int:
-    """Print the facts of files; see ``Prober``."""
+def _main(max_megapixels: str, *files: str) -> None:
+    """Become ``vidmatte info``, within limits that also hold for it."""
     if sys.platform != "win32":  # which has no such limits
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from vidmatte.cli.info import show_info
-    from vidmatte.settings import Settings
-
-    settings = Settings(max_megapixels=float(max_megapixels))
-    return show_info([Path(file) for file in files], as_json=True, settings=settings)
+    words = ["-m", "vidmatte", "info", "--json", "--max-megapixels", max_megapixels, "--", *files]
+    os.execv(sys.executable, [sys.executable, *words])
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    _main(*sys.argv[1:])

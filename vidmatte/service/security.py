@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -49,10 +49,13 @@ class _RefusedError(Exception):
 
 
 class Guard:
-    """The middleware with all checks. Requests that pass get the headers of every answer."""
+    """The middleware with all checks, and the headers of every answer. answered: is given method
+    and status of each."""
 
-    def __init__(self, app: ASGIApp, config: ServiceConfig) -> None:
-        self._app, self._token = app, config.token
+    def __init__(
+        self, app: ASGIApp, config: ServiceConfig, answered: Callable[[str, int], None]
+    ) -> None:
+        self._app, self._token, self._answered = app, config.token, answered
         self._hosts = {"localhost", config.host.lower(), *(h.lower() for h in config.allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +66,7 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._answered(scope["method"], message["status"])
                 headers = MutableHeaders(scope=message)
                 for name, value in _ANSWER_HEADERS.items():
                     headers.setdefault(name, value)
