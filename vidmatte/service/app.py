@@ -14,7 +14,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vidmatte._version import __version__
-from vidmatte.service import clips, models, options, remove, security, status, upload_routes
+from vidmatte.service import (
+    clips,
+    events,
+    job_routes,
+    jobs,
+    models,
+    options,
+    page_routes,
+    remove,
+    results,
+    runner,
+    security,
+    status,
+    upload_routes,
+)
 from vidmatte.service.command_line import CommandLine
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
@@ -47,7 +61,19 @@ def create_app(config: ServiceConfig) -> FastAPI:
     _make_parts(context)
     # Each module that has routes adds itself here. Uploads that a killed server had received have
     # to become clips before clips without a file are removed.
-    for module in (upload_routes, clips, models, options, remove, status, security):
+    for module in (
+        upload_routes,
+        clips,
+        events,
+        job_routes,
+        results,
+        models,
+        options,
+        remove,
+        status,
+        page_routes,
+        security,
+    ):
         app.include_router(module.router(context))
     _add_error_handlers(app)
     app.add_middleware(security.Guard, config=config, answered=context.metrics.answered)
@@ -58,9 +84,12 @@ def _make_parts(context: Context) -> None:
     """What the routes share, in the order in which it starts."""
     context.metrics = status.Metrics(context)
     context.disk = Disk(context)
+    context.events = events.Events(context)
     context.command_line = CommandLine(context)
     context.models = models.Models(context, context.command_line)
     context.clips = clips.Clips(context)
+    context.jobs = jobs.Jobs(context)
+    runner.Runner(context)
     status.Expiry(context)
 
 

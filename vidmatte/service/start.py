@@ -16,6 +16,7 @@ import uvicorn
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.service.app import create_app
 from vidmatte.service.config import ServiceConfig
+from vidmatte.service.runner import lock_data
 
 _HEADER_BYTES = 16 * 1024
 _CLOSING_SECONDS = 1
@@ -40,10 +41,22 @@ def serve(config: ServiceConfig) -> None:
     opened = _listen(config)
     config = replace(config, port=opened.getsockname()[1])
     try:
+<<<<<<< HEAD
         app = create_app(config)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"--data {config.data}: cannot be used ({reason})") from error
+=======
+        with lock_data(config):  # until the last job has ended
+            _run(config, opened)
+    except OSError as error:
+        raise OutputError(f"--data {config.data}: cannot be used ({error.strerror})") from error
+
+
+def _run(config: ServiceConfig, opened: socket.socket) -> None:
+    """Run the server on a socket that listens until a signal ends it."""
+    app = create_app(config)
+>>>>>>> serve-jobs
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
     server = _Server(
         app.state.context.stopping,
@@ -86,6 +99,7 @@ def _listen(config: ServiceConfig) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((config.host, config.port))
+        opened.listen()  # from here on clients wait until the server is ready
     except OSError as error:
         opened.close()
         raise OutputError(
