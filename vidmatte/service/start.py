@@ -41,22 +41,16 @@ def serve(config: ServiceConfig) -> None:
     opened = _listen(config)
     config = replace(config, port=opened.getsockname()[1])
     try:
-<<<<<<< HEAD
-        app = create_app(config)
+        with lock_data(config):  # until the last job has ended
+            _run(config, opened)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"--data {config.data}: cannot be used ({reason})") from error
-=======
-        with lock_data(config):  # until the last job has ended
-            _run(config, opened)
-    except OSError as error:
-        raise OutputError(f"--data {config.data}: cannot be used ({error.strerror})") from error
 
 
 def _run(config: ServiceConfig, opened: socket.socket) -> None:
     """Run the server on a socket that listens until a signal ends it."""
     app = create_app(config)
->>>>>>> serve-jobs
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
     server = _Server(
         app.state.context.stopping,

@@ -46,7 +46,7 @@ function _progress(data) {
 function _model(data) {
   const models = state.models.map((model) => {
     if (model.name !== data.name) return model;
-    return { ...model, state: data.state, done: data.done, error: data.error, fetched: model.fetched || data.state === "fetched" || data.state === "done" };
+    return { ...model, fetching: data.state === "fetching", state: data.state, done: data.done, error: data.error, fetched: model.fetched || data.state === "fetched" || data.state === "done" };
   });
   change({ models });
 }

@@ -70,7 +70,7 @@ class MoreOptions extends Part {
   _read(option, text) {
     if (!text) return null;
     if (option.kind === "int" || option.kind === "float") return Number(text);
-    return option.kind === "tuple" ? text.split(/\s+/) : text;
+    return option.kind === "list" ? text.split(/\s+/) : text;
   }
 
   _filter() {

@@ -9,13 +9,13 @@ import { t } from "./strings.js";
 
 /** @typedef {import("./types.js").Preset} Preset */
 
-const BACKGROUNDS = { white: "white", blue: "#438edb", red: "#d92b2b", checker: "checker", blur: "blur:20" };
+const BACKGROUNDS = { white: "#ffffff", blue: "#438edb", red: "#d92b2b", checker: "checker", blur: "blur:20" };
 /** ID photos: mm at 300 dots an inch. */
 const SIZES = ["35x45mm@300", "25x35mm@300", "35x49mm@300", "33x48mm@300", "51x51mm@300", "600x800", "1000x1000"];
 const CROPS = { subject: "subject", margin: "subject:5%" };
 const TIMELINES = ["fcpxml", "xml", "edl", "otio"];
 /** Output without its parts of a preset. @type {import("./types.js").Output} */
-const PLAIN = { format: "prores", extras: [], background: null, timeline: null };
+const PLAIN = { format: null, extras: [], background: null, timeline: null };
 
 /** @param {Preset} preset Take over a preset; what another preset has set is undone. */
 export function applyPreset(preset) {
@@ -29,6 +29,7 @@ export function applyPreset(preset) {
 /** The viewer shows the cut-out over what the result will have behind it. @param {string | null} background */
 function _showBehind(background) {
   if (!background) change({ backdrop: "checker" });
+  else if (background === "#ffffff") change({ backdrop: "white" });
   else if (["white", "black", "checker"].includes(background)) change({ backdrop: background });
   else if (background.startsWith("#")) change({ backdrop: "colour", colour: background });
   else if (background.startsWith("clip:")) change({ backdrop: "clip", backdropClip: background.slice(5) });
@@ -47,7 +48,7 @@ function _isPreset() {
 class OutputPanel extends Part {
   build() {
     this.presets = h("div", { class: "presets", role: "group", "aria-label": t("preset") });
-    this.format = h("select", { onchange: () => setOutput({ format: this.format?.value ?? "prores" }) });
+    this.format = h("select", { onchange: () => setOutput({ format: this.format?.value || null }) });
     this.use = h("p", { class: "hint use" });
     this.extras = ["matte", "foreground", "comp"].map((name) => h("input", { type: "checkbox", value: name, onchange: () => this._setExtras() }));
     this.timeline = h("select", { onchange: () => setOutput({ timeline: this.timeline?.value || null }) },
@@ -129,12 +130,12 @@ class OutputPanel extends Part {
     const kinds = ["movie", "sequence", "still"];
     if (select.dataset.of !== `${state.formats.length}${state.language}`) {
       select.dataset.of = `${state.formats.length}${state.language}`;
-      select.replaceChildren(...kinds.map((kind) => h("optgroup", { label: t(`format.${kind}`) },
-        ...state.formats.filter((one) => one.kind === kind).map((one) => h("option", { value: one.name }, `${one.name}  ${one.suffixes.join(" ")}`)))));
+      select.replaceChildren(h("option", { value: "" }, t("format.auto")), ...kinds.map((kind) => h("optgroup", { label: t(`format.${kind}`) },
+        ...state.formats.filter((one) => one.kind === kind).map((one) => h("option", { value: one.name, disabled: Boolean(one.missing), title: one.missing }, `${one.name}  ${one.suffixes.join(" ")}`)))));
     }
-    select.value = state.output.format;
+    select.value = state.output.format ?? "";
     const format = state.formats.find((one) => one.name === state.output.format);
-    if (this.use) this.use.textContent = format ? `${formatUse(format)}. ${format.depth}; ${t("format.alpha", { alpha: format.alpha })}` : "";
+    if (this.use) this.use.textContent = format ? `${formatUse(format)}. ${format.depth}; ${t("format.alpha", { alpha: format.alpha })}` : t("format.auto.use");
   }
 
   _behind() {

@@ -178,7 +178,7 @@ class Sliders extends Part {
       if (missing) words.push(t("model.missing", { size: sizeText(missing.bytes) }));
       this.facts.textContent = [...new Set(words)].join(" ");
     }
-    const key = missing ? [missing.name, missing.state, missing.error, state.language].join() : "";
+    const key = missing ? [missing.name, missing.fetching, missing.error, state.language].join() : "";
     if (!this.fetch) return;
     if (this.fetch.dataset.of !== key) {
       this.fetch.dataset.of = key;
@@ -193,13 +193,13 @@ class Sliders extends Part {
 
   /** @param {import("./types.js").Model} model @returns {Node[]} */
   _fetchControls(model) {
-    if (model.state === "fetching") return [h("span", { class: "fetching", role: "status" })];
+    if (model.fetching) return [h("span", { class: "fetching", role: "status" })];
     const accept = h("input", { type: "checkbox" });
-    const needs = model.commercial !== true;
+    const needs = Boolean(model.needs_acceptance);
     const button = h("button", { type: "button", disabled: needs, onclick: async () => {
       try {
-        await postJson(`models/${encodeURIComponent(model.name)}/fetch`, { accept_licence: needs ? model.licence : null });
-        change({ models: state.models.map((one) => (one.name === model.name ? { ...one, state: "fetching", error: null, done: 0 } : one)) });
+        await postJson(`models/${encodeURIComponent(model.name)}/fetch`, { accept_licence: needs ? model.name : null });
+        change({ models: state.models.map((one) => (one.name === model.name ? { ...one, fetching: true, error: null, done: 0 } : one)) });
       } catch (error) {
         say(lineOf(error), "error");
       }

@@ -30,6 +30,8 @@ export class Stage extends Part {
     /** @type {Drawn[]} */
     this.drawn = [];
     this.shown = "";
+    /** @type {string | null} the clip whose picture is drawn */
+    this.clipDrawn = null;
     this.begun = 0;
     this.busy = false;
     this.stop = new AbortController();

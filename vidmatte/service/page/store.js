@@ -40,8 +40,8 @@ export const state = {
   /** frames per frame while it plays: 1, 2, -1, ...; 0 stands */
   speed: 0,
   settings: /** @type {Settings} */ ({}),
-  output: /** @type {Output} */ ({ format: "prores", extras: [], background: null, timeline: null }),
-  preset: /** @type {string | null} */ ("prores"),
+  output: /** @type {Output} */ ({ format: null, extras: [], background: null, timeline: null }),
+  preset: /** @type {string | null} */ (null),
   prompts: /** @type {Record<string, string[]>} */ ({}),
   candidates: /** @type {import("./types.js").Candidate[]} */ ([]),
   ranges: /** @type {Record<string, Range>} */ ({}),

@@ -161,6 +161,8 @@ const TABLE = {
   "preset": ["Preset", "预设"],
   "preset.changed": ["changed", "已修改"],
   "format": ["Format", "格式"],
+  "format.auto": ["by the kind of clip", "按素材类型"],
+  "format.auto.use": ["ProRes 4444 with alpha and sound for a clip, PNG with alpha for a picture.", "视频为带 Alpha 与声音的 ProRes 4444，图片为带 Alpha 的 PNG。"],
   "format.movie": ["Movies", "视频"],
   "format.sequence": ["Pictures, one a frame", "图片，每帧一张"],
   "format.still": ["Stills and animations", "静图与动图"],

@@ -18,7 +18,7 @@
  * @typedef {Record<string, any>} Settings  options of a run by name, those that are not the default
  *
  * @typedef {object} Output
- * @property {string} format
+ * @property {string | null} format  null: prores for a clip, png for a picture
  * @property {string[]} extras  "matte", "foreground", "comp"
  * @property {string | null} background  a colour, "checker", "blur:20" or "clip:ID"
  * @property {string | null} timeline
@@ -57,7 +57,7 @@
  *
  * @typedef {object} Option
  * @property {string} name
- * @property {string} kind  bool, int, float, str or tuple
+ * @property {string} kind  bool, int, float, text or list
  * @property {any} default
  * @property {string[]} choices
  * @property {number | null} low
@@ -73,6 +73,7 @@
  * @property {string} depth
  * @property {string} good_for
  * @property {"movie" | "sequence" | "still"} kind
+ * @property {string | null} [missing]  what it needs and this service does not have
  *
  * @typedef {object} Model
  * @property {string} name
@@ -81,6 +82,8 @@
  * @property {string} description
  * @property {number} bytes
  * @property {boolean} fetched
+ * @property {boolean} [fetching]
+ * @property {boolean} [needs_acceptance]  of its licence, before it is fetched
  * @property {string} [state]  of a fetch that runs or failed
  * @property {number} [done]
  * @property {string | null} [error]
