@@ -53,19 +53,20 @@ function _model(data) {
 
 /** Load everything that the page shows. */
 async function _load() {
-  const [clips, jobs, options, formats, models, presets] = await Promise.all(
-    ["clips", "jobs?limit=500", "settings", "formats", "models", "presets"].map((one) => getJson(one)),
-  );
+  const slow = Promise.all(["formats", "models"].map(getJson)); // the service reads them once
+  const [clips, jobs, options, presets] = await Promise.all(["clips", "jobs?limit=500", "settings", "presets"].map(getJson));
   change({
     clips: new Map(clips.clips.map((/** @type {Clip} */ clip) => [clip.id, clip])),
     jobs: new Map(jobs.jobs.map((/** @type {Job} */ job) => [job.id, job])),
-    options: options.options, formats: formats.formats, models: models.models, presets: presets.presets, loaded: true,
+    options: options.options, presets: presets.presets, loaded: true,
     selected: state.selected.filter((id) => clips.clips.some((/** @type {Clip} */ clip) => clip.id === id)),
   });
   const current = state.clip ? state.clips.get(state.clip) : null;
   const ready = [...state.clips.values()].find((clip) => clip.state === "ready");
   if (!current && ready) openClip(ready.id);
   else if (!current) change({ clip: null });
+  const [formats, models] = await slow;
+  change({ formats: formats.formats, models: models.models });
 }
 
 /** Events that came while everything was loaded: they are newer. @type {(() => void)[] | null} */
