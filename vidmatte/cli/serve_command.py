@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _serve_command(
     host: Annotated[
-        str, typer.Option("--host", help="address to listen on; with another one, --token is needed")
+        str, typer.Option("--host", help="address to listen on; others than this need --token")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes any free one")

@@ -62,18 +62,9 @@ def create_app(config: ServiceConfig) -> FastAPI:
     # Each module that has routes adds itself here. Uploads that a killed server had received have
     # to become clips before clips without a file are removed.
     for module in (
-        upload_routes,
-        clips,
-        events,
-        job_routes,
-        results,
-        models,
-        options,
-        remove,
-        status,
-        page_routes,
-        security,
-    ):
+        upload_routes, clips, events, job_routes, results, models, options, remove, status,
+        page_routes, security,
+    ):  # fmt: skip
         app.include_router(module.router(context))
     _add_error_handlers(app)
     app.add_middleware(security.Guard, config=config, answered=context.metrics.answered)
@@ -84,9 +75,9 @@ def _make_parts(context: Context) -> None:
     """What the routes share, in the order in which it starts."""
     context.metrics = status.Metrics(context)
     context.disk = Disk(context)
-    context.events = events.Events(context)
     context.command_line = CommandLine(context)
     context.models = models.Models(context, context.command_line)
+    context.events = events.Events(context)
     context.clips = clips.Clips(context)
     context.jobs = jobs.Jobs(context)
     runner.Runner(context)

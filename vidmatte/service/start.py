@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -12,13 +13,14 @@ from dataclasses import replace
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.service.app import create_app
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.runner import lock_data
 
-_HEADER_BYTES = 16 * 1024
+_HEADER_BYTES = 64 << 10  # with the first line; the guard allows less, and answers in JSON
 _CLOSING_SECONDS = 1
 
 
@@ -40,17 +42,18 @@ def serve(config: ServiceConfig) -> None:
         )
     opened = _listen(config)
     config = replace(config, port=opened.getsockname()[1])
-    try:
-        with lock_data(config):  # until the last job has ended
-            _run(config, opened)
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"--data {config.data}: cannot be used ({reason})") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock_data(config))  # until the last job has ended
+            app = create_app(config)
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"--data {config.data}: cannot be used ({reason})") from error
+        _run(config, app, opened)
 
 
-def _run(config: ServiceConfig, opened: socket.socket) -> None:
-    """Run the server on a socket that listens until a signal ends it."""
-    app = create_app(config)
+def _run(config: ServiceConfig, app: FastAPI, opened: socket.socket) -> None:
+    """Run the application on a socket that listens until a signal ends it."""
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
     server = _Server(
         app.state.context.stopping,
