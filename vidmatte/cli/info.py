@@ -20,14 +20,14 @@ from vidmatte.writers.format_spec import output_colour
 from vidmatte.writers.formats import FORMATS, by_name
 
 
-def show_info(inputs: list[Path], as_json: bool) -> int:
+def show_info(inputs: list[Path], as_json: bool, settings: Settings | None = None) -> int:
     """Describe each input; return how many cannot be read, each reported on stderr."""
     from vidmatte.writers.render.cutout import colour_notes
 
     described, failed = [], 0
     for path in inputs:
         try:
-            with open_reader(path, Settings()) as source:
+            with open_reader(path, settings or Settings()) as source:
                 row = by_name("png" if source.clip.kind == "picture" else "prores")
                 notes = [*source.warnings, *colour_notes(source.clip, row)]
                 facts = _clip_facts(source.clip) | {"warnings": notes}

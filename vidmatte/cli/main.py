@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidmatte._version import __version__
-from vidmatte.cli import farm_commands, models
+from vidmatte.cli import farm_commands, models, serve_command
 from vidmatte.cli.exit_status import catch_stops, exit_status, fail, name_of
 from vidmatte.cli.options import (
     given_text,
@@ -226,6 +226,7 @@ app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH
 
 
 farm_commands.add_to(app)
+serve_command.add_to(app)
 
 
 @app.command("info", context_settings=_WIDTH)

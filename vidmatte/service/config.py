@@ -17,6 +17,7 @@ class ServiceConfig:
     max_disk: of all that is stored. min_free: of the disk, below which nothing new is accepted.
     job_memory: resident memory of one job, above which it is ended; None for no limit.
     job_silence: time without any progress after which a job is ended.
+    allowed_hosts: further names by which browsers reach the service, as behind a proxy.
     """
 
     data: Path
@@ -35,6 +36,7 @@ class ServiceConfig:
     job_memory: int | None = None
     job_silence: float = 600.0
     models_dir: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
 
     @property
     def database(self) -> Path:
@@ -60,3 +62,8 @@ class ServiceConfig:
     def views(self) -> Path:
         """The folder of rendered frames and raw alphas, which may be emptied at any time."""
         return self.data / "views"
+
+    @property
+    def temporary(self) -> Path:
+        """The folder for temporary files of subprocesses (their TMPDIR), emptied at each start."""
+        return self.data / "tmp"
