@@ -101,7 +101,7 @@ class Clips extends Part {
     return h("li", { class: "clip" },
       h("input", { type: "checkbox", "aria-label": t("clips.select", { name: clip.name }), onchange: toggle }),
       h("button", { type: "button", class: "clip-open", onclick: () => openClip(clip.id) },
-        h("img", { alt: "", class: "thumb", width: "56", height: "32", loading: "lazy" }),
+        h("img", { alt: "", class: "thumb", width: "56", height: "36", loading: "lazy" }),
         h("span", { class: "clip-text" }, h("span", { class: "clip-name", title: clip.name }, clip.name), h("span", { class: "clip-facts quiet-text" }))),
       iconButton("remove", t("clips.delete", { name: clip.name }), () => deleteClips([clip.id])));
   }

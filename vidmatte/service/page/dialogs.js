@@ -68,5 +68,5 @@ export function showHelp() {
       h("h3", {}, t("help.mouse")), h("p", {}, t("help.mouse.text")), h("h3", {}, t("help.files")), h("p", {}, t("help.files.text"))),
     h("label", { class: "check" }, on, t("keys.on")));
   dialog.classList.add("wide");
-  dialog.append(iconButton("close", t("close"), () => dialog.close(), { class: "icon-button corner" }));
+  dialog.append(iconButton("close", t("close"), () => dialog.close(), { class: "icon-button corner", autofocus: true }));
 }

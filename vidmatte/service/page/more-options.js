@@ -3,7 +3,7 @@
 
 import { h } from "./dom.js";
 import { OF_STILLS } from "./jobs.js";
-import { Part, touches } from "./part.js";
+import { Part, panel, touches } from "./part.js";
 import { SLIDER_OPTIONS } from "./sliders.js";
 import { currentClip, optionValue, setOption, state } from "./store.js";
 import { groupTitle, optionHelp, optionTitle } from "./strings-options.js";
@@ -20,8 +20,7 @@ class MoreOptions extends Part {
     this.groups = h("div", { class: "option-groups" });
     this.none = h("p", { class: "hint", hidden: true }, t("more.none"));
     this.badge = h("span", { class: "badge" });
-    this.append(h("details", { class: "panel" }, h("summary", {}, h("h2", {}, t("more")), this.badge),
-      h("div", { class: "panel-body" }, this.find, this.none, this.groups)));
+    this.append(panel("more", false, [this.badge], this.find, this.none, this.groups));
     /** @type {Map<string, (value: any) => void>} */
     this.show = new Map();
     if (state.options.length) this._make();

@@ -2,7 +2,7 @@
 /** The panel of the result: presets, format and what it is good for, extras, size and background. */
 
 import { h, keyed } from "./dom.js";
-import { Part } from "./part.js";
+import { Part, panel } from "./part.js";
 import { change, chosenClips, currentClip, setOption, setOutput, state } from "./store.js";
 import { formatUse } from "./strings-options.js";
 import { t } from "./strings.js";
@@ -65,12 +65,12 @@ class OutputPanel extends Part {
       ...Object.keys(CROPS).map((one) => h("option", { value: one }, t(`crop.${one}`))));
     const row = (/** @type {string} */ name, /** @type {Node[]} */ ...controls) => h("div", { class: "row" },
       h("label", { class: "row-name" }, h("span", {}, t(name)), controls[0]), ...controls.slice(1));
-    this.append(h("details", { class: "panel", open: true }, h("summary", {}, h("h2", {}, t("output"))), h("div", { class: "panel-body" },
+    this.append(panel("output", true, [],
       this.presets, row("format", this.format), this.use,
       (this.stills = h("div", { class: "stills" }, row("size", this.size, this.ownSize), row("crop", this.crop))),
       row("behind", this.behind, this.colour, this.clip),
       (this.movies = h("div", {}, h("fieldset", { class: "inline" }, h("legend", {}, t("extras")), ...this.extras.map((box) =>
-        h("label", { class: "check" }, box, t(`extras.${box.value}`)))), row("timeline", this.timeline))))));
+        h("label", { class: "check" }, box, t(`extras.${box.value}`)))), row("timeline", this.timeline)))));
   }
 
   _setExtras() {

@@ -1,9 +1,26 @@
 // @ts-check
 /** What the page's elements share: they are built once, and again in another language. */
 
-import { listen } from "./store.js";
+import { h } from "./dom.js";
+import { change, listen, state } from "./store.js";
+import { t } from "./strings.js";
 
 /** @typedef {import("./store.js").Key} Key */
+
+/**
+ * A section with a title that can be closed, and stays so.
+ *
+ * @param {string} name  of its title among the strings
+ * @param {boolean} open  at first
+ * @param {Node[]} more  beside the title
+ * @param {...Node} children
+ */
+export function panel(name, open, more, ...children) {
+  const element = h("details", { class: "panel", open: state.panels[name] ?? open, ontoggle: () => {
+    if ((state.panels[name] ?? open) !== element.open) change({ panels: { ...state.panels, [name]: element.open } });
+  } }, h("summary", {}, h("h2", {}, t(name)), ...more), h("div", { class: "panel-body" }, ...children));
+  return element;
+}
 
 /** An element that shows part of the state. */
 export class Part extends HTMLElement {

@@ -4,7 +4,7 @@
 import { lineOf, postJson } from "./api.js";
 import { h, iconButton, keyed, sizeText } from "./dom.js";
 import { say } from "./messages.js";
-import { Part } from "./part.js";
+import { Part, panel } from "./part.js";
 import { change, optionValue, setOption, state } from "./store.js";
 import { modelUse } from "./strings-options.js";
 import { t } from "./strings.js";
@@ -94,12 +94,12 @@ class Sliders extends Part {
       onchange: (/** @type {Event} */ event) => setOption(name, /** @type {HTMLInputElement} */ (event.target).checked) }));
     this.reset = h("button", { type: "button", class: "link", onclick: () => this._reset() }, t("slider.reset.all"));
     const last = /** @type {HTMLElement} */ (rows.pop());
-    this.append(h("details", { class: "panel", open: true }, h("summary", {}, h("h2", {}, t("matte"))), h("div", { class: "panel-body" },
+    this.append(panel("matte", true, [],
       h("div", { class: "pair" }, h("label", { class: "stack" }, h("span", {}, t("model")), this.model),
         h("label", { class: "stack" }, h("span", {}, t("model.edge")), this.edge)),
       this.facts, this.fetch, ...rows,
       h("label", { class: "row" }, h("span", {}, t("slider.despill")), this.despill), last,
-      ...this.switches.map((box) => h("label", { class: "check" }, box, t(`slider.${box.getAttribute("data-option")}`))), this.reset)));
+      ...this.switches.map((box) => h("label", { class: "check" }, box, t(`slider.${box.getAttribute("data-option")}`))), this.reset));
   }
 
   /** @param {Scale} scale */

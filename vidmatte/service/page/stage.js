@@ -47,7 +47,7 @@ export class Stage extends Part {
 
   build() {
     this.canvas = h("canvas", { tabindex: "0", role: "application", class: "stage-canvas" });
-    this.note = h("div", { class: "stage-note", role: "status" });
+    this.note = h("div", { class: "stage-note", role: "status", hidden: true });
     this.handle = h("div", { class: "wipe-handle", role: "slider", tabindex: "0", "aria-valuemin": 0, "aria-valuemax": 100 });
     this.append(this.canvas, this.handle, this.note);
     addGestures(this, this.canvas);

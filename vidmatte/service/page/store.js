@@ -14,6 +14,7 @@ export const VIEWS = ["source", "alpha", "cutout", "overlay", "wipe", "differenc
 const STORED = [
   "settings", "output", "preset", "prompts", "ranges", "frames", "selected", "backdrop", "colour",
   "backdropClip", "split", "tool", "keys", "language", "theme",
+  "panels",
 ];
 const STORE = "vidmatte";
 
@@ -47,6 +48,8 @@ export const state = {
   ranges: /** @type {Record<string, Range>} */ ({}),
   frames: /** @type {Record<string, number>} */ ({}),
   keys: true,
+  /** which panels are open or closed by hand */
+  panels: /** @type {Record<string, boolean>} */ ({}),
   language: "",
   theme: "",
   loaded: false,

@@ -173,7 +173,7 @@ const TABLE = {
   "extras.comp": ["composite", "合成"],
   "timeline": ["Timeline", "时间线"],
   "timeline.none": ["none", "无"],
-  "behind": ["Background of the result", "输出背景"],
+  "behind": ["Background", "输出背景"],
   "behind.none": ["none, or the format's", "无，或由格式决定"],
   "behind.white": ["white", "白色"],
   "behind.blue": ["ID blue", "证件蓝"],

@@ -5,7 +5,7 @@ import { getJson, lineOf } from "./api.js";
 import { h, iconButton, keyed } from "./dom.js";
 import { viewSettings } from "./frames.js";
 import { say } from "./messages.js";
-import { Part, touches } from "./part.js";
+import { Part, panel, touches } from "./part.js";
 import { addPrompt, canRedo, canUndo, promptsHere, redo, removePrompt, setPrompts, undo } from "./prompts.js";
 import { change, currentClip, goTo, state } from "./store.js";
 import { t } from "./strings.js";
@@ -40,7 +40,7 @@ export async function findCandidates() {
 
 class Subject extends Part {
   build() {
-    const summary = h("summary", {}, h("h2", {}, t("subject")), (this.count = h("span", { class: "badge" })));
+    this.count = h("span", { class: "badge" });
     this.start = h("button", { type: "button", onclick: () => change({ tool: state.tool === "subject" ? "hand" : "subject" }) });
     this.find = h("button", { type: "button", onclick: findCandidates }, t("subject.candidates"));
     this.numbers = h("div", { class: "candidates", role: "group", "aria-label": t("subject.candidates") });
@@ -51,10 +51,9 @@ class Subject extends Part {
     this.clear = h("button", { type: "button", class: "link", onclick: () => setPrompts([]) }, t("subject.clear"));
     const form = h("form", { class: "prompt-form", onsubmit: (/** @type {Event} */ event) => this._add(event) }, this.text,
       h("button", { type: "submit" }, t("subject.add")));
-    this.panel = h("details", { class: "panel", open: true }, summary, h("div", { class: "panel-body" },
+    this.append(panel("subject", true, [this.count],
       h("p", { class: "hint" }, t("subject.hint")), h("div", { class: "buttons" }, this.start, this.find), this.numbers, this.list,
       h("div", { class: "buttons" }, this.undoButton, this.redoButton, this.clear), form));
-    this.append(this.panel);
   }
 
   /** @param {Event} event */
