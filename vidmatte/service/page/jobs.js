@@ -31,7 +31,8 @@ export function jobSettings(clip) {
 
 /** @param {Clip} clip */
 export function jobBody(clip) {
-  return { clips: [clip.id], settings: jobSettings(clip), output: state.output, preset: state.preset };
+  // Without the preset: the settings are complete, and the service would fill in what was taken out.
+  return { clips: [clip.id], settings: jobSettings(clip), output: state.output };
 }
 
 /** Queue a job for each of the clips; refusals are reported. @param {Clip[]} clips */

@@ -69,8 +69,8 @@ class OutputPanel extends Part {
       this.presets, row("format", this.format), this.use,
       (this.stills = h("div", { class: "stills" }, row("size", this.size, this.ownSize), row("crop", this.crop))),
       row("behind", this.behind, this.colour, this.clip),
-      (this.movies = h("div", {}, h("fieldset", { class: "inline" }, h("legend", {}, t("extras")), ...this.extras.map((box) =>
-        h("label", { class: "check" }, box, t(`extras.${box.value}`)))), row("timeline", this.timeline)))));
+      (this.movies = h("div", {}, h("div", { class: "extras", role: "group", "aria-label": t("extras") }, h("span", {}, t("extras")), h("div", {}, ...this.extras.map((box) =>
+        h("label", { class: "check" }, box, t(`extras.${box.value}`))))), row("timeline", this.timeline)))));
   }
 
   _setExtras() {

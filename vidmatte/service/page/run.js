@@ -57,7 +57,7 @@ class RunBar extends Part {
 
   /** @param {Set<import("./part.js").Key> | null} changed */
   update(changed) {
-    if (touches(changed, "clip", "clips", "settings", "output", "preset", "prompts", "ranges", "selected", "options")) this.soon();
+    if (touches(changed, "clip", "clips", "settings", "output", "prompts", "ranges", "selected", "options")) this.soon();
     const clips = chosenClips();
     if (this.words) {
       setText(this.words, state.command || t("command.none"));
