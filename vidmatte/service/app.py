@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vidmatte._version import __version__
-from vidmatte.service import clips, security, upload_routes
+from vidmatte.service import clips, security, upload_routes, views
 from vidmatte.service.config import ServiceConfig
 from vidmatte.service.context import Context
 from vidmatte.service.database import Database
@@ -46,7 +46,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     context.clips = clips.Clips(context)
     # Each module that has routes adds itself here. Uploads that a killed server had received have
     # to become clips before clips without a file are removed.
-    for module in (upload_routes, clips, security):
+    for module in (upload_routes, clips, views, security):
         app.include_router(module.router(context))
     _add_error_handlers(app)
     app.add_middleware(security.Guard, config=config)
