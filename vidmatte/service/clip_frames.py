@@ -28,7 +28,7 @@ from vidmatte.settings import Settings
 _READ_ON = 24
 #: Frames before the wanted one that are decoded with it when going backwards.
 _READ_BEFORE = 12
-_PICTURE_BYTES = 160 << 20
+_PICTURE_BYTES, _RGB_BYTES = 160 << 20, 48 << 20
 _Item = TypeVar("_Item")
 
 
@@ -79,6 +79,7 @@ class ClipFrames:
         self.reader = open_reader(path, self.settings)
         self._network_rgb = NetworkRgb(self.clip)
         self._pictures: ByteCache[DecodedPicture] = ByteCache(_PICTURE_BYTES)
+        self._rgb: ByteCache[np.ndarray] = ByteCache(_RGB_BYTES)
         self._following: Iterator[DecodedPicture] | None = None
         self._next = self._last = 0
 
@@ -108,10 +109,14 @@ class ClipFrames:
         return found
 
     def rgb(self, number: int) -> np.ndarray:
-        """Frame ``number`` as networks and displays see it, (H, W, 3) uint8. Raises as above."""
-        rgb = np.empty((self.clip.height, self.clip.width, 3), np.uint8)
-        self._network_rgb.view(self.picture(number).pixels, rgb)
-        return rgb
+        """Frame ``number`` as networks and displays see it, (H, W, 3) uint8, not to be changed.
+        Raises as above."""
+        found = self._rgb.get(number)
+        if found is None:
+            found = np.empty((self.clip.height, self.clip.width, 3), np.uint8)
+            self._network_rgb.view(self.picture(number).pixels, found)
+            self._rgb.put(number, found, found.nbytes)
+        return found
 
     def _decoded(self, number: int) -> DecodedPicture:
         if self._following is None or not self._next <= number <= self._next + _READ_ON:
@@ -119,14 +124,13 @@ class ClipFrames:
             goes_back = self._last - _READ_ON <= number < self._last
             self._next = max(0, number - _READ_BEFORE) if goes_back else number
             self._following = self.reader.pictures_at(self._next)
-        while self._next <= number:
-            found = next(self._following, None)
-            if found is None:
-                self._stop_reading()
-                raise NoFrameError(f"frame {number}: the clip ends before it")
+        for found in self._following:
             self._pictures.put(self._next, found, _size_of(found.pixels))
             self._next += 1
-        return found
+            if self._next > number:
+                return found
+        self._stop_reading()
+        raise NoFrameError(f"frame {number}: the clip ends before it")
 
     def _stop_reading(self) -> None:
         following, self._following = self._following, None

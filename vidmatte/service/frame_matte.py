@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vidmatte._version import __version__
@@ -27,12 +26,13 @@ from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.pipeline import temporal_filter_for
 from vidmatte.jobs.subjects import person_alpha, prompts_of
-from vidmatte.models.features import FrameFeatures, load_features
+from vidmatte.models.features import FrameFeatures
 from vidmatte.models.load import augment_schedule
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Model
 from vidmatte.models.runtimes.onnx_file import check_numbers
 from vidmatte.service.clip_frames import ByteCache, ClipFrames
 from vidmatte.service.kept_alpha import KeptAlphas, RawMatte
+from vidmatte.service.smooth_window import SmallFrame, Smoother, filtered, resized
 from vidmatte.settings import Settings
 
 #: A recurrent network begins so many frames before a group of so many frames: within a group
@@ -63,22 +63,12 @@ class ShownFrame:
         return self.rgb.nbytes * (2 if self.foreground is not None else 1) + self.alpha.nbytes
 
 
-@dataclass
-class _SmallFrame:
-    """What the temporal filter needs of a frame."""
-
-    rgb: np.ndarray
-    alpha: np.ndarray | None
-    new_shot: bool
-    mirrored: bool
-    augment_phase: int
-
-
 class FrameMatter:
     """Mattes of single frames of one clip, with one group of settings. Not thread-safe.
 
-    sha256: of the clip's file. folder: of the kept raw alphas. shown: where frames that are ready
-    are kept in memory, for several clips. Raises UsageError, SourceError, ModelError.
+    sha256: of the clip's file. settings: the strength of smoothing is not read from them. folder:
+    of the kept raw alphas. shown: where frames that are ready are kept in memory, for several
+    clips. features: gives those of the model. Raises UsageError, SourceError, ModelError.
     """
 
     def __init__(
@@ -89,6 +79,7 @@ class FrameMatter:
         settings: Settings,
         folder: Path,
         shown: ByteCache[ShownFrame],
+        features: Callable[[Model], FrameFeatures],
     ) -> None:
         self._frames, self._model, self._settings = frames, model, settings
         self._shown = shown
@@ -96,7 +87,8 @@ class FrameMatter:
         self._key = _raw_key(frames, sha256, model, settings)
         self._kept = KeptAlphas(folder / self._key)
         self._prompts = prompts_of(frames.reader, settings) if settings.subject else {}
-        self._features: FrameFeatures | None = None
+        self._features = features
+        self._smoother = Smoother()
         self._group: tuple[int, Iterator[Frame]] | None = None
         model.network.begin(frames.clip, frames.settings)
 
@@ -105,16 +97,17 @@ class FrameMatter:
         """Width and height of the clip."""
         return self._frames.clip.width, self._frames.clip.height
 
-    def ready(self, number: int, height: int) -> ShownFrame | None:
+    def ready(self, number: int, height: int, strength: float) -> ShownFrame | None:
         """The frame where it is in memory. For any thread."""
-        return self._shown.get(self._shown_key(number, height))
+        return self._shown.get(self._shown_key(number, height, strength))
 
-    def shown(self, number: int, height: int) -> ShownFrame:
-        """Frame ``number`` reduced to ``height``. Raises NoFrameError, SourceError, UsageError."""
-        found = self.ready(number, height)
+    def shown(self, number: int, height: int, strength: float) -> ShownFrame:
+        """Frame ``number`` reduced to ``height``; strength: of the smoothing, as in the settings.
+        Raises NoFrameError, SourceError, UsageError."""
+        found = self.ready(number, height, strength)
         if found is None:
-            found = self._made(number, height)
-            self._shown.put(self._shown_key(number, height), found, found.bytes)
+            found = self._made(number, height, strength)
+            self._shown.put(self._shown_key(number, height, strength), found, found.bytes)
         return found
 
     def coarse(self, number: int) -> CoarseFrame:
@@ -130,10 +123,8 @@ class FrameMatter:
             return None
         if not given:
             return None
-        if self._features is None:
-            self._features = load_features(self._model, lambda _: None, quiet=True)
-        rgb = self._frames.rgb(number)
-        frame = CoarseFrameMaker().make(rgb, self._raw(number).alpha, self._features(rgb))
+        rgb, features = self._frames.rgb(number), self._features(self._model)
+        frame = CoarseFrameMaker().make(rgb, self._raw(number).alpha, features(rgb))
         masks = {}
         for name, prompts in given.items():
             person = person_alpha(
@@ -146,17 +137,18 @@ class FrameMatter:
         total = np.sum([masks[name] for name in wanted], axis=0)
         return np.asarray(np.minimum(total, np.float32(1)), np.float32)
 
-    def _shown_key(self, number: int, height: int) -> tuple[object, ...]:
+    def _shown_key(self, number: int, height: int, strength: float) -> tuple[object, ...]:
         how = self._settings
         return (
-            self._key, number, height, how.smooth, how.smooth_strength, how.refine, how.cuts,
+            self._key, number, height, how.smooth, strength, how.refine, how.cuts,
             how.foreground, how.invert, how.subject, how.only,
         )  # fmt: skip
 
-    def _made(self, number: int, height: int) -> ShownFrame:
+    def _made(self, number: int, height: int, strength: float) -> ShownFrame:
         """See ``shown``."""
         network = self._model.network
         smooth = temporal_filter_for(network.recurrent, self._settings, network.filter_profile)
+        smooth = replace(smooth, strength=strength)
         mask = self.mask(number) if self._settings.subject else None
         rgb, raw = self._frames.rgb(number), self._raw(number)
         width, full = self.size
@@ -171,34 +163,37 @@ class FrameMatter:
                 gated = make_gate(mask, small).apply(alpha)
                 alpha = np.ascontiguousarray(fill_unseen(gated, mask, small, rgb))
             if smooth.refine == "best":
-                rgb, alpha = _resized(rgb, size), _resized(alpha, size)
-            alpha = _filtered([_SmallFrame(rgb, alpha, True, False, 0)], 0, alone)
+                rgb, alpha = resized(rgb, size), resized(alpha, size)
+            alpha = filtered([SmallFrame(rgb, alpha, True, False, 0)], 0, alone)
         colours = raw.foreground if self._uses_foreground else None
         return ShownFrame(
-            rgb=_resized(rgb, size),
-            alpha=np.clip(_resized(alpha, size), 0, 1),
-            foreground=None if colours is None else _resized(colours, size),
+            rgb=resized(rgb, size),
+            alpha=np.clip(resized(alpha, size), 0, 1),
+            foreground=None if colours is None else resized(colours, size),
             scale=height / full,
             is_gated=mask is not None,
         )
 
     def _smoothed(self, number: int, size: tuple[int, int], smooth: TemporalFilter) -> np.ndarray:
         """The alpha at ``size`` (width, height) after the temporal filter over the neighbours."""
-        detector = CutDetector()
         first = max(0, number - smooth.look_back)
-        window = []
+        window = self._window_of(first, number, size, smooth)
+        return self._smoother.alpha((number, size), window, number - first, smooth)
+
+    def _window_of(
+        self, first: int, number: int, size: tuple[int, int], smooth: TemporalFilter
+    ) -> Iterator[SmallFrame]:
+        """The frames from ``first`` on that the filter needs for frame ``number``, reduced."""
+        detector = CutDetector()
         for each in range(first, number + smooth.look_ahead + 1):
             if not self._frames.has(each):
-                break
+                return
             raw, rgb = self._raw(each), self._frames.rgb(each)
             is_cut = self._settings.cuts and detector.is_new_shot(rgb) and each > first
-            alpha = np.ascontiguousarray(_resized(raw.alpha, size))
-            window.append(
-                _SmallFrame(
-                    _resized(rgb, size), alpha, each == 0 or is_cut, raw.mirrored, raw.augment_phase
-                )
+            alpha = np.ascontiguousarray(resized(raw.alpha, size))
+            yield SmallFrame(
+                resized(rgb, size), alpha, each == 0 or is_cut, raw.mirrored, raw.augment_phase
             )
-        return _filtered(window, number - first, smooth)
 
     def _raw(self, number: int) -> RawMatte:
         """The raw matte of a frame, kept or new."""
@@ -263,22 +258,6 @@ class FrameMatter:
 
 
 _OFF = temporal_filter_for(True, Settings(smooth="off"))
-
-
-def _filtered(window: list[_SmallFrame], place: int, smooth: TemporalFilter) -> np.ndarray:
-    """The alpha of the window's frame number ``place`` after the filter."""
-    for index, frame in enumerate(smooth.average_stage(smooth.track_stage(window))):
-        if index == place:
-            assert frame.alpha is not None
-            return frame.alpha
-    raise RuntimeError(f"the temporal filter gave fewer than {place + 1} frames")
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture at (width, height): the mean of what falls together."""
-    if picture.shape[1::-1] == size:
-        return picture
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def _raw_key(frames: ClipFrames, sha256: str, model: Model, settings: Settings) -> str:

@@ -49,9 +49,16 @@ class KeptAlphas:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._last: tuple[int, RawMatte] | None = None
 
     def load(self, number: int) -> RawMatte | None:
         """The matte of a frame; None where it is not kept or cannot be read."""
+        if self._last is None or self._last[0] != number:
+            found = self._read(number)
+            self._last = None if found is None else (number, found)
+        return None if self._last is None else self._last[1]
+
+    def _read(self, number: int) -> RawMatte | None:
         for file in self._folder.glob(f"{number}.alpha-*.png"):
             phase = file.name.split("alpha-")[1].removesuffix(".png")
             codes = _read(file, cv2.IMREAD_UNCHANGED)
@@ -67,6 +74,7 @@ class KeptAlphas:
 
     def save(self, number: int, matte: RawMatte) -> None:
         """Keep the matte of a frame. Raises OutputError."""
+        self._last = number, matte
         colours = matte.foreground
         if colours is not None:
             self._write(f"{number}.foreground.png", np.ascontiguousarray(colours[..., ::-1]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from vidmatte.alpha.adjustments import Adjustments, apply
+from vidmatte.alpha.box import box_around
 from vidmatte.alpha.foreground import estimate
 from vidmatte.core.colour import BT709, FULL, IDENTITY, SRGB, ColourTags
 from vidmatte.errors import UsageError
@@ -23,6 +26,7 @@ VIEWS = (*PLAIN, "alpha", "cutout", "overlay", "wipe", "difference", "subject")
 FORMATS = ("jpeg", "png", "webp")
 _TINT = (255, 64, 32)  # of what is kept or selected, R'G'B'
 _TINTED = 0.45
+_MARGIN = 4  # pixels around the subject that are worked on at least
 _CHECKS = 24  # squares across the shorter side
 _RGB = ColourTags(IDENTITY, FULL, BT709, SRGB)
 _ENCODERS = {
@@ -69,8 +73,19 @@ def scaled_adjustments(settings: Settings, scale: float) -> Adjustments:
 
 
 def adjusted_alpha(shown: ShownFrame, settings: Settings) -> np.ndarray:
-    """The frame's alpha after the manual adjustments, (h, w) float32 in 0..1."""
-    return apply(shown.alpha, scaled_adjustments(settings, shown.scale))
+    """The frame's alpha after the manual adjustments, (h, w) float32 in 0..1.
+
+    Only the box around the subject is worked on: outside of it, and of what the adjustments reach,
+    alpha stays 0 (with ``invert``, 1).
+    """
+    controls = scaled_adjustments(settings, shown.scale)
+    reach = _MARGIN + math.ceil(controls.dilate + 3 * controls.feather)
+    box = box_around(shown.alpha > 0).grown(reach, *shown.alpha.shape)
+    result = np.full(shown.alpha.shape, 1.0 if controls.invert else 0.0, np.float32)
+    if not box.is_empty:
+        part = np.ascontiguousarray(box.crop(shown.alpha))
+        box.crop(result)[...] = apply(part, controls)
+    return result
 
 
 def cut_out(shown: ShownFrame, alpha: np.ndarray, settings: Settings) -> Cutout:
@@ -124,8 +139,10 @@ def difference(source: np.ndarray, cutout: Cutout) -> np.ndarray:
     return np.asarray(cv2.absdiff(source, cutout.over(np.zeros_like(source))))
 
 
+@lru_cache(maxsize=4)
 def flat_ground(text: str, width: int, height: int) -> np.ndarray:
-    """A background (h, w, 3) uint8: checker, black, white or RRGGBB. Raises UsageError."""
+    """A background (h, w, 3) uint8, not to be changed: checker, black, white or RRGGBB. Raises
+    UsageError."""
     if text == "checker":
         side = max(4, min(width, height) // _CHECKS)
         rows, columns = np.arange(height) // side, np.arange(width) // side
@@ -151,6 +168,13 @@ def covering(picture: np.ndarray, width: int, height: int) -> np.ndarray:
         picture = cv2.resize(picture, size, interpolation=way)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
+
+
+def reduced_rgb(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture (H, W, 3) at a smaller size: the mean of what falls together."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def cropped(picture: np.ndarray, crop: tuple[int, int, int, int] | None) -> np.ndarray:
