@@ -8,6 +8,7 @@ import { say } from "./messages.js";
 import { Part, touches } from "./part.js";
 import { change, openClip, state } from "./store.js";
 import { t } from "./strings.js";
+import { showThumbnail } from "./thumbnails.js";
 import { cancelUpload, upload } from "./tus.js";
 
 /** @typedef {import("./types.js").Clip} Clip */
@@ -101,7 +102,7 @@ class Clips extends Part {
     return h("li", { class: "clip" },
       h("input", { type: "checkbox", "aria-label": t("clips.select", { name: clip.name }), onchange: toggle }),
       h("button", { type: "button", class: "clip-open", onclick: () => openClip(clip.id) },
-        h("img", { alt: "", class: "thumb", width: "56", height: "36", loading: "lazy" }),
+        h("img", { alt: "", class: "thumb", width: "56", height: "36" }),
         h("span", { class: "clip-text" }, h("span", { class: "clip-name", title: clip.name }, clip.name), h("span", { class: "clip-facts quiet-text" }))),
       iconButton("remove", t("clips.delete", { name: clip.name }), () => deleteClips([clip.id])));
   }
@@ -117,8 +118,9 @@ class Clips extends Part {
     }
     open?.setAttribute("aria-current", String(clip.id === state.clip));
     row.classList.toggle("failed", clip.state === "failed");
-    if (image && clip.state === "ready" && !image.getAttribute("src")) {
-      image.src = `api/clips/${clip.id}/frames/0?view=source&height=64&format=jpeg`;
+    if (image && clip.state === "ready" && !image.dataset.asked) {
+      image.dataset.asked = "1";
+      showThumbnail(image, `api/clips/${clip.id}/frames/0?view=source&height=72&format=jpeg`);
     }
     const words = [`${clip.width}×${clip.height}`];
     if (clip.kind === "movie") words.push(t("clips.frames", { n: clip.frames ?? "?" }));

@@ -49,7 +49,8 @@ export class Stage extends Part {
     this.canvas = h("canvas", { tabindex: "0", role: "application", class: "stage-canvas" });
     this.note = h("div", { class: "stage-note", role: "status", hidden: true });
     this.handle = h("div", { class: "wipe-handle", role: "slider", tabindex: "0", "aria-valuemin": 0, "aria-valuemax": 100 });
-    this.append(this.canvas, this.handle, this.note);
+    this.share = h("div", { class: "stage-zoom", "aria-hidden": "true" });
+    this.append(this.canvas, this.handle, this.share, this.note);
     addGestures(this, this.canvas);
     this._addWipe(this.handle);
     this.canvas.addEventListener("keydown", (event) => this._key(event));
@@ -189,7 +190,8 @@ export class Stage extends Part {
 
   _prefetch() {
     const clip = currentClip();
-    if (!clip || clip.kind !== "movie" || this.busy || state.speed || this.shown.includes("crop=")) return;
+    // The source alone: a matte of a frame that nobody looks at keeps one waiting that somebody does.
+    if (!clip || clip.kind !== "movie" || this.busy || state.speed || state.view !== "source") return;
     for (const step of [1, -1]) {
       const frame = state.frame + step;
       if (frame < 0 || frame >= (clip.frames ?? 1)) continue;
@@ -227,6 +229,7 @@ export class Stage extends Part {
     const place = this.geometry.place;
     const wiping = state.view === "wipe" && this.drawn.length === 2;
     handle.hidden = !wiping;
+    if (this.share) setText(this.share, currentClip() ? `${Math.round(this.geometry.scale * ratio * 100)} %` : "");
     if (!currentClip()) return;
     const border = place.x + place.width * state.split;
     this.drawn.forEach((layer, index) => {

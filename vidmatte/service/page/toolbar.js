@@ -65,7 +65,6 @@ class Toolbar extends Part {
         (this.fit = h("button", { type: "button", title: `${t("zoom.fit")} (0)`, onclick: () => zoom("fit") }, t("zoom.fit"))),
         (this.one = h("button", { type: "button", title: "1:1 (Z)", onclick: () => zoom("one") }, "1:1")),
         iconButton("plus", t("zoom.in"), () => zoom("in"), { key: "+" })),
-      (this.share = h("output", { class: "zoom-share" })),
     );
   }
 
@@ -90,8 +89,6 @@ class Toolbar extends Part {
     if (touches(changed, "clips", "backdrop", "backdropClip", "clip")) this._clips();
     this.fit?.setAttribute("aria-pressed", String(state.zoom === 0));
     this.one?.setAttribute("aria-pressed", String(state.zoom === 1));
-    const scale = stageGeometry()?.scale ?? 0;
-    if (this.share) this.share.value = clip && scale ? `${Math.round(scale * devicePixelRatio * 100)} %` : "";
   }
 
   _clips() {
