@@ -80,6 +80,12 @@ class Renderer:
             self._busy_until = time.monotonic() + _QUIET_SECONDS
             self._asked.set()
 
+    def close(self) -> None:
+        """Close all clips."""
+        with self._making:
+            for clip in self._clips.values():
+                clip.close()
+
     def prepare_neighbours(self) -> None:
         """Prepare the frames beside the last one, forever: for a thread of its own."""
         while True:
