@@ -319,7 +319,9 @@ def test_view_is_named_by_what_decides_it(service: LocalClient, frames: str):
         (0, {}, "[]", 422, "settings: an object"),
         (0, {}, {"gamma": "much"}, 422, "--gamma 'much': expected a number"),
         (0, {}, {"gama": 2}, 422, "unknown option gama"),
-        (0, {}, {"holdout": "/etc/passwd"}, 422, "settings: holdout names a file"),
+        (0, {}, {"holdout": "/etc/passwd"}, 422, "holdout /etc/passwd: name a clip, as clip:ID"),
+        (0, {}, {"cache": "/tmp"}, 422, "settings: cache names a file of the server"),
+        (0, {}, {"holdout": "clip:no"}, 404, "clip no: there is none"),
         (0, {}, {"foreground": "/tmp/x.mov"}, 422, "settings: a file of the server"),
         (0, {"view": "alpha"}, {"model": "../x.onnx"}, 422, "settings: a file of the server"),
         (0, {"view": "alpha"}, {"model": "none-such"}, 422, "none-such"),
@@ -342,6 +344,24 @@ def test_wrong_request_gets_one_line(
     fault = answer.json()
     assert line in fault["message"]
     assert "\n" not in fault["message"] + fault["error"]
+
+
+def test_masks_are_clips(service: LocalClient, frames: str, tmp_path: Path):
+    """A garbage matte and a holdout are uploaded pictures; their content decides the ETag."""
+    mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    mask[:, :60] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    clip = f"clip:{upload(service, tmp_path / 'mask.png')}"
+    query = {"view": "alpha", "format": "png"}
+    plain, garbage, holdout = (
+        view(service, f"{frames}/6", settings=KEY | more, **query)
+        for more in ({}, {"garbage_matte": clip}, {"holdout": clip, "gamma": None})
+    )
+    assert (decoded(garbage)[:, :60] == 0).all()
+    assert (decoded(garbage)[:, 60:] == decoded(plain)[:, 60:]).all()
+    assert (decoded(holdout)[:, :60] == 255).all()
+    assert (decoded(holdout)[:, 60:] == decoded(plain)[:, 60:]).all()
+    assert len({answer.headers["etag"] for answer in (plain, garbage, holdout)}) == 3
 
 
 def test_unfollowed_subject_and_candidates_are_answered(service: LocalClient, frames: str):

@@ -72,19 +72,28 @@ def scaled_adjustments(settings: Settings, scale: float) -> Adjustments:
     )
 
 
-def adjusted_alpha(shown: ShownFrame, settings: Settings) -> np.ndarray:
+def adjusted_alpha(
+    shown: ShownFrame,
+    settings: Settings,
+    garbage: np.ndarray | None = None,
+    holdout: np.ndarray | None = None,
+) -> np.ndarray:
     """The frame's alpha after the manual adjustments, (h, w) float32 in 0..1.
 
-    Only the box around the subject is worked on: outside of it, and of what the adjustments reach,
-    alpha stays 0 (with ``invert``, 1).
+    garbage, holdout: masks of the frame's size, see ``Adjustments``. Without a holdout only the
+    box around the subject is worked on: outside of it, and of what the adjustments reach, alpha
+    stays 0 (with ``invert``, 1).
     """
     controls = scaled_adjustments(settings, shown.scale)
+    if holdout is not None:
+        return apply(shown.alpha, replace(controls, garbage=garbage, holdout=holdout))
     reach = _MARGIN + math.ceil(controls.dilate + 3 * controls.feather)
     box = box_around(shown.alpha > 0).grown(reach, *shown.alpha.shape)
     result = np.full(shown.alpha.shape, 1.0 if controls.invert else 0.0, np.float32)
     if not box.is_empty:
         part = np.ascontiguousarray(box.crop(shown.alpha))
-        box.crop(result)[...] = apply(part, controls)
+        garbage = None if garbage is None else box.crop(garbage)
+        box.crop(result)[...] = apply(part, replace(controls, garbage=garbage))
     return result
 
 

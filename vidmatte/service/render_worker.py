@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vidmatte.alpha.guidance import Mask, find_candidates, parse_prompt
+from vidmatte.alpha.masks import open_masks
 from vidmatte.core.memory import is_out_of_memory
 from vidmatte.errors import UsageError, VidmatteError, WeightsError
 from vidmatte.models.load import augment_schedule
@@ -29,6 +30,7 @@ from vidmatte.service.clip_frames import ByteCache, ClipFrames, NoFrameError
 from vidmatte.service.frame_matte import FrameMatter, ShownFrame
 from vidmatte.service.kept_alpha import write_new
 from vidmatte.service.loaded import BusyError, LoadedModels, Recent
+from vidmatte.service.smooth_window import resized
 from vidmatte.settings import InputOptions, Settings, options_of
 
 _SHOWN_BYTES = 256 << 20
@@ -204,7 +206,7 @@ class Renderer:
         self, request: dict[str, Any], settings: Settings, shown: ShownFrame
     ) -> np.ndarray:
         """One of the views that need the matte."""
-        view, alpha = request["view"], render.adjusted_alpha(shown, settings)
+        view, alpha = request["view"], self._adjusted(request, settings, shown)
         if view == "alpha":
             return render.grey(alpha)
         if view == "overlay":
@@ -214,6 +216,20 @@ class Renderer:
             return render.difference(shown.rgb, cutout)
         over = cutout.over(self._ground(request, shown))
         return render.wiped(shown.rgb, over, request["split"]) if view == "wipe" else over
+
+    def _adjusted(
+        self, request: dict[str, Any], settings: Settings, shown: ShownFrame
+    ) -> np.ndarray:
+        """The alpha after the manual adjustments, with the masks of their files."""
+        if settings.garbage_matte is None and settings.holdout is None:
+            return render.adjusted_alpha(shown, settings)
+        with self._making:
+            clip = self._clip(request["clip"], settings).clip
+        masks = [
+            None if mask is None else resized(mask.at(request["number"]), shown.alpha.shape[::-1])
+            for mask in open_masks(settings, clip)
+        ]
+        return render.adjusted_alpha(shown, settings, *masks)
 
     def _ground(self, request: dict[str, Any], shown: ShownFrame) -> np.ndarray:
         """The background of a frame: of a clip, the frame of the same moment, its last one goes

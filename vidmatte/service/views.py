@@ -37,8 +37,13 @@ _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 #: The name of a file where the chosen subject is not followed to its frame.
 _NOT_GATED = "-all"
 _MODELS = (InputOptions, AdjustOptions, MatteOptions, SubjectOptions, ModelOptions)
+#: Options that name a clip, as ``clip:ID``.
+_FILES = ("garbage_matte", "holdout", "clean_plate")
 #: Options that name files of the server, or folders; and those that decide no picture.
-_PATHS = {*names_of(Settings, reads=True), "cache", "models_dir", "family", "foreground_file"}
+_PATHS = {*names_of(Settings, reads=True), "cache", "models_dir", "family", "foreground_file"} - {
+    *_FILES,
+    "background",
+}
 _DECIDES = {name for model in _MODELS for name in options_of(model)} | {"runtime"}
 _View = Literal["source", "alpha", "cutout", "overlay", "wipe", "difference", "subject"]
 _Format = Literal["jpeg", "png", "webp"]
@@ -80,9 +85,8 @@ def router(context: Context) -> APIRouter:
         facts = await run_in_threadpool(_frame_facts, context, clip, number, view, background)
         facts |= {"height": height, "crop": _parsed_crop(crop, height), "format": format}
         facts["split"] = split if view == "wipe" else None
-        facts["settings"] = {} if view == "source" else _checked_settings(settings)
-        if view == "source":
-            facts["settings"] = _only_input(_checked_settings(settings))
+        checked, facts["files"] = await run_in_threadpool(_checked_settings, context, settings)
+        facts["settings"] = _only_input(checked) if view == "source" else checked
         tag = _tag_of(facts)
         headers = {
             "ETag": f'"{tag}"',
@@ -105,7 +109,8 @@ def router(context: Context) -> APIRouter:
         largest first; boxes in pixels of the source, ``area`` as a share of the frame."""
         facts = await run_in_threadpool(_frame_facts, context, clip, number, "alpha", "checker")
         facts.pop("headers")
-        facts |= {"op": "candidates", "settings": _checked_settings(settings)}
+        checked, _ = await run_in_threadpool(_checked_settings, context, settings)
+        facts |= {"op": "candidates", "settings": checked}
         task = viewer.submit(facts, _group_of(request, facts))
         answer = await _awaited(request, task)
         return {"candidates": answer["candidates"]}
@@ -173,8 +178,9 @@ def _parsed_crop(text: str | None, height: int) -> list[int] | None:
     return numbers
 
 
-def _checked_settings(text: str) -> dict[str, Any]:
-    """The settings that decide a picture, those at their defaults left out. Raises RequestError.
+def _checked_settings(context: Context, text: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings that decide a picture, those at their defaults left out, and the SHA-256 of the
+    files that they name. Raises RequestError.
 
     Without a word on smoothing it is off, so that the first picture needs no neighbours.
     """
@@ -184,11 +190,13 @@ def _checked_settings(text: str) -> dict[str, Any]:
         raise RequestError(422, "invalid", f"settings: not JSON ({error})") from None
     if not isinstance(given, dict):
         raise RequestError(422, "invalid", "settings: an object of options by name is expected")
-    refused = sorted(_PATHS & given.keys() - {"background"})
+    given = {name: value for name, value in given.items() if value is not None}
+    refused = sorted(_PATHS & given.keys())
     if refused:
         raise RequestError(422, "invalid", f"settings: {refused[0]} names a file of the server")
     prompts = given.pop("subject", [])
     _check_prompts(prompts)
+    files = _with_clips(context, given)
     if not {"smooth", "smooth_strength", "like"} & given.keys():
         given["smooth"] = "off"
     try:
@@ -206,7 +214,20 @@ def _checked_settings(text: str) -> dict[str, Any]:
         if (value := getattr(settings, name)) != known[name].default
     }
     found |= {"subject": prompts} if prompts else {}
-    return found | ({} if only is None else {"only": only})
+    return found | ({} if only is None else {"only": only}), files
+
+
+def _with_clips(context: Context, given: dict[str, Any]) -> dict[str, str]:
+    """Put the paths of clips into the options that name them; the SHA-256 of each."""
+    files = {}
+    for name in _FILES:
+        if name in given:
+            text = str(given[name])
+            if not text.startswith("clip:"):
+                raise RequestError(422, "invalid", f"{name} {text}: name a clip, as clip:ID")
+            file = _file_of(context, context.clips.ready(text.removeprefix("clip:")))
+            given[name], files[name] = file["path"], file["sha256"]
+    return files
 
 
 def _check_prompts(prompts: Any) -> None:
@@ -226,6 +247,8 @@ def _only_input(settings: dict[str, Any]) -> dict[str, Any]:
 def _tag_of(facts: dict[str, Any]) -> str:
     """A name for all that decides a picture: 32 hexadecimal digits."""
     decides = {name: value for name, value in facts.items() if name != "headers"}
+    for name in _FILES:  # their checksums are in ``files``
+        decides["settings"] = {**decides["settings"], name: None}
     for name in ("clip", "background"):
         if isinstance(decides[name], dict):
             decides[name] = decides[name]["sha256"]
