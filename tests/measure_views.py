@@ -96,6 +96,8 @@ def measure_render(clip: Path, model: str) -> None:
                 "view": "cutout", "background": "checker", "height": 720, "crop": None,
                 "split": None, "format": "jpeg", "out": f"{folder}/view.jpg", "settings": how,
             }  # fmt: skip
+            request["out_free"] = request["out"]
+            Path(request["out"]).unlink(missing_ok=True)
             answer = renderer.answer(request)
             assert answer["ok"], answer
 

@@ -68,7 +68,8 @@ def ask(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         request = {
             "op": "frame", "clip": {"path": str(file), "sha256": file.name}, "number": number,
             "view": view, "background": "black", "height": 0, "crop": None, "split": 0.5,
-            "format": "png", "settings": dict(settings), "out": str(tmp_path / "view.png"), **more,
+            "format": "png", "settings": dict(settings), "out": str(tmp_path / "view.png"),
+            "out_free": str(tmp_path / "free.png"), **more,
         }  # fmt: skip
         while (answer := renderer.answer(request)).get("error") == "busy":
             continue  # smoothing on a slow machine: what is done is kept
@@ -76,7 +77,9 @@ def ask(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             return answer
         if not answer["ok"]:
             return f"{answer['status']} {answer['error']}: {answer['message']}"
-        return cv2.imread(request["out"], cv2.IMREAD_COLOR)[..., ::-1]
+        picture = cv2.imread(answer["file"], cv2.IMREAD_COLOR)[..., ::-1]
+        Path(answer["file"]).unlink()
+        return picture
 
     yield asked
     renderer.close()
@@ -318,6 +321,8 @@ def test_view_is_named_by_what_decides_it(service: LocalClient, frames: str):
         (0, {"view": "cutout", "background": "clip:no"}, KEY, 404, "clip no: there is none"),
         (0, {}, "{", 422, "settings: not JSON"),
         (0, {}, "[]", 422, "settings: an object"),
+        (0, {}, '{"model": "\\ud800"}', 422, "settings: not JSON"),
+        (0, {}, "[" * 15000, 422, "settings: not JSON"),
         (0, {}, {"gamma": "much"}, 422, "--gamma 'much': expected a number"),
         (0, {}, {"gama": 2}, 422, "unknown option gama"),
         (0, {}, {"holdout": "/etc/passwd"}, 422, "holdout /etc/passwd: name a clip, as clip:ID"),
@@ -390,7 +395,7 @@ def test_killed_renderer_starts_again(tmp_path: Path, movie: Movie):
         assert viewer.submit(_request(movie, tmp_path), "a").answer.result(60)["ok"]
         os.kill(viewer.process_id, signal.SIGKILL)
         viewer._idle_seconds = 0.5
-        assert viewer.submit(_request(movie, tmp_path), "a").answer.result(60)["ok"]
+        assert viewer.submit(_request(movie, tmp_path, 1), "a").answer.result(60)["ok"]
         psutil.Process(viewer.process_id).wait(20)
     finally:
         viewer.end()
@@ -428,6 +433,7 @@ def _request(movie: Movie, folder: Path, number: int = 0) -> dict[str, Any]:
         "op": "frame", "clip": {"path": str(movie.path), "sha256": "m"}, "number": number,
         "view": "source", "background": None, "height": 64, "crop": None, "split": None,
         "format": "png", "settings": {}, "out": str(folder / f"{number}.png"),
+        "out_free": str(folder / "free.png"),
     }  # fmt: skip
 
 

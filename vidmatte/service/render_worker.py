@@ -163,14 +163,18 @@ class Renderer:
         return {"candidates": found}
 
     def _frame(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Render a view into the file ``out``."""
-        began = time.perf_counter()
+        """Render a view into the file ``out``, or ``out_free`` where it shows more than the chosen
+        subject; nothing is rendered where one of them has been meanwhile."""
+        for name in ("out", "out_free"):
+            if Path(request[name]).is_file():
+                return {"file": request[name], "gated": name == "out"}
         settings = self._settings(request)
         picture, is_gated = self._view(request, settings)
         crop = request["crop"]
         shown = render.cropped(picture, None if crop is None else tuple(crop))
-        write_new(Path(request["out"]), render.encoded(shown, request["format"]))
-        return {"gated": is_gated, "seconds": time.perf_counter() - began}
+        file = request["out" if is_gated else "out_free"]
+        write_new(Path(file), render.encoded(shown, request["format"]))
+        return {"file": file, "gated": is_gated}
 
     def _view(self, request: dict[str, Any], settings: Settings) -> tuple[np.ndarray, bool]:
         """The picture of a view, and whether it shows the chosen subject only."""
@@ -190,7 +194,8 @@ class Renderer:
         last = self._place
         back = last is not None and last.matter is matter and last.number > number
         self._place = _Place(matter, number, height, strength, -1 if back else 1)
-        return self._composed(request, settings, shown), shown.is_gated
+        is_gated = shown.is_gated or not settings.subject
+        return self._composed(request, settings, shown), is_gated
 
     def _subject(
         self, matter: FrameMatter, frames: ClipFrames, number: int, height: int

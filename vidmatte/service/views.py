@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from fractions import Fraction
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -97,7 +98,7 @@ def router(context: Context) -> APIRouter:
         if if_none_match is not None and f'"{tag}"' in if_none_match:
             return Response(status_code=304, headers=headers)
         data, is_gated = await _picture(viewer, request, facts, tag)
-        if facts["settings"].get("subject") and not is_gated:
+        if not is_gated:
             headers["X-Subject"] = "not followed yet"
         return Response(data, media_type=f"image/{format}", headers=headers)
 
@@ -186,8 +187,10 @@ def _checked_settings(context: Context, text: str) -> tuple[dict[str, Any], dict
     """
     try:
         given = json.loads(text)
-    except ValueError as error:
-        raise RequestError(422, "invalid", f"settings: not JSON ({error})") from None
+        json.dumps(given, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise RequestError(422, "invalid", f"settings: not JSON ({reason})") from None
     if not isinstance(given, dict):
         raise RequestError(422, "invalid", "settings: an object of options by name is expected")
     given = {name: value for name, value in given.items() if value is not None}
@@ -266,13 +269,11 @@ async def _picture(
         data = await run_in_threadpool(store.read, file)
         if data is not None:
             return data, is_gated
-    task = viewer.submit({**facts, "out": str(gated)}, _group_of(request, facts))
-    answer = await _awaited(request, task)
-    data = await run_in_threadpool(store.read, gated)
+    files = {"out": str(gated), "out_free": str(free)}
+    answer = await _awaited(request, viewer.submit(facts | files, _group_of(request, facts)))
+    data = await run_in_threadpool(store.read, FilePath(answer["file"]))
     if data is None:
         raise busy()
-    if not answer["gated"]:
-        await run_in_threadpool(gated.rename, free)
     return data, bool(answer["gated"])
 
 
