@@ -20,10 +20,8 @@ from vidmatte.settings.values import parse_threshold
 from vidmatte.writers.render.background import DARK, LIGHT
 from vidmatte.writers.render.despill import Despill, SpillRemover
 
-#: Views that need no matte, and all of them.
-PLAIN = ("source",)
-VIEWS = (*PLAIN, "alpha", "cutout", "overlay", "wipe", "difference", "subject")
-FORMATS = ("jpeg", "png", "webp")
+#: The view that needs no matte.
+PLAIN = "source"
 _TINT = (255, 64, 32)  # of what is kept or selected, R'G'B'
 _TINTED = 0.45
 _MARGIN = 4  # pixels around the subject that are worked on at least
@@ -177,13 +175,6 @@ def covering(picture: np.ndarray, width: int, height: int) -> np.ndarray:
         picture = cv2.resize(picture, size, interpolation=way)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
-
-
-def reduced_rgb(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture (H, W, 3) at a smaller size: the mean of what falls together."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def cropped(picture: np.ndarray, crop: tuple[int, int, int, int] | None) -> np.ndarray:

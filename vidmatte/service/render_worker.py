@@ -33,8 +33,8 @@ from vidmatte.service.loaded import BusyError, LoadedModels, Recent
 from vidmatte.service.smooth_window import resized
 from vidmatte.settings import InputOptions, Settings, options_of
 
-_SHOWN_BYTES = 256 << 20
-_MOST_CLIPS, _MOST_MATTERS = 4, 8
+_SHOWN_BYTES = 160 << 20
+_MOST_CLIPS, _MOST_MATTERS = 3, 6
 #: Seconds without a request before the neighbours of the last frame are prepared.
 _QUIET_SECONDS = 0.15
 
@@ -183,9 +183,9 @@ class Renderer:
             frames = self._clip(request["clip"], settings)
             full = frames.clip.height
             height = min(request["height"] or full, full)
-            if view in render.PLAIN:
+            if view == render.PLAIN:
                 width = max(1, round(frames.clip.width * height / full))
-                return render.reduced_rgb(frames.rgb(number), width, height), True
+                return resized(frames.rgb(number), (width, height)), True
             matter = self._matter(request, settings)
             if view == "subject":
                 return self._subject(matter, frames, number, height), True
@@ -204,7 +204,7 @@ class Renderer:
         if mask is None:
             raise UsageError(f"frame {number} has no prompt: add one with @f{number}")
         width = max(1, round(frames.clip.width * height / frames.clip.height))
-        rgb = render.reduced_rgb(frames.rgb(number), width, height)
+        rgb = resized(frames.rgb(number), (width, height))
         return render.tinted(rgb, mask, outlined=True)
 
     def _composed(

@@ -49,6 +49,10 @@ _DECIDES = {name for model in _MODELS for name in options_of(model)} | {"runtime
 _View = Literal["source", "alpha", "cutout", "overlay", "wipe", "difference", "subject"]
 _Format = Literal["jpeg", "png", "webp"]
 _Number = Annotated[int, Path(ge=0, le=2**31, description="counted from 0")]
+_Background = Annotated[str, Query(max_length=60)]
+_Height = Annotated[int, Query(ge=0, le=2160)]
+_Crop = Annotated[str | None, Query(max_length=60)]
+_Split = Annotated[float, Query(ge=0, le=1)]
 _SettingsText = Annotated[
     str, Query(max_length=20000, description="JSON: options of the command line by their names")
 ]
@@ -58,17 +62,22 @@ def router(context: Context) -> APIRouter:
     """The routes under ``/api/clips/{clip}/frames``."""
     routes = APIRouter(prefix="/api/clips/{clip}/frames/{number}", tags=["frames"])
     viewer = viewer_of(context)
+    _add_frame(routes, context, viewer)
+    _add_candidates(routes, context, viewer)
+    return routes
 
+
+def _add_frame(routes: APIRouter, context: Context, viewer: Viewer) -> None:
     @routes.get("", responses={200: {"content": {"image/jpeg": {}}}, 304: {}})
     async def frame(
         request: Request,
         clip: str,
         number: _Number,
         view: _View = "source",
-        background: Annotated[str, Query(max_length=60)] = "checker",
-        height: Annotated[int, Query(ge=0, le=2160)] = 720,
-        crop: Annotated[str | None, Query(max_length=60)] = None,
-        split: Annotated[float, Query(ge=0, le=1)] = 0.5,
+        background: _Background = "checker",
+        height: _Height = 720,
+        crop: _Crop = None,
+        split: _Split = 0.5,
         format: _Format = "jpeg",
         settings: _SettingsText = "{}",
         if_none_match: Annotated[str | None, Header()] = None,
@@ -102,6 +111,8 @@ def router(context: Context) -> APIRouter:
             headers["X-Subject"] = "not followed yet"
         return Response(data, media_type=f"image/{format}", headers=headers)
 
+
+def _add_candidates(routes: APIRouter, context: Context, viewer: Viewer) -> None:
     @routes.get("/candidates")
     async def candidates(
         request: Request, clip: str, number: _Number, settings: _SettingsText = "{}"
@@ -115,8 +126,6 @@ def router(context: Context) -> APIRouter:
         task = viewer.submit(facts, _group_of(request, facts))
         answer = await _awaited(request, task)
         return {"candidates": answer["candidates"]}
-
-    return routes
 
 
 def _frame_facts(
