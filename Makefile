@@ -48,6 +48,8 @@ check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v npx >/dev/null; then npx --yes --package typescript@5.9.3 tsc -p .ci/page.jsconfig.json; \
+	  else echo "the types of the page's scripts were not checked: there is no node here"; fi
 
 bench: .venv/ready
 	$(BIN)/vidmatte bench --model isnet

@@ -21,12 +21,14 @@ from vidmatte.service import (
     jobs,
     models,
     options,
+    page_routes,
     remove,
     results,
     runner,
     security,
     status,
     upload_routes,
+    views,
 )
 from vidmatte.service.command_line import CommandLine
 from vidmatte.service.config import ServiceConfig
@@ -62,7 +64,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     # to become clips before clips without a file are removed.
     for module in (
         upload_routes, clips, events, job_routes, results, models, options, remove, status,
-        security,
+        page_routes, views, security,
     ):  # fmt: skip
         app.include_router(module.router(context))
     _add_error_handlers(app)
@@ -79,6 +81,7 @@ def _make_parts(context: Context) -> None:
     context.events = events.Events(context)
     context.clips = clips.Clips(context)
     context.jobs = jobs.Jobs(context)
+    context.expiring.append(context.jobs.expire)
     runner.Runner(context)
     status.Expiry(context)
 
