@@ -125,7 +125,8 @@ def test_the_idle_server_is_small(server: Server, tmp_path: Path) -> None:
     assert not {"cv2", "libavcodec", "onnxruntime_pybind11_state", "_multiarray_umath"} & loaded
 
 
-def test_nothing_is_written_outside_the_data_folder(tmp_path: Path) -> None:
+def test_nothing_is_written_outside_the_data_folder(tmp_path: Path, weights: object) -> None:
+    weights("u2netp")  # type: ignore[operator]
     places = {"HOME": "home", "TMPDIR": "temporary", "XDG_DATA_HOME": "share",
               "XDG_CACHE_HOME": "cache"}  # fmt: skip
     for name in places.values():
