@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -27,7 +28,8 @@ CREATE TABLE IF NOT EXISTS clips (
     created TEXT NOT NULL, expires TEXT NOT NULL, state TEXT NOT NULL, error TEXT, info TEXT
 );
 """
-_MOST_AT_ONCE = 8
+_LOG = logging.getLogger("vidmatte.service")
+_MOST_AT_ONCE, _PAUSE_SECONDS = 8, 2.0
 _SHOWN = ("id", "name", "bytes", "sha256", "created", "expires", "state", "error")
 
 
@@ -90,6 +92,7 @@ class Clips:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
         file.rename(path)
+        self._context.disk.changed()
         self._unprobed.put(clip)
         return self._publish(clip)
 
@@ -172,11 +175,17 @@ class Clips:
             for clip in waiting:
                 with contextlib.suppress(RequestError):  # deleted in the meantime
                     files[clip] = self.path(clip)
-            found = self._prober.probe(list(files.values())) if files else []
-            if self._context.stopping.is_set():
-                return
-            for clip, facts in zip(files, found, strict=True):
-                self._take(clip, facts)
+            try:
+                found = self._prober.probe(list(files.values())) if files else []
+                if self._context.stopping.is_set():
+                    return
+                for clip, facts in zip(files, found, strict=True):
+                    self._take(clip, facts)
+            except (OSError, sqlite3.Error) as error:  # no memory or disk: that may pass
+                _LOG.error("probing of clips: %r", error)
+                self._context.stopping.wait(_PAUSE_SECONDS)
+                for clip in files:
+                    self._unprobed.put(clip)
 
     def _take(self, clip: str, facts: dict[str, Any]) -> None:
         """Store what a clip was found to be."""
