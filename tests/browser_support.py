@@ -87,7 +87,9 @@ class Visit:
 
     def state(self, name: str) -> Any:
         """A value of the page's state."""
-        return self.page.evaluate("name => import('/static/store.js').then(s => s.state[name])", name)
+        return self.page.evaluate(
+            "name => import('/static/store.js').then(s => s.state[name])", name
+        )
 
     def upload(self, *files: Path) -> None:
         """Choose files, and wait until all of them are clips."""
@@ -150,5 +152,7 @@ def keys_of_strings(page_folder: Path) -> tuple[set[str], set[str]]:
     asked = set()
     for module in page_folder.glob("*.js"):
         asked |= set(re.findall(r'\bt\("([^"]+)"', module.read_text()))
-    asked |= set(re.findall(r'data-(?:text|label)="([^"]+)"', (page_folder / "index.html").read_text()))
+    asked |= set(
+        re.findall(r'data-(?:text|label)="([^"]+)"', (page_folder / "index.html").read_text())
+    )
     return keys, asked
