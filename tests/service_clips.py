@@ -28,9 +28,7 @@ def green_clip(
     """A clip with a green screen."""
     from fractions import Fraction
 
-    return make_movie(
-        path, size=size, frames=frames, rate=Fraction(rate), draw=draw_on_green
-    ).path
+    return make_movie(path, size=size, frames=frames, rate=Fraction(rate), draw=draw_on_green).path
 
 
 def green_picture(path: Path, size: tuple[int, int] = (96, 64)) -> Path:

@@ -50,7 +50,9 @@ def ended(client: Client, job: str, seconds: float = WAIT_S) -> dict[str, Any]:
 
 def matting(client: Client, job: str, frames: int = 1) -> dict[str, Any]:
     """The job when it has done so many frames."""
-    return wait_until(client, job, lambda found: found["done"] >= frames)
+    found = wait_until(client, job, lambda one: one["done"] >= frames or one["state"] in OVER)
+    assert found["state"] == "running", found
+    return found
 
 
 def fetch(client: Client, job: dict[str, Any], number: int = 0) -> bytes:

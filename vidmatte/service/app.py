@@ -20,6 +20,7 @@ from vidmatte.service import (
     job_routes,
     jobs,
     models,
+    openapi,
     options,
     page_routes,
     remove,
@@ -53,7 +54,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
         title="vidmatte",
         version=__version__,
         description=_DESCRIPTION,
-        openapi_url="/api/openapi.json",
+        openapi_url=None,  # as the pages: see openapi.py
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         lifespan=_lifespan,
@@ -67,6 +68,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
         page_routes, views, security,
     ):  # fmt: skip
         app.include_router(module.router(context))
+    app.include_router(openapi.router(app))
     _add_error_handlers(app)
     app.add_middleware(security.Guard, config=config, answered=context.metrics.answered)
     return app
@@ -81,6 +83,7 @@ def _make_parts(context: Context) -> None:
     context.events = events.Events(context)
     context.clips = clips.Clips(context)
     context.jobs = jobs.Jobs(context)
+    context.expiring.append(context.jobs.expire)
     runner.Runner(context)
     status.Expiry(context)
 

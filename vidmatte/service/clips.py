@@ -140,14 +140,15 @@ class Clips:
 
     def _sweep(self) -> None:
         """Remove what a killed server left: folders without a clip, clips without a file."""
-        names = {row["id"]: row["name"] for row in self._database.rows("SELECT * FROM clips")}
-        for folder in self._context.config.clips.iterdir():
-            if folder.name not in names:
-                shutil.rmtree(folder)
-        lost = [one for one, name in names.items() if not self._file(one, name).exists()]
+        rows = self._database.rows("SELECT id, name FROM clips")
+        kept = {row["id"] for row in rows if self._file(row["id"], row["name"]).exists()}
         with self._database.writing() as connection:
-            for clip in lost:
-                connection.execute("DELETE FROM clips WHERE id = ?", (clip,))
+            for row in rows:
+                if row["id"] not in kept:
+                    connection.execute("DELETE FROM clips WHERE id = ?", (row["id"],))
+        for folder in self._context.config.clips.iterdir():
+            if folder.name not in kept:
+                shutil.rmtree(folder)
 
     def _file(self, clip: str, name: str) -> Path:
         return self._context.config.clips / clip / name

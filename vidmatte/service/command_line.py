@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,9 @@ def environment(config: ServiceConfig) -> dict[str, str]:
         added["VIDMATTE_MODELS_DIR"] = config.models_dir
     inherited = {name: value for name, value in os.environ.items() if name != "VIDMATTE_TOKEN"}
     return {**inherited, **added}
+
+
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -56,42 +59,34 @@ class CommandLine:
     """Runs calls, and ends those that run when the service ends."""
 
     def __init__(self, context: Context) -> None:
-        self._config = context.config
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
-        self._is_stopped = False
-        context.ending.append(self.stop)
+        self._config, self._stopping = context.config, context.stopping
 
     def call(self, words: Sequence[str], seconds: float) -> Ended:
         """Run ``vidmatte`` with these words, ``seconds`` at most."""
-        with self._lock:
-            if self._is_stopped:
-                return Ended(None, "", "the service ends")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "vidmatte", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                env=environment(self._config),
-            )
-            self._running.add(process)
-        try:
-            with process:
-                try:
-                    stdout, stderr = process.communicate(timeout=seconds)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    return Ended(None, "", f"it took over {seconds:.0f} s")
-        finally:
-            with self._lock:
-                self._running.discard(process)
-        return Ended(process.returncode, stdout, stderr)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vidmatte", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment(self._config),
+        )
+        with process:
+            try:
+                return self._ended(process, seconds)
+            finally:
+                process.kill()  # where it runs no more, nothing happens
 
-    def stop(self) -> None:
-        """End all calls, and start no other."""
-        with self._lock:
-            self._is_stopped = True
-            for process in self._running:
-                process.kill()
+    def _ended(self, process: subprocess.Popen[str], seconds: float) -> Ended:
+        """Wait until a call ends, its time is over, or the service ends."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=_LOOK_SECONDS)
+                return Ended(process.returncode, stdout, stderr)
+            except subprocess.TimeoutExpired:
+                if self._stopping.is_set():
+                    return Ended(None, "", "the service ends")
+                if time.monotonic() > deadline:
+                    return Ended(None, "", f"it took over {seconds:.0f} s")

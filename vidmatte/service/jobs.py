@@ -81,7 +81,8 @@ class Jobs:
 
     def submit(self, requests: Sequence[JobRequest]) -> list[dict[str, Any]]:
         """Queue jobs, all or none. Raises RequestError: 404, 409, 422 for a clip or a setting, 429
-        where too many jobs are waiting."""
+        where too many jobs are waiting, 507 where the disk is full."""
+        self._context.disk.check()
         commands = [self.command(one) for one in requests]
         jobs = [new_id() for _ in requests]
         with self._database.writing() as connection:

@@ -23,9 +23,13 @@ _MEMORY = 4 * 2**30  # of address space; libraries take a quarter of it
 
 
 class Prober:
-    """Probes files, a few in one process."""
+    """Probes files, a few in one process. seconds, memory: what that may take, of address space
+    in bytes."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(
+        self, config: ServiceConfig, seconds: int = _SECONDS, memory: int = _MEMORY
+    ) -> None:
+        self._seconds, self._memory = seconds, memory
         self._max_megapixels, self._environment = config.max_megapixels, environment(config)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,8 +54,8 @@ class Prober:
 
     def _facts(self, files: Sequence[Path]) -> list[dict[str, Any]] | str:
         """What the process prints, or why there is nothing."""
-        limit = str(self._max_megapixels)
-        words = [sys.executable, "-m", __name__, limit, *(str(file) for file in files)]
+        limits = [str(limit) for limit in (self._seconds, self._memory, self._max_megapixels)]
+        words = [sys.executable, "-m", __name__, *limits, *(str(file) for file in files)]
         with self._lock:
             if self._is_stopped:
                 return "the service ends"
@@ -64,10 +68,10 @@ class Prober:
             )
         with self._process as process:
             try:
-                printed, _ = process.communicate(timeout=_SECONDS)
+                printed, _ = process.communicate(timeout=self._seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-                return f"reading it took over {_SECONDS} s, so it is refused"
+                return f"reading it took over {self._seconds} s, so it is refused"
         try:
             facts = json.loads(printed)
         except ValueError:
@@ -82,13 +86,13 @@ def _shown(file: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "path": file.name}
 
 
-def _main(max_megapixels: str, *files: str) -> None:
+def _main(seconds: str, memory: str, max_megapixels: str, *files: str) -> None:
     """Become ``vidmatte info``, within limits that also hold for it."""
     if sys.platform != "win32":  # which has no such limits
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     words = ["-m", "vidmatte", "info", "--json", "--max-megapixels", max_megapixels, "--", *files]
     os.execv(sys.executable, [sys.executable, *words])

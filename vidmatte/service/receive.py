@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from vidmatte.service.disk import Promise
 from vidmatte.service.request_error import RequestError
 
 _BUFFER = 1 << 20
+_LOOK_SECONDS = 0.2
 _CHECK_EVERY = 16 << 20
 _LONGEST_NAME = 120  # bytes; results add to it
 _MOST_FILES, _MOST_FIELDS, _LARGEST_FIELD = 100, 50, 64 << 10
@@ -116,7 +118,7 @@ async def received_body(context: Context, request: Request, name: str) -> AsyncI
     try:
         incoming = await run_in_threadpool(Incoming, context, name, promise)
         try:
-            async for chunk in _chunks(request):
+            async for chunk in _chunks(context, request):
                 await incoming.write(chunk)
             await incoming.finish()
             yield incoming
@@ -140,13 +142,38 @@ async def received_form(context: Context, request: Request) -> AsyncIterator[For
         promise.close()
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body. Raises RequestError where the client has gone."""
+async def chunks(
+    context: Context, request: Request, stopped: asyncio.Event | None = None
+) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises ClientDisconnect where it breaks off, where ``stopped`` is set,
+    and where the service ends."""
+    stream = request.stream()
+    while True:
+        coming = asyncio.ensure_future(anext(stream, b""))
+        try:
+            while not coming.done():
+                if context.stopping.is_set() or (stopped is not None and stopped.is_set()):
+                    raise ClientDisconnect
+                await asyncio.wait((coming,), timeout=_LOOK_SECONDS)
+        finally:
+            coming.cancel()
+        if not (chunk := coming.result()):
+            return
+        yield chunk
+
+
+async def _chunks(context: Context, request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises RequestError where it breaks off."""
     try:
-        async for chunk in request.stream():
+        async for chunk in chunks(context, request):
             yield chunk
     except ClientDisconnect:
-        raise RequestError(400, "broken_off", "the connection ended early") from None
+        raise broken_off() from None
+
+
+def broken_off() -> RequestError:
+    """400: not all has come."""
+    return RequestError(400, "broken_off", "the connection ended early")
 
 
 def is_form(request: Request) -> bool:
@@ -171,7 +198,7 @@ class Form:
         """Read all of a request's form. Raises RequestError."""
         try:
             parser = self._parser(request)
-            async for chunk in _chunks(request):
+            async for chunk in _chunks(self._context, request):
                 parser.write(chunk)
                 await self._take_steps()
             parser.finalize()

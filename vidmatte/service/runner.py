@@ -186,7 +186,7 @@ class Runner:
         if now - self._measured < _MEASURE_S:
             return
         self._measured = now
-        self._is_disk_low = shutil.disk_usage(self._config.data).free < self._config.min_free
+        self._is_disk_low = self._context.disk.free_bytes < self._config.min_free
         for one in self._running:
             most = self._config.job_memory
             if self._is_disk_low:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -55,6 +56,7 @@ def serve(config: ServiceConfig) -> None:
 def _run(config: ServiceConfig, app: FastAPI, opened: socket.socket) -> None:
     """Run the application on a socket that listens until a signal ends it."""
     logging.basicConfig(level=logging.WARNING, format="vidmatte: %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end)
     server = _Server(
         app.state.context.stopping,
         uvicorn.Config(
@@ -74,6 +76,12 @@ def _run(config: ServiceConfig, app: FastAPI, opened: socket.socket) -> None:
         server.run([opened])
     except KeyboardInterrupt:  # uvicorn raises the signal again after it has ended
         sys.stderr.write("vidmatte serve: stopped\n")
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """False for the report of a request that was cut off because the server ends."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError)
 
 
 class _Server(uvicorn.Server):

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from vidmatte.service.context import Context, new_id, utc_text
-from vidmatte.service.receive import safe_name, too_large
+from vidmatte.service.receive import broken_off, chunks, safe_name, too_large
 from vidmatte.service.request_error import RequestError, missing
 
 _LOG = logging.getLogger("vidmatte.service")
@@ -94,7 +93,7 @@ class Uploads:
             raise RequestError(409, "wrong_offset", line)
         if found["clip"]:
             return found
-        writer = _Writer(self.file(upload), found["length"], checksum)
+        writer = _Writer(self._context, self.file(upload), found["length"], checksum)
         self._writing[upload] = writer
         try:
             await writer.take(request)
@@ -182,8 +181,8 @@ class Uploads:
 class _Writer:
     """Appends one request's body to a file, until it ends or another request takes over."""
 
-    def __init__(self, file: Path, length: int, checksum: str) -> None:
-        self._file, self._length = file, length
+    def __init__(self, context: Context, file: Path, length: int, checksum: str) -> None:
+        self._context, self._file, self._length = context, file, length
         self._stopped, self._ended = asyncio.Event(), asyncio.Event()
         self._algorithm, self._expected = _parse_checksum(checksum)
 
@@ -199,7 +198,7 @@ class _Writer:
         digest = hashlib.new(self._algorithm) if self._expected else None
         buffer = bytearray()
         try:
-            async for chunk in self._chunks(request):
+            async for chunk in chunks(self._context, request, self._stopped):
                 if size + len(chunk) > self._length:
                     line = f"more bytes came than the {self._length} of Upload-Length"
                     raise RequestError(413, "too_large", line)
@@ -218,30 +217,13 @@ class _Writer:
                 opened.write(buffer)
             else:
                 opened.truncate(begin)
-            raise RequestError(400, "broken_off", "the connection ended early") from None
+            raise broken_off() from None
         except RequestError:
             opened.truncate(begin)
             raise
         finally:
             opened.close()
             self._ended.set()
-
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises ClientDisconnect, also where another request took over."""
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        stream = request.stream()
-        try:
-            while True:
-                coming = asyncio.ensure_future(anext(stream, b""))
-                await asyncio.wait((coming, stopped), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    raise ClientDisconnect
-                if not (chunk := coming.result()):
-                    return
-                yield chunk
-        finally:
-            stopped.cancel()
 
 
 def _parse_checksum(text: str) -> tuple[str, bytes]:
