@@ -90,13 +90,7 @@ class Visit:
 
     def state(self, name: str) -> Any:
         """A value of the page's state."""
-<<<<<<< HEAD
-        return self.page.evaluate(
-            "name => import('/static/store.js').then(s => s.state[name])", name
-        )
-=======
         return self.page.evaluate(_STATE, name)
->>>>>>> serve-page
 
     def upload(self, *files: Path) -> None:
         """Choose files, and wait until all of them are clips."""
@@ -158,12 +152,6 @@ def keys_of_strings(page_folder: Path) -> tuple[set[str], set[str]]:
     asked = set()
     for module in page_folder.glob("*.js"):
         asked |= set(re.findall(r'\bt\("([^"]+)"', module.read_text()))
-<<<<<<< HEAD
-    asked |= set(
-        re.findall(r'data-(?:text|label)="([^"]+)"', (page_folder / "index.html").read_text())
-    )
-=======
     frame = (page_folder / "index.html").read_text()
     asked |= set(re.findall(r'data-(?:text|label)="([^"]+)"', frame))
->>>>>>> serve-page
     return keys, asked
