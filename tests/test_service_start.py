@@ -116,7 +116,7 @@ def test_the_idle_server_is_small(server: Server, tmp_path: Path) -> None:
         upload(client, picture)
         for path in ("settings", "formats", "presets", "models", "openapi.json", "metrics"):
             assert client.get(f"/api/{path}").status_code == 200
-        for _ in range(5):
+        for _ in range(2):
             large = client.post("/api/clips?name=large.mp4", content=bytes(64 << 20))
             client.delete(f"/api/clips/{large.json()['id']}")
     assert psutil.Process(server.process.pid).memory_info().rss < IDLE_MB * 1e6
@@ -125,7 +125,8 @@ def test_the_idle_server_is_small(server: Server, tmp_path: Path) -> None:
     assert not {"cv2", "libavcodec", "onnxruntime_pybind11_state", "_multiarray_umath"} & loaded
 
 
-def test_nothing_is_written_outside_the_data_folder(tmp_path: Path) -> None:
+def test_nothing_is_written_outside_the_data_folder(tmp_path: Path, weights: object) -> None:
+    weights("u2netp")  # type: ignore[operator]
     places = {"HOME": "home", "TMPDIR": "temporary", "XDG_DATA_HOME": "share",
               "XDG_CACHE_HOME": "cache"}  # fmt: skip
     for name in places.values():
@@ -260,3 +261,26 @@ def last_event(client: LocalClient, kind: str, states: tuple[str, ...]) -> dict[
                 return data
         time.sleep(0.05)
     raise AssertionError(f"no event {kind} {states}")
+
+
+_FACTS = {"kind": "movie", "width": 64, "height": 48, "frames": 9, "rate": "25", "audio": []}
+
+
+def test_every_preset_is_a_command(service: LocalClient) -> None:
+    """For the kind of clip that it is for; its command line is what ``vidmatte`` takes."""
+    insert = (
+        "INSERT INTO clips (id, name, bytes, sha256, created, expires, state, info)"
+        " VALUES (?, ?, 1, '', '2026', '2999', 'ready', ?)"
+    )
+    clips = {"movie": "0" * 16, "picture": "1" * 16}
+    with service.app.state.context.database.writing() as connection:
+        for kind, clip in clips.items():
+            name, facts = ("a.mp4", _FACTS) if kind == "movie" else ("a.jpg", {"kind": kind})
+            connection.execute(insert, (clip, name, json.dumps({**_FACTS, **facts})))
+    for preset in service.get("/api/presets").json()["presets"]:
+        for kind in ("movie", "picture") if preset["for"] == "both" else (preset["for"],):
+            body = {"clips": [clips[kind]], "preset": preset["name"]}
+            answer = service.post("/api/command", json=body)
+            assert answer.status_code == 200, (preset["name"], answer.text)
+    with service.app.state.context.database.writing() as connection:
+        connection.execute("DELETE FROM clips")

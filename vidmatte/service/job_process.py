@@ -44,7 +44,7 @@ class JobProcess:
         package = str(Path(vidmatte.__file__).absolute().parent.parent)
         paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         environment = {
-            **os.environ,
+            **{name: text for name, text in os.environ.items() if name != "VIDMATTE_TOKEN"},
             _MARK: job,
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
             "TMPDIR": str(temporary.absolute()),

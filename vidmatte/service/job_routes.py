@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from vidmatte.service.command import CLIP_ID, JobOutput
 from vidmatte.service.context import Context
 from vidmatte.service.jobs import JobRequest, Jobs
+from vidmatte.service.options import PRESETS
 from vidmatte.service.request_error import RequestError
 
 _Id = Annotated[str, Field(pattern=f"^{CLIP_ID}$")]
@@ -35,7 +36,8 @@ class JobBody(BaseModel):
     output: JobOutput = JobOutput()
     preset: str | None = Field(
         default=None,
-        description="a name of GET /api/presets; settings and output that are given replace its",
+        description="a name of GET /api/presets; settings and output that are given replace its"
+        " own, null removes one",
         max_length=40,
     )
 
@@ -69,7 +71,7 @@ def router(context: Context) -> APIRouter:
     @routes.post("/jobs", status_code=201, responses={201: _shows({"jobs": [_SHOWN]}, "Queued.")})
     def submit(body: JobBody) -> Any:
         """Queue a job for each clip; all or none. Jobs run first come, first served."""
-        return {"jobs": jobs.submit(_requests(context, body))}
+        return {"jobs": jobs.submit(_requests(body))}
 
     @routes.get("/jobs", responses={200: _shows({"jobs": [_SHOWN]}, "Jobs.")})
     def all_jobs(
@@ -110,16 +112,21 @@ def router(context: Context) -> APIRouter:
         """The command line that does the same as a job with one clip."""
         if len(body.clips) > 1:
             raise RequestError(422, "invalid", "clips: name one clip")
-        words, text, _ = jobs.command(_requests(context, body)[0])
+        words, text, _ = jobs.command(_requests(body)[0])
         return {"command": text, "words": words}
 
     return routes
 
 
-def _requests(context: Context, body: JobBody) -> list[JobRequest]:
+def _requests(body: JobBody) -> list[JobRequest]:
     """The jobs that a body asks for. Raises RequestError for a preset that there is not."""
-    del context
-    return [
-        JobRequest(clip, body.settings, body.output, body.preset)
-        for clip in dict.fromkeys(body.clips)
-    ]
+    settings, output = body.settings, body.output
+    if body.preset is not None:
+        preset = next((one for one in PRESETS if one["name"] == body.preset), None)
+        if preset is None:
+            names = ", ".join(one["name"] for one in PRESETS)
+            raise RequestError(422, "invalid", f"preset {body.preset}: choose from {names}")
+        settings = {**preset["settings"], **settings}
+        output = JobOutput(**{**preset["output"], **output.model_dump(exclude_unset=True)})
+    clips = dict.fromkeys(body.clips)
+    return [JobRequest(clip, settings, output, body.preset) for clip in clips]

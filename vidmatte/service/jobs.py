@@ -57,6 +57,7 @@ class Jobs:
         self._database.create(_TABLE)
         #: Called when there is something for the runner to do.
         self.wake: Callable[[], None] = lambda: None
+        context.expiring.append(self.expire)
 
     def folder(self, job: str) -> Path:
         """The folder of a job's files."""
@@ -213,12 +214,11 @@ class Jobs:
             connection.execute("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job,))
             connection.execute("DELETE FROM events WHERE job = ? AND type = 'progress'", (job,))
 
-    def expire(self) -> int:
-        """Remove the jobs whose time is over; returns how many."""
+    def expire(self) -> None:
+        """Remove the jobs whose time is over."""
         rows = self._database.rows("SELECT id FROM jobs WHERE expires < ?", (utc_text(),))
         for row in rows:
             self.delete(row["id"])
-        return len(rows)
 
     def change(self, job: str, **values: Any) -> None:
         """Set columns of a job, and announce it."""
