@@ -5,6 +5,7 @@
 #   make test       set up and run the tests
 #   make test-all   also run the tests that take minutes
 #   make check      run the linter, the formatter's check and the type checker
+#   make serve      set up and start the page and the API on this machine: see 'vidmatte serve'
 #   make bench      measure this machine with isnet, u2netp and rvm
 #   make clean      remove everything that the other targets created here
 #   make setup-gpu-tests   install torch too: the tests then run the GPU's runner on its CPU device
@@ -25,7 +26,7 @@ PYTEST_WORKERS := -n logical --maxprocesses 4 --dist worksteal
 CLIP := .demo/bigbuckbunny.mp4
 RESULT := .demo/bigbuckbunny-cut.mov
 
-.PHONY: demo setup setup-gpu-tests test test-all check bench clean
+.PHONY: demo setup setup-gpu-tests test test-all check serve bench clean
 .DEFAULT_GOAL := test
 
 demo: .venv/ready $(CLIP)
@@ -48,6 +49,11 @@ check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v npx >/dev/null; then npx --yes --package typescript@5.9.3 tsc -p .ci/page.jsconfig.json; \
+	  else echo "the types of the page's scripts were not checked: there is no node here"; fi
+
+serve: .venv/ready-serve
+	$(BIN)/vidmatte serve
 
 bench: .venv/ready
 	$(BIN)/vidmatte bench --model isnet
@@ -75,10 +81,14 @@ $(CLIP): examples/fetch_clip.py | .venv/ready
 	$(INSTALL) -e .
 	@touch $@
 
+.venv/ready-serve: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(INSTALL) -e '.[serve]'
+	@touch .venv/ready $@
+
 .venv/ready-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e '.[dev]'
-	@touch .venv/ready $@
+	@touch .venv/ready .venv/ready-serve $@
 
 .venv/ready-gpu-tests: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e '.[dev,gpu-tests]'
-	@touch .venv/ready .venv/ready-dev $@
+	@touch .venv/ready .venv/ready-serve .venv/ready-dev $@

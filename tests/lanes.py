@@ -1,4 +1,4 @@
-"""Tests that need something a machine may not have: a GPU, torch, a separate ffmpeg.
+"""Tests that need something a machine may not have: a GPU, torch, a separate ffmpeg, a browser.
 
 Without it they are skipped with the reason. If an environment variable requires them they
 fail instead, so that no lane disappears unnoticed.
@@ -14,7 +14,8 @@ import pytest
 REQUIRE_GPU = "VIDMATTE_REQUIRE_GPU"
 REQUIRE_TORCH = "VIDMATTE_REQUIRE_TORCH"
 REQUIRE_FFMPEG = "VIDMATTE_REQUIRE_FFMPEG"
-VARIABLES = (REQUIRE_GPU, REQUIRE_TORCH, REQUIRE_FFMPEG)
+REQUIRE_BROWSER = "VIDMATTE_REQUIRE_BROWSER"
+VARIABLES = (REQUIRE_GPU, REQUIRE_TORCH, REQUIRE_FFMPEG, REQUIRE_BROWSER)
 
 
 def skip_or_fail(reason: str, variable: str) -> NoReturn:

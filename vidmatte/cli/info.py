@@ -16,18 +16,19 @@ from vidmatte.errors import SourceError
 from vidmatte.media.icc import profile_name
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.format_spec import output_colour
+from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import FORMATS, by_name
+from vidmatte.writers.still_encoders import STILL_FORMATS
 
 
-def show_info(inputs: list[Path], as_json: bool) -> int:
+def show_info(inputs: list[Path], as_json: bool, settings: Settings) -> int:
     """Describe each input; return how many cannot be read, each reported on stderr."""
     from vidmatte.writers.render.cutout import colour_notes
 
     described, failed = [], 0
     for path in inputs:
         try:
-            with open_reader(path, Settings()) as source:
+            with open_reader(path, settings) as source:
                 row = by_name("png" if source.clip.kind == "picture" else "prores")
                 notes = [*source.warnings, *colour_notes(source.clip, row)]
                 facts = _clip_facts(source.clip) | {"warnings": notes}
@@ -175,8 +176,25 @@ def _verified(path: Path, source: Path | None) -> Iterator[tuple[Path, list[str]
     yield out, verify(out, source) + unlisted_files(out)
 
 
-def show_formats() -> None:
+def show_formats(as_json: bool) -> None:
     """Print the table of output formats."""
+    if as_json:
+        typer.echo(json.dumps([_format_facts(row) for row in FORMATS], indent=2))
+        return
     for row in FORMATS:
         typer.echo(f"{row.name:10} {' '.join(row.suffixes):14} {row.depth}; alpha {row.alpha}")
         typer.echo(f"{'':10} {row.good_for}")
+
+
+def _format_facts(row: OutputFormat) -> dict[str, Any]:
+    """A format for JSON. kind: 'still' is for pictures only."""
+    still = any(row is one for one in STILL_FORMATS)
+    return {
+        "name": row.name,
+        "suffixes": list(row.suffixes),
+        "depth": row.depth,
+        "alpha": row.alpha if row.has_alpha else None,
+        "good_for": row.good_for,
+        "kind": "still" if still else "sequence" if row.container is None else "movie",
+        "missing": row.missing(),
+    }

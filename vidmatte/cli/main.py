@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidmatte._version import __version__
-from vidmatte.cli import farm_commands, models
+from vidmatte.cli import farm_commands, models, serve_command
 from vidmatte.cli.exit_status import catch_stops, exit_status, fail, name_of
 from vidmatte.cli.options import (
     given_text,
@@ -226,19 +226,24 @@ app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH
 
 
 farm_commands.add_to(app)
+serve_command.add_to(app)
 
 
-@app.command("info", context_settings=_WIDTH)
-def info_command(
+def _info_command(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="files to describe", parser=named_path)
     ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    **options: Any,
 ) -> None:
     """Describe a file, and what would be written for it."""
     from vidmatte.cli.info import show_info
+    from vidmatte.settings import make_settings
 
-    raise typer.Exit(show_info(inputs, as_json))
+    raise typer.Exit(show_info(inputs, as_json, make_settings(**options)))
+
+
+app.command("info", context_settings=_WIDTH)(with_options(_info_command, ("max_megapixels",)))
 
 
 @app.command("verify", context_settings=_WIDTH)
@@ -275,11 +280,13 @@ def score_command(
 
 
 @app.command("formats", context_settings=_WIDTH)
-def formats_command() -> None:
+def formats_command(
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
     """List the output formats."""
     from vidmatte.cli.info import show_formats
 
-    show_formats()
+    show_formats(as_json)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -74,6 +74,13 @@ class Reader(ABC):
         """
         yield from islice(self.pictures(), index, None)
 
+    def pictures_at(self, number: int) -> Iterator[DecodedPicture]:
+        """The pictures from frame ``number`` of the source on, as --in counts them; may be called
+        again when an earlier iterator is closed. Readers that can seek need not decode the ones
+        before. A source of variable rate has its numbers where it was opened with an in point.
+        """
+        yield from islice(self.pictures(), number - self.clip.first_frame, None)
+
     @property
     def warnings(self) -> list[str]:
         """What went wrong so far without ending the run, one line each; the run adds its own."""

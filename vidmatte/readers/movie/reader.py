@@ -16,18 +16,10 @@ from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.readers.movie.changing_tags import TagFollower
-from vidmatte.readers.movie.container import (
-    MovieFile,
-    check_duration,
-    first_frame,
-)
+from vidmatte.readers.movie.container import MovieFile, check_duration, first_frame
 from vidmatte.readers.movie.decode import PacketDecoder
 from vidmatte.readers.movie.deinterlace import Deinterlacer, check_size, is_wanted
-from vidmatte.readers.movie.describe import (
-    describe,
-    opening_notes,
-    with_timecode_checked,
-)
+from vidmatte.readers.movie.describe import describe, opening_notes, with_timecode_checked
 from vidmatte.readers.movie.missing_timestamps import (
     in_display_order,
     in_order,
@@ -143,6 +135,11 @@ class MovieReader(Reader):
         """See ``Reader.pictures_from``. Containers with an index are searched for a key frame well
         before ``pts``; if that does not find the picture, all are decoded."""
         return self._while_open(self._seek(index, pts))
+
+    def pictures_at(self, number: int) -> Iterator[DecodedPicture]:
+        """See ``Reader.pictures_at``."""
+        self._decoder.reopen()  # an earlier call may have read to any place
+        return self._while_open(self._timed(number))
 
     def _seek(self, index: int, pts: int) -> Iterator[DecodedPicture]:
         if index and self._decoder.container.format.name in _INDEXED:

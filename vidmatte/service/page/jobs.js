@@ -1,0 +1,51 @@
+// @ts-check
+/** What is asked of the service when a run starts: the body of a job, made from the state. */
+
+import { lineOf, postJson } from "./api.js";
+import { say } from "./messages.js";
+import { change, optionValue, rangeOf, state } from "./store.js";
+import { t } from "./strings.js";
+
+/** @typedef {import("./types.js").Clip} Clip */
+
+/** Options of a still alone. */
+export const OF_STILLS = ["size", "crop"];
+
+/** @param {Clip} clip @returns {Record<string, any>} the settings with the clip's own range and subject */
+export function jobSettings(clip) {
+  const settings = { ...state.settings };
+  if (!optionValue("despill")) delete settings.despill_strength;
+  if (optionValue("smooth") === "off") delete settings.smooth_strength;
+  const prompts = state.prompts[clip.id] ?? [];
+  if (prompts.length) settings.subject = prompts;
+  else delete settings.only;
+  const range = rangeOf(clip.id);
+  if (clip.kind === "movie") {
+    for (const name of OF_STILLS) delete settings[name];
+    if (range.first !== null) settings.in_point = `f${range.first}`;
+    if (range.last !== null) settings.out_point = `f${range.last + 1}`;
+  }
+  if (!("in_point" in settings) && !("out_point" in settings)) delete settings.handles;
+  return settings;
+}
+
+/** @param {Clip} clip */
+export function jobBody(clip) {
+  // Without the preset: the settings are complete, and the service would fill in what was taken out.
+  return { clips: [clip.id], settings: jobSettings(clip), output: state.output };
+}
+
+/** Queue a job for each of the clips; refusals are reported. @param {Clip[]} clips */
+export async function runJobs(clips) {
+  let queued = 0;
+  for (const clip of clips) {
+    try {
+      const { jobs } = await postJson("jobs", jobBody(clip));
+      queued += jobs.length;
+      change({ jobs: new Map([...state.jobs, ...jobs.map((/** @type {any} */ job) => [job.id, job])]) });
+    } catch (error) {
+      say(`${clip.name}: ${lineOf(error)}`, "error");
+    }
+  }
+  if (queued) say(t(queued === 1 ? "queued.one" : "queued.many", { n: queued }));
+}
