@@ -196,7 +196,7 @@ class Runner:
             elif most is not None and (used := one.process.memory()) > most:
                 self._limit(one, f"ended because it used {used / 1e9:.2f} GB of memory, and the"
                                  f" limit of a job is {most / 1e9:.2f} GB: take a smaller model or"
-                                 " picture, or raise the limit", kill_after=0)  # fmt: skip
+                                 " picture, or raise --job-memory", kill_after=0)  # fmt: skip
 
     def _limit(self, one: _Running, reason: str, kill_after: float = _KILL_S) -> None:
         """Begin to end a job for a reason, which a server that is killed meanwhile also knows."""
