@@ -62,7 +62,8 @@ class Visit:
         self.page.on("request", self._requested)
 
     def _heard(self, message: Any) -> None:
-        if message.type == "error":
+        # A frame that waits too long behind others is asked for again.
+        if message.type == "error" and "status of 503" not in message.text:
             self.faults.append(f"console: {message.text} {message.location.get('url', '')}")
 
     def _requested(self, request: Any) -> None:
@@ -72,7 +73,9 @@ class Visit:
 
     def settled(self) -> None:
         """Wait until the picture shows what the page is set to."""
+        self.page.evaluate("() => undefined")  # what was pressed is in the state from here on
         self.page.wait_for_function(_SETTLED, timeout=WAIT_MS)
+        self.page.evaluate(_DRAWN)
 
     def picture(self) -> np.ndarray:
         """The picture as the screen shows it, (h, w, 3) uint8 RGB, once it has settled."""
@@ -87,9 +90,7 @@ class Visit:
 
     def state(self, name: str) -> Any:
         """A value of the page's state."""
-        return self.page.evaluate(
-            "name => import('/static/store.js').then(s => s.state[name])", name
-        )
+        return self.page.evaluate(_STATE, name)
 
     def upload(self, *files: Path) -> None:
         """Choose files, and wait until all of them are clips."""
@@ -103,17 +104,18 @@ class Visit:
         )
 
 
-_SETTLED = """async () => {
+_SETTLED = """() => {
   const stage = document.querySelector('vm-stage');
-  if (stage.hasAttribute('aria-busy') || !stage.dataset.shown) return false;
-  if (stage.layers().map(layer => layer.url).join(' ') !== stage.dataset.shown) return false;
-  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-  return true;
+  if (stage.hasAttribute('aria-busy') || !stage.dataset.shown || stage.frameAsked) return false;
+  return stage.layers().map(layer => layer.url).join(' ') === stage.dataset.shown;
 }"""
+_DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+_STATE = "name => import('/static/store.js').then(store => store.state[name])"
 _PLACE = """() => {
   const stage = document.querySelector('vm-stage'), box = stage.getBoundingClientRect();
   const { x, y, width, height } = stage.geometry.place;
-  return { x: Math.round(box.x + x), y: Math.round(box.y + y), width: Math.round(width), height: Math.round(height) };
+  const round = Math.round;
+  return { x: round(box.x + x), y: round(box.y + y), width: round(width), height: round(height) };
 }"""
 _AT = """([x, y]) => {
   const stage = document.querySelector('vm-stage'), box = stage.getBoundingClientRect();
@@ -136,9 +138,7 @@ def visiting(
         visit = Visit(context.new_page())
         visit.watch()
         visit.page.goto(url)
-        visit.page.wait_for_function(
-            "() => import('/static/store.js').then(s => s.state.loaded && s.state.models.length)"
-        )
+        visit.page.wait_for_function("() => document.querySelectorAll('#model option').length > 3")
         yield visit
         assert not visit.faults, "\n".join(visit.faults)
     finally:
@@ -152,7 +152,6 @@ def keys_of_strings(page_folder: Path) -> tuple[set[str], set[str]]:
     asked = set()
     for module in page_folder.glob("*.js"):
         asked |= set(re.findall(r'\bt\("([^"]+)"', module.read_text()))
-    asked |= set(
-        re.findall(r'data-(?:text|label)="([^"]+)"', (page_folder / "index.html").read_text())
-    )
+    frame = (page_folder / "index.html").read_text()
+    asked |= set(re.findall(r'data-(?:text|label)="([^"]+)"', frame))
     return keys, asked

@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
+from vidmatte.pixels.formats import copy_planes, set_colour
 from vidmatte.pixels.network_rgb import NetworkRgb
 from vidmatte.readers.base import DecodedPicture
 from vidmatte.readers.open import is_image, open_reader
@@ -124,13 +126,22 @@ class ClipFrames:
             goes_back = self._last - _READ_ON <= number < self._last
             self._next = max(0, number - _READ_BEFORE) if goes_back else number
             self._following = self.reader.pictures_at(self._next)
-        for found in self._following:
+        for decoded in self._following:
+            found = replace(decoded, pixels=self._copied(decoded.pixels))
             self._pictures.put(self._next, found, _size_of(found.pixels))
             self._next += 1
             if self._next > number:
                 return found
         self._stop_reading()
         raise NoFrameError(f"frame {number}: the clip ends before it")
+
+    def _copied(self, pixels: av.VideoFrame) -> av.VideoFrame:
+        """The samples in a picture of the clip's own tags, as a run's slots hold them: a decoder's
+        place of chroma samples, for example, is not in it."""
+        picture = av.VideoFrame(self.clip.width, self.clip.height, self.clip.working_format)
+        set_colour(picture, self.clip.colour)
+        copy_planes(pixels, picture)
+        return picture
 
     def _stop_reading(self) -> None:
         following, self._following = self._following, None

@@ -223,24 +223,7 @@ def router(context: Context) -> APIRouter:
     context.starting.append(clips.start)
     context.ending.append(clips.end)
 
-    @routes.post("", status_code=201)
-    async def upload(
-        request: Request, name: Annotated[str | None, Query(max_length=1000)] = None
-    ) -> Any:
-        """Upload one file as the body, with its ``name``, or several in a form.
-
-        For large files: ``/api/uploads``, which goes on after a broken connection.
-        """
-        await run_in_threadpool(clips.check_room)
-        if is_form(request):
-            async with received_form(context, request) as form:
-                if not form.files:
-                    raise RequestError(422, "invalid", "file: the form has no file")
-                return {"clips": [await run_in_threadpool(clips.add, one) for one in form.files]}
-        if name is None:
-            raise RequestError(422, "invalid", "name: missing; the file's name, as in ?name=a.mp4")
-        async with received_body(context, request, name) as incoming:
-            return await run_in_threadpool(clips.add, incoming)
+    _add_upload(routes, context, clips)
 
     @routes.get("")
     def all_clips() -> Any:
@@ -269,3 +252,26 @@ def router(context: Context) -> APIRouter:
         clips.delete(clip)
 
     return routes
+
+
+def _add_upload(routes: APIRouter, context: Context, clips: Clips) -> None:
+    """Add the route of uploads in one request."""
+
+    @routes.post("", status_code=201)
+    async def upload(
+        request: Request, name: Annotated[str | None, Query(max_length=1000)] = None
+    ) -> Any:
+        """Upload one file as the body, with its ``name``, or several in a form.
+
+        For large files: ``/api/uploads``, which goes on after a broken connection.
+        """
+        await run_in_threadpool(clips.check_room)
+        if is_form(request):
+            async with received_form(context, request) as form:
+                if not form.files:
+                    raise RequestError(422, "invalid", "file: the form has no file")
+                return {"clips": [await run_in_threadpool(clips.add, one) for one in form.files]}
+        if name is None:
+            raise RequestError(422, "invalid", "name: missing; the file's name, as in ?name=a.mp4")
+        async with received_body(context, request, name) as incoming:
+            return await run_in_threadpool(clips.add, incoming)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,12 +33,16 @@ from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Model
 from vidmatte.models.runtimes.onnx_file import check_numbers
 from vidmatte.service.clip_frames import ByteCache, ClipFrames
 from vidmatte.service.kept_alpha import KeptAlphas, RawMatte
+from vidmatte.service.loaded import BusyError
 from vidmatte.service.smooth_window import SmallFrame, Smoother, filtered, resized
 from vidmatte.settings import Settings
 
 #: A recurrent network begins so many frames before a group of so many frames: within a group
 #: each frame goes on from the one before, and each has one result wherever one begins to look.
 _LEAD, _GROUP = 6, 8
+#: After so long a request for a smoothed frame goes, and is to come again, so that others can be
+#: answered.
+_PATIENCE_SECONDS = 10.0
 #: Which frames there are does not change a frame's raw alpha.
 _RANGES = {"in_point", "out_point", "handles", "conform"}
 
@@ -184,10 +189,14 @@ class FrameMatter:
         self, first: int, number: int, size: tuple[int, int], smooth: TemporalFilter
     ) -> Iterator[SmallFrame]:
         """The frames from ``first`` on that the filter needs for frame ``number``, reduced."""
-        detector = CutDetector()
-        for each in range(first, number + smooth.look_ahead + 1):
+        detector, began = CutDetector(), time.monotonic()
+        last = number + smooth.look_ahead
+        for each in range(first, last + 1):
             if not self._frames.has(each):
                 return
+            if time.monotonic() - began > _PATIENCE_SECONDS:  # what is done is kept
+                left = f"{last + 1 - each} of its {last + 1 - first} frames"
+                raise BusyError(f"frame {number}: smoothing waits for the mattes of {left}")
             raw, rgb = self._raw(each), self._frames.rgb(each)
             is_cut = self._settings.cuts and detector.is_new_shot(rgb) and each > first
             alpha = np.ascontiguousarray(resized(raw.alpha, size))

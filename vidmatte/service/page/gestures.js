@@ -10,8 +10,8 @@ import { change, currentClip, state } from "./store.js";
 /** CSS pixels that a press may move and still be a click. */
 const CLICK = 4;
 
-/** @param {number} value @param {number} below */
-const inside = (value, below) => Math.min(below - 1, Math.max(0, Math.round(value)));
+/** The pixel that a place is in. @param {number} value @param {number} below */
+const inside = (value, below) => Math.min(below - 1, Math.max(0, Math.floor(value)));
 
 /** @param {Stage} stage @param {number} x @param {number} y @param {boolean} wanted pixels of the clip */
 export function addPoint(stage, x, y, wanted) {

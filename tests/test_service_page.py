@@ -1,0 +1,484 @@
+"""The page of the service, used as people use it: Chromium, a real server, real weights."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import psutil
+import pytest
+from browser_support import PHONE, Visit, keys_of_strings, running_browser, visiting
+from media import make_movie
+from scene import draw_ball, read_index
+from service_support import LocalClient, Server, local_service, running_server
+
+import vidmatte.service
+
+PAGE = Path(vidmatte.service.__file__).parent / "page"
+FRAMES = 30
+SIZE = (320, 180)
+RATE = Fraction(24000, 1001)
+VIEWS = ("source", "alpha", "cutout", "overlay", "wipe", "difference")
+#: Option and a value that its field takes, which changes the picture of a ball.
+MOVES = {
+    "low": "0.4", "high": "0.5", "gamma": "3", "erode": "6", "dilate": "6", "feather": "12",
+    "remove_specks": "60000", "fill_holes": "60000", "smooth_strength": "2",
+}  # fmt: skip
+ID_BLUE = (0x43, 0x8E, 0xDB)
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers() -> None:
+    """Not for these tests: browser and server keep processes from one test to the next. The
+    fixtures that start them check that they end."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(
+    weights: Callable[[str], Path], browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    weights("u2netp")
+    with running_server(tmp_path_factory.mktemp("page"), "--jobs", "2") as server:
+        process = psutil.Process(server.process.pid)
+        yield server
+        children = process.children(recursive=True)
+    _, alive = psutil.wait_procs(children, 10)
+    assert not alive, "the server left processes behind"
+
+
+@pytest.fixture
+def visit(browser: Any, service: Server) -> Iterator[Visit]:
+    """The page with nothing on the server."""
+    with service.client() as client:
+        for kind in ("jobs", "clips"):
+            for one in client.get(f"/api/{kind}").json()[kind]:
+                client.delete(f"/api/{kind}/{one['id']}")
+    with visiting(browser, service.url) as opened:
+        opened.page.select_option("#model", "u2netp")
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A furry ball over cloth; each frame shows its number."""
+    path = tmp_path_factory.mktemp("clips") / "ball.mov"
+    return make_movie(path, size=SIZE, frames=FRAMES, rate=RATE, timecode="01:00:00:00").path
+
+
+def photos(folder: Path, count: int) -> list[Path]:
+    """Pictures of a ball, none like the other."""
+    files = []
+    for number in range(count):
+        rgb = draw_ball(1.7 * number, 240, 320).rgb
+        files.append(folder / f"photo {number + 1:02}.png")
+        assert cv2.imwrite(str(files[-1]), np.rint(rgb[..., ::-1] * 255).astype(np.uint8))
+    return files
+
+
+def press(visit: Visit, *keys: str) -> None:
+    for key in keys:
+        visit.page.keyboard.press(key)
+
+
+def command(visit: Visit, part: str, there: bool = True) -> None:
+    """Wait until the command line has a part, or has it no more."""
+    visit.page.wait_for_function(
+        "([part, there]) => document.querySelector('.command-words').textContent.includes(part)"
+        " === there",
+        arg=[part, there],
+    )
+
+
+def jobs_until(visit: Visit, state: str, count: int = 1) -> None:
+    """Wait until so many jobs are in a state."""
+    visit.page.wait_for_function(
+        "([state, n]) => document.querySelectorAll(`.job[data-state=${state}]`).length === n",
+        arg=[state, count],
+        timeout=240_000,
+    )
+
+
+def test_keys_scrub_to_exact_frames(visit: Visit, clip: Path) -> None:
+    visit.upload(clip)
+    press(visit, "1", ".", ".", ".")
+    assert read_index(visit.picture()) == 3
+    press(visit, ",")
+    assert read_index(visit.picture()) == 2
+    press(visit, "End")
+    assert read_index(visit.picture()) == FRAMES - 1
+    press(visit, "Home", "Shift+>")
+    assert read_index(visit.picture()) == 10
+    press(visit, "g")
+    visit.page.keyboard.type("17")
+    press(visit, "Enter")
+    assert read_index(visit.picture()) == 17
+    assert visit.page.input_value("[data-field=timecode]") == "01:00:00:17"
+    visit.page.fill("[data-field=timecode]", "01:00:01:01")
+    press(visit, "Enter", "Escape")
+    assert read_index(visit.picture()) == 25
+    press(visit, "Home", "l")
+    visit.page.wait_for_function("() => location.hash.includes('frame=')")
+    press(visit, "k")
+    stopped = visit.state("frame")
+    assert read_index(visit.picture()) == stopped > 0
+    press(visit, "j")
+    visit.page.wait_for_function("() => !location.hash.includes('frame=')")
+    assert visit.state("speed") == 0
+    box = visit.page.locator(".strip-track").bounding_box()
+    visit.page.mouse.click(box["x"] + box["width"] * 12.5 / FRAMES, box["y"] + 10)
+    assert read_index(visit.picture()) == 12
+    press(visit, "i", "End", ",", "o")
+    command(visit, "--in f12 --out f29")
+    press(visit, "x")
+    command(visit, "--in", there=False)
+
+
+def test_views_zoom_and_every_slider_change_the_picture(visit: Visit, clip: Path) -> None:
+    visit.upload(clip)
+    shown = {}
+    for key, view in enumerate(VIEWS, 1):
+        press(visit, str(key))
+        shown[view] = visit.picture().astype(int)
+    for first in VIEWS:
+        for second in VIEWS:
+            apart = np.abs(shown[first] - shown[second]).mean()
+            assert first == second or apart > 0.5, f"{first} and {second} look the same"
+    half = shown["wipe"].shape[1] // 2
+    assert np.array_equal(shown["wipe"][:, : half - 20], shown["source"][:, : half - 20])
+    assert np.array_equal(shown["wipe"][:, half + 20 :], shown["cutout"][:, half + 20 :])
+
+    press(visit, "2")
+    for name, value in MOVES.items():
+        before = visit.picture()
+        visit.page.fill(f"[data-number={name}]", value)
+        press(visit, "Tab")
+        if name not in ("remove_specks", "fill_holes"):  # a ball has neither
+            assert not np.array_equal(visit.picture(), before), name
+        if name == "remove_specks":  # but it is one itself
+            assert visit.picture().mean() < before.mean()
+        visit.page.click("text=Reset all")
+    command(visit, "--erode", there=False)
+    before = visit.picture()
+    visit.page.locator("[data-slider=erode]").focus()
+    press(visit, *["ArrowRight"] * 100)
+    assert visit.picture().mean() < before.mean()
+    command(visit, "--erode 5")
+
+    press(visit, "3")
+    before = visit.picture()
+    visit.page.select_option("#despill", "red")
+    assert not np.array_equal(visit.picture(), before)
+    press(visit, "b")
+    assert visit.picture()[5, 5].max() < 30  # black behind it
+    press(visit, "b")
+    assert visit.picture()[5, 5].min() > 225
+    press(visit, "z")
+    visit.settled()
+    assert visit.page.text_content(".stage-zoom") == "100 %"
+
+
+def test_a_subject_is_chosen_by_clicks_boxes_numbers_and_keys(visit: Visit, clip: Path) -> None:
+    page = visit.page
+    visit.upload(clip)
+    press(visit, "4", ".", ".", "s")
+    visit.settled()
+    before = visit.picture()
+    page.mouse.click(*visit.at(160.5, 80.5))
+    command(visit, "--subject 160,80@f2")
+    assert page.locator(".mark-key").count() == 1
+    page.keyboard.down("Shift")
+    page.mouse.click(*visit.at(20.5, 20.5))
+    page.keyboard.up("Shift")
+    command(visit, "'!20,20@f2'")
+    page.mouse.move(*visit.at(100.5, 30.5))
+    page.mouse.down()
+    page.mouse.move(*visit.at(200.5, 90.5), steps=4)
+    page.mouse.move(*visit.at(220.5, 140.5))
+    page.mouse.up()
+    command(visit, "100,30,221,141@f2")
+    press(visit, "7")
+    assert not np.array_equal(visit.picture(), before)
+    press(visit, "Control+z")
+    command(visit, "100,30,221,141", there=False)
+    press(visit, "Control+Shift+Z")
+    command(visit, "100,30,221,141")
+    page.click("text=Remove all")
+    command(visit, "--subject", there=False)
+
+    page.click("text=Number the candidates")
+    page.click(".candidate >> nth=0")
+    command(visit, "--subject 1@f2")
+    page.click(".prompts .icon-button")
+    press(visit, ".")
+    page.locator(".stage-canvas").focus()
+    press(visit, "ArrowRight", "Shift+ArrowDown", "Enter")
+    command(visit, "--subject 165,91@f3")
+    press(visit, "Home", "]")
+    assert visit.state("frame") == 3
+    page.fill(".prompt-field", "nonsense")
+    press(visit, "Enter")
+    assert "nonsense: not a point" in page.text_content("[role=alert]")
+
+
+def test_a_run_is_watched_cancelled_retried_and_read_back(
+    visit: Visit, clip: Path, tmp_path: Path
+) -> None:
+    page = visit.page
+    visit.upload(clip)
+    page.click("[data-preset=prores]")
+    command(visit, "ball_matte.mov --model u2netp")
+    press(visit, "Control+Enter")
+    jobs_until(visit, "running")
+    page.click("[data-action=cancel]")
+    jobs_until(visit, "cancelled")
+    page.click("[data-action=retry]")
+    page.wait_for_function("() => document.querySelector('.job progress')?.value > 0")
+    assert re.search(r"running · \d+ of 30", page.text_content(".job-state"))
+    jobs_until(visit, "done")
+    with page.expect_download() as started:
+        page.click(".result >> nth=0")
+    result = tmp_path / started.value.suggested_filename
+    started.value.save_as(result)
+    assert result.name == "ball_matte.mov"
+    with av.open(str(result)) as movie:
+        stream = movie.streams.video[0]
+        assert (stream.codec.name, stream.width, stream.height) == ("prores", *SIZE)
+        assert stream.average_rate == RATE
+        frames = [frame.to_ndarray(format="rgba") for frame in movie.decode(stream)]
+    assert len(frames) == FRAMES
+    alpha = frames[4][..., 3]
+    assert alpha[60:80, 140:200].min() > 250 and alpha[:20].max() < 5
+    drag = page.evaluate(
+        """() => { const link = document.querySelector('.result'), data = new DataTransfer();
+        link.dispatchEvent(new DragEvent('dragstart', { dataTransfer: data }));
+        return data.getData('DownloadURL'); }"""
+    )
+    assert re.fullmatch(r"video/quicktime:ball_matte\.mov:http://127\.0\.0\.1:.*\.mov", drag)
+    page.click("[data-action=delete]")
+    page.wait_for_function("() => !document.querySelector('.job')")
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_photos_become_id_photos(visit: Visit, tmp_path: Path, count: int) -> None:
+    page = visit.page
+    visit.upload(*photos(tmp_path, count))
+    page.check("text=Select all")
+    page.click("[data-preset=id-photo]")
+    page.select_option("[data-behind]", "blue")
+    command(visit, "--size 35x45mm@300")
+    page.click(f"text=Run {count} clips")
+    jobs_until(visit, "done", count)
+    with page.expect_download() as started:
+        page.click(f"text=ZIP of {count} results")
+    with zipfile.ZipFile(io.BytesIO(started.value.path().read_bytes())) as archive:
+        pictures = [name for name in archive.namelist() if name.endswith(".jpg")]
+        assert len(pictures) == count
+        for name in pictures:
+            data = np.frombuffer(archive.read(name), np.uint8)
+            rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+            assert rgb.shape == (531, 413, 3), name  # 35 by 45 mm at 300 dots an inch
+            assert np.abs(rgb[3:9, 3:9].astype(int) - ID_BLUE).max() <= 6, name
+
+
+def test_a_reload_in_the_middle_loses_nothing(visit: Visit, clip: Path, tmp_path: Path) -> None:
+    page = visit.page
+    broken = {"left": 2}
+
+    def break_off(route: Any) -> None:
+        broken["left"] -= 1
+        if broken["left"] < 0:
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route("**/api/uploads/*", break_off)
+    visit.upload(clip, *photos(tmp_path, 1))
+    assert broken["left"] < 0
+    visit.faults[:] = [one for one in visit.faults if "ERR_FAILED" not in one]
+    page.unroute("**/api/uploads/*")
+
+    page.click(".clip-open:has-text('ball')")
+    page.check("text=Select all")
+    press(visit, "2", ".", ".", ".", ".", "i", ".", ".", "s")
+    page.fill("[data-number=erode]", "2")
+    page.select_option("#despill", "green")
+    page.click("[data-preset=web]")
+    page.mouse.click(*visit.at(160.5, 80.5))
+    command(visit, "--subject 160,80@f6")
+    before = page.text_content(".command-words")
+    page.uncheck("text=Select all")
+    press(visit, "Control+Enter")
+    jobs_until(visit, "running")
+    page.reload()
+    command(visit, before)
+    assert read_index_of_source(visit) == 6
+    assert [visit.state(name) for name in ("view", "tool", "preset")] == [
+        "source",
+        "subject",
+        "web",
+    ]
+    assert page.input_value("[data-number=erode]") == "2"
+    assert page.locator(".prompt").count() == 1
+    jobs_until(visit, "done")
+
+
+def read_index_of_source(visit: Visit) -> int:
+    press(visit, "1")
+    return read_index(visit.picture())
+
+
+def test_an_unfinished_upload_goes_on_when_its_file_is_chosen_again(
+    visit: Visit, clip: Path
+) -> None:
+    page = visit.page
+    page.route("**/api/uploads/*", lambda route: route.abort())
+    page.set_input_files("[data-picker]", str(clip))
+    page.wait_for_selector(".upload:has-text('trying again')")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.wait_for_selector(".upload:has-text('choose the same file again')", state="attached")
+    page.unroute("**/api/uploads/*")
+    page.reload()
+    page.wait_for_selector(".upload:has-text('choose the same file again')")
+    visit.upload(clip)
+    assert page.locator(".upload").count() == 0
+    visit.faults[:] = [one for one in visit.faults if "ERR_FAILED" not in one]
+
+
+def test_both_languages(browser: Any, service: Server, visit: Visit, clip: Path) -> None:
+    visit.upload(clip)
+    with visiting(browser, service.url, language="zh-CN", scheme="light") as chinese:
+        page = chinese.page
+        assert page.get_attribute("html", "lang") == "zh-CN"
+        assert page.text_content("vm-queue h2") == "队列"
+        words = page.inner_text("body")
+        assert "帧" in words and not re.search(r"\b(Clips|Queue|Frame|Erode|Run)\b", words)
+        page.select_option("#language", "en")
+        page.wait_for_selector("vm-queue h2:has-text('Queue')")
+        page.reload()
+        page.wait_for_selector("vm-queue h2:has-text('Queue')")
+
+
+def test_every_text_is_in_both_languages() -> None:
+    keys, asked = keys_of_strings(PAGE)
+    assert keys >= asked, f"no such text: {sorted(asked - keys)}"
+    table = (PAGE / "strings.js").read_text()
+    assert not re.findall(r'\["[^"]*", ""\]|\["", ', table)
+
+
+def test_the_keyboard_alone_is_enough(visit: Visit, clip: Path) -> None:
+    page = visit.page
+    for _ in range(12):
+        press(visit, "Tab")
+        if page.evaluate("document.activeElement.textContent") == "Choose files":
+            break
+    with page.expect_file_chooser() as chooser:
+        press(visit, "Enter")
+    chooser.value.set_files(str(clip))
+    page.wait_for_function("() => document.querySelector('.stage-zoom')?.textContent")
+    seen = set()
+    for _ in range(150):
+        press(visit, "Tab")
+        seen.add(page.evaluate(
+            "(e => e.dataset.slider || e.dataset.view || e.dataset.preset || e.className || e.id)"
+            "(document.activeElement)"
+        ))  # fmt: skip
+    assert seen >= {"erode", "alpha", "prores", "strip-track", "stage-canvas", "primary", "model"}
+    page.locator(".strip-track").focus()
+    press(visit, "ArrowRight", "ArrowRight")
+    assert visit.state("frame") == 2
+    page.locator(".wipe-handle").evaluate("e => e.blur()")
+    press(visit, "5")
+    visit.settled()
+    page.locator(".wipe-handle").focus()
+    press(visit, "ArrowLeft")
+    assert visit.state("split") == pytest.approx(0.48)
+    press(visit, "?")
+    assert page.locator("dialog kbd").count() > 20
+    page.uncheck("text=Single keys are on")
+    press(visit, "Escape", "1")
+    assert visit.state("view") == "wipe"
+
+
+def test_no_serious_finding_of_axe(browser: Any, service: Server, visit: Visit, clip: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def check(page: Any, state: str) -> None:
+        found = axe.run(page).response["violations"]
+        serious = [one for one in found if one["impact"] in SERIOUS]
+        lines = [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in serious]
+        assert not lines, f"{state}: " + "; ".join(lines)
+
+    check(visit.page, "empty")
+    visit.upload(clip)
+    press(visit, "4", "s")
+    visit.settled()
+    visit.page.mouse.click(*visit.at(160.5, 80.5))
+    visit.page.click("text=More options")
+    visit.page.click("text=Number the candidates")
+    visit.page.wait_for_selector(".candidate")
+    visit.page.fill(".prompt-field", "nonsense")
+    press(visit, "Enter")
+    for scheme in ("dark", "light"):
+        visit.page.select_option("#theme", scheme)
+        check(visit.page, f"subject, {scheme}")
+    visit.page.locator("#help").click()
+    check(visit.page, "help")
+    press(visit, "Escape")
+    visit.page.click("[data-preset=png]")
+    visit.page.fill("[data-number=erode]", "1")
+    press(visit, "Control+Enter")
+    jobs_until(visit, "running")
+    check(visit.page, "running")
+    jobs_until(visit, "done")
+    check(visit.page, "done")
+    with visiting(browser, service.url, PHONE, "zh-CN", "dark") as phone:
+        phone.settled()
+        check(phone.page, "narrow, Chinese")
+
+
+def test_stills_on_a_narrow_screen(browser: Any, service: Server, tmp_path: Path) -> None:
+    with visiting(browser, service.url, PHONE, has_touch=True, is_mobile=True) as visit:
+        page = visit.page
+        page.select_option("#model", "u2netp")
+        visit.upload(*photos(tmp_path, 1))
+        page.tap(".clip-open >> nth=-1")
+        page.tap("[data-preset=product]")
+        visit.settled()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.tap("vm-run .primary")
+        jobs_until(visit, "done", page.locator(".job").count())
+        assert page.locator(".result").first.is_visible()
+
+
+def test_the_files_of_the_page_are_kept_by_browsers(tmp_path: Path) -> None:
+    with local_service(tmp_path / "data") as client:
+        first = client.get("/")
+        assert first.headers["content-type"] == "text/html; charset=utf-8"
+        tag = first.headers["etag"]
+        again = client.get("/", headers={"If-None-Match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+        types = {"main.js": "text/javascript", "base.css": "text/css", "icon.svg": "image/svg+xml"}
+        for name, kind in types.items():
+            assert client.get(f"/static/{name}").headers["content-type"].startswith(kind)
+        _missing(client, "/static/..%2fpage_routes.py", "/static/none.js", "/static/%2e%2e/app.py")
+
+
+def _missing(client: LocalClient, *paths: str) -> None:
+    for path in paths:
+        assert client.get(path).status_code == 404, path
