@@ -24,7 +24,7 @@ from service_clips import green_clip, green_picture
 from service_jobs import OVER
 from service_support import Server, running_server, upload
 
-LIMIT_S = 540.0
+LIMIT_S = 900.0
 POLL_S = 1.0
 ALLOWED_GROWTH = 40_000_000  # bytes, from the first job to the last
 
