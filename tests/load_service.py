@@ -24,7 +24,7 @@ from service_clips import green_clip, green_picture
 from service_jobs import OVER
 from service_support import Server, running_server, upload
 
-LIMIT_S = 540.0
+LIMIT_S = 900.0
 POLL_S = 1.0
 ALLOWED_GROWTH = 40_000_000  # bytes, from the first job to the last
 
@@ -120,8 +120,9 @@ def measure(server: Server, clients: int, folder: Path) -> list[str]:
     frames = sorted(load.frames)
     print(f"{clients} clients in {time.monotonic() - begun:.1f} s; answers {dict(load.answers)}")
     print(f"memory: {before / 1e6:.1f} MB before, {most / 1e6:.1f} most, {after / 1e6:.1f} after")
-    print(f"{len(frames)} frames: median {1000 * statistics.median(frames):.0f} ms,"
-          f" slowest {1000 * frames[-1]:.0f} ms")  # fmt: skip
+    late = frames[int(0.99 * (len(frames) - 1))]
+    print(f"{len(frames)} frames: median {1000 * statistics.median(frames):.0f} ms, 99 % within"
+          f" {1000 * late:.0f} ms, the first of all {1000 * load.frames[0]:.0f} ms")  # fmt: skip
     if after - before > ALLOWED_GROWTH:
         load.faults.append(f"the server grew by {(after - before) / 1e6:.1f} MB")
     return load.faults
