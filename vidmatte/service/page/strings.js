@@ -103,7 +103,7 @@ const TABLE = {
   "subject.hint": ["Without prompts the network decides. Say what you mean on one frame; the run follows it through the clip.", "不作选择时由网络决定。在某一帧指出主体，运行时会在整段素材中跟踪。"],
   "subject.start": ["Choose in the picture", "在画面中选择"],
   "subject.stop": ["Stop choosing", "结束选择"],
-  "subject.candidates": ["Number the candidates", "标出候选主体"],
+  "subject.candidates": ["Number candidates", "标出候选主体"],
   "subject.candidates.none": ["The network marks nothing on this frame.", "网络在此帧未标出任何主体。"],
   "subject.candidate": ["Keep {n}", "保留 {n}"],
   "subject.type": ["Prompt", "提示"],
