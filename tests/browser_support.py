@@ -26,7 +26,7 @@ FLAGS = [
 ]  # fmt: skip
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
-WAIT_MS = 60_000
+WAIT_MS = 150_000
 
 
 @contextlib.contextmanager

@@ -22,8 +22,10 @@ from service_support import LocalClient, Server, local_service, running_server
 
 import vidmatte.service
 
+#: Most of it is spent in networks; a machine that is busy with other things takes its time.
+pytestmark = pytest.mark.timeout(900)
 PAGE = Path(vidmatte.service.__file__).parent / "page"
-FRAMES = 30
+FRAMES = 20
 SIZE = (320, 180)
 RATE = Fraction(24000, 1001)
 VIEWS = ("source", "alpha", "cutout", "overlay", "wipe", "difference")
@@ -128,9 +130,9 @@ def test_keys_scrub_to_exact_frames(visit: Visit, clip: Path) -> None:
     press(visit, "Enter")
     assert read_index(visit.picture()) == 17
     assert visit.page.input_value("[data-field=timecode]") == "01:00:00:17"
-    visit.page.fill("[data-field=timecode]", "01:00:01:01")
+    visit.page.fill("[data-field=timecode]", "01:00:00:14")
     press(visit, "Enter", "Escape")
-    assert read_index(visit.picture()) == 25
+    assert read_index(visit.picture()) == 14
     press(visit, "Home", "l")
     visit.page.wait_for_function("() => location.hash.includes('frame=')")
     press(visit, "k")
@@ -143,7 +145,7 @@ def test_keys_scrub_to_exact_frames(visit: Visit, clip: Path) -> None:
     visit.page.mouse.click(box["x"] + box["width"] * 12.5 / FRAMES, box["y"] + 10)
     assert read_index(visit.picture()) == 12
     press(visit, "i", "End", ",", "o")
-    command(visit, "--in f12 --out f29")
+    command(visit, "--in f12 --out f19")
     press(visit, "x")
     command(visit, "--in", there=False)
 
@@ -200,7 +202,7 @@ def test_a_subject_is_chosen_by_clicks_boxes_numbers_and_keys(visit: Visit, clip
     before = visit.picture()
     page.mouse.click(*visit.at(160.5, 80.5))
     command(visit, "--subject 160,80@f2")
-    assert page.locator(".mark-key").count() == 1
+    assert page.locator(".mark.mark-key").count() == 1
     page.keyboard.down("Shift")
     page.mouse.click(*visit.at(20.5, 20.5))
     page.keyboard.up("Shift")
@@ -220,7 +222,7 @@ def test_a_subject_is_chosen_by_clicks_boxes_numbers_and_keys(visit: Visit, clip
     page.click("text=Remove all")
     command(visit, "--subject", there=False)
 
-    page.click("text=Number the candidates")
+    page.click("text=Number candidates")
     page.click(".candidate >> nth=0")
     command(visit, "--subject 1@f2")
     page.click(".prompts .icon-button")
@@ -248,7 +250,7 @@ def test_a_run_is_watched_cancelled_retried_and_read_back(
     jobs_until(visit, "cancelled")
     page.click("[data-action=retry]")
     page.wait_for_function("() => document.querySelector('.job progress')?.value > 0")
-    assert re.search(r"running · \d+ of 30", page.text_content(".job-state"))
+    assert re.search(r"running · \d+ of 20", page.text_content(".job-state"))
     jobs_until(visit, "done")
     with page.expect_download() as started:
         page.click(".result >> nth=0")
@@ -261,8 +263,8 @@ def test_a_run_is_watched_cancelled_retried_and_read_back(
         assert stream.average_rate == RATE
         frames = [frame.to_ndarray(format="rgba") for frame in movie.decode(stream)]
     assert len(frames) == FRAMES
-    alpha = frames[4][..., 3]
-    assert alpha[60:80, 140:200].min() > 250 and alpha[:20].max() < 5
+    truth = draw_ball(4, *SIZE).alpha
+    assert np.abs(frames[4][..., 3] / 255 - truth)[:150].mean() < 0.03  # above the ruler
     drag = page.evaluate(
         """() => { const link = document.querySelector('.result'), data = new DataTransfer();
         link.dispatchEvent(new DragEvent('dragstart', { dataTransfer: data }));
@@ -342,19 +344,24 @@ def read_index_of_source(visit: Visit) -> int:
     return read_index(visit.picture())
 
 
+def _only_questions(route: Any) -> None:
+    if route.request.method == "PATCH":
+        route.abort()
+    else:
+        route.continue_()
+
+
 def test_an_unfinished_upload_goes_on_when_its_file_is_chosen_again(
     visit: Visit, clip: Path
 ) -> None:
     page = visit.page
-    page.route("**/api/uploads/*", lambda route: route.abort())
+    page.route("**/api/uploads/*", _only_questions)
     page.set_input_files("[data-picker]", str(clip))
     page.wait_for_selector(".upload:has-text('trying again')")
     page.once("dialog", lambda dialog: dialog.accept())
     page.reload()
-    page.wait_for_selector(".upload:has-text('choose the same file again')", state="attached")
-    page.unroute("**/api/uploads/*")
-    page.reload()
     page.wait_for_selector(".upload:has-text('choose the same file again')")
+    page.unroute("**/api/uploads/*")
     visit.upload(clip)
     assert page.locator(".upload").count() == 0
     visit.faults[:] = [one for one in visit.faults if "ERR_FAILED" not in one]
@@ -430,7 +437,7 @@ def test_no_serious_finding_of_axe(browser: Any, service: Server, visit: Visit, 
     visit.settled()
     visit.page.mouse.click(*visit.at(160.5, 80.5))
     visit.page.click("text=More options")
-    visit.page.click("text=Number the candidates")
+    visit.page.click("text=Number candidates")
     visit.page.wait_for_selector(".candidate")
     visit.page.fill(".prompt-field", "nonsense")
     press(visit, "Enter")

@@ -124,7 +124,7 @@ class Clips extends Part {
     }
     const words = [`${clip.width}×${clip.height}`];
     if (clip.kind === "movie") words.push(t("clips.frames", { n: clip.frames ?? "?" }));
-    words.push(sizeText(clip.bytes));
+    else words.push(sizeText(clip.bytes));
     let text = words.join(" · ");
     if (clip.state === "probing") text = t("clips.probing");
     if (clip.state === "failed") text = clip.error ?? "";

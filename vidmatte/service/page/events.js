@@ -31,7 +31,9 @@ function _job(data) {
   const before = state.jobs.get(data.id)?.state;
   change({ jobs });
   if (data.state === before || data.deleted) return;
-  if (data.state === "done" && before) say(t("job.finished", { name: data.name }));
+  const more = [...state.jobs.values()].some((job) => job.state === "queued" || job.state === "running");
+  // A message for each of a hundred photos would be too much.
+  if (data.state === "done" && before && !more) say(state.jobs.size > 1 ? t("queue.finished") : t("job.finished", { name: data.name }));
   if (data.state === "failed") say(t("job.broke", { name: data.name, error: data.error ?? "" }), "error");
 }
 

@@ -32,7 +32,8 @@ export function jobSettings(clip) {
 /** @param {Clip} clip */
 export function jobBody(clip) {
   // Without the preset: the settings are complete, and the service would fill in what was taken out.
-  return { clips: [clip.id], settings: jobSettings(clip), output: state.output };
+  const output = clip.kind === "picture" ? { ...state.output, timeline: null } : state.output;
+  return { clips: [clip.id], settings: jobSettings(clip), output };
 }
 
 /** Queue a job for each of the clips; refusals are reported. @param {Clip[]} clips */

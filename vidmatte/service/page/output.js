@@ -4,7 +4,7 @@
 import { h, keyed } from "./dom.js";
 import { Part, panel } from "./part.js";
 import { change, chosenClips, currentClip, setOption, setOutput, state } from "./store.js";
-import { formatUse } from "./strings-options.js";
+import { formatFacts, formatUse } from "./strings-options.js";
 import { t } from "./strings.js";
 
 /** @typedef {import("./types.js").Preset} Preset */
@@ -67,7 +67,7 @@ class OutputPanel extends Part {
       h("label", { class: "row-name" }, h("span", {}, t(name)), controls[0]), ...controls.slice(1));
     this.append(panel("output", true, [],
       this.presets, row("format", this.format), this.use,
-      (this.stills = h("div", { class: "stills" }, row("size", this.size, this.ownSize), row("crop", this.crop))),
+      (this.stills = h("div", { class: "stills" }, row("size", this.size, this.ownSize), row("crop", this.crop), h("p", { class: "hint" }, t("size.hint")))),
       row("behind", this.behind, this.colour, this.clip),
       (this.movies = h("div", {}, h("div", { class: "extras", role: "group", "aria-label": t("extras") }, h("span", {}, t("extras")), h("div", {}, ...this.extras.map((box) =>
         h("label", { class: "check" }, box, t(`extras.${box.value}`))))), row("timeline", this.timeline)))));
@@ -135,7 +135,7 @@ class OutputPanel extends Part {
     }
     select.value = state.output.format ?? "";
     const format = state.formats.find((one) => one.name === state.output.format);
-    if (this.use) this.use.textContent = format ? `${formatUse(format)}. ${format.depth}; ${t("format.alpha", { alpha: format.alpha })}` : t("format.auto.use");
+    if (this.use) this.use.textContent = format ? `${formatUse(format)}. ${formatFacts(format.depth)}; ${format.alpha ? t("format.alpha", { alpha: formatFacts(format.alpha) ?? "" }) : t("format.opaque")}` : t("format.auto.use");
   }
 
   _behind() {

@@ -58,9 +58,11 @@ class Queue extends Part {
     this.append(h("div", { class: "queue-bar" }, h("h2", {}, t("queue")), this.summary, h("span", { class: "spring" }), this.zip, this.clear), this.none, this.list);
   }
 
-  /** @returns {Job[]} newest first */
+  /** @returns {Job[]} what runs, what waits in its order, then what has ended, the newest first */
   _jobs() {
-    return [...state.jobs.values()].sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0));
+    const rank = (/** @type {Job} */ job) => (job.state === "running" ? 0 : job.state === "queued" ? 1 : 2);
+    const age = (/** @type {Job} */ a, /** @type {Job} */ b) => (a.created < b.created ? -1 : a.created > b.created ? 1 : 0);
+    return [...state.jobs.values()].sort((a, b) => rank(a) - rank(b) || (rank(a) < 2 ? age(a, b) : age(b, a)));
   }
 
   async _clear() {
@@ -129,7 +131,7 @@ class Queue extends Part {
 function _stateWords(job) {
   const words = [t(`job.${job.state}`)];
   if (job.state === "running") {
-    if (job.phase && !job.done) words.push(job.phase);
+    if (job.phase && !job.done) words.push(t(`phase.${job.phase}`, {}, job.phase));
     if (job.frames) words.push(t("job.frames", { done: job.done ?? 0, frames: job.frames }));
     if (job.fps) words.push(t("job.fps", { n: job.fps >= 10 ? Math.round(job.fps) : job.fps.toFixed(1) }));
     if (job.seconds_left !== null && job.seconds_left !== undefined) words.push(t("job.left", { time: durationText(job.seconds_left) }));

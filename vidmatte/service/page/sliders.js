@@ -111,11 +111,11 @@ class Sliders extends Part {
     const back = iconButton("close", t("slider.reset", { name }), () => _set(scale, original()), { class: "icon-button small" });
     range.addEventListener("input", () => _set(scale, _atPosition(scale, Number(range.value))));
     range.addEventListener("dblclick", () => _set(scale, original()));
-    number.addEventListener("change", () => {
+    number.addEventListener("input", () => {
       const value = Number(number.value);
       if (number.value !== "" && Number.isFinite(value)) _set(scale, value);
-      this.update();
     });
+    number.addEventListener("change", () => this.update());
     const element = h("div", { class: "slider" }, h("span", { class: "slider-name" }, name), range, number, h("span", { class: "unit" }, scale.unit ? t(`unit.${scale.unit}`) : ""), back);
     return { element, range, number, back, original };
   }
@@ -136,7 +136,7 @@ class Sliders extends Part {
       const value = _value(scale);
       const position = String(Math.round(_position(scale, value)));
       if (Math.abs(_atPosition(scale, Number(row.range.value)) - value) > 1e-6) row.range.value = position;
-      if (document.activeElement !== row.number || Number(row.number.value) !== value) row.number.value = String(value);
+      if (document.activeElement !== row.number) row.number.value = String(value);
       row.range.setAttribute("aria-valuetext", `${value} ${scale.unit ? t(`unit.${scale.unit}`) : ""}`.trim());
       row.back.classList.toggle("unused", value === row.original());
       row.back.disabled = value === row.original();

@@ -135,6 +135,20 @@ export function formatUse(format) {
   return chinese() ? (FORMATS[format.name] ?? format.good_for) : format.good_for;
 }
 
+/** What the formats' numbers are called. @type {[RegExp, string][]} */
+const UNITS = [
+  [/the source's own layout and depth/, "与原片相同的格式与位深"], [/as deep as the picture/, "与画面同深"],
+  [/unchanged code values/, "码值不变"], [/linear light/, "线性光"], [/premultiplied/, "预乘"], [/straight/, "直通"],
+  [/half float/g, "半精度浮点"], [/32-bit float/g, "32 位浮点"], [/lossless/g, "无损"], [/lossy/g, "有损"],
+  [/(\d+) bits/, "$1 位"], [/(\d+) levels/, "$1 级"], [/(\d+) colours/, "$1 色"], [/cut at half/, "以一半为界"],
+  [/soft ones within/, "柔边误差不超过"],
+];
+
+/** @param {string | null} text  a format's depth or alpha @returns {string | null} */
+export function formatFacts(text) {
+  return chinese() && text ? UNITS.reduce((now, [word, other]) => now.replace(word, other), text) : text;
+}
+
 /** @param {import("./types.js").Model} model @returns {string} */
 export function modelUse(model) {
   return chinese() ? (MODELS[model.name] ?? model.description) : model.description;

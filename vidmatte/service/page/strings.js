@@ -101,9 +101,9 @@ const TABLE = {
 
   "subject": ["Subject", "主体"],
   "subject.hint": ["Without prompts the network decides. Say what you mean on one frame; the run follows it through the clip.", "不作选择时由网络决定。在某一帧指出主体，运行时会在整段素材中跟踪。"],
-  "subject.start": ["Choose in the picture", "在画面中选择"],
+  "subject.start": ["Choose in picture", "在画面中选择"],
   "subject.stop": ["Stop choosing", "结束选择"],
-  "subject.candidates": ["Number the candidates", "标出候选主体"],
+  "subject.candidates": ["Number candidates", "标出候选主体"],
   "subject.candidates.none": ["The network marks nothing on this frame.", "网络在此帧未标出任何主体。"],
   "subject.candidate": ["Keep {n}", "保留 {n}"],
   "subject.type": ["Prompt", "提示"],
@@ -150,8 +150,8 @@ const TABLE = {
   "slider.invert": ["Keep the background", "保留背景"],
   "slider.reset": ["Reset {name}", "重置 {name}"],
   "slider.reset.all": ["Reset all", "全部重置"],
-  "unit.px": ["px", "像素"],
-  "unit.area": ["px²", "像素²"],
+  "unit.px": ["px", "px"],
+  "unit.area": ["px²", "px²"],
   "off": ["off", "关"],
   "red": ["red", "红"],
   "green": ["green", "绿"],
@@ -167,6 +167,7 @@ const TABLE = {
   "format.sequence": ["Pictures, one a frame", "图片，每帧一张"],
   "format.still": ["Stills and animations", "静图与动图"],
   "format.alpha": ["alpha: {alpha}", "Alpha：{alpha}"],
+  "format.opaque": ["no alpha", "无 Alpha"],
   "extras": ["Also write", "同时输出"],
   "extras.matte": ["matte as grey", "灰度蒙版"],
   "extras.foreground": ["colours without alpha", "无 Alpha 前景"],
@@ -186,6 +187,7 @@ const TABLE = {
   "size.none": ["as the source", "与原图相同"],
   "size.own": ["own", "自定"],
   "size.text": ["Own size, like 600x800 or 35x45mm@300", "自定尺寸，如 600x800 或 35x45mm@300"],
+  "size.hint": ["Size and crop are not shown in the picture above.", "尺寸与裁切不在上方画面中显示。"],
   "crop": ["Crop", "裁切"],
   "crop.none": ["full picture", "整幅画面"],
   "crop.subject": ["to the subject", "贴合主体"],
@@ -231,6 +233,9 @@ const TABLE = {
   "job.select": ["Select the result of {name}", "选择 {name} 的结果"],
   "job.looks": ["{n} frames worth a look", "{n} 帧值得检查"],
   "job.finished": ["{name}: done", "{name}：完成"],
+  "queue.finished": ["The queue is done.", "队列已全部完成。"],
+  "phase.loading": ["loading", "加载中"],
+  "phase.matting": ["matting", "抠像中"],
   "job.broke": ["{name}: {error}", "{name}：{error}"],
 
   "ask.no": ["Keep", "保留"],
@@ -272,11 +277,12 @@ const TABLE = {
  *
  * @param {string} key
  * @param {Record<string, string | number>} [values]
+ * @param {string} [otherwise]  where there is no such text
  * @returns {string}
  */
-export function t(key, values = {}) {
+export function t(key, values = {}, otherwise = key) {
   const pair = TABLE[key];
-  if (!pair) return key;
+  if (!pair) return otherwise;
   const text = pair[state.language === "zh" ? 1 : 0];
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }

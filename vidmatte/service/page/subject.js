@@ -52,8 +52,7 @@ class Subject extends Part {
     const form = h("form", { class: "prompt-form", onsubmit: (/** @type {Event} */ event) => this._add(event) }, this.text,
       h("button", { type: "submit" }, t("subject.add")));
     this.append(panel("subject", true, [this.count],
-      h("p", { class: "hint" }, t("subject.hint")), h("div", { class: "buttons" }, this.start, this.find), this.numbers, this.list,
-      h("div", { class: "buttons" }, this.undoButton, this.redoButton, this.clear), form));
+      h("p", { class: "hint" }, t("subject.hint")), h("div", { class: "buttons" }, this.start, this.find, this.undoButton, this.redoButton), this.numbers, this.list, this.clear, form));
   }
 
   /** @param {Event} event */

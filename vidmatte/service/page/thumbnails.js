@@ -20,6 +20,7 @@ export function showThumbnail(image, url) {
 
 async function _run() {
   running = true;
+  await null; // until the picture is on the page
   for (let next = waiting.shift(); next; next = waiting.shift()) await next();
   running = false;
 }

@@ -69,7 +69,7 @@
  * @typedef {object} Format
  * @property {string} name
  * @property {string[]} suffixes
- * @property {string} alpha
+ * @property {string | null} alpha
  * @property {string} depth
  * @property {string} good_for
  * @property {"movie" | "sequence" | "still"} kind
