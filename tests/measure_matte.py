@@ -37,7 +37,8 @@ from composites import furry_ball, painted_background, read_backgrounds, read_cu
 from composites import standard_scenes as scenes_of
 
 from vidmatte.jobs.pipeline import temporal_filter_for
-from vidmatte.models.registry import Weights, find_model
+from vidmatte.models.chosen_weights import Weights
+from vidmatte.models.registry import find_model
 from vidmatte.settings import Settings
 from vidmatte.tools import metrics
 

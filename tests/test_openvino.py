@@ -19,8 +19,9 @@ from test_network import alphas_of, frame_of, noise_frames, pictures_of
 from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.errors import DeviceError, ModelError
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.load import load_network
-from vidmatte.models.registry import Model, Weights
+from vidmatte.models.registry import Model
 from vidmatte.models.runtimes import openvino
 from vidmatte.models.runtimes.bf16_bias import _in_bfloat16_parts, split_offsets
 from vidmatte.models.runtimes.device import Device
