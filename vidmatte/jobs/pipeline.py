@@ -25,7 +25,6 @@ from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.stages import Pipeline, Stage, Work
-from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
@@ -114,7 +113,18 @@ def build_pipeline(
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
-    pipeline, ring = _connect(works, source.clip, model.device, network, settings, flag, held)
+        writer.watch(flag.set)
+
+    def interrupt() -> None:
+        network.cancel()
+        source.cancel()
+        if writer is not None:
+            writer.cancel()
+
+    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
+    slots = held + waiting
+    ring = _make_ring(source.clip, slots, model.device, flag, network.batch, settings)
+    pipeline = Pipeline(stages, flag, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
 
 
@@ -136,24 +146,10 @@ def build_raw_pipeline(
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), False),
     }
     held = network.batch + _FRAMES_IN_STAGES
-    pipeline, ring = _connect(works, source.clip, model.device, network, settings, flag, held)
-    return MattingPipeline(pipeline, ring, Quality(), segment, None)
-
-
-def _connect(
-    works: dict[str, Work],
-    clip: Clip,
-    device: Device,
-    network: Network,
-    settings: Settings,
-    flag: StopFlag,
-    held: int,
-) -> tuple[Pipeline, Ring]:
-    """The stages in a row, and a ring with a slot for each frame in them. held: frames that the
-    stages hold besides those in their queues. Raises OutOfMemoryError."""
-    stages, waiting = _stages(works, clip, settings.memory_bytes, held)
-    ring = _make_ring(clip, held + waiting, device, flag, network.batch, settings)
-    return Pipeline(stages, flag, network.cancel), ring
+    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
+    slots = held + waiting
+    ring = _make_ring(source.clip, slots, model.device, flag, network.batch, settings)
+    return MattingPipeline(Pipeline(stages, flag, network.cancel), ring, Quality(), segment, None)
 
 
 def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:
