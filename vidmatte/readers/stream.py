@@ -89,6 +89,8 @@ class StreamReader(Reader):
         )  # fmt: skip
         if is_picture and second is None:
             clip = replace(clip, kind="picture", frame_count=1, output_names=(NAME,))
+        elif self._is_counted and kind not in _ONE_RATE and settings.input_fps is None:
+            self._warnings.append(f"{NAME}: it states no frame rate: using 25, or give --input-fps")
         if is_wanted(settings.deinterlace, clip):
             check_size(NAME, first)
         clip, warnings = with_timecode_checked(clip)
@@ -119,9 +121,8 @@ class StreamReader(Reader):
             return Timing(rate, False, unit, unit, first.pts, None)
         if not is_rate_stated:
             rate = _DEFAULT_RATE
-        is_assumed = not is_rate_stated and asked is None
         rate = rate if asked is None else parse_rate(asked)
-        return Timing(rate, True, 1 / rate, 1 / rate, 0, None, is_rate_assumed=is_assumed)
+        return Timing(rate, True, 1 / rate, 1 / rate, 0, None)
 
     @property
     def warnings(self) -> list[str]:
@@ -176,21 +177,27 @@ class StreamReader(Reader):
             )
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Its frames in order; what does not decode is left out, with a warning."""
+        """Its frames in order; what does not decode is left out, with a warning. Raises SourceError
+        where that is the last packet."""
+        failure: str | None = None  # of the packet before
         for packet in self._packets():
+            if failure is not None and packet.size:
+                self._warnings.append(f"{failure}: it is left out")
+                failure = None
             try:
                 frames = packet.decode()
             except MemoryError:  # FFmpeg's too; damage never raises it
                 raise
             except av.error.FFmpegError as error:
-                reason = f"{NAME}: a frame does not decode ({error.strerror})"
+                failure = f"{NAME}: a frame does not decode ({error.strerror})"
                 if self._settings.strict:
-                    raise SourceError(f"{reason}; --strict stops here") from error
-                self._warnings.append(f"{reason}: it is left out")
+                    raise SourceError(f"{failure}; --strict stops here") from error
                 continue
             for frame in frames:
                 assert isinstance(frame, av.VideoFrame)
                 yield frame
+        if failure is not None:
+            self._break_off()
 
     def _packets(self) -> Iterator[av.Packet]:
         """The packets of the picture; those of the sound are set aside. Raises SourceError."""
@@ -225,7 +232,12 @@ class StreamReader(Reader):
             is_short = packet.size < self._frame_bytes
         if kind == "yuv4mpegpipe" and not packet.size:
             is_short = end != self._file.position
-        if is_short and not self._is_cancelled:
+        if is_short:
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """Raise SourceError, unless the run was cancelled."""
+        if not self._is_cancelled:
             raise SourceError(
                 f"{NAME}: it breaks off in the middle of a frame: the program before it has ended"
                 " early"
