@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vidmatte.core.names import as_url, is_standard_stream
+from vidmatte.core.names import STANDARD_STREAM, as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.media.heif_items import heif_kind
 from vidmatte.media.png import is_animated_png
@@ -22,8 +22,8 @@ __all__ = ["DecodedPicture", "Reader", "is_image", "open_reader"]
 
 
 def open_reader(path: str | Path, settings: Settings) -> Reader:
-    """Open a movie, a folder of pictures or one picture; '-' is standard input, which can be opened
-    once.
+    """Open a movie, a folder of pictures or one picture; the text '-' is standard input, which can
+    be opened once.
 
     Raises SourceMissingError, SourceError, or UsageError for in and out points outside the clip.
     """
@@ -33,7 +33,7 @@ def open_reader(path: str | Path, settings: Settings) -> Reader:
         raise UsageError(f"source {path!r}: expected a path: a str or a pathlib.Path")
     if path == "":  # Path would take it for the current folder
         raise UsageError("the input's name is empty: name a movie, a folder or a picture")
-    if is_standard_stream(path):
+    if path == STANDARD_STREAM:
         from vidmatte.readers.stream import StreamReader
 
         return _conformed(StreamReader(settings), "stdin", settings)
@@ -74,7 +74,9 @@ def check_readable(path: Path) -> None:
             step = f"pass the path itself, {url[1]}" if url[1] else "download it first"
             raise SourceMissingError(f"{url[0]}: cannot read from URLs: {step}")
         if str(path) == "-":
-            raise SourceMissingError("-: stdin is read by the main command only: save it to a file")
+            raise SourceMissingError(
+                "-: stdin is read by the main command only: save it to a file first"
+            )
         raise SourceMissingError(f"{path}: there is no such file or folder")
     if not path.is_file() and not path.is_dir():
         raise SourceError(
