@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -121,10 +121,7 @@ def build_pipeline(
         if writer is not None:
             writer.cancel()
 
-    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
-    slots = held + waiting
-    ring = _make_ring(source.clip, slots, model.device, flag, network.batch, settings)
-    pipeline = Pipeline(stages, flag, interrupt)
+    pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
 
 
@@ -146,10 +143,25 @@ def build_raw_pipeline(
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), False),
     }
     held = network.batch + _FRAMES_IN_STAGES
-    stages, waiting = _stages(works, source.clip, settings.memory_bytes, held)
-    slots = held + waiting
-    ring = _make_ring(source.clip, slots, model.device, flag, network.batch, settings)
-    return MattingPipeline(Pipeline(stages, flag, network.cancel), ring, Quality(), segment, None)
+    pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, network.cancel)
+    return MattingPipeline(pipeline, ring, Quality(), segment, None)
+
+
+def _connect(
+    works: dict[str, Work],
+    clip: Clip,
+    model: Model,
+    flag: StopFlag,
+    held: int,
+    batch: int,
+    interrupt: Callable[[], None],
+) -> tuple[Pipeline, Ring]:
+    """The stages in a row, and a ring with a slot for each frame in them. held: frames that the
+    stages hold besides those in their queues. batch: the network's. interrupt: ends waits and work
+    in progress. Raises OutOfMemoryError."""
+    stages, waiting = _stages(works, clip, model.settings.memory_bytes, held)
+    ring = _make_ring(clip, held + waiting, model.device, flag, batch, model.settings)
+    return Pipeline(stages, flag, interrupt), ring
 
 
 def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:
