@@ -152,8 +152,7 @@ def _check_outputs(
         if spec.layer.background is not None:
             has_background = True
             spec.layer.background.close()
-        if not is_standard_stream(spec.out):
-            check_replaced(spec.out, _replaced_files(spec), inputs)
+        check_replaced(spec.out, _replaced_files(spec), inputs)
         output_class(spec).check(spec)
         path = absolute_path(spec.out)
         path = path.parent.resolve() / path.name
@@ -281,6 +280,8 @@ def check_replaced(out: Path, files: Iterable[Path], inputs: dict[_Inode, Path])
 def _replaced_files(spec: OutputSpec) -> Iterator[Path]:
     """The files, existing or not, that an output would replace."""
     out, suffix = spec.out, spec.row.suffixes[0]
+    if is_standard_stream(out):
+        return
     if is_pattern(out):
         yield from _found_in(out.parent, pattern_regex(out.name))
         return

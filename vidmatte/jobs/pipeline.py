@@ -25,6 +25,7 @@ from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.stages import Pipeline, Stage, Work
+from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
@@ -114,13 +115,7 @@ def build_pipeline(
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
         writer.watch(flag.set)
-
-    def interrupt() -> None:
-        network.cancel()
-        source.cancel()
-        if writer is not None:
-            writer.cancel()
-
+    interrupt = _interrupter(network, source, writer)
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
 
@@ -145,6 +140,18 @@ def build_raw_pipeline(
     held = network.batch + _FRAMES_IN_STAGES
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, network.cancel)
     return MattingPipeline(pipeline, ring, Quality(), segment, None)
+
+
+def _interrupter(network: Network, source: Reader, writer: Writer | None) -> Callable[[], None]:
+    """What ends the work and the waits of the stages."""
+
+    def interrupt() -> None:
+        network.cancel()
+        source.cancel()
+        if writer is not None:
+            writer.cancel()
+
+    return interrupt
 
 
 def _connect(

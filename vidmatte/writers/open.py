@@ -59,15 +59,11 @@ def output_specs(
     shadow = None if settings.shadow is None else parse_shadow(settings.shadow)
     extras = ExtraOutputs.of(settings)
     row, is_cutout = _main_format(out, clip, settings, extras)
-    if row.fill_of is not None:
-        yield output_spec(out, row, ForegroundLayer(), True, is_folder)
-    elif is_cutout:
-        premultiplied = row.premultiplies(settings.alpha)
-        main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
-        yield replace(main, premultiplied=premultiplied)
-    else:
-        behind = main_background(extras.background, out, row, clip)
-        yield output_spec(out, row, CompLayer(behind, shadow), True, is_folder)
+    premultiplied = is_cutout and row.premultiplies(settings.alpha)
+    main: Layer = CutoutLayer(premultiplied) if row.fill_of is None else ForegroundLayer()
+    if not is_cutout and row.fill_of is None:
+        main = CompLayer(main_background(extras.background, out, row, clip), shadow)
+    yield replace(output_spec(out, row, main, True, is_folder), premultiplied=premultiplied)
     for what, path, row in extras.requested(clip):
         is_extra_folder = what in extras.folders
         if what == "comp":

@@ -107,8 +107,7 @@ class Store:
         ``report`` is given one line at a time: the source, the licence, why a source
         failed. A bar with bytes and rate is on stderr when that is a terminal and
         ``quiet`` is off. Several processes may ask at once: one fetches.
-        accepted: see ``accepted_at``. Raises UsageError, ModelError for an unknown name,
-        WeightsError when no source has the file.
+        accepted: see ``accepted_at``. Raises UsageError, ModelError, WeightsError.
         """
         entry = lookup(name) if isinstance(name, str) else name
         say = report or _say_nothing
