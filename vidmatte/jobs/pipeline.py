@@ -24,8 +24,7 @@ from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
-from vidmatte.jobs.stages import Pipeline, Stage, Work
-from vidmatte.models.base import Network
+from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
@@ -115,7 +114,7 @@ def build_pipeline(
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
         writer.watch(flag.set)
-    interrupt = _interrupter(network, source, writer)
+    interrupt = cancel_all(network, source, writer)
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
 
@@ -140,18 +139,6 @@ def build_raw_pipeline(
     held = network.batch + _FRAMES_IN_STAGES
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, network.cancel)
     return MattingPipeline(pipeline, ring, Quality(), segment, None)
-
-
-def _interrupter(network: Network, source: Reader, writer: Writer | None) -> Callable[[], None]:
-    """What ends the work and the waits of the stages."""
-
-    def interrupt() -> None:
-        network.cancel()
-        source.cancel()
-        if writer is not None:
-            writer.cancel()
-
-    return interrupt
 
 
 def _connect(
