@@ -28,12 +28,12 @@ from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.core.families import InputSize
 from vidmatte.core.frame import Frame
 from vidmatte.models.augment import PLAIN, SCHEDULES, View, views_of
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.load import augment_schedule, load_network
 from vidmatte.models.runtimes.device import Arrays, Device, Runner
 from vidmatte.models.runtimes.onnx_file import input_size
 from vidmatte.models.runtimes.onnx_loader import load_runner
 from vidmatte.models.segmentation import SegmentationNetwork
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.settings import Settings
 
 LAYER_FRAMES = (4, 16)

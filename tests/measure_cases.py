@@ -41,8 +41,8 @@ from composites import (
 from measure_matte import MODES, add_clip_options, filtered, standard_clips
 
 from vidmatte.alpha.foreground import estimate
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import find_model
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.settings import Settings
 
 UNFILTERED = Settings(smooth="off", refine="off")

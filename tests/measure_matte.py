@@ -37,8 +37,8 @@ from composites import furry_ball, painted_background, read_backgrounds, read_cu
 from composites import standard_scenes as scenes_of
 
 from vidmatte.jobs.smoothing import temporal_filter_for
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import find_model
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.settings import Settings
 from vidmatte.tools import metrics
 

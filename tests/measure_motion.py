@@ -23,8 +23,8 @@ from measure_matte import add_clip_options, standard_clips
 from vidmatte.alpha.flow import FlowField
 from vidmatte.alpha.guided_edges import _working_size
 from vidmatte.jobs.smoothing import temporal_filter_for
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import find_model
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.settings import Settings
 
 FRAMES = (4, 13, 21)

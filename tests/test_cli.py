@@ -70,6 +70,7 @@ NOT_OF_PREVIEW = (
     "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
     " background checker size crop quality exr_compression shadow timeline manifest start_number"
     " handles conform strict audio resume batch memory audio_from audio_tracks like"
+    " input_size input_format input_fps"
 )
 NOT_OF_BENCH = (
     "screen key keep_shadows clean_plate subject subjects only trimap cache"
@@ -80,6 +81,7 @@ NOT_OF_BENCH = (
     " foreground_file comp background checker size crop quality exr_compression shadow timeline"
     " manifest start_number fps video_track handles conform like"
     " deinterlace colour strict audio audio_from audio_tracks overwrite resume"
+    " input_size input_format input_fps"
 )
 
 

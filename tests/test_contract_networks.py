@@ -19,14 +19,14 @@ import av
 import numpy as np
 import pytest
 from media import make_pictures
-from tiny_onnx import make_recurrent, make_salient, slowed
+from tiny_onnx import make_classes, make_recurrent, make_salient, slowed
 
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device, _SeveralDevices
 from vidmatte.models.runtimes.openvino import is_installed
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -71,6 +71,8 @@ LOADED = {
     "stretched": Case(ISNET, {"normalize": "minmax", "smooth": "off"}),
     "ImageNet's scale": Case(("u2net",)),
     "logits": Case(("birefnet",), {"smooth": "off"}),
+    "the frame's aspect": Case(("modnet",), {"smooth": "off"}),
+    "classes": Case(("cloth",), {"smooth": "off"}),
     "per frame, several devices": Case(ISNET, {"batch": 2}, devices=2),
     "per frame, OpenVINO": Case(ISNET, {"runtime": "openvino"}),
     "recurrent": Case(RVM),
@@ -117,7 +119,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The weights of each family."""
     folder = tmp_path_factory.mktemp("networks")
     per_frame, recurrent = make_salient(folder / "s.onnx"), make_recurrent(folder / "r.onnx")
-    return {"isnet": per_frame, "u2net": per_frame, "birefnet": per_frame, "rvm": recurrent}
+    every = dict.fromkeys(("isnet", "u2net", "birefnet"), per_frame) | {"rvm": recurrent}
+    every["modnet"] = make_salient(folder / "m.onnx", size=("height", "width"), std=0.5)
+    return every | {"cloth": make_classes(folder / "c.onnx", size=32)}
 
 
 @pytest.fixture(scope="module")

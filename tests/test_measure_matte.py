@@ -13,7 +13,7 @@ from measure_matte import MEASURES, MODES, by_size, filtered, measure, rembgs, s
 from tiny_onnx import make_salient
 
 from vidmatte.models.augment import View
-from vidmatte.models.weights.network_file import Weights
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.settings import Settings
 
 FRAMES = 8  # a multiple of the number of augmentation phases

@@ -31,11 +31,11 @@ from vidmatte.errors import (
     UsageError,
     WeightsError,
 )
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.ensemble import COMBINATIONS
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.models.runtimes.device import _CudaDevice
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import NO_EFFECT, RAW_ALPHA, RESULT, OptionModel, Settings, names_of
 from vidmatte.settings.option import option
@@ -95,7 +95,7 @@ def test_weights_of_the_store_are_hashed_once(
     path = make_salient(folder / "toy.onnx")
     published = path.read_bytes()
     toy = entry_of(release("http://localhost:1/toy.onnx", published))
-    monkeypatch.setattr("vidmatte.models.registry.lookup", lambda name: toy)
+    monkeypatch.setattr("vidmatte.models.chosen_weights.lookup", lambda name: toy)
     hashed: list[Path] = []
 
     def counted(file: Path) -> str:

@@ -34,11 +34,7 @@ def words(tmp_path: Path) -> list[str]:
     [
         (["-o", "/"], "/: this is the root folder: choose a folder in it"),
         (["-o", "/", "--resume"], "/: this is the root folder: choose a folder in it"),
-        (
-            ["-o", "-"],
-            "-: stdout is not a supported output: name a file (a folder of that name is ./-",
-        ),
-        (["-o", "cut.mov", "--matte", "-"], "-: stdout is not a supported output"),
+        (["-o", "cut.mov", "--matte", "-"], "-: stdout takes one result, that of -o, of one in"),
         (["-o", "cut.mov", "--matte", "/"], "/: this is the root folder"),
         (
             ["-o", "file:///tmp/a%20b.mov"],
@@ -86,11 +82,11 @@ def test_a_folder_may_look_like_another_format(words: list[str], tmp_path: Path)
             "http://localhost/x.mp4: cannot read from URLs: download it first",
         ),
         ("file:///tmp/x%2B.mp4", "file:///tmp/x%2B.mp4: .*: pass the path itself, /tmp/x\\+.mp4"),
-        ("-", "-: cannot read from stdin: save it to a file first"),
+        (Path("-"), "-: stdin is read by the main command only: save it to a file first"),
         ("C:/x.mp4", "there is no such file"),
     ],
 )
-def test_an_input_that_is_not_a_path_is_refused(name: str, message: str) -> None:
+def test_an_input_that_is_not_a_path_is_refused(name: str | Path, message: str) -> None:
     with pytest.raises(SourceMissingError, match=f"{message}$|{message}"):
         open_reader(name, Settings())
     with pytest.raises(SourceMissingError, match=message):

@@ -21,6 +21,7 @@ from tiny_onnx import make_recurrent, make_salient
 
 from vidmatte.core.families import FAMILY_TABLE
 from vidmatte.errors import DeviceError, ModelError
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.load import load_network
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes import choice, openvino
@@ -28,7 +29,6 @@ from vidmatte.models.runtimes.bf16_bias import _in_bfloat16_parts, split_offsets
 from vidmatte.models.runtimes.compiled import compiled_files
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.models.weights.record import Record, speeds_path, write_record
 from vidmatte.settings import Settings
 

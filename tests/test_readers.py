@@ -43,7 +43,7 @@ from vidmatte.readers.movie.packets import packets_from
 from vidmatte.readers.movie.rates import find_rate
 from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.readers.open import open_reader
-from vidmatte.readers.trim import SourcePoints, _parse_point, _Trim, make_trim
+from vidmatte.readers.trim import SourcePoints, Trim, _parse_point, make_trim
 from vidmatte.settings import Settings
 
 KINDS = [
@@ -200,11 +200,11 @@ def test_points_outside_the_clip_are_refused() -> None:
     ],
 )
 def test_a_clip_may_run_past_midnight(rate: Fraction, start: str, after: str) -> None:
-    def trim(in_point: str, out_point: str, count: int | None) -> _Trim:
+    def trim(in_point: str, out_point: str, count: int | None) -> Trim:
         return make_trim(SourcePoints(rate, start, count), in_point, out_point, 0)
 
     base = round(rate)
-    assert trim("23:59:59:00", after, 4 * base) == _Trim(base, 3 * base)
+    assert trim("23:59:59:00", after, 4 * base) == Trim(base, 3 * base)
     with pytest.raises(UsageError, match="outside"):
         trim("23:59:57:00", after, 4 * base)
     with pytest.raises(UsageError, match="outside"):

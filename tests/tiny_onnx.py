@@ -15,30 +15,41 @@ from onnx import TensorProto, helper, numpy_helper
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 #: Steep enough that the subject of scene.py becomes exactly 1 and the ground 0 at 16 bits.
 STEEPNESS, THRESHOLD = 100.0, 0.45
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation
 STATE_CHANNELS = (16, 20, 40, 64)
 DECAYS = (0.5, 0.6, 0.7, 0.8)
 ROUNDS = 3_000_000  # iterations of an idle loop: ten seconds or more
 
 
-def make_salient(path: Path, size: int = 32, *, mean: float = 0.5, std: float = 1.0) -> Path:
-    """An ISNet-like file: input (1, 3, size, size), alpha (1, 1, size, size), a side output.
+def make_salient(
+    path: Path,
+    size: int | tuple[str, str] = 32,
+    *,
+    mean: float | tuple[float, ...] = 0.5,
+    std: float | tuple[float, ...] = 1.0,
+) -> Path:
+    """An ISNet-like file: input (1, 3, size, size), alpha (1, 1, size, size), a side output. Of
+    size ('height', 'width') the batch is free too, as in MODNet's.
 
     alpha = sigmoid(100 * (luma - 0.45)) with luma of R'G'B' in 0..1, see
     ``salient_alpha``. The batch is fixed at 1 in the header, as in the published
     files. mean, std: the family's input normalization (ISNet: 0.5 and 1).
     """
-    weights = (LUMA * std * STEEPNESS).reshape(1, 3, 1, 1)
-    bias = np.array([STEEPNESS * (mean - THRESHOLD)], np.float32)
+    weights = (LUMA * np.array(std, np.float32) * STEEPNESS).reshape(1, 3, 1, 1)
+    bias = np.array([STEEPNESS * (float(LUMA @ np.broadcast_to(mean, 3)) - THRESHOLD)], np.float32)
     nodes = [
         helper.make_node("Conv", ["input", "weights", "bias"], ["logits"]),
         helper.make_node("Sigmoid", ["logits"], ["output"]),
         helper.make_node("AveragePool", ["output"], ["side"], kernel_shape=[2, 2], strides=[2, 2]),
     ]
+    is_free = isinstance(size, tuple)
+    batch, sides = ("batch", size) if is_free else (1, (size, size))
+    half = ("rows", "columns") if is_free else (size // 2, size // 2)
     return save_graph(
         path,
         nodes,
-        inputs={"input": (1, 3, size, size)},
-        outputs={"output": (1, 1, size, size), "side": (1, 1, size // 2, size // 2)},
+        inputs={"input": (batch, 3, *sides)},
+        outputs={"output": (batch, 1, *sides), "side": (batch, 1, *half)},
         constants={"weights": weights, "bias": bias},
         opset=15,
     )
@@ -187,6 +198,30 @@ def make_wide(path: Path) -> Path:
             "weights": (LUMA * STEEPNESS).reshape(1, 3, 1, 1),
             "bias": np.array([STEEPNESS * (0.5 - THRESHOLD)], np.float32),
         },
+        opset=15,
+    )
+
+
+def make_classes(path: Path, size: int = 768) -> Path:
+    """A network that tells four classes apart, with the input and outputs of u2net_cloth_seg:
+    input (1, 3, size, size) with ImageNet's mean and deviation -> logits (1, 4, size, size), and a
+    side output. Class 0 is 0, the others are 100 * (R'G'B' - 0.45), a channel each.
+    """
+    mean, std = (np.array(values, np.float32) for values in IMAGENET)
+    weights = np.zeros((4, 3, 1, 1), np.float32)
+    for channel in range(3):
+        weights[channel + 1, channel] = STEEPNESS * std[channel]
+    bias = np.concatenate([[0], STEEPNESS * (mean - THRESHOLD)]).astype(np.float32)
+    return save_graph(
+        path,
+        [
+            helper.make_node("Conv", ["input", "weights", "bias"], ["logits"]),
+            helper.make_node("Identity", ["logits"], ["d0"]),
+            helper.make_node("Sigmoid", ["d0"], ["d1"]),
+        ],
+        inputs={"input": (1, 3, size, size)},
+        outputs={"d0": (1, 4, size, size), "d1": (1, 4, size, size)},
+        constants={"weights": weights, "bias": bias},
         opset=15,
     )
 

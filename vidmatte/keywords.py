@@ -21,6 +21,7 @@ class StreamOptions(TypedDict, total=False):
 
     model: Text
     family: str | None
+    accept_licence: Text | None
     combine: str
     cache: Text | None
     smooth: str
@@ -53,6 +54,9 @@ class StreamOptions(TypedDict, total=False):
     despill: str | None
     despill_strength: float
     fps: Text | None
+    input_size: Text | None
+    input_format: Text | None
+    input_fps: Text | None
     video_track: int
     in_point: Text | None
     out_point: Text | None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidmatte.cli.exit_status import fail
 from vidmatte.cli.options import given_text, named_path, with_options
 from vidmatte.errors import UsageError
 
@@ -53,6 +54,43 @@ def add_to(app: typer.Typer) -> None:
     app.command("plan", context_settings=width)(with_options(_plan_command))
     app.command("segment", context_settings=width)(_segment_command)
     app.command("join", context_settings=width)(_join_command)
+    app.command("watch", context_settings=width)(with_options(_watch_command))
+
+
+def _watch_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="where files arrive", parser=named_path)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="the folder for the results")
+    ],
+    settle: Annotated[
+        float,
+        typer.Option(
+            "--settle", metavar="S", min=0.1, max=3600, help="seconds without a change of the file"
+        ),
+    ] = 2.0,
+    quiet: Annotated[bool, QUIET] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
+    as_json: Annotated[bool, EVENTS] = False,
+    **options: Any,
+) -> None:
+    """Cut the subject out of every file that arrives in FOLDER, once.
+
+    A file counts as arrived once it has not grown for --settle seconds. What fails is set aside
+    with its message, DIR/NAME.error.txt: remove that, or change the file, and it is tried again. A
+    later call goes on where this one was stopped.
+    """
+    from vidmatte.cli.watch import watch_folder
+    from vidmatte.jobs.report import make_reporter
+
+    reporter = make_reporter(quiet, verbose, as_json)
+    try:
+        watch_folder(folder, output, options, reporter, settle)
+    except KeyboardInterrupt as error:
+        reporter.stopped(str(error) or "stopped")
+        reporter.over(130)
+        raise typer.Exit(fail(str(error) or "stopped", 130)) from None
 
 
 def _plan_command(

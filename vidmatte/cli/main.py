@@ -156,8 +156,9 @@ def _preview_command(
 
 
 PREVIEW_OPTIONS = (
-    "model", "family", "screen", "key", "keep_shadows", "clean_plate", "subject", "subjects",
-    "trimap", "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
+    "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
+    "subject", "subjects", "trimap",
+    "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
     "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather", "garbage_matte",
     "holdout", "invert", "despill", "despill_strength", "fps", "video_track", "in_point",
     "out_point", "deinterlace", "colour", "max_megapixels", "overwrite", "device", "runtime",
@@ -187,9 +188,9 @@ def _subjects_command(
 
 
 _SUBJECTS_OPTIONS = (
-    "model", "family", "screen", "key", "keep_shadows", "clean_plate", "combine", "normalize",
-    "downsample", "fps", "video_track", "in_point", "out_point", "deinterlace", "overwrite",
-    "device", "runtime", "threads", "models_dir",
+    "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
+    "combine", "normalize", "downsample", "fps", "video_track", "in_point", "out_point",
+    "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
 )  # fmt: skip
 app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))
 
@@ -218,9 +219,9 @@ def _bench_command(
 
 
 BENCH_OPTIONS = (
-    "model", "family", "combine", "smooth", "refine", "foreground", "normalize", "downsample",
-    "format", "in_point", "out_point", "max_megapixels", "device", "runtime", "batch", "threads",
-    "memory", "models_dir",
+    "model", "family", "accept_licence", "combine", "smooth", "refine", "foreground", "normalize",
+    "downsample", "format", "in_point", "out_point", "max_megapixels", "device", "runtime",
+    "batch", "threads", "memory", "models_dir",
 )  # fmt: skip
 app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
 

@@ -70,12 +70,22 @@ def pull(
     names: _Names,
     models_dir: _ModelsDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on success.")] = False,
+    accept_licence: Annotated[
+        str | None,
+        typer.Option("--accept-licence", metavar="NAME", help="Accept the licence of a model."),
+    ] = None,
 ) -> None:
     """Fetch the weights of models by name."""
-    store = _store(context, models_dir)
+    from vidmatte.models.weights.licences import check_acceptance
+
+    store, entries = _store(context, models_dir), _entries(names)
+    if accept_licence is not None:
+        check_acceptance(accept_licence, entries)
+    for entry in entries:
+        store.accepted_at(entry, accept_licence)
     report = None if quiet else _say
-    for entry in _entries(names):
-        path = store.ensure(entry, report=report, quiet=quiet)
+    for entry in entries:
+        path = store.ensure(entry, report=report, quiet=quiet, accepted=accept_licence)
         if not quiet:
             typer.echo(f"{entry.name}: {path}")
 
@@ -165,6 +175,7 @@ def _rows(store: Store) -> list[dict[str, Any]]:
                 "purpose": entry.purpose,
                 "licence": entry.licence,
                 "commercial": entry.commercial,
+                "needs_acceptance": entry.needs_acceptance,
                 "size_bytes": file.stat().st_size if exists else entry.size_bytes,
                 "state": ("fetched" if store.has(entry) else "damaged")
                 if exists
@@ -182,12 +193,12 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
     import textwrap
 
     notes = list(dict.fromkeys(row["commercial"] for row in rows if row["commercial"]))
-    lines = [f"{'name':<22}{'what for':<29}{'licence':<12}{'size':>6}  state"]
+    lines = [f"{'name':<22}{'what for':<29}{'licence':<13}{'size':>7}  state"]
     for row in rows:
         mark = f" {notes.index(row['commercial']) + 1}" if row["commercial"] else ""
         lines.append(
-            f"{row['name']:<22}{row['purpose']:<29}{row['licence'] + mark:<12}"
-            f"{_size(row['size_bytes']):>6}  {row['state'].replace('not fetched', '-')}"
+            f"{row['name']:<22}{row['purpose']:<29}{row['licence'] + mark:<13}"
+            f"{_size(row['size_bytes']):>7}  {row['state'].replace('not fetched', '-')}"
         )
     lines.append("")
     for number, note in enumerate(notes, 1):

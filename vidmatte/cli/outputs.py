@@ -51,9 +51,8 @@ def plan_outputs(
         pairs = [
             (
                 source,
-                _with_suffix(
-                    folder / name if output else source.parent / f"{name}_matte",
-                    _file_suffix(is_image(source), settings),
+                result_path(
+                    source, folder / name if output else source.parent / f"{name}_matte", settings
                 ),
             )
             for source, folder, name in zip(inputs, folders, names, strict=True)
@@ -89,6 +88,12 @@ def _single_target(source: Path, output: Path, is_folder: bool, settings: Settin
     if suffix and (is_folder or not output.suffix):
         return _with_suffix(output / _result_names([source], [output])[0], suffix)
     return output
+
+
+def result_path(source: Path, target: Path, settings: Settings) -> Path:
+    """The path of the result of one of many inputs: ``target`` with the format's suffix, or without
+    one for a folder of pictures."""
+    return _with_suffix(target, _file_suffix(is_image(source), settings))
 
 
 def _file_suffix(single: bool, settings: Settings) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidmatte.cli.batch import run_batch, run_jobs
 from vidmatte.cli.exit_status import MOST_FAILURES
+from vidmatte.cli.piped import is_piped, run_piped
 from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError, UsageError
 from vidmatte.jobs.report import Reporter
@@ -45,6 +46,10 @@ def run_inputs(
 ) -> int:
     """Run the inputs of a call, a shot list or media; return the exit status. Raises VidmatteError
     for errors that concern the call itself."""
+    if is_piped(inputs, output):
+        if media_dir is not None:
+            raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
+        return run_piped(inputs, output, options, reporter, each=each, workers=workers)
     lists = [one for one in inputs if _is_shot_list(Path(one))]
     if not lists:
         if media_dir is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from vidmatte.cli.info import colour_lines
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
+from vidmatte.core.names import is_standard_stream
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.spec import Job
@@ -26,11 +27,16 @@ def report_result(
     for warning in result.warnings:
         reporter.note(f"vidmatte: {warning}")
     for line in result.quality.lines():
-        reporter.note(f"vidmatte: look at {job.output.name}: {line}")
+        reporter.note(f"vidmatte: look at {Path(_shown(job.output)).name}: {line}")
     if result.busy_seconds:
         reporter.detail(_busy_line(result))
     facts = _facts(result)
     reporter.summary(facts if weights is None else {**facts, "weights": weights}, _one_line(result))
+
+
+def _shown(out: Path) -> str:
+    """A result's name for the user."""
+    return "stdout" if is_standard_stream(out) else str(out)
 
 
 def _one_line(result: Result) -> str:
@@ -40,10 +46,12 @@ def _one_line(result: Result) -> str:
     size, made = f"{written.width}x{written.height}", f"{written.format} {written.pixel_format}"
     if result.clip.kind == "picture":  # it has no rate
         kilobytes = written.bytes / 1e3
-        return f"{written.path}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
+        return (
+            f"{_shown(written.path)}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
+        )
     frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
     return (
-        f"{written.path}: {frames}, {size}, {written.rate} fps, {made}{sound},"
+        f"{_shown(written.path)}: {frames}, {size}, {written.rate} fps, {made}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ class Family:
 
     size: of the input picture; None: the frame's size.
     mean, std: of R'G'B' in 0..1. logits: whether its output needs a sigmoid to become alpha.
+    class_count: for a network that tells classes apart, their number C: its output is (B, C, H, W)
+    logits, and alpha is the share of those in ``subject_classes``, counted from 0, in their
+    softmax; 0: its output is one alpha.
     recurrence: None for per-frame networks.
     bfloat16: in bfloat16 its alpha stays within 1/255 of float32's on average, so that
     OpenVINO is the preferred runtime on CPUs with bfloat16.
@@ -170,6 +174,8 @@ class Family:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     logits: bool = False
+    class_count: int = 0
+    subject_classes: tuple[int, ...] = ()
     recurrence: Recurrence | None = None
     bfloat16: bool = False
     default_batch: int = 0
@@ -183,6 +189,8 @@ class Family:
         is_plain = not any(self.mean) and set(self.std) == {1.0} and not self.logits
         if self.recurrence is not None and self.recurrence.splits and not is_plain:
             raise ValueError(f"{self.name}: only a network with plain R'G'B' input can be split")
+        if not {*self.subject_classes} <= {*range(self.class_count)}:
+            raise ValueError(f"{self.name}: its classes are 0 to {self.class_count - 1}")
 
     @property
     def gives_foreground(self) -> bool:
@@ -207,6 +215,23 @@ _ROWS = (
     Family("u2net", InputSize(320), _IMAGENET_MEAN, _IMAGENET_STD, bfloat16=True),
     Family("isnet-anime", InputSize(1024), _IMAGENET_MEAN, bfloat16=True),
     Family("birefnet", InputSize(1024), _IMAGENET_MEAN, _IMAGENET_STD, logits=True),
+    # MODNet keeps the aspect ratio: its authors reduce the shorter side to 512.
+    # https://github.com/ZHKKKe/MODNet
+    Family("modnet", InputSize(512, is_square=False, multiple=32), _HALF, _HALF),
+    # Its exported graph divides one picture into patches. https://github.com/PramaLLC/BEN2
+    Family("ben2", InputSize(1024), _IMAGENET_MEAN, _IMAGENET_STD, default_batch=1),
+    # A BiRefNet whose exported file ends in a sigmoid.
+    Family("bria", InputSize(1024), _IMAGENET_MEAN, _IMAGENET_STD),
+    # Background, upper body, lower body, full body: the subject is all clothes.
+    # https://github.com/levindabhi/cloth-segmentation
+    Family(
+        "cloth",
+        InputSize(768),
+        _IMAGENET_MEAN,
+        _IMAGENET_STD,
+        class_count=4,
+        subject_classes=(1, 2, 3),
+    ),
     # Its alpha is inaccurate in bfloat16; in float32 onnxruntime is the faster runtime.
     Family(
         "rvm",

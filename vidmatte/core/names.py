@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from vidmatte.core.stored import Count, Name, Ratio, StoredModel, Text, checked, read_stored
 from vidmatte.errors import OutputError
 
+STANDARD_STREAM = "-"
 #: The place of the frame's number in a name.
 FRAME_NUMBER = re.compile(r"%0?\d*d")
 
@@ -20,6 +21,11 @@ FRAME_NUMBER = re.compile(r"%0?\d*d")
 def pattern_regex(pattern: str) -> re.Pattern[str]:
     """Matches the names that a pattern like ``shot_%06d.png`` gives."""
     return re.compile(r"-?\d+".join(re.escape(part) for part in FRAME_NUMBER.split(pattern)))
+
+
+def is_standard_stream(name: object) -> bool:
+    """Whether a name stands for standard input or output: '-', and not './-'."""
+    return str(name) == STANDARD_STREAM
 
 
 def absolute_path(out: Path) -> Path:

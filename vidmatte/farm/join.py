@@ -28,7 +28,7 @@ from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import merged_quality, merged_warnings, missing_frames
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.spec import Job
-from vidmatte.models.weights.network_file import Weights
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.extra_outputs import format_of

@@ -12,7 +12,14 @@ from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.masks import check_masks
 from vidmatte.alpha.trimap import open_trimap
 from vidmatte.core.frame import Clip
-from vidmatte.core.names import absolute_path, as_url, ends_in_slash, names_folder, pattern_regex
+from vidmatte.core.names import (
+    absolute_path,
+    as_url,
+    ends_in_slash,
+    is_standard_stream,
+    names_folder,
+    pattern_regex,
+)
 from vidmatte.core.source import Source
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.resume import manifest_of
@@ -39,10 +46,26 @@ _LEAST_RESULT = 1 << 16
 def make_job(source: str | Path, output: str | Path, settings: Settings) -> Job:
     """The job of matting ``source`` into ``output``. Raises UsageError, OutputError: see
     ``_settings_for``."""
+    if is_standard_stream(output):
+        _check_stdout(settings)
+        return Job(source, Path(output), settings.changed(manifest="none"))
     adapted = _settings_for(output, settings)
     if settings.manifest == "one":  # of one result, which is its own
         adapted = adapted.changed(manifest="each")
-    return Job(source, Path(output), adapted, names_folder(output))
+    path = Path(output)
+    if is_standard_stream(path):  # a file of that name, written as ./-
+        path = absolute_path(path)
+    return Job(source, path, adapted, names_folder(output))
+
+
+def _check_stdout(settings: Settings) -> None:
+    """Raise UsageError for an option that a result on standard output cannot have."""
+    if settings.manifest == "one":
+        raise UsageError("--manifest one: a result on stdout has no manifest: name a file")
+    for flag in ("resume", "timeline"):
+        if getattr(settings, flag):
+            raise UsageError(f"--{flag}: the result goes to stdout: name a file, or omit it")
+    check_names(None, settings)
 
 
 def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> CheckedJob:
@@ -133,7 +156,7 @@ def _check_outputs(
             has_background = True
             spec.layer.background.close()
         check_replaced(spec.out, _replaced_files(spec), inputs)
-        output_class(spec.row).check(spec)
+        output_class(spec).check(spec)
         path = absolute_path(spec.out)
         path = path.parent.resolve() / path.name
         if path in seen:
@@ -221,7 +244,8 @@ def check_names(output: str | Path | None, settings: Settings) -> None:
             raise UsageError(f"{str(name)!r}: the name contains a NUL character: remove it")
         if name == "-":
             raise UsageError(
-                "-: stdout is not a supported output: name a file (a folder of that name is ./-)"
+                "-: stdout takes one result, that of -o, of one input: name a file (one of that"
+                " name is ./-)"
             )
         if (url := as_url(name)) is not None:
             step = f"use the path, {url[1]}" if url[1] else "name a file on this machine"
@@ -259,6 +283,8 @@ def check_replaced(out: Path, files: Iterable[Path], inputs: dict[_Inode, Path])
 def _replaced_files(spec: OutputSpec) -> Iterator[Path]:
     """The files, existing or not, that an output would replace."""
     out, suffix = spec.out, spec.row.suffixes[0]
+    if is_standard_stream(out):
+        return
     if is_pattern(out):
         yield from _found_in(out.parent, pattern_regex(out.name))
         return

@@ -30,7 +30,7 @@ def _make_outputs(
     from vidmatte.writers.output import close_backgrounds
 
     specs = output_specs(out, clip, settings, is_folder, may_replace_at(out, settings))
-    outputs: list[Output] = [output_class(spec.row)(spec) for spec in specs]
+    outputs: list[Output] = [output_class(spec)(spec) for spec in specs]
     try:
         for output in outputs:
             output.partial.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,8 +22,7 @@ from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.smoothing import check_sides, filter_threads, temporal_filter_for
-from vidmatte.jobs.stages import Pipeline, Stage, Work
-from vidmatte.models.base import Network
+from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
@@ -118,7 +117,9 @@ def build_pipeline(
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
         held += writer.slots_held
-    pipeline, ring = _connect(works, source.clip, model.device, network, settings, flag, held)
+        writer.watch(flag.set)
+    interrupt = cancel_all(network, source, writer)
+    pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
 
 
@@ -140,24 +141,25 @@ def build_raw_pipeline(
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), False),
     }
     held = network.batch + _FRAMES_IN_STAGES
-    pipeline, ring = _connect(works, source.clip, model.device, network, settings, flag, held)
+    pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, network.cancel)
     return MattingPipeline(pipeline, ring, Quality(), segment, None)
 
 
 def _connect(
     works: dict[str, Work],
     clip: Clip,
-    device: Device,
-    network: Network,
-    settings: Settings,
+    model: Model,
     flag: StopFlag,
     held: int,
+    batch: int,
+    interrupt: Callable[[], None],
 ) -> tuple[Pipeline, Ring]:
     """The stages in a row, and a ring with a slot for each frame in them. held: frames that the
-    stages hold besides those in their queues. Raises OutOfMemoryError."""
-    stages, waiting = _stages(works, clip, settings.memory_bytes, held)
-    ring = _make_ring(clip, held + waiting, device, flag, network.batch, settings)
-    return Pipeline(stages, flag, network.cancel), ring
+    stages hold besides those in their queues. batch: the network's. interrupt: ends waits and work
+    in progress. Raises OutOfMemoryError."""
+    stages, waiting = _stages(works, clip, model.settings.memory_bytes, held)
+    ring = _make_ring(clip, held + waiting, model.device, flag, batch, model.settings)
+    return Pipeline(stages, flag, interrupt), ring
 
 
 def _stages(works: dict[str, Work], clip: Clip, budget: int, held: int) -> tuple[list[Stage], int]:

@@ -27,8 +27,8 @@ from vidmatte.jobs.resume import (
     missing_frames,
 )
 from vidmatte.jobs.subjects import subject_fields
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import Model
-from vidmatte.models.weights.network_file import Weights
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from vidmatte.jobs.queue import POLL_SECONDS, Cancelled, StageQueue, StopFlag
 
@@ -139,6 +139,21 @@ def _end(runners: Iterable[_Runner], deadline: float) -> None:
         while runner.is_alive() and time.monotonic() < deadline:
             runner.interrupt()
             runner.join(POLL_SECONDS)
+
+
+class _Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
+
+def cancel_all(*parts: _Cancellable | None) -> Callable[[], None]:
+    """An ``interrupt`` that cancels the parts, in this order."""
+
+    def interrupt() -> None:
+        for part in parts:
+            if part is not None:
+                part.cancel()
+
+    return interrupt
 
 
 def is_stage_thread(thread: threading.Thread) -> bool:

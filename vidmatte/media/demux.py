@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from av.container import InputContainer
 
 from vidmatte.errors import SourceError
 from vidmatte.media.limits import check_chunks, decoder_limits
+from vidmatte.media.pipe import PipeReader
 from vidmatte.settings.values import MAX_PIXELS
 
 #: FFmpeg's names of the demuxers that may open a file. None of them opens another file.
@@ -36,6 +38,7 @@ _SOUNDS = (
 )  # fmt: skip
 #: Pictures that FFmpeg's parser does not divide from a stream of bytes.
 _WHOLE_FILES = (".pam", ".ppm", ".pgm", ".pbm")
+_STREAM_BUFFER = 1 << 18  # bytes
 _FORMATS = ",".join([*_MOVIES, *_SOUNDS, *(f"{name}_pipe" for name in _PICTURES)])
 
 
@@ -59,6 +62,29 @@ def open_media(path: Path, max_pixels: int | None = MAX_PIXELS) -> InputContaine
     check_chunks(path)
     limits = {} if max_pixels is None else decoder_limits(max_pixels)
     container = _open(str(path.absolute()), limits)
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = limits
+    return container
+
+
+def open_stream(
+    file: PipeReader,
+    max_pixels: int,
+    kind: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> InputContainer:
+    """Open what comes through a pipe, with the same demuxers.
+
+    kind: FFmpeg's name of the format, where it cannot be recognised. options: of the demuxer.
+    Raises av.FFmpegError, OSError.
+    """
+    limits = decoder_limits(max_pixels)
+    container = av.open(
+        file, "r", format=kind, options=limits, buffer_size=_STREAM_BUFFER,
+        container_options={"format_whitelist": kind or _FORMATS, **(options or {})},
+        metadata_errors="replace",
+    )  # fmt: skip
     for stream in container.streams.video:
         if stream.codec_context is not None:
             stream.codec_context.options = limits

@@ -60,17 +60,17 @@ def augment_schedule(family_name: str, settings: Settings) -> str:
 
 def load_network(
     path: Path,
-    family_name: str,
+    family: Family | str,
     settings: Settings,
     device: Device,
     report: Callable[[str], None] = lambda _: None,
 ) -> Network:
     """Load the weights at ``path`` as a network of the family.
 
-    report: takes a line for the user, while the network runs.
+    family: its row, or the row's name. report: takes a line for the user, while the network runs.
     Raises ModelError for a file that does not fit the family, DeviceError, UsageError.
     """
-    family = FAMILY_TABLE[family_name]
+    family = FAMILY_TABLE[family] if isinstance(family, str) else family
     if family.size is None:
         return _load_recurrent(path, family, settings, device)
     return _load_segmentation(path, family, settings, device, report)
@@ -118,7 +118,7 @@ def _load_segmentation(
     ]
     loaded = copies[0]
     size = input_size(path, loaded.inputs, family)
-    check_alpha(path, loaded.outputs)
+    check_alpha(path, loaded.outputs, family)
     runners = [copy.runner for copy in copies]
     return SegmentationNetwork(
         SharedRunner(runners) if len(runners) > 1 else runners[0],

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte._version import __version__
-from vidmatte.core.families import FAMILIES, FAMILY_TABLE, WEIGHTLESS, shared_profile
+from vidmatte.core.families import FAMILY_TABLE, WEIGHTLESS, shared_profile
 from vidmatte.core.frame import Clip
-from vidmatte.errors import DeviceError, ModelError, UsageError
+from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
+from vidmatte.models.chosen_weights import Weights, resolve_weights
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import runtime_name
-from vidmatte.models.weights.catalogue import Entry, lookup
-from vidmatte.models.weights.network_file import Weights, fetch_weights, with_runtime
+from vidmatte.models.weights.catalogue import Entry
+from vidmatte.models.weights.licences import check_acceptance
+from vidmatte.models.weights.record import read_record
 from vidmatte.models.weights.store import Store
 from vidmatte.settings import RAW_ALPHA, Settings, names_of
 
@@ -74,7 +76,7 @@ class Model:
             from vidmatte.models.keyer.network import load_keyer
 
             return load_keyer(part.family, settings, self.report)
-        return load_network(part.path, part.family, settings, self.device, self.report)
+        return load_network(part.path, part.fed_as, settings, self.device, self.report)
 
     def shared(self) -> Model:
         """The same model for several jobs at once; see ``SharedNetwork``."""
@@ -179,13 +181,15 @@ class ModelChoice:
     @property
     def store(self) -> Store:
         """The store of the weights. Raises WeightsError."""
-        folder = self.settings.models_dir
-        return Store(Path(folder) if folder else None)
+        return _store_of(self.settings)
 
     @property
     def missing_bytes(self) -> int:
         """Bytes of the weights that are not in the store yet."""
-        store, entries = self.store, [part for part in self.parts if isinstance(part, Entry)]
+        store, entries = (
+            _store_of(self.settings),
+            [part for part in self.parts if isinstance(part, Entry)],
+        )
         return sum(one.size_bytes for one in entries if not os.path.exists(store.path(one)))  # noqa: PTH110
 
     def fetch(self, report: Callable[[str], None], *, quiet: bool = True) -> Model:
@@ -193,11 +197,11 @@ class ModelChoice:
         WeightsError."""
         if self.note:
             report(self.note)
-        store = self.store
-        weights = [fetch_weights(part, store, report, quiet) for part in self.parts]
+        store, accepted = self.store, self.settings.accept_licence
+        weights = [_fetch_weights(part, store, report, quiet, accepted) for part in self.parts]
         if self.settings.runtime == "auto" and self.device.name == "cpu":
             say = (lambda _: None) if quiet else report
-            weights = [with_runtime(part, say) for part in weights]
+            weights = [part.with_runtime(say) for part in weights]
         return Model(tuple(weights), self.device, self.settings, report)
 
 
@@ -222,10 +226,11 @@ def choose_model(settings: Settings) -> ModelChoice:
             f"--model '{settings.model}': a name is missing: write one model, or two as in"
             " isnet+rvm ('vidmatte models' lists them)"
         )
-    parts = [_resolve_weights(name, settings) for name in names]
+    parts = [resolve_weights(name, settings) for name in names]
     if len(parts) == 2 and parts[0].family in WEIGHTLESS:  # it refines what the other one found
         parts.reverse()
     _check_has_effect([part.family for part in parts], settings)
+    _check_licences([part for part in parts if isinstance(part, Entry)], settings)
     if settings.family is not None and not any(isinstance(part, Weights) for part in parts):
         raise UsageError(f"--family {settings.family} is for an .onnx file of your own")
     if settings.cache is not None:
@@ -233,6 +238,19 @@ def choose_model(settings: Settings) -> ModelChoice:
 
         check_folder(Path(settings.cache).expanduser())
     return ModelChoice(tuple(parts), device, note, settings)
+
+
+def _check_licences(entries: list[Entry], settings: Settings) -> None:
+    """Raise UsageError for weights whose licence must be accepted first, and for an acceptance
+    that has no effect."""
+    named = settings.accept_licence
+    if named is not None:
+        check_acceptance(named, entries)
+    asking = [one for one in entries if one.needs_acceptance]
+    if asking:
+        store = _store_of(settings)
+        for entry in asking:
+            store.accepted_at(entry, named)
 
 
 def _check_has_effect(families: list[str], settings: Settings) -> None:
@@ -254,18 +272,20 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
         raise UsageError("--foreground model: this model gives none; use --foreground estimate")
 
 
-def _resolve_weights(name: str, settings: Settings) -> Weights | Entry:
-    """The user's own file or the catalogue's entry ``name``; nothing is fetched."""
-    own = Path(name)
-    if name in WEIGHTLESS:
-        return Weights(name, name, None)
-    if own.suffix.lower() != ".onnx":
-        return lookup(name)
-    if not own.is_file():
-        raise ModelError(f"{own}: no such file; 'vidmatte models' lists the names")
-    if settings.family is None:
-        raise UsageError(
-            f"{own.name}: name its architecture with --family {', '.join(FAMILIES[:-1])}"
-            f" or {FAMILIES[-1]}"
-        )
-    return Weights(own.name, settings.family, own)
+def _store_of(settings: Settings) -> Store:
+    """The store of the weights. Raises WeightsError."""
+    return Store(Path(settings.models_dir) if settings.models_dir else None)
+
+
+def _fetch_weights(
+    part: Weights | Entry,
+    store: Store,
+    report: Callable[[str], None],
+    quiet: bool,
+    accepted: str | None,
+) -> Weights:
+    """The weights of a part, fetched into the store if missing."""
+    if isinstance(part, Weights):
+        return part
+    path = store.ensure(part, report=report, quiet=quiet, accepted=accepted)
+    return Weights(part.name, part.family, path, read_record(path))

@@ -107,7 +107,9 @@ class SegmentationNetwork(Network):
     def _infer(self, inputs: np.ndarray) -> np.ndarray:
         with self._turns:
             output = next(iter(self._runner.run({self._input_name: inputs}).values()))
-        alphas = alphas_of(output, len(inputs))
+        alphas = alphas_of(output, len(inputs), self._family)
+        if self._family.class_count:
+            return _share_of(alphas, self._family.subject_classes)
         if self._family.logits:
             return sigmoid(alphas)
         if not self._minmax:
@@ -141,6 +143,12 @@ class SegmentationNetwork(Network):
         kind = cv2.INTER_CUBIC if self._size.side < _SMALL_NET else cv2.INTER_LINEAR
         alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
         np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())
+
+
+def _share_of(logits: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
+    """The share of ``classes`` in the softmax of (B, C, H, W) logits: (B, H, W) in 0..1."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shares[:, list(classes)].sum(axis=1) / shares.sum(axis=1))
 
 
 def _merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:

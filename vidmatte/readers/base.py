@@ -86,6 +86,9 @@ class Reader(ABC):
         """What went wrong so far without ending the run, one line each; the run adds its own."""
         return []
 
+    def cancel(self) -> None:  # noqa: B027 (files do not make anyone wait)
+        """End a wait for pictures that have not come yet; safe from any thread."""
+
     def close(self) -> None:  # noqa: B027 (most readers hold nothing open)
         """Close files; safe to call twice."""
 

@@ -41,6 +41,9 @@ class ConformedReader(Reader):
     def warnings(self) -> list[str]:
         return [*self._notes, *self._source.warnings, *self._counts]
 
+    def cancel(self) -> None:
+        self._source.cancel()
+
     def close(self) -> None:
         self._source.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vidmatte.core.names import as_url
+from vidmatte.core.names import STANDARD_STREAM, as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.media.heif_items import heif_kind
 from vidmatte.media.png import is_animated_png
@@ -22,17 +22,24 @@ __all__ = ["DecodedPicture", "Reader", "is_image", "open_reader"]
 
 
 def open_reader(path: str | Path, settings: Settings) -> Reader:
-    """Open a movie, a folder of pictures or one picture.
+    """Open a movie, a folder of pictures or one picture; the text '-' is standard input, which can
+    be opened once.
 
     Raises SourceMissingError, SourceError, or UsageError for in and out points outside the clip.
     """
-    from vidmatte.readers.frame_rate import ConformedReader
     from vidmatte.readers.sound_file import take_sound_from
 
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"source {path!r}: expected a path: a str or a pathlib.Path")
     if path == "":  # Path would take it for the current folder
         raise UsageError("the input's name is empty: name a movie, a folder or a picture")
+    if path == STANDARD_STREAM:
+        from vidmatte.readers.stream import StreamReader
+
+        return _conformed(StreamReader(settings), "stdin", settings)
+    for name in ("input_size", "input_fps"):
+        if (value := getattr(settings, name)) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is for stdin, not for {path}")
     path = Path(path)
     check_readable(path)
     source = open_by_kind(path, settings)
@@ -42,8 +49,15 @@ def open_reader(path: str | Path, settings: Settings) -> Reader:
         except BaseException:
             source.close()
             raise
+    return _conformed(source, path.name, settings)
+
+
+def _conformed(source: Reader, name: str, settings: Settings) -> Reader:
+    """The reader at the rate of ``--conform``, if any. name: for a warning."""
+    from vidmatte.readers.frame_rate import ConformedReader
+
     if source.clip.has_alpha:
-        source.warnings.append(f"{path.name}: its own alpha is ignored, a new one is made")
+        source.warnings.append(f"{name}: its own alpha is ignored, a new one is made")
     if settings.conform is None:
         return source
     return ConformedReader(source, parse_rate(settings.conform))
@@ -60,7 +74,9 @@ def check_readable(path: Path) -> None:
             step = f"pass the path itself, {url[1]}" if url[1] else "download it first"
             raise SourceMissingError(f"{url[0]}: cannot read from URLs: {step}")
         if str(path) == "-":
-            raise SourceMissingError("-: cannot read from stdin: save it to a file first")
+            raise SourceMissingError(
+                "-: stdin is read by the main command only: save it to a file first"
+            )
         raise SourceMissingError(f"{path}: there is no such file or folder")
     if not path.is_file() and not path.is_dir():
         raise SourceError(

@@ -16,7 +16,7 @@ from vidmatte.settings.values import parsed
 
 
 @dataclass(frozen=True)
-class _Trim:
+class Trim:
     """Frame numbers from the clip's first frame: ``first`` is included, ``end`` is not."""
 
     first: int = 0
@@ -86,7 +86,7 @@ class SourcePoints:
 
 def make_trim(
     points: SourcePoints, in_point: str | None, out_point: str | None, handles: int
-) -> _Trim:
+) -> Trim:
     """The range between in and out points; the out point is exclusive.
 
     handles: frames added on both sides, as far as the clip has them. Raises UsageError where no
@@ -102,10 +102,10 @@ def make_trim(
         raise UsageError(f"{text}: no frame is left between these points")
     if end is not None:
         end = end + handles if last is None else min(end + handles, max(last, end))
-    return _Trim(first=max(0, first - handles), end=end)
+    return Trim(first=max(0, first - handles), end=end)
 
 
-def trimmed(clip: Clip, trim: _Trim, timing: Timing) -> Clip:
+def trimmed(clip: Clip, trim: Trim, timing: Timing) -> Clip:
     """The clip between its in and out points: origin, end and frame count adjusted."""
     count = clip.frame_count
     if count is not None:
@@ -120,7 +120,7 @@ def trimmed(clip: Clip, trim: _Trim, timing: Timing) -> Clip:
     )
 
 
-def moved_timecode(clip: Clip, trim: _Trim) -> tuple[str | None, list[str]]:
+def moved_timecode(clip: Clip, trim: Trim) -> tuple[str | None, list[str]]:
     """The timecode at the in point, None where it is invalid at the rate, with a warning then."""
     return timecode.valid_or_dropped(
         clip.source.name,

@@ -25,7 +25,7 @@ from vidmatte.alpha.guidance.tracker import shared_fields
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.core.frame import Frame
-from vidmatte.jobs.pipeline import temporal_filter_for
+from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.jobs.subjects import person_alpha, prompts_of
 from vidmatte.models.features import FrameFeatures
 from vidmatte.models.load import augment_schedule

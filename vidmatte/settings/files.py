@@ -14,6 +14,7 @@ from vidmatte.settings.values import (
     MAX_MEGAPIXELS,
     BackgroundName,
     ColourNames,
+    FrameSize,
     Number,
     Rate,
     Switch,
@@ -34,6 +35,21 @@ class InputOptions(OptionModel):
     fps: Rate | None = _input(
         None,
         "frame rate of a picture folder or a raw stream (.h264, .hevc), like 25 or 24000/1001",
+        metavar="RATE",
+    )
+    input_size: FrameSize | None = _input(
+        None,
+        "of raw video from stdin: its frames in pixels, like 1920x1080",
+        metavar="WxH",
+    )
+    input_format: Text | None = _input(
+        None,
+        "of raw video from stdin: its pixel format by FFmpeg's name, like yuv420p or rgb24",
+        metavar="NAME",
+    )
+    input_fps: Rate | None = _input(
+        None,
+        "of raw video, pictures or a raw stream from stdin: its frame rate",
         metavar="RATE",
     )
     video_track: WholeNumber = _input(
@@ -92,6 +108,14 @@ class InputOptions(OptionModel):
     def max_pixels(self) -> int:
         """``max_megapixels`` in pixels."""
         return round(self.max_megapixels * 1e6)
+
+    @model_validator(mode="after")
+    def _check_raw(self) -> Self:
+        if (self.input_size is None) != (self.input_format is None):
+            given = f"--input-size {self.input_size}" if self.input_size else (
+                f"--input-format {self.input_format}")  # fmt: skip
+            raise UsageError(f"{given}: raw video needs --input-size, --input-format and a rate")
+        return self
 
     @model_validator(mode="after")
     def _check_handles(self) -> Self:

@@ -49,6 +49,13 @@ class ModelOptions(OptionModel):
         "architecture of an .onnx file of your own",
         decides=NO_EFFECT,
     )
+    accept_licence: Text | None = _matte(
+        None,
+        "accept the licence of weights that are not for every use, by the model's name; it is kept"
+        " with them",
+        metavar="NAME",
+        decides=NO_EFFECT,
+    )
     combine: Literal["edges", "max", "min", "mean"] = _matte(
         "edges",
         "of two models, as in --model isnet+rvm: 'edges' takes the subject from the first and"

@@ -72,6 +72,13 @@ def parse_rate(text: str) -> Fraction:
     return ntsc if is_decimal and abs(rate - ntsc) < Fraction(1, 150) and ntsc else rate
 
 
+def _check_frame_size(text: str) -> None:
+    """Raise UsageError for a text that is no width and height in pixels."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None or max(int(match[1]), int(match[2])) > 65535:
+        raise UsageError(f"'{text}' is not a frame size: write pixels like 1920x1080, up to 65535")
+
+
 def parse_point(text: str) -> int | Fraction | None:
     """An in or out point as far as it can be read without the clip: 'f120' is frame 120 (int),
     '12.5' seconds (Fraction); None for a timecode, which needs the clip's rate.
@@ -267,6 +274,7 @@ WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_checked_text)]
 Rate = Annotated[Text, parsed_by(parse_rate)]
+FrameSize = Annotated[Text, parsed_by(_check_frame_size)]
 TrimPoint = Annotated[Text, parsed_by(parse_point)]
 Levels = Annotated[Text, parsed_by(parse_threshold)]
 Memory = Annotated[Text, parsed_by(parse_bytes)]

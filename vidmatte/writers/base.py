@@ -6,7 +6,7 @@ import errno
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -135,6 +135,13 @@ class Writer(ABC):
         """
         return writing
 
+    def watch(self, fail: Callable[[BaseException], None]) -> None:  # noqa: B027
+        """Call ``fail`` from another thread if a result fails between two frames, as a pipe does
+        that nobody reads any more."""
+
+    def cancel(self) -> None:  # noqa: B027 (files do not make anyone wait)
+        """End a wait for whoever takes the result; safe from any thread."""
+
     @abstractmethod
     def write(self, frame: Frame) -> None:
         """Write a frame with its alpha; the writer releases it. May block.
@@ -183,6 +190,8 @@ def as_output_error(error: BaseException, path: Path) -> OutputError:
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return not_writable(path)
+    if number == errno.EPIPE or isinstance(error, BrokenPipeError):
+        return OutputError("stdout: the program that reads it has ended: the result is incomplete")
     if number == errno.EFBIG:
         return OutputError(f"{path}: {_file_size_limit()}")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

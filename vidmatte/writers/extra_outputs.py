@@ -18,7 +18,7 @@ from vidmatte.writers.format_spec import ColourRules, Limits, OutputFormat, alwa
 from vidmatte.writers.formats import FORMATS, PRORES, by_name, choose, suffix_row
 
 
-def _without_alpha(row: OutputFormat) -> OutputFormat:
+def without_alpha(row: OutputFormat) -> OutputFormat:
     """The same format without alpha."""
     return replace(
         row,
@@ -47,7 +47,7 @@ _PRORES_HQ = replace(
     codec_tag="apch",
     decoded_format="yuv422p10le",
     # FFmpeg's ProRes 4:2:2 loses the last column's chroma at odd widths, 4:4:4 does not.
-    for_odd_widths=_without_alpha(PRORES),
+    for_odd_widths=without_alpha(PRORES),
 )
 _H264 = OutputFormat(
     "h264",
@@ -97,13 +97,13 @@ _MATTE_FORMATS = (
     _grey(by_name("tiff16"), "gray16le"),
 )
 FOREGROUND_FORMATS = _formats_table(
-    "prores", "ffv1", "png", "png16", "tiff16", change=_without_alpha
+    "prores", "ffv1", "png", "png16", "tiff16", change=without_alpha
 )
 COMP_FORMATS = (
     _H264,
     _PRORES_HQ,
-    replace(_without_alpha(by_name("ffv1")), pixel_format=always("yuv444p10le")),
-    *_formats_table("png", "png16", "tiff16", "jpeg", "avif", change=_without_alpha),
+    replace(without_alpha(by_name("ffv1")), pixel_format=always("yuv444p10le")),
+    *_formats_table("png", "png16", "tiff16", "jpeg", "avif", change=without_alpha),
     by_name("webp"),  # libwebp takes packed RGB with alpha only, and drops an opaque one
 )
 

@@ -93,7 +93,7 @@ class Container:
     """What a movie's container supports, and what FFmpeg's muxer needs help with.
 
     muxer: FFmpeg's name for it. options: for the muxer.
-    sound: how sound is written; None: sound is not supported.
+    sound: how sound is written; None: sound is not supported. one_rate: it stores no times.
     timecode, pixel_aspect, hdr_metadata, clean_aperture: it stores the first frame's timecode, the
     sample aspect ratio, and those of ``DisplayFacts``.
     states_duration: it declares one duration for all frames if the encoder has a rate.
@@ -109,6 +109,7 @@ class Container:
     hdr_metadata: bool = False
     clean_aperture: bool = False
     states_duration: bool = False
+    one_rate: bool = False
     has_edit_list_clock: bool = False
     options: dict[str, str] = field(default_factory=dict)
     patch: Callable[[Path, OutputFormat, Clip, Expected], None] | None = None
@@ -197,14 +198,13 @@ class OutputFormat:
     intra: every frame is a key frame, so encoders in parallel give the same bytes.
     encoder: makes the encoder of one worker; None: FFmpeg's ``codec``.
     stream_encoder: makes the encoder of a movie with inter-frame coding; None: FFmpeg's
-    ``codec``.
+    ``codec``. fill_of: the format with alpha whose colours alone it shows.
     decoded_format: the pixel format of FFmpeg's decoder, if it differs from the encoder's.
     read_back: width, height and pixel format of a picture file, for files that FFmpeg cannot
     read; raises ValueError, OSError.
     deeper: the name of the format of the same files with more bits per sample, if any.
     quality: the options for a quality of 1..100, 100 is the best; None: it has one only.
-    has_compression: its encoder takes ``compression``, that of OpenEXR.
-    stores_density: its encoder takes ``dpi``, pixels per inch.
+    has_compression, stores_density: its encoder takes ``compression`` (OpenEXR's), ``dpi``.
     missing: why it cannot be written here, None where it can.
     for_odd_widths: the format that replaces it if a picture's width is odd.
     """
@@ -229,6 +229,7 @@ class OutputFormat:
     straight_only: bool = False
     associated: bool = False
     has_alpha: bool = True
+    fill_of: OutputFormat | None = None
     deeper: str | None = None
     for_odd_widths: OutputFormat | None = None
     quality: Callable[[int], dict[str, str]] | None = None

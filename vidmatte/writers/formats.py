@@ -235,7 +235,7 @@ FORMATS: tuple[OutputFormat, ...] = (
 )
 
 #: Other names for a format.
-_ALIASES = {
+ALIASES = {
     "mov": "prores",
     "prores4444": "prores",
     "prores4444xq": "prores-xq",
@@ -250,7 +250,7 @@ _ALIASES = {
 
 def by_name(name: str) -> OutputFormat:
     """The row of a name or alias. Raises UsageError."""
-    full_name = _ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
+    full_name = ALIASES.get(name.lower().lstrip("."), name.lower().lstrip("."))
     for row in FORMATS:
         if row.name == full_name:
             return row

@@ -66,7 +66,7 @@ class MovieOutput(Output):
     def check(spec: OutputSpec) -> None:
         """Raise UsageError, OutputError for what this kind of output cannot hold."""
         out, clip = spec.out, spec.clip
-        check_fit(clip, spec.row)
+        check_movie(spec)
         if FRAME_NUMBER.search(out.name):
             raise UsageError(
                 f"{out.name}: a movie is one file, so its name cannot have a frame number"
@@ -141,10 +141,15 @@ class MovieOutput(Output):
             sound=tuple(track.end or Fraction(0) for track in self._tracks),
             colour=self._colour,
         )
+        self._bytes = self._finished(expected)
+
+    def _finished(self, expected: Expected) -> int:
+        """Patch and verify the closed file; returns its size in bytes."""
+        path = self.partial.path
         if self._rules.patch is not None:
-            self._rules.patch(self.partial.path, self._row, self._clip, expected)
-        verify_movie(self.partial.path, self._clip, self._row, expected)
-        self._bytes = self.partial.path.stat().st_size
+            self._rules.patch(path, self._row, self._clip, expected)
+        verify_movie(path, self._clip, self._row, expected)
+        return path.stat().st_size
 
     def result(self) -> WriteResult:
         """See ``Output.result``."""
@@ -196,12 +201,10 @@ class MovieOutput(Output):
     def open(self) -> None:
         """See ``Output.open``."""
         row, clip, rules = self._row, self._clip, self._rules
-        path = self.partial.begin_file()
-        path.touch()  # gives a clear error if the folder is not writable
         options = {"max_interleave_delta": _INTERLEAVE} | rules.options
         if rules.has_edit_list_clock:
             options["movie_timescale"] = str(_movie_timescale(clip))
-        self._container = av.open(str(path), "w", format=rules.muxer, container_options=options)
+        self._container = self._opened(rules.muxer, options)
         stream = self._container.add_stream(row.codec, rate=clip.rate)
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -219,6 +222,12 @@ class MovieOutput(Output):
                 stream.metadata["reel_name"] = clip.reel
         if self.spec.audio and clip.audio and rules.sound is not None:
             self._sound = AudioWriter(self._container, clip, rules.sound)
+
+    def _opened(self, muxer: str, options: dict[str, str]) -> av.container.OutputContainer:
+        """The container that is written."""
+        path = self.partial.begin_file()
+        path.touch()  # gives a clear error if the folder is not writable
+        return av.open(str(path), "w", format=muxer, container_options=options)
 
     def _check_apart(self, frame: TimeSpan) -> None:
         """Raise OutputError if a frame follows the last one faster than the container resolves."""
@@ -248,6 +257,16 @@ class MovieOutput(Output):
     def _mux(self, packets: list[av.Packet]) -> None:
         assert self._container is not None
         self._container.mux(packets)
+
+
+def check_movie(spec: OutputSpec) -> None:
+    """Raise UsageError for a clip that the format of a movie cannot hold."""
+    check_fit(spec.clip, spec.row)
+    if spec.row.movie.one_rate and not spec.clip.constant_rate:
+        raise UsageError(
+            f"{spec.clip.source.name}: its frame rate varies, and {spec.row.name} has one rate:"
+            " write nut, or add --conform 25"
+        )
 
 
 def _movie_timescale(clip: Clip) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -82,6 +82,16 @@ class MultiWriter(Writer):
     def busy_seconds(self, writing: float) -> float:
         """See ``Writer.busy_seconds``."""
         return self._pool.busy_seconds(writing)
+
+    def watch(self, fail: Callable[[BaseException], None]) -> None:
+        """See ``Writer.watch``."""
+        for output in self._outputs:
+            output.watch(fail)
+
+    def cancel(self) -> None:
+        """See ``Writer.cancel``."""
+        for output in self._outputs:
+            output.cancel()
 
     def write(self, frame: Frame) -> None:
         """See ``Writer.write``. Raises OutputError for a frame of another size than the clip's."""

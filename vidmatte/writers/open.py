@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidmatte.core.frame import Clip
+from vidmatte.core.names import is_standard_stream
 from vidmatte.errors import UsageError
 from vidmatte.settings import Settings
 from vidmatte.settings.still_values import parse_shadow, parse_size
 from vidmatte.writers.extra_outputs import ExtraOutputs, opaque_format
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import choose
+from vidmatte.writers.stream_formats import opaque_stream_format, stream_format
 
 if TYPE_CHECKING:
-    from vidmatte.writers.images import ImageOutput
-    from vidmatte.writers.movie import MovieOutput
-    from vidmatte.writers.output import OutputSpec
+    from vidmatte.writers.output import Output, OutputSpec
 
 
 def output_specs(
@@ -59,13 +59,11 @@ def output_specs(
     shadow = None if settings.shadow is None else parse_shadow(settings.shadow)
     extras = ExtraOutputs.of(settings)
     row, is_cutout = _main_format(out, clip, settings, extras)
-    if is_cutout:
-        premultiplied = row.premultiplies(settings.alpha)
-        main = output_spec(out, row, CutoutLayer(premultiplied), True, is_folder)
-        yield replace(main, premultiplied=premultiplied)
-    else:
-        behind = main_background(extras.background, out, row, clip)
-        yield output_spec(out, row, CompLayer(behind, shadow), True, is_folder)
+    premultiplied = is_cutout and row.premultiplies(settings.alpha)
+    main: Layer = CutoutLayer(premultiplied) if row.fill_of is None else ForegroundLayer()
+    if not is_cutout and row.fill_of is None:
+        main = CompLayer(main_background(extras.background, out, row, clip), shadow)
+    yield replace(output_spec(out, row, main, True, is_folder), premultiplied=premultiplied)
     for what, path, row in extras.requested(clip):
         is_extra_folder = what in extras.folders
         if what == "comp":
@@ -85,9 +83,12 @@ def _main_format(
     UsageError."""
     name = settings.codec or settings.format
     has_background = extras.background is not None and extras.comp is None
-    row = opaque_format(out, name, clip) if has_background else choose(out, name)
+    if is_standard_stream(out):
+        row = opaque_stream_format(name) if has_background else stream_format(name)
+    else:
+        row = opaque_format(out, name, clip) if has_background else choose(out, name)
     is_cutout = row.has_alpha and not has_background
-    if not is_cutout and settings.alpha == "premultiplied":
+    if not is_cutout and row.fill_of is None and settings.alpha == "premultiplied":
         raise UsageError(f"--alpha premultiplied: {out.name} has a background, and no alpha")
     return row, is_cutout
 
@@ -105,9 +106,13 @@ def _with_options(row: OutputFormat, settings: Settings) -> OutputFormat:
     return replace(row, options={**row.options, **chosen}) if chosen else row
 
 
-def output_class(row: OutputFormat) -> type[MovieOutput] | type[ImageOutput]:
-    """The class that writes this format, imported on first use."""
+def output_class(spec: OutputSpec) -> type[Output]:
+    """The class that writes this output, imported on first use."""
     from vidmatte.writers.images import ImageOutput
     from vidmatte.writers.movie import MovieOutput
+    from vidmatte.writers.stream import PictureStreamOutput, StreamOutput
 
-    return ImageOutput if row.container is None else MovieOutput
+    is_movie = spec.row.container is not None
+    if is_standard_stream(spec.out):
+        return StreamOutput if is_movie else PictureStreamOutput
+    return MovieOutput if is_movie else ImageOutput

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,23 @@ class Output(ABC):
 
     def __init__(self, spec: OutputSpec) -> None:
         self.spec = spec
-        self.partial = partial_of(spec)
+        self.partial: Partial = partial_of(spec)
+
+    @staticmethod
+    @abstractmethod
+    def check(spec: OutputSpec) -> None:
+        """Raise UsageError, OutputError for what this kind of output cannot hold."""
 
     @property
     def is_sequence(self) -> bool:
         """Whether it is one file per frame, which ``encode`` writes: open it before that."""
         return self.spec.row.container is None
+
+    def watch(self, fail: Callable[[BaseException], None]) -> None:  # noqa: B027
+        """Call ``fail`` from another thread if the result fails between two frames."""
+
+    def cancel(self) -> None:  # noqa: B027 (files do not make anyone wait)
+        """End a wait for whoever takes the result; safe from any thread."""
 
     @property
     def file_sizes(self) -> dict[str, int]:

@@ -164,23 +164,40 @@ def input_size(path: Path, inputs: Shapes, family: Family) -> InputSize:
     return InputSize(sides.pop()) if sides else usual
 
 
-def check_alpha(path: Path, outputs: Shapes) -> None:
-    """Raise ModelError where a per-frame network's first output is not one alpha per picture.
+def check_alpha(path: Path, outputs: Shapes, family: Family) -> None:
+    """Raise ModelError where a per-frame network's first output is not one alpha per picture, or
+    the family's number of classes.
 
     Sizes that its file does not declare are checked after a run, by ``alphas_of``.
     """
     name, shape = next(iter(outputs.items()))
+    if count := family.class_count:
+        fits = len(shape) == 4 and not _has_channels(shape, other_than=count) and _is_picture(shape)
+        if fits or not shape:
+            return
+        raise ModelError(
+            f"{path}: its first output {name!r} is {_shape_text(shape)}, not {count} classes (B,"
+            f" {count}, H, W): name another --family"
+        )
     is_alpha = 2 <= len(shape) <= 4 and not _has_channels(shape, other_than=1)
     if not shape or (is_alpha and _is_picture(shape)):
         return
     raise ModelError(f"{path}: its first output {name!r} is {_shape_text(shape)}, {_NOT_ALPHA}")
 
 
-def alphas_of(output: np.ndarray, count: int) -> np.ndarray:
-    """A per-frame network's output for ``count`` pictures, as (count, H, W) float32.
+def alphas_of(output: np.ndarray, count: int, family: Family) -> np.ndarray:
+    """A per-frame network's output for ``count`` pictures, as (count, H, W) float32; of a family
+    with classes the logits of all of them, (count, C, H, W).
 
     Accepted are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
     """
+    if classes := family.class_count:
+        if output.ndim == 4 and output.shape[:2] == (count, classes) and _is_picture(output.shape):
+            return np.asarray(output, np.float32)
+        raise ModelError(
+            f"the model's first output for {count} pictures is {_shape_text(output.shape)}, not"
+            f" {classes} classes (B, {classes}, H, W): name another --family"
+        )
     taken = [(count, 1), (count,)] + [()] * (count == 1)
     if output.ndim < 2 or output.shape[:-2] not in taken or not _is_picture(output.shape):
         shape = _shape_text(output.shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from vidmatte.errors import ModelError
 from vidmatte.models.weights.packages import NpmChunks, WheelMember
@@ -27,6 +28,8 @@ class Entry:
     licence: SPDX identifier of the weights' licence as their authors give it.
     commercial: what someone who works for money should know; '' where the licence
         says it all.
+    needs_acceptance: whether its licence, such as one without commercial use, must be accepted
+        by the user first.
     file_name: the name in the store. sources: in the order in which they are tried;
         they may publish different files of the same network, each with its own
         fingerprint.
@@ -40,6 +43,7 @@ class Entry:
     sources: tuple[WeightsSource, ...]
     aliases: tuple[str, ...] = ()
     commercial: str = ""
+    needs_acceptance: bool = False
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
@@ -71,32 +75,42 @@ _BIREFNET_NOTE = (
     " non-commercial use"
 )
 _SILUETA_NOTE = "a third party's reduction of u2net, published without a licence text of its own"
+_BRIA_NOTE = (
+    "Bria's own licence, for non-commercial use only: --accept-licence bria-rmbg accepts it; other"
+    " use needs an agreement with Bria"
+)
+_CLOTH_NOTE = (
+    "the licence is stated for the code; the training set, iMaterialist, has terms of its own"
+)
 _RVM_NOTE = "what you make with it is yours; passing the weights on falls under the GPL"
 
 
-def _birefnet(name: str, purpose: str, file_name: str, fingerprint: Fingerprint) -> Entry:
-    return Entry(
-        name=name,
-        family="birefnet",
-        purpose=purpose,
-        licence="MIT",
+def _rembg(
+    name: str, family: str, purpose: str, licence: str, fingerprint: Fingerprint, **more: Any
+) -> Entry:
+    """An entry whose only source is a file of rembg's release, NAME.onnx unless ``file_name`` says
+    otherwise. more: its other fields."""
+    file_name = more.pop("file_name", f"{name}.onnx")
+    sources = (ReleaseFile(f"{_REMBG}/{file_name}", (fingerprint,)),)
+    return Entry(name, family, purpose, licence, file_name, sources, **more)
+
+
+def _birefnet(
+    name: str, purpose: str, file_name: str, sha256: str | None, md5: str, size: int = 972_666_916
+) -> Entry:
+    return _rembg(
+        f"birefnet-{name}",
+        "birefnet",
+        purpose,
+        "MIT",
+        Fingerprint(size, sha256, md5),
+        file_name=f"BiRefNet-{file_name}.onnx",
         commercial=_BIREFNET_NOTE,
-        file_name=file_name,
-        sources=(ReleaseFile(f"{_REMBG}/{file_name}", (fingerprint,)),),
     )
 
 
 def _u2net(name: str, purpose: str, fingerprint: Fingerprint, commercial: str = "") -> Entry:
-    file_name = f"{name}.onnx"
-    return Entry(
-        name=name,
-        family="u2net",
-        purpose=purpose,
-        licence="Apache-2.0",
-        commercial=commercial,
-        file_name=file_name,
-        sources=(ReleaseFile(f"{_REMBG}/{file_name}", (fingerprint,)),),
-    )
+    return _rembg(name, "u2net", purpose, "Apache-2.0", fingerprint, commercial=commercial)
 
 
 _ISNET_FP32 = Fingerprint(
@@ -216,66 +230,77 @@ CATALOGUE: tuple[Entry, ...] = (
         ),
         _SILUETA_NOTE,
     ),
-    Entry(
-        name="isnet-anime",
-        family="isnet-anime",
-        purpose="drawn characters",
-        licence="Apache-2.0",
-        file_name="isnet-anime.onnx",
-        sources=(
-            ReleaseFile(
-                f"{_REMBG}/isnet-anime.onnx",
-                (
-                    Fingerprint(
-                        176_069_933,
-                        "f15622d853e8260172812b657053460e20806f04b9e05147d49af7bed31a6e99",
-                        "6f184e756bb3bd901c8849220a83e38e",
-                    ),
-                ),
-            ),
+    _rembg(
+        "isnet-anime",
+        "isnet-anime",
+        "drawn characters",
+        "Apache-2.0",
+        Fingerprint(
+            176_069_933,
+            "f15622d853e8260172812b657053460e20806f04b9e05147d49af7bed31a6e99",
+            "6f184e756bb3bd901c8849220a83e38e",
         ),
     ),
     _birefnet(
-        "birefnet-general",
+        "general",
         "any subject, finest edges",
-        "BiRefNet-general-epoch_244.onnx",
-        Fingerprint(
-            972_666_916,
-            "58f621f00f5d756097615970a88a791584600dcf7c45b18a0a6267535a1ebd3c",
-            "7a35a0141cbbc80de11d9c9a28f52697",
-        ),
+        "general-epoch_244",
+        "58f621f00f5d756097615970a88a791584600dcf7c45b18a0a6267535a1ebd3c",
+        "7a35a0141cbbc80de11d9c9a28f52697",
     ),
     _birefnet(
-        "birefnet-general-lite",
+        "general-lite",
         "any subject, lighter",
-        "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
-        Fingerprint(
-            224_005_088,
-            "5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333",
-            "4fab47adc4ff364be1713e97b7e66334",
-        ),
+        "general-bb_swin_v1_tiny-epoch_232",
+        "5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333",
+        "4fab47adc4ff364be1713e97b7e66334",
+        size=224_005_088,
     ),
     _birefnet(
-        "birefnet-portrait",
+        "portrait",
         "portraits",
-        "BiRefNet-portrait-epoch_150.onnx",
-        Fingerprint(
-            972_666_916,
-            "1ba1c8ff5a7bbfadc8d8d13fb11d7be793f91f23d9d466549e37a854f6668f99",
-            "c3a64a6abf20250d090cd055f12a3b67",
-        ),
+        "portrait-epoch_150",
+        "1ba1c8ff5a7bbfadc8d8d13fb11d7be793f91f23d9d466549e37a854f6668f99",
+        "c3a64a6abf20250d090cd055f12a3b67",
     ),
     _birefnet(
-        "birefnet-hrsod",
+        "hrsod",
         "salient, high resolution",
-        "BiRefNet-HRSOD_DHU-epoch_115.onnx",
-        Fingerprint(972_666_916, md5="c017ade5de8a50ff0fd74d790d268dda"),
+        "HRSOD_DHU-epoch_115",
+        None,
+        "c017ade5de8a50ff0fd74d790d268dda",
     ),
     _birefnet(
-        "birefnet-massive",
+        "massive",
         "any subject, more training",
-        "BiRefNet-massive-TR_DIS5K_TR_TEs-epoch_420.onnx",
-        Fingerprint(972_666_916, md5="33e726a2136a3d59eb0fdf613e31e3e9"),
+        "massive-TR_DIS5K_TR_TEs-epoch_420",
+        None,
+        "33e726a2136a3d59eb0fdf613e31e3e9",
+    ),
+    _birefnet("dis", "fine structures", "DIS-epoch_590", None, "2d4d44102b446f33a4ebb2e56c051f2b"),
+    _birefnet(
+        "cod", "camouflaged subjects", "COD-epoch_125", None, "f6d0d21ca89d287f17e7afe9f5fd3b45"
+    ),
+    _rembg(
+        "bria-rmbg",
+        "bria",
+        "any subject, fine edges",
+        "Bria",
+        Fingerprint(
+            1_024_331_469, "5b486f08200f513f460da46dd701db5fbb47d79b4be4b708a19444bcd4e79958"
+        ),
+        file_name="bria-rmbg-2.0.onnx",
+        aliases=("bria-rmbg-2.0",),
+        commercial=_BRIA_NOTE,
+        needs_acceptance=True,
+    ),
+    _rembg(
+        "u2net_cloth_seg",
+        "cloth",
+        "the clothes people wear",
+        "MIT",
+        Fingerprint(176_194_565, md5="2434d1f3cb744e0e49386c906e5a08bb"),
+        commercial=_CLOTH_NOTE,
     ),
 )
 

@@ -76,7 +76,8 @@ class Record:
 
     digest: the fingerprint's digest that it was found to have ('sha256:...' or
     'md5:...'). While size and mtime_ns still agree, the file is taken to be the same.
-    fetched: UTC date and time, ISO 8601.
+    fetched: UTC date and time, ISO 8601. accepted: when a licence that needs it was accepted, the
+    same; None if it was not.
     """
 
     size_bytes: int
@@ -86,6 +87,7 @@ class Record:
     source: str
     licence: str
     fetched: str
+    accepted: str | None = None
 
     def holds_for(self, path: Path) -> bool:
         """True while the file has the size and the time of the note. Raises OSError."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from vidmatte.core.source import sha256_of
 from vidmatte.errors import UsageError, WeightsError
 from vidmatte.models.runtimes.compiled import compiled_files
 from vidmatte.models.weights.catalogue import Entry, lookup
+from vidmatte.models.weights.licences import accepted_at, now
 from vidmatte.models.weights.record import (
     Fingerprint,
     Record,
@@ -91,21 +92,33 @@ class Store:
         self._note(entry, found, record)
         return True
 
+    def accepted_at(self, entry: Entry, accepted: str | None = None) -> str | None:
+        """See ``licences.accepted_at``."""
+        return accepted_at(entry, read_record(self.path(entry)), accepted)
+
     def ensure(
-        self, name: str | Entry, *, report: _Report | None = None, quiet: bool = False
+        self,
+        name: str | Entry,
+        *,
+        report: _Report | None = None,
+        quiet: bool = False,
+        accepted: str | None = None,
     ) -> Path:
         """The checked file of a model, fetched first where need be.
 
         ``report`` is given one line at a time: the source, the licence, why a source
         failed. A bar with bytes and rate is on stderr when that is a terminal and
         ``quiet`` is off. Several processes may ask at once: one fetches.
-        Raises ModelError for an unknown name, WeightsError when no source has the file.
+        accepted: see ``accepted_at``. Raises UsageError, ModelError, WeightsError.
         """
         entry = lookup(name) if isinstance(name, str) else name
         say = report or _say_nothing
         path = self.path(entry)
         try:
+            agreed = self.accepted_at(entry, accepted)
             if self.has(entry):
+                if agreed and (record := read_record(path)) is not None:
+                    self._write(path, replace(record, accepted=agreed))
                 return path
             if _is_offline():
                 raise self._unavailable(entry, [f"{_OFFLINE_VARIABLE} is set: nothing was tried"])
@@ -113,7 +126,7 @@ class Store:
                 if not self.has(entry):
                     if path.exists():
                         say(f"{path} is not as published (damaged?): fetching it again")
-                    self._fetch(entry, say, quiet)
+                    self._fetch(entry, say, quiet, agreed)
         except OSError as error:
             raise self._refused(error) from error
         return path
@@ -171,7 +184,7 @@ class Store:
         mirror = ReleaseFile(f"{base.rstrip('/')}/{entry.file_name}", entry.fingerprints)
         return [mirror, *entry.sources]
 
-    def _fetch(self, entry: Entry, say: _Report, quiet: bool) -> None:
+    def _fetch(self, entry: Entry, say: _Report, quiet: bool, agreed: str | None) -> None:
         reasons: list[str] = []
         for source in self._sources(entry):
             part = self.folder / f"{entry.file_name}.{source.key}.part"
@@ -184,7 +197,7 @@ class Store:
                 say(f"{entry.name}: failed there: {error}")
                 continue
             part.replace(self.path(entry))
-            self._note(entry, found, None, source.describe())
+            self._note(entry, found, None, source.describe(), agreed)
             self._sweep(entry)
             say(f"{entry.name}: licence of the weights {entry.licence}{_note_of(entry)}")
             return
@@ -196,11 +209,11 @@ class Store:
         found: Fingerprint,
         earlier: Record | None,
         source: str = "put there by hand",
+        agreed: str | None = None,
     ) -> None:
         """Note what the file was found to be; an ``earlier`` note keeps its origin."""
         path = self.path(entry)
         stat = path.stat()
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         record = Record(
             size_bytes=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
@@ -208,8 +221,13 @@ class Store:
             sha256=found.sha256 or sha256_of(path),
             source=earlier.source if earlier else source,
             licence=entry.licence,
-            fetched=earlier.fetched if earlier else now,
+            fetched=earlier.fetched if earlier else now(),
+            accepted=earlier.accepted if earlier else agreed,
         )
+        self._write(path, record)
+
+    def _write(self, path: Path, record: Record) -> None:
+        """Put the note beside its file, where the folder can be written."""
         try:
             write_record(path, record)
         except OSError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -15,9 +14,8 @@ from vidmatte.core import timecode
 from vidmatte.core.colour import FULL, LIMITED, UNSPECIFIED, ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import Orientation, orientation_of, tilt_of
-from vidmatte.core.source import AudioTrack, VideoTrack
+from vidmatte.core.source import AudioTrack, Source, VideoTrack
 from vidmatte.pixels.formats import bit_depth, grey_to_yuv, upright_format
-from vidmatte.readers.base import FileSource
 from vidmatte.readers.movie.container import is_default, video_tracks
 from vidmatte.readers.movie.display import display_facts
 from vidmatte.readers.movie.sound_tracks import SoundTracks
@@ -29,7 +27,7 @@ _FIELDS = (2, 3, 4, 5)  # AVFieldOrder: the interlaced orders; 1 is progressive
 
 
 def describe(
-    path: Path,
+    source: Source,
     container: InputContainer,
     stream: VideoStream,
     first: av.VideoFrame,
@@ -48,7 +46,7 @@ def describe(
     if declared.range == LIMITED and first.format.name.startswith("gray"):
         working = grey_to_yuv(working)
     return Clip(
-        source=FileSource(path),
+        source=source,
         kind="movie",
         width=width,
         height=height,
@@ -76,7 +74,7 @@ def describe(
         reel=find_tag("reel_name", container),
         video=tuple(_video_tracks(container, stream)),
         audio=sound.tracks,
-        display=display_facts(path, container.format.name, first),
+        display=display_facts(source.path, container.format.name, first),
     )
 
 

@@ -20,10 +20,11 @@ _DOLBY_TYPE = re.compile(rb"\x41\xe7\x84(?:dvcC|dvvC|dvwC).{0,64}?\x41\xed([\x85
 _QUICKTIME = "mov,mp4,m4a,3gp,3g2,mj2"
 
 
-def display_facts(path: Path, container: str, frame: av.VideoFrame) -> DisplayFacts:
-    """What the file and its first frame say. container: FFmpeg's name. Raises OSError."""
+def display_facts(path: Path | None, container: str, frame: av.VideoFrame) -> DisplayFacts:
+    """What the file, None for a stream, and its first frame say. container: FFmpeg's name. Raises
+    OSError."""
     beside = side_data_of(frame)
-    boxes = picture_boxes(path) if container == _QUICKTIME else {}
+    boxes = picture_boxes(path) if path is not None and container == _QUICKTIME else {}
     profile, is_only = _dolby_vision(path, boxes, beside)
     return DisplayFacts(
         mastering=_mastering(beside.get(Type.MASTERING_DISPLAY_METADATA, b"")),
@@ -68,14 +69,14 @@ def _aperture(
 
 
 def _dolby_vision(
-    path: Path, boxes: dict[str, bytes], beside: dict[Type, bytes]
+    path: Path | None, boxes: dict[str, bytes], beside: dict[Type, bytes]
 ) -> tuple[int | None, bool]:
     """The profile of Dolby Vision, None without, and whether there is no other base layer.
 
     By the container's configuration record, else by the frame's own metadata.
     """
     record = next((boxes[kind] for kind in ("dvcC", "dvvC", "dvwC") if kind in boxes), b"")
-    if not record and not boxes:
+    if path is not None and not record and not boxes:
         with path.open("rb") as file:
             head = file.read(_HEAD)
         found = _DOLBY_TYPE.search(head)

@@ -14,7 +14,7 @@ import av
 from vidmatte.core.frame import Clip
 from vidmatte.errors import SourceError
 from vidmatte.pixels.formats import Repacker
-from vidmatte.readers.base import DecodedPicture, Reader
+from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.readers.movie.changing_tags import TagFollower
 from vidmatte.readers.movie.container import MovieFile, check_duration, first_frame
 from vidmatte.readers.movie.decode import PacketDecoder
@@ -90,7 +90,7 @@ class MovieReader(Reader):
             timing = timing.beginning(first_pts)
             sound = sound_of(path, settings)
             stated = stated_colour(settings.colour, path.name, first.format.is_rgb)
-            clip = describe(path, container, stream, first, timing, sound, stated)
+            clip = describe(FileSource(path), container, stream, first, timing, sound, stated)
             if is_wanted(self._deinterlace, clip):
                 check_size(path.name, first)
             clip, warnings = with_timecode_checked(clip)

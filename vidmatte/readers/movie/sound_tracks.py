@@ -76,6 +76,23 @@ def choose_tracks(name: str, container: InputContainer, wanted: Sequence[int]) -
     return SoundTracks(tracks, tuple(readable), tuple(notes))
 
 
+def stated_tracks(
+    name: str, container: InputContainer, wanted: Sequence[int]
+) -> tuple[AudioTrack, ...]:
+    """The sound tracks that a stream states, or those of the numbers ``wanted``; whether they can
+    be decoded is not tried, as it is read once. Raises UsageError for one that does not exist."""
+    streams = container.streams.audio
+    sound = [
+        _described(number, stream, container.format.name)
+        for number, stream in enumerate(streams, 1)
+        if _missing_sound(stream) is None
+    ]
+    for number in wanted:
+        if number not in [track.number for track in sound]:
+            raise UsageError(f"--audio-tracks {number}: {name} has no such sound track")
+    return tuple(track for track in sound if not wanted or track.number in wanted)
+
+
 def _described(number: int, stream: AudioStream, container: str) -> AudioTrack:
     context = stream.codec_context
     is_raw = context.name == "aac" and not context.extradata and container in _WITHOUT_HEADERS

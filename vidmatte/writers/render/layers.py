@@ -93,7 +93,7 @@ class ForegroundLayer(Layer):
     def renderer(self, clip: Clip, row: OutputFormat) -> Renderer:
         """See ``Layer.renderer``."""
         return _ForegroundRenderer(
-            by_name(row.name), row.pixel_format(clip), output_colour(clip, row)
+            row.fill_of or by_name(row.name), row.pixel_format(clip), output_colour(clip, row)
         )
 
 
