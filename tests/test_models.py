@@ -102,8 +102,8 @@ def test_weights_of_the_store_are_hashed_once(
         hashed.append(file)
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
-    for module in ("vidmatte.core.source", "vidmatte.models.weights.record"):
-        monkeypatch.setattr(f"{module}.sha256_of", counted)
+    for module in ("models.chosen_weights", "models.weights.record"):
+        monkeypatch.setattr(f"vidmatte.{module}.sha256_of", counted)
 
     def weights(**settings: str) -> Weights:
         return find_model(Settings(models_dir=str(folder), **settings), silent).weights[0]
@@ -342,7 +342,7 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
         "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
         "conform", "deinterlace", "fps", "runtime", "colour", "screen", "key",
         "keep_shadows", "clean_plate",
-        "video_track",
+        "video_track", "input_size", "input_format", "input_fps",
     }  # fmt: skip
 
 
