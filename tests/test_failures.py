@@ -153,7 +153,7 @@ def items(
 
 @pytest.mark.parametrize(("place", "memory"), PLACES)
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(7)
 def test_a_failing_stage_ends_the_run_with_its_own_message(
     stage: str,
     place: str,
@@ -175,7 +175,7 @@ def test_a_failing_stage_ends_the_run_with_its_own_message(
 @pytest.mark.parametrize(
     "options", [{}, {"batch": 8}, {"smooth": "strong"}, {"smooth": "off", "refine": "off"}], ids=str
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_the_smallest_ring_suffices_for_a_clip(
     target: str, options: dict[str, Any], clip: Movie, network: dict[str, str], out: Path
 ) -> None:
@@ -207,6 +207,7 @@ def test_a_failing_image_writer(
 
 @pytest.mark.parametrize("item", (0, 7, 18, FRAMES - 1))
 @pytest.mark.parametrize("target", ["cut.mov", "cut.webm", "cut/"])
+@pytest.mark.thinned(3)
 def test_a_failing_worker_of_a_writer(
     item: int,
     target: str,
@@ -260,6 +261,7 @@ def test_a_writer_that_cannot_close(
 
 @pytest.mark.parametrize("stage", ["reader", "network", "motion", "filter"])
 @pytest.mark.parametrize("item", (0, 8, FRAMES - 1))
+@pytest.mark.thinned(3)
 def test_a_failing_stage_ends_a_stream(
     stage: str, item: int, clip: Movie, network: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +275,7 @@ def test_a_failing_stage_ends_a_stream(
 
 
 @pytest.mark.parametrize("after", (0, 1, 9, FRAMES - 1))
+@pytest.mark.thinned(2)
 def test_leaving_a_stream_early_closes_everything(
     after: int, clip: Movie, network: dict[str, str]
 ) -> None:
@@ -361,6 +364,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         (signal.SIGHUP, ["cut.mov"]),
     ],
 )
+@pytest.mark.thinned(2)
 def test_ctrl_c_stops_cleanly(
     number: signal.Signals, words: list[str], long_run: tuple[Path, dict[str, str]], out: Path
 ) -> None:
