@@ -102,7 +102,7 @@ def test_weights_of_the_store_are_hashed_once(
         hashed.append(file)
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
-    for module in ("vidmatte.core.source", "vidmatte.models.weights.record"):
+    for module in ("vidmatte.models.chosen_weights", "vidmatte.models.weights.record"):
         monkeypatch.setattr(f"{module}.sha256_of", counted)
 
     def weights(**settings: str) -> Weights:
