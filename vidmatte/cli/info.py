@@ -178,11 +178,14 @@ def _verified(path: Path, source: Path | None) -> Iterator[tuple[Path, list[str]
 
 def show_formats(as_json: bool) -> None:
     """Print the table of output formats."""
+    from vidmatte.writers.stream_formats import STREAM_FORMATS
+
     if as_json:
         typer.echo(json.dumps([_format_facts(row) for row in FORMATS], indent=2))
         return
-    for row in FORMATS:
-        typer.echo(f"{row.name:10} {' '.join(row.suffixes):14} {row.depth}; alpha {row.alpha}")
+    for row in (*FORMATS, *STREAM_FORMATS):
+        where = "-o -" if row in STREAM_FORMATS else " ".join(row.suffixes)
+        typer.echo(f"{row.name:10} {where:14} {row.depth}; alpha {row.alpha}")
         typer.echo(f"{'':10} {row.good_for}")
 
 

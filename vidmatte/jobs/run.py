@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
+from vidmatte.core.names import is_standard_stream
 from vidmatte.core.segment import History
 from vidmatte.core.source import state_of
 from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
@@ -234,7 +235,10 @@ def _write_frames(
         if pipeline is not None:
             pipeline.close()
         writer.abort()
-        message = f"stopped after {progress.done} frames: {job.output} was not written"
+        left = f"{job.output} was not written"
+        if is_standard_stream(job.output):
+            left = "the result on stdout is incomplete"
+        message = f"stopped after {progress.done} frames: {left}"
         hint = _resume_hint(writer, job.output)
         raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:

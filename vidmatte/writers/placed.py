@@ -95,6 +95,11 @@ class PlacedWriter(Writer):
                 " per inch are not in the file; jpeg, png and tiff16 keep them"
             )
 
+    def cancel(self) -> None:
+        """See ``Writer.cancel``."""
+        if self._inner is not None:
+            self._inner.cancel()
+
     def abort(self) -> None:
         """See ``Writer.abort``."""
         if self._inner is not None:

@@ -99,7 +99,7 @@ class _Stdout:
 def _check_stdout() -> None:
     """Raise OutputError where standard output cannot take a result."""
     if sys.stdout is None or sys.stdout.isatty():
-        raise OutputError("-o -: stdout is a terminal: pipe it into a program, or name a file")
+        raise OutputError("-o -: stdout is no pipe: pipe it into a program, or name a file")
 
 
 class StreamOutput(MovieOutput):
