@@ -39,6 +39,7 @@ def test_every_example_is_tested() -> None:
         "clip_to_prores.py",
         "fetch_clip.py",
         "folder_to_pngs.py",
+        "service_client.py",  # by test_service_results.py
         "stream_composite.py",
     }
 

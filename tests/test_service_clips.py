@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import time
 import zlib
@@ -240,6 +241,18 @@ def test_a_malformed_upload_leaves_nothing(tmp_path: Path, body: bytes, kind: st
         assert answer.status_code in (400, 422)
         assert set(answer.json()) == {"error", "message"}
         assert client.get("/api/clips").json() == {"clips": []}
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vidmatte.service.receive.write_all", full)
+    with local_service(tmp_path) as client:
+        answer = client.post("/api/clips?name=a.png", content=b"x")
+    assert (answer.status_code, answer.json()["error"]) == (507, "disk_full")
+    assert int(answer.headers["retry-after"]) > 0
     assert list((tmp_path / "uploads").iterdir()) == []
 
 

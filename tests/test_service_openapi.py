@@ -13,7 +13,7 @@ from service_clips import green_picture
 from service_jobs import submit
 from service_support import Server, running_server, upload
 
-SECONDS = 25.0
+SECONDS = 15.0
 EACH = 8
 
 

@@ -63,7 +63,10 @@ def test_the_cutout_is_the_command_lines(
     assert list(config.temporary.iterdir()) == list(config.uploads.iterdir()) == []
 
 
-def test_rembgs_curl_line_works(server: Server, photo: Path, tmp_path: Path) -> None:
+def test_rembgs_curl_line_works(
+    server: Server, photo: Path, tmp_path: Path, weights: Callable[[str], Path]
+) -> None:
+    weights("u2netp")
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("there is no curl")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vidmatte.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = "SIZE"
 _LONGEST_DAYS = 3650
 
 
@@ -20,79 +20,66 @@ def add_to(app: typer.Typer) -> None:
     app.command("serve", context_settings={"max_content_width": 80})(_serve_command)
 
 
+_TOKEN_HELP = "what clients have to know (default: VIDMATTE_TOKEN)"
+_DATA_HELP = "all that is stored (default: the user's data folder)"
+_Size = partial(typer.Option, metavar="SIZE")
+_Time = partial(typer.Option, metavar="TIME")
+_Count = partial(typer.Option, metavar="N", min=1, max=64)
+_Host = Annotated[str, typer.Option("--host", help="others than this need --token")]
+_Port = Annotated[
+    int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes any free one")
+]
+_Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help=_DATA_HELP)]
+_Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="TEXT", envvar="VIDMATTE_TOKEN", show_envvar=False, help=_TOKEN_HELP
+    ),
+]
+_Jobs = Annotated[int, _Count("--jobs", help="jobs that run at once")]
+_Workers = Annotated[int, _Count("--workers", help="processes that share a job")]
+_Keep = Annotated[str, _Time("--keep", help="of clips and results: 90m, 12h or 7d")]
+_MaxUpload = Annotated[str, _Size("--max-upload", help="of one file")]
+_MaxDisk = Annotated[str, _Size("--max-disk", help="of all that is stored")]
+_MinFree = Annotated[str, _Size("--min-free", help="of the disk, that stays free")]
+_MaxPixels = Annotated[
+    float,
+    typer.Option("--max-megapixels", metavar="X", min=0.01, max=2000, help="of a picture or frame"),
+]
+_JobMemory = Annotated[
+    str | None, _Size("--job-memory", help="at which a job is ended (default: none)")
+]
+_JobSilence = Annotated[str, _Time("--job-silence", help="without progress, ends a job")]
+_AllowedHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host", metavar="NAME", help="further name, as behind a proxy; can be repeated"
+    ),
+]
+_ModelsDir = Annotated[
+    str | None, typer.Option("--models-dir", metavar="DIR", help="where weights are stored")
+]
+
+
 def _serve_command(
-    host: Annotated[
-        str, typer.Option("--host", help="address to listen on; others than this need --token")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes any free one")
-    ] = 8765,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="DIR", help="all that is stored (default: the user's data folder)"
-        ),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token", metavar="TEXT", envvar="VIDMATTE_TOKEN", show_envvar=False,
-            help="what clients have to know (default: VIDMATTE_TOKEN)",
-        ),
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", metavar="N", min=1, max=64, help="jobs that run at once")
-    ] = 1,
-    workers: Annotated[
-        int,
-        typer.Option("--workers", metavar="N", min=1, max=64, help="processes that share a job"),
-    ] = 1,
-    keep: Annotated[
-        str,
-        typer.Option("--keep", metavar="TIME", help="of clips and results: 90m, 12h or 7d"),
-    ] = "7d",
-    max_upload: Annotated[
-        str, typer.Option("--max-upload", metavar=_SIZE, help="of one file")
-    ] = "20G",
-    max_disk: Annotated[
-        str, typer.Option("--max-disk", metavar=_SIZE, help="of all that is stored")
-    ] = "100G",
-    min_free: Annotated[
-        str, typer.Option("--min-free", metavar=_SIZE, help="of the disk, that stays free")
-    ] = "1G",
-    max_megapixels: Annotated[
-        float, typer.Option("--max-megapixels", metavar="X", min=0.01, max=2000,
-                            help="of a picture or frame")
-    ] = 200.0,
-    job_memory: Annotated[
-        str | None,
-        typer.Option("--job-memory", metavar=_SIZE, help="at which a job is ended (default: none)"),
-    ] = None,
-    job_silence: Annotated[
-        str,
-        typer.Option("--job-silence", metavar="TIME", help="without progress, ends a job"),
-    ] = "10m",
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-host", metavar="NAME", help="further name, as behind a proxy;"
-                     " can be repeated"),
-    ] = None,
-    models_dir: Annotated[
-        str | None,
-        typer.Option("--models-dir", metavar="DIR", help="where weights are stored"),
-    ] = None,
-) -> None:  # fmt: skip
+    host: _Host = "127.0.0.1",
+    port: _Port = 8765,
+    data: _Data = None,
+    token: _Token = None,
+    jobs: _Jobs = 1,
+    workers: _Workers = 1,
+    keep: _Keep = "7d",
+    max_upload: _MaxUpload = "20G",
+    max_disk: _MaxDisk = "100G",
+    min_free: _MinFree = "1G",
+    max_megapixels: _MaxPixels = 200.0,
+    job_memory: _JobMemory = None,
+    job_silence: _JobSilence = "10m",
+    allowed_host: _AllowedHost = None,
+    models_dir: _ModelsDir = None,
+) -> None:
     """Start the service: a page in the browser, and an HTTP API."""
-    try:
-        from vidmatte.service.config import ServiceConfig
-        from vidmatte.service.start import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "vidmatte").startswith("vidmatte"):
-            raise
-        raise UsageError(
-            f"serve needs the package {error.name}: pip install '.[serve]' in vidmatte's folder"
-        ) from None
-    config = ServiceConfig(
+    _run(
         data=(data or _default_data()).absolute(),
         host=host,
         port=port,
@@ -109,7 +96,20 @@ def _serve_command(
         allowed_hosts=tuple(allowed_host or ()),
         models_dir=models_dir,
     )
-    serve(config)
+
+
+def _run(**options: Any) -> None:
+    """Run the service. Raises UsageError where a package is missing."""
+    try:
+        from vidmatte.service.config import ServiceConfig
+        from vidmatte.service.start import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "vidmatte").startswith("vidmatte"):
+            raise
+        raise UsageError(
+            f"serve needs the package {error.name}: pip install '.[serve]' in vidmatte's folder"
+        ) from None
+    serve(ServiceConfig(**options))
 
 
 def _default_data() -> Path:

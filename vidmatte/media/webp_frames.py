@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from vidmatte.core.colour import FULL, LIMITED, SMPTE170M
 from vidmatte.media.png import webp_chunks
-from vidmatte.pixels.formats import plane_arrays
+from vidmatte.pixels.formats import ACCURATE, plane_arrays
 
 _HEAD = 16  # bytes of ANMF before the part's own chunks
 _ALPHA_FLAG = 0x10
@@ -130,7 +130,8 @@ def _decoded(chunks: bytes, part: _Part) -> np.ndarray:
         src_colorspace=SMPTE170M - 1,  # swscale's number of both BT.601 systems
         src_color_range=LIMITED,
         dst_color_range=FULL,
-        threads=1,
+        interpolation=ACCURATE,  # another way than swscale's quick one, which from yuva420p leaves
+        threads=1,  # the last columns undefined where the width is no multiple of eight
     )
     return plane_arrays(rgba)[0]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -39,7 +41,8 @@ from vidmatte.service.disk import Disk
 from vidmatte.service.request_error import RequestError
 
 _LOG = logging.getLogger("vidmatte.service")
-_RETRY_SECONDS = 5
+_RETRY_SECONDS, _FULL_RETRY_SECONDS = 5, 60
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAMES = {404: "missing", 405: "method_not_allowed", 422: "invalid"}
 
 
@@ -137,6 +140,14 @@ def _add_error_handlers(app: FastAPI) -> None:
         answer = error_answer(error.status_code, name, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
+
+    @app.exception_handler(OSError)
+    @app.exception_handler(sqlite3.OperationalError)
+    async def no_disk(request: Request, error: Exception) -> JSONResponse:
+        if getattr(error, "errno", None) in _FULL or "full" in str(error):
+            return error_answer(507, "disk_full", "the disk is full", _FULL_RETRY_SECONDS)
+        _LOG.error("the request that failed:", exc_info=error)
+        return await failed(request, error)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:

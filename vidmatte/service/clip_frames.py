@@ -30,7 +30,7 @@ from vidmatte.settings import Settings
 _READ_ON = 24
 #: Frames before the wanted one that are decoded with it when going backwards.
 _READ_BEFORE = 12
-_PICTURE_BYTES, _RGB_BYTES = 160 << 20, 48 << 20
+_PICTURE_BYTES, _RGB_BYTES = 96 << 20, 32 << 20
 _Item = TypeVar("_Item")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -27,7 +28,8 @@ CREATE TABLE IF NOT EXISTS clips (
     created TEXT NOT NULL, expires TEXT NOT NULL, state TEXT NOT NULL, error TEXT, info TEXT
 );
 """
-_MOST_AT_ONCE = 8
+_LOG = logging.getLogger("vidmatte.service")
+_MOST_AT_ONCE, _PAUSE_SECONDS = 8, 2.0
 _SHOWN = ("id", "name", "bytes", "sha256", "created", "expires", "state", "error")
 
 
@@ -90,6 +92,7 @@ class Clips:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
         file.rename(path)
+        self._context.disk.changed()
         self._unprobed.put(clip)
         return self._publish(clip)
 
@@ -172,11 +175,17 @@ class Clips:
             for clip in waiting:
                 with contextlib.suppress(RequestError):  # deleted in the meantime
                     files[clip] = self.path(clip)
-            found = self._prober.probe(list(files.values())) if files else []
-            if self._context.stopping.is_set():
-                return
-            for clip, facts in zip(files, found, strict=True):
-                self._take(clip, facts)
+            try:
+                found = self._prober.probe(list(files.values())) if files else []
+                if self._context.stopping.is_set():
+                    return
+                for clip, facts in zip(files, found, strict=True):
+                    self._take(clip, facts)
+            except (OSError, sqlite3.Error) as error:  # no memory or disk: that may pass
+                _LOG.error("probing of clips: %r", error)
+                self._context.stopping.wait(_PAUSE_SECONDS)
+                for clip in files:
+                    self._unprobed.put(clip)
 
     def _take(self, clip: str, facts: dict[str, Any]) -> None:
         """Store what a clip was found to be."""
@@ -214,24 +223,7 @@ def router(context: Context) -> APIRouter:
     context.starting.append(clips.start)
     context.ending.append(clips.end)
 
-    @routes.post("", status_code=201)
-    async def upload(
-        request: Request, name: Annotated[str | None, Query(max_length=1000)] = None
-    ) -> Any:
-        """Upload one file as the body, with its ``name``, or several in a form.
-
-        For large files: ``/api/uploads``, which goes on after a broken connection.
-        """
-        await run_in_threadpool(clips.check_room)
-        if is_form(request):
-            async with received_form(context, request) as form:
-                if not form.files:
-                    raise RequestError(422, "invalid", "file: the form has no file")
-                return {"clips": [await run_in_threadpool(clips.add, one) for one in form.files]}
-        if name is None:
-            raise RequestError(422, "invalid", "name: missing; the file's name, as in ?name=a.mp4")
-        async with received_body(context, request, name) as incoming:
-            return await run_in_threadpool(clips.add, incoming)
+    _add_upload(routes, context, clips)
 
     @routes.get("")
     def all_clips() -> Any:
@@ -260,3 +252,26 @@ def router(context: Context) -> APIRouter:
         clips.delete(clip)
 
     return routes
+
+
+def _add_upload(routes: APIRouter, context: Context, clips: Clips) -> None:
+    """Add the route of uploads in one request."""
+
+    @routes.post("", status_code=201)
+    async def upload(
+        request: Request, name: Annotated[str | None, Query(max_length=1000)] = None
+    ) -> Any:
+        """Upload one file as the body, with its ``name``, or several in a form.
+
+        For large files: ``/api/uploads``, which goes on after a broken connection.
+        """
+        await run_in_threadpool(clips.check_room)
+        if is_form(request):
+            async with received_form(context, request) as form:
+                if not form.files:
+                    raise RequestError(422, "invalid", "file: the form has no file")
+                return {"clips": [await run_in_threadpool(clips.add, one) for one in form.files]}
+        if name is None:
+            raise RequestError(422, "invalid", "name: missing; the file's name, as in ?name=a.mp4")
+        async with received_body(context, request, name) as incoming:
+            return await run_in_threadpool(clips.add, incoming)

@@ -132,10 +132,11 @@ def _check_texts(value: Any) -> None:
 
 def _chosen_format(values: dict[str, Any], output: JobOutput, *, is_still: bool) -> str:
     """The name of the format; those in ``values`` are taken out. Raises RequestError."""
-    named = {output.format, values.pop("format", None), values.pop("codec", None)} - {None}
+    given = (output.format, values.pop("format", None), values.pop("codec", None))
+    named = sorted({str(name) for name in given if name is not None})
     if len(named) > 1:
-        raise _invalid(f"format: {' and '.join(sorted(map(str, named)))}: use one of them")
-    name = str(named.pop()) if named else "png" if is_still else "prores"
+        raise _invalid(f"format: {' and '.join(named)}: use one of them")
+    name = named[0] if named else "png" if is_still else "prores"
     if name not in FORMATS:
         raise _invalid(f"format {name}: choose from {', '.join(FORMATS)}")
     return name

@@ -40,8 +40,8 @@ from vidmatte.settings import Settings
 #: A recurrent network begins so many frames before a group of so many frames: within a group
 #: each frame goes on from the one before, and each has one result wherever one begins to look.
 _LEAD, _GROUP = 6, 8
-#: After so long a request for a smoothed frame goes, and is to come again, so that others can be
-#: answered.
+#: After so long a request that needs other frames' mattes is answered that it is to come again, so
+#: that others have their turn.
 _PATIENCE_SECONDS = 10.0
 #: Which frames there are does not change a frame's raw alpha.
 _RANGES = {"in_point", "out_point", "handles", "conform"}
@@ -194,7 +194,8 @@ class FrameMatter:
         for each in range(first, last + 1):
             if not self._frames.has(each):
                 return
-            if time.monotonic() - began > _PATIENCE_SECONDS:  # what is done is kept
+            is_late = time.monotonic() - began > _PATIENCE_SECONDS
+            if is_late and self._kept.load(each) is None:  # what is done is kept
                 left = f"{last + 1 - each} of its {last + 1 - first} frames"
                 raise BusyError(f"frame {number}: smoothing waits for the mattes of {left}")
             raw, rgb = self._raw(each), self._frames.rgb(each)
@@ -217,12 +218,14 @@ class FrameMatter:
             first = max(0, start - _LEAD)
             frames = self._frames_in(first, start + _GROUP)
             self._group = first, self._model.network.predict(frames)
-        place, frames = self._group
+        began, (place, frames) = time.monotonic(), self._group
         for frame in frames:
             found = self._keep(frame) if frame.index >= start else None
             self._group = frame.index + 1, frames
             if frame.index == number and found is not None:
                 return found
+            if time.monotonic() - began > _PATIENCE_SECONDS:
+                raise BusyError(f"frame {number}: the network runs over the frames before it")
         self._end_group()
         self._frames.picture(number)  # raises where there is none
         raise RuntimeError(f"no matte of frame {number} after frame {place}")

@@ -137,17 +137,11 @@ class Jobs:
         """One job as the API shows it. Raises RequestError."""
         return _shown(self.row(job))
 
-    def row(self, job: str) -> sqlite3.Row:
-        """The row of a job that was not removed. Raises RequestError."""
-        row = self._database.row("SELECT * FROM jobs WHERE id = ? AND is_removed = 0", (job,))
-        if row is None:
-            raise missing("job", job)
-        return row
-
-    def any_row(self, job: str) -> sqlite3.Row:
-        """The row of a job, also of one that was removed while it ran. Raises RequestError."""
+    def row(self, job: str, *, with_removed: bool = False) -> sqlite3.Row:
+        """The row of a job. with_removed: also of one that was removed while it ran. Raises
+        RequestError."""
         row = self._database.row("SELECT * FROM jobs WHERE id = ?", (job,))
-        if row is None:
+        if row is None or (row["is_removed"] and not with_removed):
             raise missing("job", job)
         return row
 

@@ -7,8 +7,8 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -43,6 +43,14 @@ def safe_name(name: str) -> str:
     return f"{stem}{dot}{suffix}"
 
 
+def write_all(opened: FileIO, data: bytes | bytearray) -> None:
+    """Write all bytes to an unbuffered file, which may take them in parts. Raises OSError."""
+    with memoryview(data) as left:
+        done = 0
+        while done < len(left):
+            done += opened.write(left[done:])
+
+
 class Incoming:
     """A file that is being received, in the folder of uploads until someone moves it.
 
@@ -56,7 +64,7 @@ class Incoming:
         self._context = context
         self._digest, self._buffer = hashlib.sha256(), bytearray()
         self._checked = 0
-        self._opened: BinaryIO = self.file.open("xb", 0)
+        self._opened = self.file.open("xb", 0)
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes. Raises RequestError: 413, 507."""
@@ -86,7 +94,7 @@ class Incoming:
 
     def _flush(self) -> None:
         self._digest.update(self._buffer)
-        self._opened.write(self._buffer)
+        write_all(self._opened, self._buffer)
         self._promise.add(-len(self._buffer))
         self._buffer.clear()
         if self.size - self._checked >= _CHECK_EVERY:

@@ -20,10 +20,8 @@ from vidmatte.settings.values import parse_threshold
 from vidmatte.writers.render.background import DARK, LIGHT
 from vidmatte.writers.render.despill import Despill, SpillRemover
 
-#: Views that need no matte, and all of them.
-PLAIN = ("source",)
-VIEWS = (*PLAIN, "alpha", "cutout", "overlay", "wipe", "difference", "subject")
-FORMATS = ("jpeg", "png", "webp")
+#: The view that needs no matte.
+PLAIN = "source"
 _TINT = (255, 64, 32)  # of what is kept or selected, R'G'B'
 _TINTED = 0.45
 _MARGIN = 4  # pixels around the subject that are worked on at least
@@ -72,19 +70,28 @@ def scaled_adjustments(settings: Settings, scale: float) -> Adjustments:
     )
 
 
-def adjusted_alpha(shown: ShownFrame, settings: Settings) -> np.ndarray:
+def adjusted_alpha(
+    shown: ShownFrame,
+    settings: Settings,
+    garbage: np.ndarray | None = None,
+    holdout: np.ndarray | None = None,
+) -> np.ndarray:
     """The frame's alpha after the manual adjustments, (h, w) float32 in 0..1.
 
-    Only the box around the subject is worked on: outside of it, and of what the adjustments reach,
-    alpha stays 0 (with ``invert``, 1).
+    garbage, holdout: masks of the frame's size, see ``Adjustments``. Without a holdout only the
+    box around the subject is worked on: outside of it, and of what the adjustments reach, alpha
+    stays 0 (with ``invert``, 1).
     """
     controls = scaled_adjustments(settings, shown.scale)
+    if holdout is not None:
+        return apply(shown.alpha, replace(controls, garbage=garbage, holdout=holdout))
     reach = _MARGIN + math.ceil(controls.dilate + 3 * controls.feather)
     box = box_around(shown.alpha > 0).grown(reach, *shown.alpha.shape)
     result = np.full(shown.alpha.shape, 1.0 if controls.invert else 0.0, np.float32)
     if not box.is_empty:
         part = np.ascontiguousarray(box.crop(shown.alpha))
-        box.crop(result)[...] = apply(part, controls)
+        garbage = None if garbage is None else box.crop(garbage)
+        box.crop(result)[...] = apply(part, replace(controls, garbage=garbage))
     return result
 
 
@@ -168,13 +175,6 @@ def covering(picture: np.ndarray, width: int, height: int) -> np.ndarray:
         picture = cv2.resize(picture, size, interpolation=way)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
-
-
-def reduced_rgb(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture (H, W, 3) at a smaller size: the mean of what falls together."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def cropped(picture: np.ndarray, crop: tuple[int, int, int, int] | None) -> np.ndarray:

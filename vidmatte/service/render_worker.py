@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vidmatte.alpha.guidance import Mask, find_candidates, parse_prompt
+from vidmatte.alpha.masks import open_masks
 from vidmatte.core.memory import is_out_of_memory
 from vidmatte.errors import UsageError, VidmatteError, WeightsError
 from vidmatte.models.load import augment_schedule
@@ -29,10 +30,11 @@ from vidmatte.service.clip_frames import ByteCache, ClipFrames, NoFrameError
 from vidmatte.service.frame_matte import FrameMatter, ShownFrame
 from vidmatte.service.kept_alpha import write_new
 from vidmatte.service.loaded import BusyError, LoadedModels, Recent
+from vidmatte.service.smooth_window import resized
 from vidmatte.settings import InputOptions, Settings, options_of
 
-_SHOWN_BYTES = 256 << 20
-_MOST_CLIPS, _MOST_MATTERS = 4, 8
+_SHOWN_BYTES = 160 << 20
+_MOST_CLIPS, _MOST_MATTERS = 3, 6
 #: Seconds without a request before the neighbours of the last frame are prepared.
 _QUIET_SECONDS = 0.15
 
@@ -79,6 +81,12 @@ class Renderer:
         finally:
             self._busy_until = time.monotonic() + _QUIET_SECONDS
             self._asked.set()
+
+    def close(self) -> None:
+        """Close all clips."""
+        with self._making:
+            for clip in self._clips.values():
+                clip.close()
 
     def prepare_neighbours(self) -> None:
         """Prepare the frames beside the last one, forever: for a thread of its own."""
@@ -155,14 +163,18 @@ class Renderer:
         return {"candidates": found}
 
     def _frame(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Render a view into the file ``out``."""
-        began = time.perf_counter()
+        """Render a view into the file ``out``, or ``out_free`` where it shows more than the chosen
+        subject; nothing is rendered where one of them has been meanwhile."""
+        for name in ("out", "out_free"):
+            if Path(request[name]).is_file():
+                return {"file": request[name], "gated": name == "out"}
         settings = self._settings(request)
         picture, is_gated = self._view(request, settings)
         crop = request["crop"]
         shown = render.cropped(picture, None if crop is None else tuple(crop))
-        write_new(Path(request["out"]), render.encoded(shown, request["format"]))
-        return {"gated": is_gated, "seconds": time.perf_counter() - began}
+        file = request["out" if is_gated else "out_free"]
+        write_new(Path(file), render.encoded(shown, request["format"]))
+        return {"file": file, "gated": is_gated}
 
     def _view(self, request: dict[str, Any], settings: Settings) -> tuple[np.ndarray, bool]:
         """The picture of a view, and whether it shows the chosen subject only."""
@@ -171,9 +183,9 @@ class Renderer:
             frames = self._clip(request["clip"], settings)
             full = frames.clip.height
             height = min(request["height"] or full, full)
-            if view in render.PLAIN:
+            if view == render.PLAIN:
                 width = max(1, round(frames.clip.width * height / full))
-                return render.reduced_rgb(frames.rgb(number), width, height), True
+                return resized(frames.rgb(number), (width, height)), True
             matter = self._matter(request, settings)
             if view == "subject":
                 return self._subject(matter, frames, number, height), True
@@ -182,7 +194,8 @@ class Renderer:
         last = self._place
         back = last is not None and last.matter is matter and last.number > number
         self._place = _Place(matter, number, height, strength, -1 if back else 1)
-        return self._composed(request, settings, shown), shown.is_gated
+        is_gated = shown.is_gated or not settings.subject
+        return self._composed(request, settings, shown), is_gated
 
     def _subject(
         self, matter: FrameMatter, frames: ClipFrames, number: int, height: int
@@ -191,14 +204,14 @@ class Renderer:
         if mask is None:
             raise UsageError(f"frame {number} has no prompt: add one with @f{number}")
         width = max(1, round(frames.clip.width * height / frames.clip.height))
-        rgb = render.reduced_rgb(frames.rgb(number), width, height)
+        rgb = resized(frames.rgb(number), (width, height))
         return render.tinted(rgb, mask, outlined=True)
 
     def _composed(
         self, request: dict[str, Any], settings: Settings, shown: ShownFrame
     ) -> np.ndarray:
         """One of the views that need the matte."""
-        view, alpha = request["view"], render.adjusted_alpha(shown, settings)
+        view, alpha = request["view"], self._adjusted(request, settings, shown)
         if view == "alpha":
             return render.grey(alpha)
         if view == "overlay":
@@ -208,6 +221,20 @@ class Renderer:
             return render.difference(shown.rgb, cutout)
         over = cutout.over(self._ground(request, shown))
         return render.wiped(shown.rgb, over, request["split"]) if view == "wipe" else over
+
+    def _adjusted(
+        self, request: dict[str, Any], settings: Settings, shown: ShownFrame
+    ) -> np.ndarray:
+        """The alpha after the manual adjustments, with the masks of their files."""
+        if settings.garbage_matte is None and settings.holdout is None:
+            return render.adjusted_alpha(shown, settings)
+        with self._making:
+            clip = self._clip(request["clip"], settings).clip
+        masks = [
+            None if mask is None else resized(mask.at(request["number"]), shown.alpha.shape[::-1])
+            for mask in open_masks(settings, clip)
+        ]
+        return render.adjusted_alpha(shown, settings, *masks)
 
     def _ground(self, request: dict[str, Any], shown: ShownFrame) -> np.ndarray:
         """The background of a frame: of a clip, the frame of the same moment, its last one goes

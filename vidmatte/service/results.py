@@ -24,7 +24,7 @@ _SHOWN_TYPES = {
 }  # fmt: skip
 _OTHER_TYPE = "application/octet-stream"  # also of XML and JSON, which nobody should open here
 _ZIP_TYPE = "application/zip"
-_MOST_ZIPPED = 1000
+_MOST_ZIPPED = 500  # whose ids fit into a URL
 
 
 def described_results(folder: Path, done: dict[str, Any]) -> list[dict[str, Any]]:

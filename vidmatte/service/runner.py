@@ -98,17 +98,27 @@ class Runner:
             self._thread.join()
 
     def _run(self) -> None:
-        """The thread: adopt what an earlier server left, then run jobs until the server ends."""
-        for row in self._jobs.running():
-            self._guarded(self._adopt, row)
+        """The thread: run jobs until the server ends."""
         while not self._context.stopping.is_set():
             self._awake.clear()
-            self._measure()
-            for one in list(self._running):
-                self._watch(one)
-            self._fill()
+            try:
+                self._step()
+            except Exception:  # noqa: BLE001 (a full disk, say: the next step may succeed)
+                _LOG.exception("running jobs")
             self._awake.wait(_POLL_S if self._running else _IDLE_S)
         self._stop_all()
+
+    def _step(self) -> None:
+        """Adopt what an earlier server left, or what could not be recorded; look at the jobs that
+        run; start others."""
+        followed = {one.job for one in self._running}
+        for row in self._jobs.running():
+            if row["id"] not in followed:
+                self._guarded(self._adopt, row)
+        self._measure()
+        for one in list(self._running):
+            self._watch(one)
+        self._fill()
 
     def _guarded(self, step: Any, row: sqlite3.Row) -> None:
         """Do a step for a job; a failure of the step is that job's alone."""
@@ -129,7 +139,7 @@ class Runner:
 
     def _purge_removed(self, job: str) -> None:
         """Remove what is left of a job that was removed while it ran."""
-        if self._jobs.any_row(job)["is_removed"]:
+        if self._jobs.row(job, with_removed=True)["is_removed"]:
             self._jobs.purge(job)
 
     def _adopt(self, row: sqlite3.Row) -> None:
@@ -196,7 +206,7 @@ class Runner:
             elif most is not None and (used := one.process.memory()) > most:
                 self._limit(one, f"ended because it used {used / 1e9:.2f} GB of memory, and the"
                                  f" limit of a job is {most / 1e9:.2f} GB: take a smaller model or"
-                                 " picture, or raise the limit", kill_after=0)  # fmt: skip
+                                 " picture, or raise --job-memory", kill_after=0)  # fmt: skip
 
     def _limit(self, one: _Running, reason: str, kill_after: float = _KILL_S) -> None:
         """Begin to end a job for a reason, which a server that is killed meanwhile also knows."""
@@ -212,7 +222,7 @@ class Runner:
 
     def _watch(self, one: _Running) -> None:
         """One look at a job that runs."""
-        row = self._jobs.any_row(one.job)
+        row = self._jobs.row(one.job, with_removed=True)
         self._guarded(lambda _: self._look(one, row), row)
 
     def _look(self, one: _Running, row: sqlite3.Row) -> None:
@@ -253,7 +263,7 @@ class Runner:
     ) -> None:
         """Record how a job ended. was_left: its server was killed before it."""
         job, folder = row["id"], self._jobs.folder(row["id"])
-        row = self._jobs.any_row(job)
+        row = self._jobs.row(job, with_removed=True)
         shutil.rmtree(folder / "tmp", ignore_errors=True)
         if row["is_removed"]:
             self._jobs.end(job, "cancelled")
@@ -292,7 +302,7 @@ class Runner:
         until = time.monotonic() + _STOP_S
         for one in self._running:
             self._ask_to_stop(one, _STOP_S)
-        while self._running:
+        while self._running and time.monotonic() < until + _STOP_S:
             for one in list(self._running):
                 if time.monotonic() >= until:
                     one.process.kill()

@@ -60,19 +60,7 @@ def router(context: Context) -> APIRouter:
     """The routes under ``/api/uploads``."""
     routes = APIRouter(prefix="/api/uploads", tags=["uploads"])
     uploads = Uploads(context)
-
-    @routes.options("", status_code=204)
-    @routes.options("/{upload}", status_code=204)
-    def options() -> Response:
-        """What of tus is spoken here."""
-        headers = {
-            "Tus-Resumable": _VERSION,
-            "Tus-Version": _VERSION,
-            "Tus-Extension": "creation,termination,checksum,expiration",
-            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
-            "Tus-Max-Size": str(context.config.max_upload),
-        }
-        return Response(status_code=204, headers=headers)
+    _add_reading(routes, context, uploads)
 
     @routes.post("", status_code=201)
     async def create(request: Request) -> Response:
@@ -86,24 +74,6 @@ def router(context: Context) -> APIRouter:
         found = await run_in_threadpool(uploads.get, upload)
         headers = {**_headers(found), "Location": f"/api/uploads/{upload}"}
         return Response(status_code=201, headers=headers)
-
-    @routes.get("")
-    def all_uploads() -> Any:
-        """All uploads, the newest last."""
-        return {"uploads": uploads.list()}
-
-    @routes.get("/{upload}")
-    def one_upload(upload: str) -> Any:
-        """How far an upload is, and its clip once it is complete."""
-        return uploads.get(upload)
-
-    @routes.head("/{upload}")
-    def offset(request: Request, upload: str) -> Response:
-        """How far an upload is, in ``Upload-Offset``."""
-        _check_version(request)
-        found = uploads.get(upload)
-        headers = {"Upload-Length": str(found["length"]), "Cache-Control": "no-store"}
-        return Response(headers={**_headers(found), **headers})
 
     @routes.patch("/{upload}", status_code=204)
     async def append(request: Request, upload: str) -> Response:
@@ -124,3 +94,38 @@ def router(context: Context) -> APIRouter:
         return Response(status_code=204, headers={"Tus-Resumable": _VERSION})
 
     return routes
+
+
+def _add_reading(routes: APIRouter, context: Context, uploads: Uploads) -> None:
+    """Add the routes that change nothing: what is spoken here, and how far uploads are."""
+
+    @routes.options("", status_code=204)
+    @routes.options("/{upload}", status_code=204)
+    def options() -> Response:
+        """What of tus is spoken here."""
+        headers = {
+            "Tus-Resumable": _VERSION,
+            "Tus-Version": _VERSION,
+            "Tus-Extension": "creation,termination,checksum,expiration",
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            "Tus-Max-Size": str(context.config.max_upload),
+        }
+        return Response(status_code=204, headers=headers)
+
+    @routes.get("")
+    def all_uploads() -> Any:
+        """All uploads, the newest last."""
+        return {"uploads": uploads.list()}
+
+    @routes.get("/{upload}")
+    def one_upload(upload: str) -> Any:
+        """How far an upload is, and its clip once it is complete."""
+        return uploads.get(upload)
+
+    @routes.head("/{upload}")
+    def offset(request: Request, upload: str) -> Response:
+        """How far an upload is, in ``Upload-Offset``."""
+        _check_version(request)
+        found = uploads.get(upload)
+        headers = {"Upload-Length": str(found["length"]), "Cache-Control": "no-store"}
+        return Response(headers={**_headers(found), **headers})

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from vidmatte.service.context import Context, new_id, utc_text
-from vidmatte.service.receive import broken_off, chunks, safe_name, too_large
+from vidmatte.service.receive import broken_off, chunks, safe_name, too_large, write_all
 from vidmatte.service.request_error import RequestError, missing
 
 _LOG = logging.getLogger("vidmatte.service")
@@ -207,14 +207,14 @@ class _Writer:
                 if digest is not None:
                     digest.update(chunk)
                 if len(buffer) >= _BUFFER:
-                    await run_in_threadpool(opened.write, buffer)
+                    await run_in_threadpool(write_all, opened, buffer)
                     buffer = bytearray()
             if digest is not None and digest.digest() != self._expected:
                 raise RequestError(_MISMATCH, "wrong_checksum", "Upload-Checksum: it differs")
-            await run_in_threadpool(opened.write, buffer)
+            await run_in_threadpool(write_all, opened, buffer)
         except ClientDisconnect:
             if digest is None:  # what came counts, and the client goes on after it
-                opened.write(buffer)
+                write_all(opened, buffer)
             else:
                 opened.truncate(begin)
             raise broken_off() from None

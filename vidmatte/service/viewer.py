@@ -116,11 +116,12 @@ class Viewer:
     def _run(self) -> None:
         while (task := self._next()) is not None:
             try:
-                task.answer.set_result(self._answer(task.request))
+                answer = self._answer(task.request)
+                task.answer.set_result(answer)
+                self.store.added(answer.get("file"))
             except Exception as error:  # noqa: BLE001 (raised again where the answer is awaited)
-                task.answer.set_exception(error)
-            with contextlib.suppress(OSError):
-                self.store.added(task.request.get("out"))
+                if not task.answer.done():
+                    task.answer.set_exception(error)
         self._worker.kill()
         for task in self._waiting:
             if task.answer.set_running_or_notify_cancel():

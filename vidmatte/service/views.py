@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from fractions import Fraction
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -37,12 +38,21 @@ _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 #: The name of a file where the chosen subject is not followed to its frame.
 _NOT_GATED = "-all"
 _MODELS = (InputOptions, AdjustOptions, MatteOptions, SubjectOptions, ModelOptions)
+#: Options that name a clip, as ``clip:ID``.
+_FILES = ("garbage_matte", "holdout", "clean_plate")
 #: Options that name files of the server, or folders; and those that decide no picture.
-_PATHS = {*names_of(Settings, reads=True), "cache", "models_dir", "family", "foreground_file"}
+_PATHS = {*names_of(Settings, reads=True), "cache", "models_dir", "family", "foreground_file"} - {
+    *_FILES,
+    "background",
+}
 _DECIDES = {name for model in _MODELS for name in options_of(model)} | {"runtime"}
 _View = Literal["source", "alpha", "cutout", "overlay", "wipe", "difference", "subject"]
 _Format = Literal["jpeg", "png", "webp"]
 _Number = Annotated[int, Path(ge=0, le=2**31, description="counted from 0")]
+_Background = Annotated[str, Query(max_length=60)]
+_Height = Annotated[int, Query(ge=0, le=2160)]
+_Crop = Annotated[str | None, Query(max_length=60)]
+_Split = Annotated[float, Query(ge=0, le=1)]
 _SettingsText = Annotated[
     str, Query(max_length=20000, description="JSON: options of the command line by their names")
 ]
@@ -52,17 +62,22 @@ def router(context: Context) -> APIRouter:
     """The routes under ``/api/clips/{clip}/frames``."""
     routes = APIRouter(prefix="/api/clips/{clip}/frames/{number}", tags=["frames"])
     viewer = viewer_of(context)
+    _add_frame(routes, context, viewer)
+    _add_candidates(routes, context, viewer)
+    return routes
 
+
+def _add_frame(routes: APIRouter, context: Context, viewer: Viewer) -> None:
     @routes.get("", responses={200: {"content": {"image/jpeg": {}}}, 304: {}})
     async def frame(
         request: Request,
         clip: str,
         number: _Number,
         view: _View = "source",
-        background: Annotated[str, Query(max_length=60)] = "checker",
-        height: Annotated[int, Query(ge=0, le=2160)] = 720,
-        crop: Annotated[str | None, Query(max_length=60)] = None,
-        split: Annotated[float, Query(ge=0, le=1)] = 0.5,
+        background: _Background = "checker",
+        height: _Height = 720,
+        crop: _Crop = None,
+        split: _Split = 0.5,
         format: _Format = "jpeg",
         settings: _SettingsText = "{}",
         if_none_match: Annotated[str | None, Header()] = None,
@@ -80,9 +95,8 @@ def router(context: Context) -> APIRouter:
         facts = await run_in_threadpool(_frame_facts, context, clip, number, view, background)
         facts |= {"height": height, "crop": _parsed_crop(crop, height), "format": format}
         facts["split"] = split if view == "wipe" else None
-        facts["settings"] = {} if view == "source" else _checked_settings(settings)
-        if view == "source":
-            facts["settings"] = _only_input(_checked_settings(settings))
+        checked, facts["files"] = await run_in_threadpool(_checked_settings, context, settings)
+        facts["settings"] = _only_input(checked) if view == "source" else checked
         tag = _tag_of(facts)
         headers = {
             "ETag": f'"{tag}"',
@@ -93,10 +107,12 @@ def router(context: Context) -> APIRouter:
         if if_none_match is not None and f'"{tag}"' in if_none_match:
             return Response(status_code=304, headers=headers)
         data, is_gated = await _picture(viewer, request, facts, tag)
-        if facts["settings"].get("subject") and not is_gated:
+        if not is_gated:
             headers["X-Subject"] = "not followed yet"
         return Response(data, media_type=f"image/{format}", headers=headers)
 
+
+def _add_candidates(routes: APIRouter, context: Context, viewer: Viewer) -> None:
     @routes.get("/candidates")
     async def candidates(
         request: Request, clip: str, number: _Number, settings: _SettingsText = "{}"
@@ -105,12 +121,11 @@ def router(context: Context) -> APIRouter:
         largest first; boxes in pixels of the source, ``area`` as a share of the frame."""
         facts = await run_in_threadpool(_frame_facts, context, clip, number, "alpha", "checker")
         facts.pop("headers")
-        facts |= {"op": "candidates", "settings": _checked_settings(settings)}
+        checked, _ = await run_in_threadpool(_checked_settings, context, settings)
+        facts |= {"op": "candidates", "settings": checked}
         task = viewer.submit(facts, _group_of(request, facts))
         answer = await _awaited(request, task)
         return {"candidates": answer["candidates"]}
-
-    return routes
 
 
 def _frame_facts(
@@ -173,22 +188,27 @@ def _parsed_crop(text: str | None, height: int) -> list[int] | None:
     return numbers
 
 
-def _checked_settings(text: str) -> dict[str, Any]:
-    """The settings that decide a picture, those at their defaults left out. Raises RequestError.
+def _checked_settings(context: Context, text: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings that decide a picture, those at their defaults left out, and the SHA-256 of the
+    files that they name. Raises RequestError.
 
     Without a word on smoothing it is off, so that the first picture needs no neighbours.
     """
     try:
         given = json.loads(text)
-    except ValueError as error:
-        raise RequestError(422, "invalid", f"settings: not JSON ({error})") from None
+        json.dumps(given, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise RequestError(422, "invalid", f"settings: not JSON ({reason})") from None
     if not isinstance(given, dict):
         raise RequestError(422, "invalid", "settings: an object of options by name is expected")
-    refused = sorted(_PATHS & given.keys() - {"background"})
+    given = {name: value for name, value in given.items() if value is not None}
+    refused = sorted(_PATHS & given.keys())
     if refused:
         raise RequestError(422, "invalid", f"settings: {refused[0]} names a file of the server")
     prompts = given.pop("subject", [])
     _check_prompts(prompts)
+    files = _with_clips(context, given)
     if not {"smooth", "smooth_strength", "like"} & given.keys():
         given["smooth"] = "off"
     try:
@@ -206,7 +226,20 @@ def _checked_settings(text: str) -> dict[str, Any]:
         if (value := getattr(settings, name)) != known[name].default
     }
     found |= {"subject": prompts} if prompts else {}
-    return found | ({} if only is None else {"only": only})
+    return found | ({} if only is None else {"only": only}), files
+
+
+def _with_clips(context: Context, given: dict[str, Any]) -> dict[str, str]:
+    """Put the paths of clips into the options that name them; the SHA-256 of each."""
+    files = {}
+    for name in _FILES:
+        if name in given:
+            text = str(given[name])
+            if not text.startswith("clip:"):
+                raise RequestError(422, "invalid", f"{name} {text}: name a clip, as clip:ID")
+            file = _file_of(context, context.clips.ready(text.removeprefix("clip:")))
+            given[name], files[name] = file["path"], file["sha256"]
+    return files
 
 
 def _check_prompts(prompts: Any) -> None:
@@ -226,6 +259,8 @@ def _only_input(settings: dict[str, Any]) -> dict[str, Any]:
 def _tag_of(facts: dict[str, Any]) -> str:
     """A name for all that decides a picture: 32 hexadecimal digits."""
     decides = {name: value for name, value in facts.items() if name != "headers"}
+    for name in _FILES:  # their checksums are in ``files``
+        decides["settings"] = {**decides["settings"], name: None}
     for name in ("clip", "background"):
         if isinstance(decides[name], dict):
             decides[name] = decides[name]["sha256"]
@@ -243,13 +278,11 @@ async def _picture(
         data = await run_in_threadpool(store.read, file)
         if data is not None:
             return data, is_gated
-    task = viewer.submit({**facts, "out": str(gated)}, _group_of(request, facts))
-    answer = await _awaited(request, task)
-    data = await run_in_threadpool(store.read, gated)
+    files = {"out": str(gated), "out_free": str(free)}
+    answer = await _awaited(request, viewer.submit(facts | files, _group_of(request, facts)))
+    data = await run_in_threadpool(store.read, FilePath(answer["file"]))
     if data is None:
         raise busy()
-    if not answer["gated"]:
-        await run_in_threadpool(gated.rename, free)
     return data, bool(answer["gated"])
 
 
