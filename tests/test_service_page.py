@@ -251,7 +251,8 @@ def test_a_subject_is_chosen_by_clicks_boxes_numbers_and_keys(visit: Visit, clip
 _WATCH = """() => {
   window.seen = [];
   const words = document.querySelector('.job-state');
-  new MutationObserver(() => window.seen.push(words.textContent)).observe(words, { childList: true });
+  const watcher = new MutationObserver(() => window.seen.push(words.textContent));
+  watcher.observe(words, { childList: true });
 }"""
 
 
