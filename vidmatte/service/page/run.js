@@ -41,7 +41,8 @@ class RunBar extends Part {
   }
 
   async _ask() {
-    const clip = currentClip() ?? chosenClips()[0];
+    const [current, chosen] = [currentClip(), chosenClips()];
+    const clip = current && chosen.includes(current) ? current : chosen[0];
     this.stop.abort();
     if (!clip) return change({ command: "", fault: "" });
     this.stop = new AbortController();
