@@ -253,9 +253,10 @@ def test_the_command_compares_rembg_a_plain_loop_and_vidmatte(
     rembg, plot = tmp_path / "rembg", tmp_path / "plot.svg"
     rembg.write_text(REMBG.format(python=sys.executable, path=sys.path))
     rembg.chmod(0o755)
+    clip = make_movie(tmp_path / "clip.mp4", frames=10).path
     words = ["--model", str(make_salient(tmp_path / "tiny.onnx", 128)), "--family", "isnet"]
-    words += ["--size", "192x108", "--frames", "10", "--plot", str(plot), "--json"]
-    assert main(["bench", "--compare", "--rembg", str(rembg), *words]) == 0
+    words += ["--rembg", str(rembg), "--plot", str(plot), "--json"]
+    assert main(["bench", str(clip), "--compare", *words]) == 0
     facts = json.loads(capsys.readouterr().out)
     names = ["rembg p", "plain loop", "vidmatte, filters off", "vidmatte"]
     assert list(facts["programs"]) == names
@@ -273,8 +274,9 @@ def test_without_rembg_a_line_says_how_to_install_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_contenders.shutil, "which", lambda _: None)
+    clip = make_movie(tmp_path / "clip.mp4", frames=8).path
     words = ["--model", str(make_salient(tmp_path / "tiny.onnx", 128)), "--family", "isnet"]
-    assert main(["bench", "--compare", *words, "--size", "192x108", "--frames", "8"]) == 0
+    assert main(["bench", str(clip), "--compare", *words]) == 0
     captured = capsys.readouterr()
     assert "vidmatte: rembg is left out: it is not on the PATH: python -m venv" in captured.err
     assert "plain loop" in captured.out and "rembg p" not in captured.out
