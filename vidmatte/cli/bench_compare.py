@@ -20,6 +20,8 @@ from vidmatte.tools.bench_compare import Compared, check_measurable, compare_pro
 from vidmatte.tools.bench_contenders import INSTALL, Match, find_rembg
 from vidmatte.tools.bench_plot import Bar, bars_svg
 
+_LEAST_DRAWN = 0.5  # core milliseconds a frame: a stage that is off has less
+
 
 @dataclass(frozen=True)
 class BenchComparison:
@@ -157,10 +159,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         if "stages" in row:
             parts = ", ".join(f"{stage} {ms:.0f}" for stage, ms in row["stages"].items())
             lines.append(f"{name}, core ms a frame by stage: {parts}")
-    lines += [
-        f"alpha: mean difference to {next(iter(programs))}, of 255; N x: the core ms of that"
-        " program over this row's",
-    ]
+    first = next(iter(programs))
+    lines.append(
+        f"alpha: mean difference to {first}, of 255; N x: core ms of that program over this row's"
+    )
     if any(row["core_ms"] <= 0 or row["ms"] <= 0 for row in programs.values()):
         lines.append("so few frames take no longer than the start varies: use more --frames")
     return lines
@@ -170,9 +172,11 @@ def _drawn(facts: dict[str, Any]) -> str:
     """The comparison as an SVG. What a complete run takes besides its stages is a part too."""
     bars = []
     for name, row in facts["programs"].items():
-        parts = row.get("stages", {})
+        parts = {stage: ms for stage, ms in row.get("stages", {}).items() if ms >= _LEAST_DRAWN}
         rest = max(0.0, row["core_ms"] - sum(parts.values()))
-        bars.append(Bar(name, (*parts.items(), ("the rest" if parts else "", rest))))
+        if rest >= _LEAST_DRAWN or not parts:
+            parts["the rest" if parts else ""] = rest
+        bars.append(Bar(name, tuple(parts.items())))
     caption = [
         _machine(facts),
         "Complete runs less their start, medians, in turn; vidmatte's stages measured alone.",
