@@ -67,7 +67,7 @@ class Match:
             if frames < _LEAST:
                 raise UsageError(f"{clip}: it has only {frames} frames, --compare needs {_LEAST}")
             size, first = (facts.width, facts.height), facts.first_frame
-            inputs = dict.fromkeys((FEW, frames), clip)
+            inputs = dict.fromkeys((FEW, frames), clip.absolute())
             if settings.format == "png":
                 inputs = {count: folder / f"in{count}" for count in inputs}
                 _write_pictures(source, inputs)
@@ -88,7 +88,8 @@ class Match:
 
     @property
     def variants(self) -> dict[str, Settings]:
-        """vidmatte's settings by the name of the row. A recurrent network has no filters on."""
+        """vidmatte's settings by the name of the row; one for a recurrent network, which takes
+        no filter by default."""
         if self.model.weights[0].fed_as.recurrence is not None:
             return {_VIDMATTE: self.settings}
         return {_UNFILTERED: self.settings.changed(**_OFF), _VIDMATTE: self.settings}
