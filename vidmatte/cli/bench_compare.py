@@ -169,17 +169,19 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _drawn(facts: dict[str, Any]) -> str:
-    """The comparison as an SVG. What a complete run takes besides its stages is a part too."""
+    """The comparison as an SVG. A complete run's time is divided as its stages' alone are, so that
+    all bars show the same kind of measurement."""
     bars = []
     for name, row in facts["programs"].items():
-        parts = {stage: ms for stage, ms in row.get("stages", {}).items() if ms >= _LEAST_DRAWN}
-        rest = max(0.0, row["core_ms"] - sum(parts.values()))
-        if rest >= _LEAST_DRAWN or not parts:
-            parts["the rest" if parts else ""] = rest
-        bars.append(Bar(name, tuple(parts.items())))
+        stages = {stage: ms for stage, ms in row.get("stages", {}).items() if ms >= _LEAST_DRAWN}
+        alone = sum(stages.values())
+        if not stages:
+            stages, alone = {"": 1.0}, 1.0
+        parts = ((stage, max(0.0, row["core_ms"]) * ms / alone) for stage, ms in stages.items())
+        bars.append(Bar(name, tuple(parts)))
     caption = [
         _machine(facts),
-        "Complete runs less their start, medians, in turn; vidmatte's stages measured alone.",
+        "Complete runs less their start, in turn, medians; vidmatte's divided as its stages alone.",
         f"vidmatte {facts['vidmatte']}: vidmatte bench --compare --model {facts['model']}",
     ]
     return bars_svg(f"{_title(facts)}: core milliseconds a frame", bars, caption)

@@ -42,12 +42,13 @@ def bars_svg(title: str, bars: Sequence[Bar], caption: Sequence[str]) -> str:
     their parts above, lines of caption below. Readable in light and dark viewers; no script, no
     font or file from elsewhere.
 
-    bars: at least one, with a length above 0.
     """
-    stages = [*dict.fromkeys(name for bar in bars for name, _ in bar.parts if name)]
+    fullest = sorted(bars, key=lambda bar: -len(bar.parts))  # it has the order of all of them
+    stages = [*dict.fromkeys(name for bar in fullest for name, _ in bar.parts if name)]
     fills = {name: _FILLS[number % len(_FILLS)] for number, name in enumerate(stages)}
-    tick = _tick(max(bar.length for bar in bars))
-    ticks = math.ceil(max(bar.length for bar in bars) / tick)
+    longest = max([1e-3, *(bar.length for bar in bars)])  # all are 0 where noise is all there is
+    tick = _tick(longest)
+    ticks = math.ceil(longest / tick)
     scale = (_WIDTH - _LEFT - _RIGHT) / (ticks * tick)
     foot = _TOP + _STEP * len(bars)
     height = foot + 44 + _LINE * len(caption)
