@@ -195,6 +195,10 @@ _SUBJECTS_OPTIONS = (
 app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))
 
 
+_REMBG = typer.Option("--rembg", metavar="PATH", help="its command (default: the one on the PATH)")
+_PLOT = typer.Option("--plot", metavar="FILE", help="draw the comparison, as an SVG")
+
+
 def _bench_command(
     clip: Annotated[
         Path | None, typer.Argument(metavar="[INPUT]", help="default: a generated clip")
@@ -210,12 +214,17 @@ def _bench_command(
         int, typer.Option("--rounds", metavar="N", min=1, max=100, help="runs to report medians of")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="with rembg and a plain loop")] = False,
+    rembg: Annotated[Path | None, _REMBG] = None,
+    plot: Annotated[Path | None, _PLOT] = None,
     **options: Any,
 ) -> None:
     """Measure this machine: each stage alone, then the full pipeline."""
+    from vidmatte.cli.bench_compare import chosen_comparison
     from vidmatte.cli.tools import bench
 
-    bench(clip, size, frames, rounds, as_json, options)
+    comparison = chosen_comparison(compare, rembg, plot)
+    bench(clip, size, frames, rounds, as_json, options, comparison)
 
 
 BENCH_OPTIONS = (

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from vidmatte.tools.bench import Measured, measure
 from vidmatte.tools.bench_clip import make_clip
 from vidmatte.tools.preview import check_sheet, save_sheet, write_sheet
 from vidmatte.tools.score import Comparison, compare
+
+if TYPE_CHECKING:
+    from vidmatte.cli.bench_compare import BenchComparison
 from vidmatte.tools.subject_sheet import candidate_sheet, key_mask_sheet
 
 
@@ -166,9 +169,10 @@ def bench(
     rounds: int,
     as_json: bool,
     options: dict[str, Any],
+    comparison: BenchComparison | None = None,
 ) -> None:
     """Measure and print. Without a clip, one of ``frames`` frames of ``size`` (None:
-    ``_GENERATED_SIZE``) is generated.
+    ``_GENERATED_SIZE``) is generated. comparison: with other programs, instead of the rates.
 
     Raises VidmatteError.
     """
@@ -183,6 +187,11 @@ def bench(
             make_clip(clip, width, height, frames)
         elif settings.out_point is None:
             settings = settings.changed(out_point=_last_point(clip, settings, frames))
+        if comparison is not None:
+            from vidmatte.cli.bench_compare import run_comparison
+
+            run_comparison(clip, Path(folder), settings, frames, rounds, as_json, comparison)
+            return
         output = _target(Path(folder), settings)
         with open_reader(clip, settings) as source:
             choice = check_job(make_job(clip, output, settings), source).model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import run
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.registry import Model
+from vidmatte.models.runtimes.openvino import CPU_FACTS
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -94,6 +96,16 @@ def _peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cpu_name() -> str:
+    """The name of this machine's CPU, as the system gives it."""
+    try:
+        lines = CPU_FACTS.read_text("utf-8", "replace").splitlines()
+    except OSError:  # no Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 _MOST_HELD = 16
