@@ -21,8 +21,9 @@ from tiny_onnx import make_recurrent, make_salient
 import vidmatte
 from vidmatte.cli import batch as cli_matte
 from vidmatte.cli.help_page import PAGE, make_help
-from vidmatte.cli.main import BENCH_OPTIONS, PREVIEW_OPTIONS, main
+from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
+from vidmatte.cli.tool_commands import BENCH_OPTIONS, PREVIEW_OPTIONS
 from vidmatte.errors import UsageError
 from vidmatte.jobs.spec import Job
 from vidmatte.settings import (

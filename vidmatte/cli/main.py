@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidmatte._version import __version__
-from vidmatte.cli import farm_commands, models, serve_command
+from vidmatte.cli import farm_commands, models, serve_command, tool_commands
 from vidmatte.cli.exit_status import catch_stops, exit_status, fail, name_of
 from vidmatte.cli.options import (
     given_text,
@@ -133,108 +133,7 @@ def _main_command(
 app.command(_MAIN, hidden=True, context_settings=_WIDTH)(with_options(_main_command))
 
 
-def _preview_command(
-    clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named_path)
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_preview.png"),
-    ] = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, max=100, help="how many frames")] = 5,
-    **options: Any,
-) -> None:
-    """Write a contact sheet: a few frames cut out, and their alpha.
-
-    With --subject or --subjects: the mask of the chosen subject on each of its frames, to check
-    before a run. Otherwise frames are matted one by one, without the temporal filter: of --smooth
-    only the mirrored run of 'strong' has an effect.
-    """
-    from vidmatte.cli.tools import preview
-
-    preview(clip, output, frames, options)
-
-
-PREVIEW_OPTIONS = (
-    "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
-    "subject", "subjects", "trimap",
-    "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
-    "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather", "garbage_matte",
-    "holdout", "invert", "despill", "despill_strength", "fps", "video_track", "in_point",
-    "out_point", "deinterlace", "colour", "max_megapixels", "overwrite", "device", "runtime",
-    "threads", "models_dir",
-)  # fmt: skip
-app.command("preview", context_settings=_WIDTH)(with_options(_preview_command, PREVIEW_OPTIONS))
-
-
-def _subjects_command(
-    clip: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a movie or a picture folder", parser=named_path)
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_subjects.png"),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option("--at", metavar="POINT", help="which frame, written like --in (the first)"),
-    ] = None,
-    **options: Any,
-) -> None:
-    """Write a frame with the possible subjects numbered, for --subject NUMBER."""
-    from vidmatte.cli.tools import subjects
-
-    subjects(clip, output, at, options)
-
-
-_SUBJECTS_OPTIONS = (
-    "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
-    "combine", "normalize", "downsample", "fps", "video_track", "in_point", "out_point",
-    "deinterlace", "overwrite", "device", "runtime", "threads", "models_dir",
-)  # fmt: skip
-app.command("subjects", context_settings=_WIDTH)(with_options(_subjects_command, _SUBJECTS_OPTIONS))
-
-
-_REMBG = typer.Option("--rembg", metavar="PATH", help="its command (default: the one on the PATH)")
-_PLOT = typer.Option("--plot", metavar="FILE", help="draw the comparison, as an SVG")
-
-
-def _bench_command(
-    clip: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="default: a generated clip")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="WxH", help="of the generated clip (default: 1920x1080)"),
-    ] = None,
-    frames: Annotated[
-        int, typer.Option("--frames", metavar="N", min=8, max=10000, help="frames of each run")
-    ] = 48,
-    rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=1, max=100, help="runs to report medians of")
-    ] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
-    compare: Annotated[bool, typer.Option("--compare", help="with rembg and a plain loop")] = False,
-    rembg: Annotated[Path | None, _REMBG] = None,
-    plot: Annotated[Path | None, _PLOT] = None,
-    **options: Any,
-) -> None:
-    """Measure this machine: each stage alone, then the full pipeline."""
-    from vidmatte.cli.bench_compare import chosen_comparison
-    from vidmatte.cli.tools import bench
-
-    comparison = chosen_comparison(compare, rembg, plot)
-    bench(clip, size, frames, rounds, as_json, options, comparison)
-
-
-BENCH_OPTIONS = (
-    "model", "family", "accept_licence", "combine", "smooth", "refine", "foreground", "normalize",
-    "downsample", "format", "in_point", "out_point", "max_megapixels", "device", "runtime",
-    "batch", "threads", "memory", "models_dir",
-)  # fmt: skip
-app.command("bench", context_settings=_WIDTH)(with_options(_bench_command, BENCH_OPTIONS))
-
-
+tool_commands.add_to(app)
 farm_commands.add_to(app)
 serve_command.add_to(app)
 
@@ -267,26 +166,6 @@ def verify_command(
     from vidmatte.cli.info import verify_results
 
     raise typer.Exit(verify_results(outputs, source))
-
-
-@app.command("score", context_settings=_WIDTH)
-def score_command(
-    prediction: Annotated[
-        Path, typer.Argument(metavar="PRED", help="mattes: a movie, a picture folder, a picture")
-    ],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="ground truth, frame for frame")],
-    motion: Annotated[
-        Path | None,
-        typer.Option(
-            "--motion", metavar="DIR", help="known motion to the frame before, as KITTI's PNGs"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
-) -> None:
-    """Measure mattes against ground truth: MAD, MSE, Grad, Conn, dtSSD..."""
-    from vidmatte.cli.tools import score
-
-    score(prediction, truth, motion, as_json)
 
 
 @app.command("formats", context_settings=_WIDTH)

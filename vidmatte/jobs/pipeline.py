@@ -14,7 +14,8 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
-from vidmatte.alpha.trimap import open_trimap
+from vidmatte.alpha.temporal_filter import TemporalFilter
+from vidmatte.alpha.trimap import Trimap, open_trimap
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
@@ -94,9 +95,6 @@ def build_pipeline(
         frames = _frames(pictures, source.warnings, ring, segment, begin, cuts=settings.cuts)
         return _with_state(frames, segment, begin, stores=stores_state)
 
-    def before(frames: Iterator[Frame]) -> Iterator[Frame]:
-        return frames if trimap is None else trimap.solved_frames(frames)
-
     def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
         held = frames if trimap is None else trimap.held_frames(frames)
         adjusted = adjusted_frames(held, settings, source.clip)
@@ -105,13 +103,8 @@ def build_pipeline(
     works: dict[str, Work] = {
         "read": read,
         "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
-        "motion": lambda frames: smooth.track_stage(before(frames)),
-        "steady": lambda tracked: finished(smooth.average_stage(tracked)),
+        **_filter_works(smooth, subject, trimap, finished),
     }
-    if subject is not None:
-        works["motion"] = lambda frames: smooth.track_stage(before(subject.gated_frames(frames)))
-        works["steady"] = smooth.average_stage
-        works["subject"] = lambda frames: finished(subject.gated_frames(frames))
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
     held += smooth.held_by_threads
     if writer is not None:
@@ -121,6 +114,26 @@ def build_pipeline(
     interrupt = cancel_all(network, source, writer)
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
+
+
+def _filter_works(
+    smooth: TemporalFilter, subject: SubjectFields | None, trimap: Trimap | None, finished: Work
+) -> dict[str, Work]:
+    """The stages between the network and the writer. finished: what comes last in them."""
+
+    def before(frames: Iterator[Frame]) -> Iterator[Frame]:
+        return frames if trimap is None else trimap.solved_frames(frames)
+
+    if subject is None:
+        return {
+            "motion": lambda frames: smooth.track_stage(before(frames)),
+            "steady": lambda tracked: finished(smooth.average_stage(tracked)),
+        }
+    return {
+        "motion": lambda frames: smooth.track_stage(before(subject.gated_frames(frames))),
+        "steady": smooth.average_stage,
+        "subject": lambda frames: finished(subject.gated_frames(frames)),
+    }
 
 
 def build_raw_pipeline(
