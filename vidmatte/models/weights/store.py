@@ -142,9 +142,8 @@ class Store:
             came = _found(path)
             record_path(path).unlink(missing_ok=True)  # so that the next run does not trust it
         except FileNotFoundError:
-            raise WeightsError(
-                f"{entry.name} is not here: 'vidmatte models pull {entry.name}' fetches it"
-            ) from None
+            line = f"{entry.name} is not here: 'vidmatte models pull {entry.name}' fetches it"
+            raise WeightsError(line) from None
         except OSError as error:
             raise self._refused(error) from error
         raise WeightsError(
@@ -154,8 +153,7 @@ class Store:
 
     def remove(self, entry: Entry) -> int:
         """Delete the file and all that belongs to it; bytes freed. Raises WeightsError."""
-        path = self.path(entry)
-        freed = 0
+        path, freed = self.path(entry), 0
         if not self.folder.is_dir():
             return freed
         try:
