@@ -20,7 +20,7 @@ import pytest
 from browser_support import PHONE, Visit, keys_of_strings, running_browser, visiting
 from media import make_movie
 from scene import draw_ball, read_index
-from service_support import LocalClient, Server, local_service, running_server
+from service_support import Server, running_server
 
 import vidmatte.service
 
@@ -493,8 +493,8 @@ def test_stills_on_a_narrow_screen(browser: Any, service: Server, tmp_path: Path
         assert page.locator(".result").first.is_visible()
 
 
-def test_the_files_of_the_page_are_kept_by_browsers(tmp_path: Path) -> None:
-    with local_service(tmp_path / "data") as client:
+def test_the_files_of_the_page_are_kept_by_browsers(service: Server) -> None:
+    with service.client() as client:
         first = client.get("/")
         assert first.headers["content-type"] == "text/html; charset=utf-8"
         tag = first.headers["etag"]
@@ -506,6 +506,6 @@ def test_the_files_of_the_page_are_kept_by_browsers(tmp_path: Path) -> None:
         _missing(client, "/static/..%2fpage_routes.py", "/static/none.js", "/static/%2e%2e/app.py")
 
 
-def _missing(client: LocalClient, *paths: str) -> None:
+def _missing(client: httpx.Client, *paths: str) -> None:
     for path in paths:
         assert client.get(path).status_code == 404, path
