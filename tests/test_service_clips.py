@@ -179,7 +179,7 @@ def test_the_prober_has_limits(tmp_path: Path, photo: Path) -> None:
     assert ("error" in first, second["width"]) == (True, 32)
     stopped = Prober(config)
     stopped.stop()
-    assert "ends" in stopped.probe([photo])[0]["error"]
+    assert "stopping" in stopped.probe([photo])[0]["error"]
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,11 @@ def test_options_become_words(options: dict[str, object], words: list[str]) -> N
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"url": "http://169.254.169.254/latest/meta-data"}, "fetches nothing from elsewhere"),
+        ({"url": "http://169.254.169.254/latest/meta-data"}, "fetches nothing from other servers"),
         ({"model": "sam"}, "model sam: choose from isnet, u2netp"),
         ({"model": "../../x.onnx"}, "choose from"),
         ({"model": "--help"}, "choose from"),
-        ({"bgc": "red"}, "bgc red: write R,G,B,A"),
+        ({"bgc": "red"}, "bgc red: use RRGGBB"),
         ({"bgc": "1,2,3,128"}, "A 255"),
         ({"bgc": "1,2,256"}, "from 0 to 255"),
         ({"a": "perhaps"}, "a: "),
@@ -145,7 +145,7 @@ def test_what_is_no_picture_is_refused(service: LocalClient, content: bytes) -> 
     ("ended", "status", "line"),
     [
         (Ended(None, "", "it took over 5 s"), 503, "photo.png: it took over 5 s"),
-        (Ended(-9, "", ""), 503, "photo.png: it ended with -9"),
+        (Ended(-9, "", ""), 503, "photo.png: it ended with status -9"),
         (Ended(1, '{"error": "WeightsError", "message": "no\\nsource"}', ""), 503, "no source"),
         (Ended(1, '{"error": "SourceError", "message": "/d/photo.png: cut"}', ""), 422,
          "photo.png: cut"),

@@ -18,10 +18,13 @@ _PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path
 QUIET = typer.Option("--quiet", "-q", help="report only failures")
 VERBOSE = typer.Option("--verbose", "-v", help="report more details")
 EVENTS = typer.Option(
-    "--json", help="events as lines of JSON on stdout; a run continues if it is closed"
+    "--json", help="print events as JSON lines on stdout; the run goes on if it is closed"
 )
 SEGMENT_FRAMES = typer.Option(
-    "--segment-frames", metavar="N", min=1, help="frames a segment, about (default: automatic)"
+    "--segment-frames",
+    metavar="N",
+    min=1,
+    help="about how many frames per segment (default: automatic)",
 )
 WORKERS = typer.Option(
     "--workers", metavar="N", min=1, max=64, help="processes that share the work, in segments"
@@ -77,9 +80,9 @@ def _watch_command(
 ) -> None:
     """Cut the subject out of every file that arrives in FOLDER, once.
 
-    A file counts as arrived once it has not grown for --settle seconds. What fails is set aside
-    with its message, DIR/NAME.error.txt: remove that, or change the file, and it is tried again. A
-    later call goes on where this one was stopped.
+    A file counts as arrived once it has not changed for --settle seconds. A file that fails stays
+    where it is; its error message is in DIR/NAME.error.txt. Remove that, or change the file, and it
+    is tried again. A later call continues where this one was stopped.
     """
     from vidmatte.cli.watch import watch_folder
     from vidmatte.jobs.report import make_reporter
@@ -123,7 +126,7 @@ def _segment_command(
     verbose: Annotated[bool, VERBOSE] = False,
     as_json: Annotated[bool, EVENTS] = False,
 ) -> None:
-    """Make segment N of a plan, on any machine; again does no harm."""
+    """Make segment N of a plan, on any machine; making it twice does no harm."""
     from vidmatte.cli import farm
 
     def step(reporter: Any) -> None:

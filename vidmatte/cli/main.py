@@ -81,7 +81,7 @@ def root(
         raise typer.Exit(2)
 
 
-_MEDIA_DIR = typer.Option("--media-dir", metavar="DIR", help="where a shot list's media are")
+_MEDIA_DIR = typer.Option("--media-dir", metavar="DIR", help="folder of a shot list's media")
 
 
 def _main_command(
@@ -99,7 +99,7 @@ def _main_command(
             "--output",
             "-o",
             metavar="PATH",
-            help="file, or folder for pictures or many results (default: beside INPUT, + _matte)",
+            help="file, or folder for pictures or many results (default: INPUT_matte beside INPUT)",
         ),
     ] = None,
     quiet: Annotated[bool, farm_commands.QUIET] = False,
@@ -107,7 +107,7 @@ def _main_command(
     as_json: Annotated[bool, farm_commands.EVENTS] = False,
     each: Annotated[
         bool,
-        typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
+        typer.Option("--each", help="a result for each named subject, its name added to PATH"),
     ] = False,
     media_dir: Annotated[str | None, _MEDIA_DIR] = None,
     workers: Annotated[int, farm_commands.WORKERS] = 1,

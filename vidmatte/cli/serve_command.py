@@ -20,12 +20,14 @@ def add_to(app: typer.Typer) -> None:
     app.command("serve", context_settings={"max_content_width": 80})(_serve_command)
 
 
-_TOKEN_HELP = "what clients have to know (default: VIDMATTE_TOKEN)"
-_DATA_HELP = "all that is stored (default: the user's data folder)"
+_TOKEN_HELP = "the secret that clients must send (default: VIDMATTE_TOKEN)"
+_DATA_HELP = "folder of all that is stored (default: the user's data folder)"
 _Size = partial(typer.Option, metavar="SIZE")
 _Time = partial(typer.Option, metavar="TIME")
 _Count = partial(typer.Option, metavar="N", min=1, max=64)
-_Host = Annotated[str, typer.Option("--host", help="others than this need --token")]
+_Host = Annotated[
+    str, typer.Option("--host", help="address to listen on; any but a local one needs --token")
+]
 _Port = Annotated[
     int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes any free one")
 ]
@@ -36,24 +38,26 @@ _Token = Annotated[
         "--token", metavar="TEXT", envvar="VIDMATTE_TOKEN", show_envvar=False, help=_TOKEN_HELP
     ),
 ]
-_Jobs = Annotated[int, _Count("--jobs", help="jobs that run at once")]
+_Jobs = Annotated[int, _Count("--jobs", help="how many jobs run at once")]
 _Workers = Annotated[int, _Count("--workers", help="processes that share a job")]
-_Keep = Annotated[str, _Time("--keep", help="of clips and results: 90m, 12h or 7d")]
-_MaxUpload = Annotated[str, _Size("--max-upload", help="of one file")]
-_MaxDisk = Annotated[str, _Size("--max-disk", help="of all that is stored")]
-_MinFree = Annotated[str, _Size("--min-free", help="of the disk, that stays free")]
+_Keep = Annotated[str, _Time("--keep", help="how long clips and results stay: 90m, 12h, 7d")]
+_MaxUpload = Annotated[str, _Size("--max-upload", help="largest file")]
+_MaxDisk = Annotated[str, _Size("--max-disk", help="most that may be stored")]
+_MinFree = Annotated[str, _Size("--min-free", help="disk space that stays free")]
 _MaxPixels = Annotated[
     float,
-    typer.Option("--max-megapixels", metavar="X", min=0.01, max=2000, help="of a picture or frame"),
+    typer.Option("--max-megapixels", metavar="X", min=0.01, max=2000, help="largest frame"),
 ]
 _JobMemory = Annotated[
-    str | None, _Size("--job-memory", help="at which a job is ended (default: none)")
+    str | None, _Size("--job-memory", help="most memory of a job (default: no limit)")
 ]
-_JobSilence = Annotated[str, _Time("--job-silence", help="without progress, ends a job")]
+_JobSilence = Annotated[str, _Time("--job-silence", help="longest time of a job without progress")]
 _AllowedHost = Annotated[
     list[str] | None,
     typer.Option(
-        "--allowed-host", metavar="NAME", help="further name, as behind a proxy; can be repeated"
+        "--allowed-host",
+        metavar="NAME",
+        help="a host name of the service, as behind a proxy; can be repeated",
     ),
 ]
 _ModelsDir = Annotated[

@@ -69,7 +69,9 @@ class Clips:
         failed."""
         found = self.get(clip)
         if found["state"] == "probing":
-            raise RequestError(409, "probing", f"clip {clip}: it is being read; try again", 1)
+            raise RequestError(
+                409, "probing", f"clip {clip}: the server is still reading it; try again", 1
+            )
         if found["state"] == "failed":
             raise RequestError(422, "unusable", str(found["error"]))
         return found
@@ -101,7 +103,7 @@ class Clips:
         self.get(clip)
         jobs = self._context.jobs
         if jobs is not None and jobs.reads(clip):
-            raise RequestError(409, "in_use", f"clip {clip}: a job reads it; cancel the job first")
+            raise RequestError(409, "in_use", f"clip {clip}: a job uses it; cancel the job first")
         with self._database.writing() as connection:
             connection.execute("DELETE FROM clips WHERE id = ?", (clip,))
         shutil.rmtree(self._context.config.clips / clip, ignore_errors=True)
@@ -119,7 +121,10 @@ class Clips:
         most = self._context.config.max_clips
         if self.count() >= most:
             raise RequestError(
-                429, "too_many_clips", f"{most} clips are stored: delete some first", 60
+                429,
+                "too_many_clips",
+                f"{most} clips are stored, which is the limit: delete some first",
+                60,
             )
 
     def delete_expired(self) -> None:
@@ -269,9 +274,11 @@ def _add_upload(routes: APIRouter, context: Context, clips: Clips) -> None:
         if is_form(request):
             async with received_form(context, request) as form:
                 if not form.files:
-                    raise RequestError(422, "invalid", "file: the form has no file")
+                    raise RequestError(422, "invalid", "file: missing; the form has no file")
                 return {"clips": [await run_in_threadpool(clips.add, one) for one in form.files]}
         if name is None:
-            raise RequestError(422, "invalid", "name: missing; the file's name, as in ?name=a.mp4")
+            raise RequestError(
+                422, "invalid", "name: missing; give the file's name, as in ?name=a.mp4"
+            )
         async with received_body(context, request, name) as incoming:
             return await run_in_threadpool(clips.add, incoming)

@@ -122,7 +122,7 @@ def _check_texts(value: Any) -> None:
     """Raise RequestError for a text that no command line can hold."""
     if isinstance(value, str):
         if any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value):
-            raise _invalid(f"{value!r}: a NUL character or an unpaired surrogate: remove it")
+            raise _invalid(f"{value!r}: remove the NUL character or the unpaired surrogate")
     elif isinstance(value, dict):
         _check_texts([*value, *value.values()])
     elif isinstance(value, list):
@@ -149,7 +149,7 @@ def _with_files(name: str, value: Any, name_of: FileNames) -> Any:
     if option is None:  # which Settings refuses
         return value
     if is_server_option(name):
-        raise _invalid(f"{name}: the server decides it; remove it")
+        raise _invalid(f"{name}: only the server sets it; leave it out")
     if name == "subject":
         return [_with_mask(one, name_of) for one in (value if isinstance(value, list) else [value])]
     if name == "model" and not (isinstance(value, str) and _MODEL.fullmatch(value)):
@@ -183,8 +183,8 @@ def _with_mask(text: Any, name_of: FileNames) -> Any:
             raise _invalid(str(error)) from None
         if is_mask:
             raise _invalid(
-                f"subject {text}: it is no place or rule; a mask is an uploaded picture, named as"
-                " clip:ID"
+                f"subject {text}: not a point, box, number or rule; for a mask upload a picture"
+                " and write clip:ID"
             )
     return named
 
@@ -194,11 +194,13 @@ def _check_for(clip: Mapping[str, Any], row: str, settings: Settings, output: Jo
     if clip["kind"] != "picture":
         for name in ("size", "crop"):
             if (value := getattr(settings, name)) is not None:
-                raise _invalid(f"{name} {value}: it is for pictures, and {clip['name']} is a clip")
+                raise _invalid(f"{name} {value}: only for pictures, and {clip['name']} is a clip")
         if output.timeline and not FORMATS[row][1]:
-            raise _invalid(f"timeline {output.timeline}: no timeline shows pictures of {row}")
+            raise _invalid(f"timeline {output.timeline}: a timeline cannot show pictures ({row})")
     elif output.timeline:
-        raise _invalid(f"timeline {output.timeline}: {clip['name']} is a picture, which has none")
+        raise _invalid(
+            f"timeline {output.timeline}: only for clips, and {clip['name']} is a picture"
+        )
     has_background = row == "jpeg" or "comp" in output.extras or settings.background is not None
     if settings.shadow is not None and not has_background:
         raise _invalid(f"shadow {settings.shadow}: it needs a background, or comp in output.extras")

@@ -39,7 +39,9 @@ class Ended:
     def line(self) -> str:
         """The last line of its messages."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
-        return lines[-1].removeprefix("vidmatte: ") if lines else f"it ended with {self.status}"
+        return (
+            lines[-1].removeprefix("vidmatte: ") if lines else f"it ended with status {self.status}"
+        )
 
     @property
     def events(self) -> list[Mapping[str, Any]]:
@@ -87,6 +89,6 @@ class CommandLine:
                 return Ended(process.returncode, stdout, stderr)
             except subprocess.TimeoutExpired:
                 if self._stopping.is_set():
-                    return Ended(None, "", "the service ends")
+                    return Ended(None, "", "the service is stopping")
                 if time.monotonic() > deadline:
                     return Ended(None, "", f"it took over {seconds:.0f} s")

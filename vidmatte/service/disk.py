@@ -48,7 +48,7 @@ class Disk:
             raise RequestError(
                 507,
                 "quota",
-                f"{more} more bytes are over the {config.max_disk} that --max-disk allows: delete"
+                f"{more} more bytes do not fit into the {config.max_disk} of --max-disk: delete"
                 " clips or jobs, or wait until some expire",
                 _RETRY_SECONDS,
             )
@@ -56,8 +56,8 @@ class Disk:
             raise RequestError(
                 507,
                 "disk_full",
-                f"the disk would have less than {config.min_free} bytes free: nothing new is"
-                " accepted until there is more",
+                f"the disk would have less than {config.min_free} bytes free (--min-free): free"
+                " some space, then try again",
                 _RETRY_SECONDS,
             )
 

@@ -197,7 +197,7 @@ class FrameMatter:
             is_late = time.monotonic() - began > _PATIENCE_SECONDS
             if is_late and self._kept.load(each) is None:  # what is done is kept
                 left = f"{last + 1 - each} of its {last + 1 - first} frames"
-                raise BusyError(f"frame {number}: smoothing waits for the mattes of {left}")
+                raise BusyError(f"frame {number}: smoothing still needs the mattes of {left}")
             raw, rgb = self._raw(each), self._frames.rgb(each)
             is_cut = self._settings.cuts and detector.is_new_shot(rgb) and each > first
             alpha = np.ascontiguousarray(resized(raw.alpha, size))

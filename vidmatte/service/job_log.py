@@ -89,7 +89,7 @@ def end_reason(returncode: int | None, log: Path) -> str:
     """
     line = _last_line(log)
     said = f": {line}" if line else ""
-    again = "; a retry goes on after its last finished frame"
+    again = "; a retry continues after its last finished frame"
     if returncode is not None and returncode < 0:
         try:
             name = signal.Signals(-returncode).name

@@ -165,7 +165,7 @@ class Jobs:
         where it has ended."""
         row = self.row(job)
         if row["state"] in OVER:
-            raise RequestError(409, "ended", f"job {job}: it is {row['state']} already")
+            raise RequestError(409, "ended", f"job {job}: it is already {row['state']}")
         if row["state"] == "running" or not self.end(job, "cancelled", only_from="queued"):
             self.change(job, is_cancelled=1)
         self.wake()
@@ -176,7 +176,11 @@ class Jobs:
         finished. Raises RequestError (409) for any other."""
         row = self.row(job)
         if row["state"] not in ("failed", "cancelled"):
-            raise RequestError(409, "not_failed", f"job {job}: it is {row['state']}")
+            raise RequestError(
+                409,
+                "not_failed",
+                f"job {job}: it is {row['state']}; only a failed or cancelled job can be retried",
+            )
         for clip in json.loads(row["reads"]):
             self._context.clips.ready(clip)
         values = {"state": "queued", "error": None, "ended": None, "expires": None, "fps": None,

@@ -75,7 +75,7 @@ class Models:
             with self._lock:
                 if name not in self._fetching:
                     if len(self._fetching) >= _MOST_AT_ONCE:
-                        line = f"{_MOST_AT_ONCE} models are being fetched: wait for one"
+                        line = f"{_MOST_AT_ONCE} models are being fetched already: wait for one"
                         raise RequestError(429, "busy", line, 30)
                     thread = threading.Thread(
                         target=self._fetch, args=(row, words), name=f"vidmatte-fetch-{name}"

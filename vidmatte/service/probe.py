@@ -58,7 +58,7 @@ class Prober:
         words = [sys.executable, "-m", __name__, *limits, *(str(file) for file in files)]
         with self._lock:
             if self._is_stopped:
-                return "the service ends"
+                return "the service is stopping"
             self._process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -71,7 +71,7 @@ class Prober:
                 printed, _ = process.communicate(timeout=self._seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-                return f"reading it took over {self._seconds} s, so it is refused"
+                return f"it was refused because reading it took over {self._seconds} s"
         try:
             facts = json.loads(printed)
         except ValueError:

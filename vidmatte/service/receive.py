@@ -39,7 +39,7 @@ def safe_name(name: str) -> str:
     while stem and len(f"{stem}{dot}{suffix}".encode()) > _LONGEST_NAME:
         stem = stem[:-1]
     if not stem:
-        raise RequestError(422, "invalid", "name: it is empty; give a file name like clip.mp4")
+        raise RequestError(422, "invalid", "name: empty; give a file name like clip.mp4")
     return f"{stem}{dot}{suffix}"
 
 
@@ -105,7 +105,7 @@ class Incoming:
 def too_large(context: Context) -> RequestError:
     """413: a file has more bytes than are accepted."""
     limit = context.config.max_upload
-    return RequestError(413, "too_large", f"a file may have {limit} bytes at most (--max-upload)")
+    return RequestError(413, "too_large", f"the file is larger than {limit} bytes (--max-upload)")
 
 
 def _announced(context: Context, request: Request) -> int:
@@ -181,7 +181,7 @@ async def _chunks(context: Context, request: Request) -> AsyncIterator[bytes]:
 
 def broken_off() -> RequestError:
     """400: not all has come."""
-    return RequestError(400, "broken_off", "the connection ended early")
+    return RequestError(400, "broken_off", "the connection ended before the whole body had come")
 
 
 def is_form(request: Request) -> bool:
@@ -214,7 +214,7 @@ class Form:
         except FormParserError as error:
             raise RequestError(400, "invalid", f"{_WHERE}: {error}".splitlines()[0]) from None
         if self._current is not None:
-            raise RequestError(400, "broken_off", f"{_WHERE}: it ends within a part")
+            raise RequestError(400, "broken_off", f"{_WHERE}: the body ends inside a part")
 
     def close(self) -> None:
         """Remove the files that were not moved."""
@@ -262,7 +262,7 @@ class Form:
         kind, options = parse_options_header(self._headers.get("content-disposition"))
         self._headers = {}
         if kind != b"form-data" or b"name" not in options:
-            raise RequestError(400, "invalid", f"{_WHERE}: a part without a name")
+            raise RequestError(400, "invalid", f"{_WHERE}: a part has no name")
         self._name = options[b"name"].decode("utf-8", "replace")
         if len(self.files) >= _MOST_FILES or len(self.fields) >= _MOST_FIELDS:
             raise RequestError(413, "too_large", f"{_WHERE}: {_MOST_FILES} files at most")

@@ -81,7 +81,7 @@ def _colour(text: str | None) -> str | None:
     match = _COLOUR.fullmatch(text.strip())
     levels = [int(level) for level in match.groups("255")] if match else []
     if not match or max(levels) > 255 or levels[3] not in (0, 255):
-        line = f"bgc {text}: write R,G,B,A from 0 to 255, A 255 (or 0 for none), or RRGGBB"
+        line = f"bgc {text}: use RRGGBB, or R,G,B,A from 0 to 255 with A 255, or 0 for none"
         raise RequestError(422, "invalid", line)
     return f"#{bytes(levels[:3]).hex()}" if levels[3] else None
 
@@ -94,7 +94,7 @@ def _suffix(file: Path) -> str:
         if re.match(pattern, head, re.DOTALL):
             return suffix
     raise RequestError(
-        422, "invalid", "file: this is no picture (PNG, JPEG, WebP, TIFF, BMP, AVIF)"
+        422, "invalid", "file: not a picture that can be read (PNG, JPEG, WebP, TIFF, HEIC...)"
     )
 
 
@@ -125,7 +125,7 @@ class _Turns:
             self._free.release()
 
     def _busy(self) -> RequestError:
-        line = "as many pictures as it can take are being worked on: try again"
+        line = "too many pictures are waiting: try again"
         return RequestError(503, "busy", line, _RETRY_SECONDS)
 
 
@@ -187,7 +187,7 @@ def _checked(query: dict[str, str], form: dict[str, str]) -> RemoveOptions:
 
 
 def _no_urls() -> RequestError:
-    line = "url: this service fetches nothing from elsewhere; send the picture as 'file'"
+    line = "url: the service fetches nothing from other servers; send the picture as 'file'"
     return RequestError(422, "invalid", line)
 
 

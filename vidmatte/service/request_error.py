@@ -19,4 +19,4 @@ class RequestError(Exception):
 
 def missing(kind: str, name: str) -> RequestError:
     """404: there is no such clip, job, upload, ..."""
-    return RequestError(404, "missing", f"{kind} {name}: there is none of that id, or it expired")
+    return RequestError(404, "missing", f"{kind} {name}: not found; it may have expired")

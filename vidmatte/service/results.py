@@ -81,7 +81,7 @@ def _zip_entries(context: Context, job: str, only: str | None) -> Iterator[tuple
     Raises RequestError."""
     row = context.jobs.get(job)
     if row["state"] != "done":
-        raise RequestError(409, "not_done", f"job {job}: it is {row['state']}, so has no results")
+        raise RequestError(409, "not_done", f"job {job}: it is {row['state']} and has no results")
     names = {one["name"] for one in row["results"]}
     if only is not None and only not in names:
         raise missing("result", only)

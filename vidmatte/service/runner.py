@@ -205,7 +205,7 @@ class Runner:
                                  " some space, then retry")  # fmt: skip
             elif most is not None and (used := one.process.memory()) > most:
                 self._limit(one, f"ended because it used {used / 1e9:.2f} GB of memory, and the"
-                                 f" limit of a job is {most / 1e9:.2f} GB: take a smaller model or"
+                                 f" limit of a job is {most / 1e9:.2f} GB: use a smaller model or"
                                  " picture, or raise --job-memory", kill_after=0)  # fmt: skip
 
     def _limit(self, one: _Running, reason: str, kill_after: float = _KILL_S) -> None:
@@ -243,7 +243,7 @@ class Runner:
         silence = self._config.job_silence
         if now - one.heard > silence:
             reason = (
-                f"ended because it reported nothing for {silence:g} s; a retry goes on from there"
+                f"ended because it reported nothing for {silence:g} s; a retry continues from there"
             )
             self._limit(one, reason, _HUNG_KILL_S)
         self._insist(one, now)
@@ -283,7 +283,7 @@ class Runner:
             if was_left:
                 reason = f"it was killed {_MOST_RESTARTS + 1} times together with the server"
             elif log.is_stopped:
-                reason = "it was stopped by a signal from outside; a retry goes on from there"
+                reason = "it was stopped by a signal from outside; a retry continues from there"
             self._jobs.end(job, "failed", error=_without_paths(reason))
 
     def _record_result(self, row: sqlite3.Row, done: dict[str, Any]) -> None:

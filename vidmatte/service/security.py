@@ -98,7 +98,7 @@ class Guard:
         _check_origin(scope, headers, host)
         is_open = scope["path"] in _OPEN or not scope["path"].startswith("/api")
         if self._token and not is_open and not any(map(self._is_token, _tokens(headers))):
-            line = "this service needs its token: Authorization: Bearer TOKEN, or log in"
+            line = "the service needs its token: send Authorization: Bearer TOKEN, or log in"
             raise _RefusedError(401, "unauthorized", line)
 
     def _checked_host(self, hosts: list[str]) -> str:
@@ -106,7 +106,7 @@ class Guard:
         host = hosts[0].lower() if len(hosts) == 1 else ""
         name = _host_name(host)
         if name not in self._hosts and not _is_address(name):
-            line = f"Host {host[:100] or 'missing'}: not this service's; --allowed-host adds names"
+            line = f"Host {host[:100] or 'missing'}: not a name of this service; see --allowed-host"
             raise _RefusedError(400, "wrong_host", line)
         return host
 

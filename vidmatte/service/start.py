@@ -108,7 +108,7 @@ def _listen(config: ServiceConfig) -> socket.socket:
     except OSError as error:
         opened.close()
         raise OutputError(
-            f"--host {config.host} --port {config.port}: {error.strerror or error}; another"
+            f"--host {config.host} --port {config.port}: {error.strerror or error}; try another"
             " --port, or 0 for any free one"
         ) from error
     return opened

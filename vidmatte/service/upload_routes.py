@@ -44,7 +44,7 @@ def _number(request: Request, header: str) -> int:
 def _check_version(request: Request) -> None:
     version = request.headers.get("tus-resumable", _VERSION)
     if version != _VERSION:
-        line = f"Tus-Resumable {version}: this is version {_VERSION}"
+        line = f"Tus-Resumable {version}: this service has version {_VERSION}"
         raise RequestError(412, "wrong_version", line)
 
 

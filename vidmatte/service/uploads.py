@@ -89,7 +89,7 @@ class Uploads:
         if found["error"]:
             raise RequestError(410, "failed", str(found["error"]))
         if offset != found["offset"]:
-            line = f"Upload-Offset {offset}: the offset of this upload is {found['offset']}"
+            line = f"Upload-Offset {offset}: this upload is at {found['offset']}"
             raise RequestError(409, "wrong_offset", line)
         if found["clip"]:
             return found
@@ -123,7 +123,7 @@ class Uploads:
         if row is None:
             raise missing("upload", upload)
         if row["sha256"] not in (None, digest):
-            line = f"the SHA-256 of what came is {digest}, announced was {row['sha256']}"
+            line = f"the SHA-256 of the file is {digest}, not {row['sha256']} as announced"
             with self._database.writing() as connection:
                 connection.execute("UPDATE uploads SET error = ? WHERE id = ?", (line, upload))
             file.unlink()
@@ -200,7 +200,7 @@ class _Writer:
         try:
             async for chunk in chunks(self._context, request, self._stopped):
                 if size + len(chunk) > self._length:
-                    line = f"more bytes came than the {self._length} of Upload-Length"
+                    line = f"more bytes came than Upload-Length announced ({self._length})"
                     raise RequestError(413, "too_large", line)
                 size += len(chunk)
                 buffer += chunk
@@ -210,7 +210,11 @@ class _Writer:
                     await run_in_threadpool(write_all, opened, buffer)
                     buffer = bytearray()
             if digest is not None and digest.digest() != self._expected:
-                raise RequestError(_MISMATCH, "wrong_checksum", "Upload-Checksum: it differs")
+                raise RequestError(
+                    _MISMATCH,
+                    "wrong_checksum",
+                    "Upload-Checksum: the piece that came has another one",
+                )
             await run_in_threadpool(write_all, opened, buffer)
         except ClientDisconnect:
             if digest is None:  # what came counts, and the client goes on after it

@@ -147,7 +147,7 @@ class Viewer:
 
 def busy() -> RequestError:
     """503: other frames are being rendered."""
-    return RequestError(503, "busy", "other frames are being rendered: ask again", 2)
+    return RequestError(503, "busy", "other frames are being rendered: try again", 2)
 
 
 class _Worker:
@@ -201,7 +201,7 @@ class _Worker:
             raise RequestError(503, "memory", message, 60)
         if time.monotonic() > deadline:
             self._end(process)
-            message = f"this frame took more than {seconds:.0f} s: use a quicker model"
+            message = f"this frame took more than {seconds:.0f} s: use a faster model"
             raise RequestError(504, "timeout", message)
 
     def _started(self) -> subprocess.Popen[str] | None:

@@ -184,7 +184,7 @@ def _parsed_crop(text: str | None, height: int) -> list[int] | None:
         form = f"X,Y,WIDTH,HEIGHT in source pixels, at most {_LONGEST_CROP} a side"
         raise RequestError(422, "invalid", f"crop {text or ''}: with height=0 give {form}")
     if height:
-        raise RequestError(422, "invalid", f"crop {text}: it needs height=0")
+        raise RequestError(422, "invalid", f"crop {text}: add height=0")
     return numbers
 
 
@@ -201,11 +201,13 @@ def _checked_settings(context: Context, text: str) -> tuple[dict[str, Any], dict
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         raise RequestError(422, "invalid", f"settings: not JSON ({reason})") from None
     if not isinstance(given, dict):
-        raise RequestError(422, "invalid", "settings: an object of options by name is expected")
+        raise RequestError(422, "invalid", "settings: expected a JSON object of options by name")
     given = {name: value for name, value in given.items() if value is not None}
     refused = sorted(_PATHS & given.keys())
     if refused:
-        raise RequestError(422, "invalid", f"settings: {refused[0]} names a file of the server")
+        raise RequestError(
+            422, "invalid", f"settings: {refused[0]} is a path on the server, which is not allowed"
+        )
     prompts = given.pop("subject", [])
     _check_prompts(prompts)
     files = _with_clips(context, given)
@@ -218,7 +220,7 @@ def _checked_settings(context: Context, text: str) -> tuple[dict[str, Any], dict
     except (UsageError, TypeError) as error:
         raise RequestError(422, "invalid", str(error)) from None
     if settings.foreground_file is not None or set(settings.model) & set("./\\"):
-        raise RequestError(422, "invalid", "settings: a file of the server cannot be named")
+        raise RequestError(422, "invalid", "settings: a path on the server is not allowed")
     known = options_of(Settings)
     found = {
         name: value
@@ -236,7 +238,9 @@ def _with_clips(context: Context, given: dict[str, Any]) -> dict[str, str]:
         if name in given:
             text = str(given[name])
             if not text.startswith("clip:"):
-                raise RequestError(422, "invalid", f"{name} {text}: name a clip, as clip:ID")
+                raise RequestError(
+                    422, "invalid", f"{name} {text}: write clip:ID, the id of an uploaded file"
+                )
             file = _file_of(context, context.clips.ready(text.removeprefix("clip:")))
             given[name], files[name] = file["path"], file["sha256"]
     return files
@@ -246,7 +250,9 @@ def _check_prompts(prompts: Any) -> None:
     """Raise RequestError for anything but a list of short texts."""
     is_list = isinstance(prompts, list) and all(isinstance(one, str) for one in prompts)
     if not is_list or len(prompts) > _MOST_PROMPTS:
-        raise RequestError(422, "invalid", f"subject: a list of up to {_MOST_PROMPTS} texts")
+        raise RequestError(
+            422, "invalid", f"subject: expected a list of up to {_MOST_PROMPTS} texts"
+        )
     if any(len(one) > _LONGEST_PROMPT for one in prompts):
         raise RequestError(422, "invalid", f"subject: up to {_LONGEST_PROMPT} characters each")
 

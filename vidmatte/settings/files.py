@@ -39,17 +39,17 @@ class InputOptions(OptionModel):
     )
     input_size: FrameSize | None = _input(
         None,
-        "of raw video from stdin: its frames in pixels, like 1920x1080",
+        "for raw video from stdin: the frame size in pixels, like 1920x1080",
         metavar="WxH",
     )
     input_format: Text | None = _input(
         None,
-        "of raw video from stdin: its pixel format by FFmpeg's name, like yuv420p or rgb24",
+        "for raw video from stdin: FFmpeg's name of the pixel format, like yuv420p or rgb24",
         metavar="NAME",
     )
     input_fps: Rate | None = _input(
         None,
-        "of raw video, pictures or a raw stream from stdin: its frame rate",
+        "for raw video, pictures or a raw stream from stdin: the frame rate",
         metavar="RATE",
     )
     video_track: WholeNumber = _input(
@@ -76,7 +76,7 @@ class InputOptions(OptionModel):
     )
     conform: Rate | None = _input(
         None,
-        "make the rate constant, repeating and dropping frames",
+        "make the frame rate constant, repeating and dropping frames",
         metavar="RATE",
     )
     deinterlace: Literal["auto", "off", "bwdif"] = _input(
@@ -85,8 +85,8 @@ class InputOptions(OptionModel):
     )
     colour: ColourNames | None = _input(
         None,
-        "colours of the input, where it states none or wrong ones, like srgb, bt601, pq, range=full"
-        " or primaries=bt2020,transfer=linear",
+        "colour tags of the input, where they are missing or wrong, like srgb, bt601, pq,"
+        " range=full or primaries=bt2020,transfer=linear",
         metavar="TAGS",
     )
     max_megapixels: Number = _input(
@@ -98,9 +98,9 @@ class InputOptions(OptionModel):
     )
     strict: Switch = _input(
         False,
-        "stop at a movie's frame that does not decode (otherwise the one before it is repeated)"
-        " or is damaged, and at a file that is shorter than it declares; a broken picture always"
-        " stops the run",
+        "stop at a movie's frame that is damaged or does not decode (otherwise the one before it is"
+        " repeated), and at a file that is shorter than it declares; a broken picture always stops"
+        " the run",
         decides=NO_EFFECT,
     )
 
@@ -133,12 +133,12 @@ class OutputOptions(OptionModel):
     )
     codec: Text | None = _output(
         None,
-        "format among those of one suffix, like prores-xq or cineform",
+        "which of the formats with the same suffix, like prores-xq or cineform",
     )
     alpha: Literal["auto", "straight", "premultiplied"] = _output(
         "auto",
-        "'premultiplied' multiplies the colours by alpha; auto does so in OpenEXR, which is defined"
-        " that way, and in no other format",
+        "'premultiplied' multiplies the colours by alpha; 'auto' does so only in OpenEXR, which is"
+        " defined that way",
     )
     matte: Text | None = _output(
         None,
@@ -157,9 +157,9 @@ class OutputOptions(OptionModel):
     )
     background: BackgroundName | None = _output(
         None,
-        "behind the subject in --comp, or without it in the result itself: a colour (#20a040,"
-        " white), a picture, a clip, 'checker', or blur:20 for the source's own, blurred by 20"
-        " pixels; default: checker, white for jpeg",
+        "what is behind the subject in --comp, or without --comp in the result itself: a colour"
+        " (#20a040, white), a picture, a clip, 'checker', or blur:20 for the source blurred by 20"
+        " pixels; default: checker in --comp, white in jpeg",
         metavar="WHAT",
         reads=True,
     )
@@ -169,52 +169,52 @@ class OutputOptions(OptionModel):
     )
     size: SizeText | None = _output(
         None,
-        "of a still: pixels like 600x800, or 35x45mm@300, with the head placed as in ID photos; the"
-        " whole subject with --crop, or where no head is found",
+        "size of a still in pixels like 600x800, or of a print like 35x45mm@300, with the head"
+        " placed as in ID photos; with --crop, or where no head is found, the whole subject",
         metavar="SIZE",
     )
     crop: CropText | None = _output(
         None,
-        "of a still: 'subject' shows what is kept and no more, 'subject:20' with a margin of 20"
-        " pixels, 'subject:5%' of 5 per cent",
+        "crop a still: 'subject' to the subject, 'subject:20' with a margin of 20 pixels,"
+        " 'subject:5%' of 5 per cent",
         metavar="WHAT",
     )
     quality: WholeNumber = _output(
         0,
-        "of jpeg, webp, avif, webm and h264: 100 is the best and largest (0: the format's own)",
+        "for jpeg, webp, avif, webm and h264: 100 is best and largest (0: the format's default)",
         low=0,
         high=100,
     )
     exr_compression: Literal["zip", "zips", "piz", "dwaa"] | None = _output(
         None,
-        "of exr: zip is the default, zips has one line a block, dwaa is lossy and small; piz and"
-        " dwaa need the package OpenEXR",
+        "for exr: zip is the default, zips compresses line by line, dwaa is lossy and small; piz"
+        " and dwaa need the package OpenEXR",
         metavar="NAME",
     )
     shadow: ShadowText | None = _output(
         None,
-        "a shadow of the subject on the background: X,Y,BLUR and from 0 to 1 its OPACITY (0.5), in"
-        " pixels to the right and down, as in 12,16,20",
+        "drop shadow on the background: X,Y,BLUR in pixels, to the right and down, as in 12,16,20;"
+        " a fourth number is its opacity from 0 to 1 (default 0.5)",
         metavar="X,Y,BLUR",
     )
     timeline: Texts = _output(
         (),
-        "also write a timeline: the original, over it the result, over that the --matte, disabled;"
+        "also write a timeline: the original, the result over it and the --matte, disabled, on top;"
         " .fcpxml, .xml (FCP 7), .otio or .edl; can be repeated",
         metavar="FILE",
         decides=NO_EFFECT,
     )
     manifest: ManifestMode = _output(
         "each",
-        "write a JSON file that records how a result was made ('vidmatte verify' checks it): beside"
-        " 'each' result, or 'one' for all of a call, beside -o FOLDER; --no-manifest is 'none'",
+        "write a JSON file that records how a result was made ('vidmatte verify' checks it): for"
+        " 'each' result, or 'one' for the whole call, beside -o FOLDER; --no-manifest is 'none'",
         metavar="WHICH",
         negative="--no-manifest",
         decides=NO_EFFECT,
     )
     start_number: WholeNumber = _output(
         0,
-        "number of the first picture of a pattern, as in -o 'cut/shot_%06d.png'",
+        "number of the first picture where -o is a pattern like 'cut/shot_%06d.png'",
         low=0,
         high=2**31,
     )
@@ -225,7 +225,7 @@ class OutputOptions(OptionModel):
     )
     audio_from: Text | None = _output(
         None,
-        "take the sound from this file; it begins with the source's first frame",
+        "take the sound from this file; its start is at the source's first frame",
         metavar="FILE",
         reads=True,
     )
@@ -238,7 +238,7 @@ class OutputOptions(OptionModel):
     resume: Switch = _output(
         False,
         "store finished frames in a folder .NAME.resume beside the output, as large as the output,"
-        " until it is complete; a run that was stopped, killed or failed continues from there",
+        " until it is complete; a run that failed or was stopped or killed continues from there",
         decides=NO_EFFECT,
     )
 

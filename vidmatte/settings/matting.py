@@ -51,15 +51,15 @@ class ModelOptions(OptionModel):
     )
     accept_licence: Text | None = _matte(
         None,
-        "accept the licence of weights that are not for every use, by the model's name; it is kept"
-        " with them",
+        "accept the licence of this model's weights where it does not allow every use; that is kept"
+        " beside them",
         metavar="NAME",
         decides=NO_EFFECT,
     )
     combine: Literal["edges", "max", "min", "mean"] = _matte(
         "edges",
-        "of two models, as in --model isnet+rvm: 'edges' takes the subject from the first and"
-        " its soft edge from the second",
+        "how two models are joined, as in --model isnet+rvm: 'edges' takes the subject from the"
+        " first and its soft edge from the second",
     )
     normalize: Literal["clip", "minmax", "rembg"] = _matte(
         "clip",
@@ -79,19 +79,21 @@ class ModelOptions(OptionModel):
     )
     key: Levels | None = _key(
         None,
-        "shares of what is not screen that become alpha 0 and 1 (default: by the screen's noise)",
+        "black and white point of the key, from 0 (all screen) to 1 (no screen); default: by the"
+        " screen's noise",
         metavar="LOW,HIGH",
     )
     keep_shadows: Switch = _key(False, "keep soft shadows on the screen in the matte")
     clean_plate: Text | None = _key(
         None,
-        "of --model difference: a picture of the scene without the subject, the camera still",
+        "for --model difference: a picture of the scene without the subject, from the same camera"
+        " position",
         metavar="PATH",
         reads=True,
     )
     downsample: Number = _matte(
         0.0,
-        "rvm: scale of the coarse pass relative to the frame (0: automatic)",
+        "for rvm: scale of the coarse pass relative to the frame (0: automatic)",
         low=0.0,
         high=1.0,
     )
@@ -109,8 +111,8 @@ class MatteOptions(OptionModel):
 
     smooth: Literal["auto", "on", "live", "strong", "off"] = _matte(
         "auto",
-        "filter the alpha over time: 'auto' only per-frame models, 'live' without"
-        " later frames, 'strong' runs each frame mirrored too (twice the network's time)",
+        "filter the alpha over time: 'auto' only for per-frame models, 'live' without later"
+        " frames, 'strong' runs each frame mirrored too (twice the network's time)",
         decides=RESULT,
     )
     smooth_strength: Number = _matte(
@@ -122,14 +124,15 @@ class MatteOptions(OptionModel):
     )
     refine: Literal["auto", "fast", "best", "off"] = _matte(
         "auto",
-        "align the soft edge with the picture's detail; auto is fast for per-frame models,"
-        " best also solves uncertain regions (several times the time)",
+        "align the soft edge with the picture's detail; 'auto' is 'fast' for per-frame models,"
+        " 'best' also solves uncertain regions (several times the time)",
         decides=RESULT,
     )
     foreground: Literal["auto", "estimate", "source", "model"] = _matte(
         "auto",
         "colours of soft pixels: 'estimate' removes the old background, 'source' keeps them as"
-        " they are, 'model' takes the network's; auto is model where it gives them, else estimate",
+        " they are, 'model' takes the network's; 'auto' is 'model' where the network gives colours,"
+        " else 'estimate'",
         decides=RESULT,
     )
     cuts: Switch = _matte(True, "reset at each shot cut", negative="--no-cuts")
@@ -149,9 +152,9 @@ class SubjectOptions(OptionModel):
     subject: Prompts = _subject(
         (),
         "what to keep, on one frame: a point X,Y, a box LEFT,TOP,RIGHT,BOTTOM, a mask picture,"
-        " largest, centre, person, all, or a number of 'vidmatte subjects'; with ! before it what"
-        " not to keep, with @f12, @1.5 or @00:00:01:05 after it on a later frame, with NAME: before"
-        " it of one of several subjects; repeat it to correct frames",
+        " largest, centre, person, all, or a number from 'vidmatte subjects'; ! before it: what not"
+        " to keep; @f12, @1.5 or @00:00:01:05 after it: on that frame, not the first; NAME: before"
+        " it: for that one of several subjects; repeat it to add or correct",
         metavar="WHAT",
     )
     subjects: Text | None = _subject(
@@ -162,14 +165,14 @@ class SubjectOptions(OptionModel):
     )
     only: Text | None = _subject(
         None,
-        "of several subjects write this one; the others are not in it",
+        "write only this one of several named subjects",
         metavar="NAME",
     )
 
     trimap: Text | None = _subject(
         None,
-        "white is subject, black is not, and what is grey is solved along the colours: a picture,"
-        " or a folder with one per frame",
+        "white is subject, black is not, and grey is solved from the colours: a picture, or a"
+        " folder with one per frame",
         metavar="PATH",
         reads=True,
     )
@@ -282,8 +285,8 @@ class MachineOptions(OptionModel):
     )
     runtime: Literal["auto", "onnxruntime", "openvino"] = _machine(
         "auto",
-        "runtime of the network on the CPU; auto is openvino where it is installed, the CPU"
-        " computes in bfloat16 and the model tolerates that",
+        "runtime of the network on the CPU; 'auto' is openvino where CPU and model allow bfloat16,"
+        " else the faster one, measured on first use",
     )
     batch: WholeNumber = _machine(
         0,
