@@ -147,7 +147,7 @@ def test_what_the_command_line_refuses_is_refused_at_once(
     body = json.dumps({"clips": [clip], "settings": settings, "output": output})
     for path in ("/api/jobs", "/api/command"):
         answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
-        assert answer.status_code == (404 if "none of" in said else 422), answer.text
+        assert answer.status_code == (404 if "not found" in said else 422), answer.text
         assert said in answer.json()["message"]
         assert "\n" not in answer.json()["message"]
     assert len(client.get("/api/jobs").json()["jobs"]) == before

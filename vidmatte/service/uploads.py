@@ -213,7 +213,7 @@ class _Writer:
                 raise RequestError(
                     _MISMATCH,
                     "wrong_checksum",
-                    "Upload-Checksum: the piece that came has another one",
+                    "Upload-Checksum: it does not match the piece that came",
                 )
             await run_in_threadpool(write_all, opened, buffer)
         except ClientDisconnect:
