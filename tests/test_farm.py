@@ -29,7 +29,7 @@ from vidmatte.farm.join import join_segments
 from vidmatte.farm.parts import MANIFEST, finished_segment, segment_path
 from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
 from vidmatte.farm.planning import _starts, _starts_at_cuts, local_segment_frames, make_plan
-from vidmatte.farm.pool import Task, WorkerPool
+from vidmatte.farm.pool import Crew, LocalWorker, Task, WorkerPool
 from vidmatte.farm.worker import make_segment
 from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.checkpoint import frame_log
@@ -443,7 +443,7 @@ def test_a_failed_segment_is_tried_again_and_then_reported(
     (tmp_path / "plan.segments").write_text("where the segments should go")
     short.plan.write(tmp_path / "plan.json")
     (tmp_path / "other.json").write_text("{}")
-    pool = WorkerPool(1, 1, lines.append)
+    pool = WorkerPool(Crew(1, 1, LocalWorker), 1, lines.append)
     for name, frames in (("plan.json", 8), ("other.json", 4)):
         pool.add(Task(name, tmp_path / name, 0, frames))
     try:
@@ -460,7 +460,7 @@ def test_a_failed_segment_is_tried_again_and_then_reported(
 def test_a_worker_that_dies_is_replaced(short: Farm, tmp_path: Path) -> None:
     short.plan.write(tmp_path / "plan.json")
     lines: list[str] = []
-    pool = WorkerPool(1, 1, lines.append)
+    pool = WorkerPool(Crew(1, 1, LocalWorker), 1, lines.append)
     pool.add(Task("", tmp_path / "plan.json", 0, 8))
     steps = pool.run()
     killed = threading.Thread(target=lambda: kill_when_started(pool))

@@ -23,28 +23,44 @@ SEGMENT_FRAMES = typer.Option(
     "--segment-frames", metavar="N", min=1, help="frames a segment, about (default: automatic)"
 )
 WORKERS = typer.Option(
-    "--workers", metavar="N", min=1, max=64, help="processes that share the work, in segments"
+    "--workers",
+    metavar="N",
+    help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
+_MOST_WORKERS = 64
 RETRIES = typer.Option(
     "--retries", metavar="N", min=0, max=100, help="how often a failed segment is tried again"
 )
 
 
 def chosen_workers(
-    count: int, retries: int, segment_frames: int | None, *, each: bool
+    workers: str, retries: int, segment_frames: int | None, *, each: bool
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. Raises UsageError for an option
     without effect."""
-    if count > 1:
+    is_ray = workers.lower() == "ray" or workers.lower().startswith("ray:")
+    count = 1 if is_ray else _count(workers)
+    if is_ray or count > 1:
         if each:
             raise UsageError("--each and --workers exclude each other: a subject is one piece")
         from vidmatte.farm.local import Workers
+        from vidmatte.farm.ray_workers import check_address
 
-        return Workers(count, retries, segment_frames)
+        address = check_address(workers.lower()) if is_ray else None
+        return Workers(count, retries, segment_frames, address)
     for flag, value in (("--retries", retries != 2), ("--segment-frames", segment_frames)):
         if value:
             raise UsageError(f"{flag}: it needs --workers of 2 or more")
     return None
+
+
+def _count(text: str) -> int:
+    """How many local processes a text asks for. Raises UsageError."""
+    if text.isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
+        return int(text)
+    raise UsageError(
+        f"--workers {text}: a number from 1 to {_MOST_WORKERS}, 'ray', or ray://HOST:PORT"
+    )
 
 
 def add_to(app: typer.Typer) -> None:

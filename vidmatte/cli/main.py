@@ -110,7 +110,7 @@ def _main_command(
         typer.Option("--each", help="a result for each named subject, its name added to PATH's"),
     ] = False,
     media_dir: Annotated[str | None, _MEDIA_DIR] = None,
-    workers: Annotated[int, farm_commands.WORKERS] = 1,
+    workers: Annotated[str, farm_commands.WORKERS] = "1",
     retries: Annotated[int, farm_commands.RETRIES] = 2,
     segment_frames: Annotated[int | None, farm_commands.SEGMENT_FRAMES] = None,
     **options: Any,

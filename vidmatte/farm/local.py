@@ -1,4 +1,4 @@
-"""``--workers N``: the plans, segments and joins of many jobs on one machine."""
+"""``--workers``: the plans, segments and joins of many jobs, by local processes or a cluster."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vidmatte.core.concurrency import lock_at, usable_cores
+from vidmatte.core.names import absolute_path
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
 from vidmatte.farm.join import join_segments
 from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import SEGMENT_FRAMES, local_segment_frames, make_plan, needs_of
-from vidmatte.farm.pool import Step, Task, WorkerPool
+from vidmatte.farm.pool import Crew, LocalWorker, Step, Task, WorkerPool
 from vidmatte.jobs.finished import find_finished
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.run import Result
@@ -31,11 +32,26 @@ from vidmatte.writers.output_paths import output_paths
 
 @dataclass(frozen=True)
 class Workers:
-    """What ``--workers`` and its companions ask for. segment_frames: None for automatic."""
+    """What ``--workers`` and its companions ask for. count: of local processes. ray: None, or the
+    address of a Ray cluster, 'auto' for the one here. segment_frames: None for automatic."""
 
     count: int
     retries: int = 2
     segment_frames: int | None = None
+    ray: str | None = None
+
+
+@contextmanager
+def open_crew(workers: Workers, model: Model, settings: Settings) -> Iterator[Crew]:
+    """The workers; those of a cluster until the end of the context. Raises VidmatteError."""
+    if workers.ray is None:
+        threads = settings.threads or max(1, usable_cores() // workers.count)
+        yield Crew(workers.count, threads, LocalWorker)
+        return
+    from vidmatte.farm.ray_workers import ray_crew
+
+    with ray_crew(workers.ray, model.device.name, settings.threads) as crew:
+        yield crew
 
 
 @dataclass(eq=False)
@@ -67,10 +83,11 @@ class _LocalJob:
 
 
 class LocalRun:
-    """All jobs of one call over local worker processes."""
+    """All jobs of one call over a crew of workers."""
 
-    def __init__(self, workers: Workers, model: Model, reporter: Reporter) -> None:
-        self._workers, self._model, self._reporter = workers, model, reporter
+    def __init__(self, workers: Workers, crew: Crew, model: Model, reporter: Reporter) -> None:
+        self._workers, self._crew = workers, crew
+        self._model, self._reporter = model, reporter
         self._rows: list[tuple[str, _LocalJob]] = []
         self._began = time.perf_counter()
 
@@ -86,7 +103,7 @@ class LocalRun:
             ):
                 _remove_unlocked(output_paths(job.output).segments)
                 return False
-        if not is_only:
+        if self._crew.is_remote or not is_only:
             return True
         frames = self._segment_frames(job, clip.frame_count)
         count = clip.frame_count
@@ -98,7 +115,7 @@ class LocalRun:
         Ctrl+C stops the workers and raises InterruptedRunError.
         """
         self._began = time.perf_counter()
-        pool = WorkerPool(self._workers.count, self._workers.retries, self._reporter.note)
+        pool = WorkerPool(self._crew, self._workers.retries, self._reporter.note)
         keep = bool(jobs) and jobs[0].settings.resume
         with ExitStack() as stack:
             try:
@@ -128,10 +145,10 @@ class LocalRun:
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join([*map(str.rjust, row[:4], widths), row[4]]).rstrip() for row in rows]
         elapsed = time.perf_counter() - self._began
-        busy = sum(one.seconds for _, one in self._rows) / max(elapsed * self._workers.count, 1e-9)
+        busy = sum(one.seconds for _, one in self._rows) / max(elapsed * self._crew.count, 1e-9)
         frames = sum(one.frames for _, one in self._rows)
         lines.append(
-            f"{self._workers.count} workers, {100 * busy:.0f} % busy: {frames} frames in"
+            f"{self._crew.count} workers, {100 * busy:.0f} % busy: {frames} frames in"
             f" {elapsed:.1f} s ({frames / max(elapsed, 1e-9):.2f} frames/s)"
         )
         return lines
@@ -144,13 +161,13 @@ class LocalRun:
             return SEGMENT_FRAMES
         with open_reader(job.source, job.settings) as source:
             needs = needs_of(source.clip, self._model, job.settings)
-        return local_segment_frames(count, needs, self._workers.count)
+        return local_segment_frames(count, needs, self._crew.count)
 
     def _prepare(self, job: Job) -> _LocalJob:
         """Plan a job, in a locked work folder beside its output. Raises VidmatteError."""
         work = output_paths(job.output).segments
         lock = lock_at(work / "lock")
-        path = work / "plan.json"
+        path = absolute_path(work) / "plan.json"
         try:
             work.mkdir(exist_ok=True)
             lock.acquire(timeout=0)
@@ -168,7 +185,7 @@ class LocalRun:
                 self._model,
                 self._reporter,
                 segment_frames=self._segment_frames(job, count),
-                threads=_threads_of(job.settings, self._workers.count),
+                threads=job.settings.threads or self._crew.threads,
             )
             ready = _LocalJob(job, plan, path, lock, left=len(plan.segments))
             _clear_for(ready)
@@ -252,11 +269,6 @@ class LocalRun:
             self._reporter.about(str(ready[0].job.source), str(ready[0].job.output))
         else:
             self._reporter.about()
-
-
-def _threads_of(settings: Settings, workers: int) -> int:
-    """Threads of each worker's network."""
-    return settings.threads or max(1, usable_cores() // workers)
 
 
 def _guess(job: Job) -> int:

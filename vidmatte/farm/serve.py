@@ -1,4 +1,4 @@
-"""A local worker: makes the segments that its stdin asks for, a line of JSON each.
+"""A worker's process: makes the segments that its stdin asks for, a line of JSON each.
 
 ``{"plan": FILE, "segment": N}`` is answered on stdout with progress events and then ``done`` or
 ``failed``. The network stays loaded from one segment to the next. When stdin is closed it ends,
@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+
+import cv2
 
 from vidmatte.core.memory import is_out_of_memory, oom_error, tune_malloc
 from vidmatte.core.terminal import harden_std_streams
@@ -99,11 +101,13 @@ def _read_requests(requests: SimpleQueue[str | None]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def main() -> int:
-    """Answer requests until stdin ends; the exit status."""
+def main(words: list[str]) -> int:
+    """Answer requests until stdin ends; the exit status. words: OpenCV's threads, or nothing."""
     harden_std_streams()
     tune_malloc()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if words:
+        cv2.setNumThreads(int(words[0]))
     requests: SimpleQueue[str | None] = SimpleQueue()
     try:
         threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
@@ -117,6 +121,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Threads in native code that were cancelled may still be at work: do not wait for them.
-    status = main()
+    status = main(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)
