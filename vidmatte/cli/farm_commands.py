@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidmatte.cli.options import given_text, named_path, with_options
+from vidmatte.core.remote import READERS
 from vidmatte.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ WORKERS = typer.Option(
     metavar="N",
     help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
+URL_READERS = typer.Option(
+    "--readers", metavar="N", min=1, max=64, help="URLs that are read at once (default: 4)"
+)
 _MOST_WORKERS = 64
 RETRIES = typer.Option(
     "--retries", metavar="N", min=0, max=100, help="how often a failed segment is tried again"
@@ -34,7 +38,12 @@ RETRIES = typer.Option(
 
 
 def chosen_workers(
-    workers: str, retries: int, segment_frames: int | None, *, each: bool
+    workers: str,
+    retries: int,
+    segment_frames: int | None,
+    readers: int | None = None,
+    *,
+    each: bool,
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. Raises UsageError for an option
     without effect."""
@@ -47,7 +56,7 @@ def chosen_workers(
         from vidmatte.farm.ray_workers import check_address
 
         address = check_address(workers.lower()) if is_ray else None
-        return Workers(count, retries, segment_frames, address)
+        return Workers(count, retries, segment_frames, address, readers or READERS)
     for flag, value in (("--retries", retries != 2), ("--segment-frames", segment_frames)):
         if value:
             raise UsageError(f"{flag}: it needs --workers of 2 or more")
@@ -97,6 +106,7 @@ def _segment_command(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
     ] = False,
+    readers: Annotated[int, URL_READERS] = READERS,
     quiet: Annotated[bool, QUIET] = False,
     verbose: Annotated[bool, VERBOSE] = False,
     as_json: Annotated[bool, EVENTS] = False,
@@ -105,7 +115,7 @@ def _segment_command(
     from vidmatte.cli import farm
 
     def step(reporter: Any) -> None:
-        farm.segment(plan, number, mixed, reporter)
+        farm.segment(plan, number, mixed, readers, reporter)
 
     raise typer.Exit(farm.run_step(step, as_json=as_json, quiet=quiet, verbose=verbose))
 

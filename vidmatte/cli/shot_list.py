@@ -45,7 +45,7 @@ def run_inputs(
 ) -> int:
     """Run the inputs of a call, a shot list or media; return the exit status. Raises VidmatteError
     for errors that concern the call itself."""
-    lists = [one for one in inputs if _is_shot_list(Path(one))]
+    lists = [one for one in inputs if is_shot_list(Path(one))]
     if not lists:
         if media_dir is not None:
             raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
@@ -57,7 +57,8 @@ def run_inputs(
     return _run_shot_list(Path(lists[0]), output, media_dir, options, reporter, workers)
 
 
-def _is_shot_list(path: Path) -> bool:
+def is_shot_list(path: Path) -> bool:
+    """Whether an input is an edit, by its suffix."""
     return path.suffix.lower() == _BUNDLE or (is_timeline(path) and not path.is_dir())
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from vidmatte.core.concurrency import lock_at, usable_cores
 from vidmatte.core.names import absolute_path
+from vidmatte.core.remote import READERS
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
 from vidmatte.farm.join import join_segments
 from vidmatte.farm.plan import Plan, segments_folder
@@ -33,12 +34,14 @@ from vidmatte.writers.output_paths import output_paths
 @dataclass(frozen=True)
 class Workers:
     """What ``--workers`` and its companions ask for. count: of local processes. ray: None, or the
-    address of a Ray cluster, 'auto' for the one here. segment_frames: None for automatic."""
+    address of a Ray cluster, 'auto' for the one here. segment_frames: None for automatic.
+    readers: see ``core.remote.Staging``."""
 
     count: int
     retries: int = 2
     segment_frames: int | None = None
     ray: str | None = None
+    readers: int = READERS
 
 
 @contextmanager
@@ -187,6 +190,8 @@ class LocalRun:
                 segment_frames=self._segment_frames(job, count),
                 threads=job.settings.threads or self._crew.threads,
             )
+            if self._crew.is_remote:
+                plan = plan.at_origin()
             ready = _LocalJob(job, plan, path, lock, left=len(plan.segments))
             _clear_for(ready)
             plan.write(path)
@@ -202,7 +207,13 @@ class LocalRun:
     ) -> Iterator[tuple[Job, Result | VidmatteError]]:
         """Make the segments of all prepared jobs, and join each job that is complete."""
         tasks = [
-            Task(one, one.path, segment.number, segment.frames or _guess(one.job))
+            Task(
+                one,
+                one.path,
+                segment.number,
+                segment.frames or _guess(one.job),
+                readers=self._workers.readers,
+            )
             for one in ready
             for segment in one.plan.segments
         ]

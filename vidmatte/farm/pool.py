@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from vidmatte import errors
+from vidmatte.core.remote import READERS
 from vidmatte.errors import VidmatteError
 
 GRACE_SECONDS = 10.0  # for a segment in progress to stop
@@ -24,7 +25,8 @@ _PATIENCE_SECONDS = 20.0  # after which a note says that no worker is ready
 @dataclass(eq=False)
 class Task:
     """A segment to make. owner: what it belongs to. frames: its length, or a guess. done: frames
-    of the present try. tries: how often it was begun. seconds: of the try that succeeded."""
+    of the present try. tries: how often it was begun. seconds: of the try that succeeded.
+    readers: see ``core.remote.Staging``."""
 
     owner: Any
     plan: Path
@@ -33,11 +35,12 @@ class Task:
     done: int = 0
     tries: int = 0
     seconds: float = 0.0
+    readers: int = READERS
 
     @property
     def request(self) -> dict[str, Any]:
         """What ``farm.serve`` is asked for."""
-        return {"plan": str(self.plan), "segment": self.segment}
+        return {"plan": str(self.plan), "segment": self.segment, "readers": self.readers}
 
 
 @dataclass(frozen=True)

@@ -248,13 +248,13 @@ class _RayWorker(Worker):
             for event in found[: found.index(None)]:
                 self._events.put((self, actor, event))
             self._end(actor, ending_text(ray.get(actor.ending.remote())))
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.kill(actor)
         except ray.exceptions.RayActorError as error:
-            self._end(actor, f"its node or its actor was lost ({_first_line(error)})")
+            self._end(actor, f"its node or its actor was lost ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001 (the pool raises it)
             message = f"Ray: {type(error).__name__}: {_first_line(error)}"
             self._events.put((self, actor, {"event": "unusable", "message": message}))
+        with contextlib.suppress(Exception):  # it may only have been out of reach
+            ray.kill(actor)
 
     def _end(self, actor: Any, ending: str) -> None:
         """Report that the actor has ended; where it never began, only a few times."""
