@@ -121,7 +121,6 @@ def test_no_cluster_is_one_line(
 ) -> None:
     make_inputs(tmp_path)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setenv("RAY_gcs_rpc_server_connect_timeout_s", "1")
     words = ["--model", str(tmp_path / "isnet.onnx"), "--family", "isnet", "--workers", "ray"]
     command = [sys.executable, "-m", "vidmatte", str(tmp_path / "clip.mov"), *words]
     done = subprocess.run(

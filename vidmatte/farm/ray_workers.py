@@ -12,11 +12,13 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +27,7 @@ from vidmatte.errors import UsageError, VidmatteError
 from vidmatte.farm.pool import GRACE_SECONDS, Crew, Event, Events, Task, Worker, ending_text
 
 _POLL_SECONDS = 2.0  # an answer of an actor waits so long for an event
+_ANSWER_SECONDS = 10.0  # of a cluster
 _START_TRIES = 3  # of an actor, one after the other
 
 
@@ -100,15 +103,31 @@ def _connect(address: str) -> None:
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        _check_reachable(_noted_address() if address == "auto" else address)
         ray.init(address, log_to_driver=False, logging_level="error", configure_logging=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = "" if address == "auto" else f" {address}"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = getattr(error, "strerror", None) or _first_line(error)
         step = "start one with 'ray start --head', or name one: --workers ray://HOST:PORT"
         raise VidmatteError(f"no connection to a Ray cluster{where} ({reason}): {step}") from None
     finally:
         for number, handler in handlers.items():  # Ray installs its own, which end the process
             signal.signal(number, handler)
+
+
+def _noted_address() -> str:
+    """Where Ray looks for the cluster here; '' where nothing says so, and it searches."""
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    with contextlib.suppress(OSError):
+        return os.environ.get("RAY_ADDRESS") or note.read_text("utf-8").strip()
+    return ""
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing answers at a host and port: Ray tries it for minutes."""
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    if parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), _ANSWER_SECONDS).close()
 
 
 class Agent:
