@@ -54,7 +54,7 @@ class Runs:
             if process.wait() != 130:
                 faults.append(f"Ctrl+C: status {process.returncode}")
             process = self._start(out, workers)
-        _, stderr = process.communicate()
+        stdout, stderr = process.communicate()
         seconds = time.monotonic() - began
         if process.returncode:
             faults.append(f"status {process.returncode}: {stderr.strip()}")
@@ -62,8 +62,8 @@ class Runs:
             faults += differences(fingerprint(reference), fingerprint(out))
         if case == "node killed" and "trying again" not in stderr:
             faults.append(f"no segment was tried again: {stderr.strip()}")
-        if "raylet" in stderr or "Traceback" in stderr:
-            faults.append(f"on stderr: {stderr.strip()}")
+        if stdout or "raylet" in stderr or "Traceback" in stderr:
+            faults.append(f"printed: {stdout}{stderr}")
         faults += [f"left: {path.name}" for path in out.parent.iterdir() if path.name[0] == "."]
         verdict = "; ".join(faults) or ("the same" if reference else "reference")
         print(f"{case:12} {name:8} {seconds:6.1f} s: {verdict}", flush=True)
@@ -77,6 +77,7 @@ class Runs:
         return subprocess.Popen(
             [sys.executable, "-m", "vidmatte", *words],
             env={**os.environ, "RAY_ADDRESS": self.cluster.address},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -21,6 +21,7 @@ from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
 
 from vidmatte.api import matte
 from vidmatte.cli.main import main
+from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Segment
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
 from vidmatte.farm import environment, worker
@@ -38,6 +39,7 @@ from vidmatte.jobs.manifest import verify
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.segment import Needs
+from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
@@ -77,13 +79,18 @@ def options(inputs: Path, network: str, **more: Any) -> dict[str, Any]:
     return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
 
 
+def clip_of(job: Job) -> Clip:
+    with open_reader(job.source, job.settings) as source:
+        return source.clip
+
+
 def planned(inputs: Path, out: Path, network: str = "isnet", frames: int = 40, **more: Any) -> Farm:
     """A plan of the clip, read back from its file."""
     settings = make_settings(**options(inputs, network, **more))
     model = find_model(settings, lambda _: None)
     job = make_job(inputs / "clip.mov", out, settings)
     path = out.with_name("plan.json")
-    make_plan(job, model, Reporter(), segment_frames=frames).write(path)
+    make_plan(job, clip_of(job), model, Reporter(), segment_frames=frames).write(path)
     return Farm(Plan.read(path, "plan"), segments_folder(path))
 
 

@@ -22,6 +22,7 @@ from vidmatte.farm.ray_workers import Agent, Share, check_address, share_of
 from vidmatte.jobs.check import make_job
 from vidmatte.jobs.report import Reporter
 from vidmatte.models.registry import find_model
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 
 
@@ -77,8 +78,10 @@ def test_an_agent_makes_segments(tmp_path: Path) -> None:
     )
     job = make_job(tmp_path / "clip.mov", tmp_path / "frames", settings)
     model = find_model(settings, lambda _: None)
+    with open_reader(job.source, settings) as source:
+        clip = source.clip
     path = tmp_path / "plan.json"
-    make_plan(job, model, Reporter(), segment_frames=4).write(path)
+    make_plan(job, clip, model, Reporter(), segment_frames=4).write(path)
     agent = Agent(threads=1)
     try:
         assert agent.start() > 0

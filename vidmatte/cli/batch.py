@@ -32,7 +32,7 @@ from vidmatte.settings import Settings, make_settings
 from vidmatte.timeline.result import Shot, write_result_timelines
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 Done = TypeVar("Done")
 
@@ -277,7 +277,8 @@ def _run_jobs(batch: _Batch, workers: Workers | None) -> None:
 
 def _run_split(batch: _Batch, jobs: list[Job], model: Model, workers: Workers) -> list[Job]:
     """Run the jobs that gain from it over workers; returns the others."""
-    from vidmatte.farm.local import LocalRun, open_crew
+    from vidmatte.farm.crew import open_crew
+    from vidmatte.farm.local import LocalRun
 
     with open_crew(workers, model, batch.settings) as crew:
         run, is_only = LocalRun(workers, crew, model, batch.reporter), len(jobs) == 1

@@ -56,9 +56,11 @@ def _write_plan(
     if path.exists() and not settings.overwrite:
         raise OutputExistsError(f"{path} exists: --overwrite replaces it")
     with open_reader(job.source, settings) as source:
-        choice = check_job(job, source).model
-    model = choice.fetch(reporter.note, quiet=not sys.stderr.isatty())
-    made = make_plan(job, model, reporter, segment_frames=segment_frames or SEGMENT_FRAMES)
+        checked = check_job(job, source)
+    model = checked.model.fetch(reporter.note, quiet=not sys.stderr.isatty())
+    made = make_plan(
+        job, checked.clip, model, reporter, segment_frames=segment_frames or SEGMENT_FRAMES
+    )
     made = made.at_origin().model_copy(update={"output": call.url_of(made.output)})
     made.write(path)
     for line in _plan_lines(made, path, folder):

@@ -12,7 +12,7 @@ from vidmatte.core.remote import READERS
 from vidmatte.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 _PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path)
 QUIET = typer.Option("--quiet", "-q", help="report only failures")
@@ -52,7 +52,7 @@ def chosen_workers(
     if is_ray or count > 1:
         if each:
             raise UsageError("--each and --workers exclude each other: a subject is one piece")
-        from vidmatte.farm.local import Workers
+        from vidmatte.farm.crew import Workers
         from vidmatte.farm.ray_workers import check_address
 
         address = check_address(workers.lower()) if is_ray else None

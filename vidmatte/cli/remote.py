@@ -23,7 +23,7 @@ from vidmatte.errors import UsageError, VidmatteError
 from vidmatte.jobs.report import Progress, Reporter
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 #: Options that compare the source with that of another run, or name files of this machine that
 #: refer to the result.

@@ -24,7 +24,7 @@ from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, repor
 from vidmatte.writers.formats import by_name
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 _MOST_HANDLES = 1000
 #: What Final Cut Pro exports: a folder with an FCPXML file in it.

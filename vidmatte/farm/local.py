@@ -6,55 +6,29 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vidmatte.core.concurrency import lock_at, usable_cores
+from vidmatte.core.concurrency import lock_at
+from vidmatte.core.frame import Clip
 from vidmatte.core.names import absolute_path
-from vidmatte.core.remote import READERS
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
+from vidmatte.farm.crew import Workers, allow_open_files
 from vidmatte.farm.join import join_segments
 from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import SEGMENT_FRAMES, local_segment_frames, make_plan, needs_of
-from vidmatte.farm.pool import Crew, LocalWorker, Step, Task, WorkerPool
+from vidmatte.farm.pool import Crew, Step, Task, WorkerPool
 from vidmatte.jobs.finished import find_finished
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Model
 from vidmatte.readers.open import open_reader
-from vidmatte.settings import Settings
 from vidmatte.writers.base import as_output_error
 from vidmatte.writers.output_paths import output_paths
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What ``--workers`` and its companions ask for. count: of local processes. ray: None, or the
-    address of a Ray cluster, 'auto' for the one here. segment_frames: None for automatic.
-    readers: see ``core.remote.Staging``."""
-
-    count: int
-    retries: int = 2
-    segment_frames: int | None = None
-    ray: str | None = None
-    readers: int = READERS
-
-
-@contextmanager
-def open_crew(workers: Workers, model: Model, settings: Settings) -> Iterator[Crew]:
-    """The workers; those of a cluster until the end of the context. Raises VidmatteError."""
-    if workers.ray is None:
-        threads = settings.threads or max(1, usable_cores() // workers.count)
-        yield Crew(workers.count, threads, LocalWorker)
-        return
-    from vidmatte.farm.ray_workers import ray_crew
-
-    with ray_crew(workers.ray, model.device.name, settings.threads) as crew:
-        yield crew
 
 
 @dataclass(eq=False)
@@ -91,6 +65,7 @@ class LocalRun:
     def __init__(self, workers: Workers, crew: Crew, model: Model, reporter: Reporter) -> None:
         self._workers, self._crew = workers, crew
         self._model, self._reporter = model, reporter
+        self._clips: dict[Path, Clip] = {}  # by output: opening a source takes time
         self._rows: list[tuple[str, _LocalJob]] = []
         self._began = time.perf_counter()
 
@@ -98,7 +73,7 @@ class LocalRun:
         """Whether a job gains from the workers; else it is run in this process."""
         settings = job.settings
         with open_reader(job.source, settings) as source:
-            clip = source.clip
+            clip = self._clips[job.output] = source.clip
             if clip.kind == "picture" or settings.cache is not None or clip.source.path is None:
                 return False
             if settings.resume and find_finished(
@@ -108,8 +83,7 @@ class LocalRun:
                 return False
         if self._crew.is_remote or not is_only:
             return True
-        frames = self._segment_frames(job, clip.frame_count)
-        count = clip.frame_count
+        frames, count = self._segment_frames(job, clip), clip.frame_count
         return not settings.has_subject and (count is None or round(count / frames) > 1)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | VidmatteError]]:
@@ -120,6 +94,7 @@ class LocalRun:
         self._began = time.perf_counter()
         pool = WorkerPool(self._crew, self._workers.retries, self._reporter.note)
         keep = bool(jobs) and jobs[0].settings.resume
+        allow_open_files(len(jobs))
         with ExitStack() as stack:
             try:
                 ready = []
@@ -156,15 +131,14 @@ class LocalRun:
         )
         return lines
 
-    def _segment_frames(self, job: Job, count: int | None) -> int:
+    def _segment_frames(self, job: Job, clip: Clip) -> int:
         """Frames a segment of a job."""
         if self._workers.segment_frames is not None:
             return self._workers.segment_frames
         if job.settings.has_subject:
             return SEGMENT_FRAMES
-        with open_reader(job.source, job.settings) as source:
-            needs = needs_of(source.clip, self._model, job.settings)
-        return local_segment_frames(count, needs, self._crew.count)
+        needs = needs_of(clip, self._model, job.settings)
+        return local_segment_frames(clip.frame_count, needs, self._crew.count)
 
     def _prepare(self, job: Job) -> _LocalJob:
         """Plan a job, in a locked work folder beside its output. Raises VidmatteError."""
@@ -181,13 +155,13 @@ class LocalRun:
         except OSError as error:
             raise as_output_error(error, work) from error
         try:
-            with open_reader(job.source, job.settings) as source:
-                count = source.clip.frame_count
+            clip = self._clips[job.output]
             plan = make_plan(
                 job,
+                clip,
                 self._model,
                 self._reporter,
-                segment_frames=self._segment_frames(job, count),
+                segment_frames=self._segment_frames(job, clip),
                 threads=job.settings.threads or self._crew.threads,
             )
             if self._crew.is_remote:
@@ -211,7 +185,7 @@ class LocalRun:
                 one,
                 one.path,
                 segment.number,
-                segment.frames or _guess(one.job),
+                segment.frames or self._clips[one.job.output].frame_count or SEGMENT_FRAMES,
                 readers=self._workers.readers,
             )
             for one in ready
@@ -280,12 +254,6 @@ class LocalRun:
             self._reporter.about(str(ready[0].job.source), str(ready[0].job.output))
         else:
             self._reporter.about()
-
-
-def _guess(job: Job) -> int:
-    """The length of a clip that is one segment, as its container says."""
-    with open_reader(job.source, job.settings) as source:
-        return source.clip.frame_count or SEGMENT_FRAMES
 
 
 def _remove_unlocked(work: Path) -> None:

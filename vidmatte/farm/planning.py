@@ -44,17 +44,21 @@ class _Scan:
 
 
 def make_plan(
-    job: Job, model: Model, reporter: Reporter, *, segment_frames: int, threads: int = 0
+    job: Job,
+    clip: Clip,
+    model: Model,
+    reporter: Reporter,
+    *,
+    segment_frames: int,
+    threads: int = 0,
 ) -> Plan:
     """The plan of a checked job, in segments of about ``segment_frames`` frames.
 
-    Loads the network, and reads the source twice: for its digest, and, where there is more than
-    one segment, decoded, for its cuts and times. threads: of the network; 0: as the settings
-    have it, or all cores. Raises VidmatteError.
+    clip: of its source. Loads the network, and reads the source twice: for its digest, and, where
+    there is more than one segment, decoded, for its cuts and times. threads: of the network; 0: as
+    the settings have it, or all cores. Raises VidmatteError.
     """
     settings = job.settings
-    with open_reader(job.source, settings) as source:
-        clip = source.clip
     path = _check_plannable(clip, settings)
     needs = needs_of(clip, model, settings)
     scan = None

@@ -55,7 +55,7 @@ def ray_crew(address: str, device: str, threads: int) -> Iterator[Crew]:
     or all that a GPU's share is. Raises UsageError, VidmatteError.
     """
     _connect(address)
-    import ray
+    import ray  # after its environment is set
 
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -99,12 +99,14 @@ def share_of(nodes: list[Mapping[str, float]], *, is_gpu: bool, threads: int) ->
 
 def _connect(address: str) -> None:
     """Connect to a cluster. Raises VidmatteError."""
+    # Ray prints its nodes' errors on stdout, where the events go.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _check_reachable(_noted_address() if address == "auto" else address)
-        ray.init(address, log_to_driver=False, logging_level="error", configure_logging=True)
+        ray.init(address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
         where = "" if address == "auto" else f" {address}"
         reason = getattr(error, "strerror", None) or _first_line(error)
