@@ -24,6 +24,14 @@ from ray.cluster_utils import Cluster
 
 CLIENT_PORT = 23517
 ONE_CORE = {"num_cpus": 1, "include_dashboard": False}
+#: What is run, and its --workers.
+CASES = {
+    "3 local": "3",
+    "3 nodes": "ray",
+    "client": f"ray://127.0.0.1:{CLIENT_PORT}",
+    "stopped": "ray",
+    "node killed": "ray",
+}
 
 
 class Runs:
@@ -96,6 +104,7 @@ def main() -> int:
     parser.add_argument("clip", nargs="?", type=Path)
     parser.add_argument("--segment-frames", type=int, default=12)
     parser.add_argument("--outputs", default="out.mov", help="names, with commas between")
+    parser.add_argument("--cases", default=",".join(CASES), help="of: " + ", ".join(CASES))
     options, words = parser.parse_known_args()
     faults = []
     with tempfile.TemporaryDirectory() as name:
@@ -107,17 +116,15 @@ def main() -> int:
         runs = Runs(folder, clip, words, options.segment_frames)
         try:
             for out in options.outputs.split(","):
-                faults += runs.run("single", out, "1", None)
                 reference = folder / "single" / out
-                faults += runs.run("3 local", out, "3", reference)
-                faults += runs.run("3 nodes", out, "ray", reference)
-                faults += runs.run("client", out, f"ray://127.0.0.1:{CLIENT_PORT}", reference)
-                faults += runs.run("stopped", out, "ray", reference)
-                faults += runs.run("node killed", out, "ray", reference)
+                faults += runs.run("single", out, "1", None)
+                for case in options.cases.split(","):
+                    faults += runs.run(case, out, CASES[case], reference)
                 for case in folder.iterdir():
                     if case.is_dir():
                         case.rename(folder / f"{out}, {case.name}")
-                runs.nodes.append(runs.cluster.add_node(**ONE_CORE))
+                if len(runs.nodes) < 2:
+                    runs.nodes.append(runs.cluster.add_node(**ONE_CORE))
         finally:
             runs.cluster.shutdown()
     return 1 if faults else 0

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
 
@@ -328,6 +330,18 @@ def test_mixed_machines_are_named_in_the_result(finished: Farm, monkeypatch: Any
     assert any(
         "segment 2 was made on a machine" in line and "vidmatte 9" in line for line in warnings
     )
+
+
+def test_the_path_of_a_mask_becomes_absolute(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mask = np.zeros((96, 128), np.uint8)
+    mask[20:70, 20:70] = 255
+    cv2.imwrite("mask.png", mask)
+    plan = planned(inputs, tmp_path / "out.mov", subject=("!actor:mask.png@f2", "640,300")).plan
+    assert plan.settings["subject"] == [f"!actor:{tmp_path / 'mask.png'}@f2", "640,300"]
+    assert [Path(file.path) for file in plan.files] == [tmp_path / "mask.png"]
 
 
 def test_other_weights_and_sources_are_refused(inputs: Path, tmp_path: Path) -> None:
