@@ -37,8 +37,7 @@ _SCHEMA = 1
 class Provenance:
     """How a result was made, beyond what the output itself records.
 
-    weights: the SHA-256 of the model's file. settings: every option by name.
-    alpha: ``straight`` or ``premultiplied``.
+    weights: the SHA-256 of the model's file. settings: all by name. alpha: its kind, by name.
     """
 
     command: Sequence[str]
@@ -90,14 +89,12 @@ def describe(
 
 
 #: The fields of a result that its manifest holds.
-_ENTRY_FIELDS = (
-    "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
-)  # fmt: skip
+_ENTRY_FIELDS = ("format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files")
 
 
 def _has_alpha(pixel_format: str) -> bool:
-    components = av.VideoFormat(pixel_format).components
-    return pixel_format == "pal8" or any(component.is_alpha for component in components)
+    parts = av.VideoFormat(pixel_format).components
+    return pixel_format == "pal8" or any(part.is_alpha for part in parts)
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
