@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
 
 from vidmatte.api import matte
 from vidmatte.cli.main import main
+from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Segment
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
 from vidmatte.farm import environment, worker
@@ -29,7 +32,7 @@ from vidmatte.farm.join import join_segments
 from vidmatte.farm.parts import MANIFEST, finished_segment, segment_path
 from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
 from vidmatte.farm.planning import _starts, _starts_at_cuts, local_segment_frames, make_plan
-from vidmatte.farm.pool import Task, WorkerPool
+from vidmatte.farm.pool import Crew, LocalWorker, Task, WorkerPool
 from vidmatte.farm.worker import make_segment
 from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.checkpoint import frame_log
@@ -38,6 +41,7 @@ from vidmatte.jobs.manifest import verify
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.segment import Needs
+from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
@@ -77,13 +81,18 @@ def options(inputs: Path, network: str, **more: Any) -> dict[str, Any]:
     return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
 
 
+def clip_of(job: Job) -> Clip:
+    with open_reader(job.source, job.settings) as source:
+        return source.clip
+
+
 def planned(inputs: Path, out: Path, network: str = "isnet", frames: int = 40, **more: Any) -> Farm:
     """A plan of the clip, read back from its file."""
     settings = make_settings(**options(inputs, network, **more))
     model = find_model(settings, lambda _: None)
     job = make_job(inputs / "clip.mov", out, settings)
     path = out.with_name("plan.json")
-    make_plan(job, model, Reporter(), segment_frames=frames).write(path)
+    make_plan(job, clip_of(job), model, Reporter(), segment_frames=frames).write(path)
     return Farm(Plan.read(path, "plan"), segments_folder(path))
 
 
@@ -323,6 +332,18 @@ def test_mixed_machines_are_named_in_the_result(finished: Farm, monkeypatch: Any
     )
 
 
+def test_the_path_of_a_mask_becomes_absolute(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mask = np.zeros((96, 128), np.uint8)
+    mask[20:70, 20:70] = 255
+    cv2.imwrite("mask.png", mask)
+    plan = planned(inputs, tmp_path / "out.mov", subject=("!actor:mask.png@f2", "640,300")).plan
+    assert plan.settings["subject"] == [f"!actor:{tmp_path / 'mask.png'}@f2", "640,300"]
+    assert [Path(file.path) for file in plan.files] == [tmp_path / "mask.png"]
+
+
 def test_other_weights_and_sources_are_refused(inputs: Path, tmp_path: Path) -> None:
     for name in ("clip.mov", "isnet.onnx"):
         shutil.copyfile(inputs / name, tmp_path / name)
@@ -443,7 +464,7 @@ def test_a_failed_segment_is_tried_again_and_then_reported(
     (tmp_path / "plan.segments").write_text("where the segments should go")
     short.plan.write(tmp_path / "plan.json")
     (tmp_path / "other.json").write_text("{}")
-    pool = WorkerPool(1, 1, lines.append)
+    pool = WorkerPool(Crew(1, 1, LocalWorker), 1, lines.append)
     for name, frames in (("plan.json", 8), ("other.json", 4)):
         pool.add(Task(name, tmp_path / name, 0, frames))
     try:
@@ -460,7 +481,7 @@ def test_a_failed_segment_is_tried_again_and_then_reported(
 def test_a_worker_that_dies_is_replaced(short: Farm, tmp_path: Path) -> None:
     short.plan.write(tmp_path / "plan.json")
     lines: list[str] = []
-    pool = WorkerPool(1, 1, lines.append)
+    pool = WorkerPool(Crew(1, 1, LocalWorker), 1, lines.append)
     pool.add(Task("", tmp_path / "plan.json", 0, 8))
     steps = pool.run()
     killed = threading.Thread(target=lambda: kill_when_started(pool))

@@ -37,11 +37,11 @@ def words(tmp_path: Path) -> list[str]:
         (["-o", "cut.mov", "--matte", "-"], "-: stdout takes one result, that of -o, of one in"),
         (["-o", "cut.mov", "--matte", "/"], "/: this is the root folder"),
         (
-            ["-o", "file:///tmp/a%20b.mov"],
+            ["-o", "cut.mov", "--matte", "file:///tmp/a%20b.mov"],
             "file:///tmp/a%20b.mov: URLs are not supported as outputs: use the path, /tmp/a b.m",
         ),
         (
-            ["-o", "S3://shelf/cut.mov"],
+            ["-o", "cut.mov", "--matte", "S3://shelf/cut.mov"],
             "S3://shelf/cut.mov: URLs are not supported as outputs: name a f",
         ),
     ],

@@ -32,7 +32,7 @@ from vidmatte.settings import Settings, make_settings
 from vidmatte.timeline.result import Shot, write_result_timelines
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 Done = TypeVar("Done")
 
@@ -182,7 +182,7 @@ def run_batch(
     workers: Workers | None = None,
 ) -> int:
     """Matte every input, with ``each`` once for each subject; return the exit status: 0, or how
-    many failed (at most 100). workers: local processes that share the work; None for this one.
+    many failed (at most 100). workers: processes that share the work; None for this one.
 
     A failure does not stop the other jobs; Ctrl+C stops all. Raises VidmatteError
     for errors that concern the call itself.
@@ -276,21 +276,23 @@ def _run_jobs(batch: _Batch, workers: Workers | None) -> None:
 
 
 def _run_split(batch: _Batch, jobs: list[Job], model: Model, workers: Workers) -> list[Job]:
-    """Run the jobs that gain from it over local workers; returns the others."""
+    """Run the jobs that gain from it over workers; returns the others."""
+    from vidmatte.farm.crew import open_crew
     from vidmatte.farm.local import LocalRun
 
-    run, is_only = LocalRun(workers, model, batch.reporter), len(jobs) == 1
-    split = [job for job in jobs if run.can_split(job, is_only=is_only)]
-    if split:
-        for job in split:
-            batch.reporter.about(str(job.source), str(job.output))
-            batch.reporter.begin()
-        for job, outcome in run.run(split):
-            batch.take(job, outcome)
-        for line in run.table():
-            batch.reporter.closing(line)
-    else:
-        batch.reporter.detail("--workers: nothing here is long enough to be cut into segments")
+    with open_crew(workers, model, batch.settings) as crew:
+        run, is_only = LocalRun(workers, crew, model, batch.reporter), len(jobs) == 1
+        split = [job for job in jobs if run.can_split(job, is_only=is_only)]
+        if split:
+            for job in split:
+                batch.reporter.about(str(job.source), str(job.output))
+                batch.reporter.begin()
+            for job, outcome in run.run(split):
+                batch.take(job, outcome)
+            for line in run.table():
+                batch.reporter.closing(line)
+        else:
+            batch.reporter.detail("--workers: nothing here is long enough to be cut into segments")
     return [job for job in jobs if job not in split]
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from vidmatte.alpha.guidance.subjects_file import mask_files
+from vidmatte.cli.remote import RenamingReporter, StagedCall, staged_call
 from vidmatte.cli.summary import report_result
 from vidmatte.core.names import sibling_path
-from vidmatte.errors import OutputExistsError, UsageError, VidmatteError
+from vidmatte.core.remote import Staging
+from vidmatte.errors import OutputExistsError, VidmatteError
 from vidmatte.farm.join import is_joined, job_of, join_segments, remove_segments
+from vidmatte.farm.parts import JOINED
 from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import SEGMENT_FRAMES, make_plan
 from vidmatte.farm.worker import make_segment
@@ -30,19 +33,35 @@ def plan(
 
     Raises VidmatteError.
     """
+    with staged_call([clip], output, options) as call:
+        reporter = RenamingReporter(
+            TextReporter(bar=sys.stderr.isatty(), verbose=False), call.names
+        )
+        _write_plan(call, file, segment_frames, options, reporter)
+
+
+def _write_plan(
+    call: StagedCall,
+    file: Path | None,
+    segment_frames: int | None,
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> None:
+    """The same for local paths."""
     settings = make_settings(**options)
-    job = make_job(clip, output, settings)
-    if any(not mask.is_absolute() for mask in mask_files(settings.subject, None)):
-        raise UsageError("--subject: other machines need the absolute path of a mask picture")
-    path = file or sibling_path(job.output, f"{job.output.name}.plan.json")
+    job = make_job(call.inputs[0], call.output or "", settings)
+    name = f"{job.output.name}.plan.json"
+    path = file or (sibling_path(job.output, name) if call.folder is None else Path(name))
     folder = segments_folder(path)
     if path.exists() and not settings.overwrite:
         raise OutputExistsError(f"{path} exists: --overwrite replaces it")
-    reporter = TextReporter(bar=sys.stderr.isatty(), verbose=False)
     with open_reader(job.source, settings) as source:
-        choice = check_job(job, source).model
-    model = choice.fetch(reporter.note, quiet=not sys.stderr.isatty())
-    made = make_plan(job, model, reporter, segment_frames=segment_frames or SEGMENT_FRAMES)
+        checked = check_job(job, source)
+    model = checked.model.fetch(reporter.note, quiet=not sys.stderr.isatty())
+    made = make_plan(
+        job, checked.clip, model, reporter, segment_frames=segment_frames or SEGMENT_FRAMES
+    )
+    made = made.at_origin().model_copy(update={"output": call.url_of(made.output)})
     made.write(path)
     for line in _plan_lines(made, path, folder):
         reporter.note(line)
@@ -65,13 +84,15 @@ def _plan_lines(made: Plan, path: Path, folder: Path) -> list[str]:
     return lines
 
 
-def segment(file: Path, number: int, mixed: bool, reporter: Reporter) -> None:
+def segment(file: Path, number: int, mixed: bool, readers: int, reporter: Reporter) -> None:
     """Make a segment of the plan in a file. Raises VidmatteError, InterruptedRunError."""
     made = Plan.read(file, "plan")
     reporter.plan([made.source.path])
     reporter.about(made.source.path, made.output)
     reporter.begin()
-    found = make_segment(made, segments_folder(file), number, reporter, mixed=mixed)
+    folder = segments_folder(file)
+    with Staging(readers, folder):
+        found = make_segment(made, folder, number, reporter, mixed=mixed)
     for clause in found.differences:
         reporter.note(f"vidmatte: this machine differs from the plan's: {clause}")
     facts = {"segment": number, "first": found.first, "frames": found.frames}
@@ -87,17 +108,20 @@ def segment(file: Path, number: int, mixed: bool, reporter: Reporter) -> None:
 def join(file: Path, keep: bool, reporter: Reporter) -> None:
     """Join the segments of the plan in a file. Raises VidmatteError, InterruptedRunError."""
     made, folder = Plan.read(file, "plan"), segments_folder(file)
-    job = job_of(made)
     reporter.plan([made.source.path])
     if folder.is_dir() and is_joined(made, folder):
         reporter.note(f"{made.output}: already joined")
         return
     reporter.about(made.source.path, made.output)
     reporter.begin()
-    result = join_segments(made, folder, reporter, command=sys.argv)
-    report_result(
-        reporter, job, result, [one.model_dump(exclude={"family"}) for one in made.weights]
-    )
+    overwrite = made.make_settings().overwrite or (folder / JOINED).exists()
+    with staged_call([made.source.path], made.output, {"overwrite": overwrite}) as call:
+        output = Path(call.output or "")
+        job = replace(job_of(made), source=call.inputs[0], output=output)
+        result = join_segments(made, folder, reporter, job=job, command=sys.argv)
+        call.send_results()
+        weights = [one.model_dump(exclude={"family"}) for one in made.weights]
+        report_result(RenamingReporter(reporter, call.names), job, result, weights)
     reporter.about()
     if not keep:
         remove_segments(folder)

@@ -9,10 +9,11 @@ import typer
 
 from vidmatte.cli.exit_status import fail
 from vidmatte.cli.options import given_text, named_path, with_options
+from vidmatte.core.remote import READERS
 from vidmatte.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 _PLAN = typer.Argument(metavar="PLAN", help="the plan's file", parser=named_path)
 QUIET = typer.Option("--quiet", "-q", help="report only failures")
@@ -27,28 +28,52 @@ SEGMENT_FRAMES = typer.Option(
     help="about how many frames per segment (default: automatic)",
 )
 WORKERS = typer.Option(
-    "--workers", metavar="N", min=1, max=64, help="processes that share the work, in segments"
+    "--workers",
+    metavar="N",
+    help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
+URL_READERS = typer.Option(
+    "--readers", metavar="N", min=1, max=64, help="URLs that are read at once (default: 4)"
+)
+_MOST_WORKERS = 64
 RETRIES = typer.Option(
     "--retries", metavar="N", min=0, max=100, help="how often a failed segment is tried again"
 )
 
 
 def chosen_workers(
-    count: int, retries: int, segment_frames: int | None, *, each: bool
+    workers: str,
+    retries: int,
+    segment_frames: int | None,
+    readers: int | None = None,
+    *,
+    each: bool,
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. Raises UsageError for an option
     without effect."""
-    if count > 1:
+    is_ray = workers.lower() == "ray" or workers.lower().startswith("ray:")
+    count = 1 if is_ray else _count(workers)
+    if is_ray or count > 1:
         if each:
             raise UsageError("--each and --workers exclude each other: a subject is one piece")
-        from vidmatte.farm.local import Workers
+        from vidmatte.farm.crew import Workers
+        from vidmatte.farm.ray_workers import check_address
 
-        return Workers(count, retries, segment_frames)
+        address = check_address(workers.lower()) if is_ray else None
+        return Workers(count, retries, segment_frames, address, readers or READERS)
     for flag, value in (("--retries", retries != 2), ("--segment-frames", segment_frames)):
         if value:
             raise UsageError(f"{flag}: it needs --workers of 2 or more")
     return None
+
+
+def _count(text: str) -> int:
+    """How many local processes a text asks for. Raises UsageError."""
+    if text.isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
+        return int(text)
+    raise UsageError(
+        f"--workers {text}: a number from 1 to {_MOST_WORKERS}, 'ray', or ray://HOST:PORT"
+    )
 
 
 def add_to(app: typer.Typer) -> None:
@@ -122,6 +147,7 @@ def _segment_command(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
     ] = False,
+    readers: Annotated[int, URL_READERS] = READERS,
     quiet: Annotated[bool, QUIET] = False,
     verbose: Annotated[bool, VERBOSE] = False,
     as_json: Annotated[bool, EVENTS] = False,
@@ -130,7 +156,7 @@ def _segment_command(
     from vidmatte.cli import farm
 
     def step(reporter: Any) -> None:
-        farm.segment(plan, number, mixed, reporter)
+        farm.segment(plan, number, mixed, readers, reporter)
 
     raise typer.Exit(farm.run_step(step, as_json=as_json, quiet=quiet, verbose=verbose))
 

@@ -110,19 +110,22 @@ def _main_command(
         typer.Option("--each", help="a result for each named subject, its name added to PATH"),
     ] = False,
     media_dir: Annotated[str | None, _MEDIA_DIR] = None,
-    workers: Annotated[int, farm_commands.WORKERS] = 1,
+    workers: Annotated[str, farm_commands.WORKERS] = "1",
     retries: Annotated[int, farm_commands.RETRIES] = 2,
     segment_frames: Annotated[int | None, farm_commands.SEGMENT_FRAMES] = None,
+    readers: Annotated[int | None, farm_commands.URL_READERS] = None,
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
-    from vidmatte.cli.shot_list import run_inputs
+    from vidmatte.cli.remote import run_call
     from vidmatte.jobs.report import make_reporter
 
-    shared = farm_commands.chosen_workers(workers, retries, segment_frames, each=each)
+    shared = farm_commands.chosen_workers(workers, retries, segment_frames, readers, each=each)
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_inputs(inputs, output, media_dir, options, reporter, each=each, workers=shared)
+        status = run_call(
+            inputs, output, media_dir, options, reporter, each=each, workers=shared, readers=readers
+        )
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")

@@ -16,7 +16,7 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 
 def is_piped(inputs: list[str], output: str | None) -> bool:

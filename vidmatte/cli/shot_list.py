@@ -25,7 +25,7 @@ from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, repor
 from vidmatte.writers.formats import by_name
 
 if TYPE_CHECKING:
-    from vidmatte.farm.local import Workers
+    from vidmatte.farm.crew import Workers
 
 _MOST_HANDLES = 1000
 #: What Final Cut Pro exports: a folder with an FCPXML file in it.
@@ -50,7 +50,7 @@ def run_inputs(
         if media_dir is not None:
             raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
         return run_piped(inputs, output, options, reporter, each=each, workers=workers)
-    lists = [one for one in inputs if _is_shot_list(Path(one))]
+    lists = [one for one in inputs if is_shot_list(Path(one))]
     if not lists:
         if media_dir is not None:
             raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
@@ -62,7 +62,8 @@ def run_inputs(
     return _run_shot_list(Path(lists[0]), output, media_dir, options, reporter, workers)
 
 
-def _is_shot_list(path: Path) -> bool:
+def is_shot_list(path: Path) -> bool:
+    """Whether an input is an edit, by its suffix."""
     return path.suffix.lower() == _BUNDLE or (is_timeline(path) and not path.is_dir())
 
 

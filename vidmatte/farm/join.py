@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
+from vidmatte.core.remote import READER, local_path, remote_url
 from vidmatte.errors import InterruptedRunError, OutputError, SourceError
 from vidmatte.farm.parts import (
     JOINED,
@@ -69,7 +70,7 @@ def join_segments(
     )
     advance = partial(_advance, progress, reporter)
     spool = JoinedSpool(plan, folder, manifests, advance, work)
-    with open_reader(Path(job.source), settings) as source:
+    with open_reader(local_path(job.source), settings) as source:
         reporter.start(progress)
         try:
             with open_outputs(
@@ -102,11 +103,15 @@ def remove_segments(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        elif path.name.startswith(READER):
+            path.unlink(missing_ok=True)
 
 
 def is_joined(plan: Plan, folder: Path) -> bool:
     """Whether the result of a plan is complete and its segments were removed."""
-    if not _is_begun(plan, folder) or not os.path.lexists(job_of(plan).output):
+    if not _is_begun(plan, folder):
+        return False
+    if remote_url(plan.output) is None and not os.path.lexists(job_of(plan).output):
         return False
     return not any(path.is_dir() for path in folder.iterdir())
 

@@ -1,4 +1,4 @@
-"""``--workers N``: the plans, segments and joins of many jobs on one machine."""
+"""``--workers``: the plans, segments and joins of many jobs, by local processes or a cluster."""
 
 from __future__ import annotations
 
@@ -12,30 +12,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vidmatte.core.concurrency import lock_at, usable_cores
+from vidmatte.core.concurrency import lock_at
+from vidmatte.core.frame import Clip
+from vidmatte.core.names import absolute_path
 from vidmatte.errors import InterruptedRunError, OutputError, UsageError, VidmatteError
+from vidmatte.farm.crew import Workers, allow_open_files
 from vidmatte.farm.join import join_segments
 from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import SEGMENT_FRAMES, local_segment_frames, make_plan, needs_of
-from vidmatte.farm.pool import Step, Task, WorkerPool
+from vidmatte.farm.pool import Crew, Step, Task, WorkerPool
 from vidmatte.jobs.finished import find_finished
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.run import Result
 from vidmatte.jobs.spec import Job
 from vidmatte.models.registry import Model
 from vidmatte.readers.open import open_reader
-from vidmatte.settings import Settings
 from vidmatte.writers.base import as_output_error
 from vidmatte.writers.output_paths import output_paths
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What ``--workers`` and its companions ask for. segment_frames: None for automatic."""
-
-    count: int
-    retries: int = 2
-    segment_frames: int | None = None
 
 
 @dataclass(eq=False)
@@ -67,10 +60,12 @@ class _LocalJob:
 
 
 class LocalRun:
-    """All jobs of one call over local worker processes."""
+    """All jobs of one call over a crew of workers."""
 
-    def __init__(self, workers: Workers, model: Model, reporter: Reporter) -> None:
-        self._workers, self._model, self._reporter = workers, model, reporter
+    def __init__(self, workers: Workers, crew: Crew, model: Model, reporter: Reporter) -> None:
+        self._workers, self._crew = workers, crew
+        self._model, self._reporter = model, reporter
+        self._clips: dict[Path, Clip] = {}  # by output: opening a source takes time
         self._rows: list[tuple[str, _LocalJob]] = []
         self._began = time.perf_counter()
 
@@ -78,7 +73,7 @@ class LocalRun:
         """Whether a job gains from the workers; else it is run in this process."""
         settings = job.settings
         with open_reader(job.source, settings) as source:
-            clip = source.clip
+            clip = self._clips[job.output] = source.clip
             if clip.kind == "picture" or settings.cache is not None or clip.source.path is None:
                 return False
             if settings.resume and find_finished(
@@ -86,10 +81,9 @@ class LocalRun:
             ):
                 _remove_unlocked(output_paths(job.output).segments)
                 return False
-        if not is_only:
+        if self._crew.is_remote or not is_only:
             return True
-        frames = self._segment_frames(job, clip.frame_count)
-        count = clip.frame_count
+        frames, count = self._segment_frames(job, clip), clip.frame_count
         return not settings.has_subject and (count is None or round(count / frames) > 1)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | VidmatteError]]:
@@ -98,8 +92,9 @@ class LocalRun:
         Ctrl+C stops the workers and raises InterruptedRunError.
         """
         self._began = time.perf_counter()
-        pool = WorkerPool(self._workers.count, self._workers.retries, self._reporter.note)
+        pool = WorkerPool(self._crew, self._workers.retries, self._reporter.note)
         keep = bool(jobs) and jobs[0].settings.resume
+        allow_open_files(len(jobs))
         with ExitStack() as stack:
             try:
                 ready = []
@@ -128,29 +123,28 @@ class LocalRun:
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join([*map(str.rjust, row[:4], widths), row[4]]).rstrip() for row in rows]
         elapsed = time.perf_counter() - self._began
-        busy = sum(one.seconds for _, one in self._rows) / max(elapsed * self._workers.count, 1e-9)
+        busy = sum(one.seconds for _, one in self._rows) / max(elapsed * self._crew.count, 1e-9)
         frames = sum(one.frames for _, one in self._rows)
         lines.append(
-            f"{self._workers.count} workers, {100 * busy:.0f} % busy: {frames} frames in"
+            f"{self._crew.count} workers, {100 * busy:.0f} % busy: {frames} frames in"
             f" {elapsed:.1f} s ({frames / max(elapsed, 1e-9):.2f} frames/s)"
         )
         return lines
 
-    def _segment_frames(self, job: Job, count: int | None) -> int:
+    def _segment_frames(self, job: Job, clip: Clip) -> int:
         """Frames a segment of a job."""
         if self._workers.segment_frames is not None:
             return self._workers.segment_frames
         if job.settings.has_subject:
             return SEGMENT_FRAMES
-        with open_reader(job.source, job.settings) as source:
-            needs = needs_of(source.clip, self._model, job.settings)
-        return local_segment_frames(count, needs, self._workers.count)
+        needs = needs_of(clip, self._model, job.settings)
+        return local_segment_frames(clip.frame_count, needs, self._crew.count)
 
     def _prepare(self, job: Job) -> _LocalJob:
         """Plan a job, in a locked work folder beside its output. Raises VidmatteError."""
         work = output_paths(job.output).segments
         lock = lock_at(work / "lock")
-        path = work / "plan.json"
+        path = absolute_path(work) / "plan.json"
         try:
             work.mkdir(exist_ok=True)
             lock.acquire(timeout=0)
@@ -161,15 +155,17 @@ class LocalRun:
         except OSError as error:
             raise as_output_error(error, work) from error
         try:
-            with open_reader(job.source, job.settings) as source:
-                count = source.clip.frame_count
+            clip = self._clips[job.output]
             plan = make_plan(
                 job,
+                clip,
                 self._model,
                 self._reporter,
-                segment_frames=self._segment_frames(job, count),
-                threads=_threads_of(job.settings, self._workers.count),
+                segment_frames=self._segment_frames(job, clip),
+                threads=job.settings.threads or self._crew.threads,
             )
+            if self._crew.is_remote:
+                plan = plan.at_origin()
             ready = _LocalJob(job, plan, path, lock, left=len(plan.segments))
             _clear_for(ready)
             plan.write(path)
@@ -185,7 +181,13 @@ class LocalRun:
     ) -> Iterator[tuple[Job, Result | VidmatteError]]:
         """Make the segments of all prepared jobs, and join each job that is complete."""
         tasks = [
-            Task(one, one.path, segment.number, segment.frames or _guess(one.job))
+            Task(
+                one,
+                one.path,
+                segment.number,
+                segment.frames or self._clips[one.job.output].frame_count or SEGMENT_FRAMES,
+                readers=self._workers.readers,
+            )
             for one in ready
             for segment in one.plan.segments
         ]
@@ -252,17 +254,6 @@ class LocalRun:
             self._reporter.about(str(ready[0].job.source), str(ready[0].job.output))
         else:
             self._reporter.about()
-
-
-def _threads_of(settings: Settings, workers: int) -> int:
-    """Threads of each worker's network."""
-    return settings.threads or max(1, usable_cores() // workers)
-
-
-def _guess(job: Job) -> int:
-    """The length of a clip that is one segment, as its container says."""
-    with open_reader(job.source, job.settings) as source:
-        return source.clip.frame_count or SEGMENT_FRAMES
 
 
 def _remove_unlocked(work: Path) -> None:

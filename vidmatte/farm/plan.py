@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vidmatte.core.remote import local_path, origin_of
 from vidmatte.core.segment import History, Segment
 from vidmatte.core.source import sha256_of, sha256_of_all
 from vidmatte.errors import OutputError, SourceError, SourceMissingError, UsageError
@@ -57,8 +58,8 @@ class PlanModel(BaseModel):
 
 
 class FileIdentity(PlanModel):
-    """A file or folder that is read. bytes: of all files. state: SHA-256 of their names, sizes and
-    modification times. sha256: of the content."""
+    """A file or folder that is read, by its path or URL. bytes: of all files. state: SHA-256 of
+    their names, sizes and modification times. sha256: of the content."""
 
     path: str
     bytes: int
@@ -75,7 +76,7 @@ class FileIdentity(PlanModel):
     def check(self) -> None:
         """Raise SourceError unless the file is still the same. Its content is read only where its
         time differs, as that of a copy may. Raises SourceMissingError."""
-        path = Path(self.path)
+        path = local_path(self.path)
         if not path.exists():
             raise SourceMissingError(f"{path}: no such file or folder here, as the plan has it")
         try:
@@ -164,7 +165,7 @@ class PlannedSegment(PlanModel):
 
 
 class Plan(PlanModel):
-    """A job, cut into segments. All paths are absolute.
+    """A job, cut into segments. All paths are absolute; source and output may be URLs.
 
     settings: every option by name. files: those that options name, like masks. threads: of each
     network, whatever the machine has. frames: None where the clip was not decoded for the plan,
@@ -192,6 +193,13 @@ class Plan(PlanModel):
         """SHA-256 of the plan, by which a segment says what it belongs to."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def at_origin(self) -> Plan:
+        """The plan with the source's URL, where its path is that of a copy."""
+        url = origin_of(Path(self.source.path))
+        if url is None:
+            return self
+        return self.model_copy(update={"source": self.source.model_copy(update={"path": url})})
 
     def make_settings(self) -> Settings:
         """The options of the job, with the plan's runtime where that was left to each machine.

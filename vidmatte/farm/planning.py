@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import absolute_path
+from vidmatte.core.prompts import Mask, parse_prompt, prompt_text
 from vidmatte.core.segment import History
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.farm.environment import environment_of
@@ -43,17 +44,21 @@ class _Scan:
 
 
 def make_plan(
-    job: Job, model: Model, reporter: Reporter, *, segment_frames: int, threads: int = 0
+    job: Job,
+    clip: Clip,
+    model: Model,
+    reporter: Reporter,
+    *,
+    segment_frames: int,
+    threads: int = 0,
 ) -> Plan:
     """The plan of a checked job, in segments of about ``segment_frames`` frames.
 
-    Loads the network, and reads the source twice: for its digest, and, where there is more than
-    one segment, decoded, for its cuts and times. threads: of the network; 0: as the settings
-    have it, or all cores. Raises VidmatteError.
+    clip: of its source. Loads the network, and reads the source twice: for its digest, and, where
+    there is more than one segment, decoded, for its cuts and times. threads: of the network; 0: as
+    the settings have it, or all cores. Raises VidmatteError.
     """
     settings = job.settings
-    with open_reader(job.source, settings) as source:
-        clip = source.clip
     path = _check_plannable(clip, settings)
     needs = needs_of(clip, model, settings)
     scan = None
@@ -123,9 +128,18 @@ def _planned_settings(settings: Settings, model: Model, threads: int) -> Setting
         if text and is_named:
             slash = "/" if text.endswith("/") else ""
             changes[name] = f"{absolute_path(Path(text).expanduser())}{slash}"
+    changes["subject"] = tuple(map(_with_absolute_mask, settings.subject))
     if Path(settings.model).is_file():
         changes["model"] = str(absolute_path(Path(settings.model)))
     return settings.changed(**changes)
+
+
+def _with_absolute_mask(text: str) -> str:
+    """The text of a prompt, with the absolute path of its mask if it has one."""
+    prompt = parse_prompt(text)
+    if not isinstance(prompt, Mask) or not isinstance(prompt.source, Path):
+        return text
+    return prompt_text(replace(prompt, source=absolute_path(prompt.source)))
 
 
 def _scan(path: Path, settings: Settings, reporter: Reporter) -> _Scan:

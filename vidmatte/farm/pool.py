@@ -1,4 +1,4 @@
-"""Local worker processes, and the queue of segments that they make."""
+"""Workers, the queue of segments that they make, and local processes as workers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import json
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from vidmatte import errors
+from vidmatte.core.remote import READERS
 from vidmatte.errors import VidmatteError
 
-_GRACE_SECONDS = 10.0  # for a segment in progress to stop
+GRACE_SECONDS = 10.0  # for a segment in progress to stop
+_PATIENCE_SECONDS = 20.0  # after which a note says that no worker is ready
 
 
 @dataclass(eq=False)
 class Task:
     """A segment to make. owner: what it belongs to. frames: its length, or a guess. done: frames
-    of the present try. tries: how often it was begun. seconds: of the try that succeeded."""
+    of the present try. tries: how often it was begun. seconds: of the try that succeeded.
+    readers: see ``core.remote.Staging``."""
 
     owner: Any
     plan: Path
@@ -31,6 +35,12 @@ class Task:
     done: int = 0
     tries: int = 0
     seconds: float = 0.0
+    readers: int = READERS
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What ``farm.serve`` is asked for."""
+        return {"plan": str(self.plan), "segment": self.segment, "readers": self.readers}
 
 
 @dataclass(frozen=True)
@@ -42,20 +52,61 @@ class Step:
     error: VidmatteError | None = None
 
 
-_Event = dict[str, Any]
 _Process = subprocess.Popen[str]
-_Events = SimpleQueue[tuple["_Worker", _Process, _Event | None]]
+#: What a worker answers, see ``farm.serve``; None: its process has ended. With it come the worker
+#: and the process, by which answers of an earlier process are told from those of the present one.
+Event = dict[str, Any]
+Events = SimpleQueue[tuple["Worker", Any, Event | None]]
+
+
+class Worker(ABC):
+    """Makes one segment at a time. task: that one. process: what its answers come from at present.
+    is_ready: it can begin a task."""
+
+    task: Task | None = None
+    process: Any = None
+    is_ready = True
+
+    @abstractmethod
+    def begin(self, task: Task) -> None:
+        """Begin to make a task."""
+
+    @abstractmethod
+    def ending(self) -> str:
+        """How its process has ended."""
+
+    @abstractmethod
+    def ask_to_stop(self) -> None:
+        """Tell it to stop soon."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it and wait until its process has ended; safe to call twice."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Prepare for further tasks, after its process has ended."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a call. threads: of the network of each. is_remote: on other machines."""
+
+    count: int
+    threads: int
+    new_worker: Callable[[Events], Worker]
+    is_remote: bool = False
 
 
 class WorkerPool:
-    """``count`` processes that make segments. They start when they are first needed.
+    """Makes segments by the workers of a crew.
 
     retries: how often a segment is tried again after a failure. note: takes a line on one.
     """
 
-    def __init__(self, count: int, retries: int, note: Callable[[str], None]) -> None:
-        self._events: _Events = SimpleQueue()
-        self._workers = [_Worker(self._events) for _ in range(count)]
+    def __init__(self, crew: Crew, retries: int, note: Callable[[str], None]) -> None:
+        self._events: Events = SimpleQueue()
+        self._workers = [crew.new_worker(self._events) for _ in range(crew.count)]
         self._retries = retries
         self._note = note
         self._waiting: list[Task] = []
@@ -71,18 +122,30 @@ class WorkerPool:
         for worker in self._workers:
             if worker.task is not None and worker.task.owner is owner:
                 worker.stop()
+                worker.renew()
 
     def run(self) -> Iterator[Step]:
-        """Make all tasks; what happens to them, as it happens."""
+        """Make all tasks; what happens to them, as it happens. Raises VidmatteError where no
+        worker can go on."""
         while True:
             for worker in self._workers:
-                if worker.task is None and self._waiting:
-                    worker.begin(self._waiting.pop())
-            if all(worker.task is None for worker in self._workers):
+                if worker.task is None and worker.is_ready and self._waiting:
+                    task = self._waiting.pop()
+                    task.tries += 1
+                    task.done = 0
+                    worker.task = task
+                    worker.begin(task)
+            if not self._waiting and all(worker.task is None for worker in self._workers):
                 return
-            worker, process, event = self._events.get()
-            if worker.task is not None and worker.process is process:
+            worker, process, event = self._next()
+            if worker.process is not process:
+                continue
+            if event is not None and event["event"] == "unusable":
+                raise VidmatteError(event["message"])
+            if worker.task is not None:
                 yield from self._handle(worker, worker.task, event)
+            if event is None:
+                worker.renew()
 
     def close(self) -> None:
         """End all processes; safe to call twice."""
@@ -91,8 +154,17 @@ class WorkerPool:
         for worker in self._workers:
             worker.stop()
 
-    def _handle(self, worker: _Worker, task: Task, event: _Event | None) -> Iterator[Step]:
+    def _next(self) -> tuple[Worker, Any, Event | None]:
+        """The next answer of a worker."""
+        if not any(worker.task is not None or worker.is_ready for worker in self._workers):
+            with contextlib.suppress(Empty):
+                return self._events.get(timeout=_PATIENCE_SECONDS)
+            self._note("no worker is ready: waiting for room on the cluster")
+        return self._events.get()
+
+    def _handle(self, worker: Worker, task: Task, event: Event | None) -> Iterator[Step]:
         if event is None:
+            worker.task = None
             event = {"event": "failed", "error": "VidmatteError", "message": worker.ending()}
         kind = event["event"]
         if kind == "note":
@@ -108,7 +180,7 @@ class WorkerPool:
             worker.task = None
             yield from self._fail(task, event)
 
-    def _fail(self, task: Task, event: _Event) -> Iterator[Step]:
+    def _fail(self, task: Task, event: Event) -> Iterator[Step]:
         task.done = 0
         message = f"segment {task.segment}: {event['message']}"
         if event.get("is_final") or task.tries > self._retries:
@@ -119,24 +191,20 @@ class WorkerPool:
         yield Step(task)
 
 
-class _Worker:
-    """One process at a time; see ``farm.serve``. events: gets the process's answers, and None when
-    it has ended."""
+class LocalWorker(Worker):
+    """A local process, started when it is first needed; see ``farm.serve``."""
 
-    def __init__(self, events: _Events) -> None:
-        self.task: Task | None = None
-        self.process: _Process | None = None
+    process: _Process | None = None
+
+    def __init__(self, events: Events) -> None:
         self._events = events
         self._readers: list[threading.Thread] = []
 
     def begin(self, task: Task) -> None:
-        """Make a task, in a new process where there is none."""
+        """See ``Worker.begin``: in a new process where there is none."""
         if self.process is None or self.process.poll() is not None:
             self._start()
-        self.task = task
-        task.tries += 1
-        task.done = 0
-        request = json.dumps({"plan": str(task.plan), "segment": task.segment})
+        request = json.dumps(task.request)
         assert self.process is not None
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it has just ended, which its reader reports
@@ -144,32 +212,32 @@ class _Worker:
             self.process.stdin.flush()
 
     def ending(self) -> str:
-        """How the process has ended, whose answers have."""
+        """See ``Worker.ending``."""
         assert self.process is not None
-        status = self.process.wait()
-        if status < 0:
-            return f"its process was killed by signal {-status}"
-        return f"its process ended with status {status}"
+        return ending_text(self.process.wait())
 
     def ask_to_stop(self) -> None:
-        """Tell the process to stop soon."""
+        """See ``Worker.ask_to_stop``."""
         if self.process is not None and self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
 
     def stop(self) -> None:
-        """Stop the process and wait until it has ended."""
+        """See ``Worker.stop``."""
         self.ask_to_stop()
         process, self.process, self.task = self.process, None, None
         if process is None:
             return
         try:
-            process.wait(_GRACE_SECONDS)
+            process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         for reader in self._readers:
             reader.join()
+
+    def renew(self) -> None:
+        """See ``Worker.renew``: the next task starts a process."""
 
     def _start(self) -> None:
         # In a session of its own: Ctrl+C reaches only the parent, which then stops it.
@@ -191,3 +259,10 @@ class _Worker:
             for line in answers:
                 self._events.put((self, process, json.loads(line)))
         self._events.put((self, process, None))
+
+
+def ending_text(status: int) -> str:
+    """How a process with that exit status has ended."""
+    if status < 0:
+        return f"its process was killed by signal {-status}"
+    return f"its process ended with status {status}"

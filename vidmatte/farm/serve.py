@@ -1,8 +1,8 @@
-"""A local worker: makes the segments that its stdin asks for, a line of JSON each.
+"""A worker's process: makes the segments that its stdin asks for, a line of JSON each.
 
-``{"plan": FILE, "segment": N}`` is answered on stdout with progress events and then ``done`` or
-``failed``. The network stays loaded from one segment to the next. When stdin is closed it ends,
-also in the middle of a segment: nobody waits for that one any more.
+``{"plan": FILE, "segment": N, "readers": N}`` is answered on stdout with progress events and then
+``done`` or ``failed``. The network stays loaded from one segment to the next. When stdin is closed
+it ends, also in the middle of a segment: nobody waits for that one any more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import cv2
+
 from vidmatte.core.memory import is_out_of_memory, oom_error, tune_malloc
+from vidmatte.core.remote import Staging
 from vidmatte.core.terminal import harden_std_streams
 from vidmatte.errors import SourceError, UsageError, VidmatteError
 from vidmatte.farm.plan import Plan, segments_folder
@@ -46,7 +49,8 @@ class _EventReporter(Reporter):
 class _Server:
     """Answers requests, with the network of the latest settings loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
         self._reporter = _EventReporter()
         self._loaded: tuple[str, Model] | None = None
 
@@ -55,6 +59,7 @@ class _Server:
         try:
             path = Path(request["plan"])
             plan = Plan.read(path, "plan")
+            self._staging.share(request["readers"], segments_folder(path))
             found = make_segment(
                 plan,
                 segments_folder(path),
@@ -99,17 +104,20 @@ def _read_requests(requests: SimpleQueue[str | None]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def main() -> int:
-    """Answer requests until stdin ends; the exit status."""
+def main(words: list[str]) -> int:
+    """Answer requests until stdin ends; the exit status. words: OpenCV's threads, or nothing."""
     harden_std_streams()
     tune_malloc()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if words:
+        cv2.setNumThreads(int(words[0]))
     requests: SimpleQueue[str | None] = SimpleQueue()
     try:
         threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
-        server = _Server()
-        while (line := requests.get()) is not None:
-            server.answer(json.loads(line))
+        with Staging() as staging:
+            server = _Server(staging)
+            while (line := requests.get()) is not None:
+                server.answer(json.loads(line))
     except KeyboardInterrupt:
         return 130
     return 0
@@ -117,6 +125,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Threads in native code that were cancelled may still be at work: do not wait for them.
-    status = main()
+    status = main(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)

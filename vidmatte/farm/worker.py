@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
+from vidmatte.core.remote import local_path
 from vidmatte.core.source import sha256_of
 from vidmatte.errors import InterruptedRunError, UsageError, VidmatteError
 from vidmatte.farm.environment import check_environment, check_weights, environment_of
@@ -84,7 +85,7 @@ class _Making:
         """Process the segment's frames; what it is then."""
         began = time.perf_counter()
         settings = self._own_settings()
-        with open_reader(Path(self.plan.source.path), settings) as source:
+        with open_reader(local_path(self.plan.source.path), settings) as source:
             with subject_fields(source, self.model, settings, self.reporter) as subject:
                 frames = self._write(source, settings, subject)
             warnings = tuple(source.warnings)

@@ -18,6 +18,7 @@ import av
 from vidmatte._version import __version__
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, manifest_fault, manifest_in
+from vidmatte.core.remote import Staging, origin_of, remote_url
 from vidmatte.core.source import Source, sha256_of, sha256_of_all
 from vidmatte.core.stored import plain, read_stored
 from vidmatte.errors import OutputExistsError, SourceError, SourceMissingError
@@ -36,8 +37,7 @@ _SCHEMA = 1
 class Provenance:
     """How a result was made, beyond what the output itself records.
 
-    weights: the SHA-256 of the model's file. settings: every option by name.
-    alpha: ``straight`` or ``premultiplied``.
+    weights: the SHA-256 of the model's file. settings: all by name. alpha: its kind, by name.
     """
 
     command: Sequence[str]
@@ -89,14 +89,12 @@ def describe(
 
 
 #: The fields of a result that its manifest holds.
-_ENTRY_FIELDS = (
-    "format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files",
-)  # fmt: skip
+_ENTRY_FIELDS = ("format", "pixel_format", "frames", "width", "height", "sound", "bytes", "files")
 
 
 def _has_alpha(pixel_format: str) -> bool:
-    components = av.VideoFormat(pixel_format).components
-    return pixel_format == "pal8" or any(component.is_alpha for component in components)
+    parts = av.VideoFormat(pixel_format).components
+    return pixel_format == "pal8" or any(part.is_alpha for part in parts)
 
 
 def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
@@ -105,7 +103,7 @@ def _source_entry(source: Source, folder: Path) -> dict[str, Any]:
     if source.path is None:
         return {"name": source.name, "bytes": None, "sha256": None, "files": []}
     names = names_of_source(source)
-    place = os.path.relpath(source.path, folder)
+    place = origin_of(source.path) or os.path.relpath(source.path, folder)
     try:
         facts = {"bytes": size_of(source.path, names), "sha256": source.digest()}
     except OSError:  # removed
@@ -220,7 +218,12 @@ def verify(out: Path, source: Path | None = None) -> list[str]:
 def differences(
     out: Path, manifest: dict[str, Any], folder: Path, source: Path | None = None
 ) -> list[str]:
-    """The same for a manifest whose paths are relative to ``folder``."""
+    """The same for a manifest whose paths are relative to ``folder``. Raises SourceError where a
+    source is a URL that cannot be read, UsageError."""
+    url = remote_url(manifest["source"].get("path", ""))
+    if url is not None and source is None:
+        with Staging() as staging:
+            return differences(out, manifest, folder, staging.copy_of(url))
     lines = []
     entries = [(out, manifest["result"])]
     entries += [(folder / side["name"], side) for side in manifest["sides"]]

@@ -11,12 +11,14 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vidmatte.core.source import state_of
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.media.quicktime import is_cut_off
 from vidmatte.readers.movie.container import MovieFile, read_errors_as
@@ -159,6 +161,17 @@ def read_timing(file: MovieFile, *, numbered: bool, fps: Fraction | None = None)
     variable. fps: the rate of a stream without timestamps. Raises SourceError where the timestamps
     jump back, or reading fails; UsageError for ``fps`` where there are timestamps.
     """
+    return _read_timing(file, state_of(file.path), numbered, fps)
+
+
+# An edit shows many ranges of few media, and each is opened several times.
+@lru_cache(maxsize=16)
+def _read_timing(
+    file: MovieFile,
+    state: tuple[int, ...],  # noqa: ARG001 (another file under the same name is read anew)
+    numbered: bool,
+    fps: Fraction | None,
+) -> Timing:
     with file.open() as container, read_errors_as(file.path):
         stream = file.stream(container)
         indexed, found = _times_of(container, stream)
