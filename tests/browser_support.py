@@ -27,6 +27,7 @@ FLAGS = [
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 WAIT_MS = 150_000
+POLL_MS = 60
 
 
 @contextlib.contextmanager
@@ -71,10 +72,15 @@ class Visit:
         if parts.scheme not in ("blob", "data") and parts.hostname != "127.0.0.1":
             self.faults.append(f"request: {request.url}")
 
+    def wait_for(self, expression: str, **options: Any) -> None:
+        """Wait until an expression is true. Looked at now and then: by default it is looked at with
+        every frame that the browser draws, and a browser without a GPU then draws all the time."""
+        self.page.wait_for_function(expression, **{"polling": POLL_MS, **options})
+
     def settled(self) -> None:
         """Wait until the picture shows what the page is set to."""
         self.page.evaluate("() => undefined")  # what was pressed is in the state from here on
-        self.page.wait_for_function(_SETTLED, timeout=WAIT_MS)
+        self.wait_for(_SETTLED, timeout=WAIT_MS)
         self.page.evaluate(_DRAWN)
 
     def picture(self) -> np.ndarray:
@@ -96,7 +102,7 @@ class Visit:
         """Choose files, and wait until all of them are clips."""
         there = self.page.locator(".clip").count()
         self.page.set_input_files("[data-picker]", [str(file) for file in files])
-        self.page.wait_for_function(
+        self.wait_for(
             "n => [...document.querySelectorAll('.clip')].length >= n"
             " && [...document.querySelectorAll('.clip input')].every(box => !box.disabled)",
             arg=there + len(files),
@@ -138,7 +144,7 @@ def visiting(
         visit = Visit(context.new_page())
         visit.watch()
         visit.page.goto(url)
-        visit.page.wait_for_function("() => document.querySelectorAll('#model option').length > 3")
+        visit.wait_for("() => document.querySelectorAll('#model option').length > 3")
         yield visit
         assert not visit.faults, "\n".join(visit.faults)
     finally:

@@ -287,7 +287,8 @@ def test_another_runtime_is_refused(
 
 def test_every_option_counts_except_the_excluded_ones() -> None:
     assert set(EXCLUDED_OPTIONS) == {
-        "batch", "cache", "device", "family", "like", "manifest", "max_megapixels", "memory",
+        "accept_licence", "batch", "cache", "device", "family", "like", "manifest",
+        "max_megapixels", "memory",
         "model", "models_dir", "overwrite", "resume", "strict", "threads", "timeline",
     }  # fmt: skip
     read = {

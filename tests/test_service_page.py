@@ -109,7 +109,7 @@ def press(visit: Visit, *keys: str) -> None:
 
 def command(visit: Visit, part: str, there: bool = True) -> None:
     """Wait until the command line has a part, or has it no more."""
-    visit.page.wait_for_function(
+    visit.wait_for(
         "([part, there]) => document.querySelector('.command-words').textContent.includes(part)"
         " === there",
         arg=[part, there],
@@ -118,7 +118,7 @@ def command(visit: Visit, part: str, there: bool = True) -> None:
 
 def jobs_until(visit: Visit, state: str, count: int = 1) -> None:
     """Wait until so many jobs are in a state."""
-    visit.page.wait_for_function(
+    visit.wait_for(
         "([state, n]) => document.querySelectorAll(`.job[data-state=${state}]`).length === n",
         arg=[state, count],
         timeout=240_000,
@@ -144,12 +144,12 @@ def test_keys_scrub_to_exact_frames(visit: Visit, clip: Path) -> None:
     press(visit, "Enter", "Escape")
     assert read_index(visit.picture()) == 14
     press(visit, "Home", "l")
-    visit.page.wait_for_function("() => location.hash.includes('frame=')")
+    visit.wait_for("() => location.hash.includes('frame=')")
     press(visit, "k")
     stopped = visit.state("frame")
     assert read_index(visit.picture()) == stopped > 0
     press(visit, "j")
-    visit.page.wait_for_function("() => !location.hash.includes('frame=')")
+    visit.wait_for("() => !location.hash.includes('frame=')")
     assert visit.state("speed") == 0
     box = visit.page.locator(".strip-track").bounding_box()
     visit.page.mouse.click(box["x"] + box["width"] * 12.5 / FRAMES, box["y"] + 10)
@@ -292,7 +292,7 @@ def test_a_run_is_watched_cancelled_retried_and_read_back(
     )
     assert re.fullmatch(r"video/quicktime:ball_matte\.mov:http://127\.0\.0\.1:.*\.mov", drag)
     page.click("[data-action=delete]")
-    page.wait_for_function("() => !document.querySelector('.job')")
+    visit.wait_for("() => !document.querySelector('.job')")
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -417,7 +417,7 @@ def test_the_keyboard_alone_is_enough(visit: Visit, clip: Path) -> None:
     with page.expect_file_chooser() as chooser:
         press(visit, "Enter")
     chooser.value.set_files(str(clip))
-    page.wait_for_function("() => document.querySelector('.stage-zoom')?.textContent")
+    visit.wait_for("() => document.querySelector('.stage-zoom')?.textContent")
     seen = set()
     for _ in range(150):
         press(visit, "Tab")

@@ -9,7 +9,6 @@ import typer
 
 from vidmatte.cli.exit_status import fail
 from vidmatte.cli.options import given_text, named_path, with_options
-from vidmatte.core.remote import READERS
 from vidmatte.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def chosen_workers(
     if is_ray or count > 1:
         if each:
             raise UsageError("--each and --workers exclude each other: a subject is one piece")
+        from vidmatte.core.remote import READERS
         from vidmatte.farm.crew import Workers
         from vidmatte.farm.ray_workers import check_address
 
@@ -147,16 +147,17 @@ def _segment_command(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
     ] = False,
-    readers: Annotated[int, URL_READERS] = READERS,
+    readers: Annotated[int | None, URL_READERS] = None,
     quiet: Annotated[bool, QUIET] = False,
     verbose: Annotated[bool, VERBOSE] = False,
     as_json: Annotated[bool, EVENTS] = False,
 ) -> None:
     """Make segment N of a plan, on any machine; making it twice does no harm."""
     from vidmatte.cli import farm
+    from vidmatte.core.remote import READERS
 
     def step(reporter: Any) -> None:
-        farm.segment(plan, number, mixed, readers, reporter)
+        farm.segment(plan, number, mixed, readers or READERS, reporter)
 
     raise typer.Exit(farm.run_step(step, as_json=as_json, quiet=quiet, verbose=verbose))
 
