@@ -185,7 +185,7 @@ def test_only_so_many_are_read_at_once(tmp_path: Path, monkeypatch: Any) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == 3
+    assert 2 <= most <= 3
     for one in stagings:
         one.__exit__()
 

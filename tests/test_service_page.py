@@ -27,7 +27,7 @@ import vidmatte.service
 #: Most of it is spent in networks; a machine that is busy with other things takes its time.
 pytestmark = pytest.mark.timeout(900)
 PAGE = Path(vidmatte.service.__file__).parent / "page"
-FRAMES = 20
+FRAMES, LONG = 20, 60
 SIZE = (320, 180)
 RATE = Fraction(24000, 1001)
 VIEWS = ("source", "alpha", "cutout", "overlay", "wipe", "difference")
@@ -256,10 +256,10 @@ _WATCH = """() => {
 }"""
 
 
-def test_a_run_is_watched_cancelled_retried_and_read_back(
-    visit: Visit, clip: Path, tmp_path: Path
-) -> None:
+def test_a_run_is_watched_cancelled_retried_and_read_back(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
+    # Long enough to be seen at work and cancelled on a fast machine.
+    clip = make_movie(tmp_path / "ball.mov", size=SIZE, frames=LONG, rate=RATE).path
     visit.upload(clip)
     page.click("[data-preset=prores]")
     command(visit, "ball_matte.mov --model u2netp")
@@ -271,7 +271,7 @@ def test_a_run_is_watched_cancelled_retried_and_read_back(
     page.click("[data-action=retry]")
     jobs_until(visit, "done")
     words = page.evaluate("seen")
-    assert any(re.match(r"running · .*\d+ of 20", one) for one in words), words
+    assert any(re.match(rf"running · .*\d+ of {LONG}", one) for one in words), words
     with page.expect_download() as started:
         page.click(".result >> nth=0")
     result = tmp_path / started.value.suggested_filename
@@ -282,7 +282,7 @@ def test_a_run_is_watched_cancelled_retried_and_read_back(
         assert (stream.codec.name, stream.width, stream.height) == ("prores", *SIZE)
         assert stream.average_rate == RATE
         frames = [frame.to_ndarray(format="rgba") for frame in movie.decode(stream)]
-    assert len(frames) == FRAMES
+    assert len(frames) == LONG
     truth = draw_ball(4, *SIZE).alpha
     assert np.abs(frames[4][..., 3] / 255 - truth)[:150].mean() < 0.03  # above the ruler
     drag = page.evaluate(
@@ -410,6 +410,7 @@ def test_every_text_is_in_both_languages() -> None:
 
 def test_the_keyboard_alone_is_enough(visit: Visit, clip: Path) -> None:
     page = visit.page
+    page.wait_for_timeout(500)  # nobody presses keys while the page is being filled
     for _ in range(12):
         press(visit, "Tab")
         if page.evaluate("document.activeElement.textContent") == "Choose files":
@@ -488,9 +489,10 @@ def test_stills_on_a_narrow_screen(browser: Any, service: Server, tmp_path: Path
         page.tap("[data-preset=product]")
         visit.settled()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        before = page.locator(".job[data-state=done]").count()
         page.tap("vm-run .primary")
-        jobs_until(visit, "done", page.locator(".job").count())
-        assert page.locator(".result").first.is_visible()
+        jobs_until(visit, "done", before + 1)
+        page.locator(".result").first.wait_for(state="visible")
 
 
 def test_the_files_of_the_page_are_kept_by_browsers(service: Server) -> None:
