@@ -44,7 +44,7 @@ def delay(movie: Movie, out: Path, track: int = 0) -> float:
     ["8-bit 709", "drop frame timecode", "variable rate", "late sound", "several tracks",
      "late start"],
 )  # fmt: skip
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_the_beep_stays_at_the_flash(
     kind: str, suffix: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:
@@ -74,7 +74,7 @@ def test_the_beep_stays_at_the_flash(
         ("pcm_s16be", ".mov", ".mkv", "pcm_s16be -> pcm_s16le"),
     ],
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_audio_is_copied_where_the_container_supports_it(
     codec: str, container: str, suffix: str, fate: str, tmp_path: Path
 ) -> None:
@@ -104,6 +104,7 @@ def test_a_decoded_lossless_codec_is_exact_in_pcm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [44100, 22050, 96000])
+@pytest.mark.thinned(2)
 def test_other_sample_rates_are_resampled_for_opus(rate: int, tmp_path: Path) -> None:
     tone = Tone(codec="pcm_s16le", rate=rate, channels=1)
     movie = make_movie(tmp_path / "clip.mov", frames=60, audio=[tone], flash=30)
@@ -154,6 +155,7 @@ def spliced(folder: Path, first: Tone, then: Tone) -> tuple[Movie, Path]:
         (".mov", Tone(codec="mp2"), Tone(codec="mp2", rate=44100), "stereo, 44100 Hz"),
     ],
 )
+@pytest.mark.thinned(2)
 def test_audio_that_changes_format_keeps_the_first_one(
     suffix: str, first: Tone, then: Tone, change: str, tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def test_audio_that_changes_format_keeps_the_first_one(
     ("rate", "expected_rate"),
     [(192000, "96000"), (22255, "22050"), (6000, "7350"), (44100, "44100")],
 )
+@pytest.mark.thinned(3)
 def test_an_unsupported_sample_rate_becomes_the_nearest(
     rate: int, expected_rate: str, tmp_path: Path
 ) -> None:
@@ -529,6 +532,7 @@ def remove_timestamps(numbers: range, monkeypatch: pytest.MonkeyPatch) -> None:
         ("aac", ".mp4", range(20, 30)),
     ],
 )
+@pytest.mark.thinned(3)
 def test_packets_without_timestamps_follow_the_previous_one(
     codec: str, container: str, numbers: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_every_foreground_format_keeps_an_rgb_sources_colours(
 @pytest.mark.parametrize(
     ("background", "colour"), [("#3366cc", (0x33, 0x66, 0xCC)), ("green", COLOURS["green"])]
 )
+@pytest.mark.thinned(4)
 def test_a_composite_is_the_subject_over_the_background(
     name: str, background: str, colour: tuple[int, int, int], movie: Movie, tmp_path: Path
 ) -> None:

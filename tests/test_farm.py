@@ -132,7 +132,7 @@ def finished(short: Farm, tmp_path: Path) -> Farm:
         ("out.mkv", "rvm", {"smooth": "on"}),
     ],
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_the_result_is_that_of_one_run(
     name: str, network: str, more: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:

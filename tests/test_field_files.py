@@ -318,6 +318,7 @@ CUT = (
 
 @pytest.mark.parametrize("flags", CUT)
 @pytest.mark.parametrize(("suffix", "percent"), [(".mp4", 60), (".mov", 85)])
+@pytest.mark.thinned(3)
 def test_an_mp4_that_was_cut_off_goes_through_with_a_warning(
     suffix: str, percent: int, flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,7 @@ def test_lanczos_is_pillows() -> None:
 
 
 @pytest.mark.parametrize("name", ["isnet", "u2netp"])
+@pytest.mark.thinned(2)
 def test_like_rembg_gives_its_alpha(name: str, weights: Callable[[str], Path]) -> None:
     """Within 0.5 of 255 on the mean; a drawing of 850x601 whose brightest value is not 255."""
     rgb = drawing(850, 601, 235)

@@ -128,7 +128,7 @@ def test_ffv1_of_deep_rgb_is_read_by_other_decoders(depth: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", PROGRESSIVE)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(6)
 def test_prores_keeps_picture_alpha_time_and_tags(
     kind: str, source_movie: Callable[[str], Movie], tmp_path: Path
 ) -> None:

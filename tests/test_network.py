@@ -94,6 +94,7 @@ def rembg_alpha(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: st
 
 
 @pytest.mark.parametrize(("name", "family"), [("isnet", "isnet"), ("u2netp", "u2net")])
+@pytest.mark.thinned(2)
 def test_segmentation_networks_agree_with_rembg(
     name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
 ) -> None:

@@ -44,6 +44,7 @@ def settings(runtime: str, **options: object) -> Settings:
 
 @needs_openvino
 @pytest.mark.parametrize(("name", "family"), [("u2netp", "u2net"), ("isnet", "isnet")])
+@pytest.mark.thinned(2)
 def test_alpha_stays_within_one_code_of_float32(
     name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
 ) -> None:

@@ -156,7 +156,7 @@ def disk_full(*_: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "network", "first"), SEAMS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_resuming_at_any_frame_changes_nothing(
     name: str,
     network: str,
@@ -193,6 +193,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Trials:
         pytest.param("webm", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.thinned(3)
 def test_a_killed_run_resumes(name: str, trials: Trials) -> None:
     trial = trials.run(name)
     assert trial.kills

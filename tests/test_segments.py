@@ -134,7 +134,7 @@ def join_segments(inputs: Path, out: Path, settings: Settings, spools: Sequence[
         ("out.webm", "isnet", {}),
     ],
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_joined_segments_equal_the_result_of_one_run(
     name: str, network: str, more: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:

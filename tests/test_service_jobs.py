@@ -139,6 +139,7 @@ def test_a_result_is_the_same_as_that_of_the_command_that_is_shown(
         ({}, {"path": "/tmp"}, "path"),
     ],
 )
+@pytest.mark.thinned(3)
 def test_what_the_command_line_refuses_is_refused_at_once(
     client: httpx.Client, movie: Path, settings: dict[str, Any], output: Any, said: str
 ) -> None:

@@ -116,6 +116,7 @@ def test_what_cannot_be_announced(
         ({"Upload_Checksum": "sha1 ???"}, b"x", 400),
     ],
 )
+@pytest.mark.thinned(3)
 def test_a_refused_piece_changes_nothing(
     service: LocalClient, headers: dict[str, str], content: bytes, status: int
 ) -> None:

@@ -42,6 +42,7 @@ def kinds_and_formats() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "kind"), kinds_and_formats())
+@pytest.mark.thinned(3)
 def test_every_kind_of_source_in_every_format(
     name: str,
     kind: str,
