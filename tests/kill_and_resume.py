@@ -264,9 +264,13 @@ def fingerprint(out: Path) -> dict[str, str]:
 
 
 def picture_fingerprint(path: Path) -> str:
-    """An image file's digest, and the sum of each channel to show how far two files differ."""
+    """The digest of an image's samples, and the sum of each channel to show how far two differ.
+
+    Not of the file: now and then, on a busy machine, the same samples are deflated otherwise.
+    """
     samples = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    return f"{digest(path.read_bytes())}, sums {samples.sum(axis=(0, 1)).tolist()}"
+    kind = f"{samples.shape} {samples.dtype}"
+    return f"{digest(samples.tobytes())}, {kind}, sums {samples.sum(axis=(0, 1)).tolist()}"
 
 
 def decoded(path: Path) -> Iterator[bytes]:
