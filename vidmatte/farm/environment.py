@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import av
@@ -16,6 +15,7 @@ from vidmatte._version import __version__
 from vidmatte.errors import UsageError
 from vidmatte.farm.plan import Environment, Plan
 from vidmatte.models.registry import Model
+from vidmatte.models.runtimes.choice import version_of
 from vidmatte.models.runtimes.openvino import CPU_FACTS
 
 #: Flags of a CPU by which libraries choose between kernels that may round differently.
@@ -28,12 +28,8 @@ def environment_of(model: Model) -> Environment:
     libraries = {"opencv": cv2.__version__, "numpy": np.__version__, "av": av.__version__}
     libraries |= {name: _joined(av.library_versions[name]) for name in ("libavcodec", "libswscale")}
     package = "openvino" if any("OpenVINO" in one for one in runtimes) else "onnxruntime"
-    for name in (package, f"{package}-gpu"):
-        try:
-            libraries[package] = version(name)
-            break
-        except PackageNotFoundError:
-            continue
+    if installed := version_of(package, f"{package}-gpu"):
+        libraries[package] = installed
     return Environment(
         version=__version__,
         device=_device_of(model),

@@ -15,9 +15,9 @@ from pydantic import model_validator
 
 from vidmatte.errors import UsageError
 from vidmatte.settings.files import InputOptions, OutputOptions
+from vidmatte.settings.machine import MachineOptions
 from vidmatte.settings.matting import (
     AdjustOptions,
-    MachineOptions,
     MatteOptions,
     ModelOptions,
     SubjectOptions,

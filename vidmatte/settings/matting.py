@@ -1,4 +1,4 @@
-"""The options of the matting: network, temporal filter and edges, adjustments, machine."""
+"""The options of the matting: network, temporal filter and edges, subject, adjustments."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from vidmatte.core.families import FAMILIES
 from vidmatte.errors import UsageError
 from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
 from vidmatte.settings.values import (
-    DeviceName,
     Levels,
-    Memory,
     Number,
     Prompts,
     ScreenColour,
     Switch,
     Text,
     WholeNumber,
-    parse_bytes,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +29,6 @@ _matte = partial(option, group="Matte")
 _adjust = partial(option, group="Controls, in this order", decides=RESULT)
 _key = partial(option, group="Key (--model chroma, difference)")
 _subject = partial(option, group="Subject", decides=RESULT)
-_machine = partial(option, group="Machine")
 _MOST_PIXELS = 2**31
 
 
@@ -275,47 +271,3 @@ class AdjustOptions(OptionModel):
             strength = f"--despill-strength {self.despill_strength:g}"
             raise UsageError(f"{strength}: it needs --despill with red, green or blue")
         return self
-
-
-class MachineOptions(OptionModel):
-    """Device, runtime, threads and memory of a run."""
-
-    device: DeviceName = _machine(
-        "auto", "cpu, cuda or cuda:0,cuda:1", metavar="DEVICE", decides=NO_EFFECT
-    )
-    runtime: Literal["auto", "onnxruntime", "openvino"] = _machine(
-        "auto",
-        "runtime of the network on the CPU; 'auto' is openvino where CPU and model allow bfloat16,"
-        " else the faster one, measured on first use",
-    )
-    batch: WholeNumber = _machine(
-        0,
-        "frames per run of a per-frame network (0: automatic)",
-        low=0,
-        high=64,
-        decides=NO_EFFECT,
-    )
-    threads: WholeNumber = _machine(
-        0,
-        "CPU threads of the network (0: automatic)",
-        low=0,
-        high=256,
-        decides=NO_EFFECT,
-    )
-    memory: Memory = _machine(
-        "256M",
-        "memory budget for frames in flight",
-        metavar="SIZE",
-        decides=NO_EFFECT,
-    )
-    models_dir: Text | None = _machine(
-        None,
-        "where weights are stored (default: the platform's cache folder)",
-        metavar="DIR",
-        decides=NO_EFFECT,
-    )
-
-    @property
-    def memory_bytes(self) -> int:
-        """The frame memory budget in bytes."""
-        return parse_bytes(self.memory)

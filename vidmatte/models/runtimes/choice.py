@@ -77,11 +77,11 @@ def _machine_key(sha256: str) -> str:
     except OSError:
         names = {platform.processor()}
     facts = [sha256, platform.machine(), *sorted(names), usable_cores()]
-    facts += [_version_of("onnxruntime", "onnxruntime-gpu"), _version_of("openvino")]
+    facts += [version_of("onnxruntime", "onnxruntime-gpu"), version_of("openvino")]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _version_of(*packages: str) -> str:
+def version_of(*packages: str) -> str:
     """The version of the first of these packages that is installed; '' where none is."""
     for name in packages:
         try:
