@@ -100,6 +100,11 @@ def make_inputs(folder: Path) -> None:
     make_recurrent(folder / "rvm.onnx")
 
 
+def tiny_options(inputs: Path, network: str = "isnet", **more: Any) -> dict[str, Any]:
+    """The options of a run with one of the two networks in ``inputs``."""
+    return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
+
+
 def work(inputs: Path, out: Path, case: Case, resume: bool, killed_at: int | None) -> None:
     """One run, in its own process, which kills itself before change number ``killed_at``."""
     from vidmatte.api import matte

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
+from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs, tiny_options
 
 from vidmatte.api import matte
 from vidmatte.cli.main import main
@@ -76,11 +76,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def options(inputs: Path, network: str, **more: Any) -> dict[str, Any]:
-    """The options of a run with a tiny network."""
-    return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
-
-
 def clip_of(job: Job) -> Clip:
     with open_reader(job.source, job.settings) as source:
         return source.clip
@@ -88,7 +83,7 @@ def clip_of(job: Job) -> Clip:
 
 def planned(inputs: Path, out: Path, network: str = "isnet", frames: int = 40, **more: Any) -> Farm:
     """A plan of the clip, read back from its file."""
-    settings = make_settings(**options(inputs, network, **more))
+    settings = make_settings(**tiny_options(inputs, network, **more))
     model = find_model(settings, lambda _: None)
     job = make_job(inputs / "clip.mov", out, settings)
     path = out.with_name("plan.json")
@@ -142,7 +137,7 @@ def test_the_result_is_that_of_one_run(
         folder.mkdir()
         named = {**more, **{key: str(folder / value) for key, value in extra.items()}}
         if folder.name == "once":
-            matte(inputs / "clip.mov", folder / name, **options(inputs, network, **named))
+            matte(inputs / "clip.mov", folder / name, **tiny_options(inputs, network, **named))
             continue
         farm = planned(inputs, folder / name, network, **named)
         assert len(farm.plan.segments) >= 2
@@ -439,7 +434,7 @@ def test_local_workers_give_the_file_of_one_run(inputs: Path, tmp_path: Path) ->
     made = [event for event in events if event["event"] == "segment"]
     assert sorted((one["segment"], one["frames"]) for one in made) == [(0, 36), (1, 37), (2, 37)]
     assert events[-1]["done"] == [str(inputs / "clip.mov")]
-    matte(inputs / "clip.mov", tmp_path / "once.mov", **options(inputs, "isnet"))
+    matte(inputs / "clip.mov", tmp_path / "once.mov", **tiny_options(inputs, "isnet"))
     assert out.read_bytes() == (tmp_path / "once.mov").read_bytes()
     assert verify(out) == []
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["cwd"]
@@ -531,7 +526,7 @@ def test_ctrl_c_stops_the_workers_and_resume_goes_on(inputs: Path, tmp_path: Pat
     with cli(inputs, *words) as process:
         _, stderr = process.communicate()
     assert process.returncode == 0, stderr
-    matte(inputs / "clip.mov", tmp_path / "once.mov", **options(inputs, "isnet"))
+    matte(inputs / "clip.mov", tmp_path / "once.mov", **tiny_options(inputs, "isnet"))
     assert (tmp_path / "out.mov").read_bytes() == (tmp_path / "once.mov").read_bytes()
     assert not work.exists()
 

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
-from kill_and_resume import CASES, CUT, FRAMES, Trials, differences, fingerprint, make_inputs
+from kill_and_resume import (
+    CASES,
+    CUT,
+    FRAMES,
+    Trials,
+    differences,
+    fingerprint,
+    make_inputs,
+    tiny_options,
+)
 from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from scene import Picture, draw_ball
 from tiny_onnx import make_salient
@@ -80,21 +89,16 @@ def undisturbed(inputs: Path) -> Callable[[str, str], dict[str, str]]:
         if (out, network) not in made:
             folder = inputs / f"undisturbed-{network}"
             folder.mkdir(exist_ok=True)
-            matte(inputs / "clip.mov", folder / out, **options(inputs, network))
+            matte(inputs / "clip.mov", folder / out, **tiny_options(inputs, network))
             made[out, network] = fingerprint(folder / out)
         return made[out, network]
 
     return fingerprint_of
 
 
-def options(inputs: Path, network: str = "isnet", **more: Any) -> dict[str, Any]:
-    """The options of a run with a tiny network."""
-    return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
-
-
 def stopped(inputs: Path, out: Path, after: int, network: str = "isnet", **more: Any) -> str:
     """Interrupt a run after that many frames; returns its message."""
-    settings = make_settings(**options(inputs, network, resume=True, **more))
+    settings = make_settings(**tiny_options(inputs, network, resume=True, **more))
     with (
         open_reader(inputs / "clip.mov", settings) as source,
         pytest.raises(InterruptedRunError) as caught,
@@ -105,7 +109,7 @@ def stopped(inputs: Path, out: Path, after: int, network: str = "isnet", **more:
 
 def resumed(inputs: Path, out: Path, network: str = "isnet", **more: Any) -> Result:
     """Resume a run and let it finish."""
-    return matte(inputs / "clip.mov", out, **options(inputs, network, resume=True, **more))
+    return matte(inputs / "clip.mov", out, **tiny_options(inputs, network, resume=True, **more))
 
 
 def checkpoint_of(out: Path) -> Path:
@@ -223,7 +227,7 @@ def test_an_interrupt_reports_where_it_resumes(
 
 
 def test_a_run_that_saved_nothing_leaves_no_checkpoint(inputs: Path, tmp_path: Path) -> None:
-    settings = make_settings(**options(inputs, resume=True))
+    settings = make_settings(**tiny_options(inputs, resume=True))
     with (
         open_reader(inputs / "clip.mov", settings) as source,
         pytest.MonkeyPatch.context() as patch,
@@ -371,7 +375,7 @@ def test_a_damaged_image_is_redone(
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_finished_job_is_not_run_again(name: str, inputs: Path, tmp_path: Path) -> None:
-    settings = make_settings(**options(inputs, resume=True))
+    settings = make_settings(**tiny_options(inputs, resume=True))
     out, model = tmp_path / name, find_model(settings, lambda _: None)
     with open_reader(inputs / "clip.mov", settings) as source:
         first = run(source, out, model, settings, Reporter())
@@ -475,7 +479,7 @@ def test_outputs_that_were_already_renamed_are_no_obstacle(
     other = tmp_path / "undisturbed"
     other.mkdir()
     undisturbed = {**extras, "matte": str(other / Path(extras["matte"]).name)}
-    matte(inputs / "clip.mov", other / out.name, **options(inputs, **undisturbed))
+    matte(inputs / "clip.mov", other / out.name, **tiny_options(inputs, **undisturbed))
     assert fingerprint(out) == fingerprint(other / out.name)
     assert fingerprint(Path(extras["matte"])) == fingerprint(Path(undisturbed["matte"]))
     assert hidden(tmp_path) == []
@@ -486,7 +490,7 @@ def test_a_checkpoint_in_the_sources_folder_does_not_change_the_source(
     name: str, inputs: Path, tmp_path: Path
 ) -> None:
     make_pictures(plates := tmp_path / "plates", frames=5)
-    more = options(inputs, resume=True, fps="25")
+    more = tiny_options(inputs, resume=True, fps="25")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OutputError):
         patch.setattr(Partial, "commit", disk_full)
         matte(plates, plates / name, **more)
@@ -511,7 +515,7 @@ def test_a_run_without_the_option_ignores_the_checkpoint(
 ) -> None:
     out = tmp_path / "out.mov"
     stopped(inputs, out, 40)
-    result = matte(inputs / "clip.mov", out, **options(inputs))
+    result = matte(inputs / "clip.mov", out, **tiny_options(inputs))
     assert result.resumed_at == 0
     assert fingerprint(out) == undisturbed("out.mov", "isnet")
     assert hidden(tmp_path) == [checkpoint_of(out).name]
@@ -542,7 +546,7 @@ def test_a_full_disk_loses_no_finished_frame(
             disk_full()
 
     reporter = StopAfter(FRAMES + 1)
-    settings = make_settings(**options(inputs, resume=True))
+    settings = make_settings(**tiny_options(inputs, resume=True))
     with monkeypatch.context() as patch, open_reader(inputs / "clip.mov", settings) as source:
         patch.setattr(framelog, "_write_all", write_all)
         with pytest.raises(OutputError, match="disk is full"):
@@ -598,7 +602,7 @@ def test_several_inputs_resume_one_by_one(
 
 def test_an_image_folder_and_a_single_image(inputs: Path, tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "shots", frames=40)
-    chosen = options(inputs, fps="25")
+    chosen = tiny_options(inputs, fps="25")
     matte(tmp_path / "shots", tmp_path / "undisturbed", **chosen)
     settings = make_settings(**chosen, resume=True)
     model = find_model(settings, lambda _: None)
@@ -606,20 +610,20 @@ def test_an_image_folder_and_a_single_image(inputs: Path, tmp_path: Path) -> Non
         run(source, tmp_path / "cut", model, settings, StopAfter(30))
     assert matte(tmp_path / "shots", tmp_path / "cut", **chosen, resume=True).resumed_at > 10
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "undisturbed")
-    matte(pictures[0], tmp_path / "one.png", **options(inputs, resume=True))
+    matte(pictures[0], tmp_path / "one.png", **tiny_options(inputs, resume=True))
     assert hidden(tmp_path) == []
 
 
 def folder_run(inputs: Path, folder: Path, out: Path, **more: Any) -> Result:
     """Matte a folder of pictures."""
-    return matte(folder, out, **options(inputs, fps="25", **more))
+    return matte(folder, out, **tiny_options(inputs, fps="25", **more))
 
 
 def stopped_folder(inputs: Path, out: Path) -> tuple[list[Path], int]:
     """The 40 pictures of a folder beside ``out`` on which a run was stopped, and the number of
     frames that it saved."""
     files = make_pictures(out.parent / "shots", frames=40)
-    settings = make_settings(**options(inputs, fps="25", resume=True))
+    settings = make_settings(**tiny_options(inputs, fps="25", resume=True))
     model = find_model(settings, lambda _: None)
     with open_reader(files[0].parent, settings) as source, pytest.raises(InterruptedRunError):
         run(source, out, model, settings, StopAfter(18))
@@ -707,7 +711,7 @@ def test_findings_before_the_stop_are_still_reported(inputs: Path, tmp_path: Pat
     make_movie(tmp_path / "clip.mov", frames=70, size=(128, 96), draw=empty_at_first)
     for name in ("isnet.onnx",):
         shutil.copy(inputs / name, tmp_path)
-    chosen = options(tmp_path)
+    chosen = tiny_options(tmp_path)
     expected = matte(tmp_path / "clip.mov", tmp_path / "undisturbed.mov", **chosen).quality
     assert expected.empty == [0, 1, 2, 3, 4]
     stopped(tmp_path, tmp_path / "out.mov", 50)
@@ -737,7 +741,7 @@ def test_a_matte_jump_at_the_first_resumed_frame_is_reported(inputs: Path, tmp_p
     shutil.copy(inputs / "isnet.onnx", tmp_path)
     unfiltered = {"smooth": "off"}  # without the temporal filter, which looks back on its own
     expected = matte(
-        tmp_path / "clip.mov", tmp_path / "a.mov", **options(tmp_path, **unfiltered)
+        tmp_path / "clip.mov", tmp_path / "a.mov", **tiny_options(tmp_path, **unfiltered)
     ).quality
     assert expected.jumps == [24, 25]
     out = tmp_path / "saved" / "out.mov"
@@ -766,8 +770,8 @@ def test_a_quick_cut_at_the_first_resumed_frame_is_found(inputs: Path, tmp_path:
     """The cut detector has to see enough earlier frames again to be in the same state."""
     make_movie(tmp_path / "clip.mov", frames=50, size=(160, 96), draw=draw_quick_cuts)
     shutil.copy(inputs / "rvm.onnx", tmp_path)
-    matte(tmp_path / "clip.mov", tmp_path / "out.mov", **options(tmp_path, "rvm"))
-    uncut = options(tmp_path, "rvm", cuts=False)
+    matte(tmp_path / "clip.mov", tmp_path / "out.mov", **tiny_options(tmp_path, "rvm"))
+    uncut = tiny_options(tmp_path, "rvm", cuts=False)
     matte(tmp_path / "clip.mov", tmp_path / "uncut.mov", **uncut)
     expected = fingerprint(tmp_path / "out.mov")
     assert fingerprint(tmp_path / "uncut.mov") != expected, (

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs
+from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs, tiny_options
 
 from vidmatte.api import matte
 from vidmatte.core.segment import History, Segment
@@ -71,11 +71,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     make_inputs(folder)
     return folder
-
-
-def options(inputs: Path, network: str, **more: Any) -> dict[str, Any]:
-    """The options of a run with a tiny network."""
-    return {"model": str(inputs / f"{network}.onnx"), "family": network, "threads": 1, **more}
 
 
 def make_segments(
@@ -142,7 +137,7 @@ def test_joined_segments_equal_the_result_of_one_run(
     for folder in (tmp_path / "once", tmp_path / "parts"):
         folder.mkdir()
         named = {**more, "matte": str(folder / more["matte"])} if "matte" in more else more
-        chosen = options(inputs, network, **named)
+        chosen = tiny_options(inputs, network, **named)
         if folder.name == "once":
             matte(inputs / "clip.mov", folder / name, **chosen, manifest=False)
         else:
@@ -162,7 +157,7 @@ def test_joined_segments_equal_the_result_of_one_run(
 
 
 def test_a_recurrent_segment_starts_from_a_stored_state(inputs: Path, tmp_path: Path) -> None:
-    settings = make_settings(**options(inputs, "rvm"))
+    settings = make_settings(**tiny_options(inputs, "rvm"))
     make_segments(inputs, tmp_path, "full.mov", settings, (0,), History())
     again = open_again(inputs, tmp_path / "part-0", settings)
     history = again.history()
@@ -173,7 +168,7 @@ def test_a_recurrent_segment_starts_from_a_stored_state(inputs: Path, tmp_path: 
     spools = make_segments(inputs, tmp_path / "parts", "out.mov", settings, (0, 50), history)
     again.close()
     join_segments(inputs, tmp_path / "out.mov", settings, spools)
-    matte(inputs / "clip.mov", tmp_path / "once.mov", **options(inputs, "rvm"), manifest=False)
+    matte(inputs / "clip.mov", tmp_path / "once.mov", **tiny_options(inputs, "rvm"), manifest=False)
     assert (tmp_path / "out.mov").read_bytes() == (tmp_path / "once.mov").read_bytes()
 
 
@@ -189,7 +184,7 @@ def open_again(inputs: Path, path: Path, settings: Settings) -> _Checkpoint:
 @pytest.mark.parametrize("name", ["out.mov", "frames", "out.webm"])
 @pytest.mark.thinned(3)
 def test_segments_can_be_sent_as_bytes(name: str, inputs: Path, tmp_path: Path) -> None:
-    settings = make_settings(**options(inputs, "isnet"))
+    settings = make_settings(**tiny_options(inputs, "isnet"))
     (spool,) = make_segments(inputs, tmp_path, name, settings, (0,), History())
     folders = spool.folders(0)
     records = list(spool.records())
@@ -199,7 +194,7 @@ def test_segments_can_be_sent_as_bytes(name: str, inputs: Path, tmp_path: Path) 
     shutil.rmtree(tmp_path / "part-0")
     join_segments(inputs, tmp_path / name, settings, [Received(records, tmp_path)])
     (tmp_path / "once").mkdir()
-    matte(inputs / "clip.mov", tmp_path / "once" / name, **options(inputs, "isnet"))
+    matte(inputs / "clip.mov", tmp_path / "once" / name, **tiny_options(inputs, "isnet"))
     expected, found = fingerprint(tmp_path / "once" / name), fingerprint(tmp_path / name)
     assert list(differences(expected, found)) == []
 
@@ -235,7 +230,7 @@ def test_a_missing_or_repeated_segment_is_refused(
 
 
 def test_an_incomplete_segment_is_refused(inputs: Path, tmp_path: Path) -> None:
-    settings = make_settings(**options(inputs, "isnet"))
+    settings = make_settings(**tiny_options(inputs, "isnet"))
     (spool,) = make_segments(inputs, tmp_path, "out.mov", settings, (0,), History())
     incomplete = Received(list(spool.records())[:37], tmp_path)
     incomplete.is_complete = False

@@ -8,8 +8,6 @@ recurrent network sees at least ``_LEAD`` frames before the wanted one, not all 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +25,7 @@ from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.jobs.subjects import person_alpha, prompts_of
+from vidmatte.models.alpha_cache import cache_key
 from vidmatte.models.features import FrameFeatures
 from vidmatte.models.load import augment_schedule
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Model
@@ -285,5 +284,4 @@ def _raw_key(frames: ClipFrames, sha256: str, model: Model, settings: Settings) 
         "version": __version__,
         "size": [frames.clip.width, frames.clip.height],
     }
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return cache_key(facts)
