@@ -43,8 +43,8 @@ from vidmatte.readers.movie.packets import packets_from
 from vidmatte.readers.movie.rates import find_rate
 from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.readers.open import open_reader
-from vidmatte.readers.trim import SourcePoints, Trim, _parse_point, make_trim
 from vidmatte.settings import Settings
+from vidmatte.settings.points import SourcePoints, Trim, _parse_point, make_trim
 
 KINDS = [
     "8-bit 709",

@@ -24,7 +24,7 @@ from vidmatte.core.source import (
 )
 from vidmatte.media.demux import open_media
 from vidmatte.readers.movie.packets import packets_from
-from vidmatte.readers.trim import SourcePoints
+from vidmatte.settings.points import SourcePoints
 
 
 @dataclass(slots=True)

@@ -42,8 +42,9 @@ from vidmatte.readers.picture_tags import (
     left_out_notes,
     resolved_tags,
 )
-from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode
+from vidmatte.readers.trim import moved_timecode
 from vidmatte.settings import Settings
+from vidmatte.settings.points import SourcePoints, make_trim
 from vidmatte.settings.values import MAX_PIXELS, parse_rate, stated_colour
 
 #: Of a still, which shows it to nobody, and of a folder without --fps.

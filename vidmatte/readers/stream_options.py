@@ -12,8 +12,8 @@ from vidmatte.media.demux import not_readable, open_stream
 from vidmatte.media.limits import too_large
 from vidmatte.media.pipe import PipeReader
 from vidmatte.readers.movie.timing import Timing
-from vidmatte.readers.trim import SourcePoints, Trim, make_trim
 from vidmatte.settings import Settings
+from vidmatte.settings.points import SourcePoints, Trim, make_trim
 from vidmatte.settings.values import parse_rate
 
 NAME = "stdin"

@@ -17,8 +17,8 @@ from vidmatte.errors import SourceError
 from vidmatte.media.webp_frames import WebpAnimation
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, FileSource, Reader
-from vidmatte.readers.trim import SourcePoints, make_trim
 from vidmatte.settings import Settings
+from vidmatte.settings.points import SourcePoints, make_trim
 from vidmatte.settings.values import stated_colour
 
 _UNIT = Fraction(1, 1000)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from vidmatte.errors import UsageError
 from vidmatte.service.request_error import RequestError
 from vidmatte.settings import Option, Settings, options_of
+from vidmatte.settings.points import SourcePoints, make_trim
+from vidmatte.settings.values import parse_point
 
 #: Each format's suffix, and whether it is a movie; the first of a suffix is its default.
 #: The writers' own table loads the libraries that encode, which the server does without.
@@ -195,6 +198,7 @@ def _check_for(clip: Mapping[str, Any], row: str, settings: Settings, output: Jo
         for name in ("size", "crop"):
             if (value := getattr(settings, name)) is not None:
                 raise _invalid(f"{name} {value}: only for pictures, and {clip['name']} is a clip")
+        _check_points(clip, settings)
         if output.timeline and not FORMATS[row][1]:
             raise _invalid(f"timeline {output.timeline}: a timeline cannot show pictures ({row})")
     elif output.timeline:
@@ -206,6 +210,19 @@ def _check_for(clip: Mapping[str, Any], row: str, settings: Settings, output: Jo
         raise _invalid(f"shadow {settings.shadow}: it needs a background, or comp in output.extras")
     if settings.exr_compression is not None and not row.startswith("exr"):
         raise _invalid(f"exr_compression {settings.exr_compression}: {row} is not OpenEXR")
+
+
+def _check_points(clip: Mapping[str, Any], settings: Settings) -> None:
+    """Raise RequestError for a range without frames, or beyond the clip's."""
+    texts = [one for one in (settings.in_point, settings.out_point) if one is not None]
+    timed = [one for one in texts if isinstance(parse_point(one), Fraction)]
+    if not texts or clip["rate"] is None or (timed and not clip["info"]["constant_rate"]):
+        return  # which frame is at a time of a variable rate, the run finds out
+    points = SourcePoints(Fraction(clip["rate"]), clip["timecode"], clip["frames"])
+    try:
+        make_trim(points, settings.in_point, settings.out_point, settings.handles)
+    except UsageError as error:
+        raise _invalid(str(error)) from None
 
 
 def result_stem(clip_name: str) -> str:

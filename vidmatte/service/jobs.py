@@ -78,6 +78,7 @@ class Jobs:
         if isinstance(pixels, int | float) and pixels > most:
             raise RequestError(422, "invalid", f"max_megapixels {pixels:g}: at most {most:g} here")
         words = job_words(clips.ready(request.clip), request.settings, request.output, name_of)
+        self._context.models.check(request.settings.get("model"))
         return ["vidmatte", *words], shell_text(words), list(dict.fromkeys(reads))
 
     def submit(self, requests: Sequence[JobRequest]) -> list[dict[str, Any]]:
@@ -245,9 +246,7 @@ class Jobs:
         values = {"state": "running", "started": utc_text(), "phase": "loading",
                   "tries": row["tries"] + 1, "ending": None, "log_start": start}  # fmt: skip
         is_ours = self._move(row["id"], ("queued",), values)
-        return (
-            self._database.row("SELECT * FROM jobs WHERE id = ?", (row["id"],)) if is_ours else None
-        )
+        return self.row(row["id"], with_removed=True) if is_ours else None
 
     def running(self) -> list[sqlite3.Row]:
         """The rows of the jobs that run, or ran when the server was killed."""

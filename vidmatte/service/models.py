@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from vidmatte.core.families import WEIGHTLESS
 from vidmatte.service.command_line import CommandLine
 from vidmatte.service.context import Context
 from vidmatte.service.request_error import RequestError
@@ -30,6 +31,7 @@ class Models:
         self._lock = threading.Lock()
         self._rows: list[dict[str, Any]] = []
         self._read = -1e9
+        self._names = {*WEIGHTLESS}
         self._fetching: dict[str, threading.Thread] = {}
         context.ending.append(self._end)
 
@@ -45,6 +47,7 @@ class Models:
                 except ValueError:
                     raise RequestError(503, "busy", ended.line, 5) from None
                 self._read = time.monotonic()
+                self._names.update(*([row["name"], *row["aliases"]] for row in self._rows))
             return self._rows
 
     def row(self, name: str) -> dict[str, Any]:
@@ -55,6 +58,18 @@ class Models:
                 return row
         names = ", ".join(row["name"] for row in rows)
         raise RequestError(404, "missing", f"model {name[:100]}: choose from {names}")
+
+    def check(self, model: str | None) -> None:
+        """Raise RequestError (422) for a ``--model`` that names no model. None is the default."""
+        for name in model.split("+") if model else ():
+            if name in self._names:  # which no reading of the catalogue can change
+                continue
+            try:
+                self.row(name)
+            except RequestError as error:
+                if error.status != 404:
+                    raise
+                raise RequestError(422, "invalid", str(error)) from None
 
     def listed(self) -> list[dict[str, Any]]:
         """All models as the API shows them."""

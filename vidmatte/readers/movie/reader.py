@@ -28,8 +28,9 @@ from vidmatte.readers.movie.missing_timestamps import (
 )
 from vidmatte.readers.movie.sound_tracks import sound_of
 from vidmatte.readers.movie.timing import Timing, read_timing
-from vidmatte.readers.trim import SourcePoints, make_trim, moved_timecode, trimmed
+from vidmatte.readers.trim import moved_timecode, trimmed
 from vidmatte.settings import Settings
+from vidmatte.settings.points import SourcePoints, make_trim
 from vidmatte.settings.values import parse_rate, stated_colour
 
 #: Containers with an index of key frames, in which a seek lands on one.

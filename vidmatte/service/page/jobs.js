@@ -7,6 +7,7 @@ import { change, optionValue, rangeOf, state } from "./store.js";
 import { t } from "./strings.js";
 
 /** @typedef {import("./types.js").Clip} Clip */
+/** @typedef {import("./types.js").Job} Job */
 
 /** Options of a still alone. */
 export const OF_STILLS = ["size", "crop"];
@@ -36,14 +37,25 @@ export function jobBody(clip) {
   return { clips: [clip.id], settings: jobSettings(clip), output };
 }
 
+/** Show jobs as the service answered. An event that came since the request is newer than the answer: it stays.
+ * @param {Job[]} answers @param {Map<string, Job>} before the jobs when the request was sent */
+export function takeAnswers(answers, before) {
+  const jobs = new Map(state.jobs);
+  for (const job of answers) {
+    if (jobs.get(job.id) === before.get(job.id)) jobs.set(job.id, job);
+  }
+  change({ jobs });
+}
+
 /** Queue a job for each of the clips; refusals are reported. @param {Clip[]} clips */
 export async function runJobs(clips) {
   let queued = 0;
   for (const clip of clips) {
+    const before = state.jobs;
     try {
       const { jobs } = await postJson("jobs", jobBody(clip));
       queued += jobs.length;
-      change({ jobs: new Map([...state.jobs, ...jobs.map((/** @type {any} */ job) => [job.id, job])]) });
+      takeAnswers(jobs, before);
     } catch (error) {
       say(`${clip.name}: ${lineOf(error)}`, "error");
     }

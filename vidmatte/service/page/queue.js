@@ -4,6 +4,7 @@
 import { lineOf, postJson, remove } from "./api.js";
 import { ask } from "./dialogs.js";
 import { durationText, h, icon, iconButton, keyed, setText, sizeText } from "./dom.js";
+import { takeAnswers } from "./jobs.js";
 import { say } from "./messages.js";
 import { Part, touches } from "./part.js";
 import { change, openClip, state } from "./store.js";
@@ -17,9 +18,10 @@ const ENDED = ["done", "failed", "cancelled"];
 
 /** @param {Job} job @param {string} action */
 async function _post(job, action) {
+  const before = state.jobs;
   try {
     const answer = await postJson(`jobs/${job.id}/${action}`);
-    if (answer?.id) change({ jobs: new Map([...state.jobs, [answer.id, answer]]) });
+    if (answer?.id) takeAnswers([answer], before);
   } catch (error) {
     say(`${job.name}: ${lineOf(error)}`, "error");
   }
