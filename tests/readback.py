@@ -179,6 +179,12 @@ def decode_limited(path: Path, full_range: bool) -> np.ndarray:
 
 def decode_sound(path: Path, track: int = 0, rate: int = 48000) -> np.ndarray:
     """One audio track, mixed to mono float32, from time 0 of the file's own timeline."""
+    return _decoded_sound(path, _state_of(path), track, rate)
+
+
+@lru_cache(maxsize=8)
+def _decoded_sound(path: Path, state: tuple[int, ...], track: int, rate: int) -> np.ndarray:
+    """The same, once for a file in one state."""
     raw = run_tool("ffmpeg", "-v", "error", "-copyts", "-i", path, "-map", f"0:a:{track}",
                    "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(rate),
                    "-f", "f32le", "-")  # fmt: skip
