@@ -51,8 +51,29 @@ def written(drawn: Drawn, folder: Path) -> Path:
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A network that marks what is bright; there is no backbone, so colours and motion decide."""
     monkeypatch.setenv("VIDMATTE_OFFLINE", "1")
-    path = make_salient(tmp_path / "tiny.onnx", 160)
-    return {"model": path, "family": "isnet", "models_dir": tmp_path / "models", "fps": 25}
+    return tiny_options(tmp_path)
+
+
+def tiny_options(folder: Path) -> dict[str, Any]:
+    path = make_salient(folder / "tiny.onnx", 160)
+    return {"model": path, "family": "isnet", "models_dir": folder / "models", "fps": 25}
+
+
+@pytest.fixture(scope="module")
+def made(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.ndarray]:
+    """The alphas of an undisturbed run by its --subject, '' without one."""
+    folder, found = tmp_path_factory.mktemp("made"), {}
+
+    def alphas_with(subject: str) -> np.ndarray:
+        if subject not in found:
+            chosen = {"subject": subject} if subject else {}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("VIDMATTE_OFFLINE", "1")
+                out = folder / str(len(found))
+                found[subject] = run(clip, out, tiny_options(folder), **chosen)
+        return found[subject]
+
+    return alphas_with
 
 
 def alphas(folder: Path) -> np.ndarray:
@@ -82,11 +103,11 @@ def run(clip: Path, out: Path, tiny: dict[str, Any], **options: Any) -> np.ndarr
 
 @pytest.mark.parametrize(("point", "which"), [("70,90", 0), ("250,80", 1)])
 def test_the_chosen_disc_stays_and_the_other_goes(
-    clip: Path, drawn: Drawn, tiny: dict[str, Any], tmp_path: Path, point: str, which: int
+    drawn: Drawn, made: Callable[[str], np.ndarray], point: str, which: int
 ) -> None:
-    plain = shares(run(clip, tmp_path / "plain", tiny), drawn, which)
+    plain = shares(made(""), drawn, which)
     assert plain[1] > 0.9, "the network takes both"
-    worst, left = shares(run(clip, tmp_path / "cut", tiny, subject=point), drawn, which)
+    worst, left = shares(made(point), drawn, which)
     assert worst > 0.85
     assert left < 0.05
 
@@ -162,7 +183,7 @@ def test_several_subjects_together_are_all_of_them(
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_frames(
-    clip: Path, tiny: dict[str, Any], tmp_path: Path
+    clip: Path, tiny: dict[str, Any], made: Callable[[str], np.ndarray], tmp_path: Path
 ) -> None:
     class StopError(Exception):
         """Stands for whatever ends a run."""
@@ -172,12 +193,11 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_frames(
             raise StopError
 
     options = {**tiny, "subject": "70,90"}
-    whole = run(clip, tmp_path / "whole", options)
     with pytest.raises(StopError):
         run(clip, tmp_path / "cut", options, resume=True, progress=stop)
     result = vidmatte.matte(clip, tmp_path / "cut", manifest=False, resume=True, **options)
     assert result.resumed_at > 0
-    assert np.array_equal(alphas(tmp_path / "cut"), whole)
+    assert np.array_equal(alphas(tmp_path / "cut"), made("70,90"))
 
 
 def test_a_subject_that_leaves_is_reported_as_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -280,8 +300,10 @@ def test_sheets_show_what_can_be_chosen_and_what_is(
         assert "2 masks of the chosen subject" in said
 
 
-def test_a_stream_gives_the_same_alphas(clip: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
-    found = run(clip, tmp_path / "cut", tiny, subject=vidmatte.Point(70, 90))
+def test_a_stream_gives_the_same_alphas(
+    clip: Path, tiny: dict[str, Any], made: Callable[[str], np.ndarray]
+) -> None:
+    found = made("70,90")
     with vidmatte.stream(clip, **tiny, subject=vidmatte.Point(70, 90)) as frames:
         streamed = np.stack([frame.alpha for frame in frames])
     assert np.abs(streamed - found).max() <= 0.5 / 255 + 1e-6
