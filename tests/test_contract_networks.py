@@ -386,6 +386,7 @@ def is_interruptible(case: Case) -> bool:
         for part in range(len(case.families))
     ],
 )
+@pytest.mark.thinned(2)
 def test_cancelling_ends_a_running_network_soon(
     name: str, part: int, load: Callable[..., Network], files: dict[str, Path], tmp_path: Path
 ) -> None:
