@@ -140,6 +140,23 @@ def decode(
     are options of the input, ``filters`` a filter chain. full_range: keep Y'CbCr of a
     full-range source in full range; otherwise the result depends on FFmpeg's version.
     """
+    file = Path(path)
+    chosen = pixel_format, before, filters, full_range
+    if not file.is_file():
+        return _decoded.__wrapped__(path, (), *chosen)
+    return _decoded(path, _state_of(file), *chosen)
+
+
+@lru_cache(maxsize=4)
+def _decoded(
+    path: Path | str,
+    state: tuple[int, ...],
+    pixel_format: str,
+    before: tuple[str, ...],
+    filters: str | None,
+    full_range: bool,
+) -> np.ndarray:
+    """The same, once for a file in one state; the array cannot be written to."""
     kind, channels, planar = LAYOUTS[pixel_format]
     chain = f"{filters}," if filters else ""
     scale = "scale=flags=accurate_rnd+full_chroma_int+bitexact" + ":out_range=pc" * full_range
