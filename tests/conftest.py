@@ -17,14 +17,17 @@ import importlib.util
 import logging
 import os
 import runpy
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import lanes
 import psutil
 import pytest
+import typer.main
 from media import SOURCE_KINDS, Movie
 from readback import require_ffmpeg
 
@@ -36,7 +39,11 @@ ROOT = Path(__file__).parent.parent
 # Otherwise onnxruntime keeps a database open in the cache folder from its first import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Hundreds of tests start the program: compiling it anew each time would take most of their time.
+# pytest, too, would rewrite the assertions of all tests anew in each process.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# The same commands for every call of main(): to make them takes longer than most calls.
+typer.main.get_command = cache(typer.main.get_command)
 # Read before any test changes the environment.
 OFFLINE, MODELS_FOLDER = _is_offline(), _default_folder()
 
@@ -98,17 +105,28 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         pytest.fail(f"left in the working directory: {', '.join(left)}")
 
 
+def descendants(process: psutil.Process) -> set[psutil.Process]:
+    """The child processes of a process, and theirs."""
+    try:
+        threads = Path(f"/proc/{process.pid}/task").iterdir()
+        if not any((thread / "children").read_text() for thread in threads):
+            return set()  # nearly always, and quicker than a look at all processes
+    except OSError:
+        pass  # not on Linux, or a thread has just ended
+    return set(process.children(recursive=True))
+
+
 @pytest.fixture(autouse=True)
 def no_leftovers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, isolated: Path
 ) -> Iterator[None]:
     """Fail the test that leaves a thread, a child process, an open file or a logged error."""
     me = psutil.Process()
-    threads, children = set(threading.enumerate()), set(me.children(recursive=True))
+    threads, children = set(threading.enumerate()), descendants(me)
 
     def leftovers() -> list[str]:
         new_threads = set(threading.enumerate()) - threads
-        new_children = set(me.children(recursive=True)) - children
+        new_children = descendants(me) - children
         files = [file.path for file in me.open_files() if Path(file.path).is_relative_to(tmp_path)]
         return [
             *(f"thread {thread.name}" for thread in new_threads if thread.is_alive()),

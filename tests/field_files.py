@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -41,7 +42,7 @@ class _Bits:
     def pcm(self, samples: bytes) -> _Bits:
         """Samples at the next full byte."""
         self.text += "0" * (-len(self.text) % 8)
-        self.text += "".join(f"{byte:08b}" for byte in samples)
+        self.text += f"{int.from_bytes(samples, 'big'):0{8 * len(samples)}b}"
         return self
 
     def unit(self, head: int) -> bytes:
@@ -108,6 +109,12 @@ def field_units(
             yield 2 * number + parity, (b"" if parity else _parameter_sets()) + picture
 
 
+@lru_cache(maxsize=8)
+def _stored_units(frames: int, framed: tuple[int, ...], group: int) -> list[tuple[int, bytes]]:
+    """The same for several containers."""
+    return list(field_units(frames, framed, group))
+
+
 def make_field_coded(
     path: Path,
     frames: int = 12,
@@ -123,7 +130,7 @@ def make_field_coded(
     group: see ``field_units``. joined: both fields of a frame in one packet, as most cameras write
     MP4.
     """
-    units = [unit for unit in field_units(frames, framed, group) if unit[0] not in lost]
+    units = [unit for unit in _stored_units(frames, tuple(framed), group) if unit[0] not in lost]
     if joined:
         whole: dict[int, bytes] = {}
         for at, data in units:

@@ -34,7 +34,7 @@ from media import Tone, make_movie
 from scene import Picture, draw_ball, draw_ground
 from tiny_onnx import make_recurrent, make_salient
 
-FRAMES, CUT, SIZE = 110, 61, (128, 96)
+FRAMES, CUT, SIZE = 110, 61, (64, 48)
 PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.jobs.checkpoint.spool"]
 MAX_KILLS = 3
 #: Python's audit events that change a folder.
@@ -86,18 +86,23 @@ def draw_two_shots(position: float, width: int, height: int, lit: bool = False) 
 
 def make_inputs(folder: Path) -> None:
     """The clip, with sound, timecode and a cut, and the two networks."""
+    make_clip(folder / "clip.mov", FRAMES)
+    make_salient(folder / "isnet.onnx")
+    make_recurrent(folder / "rvm.onnx")
+
+
+def make_clip(path: Path, frames: int) -> None:
+    """The clip up to that frame."""
     make_movie(
-        folder / "clip.mov",
+        path,
         size=SIZE,
-        frames=FRAMES,
+        frames=frames,
         rate=Fraction(30000, 1001),
         audio=[Tone()],
         flash=9,
         timecode="01:00:00;00",
         draw=draw_two_shots,
     )
-    make_salient(folder / "isnet.onnx")
-    make_recurrent(folder / "rvm.onnx")
 
 
 def tiny_options(inputs: Path, network: str = "isnet", **more: Any) -> dict[str, Any]:

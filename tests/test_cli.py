@@ -394,22 +394,31 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, tiny: list[str]) ->
     ],
 )
 @pytest.mark.thinned(3)
-def test_bad_options_are_named_in_one_line(words: list[str], part: str, tmp_path: Path) -> None:
+def test_bad_options_are_named_in_one_line(
+    words: list[str], part: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     make_movie(tmp_path / "clip.mp4", frames=3)
-    done = python(str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), *words)
-    assert done.returncode != 0
-    assert part in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    capfd.readouterr()
+    assert main([str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out.mov"), *words]) != 0
+    stderr = capfd.readouterr().err
+    assert part in stderr
+    assert len(stderr.strip().splitlines()) == 1, stderr
     assert not (tmp_path / "out.mov").exists()
 
 
 @pytest.mark.parametrize("words", [["", "-o", "out.mov"], ["info", ""], ["preview", ""]])
-def test_an_empty_name_is_not_the_current_folder(words: list[str], tmp_path: Path) -> None:
+def test_an_empty_name_is_not_the_current_folder(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     make_pictures(tmp_path, frames=2)
-    done = python(*words, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "name is empty" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    stderr = capfd.readouterr().err
+    assert "name is empty" in stderr
+    assert len(stderr.strip().splitlines()) == 1, stderr
     with pytest.raises(UsageError, match="name is empty"):
         vidmatte.stream("")
 

@@ -132,11 +132,26 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
         return source.clip
 
 
+@pytest.fixture(scope="module")
+def compiled() -> dict[str, Network]:
+    """OpenVINO's networks by case: to compile one takes longer than a test."""
+    return {}
+
+
 @pytest.fixture
-def load(files: dict[str, Path], clip: Clip, tmp_path: Path) -> Callable[..., Network]:
+def load(
+    files: dict[str, Path], clip: Clip, tmp_path: Path, compiled: dict[str, Network]
+) -> Callable[..., Network]:
     """Loads a case's network, from other weights if ``files`` are given."""
 
     def loaded(name: str, files: dict[str, Path] = files) -> Network:
+        if "OpenVINO" in name:
+            if name not in compiled:
+                compiled[name] = loaded_anew(name, files)
+            return compiled[name]
+        return loaded_anew(name, files)
+
+    def loaded_anew(name: str, files: dict[str, Path]) -> Network:
         case = CASES[name]
         cache = {"cache": str(tmp_path / "cache")} if case.cached else {}
         settings = Settings(**({"runtime": "onnxruntime"} | case.options | cache))
@@ -371,6 +386,7 @@ def is_interruptible(case: Case) -> bool:
         for part in range(len(case.families))
     ],
 )
+@pytest.mark.thinned(2)
 def test_cancelling_ends_a_running_network_soon(
     name: str, part: int, load: Callable[..., Network], files: dict[str, Path], tmp_path: Path
 ) -> None:

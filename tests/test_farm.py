@@ -426,7 +426,7 @@ def cli(inputs: Path, *words: str, **more: Any) -> subprocess.Popen[str]:
 
 def test_local_workers_give_the_file_of_one_run(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
-    words = ["-o", str(out), "--workers", "3", "--segment-frames", "40", "--json"]
+    words = ["-o", str(out), "--workers", "2", "--segment-frames", "40", "--json"]
     with cli(inputs, *words) as process:
         stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr

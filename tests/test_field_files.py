@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -28,6 +29,8 @@ from vidmatte.errors import SourceError, UsageError
 from vidmatte.media.quicktime import is_cut_off
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
+
+make_small = partial(make_movie, size=(128, 72))  # whose ruler can still be read
 
 
 def check_read(
@@ -131,7 +134,7 @@ def test_b_frames_without_composition_times_are_shown_in_order(
     suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     codec, options = REORDERED[suffix]
-    movie = make_movie(tmp_path / "clip.mp4", frames=60, codec=codec, options=options)
+    movie = make_small(tmp_path / "clip.mp4", frames=60, codec=codec, options=options)
     path = without_composition_times(movie.path, tmp_path / f"plain{suffix}")
     check_info(path, capsys, 60, "25 fps")
     check_read(path, range(60), evenly(60))
@@ -139,7 +142,7 @@ def test_b_frames_without_composition_times_are_shown_in_order(
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_so_are_those_of_a_variable_rate(suffix: str, tmp_path: Path) -> None:
-    movie = make_movie(
+    movie = make_small(
         tmp_path / "clip.mp4", pts=UNEVEN, time_base=Fraction(1, 1000), options=B_FRAMES
     )
     path = without_composition_times(movie.path, tmp_path / f"plain{suffix}")
@@ -152,7 +155,7 @@ def test_so_are_those_of_a_variable_rate(suffix: str, tmp_path: Path) -> None:
 
 def test_frames_before_the_edit_are_left_out_and_the_others_in_order(tmp_path: Path) -> None:
     """FFmpeg's own copy lets the clip begin with the third packet; the first two are discarded."""
-    movie = make_movie(tmp_path / "clip.mp4", frames=60, options=B_FRAMES)
+    movie = make_small(tmp_path / "clip.mp4", frames=60, options=B_FRAMES)
     path = without_composition_times(movie.path, tmp_path / "plain.mov", shifted=False)
     with av.open(str(path)) as container:
         shown = sum(1 for _ in container.decode(video=0))
@@ -163,11 +166,11 @@ def test_frames_before_the_edit_are_left_out_and_the_others_in_order(tmp_path: P
 
 @pytest.mark.parametrize("suffix", [".flv", ".ts"])
 def test_their_results_have_their_rate_and_their_sound(suffix: str, tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mp4", frames=30, options=B_FRAMES, audio=[Tone()], flash=9)
+    movie = make_small(tmp_path / "clip.mp4", frames=30, options=B_FRAMES, audio=[Tone()], flash=9)
     path = without_composition_times(movie.path, tmp_path / f"plain{suffix}")
-    model = str(make_salient(tmp_path / "tiny.onnx", 64))
+    model = {"model": make_salient(tmp_path / "tiny.onnx", 64), "family": "isnet", "smooth": "off"}
     for name in ("out.mov", "out.mkv"):
-        result = vidmatte.matte(path, out := tmp_path / name, model=model, family="isnet")
+        result = vidmatte.matte(path, out := tmp_path / name, **model)
         assert (result.written.frames, result.warnings) == (30, ())
         assert [read_index(picture) for picture in decode(out)] == list(range(30))
         assert float(probe_stream(out, "audio")["start_time"]) == pytest.approx(0, abs=0.025)
@@ -193,7 +196,7 @@ def test_raw_streams_are_read_at_their_own_rate_or_at_fps(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suffix, options = RAW[kind]
-    movie = make_movie(tmp_path / f"clip{suffix}", frames=60, rate=NTSC, **options)  # type: ignore[arg-type]
+    movie = make_small(tmp_path / f"clip{suffix}", frames=60, rate=NTSC, **options)  # type: ignore[arg-type]
     check_info(movie.path, capsys, 60, "30000/1001 fps")
     check_read(movie.path, range(60), evenly(60, NTSC))
     check_read(movie.path, range(60), evenly(60, 24), fps="24")
@@ -211,7 +214,7 @@ def test_a_raw_stream_without_a_rate_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"x265-params": "log-level=error:vui-timing-info=0"}
-    movie = make_movie(tmp_path / "clip.hevc", frames=6, codec="libx265", options=options)
+    movie = make_small(tmp_path / "clip.hevc", frames=6, codec="libx265", options=options)
     model = ["--model", str(make_salient(tmp_path / "tiny.onnx", 64)), "--family", "isnet"]
     out = tmp_path / "out.mov"
     assert main([str(movie.path), "-o", str(out), *model]) == 0
@@ -222,7 +225,7 @@ def test_a_raw_stream_without_a_rate_says_so(
 
 
 def test_fps_is_refused_where_a_movie_has_timestamps(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.ts")
+    movie = make_small(tmp_path / "clip.ts")
     with pytest.raises(UsageError, match=r"--fps 24 is for .*clip\.ts has its own rate"):
         open_reader(movie.path, Settings(fps="24"))
 
@@ -263,6 +266,7 @@ def test_a_video_track_that_does_not_exist_is_refused(
 ) -> None:
     path = two_tracks(tmp_path, ".mov", default=0)
     model = ["--model", str(make_salient(tmp_path / "tiny.onnx", 64)), "--family", "isnet"]
+    model += ["--smooth", "off"]
     out = tmp_path / "out.mov"
     assert main([str(path), "-o", str(out), *model, "--video-track", "3"]) == 2
     said = capsys.readouterr().err
@@ -279,7 +283,7 @@ def test_an_error_after_the_last_frame_is_a_warning(
     tail: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     audio = [Tone(codec="pcm_s16le")]
-    movie = make_movie(tmp_path / "clip.nut", frames=48, options=B_FRAMES, audio=audio)
+    movie = make_small(tmp_path / "clip.nut", frames=48, options=B_FRAMES, audio=audio)
     movie.path.write_bytes(movie.path.read_bytes() + tail)
     with av.open(str(movie.path)) as container, pytest.raises(av.error.FFmpegError):
         list(container.demux())
@@ -288,6 +292,7 @@ def test_an_error_after_the_last_frame_is_a_warning(
     indices, _ = read_times(movie.path, in_point="f40", out_point="f47", strict=True)
     assert indices == list(range(40, 47))
     model = ["--model", str(make_salient(tmp_path / "tiny.onnx", 64)), "--family", "isnet"]
+    model += ["--smooth", "off"]
     out = tmp_path / "out.mov"
     assert main([str(movie.path), "-o", str(out), *model]) == 0
     assert "clip.nut: a part of it cannot be read (" in capsys.readouterr().err
@@ -298,7 +303,7 @@ def test_an_error_after_the_last_frame_is_a_warning(
 
 def test_a_frame_a_day_later_is_none(tmp_path: Path) -> None:
     """What follows the last frame of an IVF is read as the head of another, years later."""
-    movie = make_movie(tmp_path / "clip.ivf", frames=12, codec="libvpx-vp9")
+    movie = make_small(tmp_path / "clip.ivf", frames=12, codec="libvpx-vp9")
     head = (20).to_bytes(4, "little") + (1 << 60).to_bytes(8, "little")
     movie.path.write_bytes(movie.path.read_bytes() + head + b"\xaa" * 20)
     with open_reader(movie.path, Settings()) as source:
@@ -358,8 +363,8 @@ def test_the_result_of_a_cut_off_mp4_has_its_sound(tmp_path: Path) -> None:
     )
     path = tmp_path / "cut.mp4"
     path.write_bytes(movie.path.read_bytes()[: movie.path.stat().st_size * 7 // 10])
-    model = str(make_salient(tmp_path / "tiny.onnx", 64))
-    result = vidmatte.matte(path, out := tmp_path / "out.mov", model=model, family="isnet")
+    model = {"model": make_salient(tmp_path / "tiny.onnx", 64), "family": "isnet", "smooth": "off"}
+    result = vidmatte.matte(path, out := tmp_path / "out.mov", **model)
     assert result.written.frames == result.clip.frame_count == len(frame_times(out))
     assert "the file is truncated" in result.warnings[0]
     seconds = result.written.frames / 25
@@ -367,7 +372,7 @@ def test_the_result_of_a_cut_off_mp4_has_its_sound(tmp_path: Path) -> None:
 
 
 def test_bytes_after_the_last_atom_are_no_cut(tmp_path: Path) -> None:
-    movie = make_movie(tmp_path / "clip.mp4", frames=6)
+    movie = make_small(tmp_path / "clip.mp4", frames=6)
     data = movie.path.read_bytes()
     for tail in (bytes(3), bytes(40), b"\xff\xd8\xff" * 9):
         movie.path.write_bytes(data + tail)
@@ -382,7 +387,7 @@ def test_frames_that_divx_packs_are_divided(
     b_frames: str, signed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = B_FRAMES | {"bf": b_frames, "b": "2M"}
-    movie = make_movie(tmp_path / "clip.avi", frames=61, codec="mpeg4", options=options)
+    movie = make_small(tmp_path / "clip.avi", frames=61, codec="mpeg4", options=options)
     for suffix in (".avi", ".mkv"):
         path = packed(movie.path, tmp_path / f"packed{suffix}", signed=signed)
         with av.open(str(path)) as container:
@@ -395,7 +400,7 @@ def test_frames_that_divx_packs_are_divided(
 
 def test_a_frame_that_is_not_coded_leaves_the_one_before(tmp_path: Path) -> None:
     options = {"bf": "0", "g": "12", "b": "2M"}
-    movie = make_movie(tmp_path / "clip.avi", frames=30, codec="mpeg4", options=options)
+    movie = make_small(tmp_path / "clip.avi", frames=30, codec="mpeg4", options=options)
     path = with_places_filled(movie.path, tmp_path / "filled.avi", at=20, count=2)
     times = [Fraction(place, 25) for place in [*range(20), *range(22, 32)]]
     check_read(path, range(30), times)
@@ -405,10 +410,10 @@ def test_a_frame_that_is_not_coded_leaves_the_one_before(tmp_path: Path) -> None
 
 def test_a_packed_clip_makes_a_result_of_its_length(tmp_path: Path) -> None:
     options = B_FRAMES | {"b": "2M"}
-    movie = make_movie(tmp_path / "clip.avi", frames=25, codec="mpeg4", options=options)
+    movie = make_small(tmp_path / "clip.avi", frames=25, codec="mpeg4", options=options)
     path = packed(movie.path, tmp_path / "packed.avi")
-    model = str(make_salient(tmp_path / "tiny.onnx", 64))
-    result = vidmatte.matte(path, out := tmp_path / "out.mov", model=model, family="isnet")
+    model = {"model": make_salient(tmp_path / "tiny.onnx", 64), "family": "isnet", "smooth": "off"}
+    result = vidmatte.matte(path, out := tmp_path / "out.mov", **model)
     assert (result.written.frames, result.written.rate, result.warnings) == (25, 25, ())
     assert [read_index(picture) for picture in decode(out)] == list(range(25))
 
@@ -416,7 +421,7 @@ def test_a_packed_clip_makes_a_result_of_its_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".flv", ".mkv", ".ts"])
 def test_a_cut_between_reordered_frames_keeps_the_rate(suffix: str, tmp_path: Path) -> None:
     """The last frame in the file is shown after others that are missing."""
-    movie = make_movie(tmp_path / "whole.mp4", frames=30, options=B_FRAMES)
+    movie = make_small(tmp_path / "whole.mp4", frames=30, options=B_FRAMES)
     path = tmp_path / f"cut{suffix}"
     with av.open(str(movie.path)) as given, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(given.streams.video[0])

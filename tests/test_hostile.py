@@ -365,7 +365,7 @@ def test_verify_reads_nothing_outside_the_results_folder(
 def test_a_spoilt_note_of_resume_is_one_line(
     note: str, tmp_path: Path, tiny: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_pictures(tmp_path / "in", frames=3)
+    make_pictures(tmp_path / "in", frames=3, size=(64, 48))
     work, out = tmp_path / ".cut.resume", tmp_path / "cut"
     words = [str(tmp_path / "in"), "-o", str(out), "--format", "png", "--fps", "25", "--resume"]
     words += [word for name, value in tiny.items() for word in (f"--{name}", str(value))]

@@ -76,7 +76,7 @@ def test_lanczos_is_pillows() -> None:
         assert np.abs(resize_lanczos(rgb, *size).astype(int) - lanczos_of(rgb, *size)).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["isnet", "u2netp"])
+@pytest.mark.parametrize("name", ["u2netp", "isnet"])
 @pytest.mark.thinned(2)
 def test_like_rembg_gives_its_alpha(name: str, weights: Callable[[str], Path]) -> None:
     """Within 0.5 of 255 on the mean; a drawing of 850x601 whose brightest value is not 255."""

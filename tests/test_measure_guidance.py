@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from composites import painted_background
+from composites import furry_ball, painted_background
 from guidance_clips import (
     Actor,
     Clip,
@@ -16,7 +16,6 @@ from guidance_clips import (
     Stage,
     line,
     make_clip,
-    read_cast,
     scenes,
     still,
 )
@@ -25,10 +24,10 @@ from measure_guidance import METHODS, Prepared, by_region, by_truth, measure, po
 
 @pytest.fixture(scope="module")
 def stage() -> Stage:
-    """A cast of balls on painted backgrounds."""
+    """Two balls on painted backgrounds."""
     cast = {
-        role: cv2.resize(cutout, (120, 120), interpolation=cv2.INTER_AREA)
-        for role, cutout in read_cast(None).items()
+        role: cv2.resize(furry_ball(seed=seed), (120, 120), interpolation=cv2.INTER_AREA)
+        for role, seed in (("side", 5), ("fur", 8))
     }
     return Stage(cast, [painted_background(n, 120, 200) for n in range(2)])
 

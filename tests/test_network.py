@@ -93,7 +93,7 @@ def rembg_alpha(session: onnxruntime.InferenceSession, rgb: np.ndarray, name: st
     return cv2.resize(coded, (width, height), interpolation=cv2.INTER_LANCZOS4) / np.float32(255)
 
 
-@pytest.mark.parametrize(("name", "family"), [("isnet", "isnet"), ("u2netp", "u2net")])
+@pytest.mark.parametrize(("name", "family"), [("u2netp", "u2net"), ("isnet", "isnet")])
 @pytest.mark.thinned(2)
 def test_segmentation_networks_agree_with_rembg(
     name: str, family: str, weights: Callable[[str], Path], bigbuckbunny: Path
@@ -101,7 +101,7 @@ def test_segmentation_networks_agree_with_rembg(
     path = weights(name)
     network = load_network(path, family, Settings(normalize="minmax", smooth="off"), Device())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for rgb in pictures_of(bigbuckbunny, [70, 110]):
+    for rgb in pictures_of(bigbuckbunny, [70]):
         alpha = alphas_of(network, [frame_of(rgb)])[0]
         assert 0.02 < alpha.mean() < 0.9, "the network found no subject: nothing is compared"
         assert_close(alpha, rembg_alpha(session, rgb, name), SAME_NETWORK)
@@ -137,13 +137,13 @@ def noise_frames(count: int, size: tuple[int, int] = (40, 56)) -> list[Frame]:
 def test_a_batch_equals_single_runs(weights: Callable[[str], Path]) -> None:
     path = weights("u2netp")
     single = load_network(path, "u2net", Settings(batch=1), Device())
-    batched = load_network(path, "u2net", Settings(batch=3), Device())
-    expected = alphas_of(single, noise_frames(5))
+    batched = load_network(path, "u2net", Settings(batch=2), Device())
+    expected = alphas_of(single, noise_frames(3))
     for one, following in pairwise(expected):
         assert np.abs(one - following).max() > 10 * SAME_SUMS.worst, (
             "swapped frames would go unnoticed"
         )
-    for alpha, alone in zip(alphas_of(batched, noise_frames(5)), expected, strict=True):
+    for alpha, alone in zip(alphas_of(batched, noise_frames(3)), expected, strict=True):
         assert_close(alpha, alone, SAME_SUMS)
 
 

@@ -20,6 +20,7 @@ from kill_and_resume import (
     Trials,
     differences,
     fingerprint,
+    make_clip,
     make_inputs,
     tiny_options,
 )
@@ -52,6 +53,8 @@ from vidmatte.writers.partial import Partial
 #: First missing frames: around the warm-up, the stored states, the cut, the ends.
 PLACES = (1, 15, 17, 33, 49, CUT - 1, CUT, CUT + 1, CUT + 3, FRAMES - 1, FRAMES)
 WRITTEN = ("out.mov", "frames")
+#: Frames of ``short.mov``, and after which of them a run of it is stopped.
+SHORT, EARLY = 40, 8
 SEAMS = [("out.mov", "isnet", first) for first in PLACES]
 SEAMS += [("out.mov", "rvm", first) for first in (1, 17, 33, CUT, CUT + 1, FRAMES - 1)]
 SEAMS += [("frames", "rvm", first) for first in (15, 33, FRAMES)]
@@ -74,9 +77,10 @@ class StopAfter(Reporter):
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the clip and the two networks."""
+    """A folder with the clip, its first 40 frames in ``short.mov``, and the two networks."""
     folder = tmp_path_factory.mktemp("inputs")
     make_inputs(folder)
+    make_clip(folder / "short.mov", SHORT)
     return folder
 
 
@@ -96,20 +100,34 @@ def undisturbed(inputs: Path) -> Callable[[str, str], dict[str, str]]:
     return fingerprint_of
 
 
-def stopped(inputs: Path, out: Path, after: int, network: str = "isnet", **more: Any) -> str:
+def stopped(
+    inputs: Path, out: Path, after: int, network: str = "isnet", clip: str = "clip.mov", **more: Any
+) -> str:
     """Interrupt a run after that many frames; returns its message."""
     settings = make_settings(**tiny_options(inputs, network, resume=True, **more))
     with (
-        open_reader(inputs / "clip.mov", settings) as source,
+        open_reader(inputs / clip, settings) as source,
         pytest.raises(InterruptedRunError) as caught,
     ):
         run(source, out, find_model(settings, lambda _: None), settings, StopAfter(after))
     return str(caught.value)
 
 
-def resumed(inputs: Path, out: Path, network: str = "isnet", **more: Any) -> Result:
+def resumed(
+    inputs: Path, out: Path, network: str = "isnet", clip: str = "clip.mov", **more: Any
+) -> Result:
     """Resume a run and let it finish."""
-    return matte(inputs / "clip.mov", out, **tiny_options(inputs, network, resume=True, **more))
+    return matte(inputs / clip, out, **tiny_options(inputs, network, resume=True, **more))
+
+
+def stopped_early(inputs: Path, out: Path, **more: Any) -> None:
+    """Interrupt a run of the short clip."""
+    stopped(inputs, out, EARLY, clip="short.mov", **more)
+
+
+def resumed_early(inputs: Path, out: Path, network: str = "isnet", **more: Any) -> Result:
+    """Resume a run of the short clip and let it finish."""
+    return resumed(inputs, out, network, "short.mov", **more)
 
 
 def checkpoint_of(out: Path) -> Path:
@@ -245,7 +263,7 @@ def no_picture(*_: Any) -> Iterator[Any]:
 
 def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
-    stopped(inputs, out, 40)
+    stopped_early(inputs, out)
     size = (checkpoint_of(out) / "frames.log").stat().st_size
     typed = f"--model {inputs / 'isnet.onnx'}, now --model {inputs / 'rvm.onnx'}"
     for change, named in (
@@ -260,7 +278,7 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
         ({"network": "rvm"}, typed),
     ):
         with pytest.raises(UsageError) as caught:
-            resumed(inputs, out, **change)
+            resumed_early(inputs, out, **change)
         assert f"{checkpoint_of(out)} belongs to a different job (differs: {named}" in str(
             caught.value
         )
@@ -273,7 +291,7 @@ def test_changed_options_are_refused(inputs: Path, tmp_path: Path) -> None:
         "vidmatte 0.1, now 0.2"
     ]
     # Options without effect on the result may change.
-    assert resumed(inputs, out, threads=2, memory="64M", batch=1).resumed_at > 0
+    assert resumed_early(inputs, out, threads=2, memory="64M", batch=1).resumed_at > 0
 
 
 def test_another_runtime_is_refused(
@@ -283,11 +301,11 @@ def test_another_runtime_is_refused(
     if not (openvino.is_installed() and openvino.has_bfloat16()):
         pytest.skip("OpenVINO is not the runtime of choice here")
     out = tmp_path / "out.mov"
-    stopped(inputs, out, 40)
+    stopped_early(inputs, out)
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
     changed = "differs: OpenVINO, bfloat16, now onnxruntime"
     with pytest.raises(UsageError, match=changed):
-        resumed(inputs, out)
+        resumed_early(inputs, out)
 
 
 def test_every_option_counts_except_the_excluded_ones() -> None:
@@ -310,30 +328,30 @@ def test_every_option_counts_except_the_excluded_ones() -> None:
 
 
 def test_a_changed_mask_is_refused(inputs: Path, tmp_path: Path) -> None:
-    (mask,) = make_pictures(tmp_path / "masks", size=(128, 96), frames=1)
+    (mask,) = make_pictures(tmp_path / "masks", size=(64, 48), frames=1)
     out = tmp_path / "out.mov"
-    stopped(inputs, out, 40, garbage_matte=str(mask))
+    stopped_early(inputs, out, garbage_matte=str(mask))
     os.utime(mask, (1, 1))
     message = r"differs: --garbage-matte [^ ]*png has changed"
     with pytest.raises(UsageError, match=message):
-        resumed(inputs, out, garbage_matte=str(mask))
+        resumed_early(inputs, out, garbage_matte=str(mask))
 
 
-@pytest.mark.parametrize("which", ["clip.mov", "isnet.onnx"])
+@pytest.mark.parametrize("which", ["short.mov", "isnet.onnx"])
 def test_a_changed_file_is_refused(which: str, inputs: Path, tmp_path: Path) -> None:
     copies = tmp_path / "inputs"
     copies.mkdir()
-    for name in ("clip.mov", "isnet.onnx"):
+    for name in ("short.mov", "isnet.onnx"):
         shutil.copy(inputs / name, copies)
     out = tmp_path / "out.mov"
-    stopped(copies, out, 40)
-    if which == "clip.mov":
+    stopped_early(copies, out)
+    if which == "short.mov":
         os.utime(copies / which, (1, 1))
     else:
         make_salient(copies / which, size=64)
-    named = {"clip.mov": "clip.mov has changed", "isnet.onnx": "other weights of"}
+    named = {"short.mov": "short.mov has changed", "isnet.onnx": "other weights of"}
     with pytest.raises(UsageError, match=f"differs: {named[which]}"):
-        resumed(copies, out)
+        resumed_early(copies, out)
 
 
 @pytest.mark.parametrize("at", [0.1, 0.9])
@@ -377,12 +395,12 @@ def test_a_damaged_image_is_redone(
 def test_a_finished_job_is_not_run_again(name: str, inputs: Path, tmp_path: Path) -> None:
     settings = make_settings(**tiny_options(inputs, resume=True))
     out, model = tmp_path / name, find_model(settings, lambda _: None)
-    with open_reader(inputs / "clip.mov", settings) as source:
+    with open_reader(inputs / "short.mov", settings) as source:
         first = run(source, out, model, settings, Reporter())
     written = fingerprint(out)
-    again = resumed(inputs, out)  # as if the first was killed while removing its checkpoint
+    again = resumed_early(inputs, out)  # as if the first was killed while removing its checkpoint
     assert again.written.notes == (f"{name}: already finished by an earlier run",)
-    assert (again.written.frames, again.written.bytes) == (FRAMES, first.written.bytes)
+    assert (again.written.frames, again.written.bytes) == (SHORT, first.written.bytes)
     assert again.quality == first.quality
     assert fingerprint(out) == written
     assert hidden(tmp_path) == []
@@ -443,14 +461,14 @@ def test_another_jobs_result_does_not_count_as_finished(
 @pytest.mark.parametrize("name", WRITTEN)
 def test_an_existing_output_is_not_replaced(name: str, inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / name
-    stopped(inputs, out, 40)
+    stopped_early(inputs, out)
     if out.suffix:
         out.write_bytes(b"precious")
     else:
         out.mkdir()
         (out / "precious.png").write_bytes(b"precious")
     with pytest.raises(OutputExistsError):
-        resumed(inputs, out)
+        resumed_early(inputs, out)
 
 
 @pytest.mark.parametrize("extras", [{"matte": "matte.mov"}, {"matte": "mattes", "format": "png"}])
@@ -471,15 +489,15 @@ def test_outputs_that_were_already_renamed_are_no_obstacle(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Partial, "commit", commit)
         with pytest.raises(OutputError, match="full"):
-            resumed(inputs, out, **extras)
+            resumed_early(inputs, out, **extras)
     assert out.exists()
     assert not Path(extras["matte"]).exists()
-    result = resumed(inputs, out, **extras)
-    assert [extra.frames for extra in result.written.extra_outputs] == [FRAMES]
+    result = resumed_early(inputs, out, **extras)
+    assert [extra.frames for extra in result.written.extra_outputs] == [SHORT]
     other = tmp_path / "undisturbed"
     other.mkdir()
     undisturbed = {**extras, "matte": str(other / Path(extras["matte"]).name)}
-    matte(inputs / "clip.mov", other / out.name, **tiny_options(inputs, **undisturbed))
+    matte(inputs / "short.mov", other / out.name, **tiny_options(inputs, **undisturbed))
     assert fingerprint(out) == fingerprint(other / out.name)
     assert fingerprint(Path(extras["matte"])) == fingerprint(Path(undisturbed["matte"]))
     assert hidden(tmp_path) == []
@@ -501,23 +519,22 @@ def test_a_checkpoint_in_the_sources_folder_does_not_change_the_source(
 
 def test_only_one_run_at_a_time(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
-    stopped(inputs, out, 40)
+    stopped_early(inputs, out)
     with (
         FileLock(checkpoint_of(out) / "lock"),
         pytest.raises(UsageError, match="is locked by another vidmatte process"),
     ):
-        resumed(inputs, out)
-    resumed(inputs, out)
+        resumed_early(inputs, out)
+    resumed_early(inputs, out)
 
 
-def test_a_run_without_the_option_ignores_the_checkpoint(
-    inputs: Path, undisturbed: Callable[[str, str], dict[str, str]], tmp_path: Path
-) -> None:
-    out = tmp_path / "out.mov"
-    stopped(inputs, out, 40)
-    result = matte(inputs / "clip.mov", out, **tiny_options(inputs))
+def test_a_run_without_the_option_ignores_the_checkpoint(inputs: Path, tmp_path: Path) -> None:
+    out, undisturbed = tmp_path / "out.mov", tmp_path / "undisturbed.mov"
+    matte(inputs / "short.mov", undisturbed, **tiny_options(inputs))
+    stopped_early(inputs, out)
+    result = matte(inputs / "short.mov", out, **tiny_options(inputs))
     assert result.resumed_at == 0
-    assert fingerprint(out) == undisturbed("out.mov", "isnet")
+    assert fingerprint(out) == fingerprint(undisturbed)
     assert hidden(tmp_path) == [checkpoint_of(out).name]
     assert any("is the work of an earlier run with --resume" in line for line in result.warnings)
 
@@ -536,7 +553,7 @@ def test_a_full_disk_loses_no_finished_frame(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, space = tmp_path / name, [150_000 if name == "out.mov" else 20_000]
+    out, space = tmp_path / name, [100_000 if name == "out.mov" else 20_000]
     original = framelog._write_all
 
     def write_all(file: Any, data: bytes) -> None:
@@ -563,7 +580,7 @@ def test_a_run_resumes_after_disk_space_was_freed(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
     if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
@@ -581,7 +598,7 @@ def test_several_inputs_resume_one_by_one(
     inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, cuts = (tmp_path / name for name in ("first.mov", "second.mov", "cuts"))
-    shutil.copy(inputs / "clip.mov", first)
+    shutil.copy(inputs / "short.mov", first)
     data = first.read_bytes()
     second.write_bytes(data[: len(data) // 2])
     words = [str(first), str(second), "-o", str(cuts), "--format", "mov", "--resume",
@@ -601,7 +618,7 @@ def test_several_inputs_resume_one_by_one(
 
 
 def test_an_image_folder_and_a_single_image(inputs: Path, tmp_path: Path) -> None:
-    pictures = make_pictures(tmp_path / "shots", frames=40)
+    pictures = make_pictures(tmp_path / "shots", frames=40, size=(64, 48))
     chosen = tiny_options(inputs, fps="25")
     matte(tmp_path / "shots", tmp_path / "undisturbed", **chosen)
     settings = make_settings(**chosen, resume=True)
@@ -622,7 +639,7 @@ def folder_run(inputs: Path, folder: Path, out: Path, **more: Any) -> Result:
 def stopped_folder(inputs: Path, out: Path) -> tuple[list[Path], int]:
     """The 40 pictures of a folder beside ``out`` on which a run was stopped, and the number of
     frames that it saved."""
-    files = make_pictures(out.parent / "shots", frames=40)
+    files = make_pictures(out.parent / "shots", frames=40, size=(64, 48))
     settings = make_settings(**tiny_options(inputs, fps="25", resume=True))
     model = find_model(settings, lambda _: None)
     with open_reader(files[0].parent, settings) as source, pytest.raises(InterruptedRunError):
@@ -708,7 +725,7 @@ def test_findings_before_the_stop_are_still_reported(inputs: Path, tmp_path: Pat
 
         return (draw_nothing if position < 5 else draw_ball)(position, *shape)
 
-    make_movie(tmp_path / "clip.mov", frames=70, size=(128, 96), draw=empty_at_first)
+    make_movie(tmp_path / "clip.mov", frames=70, size=(64, 48), draw=empty_at_first)
     for name in ("isnet.onnx",):
         shutil.copy(inputs / name, tmp_path)
     chosen = tiny_options(tmp_path)

@@ -54,6 +54,27 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return green_picture(tmp_path_factory.mktemp("pictures") / "photo.png")
 
 
+@pytest.fixture(scope="module")
+def uploaded(server: Server, movie: Path) -> str:
+    """The clip of ``movie`` on the server."""
+    with server.client() as opened:
+        return upload(opened, movie)
+
+
+@pytest.fixture(scope="module")
+def uploaded_long(server: Server, long_movie: Path) -> str:
+    """The clip of ``long_movie``."""
+    with server.client() as opened:
+        return upload(opened, long_movie)
+
+
+@pytest.fixture(scope="module")
+def uploaded_picture(server: Server, picture: Path) -> str:
+    """The clip of ``picture``."""
+    with server.client() as opened:
+        return upload(opened, picture)
+
+
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     with server.client() as opened:
@@ -78,12 +99,13 @@ def test_the_formats_are_those_of_the_writers() -> None:
 def test_a_result_is_the_same_as_that_of_the_command_that_is_shown(
     client: httpx.Client,
     movie: Path,
+    uploaded: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, Any],
     output: dict[str, Any],
 ) -> None:
-    job = submit(client, upload(client, movie), settings, **output)
+    job = submit(client, uploaded, settings, **output)
     done = ended(client, job)
     folder = tmp_path / "by hand"
     folder.mkdir()
@@ -145,11 +167,10 @@ def test_a_result_is_the_same_as_that_of_the_command_that_is_shown(
 )
 @pytest.mark.thinned(3)
 def test_what_the_command_line_refuses_is_refused_at_once(
-    client: httpx.Client, movie: Path, settings: dict[str, Any], output: Any, said: str
+    client: httpx.Client, uploaded: str, settings: dict[str, Any], output: Any, said: str
 ) -> None:
-    clip = upload(client, movie)
     before = len(client.get("/api/jobs").json()["jobs"])
-    body = json.dumps({"clips": [clip], "settings": settings, "output": output})
+    body = json.dumps({"clips": [uploaded], "settings": settings, "output": output})
     for path in ("/api/jobs", "/api/command"):
         answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == (404 if "not found" in said else 422), answer.text
@@ -158,16 +179,15 @@ def test_what_the_command_line_refuses_is_refused_at_once(
     assert len(client.get("/api/jobs").json()["jobs"]) == before
 
 
-def test_every_option_of_a_path_is_refused_or_a_clip(client: httpx.Client, movie: Path) -> None:
-    clip = upload(client, movie)
+def test_every_option_of_a_path_is_refused_or_a_clip(client: httpx.Client, uploaded: str) -> None:
     for name, option in options_of(Settings).items():
         if option.reads or option.metavar in ("FILE", "PATH", "DIR"):
-            body = {"clips": [clip], "settings": {name: "/etc/hostname"}}
+            body = {"clips": [uploaded], "settings": {name: "/etc/hostname"}}
             assert client.post("/api/command", json=body).status_code == 422, name
 
 
-def test_files_are_named_by_clips(client: httpx.Client, movie: Path, picture: Path) -> None:
-    clip, mask = upload(client, movie), upload(client, picture, "my mask.png")
+def test_files_are_named_by_clips(client: httpx.Client, uploaded: str, picture: Path) -> None:
+    clip, mask = uploaded, upload(client, picture, "my mask.png")
     settings = {"garbage_matte": f"clip:{mask}", "subject": [f"actor:!clip:{mask}@f2", "!5,6@f1"]}
     output = {"extras": ["comp"], "background": f"clip:{mask}"}
     body = {"clips": [clip], "settings": settings, "output": output}
@@ -188,17 +208,18 @@ def test_odd_names_are_neither_options_nor_commands(client: httpx.Client, movie:
     assert done["results"][0]["files"] == 6, done
 
 
-def test_a_picture_becomes_a_jpeg_on_white(client: httpx.Client, picture: Path) -> None:
-    job = submit(client, upload(client, picture), format="jpeg", background="FFFFFF")
+def test_a_picture_becomes_a_jpeg_on_white(client: httpx.Client, uploaded_picture: str) -> None:
+    job = submit(client, uploaded_picture, format="jpeg", background="FFFFFF")
     done = ended(client, job)
     assert done["results"][0]["name"] == "photo_matte.jpg"
     assert fetch(client, done)[:3] == b"\xff\xd8\xff"
     assert done["expires"] > done["ended"] > done["started"] >= done["created"]
 
 
-def test_a_preset_is_a_start_that_a_job_changes(client: httpx.Client, picture: Path) -> None:
-    clip = upload(client, picture)
-    body = {"clips": [clip], "preset": "id-photo", "output": {"background": "blue"}}
+def test_a_preset_is_a_start_that_a_job_changes(
+    client: httpx.Client, uploaded_picture: str
+) -> None:
+    body = {"clips": [uploaded_picture], "preset": "id-photo", "output": {"background": "blue"}}
     command = client.post("/api/command", json={**body, "settings": {"quality": 80}}).json()
     assert command["words"][1:] == [
         "photo.png", "-o", "photo_matte.jpg", "--background", "blue", "--size", "35x45mm@300",
@@ -211,10 +232,9 @@ def test_a_preset_is_a_start_that_a_job_changes(client: httpx.Client, picture: P
 
 
 def test_a_failure_is_said_in_the_words_of_the_command_line(
-    client: httpx.Client, movie: Path
+    client: httpx.Client, uploaded: str
 ) -> None:
-    clip = upload(client, movie)
-    failed = ended(client, submit(client, clip, {"video_track": 3}))
+    failed = ended(client, submit(client, uploaded, {"video_track": 3}))
     assert failed["state"] == "failed"
     assert "my clip.mp4 has 1 video track" in failed["error"]
     assert "/" not in failed["error"]
@@ -233,9 +253,9 @@ def test_jobs_run_one_after_the_other_in_their_order(client: httpx.Client, pictu
     assert older[0]["id"] == jobs[0]
 
 
-def test_cancel_and_retry(client: httpx.Client, long_movie: Path, picture: Path) -> None:
-    clip = upload(client, long_movie)
-    first, second = submit(client, clip), submit(client, upload(client, picture))
+def test_cancel_and_retry(client: httpx.Client, uploaded_long: str, uploaded_picture: str) -> None:
+    clip = uploaded_long
+    first, second = submit(client, clip), submit(client, uploaded_picture)
     assert client.post(f"/api/jobs/{second}/cancel").json()["state"] == "cancelled"
     assert client.post(f"/api/jobs/{second}/cancel").status_code == 409
     matting(client, first, 20)
@@ -279,10 +299,9 @@ def _found_process(job: str) -> psutil.Process:
 
 
 def test_a_job_that_is_killed_fails_with_the_reason_and_goes_on_when_retried(
-    client: httpx.Client, long_movie: Path
+    client: httpx.Client, uploaded_long: str
 ) -> None:
-    clip = upload(client, long_movie)
-    job = submit(client, clip)
+    job = submit(client, uploaded_long)
     wait_until(client, job, lambda found: found["tries"] == 1)
     process = _found_process(job)
     matting(client, job)
@@ -435,10 +454,9 @@ def _events(stream: Iterator[str], count: int) -> list[dict[str, str]]:
 
 
 def test_a_stream_of_events_goes_on_after_the_last_one_seen(
-    client: httpx.Client, picture: Path
+    client: httpx.Client, uploaded_picture: str
 ) -> None:
-    clip = upload(client, picture)
-    job = submit(client, clip)
+    job = submit(client, uploaded_picture)
     path = f"/api/jobs/{job}/events"
     with client.stream("GET", path, headers={"Accept": "text/event-stream"}) as answer:
         seen = _events(answer.iter_lines(), 2)

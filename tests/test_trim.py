@@ -64,7 +64,7 @@ def test_only_given_points_are_named(tmp_path: Path) -> None:
 def test_no_frame_is_lost_at_the_in_point(
     suffix: str, codec: str, options: dict[str, str], tmp_path: Path
 ) -> None:
-    size = (352, 288) if suffix == ".mxf" else (192, 108)
+    size = (352, 288) if suffix == ".mxf" else (128, 72)
     movie = make_movie(
         tmp_path / f"clip{suffix}", frames=120, codec=codec, size=size, options=options
     )
@@ -142,12 +142,14 @@ def test_reading_from_any_frame_gives_the_same_frames(
     path = tmp_path / "clip.mov"
     if kind == "broken":
         made = {"codec": "prores_ks", "pixel_format": "yuv422p10le"}
-        movie = make_movie(tmp_path / "complete.mov", frames=70, **made)
+        movie = make_movie(tmp_path / "complete.mov", frames=70, size=(128, 72), **made)
         damage(movie.path, 50, path)
     elif kind == "variable":
-        make_movie(path, pts=pts, time_base=Fraction(1, 600), options={"bf": "2", "g": "9"})
+        make_movie(
+            path, size=(128, 72), pts=pts, time_base=Fraction(1, 600), options={"bf": "2", "g": "9"}
+        )
     else:
-        make_movie(path, frames=70, options=OPEN_GOP)
+        make_movie(path, size=(128, 72), frames=70, options=OPEN_GOP)
 
     def read_from(index: int, at: int) -> list[tuple[int, int, int]]:
         with open_reader(path, Settings(resume=True, **part)) as source:
