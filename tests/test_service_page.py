@@ -28,7 +28,7 @@ import vidmatte.service
 #: Most of it is spent in networks; a machine that is busy with other things takes its time.
 pytestmark = pytest.mark.timeout(900)
 PAGE = Path(vidmatte.service.__file__).parent / "page"
-FRAMES, LONG = 20, 60
+FRAMES, LONG = 20, 40
 SIZE = (320, 180)
 RATE = Fraction(24000, 1001)
 VIEWS = ("source", "alpha", "cutout", "overlay", "wipe", "difference")
