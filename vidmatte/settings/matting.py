@@ -164,7 +164,11 @@ class SubjectOptions(OptionModel):
         "write only this one of several named subjects",
         metavar="NAME",
     )
-
+    follow: Literal["flow", "cutie"] = _subject(
+        "flow",
+        "what carries the subject's mask from frame to frame: 'flow' is motion and looks and needs"
+        " no weights, 'cutie' is a network whose files you put into --models-dir",
+    )
     trimap: Text | None = _subject(
         None,
         "white is subject, black is not, and grey is solved from the colours: a picture, or a"
@@ -177,6 +181,8 @@ class SubjectOptions(OptionModel):
     def _check_only(self) -> Self:
         if self.only is not None and not self.subject and self.subjects is None:
             raise UsageError(f"--only {self.only}: it needs --subject or --subjects")
+        if self.follow != "flow" and not self.subject and self.subjects is None:
+            raise UsageError(f"--follow {self.follow}: it needs --subject or --subjects")
         return self
 
     @property
