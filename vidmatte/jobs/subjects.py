@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, reduced
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
+from vidmatte.alpha.guidance.second_look import LookStore
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
@@ -33,6 +34,7 @@ from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import choose_follower
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
+from vidmatte.jobs.second_look import look_again
 from vidmatte.models.registry import Model, find_model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.readers.base import Reader
@@ -164,13 +166,16 @@ class _Solver:
         found = {name: self._followed(name, frames, numbers) for name in self._prompts}
         only = self._settings.only
         wanted = list(found) if only is None else [only]
-        return SubjectFields(
+        fields = SubjectFields(
             stores={name: store for name, (store, _) in found.items()},
             wanted=wanted,
             reports={name: found[name][1] for name in wanted},
             numbers=numbers,
             cache=self._cache,
+            looks=LookStore(self._folder, f"look-{only or '+all'}"),
         )
+        look_again(self._source.clip, self._model, self._settings, self._reporter, frames, fields)
+        return fields
 
     def _first_pass(self) -> list[int]:
         """Store the small copies of all frames; their numbers in the source."""

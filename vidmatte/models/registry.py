@@ -58,6 +58,13 @@ class Model:
             self.device = Device()
             return self._load()
 
+    def per_frame_network(self) -> Network | None:
+        """Its first network that takes single pictures, loaded; None where it has none."""
+        part = next((one for one in self.weights if one.fed_as.size is not None), None)
+        if part is None or len(self.weights) == 1:
+            return None if part is None else self.network
+        return self._load_part(part)
+
     def unload(self) -> None:
         """Free the network's memory; the next use loads it again."""
         vars(self).pop("network", None)
