@@ -147,9 +147,10 @@ def _store(context: typer.Context, models_dir: Path | None) -> Store:
 
 def _entries(names: list[str]) -> list[Entry]:
     """The entries of all names, each once. Raises ModelError for an unknown one."""
-    from vidmatte.models.weights.catalogue import lookup
+    from vidmatte.models.weights.catalogue import AUTO, AUTO_PARTS, lookup
 
-    return list(dict.fromkeys(lookup(name) for name in names))
+    parts = [part for name in names for part in (AUTO_PARTS if name == AUTO else [name])]
+    return list(dict.fromkeys(lookup(name) for name in parts))
 
 
 def _say(line: str) -> None:
@@ -205,6 +206,11 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
         lines += textwrap.wrap(f"{number} {note}", _WIDTH, subsequent_indent="  ")
     aliases = ", ".join(f"{one} = {row['name']}" for row in rows for one in row["aliases"])
     lines += textwrap.wrap(f"Also known as: {aliases}", _WIDTH)
+    lines += textwrap.wrap(
+        "auto: isnet, and rvm where that surely sees a person; rvm adds about a seventh to the time"
+        " of isnet",
+        _WIDTH,
+    )
     lines += textwrap.wrap(
         "Without weights: chroma (a green or blue screen) and difference (from a clean plate); both"
         " also beside a network, as in isnet+chroma",

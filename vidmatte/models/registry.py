@@ -18,7 +18,7 @@ from vidmatte.models.chosen_weights import Weights, resolve_weights
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import runtime_name
-from vidmatte.models.weights.catalogue import Entry
+from vidmatte.models.weights.catalogue import AUTO, AUTO_PARTS, Entry
 from vidmatte.models.weights.licences import check_acceptance
 from vidmatte.models.weights.record import read_record
 from vidmatte.models.weights.store import Store
@@ -193,10 +193,8 @@ class ModelChoice:
     @property
     def missing_bytes(self) -> int:
         """Bytes of the weights that are not in the store yet."""
-        store, entries = (
-            _store_of(self.settings),
-            [part for part in self.parts if isinstance(part, Entry)],
-        )
+        store = _store_of(self.settings)
+        entries = [part for part in self.parts if isinstance(part, Entry)]
         return sum(one.size_bytes for one in entries if not os.path.exists(store.path(one)))  # noqa: PTH110
 
     def fetch(self, report: Callable[[str], None], *, quiet: bool = True) -> Model:
@@ -225,6 +223,10 @@ def choose_model(settings: Settings) -> ModelChoice:
     Raises ModelError, DeviceError, UsageError.
     """
     device, note = choose_device(settings.device)  # before hundreds of megabytes are fetched
+    if settings.model == AUTO:
+        if settings.combine != "edges":
+            raise UsageError(f"--combine {settings.combine}: --model auto has its own: omit it")
+        settings = settings.changed(model="+".join(AUTO_PARTS), combine=AUTO)
     names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
     if len(names) > 2:
         raise UsageError(f"--model {settings.model}: two models at most")

@@ -37,7 +37,8 @@ class ModelOptions(OptionModel):
 
     model: Text = _matte(
         "isnet",
-        "network by name (see 'vidmatte models'), an .onnx file, or two joined by +",
+        "network by name (see 'vidmatte models'), an .onnx file, two joined by +, or auto: isnet,"
+        " and rvm where it surely sees a person",
         decides=NO_EFFECT,
     )
     family: _Family | None = _matte(
@@ -52,10 +53,11 @@ class ModelOptions(OptionModel):
         metavar="NAME",
         decides=NO_EFFECT,
     )
-    combine: Literal["edges", "max", "min", "mean"] = _matte(
+    combine: Literal["edges", "auto", "max", "min", "mean"] = _matte(
         "edges",
         "how two models are joined, as in --model isnet+rvm: 'edges' takes the subject from the"
-        " first and its soft edge from the second",
+        " first and its soft edge from the second, 'auto' believes the second where it surely sees"
+        " a person",
     )
     normalize: Literal["clip", "minmax", "rembg"] = _matte(
         "clip",
