@@ -15,9 +15,13 @@ _SIDE = 256  # pixels of the longer side of the maps that are compared
 _FEWEST = 8  # of their pixels that make a region
 _OPAQUE = (0.88, 0.94)  # mean alpha within the person's region: shreds, a person
 _UNDECIDED = (0.35, 0.22)  # mean of 4 alpha (1 - alpha) in it and at its edge: shreds, a person
+# The same where the salient network marks less than _ALONE of what the person network does: small
+# people are never so sharp, and nothing else is meant.
+_ALONE, _OPAQUE_ALONE, _UNDECIDED_ALONE = 0.6, (0.55, 0.65), (0.70, 0.50)
 _AGREED = (0.75, 0.90)  # IoU of both regions from which they are the same thing
 _LEAST_SHARE = (0.05, 0.10)  # of the salient region that is the person's, to be what is meant
 _ELSEWHERE = 0.2  # of the person's area that is salient elsewhere: a passer-by
+_LIMB = 0.15  # of the height: an arm whose shoulder is outside the frame ends so near to its person
 _RATE = 0.35  # of a change of trust that one frame brings
 _SMALL_PART, _ALL_PARTS = 0.2, 0.5  # of the person's area, that only the other network marks
 _NEAR = 0.04  # of the height: beyond the person's region, where the larger alpha counts
@@ -54,10 +58,9 @@ class PersonFirst:
         marked = (salient > 0.5) | (person > 0.5)
         count, labels = cv2.connectedComponents(marked.astype(np.uint8))
         trust, filled = np.zeros_like(salient), np.zeros_like(salient)
-        area = int((salient > 0.5).sum())
         for label in range(1, count):
             region = labels == label
-            found = self._region_trust(region, salient, person, area)
+            found = self._region_trust(region, salient, person)
             trust[region] = found
             if found > 0:
                 filled = np.maximum(filled, _filled(region, salient, person))
@@ -66,11 +69,9 @@ class PersonFirst:
         trust = np.where(known, trust, self._usual(trust, marked)).astype(np.float32)
         return trust, filled * _missed(salient, person)
 
-    def _region_trust(
-        self, region: np.ndarray, salient: np.ndarray, person: np.ndarray, area: int
-    ) -> float:
-        """The trust in a region, slowed down. area: pixels of all that is salient."""
-        now = _evidence(region & (salient > 0.5), region & (person > 0.5), person, area)
+    def _region_trust(self, region: np.ndarray, salient: np.ndarray, person: np.ndarray) -> float:
+        """The trust in a region, slowed down."""
+        now = _evidence(region, salient, person)
         if self.trust is None:
             return now
         last = float(self.trust[region].mean())
@@ -83,19 +84,30 @@ class PersonFirst:
         return 0.0 if self.trust is None else float(self.trust.mean())
 
 
-def _evidence(mine: np.ndarray, theirs: np.ndarray, person: np.ndarray, area: int) -> float:
-    """How surely the person network sees a person in a region, 0..1.
-
-    mine, theirs: (h, w) bool, what of the region the salient and the person network mark.
-    """
-    size = int(theirs.sum())
-    if size < _FEWEST or (not mine.any() and area > _ELSEWHERE * size):
+def _evidence(region: np.ndarray, salient: np.ndarray, person: np.ndarray) -> float:
+    """How surely the person network sees a person in a region (h, w) bool, 0..1."""
+    mine, theirs = region & (salient > 0.5), region & (person > 0.5)
+    size, area = int(theirs.sum()), int((salient > 0.5).sum())
+    if size < _FEWEST:
         return 0.0
+    is_elsewhere = not mine.any() and area > _ELSEWHERE * size
+    if is_elsewhere and not _near(theirs, (salient > 0.5) & (person > 0.5)):
+        return 0.0
+    is_alone = area < _ALONE * (person > 0.5).sum()
+    opaque = _OPAQUE_ALONE if is_alone else _OPAQUE
+    edge = _UNDECIDED_ALONE if is_alone else _UNDECIDED
     around = cv2.dilate(theirs.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     undecided = float((4 * person * (1 - person))[around].mean())
-    sure = _step(float(person[theirs].mean()), *_OPAQUE) * _step(undecided, *_UNDECIDED)
+    sure = _step(float(person[theirs].mean()), *opaque) * _step(undecided, *edge)
     sure *= _step(size / max(int(mine.sum()), 1), *_LEAST_SHARE)
     return max(sure, _step(float((mine & theirs).sum() / (mine | theirs).sum()), *_AGREED))
+
+
+def _near(part: np.ndarray, people: np.ndarray) -> bool:
+    """Whether a part (h, w) bool lies close to people that both networks mark."""
+    reach = max(1, round(_LIMB * part.shape[0]))
+    around = cv2.dilate(part.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
+    return bool((people & (around > 0)).any())
 
 
 def _filled(region: np.ndarray, salient: np.ndarray, person: np.ndarray) -> np.ndarray:
