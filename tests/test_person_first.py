@@ -159,6 +159,8 @@ def test_its_name_stands_for_two_networks() -> None:
     assert choice.settings.combine == "auto"
     with pytest.raises(UsageError, match="--model auto has its own"):
         choose_model(Settings(model="auto", combine="max"))
+    with pytest.raises(UsageError, match="this model gives none"):
+        choose_model(Settings(model="auto", foreground="model"))
     with pytest.raises(UsageError, match="it needs two models"):
         choose_model(Settings(combine="auto"))
 

@@ -24,7 +24,8 @@ class CombinedNetwork(Network):
     """Runs both networks over every frame and combines their alphas.
 
     The foreground is the second's if any, else the first's.
-    how: a name in ``COMBINATIONS``, or 'auto', see ``person_first``, which has a state.
+    how: a name in ``COMBINATIONS``, or 'auto', see ``person_first``, which has a state and gives no
+    foreground: that of a person network is of people only.
     """
 
     def __init__(self, first: Network, second: Network, how: str) -> None:
@@ -71,6 +72,7 @@ class CombinedNetwork(Network):
                 np.copyto(frame.alpha, self._combine(alpha, frame.alpha))
             else:
                 np.copyto(frame.alpha, _chosen(chosen, frame, alpha))
+                frame.foreground = foreground = None
             if frame.foreground is None:
                 frame.foreground = foreground
             yield frame

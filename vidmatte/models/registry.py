@@ -277,7 +277,8 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
             f"--downsample {settings.downsample:g} is for recurrent models with a coarse pass,"
             " like rvm"
         )
-    if settings.foreground == "model" and not any(row.gives_foreground for row in rows):
+    gives = settings.combine != AUTO and any(row.gives_foreground for row in rows)
+    if settings.foreground == "model" and not gives:
         raise UsageError("--foreground model: this model gives none; use --foreground estimate")
 
 
