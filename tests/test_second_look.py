@@ -26,10 +26,10 @@ GROUND, DIM, BRIGHT = texture(0, (40, 55, 40), 4), texture(1, (120, 90, 80), 6),
 
 
 def test_frames_around_an_ignored_one_are_shown_too() -> None:
-    unseen = [0.1] * 20
-    unseen[9], unseen[3] = 0.5, 0.0
+    unseen = [0.3] * 20
+    unseen[9], unseen[3] = 0.5, 0.1
     assert frames_to_show(unseen) == [5, 6, 7, 8, 9, 10, 11, 12, 13]
-    unseen[7] = 0.0  # nothing is missing there
+    unseen[7] = 0.1  # little is missing there
     assert 7 not in frames_to_show(unseen)
     assert frames_to_show([0.4, 0.3]) == []
 

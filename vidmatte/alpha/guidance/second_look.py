@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 _LEAST_SEEN = 0.6  # share of the field's inside that the network marks; below it looks again
-_SPREAD = 4  # frames before and after such a frame that are shown again too
+_SPREAD = 4  # frames before and after such a frame that are shown again too, where as much as
+_PARTLY = 0.2  # of the inside is unseen: the matte should not change at once
 _MARGIN = 0.3  # of the subject's box, to each side
 _LEAST_SIDE = 24  # pixels of the work picture
 _OTHER = 0.3  # alpha less twice the field from which a pixel is another's
@@ -51,7 +52,7 @@ def frames_to_show(unseen: Sequence[float]) -> list[int]:
         index
         for frame in missed
         for index in range(max(0, frame - _SPREAD), min(len(unseen), frame + _SPREAD + 1))
-        if unseen[index] > 0
+        if unseen[index] > _PARTLY
     }
     return sorted(near)
 
