@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -159,12 +160,17 @@ def test_its_name_stands_for_two_networks() -> None:
     assert choice.settings.combine == "auto"
     with pytest.raises(UsageError, match="--model auto has its own"):
         choose_model(Settings(model="auto", combine="max"))
+    with pytest.raises(UsageError, match="it is for two networks"):
+        choose_model(Settings(model="isnet+chroma", combine="auto"))
     with pytest.raises(UsageError, match="this model gives none"):
         choose_model(Settings(model="auto", foreground="model"))
     with pytest.raises(UsageError, match="it needs two models"):
         choose_model(Settings(combine="auto"))
 
 
-def test_the_list_of_models_names_it() -> None:
+def test_the_list_of_models_names_it(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, [])
     assert "auto: isnet, and rvm where" in shown.output
+    paths = CliRunner().invoke(app, ["--models-dir", str(tmp_path), "path", "auto"])
+    assert [Path(line).parent for line in paths.stdout.splitlines()] == [tmp_path] * 2
+    assert "isnet rvm: not fetched yet" in str(paths.exception)

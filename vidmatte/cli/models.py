@@ -118,12 +118,12 @@ def path(context: typer.Context, name: _OptionalName = None, models_dir: _Models
     if name is None:
         typer.echo(str(store.folder))
         return
-    (entry,) = _entries([name])
-    typer.echo(str(store.path(entry)))
-    if not store.path(entry).exists():
-        raise WeightsError(
-            f"{entry.name} is not fetched yet: 'vidmatte models pull {entry.name}' fetches it"
-        )
+    entries = _entries([name])
+    for entry in entries:
+        typer.echo(str(store.path(entry)))
+    if missing := [entry.name for entry in entries if not store.path(entry).exists()]:
+        names = " ".join(missing)
+        raise WeightsError(f"{names}: not fetched yet: 'vidmatte models pull {names}' fetches it")
 
 
 @app.command()
@@ -147,7 +147,8 @@ def _store(context: typer.Context, models_dir: Path | None) -> Store:
 
 def _entries(names: list[str]) -> list[Entry]:
     """The entries of all names, each once. Raises ModelError for an unknown one."""
-    from vidmatte.models.weights.catalogue import AUTO, AUTO_PARTS, lookup
+    from vidmatte.models.chosen_weights import AUTO, AUTO_PARTS
+    from vidmatte.models.weights.catalogue import lookup
 
     parts = [part for name in names for part in (AUTO_PARTS if name == AUTO else [name])]
     return list(dict.fromkeys(lookup(name) for name in parts))

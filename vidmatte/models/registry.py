@@ -14,11 +14,11 @@ from vidmatte.core.families import FAMILY_TABLE, WEIGHTLESS, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
-from vidmatte.models.chosen_weights import Weights, resolve_weights
+from vidmatte.models.chosen_weights import AUTO, AUTO_PARTS, Weights, resolve_weights
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import runtime_name
-from vidmatte.models.weights.catalogue import AUTO, AUTO_PARTS, Entry
+from vidmatte.models.weights.catalogue import Entry
 from vidmatte.models.weights.licences import check_acceptance
 from vidmatte.models.weights.record import read_record
 from vidmatte.models.weights.store import Store
@@ -277,6 +277,8 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
             f"--downsample {settings.downsample:g} is for recurrent models with a coarse pass,"
             " like rvm"
         )
+    if settings.combine == AUTO and any(row.weightless for row in rows):
+        raise UsageError(f"--combine {AUTO}: it is for two networks, as in isnet+rvm")
     gives = settings.combine != AUTO and any(row.gives_foreground for row in rows)
     if settings.foreground == "model" and not gives:
         raise UsageError("--foreground model: this model gives none; use --foreground estimate")

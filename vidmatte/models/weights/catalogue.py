@@ -18,8 +18,6 @@ from vidmatte.models.weights.sources import ReleaseFile, WeightsSource
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 _RVM = "https://github.com/PeterL1n/RobustVideoMatting/releases/download/v1.0.0"
-#: The model that is two networks, joined by ``--combine auto``, and these.
-AUTO, AUTO_PARTS = "auto", ("isnet", "rvm")
 
 
 @dataclass(frozen=True)
