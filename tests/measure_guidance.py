@@ -15,7 +15,8 @@ prints for each clip and method
 
 and the CPU milliseconds a frame without the network. Frame 0 does not count. Methods: the
 network alone; the connected region that overlaps the last choice; flow alone; ours, as gate,
-with the core, and best, filled where the network finds nothing; the true choice as gate.
+with the core, best, filled where the network finds nothing, and look, where the network is shown
+again what it ignores; the true choice as gate.
 ``--corrections`` adds one to three more keys, each on the frame with the largest error, and
 the rank of that frame by doubt. Set OMP_NUM_THREADS=1: idle BLAS threads spin and are counted.
 """
@@ -23,6 +24,7 @@ the rank of that frame by doubt. Set OMP_NUM_THREADS=1: idle BLAS threads spin a
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -37,12 +39,22 @@ import onnxruntime as ort
 from composites import painted_background, read_backgrounds
 from guidance_clips import Clip, Scene, Stage, make_clip, read_cast, scenes
 
-from vidmatte.alpha.guidance import CoarseFrame, CoarseFrameMaker, fill_unseen, make_gate, solve
+from vidmatte.alpha.guidance import (
+    CoarseFrame,
+    CoarseFrameMaker,
+    fill_unseen,
+    make_gate,
+    solve,
+    unseen_share,
+)
 from vidmatte.alpha.guidance.motion import Motion, MotionSearch
 from vidmatte.alpha.guidance.passes import FrameReport
+from vidmatte.alpha.guidance.second_look import LookStore, crop_of, frames_to_show, without_others
 from vidmatte.models.weights.store import _default_folder as default_folder
 
-METHODS = ("network", "region", "flow", "ours, gate", "ours", "ours, best", "true choice")
+METHODS = (
+    "network", "region", "flow", "ours, gate", "ours", "ours, best", "ours, look", "true choice",
+)  # fmt: skip
 MEASURES = ("S", "J", "MAD", "leak")
 SEEN = 30  # pixels of the coarse frame from which a frame shows the subject
 TENSORS = {"u2netp": ("1166", "1235", "1264"), "rvm": ("420", "464", "540")}
@@ -98,7 +110,9 @@ class Prepared:
     clip: Clip
     seen: dict[str, np.ndarray]
     features: str
+    nets: Callable[[], Networks] | None = None
     prepare_s: float = 0.0
+    looked: int = 0
 
     @property
     def count(self) -> int:
@@ -137,6 +151,24 @@ class Prepared:
     def key(self, index: int) -> np.ndarray:
         """The true mask of a frame as a user would paint it."""
         return self._small(polygon(self.clip.wanted[index]))
+
+    def look_again(self, fields: Fields) -> LookStore:
+        """The network's alphas of the frames on which it ignores the subject, shown again."""
+        store = LookStore(Path(tempfile.mkdtemp(prefix="looks-")), "look")
+        unseen = [unseen_share(fields[i], self.frames[i].alpha) for i in range(self.count)]
+        height, width = self.clip.rgb.shape[1:3]
+        for index in frames_to_show(unseen):
+            crop = crop_of(fields[index], width, height)
+            if crop is None or self.nets is None:
+                continue
+            alpha = self.frames[index].alpha
+            shown = without_others(self.clip.rgb[index], fields[index], alpha)[crop.part]
+            found = self.nets().see(shown)["alpha"].astype(np.float32) / 255
+            size = (shown.shape[1], shown.shape[0])
+            sized = np.clip(cv2.resize(found, size, interpolation=cv2.INTER_CUBIC), 0, 1)
+            store.put(index, "", crop, (width, height), sized)
+            self.looked += 1
+        return store
 
     def network_alpha(self, index: int) -> np.ndarray:
         height, width = self.clip.rgb.shape[1:3]
@@ -207,19 +239,24 @@ def choice(clip: Prepared, fields: Fields, index: int) -> float:
     return float((found & true).sum() / max((found | true).sum(), 1))
 
 
-def matte(clip: Prepared, fields: Fields | None, index: int, how: str) -> np.ndarray:
-    """The alpha of a frame. how: the gate alone, with the core, or best, which also fills."""
+def matte(
+    clip: Prepared, fields: Fields | None, index: int, how: str, looks: LookStore | None = None
+) -> np.ndarray:
+    """The alpha of a frame. how: the gate alone, with the core, or best, which also fills; looks:
+    what the network sees when it is shown the subject again."""
     alpha = clip.network_alpha(index)
     if fields is None:
         return alpha
-    field, frame = fields[index], clip.frames[index]
-    result = make_gate(field, frame.alpha, core=how != "gate").apply(alpha)
-    return (
-        fill_unseen(result, field, frame.alpha, clip.clip.rgb[index]) if how == "best" else result
-    )
+    field, small = fields[index], clip.frames[index].alpha
+    if looks is not None:
+        alpha, small = looks.seen(index, alpha), looks.seen(index, small)
+    result = make_gate(field, small, core=how != "gate").apply(alpha)
+    return fill_unseen(result, field, small, clip.clip.rgb[index]) if how == "best" else result
 
 
-def score(clip: Prepared, fields: Fields | None, how: str) -> dict[str, float]:
+def score(
+    clip: Prepared, fields: Fields | None, how: str, looks: LookStore | None = None
+) -> dict[str, float]:
     """The scores of a method, means over the clip's frames except the first."""
     found: dict[str, list[float]] = {name: [] for name in MEASURES}
     for index in range(1, clip.count):
@@ -228,7 +265,7 @@ def score(clip: Prepared, fields: Fields | None, how: str) -> dict[str, float]:
         found["S"].append(choice(clip, {index: field}, index))
         found["leak"].append(float((field[others] > 0.5).mean()) if others.any() else 0.0)
         truth = clip.clip.wanted[index].astype(np.float32) / 255
-        result = matte(clip, fields, index, how)
+        result = matte(clip, fields, index, how, looks)
         found["MAD"].append(1000 * float(np.abs(result - truth).mean()))
         union = ((result > 0.5) | (truth > 0.5)).sum()
         if (clip.wanted(index) > 0.5).sum() >= SEEN:
@@ -262,6 +299,7 @@ def measure(clip: Prepared, corrections: bool) -> Row:
         "ours, gate": score(clip, fields, "gate"),
         "ours": score(clip, fields, "core"),
         "ours, best": score(clip, fields, "best"),
+        "ours, look": score(clip, fields, "best", clip.look_again(fields)),
         "true choice": score(clip, by_truth(clip), "gate"),
     }
     row = Row(scene.name, scene.held_out, scores, 1000 * (step_s + clip.prepare_s))
@@ -340,7 +378,7 @@ def prepared(
         np.savez(
             seen, **{name: np.stack([output[name] for output in outputs]) for name in outputs[0]}
         )
-    return Prepared(clip, dict(np.load(seen)), options.features)
+    return Prepared(clip, dict(np.load(seen)), options.features, nets)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ NOT_OF_PREVIEW = (
     " input_size input_format input_fps"
 )
 NOT_OF_BENCH = (
-    "screen key keep_shadows clean_plate subject subjects only trimap cache"
+    "screen key keep_shadows clean_plate subject subjects only follow trimap cache"
     " smooth_strength cuts threshold"
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"

@@ -878,3 +878,20 @@ def test_a_log_ends_at_its_first_torn_record(tmp_path: Path) -> None:
         assert found.end == found.count * len(data) // 5
     path.write_bytes(data)
     assert [body[0] for _, body in log.records()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [33, CUT + 1])
+def test_two_networks_joined_by_auto_resume(inputs: Path, tmp_path: Path, first: int) -> None:
+    """The state of the joining is kept beside the recurrent network's."""
+    files = []
+    for family in ("isnet", "rvm"):
+        file = tmp_path / f"own-{family}.onnx"
+        file.write_bytes((inputs / f"{family}.onnx").read_bytes())
+        file.with_suffix(".toml").write_text(f'family = "{family}"\n')
+        files.append(str(file))
+    more = {"model": "+".join(files), "family": None, "combine": "auto"}
+    matte(inputs / "clip.mov", tmp_path / "whole", **(tiny_options(inputs, "isnet") | more))
+    stopped(inputs, tmp_path / "part", first, **more)
+    resumed(inputs, tmp_path / "part", **more)
+    assert fingerprint(tmp_path / "part") == fingerprint(tmp_path / "whole")

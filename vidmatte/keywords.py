@@ -39,6 +39,7 @@ class StreamOptions(TypedDict, total=False):
     subject: Prompt | str | Sequence[Prompt | str]
     subjects: Text | None
     only: Text | None
+    follow: str
     trimap: Text | None
     threshold: Text | None
     gamma: float

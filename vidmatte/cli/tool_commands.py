@@ -34,7 +34,7 @@ def _preview_command(
 
 PREVIEW_OPTIONS = (
     "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
-    "subject", "subjects", "trimap",
+    "subject", "subjects", "follow", "trimap",
     "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
     "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather", "garbage_matte",
     "holdout", "invert", "despill", "despill_strength", "fps", "video_track", "in_point",

@@ -130,7 +130,9 @@ def _filter_works(
             "steady": lambda tracked: finished(smooth.average_stage(tracked)),
         }
     return {
-        "motion": lambda frames: smooth.track_stage(before(subject.gated_frames(frames))),
+        "motion": lambda frames: smooth.track_stage(
+            before(subject.gated_frames(subject.seen_frames(frames)))
+        ),
         "steady": smooth.average_stage,
         "subject": lambda frames: finished(subject.gated_frames(frames)),
     }

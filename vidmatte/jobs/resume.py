@@ -48,6 +48,7 @@ def facts_of(clip: Clip, model: Model, settings: Settings) -> dict[str, Any]:
         for name, value in settings.model_dump(mode="json").items()
         if name not in EXCLUDED_OPTIONS
     }
+    options["combine"] = model.settings.combine  # which --model auto changes
     facts: dict[str, Any] = {
         "version": __version__,
         "weights": [[part.family, part.sha256] for part in model.weights],

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, reduced
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
+from vidmatte.alpha.guidance.second_look import LookStore
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
@@ -30,10 +31,12 @@ from vidmatte.core.concurrency import lock_at
 from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import Box, Choice, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
+from vidmatte.jobs.follow import choose_follower
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
-from vidmatte.models.features import load_features
+from vidmatte.jobs.second_look import look_again
 from vidmatte.models.registry import Model, find_model
+from vidmatte.models.runtimes.device import Device
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -99,6 +102,7 @@ def check_subjects(source: Reader, settings: Settings) -> None:
     if source.clip.source.path is None:
         raise UsageError("--subject needs a source that can be read twice: save it to a file")
     prompts_of(source, settings)
+    choose_follower(settings, Device())
 
 
 @contextmanager
@@ -121,7 +125,8 @@ def subject_fields(
     cache = folder if settings.cache is None else Path(settings.cache).expanduser()
     kept = nullcontext(str(cache)) if cache else tempfile.TemporaryDirectory(prefix="vidmatte-")
     with kept as name:
-        folder = Path(name) / f"{model.cache_key(source.clip)}.subject"
+        label = choose_follower(settings, model.device).label
+        folder = Path(name) / f"{model.cache_key(source.clip)}{label}.subject"
         folder.mkdir(parents=True, exist_ok=True)
         with lock_at(folder.with_suffix(".subject.lock")):
             try:
@@ -148,6 +153,7 @@ class _Solver:
         self._source, self._model, self._settings = source, model, settings
         self._reporter, self._cache, self._folder = reporter, cache, folder
         self._prompts = prompts_of(source, settings)
+        self._follower = choose_follower(settings, model.device, reporter.note)
 
     def solved(self) -> SubjectFields:
         """All fields, with what is known about them."""
@@ -160,13 +166,16 @@ class _Solver:
         found = {name: self._followed(name, frames, numbers) for name in self._prompts}
         only = self._settings.only
         wanted = list(found) if only is None else [only]
-        return SubjectFields(
+        fields = SubjectFields(
             stores={name: store for name, (store, _) in found.items()},
             wanted=wanted,
             reports={name: found[name][1] for name in wanted},
             numbers=numbers,
             cache=self._cache,
+            looks=LookStore(self._folder, f"look-{only or '+all'}"),
         )
+        look_again(self._source.clip, self._model, self._settings, self._reporter, frames, fields)
+        return fields
 
     def _first_pass(self) -> list[int]:
         """Store the small copies of all frames; their numbers in the source."""
@@ -174,8 +183,11 @@ class _Solver:
             file.unlink()
         path = self._source.clip.source.path
         assert path is not None  # as ``check_subjects`` has found
-        features = load_features(self._model, self._reporter.note, quiet=self._reporter.is_quiet)
-        maker, store, numbers = CoarseFrameMaker(), CoarseStore(self._folder), list[int]()
+        report = self._reporter
+        features = self._follower.features(self._model, report.note, quiet=report.is_quiet)
+        clip = self._source.clip
+        maker = CoarseFrameMaker(self._follower.detail_size(clip.width, clip.height))
+        store, numbers = CoarseStore(self._folder), list[int]()
         with open_reader(path, self._settings) as source:
             pipeline = build_raw_pipeline(source, self._model, self._settings, self._cache)
             progress = self._progress(source.clip, "subject")
@@ -205,7 +217,8 @@ class _Solver:
         progress = self._progress(self._source.clip, f"following {name}")
         progress.total = None if spans is None else sum(one.last + 1 - one.first for one in spans)
         with self._reported(progress):
-            for report in solve(frames, keys, store, only=spans):
+            carriers = self._follower.propagator
+            for report in solve(frames, keys, store, only=spans, propagator=carriers):
                 reports[report.index] = report
                 self._advance(progress)
         known = [reports[index] for index in sorted(reports)]
@@ -232,7 +245,8 @@ class _Solver:
             path, report = clip.source.path, self._reporter.note
             assert path is not None
             person = person_alpha(path, number, prompts, frame, self._settings, report)
-            keys[index] = key_mask(frame, prompts, clip.width, clip.height, person)
+            size = clip.width, clip.height
+            keys[index] = key_mask(frame, prompts, *size, person, self._follower.masks)
         check_keys(list(keys.values()), name)
         return keys
 

@@ -12,16 +12,20 @@ from vidmatte.core.families import shared_profile
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
 from vidmatte.models.keyer.network import Keyer
+from vidmatte.models.person_first import PersonFirst
 from vidmatte.settings import Settings
 
 _Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
+_TRUST = "trust"  # the name of that state beside a recurrent network's, see ``Frame.state``
 
 
 class CombinedNetwork(Network):
     """Runs both networks over every frame and combines their alphas.
 
     The foreground is the second's if any, else the first's.
+    how: a name in ``COMBINATIONS``, or 'auto', see ``person_first``, which has a state and gives no
+    foreground: that of a person network is of people only.
     """
 
     def __init__(self, first: Network, second: Network, how: str) -> None:
@@ -31,7 +35,10 @@ class CombinedNetwork(Network):
         self.description = f"{first.description}; {second.description}"
         self.filter_profile = shared_profile([first.filter_profile, second.filter_profile])
         self._first, self._second = first, second
-        self._combine = COMBINATIONS[how]
+        self._is_auto = how == "auto"
+        if self._is_auto:
+            self.state_count = max(1, self.state_count)
+        self._combine = COMBINATIONS["edges" if self._is_auto else how]
         if isinstance(second, Keyer) and how == "edges":
             self._combine = second.combined
 
@@ -45,10 +52,15 @@ class CombinedNetwork(Network):
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         pending: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        chosen = PersonFirst() if self._is_auto else None
 
         def first_pass() -> Iterator[Frame]:
             for frame in self._first.predict(frames):
                 assert frame.alpha is not None
+                if chosen is not None and frame.state is not None:
+                    chosen.trust = frame.state.get(_TRUST)
+                    others = {name: frame.state[name] for name in frame.state if name != _TRUST}
+                    frame.state = others or None
                 pending[frame.index] = frame.alpha.copy(), frame.foreground
                 frame.foreground = None
                 yield frame
@@ -56,7 +68,11 @@ class CombinedNetwork(Network):
         for frame in self._second.predict(first_pass()):
             assert frame.alpha is not None
             alpha, foreground = pending.pop(frame.index)
-            np.copyto(frame.alpha, self._combine(alpha, frame.alpha))
+            if chosen is None:
+                np.copyto(frame.alpha, self._combine(alpha, frame.alpha))
+            else:
+                np.copyto(frame.alpha, _chosen(chosen, frame, alpha))
+                frame.foreground = foreground = None
             if frame.foreground is None:
                 frame.foreground = foreground
             yield frame
@@ -64,6 +80,16 @@ class CombinedNetwork(Network):
     def cancel(self) -> None:
         self._first.cancel()
         self._second.cancel()
+
+
+def _chosen(chosen: PersonFirst, frame: Frame, first: np.ndarray) -> np.ndarray:
+    """The alpha of a frame that has the second's; the state before it is stored if wanted."""
+    assert frame.alpha is not None
+    if frame.new_shot:
+        chosen.trust = None
+    if frame.wants_state and chosen.trust is not None:
+        frame.state = (frame.state or {}) | {_TRUST: chosen.trust}
+    return chosen.combined(first, frame.alpha)
 
 
 def _mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from vidmatte.core.families import FAMILY_TABLE, WEIGHTLESS, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
-from vidmatte.models.chosen_weights import Weights, resolve_weights
+from vidmatte.models.chosen_weights import AUTO, AUTO_PARTS, Weights, resolve_weights
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import runtime_name
@@ -57,6 +57,13 @@ class Model:
             self.report(f"running on the CPU: {error}")
             self.device = Device()
             return self._load()
+
+    def per_frame_network(self) -> Network | None:
+        """Its first network that takes single pictures, loaded; None where it has none."""
+        part = next((one for one in self.weights if one.fed_as.size is not None), None)
+        if part is None or len(self.weights) == 1:
+            return None if part is None else self.network
+        return self._load_part(part)
 
     def unload(self) -> None:
         """Free the network's memory; the next use loads it again."""
@@ -186,10 +193,8 @@ class ModelChoice:
     @property
     def missing_bytes(self) -> int:
         """Bytes of the weights that are not in the store yet."""
-        store, entries = (
-            _store_of(self.settings),
-            [part for part in self.parts if isinstance(part, Entry)],
-        )
+        store = _store_of(self.settings)
+        entries = [part for part in self.parts if isinstance(part, Entry)]
         return sum(one.size_bytes for one in entries if not os.path.exists(store.path(one)))  # noqa: PTH110
 
     def fetch(self, report: Callable[[str], None], *, quiet: bool = True) -> Model:
@@ -218,6 +223,10 @@ def choose_model(settings: Settings) -> ModelChoice:
     Raises ModelError, DeviceError, UsageError.
     """
     device, note = choose_device(settings.device)  # before hundreds of megabytes are fetched
+    if settings.model == AUTO:
+        if settings.combine != "edges":
+            raise UsageError(f"--combine {settings.combine}: --model auto has its own: omit it")
+        settings = settings.changed(model="+".join(AUTO_PARTS), combine=AUTO)
     names = [settings.model] if Path(settings.model).is_file() else settings.model.split("+")
     if len(names) > 2:
         raise UsageError(f"--model {settings.model}: two models at most")
@@ -268,7 +277,10 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
             f"--downsample {settings.downsample:g} is for recurrent models with a coarse pass,"
             " like rvm"
         )
-    if settings.foreground == "model" and not any(row.gives_foreground for row in rows):
+    if settings.combine == AUTO and any(row.weightless for row in rows):
+        raise UsageError(f"--combine {AUTO}: it is for two networks, as in isnet+rvm")
+    gives = settings.combine != AUTO and any(row.gives_foreground for row in rows)
+    if settings.foreground == "model" and not gives:
         raise UsageError("--foreground model: this model gives none; use --foreground estimate")
 
 

@@ -37,7 +37,8 @@ class ModelOptions(OptionModel):
 
     model: Text = _matte(
         "isnet",
-        "network by name (see 'vidmatte models'), an .onnx file, or two joined by +",
+        "network by name (see 'vidmatte models'), an .onnx file, two joined by +, or auto: isnet,"
+        " and rvm where it surely sees a person",
         decides=NO_EFFECT,
     )
     family: _Family | None = _matte(
@@ -52,10 +53,11 @@ class ModelOptions(OptionModel):
         metavar="NAME",
         decides=NO_EFFECT,
     )
-    combine: Literal["edges", "max", "min", "mean"] = _matte(
+    combine: Literal["edges", "auto", "max", "min", "mean"] = _matte(
         "edges",
         "how two models are joined, as in --model isnet+rvm: 'edges' takes the subject from the"
-        " first and its soft edge from the second",
+        " first and its soft edge from the second, 'auto' believes the second where it surely sees"
+        " a person",
     )
     normalize: Literal["clip", "minmax", "rembg"] = _matte(
         "clip",
@@ -164,7 +166,11 @@ class SubjectOptions(OptionModel):
         "write only this one of several named subjects",
         metavar="NAME",
     )
-
+    follow: Literal["flow", "cutie"] = _subject(
+        "flow",
+        "what carries the subject's mask from frame to frame: 'flow' is motion and looks and needs"
+        " no weights, 'cutie' is a network whose files you put into --models-dir",
+    )
     trimap: Text | None = _subject(
         None,
         "white is subject, black is not, and grey is solved from the colours: a picture, or a"
@@ -177,6 +183,8 @@ class SubjectOptions(OptionModel):
     def _check_only(self) -> Self:
         if self.only is not None and not self.subject and self.subjects is None:
             raise UsageError(f"--only {self.only}: it needs --subject or --subjects")
+        if self.follow != "flow" and not self.subject and self.subjects is None:
+            raise UsageError(f"--follow {self.follow}: it needs --subject or --subjects")
         return self
 
     @property

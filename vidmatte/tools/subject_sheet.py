@@ -10,8 +10,8 @@ import numpy as np
 
 from vidmatte.alpha.guidance import CoarseFrameMaker, contact_sheet, find_candidates, key_mask
 from vidmatte.errors import SourceError
+from vidmatte.jobs.follow import choose_follower
 from vidmatte.jobs.subjects import alpha_of_frame, person_alpha, prompts_of
-from vidmatte.models.features import load_features
 from vidmatte.models.registry import Model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -51,14 +51,16 @@ def key_mask_sheet(
     """
     with open_reader(clip, settings) as source:
         prompts, size = prompts_of(source, settings), (source.clip.width, source.clip.height)
-    features = load_features(model, report, quiet=True)
+    follower = choose_follower(settings, model.device, report)
+    features = follower.features(model, report, quiet=True)
     rows = []
     for name, frames in prompts.items():
         for number, given in sorted(frames.items()):
             rgb, alpha = alpha_of_frame(clip, number, model, settings)
-            frame = CoarseFrameMaker().make(rgb, alpha, features(rgb))
+            maker = CoarseFrameMaker(follower.detail_size(*size))
+            frame = maker.make(rgb, alpha, features(rgb))
             person = person_alpha(clip, number, given, frame, settings, report)
-            mask = key_mask(frame, given, *size, person)
+            mask = key_mask(frame, given, *size, person, follower.masks)
             rows.append(_tinted(_shown(rgb), mask, f"{name} f{number}"))
     return np.concatenate(rows), len(rows)
 

@@ -29,12 +29,14 @@ class CoarseFrame:
 
     picture: (h, w, 3) uint8 RGB at the work size. grey: uint8, 1.5 times as large.
     alpha_codes: (h, w) uint8, the network's alpha. tensors: projected, (C, h', w') float16.
+    detail: (H', W', 3) uint8, a larger picture, where a network needs one; see ``propagator``.
     """
 
     picture: np.ndarray
     grey: np.ndarray
     alpha_codes: np.ndarray
     tensors: tuple[np.ndarray, ...] = ()
+    detail: np.ndarray | None = None
 
     @property
     def height(self) -> int:
@@ -61,9 +63,13 @@ class CoarseFrame:
 
 
 class CoarseFrameMaker:
-    """Makes coarse frames of one clip; the first frame's tensors set their projection."""
+    """Makes coarse frames of one clip; the first frame's tensors set their projection.
 
-    def __init__(self) -> None:
+    detail: the size (width, height) of their detail pictures; None for none.
+    """
+
+    def __init__(self, detail: tuple[int, int] | None = None) -> None:
+        self._detail = detail
         self._projection: _TensorProjection | None = None
 
     def make(
@@ -86,6 +92,7 @@ class CoarseFrameMaker:
             grey=np.asarray(cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)),
             alpha_codes=codes,
             tensors=self._projection(tensors),
+            detail=None if self._detail is None else reduced(rgb, *self._detail),
         )
 
 

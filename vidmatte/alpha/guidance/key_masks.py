@@ -9,14 +9,62 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.candidates import choose, find_candidates
-from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
 from vidmatte.alpha.guidance.selection import Click, mask_from_box, mask_from_clicks
 from vidmatte.core.prompts import Box, Choice, Mask, Point, Prompt
 from vidmatte.errors import SourceError, UsageError
+from vidmatte.models.efficient_sam import EfficientSam
 from vidmatte.readers.images import read_picture
 
 _ASPECT_TOLERANCE = 0.02
 _FEWEST_PIXELS = 15  # of the work picture
+
+
+class MaskMaker:
+    """Masks (h, w) float32 0..1 of what clicks and boxes on a frame mean, see ``selection``."""
+
+    def from_clicks(self, frame: CoarseFrame, clicks: Sequence[Click]) -> np.ndarray:
+        """Raises ValueError without a wanted click."""
+        return mask_from_clicks(frame, clicks)
+
+    def from_box(
+        self, frame: CoarseFrame, left: float, top: float, right: float, bottom: float
+    ) -> np.ndarray:
+        """Of a box in pixels of the work picture."""
+        return mask_from_box(frame, left, top, right, bottom)
+
+
+class PromptedMasks(MaskMaker):
+    """The same by a network, from the detail picture of a frame, else from the work picture."""
+
+    def __init__(self, network: EfficientSam) -> None:
+        self._network = network
+
+    def from_clicks(self, frame: CoarseFrame, clicks: Sequence[Click]) -> np.ndarray:
+        places: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+        for click in clicks:
+            places[click.wanted].append(self._place(frame, click.x, click.y))
+        found = self._network.mask(_detail(frame), places[True], places[False])
+        return reduced(found, *_size(frame))
+
+    def from_box(
+        self, frame: CoarseFrame, left: float, top: float, right: float, bottom: float
+    ) -> np.ndarray:
+        corners = *self._place(frame, left, top), *self._place(frame, right, bottom)
+        return reduced(self._network.mask(_detail(frame), [], box=corners), *_size(frame))
+
+    def _place(self, frame: CoarseFrame, x: float, y: float) -> tuple[float, float]:
+        """A place of the work picture in the picture that the network sees."""
+        height, width = _detail(frame).shape[:2]
+        return x * width / frame.width, y * height / frame.height
+
+
+def _detail(frame: CoarseFrame) -> np.ndarray:
+    return frame.picture if frame.detail is None else frame.detail
+
+
+def _size(frame: CoarseFrame) -> tuple[int, int]:
+    return frame.width, frame.height
 
 
 def key_mask(
@@ -25,29 +73,34 @@ def key_mask(
     width: int,
     height: int,
     person: np.ndarray | None = None,
+    masks: MaskMaker | None = None,
 ) -> np.ndarray:
     """The subject's mask on a frame of width x height, (h, w) float32 0..1 at the work size.
 
     Masks and boxes that are wanted add up, clicks add what they select, and what is not wanted
     is taken away. With nothing but unwanted prompts the subject is all else that the network
-    marks. person: a person network's alpha (h, w) float32, for the rule of that name. Raises
+    marks. person: a person network's alpha (h, w) float32, for the rule of that name.
+    masks: makes those of points and boxes. Raises
     UsageError for a place outside the frame, a mask that cannot be read or does
     not fit, and where nothing is left.
     """
     for prompt in prompts:
         if isinstance(prompt, Point | Box):
             prompt.check(width, height)
-    scale = frame.width / width, frame.height / height
+    scale, maker = (frame.width / width, frame.height / height), masks or MaskMaker()
     wanted = [p for p in prompts if p.wanted]
     areas = [
-        (p.wanted, _area(frame, p, scale, person)) for p in prompts if not isinstance(p, Point)
+        (p.wanted, _area(frame, p, scale, person, maker))
+        for p in prompts
+        if not isinstance(p, Point)
     ]
     mask = np.zeros(frame.alpha.shape, np.float32)
     if not wanted:
         mask = (frame.alpha > 0.5).astype(np.float32)
     for area in (values for is_wanted, values in areas if is_wanted):
         mask = np.maximum(mask, area)
-    mask = _with_clicks(frame, mask, [_click(p, scale) for p in prompts if isinstance(p, Point)])
+    clicks = [_click(p, scale) for p in prompts if isinstance(p, Point)]
+    mask = _with_clicks(frame, mask, clicks, maker)
     for area in (values for is_wanted, values in areas if not is_wanted):
         mask = mask * (1 - area)
     only_masks = wanted and all(isinstance(p, Mask) for p in wanted)
@@ -58,13 +111,15 @@ def key_mask(
     return np.asarray(mask, np.float32)
 
 
-def _with_clicks(frame: CoarseFrame, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+def _with_clicks(
+    frame: CoarseFrame, mask: np.ndarray, clicks: Sequence[Click], maker: MaskMaker
+) -> np.ndarray:
     """A mask with what clicks select, or, if none is wanted, without it."""
     if any(click.wanted for click in clicks):
-        return np.asarray(np.maximum(mask, mask_from_clicks(frame, clicks)), np.float32)
+        return np.asarray(np.maximum(mask, maker.from_clicks(frame, clicks)), np.float32)
     if clicks:
         away = [Click(click.x, click.y) for click in clicks]
-        return np.asarray(mask * (1 - mask_from_clicks(frame, away)), np.float32)
+        return np.asarray(mask * (1 - maker.from_clicks(frame, away)), np.float32)
     return mask
 
 
@@ -88,13 +143,14 @@ def _area(
     prompt: Box | Mask | Choice,
     scale: tuple[float, float],
     person: np.ndarray | None,
+    maker: MaskMaker,
 ) -> np.ndarray:
     """What a box, a mask or a rule selects, (h, w) float32 0..1."""
     if isinstance(prompt, Choice):
         return choose(find_candidates(frame.alpha), prompt.rule, person)
     if isinstance(prompt, Box):
         sides = prompt.left * scale[0], prompt.top * scale[1]
-        return mask_from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])
+        return maker.from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])
     return _fitted_mask(_read_mask(prompt), frame.width, frame.height, _mask_name(prompt))
 
 

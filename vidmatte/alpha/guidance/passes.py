@@ -17,9 +17,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from vidmatte.alpha.guidance.appearance import KeyFrame
-from vidmatte.alpha.guidance.motion import MotionSearch
+from vidmatte.alpha.guidance.propagator import FlowPropagator, MakePropagator
 from vidmatte.alpha.guidance.store import FrameSource
-from vidmatte.alpha.guidance.tracker import FieldStep, SubjectTracker, TrackerSettings
+from vidmatte.alpha.guidance.tracker import FieldStep
 
 _LEAST_DOUBT = 0.5
 _KEY_DOUBT = 0.0
@@ -102,15 +102,16 @@ def solve(
     fields: FieldSink,
     *,
     only: Sequence[Span] | None = None,
-    settings: TrackerSettings | None = None,
+    propagator: MakePropagator = FlowPropagator,
 ) -> Iterator[FrameReport]:
     """Write the fields of a clip, or of some spans; reports come as frames are finished.
 
-    keys: masks (h, w) float32 0..1 at the work size, by frame number. Frames between two keys
+    keys: masks (h, w) float32 0..1 at the work size, by frame number. propagator: makes what
+    carries a key's mask to the frames of a span. Frames between two keys
     are reported in reverse order: theirs is finished by the backward pass.
     """
     for span in spans(list(keys), len(frames)) if only is None else only:
-        yield from _solve_span(frames, keys, fields, span, settings)
+        yield from _solve_span(frames, keys, fields, span, propagator)
     for index, mask in sorted(keys.items()):
         fields[index] = mask
         yield FrameReport(index, _KEY_DOUBT, float(mask.mean()), is_key=True)
@@ -121,7 +122,7 @@ def _solve_span(
     keys: Mapping[int, np.ndarray],
     fields: FieldSink,
     span: Span,
-    settings: TrackerSettings | None,
+    propagator: MakePropagator,
 ) -> Iterator[FrameReport]:
     """Forwards, then backwards; the second pass averages with what the first one wrote."""
     ahead: dict[int, tuple[FrameReport, float]] = {}
@@ -129,7 +130,7 @@ def _solve_span(
     before, after = span.key_before, span.key_after
     known = teachers(span, keys)
     if before is not None:
-        for index, step, summed in _follow(frames, keys, forwards, before, known, settings):
+        for index, step, summed in _follow(frames, keys, forwards, before, known, propagator):
             fields[index] = step.field
             report = _report(index, step, summed)
             if after is None:
@@ -137,7 +138,7 @@ def _solve_span(
             else:
                 ahead[index] = report, summed
     if after is not None:
-        for index, step, summed in _follow(frames, keys, backwards, after, known, settings):
+        for index, step, summed in _follow(frames, keys, backwards, after, known, propagator):
             if index not in ahead:
                 fields[index] = step.field
                 yield _report(index, step, summed)
@@ -183,22 +184,17 @@ def _follow(
     numbers: range,
     start: int,
     known: Sequence[int],
-    settings: TrackerSettings | None,
+    propagator: MakePropagator,
 ) -> Iterator[tuple[int, FieldStep, float]]:
     """Frame number, step and summed doubt from the key ``start`` on; ``known`` teach, too."""
     nearest = sorted((key for key in known if key != start), key=lambda key: abs(key - start))
     others = [KeyFrame(frames[key], keys[key]) for key in nearest]
-    last = frames[start]
-    tracker = SubjectTracker(KeyFrame(last, keys[start]), others, settings)
-    summed = tracker.first_doubt
-    search = MotionSearch()
+    carrier = propagator(KeyFrame(frames[start], keys[start]), others)
+    summed = carrier.first_doubt
     for index in numbers:
-        frame = frames[index]
-        motion = search.between(frame.grey, last.grey, frame.lab, last.lab)
-        step = tracker.step(frame, motion)
+        step = carrier.step(frames[index])
         summed += step.doubt
         yield index, step, summed
-        last = frame
 
 
 def most_doubtful(

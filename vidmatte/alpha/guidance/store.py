@@ -86,13 +86,15 @@ class CoarseStore:
         size = self._record.itemsize
         record = np.fromfile(self._data, self._record, count=1, offset=index * size)[0]
         names = sorted(n for n in self._record.names or () if n.startswith("tensor"))
-        return CoarseFrame(
-            record["picture"], record["grey"], record["alpha"], tuple(record[n] for n in names)
-        )
+        detail = record["detail"] if "detail" in (self._record.names or ()) else None
+        tensors = tuple(record[name] for name in names)
+        return CoarseFrame(record["picture"], record["grey"], record["alpha"], tensors, detail)
 
 
 def _parts(frame: CoarseFrame) -> dict[str, np.ndarray]:
     parts = {"picture": frame.picture, "grey": frame.grey, "alpha": frame.alpha_codes}
+    if frame.detail is not None:
+        parts["detail"] = frame.detail
     return parts | {f"tensor{place}": tensor for place, tensor in enumerate(frame.tensors)}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from vidmatte.alpha.guidance.coarse import reduced, work_size
 from vidmatte.alpha.guidance.gate import fill_unseen, make_gate
 from vidmatte.alpha.guidance.passes import FrameReport, most_doubtful
+from vidmatte.alpha.guidance.second_look import LookStore
 from vidmatte.alpha.guidance.store import FieldStore
 from vidmatte.alpha.guidance.tracker import shared_fields
 from vidmatte.core.frame import Frame
@@ -22,7 +23,8 @@ class SubjectFields:
 
     stores: the field of each subject, by name. wanted: the names of those that are kept.
     reports: of the wanted subjects, by name. numbers: of each frame in the source, as --in counts.
-    cache: the folder with the raw alphas of the pass that the fields come from.
+    cache: the folder with the raw alphas of the pass that the fields come from. looks: what the
+    network sees of them where it was shown them again.
     """
 
     stores: Mapping[str, FieldStore]
@@ -30,6 +32,7 @@ class SubjectFields:
     reports: Mapping[str, Sequence[FrameReport]]
     numbers: Sequence[int]
     cache: Path
+    looks: LookStore | None = None
 
     def field(self, index: int) -> np.ndarray:
         """Whether a pixel of a frame belongs to what is kept, (h, w) float32 in 0..1."""
@@ -37,6 +40,14 @@ class SubjectFields:
         shared = shared_fields(fields) if len(fields) > 1 else fields
         total = np.sum([shared[name] for name in self.wanted], axis=0)
         return np.asarray(np.minimum(total, np.float32(1)))
+
+    def seen_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames, each with what a second look adds to the network's alpha."""
+        for frame in frames:
+            assert frame.alpha is not None
+            if self.looks is not None:
+                np.copyto(frame.alpha, self.looks.seen(frame.index, frame.alpha))
+            yield frame
 
     def gated_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The frames, each with only the alpha of what is kept; where the network sees nothing of

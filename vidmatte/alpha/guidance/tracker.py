@@ -24,8 +24,8 @@ from vidmatte.alpha.guidance.pieces import (
     grown,
 )
 
-_LOST_AFTER = 3  # frames without it until it is searched for everywhere
-_LOST_SHARE = 0.08  # of its usual area: less is as good as gone
+LOST_AFTER = 3  # frames without it until it is searched for everywhere
+LOST_SHARE = 0.08  # of its usual area: less is as good as gone
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
 _MOST_MOVED = 4.0  # largest logit that motion gives
 _ASKED_FRAMES = 6  # after the key, in which looks are put to the test
@@ -80,7 +80,7 @@ class SubjectTracker:
         self._appearance = Appearance([start, *others], self._settings.appearance)
         largest = max(key.area for key in (start, *others))
         self._area = start.area if start.area > 0.15 * largest else largest
-        self._missed = 0 if start.area > _LOST_SHARE * self._area else _LOST_AFTER
+        self._missed = 0 if start.area > LOST_SHARE * self._area else LOST_AFTER
         self._field = start.mask.astype(np.float32)
         self._lineage = Lineage(*self._field.shape)
         self._last_area = start.area
@@ -95,7 +95,7 @@ class SubjectTracker:
         if cut:
             motion = replace(motion, trust=np.zeros_like(motion.trust))
         moved = motion.carry(self._field)
-        searching = cut or self._missed >= _LOST_AFTER
+        searching = cut or self._missed >= LOST_AFTER
         far = np.ones(1, np.float32) if searching else self._unexpected(moved, frame)
         look, likeness = self._appearance.judge(frame, far, self._settings.least_likeness)
         if not cut and self._since_key <= _ASKED_FRAMES:
@@ -143,7 +143,7 @@ class SubjectTracker:
         s = self._settings
         by_look = np.float32(max(self._distinctness, 0.8) if searching else self._distinctness)
         gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._distinctness))
-        gain *= 1 if self._missed < _LOST_AFTER else 0.3
+        gain *= 1 if self._missed < LOST_AFTER else 0.3
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
         by_flow = np.float32(gain) * motion.trust * known
         total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
@@ -158,7 +158,7 @@ class SubjectTracker:
         else:
             newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
-        if self._missed < _LOST_AFTER:
+        if self._missed < LOST_AFTER:
             kept = fill_gaps(kept, evidence.alpha, self._area)
         return kept
 
@@ -167,7 +167,7 @@ class SubjectTracker:
         s, result = self._settings, self._field
         inside = result > 0.5
         now = float(inside.sum())
-        self._missed = self._missed + 1 if now < _LOST_SHARE * self._area else 0
+        self._missed = self._missed + 1 if now < LOST_SHARE * self._area else 0
         followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
         change = abs(float(np.log((now + 50) / (self._last_area + 50))))
         doubt = 1 + 15 * cut + 8 * (1 - followed) + 10 * change
@@ -180,7 +180,7 @@ class SubjectTracker:
         if now > 0.2 * self._area:
             self._area = 0.9 * self._area + 0.1 * now
         soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
-        return FieldStep(result, doubt, cut, self._missed >= _LOST_AFTER, self._distinctness, soft)
+        return FieldStep(result, doubt, cut, self._missed >= LOST_AFTER, self._distinctness, soft)
 
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""

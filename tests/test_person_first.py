@@ -1,0 +1,176 @@
+"""``--model auto``: a person network is believed where it surely sees a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vidmatte.cli.models import app
+from vidmatte.core.frame import Frame
+from vidmatte.errors import UsageError
+from vidmatte.models.base import Network
+from vidmatte.models.ensemble import CombinedNetwork
+from vidmatte.models.person_first import PersonFirst
+from vidmatte.models.registry import choose_model
+from vidmatte.settings import Settings
+
+WIDTH, HEIGHT = 320, 180
+NOTHING = np.zeros((HEIGHT, WIDTH), np.float32)
+
+
+def blob(x: int, y: int, across: int, down: int, soft: float = 1.0) -> np.ndarray:
+    """An ellipse with a soft edge."""
+    shape = cv2.ellipse(NOTHING.copy(), (x, y), (across, down), 0, 0, 360, 1.0, -1)
+    return cv2.GaussianBlur(shape, (0, 0), soft)
+
+
+def shreds(alpha: np.ndarray, seed: int = 0) -> np.ndarray:
+    """What a person network makes of something else: half of it, undecided."""
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).random(alpha.shape), (0, 0), 8)
+    level = (noise - noise.min()) / np.ptp(noise)
+    return (alpha * np.clip(0.1 + 0.9 * level, 0, 1)).astype(np.float32)
+
+
+PERSON, ELSE, TOWER = blob(120, 110, 34, 60), blob(250, 60, 40, 40), blob(200, 90, 110, 80)
+
+
+def test_a_person_is_the_person_networks() -> None:
+    """Also where the other network cuts off an arm, or sees an edge less finely."""
+    salient = blob(120, 110, 34, 60, 3) * (np.arange(HEIGHT)[:, None] > 70)
+    found = PersonFirst().combined(salient.astype(np.float32), PERSON)
+    assert np.abs(found - PERSON).mean() < 0.02
+    assert np.minimum(found, PERSON).sum() > 0.999 * PERSON.sum()
+
+
+@pytest.mark.parametrize("person", [NOTHING, shreds(ELSE), shreds(ELSE, 1)])
+def test_anything_else_is_the_salient_networks_bit_for_bit(person: np.ndarray) -> None:
+    assert PersonFirst().combined(ELSE, person) is ELSE
+
+
+def test_a_person_beside_something_else() -> None:
+    found = PersonFirst().combined(np.maximum(PERSON, ELSE), PERSON)
+    assert np.abs(found - np.maximum(PERSON, ELSE)).max() < 0.02
+
+
+def test_what_is_salient_behind_a_person_goes() -> None:
+    """The salient network makes one region of a person and a building."""
+    found = PersonFirst().combined(np.maximum(PERSON, TOWER), PERSON)
+    assert np.abs(found - PERSON).max() < 0.02
+
+
+def test_a_bag_that_only_the_salient_network_sees_stays() -> None:
+    bag = blob(160, 130, 14, 14)
+    found = PersonFirst().combined(np.maximum(PERSON, bag), PERSON)
+    assert found[130, 160] > 0.95
+
+
+def test_a_passer_by_whom_the_salient_network_ignores_stays_out() -> None:
+    found = PersonFirst().combined(ELSE, PERSON)
+    assert found[110, 120] < 0.01
+    assert np.abs(found - ELSE).max() < 0.01
+    alone = PersonFirst().combined(NOTHING, PERSON)
+    assert np.abs(alone - PERSON).max() < 0.01
+
+
+def test_trust_changes_slowly() -> None:
+    """One frame on which the person network loses the person is no jump."""
+    salient = blob(120, 110, 30, 50, 3)
+    chosen = PersonFirst()
+    sums = [float(chosen.combined(salient, PERSON).sum()) for _ in range(3)]
+    assert sums[0] == pytest.approx(sums[-1], rel=1e-4)
+    lost = float(chosen.combined(salient, shreds(PERSON)).sum())
+    again = float(PersonFirst().combined(salient, shreds(PERSON)).sum())
+    assert chosen.trust is not None
+    assert 0.6 < chosen.trust.max() < 0.7
+    assert lost != pytest.approx(again)
+
+
+class _Fixed(Network):
+    """Gives the frames prepared alphas."""
+
+    recurrent = False
+
+    def __init__(self, alphas: list[np.ndarray]) -> None:
+        self._alphas = alphas
+
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            np.copyto(frame.writable_alpha(), self._alphas[frame.index])
+            yield frame
+
+    def cancel(self) -> None:
+        """Nothing to cancel."""
+
+
+COUNT = 10
+
+
+def _frames(first: int = 0) -> list[Frame]:
+    picture, rgb = av.VideoFrame(WIDTH, HEIGHT, "rgb24"), np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    return [
+        Frame(index, index, 1, Fraction(1, 25), picture, rgb, new_shot=index == 0)
+        for index in range(first, COUNT)
+    ]
+
+
+@pytest.fixture
+def network() -> CombinedNetwork:
+    """The person network loses the person on frame 4."""
+    salient = [blob(120, 110, 30, 50, 3)] * COUNT
+    person = [PERSON if index < 4 else shreds(PERSON, index) for index in range(COUNT)]
+    return CombinedNetwork(_Fixed(salient), _Fixed(person), "auto")
+
+
+def test_a_run_goes_on_from_the_state_of_a_frame(network: CombinedNetwork) -> None:
+    assert network.state_count == 1
+    frames = _frames()
+    frames[6].wants_state = True
+    whole = [
+        frame.alpha.copy() for frame in network.predict(iter(frames)) if frame.alpha is not None
+    ]
+    assert [frame.index for frame in frames if frame.state] == [6]
+    later = _frames(6)
+    later[0].state = frames[6].state
+    part = [frame.writable_alpha() for frame in network.predict(iter(later))]
+    assert all(np.array_equal(a, b) for a, b in zip(part, whole[6:], strict=True))
+    without = next(network.predict(iter(_frames(6)))).writable_alpha()
+    assert not np.array_equal(without, whole[6])
+
+
+def test_a_cut_forgets(network: CombinedNetwork) -> None:
+    frames = _frames()
+    frames[5].new_shot = True
+    after = [frame.writable_alpha() for frame in network.predict(iter(frames))][5:]
+    later = _frames(5)
+    later[0].new_shot = True
+    alone = [frame.writable_alpha() for frame in network.predict(iter(later))]
+    assert all(np.array_equal(a, b) for a, b in zip(after, alone, strict=True))
+
+
+def test_its_name_stands_for_two_networks() -> None:
+    choice = choose_model(Settings(model="auto"))
+    assert [part.name for part in choice.parts] == ["isnet", "rvm"]
+    assert choice.settings.combine == "auto"
+    with pytest.raises(UsageError, match="--model auto has its own"):
+        choose_model(Settings(model="auto", combine="max"))
+    with pytest.raises(UsageError, match="it is for two networks"):
+        choose_model(Settings(model="isnet+chroma", combine="auto"))
+    with pytest.raises(UsageError, match="this model gives none"):
+        choose_model(Settings(model="auto", foreground="model"))
+    with pytest.raises(UsageError, match="it needs two models"):
+        choose_model(Settings(combine="auto"))
+
+
+def test_the_list_of_models_names_it(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, [])
+    assert "auto: isnet, and rvm where" in shown.output
+    paths = CliRunner().invoke(app, ["--models-dir", str(tmp_path), "path", "auto"])
+    assert [Path(line).parent for line in paths.stdout.splitlines()] == [tmp_path] * 2
+    assert "isnet rvm: not fetched yet" in str(paths.exception)
