@@ -147,7 +147,7 @@ def _store(context: typer.Context, models_dir: Path | None) -> Store:
 
 def _entries(names: list[str]) -> list[Entry]:
     """The entries of all names, each once. Raises ModelError for an unknown one."""
-    from vidmatte.models.chosen_weights import AUTO, AUTO_PARTS
+    from vidmatte.core.families import AUTO, AUTO_PARTS
     from vidmatte.models.weights.catalogue import lookup
 
     parts = [part for name in names for part in (AUTO_PARTS if name == AUTO else [name])]

@@ -256,3 +256,5 @@ _KEYERS = (Family("chroma", None, weightless=True), Family("difference", None, w
 FAMILY_TABLE = {row.name: row for row in (*_ROWS, *_KEYERS)}
 FAMILIES = tuple(row.name for row in _ROWS)
 WEIGHTLESS = tuple(row.name for row in _KEYERS)
+#: The model that is two networks, joined by ``--combine auto``, and these.
+AUTO, AUTO_PARTS = "auto", ("isnet", "rvm")

@@ -35,9 +35,6 @@ from vidmatte.models.weights.catalogue import Entry, lookup
 from vidmatte.models.weights.record import Record
 from vidmatte.settings import Settings
 
-#: The model that is two networks, joined by ``--combine auto``, and these.
-AUTO, AUTO_PARTS = "auto", ("isnet", "rvm")
-
 
 @dataclass(frozen=True)
 class Weights:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vidmatte._version import __version__
-from vidmatte.core.families import FAMILY_TABLE, WEIGHTLESS, shared_profile
+from vidmatte.core.families import AUTO, AUTO_PARTS, FAMILY_TABLE, WEIGHTLESS, shared_profile
 from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
-from vidmatte.models.chosen_weights import AUTO, AUTO_PARTS, Weights, resolve_weights
+from vidmatte.models.chosen_weights import Weights, resolve_weights
 from vidmatte.models.load import augment_schedule, check_options, load_network
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import runtime_name

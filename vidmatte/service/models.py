@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from vidmatte.core.families import WEIGHTLESS
+from vidmatte.core.families import AUTO, WEIGHTLESS
 from vidmatte.service.command_line import CommandLine
 from vidmatte.service.context import Context
 from vidmatte.service.request_error import RequestError
@@ -31,7 +31,7 @@ class Models:
         self._lock = threading.Lock()
         self._rows: list[dict[str, Any]] = []
         self._read = -1e9
-        self._names = {*WEIGHTLESS}
+        self._names = {*WEIGHTLESS, AUTO}
         self._fetching: dict[str, threading.Thread] = {}
         context.ending.append(self._end)
 

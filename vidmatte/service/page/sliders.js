@@ -20,6 +20,9 @@ import { t } from "./strings.js";
  * @property {string} [unit]
  */
 
+/** The model that is two of the others: see `vidmatte models`. */
+const AUTO = "auto", AUTO_PARTS = ["isnet", "rvm"];
+
 /** @type {Scale[]} */
 const SCALES = [
   { name: "low", low: 0, high: 1, step: 0.01 },
@@ -128,7 +131,7 @@ class Sliders extends Part {
 
   _setModel() {
     const [first, second] = [this.model?.value ?? "", this.edge?.value ?? ""];
-    setOption("model", second && second !== first ? `${first}+${second}` : first);
+    setOption("model", second && second !== first && first !== AUTO ? `${first}+${second}` : first);
   }
 
   update() {
@@ -153,20 +156,21 @@ class Sliders extends Part {
   _showModel() {
     const [first, second = ""] = String(optionValue("model") ?? "").split("+");
     const chroma = { name: "chroma", description: t("model.chroma"), fetched: true, licence: "", bytes: 0, commercial: true };
-    const list = [...state.models, ...(state.models.some((one) => one.name === "chroma") ? [] : [chroma])];
+    const list = [...state.models, chroma];
     const known = list.some((one) => one.name === first) || !first ? list : [{ ...chroma, name: first, description: "" }, ...list];
     const fill = (/** @type {HTMLSelectElement} */ select, /** @type {import("./types.js").Model[]} */ models) =>
       keyed(select, models, (one) => one.name, () => h("option"), (option, one) => {
-        const use = one.name === "chroma" ? t("model.key") : modelUse(one);
+        const use = one.name === "chroma" ? t("model.key") : one.name === AUTO ? t("model.auto") : modelUse(one);
         option.value = one.name;
         option.textContent = one.name ? `${one.name}${use ? ` · ${use}` : ""}` : t("model.edge.none");
       });
     if (!this.model || !this.edge) return;
-    fill(this.model, known);
+    fill(this.model, [...known, ...(first === AUTO ? [] : [{ ...chroma, name: AUTO }])]);
+    this.edge.disabled = first === AUTO;
     fill(this.edge, [{ ...chroma, name: "" }, ...list]);
     this.model.value = first;
     this.edge.value = second;
-    this._showFacts([first, second]);
+    this._showFacts(first === AUTO ? AUTO_PARTS : [first, second]);
   }
 
   /** @param {string[]} names */

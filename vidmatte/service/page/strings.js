@@ -133,6 +133,7 @@ const TABLE = {
   "model.licence": ["Licence of the weights: {licence}", "权重许可：{licence}"],
   "model.licence.accept": ["This licence does not clearly allow commercial use. I accept {licence}.", "该许可未明确允许商用。我接受 {licence}。"],
   "model.missing": ["Its weights are fetched on first use ({size}).", "首次使用时下载权重（{size}）。"],
+  "model.auto": ["isnet, and rvm where it sees people", "isnet，有人处用 rvm"],
   "model.chroma": ["a green or blue screen, needs no weights", "绿幕或蓝幕，无需权重"],
   "model.key": ["green or blue screen", "绿幕或蓝幕"],
   "slider.low": ["Threshold, low", "阈值下限"],
