@@ -19,6 +19,7 @@ from vidmatte.alpha.trimap import Trimap, open_trimap
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
+from vidmatte.jobs.paced import network_of
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
@@ -80,7 +81,8 @@ def build_pipeline(
     flag = StopFlag()
     monitor = QualityMonitor()
     uses_foreground = uses_model_foreground(settings, source.clip)
-    network = model.network_for(source.clip, None if subject is None else subject.cache)
+    cache = None if subject is None else subject.cache
+    network = network_of(model, source.clip, settings, cache)
     network.begin(source.clip, settings)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(source.clip, settings))
@@ -141,7 +143,7 @@ def build_raw_pipeline(
 ) -> MattingPipeline:
     """Connect the stages that give the frames of a clip their raw alpha; the caller releases each
     frame. cache: see ``Model.network_for``. Raises UsageError, OutOfMemoryError."""
-    flag, network = StopFlag(), model.network_for(source.clip, cache)
+    flag, network = StopFlag(), network_of(model, source.clip, settings, cache)
     network.begin(source.clip, settings)
     segment = Segment()
 

@@ -37,6 +37,7 @@ from vidmatte.models.runtimes.onnx_file import check_numbers
 
 _FULL_SCALE = 65535
 _RATE = 25  # of all files, whatever the clip's: only frame numbers matter
+_TICKS = 40  # of a file with views, in each frame's time: 1000 a second, as Matroska counts
 #: Suffixes of unfinished files, and of the files that are locked while these are written.
 PARTIAL, LOCK = ".part", ".lock"
 _UNFINISHED = re.compile(rf"(\.[0-9a-f]{{32}}\..*{re.escape(PARTIAL)})({re.escape(LOCK)})?")
@@ -53,12 +54,19 @@ def cache_key(facts: dict[str, Any]) -> str:
 
 
 class CachedNetwork(Network):
-    """Gives frames the alphas of an earlier run, read from its cache file."""
+    """Gives frames the alphas of an earlier run, read from its cache file.
+
+    schedules: of its networks; None where the file says each frame's view.
+    """
 
     batch = 1
 
     def __init__(
-        self, path: Path, recurrent: bool, filter_profile: FilterProfile, schedules: list[str]
+        self,
+        path: Path,
+        recurrent: bool,
+        filter_profile: FilterProfile,
+        schedules: list[str] | None,
     ) -> None:
         self.recurrent, self.filter_profile = recurrent, filter_profile
         self._schedules = schedules
@@ -72,7 +80,11 @@ class CachedNetwork(Network):
         with contextlib.closing(self._pairs(first.index)) as pairs:
             for frame in itertools.chain([first], frames):
                 alpha, foreground = self._next(pairs, frame)
-                mark_views(frame, self._schedules)
+                if self._schedules is None:
+                    view = round(alpha.time * _RATE * _TICKS) % _TICKS
+                    frame.augment_phase, frame.mirrored = view // 2, bool(view % 2)
+                else:
+                    mark_views(frame, self._schedules)
                 levels = alpha.to_ndarray()
                 np.multiply(levels, np.float32(1 / _FULL_SCALE), out=frame.writable_alpha())
                 frame.foreground = foreground.to_ndarray(format="rgb24") if foreground else None
@@ -204,11 +216,15 @@ def _pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any
 
 
 class RecordingNetwork(WrappedNetwork):
-    """A network whose alphas are also written to the cache."""
+    """A network whose alphas are also written to the cache.
 
-    def __init__(self, network: Network, folder: Path, key: str) -> None:
+    with_views: also each frame's view of the test-time augmentation, for a network whose views do
+    not follow from the frames' numbers.
+    """
+
+    def __init__(self, network: Network, folder: Path, key: str, with_views: bool = False) -> None:
         super().__init__(network)
-        self._path = folder / key
+        self._path, self._with_views = folder / key, with_views
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         _remove_leftovers(self._path.parent)
@@ -218,7 +234,7 @@ class RecordingNetwork(WrappedNetwork):
         try:
             for frame in self._network.predict(frames):
                 check_numbers(frame)  # 16 bits have no NaN: it would become a valid alpha
-                recorder = recorder or _AlphaRecorder(partial, lock, frame)
+                recorder = recorder or _AlphaRecorder(partial, lock, frame, self._with_views)
                 recorder.write(frame)
                 yield frame
             if recorder is not None:
@@ -249,9 +265,13 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 class _AlphaRecorder:
-    """Writes one cache file; the first frame determines its streams."""
+    """Writes one cache file; the first frame determines its streams.
 
-    def __init__(self, path: Path, lock: FileLock, frame: Frame) -> None:
+    with_views: a frame's view is in its time, as ticks after that of its number.
+    """
+
+    def __init__(self, path: Path, lock: FileLock, frame: Frame, with_views: bool) -> None:
+        self._ticks = _TICKS if with_views else 1
         self.sums = _Checksums()
         self._folder = path.parent
         with self._as_cache_error():
@@ -267,22 +287,25 @@ class _AlphaRecorder:
         stream = self._container.add_stream("ffv1", rate=_RATE, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = pixel_format
-        stream.time_base = Fraction(1, _RATE)
+        stream.time_base = Fraction(1, _RATE * self._ticks)
         return stream
 
     def write(self, frame: Frame) -> None:
         """Write one frame's alpha, rounded to 16 bits, and its foreground."""
         assert frame.alpha is not None
         levels = np.rint(frame.alpha * np.float32(_FULL_SCALE)).astype(np.uint16)
-        self._encode(self._alphas, av.VideoFrame.from_ndarray(levels, "gray16le"), frame.index)
+        time = frame.index * self._ticks
+        if self._ticks > 1:
+            time += 2 * frame.augment_phase + frame.mirrored
+        self._encode(self._alphas, av.VideoFrame.from_ndarray(levels, "gray16le"), time)
         # This run continues with the values that a run from the cache will read.
         np.multiply(levels, np.float32(1 / _FULL_SCALE), out=frame.alpha)
         if self._colours is not None and frame.foreground is not None:
             colours = av.VideoFrame.from_ndarray(frame.foreground, "rgb24")
-            self._encode(self._colours, colours.reformat(format="bgr0", threads=1), frame.index)
+            self._encode(self._colours, colours.reformat(format="bgr0", threads=1), time)
 
-    def _encode(self, stream: Any, picture: av.VideoFrame, index: int) -> None:
-        picture.pts, picture.time_base = index, Fraction(1, _RATE)
+    def _encode(self, stream: Any, picture: av.VideoFrame, time: int) -> None:
+        picture.pts, picture.time_base = time, Fraction(1, _RATE * self._ticks)
         self._write(stream, picture)
 
     def _write(self, stream: Any, picture: av.VideoFrame | None) -> None:
