@@ -148,6 +148,9 @@ class Stretch:
         # Only what is subject in both is followed: there, no background motion is meant.
         self._both = cv2.min(first.coarse, last.coarse)
         box = box_around(cv2.max(first.coarse, last.coarse) > _PRESENT)
+        self._is_empty = box.is_empty
+        if box.is_empty:
+            return
         seen = [(CoarseFrame(frame.rgb, self._both, box), frame.grey) for frame in frames]
         self._links = list(map_in_order(_motion, pairwise(seen), threads, name="carry"))
 
@@ -158,7 +161,9 @@ class Stretch:
     def doubtful_places(self, limits: Limits) -> list[int]:
         """Where the network has to run, so that the matte of no frame between is in doubt: halfway
         between two key frames. Empty where no carried matte exceeds the limits."""
-        found = []
+        found: list[int] = []
+        if self._is_empty:
+            return found
         for before, after in pairwise(sorted(self._keys)):
             between = range(before + 1, after)
             if any(limits.exceeded_by(self.doubts(place)) for place in between):
@@ -172,7 +177,11 @@ class Stretch:
 
         def carry(place: int) -> None:
             frame = frames[place - 1]
-            key = self.carry(place, frame.writable_alpha())
+            alpha, key = frame.writable_alpha(), self._keys[0]
+            if self._is_empty:
+                alpha.fill(0)
+            else:
+                key = self.carry(place, alpha)
             frame.mirrored, frame.augment_phase = key.mirrored, key.augment_phase
             frame.carried = True
 
@@ -182,8 +191,6 @@ class Stretch:
     def doubts(self, place: int) -> Doubts:
         """Of the matte carried to the frame at ``place``."""
         before, after = self._sides(place)
-        if before.way.box.is_empty:
-            return Doubts(0, 0, 0, 0)
         edge = _edge(before.alpha, after.alpha)
         total = max(1.0, float(edge.sum()))
         here = before.way.box.crop(self._frames[place].rgb)
@@ -204,17 +211,15 @@ class Stretch:
         sides, shape = self._sides(place), self._frames[place].rgb.shape[:2]
         box = sides[0].way.box
         coarse, undecided = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
-        if not box.is_empty:
-            ours = box.crop(coarse)
-            total = np.zeros(box.shape, np.float32)
-            for side in sides:
-                weight = side.weight(side.way.trust)
-                ours += weight * side.alpha
-                total += weight
-            ours /= total
-            differs = cv2.absdiff(sides[0].alpha, sides[1].alpha) > _DIFFERS
-            soft = cv2.inRange(ours, _SURE_LOW, _SURE_HIGH)
-            box.crop(undecided)[:] = soft | differs.view(np.uint8)
+        ours, total = box.crop(coarse), np.zeros(box.shape, np.float32)
+        for side in sides:
+            weight = side.weight(side.way.trust)
+            ours += weight * side.alpha
+            total += weight
+        ours /= total
+        differs = cv2.absdiff(sides[0].alpha, sides[1].alpha) > _DIFFERS
+        soft = cv2.inRange(ours, _SURE_LOW, _SURE_HIGH)
+        box.crop(undecided)[:] = soft | differs.view(np.uint8)
         cv2.resize(coarse, alpha.shape[::-1], dst=alpha, interpolation=cv2.INTER_LINEAR)
         pixels = pixels_under(box.crop(undecided), box, shape, *alpha.shape)
         if len(pixels):
@@ -252,7 +257,7 @@ class Stretch:
             away = squared_length(x, y)[way.box.crop(inside)]
             if away.size:
                 fastest = max(fastest, float(np.sqrt(np.percentile(away, 90))))
-        return fastest / max(self._frames[place].rgb.shape[:2])
+        return fastest / float(max(self._frames[place].rgb.shape[:2]))
 
 
 def _motion(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vidmatte.alpha.carry import LOOSE, STRICT, KeyMatte, Limits, ReducedFrame, Stretch
 from vidmatte.core.frame import Clip, Frame
+from vidmatte.core.segment import Segment
 from vidmatte.jobs.smoothing import filter_threads
 from vidmatte.models.base import Network, WrappedNetwork
 from vidmatte.models.load import why_every_frame
@@ -60,6 +61,19 @@ def network_of(model: Model, clip: Clip, settings: Settings, cache: Path | None 
     return model.network_for(clip, cache, lambda network: PacedNetwork(network, pace, threads))
 
 
+@dataclass
+class Tally:
+    """carried: frames of the segment so far whose alpha was carried from key frames."""
+
+    carried: int = 0
+
+    def observe(self, frames: Iterator[Frame], segment: Segment) -> Iterator[Frame]:
+        """The same frames, counted."""
+        for frame in frames:
+            self.carried += frame.carried and segment.writes(frame.index)
+            yield frame
+
+
 class PacedNetwork(WrappedNetwork):
     """Runs a per-frame network at a pace. threads: pairs of frames whose motion is searched at
     once, and frames that a matte is carried to."""
@@ -83,7 +97,8 @@ class PacedNetwork(WrappedNetwork):
                 yield from self._paced(group, waiting, ends=frame.new_shot)
                 group = []
             group.append(frame)
-        yield from self._paced(group, waiting, ends=True)
+        if group:
+            yield from self._paced(group, waiting, ends=True)
 
     def _paced(self, group: list[Frame], waiting: _Waiting, *, ends: bool) -> Iterator[Frame]:
         """Those of the waiting frames and of a group that have their alpha now. ends: whether the

@@ -287,7 +287,7 @@ class _AlphaRecorder:
         stream = self._container.add_stream("ffv1", rate=_RATE, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = pixel_format
-        stream.time_base = Fraction(1, _RATE * self._ticks)
+        stream.time_base = stream.codec_context.time_base = Fraction(1, _RATE * self._ticks)
         return stream
 
     def write(self, frame: Frame) -> None:
