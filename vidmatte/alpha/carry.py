@@ -33,6 +33,7 @@ _SURE_LOW, _SURE_HIGH = 0.005, 0.985  # outside, the coarse alpha is enough
 _DIFFERS = 0.004  # between the two sides: there, too, alpha is sampled at full resolution
 _LEAST_WEIGHT = 1e-3  # of a side that is not trusted: where neither is, the nearer one counts
 _EDGE_REACH = 4  # coarse pixels around the edge whose colours are compared
+_PATCH = 9  # coarse pixels, a side of what is judged together
 _COLOUR_SIGMA, _COLOUR_NOISE = 12.0, 12.0  # of 8-bit codes; variance that noise explains
 
 
@@ -87,11 +88,11 @@ class KeyMatte:
 
 @dataclass(frozen=True)
 class Doubts:
-    """Why a carried matte may be wrong; each is 0 where there is nothing to doubt.
+    """Why a carried matte may be wrong: the worst place's mean over a patch, 0 where all is well.
 
-    disagreement: mean difference of the two sides' alpha along the edge, 0..1. colour: share of
-    the edge whose colours neither side explains, 0..1. motion: the same of its motion. speed: of
-    the subject, in longer sides of the frame per frame.
+    disagreement: of the two sides' alpha, 0..1. colour: of the edge's colours, the share that
+    neither side explains, 0..1. motion: the same of the trust in its motion. speed: of the
+    subject, in longer sides of the frame per frame.
     """
 
     disagreement: float
@@ -114,8 +115,8 @@ class Limits:
         return any(getattr(doubts, name) > limit for name, limit in vars(self).items())
 
 
-STRICT = Limits(disagreement=0.05, colour=0.1, motion=0.3, speed=0.008)
-LOOSE = Limits(disagreement=0.1, colour=0.2, motion=0.6, speed=0.02)
+STRICT = Limits(disagreement=0.3, colour=0.65, motion=0.45, speed=0.008)
+LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02)
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,12 @@ class Stretch:
         self._frames, self._threads = frames, threads
         self._keys = {0: first, len(frames) - 1: last}
         # Only what is subject in both is followed: there, no background motion is meant.
-        self._both = cv2.min(first.coarse, last.coarse)
+        both = cv2.min(first.coarse, last.coarse)
         box = box_around(cv2.max(first.coarse, last.coarse) > _PRESENT)
         self._is_empty = box.is_empty
         if box.is_empty:
             return
-        seen = [(CoarseFrame(frame.rgb, self._both, box), frame.grey) for frame in frames]
+        seen = [(CoarseFrame(frame.rgb, both, box), frame.grey) for frame in frames]
         self._links = list(map_in_order(_motion, pairwise(seen), threads, name="carry"))
 
     def add_key(self, place: int, key: KeyMatte) -> None:
@@ -191,16 +192,16 @@ class Stretch:
     def doubts(self, place: int) -> Doubts:
         """Of the matte carried to the frame at ``place``."""
         before, after = self._sides(place)
-        edge = _edge(before.alpha, after.alpha)
-        total = max(1.0, float(edge.sum()))
         here = before.way.box.crop(self._frames[place].rgb)
-        unexplained = np.minimum(*(_colour_doubt(side.rgb, here) for side in (before, after)))
+        unlike = [_colour_doubt(side.rgb, here) for side in (before, after)]
+        inside = cv2.min(before.alpha, after.alpha) ** 4
+        edge = _edge(before.alpha, after.alpha) * inside
         lost = 1 - np.maximum(before.way.trust, after.way.trust)
         return Doubts(
-            disagreement=float(cv2.absdiff(before.alpha, after.alpha).sum()) / total,
-            colour=float((unexplained * edge).sum()) / total,
-            motion=float((lost * edge).sum()) / total,
-            speed=self._speed(place),
+            disagreement=_worst(cv2.absdiff(before.alpha, after.alpha) * np.maximum(*unlike)),
+            colour=_worst(np.minimum(*unlike) * edge),
+            motion=_worst(lost * edge),
+            speed=self._speed(place, cv2.max(before.alpha, after.alpha)),
         )
 
     def carry(self, place: int, alpha: np.ndarray) -> KeyMatte:
@@ -224,6 +225,7 @@ class Stretch:
         pixels = pixels_under(box.crop(undecided), box, shape, *alpha.shape)
         if len(pixels):
             pixels.put(alpha, _blended(sides, pixels, alpha.shape, shape))
+        np.minimum(alpha, 1, out=alpha)  # weighted means are above by a rounding
         return max(sides, key=lambda side: side.nearness).key
 
     def _sides(self, place: int) -> tuple[_Side, _Side]:
@@ -248,16 +250,13 @@ class Stretch:
             np.float32(1 / abs(place - at)),
         )
 
-    def _speed(self, place: int) -> float:
-        """Of the subject, to the frames around the one at ``place``."""
-        inside = self._both > 0.5
-        fastest = 0.0
-        for way in (self._links[place - 1][1], self._links[place][0]):
-            x, y = cv2.split(way.motion)[:2]
-            away = squared_length(x, y)[way.box.crop(inside)]
-            if away.size:
-                fastest = max(fastest, float(np.sqrt(np.percentile(away, 90))))
-        return fastest / float(max(self._frames[place].rgb.shape[:2]))
+    def _speed(self, place: int, alpha: np.ndarray) -> float:
+        """Of the subject's fastest part, to the frames around the one at ``place``. alpha: where it
+        is, (h, w) within the ways' box."""
+        ways = self._links[place - 1][1], self._links[place][0]
+        planes = [cv2.split(way.motion)[:2] for way in ways]
+        away = np.sqrt(np.maximum(*(squared_length(x, y) for x, y in planes)))
+        return _worst(away * alpha) / float(max(self._frames[place].rgb.shape[:2]))
 
 
 def _motion(
@@ -274,6 +273,11 @@ def _edge(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     solid = ((one > 0.5) ^ (other > 0.5)).view(np.uint8) * 255
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _EDGE_REACH + 1,) * 2)
     return np.asarray(cv2.dilate(soft | solid, disc) > 0).astype(np.float32)
+
+
+def _worst(doubt: np.ndarray) -> float:
+    """The largest mean over a patch of doubts (h, w) float32."""
+    return float(cv2.blur(doubt, (_PATCH, _PATCH)).max())
 
 
 def _colour_doubt(there: np.ndarray, here: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from vidmatte.models.load import why_every_frame
 from vidmatte.models.registry import Model
 from vidmatte.settings import Settings
 
-_AUTO_DISTANCE = 4  # of ``auto``, whose trust then decides
+_AUTO_DISTANCE = 3  # of ``auto``, whose trust then decides
 
 
 @dataclass(frozen=True)
