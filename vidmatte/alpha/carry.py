@@ -41,12 +41,11 @@ _COLOUR_SIGMA, _COLOUR_NOISE = 12.0, 12.0  # of 8-bit codes; variance that noise
 class ReducedFrame:
     """A frame as the search for motion needs it.
 
-    grey: (2 h, 2 w) uint8. rgb: (h, w, 3) uint8. shape: (height, width) of the frame.
+    grey: (2 h, 2 w) uint8. rgb: (h, w, 3) uint8.
     """
 
     grey: np.ndarray
     rgb: np.ndarray
-    shape: tuple[int, int]
 
     @classmethod
     def of(cls, rgb: np.ndarray) -> ReducedFrame:
@@ -56,7 +55,7 @@ class ReducedFrame:
         coarse = tuple(max(1, -(-side // (2 * factor))) for side in (height, width))
         double = cv2.resize(rgb, (2 * coarse[1], 2 * coarse[0]), interpolation=cv2.INTER_AREA)
         small = cv2.resize(double, coarse[::-1], interpolation=cv2.INTER_AREA)
-        return cls(cv2.cvtColor(double, cv2.COLOR_RGB2GRAY), small, (height, width))
+        return cls(cv2.cvtColor(double, cv2.COLOR_RGB2GRAY), small)
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ class Stretch:
             if self._is_empty:
                 alpha.fill(0)
             else:
-                key = self.carry(place, alpha)
+                key = self._carry(place, alpha)
             frame.mirrored, frame.augment_phase = key.mirrored, key.augment_phase
             frame.carried = True
 
@@ -204,7 +203,7 @@ class Stretch:
             speed=self._speed(place, cv2.max(before.alpha, after.alpha)),
         )
 
-    def carry(self, place: int, alpha: np.ndarray) -> KeyMatte:
+    def _carry(self, place: int, alpha: np.ndarray) -> KeyMatte:
         """Write the matte of the frame at ``place`` into alpha (H, W) float32, C-contiguous.
 
         Returns the key frame's that counts most in it.

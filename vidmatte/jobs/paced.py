@@ -17,7 +17,7 @@ from pathlib import Path
 from vidmatte.alpha.carry import LOOSE, STRICT, KeyMatte, Limits, ReducedFrame, Stretch
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.segment import Segment
-from vidmatte.jobs.smoothing import filter_threads
+from vidmatte.jobs.smoothing import LONGEST_SIDE, filter_threads
 from vidmatte.models.base import Network, WrappedNetwork
 from vidmatte.models.load import why_every_frame
 from vidmatte.models.registry import Model
@@ -45,7 +45,8 @@ def pace_named(name: str) -> Pace | None:
 def _pace_of(model: Model, clip: Clip, settings: Settings) -> Pace | None:
     """The pace of a run; None where the network runs on every frame."""
     families = [part.family for part in model.weights]
-    if clip.kind == "picture" or why_every_frame(families, settings):
+    is_too_large = max(clip.width, clip.height) > LONGEST_SIDE  # for the carrying's cv2.remap
+    if clip.kind == "picture" or is_too_large or why_every_frame(families, settings):
         return None
     # Stretched by each frame's own extremes, as another tool does, mattes are not steady.
     is_asked = settings.pace != "auto" or settings.normalize == "clip"

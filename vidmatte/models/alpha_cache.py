@@ -31,13 +31,12 @@ from vidmatte.core.families import FilterProfile
 from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.media.demux import open_media
-from vidmatte.models.augment import mark_views
 from vidmatte.models.base import Network, WrappedNetwork
 from vidmatte.models.runtimes.onnx_file import check_numbers
 
 _FULL_SCALE = 65535
 _RATE = 25  # of all files, whatever the clip's: only frame numbers matter
-_TICKS = 40  # of a file with views, in each frame's time: 1000 a second, as Matroska counts
+_TICKS = 40  # in each frame's time, 1000 a second as Matroska counts: which of them says its view
 #: Suffixes of unfinished files, and of the files that are locked while these are written.
 PARTIAL, LOCK = ".part", ".lock"
 _UNFINISHED = re.compile(rf"(\.[0-9a-f]{{32}}\..*{re.escape(PARTIAL)})({re.escape(LOCK)})?")
@@ -54,22 +53,12 @@ def cache_key(facts: dict[str, Any]) -> str:
 
 
 class CachedNetwork(Network):
-    """Gives frames the alphas of an earlier run, read from its cache file.
-
-    schedules: of its networks; None where the file says each frame's view.
-    """
+    """Gives frames the alphas of an earlier run, read from its cache file."""
 
     batch = 1
 
-    def __init__(
-        self,
-        path: Path,
-        recurrent: bool,
-        filter_profile: FilterProfile,
-        schedules: list[str] | None,
-    ) -> None:
+    def __init__(self, path: Path, recurrent: bool, filter_profile: FilterProfile) -> None:
         self.recurrent, self.filter_profile = recurrent, filter_profile
-        self._schedules = schedules
         self._path = path
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -80,11 +69,8 @@ class CachedNetwork(Network):
         with contextlib.closing(self._pairs(first.index)) as pairs:
             for frame in itertools.chain([first], frames):
                 alpha, foreground = self._next(pairs, frame)
-                if self._schedules is None:
-                    view = round(alpha.time * _RATE * _TICKS) % _TICKS
-                    frame.augment_phase, frame.mirrored = view // 2, bool(view % 2)
-                else:
-                    mark_views(frame, self._schedules)
+                view = round(alpha.time * _RATE * _TICKS) % _TICKS
+                frame.augment_phase, frame.mirrored = view // 2, bool(view % 2)
                 levels = alpha.to_ndarray()
                 np.multiply(levels, np.float32(1 / _FULL_SCALE), out=frame.writable_alpha())
                 frame.foreground = foreground.to_ndarray(format="rgb24") if foreground else None
@@ -101,7 +87,7 @@ class CachedNetwork(Network):
                 container.seek(round(first * av.time_base / _RATE))
             colours = container.streams.video[1] if len(container.streams.video) > 1 else None
             for alpha, foreground in _pairs(container, alphas, colours):
-                if round(alpha.time * _RATE) >= first:
+                if alpha.time * _RATE >= first - 0.5:
                     yield alpha, foreground
 
     def _next(self, pairs: Iterator[tuple[Any, Any]], frame: Frame) -> tuple[Any, Any]:
@@ -216,15 +202,11 @@ def _pairs(container: Any, alphas: Any, colours: Any) -> Iterator[tuple[Any, Any
 
 
 class RecordingNetwork(WrappedNetwork):
-    """A network whose alphas are also written to the cache.
+    """A network whose alphas are also written to the cache."""
 
-    with_views: also each frame's view of the test-time augmentation, for a network whose views do
-    not follow from the frames' numbers.
-    """
-
-    def __init__(self, network: Network, folder: Path, key: str, with_views: bool = False) -> None:
+    def __init__(self, network: Network, folder: Path, key: str) -> None:
         super().__init__(network)
-        self._path, self._with_views = folder / key, with_views
+        self._path = folder / key
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         _remove_leftovers(self._path.parent)
@@ -234,7 +216,7 @@ class RecordingNetwork(WrappedNetwork):
         try:
             for frame in self._network.predict(frames):
                 check_numbers(frame)  # 16 bits have no NaN: it would become a valid alpha
-                recorder = recorder or _AlphaRecorder(partial, lock, frame, self._with_views)
+                recorder = recorder or _AlphaRecorder(partial, lock, frame)
                 recorder.write(frame)
                 yield frame
             if recorder is not None:
@@ -265,13 +247,9 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 class _AlphaRecorder:
-    """Writes one cache file; the first frame determines its streams.
+    """Writes one cache file; the first frame determines its streams."""
 
-    with_views: a frame's view is in its time, as ticks after that of its number.
-    """
-
-    def __init__(self, path: Path, lock: FileLock, frame: Frame, with_views: bool) -> None:
-        self._ticks = _TICKS if with_views else 1
+    def __init__(self, path: Path, lock: FileLock, frame: Frame) -> None:
         self.sums = _Checksums()
         self._folder = path.parent
         with self._as_cache_error():
@@ -287,16 +265,14 @@ class _AlphaRecorder:
         stream = self._container.add_stream("ffv1", rate=_RATE, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = pixel_format
-        stream.time_base = stream.codec_context.time_base = Fraction(1, _RATE * self._ticks)
+        stream.time_base = stream.codec_context.time_base = Fraction(1, _RATE * _TICKS)
         return stream
 
     def write(self, frame: Frame) -> None:
         """Write one frame's alpha, rounded to 16 bits, and its foreground."""
         assert frame.alpha is not None
         levels = np.rint(frame.alpha * np.float32(_FULL_SCALE)).astype(np.uint16)
-        time = frame.index * self._ticks
-        if self._ticks > 1:
-            time += 2 * frame.augment_phase + frame.mirrored
+        time = frame.index * _TICKS + 2 * frame.augment_phase + frame.mirrored
         self._encode(self._alphas, av.VideoFrame.from_ndarray(levels, "gray16le"), time)
         # This run continues with the values that a run from the cache will read.
         np.multiply(levels, np.float32(1 / _FULL_SCALE), out=frame.alpha)
@@ -305,7 +281,7 @@ class _AlphaRecorder:
             self._encode(self._colours, colours.reformat(format="bgr0", threads=1), time)
 
     def _encode(self, stream: Any, picture: av.VideoFrame, time: int) -> None:
-        picture.pts, picture.time_base = time, Fraction(1, _RATE * self._ticks)
+        picture.pts, picture.time_base = time, Fraction(1, _RATE * _TICKS)
         self._write(stream, picture)
 
     def _write(self, stream: Any, picture: av.VideoFrame | None) -> None:

@@ -122,15 +122,12 @@ class Model:
             rows = [part.fed_as for part in self.weights]
             recurrent = all(row.recurrence is not None for row in rows)
             profile = shared_profile(row.filter_profile for row in rows)
-            schedules = self._schedules if paced is None else None
-            return CachedNetwork(cached, recurrent, profile, schedules)
+            return CachedNetwork(cached, recurrent, profile)
         check_writable(folder)
         chosen, network = self.device, self.network
         if self.device is not chosen:  # another runtime may be preferred on the CPU
             return self.network_for(clip, cache, paced)
-        if paced is None:
-            return RecordingNetwork(network, folder, key)
-        return RecordingNetwork(paced(network), folder, key, with_views=True)
+        return RecordingNetwork(network if paced is None else paced(network), folder, key)
 
     def cache_key(self, clip: Clip) -> str:
         """The key of a clip's raw alphas in the cache."""
