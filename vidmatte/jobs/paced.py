@@ -111,8 +111,9 @@ class PacedNetwork(WrappedNetwork):
             if frame.new_shot or is_last or frame.index % self._pace.distance == 0
         ]
         self._run(keys)
+        ran = {frame.index for frame in keys}
         for frame in group:
-            yield from waiting.feed(frame)
+            yield from waiting.feed(frame, frame.index in ran)
 
     def _run(self, frames: list[Frame]) -> None:
         """Run the network on some frames."""
@@ -136,10 +137,10 @@ class _Waiting:
         self._reduced: list[ReducedFrame] = []  # begins with the key frame
         self._key: KeyMatte | None = None
 
-    def feed(self, frame: Frame) -> Iterator[Frame]:
-        """Take the next frame, with alpha if it is a key frame; yield those that are done."""
+    def feed(self, frame: Frame, is_key: bool) -> Iterator[Frame]:
+        """Take the next frame, a key frame with its alpha; yield those that are done."""
         reduced = ReducedFrame.of(frame.rgb)
-        if frame.alpha is None:
+        if not is_key:
             self._frames.append(frame)
             self._reduced.append(reduced)
             return
