@@ -5,10 +5,8 @@ frames that it ran on, a frame's alpha is taken from both sides: each key frame'
 sampled where the motion says that a pixel was or will be, and the nearer one counts more. The
 temporal filter, which comes next, redraws the edge by the frame's own colours.
 
-How far a carried matte can be trusted is judged at the coarse scale of ``flow``: by whether both
-sides agree, whether either explains the frame's colours along the edge, by the way there and back
-and by the subject's speed. Everything here depends on the frames from one key frame to the next
-and on nothing else.
+How far a carried matte can be trusted is judged at the coarse scale: see ``Doubts``. Everything
+here depends on the frames from one key frame to the next and on nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +30,8 @@ _PRESENT = 0.01  # alpha that counts as subject
 _SURE_LOW, _SURE_HIGH = 0.005, 0.985  # outside, the coarse alpha is enough
 _DIFFERS = 0.004  # between the two sides: there, too, alpha is sampled at full resolution
 _LEAST_WEIGHT = 1e-3  # of a side that is not trusted: where neither is, the nearer one counts
+#: Of the further key frame, seen in another view: the filter weighs views against each other.
+_OTHER_VIEW = 0.02
 _EDGE_REACH = 4  # coarse pixels around the edge whose colours are compared
 _PATCH = 9  # coarse pixels, a side of what is judged together
 _COLOUR_SIGMA, _COLOUR_NOISE = 12.0, 12.0  # of 8-bit codes; variance that noise explains
@@ -118,10 +118,10 @@ STRICT = Limits(disagreement=0.3, colour=0.65, motion=0.45, speed=0.008)
 LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Side:
     """What a key frame says of a frame: the way there, and within the way's box its alpha, (h, w)
-    float32, and its colours, (h, w, 3) uint8. nearness: one over the frames between them."""
+    float32, and its colours, (h, w, 3) uint8. nearness: its weight, by the frames between them."""
 
     key: KeyMatte
     way: FlowField
@@ -236,7 +236,11 @@ class Stretch:
             back = self._links[at][1].after(back)
         for at in range(place + 1, after):
             forth = self._links[at][0].after(forth)
-        return self._side(before, back, place), self._side(after, forth, place)
+        sides = self._side(before, back, place), self._side(after, forth, place)
+        if sides[0].key.augment_phase != sides[1].key.augment_phase:
+            further = min(sides, key=lambda side: (side.nearness, side is sides[0]))
+            further.nearness *= np.float32(_OTHER_VIEW)
+        return sides
 
     def _side(self, at: int, way: FlowField, place: int) -> _Side:
         key = self._keys[at]

@@ -69,7 +69,9 @@ def augment_schedule(family_name: str, settings: Settings) -> str:
         return schedules.strong
     if settings.smooth == "off" or not settings.smooth_strength:
         return "plain"
-    return schedules.live if settings.smooth == "live" else schedules.on
+    # Of views that alternate from key frame to key frame, the filter's window has few rounds.
+    has_few_rounds = settings.smooth == "live" or settings.pace not in ("every", "1")
+    return schedules.live if has_few_rounds else schedules.on
 
 
 def load_network(
