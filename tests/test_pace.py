@@ -323,3 +323,10 @@ def test_auto_leaves_recurrent_and_live_networks_alone(inputs: Path) -> None:
 def test_a_keyer_takes_every_frame() -> None:
     with pytest.raises(UsageError, match="chroma takes each frame's alpha from its own colours"):
         find_model(Settings(model="chroma", pace=2), pytest.fail)
+
+
+def test_a_chosen_subject_is_kept_at_a_pace(inputs: Path) -> None:
+    on_every = alphas(inputs, subject="largest")
+    kept = alphas(inputs, pace=3, subject="largest")
+    assert not np.array_equal(kept, on_every)
+    assert np.abs(kept - on_every).mean() < 0.01
