@@ -68,14 +68,14 @@ def test_help_fits_a_terminal() -> None:
 
 #: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
-    "only cache smooth_strength foreground cuts format codec alpha matte foreground_file comp"
+    "only cache pace smooth_strength foreground cuts format codec alpha matte foreground_file comp"
     " background checker size crop quality exr_compression shadow timeline manifest start_number"
     " handles conform strict audio resume batch memory audio_from audio_tracks like"
     " input_size input_format input_fps"
 )
 NOT_OF_BENCH = (
     "screen key keep_shadows clean_plate subject subjects only follow trimap cache"
-    " smooth_strength cuts threshold"
+    " pace smooth_strength cuts threshold"
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"

@@ -22,6 +22,7 @@ from media import make_pictures
 from tiny_onnx import make_classes, make_recurrent, make_salient, slowed
 
 from vidmatte.core.frame import Clip, Frame
+from vidmatte.jobs.paced import network_of
 from vidmatte.models.base import Network
 from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import Model
@@ -70,6 +71,8 @@ LOADED = {
     "two phases": Case(ISNET, {"smooth": "live"}),
     "two views each": Case(ISNET, {"smooth": "strong"}),
     "batches of 3": Case(ISNET, {"batch": 3}),
+    "paced": Case(ISNET, {"pace": "3"}),
+    "paced, batches of 2": Case(ISNET, {"pace": "2", "batch": 2}),
     "stretched": Case(ISNET, {"normalize": "minmax", "smooth": "off"}),
     "ImageNet's scale": Case(("u2net",)),
     "logits": Case(("birefnet",), {"smooth": "off"}),
@@ -90,6 +93,7 @@ LOADED = {
 CACHED = (
     "four phases",
     "batches of 3",
+    "paced",
     "recurrent",
     "recurrent, several devices",
     "the edge from another",
@@ -132,7 +136,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     """The clip that the frames belong to, part of the cache's key."""
     (path,) = make_pictures(tmp_path_factory.mktemp("clip"), size=SIZE, frames=1)
     with open_reader(path, Settings()) as source:
-        return source.clip
+        return replace(source.clip, kind="pictures")
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +165,11 @@ def load(
         weights = tuple(Weights(family, family, files[family]) for family in case.families)
         device = _SeveralDevices([Device()] * case.devices) if case.devices > 1 else Device()
         model = Model(weights, device, settings, pytest.fail)
-        network = model.network_for(clip)
+        network = network_of(model, clip, settings)
         if case.cached == "reading":
             for _ in network.predict(iter(frames_of(count=LONGEST))):
                 pass
-            network = model.network_for(clip)
+            network = network_of(model, clip, settings)
         return network
 
     return loaded

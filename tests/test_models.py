@@ -339,7 +339,7 @@ def test_an_option_decides_the_raw_alpha_unless_its_row_says_otherwise() -> None
     assert names_of(Table, decides=RESULT) == ("control",)
     assert names_of(Table, decides=NO_EFFECT) == ("how",)
     assert set(RAW_ALPHA_OPTIONS) == {
-        "normalize", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
+        "normalize", "pace", "downsample", "combine", "cuts", "in_point", "out_point", "handles",
         "conform", "deinterlace", "fps", "runtime", "colour", "screen", "key",
         "keep_shadows", "clean_plate",
         "video_track", "input_size", "input_format", "input_fps",

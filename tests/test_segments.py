@@ -123,6 +123,7 @@ def join_segments(inputs: Path, out: Path, settings: Settings, spools: Sequence[
     [
         ("out.mov", "isnet", {"matte": "matte.mov"}),
         ("out.mov", "isnet", {"batch": 4}),
+        ("out.mov", "isnet", {"pace": "auto"}),
         ("out.mov", "rvm", {}),
         ("frames", "isnet", {"matte": "mattes"}),
         ("out.mkv", "isnet", {"refine": "best"}),

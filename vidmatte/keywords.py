@@ -29,6 +29,7 @@ class StreamOptions(TypedDict, total=False):
     refine: str
     foreground: Text
     normalize: str
+    pace: Text
     screen: Text | None
     key: Text | None
     keep_shadows: bool

@@ -50,6 +50,9 @@ def _one_line(result: Result) -> str:
             f"{_shown(written.path)}: {size}, {made}, {kilobytes:.0f} kB in {result.seconds:.1f} s"
         )
     frames = f"{written.frames} frame{'s' if written.frames != 1 else ''}"
+    if result.carried:
+        made_now = written.frames - result.resumed_at
+        frames += f" (network on {made_now - result.carried} of {made_now})"
     return (
         f"{_shown(written.path)}: {frames}, {size}, {written.rate} fps, {made}{sound},"
         f" {written.bytes / 1e6:.1f} MB in {result.seconds:.1f} s ({result.fps:.2f} frames/s)"
@@ -107,6 +110,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "busy_seconds": {name: round(s, 3) for name, s in result.busy_seconds.items()},
         "sides": [_written_facts(extra, result.clip) for extra in written.extra_outputs],
         "manifest": None if manifest is None else str(manifest),
+        "carried": result.carried,
         "resumed_at": result.resumed_at,
         "warnings": list(result.warnings),
         "quality": result.quality.as_facts(),

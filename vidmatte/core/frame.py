@@ -102,6 +102,8 @@ class Frame:
     mirrored: the network saw its mirror image (alpha is mirrored back).
     augment_phase: which view of the test-time augmentation was used; frames of one phase share
         its errors.
+    turn: which turn of the test-time augmentation it takes, where that is not its ``index``.
+    carried: its alpha comes from the frames around it; the network did not run on it.
     wants_state, state: a recurrent network's state before this frame, by name: the network starts
         from it where it is there, and stores it where it is wanted.
     name: of a picture file's result, without suffix.
@@ -121,6 +123,8 @@ class Frame:
     new_shot: bool = False
     mirrored: bool = False
     augment_phase: int = 0
+    turn: int | None = None
+    carried: bool = False
     name: str | None = None
     source_index: int | None = None
     wants_state: bool = False

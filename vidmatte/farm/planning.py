@@ -16,6 +16,7 @@ from vidmatte.core.segment import History
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.farm.environment import environment_of
 from vidmatte.farm.plan import FileIdentity, Plan, PlannedSegment, PlannedWeights
+from vidmatte.jobs.paced import network_of
 from vidmatte.jobs.queue import Ring, StopFlag
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.segment import WARM_UP, Needs, plan_segment
@@ -88,7 +89,7 @@ def make_plan(
 
 def needs_of(clip: Clip, model: Model, settings: Settings) -> Needs:
     """What a segment of the clip needs around it. Loads the network."""
-    network = model.network_for(clip)
+    network = network_of(model, clip, settings)
     return Needs.of(
         network, temporal_filter_for(network.recurrent, settings, network.filter_profile)
     )

@@ -19,6 +19,7 @@ from vidmatte.alpha.trimap import Trimap, open_trimap
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.memory import frames_oom_error, is_out_of_memory
 from vidmatte.core.segment import History, Segment, StartState
+from vidmatte.jobs.paced import Tally, network_of
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
@@ -46,6 +47,7 @@ class MattingPipeline:
     quality: Quality
     segment: Segment
     writer: Writer | None
+    tally: Tally
 
     def busy_seconds(self) -> dict[str, float]:
         """Seconds of work by stage, in order; the average where a stage has several threads."""
@@ -78,9 +80,10 @@ def build_pipeline(
     UsageError, OutOfMemoryError.
     """
     flag = StopFlag()
-    monitor = QualityMonitor()
+    monitor, tally = QualityMonitor(), Tally()
     uses_foreground = uses_model_foreground(settings, source.clip)
-    network = model.network_for(source.clip, None if subject is None else subject.cache)
+    cache = None if subject is None else subject.cache
+    network = network_of(model, source.clip, settings, cache)
     network.begin(source.clip, settings)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(source.clip, settings))
@@ -102,7 +105,9 @@ def build_pipeline(
 
     works: dict[str, Work] = {
         "read": read,
-        "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
+        "matte": lambda frames: _with_checked_alpha(
+            tally.observe(network.predict(frames), segment), uses_foreground
+        ),
         **_filter_works(smooth, subject, trimap, finished),
     }
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
@@ -113,7 +118,7 @@ def build_pipeline(
         writer.watch(flag.set)
     interrupt = cancel_all(network, source, writer)
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
-    return MattingPipeline(pipeline, ring, monitor.quality, segment, writer)
+    return MattingPipeline(pipeline, ring, monitor.quality, segment, writer, tally)
 
 
 def _filter_works(
@@ -143,7 +148,7 @@ def build_raw_pipeline(
 ) -> MattingPipeline:
     """Connect the stages that give the frames of a clip their raw alpha; the caller releases each
     frame. cache: see ``Model.network_for``. Raises UsageError, OutOfMemoryError."""
-    flag, network = StopFlag(), model.network_for(source.clip, cache)
+    flag, network = StopFlag(), network_of(model, source.clip, settings, cache)
     network.begin(source.clip, settings)
     segment = Segment()
 
@@ -157,7 +162,7 @@ def build_raw_pipeline(
     }
     held = network.batch + _FRAMES_IN_STAGES
     pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, network.cancel)
-    return MattingPipeline(pipeline, ring, Quality(), segment, None)
+    return MattingPipeline(pipeline, ring, Quality(), segment, None, Tally())
 
 
 def _connect(

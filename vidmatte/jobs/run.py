@@ -51,7 +51,8 @@ class Result:
     """The outputs of a run, and how it went.
 
     busy_seconds: work by stage, excluding waits. quality: what looks wrong in the
-    mattes. resumed_at: how many frames earlier runs had finished. manifest: its path,
+    mattes. carried: frames of this run whose alpha was carried from key frames, as ``--pace``
+    allows. resumed_at: how many frames earlier runs had finished. manifest: its path,
     None without one. source: the file or folder, None where the source is neither
     (``clip.source`` names it). weights: the model's, each with ``name``, ``path`` and
     ``sha256`` (64 hexadecimal digits, computed on first access unless it is known).
@@ -66,6 +67,7 @@ class Result:
     busy_seconds: dict[str, float]
     warnings: tuple[str, ...]
     quality: Quality
+    carried: int = 0
     resumed_at: int = 0
     manifest: Path | None = None
     weights: tuple[Weights, ...] = ()
@@ -192,6 +194,7 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
             *(() if settings.resume else leftovers(job.output)),
         ),
         quality=merged_quality(quality, first, start, history.findings),
+        carried=0 if pipeline is None else pipeline.tally.carried,
         resumed_at=first,
     )
 

@@ -19,7 +19,8 @@ LEAD = 24
 class Needs:
     """Which frames around a segment the network and the temporal filter need.
 
-    state_count, batch_stride: see ``Network``. look_back, look_ahead: see ``TemporalFilter``.
+    state_count, batch_stride: see ``Network``. look_back: see ``TemporalFilter``. look_ahead: of
+    both together.
     """
 
     state_count: int
@@ -30,7 +31,8 @@ class Needs:
     @classmethod
     def of(cls, network: Network, smooth: TemporalFilter) -> Needs:
         """The needs of a network and a filter."""
-        return cls(network.state_count, network.batch_stride, smooth.look_back, smooth.look_ahead)
+        look_ahead = network.look_ahead + smooth.look_ahead
+        return cls(network.state_count, network.batch_stride, smooth.look_back, look_ahead)
 
     def read_stop(self, segment: Segment) -> int | None:
         """The first frame that need not be read; None where the clip is read to its end.

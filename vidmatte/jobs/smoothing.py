@@ -11,7 +11,7 @@ from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import Slot
 from vidmatte.settings import Settings
 
-_LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
+LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
 _MOST_THREADS = 4  # of each half; with eight cores no half holds up the other stages
 _SLOTS_A_THREAD = 8  # of the frame memory's, for each frame that is under way in the filter
 
@@ -51,8 +51,8 @@ def filter_threads(clip: Clip, settings: Settings) -> int:
 def check_sides(clip: Clip, smooth: TemporalFilter) -> None:
     """Raise UsageError for frames too large for the temporal filter, which uses cv2.remap."""
     sides = clip.width, clip.height
-    if max(sides) > _LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
+    if max(sides) > LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
         raise UsageError(
             f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the temporal filter's limit of"
-            f" {_LONGEST_SIDE} pixels a side: add --smooth off"
+            f" {LONGEST_SIDE} pixels a side: add --smooth off"
         )

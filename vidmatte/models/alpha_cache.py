@@ -31,12 +31,12 @@ from vidmatte.core.families import FilterProfile
 from vidmatte.core.frame import Frame
 from vidmatte.errors import OutputError, UsageError
 from vidmatte.media.demux import open_media
-from vidmatte.models.augment import mark_views
 from vidmatte.models.base import Network, WrappedNetwork
 from vidmatte.models.runtimes.onnx_file import check_numbers
 
 _FULL_SCALE = 65535
 _RATE = 25  # of all files, whatever the clip's: only frame numbers matter
+_TICKS = 40  # in each frame's time, 1000 a second as Matroska counts: which of them says its view
 #: Suffixes of unfinished files, and of the files that are locked while these are written.
 PARTIAL, LOCK = ".part", ".lock"
 _UNFINISHED = re.compile(rf"(\.[0-9a-f]{{32}}\..*{re.escape(PARTIAL)})({re.escape(LOCK)})?")
@@ -57,11 +57,8 @@ class CachedNetwork(Network):
 
     batch = 1
 
-    def __init__(
-        self, path: Path, recurrent: bool, filter_profile: FilterProfile, schedules: list[str]
-    ) -> None:
+    def __init__(self, path: Path, recurrent: bool, filter_profile: FilterProfile) -> None:
         self.recurrent, self.filter_profile = recurrent, filter_profile
-        self._schedules = schedules
         self._path = path
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -72,7 +69,8 @@ class CachedNetwork(Network):
         with contextlib.closing(self._pairs(first.index)) as pairs:
             for frame in itertools.chain([first], frames):
                 alpha, foreground = self._next(pairs, frame)
-                mark_views(frame, self._schedules)
+                view = round(alpha.time * _RATE * _TICKS) % _TICKS
+                frame.augment_phase, frame.mirrored = view // 2, bool(view % 2)
                 levels = alpha.to_ndarray()
                 np.multiply(levels, np.float32(1 / _FULL_SCALE), out=frame.writable_alpha())
                 frame.foreground = foreground.to_ndarray(format="rgb24") if foreground else None
@@ -89,7 +87,7 @@ class CachedNetwork(Network):
                 container.seek(round(first * av.time_base / _RATE))
             colours = container.streams.video[1] if len(container.streams.video) > 1 else None
             for alpha, foreground in _pairs(container, alphas, colours):
-                if round(alpha.time * _RATE) >= first:
+                if alpha.time * _RATE >= first - 0.5:
                     yield alpha, foreground
 
     def _next(self, pairs: Iterator[tuple[Any, Any]], frame: Frame) -> tuple[Any, Any]:
@@ -267,22 +265,23 @@ class _AlphaRecorder:
         stream = self._container.add_stream("ffv1", rate=_RATE, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = pixel_format
-        stream.time_base = Fraction(1, _RATE)
+        stream.time_base = stream.codec_context.time_base = Fraction(1, _RATE * _TICKS)
         return stream
 
     def write(self, frame: Frame) -> None:
         """Write one frame's alpha, rounded to 16 bits, and its foreground."""
         assert frame.alpha is not None
         levels = np.rint(frame.alpha * np.float32(_FULL_SCALE)).astype(np.uint16)
-        self._encode(self._alphas, av.VideoFrame.from_ndarray(levels, "gray16le"), frame.index)
+        time = frame.index * _TICKS + 2 * frame.augment_phase + frame.mirrored
+        self._encode(self._alphas, av.VideoFrame.from_ndarray(levels, "gray16le"), time)
         # This run continues with the values that a run from the cache will read.
         np.multiply(levels, np.float32(1 / _FULL_SCALE), out=frame.alpha)
         if self._colours is not None and frame.foreground is not None:
             colours = av.VideoFrame.from_ndarray(frame.foreground, "rgb24")
-            self._encode(self._colours, colours.reformat(format="bgr0", threads=1), frame.index)
+            self._encode(self._colours, colours.reformat(format="bgr0", threads=1), time)
 
-    def _encode(self, stream: Any, picture: av.VideoFrame, index: int) -> None:
-        picture.pts, picture.time_base = index, Fraction(1, _RATE)
+    def _encode(self, stream: Any, picture: av.VideoFrame, time: int) -> None:
+        picture.pts, picture.time_base = time, Fraction(1, _RATE * _TICKS)
         self._write(stream, picture)
 
     def _write(self, stream: Any, picture: av.VideoFrame | None) -> None:

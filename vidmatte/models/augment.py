@@ -59,7 +59,8 @@ SCHEDULES: dict[str, tuple[tuple[View, ...], ...]] = {
 
 def _phase_of(frame: Frame, schedule: str) -> int:
     """The position of a frame in the schedule; a shot always begins with the first."""
-    return 0 if frame.new_shot else frame.index % len(SCHEDULES[schedule])
+    turn = frame.index if frame.turn is None else frame.turn
+    return 0 if frame.new_shot else turn % len(SCHEDULES[schedule])
 
 
 def views_of(frame: Frame, schedule: str) -> tuple[View, ...]:

@@ -21,6 +21,7 @@ class Network(ABC):
     state_count: how many recurrent networks are in it; see ``Frame.state``.
     is_shareable: whether several threads may call ``predict`` at once, each for its own frames.
     filter_profile: the temporal filter's parameters for its mattes.
+    look_ahead: how many frames after one its alpha may depend on, besides those of its batch.
     """
 
     recurrent: bool
@@ -29,6 +30,7 @@ class Network(ABC):
     batch: int = 1
     is_shareable: bool = False
     filter_profile: FilterProfile = PER_FRAME
+    look_ahead: int = 0
 
     def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: B027 (most need nothing)
         """Prepare for a clip, whose frames come next. Raises UsageError, SourceError."""
@@ -57,7 +59,7 @@ class WrappedNetwork(Network):
     def __init__(self, network: Network) -> None:
         self.recurrent, self.state_count = network.recurrent, network.state_count
         self.batch, self.description = network.batch, network.description
-        self.filter_profile = network.filter_profile
+        self.filter_profile, self.look_ahead = network.filter_profile, network.look_ahead
         self._network = network
 
     def begin(self, clip: Clip, settings: Settings) -> None:

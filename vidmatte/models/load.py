@@ -7,7 +7,7 @@ combines two. ``runtimes`` loads them for a runtime and a ``device``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vidmatte.core.families import FAMILY_TABLE, Family
@@ -23,6 +23,7 @@ __all__ = [
     "check_options",
     "choose_device",
     "load_network",
+    "why_every_frame",
 ]
 
 
@@ -48,6 +49,19 @@ def check_options(family_name: str, settings: Settings) -> None:
             )
 
 
+def why_every_frame(family_names: Iterable[str], settings: Settings) -> str:
+    """Why a model of these families has to run on every frame; empty where it need not."""
+    for name in family_names:
+        family = FAMILY_TABLE[name]
+        if family.recurrence is not None:
+            return f"{name} is recurrent and needs every frame"
+        if family.weightless:
+            return f"{name} takes each frame's alpha from its own colours"
+    if settings.smooth == "live":
+        return "it looks at later frames, which --smooth live does not"
+    return ""
+
+
 def augment_schedule(family_name: str, settings: Settings) -> str:
     """The test-time augmentation for a family: a name in ``augment.SCHEDULES``."""
     schedules = FAMILY_TABLE[family_name].schedules
@@ -55,7 +69,9 @@ def augment_schedule(family_name: str, settings: Settings) -> str:
         return schedules.strong
     if settings.smooth == "off" or not settings.smooth_strength:
         return "plain"
-    return schedules.live if settings.smooth == "live" else schedules.on
+    # Of views that alternate from key frame to key frame, the filter's window has few rounds.
+    has_few_rounds = settings.smooth == "live" or settings.pace not in ("every", "1")
+    return schedules.live if has_few_rounds else schedules.on
 
 
 def load_network(

@@ -15,7 +15,12 @@ from vidmatte.core.frame import Clip
 from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
 from vidmatte.models.chosen_weights import Weights, resolve_weights
-from vidmatte.models.load import augment_schedule, check_options, load_network
+from vidmatte.models.load import (
+    augment_schedule,
+    check_options,
+    load_network,
+    why_every_frame,
+)
 from vidmatte.models.runtimes.device import Device, choose_device
 from vidmatte.models.runtimes.openvino import runtime_name
 from vidmatte.models.weights.catalogue import Entry
@@ -91,15 +96,21 @@ class Model:
         shared.__dict__["network"] = SharedNetwork(self.network)
         return shared
 
-    def network_for(self, clip: Clip, cache: Path | None = None) -> Network:
+    def network_for(
+        self,
+        clip: Clip,
+        cache: Path | None = None,
+        paced: Callable[[Network], Network] | None = None,
+    ) -> Network:
         """The network for a clip: from the cache where its alphas are stored, else loaded.
 
-        cache: a folder to use as ``--cache`` where the settings name none.
+        cache: a folder to use as ``--cache`` where the settings name none. paced: makes the
+        network run on some of the frames only.
         """
         if cache is None and self.settings.cache is not None:
             cache = Path(self.settings.cache).expanduser()
         if cache is None:
-            return self.network
+            return self.network if paced is None else paced(self.network)
         from vidmatte.models.alpha_cache import (
             CachedNetwork,
             RecordingNetwork,
@@ -118,12 +129,12 @@ class Model:
             rows = [part.fed_as for part in self.weights]
             recurrent = all(row.recurrence is not None for row in rows)
             profile = shared_profile(row.filter_profile for row in rows)
-            return CachedNetwork(cached, recurrent, profile, self._schedules)
+            return CachedNetwork(cached, recurrent, profile)
         check_writable(folder)
         chosen, network = self.device, self.network
         if self.device is not chosen:  # another runtime may be preferred on the CPU
-            return self.network_for(clip, cache)
-        return RecordingNetwork(network, folder, key)
+            return self.network_for(clip, cache, paced)
+        return RecordingNetwork(network if paced is None else paced(network), folder, key)
 
     def cache_key(self, clip: Clip) -> str:
         """The key of a clip's raw alphas in the cache."""
@@ -272,6 +283,8 @@ def _check_has_effect(families: list[str], settings: Settings) -> None:
 
     check_keyer(families, settings)
     rows = [FAMILY_TABLE[name] for name in families]
+    if settings.pace not in ("auto", "every") and (reason := why_every_frame(families, settings)):
+        raise UsageError(f"--pace {settings.pace}: {reason}: omit --pace")
     if settings.downsample and not any(row.has_coarse_pass for row in rows):
         raise UsageError(
             f"--downsample {settings.downsample:g} is for recurrent models with a coarse pass,"

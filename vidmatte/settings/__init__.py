@@ -80,6 +80,7 @@ class Settings(
 _PRESETS = {
     "rembg": {
         "normalize": "rembg",
+        "pace": "every",
         "smooth": "off",
         "refine": "off",
         "foreground": "source",

@@ -13,6 +13,7 @@ from vidmatte.settings.option import NO_EFFECT, RESULT, OptionModel, option
 from vidmatte.settings.values import (
     Levels,
     Number,
+    PaceName,
     Prompts,
     ScreenColour,
     Switch,
@@ -69,6 +70,12 @@ class ModelOptions(OptionModel):
         "the alpha of another tool: 'rembg' is --normalize rembg --smooth off --refine off"
         " --foreground source --runtime onnxruntime",
         decides=NO_EFFECT,
+    )
+    pace: PaceName = _matte(
+        "every",
+        "on which frames a per-frame network runs: 'every' one, one in N at least, or 'auto', which"
+        " chooses by how far the matte can be carried along the motion to the frames between",
+        metavar="auto|every|N",
     )
     screen: ScreenColour | None = _key(
         None,

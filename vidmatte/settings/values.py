@@ -158,6 +158,21 @@ def parse_device(text: str) -> tuple[int, ...] | None:
     return numbers
 
 
+LONGEST_PACE = 8  # frames from one run of the network to the next
+
+
+def parse_pace(text: str) -> str | int:
+    """'auto', 'every', or a number of frames. Raises UsageError."""
+    if text in ("auto", "every"):
+        return text
+    if not re.fullmatch(r"[1-9]", text) or int(text) > LONGEST_PACE:
+        raise UsageError(
+            f"'{text}' is not a pace: choose auto, every, or the frames from one run of the network"
+            f" to the next, 1 to {LONGEST_PACE}"
+        )
+    return int(text)
+
+
 def parse_blur(text: str) -> float | None:
     """'blur:20' -> 20, the sigma in pixels; None for another background. Raises UsageError."""
     if not text.startswith("blur:"):
@@ -280,6 +295,7 @@ Levels = Annotated[Text, parsed_by(parse_threshold)]
 Memory = Annotated[Text, parsed_by(parse_bytes)]
 ColourNames = Annotated[Text, parsed_by(parse_colour)]
 TrackNumbers = Annotated[Text, parsed_by(parse_numbers)]
+PaceName = Annotated[Text, parsed_by(parse_pace)]
 DeviceName = Annotated[Text, parsed_by(parse_device)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]

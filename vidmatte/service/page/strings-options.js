@@ -11,6 +11,7 @@ const OPTIONS = {
   normalize: ["归一化", "clip 保留网络的 Alpha，minmax 按每帧极值拉伸，rembg 与 rembg 完全一致"],
   like: ["仿照", "与另一工具相同的 Alpha"],
   downsample: ["粗算比例", "rvm：粗算时相对帧的比例（0：自动）"],
+  pace: ["网络步调", "网络运行于每一帧（every）、至少每 N 帧一次（1 到 8），或由 auto 按运动中蒙版可延续的程度决定"],
   screen: ["幕布颜色", "默认取首帧边缘的颜色"],
   key: ["抠色范围", "非幕布部分成为 Alpha 0 与 1 的比例"],
   keep_shadows: ["保留阴影", "把幕布上的柔和阴影留在蒙版中"],
