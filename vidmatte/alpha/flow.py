@@ -33,9 +33,11 @@ _TRUST_SIGMA = 3.0  # smoothing of the trust
 
 @dataclass
 class CoarseFrame:
-    """A frame at the coarse scale: rgb (h, w, 3) uint8, alpha (h, w) float32, and its box."""
+    """A frame at the coarse scale: rgb (h, w, 3) and grey (h, w) uint8, alpha (h, w) float32,
+    and the box around it."""
 
     rgb: np.ndarray
+    grey: np.ndarray
     alpha: np.ndarray
     box: Box
 
@@ -45,7 +47,7 @@ class CoarseFrame:
         height, width = (-(-size // 2) for size in view.alpha.shape)
         rgb = cv2.resize(view.rgb, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(view.alpha, (width, height), interpolation=cv2.INTER_AREA)
-        return cls(rgb, alpha, box_around(alpha > _PRESENT))
+        return cls(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), alpha, box_around(alpha > _PRESENT))
 
 
 _PRESENT = 0.01  # alpha that counts as subject
@@ -123,10 +125,8 @@ class MotionEstimator:
         self._search.setGradientDescentIterations(DESCENTS)
         self._search.setVariationalRefinementIterations(0)
 
-    def between(
-        self, one: CoarseFrame, other: CoarseFrame, one_grey: np.ndarray, other_grey: np.ndarray
-    ) -> tuple[FlowField, FlowField]:
-        """The motion from ``one`` to ``other`` and the one back; greys: (2 h, 2 w) uint8."""
+    def between(self, one: CoarseFrame, other: CoarseFrame) -> tuple[FlowField, FlowField]:
+        """The motion from ``one`` to ``other`` and the one back."""
         height, width = one.alpha.shape
         box = one.box.union(other.box).grown(_SEARCH_MARGIN, height, width)
         if box.is_empty:
@@ -137,7 +137,7 @@ class MotionEstimator:
         if min(box.shape) < _SMALLEST:
             forth = back = np.zeros((*box.shape, 2), np.float32)
         else:
-            forth, back = self._search_both(box, one_grey, other_grey)
+            forth, back = self._search_both(box, one.grey, other.grey)
         return (
             _trusted_field(box, forth, back, one, other),
             _trusted_field(box, back, forth, other, one),
@@ -146,17 +146,9 @@ class MotionEstimator:
     def _search_both(
         self, box: Box, one: np.ndarray, other: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Dense motion from one grey picture to the other and back, within a coarse box."""
-        double = Box(2 * box.top, 2 * box.left, 2 * box.bottom, 2 * box.right)
-        one, other = (np.ascontiguousarray(double.crop(grey)) for grey in (one, other))
-        size = (box.right - box.left, box.bottom - box.top)
-        forth, back = (
-            cv2.resize(self._search.calc(*pair, None), size, interpolation=cv2.INTER_AREA)
-            for pair in ((one, other), (other, one))
-        )
-        forth *= np.float32(0.5)
-        back *= np.float32(0.5)
-        return forth, back
+        """Dense motion from one grey picture to the other and back, within a box."""
+        one, other = (np.ascontiguousarray(box.crop(grey)) for grey in (one, other))
+        return self._search.calc(one, other, None), self._search.calc(other, one, None)
 
 
 def _trusted_field(
