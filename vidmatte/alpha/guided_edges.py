@@ -2,15 +2,15 @@
 
 He, Sun, Tang, "Guided Image Filtering" (PAMI 2013), with a colour guide, and its
 fast form (He, Sun, "Fast Guided Filter", 2015): the linear models alpha = a . rgb + b
-are fitted at the working scale and applied to the full-resolution colours. Where
-subject and background share their colours (a dark stripe before dark ground) no such
-model holds; a window therefore counts less, and the edge is redrawn less, the more of
-alpha its model does not explain.
+are fitted to the pixels of the working scale, in windows around every second of them along
+each side, and applied to the full-resolution colours. Where subject and background share their
+colours (a dark stripe before dark ground) no such model holds; a window therefore counts less,
+and the edge is redrawn less, the more of alpha its model does not explain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,15 +20,16 @@ from vidmatte.alpha.box import Box, Pixels, box_around, sample
 
 _WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
 _WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
-_RADIUS = 5  # of the fit's window, working pixels
+_STEP = 2  # working pixels from one fit to the next, along a side: a cell of fits
+_RADIUS = 2  # of the fit's window, cells
 _EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
 _GOOD_FIT = 0.002  # residual variance of alpha that counts as a full fit
 _POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 _BAND_REACH = 2  # dilation of the edge band, working pixels
 _BAND_SIGMA = 1.0  # its soft border, working pixels
-_STRIP = 64  # rows of windows that are fitted together, where there are any to fit
-_READ_AROUND = 2  # working pixels around those wanted whose models are read
+_STRIP = 32  # rows of cells that are fitted together, where there are any to fit
+_READ_AROUND = 2  # cells around those wanted whose models are read
 _AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
@@ -90,13 +91,14 @@ def refine_edges(
     pixels = pixels_under(wanted, box, view.alpha.shape, height, width)
     if not len(pixels):
         return
-    models, doubt, around = _fit_models(view, wanted, box)
+    models, trust, around = _fit_models(view, wanted, box)
+    x, y = to_working(pixels, alpha.shape, [side / _STEP for side in view.alpha.shape])
+    x -= np.float32(around.left)
+    y -= np.float32(around.top)
+    drawn = _predicted(sample(models, x, y), pixels.of(rgb))
+    mix = sample(trust, x, y)
     x, y = to_working(pixels, alpha.shape, view.alpha.shape)
-    drawn = _predicted(sample(models, x - around.left, y - around.top), pixels.of(rgb))
-    mix = sample(doubt, x - around.left, y - around.top)
-    mix *= np.float32(-1 / _POOR_FIT)
-    np.exp(mix, out=mix)
-    mix *= sample(weight, x - box.left, y - box.top)
+    mix *= sample(weight, x - np.float32(box.left), y - np.float32(box.top))
     before = pixels.of(alpha)
     np.clip(drawn, 0, 1, out=drawn)
     drawn -= before
@@ -142,27 +144,47 @@ def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
 def _fit_models(
     view: WorkingFrame, wanted: np.ndarray, box: Box
 ) -> tuple[np.ndarray, np.ndarray, Box]:
-    """Coefficients (h, w, 4) of alpha = a . rgb + b, the residual variance (h, w), and
-    the box that both cover.
+    """Coefficients (h, w, 4) of alpha = a . rgb + b, how far they are to be followed (h, w), and
+    the box of cells that both cover.
 
     wanted: where in ``box``, bool of its shape; nothing is to be read further than
-    ``_READ_AROUND`` from there. Both float32. Equations 14 to 16 of the paper; the models of
-    all windows around a pixel are averaged, each by how well it fits.
+    ``_READ_AROUND`` cells from there. Both float32. Equations 14 to 16 of the paper; the models of
+    all windows around a cell are averaged, each by how well it fits.
     """
-    full = view.alpha.shape
-    around = box.grown(_READ_AROUND, *full)
+    cells = [-(-side // _STEP) for side in view.alpha.shape]
+    wanted, box = _in_cells(wanted, box)
+    around = box.grown(_READ_AROUND, *cells)
     models = np.zeros((*around.shape, 4), np.float32)
-    doubt = np.zeros(around.shape, np.float32)
+    trust = np.zeros(around.shape, np.float32)
     for part in _parts_with(wanted, box):
-        part = part.grown(_READ_AROUND, *full)
-        seen = part.grown(2 * _RADIUS, *full)
-        fits = _fit_part(seen.crop(view.rgb), seen.crop(view.alpha))
+        part = part.grown(_READ_AROUND, *cells)
+        seen = part.grown(2 * _RADIUS, *cells)
+        pixels = Box(*(_STEP * end for end in (seen.top, seen.left, seen.bottom, seen.right)))
+        fits = _fit_part(*(_filled_up(pixels.crop(of)) for of in (view.rgb, view.alpha)))
         inner = part.moved(-seen.top, -seen.left)
         target = part.moved(-around.top, -around.left)
         *slopes, constant, left = (inner.crop(plane) for plane in fits)
         cv2.merge([*slopes, constant], target.crop(models))
-        target.crop(doubt)[:] = left
-    return models, doubt, around
+        cv2.exp(left * np.float32(-1 / _POOR_FIT), target.crop(trust))
+    return models, trust, around
+
+
+def _in_cells(wanted: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
+    """The cells with anything that is ``wanted``, bool of the shape of ``box``, and their box."""
+    cells = Box(
+        box.top // _STEP, box.left // _STEP, -(-box.bottom // _STEP), -(-box.right // _STEP)
+    )
+    full = np.zeros([_STEP * side for side in cells.shape], bool)
+    box.moved(-_STEP * cells.top, -_STEP * cells.left).crop(full)[:] = wanted
+    return full.reshape(cells.shape[0], _STEP, cells.shape[1], _STEP).any(axis=(1, 3)), cells
+
+
+def _filled_up(picture: np.ndarray) -> np.ndarray:
+    """A picture whose last row and column of cells are complete."""
+    below, right = (-side % _STEP for side in picture.shape[:2])
+    if not (below or right):
+        return picture
+    return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE))
 
 
 def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
@@ -181,10 +203,10 @@ def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
 
 
 def _fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The same for a part: (5, h, w) float32, good where all windows are inside."""
+    """The models of a part, (5, h, w) float32 of its cells, good where all windows are inside."""
     means = _window_means(rgb, alpha)
     flat = means.reshape(len(means), -1)
-    for start in range(0, alpha.size, _AT_ONCE):
+    for start in range(0, flat.shape[1], _AT_ONCE):
         _solve(flat[:, start : start + _AT_ONCE])
     *fits, total = means[:6]
     size = (2 * _RADIUS + 1,) * 2
@@ -197,26 +219,29 @@ def _fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Means over the window around each pixel, (14, h, w) float32.
+    """Means over the window around each cell, (14, h, w) float32.
 
-    Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp. Colours
-    are 8-bit codes: their sums are integers, which is exact and faster.
+    Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp, all of working
+    pixels.
     """
-    size = (2 * _RADIUS + 1,) * 2
-    means = np.empty((14, *alpha.shape), np.float32)
+    window = (2 * _RADIUS + 1,) * 2
+    height, width = alpha.shape[0] // _STEP, alpha.shape[1] // _STEP
+    means = np.empty((14, height, width), np.float32)
     free = iter(means)
-    colours = cv2.split(rgb)
-    for colour in colours:
-        cv2.boxFilter(colour, cv2.CV_32F, size, next(free))
-    cv2.blur(alpha, size, next(free))
-    codes = [colour.astype(np.uint16) for colour in colours]
-    product = np.empty_like(codes[0])
+
+    def keep(plane: np.ndarray) -> None:
+        cells = cv2.resize(plane, (width, height), next(free), interpolation=cv2.INTER_AREA)
+        cv2.blur(cells, window, cells)
+
+    colours = [colour.astype(np.float32) for colour in cv2.split(rgb)]
+    for plane in (*colours, alpha):
+        keep(plane)
+    product = np.empty_like(alpha)
     for one in range(3):
         for other in range(one, 3):
-            np.multiply(codes[one], codes[other], out=product)
-            cv2.boxFilter(product, cv2.CV_32F, size, next(free))
+            keep(np.multiply(colours[one], colours[other], out=product))
     for factor in (*colours, alpha):
-        cv2.blur(cv2.multiply(factor, alpha, dtype=cv2.CV_32F), size, next(free))
+        keep(np.multiply(factor, alpha, out=product))
     return means
 
 
@@ -295,7 +320,7 @@ def pixels_under(
 
 
 def to_working(
-    pixels: Pixels, full: tuple[int, ...], working: tuple[int, ...]
+    pixels: Pixels, full: Sequence[float], working: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows of the pixels' centres at the working scale."""
     across, down = working[1] / full[1], working[0] / full[0]
