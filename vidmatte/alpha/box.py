@@ -48,6 +48,15 @@ class Box:
             max(self.right, other.right),
         )
 
+    def common(self, other: Box) -> Box:
+        """What lies in both."""
+        return Box(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
     def grown(self, margin: int, height: int, width: int) -> Box:
         """Larger by ``margin`` on every side, inside a picture of height x width."""
         if self.is_empty:

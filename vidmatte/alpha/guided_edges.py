@@ -22,6 +22,8 @@ _WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they a
 _WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
 _STEP = 2  # working pixels from one fit to the next, along a side: a cell of fits
 _RADIUS = 2  # of the fit's window, cells
+_WINDOW = (2 * _RADIUS + 1,) * 2
+_AROUND = 4 * _RADIUS  # more rows, or columns, of cells than models that windows of windows need
 _EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
 _GOOD_FIT = 0.002  # residual variance of alpha that counts as a full fit
 _POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
@@ -87,7 +89,7 @@ def refine_edges(
     if share is not None:
         weight = weight * box.crop(share)
     height, width = alpha.shape
-    wanted = weight > 1 / 255
+    wanted = np.asarray(cv2.compare(weight, 1 / 255, cv2.CMP_GT))
     pixels = pixels_under(wanted, box, view.alpha.shape, height, width)
     if not len(pixels):
         return
@@ -124,14 +126,19 @@ def _edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     The band is what is soft, or beside a hard edge, and a little more; its weight
     (box's shape, float32) falls softly to zero.
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
-    soft = soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH)
-    box = box_around(soft)
+    there = box_around(alpha > SOFT_LOW / 2).grown(1, *alpha.shape)
+    if there.is_empty:
+        return np.zeros((0, 0), np.float32), there
+    soft = soft_or_edge(there.crop(alpha), SOFT_LOW, SOFT_HIGH)
+    box = box_around(soft).moved(there.top, there.left)
     if box.is_empty:
         return np.zeros((0, 0), np.float32), box
     box = box.grown(_BAND_REACH + round(3 * _BAND_SIGMA) + 1, *alpha.shape)
-    wide = cv2.dilate(box.crop(soft).astype(np.float32), kernel)
-    return cv2.GaussianBlur(wide, (0, 0), _BAND_SIGMA), box
+    wide = np.zeros(box.shape, np.float32)
+    inner = box.common(there)
+    inner.moved(-box.top, -box.left).crop(wide)[:] = inner.moved(-there.top, -there.left).crop(soft)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
+    return cv2.GaussianBlur(cv2.dilate(wide, kernel), (0, 0), _BAND_SIGMA), box
 
 
 def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -147,7 +154,7 @@ def _fit_models(
     """Coefficients (h, w, 4) of alpha = a . rgb + b, how far they are to be followed (h, w), and
     the box of cells that both cover.
 
-    wanted: where in ``box``, bool of its shape; nothing is to be read further than
+    wanted: not 0 where in ``box``, uint8 of its shape; nothing is to be read further than
     ``_READ_AROUND`` cells from there. Both float32. Equations 14 to 16 of the paper; the models of
     all windows around a cell are averaged, each by how well it fits.
     """
@@ -156,93 +163,103 @@ def _fit_models(
     around = box.grown(_READ_AROUND, *cells)
     models = np.zeros((*around.shape, 4), np.float32)
     trust = np.zeros(around.shape, np.float32)
-    for part in _parts_with(wanted, box):
-        part = part.grown(_READ_AROUND, *cells)
-        seen = part.grown(2 * _RADIUS, *cells)
-        pixels = Box(*(_STEP * end for end in (seen.top, seen.left, seen.bottom, seen.right)))
-        fits = _fit_part(*(_filled_up(pixels.crop(of)) for of in (view.rgb, view.alpha)))
-        inner = part.moved(-seen.top, -seen.left)
+    parts = [part.grown(_READ_AROUND, *cells) for part in _parts_with(wanted, box)]
+    sizes = [
+        (part.bottom - part.top + _AROUND) * (part.right - part.left + _AROUND) for part in parts
+    ]
+    means = np.empty((14, sum(sizes)), np.float32)
+    ends = np.cumsum(sizes)
+    for part, size, end in zip(parts, sizes, ends, strict=True):
+        means[:, end - size : end] = _window_means(view, part)
+    for start in range(0, means.shape[1], _AT_ONCE):
+        _solve(means[:, start : start + _AT_ONCE])
+    for part, size, end in zip(parts, sizes, ends, strict=True):
+        *slopes, constant, left = _averaged(means[:6, end - size : end], part)
         target = part.moved(-around.top, -around.left)
-        *slopes, constant, left = (inner.crop(plane) for plane in fits)
         cv2.merge([*slopes, constant], target.crop(models))
         cv2.exp(left * np.float32(-1 / _POOR_FIT), target.crop(trust))
     return models, trust, around
 
 
 def _in_cells(wanted: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
-    """The cells with anything that is ``wanted``, bool of the shape of ``box``, and their box."""
+    """The cells with anything that is ``wanted``, uint8 of the shape of ``box``, and their box."""
     cells = Box(
         box.top // _STEP, box.left // _STEP, -(-box.bottom // _STEP), -(-box.right // _STEP)
     )
-    full = np.zeros([_STEP * side for side in cells.shape], bool)
+    height, width = cells.shape
+    full = np.zeros((_STEP * height, _STEP * width), np.uint8)
     box.moved(-_STEP * cells.top, -_STEP * cells.left).crop(full)[:] = wanted
-    return full.reshape(cells.shape[0], _STEP, cells.shape[1], _STEP).any(axis=(1, 3)), cells
-
-
-def _filled_up(picture: np.ndarray) -> np.ndarray:
-    """A picture whose last row and column of cells are complete."""
-    below, right = (-side % _STEP for side in picture.shape[:2])
-    if not (below or right):
-        return picture
-    return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.resize(full, (width, height), interpolation=cv2.INTER_AREA)), cells
 
 
 def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
-    """Boxes that hold all that is ``wanted``, bool of the shape of ``box``, and little else.
+    """Boxes that hold all that is ``wanted``, uint8 of the shape of ``box``, and little else.
 
     What lies closer together than the windows reach is fitted together.
     """
     for top in range(0, len(wanted), _STRIP):
         strip = wanted[top : top + _STRIP]
-        columns = np.flatnonzero(strip.any(axis=0))
+        columns = np.flatnonzero(cv2.reduce(strip, 0, cv2.REDUCE_MAX))
+        if not len(columns):
+            continue
         gaps = np.flatnonzero(np.diff(columns) > 4 * _RADIUS)
-        for run in np.split(columns, gaps + 1):
-            if len(run):
-                part = Box(top, int(run[0]), top + len(strip), int(run[-1]) + 1)
-                yield part.moved(box.top, box.left)
+        lefts, rights = columns[[0, *(gaps + 1)]], columns[[*gaps, -1]]
+        for left, right in zip(lefts.tolist(), rights.tolist(), strict=True):
+            yield Box(top, left, top + len(strip), right + 1).moved(box.top, box.left)
 
 
-def _fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The models of a part, (5, h, w) float32 of its cells, good where all windows are inside."""
-    means = _window_means(rgb, alpha)
-    flat = means.reshape(len(means), -1)
-    for start in range(0, flat.shape[1], _AT_ONCE):
-        _solve(flat[:, start : start + _AT_ONCE])
-    *fits, total = means[:6]
-    size = (2 * _RADIUS + 1,) * 2
-    for plane in (*fits, total):
-        cv2.blur(plane, size, plane)
-    np.reciprocal(total, out=total)
-    for plane in fits:
-        plane *= total
-    return np.asarray(means[:5])
-
-
-def _window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Means over the window around each cell, (14, h, w) float32.
+def _window_means(view: WorkingFrame, part: Box) -> np.ndarray:
+    """Means over the window around each cell of a part and ``_AROUND`` / 2 more on all sides,
+    (14, N) float32, good where all windows are inside.
 
     Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp, all of working
     pixels.
     """
-    window = (2 * _RADIUS + 1,) * 2
-    height, width = alpha.shape[0] // _STEP, alpha.shape[1] // _STEP
-    means = np.empty((14, height, width), np.float32)
-    free = iter(means)
+    top, left = (_STEP * (first - _AROUND // 2) for first in (part.top, part.left))
+    height, width = (side + _AROUND for side in part.shape)
+    pixels = Box(top, left, top + _STEP * height, left + _STEP * width)
+    planes = np.empty((14, *pixels.shape), np.float32)
+    for plane, colour in zip(planes, cv2.split(_framed_crop(view.rgb, pixels)), strict=False):
+        plane[:] = colour
+    planes[3] = _framed_crop(view.alpha, pixels)
+    np.multiply(planes[0], planes[:3], out=planes[4:7])
+    np.multiply(planes[1], planes[1:3], out=planes[7:9])
+    np.multiply(planes[2], planes[2], out=planes[9])
+    np.multiply(planes[3], planes[:4], out=planes[10:])
+    # One below the other: at the border between two planes the means are of no use anyway.
+    tall = planes.reshape(-1, pixels.shape[1])
+    cells = cv2.resize(tall, (width, 14 * height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.blur(cells, _WINDOW, cells)).reshape(14, -1)
 
-    def keep(plane: np.ndarray) -> None:
-        cells = cv2.resize(plane, (width, height), next(free), interpolation=cv2.INTER_AREA)
-        cv2.blur(cells, window, cells)
 
-    colours = [colour.astype(np.float32) for colour in cv2.split(rgb)]
-    for plane in (*colours, alpha):
-        keep(plane)
-    product = np.empty_like(alpha)
-    for one in range(3):
-        for other in range(one, 3):
-            keep(np.multiply(colours[one], colours[other], out=product))
-    for factor in (*colours, alpha):
-        keep(np.multiply(factor, alpha, out=product))
-    return means
+def _framed_crop(picture: np.ndarray, box: Box) -> np.ndarray:
+    """The part of a picture in ``box``, which may go beyond it: there it is mirrored."""
+    inner = box.common(Box(0, 0, *picture.shape[:2]))
+    if inner == box:
+        return box.crop(picture)
+    return np.asarray(
+        cv2.copyMakeBorder(
+            inner.crop(picture),
+            inner.top - box.top,
+            box.bottom - inner.bottom,
+            inner.left - box.left,
+            box.right - inner.right,
+            cv2.BORDER_REFLECT_101,
+        )
+    )
+
+
+def _averaged(models: np.ndarray, part: Box) -> list[np.ndarray]:
+    """The mean models around the cells of a part: five planes (h, w) float32.
+
+    models: (6, N) of ``_solve``, of the part and ``_AROUND`` / 2 more cells on all sides.
+    """
+    height, width = (side + _AROUND for side in part.shape)
+    tall = np.ascontiguousarray(models).reshape(-1, width)
+    *fits, total = cv2.blur(tall, _WINDOW, tall).reshape(6, height, width)
+    margin = slice(_AROUND // 2, -_AROUND // 2)
+    total = np.reciprocal(total[margin, margin])
+    return [plane[margin, margin] * total for plane in fits]
 
 
 def _solve(means: np.ndarray) -> None:
