@@ -3,8 +3,9 @@
     python tests/bench/filter_cost.py [--clip FILE] [--model NAME] [--against CHECKOUT ...]
 
 Prints the core-milliseconds a frame of ``motion`` (edges redrawn, motion found) and of ``steady``
-(the average along the motion), each on one thread: the least and the median of ``--rounds``,
-which alternate between the checkouts in this one process. Other checkouts' alphas are compared
+(the average along the motion), each on one thread, as the mean over the frames of the least and of
+the median of ``--rounds``, which alternate between the checkouts in this one process: the least is
+what other programs on the machine disturb the least. Other checkouts' alphas are compared
 with this one's, in codes of 255. Without ``--clip`` the frames are those of ``vidmatte bench``.
 ``--keep FOLDER`` keeps the network's alphas, so that a second run needs no network.
 """
@@ -106,7 +107,7 @@ class Checkout:
     smoothing: ModuleType
     settings: ModuleType
     families: ModuleType
-    seconds: list[tuple[float, float]] = field(default_factory=list)
+    seconds: list[np.ndarray] = field(default_factory=list)
     alphas: list[np.ndarray] = field(default_factory=list)
 
     @classmethod
@@ -130,12 +131,21 @@ class Checkout:
         settings = self.settings.Settings(smooth="on", refine="fast")
         how = self.smoothing.temporal_filter_for(recurrent, settings, profile)
         frames = list(there_and_back(pictures))
+        motion, tracked = _timed(how.track_stage(frames))
+        steady, done = _timed(how.average_stage(iter(tracked)))
+        self.alphas = [frame.alpha for frame in done]
+        self.seconds.append(np.array([motion, steady]))
+
+
+def _timed(items: Iterator[Any]) -> tuple[list[float], list[Any]]:
+    """The core-seconds that each of the items took, and the items."""
+    seconds, found = [], []
+    start = time.process_time()
+    for item in items:
+        seconds.append(time.process_time() - start)
+        found.append(item)
         start = time.process_time()
-        tracked = list(how.track_stage(frames))
-        between = time.process_time()
-        self.alphas = [frame.alpha for frame in how.average_stage(iter(tracked))]
-        end = time.process_time()
-        self.seconds.append(((between - start) / len(frames), (end - between) / len(frames)))
+    return seconds, found
 
 
 def show(checkouts: list[Checkout]) -> None:
@@ -143,9 +153,10 @@ def show(checkouts: list[Checkout]) -> None:
     print(f"{'core ms a frame':24}{'motion':>16}{'steady':>16}{'sum':>16}   alpha apart, of 255")
     first = checkouts[0].alphas
     for one in checkouts:
-        times = 1000 * np.array(one.seconds)
-        columns = [*times.T, times.sum(axis=1)]
-        cells = "".join(f"{each.min():8.1f}{np.median(each):8.1f}" for each in columns)
+        times = 1000 * np.array(one.seconds)  # (rounds, stages, frames)
+        least, median = (each(times, axis=0).mean(axis=1) for each in (np.min, np.median))
+        pairs = [*zip(least, median, strict=True), (least.sum(), median.sum())]
+        cells = "".join(f"{low:8.1f}{middle:8.1f}" for low, middle in pairs)
         apart = [np.abs(a - b) for a, b in zip(one.alphas, first, strict=True)]
         mean, most = 255 * np.mean(apart), 255 * np.max(apart)
         print(f"{one.name:24}{cells}   mean {mean:.4f}, most {most:.2f}")

@@ -82,7 +82,7 @@ class _Accumulator:
 def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) -> None:
     """Mean of ``alpha`` (H, W) float32, which is ``now``'s, and its neighbours', in place."""
     moved = [
-        remap(neighbour.seen.coarse.alpha, *neighbour.field.arrivals(), cv2.BORDER_REPLICATE)
+        remap(neighbour.seen.coarse.alpha, *neighbour.field.arrivals, cv2.BORDER_REPLICATE)
         for neighbour in neighbours
     ]
     pixels = _undecided_pixels(now, neighbours, moved, alpha.shape)

@@ -12,6 +12,7 @@ smooth, and there composing it over many frames costs little.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -70,34 +71,45 @@ class FlowField:
         """A field of three planes (h, w)."""
         return cls(box, cv2.merge([x, y, trust, np.zeros_like(trust)]))
 
+    @cached_property
+    def planes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and trust, each (h, w): what is read often is read faster from there."""
+        x, y, trust = np.empty((3, *self.motion.shape[:2]), np.float32)
+        if self.motion.size:
+            cv2.mixChannels([self.motion], [x, y, trust], [0, 0, 1, 1, 2, 2])
+        return x, y, trust
+
     @property
     def trust(self) -> np.ndarray:
         """(h, w)."""
-        return self.motion[..., 2]
+        return self.planes[2]
 
     def after(self, first: FlowField) -> FlowField:
         """This motion where ``first`` arrives, added to it: the way over both."""
-        x, y = first.arrivals()
-        x -= self.box.left
-        y -= self.box.top
+        x, y = first.arrivals
+        x, y = x - np.float32(self.box.left), y - np.float32(self.box.top)
         onward = remap(self.motion, x, y, cv2.BORDER_REPLICATE)
-        trust = onward[..., 2] * first.motion[..., 2]
-        onward += first.motion
-        onward[..., 2] = trust
-        return FlowField(first.box, onward)
+        trust = cv2.extractChannel(onward, 2)
+        trust *= first.trust
+        cv2.add(onward, first.motion, onward)
+        return FlowField(first.box, np.asarray(cv2.insertChannel(trust, onward, 2)))
 
     def with_lower_trust(self, length: float) -> FlowField:
         """The same motion, trusted the less the further it goes: exp(-1) of it at ``length``."""
-        motion = self.motion.copy()
-        away = squared_length(motion[..., 0], motion[..., 1])
+        x, y, trust = self.planes
+        away = squared_length(x, y)
         np.sqrt(away, out=away)
         away *= np.float32(-1 / length)
-        motion[..., 2] *= np.exp(away, out=away)
-        return FlowField(self.box, motion)
+        cv2.exp(away, away)
+        away *= trust
+        field = FlowField(self.box, cv2.insertChannel(away, self.motion.copy(), 2))
+        field.planes, field.arrivals = (x, y, away), self.arrivals
+        return field
 
+    @cached_property
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows, in the full picture, that the box's pixels move to."""
-        return _arrivals(self.box, self.motion[..., 0], self.motion[..., 1])
+        return _arrivals(self.box, *self.planes[:2])
 
 
 def _arrivals(box: Box, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +174,7 @@ def _trusted_field(
     allowed *= np.float32(-2 * ROUND_TRIP_SHARE**2)
     allowed -= np.float32(2 * ROUND_TRIP**2)
     trip_squared /= allowed
-    trust = np.exp(trip_squared, out=trip_squared)
+    trust = cv2.exp(trip_squared, trip_squared)
     trust *= _colour_trust(box, x, y, here.rgb, there.rgb)
     trust += reach * (1 - trust)
     return FlowField.of(box, x, y, cv2.GaussianBlur(trust, (0, 0), _TRUST_SIGMA))
@@ -202,4 +214,4 @@ def _colour_trust(
     excess -= np.float32(COLOUR_NOISE)
     np.maximum(excess, 0, out=excess)
     excess *= np.float32(-0.5 / COLOUR_SIGMA**2)
-    return np.asarray(np.exp(excess, out=excess))
+    return np.asarray(cv2.exp(excess, excess))
