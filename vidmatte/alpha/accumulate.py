@@ -112,12 +112,16 @@ def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) ->
 
 @dataclass(frozen=True)
 class _Leg:
-    """The flow (h, w, 4) float32 from coarse pixels to a neighbour's codes, in pixels of the
-    picture: x, y and the weight, with the least and the largest (x, y) of all of it."""
+    """The way to a neighbour's codes.
+
+    flow: (h, w, 4) float32 from coarse pixels to the codes, in pixels of the picture: x, y and the
+    weight. reach: least and most x, and y, of all of it. picture: the first and the last column,
+    and row, of the picture, counted from the codes' first.
+    """
 
     flow: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
+    reach: list[tuple[float, float]]
+    picture: list[tuple[int, int]]
     seen: MatteSample
     side: _Accumulator
 
@@ -173,20 +177,17 @@ class _Places:
         """Add the neighbours' alpha at some rows of places. The arrays are scratch memory."""
         x, y, weight, alpha = planes
         coarse_x, coarse_y = self.x[rows], self.y[rows]
-        pixel_x, pixel_y = (places[rows] for places in self._pixels)
-        least = np.array([pixel_x.min(), pixel_y.min()])
-        most = np.array([pixel_x.max(), pixel_y.max()])
-        height, width = self._shape
+        pixels = [places[rows] for places in self._pixels]
+        ends = [(float(places.min()), float(places.max())) for places in pixels]
         for leg in legs:
             remap(leg.flow, coarse_x, coarse_y, cv2.BORDER_REPLICATE, sampled)
             cv2.mixChannels([sampled], [x, y, weight], [0, 0, 1, 1, 2, 2])
-            cv2.add(x, pixel_x, x)
-            cv2.add(y, pixel_y, y)
-            left, top = leg.seen.box.left, leg.seen.box.top
-            first, last = np.array([-left, -top]), np.array([width - 1 - left, height - 1 - top])
-            if (least + leg.least < first).any() or (most + leg.most > last).any():
-                np.clip(x, first[0], last[0], out=x)
-                np.clip(y, first[1], last[1], out=y)
+            for axis, plane in enumerate((x, y)):
+                cv2.add(plane, pixels[axis], plane)
+                (low, high), (least, most) = ends[axis], leg.reach[axis]
+                first, last = leg.picture[axis]
+                if low + least < first or high + most > last:
+                    np.clip(plane, first, last, out=plane)
             remap(leg.seen.codes, x, y, cv2.BORDER_CONSTANT, codes)
             total = leg.side.total[rows]
             cv2.multiply(codes, weight, alpha, 1 / _FULL_SCALE, cv2.CV_32F)
@@ -210,10 +211,13 @@ class _Places:
         to_codes[:2, 4] = -seen.box.left, -seen.box.top
         flow = cv2.transform(self.area.moved(-wide.top, -wide.left).crop(motion), to_codes)
         cv2.add(side.weight, flow, side.weight)
-        least, most = (
-            cv2.reduce(flow, 0, kind).reshape(-1, 4) for kind in (cv2.REDUCE_MIN, cv2.REDUCE_MAX)
-        )
-        return _Leg(flow, least.min(axis=0)[:2], most.max(axis=0)[:2], seen, side)
+        least = cv2.reduce(flow, 0, cv2.REDUCE_MIN).reshape(-1, 4).min(axis=0).tolist()
+        most = cv2.reduce(flow, 0, cv2.REDUCE_MAX).reshape(-1, 4).max(axis=0).tolist()
+        firsts = -seen.box.left, -seen.box.top
+        picture = [
+            (first, first + side - 1) for first, side in zip(firsts, self._shape[::-1], strict=True)
+        ]
+        return _Leg(flow, list(zip(least[:2], most[:2], strict=True)), picture, seen, side)
 
 
 def _interpolated(

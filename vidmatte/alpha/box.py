@@ -96,13 +96,22 @@ class Pixels:
     """The nonzero pixels of a mask that covers ``box`` of a picture, as flat lists.
 
     ``index`` (N,) picks them from a flattened picture of ``width`` columns; ``x``
-    and ``y`` (N,) float32 are their columns and rows in it.
+    and ``y`` (N,) float32 are their columns and rows in it. step: rows and columns of the picture
+    that each pixel of the mask and of the box stands for.
     """
 
-    def __init__(self, mask: np.ndarray, box: Box, width: int) -> None:
+    def __init__(
+        self, mask: np.ndarray, box: Box, width: int, step: tuple[int, int] = (1, 1)
+    ) -> None:
         points = cv2.findNonZero(mask) if mask.size else None
         flat = np.zeros((0, 2), np.int32) if points is None else points.reshape(-1, 2)
         columns, rows = flat[:, 0] + np.int32(box.left), flat[:, 1] + np.int32(box.top)
+        if step != (1, 1):
+            within = np.indices(step, np.int32).reshape(2, -1)
+            rows, columns = (
+                (firsts[:, None] * np.int32(side) + more).ravel()
+                for firsts, side, more in zip((rows, columns), step, within, strict=True)
+            )
         self.index = rows.astype(np.intp) * width + columns
         self.x, self.y = columns.astype(np.float32), rows.astype(np.float32)
 

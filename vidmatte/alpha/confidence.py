@@ -12,12 +12,44 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from vidmatte.alpha.box import Box, box_around
+
 _WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
 _OPACITY_WINDOW = 13
 FLAT, SURELY_FLAT = 0.35, 0.6  # share of softness that mixing does not explain
 MIDDLE, WIDTH = 0.42, 0.7  # of the curve that decides
 _TINY = 1e-3
 _LEAST = 0.004  # change of gain worth making
+
+
+def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
+    """Decide the grey areas of alpha (H, W) float32, in place.
+
+    reduced: its area mean at the working scale (h, w), 0 outside of ``box``.
+    """
+    box = box.grown(_WINDOW, *reduced.shape)
+    box = Box(box.top & ~1, box.left & ~1, box.bottom, box.right)
+    gain = resolve_grey(box.crop(reduced))
+    if gain is None:
+        return
+    changed = box_around(np.abs(gain - 1) > _LEAST / 8).grown(1, *gain.shape)
+    ends: list[int] = []
+    to_gain = np.zeros((2, 3))
+    for axis, (low, high, start) in enumerate(
+        ((changed.top, changed.bottom, box.top), (changed.left, changed.right, box.left))
+    ):
+        pixels = alpha.shape[axis] / reduced.shape[axis]
+        step = gain.shape[axis] / box.shape[axis] / pixels
+        first = max(0, int(low / step + start * pixels))
+        last = min(alpha.shape[axis], int(np.ceil(high / step + start * pixels)))
+        to_gain[1 - axis, 1 - axis] = step
+        to_gain[1 - axis, 2] = (first + 0.5 - start * pixels) * step - 0.5
+        ends += [first, last]
+    top, bottom, left, right = ends
+    there = alpha[top:bottom, left:right]
+    size, how = (right - left, bottom - top), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    full = cv2.warpAffine(gain, to_gain, size, None, how, cv2.BORDER_REPLICATE)
+    cv2.multiply(there, full, there)
 
 
 def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:

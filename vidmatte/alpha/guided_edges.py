@@ -46,12 +46,10 @@ def _working_size(height: int, width: int) -> tuple[int, int]:
 class WorkingFrame:
     """A frame at the working scale.
 
-    rgb: (h, w, 3) uint8, grey: (h, w) uint8, alpha: (h, w) float32 in 0..1.
-    box: where alpha is not zero.
+    rgb: (h, w, 3) uint8; alpha: (h, w) float32 in 0..1; box: where it is not zero.
     """
 
     rgb: np.ndarray
-    grey: np.ndarray
     alpha: np.ndarray
     box: Box
 
@@ -61,12 +59,7 @@ class WorkingFrame:
         height, width = _working_size(*alpha.shape)
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
         small_alpha = reduce_alpha(alpha, height, width)
-        return cls(
-            small,
-            cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
-            small_alpha,
-            box_around(small_alpha > SOFT_LOW / 5),
-        )
+        return cls(small, small_alpha, box_around(small_alpha > SOFT_LOW / 5))
 
 
 def reduce_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -164,13 +157,12 @@ def _fit_models(
     models = np.zeros((*around.shape, 4), np.float32)
     trust = np.zeros(around.shape, np.float32)
     parts = [part.grown(_READ_AROUND, *cells) for part in _parts_with(wanted, box)]
-    sizes = [
-        (part.bottom - part.top + _AROUND) * (part.right - part.left + _AROUND) for part in parts
-    ]
-    means = np.empty((14, sum(sizes)), np.float32)
+    sizes = [np.prod([side + 2 * _RADIUS for side in part.shape]) for part in parts]
     ends = np.cumsum(sizes)
+    means = np.empty((14, ends[-1]), np.float32)
     for part, size, end in zip(parts, sizes, ends, strict=True):
-        means[:, end - size : end] = _window_means(view, part)
+        found = _window_means(view, part)
+        means[:, end - size : end].reshape(found.shape)[:] = found
     for start in range(0, means.shape[1], _AT_ONCE):
         _solve(means[:, start : start + _AT_ONCE])
     for part, size, end in zip(parts, sizes, ends, strict=True):
@@ -209,8 +201,8 @@ def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
 
 
 def _window_means(view: WorkingFrame, part: Box) -> np.ndarray:
-    """Means over the window around each cell of a part and ``_AROUND`` / 2 more on all sides,
-    (14, N) float32, good where all windows are inside.
+    """Means over the window around each cell of a part and ``_RADIUS`` more on all sides,
+    (14, h, w) float32.
 
     Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp, all of working
     pixels.
@@ -226,10 +218,10 @@ def _window_means(view: WorkingFrame, part: Box) -> np.ndarray:
     np.multiply(planes[1], planes[1:3], out=planes[7:9])
     np.multiply(planes[2], planes[2], out=planes[9])
     np.multiply(planes[3], planes[:4], out=planes[10:])
-    # One below the other: at the border between two planes the means are of no use anyway.
+    # One below the other, in one call: the means at the border of two planes are left out.
     tall = planes.reshape(-1, pixels.shape[1])
     cells = cv2.resize(tall, (width, 14 * height), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.blur(cells, _WINDOW, cells)).reshape(14, -1)
+    return _inner(cv2.blur(cells, _WINDOW, cells).reshape(14, height, width))
 
 
 def _framed_crop(picture: np.ndarray, box: Box) -> np.ndarray:
@@ -252,14 +244,18 @@ def _framed_crop(picture: np.ndarray, box: Box) -> np.ndarray:
 def _averaged(models: np.ndarray, part: Box) -> list[np.ndarray]:
     """The mean models around the cells of a part: five planes (h, w) float32.
 
-    models: (6, N) of ``_solve``, of the part and ``_AROUND`` / 2 more cells on all sides.
+    models: (6, N) of ``_solve``, of the part and ``_RADIUS`` more cells on all sides.
     """
-    height, width = (side + _AROUND for side in part.shape)
+    height, width = (side + 2 * _RADIUS for side in part.shape)
     tall = np.ascontiguousarray(models).reshape(-1, width)
-    *fits, total = cv2.blur(tall, _WINDOW, tall).reshape(6, height, width)
-    margin = slice(_AROUND // 2, -_AROUND // 2)
-    total = np.reciprocal(total[margin, margin])
-    return [plane[margin, margin] * total for plane in fits]
+    *fits, total = _inner(cv2.blur(tall, _WINDOW, tall).reshape(6, height, width))
+    total = np.reciprocal(total)
+    return [plane * total for plane in fits]
+
+
+def _inner(planes: np.ndarray) -> np.ndarray:
+    """The cells of (C, h, w) planes whose windows are inside."""
+    return planes[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
 
 
 def _solve(means: np.ndarray) -> None:
@@ -331,6 +327,8 @@ def pixels_under(
         box.left - around.left : box.right - around.left,
     ] = mask
     wide = cv2.dilate(wide, np.ones((3, 3), np.uint8))
+    if height % working[0] == 0 and width % working[1] == 0:
+        return Pixels(wide, around, width, (height // working[0], width // working[1]))
     full = around.enlarged(working, height, width)
     rows, columns = full.shape
     return Pixels(cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_NEAREST), full, width)

@@ -27,7 +27,7 @@ import numpy as np
 
 from vidmatte.alpha.accumulate import Neighbour, average
 from vidmatte.alpha.box import box_around
-from vidmatte.alpha.confidence import resolve_grey
+from vidmatte.alpha.confidence import decide_grey
 from vidmatte.alpha.flow import FlowField, squared_length
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
@@ -296,16 +296,12 @@ def _stretch_levels(
     redrawing that comes next.
     """
     reduced = reduce_alpha(alpha, *view.alpha.shape)
-    box = box_around(reduced > 0).grown(1, *reduced.shape).enlarged(reduced.shape, *alpha.shape)
-    there = box.crop(alpha)
+    box = box_around(reduced > 0).grown(1, *reduced.shape)
     if box.is_empty:
         return
     if refine and profile.decides:
-        gain = resolve_grey(reduced)
-        if gain is not None:
-            height, width = alpha.shape
-            full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-            cv2.multiply(there, box.crop(full), there)
+        decide_grey(alpha, reduced, box)
+    there = box.enlarged(reduced.shape, *alpha.shape).crop(alpha)
     scale = 1 / (profile.white - profile.black)
     cv2.addWeighted(there, scale, there, 0, -profile.black * scale, there)
     np.clip(there, 0, 1, out=there)
