@@ -27,29 +27,15 @@ def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
 
     reduced: its area mean at the working scale (h, w), 0 outside of ``box``.
     """
-    box = box.grown(_WINDOW, *reduced.shape)
-    box = Box(box.top & ~1, box.left & ~1, box.bottom, box.right)
+    height, width = reduced.shape
+    box = box.grown(_WINDOW, height, width)
+    bottom, right = min(box.bottom + box.bottom % 2, height), min(box.right + box.right % 2, width)
+    box = Box(box.top - box.top % 2, box.left - box.left % 2, bottom, right)
     gain = resolve_grey(box.crop(reduced))
-    if gain is None:
-        return
-    changed = box_around(np.abs(gain - 1) > _LEAST / 8).grown(1, *gain.shape)
-    ends: list[int] = []
-    to_gain = np.zeros((2, 3))
-    for axis, (low, high, start) in enumerate(
-        ((changed.top, changed.bottom, box.top), (changed.left, changed.right, box.left))
-    ):
-        pixels = alpha.shape[axis] / reduced.shape[axis]
-        step = gain.shape[axis] / box.shape[axis] / pixels
-        first = max(0, int(low / step + start * pixels))
-        last = min(alpha.shape[axis], int(np.ceil(high / step + start * pixels)))
-        to_gain[1 - axis, 1 - axis] = step
-        to_gain[1 - axis, 2] = (first + 0.5 - start * pixels) * step - 0.5
-        ends += [first, last]
-    top, bottom, left, right = ends
-    there = alpha[top:bottom, left:right]
-    size, how = (right - left, bottom - top), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    full = cv2.warpAffine(gain, to_gain, size, None, how, cv2.BORDER_REPLICATE)
-    cv2.multiply(there, full, there)
+    if gain is not None:
+        there = box.enlarged(reduced.shape, *alpha.shape).crop(alpha)
+        full = cv2.resize(gain, there.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        cv2.multiply(there, full, there)
 
 
 def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
@@ -58,17 +44,24 @@ def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
     alpha: (h, w) float32 at the working scale, steady already.
     """
     coarse = halved(alpha)
+    full = coarse.shape
     weight = flatness(coarse)
     if weight is None:
         return None
     # The opacity of the subject around: the mean of alpha, weighted by itself.
     window = (_OPACITY_WINDOW, _OPACITY_WINDOW)
+    box = box_around(weight > 0).grown(_OPACITY_WINDOW // 2, *weight.shape)
+    coarse, weight = box.crop(coarse), box.crop(weight)
     opacity = cv2.blur(coarse * coarse, window) / (
         cv2.blur(coarse, window) + np.float32(_TINY / 10)
     )
     decided = _smooth_step((opacity - np.float32(MIDDLE)) * np.float32(1 / WIDTH) + np.float32(0.5))
     change = weight * (decided / np.maximum(opacity, np.float32(0.05)) - 1)
-    return change + 1 if np.abs(change).max() > _LEAST else None
+    if np.abs(change).max() <= _LEAST:
+        return None
+    gain = np.ones(full, np.float32)
+    box.crop(gain)[:] += change
+    return gain
 
 
 def _smooth_step(value: np.ndarray) -> np.ndarray:

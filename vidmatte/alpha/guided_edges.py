@@ -30,8 +30,8 @@ _POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 _BAND_REACH = 2  # dilation of the edge band, working pixels
 _BAND_SIGMA = 1.0  # its soft border, working pixels
-_STRIP = 32  # rows of cells that are fitted together, where there are any to fit
-_READ_AROUND = 2  # cells around those wanted whose models are read
+_STRIP = 48  # rows of cells that are fitted together, where there are any to fit
+_READ_AROUND = 1  # cells around those wanted whose models are read
 _AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
