@@ -17,7 +17,7 @@ from vidmatte.alpha.guided_edges import pixels_under, to_working
 from vidmatte.models.augment import agreement, reconcile
 
 SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless neighbours differ, nothing is averaged
-_CHANGES = 0.002  # of alpha, half an 8-bit code: what the mean changes by no more is left out
+_CHANGES = 0.003  # of alpha, half an 8-bit code: what the mean changes by no more is left out
 _ENOUGH = 0.3  # weight from which one side has its full share
 _FULL_SCALE = 65535
 _ROWS_AT_ONCE = 32  # of ROW pixels

@@ -28,7 +28,7 @@ ROUND_TRIP, ROUND_TRIP_SHARE = 1.0, 0.1  # allowed such error: pixels, share of 
 COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise explains
 #: Of the search, at the working scale itself. Patches of eight, with a step between them of
 #: seven, and no polishing of the flow: denser ones take twice the time and find nothing more.
-PATCH_STEP, DESCENTS = 7, 12
+PATCH_STEP, DESCENTS = 7, 8
 _TRUST_SIGMA = 3.0  # smoothing of the trust
 
 
