@@ -20,7 +20,8 @@ SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless neighbours differ, nothing
 _CHANGES = 0.003  # of alpha, half an 8-bit code: what the mean changes by no more is left out
 _ENOUGH = 0.3  # weight from which one side has its full share
 _FULL_SCALE = 65535
-_ROWS_AT_ONCE = 32  # of ROW pixels
+_BLOCKS = 2  # of pixels with one flow, along each side of a coarse pixel
+_AT_ONCE = 32  # rows of ROW pixels
 
 
 @dataclass(kw_only=True)
@@ -55,20 +56,21 @@ class Neighbour:
 class _Accumulator:
     """The weighted sum over the straight frames, or over the mirrored ones.
 
-    total: at the pixels, in rows of ``ROW``. weight: (h, w, 4) float32 on the coarse pixels of
+    total: at the pixels, of codes, see ``_Places``. weight: (h, w, 4) float32 on the coarse pixels of
     their area, in the third channel: it is interpolated as the weights of the neighbours are, so
     it need not be added up at the pixels. coarse, coarse_weight: of all coarse pixels.
     """
 
     def __init__(self, places: _Places, coarse: tuple[int, ...]) -> None:
-        self.total = np.zeros(places.x.shape, np.float32)
+        self.total = np.zeros(places.pixels.shape[1:], np.float32)
         self.weight = np.zeros((*places.area.shape, 4), np.float32)
         self.coarse, self.coarse_weight = np.zeros((2, *coarse), np.float32)
 
     def mean(self, places: _Places) -> tuple[np.ndarray, np.ndarray]:
-        """The mean at the pixels (N,), and 0..1 for how well it is supported."""
+        """The mean at the pixels (block, N), and 0..1 for how well it is supported (N,)."""
         weight = places.sampled(np.ascontiguousarray(self.weight[..., 2]))
-        mean = self.total.reshape(-1)[: places.count] / np.maximum(weight, np.float32(1e-6))
+        scale = np.float32(1 / _FULL_SCALE) / np.maximum(weight, np.float32(1e-6))
+        mean = self.total.reshape(len(self.total), -1)[:, : places.count] * scale
         return mean, np.minimum(weight * np.float32(1 / _ENOUGH), 1)
 
     def coarse_mean(self, otherwise: _Accumulator) -> np.ndarray:
@@ -91,11 +93,11 @@ def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) ->
     coarse = now.coarse.alpha.shape
     places = _Places(pixels, alpha.shape, coarse)
     own = _Accumulator(places, coarse)
-    own.total.reshape(-1)[: len(pixels)] = pixels.of(alpha)
+    own.total += in_rows(pixels.of(alpha).reshape(pixels.block, -1) * np.float32(_FULL_SCALE))
     own.weight[..., 2] = 1
     if all(neighbour.seen.mirrored == now.mirrored for neighbour in neighbours):
         places.add([(neighbour, own) for neighbour in neighbours])
-        pixels.put(alpha, own.mean(places)[0])
+        pixels.put(alpha, own.mean(places)[0].ravel())
         return
     other = _Accumulator(places, coarse)
     own.coarse += now.coarse.alpha
@@ -107,7 +109,7 @@ def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) ->
         trust *= there
         neighbour.field.box.crop(side.coarse)[:] += trust
     places.add(list(zip(neighbours, sides, strict=True)))
-    pixels.put(alpha, _interpolated(now, own, other, places))
+    pixels.put(alpha, _interpolated(now, own, other, places).ravel())
 
 
 @dataclass(frozen=True)
@@ -127,25 +129,27 @@ class _Leg:
 
 
 class _Places:
-    """Pixels at which the alphas of several neighbours are added up.
+    """Pixels at which the alphas of several neighbours are added up, in blocks with one flow.
 
     shape, coarse: (height, width) of the picture and of the coarse scale. area: a box of coarse
-    pixels with all the places. x, y: where in it they are, in rows of ``ROW``.
+    pixels with all the blocks. x, y: where in it their centres are, in rows of ``ROW``. pixels:
+    columns and rows of the first pixel of each, of the second and so on: (2, block, rows, ROW).
     """
 
     def __init__(self, pixels: Pixels, shape: tuple[int, ...], coarse: tuple[int, ...]) -> None:
-        x, y = to_working(pixels, shape, coarse)
-        self.count, self._shape = len(pixels), shape
+        each = np.stack([pixels.x, pixels.y]).reshape(2, pixels.block, -1)
+        x, y = to_working(*(each[:, 0] + each[:, -1]) * np.float32(0.5), shape, coarse)
+        self.count, self._shape = len(x), shape
         self._down, self._across = (a / b for a, b in zip(shape, coarse, strict=True))
         left, top = max(int(x.min()), 0), max(int(y.min()), 0)
         self.area = Box(
             top, left, min(int(y.max()) + 2, coarse[0]), min(int(x.max()) + 2, coarse[1])
         )
         self.x, self.y = in_rows(x - np.float32(left)), in_rows(y - np.float32(top))
-        self._pixels = in_rows(pixels.x), in_rows(pixels.y)
+        self.pixels = in_rows(each)
 
     def sampled(self, picture: np.ndarray) -> np.ndarray:
-        """A picture (h, w) of the area at the places: (N,)."""
+        """A picture (h, w) of the area at the blocks: (N,)."""
         values = remap(picture, self.x, self.y, cv2.BORDER_REPLICATE)
         return np.asarray(values.reshape(-1)[: self.count])
 
@@ -157,41 +161,31 @@ class _Places:
         legs = [self._leg(neighbour, side) for neighbour, side in neighbours]
         legs = [leg for leg in legs if not leg.seen.box.is_empty]
         # Few places at a time, so that everything they need stays in the core's cache.
-        shape = (min(_ROWS_AT_ONCE, len(self.x)), ROW)
-        scratch = np.empty((4, *shape), np.float32), np.empty((*shape, 4), np.float32)
-        codes = np.empty(shape, np.uint16)
-        for start in range(0, len(self.x), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            count = len(self.x[rows])
-            planes, sampled = scratch[0][:, :count], scratch[1][:count]
-            self._add_rows(legs, rows, planes, sampled, codes[:count])
+        at_once = max(1, _AT_ONCE // self.pixels.shape[1])
+        for start in range(0, len(self.x), at_once):
+            self._add_rows(legs, slice(start, start + at_once))
 
-    def _add_rows(
-        self,
-        legs: list[_Leg],
-        rows: slice,
-        planes: np.ndarray,
-        sampled: np.ndarray,
-        codes: np.ndarray,
-    ) -> None:
-        """Add the neighbours' alpha at some rows of places. The arrays are scratch memory."""
-        x, y, weight, alpha = planes
-        coarse_x, coarse_y = self.x[rows], self.y[rows]
-        pixels = [places[rows] for places in self._pixels]
+    def _add_rows(self, legs: list[_Leg], rows: slice) -> None:
+        """Add the neighbours' alpha at some rows of blocks."""
+        centres, pixels = (self.x[rows], self.y[rows]), self.pixels[:, :, rows]
+        flows = np.empty((3, *centres[0].shape), np.float32)
+        sampled = np.empty((*flows[0].shape, 4), np.float32)
+        moved = np.empty(pixels.shape, np.float32)
+        tall = moved.reshape(2, -1, ROW)
+        codes, alpha = np.empty(tall.shape[1:], np.uint16), np.empty(pixels.shape[1:], np.float32)
         ends = [(float(places.min()), float(places.max())) for places in pixels]
         for leg in legs:
-            remap(leg.flow, coarse_x, coarse_y, cv2.BORDER_REPLICATE, sampled)
-            cv2.mixChannels([sampled], [x, y, weight], [0, 0, 1, 1, 2, 2])
-            for axis, plane in enumerate((x, y)):
-                cv2.add(plane, pixels[axis], plane)
+            remap(leg.flow, *centres, cv2.BORDER_REPLICATE, sampled)
+            cv2.mixChannels([sampled], list(flows), [0, 0, 1, 1, 2, 2])
+            for axis, plane in enumerate(moved):
+                np.add(pixels[axis], flows[axis], out=plane)
                 (low, high), (least, most) = ends[axis], leg.reach[axis]
                 first, last = leg.picture[axis]
                 if low + least < first or high + most > last:
                     np.clip(plane, first, last, out=plane)
-            remap(leg.seen.codes, x, y, cv2.BORDER_CONSTANT, codes)
-            total = leg.side.total[rows]
-            cv2.multiply(codes, weight, alpha, 1 / _FULL_SCALE, cv2.CV_32F)
-            cv2.add(total, alpha, total)
+            remap(leg.seen.codes, *tall, cv2.BORDER_CONSTANT, codes)
+            np.multiply(codes.reshape(alpha.shape), flows[2], out=alpha)
+            leg.side.total[:, rows] += alpha
 
     def _leg(self, neighbour: Neighbour, side: _Accumulator) -> _Leg:
         """The flow to a neighbour, whose weight is added to its side's."""
@@ -223,7 +217,7 @@ class _Places:
 def _interpolated(
     now: MatteSample, own: _Accumulator, other: _Accumulator, places: _Places
 ) -> np.ndarray:
-    """One alpha (N,) of both sides."""
+    """One alpha (block, N) of both sides."""
     (mean, _), (there, share) = own.mean(places), other.mean(places)
     there = mean + share * (there - mean)
     sides = own.coarse_mean(other), other.coarse_mean(own)
@@ -253,4 +247,4 @@ def _undecided_pixels(
     total *= np.float32(_CHANGES)
     mask = np.asarray(cv2.compare(change, total, cv2.CMP_GT))
     cv2.bitwise_or(mask, cv2.inRange(alpha, SURE_LOW, SURE_HIGH), mask)
-    return pixels_under(box.crop(mask), box, alpha.shape, *shape)
+    return pixels_under(box.crop(mask), box, alpha.shape, *shape, _BLOCKS)

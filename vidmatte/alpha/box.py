@@ -97,7 +97,8 @@ class Pixels:
 
     ``index`` (N,) picks them from a flattened picture of ``width`` columns; ``x``
     and ``y`` (N,) float32 are their columns and rows in it. step: rows and columns of the picture
-    that each pixel of the mask and of the box stands for.
+    that each pixel of the mask and of the box stands for. Such a block has ``block`` pixels: the
+    lists have the first pixel of every block, then the second of every block, up to the last.
     """
 
     def __init__(
@@ -106,10 +107,11 @@ class Pixels:
         points = cv2.findNonZero(mask) if mask.size else None
         flat = np.zeros((0, 2), np.int32) if points is None else points.reshape(-1, 2)
         columns, rows = flat[:, 0] + np.int32(box.left), flat[:, 1] + np.int32(box.top)
-        if step != (1, 1):
-            within = np.indices(step, np.int32).reshape(2, -1)
+        self.block = step[0] * step[1]
+        if self.block > 1:
+            within = np.indices(step, np.int32).reshape(2, -1, 1)
             rows, columns = (
-                (firsts[:, None] * np.int32(side) + more).ravel()
+                (firsts * np.int32(side) + more).ravel()
                 for firsts, side, more in zip((rows, columns), step, within, strict=True)
             )
         self.index = rows.astype(np.intp) * width + columns
@@ -129,9 +131,10 @@ class Pixels:
 
 
 def in_rows(values: np.ndarray) -> np.ndarray:
-    """(N,) values as (rows, ``ROW``) float32, the last row filled up with zeros."""
-    rows = np.zeros((-(-max(len(values), 1) // ROW), ROW), np.float32)
-    rows.reshape(-1)[: len(values)] = values
+    """(..., N) values as (..., rows, ``ROW``) float32, the last row filled up with zeros."""
+    *before, count = values.shape
+    rows = np.zeros((*before, -(-max(count, 1) // ROW), ROW), np.float32)
+    rows.reshape(*before, -1)[..., :count] = values
     return rows
 
 

@@ -87,12 +87,12 @@ def refine_edges(
     if not len(pixels):
         return
     models, trust, around = _fit_models(view, wanted, box)
-    x, y = to_working(pixels, alpha.shape, [side / _STEP for side in view.alpha.shape])
+    x, y = to_working(pixels.x, pixels.y, alpha.shape, [side / _STEP for side in view.alpha.shape])
     x -= np.float32(around.left)
     y -= np.float32(around.top)
     drawn = _predicted(sample(models, x, y), pixels.of(rgb))
     mix = sample(trust, x, y)
-    x, y = to_working(pixels, alpha.shape, view.alpha.shape)
+    x, y = to_working(pixels.x, pixels.y, alpha.shape, view.alpha.shape)
     mix *= sample(weight, x - np.float32(box.left), y - np.float32(box.top))
     before = pixels.of(alpha)
     np.clip(drawn, 0, 1, out=drawn)
@@ -315,9 +315,17 @@ def _solve(means: np.ndarray) -> None:
 
 
 def pixels_under(
-    mask: np.ndarray, box: Box, working: tuple[int, ...], height: int, width: int
+    mask: np.ndarray,
+    box: Box,
+    working: tuple[int, ...],
+    height: int,
+    width: int,
+    blocks: int = 1,
 ) -> Pixels:
-    """The full-resolution pixels whose working pixel in ``box`` is set, and one more around."""
+    """The full-resolution pixels whose working pixel in ``box`` is set, and one more around.
+
+    blocks: into how many a working pixel is divided along each side, in a picture that can be.
+    """
     if box.is_empty:
         return Pixels(np.zeros((0, 0), np.uint8), box, width)
     around = box.grown(1, working[0], working[1])
@@ -327,19 +335,22 @@ def pixels_under(
         box.left - around.left : box.right - around.left,
     ] = mask
     wide = cv2.dilate(wide, np.ones((3, 3), np.uint8))
-    if height % working[0] == 0 and width % working[1] == 0:
-        return Pixels(wide, around, width, (height // working[0], width // working[1]))
-    full = around.enlarged(working, height, width)
+    if height % (blocks * working[0]) == 0 and width % (blocks * working[1]) == 0:
+        full = Box(*(blocks * end for end in (around.top, around.left, around.bottom, around.right)))
+        step = height // (blocks * working[0]), width // (blocks * working[1])
+    else:
+        full, step = around.enlarged(working, height, width), (1, 1)
     rows, columns = full.shape
-    return Pixels(cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_NEAREST), full, width)
+    wide = cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_NEAREST)
+    return Pixels(wide, full, width, step)
 
 
 def to_working(
-    pixels: Pixels, full: Sequence[float], working: Sequence[float]
+    x: np.ndarray, y: np.ndarray, full: Sequence[float], working: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows of the pixels' centres at the working scale."""
+    """Columns and rows at the working scale of the centres of pixels at x and y, float32."""
     across, down = working[1] / full[1], working[0] / full[0]
     return (
-        (pixels.x + np.float32(0.5)) * np.float32(across) - np.float32(0.5),
-        (pixels.y + np.float32(0.5)) * np.float32(down) - np.float32(0.5),
+        (x + np.float32(0.5)) * np.float32(across) - np.float32(0.5),
+        (y + np.float32(0.5)) * np.float32(down) - np.float32(0.5),
     )
