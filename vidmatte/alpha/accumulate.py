@@ -117,7 +117,7 @@ class _Leg:
     """The way to a neighbour's codes.
 
     flow: (h, w, 4) float32 from coarse pixels to the codes, in pixels of the picture: x, y and the
-    weight. reach: least and most x, and y, of all of it. picture: the first and the last column,
+    weight. reach: bounds of its x, and of its y. picture: the first and the last column,
     and row, of the picture, counted from the codes' first.
     """
 
@@ -205,13 +205,13 @@ class _Places:
         to_codes[:2, 4] = -seen.box.left, -seen.box.top
         flow = cv2.transform(self.area.moved(-wide.top, -wide.left).crop(motion), to_codes)
         cv2.add(side.weight, flow, side.weight)
-        least = cv2.reduce(flow, 0, cv2.REDUCE_MIN).reshape(-1, 4).min(axis=0).tolist()
-        most = cv2.reduce(flow, 0, cv2.REDUCE_MAX).reshape(-1, 4).max(axis=0).tolist()
-        firsts = -seen.box.left, -seen.box.top
-        picture = [
-            (first, first + side - 1) for first, side in zip(firsts, self._shape[::-1], strict=True)
-        ]
-        return _Leg(flow, list(zip(least[:2], most[:2], strict=True)), picture, seen, side)
+        reach, picture = [], []
+        for axis, first in enumerate((-seen.box.left, -seen.box.top)):
+            scale = float(to_codes[axis, axis])
+            least, most, *_ = cv2.minMaxLoc(neighbour.field.planes[axis])
+            reach.append((least * scale + first, most * scale + first))
+            picture.append((first, first + self._shape[1 - axis] - 1))
+        return _Leg(flow, reach, picture, seen, side)
 
 
 def _interpolated(
@@ -232,7 +232,8 @@ def _interpolated(
 def _undecided_pixels(
     now: MatteSample, neighbours: list[Neighbour], moved: list[np.ndarray], shape: tuple[int, ...]
 ) -> Pixels:
-    """The pixels, in a picture of ``shape``, that are soft now or that the mean may change.
+    """The pixels, in a picture of ``shape``, that are soft now or that the mean may change, and
+    those of one coarse pixel more around.
 
     moved: the neighbours' coarse alpha where the subject is now.
     """
@@ -247,4 +248,5 @@ def _undecided_pixels(
     total *= np.float32(_CHANGES)
     mask = np.asarray(cv2.compare(change, total, cv2.CMP_GT))
     cv2.bitwise_or(mask, cv2.inRange(alpha, SURE_LOW, SURE_HIGH), mask)
+    mask, box = cv2.dilate(mask, np.ones((3, 3), np.uint8)), box.grown(1, *alpha.shape)
     return pixels_under(box.crop(mask), box, alpha.shape, *shape, _BLOCKS)

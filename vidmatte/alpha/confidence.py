@@ -32,10 +32,16 @@ def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
     bottom, right = min(box.bottom + box.bottom % 2, height), min(box.right + box.right % 2, width)
     box = Box(box.top - box.top % 2, box.left - box.left % 2, bottom, right)
     gain = resolve_grey(box.crop(reduced))
-    if gain is not None:
-        there = box.enlarged(reduced.shape, *alpha.shape).crop(alpha)
-        full = cv2.resize(gain, there.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        cv2.multiply(there, full, there)
+    if gain is None:
+        return
+    if [2 * side for side in gain.shape] == list(box.shape):
+        changed = box_around(gain != 1).grown(1, *gain.shape)
+        gain = changed.crop(gain)
+        ends = (changed.top, changed.left, changed.bottom, changed.right)
+        box = Box(*(2 * end for end in ends)).moved(box.top, box.left)
+    there = box.enlarged(reduced.shape, *alpha.shape).crop(alpha)
+    full = cv2.resize(gain, there.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    cv2.multiply(there, full, there)
 
 
 def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:

@@ -127,11 +127,12 @@ def _edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     if box.is_empty:
         return np.zeros((0, 0), np.float32), box
     box = box.grown(_BAND_REACH + round(3 * _BAND_SIGMA) + 1, *alpha.shape)
-    wide = np.zeros(box.shape, np.float32)
+    wide = np.zeros(box.shape, np.uint8)
     inner = box.common(there)
     inner.moved(-box.top, -box.left).crop(wide)[:] = inner.moved(-there.top, -there.left).crop(soft)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
-    return cv2.GaussianBlur(cv2.dilate(wide, kernel), (0, 0), _BAND_SIGMA), box
+    wide = cv2.dilate(wide, kernel).astype(np.float32)
+    return cv2.GaussianBlur(wide, (0, 0), _BAND_SIGMA), box
 
 
 def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -322,27 +323,21 @@ def pixels_under(
     width: int,
     blocks: int = 1,
 ) -> Pixels:
-    """The full-resolution pixels whose working pixel in ``box`` is set, and one more around.
+    """The full-resolution pixels whose working pixel in ``box`` is set.
 
-    blocks: into how many a working pixel is divided along each side, in a picture that can be.
+    mask: uint8 of the shape of ``box``. blocks: into how many a working pixel is divided along
+    each side, in a picture that can be.
     """
     if box.is_empty:
         return Pixels(np.zeros((0, 0), np.uint8), box, width)
-    around = box.grown(1, working[0], working[1])
-    wide = np.zeros(around.shape, np.uint8)
-    wide[
-        box.top - around.top : box.bottom - around.top,
-        box.left - around.left : box.right - around.left,
-    ] = mask
-    wide = cv2.dilate(wide, np.ones((3, 3), np.uint8))
     if height % (blocks * working[0]) == 0 and width % (blocks * working[1]) == 0:
-        full = Box(*(blocks * end for end in (around.top, around.left, around.bottom, around.right)))
+        full = Box(*(blocks * end for end in (box.top, box.left, box.bottom, box.right)))
         step = height // (blocks * working[0]), width // (blocks * working[1])
     else:
-        full, step = around.enlarged(working, height, width), (1, 1)
+        full, step = box.enlarged(working, height, width), (1, 1)
     rows, columns = full.shape
-    wide = cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_NEAREST)
-    return Pixels(wide, full, width, step)
+    mask = np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST))
+    return Pixels(mask, full, width, step)
 
 
 def to_working(
