@@ -72,9 +72,7 @@ def make_pictures(clip: Path | None, model: str, size: tuple[int, int], count: i
 
 def _plain(frame: Any) -> Picture:
     alpha = np.array(frame.alpha, np.float32)
-    return Picture(
-        frame.rgb.copy(), alpha, frame.new_shot, frame.mirrored, frame.augment_phase
-    )
+    return Picture(frame.rgb.copy(), alpha, frame.new_shot, frame.mirrored, frame.augment_phase)
 
 
 def kept_pictures(path: Path, make: Callable[[], list[Picture]]) -> list[Picture]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import ROW, Box, Pixels, in_rows
+from vidmatte.alpha.box import ROW, Box, Pixels, in_rows, pixels_under, to_working
 from vidmatte.alpha.flow import CoarseFrame, FlowField, remap
-from vidmatte.alpha.guided_edges import pixels_under, to_working
 from vidmatte.models.augment import agreement, reconcile
 
 SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless neighbours differ, nothing is averaged
@@ -56,9 +55,9 @@ class Neighbour:
 class _Accumulator:
     """The weighted sum over the straight frames, or over the mirrored ones.
 
-    total: at the pixels, of codes, see ``_Places``. weight: (h, w, 4) float32 on the coarse pixels of
-    their area, in the third channel: it is interpolated as the weights of the neighbours are, so
-    it need not be added up at the pixels. coarse, coarse_weight: of all coarse pixels.
+    total: of codes, at the pixels. weight: (h, w, 4) float32 on the coarse pixels of their area, in
+    the third channel: it is interpolated as the weights of the neighbours are, so it need not be
+    added up at the pixels. coarse, coarse_weight: of all coarse pixels.
     """
 
     def __init__(self, places: _Places, coarse: tuple[int, ...]) -> None:
@@ -138,7 +137,8 @@ class _Places:
 
     def __init__(self, pixels: Pixels, shape: tuple[int, ...], coarse: tuple[int, ...]) -> None:
         each = np.stack([pixels.x, pixels.y]).reshape(2, pixels.block, -1)
-        x, y = to_working(*(each[:, 0] + each[:, -1]) * np.float32(0.5), shape, coarse)
+        centres = (each[:, 0] + each[:, -1]) * np.float32(0.5)
+        x, y = to_working(centres[0], centres[1], shape, coarse)
         self.count, self._shape = len(x), shape
         self._down, self._across = (a / b for a, b in zip(shape, coarse, strict=True))
         left, top = max(int(x.min()), 0), max(int(y.min()), 0)
@@ -175,7 +175,7 @@ class _Places:
         codes, alpha = np.empty(tall.shape[1:], np.uint16), np.empty(pixels.shape[1:], np.float32)
         ends = [(float(places.min()), float(places.max())) for places in pixels]
         for leg in legs:
-            remap(leg.flow, *centres, cv2.BORDER_REPLICATE, sampled)
+            remap(leg.flow, centres[0], centres[1], cv2.BORDER_REPLICATE, sampled)
             cv2.mixChannels([sampled], list(flows), [0, 0, 1, 1, 2, 2])
             for axis, plane in enumerate(moved):
                 np.add(pixels[axis], flows[axis], out=plane)
@@ -183,7 +183,7 @@ class _Places:
                 first, last = leg.picture[axis]
                 if low + least < first or high + most > last:
                     np.clip(plane, first, last, out=plane)
-            remap(leg.seen.codes, *tall, cv2.BORDER_CONSTANT, codes)
+            remap(leg.seen.codes, tall[0], tall[1], cv2.BORDER_CONSTANT, codes)
             np.multiply(codes.reshape(alpha.shape), flows[2], out=alpha)
             leg.side.total[:, rows] += alpha
 
@@ -249,4 +249,4 @@ def _undecided_pixels(
     mask = np.asarray(cv2.compare(change, total, cv2.CMP_GT))
     cv2.bitwise_or(mask, cv2.inRange(alpha, SURE_LOW, SURE_HIGH), mask)
     mask, box = cv2.dilate(mask, np.ones((3, 3), np.uint8)), box.grown(1, *alpha.shape)
-    return pixels_under(box.crop(mask), box, alpha.shape, *shape, _BLOCKS)
+    return pixels_under(box.crop(mask), box, alpha.shape, shape[0], shape[1], _BLOCKS)

@@ -5,6 +5,7 @@ The wide windows are Gaussians and discs: large ones take a fraction of their us
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -128,6 +129,42 @@ class Pixels:
     def put(self, picture: np.ndarray, values: np.ndarray) -> None:
         """Write (N,) values into a full C-contiguous (H, W) picture, in place."""
         picture.reshape(-1)[self.index] = values
+
+
+def pixels_under(
+    mask: np.ndarray,
+    box: Box,
+    working: tuple[int, ...],
+    height: int,
+    width: int,
+    blocks: int = 1,
+) -> Pixels:
+    """The full-resolution pixels whose working pixel in ``box`` is set.
+
+    mask: uint8 of the shape of ``box``. blocks: into how many a working pixel is divided along
+    each side, in a picture that can be.
+    """
+    if box.is_empty:
+        return Pixels(np.zeros((0, 0), np.uint8), box, width)
+    if height % (blocks * working[0]) == 0 and width % (blocks * working[1]) == 0:
+        full = Box(*(blocks * end for end in (box.top, box.left, box.bottom, box.right)))
+        step = height // (blocks * working[0]), width // (blocks * working[1])
+    else:
+        full, step = box.enlarged(working, height, width), (1, 1)
+    rows, columns = full.shape
+    mask = np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST))
+    return Pixels(mask, full, width, step)
+
+
+def to_working(
+    x: np.ndarray, y: np.ndarray, full: Sequence[float], working: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows at the working scale of the centres of pixels at x and y, float32."""
+    across, down = working[1] / full[1], working[0] / full[0]
+    return (
+        (x + np.float32(0.5)) * np.float32(across) - np.float32(0.5),
+        (y + np.float32(0.5)) * np.float32(down) - np.float32(0.5),
+    )
 
 
 def in_rows(values: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def _fourth_power(values: np.ndarray) -> np.ndarray:
     """By two products: much faster than a power."""
     square = values * values
     square *= square
-    return square
+    return np.asarray(square)
 
 
 def _continued(weight: np.ndarray, flow: _Planes) -> _Planes:

@@ -10,13 +10,13 @@ and the edge is redrawn less, the more of alpha its model does not explain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Box, Pixels, box_around, sample
+from vidmatte.alpha.box import Box, box_around, pixels_under, sample, to_working
 
 _WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
 _WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
@@ -82,7 +82,7 @@ def refine_edges(
     if share is not None:
         weight = weight * box.crop(share)
     height, width = alpha.shape
-    wanted = np.asarray(cv2.compare(weight, 1 / 255, cv2.CMP_GT))
+    wanted = (weight > 1 / 255).view(np.uint8)
     pixels = pixels_under(wanted, box, view.alpha.shape, height, width)
     if not len(pixels):
         return
@@ -148,7 +148,7 @@ def _fit_models(
     """Coefficients (h, w, 4) of alpha = a . rgb + b, how far they are to be followed (h, w), and
     the box of cells that both cover.
 
-    wanted: not 0 where in ``box``, uint8 of its shape; nothing is to be read further than
+    wanted: 1 where in ``box``, uint8 of its shape, else 0; nothing is to be read further than
     ``_READ_AROUND`` cells from there. Both float32. Equations 14 to 16 of the paper; the models of
     all windows around a cell are averaged, each by how well it fits.
     """
@@ -175,13 +175,14 @@ def _fit_models(
 
 
 def _in_cells(wanted: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
-    """The cells with anything that is ``wanted``, uint8 of the shape of ``box``, and their box."""
+    """The cells with a pixel that is ``wanted``, 0 or 1 in the shape of ``box``; their box."""
     cells = Box(
         box.top // _STEP, box.left // _STEP, -(-box.bottom // _STEP), -(-box.right // _STEP)
     )
     height, width = cells.shape
     full = np.zeros((_STEP * height, _STEP * width), np.uint8)
-    box.moved(-_STEP * cells.top, -_STEP * cells.left).crop(full)[:] = wanted
+    # By 255: the mean of a cell with one such pixel is no 0 then.
+    box.moved(-_STEP * cells.top, -_STEP * cells.left).crop(full)[:] = wanted * np.uint8(255)
     return np.asarray(cv2.resize(full, (width, height), interpolation=cv2.INTER_AREA)), cells
 
 
@@ -313,39 +314,3 @@ def _solve(means: np.ndarray) -> None:
     for plane in (a_r, a_g, a_b, constant, left):
         plane *= weight
     means[:6] = scratch[6:]
-
-
-def pixels_under(
-    mask: np.ndarray,
-    box: Box,
-    working: tuple[int, ...],
-    height: int,
-    width: int,
-    blocks: int = 1,
-) -> Pixels:
-    """The full-resolution pixels whose working pixel in ``box`` is set.
-
-    mask: uint8 of the shape of ``box``. blocks: into how many a working pixel is divided along
-    each side, in a picture that can be.
-    """
-    if box.is_empty:
-        return Pixels(np.zeros((0, 0), np.uint8), box, width)
-    if height % (blocks * working[0]) == 0 and width % (blocks * working[1]) == 0:
-        full = Box(*(blocks * end for end in (box.top, box.left, box.bottom, box.right)))
-        step = height // (blocks * working[0]), width // (blocks * working[1])
-    else:
-        full, step = box.enlarged(working, height, width), (1, 1)
-    rows, columns = full.shape
-    mask = np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST))
-    return Pixels(mask, full, width, step)
-
-
-def to_working(
-    x: np.ndarray, y: np.ndarray, full: Sequence[float], working: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows at the working scale of the centres of pixels at x and y, float32."""
-    across, down = working[1] / full[1], working[0] / full[0]
-    return (
-        (x + np.float32(0.5)) * np.float32(across) - np.float32(0.5),
-        (y + np.float32(0.5)) * np.float32(down) - np.float32(0.5),
-    )
