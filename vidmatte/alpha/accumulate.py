@@ -16,7 +16,7 @@ from vidmatte.alpha.flow import CoarseFrame, FlowField, remap
 from vidmatte.models.augment import agreement, reconcile
 
 SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless neighbours differ, nothing is averaged
-_CHANGES = 0.003  # of alpha, half an 8-bit code: what the mean changes by no more is left out
+_CHANGES = 0.003  # of alpha, 3/4 of an 8-bit code: what the mean changes by less is left out
 _ENOUGH = 0.3  # weight from which one side has its full share
 _FULL_SCALE = 65535
 _BLOCKS = 2  # of pixels with one flow, along each side of a coarse pixel
