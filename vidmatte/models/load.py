@@ -8,12 +8,14 @@ combines two. ``runtimes`` loads them for a runtime and a ``device``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vidmatte.core.families import FAMILY_TABLE, Family
 from vidmatte.errors import UsageError
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Device, choose_device
+from vidmatte.models.runtimes.torch_device import TorchDevice
 from vidmatte.settings import Settings
 
 __all__ = [
@@ -82,9 +84,15 @@ def _load_recurrent(path: Path, family: Family, settings: Settings, device: Devi
     from vidmatte.models.runtimes.onnx_loader import load_recurrent
     from vidmatte.models.rvm import RecurrentNetwork
 
-    networks = []
+    networks: list[RecurrentNetwork] = []
     for part in device.parts or (device,):
         loaded, finish = load_recurrent(path, part, settings.threads, family, settings.runtime)
+        if isinstance(part, TorchDevice):
+            from vidmatte.models.torch_networks import DeviceRecurrent
+
+            on_device = DeviceRecurrent(loaded.runner, family, settings.downsample, device=part)
+            networks.append(on_device)
+            continue
         networks.append(RecurrentNetwork(loaded.runner, family, settings.downsample, finish))
     return ShotDistributor(networks) if len(networks) > 1 else networks[0]
 
@@ -102,6 +110,7 @@ def _load_segmentation(
     from vidmatte.models.runtimes.onnx_loader import load_runner
     from vidmatte.models.segmentation import SegmentationNetwork
 
+    network: Callable[..., SegmentationNetwork] = SegmentationNetwork
     batch = settings.batch or family.default_batch or device.default_batch
     copies = [
         load_runner(
@@ -120,7 +129,12 @@ def _load_segmentation(
     size = input_size(path, loaded.inputs, family)
     check_alpha(path, loaded.outputs, family)
     runners = [copy.runner for copy in copies]
-    return SegmentationNetwork(
+    if isinstance(device, TorchDevice) and settings.normalize != "rembg":
+        from vidmatte.models.torch_networks import DeviceSegmentation
+
+        output = next(iter(loaded.outputs))
+        network = partial(DeviceSegmentation, device=device, output_name=output)
+    return network(
         SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
         size=size,

@@ -1,8 +1,7 @@
-"""The one file in which CPU and GPU differ: where a network runs, and its memory.
+"""Where a network runs, and its memory.
 
-On the CPU, onnxruntime takes and gives numpy arrays. On a CUDA device, inputs and
-outputs are torch tensors on the device, bound to the session, so that a recurrent
-state never leaves it; frames in flight are in pinned host memory.
+On the CPU, onnxruntime takes and gives numpy arrays. On a CUDA device, inputs and outputs are
+torch tensors on the device (``torch_device``), and frames in flight are in pinned host memory.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Runner(Protocol):
 
 
 class Device:
-    """Where the network runs. This class: the CPU; see CudaDevice and SeveralDevices."""
+    """Where the network runs. This class: the CPU; see ``TorchDevice`` and ``_SeveralDevices``."""
 
     name = "cpu"
     default_batch = 1  # all cores work on one frame; a larger batch only takes memory
@@ -59,31 +58,6 @@ class Device:
     def runner(self, session: Any) -> Runner:
         """A runner of a session on this device."""
         return CpuRunner(session)
-
-
-class _CudaDevice(Device):
-    """One CUDA GPU, by its number."""
-
-    default_batch = 8
-
-    def __init__(self, number: int) -> None:
-        self.name = f"cuda:{number}"
-        self.number = number
-
-    def providers(self) -> list[Any]:
-        return [("CUDAExecutionProvider", {"device_id": self.number}), "CPUExecutionProvider"]
-
-    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        import torch
-
-        kind = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
-        pinned: np.ndarray = torch.empty(
-            shape, dtype=kind[np.dtype(dtype)], pin_memory=True
-        ).numpy()
-        return pinned
-
-    def runner(self, session: Any) -> Runner:
-        return _BoundRunner(session, self.name)
 
 
 class _SeveralDevices(Device):
@@ -130,51 +104,6 @@ class CpuRunner:
             options.terminate = True
 
 
-class _BoundRunner:
-    """A session whose inputs and outputs are bound to torch tensors on a device."""
-
-    streams = 1
-
-    def __init__(self, session: Any, device: str) -> None:
-        import torch
-
-        self._session = session
-        self.description = f"onnxruntime on {device}"
-        self._device = torch.device(device)
-        self._inputs = {item.name for item in session.get_inputs()}
-        self._outputs = [output.name for output in session.get_outputs()]
-        self._new_options = onnxruntime().RunOptions
-        self._options = self._new_options()
-
-    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        import torch
-
-        self._options = self._new_options()
-        binding = self._session.io_binding()
-        kind, number = self._device.type, self._device.index or 0
-        held = []  # bound by address: must outlive the run
-        for name in self._inputs & inputs.keys():
-            value = torch.as_tensor(inputs[name])
-            tensor = value.to(self._device, non_blocking=True).contiguous()
-            held.append(tensor)
-            binding.bind_input(
-                name, kind, number, np.float32, tuple(tensor.shape), tensor.data_ptr()
-            )
-        for name in self._outputs:
-            binding.bind_output(name, kind, number)
-        if kind == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._session.run_with_iobinding(binding, self._options)
-        values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
-        return {
-            name: torch.from_dlpack(value) if name in keep else value.numpy()
-            for name, value in values.items()
-        }
-
-    def cancel(self) -> None:
-        self._options.terminate = True
-
-
 def on_host(value: Any) -> np.ndarray:
     """An output of ``keep`` as a numpy array, copied from its device if necessary."""
     return np.asarray(value if isinstance(value, np.ndarray) else value.cpu())
@@ -198,7 +127,9 @@ def choose_device(requested: str) -> tuple[Device, str | None]:
             return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
         if missing is not None:
             raise DeviceError(f"--device {requested}: {missing}; use --device cpu")
-    devices = [_CudaDevice(number) for number in numbers]
+    from vidmatte.models.runtimes.torch_device import TorchDevice
+
+    devices = [TorchDevice(f"cuda:{number}") for number in numbers]
     return (devices[0] if len(devices) == 1 else _SeveralDevices(devices)), None
 
 
