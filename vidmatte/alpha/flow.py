@@ -29,6 +29,7 @@ COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise ex
 #: seven, and no polishing of the flow: denser ones take twice the time and find nothing more.
 PATCH_STEP, DESCENTS = 7, 12
 _TRUST_SIGMA = 3.0  # smoothing of the trust
+LEAST_TRUST = 0.1  # the maximum over the field below which a far neighbour is not sampled
 
 
 @dataclass
@@ -45,10 +46,10 @@ class CoarseFrame:
         height, width = (-(-size // 2) for size in view.alpha.shape)
         rgb = cv2.resize(view.rgb, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(view.alpha, (width, height), interpolation=cv2.INTER_AREA)
-        return cls(rgb, alpha, box_around(alpha > _PRESENT))
+        return cls(rgb, alpha, box_around(alpha > PRESENT))
 
 
-_PRESENT = 0.01  # alpha that counts as subject
+PRESENT = 0.01  # alpha that counts as subject
 
 
 @dataclass
@@ -92,6 +93,10 @@ class FlowField:
         away *= np.float32(-1 / length)
         motion[..., 2] *= np.exp(away, out=away)
         return FlowField(self.box, motion)
+
+    def is_worth_sampling(self) -> bool:
+        """Whether some of it is trusted enough for another frame to be sampled along it."""
+        return bool(self.trust.max() >= LEAST_TRUST)
 
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows, in the full picture, that the box's pixels move to."""

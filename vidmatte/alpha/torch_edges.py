@@ -1,0 +1,170 @@
+"""``guided_edges``, ``confidence`` and the filter's levels on torch tensors, on any device.
+
+The same formulas with the same constants, over the entire picture: a device does that faster than
+it would wait for the boxes and lists of pixels to which the CPU keeps its work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from vidmatte.alpha import confidence, guided_edges
+from vidmatte.core.families import FilterProfile
+from vidmatte.pixels.torch_ops import (
+    Tensor,
+    box_mean,
+    box_sum,
+    extreme,
+    gaussian,
+    resize,
+    resize_codes,
+)
+
+_SIDE = 2 * guided_edges._RADIUS + 1
+_SQUARE = np.ones((3, 3), np.uint8)
+
+
+@dataclass
+class DeviceView:
+    """A frame at the working scale; see ``guided_edges.WorkingFrame``.
+
+    rgb: (3, h, w) codes as float32, alpha: (h, w) float32, on the device. grey: (h, w) uint8 in
+    host memory, where motion is found.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    grey: np.ndarray
+
+
+def working_rgb(rgb: Tensor, height: int, width: int) -> Tensor:
+    """A frame's colours, (3, H, W) uint8, at the working scale: (3, h, w) codes as float32."""
+    return resize_codes(rgb.float(), height, width, "area")
+
+
+def refine_edges(rgb: Tensor, alpha: Tensor, view: DeviceView, share: Tensor = None) -> Tensor:
+    """Alpha (H, W) with its edge band redrawn; see ``guided_edges.refine_edges``.
+
+    rgb: (3, H, W) uint8. share: (h, w) in 0..1 at the working scale; None is wholly.
+    """
+    weight = _edge_band(view.alpha)
+    if share is not None:
+        weight = weight * share
+    height, width = alpha.shape
+    models = resize(_fit_models(view), height, width, "linear")
+    drawn = models[3].clone()
+    for slope, colour in zip(models, rgb, strict=False):
+        drawn.addcmul_(slope, colour.float())
+    mix = torch.exp(models[4] * (-1 / guided_edges._POOR_FIT))
+    mix *= resize(weight, height, width, "linear")
+    drawn = alpha + (drawn.clamp_(0, 1) - alpha) * mix
+    return torch.where(pixels_under(weight > 1 / 255, height, width), drawn, alpha)
+
+
+def pixels_under(mask: Tensor, height: int, width: int) -> Tensor:
+    """The full-resolution pixels whose working pixel is set, and one more around: bool."""
+    wide = extreme(mask.float(), _SQUARE, largest=True)
+    return resize(wide, height, width, "nearest") > 0
+
+
+def _edge_band(alpha: Tensor) -> Tensor:
+    """The weight (h, w) with which the edge is redrawn, at the working scale."""
+    soft = _soft_or_edge(alpha, guided_edges.SOFT_LOW, guided_edges.SOFT_HIGH)
+    side = 2 * guided_edges._BAND_REACH + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return gaussian(extreme(soft.float(), kernel, largest=True), guided_edges._BAND_SIGMA)
+
+
+def _soft_or_edge(alpha: Tensor, low: float, high: float) -> Tensor:
+    """Where alpha is from low to high, or beside a hard edge: bool."""
+    solid = (alpha > 0.5).float()
+    highest, lowest = (extreme(solid, _SQUARE, largest=largest) for largest in (True, False))
+    return ((alpha >= low) & (alpha <= high)) | (highest > lowest)
+
+
+def _fit_models(view: DeviceView) -> Tensor:
+    """(5, h, w): a for r, g and b, then b, and the variance left, of alpha = a . rgb + b."""
+    r, g, b = view.rgb
+    p = view.alpha
+    codes = torch.stack([r, g, b, r * r, r * g, r * b, g * g, g * b, b * b])
+    mixed = torch.stack([p, r * p, g * p, b * p, p * p])
+    scale = 1 / _SIDE**2
+    r, g, b, rr, rg, rb, gg, gb, bb = box_sum(codes, _SIDE).mul_(scale)
+    p, rp, gp, bp, pp = box_sum(mixed, _SIDE).mul_(scale)
+    fits = _solved(r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp)
+    means = box_sum(fits, _SIDE)
+    return means[:5] / means[5]
+
+
+def _solved(
+    r: Any, g: Any, b: Any, p: Any, rr: Any, rg: Any, rb: Any,
+    gg: Any, gb: Any, bb: Any, rp: Any, gp: Any, bp: Any, pp: Any,
+) -> Tensor:  # fmt: skip
+    """The models of all windows, each times its weight, and the weights: (6, h, w).
+
+    The arguments are the windows' means; see ``guided_edges._solve``.
+    """
+    rr, gg, bb = (
+        mean - one * one + guided_edges._EPSILON for mean, one in ((rr, r), (gg, g), (bb, b))
+    )
+    rg, rb, gb = rg - r * g, rb - r * b, gb - g * b
+    rp, gp, bp, pp = rp - r * p, gp - g * p, bp - b * p, pp - p * p
+    g_by_r, b_by_r = rg / rr, rb / rr
+    gg, gb, gp = gg - g_by_r * rg, gb - g_by_r * rb, gp - g_by_r * rp
+    b_by_g = gb / gg
+    bb = bb - b_by_r * rb - b_by_g * gb
+    bp = bp - b_by_r * rp - b_by_g * gp
+    a_r, a_g, a_b = rp / rr, gp / gg, bp / bb
+    left = (pp - a_r * rp - a_g * gp - a_b * bp).clamp_(min=0)
+    a_g = a_g - b_by_g * a_b
+    a_r = a_r - g_by_r * a_g - b_by_r * a_b
+    constant = p - a_r * r - a_g * g - a_b * b
+    weight = 1 / (left + guided_edges._GOOD_FIT)
+    fits = torch.stack([a_r, a_g, a_b, constant, left])
+    return torch.cat([fits * weight, weight[None]])
+
+
+def stretch_levels(
+    alpha: Tensor, view: DeviceView, profile: FilterProfile, *, redraws: bool
+) -> Tensor:
+    """Alpha (H, W) with grey areas decided and its levels stretched.
+
+    redraws: without it no grey is decided; with it the view's alpha becomes that of the result.
+    """
+    height, width = alpha.shape
+    working = view.grey.shape
+    if redraws and profile.decides:
+        gain = _resolved_grey(resize(alpha, working[0], working[1], "area"))
+        alpha = alpha * resize(gain, height, width, "linear")
+    scale = 1 / (profile.white - profile.black)
+    alpha = (alpha * scale - profile.black * scale).clamp_(0, 1)
+    if redraws:
+        view.alpha = resize(alpha, working[0], working[1], "area")
+    return alpha
+
+
+def _resolved_grey(alpha: Tensor) -> Tensor:
+    """What alpha (h, w) is to be multiplied by, at half its size; see ``confidence``."""
+    height, width = (max(1, size // 2) for size in alpha.shape)
+    coarse = resize(alpha, height, width, "area")
+    mean = box_mean(coarse, confidence._WINDOW)
+    softness = box_mean(coarse * (1 - coarse), confidence._WINDOW)
+    softness /= mean * (1 - mean) + confidence._TINY
+    flat = 1 / (confidence.SURELY_FLAT - confidence.FLAT)
+    weight = _smooth_step((softness - confidence.FLAT) * flat)
+    side = confidence._OPACITY_WINDOW
+    opacity = box_mean(coarse * coarse, side) / (box_mean(coarse, side) + confidence._TINY / 10)
+    decided = _smooth_step((opacity - confidence.MIDDLE) * (1 / confidence.WIDTH) + 0.5)
+    change = weight * (decided / opacity.clamp(min=0.05) - 1)
+    return torch.where(change.abs().max() > confidence._LEAST, change, 0) + 1
+
+
+def _smooth_step(value: Tensor) -> Tensor:
+    """0 below 0, 1 above 1, with no corner between."""
+    value = value.clamp(0, 1)
+    return value * value * (3 - 2 * value)
