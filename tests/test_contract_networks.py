@@ -25,8 +25,9 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
 from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import Model
-from vidmatte.models.runtimes.device import Device, _SeveralDevices
+from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.runtimes.torch_device import _SeveralDevices
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 

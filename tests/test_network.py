@@ -38,13 +38,11 @@ from vidmatte.models.runtimes.device import (
     CpuRunner,
     Device,
     Runner,
-    _SeveralDevices,
-    choose_device,
 )
 from vidmatte.models.runtimes.multi_gpu import SharedRunner
 from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
 from vidmatte.models.runtimes.openvino import is_installed
-from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.runtimes.torch_device import TorchDevice, _SeveralDevices, choose_device
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import SegmentationNetwork, _merge_mirrored
 from vidmatte.settings import Settings

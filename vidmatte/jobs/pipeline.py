@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
-from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -22,7 +21,15 @@ from vidmatte.core.segment import History, Segment, StartState
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
-from vidmatte.jobs.smoothing import check_sides, filter_threads, temporal_filter_for
+from vidmatte.jobs.smoothing import (
+    check_sides,
+    device_of,
+    filter_threads,
+    finished_alphas,
+    kept_on,
+    on_device,
+    temporal_filter_for,
+)
 from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
@@ -82,13 +89,15 @@ def build_pipeline(
     uses_foreground = uses_model_foreground(settings, source.clip)
     network = model.network_for(source.clip, None if subject is None else subject.cache)
     network.begin(source.clip, settings)
+    trimap = open_trimap(settings, source.clip)
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(source.clip, settings))
+    device = device_of(network, smooth) if subject is None and trimap is None else None
+    smooth = on_device(smooth, device)
     check_sides(source.clip, smooth)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state
-    trimap = open_trimap(settings, source.clip)
 
     def read(_: Iterator[Frame]) -> Iterator[Frame]:
         pictures = _pictures(source, segment.lead, needs.read_stop(segment), begin.pts)
@@ -97,12 +106,14 @@ def build_pipeline(
 
     def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
         held = frames if trimap is None else trimap.held_frames(frames)
-        adjusted = adjusted_frames(held, settings, source.clip)
+        adjusted = finished_alphas(held, settings, source.clip, device)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
     works: dict[str, Work] = {
         "read": read,
-        "matte": lambda frames: _with_checked_alpha(network.predict(frames), uses_foreground),
+        "matte": lambda frames: _with_checked_alpha(
+            network.predict(kept_on(frames, device)), uses_foreground
+        ),
         **_filter_works(smooth, subject, trimap, finished),
     }
     held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)

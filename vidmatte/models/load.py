@@ -14,8 +14,8 @@ from pathlib import Path
 from vidmatte.core.families import FAMILY_TABLE, Family
 from vidmatte.errors import UsageError
 from vidmatte.models.base import Network
-from vidmatte.models.runtimes.device import Device, choose_device
-from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.runtimes.device import Device
+from vidmatte.models.runtimes.torch_device import TorchDevice, choose_device
 from vidmatte.settings import Settings
 
 __all__ = [

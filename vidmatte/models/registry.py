@@ -16,8 +16,9 @@ from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
 from vidmatte.models.chosen_weights import Weights, resolve_weights
 from vidmatte.models.load import augment_schedule, check_options, load_network
-from vidmatte.models.runtimes.device import Device, choose_device
+from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.openvino import runtime_name
+from vidmatte.models.runtimes.torch_device import choose_device
 from vidmatte.models.weights.catalogue import Entry
 from vidmatte.models.weights.licences import check_acceptance
 from vidmatte.models.weights.record import read_record

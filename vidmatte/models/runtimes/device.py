@@ -7,14 +7,11 @@ torch tensors on the device (``torch_device``), and frames in flight are in pinn
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-
-from vidmatte.errors import DeviceError
-from vidmatte.settings.values import parse_device, parsed
 
 Arrays = Mapping[str, Any]
 
@@ -41,11 +38,11 @@ class Runner(Protocol):
 
 
 class Device:
-    """Where the network runs. This class: the CPU; see ``TorchDevice`` and ``_SeveralDevices``."""
+    """Where the network runs. This class: the CPU; see ``torch_device``."""
 
     name = "cpu"
     default_batch = 1  # all cores work on one frame; a larger batch only takes memory
-    parts: tuple[Device, ...] = ()  # the devices of a SeveralDevices
+    parts: tuple[Device, ...] = ()  # where there are several
 
     def providers(self) -> list[Any]:
         """onnxruntime's execution providers, first choice first."""
@@ -58,18 +55,6 @@ class Device:
     def runner(self, session: Any) -> Runner:
         """A runner of a session on this device."""
         return CpuRunner(session)
-
-
-class _SeveralDevices(Device):
-    """Several devices that share a clip's frames, in host memory that all can use."""
-
-    def __init__(self, parts: Sequence[Device]) -> None:
-        self.name = ",".join(part.name for part in parts)
-        self.parts = tuple(parts)
-        self.default_batch = parts[0].default_batch
-
-    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return self.parts[0].host_array(shape, dtype)
 
 
 class CpuRunner:
@@ -107,52 +92,6 @@ class CpuRunner:
 def on_host(value: Any) -> np.ndarray:
     """An output of ``keep`` as a numpy array, copied from its device if necessary."""
     return np.asarray(value if isinstance(value, np.ndarray) else value.cpu())
-
-
-def choose_device(requested: str) -> tuple[Device, str | None]:
-    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or several as ``cuda:0,cuda:1``,
-    and a note for the user.
-
-    ``auto`` takes a working GPU; where a GPU exists but cannot be used, the note says in one
-    line what is missing. Raises UsageError for other text, DeviceError where a GPU is
-    requested by name and cannot be used.
-    """
-    named = parsed("--device", requested, parse_device)
-    if named == ():
-        return Device(), None
-    numbers = (0,) if named is None else named
-    for number in numbers:
-        missing = _missing_for_cuda(number)
-        if missing is not None and requested == "auto":
-            return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
-        if missing is not None:
-            raise DeviceError(f"--device {requested}: {missing}; use --device cpu")
-    from vidmatte.models.runtimes.torch_device import TorchDevice
-
-    devices = [TorchDevice(f"cuda:{number}") for number in numbers]
-    return (devices[0] if len(devices) == 1 else _SeveralDevices(devices)), None
-
-
-def _has_nvidia_gpu() -> bool:
-    """True where the NVIDIA driver shows a GPU."""
-    from pathlib import Path
-
-    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
-
-
-def _missing_for_cuda(number: int) -> str | None:
-    """One line on why CUDA cannot be used, or None where it can."""
-    if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
-        return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"
-    try:
-        import torch
-    except ImportError:
-        return "torch is not installed (pip install torch)"
-    if not torch.cuda.is_available():
-        return "torch finds no CUDA device (a CPU build of torch, or no driver)"
-    if number >= torch.cuda.device_count():
-        return f"there is no CUDA device {number}, only {torch.cuda.device_count()}"
-    return None
 
 
 FATAL_ONLY = 4

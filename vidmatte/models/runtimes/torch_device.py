@@ -7,13 +7,17 @@ CPU device, where a copy is a copy too, which is how it is tested.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from vidmatte.errors import DeviceError
 from vidmatte.models.runtimes.device import Arrays, Device, Runner, onnxruntime
+from vidmatte.settings.values import parse_device, parsed
 
 Tensor = Any  # torch's types are not checked: torch is optional
 
@@ -137,6 +141,18 @@ class TorchDevice(Device):
             return self._streams[name]
 
 
+class _SeveralDevices(Device):
+    """Several devices that share a clip's frames, in host memory that all can use."""
+
+    def __init__(self, parts: Sequence[Device]) -> None:
+        self.name = ",".join(part.name for part in parts)
+        self.parts = tuple(parts)
+        self.default_batch = parts[0].default_batch
+
+    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return self.parts[0].host_array(shape, dtype)
+
+
 #: onnxruntime's names of what networks give, as torch has them.
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _IN_FLIGHT = 2  # runs at once: while one is on the device, the next one's pictures are prepared
@@ -245,3 +261,45 @@ def _key_of(inputs: dict[str, Any]) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.size == 1
+
+
+def choose_device(requested: str) -> tuple[Device, str | None]:
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or several as ``cuda:0,cuda:1``,
+    and a note for the user.
+
+    ``auto`` takes a working GPU; where a GPU exists but cannot be used, the note says in one
+    line what is missing. Raises UsageError for other text, DeviceError where a GPU is
+    requested by name and cannot be used.
+    """
+    named = parsed("--device", requested, parse_device)
+    if named == ():
+        return Device(), None
+    numbers = (0,) if named is None else named
+    for number in numbers:
+        missing = _missing_for_cuda(number)
+        if missing is not None and requested == "auto":
+            return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
+        if missing is not None:
+            raise DeviceError(f"--device {requested}: {missing}; use --device cpu")
+    devices = [TorchDevice(f"cuda:{number}") for number in numbers]
+    return (devices[0] if len(devices) == 1 else _SeveralDevices(devices)), None
+
+
+def _has_nvidia_gpu() -> bool:
+    """True where the NVIDIA driver shows a GPU."""
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+
+
+def _missing_for_cuda(number: int) -> str | None:
+    """One line on why CUDA cannot be used, or None where it can."""
+    if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
+        return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed (pip install torch)"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device (a CPU build of torch, or no driver)"
+    if number >= torch.cuda.device_count():
+        return f"there is no CUDA device {number}, only {torch.cuda.device_count()}"
+    return None

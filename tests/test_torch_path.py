@@ -1,0 +1,145 @@
+"""The path of a GPU, whole, over torch's CPU device, against the CPU's own.
+
+Decoding to finished alpha: the pictures uploaded, the network bound to tensors, the filter and the
+controls there, and one download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from media import make_movie
+from tiny_onnx import make_recurrent, make_salient
+from tolerance import CODE_8, Tolerance, assert_close
+from torch_frames import shot
+
+from vidmatte.alpha import adjustments
+from vidmatte.alpha.adjustments import Adjustments
+from vidmatte.core.frame import Frame
+from vidmatte.jobs.pipeline import build_pipeline
+from vidmatte.models.registry import find_model
+from vidmatte.models.runtimes.device import Device
+from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Settings
+
+pytestmark = pytest.mark.torch
+
+SAME_CODE = Tolerance(0.02 * CODE_8, CODE_8, "the same formulas on another device")
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    return make_movie(folder / "clip.mp4", size=(192, 128), frames=FRAMES).path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    made = {
+        "isnet": make_salient(folder / "isnet.onnx", 64),
+        "rvm": make_recurrent(folder / "rvm.onnx"),
+    }
+    return made.__getitem__
+
+
+def finished(movie: Path, device: Device, settings: Settings) -> list[Frame]:
+    """The finished frames of a clip, out of their slots."""
+    model = replace(find_model(settings, lambda _: None), device=device)
+    frames = []
+    with open_reader(movie, settings) as source:
+        matting = build_pipeline(source, model, settings, None)
+        with matting.pipeline:
+            for frame in matting.pipeline:
+                frames.append(replace(frame, alpha=frame.alpha.copy(), return_slot=None))
+                frame.release()
+    return frames
+
+
+def compared(movie: Path, settings: Settings) -> TorchDevice:
+    """Compare both devices' results; returns the one of torch."""
+    device = TorchDevice("cpu")
+    found, expected = finished(movie, device, settings), finished(movie, Device(), settings)
+    assert len(found) == len(expected) == FRAMES
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one.alpha, other.alpha, SAME_CODE)
+        assert (one.mirrored, one.augment_phase) == (other.mirrored, other.augment_phase)
+        if other.foreground is not None:
+            assert_close(one.foreground, other.foreground, Tolerance(CODE_8, CODE_8, "rounded"))
+    assert 0.01 < np.mean([frame.alpha.mean() for frame in expected]) < 0.99
+    return device
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "no filter": {"smooth": "off", "refine": "off"},
+    "live": {"smooth": "live"},
+    "both views": {"smooth": "strong"},
+    "solved doubt": {"refine": "best"},
+    "stretched": {"normalize": "minmax"},
+    "as rembg": {"normalize": "rembg"},
+    "local controls": {"threshold": "0.1,0.9", "gamma": 1.4, "erode": 1.5, "invert": True},
+    "control of regions": {"keep_largest": True, "feather": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_per_frame_network(name: str, movie: Path, network: Callable[[str], Path]) -> None:
+    compared(movie, settings_for(network("isnet"), "isnet", **OPTIONS[name]))
+
+
+@pytest.mark.parametrize("options", [{}, {"smooth": "on"}], ids=["defaults", "smooth"])
+def test_a_recurrent_network(
+    options: dict[str, Any], movie: Path, network: Callable[[str], Path]
+) -> None:
+    compared(movie, settings_for(network("rvm"), "rvm", **options))
+
+
+def settings_for(path: Path, family: str, **options: Any) -> Settings:
+    batch = 2 if family == "isnet" else 0
+    return Settings(model=str(path), family=family, runtime="onnxruntime", batch=batch, **options)
+
+
+def test_a_frame_is_copied_once_each_way(movie: Path, network: Callable[[str], Path]) -> None:
+    """Besides its motion, at a 16th of the size of full RGB, and the alpha that it is found with."""
+    options = {"smooth": "off", "refine": "off"}
+    copies = compared(movie, settings_for(network("isnet"), "isnet", **options)).copies
+    pixels = 192 * 128
+    assert (copies.uploads, copies.up) == (FRAMES, 3 * pixels * FRAMES)
+    assert (copies.downloads, copies.down) == (FRAMES, 4 * pixels * FRAMES)
+
+
+CONTROLS = [
+    Adjustments(threshold=(0.2, 0.7)),
+    Adjustments(gamma=0.6),
+    Adjustments(dilate=0.4),
+    Adjustments(dilate=1, erode=3.7),
+    Adjustments(erode=12.3),
+    Adjustments(dilate=47.5),
+    Adjustments(feather=3),
+    Adjustments(feather=90),
+    Adjustments(invert=True, gamma=1.5, threshold=(0, 0.5), erode=2, feather=0.5),
+]
+
+
+@pytest.mark.parametrize("controls", CONTROLS, ids=str)
+@pytest.mark.parametrize("size", [(120, 200), (61, 97)])
+def test_controls(controls: Adjustments, size: tuple[int, int]) -> None:
+    import torch
+
+    from vidmatte.alpha import torch_adjust
+
+    frame = shot(1, size, 0)[0]
+    assert frame.alpha is not None
+    expected = adjustments.apply(frame.alpha.copy(), controls)
+    found = torch_adjust.apply(torch.from_numpy(frame.alpha.copy()), controls).numpy()
+    assert torch_adjust.is_local(controls)
+    assert_close(found, expected, Tolerance(1e-6, 5e-6, "the same sums in another order"))
+    assert np.abs(expected - frame.alpha).max() > 0.01
