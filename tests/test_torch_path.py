@@ -108,7 +108,7 @@ def settings_for(path: Path, family: str, **options: Any) -> Settings:
 
 
 def test_a_frame_is_copied_once_each_way(movie: Path, network: Callable[[str], Path]) -> None:
-    """Besides its motion, at a 16th of the size of full RGB, and the alpha that it is found with."""
+    """Without the filter, whose motion and coarse alpha are copied too."""
     options = {"smooth": "off", "refine": "off"}
     copies = compared(movie, settings_for(network("isnet"), "isnet", **options)).copies
     pixels = 192 * 128
