@@ -143,3 +143,63 @@ def test_controls(controls: Adjustments, size: tuple[int, int]) -> None:
     assert torch_adjust.is_local(controls)
     assert_close(found, expected, Tolerance(1e-6, 5e-6, "the same sums in another order"))
     assert np.abs(expected - frame.alpha).max() > 0.01
+
+
+def test_half_precision_is_used_where_the_alpha_is_the_same(
+    movie: Path, network: Callable[[str], Path]
+) -> None:
+    notes: list[str] = []
+    runs = precision_runs(network("isnet"), movie, notes)
+    assert notes == []
+    # The first eight frames in both, the others in half precision.
+    assert runs == {"float": 8, "half": FRAMES * 2}
+
+
+def test_half_precision_is_left_where_the_alpha_changes(movie: Path, tmp_path: Path) -> None:
+    """A bias beyond the range of half precision, which others take away again."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    path = make_salient(tmp_path / "large.onnx", 64)
+    model = onnx.load(str(path))
+    graph = model.graph
+    for name, value in (("up", 1e5), ("down", -6e4), ("further", -4e4)):
+        graph.initializer.append(numpy_helper.from_array(np.float32([value]), name))
+    first, *rest = list(graph.node)
+    first.output[0] = "at0"
+    del graph.node[:]
+    steps = [("at0", "up", "at1"), ("at1", "down", "at2"), ("at2", "further", "logits")]
+    nodes = [helper.make_node("Add", [one, other], [result]) for one, other, result in steps]
+    graph.node.extend([first, *nodes, *rest])
+    onnx.save(model, str(path))
+    notes: list[str] = []
+    runs = precision_runs(path, movie, notes)
+    assert len(notes) == 1 and "computing in float32" in notes[0]
+    assert runs == {"float": FRAMES * 2, "half": 2}
+
+
+def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
+    """How many pictures a network computes of a clip of 12 frames, by precision."""
+    settings = settings_for(path, "isnet", smooth="off")
+    model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
+    model.report = notes.append
+    counted = {"float": 0, "half": 0}
+    net: Any = model.network
+
+    def counting(runner: Any, name: str) -> Any:
+        def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
+            counted[name] += len(inputs["input"])
+            return original(inputs, keep)
+
+        original, runner.run = runner.run, run
+        return runner
+
+    net._runner, net._half = counting(net._runner, "float"), counting(net._half, "half")
+    with open_reader(movie, settings) as source:
+        net.begin(source.clip, settings)
+        pictures = [shot(1, (128, 192), 0)[0] for _ in range(FRAMES * 2)]
+        for frame in pictures:
+            frame.alpha = None
+        done = list(net.predict(iter(pictures)))
+    assert len(done) == FRAMES * 2
+    return counted

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from vidmatte.core.families import FAMILY_TABLE, Family
-from vidmatte.errors import UsageError
+from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.base import Network
-from vidmatte.models.runtimes.device import Device
+from vidmatte.models.runtimes.device import Device, Runner
 from vidmatte.models.runtimes.torch_device import TorchDevice, choose_device
 from vidmatte.settings import Settings
 
@@ -132,8 +132,13 @@ def _load_segmentation(
     if isinstance(device, TorchDevice) and settings.normalize != "rembg":
         from vidmatte.models.torch_networks import DeviceSegmentation
 
-        output = next(iter(loaded.outputs))
-        network = partial(DeviceSegmentation, device=device, output_name=output)
+        network = partial(
+            DeviceSegmentation,
+            device=device,
+            output_name=next(iter(loaded.outputs)),
+            half=_half_runner(path, device, settings, report),
+            report=report,
+        )
     return network(
         SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
@@ -144,3 +149,19 @@ def _load_segmentation(
         minmax=settings.normalize == "minmax",
         as_rembg=settings.normalize == "rembg",
     )
+
+
+def _half_runner(
+    path: Path, device: Device, settings: Settings, report: Callable[[str], None]
+) -> Runner | None:
+    """The network in half precision; None, with a line for the user, where that does not work."""
+    from vidmatte.models.runtimes.onnx_loader import load_runner
+
+    try:
+        found = load_runner(
+            path, device, settings.threads, outputs=1, runtime=settings.runtime, half=True
+        )
+    except (ModelError, DeviceError) as error:
+        report(f"{path.name} is computed in float32: {error}")
+        return None
+    return found.runner

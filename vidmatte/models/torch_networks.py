@@ -8,13 +8,15 @@ alpha stays (``Frame.on_device``), else it is the one download. What they comput
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 
 from vidmatte.core.families import Family
-from vidmatte.core.frame import Frame
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.augment import View, agreement, mark_views, views_of
 from vidmatte.models.base import Normalization
 from vidmatte.models.runtimes.device import Runner
@@ -23,6 +25,11 @@ from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import RECONCILE_SIDE, SegmentationNetwork
 from vidmatte.pixels.torch_ops import Tensor, bordered, resize, resize_codes
+from vidmatte.settings import Settings
+
+_CHECKED = 8  # of a clip's frames, at least, are computed in both precisions
+_NEVER = -1  # instead of how many are still to be checked
+_SAME = 1 / 255  # the mean difference of alpha up to which that is one, as of bfloat16
 
 
 def uploaded(frame: Frame, device: TorchDevice) -> DeviceFrame:
@@ -41,15 +48,39 @@ def _finish(frame: Frame, pixels: DeviceFrame, alpha: Tensor, device: TorchDevic
 
 
 class DeviceSegmentation(SegmentationNetwork):
-    """See ``SegmentationNetwork``; not for ``as_rembg``. output_name: of the alpha."""
+    """See ``SegmentationNetwork``; not for ``as_rembg``.
+
+    output_name: of the alpha. half: the network in half precision, used for a clip where its first
+    frames have the same alpha in it. report: gets one line where they have not.
+    """
 
     def __init__(
-        self, runner: Runner, family: Family, *, device: TorchDevice, output_name: str, **how: Any
+        self,
+        runner: Runner,
+        family: Family,
+        *,
+        device: TorchDevice,
+        output_name: str,
+        half: Runner | None = None,
+        report: Callable[[str], None] = lambda _: None,
+        **how: Any,
     ) -> None:
         super().__init__(runner, family, **how)
+        self._half, self._report = half, report
+        self._to_check = 0 if half is None else _CHECKED
+        self._check = Lock()
         self.keeps_on = self._device = device
         self._kept = (output_name,)
         self._scale, self._offset = _factors(self._normalize, device)
+
+    def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: ARG002
+        """See ``Network.begin``: the precision is chosen for each clip."""
+        self._to_check = 0 if self._half is None else _CHECKED
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._half is not None:
+            self._half.cancel()
 
     def _matte(self, batch: list[Frame]) -> list[Frame]:
         pixels = [uploaded(frame, self._device) for frame in batch]
@@ -71,13 +102,35 @@ class DeviceSegmentation(SegmentationNetwork):
         inputs = torch.stack(
             [_apply(view, one.rgb, width, height) for view, one in zip(views, pixels, strict=True)]
         )
-        alphas = self._alphas(inputs.mul_(self._scale).sub_(self._offset))
+        alphas = self._in_best_precision(inputs.mul_(self._scale).sub_(self._offset))
         return [_undo(view, alpha) for view, alpha in zip(views, alphas, strict=True)]
 
-    def _alphas(self, inputs: Tensor) -> Tensor:
+    def _in_best_precision(self, inputs: Tensor) -> Tensor:
+        """``_alphas`` in half precision, or in float32 until that is known to give the same."""
+        if self._half is None:
+            return self._alphas(self._runner, inputs)
+        with self._check:
+            if self._to_check > 0:
+                return self._checked(self._half, inputs)
+        return self._alphas(self._runner if self._to_check else self._half, inputs)
+
+    def _checked(self, half: Runner, inputs: Tensor) -> Tensor:
+        """The alphas in float32; whether those in half precision are the same is noted."""
+        alphas = self._alphas(self._runner, inputs)
+        apart = (self._alphas(half, inputs) - alphas).abs().mean(dim=(1, 2)).max().item()
+        self._to_check = max(0, self._to_check - len(inputs))
+        if not apart <= _SAME:  # nor is it where one is not a number
+            self._to_check = _NEVER
+            self._report(
+                f"half precision changes the alpha by {255 * apart:.2g} of 255 on average:"
+                " computing in float32"
+            )
+        return alphas
+
+    def _alphas(self, runner: Runner, inputs: Tensor) -> Tensor:
         """The network's alphas of pictures (B, 3, H, W): (B, h, w) float32."""
         with self._turns:
-            found = self._runner.run({self._input_name: inputs}, self._kept)
+            found = runner.run({self._input_name: inputs}, self._kept)
         output = found[self._kept[0]]
         alphas = output.float().reshape(alpha_shape(output.shape, len(inputs), self._family))
         if self._family.class_count:
