@@ -55,7 +55,7 @@ def on_device(frames: list[Frame], device: TorchDevice) -> Iterator[Frame]:
     """The frames with their alpha on the device and nowhere else."""
     for frame in frames:
         assert frame.alpha is not None
-        frame.on_device = DeviceFrame(alpha=device.upload(frame.alpha))
+        frame.on_device = DeviceFrame(device, alpha=device.upload(frame.alpha))
         frame.alpha = None
         yield frame
 

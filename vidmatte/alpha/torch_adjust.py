@@ -27,25 +27,42 @@ _SQUARE = np.ones((3, 3), np.uint8)
 
 
 def downloaded_frames(
-    frames: Iterable[Frame], settings: AdjustOptions, clip: Clip, device: TorchDevice
+    frames: Iterable[Frame],
+    settings: AdjustOptions,
+    clip: Clip,
+    device: TorchDevice,
+    *,
+    stays: bool,
 ) -> Iterator[Frame]:
     """``masks.adjusted_frames`` of frames whose alpha is on the device; it comes to host memory.
 
+    stays: whether it stays on the device too, for a writer; no one may change it then.
     Raises UsageError, SourceError, ModelError for an alpha that contains NaN.
     """
     controls = controls_of(settings)
     if settings.garbage_matte is None and settings.holdout is None and is_local(controls):
-        return _downloaded(frames, controls, device)
-    return adjusted_frames(_downloaded(frames, Adjustments(), device), settings, clip)
+        done = _downloaded(frames, controls, device)
+        return done if stays else _left(done)
+    return adjusted_frames(_left(_downloaded(frames, Adjustments(), device)), settings, clip)
 
 
 def _downloaded(
     frames: Iterable[Frame], controls: Adjustments, device: TorchDevice
 ) -> Iterator[Frame]:
+    """The frames after the controls, with the same alpha on the device and in host memory."""
     for frame in frames:
-        pixels, frame.on_device = frame.on_device, None
-        device.download(apply(pixels.alpha, controls), frame.writable_alpha())
+        pixels = frame.on_device
+        pixels.alpha = apply(pixels.alpha, controls)
+        pixels.rgb = None  # nothing looks at the colours again
+        device.download(pixels.alpha, frame.writable_alpha())
         check_numbers(frame)
+        yield frame
+
+
+def _left(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, their alpha in host memory alone."""
+    for frame in frames:
+        frame.on_device = None
         yield frame
 
 

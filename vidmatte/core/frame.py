@@ -105,8 +105,8 @@ class Frame:
     wants_state, state: a recurrent network's state before this frame, by name: the network starts
         from it where it is there, and stores it where it is wanted.
     name: of a picture file's result, without suffix.
-    on_device: where its alpha is to stay on the network's device (``Network.keeps_on``), what lies
-        there: a ``DeviceFrame``. ``alpha`` is None until it is downloaded.
+    on_device: where its alpha stays on the network's device (``Network.keeps_on``), what lies
+        there: a ``DeviceFrame``. ``alpha`` is None until it is downloaded, then the same.
     findings: what to report about it: warnings of the source, faults of the matte.
     alpha_buffer: the slot's (H, W) float32, with whatever an earlier frame left there.
     return_slot: returns the slot that holds the pixels; the arrays are invalid after it.

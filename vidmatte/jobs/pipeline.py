@@ -106,7 +106,8 @@ def build_pipeline(
 
     def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
         held = frames if trimap is None else trimap.held_frames(frames)
-        adjusted = finished_alphas(held, settings, source.clip, device)
+        stays = writer is not None
+        adjusted = finished_alphas(held, settings, source.clip, device, stays=stays)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
     works: dict[str, Work] = {

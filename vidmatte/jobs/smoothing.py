@@ -84,17 +84,22 @@ def on_device(smooth: TemporalFilter, device: TorchDevice | None) -> TemporalFil
 def kept_on(frames: Iterator[Frame], device: TorchDevice | None) -> Iterator[Frame]:
     """The frames, each asking the network to leave its alpha on the device."""
     for frame in frames:
-        frame.on_device = None if device is None else DeviceFrame()
+        frame.on_device = None if device is None else DeviceFrame(device)
         yield frame
 
 
 def finished_alphas(
-    frames: Iterable[Frame], settings: Settings, clip: Clip, device: TorchDevice | None
+    frames: Iterable[Frame],
+    settings: Settings,
+    clip: Clip,
+    device: TorchDevice | None,
+    *,
+    stays: bool,
 ) -> Iterator[Frame]:
-    """The frames after all controls, their alpha in host memory. Raises UsageError, SourceError,
-    ModelError."""
+    """The frames after all controls, their alpha in host memory; see ``downloaded_frames``. Raises
+    UsageError, SourceError, ModelError."""
     if device is None:
         return adjusted_frames(frames, settings, clip)
     from vidmatte.alpha.torch_adjust import downloaded_frames
 
-    return downloaded_frames(frames, settings, clip, device)
+    return downloaded_frames(frames, settings, clip, device, stays=stays)

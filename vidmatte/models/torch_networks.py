@@ -34,7 +34,7 @@ _SAME = 1 / 255  # the mean difference of alpha up to which that is one, as of b
 
 def uploaded(frame: Frame, device: TorchDevice) -> DeviceFrame:
     """The frame's pixels on the device, with ``rgb``; those it asks to keep where it does."""
-    pixels = frame.on_device if frame.on_device is not None else DeviceFrame()
+    pixels: DeviceFrame = frame.on_device or DeviceFrame(device)
     pixels.rgb = device.upload(frame.rgb).permute(2, 0, 1).contiguous()
     return pixels
 
@@ -212,6 +212,6 @@ class DeviceRecurrent(RecurrentNetwork):
             codes = outputs[self._names.foreground][0].float() * 255
             codes = codes.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
             frame.foreground = self._device.download(codes)
-        pixels = frame.on_device if frame.on_device is not None else DeviceFrame()
+        pixels = frame.on_device or DeviceFrame(self._device)
         _finish(frame, pixels, alpha.clamp(0, 1), self._device)
         return frame

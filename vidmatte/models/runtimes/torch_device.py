@@ -24,11 +24,12 @@ Tensor = Any  # torch's types are not checked: torch is optional
 
 @dataclass
 class DeviceFrame:
-    """A frame's pixels on a device; while ``Frame.on_device`` is one, its alpha stays there.
+    """A frame's pixels on a device; where ``Frame.on_device`` is one, its alpha stays there.
 
     rgb: (3, H, W) uint8. alpha: (H, W) float32 in 0..1. Both None before the network.
     """
 
+    device: TorchDevice
     rgb: Tensor = None
     alpha: Tensor = None
 
