@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from media import make_movie
@@ -22,9 +23,12 @@ from vidmatte.alpha import adjustments
 from vidmatte.alpha.adjustments import Adjustments
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.pipeline import build_pipeline
+from vidmatte.jobs.report import Reporter
+from vidmatte.jobs.run import run
 from vidmatte.models.registry import find_model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.pixels.formats import plane_arrays
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -203,3 +207,22 @@ def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
         done = list(net.predict(iter(pictures)))
     assert len(done) == FRAMES * 2
     return counted
+
+
+def test_a_movie_is_written_from_the_device(
+    movie: Path, network: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its colours too are made there."""
+    settings = settings_for(network("isnet"), "isnet", audio=False)
+    written = {}
+    for device in (Device(), TorchDevice("cpu")):
+        model = replace(find_model(settings, lambda _: None), device=device)
+        out = tmp_path / f"{device.name}.mov"
+        with open_reader(movie, settings) as source:
+            run(source, out, model, settings, Reporter())
+        with av.open(str(out)) as container:
+            decoded = [plane_arrays(frame) for frame in container.decode(video=0)]
+        written[device.name] = [plane.copy() for planes in decoded for plane in planes]
+    assert len(written["cpu"]) == 4 * FRAMES
+    for one, other in zip(written["torch cpu"], written["cpu"], strict=True):
+        assert_close(one, other, Tolerance(0.02 * CODE_8, CODE_8, "ProRes too"), full=4095)
