@@ -53,9 +53,6 @@ def test_both_colours_agree(name: str, size: tuple[int, int], tmp_path: Path) ->
     for one, other, source in zip(*map(plane_views, (found, expected, plain)), strict=True):
         apart = np.abs(one.astype(int) - other) * (255 / top)
         assert apart.max() <= 1
-        # Around the subject OpenCV enlarges 8-bit colours with weights of 11 bits.
-        assert (apart > 0).mean() < (0.002 if top > 255 else 0.06)
-        if one.ndim == 3:
-            assert (apart[frame.alpha > 0] > 0).mean() < 0.002
+        assert (apart > 0).mean() < 0.01
         changed += (other != source).sum()
     assert changed > 1000, "the estimate did nothing"

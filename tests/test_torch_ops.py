@@ -57,6 +57,15 @@ def test_sizes_of_codes(ops: Any, size: tuple[int, int]) -> None:
     assert apart.max() <= 1 and (apart > 0).mean() < (0.002 if size[1] <= 70 else 0.2)
 
 
+@pytest.mark.parametrize("size", [(90, 99), (320, 320), (101, 70)])
+def test_enlarged_codes(ops: Any, size: tuple[int, int]) -> None:
+    codes = np.random.default_rng(1).integers(0, 256, (45, 70, 3), np.uint8)
+    found = ops.resize_codes(tensor(codes.transpose(2, 0, 1)).float(), *size, "linear").numpy()
+    expected = cv2.resize(codes, size[::-1], interpolation=cv2.INTER_LINEAR)
+    apart = np.abs(interleaved(found) - expected)
+    assert apart.max() <= 1 and (apart > 0).mean() < 0.01
+
+
 def test_halved_codes_are_exact(ops: Any) -> None:
     codes = np.random.default_rng(2).integers(0, 256, (44, 70, 3), np.uint8)
     found = ops.resize_codes(tensor(codes.transpose(2, 0, 1)).float(), 22, 35, "area").numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -22,13 +22,9 @@ from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.smoothing import (
-    check_sides,
-    device_of,
-    filter_threads,
+    filter_of,
     finished_alphas,
     kept_on,
-    on_device,
-    temporal_filter_for,
 )
 from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
 from vidmatte.models.registry import Model
@@ -90,11 +86,8 @@ def build_pipeline(
     network = model.network_for(source.clip, None if subject is None else subject.cache)
     network.begin(source.clip, settings)
     trimap = open_trimap(settings, source.clip)
-    smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
-    smooth = replace(smooth, threads=filter_threads(source.clip, settings))
-    device = device_of(network, smooth) if subject is None and trimap is None else None
-    smooth = on_device(smooth, device)
-    check_sides(source.clip, smooth)
+    is_local = subject is None and trimap is None
+    smooth, device = filter_of(network, source.clip, settings, may_stay=is_local)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state

@@ -6,6 +6,7 @@ Where the network leaves its alphas on a device, both work there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -66,19 +67,23 @@ def check_sides(clip: Clip, smooth: TemporalFilter) -> None:
         )
 
 
-def device_of(network: Network, smooth: TemporalFilter) -> TorchDevice | None:
-    """The device on which frames are finished; None for the CPU, which alone solves for doubt."""
-    device: TorchDevice | None = network.keeps_on
-    return None if smooth.refine == "best" else device
+def filter_of(
+    network: Network, clip: Clip, settings: Settings, *, may_stay: bool
+) -> tuple[TemporalFilter, TorchDevice | None]:
+    """The temporal filter of a run, and the device on which frames are finished; None for the CPU.
 
-
-def on_device(smooth: TemporalFilter, device: TorchDevice | None) -> TemporalFilter:
-    """The same filter, for alphas on the device."""
-    if device is None:
-        return smooth
+    may_stay: whether nothing else between network and writer needs the alpha in host memory. Raises
+    UsageError.
+    """
+    smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
+    smooth = replace(smooth, threads=filter_threads(clip, settings))
+    check_sides(clip, smooth)
+    device: TorchDevice | None = network.keeps_on if may_stay else None
+    if device is None or smooth.refine == "best":  # the CPU alone solves for doubt
+        return smooth, None
     from vidmatte.alpha.torch_filter import DeviceFilter
 
-    return DeviceFilter.like(smooth, device)
+    return DeviceFilter.like(smooth, device), device
 
 
 def kept_on(frames: Iterator[Frame], device: TorchDevice | None) -> Iterator[Frame]:

@@ -108,9 +108,7 @@ def _load_segmentation(
     from vidmatte.models.runtimes.multi_gpu import SharedRunner
     from vidmatte.models.runtimes.onnx_file import check_alpha, input_size
     from vidmatte.models.runtimes.onnx_loader import load_runner
-    from vidmatte.models.segmentation import SegmentationNetwork
 
-    network: Callable[..., SegmentationNetwork] = SegmentationNetwork
     batch = settings.batch or family.default_batch or device.default_batch
     copies = [
         load_runner(
@@ -129,16 +127,7 @@ def _load_segmentation(
     size = input_size(path, loaded.inputs, family)
     check_alpha(path, loaded.outputs, family)
     runners = [copy.runner for copy in copies]
-    if isinstance(device, TorchDevice) and settings.normalize != "rembg":
-        from vidmatte.models.torch_networks import DeviceSegmentation
-
-        network = partial(
-            DeviceSegmentation,
-            device=device,
-            output_name=next(iter(loaded.outputs)),
-            half=_half_runner(path, device, settings, report),
-            report=report,
-        )
+    network = _network_on(device, path, settings, next(iter(loaded.outputs)), report)
     return network(
         SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
@@ -149,6 +138,24 @@ def _load_segmentation(
         minmax=settings.normalize == "minmax",
         as_rembg=settings.normalize == "rembg",
     )
+
+
+def _network_on(
+    device: Device,
+    path: Path,
+    settings: Settings,
+    output: str,
+    report: Callable[[str], None],
+) -> Callable[..., Network]:
+    """The class of a per-frame network on a device. output: the name of its alpha."""
+    if not isinstance(device, TorchDevice) or settings.normalize == "rembg":
+        from vidmatte.models.segmentation import SegmentationNetwork
+
+        return SegmentationNetwork
+    from vidmatte.models.torch_networks import DeviceSegmentation
+
+    half = _half_runner(path, device, settings, report)
+    return partial(DeviceSegmentation, device=device, output_name=output, half=half, report=report)
 
 
 def _half_runner(

@@ -149,4 +149,6 @@ def _extended(
     far = torch.tensor(empty, dtype=torch.float32, device=shown.device)[:, None, None]
     coarse = torch.where(weights > 0, sums / weights.clamp(min=1e-12), far)
     coarse = coarse.round_().clamp_(0, full_scale)
+    if full_scale <= 255:
+        return torch.where(visible, shown, resize_codes(coarse, height, width, "linear"))
     return torch.where(visible, shown, resize(coarse, height, width, "linear").round_())
