@@ -21,7 +21,7 @@ from clip_cache import CachedClip
 from measure_matte import add_clip_options, standard_clips
 
 from vidmatte.alpha.flow import FlowField
-from vidmatte.alpha.guided_edges import working_size
+from vidmatte.alpha.guided_edges import _working_size
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import find_model
@@ -63,7 +63,7 @@ def distances(clip: CachedClip, index: int, field: FlowField) -> tuple[float, fl
 def coarse_step(clip: CachedClip) -> int:
     """Pixels of the frame per pixel of the coarse scale, along a side."""
     height, width = clip.rgb.shape[1:3]
-    return 2 * round(height / working_size(height, width)[0])
+    return 2 * round(height / _working_size(height, width)[0])
 
 
 def main(arguments: list[str] | None = None) -> None:

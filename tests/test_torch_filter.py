@@ -17,7 +17,7 @@ pytestmark = pytest.mark.torch
 
 
 def differences(
-    clip: tuple[int, int, float], mode: str, refine: str, profile: FilterProfile, count: int = 7
+    clip: tuple[int, int, float], mode: str, refine: str, profile: FilterProfile, count: int = 6
 ) -> np.ndarray:
     """|torch - numpy| of every pixel of every frame, in parts of 255."""
     from vidmatte.alpha.torch_filter import DeviceFilter
@@ -37,15 +37,12 @@ def differences(
     return 255 * np.abs(np.stack(found) - np.stack(expected))
 
 
-@pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("mode", ["off", "live", "on"])
+@pytest.mark.parametrize("clip", CLIPS)
 def test_both_filters_agree(clip: tuple[int, int, float], mode: str) -> None:
-    apart = differences(clip, mode, "fast", PER_FRAME)
-    print(f"worst {apart.max():.4f}, mean {apart.mean():.6f} of 255")
-    assert apart.max() < 1
+    assert differences(clip, mode, "fast", PER_FRAME).max() < 1
 
 
 @pytest.mark.parametrize("refine", ["fast", "off"])
 def test_both_filters_agree_on_a_recurrent_network(refine: str) -> None:
-    apart = differences(CLIPS[1], "on", refine, RECURRENT)
-    assert apart.max() < 1
+    assert differences(CLIPS[1], "on", refine, RECURRENT).max() < 1

@@ -46,10 +46,10 @@ class CoarseFrame:
         height, width = (-(-size // 2) for size in view.alpha.shape)
         rgb = cv2.resize(view.rgb, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(view.alpha, (width, height), interpolation=cv2.INTER_AREA)
-        return cls(rgb, alpha, box_around(alpha > PRESENT))
+        return cls(rgb, alpha, box_around(alpha > _PRESENT))
 
 
-PRESENT = 0.01  # alpha that counts as subject
+_PRESENT = 0.01  # alpha that counts as subject
 
 
 @dataclass

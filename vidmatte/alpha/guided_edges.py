@@ -32,7 +32,7 @@ _READ_AROUND = 2  # working pixels around those wanted whose models are read
 _AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
-def working_size(height: int, width: int) -> tuple[int, int]:
+def _working_size(height: int, width: int) -> tuple[int, int]:
     """(height, width) at which motion and fits are computed: full size over an integer."""
     side = max(height, width)
     factor = 1 if side < _WHOLE_SIDE else max(2, round(side / _WORKING_SIDE))
@@ -55,7 +55,7 @@ class WorkingFrame:
     @classmethod
     def of(cls, rgb: np.ndarray, alpha: np.ndarray) -> WorkingFrame:
         """Reduce a frame: rgb (H, W, 3) uint8 and alpha (H, W) float32."""
-        height, width = working_size(*alpha.shape)
+        height, width = _working_size(*alpha.shape)
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
         small_alpha = reduce_alpha(alpha, height, width)
         return cls(

@@ -20,6 +20,8 @@ from vidmatte.models.augment import agreement
 from vidmatte.models.runtimes.torch_device import TorchDevice
 from vidmatte.pixels.torch_ops import Tensor, resize, sample
 
+_CHANGES = 0.002  # of alpha, half an 8-bit code: what the mean changes by no more is left out
+
 
 @dataclass
 class Sample:
@@ -116,7 +118,7 @@ def average(now: Sample, neighbours: list[Neighbour], alpha: Tensor, device: Tor
     own.coarse_weight += 1
     changes = any(neighbour.seen.mirrored != now.mirrored for neighbour in neighbours)
     other = _Sums(alpha, now.coarse_alpha) if changes else own
-    undecided = (now.coarse_alpha >= SURE_LOW) & (now.coarse_alpha <= SURE_HIGH)
+    change, total = torch.zeros_like(now.coarse_alpha), torch.ones_like(now.coarse_alpha)
     box = now.coarse.box
     for neighbour in neighbours:
         to_it: Any = neighbour.field
@@ -125,14 +127,16 @@ def average(now: Sample, neighbours: list[Neighbour], alpha: Tensor, device: Tor
         box = box.union(around)
         x, y = to_it.arrivals()
         moved = sample(seen.coarse_alpha[None], x, y, replicate=True)[0]
-        apart = (moved - around.crop(now.coarse_alpha)).abs() > accumulate._DIFFERS
-        around.crop(undecided)[:] |= apart
+        trust = to_it.trust * neighbour.gain
+        around.crop(total)[:] += trust
+        around.crop(change)[:] += (moved - around.crop(now.coarse_alpha)).abs() * trust
         side = own if seen.mirrored == now.mirrored else other
         _add(side, to_it, seen.alpha, neighbour.gain)
         if changes:
-            trust = to_it.trust * neighbour.gain
             around.crop(side.coarse_weight)[:] += trust
             around.crop(side.coarse)[:] += trust * moved
+    soft = (now.coarse_alpha >= SURE_LOW) & (now.coarse_alpha <= SURE_HIGH)
+    undecided = soft | (change > total * _CHANGES)
     inside = torch.zeros_like(undecided)
     box.crop(inside)[:] = True
     result = _interpolated(now, own, other, device) if changes else own.mean()[0]

@@ -19,6 +19,7 @@ import torch
 from vidmatte.alpha import flow, guided_edges, temporal_filter
 from vidmatte.alpha.box import NOTHING, box_around
 from vidmatte.alpha.flow import CoarseFrame, FlowField
+from vidmatte.alpha.guided_edges import WorkingFrame
 from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.alpha.torch_average import Field, Sample, average
 from vidmatte.alpha.torch_edges import (
@@ -66,7 +67,7 @@ class DeviceFilter(TemporalFilter):
             raise ValueError("the frame has no alpha yet: the network comes before the filter")
         if not (self.redraws or mix):
             return TrackedFrame(frame=frame)
-        height, width = guided_edges.working_size(*frame.rgb.shape[:2])
+        height, width = guided_edges._working_size(*frame.rgb.shape[:2])
         small = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
         if pixels.rgb is None:
             uploaded(frame, self.device)
@@ -92,13 +93,10 @@ class DeviceFilter(TemporalFilter):
         alpha = frame.on_device.alpha
         height, width = (-(-side // 2) for side in small.shape[:2])
         coarse_alpha = resize(view.alpha, height, width, "area")
-        coarse = CoarseFrame(
-            cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA),
-            self.device.download(coarse_alpha),
-            NOTHING,
-        )
+        coarse = CoarseFrame.of(WorkingFrame(small, view.grey, np.zeros_like(view.grey), NOTHING))
+        coarse.alpha = self.device.download(coarse_alpha)
         check_numbers(replace(frame, alpha=coarse.alpha, return_slot=None))
-        coarse.box = box_around(coarse.alpha > flow.PRESENT)
+        coarse.box = box_around(coarse.alpha > flow._PRESENT)
         there = alpha * _enlarged_box(rows, alpha.shape[0])[:, None]
         there *= _enlarged_box(columns, alpha.shape[1])
         return Sample(there, coarse_alpha, coarse, frame.mirrored, frame.augment_phase)
