@@ -6,6 +6,7 @@ controls there, and one download.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,25 @@ def test_half_precision_is_left_where_the_alpha_changes(movie: Path, tmp_path: P
     runs = precision_runs(path, movie, notes)
     assert len(notes) == 1 and "computing in float32" in notes[0]
     assert runs == {"float": FRAMES * 2, "half": 2}
+
+
+def test_two_batches_are_in_flight(network: Callable[[str], Path]) -> None:
+    """Each run of the network waits until another one has begun."""
+    settings = settings_for(network("isnet"), "isnet", smooth="off")
+    model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
+    net: Any = model.network
+    both, original = threading.Barrier(2, timeout=20), net._runner.run
+    net._half = None
+
+    def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
+        assert len(inputs["input"]) == 2
+        both.wait()
+        return original(inputs, keep)
+
+    net._runner.run = run
+    frames = [shot(1, (64, 64), 0)[0] for _ in range(8)]
+    assert net.batch == 4
+    assert len(list(net.predict(iter(frames)))) == 8
 
 
 def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
