@@ -43,7 +43,8 @@ KINDS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_
 def test_sizes(ops: Any, planes: np.ndarray, kind: str, size: tuple[int, int]) -> None:
     found = ops.resize(tensor(planes), *size, kind).numpy()
     expected = [cv2.resize(plane, size[::-1], interpolation=KINDS[kind]) for plane in planes]
-    np.testing.assert_allclose(found, np.stack(expected), atol=TINY)
+    # torch computes places between pixels in 24 bits.
+    np.testing.assert_allclose(found, np.stack(expected), atol=TINY if kind == "area" else 2e-5)
 
 
 @pytest.mark.parametrize("size", [(15, 35), (23, 31), (45, 35), (20, 100)])

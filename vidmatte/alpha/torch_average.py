@@ -6,6 +6,7 @@ The same formulas with the same constants, over the entire picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from vidmatte.alpha.flow import CoarseFrame
 from vidmatte.alpha.torch_edges import pixels_under
 from vidmatte.models.augment import agreement
 from vidmatte.models.runtimes.torch_device import TorchDevice
-from vidmatte.pixels.torch_ops import Tensor, resize, sample
+from vidmatte.pixels.torch_ops import Tensor, places, resize, sample_at, sample_grid
 
 _CHANGES = 0.002  # of alpha, half an 8-bit code: what the mean changes by no more is left out
 
@@ -56,19 +57,18 @@ class Field:
         """(h, w)."""
         return self.motion[2]
 
-    def arrivals(self) -> tuple[Tensor, Tensor]:
-        """Columns and rows, in the full picture, that the box's pixels move to."""
-        place = self.motion.device
-        columns = torch.arange(self.box.left, self.box.right, device=place)
-        rows = torch.arange(self.box.top, self.box.bottom, device=place)
-        return self.motion[0] + columns, self.motion[1] + rows[:, None]
+    def arrivals(self) -> Tensor:
+        """Columns and rows, in the full picture, that the box's pixels move to: (h, w, 2)."""
+        box = self.box
+        here = places(box.left, box.top, box.right, box.bottom, self.motion.device)
+        return here + self.motion[:2].permute(1, 2, 0)
 
     def after(self, first: Field) -> Field:
         """See ``FlowField.after``."""
-        x, y = first.arrivals()
-        onward = sample(self.motion, x - self.box.left, y - self.box.top, replicate=True)
-        way = onward + first.motion
-        way[2] = onward[2] * first.motion[2]
+        onward = sample_at(self.motion, first.arrivals(), self.box.left, self.box.top)
+        trust = onward[2] * first.motion[2]
+        way = onward.add_(first.motion)
+        way[2] = trust
         return Field(first.box, way, first.gate)
 
     def with_lower_trust(self, length: float) -> Field:
@@ -125,16 +125,15 @@ def average(now: Sample, neighbours: list[Neighbour], alpha: Tensor, device: Tor
         seen: Any = neighbour.seen
         around = to_it.box
         box = box.union(around)
-        x, y = to_it.arrivals()
-        moved = sample(seen.coarse_alpha[None], x, y, replicate=True)[0]
+        moved = sample_at(seen.coarse_alpha[None], to_it.arrivals())[0]
         trust = to_it.trust * neighbour.gain
-        around.crop(total)[:] += trust
-        around.crop(change)[:] += (moved - around.crop(now.coarse_alpha)).abs() * trust
+        around.crop(total).add_(trust)
+        around.crop(change).add_((moved - around.crop(now.coarse_alpha)).abs() * trust)
         side = own if seen.mirrored == now.mirrored else other
         _add(side, to_it, seen.alpha, neighbour.gain)
         if changes:
-            around.crop(side.coarse_weight)[:] += trust
-            around.crop(side.coarse)[:] += trust * moved
+            around.crop(side.coarse_weight).add_(trust)
+            around.crop(side.coarse).add_(trust * moved)
     soft = (now.coarse_alpha >= SURE_LOW) & (now.coarse_alpha <= SURE_HIGH)
     undecided = soft | (change > total * _CHANGES)
     inside = torch.zeros_like(undecided)
@@ -151,13 +150,19 @@ def _add(side: _Sums, to_it: Field, there: Tensor, gain: float) -> None:
     wide = torch.nn.functional.pad(
         to_it.motion[None], (box.left, columns - box.right, box.top, rows - box.bottom), "replicate"
     )[0]
-    x, y, weight = resize(wide, height, width, "linear")
-    x = (x * (width / columns)).add_(torch.arange(width, device=x.device)).clamp_(0, width - 1)
-    y = (y * (height / rows)).add_(torch.arange(height, device=y.device)[:, None])
-    y = y.clamp_(0, height - 1)
-    weight = weight * gain
-    side.total.addcmul_(sample(there[None], x, y, replicate=False)[0], weight)
-    side.weight.add_(weight)
+    way = resize(wide, height, width, "linear")
+    # From coarse pixels to parts of the picture, whose sides are 2 long to grid_sample.
+    scale = torch.tensor([2 / columns, 2 / rows], device=way.device)
+    grid = torch.addcmul(_grid(height, width, way.device), way[:2].permute(1, 2, 0), scale)
+    side.total.addcmul_(sample_grid(there[None], grid)[0], way[2], value=gain)
+    side.weight.add_(way[2], alpha=gain)
+
+
+@lru_cache(maxsize=4)
+def _grid(height: int, width: int, device: Any) -> Tensor:
+    """Where the pixels of a picture are, for ``sample_grid``."""
+    scale = torch.tensor([2 / width, 2 / height], device=device)
+    return (places(0, 0, width, height, device) + 0.5) * scale - 1
 
 
 def _interpolated(now: Sample, own: _Sums, other: _Sums, device: TorchDevice) -> Tensor:

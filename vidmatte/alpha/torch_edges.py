@@ -7,6 +7,7 @@ it would wait for the boxes and lists of pixels to which the CPU keeps its work.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -89,31 +90,33 @@ def _soft_or_edge(alpha: Tensor, low: float, high: float) -> Tensor:
 
 def _fit_models(view: DeviceView) -> Tensor:
     """(5, h, w): a for r, g and b, then b, and the variance left, of alpha = a . rgb + b."""
-    r, g, b = view.rgb
-    p = view.alpha
-    codes = torch.stack([r, g, b, r * r, r * g, r * b, g * g, g * b, b * b])
-    mixed = torch.stack([p, r * p, g * p, b * p, p * p])
-    scale = 1 / _SIDE**2
-    r, g, b, rr, rg, rb, gg, gb, bb = box_sum(codes, _SIDE).mul_(scale)
-    p, rp, gp, bp, pp = box_sum(mixed, _SIDE).mul_(scale)
-    fits = _solved(r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp)
+    one, other = _factors(view.rgb.device)
+    planes = torch.cat([view.rgb, view.alpha[None]])
+    products = planes.index_select(0, one) * planes.index_select(0, other)
+    fits = _solved(box_sum(torch.cat([planes, products]), _SIDE).mul_(1 / _SIDE**2))
     means = box_sum(fits, _SIDE)
     return means[:5] / means[5]
 
 
-def _solved(
-    r: Any, g: Any, b: Any, p: Any, rr: Any, rg: Any, rb: Any,
-    gg: Any, gb: Any, bb: Any, rp: Any, gp: Any, bp: Any, pp: Any,
-) -> Tensor:  # fmt: skip
+@lru_cache(maxsize=4)
+def _factors(device: Any) -> tuple[Tensor, Tensor]:
+    """Of r, g, b and alpha (p), those of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp."""
+    one = torch.tensor([0, 0, 0, 1, 1, 2, 0, 1, 2, 3], device=device)
+    other = torch.tensor([0, 1, 2, 1, 2, 2, 3, 3, 3, 3], device=device)
+    return one, other
+
+
+def _solved(means: Tensor) -> Tensor:
     """The models of all windows, each times its weight, and the weights: (6, h, w).
 
-    The arguments are the windows' means; see ``guided_edges._solve``.
+    means: (14, h, w), of r, g, b and p and of their products; see ``guided_edges._solve``.
     """
-    rr, gg, bb = (
-        mean - one * one + guided_edges._EPSILON for mean, one in ((rr, r), (gg, g), (bb, b))
-    )
-    rg, rb, gb = rg - r * g, rb - r * b, gb - g * b
-    rp, gp, bp, pp = rp - r * p, gp - g * p, bp - b * p, pp - p * p
+    one, other = _factors(means.device)
+    means, products = means[:4], means[4:]
+    covariances = products - means.index_select(0, one) * means.index_select(0, other)
+    covariances[[0, 3, 5]] += guided_edges._EPSILON
+    r, g, b, p = means
+    rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = covariances
     g_by_r, b_by_r = rg / rr, rb / rr
     gg, gb, gp = gg - g_by_r * rg, gb - g_by_r * rb, gp - g_by_r * rp
     b_by_g = gb / gg

@@ -7,7 +7,7 @@ convolution of torch is used: on a GPU it may round its factors to 11 bits (TF32
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,8 @@ _Taps = tuple[np.ndarray, np.ndarray]  # (n, K) int64 and float32: the same as a
 
 
 def resize(planes: Tensor, height: int, width: int, kind: str) -> Tensor:
-    """``cv2.resize`` of float32 planes. kind: ``area``, ``linear`` or ``cubic``."""
+    """``cv2.resize`` of float32 planes. kind: ``area``, ``linear``, ``cubic`` or
+    ``nearest``."""
     if planes.shape[-2:] == (height, width):
         return planes
     if kind == "area":
@@ -33,7 +34,11 @@ def resize(planes: Tensor, height: int, width: int, kind: str) -> Tensor:
                 height * width / (rows * columns)
             )
         kind = "area" if height <= rows and width <= columns else "area_up"
-    return _resampled(_resampled(planes, width, kind, -1), height, kind, -2)
+        return _resampled(_resampled(planes, width, kind, -1), height, kind, -2)
+    flat = planes.reshape(1, -1, *planes.shape[-2:])
+    aligned = {} if kind == "nearest" else {"align_corners": False}
+    made = F.interpolate(flat, (height, width), mode=_MODES[kind], **aligned)
+    return made.reshape(*planes.shape[:-2], height, width)
 
 
 def resize_codes(planes: Tensor, height: int, width: int, kind: str) -> Tensor:
@@ -122,30 +127,13 @@ def _linear(given: int, wanted: int) -> _Taps:
     return np.stack([before, before + 1], 1), np.stack([1 - share, share], 1)
 
 
-def _cubic(given: int, wanted: int) -> _Taps:
-    """By Keys' kernel with a = -0.75, OpenCV's."""
-    place = (np.arange(wanted) + 0.5) * (given / wanted) - 0.5
-    before = np.floor(place).astype(np.int64)
-    share, sharpness = (place - before)[:, None], -0.75
-    away = np.abs(np.concatenate([share + 1, share, 1 - share, 2 - share], 1))
-    near = ((sharpness + 2) * away - (sharpness + 3)) * away * away + 1
-    far = ((sharpness * away - 5 * sharpness) * away + 8 * sharpness) * away - 4 * sharpness
-    return before[:, None] + np.arange(-1, 3), np.where(away <= 1, near, far)
-
-
-def _nearest(given: int, wanted: int) -> _Taps:
-    """INTER_NEAREST: the pixel that holds the left edge."""
-    place = np.floor(np.arange(wanted) * (given / wanted)).astype(np.int64)
-    return place[:, None], np.ones((wanted, 1))
-
-
 _KINDS: dict[str, Callable[[int, int], _Taps]] = {
     "area": _area,
     "area_up": _area_up,
     "linear": _linear,
-    "cubic": _cubic,
-    "nearest": _nearest,
 }
+#: torch's names of what it computes as OpenCV does.
+_MODES = {"linear": "bilinear", "cubic": "bicubic", "nearest": "nearest"}
 
 
 def bordered(planes: Tensor, down: int, across: int, *, replicate: bool = False) -> Tensor:
@@ -185,36 +173,54 @@ def box_mean(planes: Tensor, side: int) -> Tensor:
 
 def gaussian(planes: Tensor, sigma: float, *, replicate: bool = False) -> Tensor:
     """``cv2.GaussianBlur`` of float32 planes, its window chosen by ``sigma``."""
-    taps = _gaussian_taps(sigma)
+    taps = _gaussian_taps(sigma, planes.device)
     reach = len(taps) // 2
     for dim in (-1, -2):
         size = planes.shape[dim]
         across, down = (reach, 0) if dim == -1 else (0, reach)
         wide = bordered(planes, down, across, replicate=replicate)
+        if len(taps) <= _FEW_TAPS:
+            planes = torch.matmul(wide.unfold(dim, len(taps), 1), taps)
+            continue
         total = wide.narrow(dim, 0, size) * taps[0]
-        for place, tap in enumerate(taps[1:], 1):
-            total.add_(wide.narrow(dim, place, size), alpha=tap)
+        for place in range(1, len(taps)):
+            total.addcmul_(wide.narrow(dim, place, size), taps[place])
         planes = total
     return planes
 
 
+_FEW_TAPS = 32  # that are summed in one product, for which each is copied
+
+
 @lru_cache(maxsize=32)
-def _gaussian_taps(sigma: float) -> Sequence[float]:
+def _gaussian_taps(sigma: float, device: Any) -> Tensor:
     length = round(sigma * 8 + 1) | 1  # OpenCV's for float pictures
-    return [float(tap) for tap in cv2.getGaussianKernel(length, sigma, cv2.CV_32F)[:, 0]]
+    return torch.from_numpy(cv2.getGaussianKernel(length, sigma, cv2.CV_32F)[:, 0]).to(device)
 
 
 def extreme(planes: Tensor, kernel: np.ndarray, *, largest: bool) -> Tensor:
-    """``cv2.dilate`` (largest) or ``cv2.erode`` by a kernel of odd sides; outside is nothing."""
-    reach_y, reach_x = (side // 2 for side in kernel.shape)
-    nothing, choose = (-np.inf, torch.maximum) if largest else (np.inf, torch.minimum)
-    wide = F.pad(planes, (reach_x, reach_x, reach_y, reach_y), value=nothing)
-    height, width = planes.shape[-2:]
+    """``cv2.dilate`` (largest) or ``cv2.erode``; outside is nothing.
+
+    kernel: of odd sides, the same mirrored either way, its rows without gaps and not longer away
+    from the middle, as ellipses have them: a few rectangles around its centre.
+    """
+    flat = planes.reshape(-1, 1, *planes.shape[-2:])
+    flat = flat if largest else -flat
     result = None
-    for y, x in np.argwhere(kernel).tolist():
-        part = wide[..., y : y + height, x : x + width]
-        result = part if result is None else choose(result, part)
-    return result
+    for down, across in _rectangles(kernel):
+        sides = 2 * down + 1, 2 * across + 1
+        part = F.max_pool2d(flat, sides, 1, (down, across))
+        result = part if result is None else torch.maximum(result, part)
+    assert result is not None
+    return (result if largest else -result).reshape(planes.shape)
+
+
+def _rectangles(kernel: np.ndarray) -> list[tuple[int, int]]:
+    """How far the rectangles reach down and across that make up a kernel."""
+    middle = kernel.shape[0] // 2
+    reaches = [(down, int(row.sum()) // 2) for down, row in enumerate(kernel[middle:]) if row.any()]
+    later = [across for _, across in reaches[1:]] + [-1]
+    return [one for one, after in zip(reaches, later, strict=True) if one[1] > after]
 
 
 def sample(planes: Tensor, x: Tensor, y: Tensor, *, replicate: bool) -> Tensor:
@@ -222,7 +228,34 @@ def sample(planes: Tensor, x: Tensor, y: Tensor, *, replicate: bool) -> Tensor:
 
     Outside lies the border pixel, or zero.
     """
+    return sample_at(planes, torch.stack([x, y], dim=-1), replicate=replicate)
+
+
+def sample_at(
+    planes: Tensor, places: Tensor, left: int = 0, top: int = 0, *, replicate: bool = True
+) -> Tensor:
+    """The same at places (h, w, 2), x and y, in a picture of which the planes are a part."""
     height, width = planes.shape[-2:]
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    scale = _pair(2 / width, 2 / height, planes.device)
+    shift = _pair((1 - 2 * left) / width - 1, (1 - 2 * top) / height - 1, planes.device)
+    return sample_grid(planes, torch.addcmul(shift, places, scale), replicate=replicate)
+
+
+def sample_grid(planes: Tensor, grid: Tensor, *, replicate: bool = True) -> Tensor:
+    """The same at places (h, w, 2) from -1 at one edge of the picture to 1 at the other."""
     mode = "border" if replicate else "zeros"
     return F.grid_sample(planes[None], grid[None], "bilinear", mode, align_corners=False)[0]
+
+
+@lru_cache(maxsize=1024)
+def _pair(x: float, y: float, device: Any) -> Tensor:
+    return torch.tensor([x, y], dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=64)
+def places(left: int, top: int, right: int, bottom: int, device: Any) -> Tensor:
+    """Columns and rows of the pixels in a box: (h, w, 2) float32."""
+    rows = torch.arange(top, bottom, device=device, dtype=torch.float32)
+    columns = torch.arange(left, right, device=device, dtype=torch.float32)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], dim=-1)
