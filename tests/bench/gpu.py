@@ -6,7 +6,8 @@
 For each model and size, in this order, until ``--seconds`` are over:
 - the alphas of a few frames against those of the CPU, which has to be within 1/255 on average;
 - the rate of a run to ProRes 4444, and the bound that its busiest stage sets;
-- bytes copied to the device and from it, a frame; the device's memory at its peak;
+- bytes copied to the device and from it, a frame; its memory in use, of which runtimes keep what
+  they once had;
 - onnxruntime alone, its input in host memory, in the network's own loop;
 - ``rembg p`` on the PATH or from ``--rembg``, where it runs the model, from PNG to PNG.
 Start-up and loading do not count. What had no time left is named at the end.
@@ -149,6 +150,9 @@ class Bench:
 
     def peer(self, row: Row, model: Model) -> None:
         """rembg's folder command over the same frames and weights."""
+        if FAMILY_TABLE[model.weights[0].family].recurrence is not None:
+            row.left_out = f"rembg does not run {row.model}"
+            return
         if shutil.which(self.rembg or "rembg") is None:
             row.left_out = f"rembg is left out: it is not on the PATH: {INSTALL}"
             return

@@ -126,12 +126,6 @@ class TorchDevice(Device):
         if self.is_cuda:
             torch.cuda.current_stream(self.place).record_event().synchronize()
 
-    def peak_bytes(self) -> int:
-        """The most memory that torch held on the device, without the runtime's; 0 on the CPU."""
-        import torch
-
-        return torch.cuda.max_memory_reserved(self.place) if self.is_cuda else 0
-
     def _stream(self, name: str) -> Any:
         """The stream of copies one way."""
         import torch
