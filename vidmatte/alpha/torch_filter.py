@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vidmatte.alpha import flow, guided_edges, temporal_filter
-from vidmatte.alpha.box import NOTHING, box_around
+from vidmatte.alpha.box import box_around
 from vidmatte.alpha.flow import CoarseFrame, FlowField
 from vidmatte.alpha.guided_edges import WorkingFrame
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -67,33 +67,33 @@ class DeviceFilter(TemporalFilter):
             raise ValueError("the frame has no alpha yet: the network comes before the filter")
         if not (self.redraws or mix):
             return TrackedFrame(frame=frame)
-        height, width = guided_edges._working_size(*frame.rgb.shape[:2])
-        small = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
+        # Colours alone: its alpha is on the device.
+        seen = WorkingFrame.of(frame.rgb, np.zeros(frame.rgb.shape[:2], np.uint8))
+        height, width = seen.rgb.shape[:2]
         if pixels.rgb is None:
             uploaded(frame, self.device)
         view = DeviceView(
             working_rgb(pixels.rgb, height, width),
             resize(pixels.alpha, height, width, "area"),
-            cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
+            cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY),
         )
         rows, columns = _covered(view.alpha)
         if self.redraws:
             pixels.alpha = refine_edges(pixels.rgb, pixels.alpha, view)
             view.alpha = resize(pixels.alpha, height, width, "area")
-        found = self._sample(frame, small, view, rows, columns) if mix else None
+        found = self._sample(frame, seen, view, rows, columns) if mix else None
         return TrackedFrame(frame=frame, view=view, sample=found)  # type: ignore[arg-type]
 
     def _sample(
-        self, frame: Frame, small: np.ndarray, view: DeviceView, rows: Tensor, columns: Tensor
+        self, frame: Frame, seen: WorkingFrame, view: DeviceView, rows: Tensor, columns: Tensor
     ) -> Sample:
-        """What a frame's neighbours need of its alpha. small: the frame at the working scale.
+        """What a frame's neighbours need of its alpha. seen: the frame's colours.
 
         rows, columns: of the working scale, where there was alpha before edges were redrawn.
         """
         alpha = frame.on_device.alpha
-        height, width = (-(-side // 2) for side in small.shape[:2])
-        coarse_alpha = resize(view.alpha, height, width, "area")
-        coarse = CoarseFrame.of(WorkingFrame(small, view.grey, np.zeros_like(view.grey), NOTHING))
+        coarse = CoarseFrame.of(seen)
+        coarse_alpha = resize(view.alpha, coarse.alpha.shape[0], coarse.alpha.shape[1], "area")
         coarse.alpha = self.device.download(coarse_alpha)
         check_numbers(replace(frame, alpha=coarse.alpha, return_slot=None))
         coarse.box = box_around(coarse.alpha > flow._PRESENT)
