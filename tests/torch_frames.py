@@ -14,7 +14,7 @@ from vidmatte.core.frame import Frame
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 
 #: (height, width, pixels a frame): worked on as it is, at half its size, and at odd sizes.
-CLIPS = [(120, 200, 3.0), (270, 806, 7.0), (233, 805, 0.0)]
+CLIPS = [(120, 200, 3.0), (272, 808, 7.0), (233, 805, 0.0)]
 
 
 def shot(count: int, size: tuple[int, int], speed: float, *, noise: float = 0.15) -> list[Frame]:
