@@ -19,7 +19,7 @@ from vidmatte.alpha.flow import CoarseFrame
 from vidmatte.alpha.torch_edges import pixels_under
 from vidmatte.models.augment import agreement
 from vidmatte.models.runtimes.torch_device import TorchDevice
-from vidmatte.pixels.torch_ops import Tensor, places, resize, sample_at, sample_grid
+from vidmatte.pixels.torch_ops import Tensor, pair, places, resize, sample_at, sample_grid
 
 _CHANGES = 0.002  # of alpha, half an 8-bit code: what the mean changes by no more is left out
 
@@ -152,7 +152,7 @@ def _add(side: _Sums, to_it: Field, there: Tensor, gain: float) -> None:
     )[0]
     way = resize(wide, height, width, "linear")
     # From coarse pixels to parts of the picture, whose sides are 2 long to grid_sample.
-    scale = torch.tensor([2 / columns, 2 / rows], device=way.device)
+    scale = pair(2 / columns, 2 / rows, way.device)
     grid = torch.addcmul(_grid(height, width, way.device), way[:2].permute(1, 2, 0), scale)
     side.total.addcmul_(sample_grid(there[None], grid)[0], way[2], value=gain)
     side.weight.add_(way[2], alpha=gain)
@@ -161,7 +161,7 @@ def _add(side: _Sums, to_it: Field, there: Tensor, gain: float) -> None:
 @lru_cache(maxsize=4)
 def _grid(height: int, width: int, device: Any) -> Tensor:
     """Where the pixels of a picture are, for ``sample_grid``."""
-    scale = torch.tensor([2 / width, 2 / height], device=device)
+    scale = pair(2 / width, 2 / height, device)
     return (places(0, 0, width, height, device) + 0.5) * scale - 1
 
 

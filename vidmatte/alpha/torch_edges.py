@@ -90,7 +90,7 @@ def _soft_or_edge(alpha: Tensor, low: float, high: float) -> Tensor:
 
 def _fit_models(view: DeviceView) -> Tensor:
     """(5, h, w): a for r, g and b, then b, and the variance left, of alpha = a . rgb + b."""
-    one, other = _factors(view.rgb.device)
+    one, other, _ = _factors(view.rgb.device)
     planes = torch.cat([view.rgb, view.alpha[None]])
     products = planes.index_select(0, one) * planes.index_select(0, other)
     fits = _solved(box_sum(torch.cat([planes, products]), _SIDE).mul_(1 / _SIDE**2))
@@ -99,11 +99,14 @@ def _fit_models(view: DeviceView) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _factors(device: Any) -> tuple[Tensor, Tensor]:
-    """Of r, g, b and alpha (p), those of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp."""
+def _factors(device: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Of r, g, b and alpha (p), those of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp; and what the
+    regulariser adds to each, (10, 1, 1)."""
     one = torch.tensor([0, 0, 0, 1, 1, 2, 0, 1, 2, 3], device=device)
     other = torch.tensor([0, 1, 2, 1, 2, 2, 3, 3, 3, 3], device=device)
-    return one, other
+    ridge = torch.zeros(10, 1, 1, device=device)
+    ridge[::3][:2] = ridge[5] = guided_edges._EPSILON
+    return one, other, ridge
 
 
 def _solved(means: Tensor) -> Tensor:
@@ -111,10 +114,10 @@ def _solved(means: Tensor) -> Tensor:
 
     means: (14, h, w), of r, g, b and p and of their products; see ``guided_edges._solve``.
     """
-    one, other = _factors(means.device)
+    one, other, ridge = _factors(means.device)
     means, products = means[:4], means[4:]
     covariances = products - means.index_select(0, one) * means.index_select(0, other)
-    covariances[[0, 3, 5]] += guided_edges._EPSILON
+    covariances += ridge
     r, g, b, p = means
     rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = covariances
     g_by_r, b_by_r = rg / rr, rb / rr

@@ -236,8 +236,8 @@ def sample_at(
 ) -> Tensor:
     """The same at places (h, w, 2), x and y, in a picture of which the planes are a part."""
     height, width = planes.shape[-2:]
-    scale = _pair(2 / width, 2 / height, planes.device)
-    shift = _pair((1 - 2 * left) / width - 1, (1 - 2 * top) / height - 1, planes.device)
+    scale = pair(2 / width, 2 / height, planes.device)
+    shift = pair((1 - 2 * left) / width - 1, (1 - 2 * top) / height - 1, planes.device)
     return sample_grid(planes, torch.addcmul(shift, places, scale), replicate=replicate)
 
 
@@ -248,7 +248,8 @@ def sample_grid(planes: Tensor, grid: Tensor, *, replicate: bool = True) -> Tens
 
 
 @lru_cache(maxsize=1024)
-def _pair(x: float, y: float, device: Any) -> Tensor:
+def pair(x: float, y: float, device: Any) -> Tensor:
+    """Two numbers as a tensor, made once: another one would be copied to the device each time."""
     return torch.tensor([x, y], dtype=torch.float32, device=device)
 
 
