@@ -46,15 +46,19 @@ def resize_codes(planes: Tensor, height: int, width: int, kind: str) -> Tensor:
     rows, columns = planes.shape[-2:]
     if kind == "area" and (rows, columns) == (2 * height, 2 * width):
         return torch.floor((_summed(planes, 2, 2) + 2) / 4)  # halves are rounded up
-    if kind == "linear" and (rows, columns) != (height, width):
-        return _linear_codes(planes, height, width)
+    if (rows, columns) == (height, width):
+        return planes
+    if kind == "linear":
+        return _linear_codes(planes, height, width, kind)
+    if kind == "area" and (height > rows or width > columns):
+        return _linear_codes(planes, height, width, "area_up")
     return resize(planes, height, width, kind).round_().clamp_(0, 255)
 
 
-def _linear_codes(planes: Tensor, height: int, width: int) -> Tensor:
+def _linear_codes(planes: Tensor, height: int, width: int, kind: str) -> Tensor:
     """Linear between 8-bit codes: OpenCV has weights of 11 bits and cuts what they give."""
-    (left, one), (right, other) = _table("linear", planes.shape[-1], width, planes.device)
-    (top, upper), (bottom, lower) = _table("linear", planes.shape[-2], height, planes.device)
+    (left, one), (right, other) = _table(kind, planes.shape[-1], width, planes.device)
+    (top, upper), (bottom, lower) = _table(kind, planes.shape[-2], height, planes.device)
     one, other, upper, lower = (
         (weight * 2048).round().int() for weight in (one, other, upper, lower)
     )
