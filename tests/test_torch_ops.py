@@ -47,7 +47,7 @@ def test_sizes(ops: Any, planes: np.ndarray, kind: str, size: tuple[int, int]) -
     np.testing.assert_allclose(found, np.stack(expected), atol=TINY if kind == "area" else 2e-5)
 
 
-@pytest.mark.parametrize("size", [(15, 35), (23, 31), (45, 35), (20, 100)])
+@pytest.mark.parametrize("size", [(15, 35), (23, 31), (45, 35), (20, 100), (59, 20)])
 def test_sizes_of_codes(ops: Any, size: tuple[int, int]) -> None:
     codes = np.random.default_rng(1).integers(0, 256, (45, 70, 3), np.uint8)
     found = ops.resize_codes(tensor(codes.transpose(2, 0, 1)).float(), *size, "area").numpy()

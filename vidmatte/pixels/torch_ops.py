@@ -117,8 +117,9 @@ def _area(given: int, wanted: int) -> _Taps:
 def _area_up(given: int, wanted: int) -> _Taps:
     """INTER_AREA where a side grows: linear between pixels, only across their borders."""
     place = np.arange(wanted)
-    before = np.floor(place * (given / wanted)).astype(np.int64)
-    share = (place + 1) - (before + 1) * (wanted / given)
+    before = np.floor(place * (1 / (wanted / given))).astype(np.int64)
+    # In 24 bits, of which a share just below 1 is 1, and so 0.
+    share = ((place + 1) - (before + 1) * (wanted / given)).astype(np.float32)
     share = np.where(share <= 0, 0, share - np.floor(share))
     return np.stack([before, before + 1], 1), np.stack([1 - share, share], 1)
 
