@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import ROW, Box, Pixels, in_rows, sample
+from vidmatte.alpha.box import ROW, Box, Pixels, in_rows, pixels_under, to_working
 from vidmatte.alpha.flow import CoarseFrame, FlowField, remap
-from vidmatte.alpha.guided_edges import pixels_under, to_working
 from vidmatte.models.augment import agreement, reconcile
 
-SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless a neighbour differs, nothing is averaged
-_DIFFERS = 0.004  # of alpha, about one 8-bit code
+SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless neighbours differ, nothing is averaged
+_CHANGES = 0.003  # of alpha, half an 8-bit code: what the mean changes by no more is left out
 _ENOUGH = 0.3  # weight from which one side has its full share
 _FULL_SCALE = 65535
-_ROWS_AT_ONCE = 32  # of ROW pixels
+_BLOCKS = 2  # of pixels with one flow, along each side of a coarse pixel
+_AT_ONCE = 32  # rows of ROW pixels
 
 
 @dataclass(kw_only=True)
@@ -55,17 +55,21 @@ class Neighbour:
 class _Accumulator:
     """The weighted sum over the straight frames, or over the mirrored ones.
 
-    total, weight: at the pixels, in rows of ``ROW``. coarse, coarse_weight: (h, w).
+    total: of codes, at the pixels. weight: (h, w, 4) float32 on the coarse pixels of their area, in
+    the third channel: it is interpolated as the weights of the neighbours are, so it need not be
+    added up at the pixels. coarse, coarse_weight: of all coarse pixels.
     """
 
-    def __init__(self, rows: int, coarse: tuple[int, ...]) -> None:
-        self.total, self.weight = np.zeros((2, rows, ROW), np.float32)
+    def __init__(self, places: _Places, coarse: tuple[int, ...]) -> None:
+        self.total = np.zeros(places.pixels.shape[1:], np.float32)
+        self.weight = np.zeros((*places.area.shape, 4), np.float32)
         self.coarse, self.coarse_weight = np.zeros((2, *coarse), np.float32)
 
-    def mean(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The mean at the first ``count`` pixels, and 0..1 for how well it is supported."""
-        weight = self.weight.reshape(-1)[:count]
-        mean = self.total.reshape(-1)[:count] / np.maximum(weight, np.float32(1e-6))
+    def mean(self, places: _Places) -> tuple[np.ndarray, np.ndarray]:
+        """The mean at the pixels (block, N), and 0..1 for how well it is supported (N,)."""
+        weight = places.sampled(np.ascontiguousarray(self.weight[..., 2]))
+        scale = np.float32(1 / _FULL_SCALE) / np.maximum(weight, np.float32(1e-6))
+        mean = self.total.reshape(len(self.total), -1)[:, : places.count] * scale
         return mean, np.minimum(weight * np.float32(1 / _ENOUGH), 1)
 
     def coarse_mean(self, otherwise: _Accumulator) -> np.ndarray:
@@ -79,168 +83,170 @@ class _Accumulator:
 def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) -> None:
     """Mean of ``alpha`` (H, W) float32, which is ``now``'s, and its neighbours', in place."""
     moved = [
-        remap(neighbour.seen.coarse.alpha, *neighbour.field.arrivals(), cv2.BORDER_REPLICATE)
+        remap(neighbour.seen.coarse.alpha, *neighbour.field.arrivals, cv2.BORDER_REPLICATE)
         for neighbour in neighbours
     ]
     pixels = _undecided_pixels(now, neighbours, moved, alpha.shape)
     if not len(pixels):
         return
     coarse = now.coarse.alpha.shape
-    x, y = to_working(pixels, alpha.shape, coarse)
-    own = _Accumulator(-(-len(pixels) // ROW), coarse)
-    own.total.reshape(-1)[: len(pixels)] = pixels.of(alpha)
-    own.weight += 1
+    places = _Places(pixels, alpha.shape, coarse)
+    own = _Accumulator(places, coarse)
+    own.total += in_rows(pixels.of(alpha).reshape(pixels.block, -1) * np.float32(_FULL_SCALE))
+    own.weight[..., 2] = 1
+    if all(neighbour.seen.mirrored == now.mirrored for neighbour in neighbours):
+        places.add([(neighbour, own) for neighbour in neighbours])
+        pixels.put(alpha, own.mean(places)[0].ravel())
+        return
+    other = _Accumulator(places, coarse)
     own.coarse += now.coarse.alpha
     own.coarse_weight += 1
-    other = _Accumulator(len(own.total), coarse) if _changes_anything(now, neighbours) else None
-    sampler = _Sampler(x, y, alpha.shape, coarse)
-    for neighbour, there in zip(neighbours, moved, strict=True):
-        side = own if other is None or neighbour.seen.mirrored == now.mirrored else other
-        sampler.sample(neighbour, side)
-        if other is not None:
-            trust = neighbour.field.trust * np.float32(neighbour.gain)
-            neighbour.field.box.crop(side.coarse_weight)[:] += trust
-            trust *= there
-            neighbour.field.box.crop(side.coarse)[:] += trust
-    result = own.mean(len(x))[0] if other is None else _interpolated(now, own, other, x, y)
-    pixels.put(alpha, result)
-
-
-def _changes_anything(now: MatteSample, neighbours: list[Neighbour]) -> bool:
-    """Whether some frames were seen mirrored and some not."""
-    return any(neighbour.seen.mirrored != now.mirrored for neighbour in neighbours)
+    sides = [own if one.seen.mirrored == now.mirrored else other for one in neighbours]
+    for neighbour, there, side in zip(neighbours, moved, sides, strict=True):
+        trust = neighbour.field.trust * np.float32(neighbour.gain)
+        neighbour.field.box.crop(side.coarse_weight)[:] += trust
+        trust *= there
+        neighbour.field.box.crop(side.coarse)[:] += trust
+    places.add(list(zip(neighbours, sides, strict=True)))
+    pixels.put(alpha, _interpolated(now, own, other, places).ravel())
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """A coarse box, its centres' places in the full picture, and where in it to look.
+class _Leg:
+    """The way to a neighbour's codes.
 
-    centres: (h, w, 4) float32: x, y, zeros. x, y: in rows of ``ROW``.
+    flow: (h, w, 4) float32 from coarse pixels to the codes, in pixels of the picture: x, y and the
+    weight. reach: bounds of its x, and of its y. picture: the first and the last column,
+    and row, of the picture, counted from the codes' first.
     """
 
-    box: Box
-    centres: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
+    flow: np.ndarray
+    reach: list[tuple[float, float]]
+    picture: list[tuple[int, int]]
+    seen: MatteSample
+    side: _Accumulator
 
 
-class _Sampler:
-    """Samples the alpha of several neighbours at the same pixels.
+class _Places:
+    """Pixels at which the alphas of several neighbours are added up, in blocks with one flow.
 
-    x, y: (N,), the pixels' places at the coarse scale. shape, coarse: (height, width) of
-    the two scales.
+    shape, coarse: (height, width) of the picture and of the coarse scale. area: a box of coarse
+    pixels with all the blocks. x, y: where in it their centres are, in rows of ``ROW``. pixels:
+    columns and rows of the first pixel of each, of the second and so on: (2, block, rows, ROW).
     """
 
-    def __init__(
-        self, x: np.ndarray, y: np.ndarray, shape: tuple[int, ...], coarse: tuple[int, ...]
-    ) -> None:
-        self._shape = shape
+    def __init__(self, pixels: Pixels, shape: tuple[int, ...], coarse: tuple[int, ...]) -> None:
+        each = np.stack([pixels.x, pixels.y]).reshape(2, pixels.block, -1)
+        centres = (each[:, 0] + each[:, -1]) * np.float32(0.5)
+        x, y = to_working(centres[0], centres[1], shape, coarse)
+        self.count, self._shape = len(x), shape
         self._down, self._across = (a / b for a, b in zip(shape, coarse, strict=True))
-        self._x, self._y = in_rows(x), in_rows(y)
-        top, left, bottom, right = y.min(), x.min(), y.max() + 2, x.max() + 2
-        self._around = Box(int(np.floor(top)), int(np.floor(left)), int(bottom), int(right))
-        self._grids: dict[Box, _Grid] = {}
-        # Few places at a time, so that everything they need stays in the core's cache.
-        places = (min(_ROWS_AT_ONCE, len(self._x)), ROW)
-        self._planes = np.empty((4, *places), np.float32)
-        self._sampled = np.empty((*places, 4), np.float32)
-        self._codes = np.empty(places, np.uint16)
+        left, top = max(int(x.min()), 0), max(int(y.min()), 0)
+        self.area = Box(
+            top, left, min(int(y.max()) + 2, coarse[0]), min(int(x.max()) + 2, coarse[1])
+        )
+        self.x, self.y = in_rows(x - np.float32(left)), in_rows(y - np.float32(top))
+        self.pixels = in_rows(each)
 
-    def sample(self, neighbour: Neighbour, side: _Accumulator) -> None:
-        """Add a neighbour's alpha to ``side``, weighted by the trust in its flow.
+    def sampled(self, picture: np.ndarray) -> np.ndarray:
+        """A picture (h, w) of the area at the blocks: (N,)."""
+        values = remap(picture, self.x, self.y, cv2.BORDER_REPLICATE)
+        return np.asarray(values.reshape(-1)[: self.count])
+
+    def add(self, neighbours: list[tuple[Neighbour, _Accumulator]]) -> None:
+        """Add the neighbours' alpha to their sides, weighted by the trust in the flow to them.
 
         What enters the picture is taken to have looked like its border.
         """
+        legs = [self._leg(neighbour, side) for neighbour, side in neighbours]
+        legs = [leg for leg in legs if not leg.seen.box.is_empty]
+        # Few places at a time, so that everything they need stays in the core's cache.
+        at_once = max(1, _AT_ONCE // self.pixels.shape[1])
+        for start in range(0, len(self.x), at_once):
+            self._add_rows(legs, slice(start, start + at_once))
+
+    def _add_rows(self, legs: list[_Leg], rows: slice) -> None:
+        """Add the neighbours' alpha at some rows of blocks."""
+        centres, pixels = (self.x[rows], self.y[rows]), self.pixels[:, :, rows]
+        flows = np.empty((3, *centres[0].shape), np.float32)
+        sampled = np.empty((*flows[0].shape, 4), np.float32)
+        moved = np.empty(pixels.shape, np.float32)
+        tall = moved.reshape(2, -1, ROW)
+        codes, alpha = np.empty(tall.shape[1:], np.uint16), np.empty(pixels.shape[1:], np.float32)
+        ends = [(float(places.min()), float(places.max())) for places in pixels]
+        for leg in legs:
+            remap(leg.flow, centres[0], centres[1], cv2.BORDER_REPLICATE, sampled)
+            cv2.mixChannels([sampled], list(flows), [0, 0, 1, 1, 2, 2])
+            for axis, plane in enumerate(moved):
+                np.add(pixels[axis], flows[axis], out=plane)
+                (low, high), (least, most) = ends[axis], leg.reach[axis]
+                first, last = leg.picture[axis]
+                if low + least < first or high + most > last:
+                    np.clip(plane, first, last, out=plane)
+            remap(leg.seen.codes, tall[0], tall[1], cv2.BORDER_CONSTANT, codes)
+            np.multiply(codes.reshape(alpha.shape), flows[2], out=alpha)
+            leg.side.total[:, rows] += alpha
+
+    def _leg(self, neighbour: Neighbour, side: _Accumulator) -> _Leg:
+        """The flow to a neighbour, whose weight is added to its side's."""
         seen, box = neighbour.seen, neighbour.field.box
-        grid = self._grids.get(box)
-        if grid is None:
-            grid = self._grids[box] = self._grid(box)
-        flow = self._flow_to_codes(neighbour, grid)
-        for start in range(0, len(self._x), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            self._read(seen, flow, grid.x[rows], grid.y[rows], side.total[rows], side.weight[rows])
-
-    def _read(
-        self,
-        seen: MatteSample,
-        flow: np.ndarray,
-        coarse_x: np.ndarray,
-        coarse_y: np.ndarray,
-        total: np.ndarray,
-        sum_of_weights: np.ndarray,
-    ) -> None:
-        """Sample and add a few rows of places."""
-        rows = len(coarse_x)
-        sampled = remap(flow, coarse_x, coarse_y, cv2.BORDER_REPLICATE, self._sampled[:rows])
-        x, y, weight, alpha = self._planes[:, :rows]
-        cv2.mixChannels([sampled], [x, y, weight], [0, 0, 1, 1, 2, 2])
-        cv2.add(sum_of_weights, weight, sum_of_weights)
-        if seen.box.is_empty:
-            return
-        np.clip(x, -seen.box.left, self._shape[1] - 1 - seen.box.left, out=x)
-        np.clip(y, -seen.box.top, self._shape[0] - 1 - seen.box.top, out=y)
-        codes = remap(seen.codes, x, y, cv2.BORDER_CONSTANT, self._codes[:rows])
-        cv2.multiply(codes, weight, alpha, 1 / _FULL_SCALE, cv2.CV_32F)
-        cv2.add(total, alpha, total)
-
-    def _grid(self, box: Box) -> _Grid:
-        """The places relative to ``box``, grown so that it holds all of them."""
-        wide = box.union(self._around)
-        centres = np.zeros((*wide.shape, 4), np.float32)
-        centres[..., 0] = (np.arange(wide.left, wide.right) + 0.5) * self._across - 0.5
-        centres[..., 1] = ((np.arange(wide.top, wide.bottom) + 0.5) * self._down - 0.5)[:, None]
-        left, top = np.float32(wide.left), np.float32(wide.top)
-        return _Grid(wide, centres, self._x - left, self._y - top)
-
-    def _flow_to_codes(self, neighbour: Neighbour, grid: _Grid) -> np.ndarray:
-        """Where in the neighbour's codes each coarse pixel's centre moves to, and its weight.
-
-        (h, w, 4) float32. Places grow evenly from one centre to the next, so those of the
-        pixels between can be interpolated as the motion itself.
-        """
-        box, wide, seen = neighbour.field.box, grid.box, neighbour.seen.box
-        motion = cv2.copyMakeBorder(
-            neighbour.field.motion,
-            box.top - wide.top,
-            wide.bottom - box.bottom,
-            box.left - wide.left,
-            wide.right - box.right,
-            cv2.BORDER_REPLICATE,
-        )
+        motion, wide = neighbour.field.motion, box.union(self.area)
+        if wide != box:
+            motion = cv2.copyMakeBorder(
+                motion,
+                box.top - wide.top,
+                wide.bottom - box.bottom,
+                box.left - wide.left,
+                wide.right - box.right,
+                cv2.BORDER_REPLICATE,
+            )
         to_codes = np.zeros((4, 5), np.float32)
         to_codes[(0, 1, 2), (0, 1, 2)] = self._across, self._down, neighbour.gain
-        to_codes[:2, 4] = -seen.left, -seen.top
-        motion = cv2.transform(motion, to_codes, motion)
-        return np.asarray(cv2.add(motion, grid.centres, motion))
+        to_codes[:2, 4] = -seen.box.left, -seen.box.top
+        flow = cv2.transform(self.area.moved(-wide.top, -wide.left).crop(motion), to_codes)
+        cv2.add(side.weight, flow, side.weight)
+        reach, picture = [], []
+        for axis, first in enumerate((-seen.box.left, -seen.box.top)):
+            scale = float(to_codes[axis, axis])
+            least, most, *_ = cv2.minMaxLoc(neighbour.field.planes[axis])
+            reach.append((least * scale + first, most * scale + first))
+            picture.append((first, first + self._shape[1 - axis] - 1))
+        return _Leg(flow, reach, picture, seen, side)
 
 
 def _interpolated(
-    now: MatteSample, own: _Accumulator, other: _Accumulator, x: np.ndarray, y: np.ndarray
+    now: MatteSample, own: _Accumulator, other: _Accumulator, places: _Places
 ) -> np.ndarray:
-    """One alpha (N,) of both sides, at the coarse places x and y."""
-    (mean, _), (there, share) = own.mean(len(x)), other.mean(len(x))
+    """One alpha (block, N) of both sides."""
+    (mean, _), (there, share) = own.mean(places), other.mean(places)
     there = mean + share * (there - mean)
     sides = own.coarse_mean(other), other.coarse_mean(own)
     straight, mirrored = (there, mean) if now.mirrored else (mean, there)
     maps = agreement(*(reversed(sides) if now.mirrored else sides))
     if maps is None:
         return np.asarray(np.float32(0.5) * (mean + there))
-    larger, straightest = (sample(part, x, y) for part in maps)
+    larger, straightest = (places.sampled(places.area.crop(part)) for part in maps)
     return reconcile(straight, mirrored, larger, straightest)
 
 
 def _undecided_pixels(
     now: MatteSample, neighbours: list[Neighbour], moved: list[np.ndarray], shape: tuple[int, ...]
 ) -> Pixels:
-    """The pixels, in a picture of ``shape``, that are soft now or differ in a neighbour.
+    """The pixels, in a picture of ``shape``, that are soft now or that the mean may change, and
+    those of one coarse pixel more around.
 
     moved: the neighbours' coarse alpha where the subject is now.
     """
     alpha, box = now.coarse.alpha, now.coarse.box
-    mask = np.asarray(cv2.inRange(alpha, SURE_LOW, SURE_HIGH))
+    change, total = np.zeros(alpha.shape, np.float32), np.ones(alpha.shape, np.float32)
     for neighbour, there in zip(neighbours, moved, strict=True):
         around = neighbour.field.box
         box = box.union(around)
-        differing = cv2.absdiff(there, around.crop(alpha)) > _DIFFERS
-        np.bitwise_or(around.crop(mask), differing.view(np.uint8), out=around.crop(mask))
-    return pixels_under(box.crop(mask), box, alpha.shape, *shape)
+        weight = neighbour.field.trust * np.float32(neighbour.gain)
+        around.crop(total)[:] += weight
+        cv2.accumulateProduct(cv2.absdiff(there, around.crop(alpha)), weight, around.crop(change))
+    total *= np.float32(_CHANGES)
+    mask = np.asarray(cv2.compare(change, total, cv2.CMP_GT))
+    cv2.bitwise_or(mask, cv2.inRange(alpha, SURE_LOW, SURE_HIGH), mask)
+    mask, box = cv2.dilate(mask, np.ones((3, 3), np.uint8)), box.grown(1, *alpha.shape)
+    return pixels_under(box.crop(mask), box, alpha.shape, shape[0], shape[1], _BLOCKS)

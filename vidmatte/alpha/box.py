@@ -5,6 +5,7 @@ The wide windows are Gaussians and discs: large ones take a fraction of their us
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -48,6 +49,15 @@ class Box:
             max(self.right, other.right),
         )
 
+    def common(self, other: Box) -> Box:
+        """What lies in both."""
+        return Box(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
     def grown(self, margin: int, height: int, width: int) -> Box:
         """Larger by ``margin`` on every side, inside a picture of height x width."""
         if self.is_empty:
@@ -87,13 +97,24 @@ class Pixels:
     """The nonzero pixels of a mask that covers ``box`` of a picture, as flat lists.
 
     ``index`` (N,) picks them from a flattened picture of ``width`` columns; ``x``
-    and ``y`` (N,) float32 are their columns and rows in it.
+    and ``y`` (N,) float32 are their columns and rows in it. step: rows and columns of the picture
+    that each pixel of the mask and of the box stands for. Such a block has ``block`` pixels: the
+    lists have the first pixel of every block, then the second of every block, up to the last.
     """
 
-    def __init__(self, mask: np.ndarray, box: Box, width: int) -> None:
+    def __init__(
+        self, mask: np.ndarray, box: Box, width: int, step: tuple[int, int] = (1, 1)
+    ) -> None:
         points = cv2.findNonZero(mask) if mask.size else None
         flat = np.zeros((0, 2), np.int32) if points is None else points.reshape(-1, 2)
         columns, rows = flat[:, 0] + np.int32(box.left), flat[:, 1] + np.int32(box.top)
+        self.block = step[0] * step[1]
+        if self.block > 1:
+            within = np.indices(step, np.int32).reshape(2, -1, 1)
+            rows, columns = (
+                (firsts * np.int32(side) + more).ravel()
+                for firsts, side, more in zip((rows, columns), step, within, strict=True)
+            )
         self.index = rows.astype(np.intp) * width + columns
         self.x, self.y = columns.astype(np.float32), rows.astype(np.float32)
 
@@ -110,10 +131,47 @@ class Pixels:
         picture.reshape(-1)[self.index] = values
 
 
+def pixels_under(
+    mask: np.ndarray,
+    box: Box,
+    working: tuple[int, ...],
+    height: int,
+    width: int,
+    blocks: int = 1,
+) -> Pixels:
+    """The full-resolution pixels whose working pixel in ``box`` is set.
+
+    mask: uint8 of the shape of ``box``. blocks: into how many a working pixel is divided along
+    each side, in a picture that can be.
+    """
+    if box.is_empty:
+        return Pixels(np.zeros((0, 0), np.uint8), box, width)
+    if height % (blocks * working[0]) == 0 and width % (blocks * working[1]) == 0:
+        full = Box(*(blocks * end for end in (box.top, box.left, box.bottom, box.right)))
+        step = height // (blocks * working[0]), width // (blocks * working[1])
+    else:
+        full, step = box.enlarged(working, height, width), (1, 1)
+    rows, columns = full.shape
+    mask = np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST))
+    return Pixels(mask, full, width, step)
+
+
+def to_working(
+    x: np.ndarray, y: np.ndarray, full: Sequence[float], working: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows at the working scale of the centres of pixels at x and y, float32."""
+    across, down = working[1] / full[1], working[0] / full[0]
+    return (
+        (x + np.float32(0.5)) * np.float32(across) - np.float32(0.5),
+        (y + np.float32(0.5)) * np.float32(down) - np.float32(0.5),
+    )
+
+
 def in_rows(values: np.ndarray) -> np.ndarray:
-    """(N,) values as (rows, ``ROW``) float32, the last row filled up with zeros."""
-    rows = np.zeros((-(-max(len(values), 1) // ROW), ROW), np.float32)
-    rows.reshape(-1)[: len(values)] = values
+    """(..., N) values as (..., rows, ``ROW``) float32, the last row filled up with zeros."""
+    *before, count = values.shape
+    rows = np.zeros((*before, -(-max(count, 1) // ROW), ROW), np.float32)
+    rows.reshape(*before, -1)[..., :count] = values
     return rows
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from vidmatte.alpha.box import Box, box_around
+
 _WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
 _OPACITY_WINDOW = 13
 FLAT, SURELY_FLAT = 0.35, 0.6  # share of softness that mixing does not explain
@@ -20,23 +22,52 @@ _TINY = 1e-3
 _LEAST = 0.004  # change of gain worth making
 
 
+def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
+    """Decide the grey areas of alpha (H, W) float32, in place.
+
+    reduced: its area mean at the working scale (h, w), 0 outside of ``box``.
+    """
+    height, width = reduced.shape
+    box = box.grown(_WINDOW, height, width)
+    bottom, right = min(box.bottom + box.bottom % 2, height), min(box.right + box.right % 2, width)
+    box = Box(box.top - box.top % 2, box.left - box.left % 2, bottom, right)
+    gain = resolve_grey(box.crop(reduced))
+    if gain is None:
+        return
+    if [2 * side for side in gain.shape] == list(box.shape):
+        changed = box_around(gain != 1).grown(1, *gain.shape)
+        gain = changed.crop(gain)
+        ends = (changed.top, changed.left, changed.bottom, changed.right)
+        box = Box(*(2 * end for end in ends)).moved(box.top, box.left)
+    there = box.enlarged(reduced.shape, *alpha.shape).crop(alpha)
+    full = cv2.resize(gain, there.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    cv2.multiply(there, full, there)
+
+
 def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
     """What alpha is to be multiplied by, (h / 2, w / 2) float32, or None for ones.
 
     alpha: (h, w) float32 at the working scale, steady already.
     """
     coarse = halved(alpha)
+    full = coarse.shape
     weight = flatness(coarse)
     if weight is None:
         return None
     # The opacity of the subject around: the mean of alpha, weighted by itself.
     window = (_OPACITY_WINDOW, _OPACITY_WINDOW)
+    box = box_around(weight > 0).grown(_OPACITY_WINDOW // 2, *weight.shape)
+    coarse, weight = box.crop(coarse), box.crop(weight)
     opacity = cv2.blur(coarse * coarse, window) / (
         cv2.blur(coarse, window) + np.float32(_TINY / 10)
     )
     decided = _smooth_step((opacity - np.float32(MIDDLE)) * np.float32(1 / WIDTH) + np.float32(0.5))
     change = weight * (decided / np.maximum(opacity, np.float32(0.05)) - 1)
-    return change + 1 if np.abs(change).max() > _LEAST else None
+    if np.abs(change).max() <= _LEAST:
+        return None
+    gain = np.ones(full, np.float32)
+    box.crop(gain)[:] += change
+    return gain
 
 
 def _smooth_step(value: np.ndarray) -> np.ndarray:

@@ -14,12 +14,12 @@ import numpy as np
 # All lengths here are in pixels of the coarse scale.
 _SIGMA = 5.0  # of the Gaussian within which a plane is fitted
 _RIDGE = 0.1  # variance of places, in squared sigmas, from which a slope is believed
-DEPTH_SIGMA, DEPTH_POWER = 2.0, 4  # what is nearer to the edge than this counts less
+DEPTH_SIGMA = 2.0  # what is nearer to the edge than this counts less
 _SOME = 1e-3  # of the weight is left to it, for parts too thin to have a depth
 _SURE_TRIP = 0.5  # error of the way there and back, of motion that is carried on
 REACH_FROM, REACH_FULL = 0.01, 0.06  # weight from which it reaches, and from which in full
 INSIDE_FROM, INSIDE_FULL = 0.8, 0.95  # alpha, deep in the subject, that keeps its own flow
-_STEP = 2  # the fit is as smooth as its Gaussian: it is made at half the scale
+_STEP = 4  # the fit is as smooth as its Gaussian: it is made at a quarter of the scale
 
 _Planes = list[np.ndarray]
 
@@ -32,10 +32,10 @@ def extrapolate_flow(
     x, y: the flow. alpha: 0..1. trip_squared: by how much the way there and back misses.
     All are (h, w) float32, as are the three results.
     """
-    inside = np.exp(trip_squared * np.float32(-0.5 / _SURE_TRIP**2))
-    inside *= alpha**4
+    inside = cv2.exp(trip_squared * np.float32(-0.5 / _SURE_TRIP**2))
+    inside *= _fourth_power(alpha)
     near = _reduced(inside)
-    depth = cv2.GaussianBlur(_reduced(alpha), (0, 0), DEPTH_SIGMA / _STEP) ** DEPTH_POWER
+    depth = _fourth_power(cv2.GaussianBlur(_reduced(alpha), (0, 0), DEPTH_SIGMA / _STEP))
     carried = _continued(
         near * (depth + np.float32(_SOME)),
         [_reduced(inside * flow) / np.maximum(near, np.float32(1e-9)) for flow in (x, y)],
@@ -51,6 +51,13 @@ def extrapolate_flow(
         change += flow
         replaced.append(change)
     return replaced[0], replaced[1], reach
+
+
+def _fourth_power(values: np.ndarray) -> np.ndarray:
+    """By two products: much faster than a power."""
+    square = values * values
+    square *= square
+    return np.asarray(square)
 
 
 def _continued(weight: np.ndarray, flow: _Planes) -> _Planes:

@@ -2,10 +2,10 @@
 
 He, Sun, Tang, "Guided Image Filtering" (PAMI 2013), with a colour guide, and its
 fast form (He, Sun, "Fast Guided Filter", 2015): the linear models alpha = a . rgb + b
-are fitted at the working scale and applied to the full-resolution colours. Where
-subject and background share their colours (a dark stripe before dark ground) no such
-model holds; a window therefore counts less, and the edge is redrawn less, the more of
-alpha its model does not explain.
+are fitted to the pixels of the working scale, in windows around every second of them along
+each side, and applied to the full-resolution colours. Where subject and background share their
+colours (a dark stripe before dark ground) no such model holds; a window therefore counts less,
+and the edge is redrawn less, the more of alpha its model does not explain.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Box, Pixels, box_around, sample
+from vidmatte.alpha.box import Box, box_around, pixels_under, sample, to_working
 
 _WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
 _WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
-_RADIUS = 5  # of the fit's window, working pixels
+_STEP = 2  # working pixels from one fit to the next, along a side: a cell of fits
+_RADIUS = 2  # of the fit's window, cells
+_WINDOW = (2 * _RADIUS + 1,) * 2
+_AROUND = 4 * _RADIUS  # more rows, or columns, of cells than models that windows of windows need
 _EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
 _GOOD_FIT = 0.002  # residual variance of alpha that counts as a full fit
 _POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
 SOFT_LOW, SOFT_HIGH = 0.05, 0.95
 _BAND_REACH = 2  # dilation of the edge band, working pixels
 _BAND_SIGMA = 1.0  # its soft border, working pixels
-_STRIP = 64  # rows of windows that are fitted together, where there are any to fit
-_READ_AROUND = 2  # working pixels around those wanted whose models are read
+_STRIP = 48  # rows of cells that are fitted together, where there are any to fit
+_READ_AROUND = 1  # cells around those wanted whose models are read
 _AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
 
 
@@ -43,12 +46,10 @@ def _working_size(height: int, width: int) -> tuple[int, int]:
 class WorkingFrame:
     """A frame at the working scale.
 
-    rgb: (h, w, 3) uint8, grey: (h, w) uint8, alpha: (h, w) float32 in 0..1.
-    box: where alpha is not zero.
+    rgb: (h, w, 3) uint8; alpha: (h, w) float32 in 0..1; box: where it is not zero.
     """
 
     rgb: np.ndarray
-    grey: np.ndarray
     alpha: np.ndarray
     box: Box
 
@@ -58,12 +59,7 @@ class WorkingFrame:
         height, width = _working_size(*alpha.shape)
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
         small_alpha = reduce_alpha(alpha, height, width)
-        return cls(
-            small,
-            cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
-            small_alpha,
-            box_around(small_alpha > SOFT_LOW / 5),
-        )
+        return cls(small, small_alpha, box_around(small_alpha > SOFT_LOW / 5))
 
 
 def reduce_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -86,17 +82,18 @@ def refine_edges(
     if share is not None:
         weight = weight * box.crop(share)
     height, width = alpha.shape
-    wanted = weight > 1 / 255
+    wanted = (weight > 1 / 255).view(np.uint8)
     pixels = pixels_under(wanted, box, view.alpha.shape, height, width)
     if not len(pixels):
         return
-    models, doubt, around = _fit_models(view, wanted, box)
-    x, y = to_working(pixels, alpha.shape, view.alpha.shape)
-    drawn = _predicted(sample(models, x - around.left, y - around.top), pixels.of(rgb))
-    mix = sample(doubt, x - around.left, y - around.top)
-    mix *= np.float32(-1 / _POOR_FIT)
-    np.exp(mix, out=mix)
-    mix *= sample(weight, x - box.left, y - box.top)
+    models, trust, around = _fit_models(view, wanted, box)
+    x, y = to_working(pixels.x, pixels.y, alpha.shape, [side / _STEP for side in view.alpha.shape])
+    x -= np.float32(around.left)
+    y -= np.float32(around.top)
+    drawn = _predicted(sample(models, x, y), pixels.of(rgb))
+    mix = sample(trust, x, y)
+    x, y = to_working(pixels.x, pixels.y, alpha.shape, view.alpha.shape)
+    mix *= sample(weight, x - np.float32(box.left), y - np.float32(box.top))
     before = pixels.of(alpha)
     np.clip(drawn, 0, 1, out=drawn)
     drawn -= before
@@ -122,13 +119,19 @@ def _edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     The band is what is soft, or beside a hard edge, and a little more; its weight
     (box's shape, float32) falls softly to zero.
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
-    soft = soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH)
-    box = box_around(soft)
+    there = box_around(alpha > SOFT_LOW / 2).grown(1, *alpha.shape)
+    if there.is_empty:
+        return np.zeros((0, 0), np.float32), there
+    soft = soft_or_edge(there.crop(alpha), SOFT_LOW, SOFT_HIGH)
+    box = box_around(soft).moved(there.top, there.left)
     if box.is_empty:
         return np.zeros((0, 0), np.float32), box
     box = box.grown(_BAND_REACH + round(3 * _BAND_SIGMA) + 1, *alpha.shape)
-    wide = cv2.dilate(box.crop(soft).astype(np.float32), kernel)
+    wide = np.zeros(box.shape, np.uint8)
+    inner = box.common(there)
+    inner.moved(-box.top, -box.left).crop(wide)[:] = inner.moved(-there.top, -there.left).crop(soft)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
+    wide = cv2.dilate(wide, kernel).astype(np.float32)
     return cv2.GaussianBlur(wide, (0, 0), _BAND_SIGMA), box
 
 
@@ -142,82 +145,119 @@ def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
 def _fit_models(
     view: WorkingFrame, wanted: np.ndarray, box: Box
 ) -> tuple[np.ndarray, np.ndarray, Box]:
-    """Coefficients (h, w, 4) of alpha = a . rgb + b, the residual variance (h, w), and
-    the box that both cover.
+    """Coefficients (h, w, 4) of alpha = a . rgb + b, how far they are to be followed (h, w), and
+    the box of cells that both cover.
 
-    wanted: where in ``box``, bool of its shape; nothing is to be read further than
-    ``_READ_AROUND`` from there. Both float32. Equations 14 to 16 of the paper; the models of
-    all windows around a pixel are averaged, each by how well it fits.
+    wanted: 1 where in ``box``, uint8 of its shape, else 0; nothing is to be read further than
+    ``_READ_AROUND`` cells from there. Both float32. Equations 14 to 16 of the paper; the models of
+    all windows around a cell are averaged, each by how well it fits.
     """
-    full = view.alpha.shape
-    around = box.grown(_READ_AROUND, *full)
+    cells = [-(-side // _STEP) for side in view.alpha.shape]
+    wanted, box = _in_cells(wanted, box)
+    around = box.grown(_READ_AROUND, *cells)
     models = np.zeros((*around.shape, 4), np.float32)
-    doubt = np.zeros(around.shape, np.float32)
-    for part in _parts_with(wanted, box):
-        part = part.grown(_READ_AROUND, *full)
-        seen = part.grown(2 * _RADIUS, *full)
-        fits = _fit_part(seen.crop(view.rgb), seen.crop(view.alpha))
-        inner = part.moved(-seen.top, -seen.left)
+    trust = np.zeros(around.shape, np.float32)
+    parts = [part.grown(_READ_AROUND, *cells) for part in _parts_with(wanted, box)]
+    sizes = [np.prod([side + 2 * _RADIUS for side in part.shape]) for part in parts]
+    ends = np.cumsum(sizes)
+    means = np.empty((14, ends[-1]), np.float32)
+    for part, size, end in zip(parts, sizes, ends, strict=True):
+        found = _window_means(view, part)
+        means[:, end - size : end].reshape(found.shape)[:] = found
+    for start in range(0, means.shape[1], _AT_ONCE):
+        _solve(means[:, start : start + _AT_ONCE])
+    for part, size, end in zip(parts, sizes, ends, strict=True):
+        *slopes, constant, left = _averaged(means[:6, end - size : end], part)
         target = part.moved(-around.top, -around.left)
-        *slopes, constant, left = (inner.crop(plane) for plane in fits)
         cv2.merge([*slopes, constant], target.crop(models))
-        target.crop(doubt)[:] = left
-    return models, doubt, around
+        cv2.exp(left * np.float32(-1 / _POOR_FIT), target.crop(trust))
+    return models, trust, around
+
+
+def _in_cells(wanted: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
+    """The cells with a pixel that is ``wanted``, 0 or 1 in the shape of ``box``; their box."""
+    cells = Box(
+        box.top // _STEP, box.left // _STEP, -(-box.bottom // _STEP), -(-box.right // _STEP)
+    )
+    height, width = cells.shape
+    full = np.zeros((_STEP * height, _STEP * width), np.uint8)
+    # By 255: the mean of a cell with one such pixel is no 0 then.
+    box.moved(-_STEP * cells.top, -_STEP * cells.left).crop(full)[:] = wanted * np.uint8(255)
+    return np.asarray(cv2.resize(full, (width, height), interpolation=cv2.INTER_AREA)), cells
 
 
 def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
-    """Boxes that hold all that is ``wanted``, bool of the shape of ``box``, and little else.
+    """Boxes that hold all that is ``wanted``, uint8 of the shape of ``box``, and little else.
 
     What lies closer together than the windows reach is fitted together.
     """
     for top in range(0, len(wanted), _STRIP):
         strip = wanted[top : top + _STRIP]
-        columns = np.flatnonzero(strip.any(axis=0))
+        columns = np.flatnonzero(cv2.reduce(strip, 0, cv2.REDUCE_MAX))
+        if not len(columns):
+            continue
         gaps = np.flatnonzero(np.diff(columns) > 4 * _RADIUS)
-        for run in np.split(columns, gaps + 1):
-            if len(run):
-                part = Box(top, int(run[0]), top + len(strip), int(run[-1]) + 1)
-                yield part.moved(box.top, box.left)
+        lefts, rights = columns[[0, *(gaps + 1)]], columns[[*gaps, -1]]
+        for left, right in zip(lefts.tolist(), rights.tolist(), strict=True):
+            yield Box(top, left, top + len(strip), right + 1).moved(box.top, box.left)
 
 
-def _fit_part(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The same for a part: (5, h, w) float32, good where all windows are inside."""
-    means = _window_means(rgb, alpha)
-    flat = means.reshape(len(means), -1)
-    for start in range(0, alpha.size, _AT_ONCE):
-        _solve(flat[:, start : start + _AT_ONCE])
-    *fits, total = means[:6]
-    size = (2 * _RADIUS + 1,) * 2
-    for plane in (*fits, total):
-        cv2.blur(plane, size, plane)
-    np.reciprocal(total, out=total)
-    for plane in fits:
-        plane *= total
-    return np.asarray(means[:5])
+def _window_means(view: WorkingFrame, part: Box) -> np.ndarray:
+    """Means over the window around each cell of a part and ``_RADIUS`` more on all sides,
+    (14, h, w) float32.
 
-
-def _window_means(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Means over the window around each pixel, (14, h, w) float32.
-
-    Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp. Colours
-    are 8-bit codes: their sums are integers, which is exact and faster.
+    Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp, all of working
+    pixels.
     """
-    size = (2 * _RADIUS + 1,) * 2
-    means = np.empty((14, *alpha.shape), np.float32)
-    free = iter(means)
-    colours = cv2.split(rgb)
-    for colour in colours:
-        cv2.boxFilter(colour, cv2.CV_32F, size, next(free))
-    cv2.blur(alpha, size, next(free))
-    codes = [colour.astype(np.uint16) for colour in colours]
-    product = np.empty_like(codes[0])
-    for one in range(3):
-        for other in range(one, 3):
-            np.multiply(codes[one], codes[other], out=product)
-            cv2.boxFilter(product, cv2.CV_32F, size, next(free))
-    for factor in (*colours, alpha):
-        cv2.blur(cv2.multiply(factor, alpha, dtype=cv2.CV_32F), size, next(free))
-    return means
+    top, left = (_STEP * (first - _AROUND // 2) for first in (part.top, part.left))
+    height, width = (side + _AROUND for side in part.shape)
+    pixels = Box(top, left, top + _STEP * height, left + _STEP * width)
+    planes = np.empty((14, *pixels.shape), np.float32)
+    for plane, colour in zip(planes, cv2.split(_framed_crop(view.rgb, pixels)), strict=False):
+        plane[:] = colour
+    planes[3] = _framed_crop(view.alpha, pixels)
+    np.multiply(planes[0], planes[:3], out=planes[4:7])
+    np.multiply(planes[1], planes[1:3], out=planes[7:9])
+    np.multiply(planes[2], planes[2], out=planes[9])
+    np.multiply(planes[3], planes[:4], out=planes[10:])
+    # One below the other, in one call: the means at the border of two planes are left out.
+    tall = planes.reshape(-1, pixels.shape[1])
+    cells = cv2.resize(tall, (width, 14 * height), interpolation=cv2.INTER_AREA)
+    return _inner(cv2.blur(cells, _WINDOW, cells).reshape(14, height, width))
+
+
+def _framed_crop(picture: np.ndarray, box: Box) -> np.ndarray:
+    """The part of a picture in ``box``, which may go beyond it: there it is mirrored."""
+    inner = box.common(Box(0, 0, *picture.shape[:2]))
+    if inner == box:
+        return box.crop(picture)
+    return np.asarray(
+        cv2.copyMakeBorder(
+            inner.crop(picture),
+            inner.top - box.top,
+            box.bottom - inner.bottom,
+            inner.left - box.left,
+            box.right - inner.right,
+            cv2.BORDER_REFLECT_101,
+        )
+    )
+
+
+def _averaged(models: np.ndarray, part: Box) -> list[np.ndarray]:
+    """The mean models around the cells of a part: five planes (h, w) float32.
+
+    models: (6, N) of ``_solve``, of the part and ``_RADIUS`` more cells on all sides.
+    """
+    height, width = (side + 2 * _RADIUS for side in part.shape)
+    tall = np.ascontiguousarray(models).reshape(-1, width)
+    *fits, total = _inner(cv2.blur(tall, _WINDOW, tall).reshape(6, height, width))
+    total = np.reciprocal(total)
+    return [plane * total for plane in fits]
+
+
+def _inner(planes: np.ndarray) -> np.ndarray:
+    """The cells of (C, h, w) planes whose windows are inside."""
+    return planes[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
 
 
 def _solve(means: np.ndarray) -> None:
@@ -274,32 +314,3 @@ def _solve(means: np.ndarray) -> None:
     for plane in (a_r, a_g, a_b, constant, left):
         plane *= weight
     means[:6] = scratch[6:]
-
-
-def pixels_under(
-    mask: np.ndarray, box: Box, working: tuple[int, ...], height: int, width: int
-) -> Pixels:
-    """The full-resolution pixels whose working pixel in ``box`` is set, and one more around."""
-    if box.is_empty:
-        return Pixels(np.zeros((0, 0), np.uint8), box, width)
-    around = box.grown(1, working[0], working[1])
-    wide = np.zeros(around.shape, np.uint8)
-    wide[
-        box.top - around.top : box.bottom - around.top,
-        box.left - around.left : box.right - around.left,
-    ] = mask
-    wide = cv2.dilate(wide, np.ones((3, 3), np.uint8))
-    full = around.enlarged(working, height, width)
-    rows, columns = full.shape
-    return Pixels(cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_NEAREST), full, width)
-
-
-def to_working(
-    pixels: Pixels, full: tuple[int, ...], working: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows of the pixels' centres at the working scale."""
-    across, down = working[1] / full[1], working[0] / full[0]
-    return (
-        (pixels.x + np.float32(0.5)) * np.float32(across) - np.float32(0.5),
-        (pixels.y + np.float32(0.5)) * np.float32(down) - np.float32(0.5),
-    )

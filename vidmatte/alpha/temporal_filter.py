@@ -26,7 +26,8 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.accumulate import Neighbour, average
-from vidmatte.alpha.confidence import resolve_grey
+from vidmatte.alpha.box import box_around
+from vidmatte.alpha.confidence import decide_grey
 from vidmatte.alpha.flow import FlowField, squared_length
 from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
@@ -244,7 +245,7 @@ class _Averaging(Generic[AnyFrame]):
             return np.ones(shape, np.float32)
         coarse = np.zeros(item.sample.coarse.alpha.shape, np.float32)
         # Not cv2.magnitude: its last bit may differ between runs on the same input.
-        pace = np.sqrt(squared_length(field.motion[..., 0], field.motion[..., 1]))
+        pace = np.sqrt(squared_length(*field.planes[:2]))
         field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / _MOVING), 1)
         return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
@@ -299,13 +300,15 @@ def _stretch_levels(
     refine: without it no grey is decided; with it the view's alpha is updated for the
     redrawing that comes next.
     """
+    reduced = reduce_alpha(alpha, *view.alpha.shape)
+    box = box_around(reduced > 0).grown(1, *reduced.shape)
+    if box.is_empty:
+        return
     if refine and profile.decides:
-        gain = resolve_grey(reduce_alpha(alpha, *view.alpha.shape))
-        if gain is not None:
-            height, width = alpha.shape
-            alpha *= cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+        decide_grey(alpha, reduced, box)
+    there = box.enlarged(reduced.shape, *alpha.shape).crop(alpha)
     scale = 1 / (profile.white - profile.black)
-    cv2.addWeighted(alpha, scale, alpha, 0, -profile.black * scale, alpha)
-    np.clip(alpha, 0, 1, out=alpha)
+    cv2.addWeighted(there, scale, there, 0, -profile.black * scale, there)
+    np.clip(there, 0, 1, out=there)
     if refine:
         view.alpha = reduce_alpha(alpha, *view.alpha.shape)

@@ -19,9 +19,7 @@ from vidmatte.alpha.flow import CoarseFrame
 from vidmatte.alpha.torch_edges import pixels_under
 from vidmatte.models.augment import agreement
 from vidmatte.models.runtimes.torch_device import TorchDevice
-from vidmatte.pixels.torch_ops import Tensor, pair, places, resize, sample_at, sample_grid
-
-_CHANGES = 0.002  # of alpha, half an 8-bit code: what the mean changes by no more is left out
+from vidmatte.pixels.torch_ops import Tensor, extreme, pair, places, resize, sample_at, sample_grid
 
 
 @dataclass
@@ -135,11 +133,12 @@ def average(now: Sample, neighbours: list[Neighbour], alpha: Tensor, device: Tor
             around.crop(side.coarse_weight).add_(trust)
             around.crop(side.coarse).add_(trust * moved)
     soft = (now.coarse_alpha >= SURE_LOW) & (now.coarse_alpha <= SURE_HIGH)
-    undecided = soft | (change > total * _CHANGES)
+    undecided = soft | (change > total * accumulate._CHANGES)
     inside = torch.zeros_like(undecided)
-    box.crop(inside)[:] = True
+    box.grown(1, *inside.shape).crop(inside)[:] = True
+    wide = extreme(undecided.float(), np.ones((3, 3), np.uint8), largest=True) > 0
     result = _interpolated(now, own, other, device) if changes else own.mean()[0]
-    return torch.where(pixels_under(undecided & inside, height, width), result, alpha)
+    return torch.where(pixels_under(wide & inside, height, width), result, alpha)
 
 
 def _add(side: _Sums, to_it: Field, there: Tensor, gain: float) -> None:
@@ -150,12 +149,20 @@ def _add(side: _Sums, to_it: Field, there: Tensor, gain: float) -> None:
     wide = torch.nn.functional.pad(
         to_it.motion[None], (box.left, columns - box.right, box.top, rows - box.bottom), "replicate"
     )[0]
-    way = resize(wide, height, width, "linear")
+    way = _enlarged(wide, height, width)
     # From coarse pixels to parts of the picture, whose sides are 2 long to grid_sample.
     scale = pair(2 / columns, 2 / rows, way.device)
     grid = torch.addcmul(_grid(height, width, way.device), way[:2].permute(1, 2, 0), scale)
     side.total.addcmul_(sample_grid(there[None], grid)[0], way[2], value=gain)
     side.weight.add_(way[2], alpha=gain)
+
+
+def _enlarged(coarse: Tensor, height: int, width: int) -> Tensor:
+    """Coarse planes at the pixels of the picture, of which blocks share a value."""
+    rows, columns = (side * accumulate._BLOCKS for side in coarse.shape[-2:])
+    if height % rows or width % columns:
+        return resize(coarse, height, width, "linear")
+    return resize(resize(coarse, rows, columns, "linear"), height, width, "nearest")
 
 
 @lru_cache(maxsize=4)
@@ -177,6 +184,6 @@ def _interpolated(now: Sample, own: _Sums, other: _Sums, device: TorchDevice) ->
     if maps is None:
         return middle
     height, width = mean.shape
-    larger, straightest = resize(device.upload(np.stack(maps)), height, width, "linear")
+    larger, straightest = _enlarged(device.upload(np.stack(maps)), height, width)
     middle = middle + larger * (torch.maximum(straight, mirrored) - middle)
     return middle + straightest * (straight - 0.5 * (mean + there))

@@ -18,15 +18,17 @@ from vidmatte.alpha import confidence, guided_edges
 from vidmatte.core.families import FilterProfile
 from vidmatte.pixels.torch_ops import (
     Tensor,
+    bordered,
     box_mean,
     box_sum,
     extreme,
     gaussian,
     resize,
     resize_codes,
+    sample,
 )
 
-_SIDE = 2 * guided_edges._RADIUS + 1
+_STEP, _SIDE = guided_edges._STEP, 2 * guided_edges._RADIUS + 1
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
@@ -57,20 +59,18 @@ def refine_edges(rgb: Tensor, alpha: Tensor, view: DeviceView, share: Tensor = N
     if share is not None:
         weight = weight * share
     height, width = alpha.shape
-    models = resize(_fit_models(view), height, width, "linear")
+    models = _at_pixels(_fit_models(view), view.alpha.shape, height, width)
     drawn = models[3].clone()
     for slope, colour in zip(models, rgb, strict=False):
         drawn.addcmul_(slope, colour.float())
-    mix = torch.exp(models[4] * (-1 / guided_edges._POOR_FIT))
-    mix *= resize(weight, height, width, "linear")
+    mix = models[4] * resize(weight, height, width, "linear")
     drawn = alpha + (drawn.clamp_(0, 1) - alpha) * mix
     return torch.where(pixels_under(weight > 1 / 255, height, width), drawn, alpha)
 
 
 def pixels_under(mask: Tensor, height: int, width: int) -> Tensor:
-    """The full-resolution pixels whose working pixel is set, and one more around: bool."""
-    wide = extreme(mask.float(), _SQUARE, largest=True)
-    return resize(wide, height, width, "nearest") > 0
+    """The full-resolution pixels whose working pixel is set: bool."""
+    return resize(mask.float(), height, width, "nearest") > 0
 
 
 def _edge_band(alpha: Tensor) -> Tensor:
@@ -89,13 +89,34 @@ def _soft_or_edge(alpha: Tensor, low: float, high: float) -> Tensor:
 
 
 def _fit_models(view: DeviceView) -> Tensor:
-    """(5, h, w): a for r, g and b, then b, and the variance left, of alpha = a . rgb + b."""
-    one, other, _ = _factors(view.rgb.device)
+    """(5, h, w) in cells: a for r, g and b, then b of alpha = a . rgb + b, and how far that is to
+    be followed."""
+    height, width = view.alpha.shape
+    rows, columns = -(-height // _STEP), -(-width // _STEP)
+    margin = guided_edges._AROUND // 2  # cells, which the picture goes on in, mirrored
+    below, right = -height % _STEP, -width % _STEP  # to full cells
     planes = torch.cat([view.rgb, view.alpha[None]])
+    planes = bordered(planes, margin * _STEP + below, margin * _STEP + right)
+    planes = planes[:, below:, right:]
+    one, other, _ = _factors(planes.device)
     products = planes.index_select(0, one) * planes.index_select(0, other)
-    fits = _solved(box_sum(torch.cat([planes, products]), _SIDE).mul_(1 / _SIDE**2))
-    means = box_sum(fits, _SIDE)
-    return means[:5] / means[5]
+    size = rows + 2 * margin, columns + 2 * margin
+    cells = resize(torch.cat([planes, products]), size[0], size[1], "area")
+    fits = _solved(box_mean(cells, _SIDE))
+    means = box_sum(fits, _SIDE)[:, margin:-margin, margin:-margin]
+    models = means[:5] / means[5]
+    models[4] = torch.exp(models[4] * (-1 / guided_edges._POOR_FIT))
+    return models
+
+
+def _at_pixels(models: Tensor, working: tuple[int, ...], height: int, width: int) -> Tensor:
+    """Planes in cells of the working scale, at the pixels of the picture."""
+    device = models.device
+    across, down = working[1] / _STEP / width, working[0] / _STEP / height
+    x = (torch.arange(width, device=device) + 0.5) * across - 0.5
+    y = (torch.arange(height, device=device) + 0.5) * down - 0.5
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return sample(models, x, y, replicate=True)
 
 
 @lru_cache(maxsize=4)

@@ -122,19 +122,16 @@ def _prepared(frame: AnyFrame, *, redraw: bool, mix: bool) -> TrackedFrame[AnyFr
     return TrackedFrame(frame=frame, view=view, sample=sample)
 
 
-#: What the motion to a frame is found in: its coarse form and its greys.
-_Seen = tuple[CoarseFrame, np.ndarray]
-_Pair = tuple[TrackedFrame[AnyFrame], _Seen | None, _Seen]
+_Pair = tuple[TrackedFrame[AnyFrame], CoarseFrame | None, CoarseFrame]
 
 
 def _with_last(tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[_Pair[AnyFrame]]:
-    """Each frame, and what is needed of the one before it in its shot and of itself."""
-    last: _Seen | None = None
+    """Each frame, with the one before it in its shot and itself at the coarse scale."""
+    last: CoarseFrame | None = None
     for item in tracked:
-        assert item.frame is not None and item.view is not None and item.sample is not None
-        seen = item.sample.coarse, item.view.grey
-        yield item, None if item.frame.new_shot else last, seen
-        last = seen
+        assert item.frame is not None and item.sample is not None
+        yield item, None if item.frame.new_shot else last, item.sample.coarse
+        last = item.sample.coarse
 
 
 class _Motion:
@@ -145,13 +142,11 @@ class _Motion:
 
     def __call__(self, pair: _Pair[AnyFrame]) -> TrackedFrame[AnyFrame]:
         """The frame of the pair, with its motion where there is a frame before it."""
-        item, last, seen = pair
+        item, last, here = pair
         if last is not None:
             if not hasattr(self._of_thread, "estimator"):
                 self._of_thread.estimator = MotionEstimator()
-            item.from_last, item.to_last = self._of_thread.estimator.between(
-                last[0], seen[0], last[1], seen[1]
-            )
+            item.from_last, item.to_last = self._of_thread.estimator.between(last, here)
         return item
 
 
