@@ -80,7 +80,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def why_no_gpu() -> str | None:
     """Why a network cannot run on CUDA here, or None if it can."""
-    from vidmatte.models.runtimes.device import _missing_for_cuda
+    from vidmatte.models.runtimes.torch_device import _missing_for_cuda
 
     return _missing_for_cuda(0)
 

@@ -236,7 +236,7 @@ def test_moving_an_edge_five_times_as_far_takes_few_more_passes(
     move(square(), 500)
     far = len(passes) - near
     # Each pass doubles the length of a row of pixels, and 5 < 2 ** 3.
-    assert 0 < far <= near + 3 * len(box._ROWS)
+    assert 0 < far <= near + 3 * len(box.ROWS)
 
 
 def test_a_wide_feather_uses_no_wide_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ from vidmatte.jobs.paced import network_of
 from vidmatte.models.base import Network
 from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import Model
-from vidmatte.models.runtimes.device import Device, _SeveralDevices
+from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.runtimes.torch_device import TorchDevice, _SeveralDevices
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
@@ -84,6 +85,14 @@ LOADED = {
     "recurrent, reduced": Case(RVM, {"downsample": 0.5}),
     "recurrent, several devices": Case(RVM, devices=2),
     "recurrent, OpenVINO": Case(RVM, {"runtime": "openvino"}),
+    "per frame, torch": Case(ISNET, {"batch": 2}),
+    "two views each, torch": Case(ISNET, {"smooth": "strong", "batch": 3}),
+    "stretched, torch": Case(ISNET, {"normalize": "minmax", "batch": 2}),
+    "as rembg, torch": Case(ISNET, {"normalize": "rembg", "batch": 2}),
+    "logits, torch": Case(("birefnet",), {"batch": 2}),
+    "classes, torch": Case(("cloth",), {"batch": 2}),
+    "the frame's aspect, torch": Case(("modnet",), {"batch": 2}),
+    "recurrent, torch": Case(RVM),
     "the edge from another": Case(BOTH, {"batch": 2}),
     "the larger of two": Case(("isnet", "u2net"), {"combine": "max", "batch": 2}),
     "the smaller, recurrent first": Case(("rvm", "isnet"), {"combine": "min", "batch": 2}),
@@ -108,8 +117,9 @@ CASES = LOADED | {
 def cases(wanted: Callable[[Case], bool] = lambda _: True) -> pytest.MarkDecorator:
     """Parametrizes a test over the ``wanted`` cases; OpenVINO's are skipped where it is missing."""
     missing = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+    marks = {"OpenVINO": missing, "torch": pytest.mark.torch}
     chosen = [
-        pytest.param(name, marks=missing if "OpenVINO" in name else ())
+        pytest.param(name, marks=[mark for word, mark in marks.items() if word in name])
         for name, case in CASES.items()
         if wanted(case)
     ]
@@ -147,7 +157,11 @@ def compiled() -> dict[str, Network]:
 
 @pytest.fixture
 def load(
-    files: dict[str, Path], clip: Clip, tmp_path: Path, compiled: dict[str, Network]
+    files: dict[str, Path],
+    clip: Clip,
+    tmp_path: Path,
+    compiled: dict[str, Network],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Network]:
     """Loads a case's network, from other weights if ``files`` are given."""
 
@@ -164,6 +178,10 @@ def load(
         settings = Settings(**({"runtime": "onnxruntime"} | case.options | cache))
         weights = tuple(Weights(family, family, files[family]) for family in case.families)
         device = _SeveralDevices([Device()] * case.devices) if case.devices > 1 else Device()
+        if "torch" in name:
+            device = TorchDevice("cpu")
+            # Half precision has tests of its own: frames are not to depend on their number here.
+            monkeypatch.setattr("vidmatte.models.load._half_runner", lambda *_: None)
         model = Model(weights, device, settings, pytest.fail)
         network = network_of(model, clip, settings)
         if case.cached == "reading":

@@ -31,7 +31,8 @@ from vidmatte.errors import ModelError, UsageError, VerificationError
 from vidmatte.models.alpha_cache import RecordingNetwork
 from vidmatte.models.base import Network
 from vidmatte.models.load import check_options, load_network
-from vidmatte.models.runtimes.device import Device, _SeveralDevices
+from vidmatte.models.runtimes.device import Device
+from vidmatte.models.runtimes.torch_device import _SeveralDevices
 from vidmatte.pixels.planes import plane_views
 from vidmatte.settings import Settings
 from vidmatte.writers import formats

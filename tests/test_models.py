@@ -35,7 +35,7 @@ from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.ensemble import COMBINATIONS
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, find_model
 from vidmatte.models.runtimes import openvino
-from vidmatte.models.runtimes.device import _CudaDevice
+from vidmatte.models.runtimes.torch_device import TorchDevice
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import NO_EFFECT, RAW_ALPHA, RESULT, OptionModel, Settings, names_of
 from vidmatte.settings.option import option
@@ -400,7 +400,7 @@ def test_a_fallback_from_gpu_to_cpu_is_cached_as_the_cpus(
     movie = make_movie(tmp_path / "clip.mp4", frames=2)
     path, cache = str(make_salient(tmp_path / "tiny.onnx")), tmp_path / "cache"
     with monkeypatch.context() as patched:
-        gpu = _CudaDevice(0)  # onnxruntime here has no CUDA in it
+        gpu = TorchDevice("cuda:0")  # onnxruntime here has no CUDA in it
         patched.setattr("vidmatte.models.registry.choose_device", lambda wanted: (gpu, None))
         alphas(movie.path, path, family="isnet", cache=str(cache))
     alphas(movie.path, path, family="isnet", cache=str(cache))
@@ -488,7 +488,7 @@ def test_a_gpu_whose_libraries_fail_falls_back_to_the_cpu(
     path = make_salient(tmp_path / "tiny.onnx")
     notes: list[str] = []
     monkeypatch.setattr(
-        "vidmatte.models.registry.choose_device", lambda wanted: (_CudaDevice(0), None)
+        "vidmatte.models.registry.choose_device", lambda wanted: (TorchDevice("cuda:0"), None)
     )
     model = find_model(Settings(model=str(path), family="isnet"), notes.append)
     assert model.network is model.network

@@ -38,13 +38,11 @@ from vidmatte.models.runtimes.device import (
     CpuRunner,
     Device,
     Runner,
-    _BoundRunner,
-    _SeveralDevices,
-    choose_device,
 )
 from vidmatte.models.runtimes.multi_gpu import SharedRunner
 from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
 from vidmatte.models.runtimes.openvino import is_installed
+from vidmatte.models.runtimes.torch_device import TorchDevice, _SeveralDevices, choose_device
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import SegmentationNetwork, _merge_mirrored
 from vidmatte.settings import Settings
@@ -214,7 +212,7 @@ def test_unknown_inputs_are_ignored(kind: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(
         str(make_salient(tmp_path / "tiny.onnx")), providers=["CPUExecutionProvider"]
     )
-    runner = _BoundRunner(session, "cpu") if kind == "torch" else CpuRunner(session)
+    runner = TorchDevice("cpu").runner(session) if kind == "torch" else CpuRunner(session)
     given = {"input": np.zeros((1, 3, 32, 32), np.float32), "other": np.zeros(1, np.float32)}
     assert runner.run(given)["output"].shape == (1, 1, 32, 32)
 
@@ -224,7 +222,7 @@ def test_both_runners_agree(weights: Callable[[str], Path]) -> None:
     session = onnxruntime.InferenceSession(str(weights("rvm")), providers=["CPUExecutionProvider"])
     rvm = FAMILY_TABLE["rvm"]
     expected = alphas_of(RecurrentNetwork(CpuRunner(session), rvm), noise_frames(3, (96, 128)))
-    bound = RecurrentNetwork(_BoundRunner(session, "cpu"), rvm)
+    bound = RecurrentNetwork(TorchDevice("cpu").runner(session), rvm)
     for one, other in zip(alphas_of(bound, noise_frames(3, (96, 128))), expected, strict=True):
         assert_close(one, other, SAME_LOOP)
 
@@ -236,7 +234,7 @@ def test_kept_outputs_stay_on_the_device_and_are_fed_back(tmp_path: Path) -> Non
     session = onnxruntime.InferenceSession(
         str(make_recurrent(tmp_path / "tiny.onnx")), providers=["CPUExecutionProvider"]
     )
-    runner, reference = _BoundRunner(session, "cpu"), RecurrentReference()
+    runner, reference = TorchDevice("cpu").runner(session), RecurrentReference()
     state: dict[str, Any] = {f"r{number}i": np.zeros((1, 1, 1, 1), np.float32) for number in STATES}
     kept = tuple(f"r{number}o" for number in STATES)
     for frame in noise_frames(3):

@@ -125,7 +125,7 @@ def _morph(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
         alpha, steps = wide.discs(alpha, steps, operation), 0
     for step in [wide.RADIUS] * steps + [rest]:
         if step > 1:
-            alpha = cv2.morphologyEx(alpha, operation, _disc(step))
+            alpha = cv2.morphologyEx(alpha, operation, disc(step))
     share = pixels - int(pixels)
     for part in (1.0 if rest == 1 else 0.0, share):
         if part:
@@ -139,12 +139,12 @@ def _one_step(alpha: np.ndarray, operation: int) -> np.ndarray:
     A cross moves diagonal edges too little and a square too far; by this mean of both they
     go as far as level and upright ones.
     """
-    cross = cv2.morphologyEx(alpha, operation, _disc(1))
+    cross = cv2.morphologyEx(alpha, operation, disc(1))
     square = cv2.morphologyEx(alpha, operation, np.ones((3, 3), np.uint8))
     return np.asarray(cross + np.float32(np.sqrt(2) - 1) * (square - cross))
 
 
-def _disc(radius: int) -> np.ndarray:
+def disc(radius: int) -> np.ndarray:
     """A filled circle as a (2 radius + 1) square mask, as wide as it is high.
 
     Its reach is that of a circle within 11 % in every direction with a radius of two pixels,

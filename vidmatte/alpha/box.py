@@ -187,16 +187,16 @@ def sample(
 
 
 WIDEST_EXACT = 32.0  # pixels of standard deviation from which on a Gaussian is made at half size
-_BEFORE_HALVING = 1.5  # pixels: so soft, a matte has nothing that half the pixels cannot show
-_BORDER = 8  # pixels, even: beyond it, what lies around a picture that was made so soft is even
+BEFORE_HALVING = 1.5  # pixels: so soft, a matte has nothing that half the pixels cannot show
+BORDER = 8  # pixels, even: beyond it, what lies around a picture that was made so soft is even
 #: Variance, in square pixels, of that softening, of the mean of two pixels, and of the linear
 #: interpolation back (at a quarter of the larger pixels' distance, so 1/4 * 3/4 * 2 * 2).
-_OF_HALVING = _BEFORE_HALVING**2 + 1 / 4 + 3 / 4
+OF_HALVING = BEFORE_HALVING**2 + 1 / 4 + 3 / 4
 
 #: A disc of 5 pixels' radius is the Minkowski sum of these rows of pixels: a step from one to the
 #: next, (down, right), and how many steps.
 RADIUS = 5
-_ROWS = (
+ROWS = (
     ((1, 0), 2), ((0, 1), 2), ((1, 1), 1), ((1, -1), 1),
     ((1, 2), 1), ((1, -2), 1), ((2, 1), 1), ((2, -1), 1),
 )  # fmt: skip
@@ -213,14 +213,14 @@ def gaussian(alpha: np.ndarray, sigma: float) -> np.ndarray:
         soft = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
         return np.asarray(soft)
     height, width = alpha.shape
-    bottom, right = _BORDER + height % 2, _BORDER + width % 2
-    framed = cv2.copyMakeBorder(alpha, _BORDER, bottom, _BORDER, right, cv2.BORDER_REPLICATE)
-    framed = cv2.GaussianBlur(framed, (0, 0), _BEFORE_HALVING, borderType=cv2.BORDER_REPLICATE)
+    bottom, right = BORDER + height % 2, BORDER + width % 2
+    framed = cv2.copyMakeBorder(alpha, BORDER, bottom, BORDER, right, cv2.BORDER_REPLICATE)
+    framed = cv2.GaussianBlur(framed, (0, 0), BEFORE_HALVING, borderType=cv2.BORDER_REPLICATE)
     size = framed.shape[1], framed.shape[0]
     half = cv2.resize(framed, (size[0] // 2, size[1] // 2), interpolation=cv2.INTER_AREA)
-    half = gaussian(half, sqrt(sigma**2 - _OF_HALVING) / 2)
+    half = gaussian(half, sqrt(sigma**2 - OF_HALVING) / 2)
     full = cv2.resize(half, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full[_BORDER : _BORDER + height, _BORDER : _BORDER + width])
+    return np.asarray(full[BORDER : BORDER + height, BORDER : BORDER + width])
 
 
 def discs(alpha: np.ndarray, times: int, operation: int) -> np.ndarray:
@@ -233,7 +233,7 @@ def discs(alpha: np.ndarray, times: int, operation: int) -> np.ndarray:
     extreme, nothing = (cv2.max, -np.inf) if operation == cv2.MORPH_DILATE else (cv2.min, np.inf)
     reach = (RADIUS * times,) * 4
     found = cv2.copyMakeBorder(alpha, *reach, cv2.BORDER_CONSTANT, value=nothing)
-    for (down, right), steps in _ROWS:
+    for (down, right), steps in ROWS:
         seen, wanted = 1, times * steps + 1
         while seen < wanted:
             more = min(seen, wanted - seen)

@@ -18,13 +18,12 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Box, Pixels, box_around, sample
+from vidmatte.alpha.box import Box, Pixels, box_around, pixels_under, sample, to_working
 from vidmatte.alpha.flow import CoarseFrame, FlowField, MotionEstimator, remap, squared_length
-from vidmatte.alpha.guided_edges import pixels_under, to_working
 from vidmatte.core.concurrency import map_in_order
 from vidmatte.core.frame import Frame
 
-_SIDE = 480  # of a reduced frame's longer side, about; motion is stored at half of it
+_SIDE = 320  # of a reduced frame's longer side, about
 _FULL_SCALE = 65535
 _PRESENT = 0.01  # alpha that counts as subject
 _SURE_LOW, _SURE_HIGH = 0.005, 0.985  # outside, the coarse alpha is enough
@@ -41,7 +40,7 @@ _COLOUR_SIGMA, _COLOUR_NOISE = 12.0, 12.0  # of 8-bit codes; variance that noise
 class ReducedFrame:
     """A frame as the search for motion needs it.
 
-    grey: (2 h, 2 w) uint8. rgb: (h, w, 3) uint8.
+    grey: (h, w) uint8. rgb: (h, w, 3) uint8.
     """
 
     grey: np.ndarray
@@ -52,10 +51,9 @@ class ReducedFrame:
         """Reduce a picture (H, W, 3) uint8."""
         height, width = rgb.shape[:2]
         factor = max(1, round(max(height, width) / _SIDE))
-        coarse = tuple(max(1, -(-side // (2 * factor))) for side in (height, width))
-        double = cv2.resize(rgb, (2 * coarse[1], 2 * coarse[0]), interpolation=cv2.INTER_AREA)
-        small = cv2.resize(double, coarse[::-1], interpolation=cv2.INTER_AREA)
-        return cls(cv2.cvtColor(double, cv2.COLOR_RGB2GRAY), small)
+        coarse = tuple(max(1, -(-side // factor)) for side in (width, height))
+        small = cv2.resize(rgb, coarse, interpolation=cv2.INTER_AREA)
+        return cls(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), small)
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class Stretch:
         self._is_empty = box.is_empty
         if box.is_empty:
             return
-        seen = [(CoarseFrame(frame.rgb, both, box), frame.grey) for frame in frames]
+        seen = [CoarseFrame(frame.rgb, frame.grey, both, box) for frame in frames]
         self._links = list(map_in_order(_motion, pairwise(seen), threads, name="carry"))
 
     def add_key(self, place: int, key: KeyMatte) -> None:
@@ -244,7 +242,7 @@ class Stretch:
 
     def _side(self, at: int, way: FlowField, place: int) -> _Side:
         key = self._keys[at]
-        x, y = way.arrivals()
+        x, y = way.arrivals
         return _Side(
             key,
             way,
@@ -262,12 +260,9 @@ class Stretch:
         return _worst(away * alpha) / float(max(self._frames[place].rgb.shape[:2]))
 
 
-def _motion(
-    pair: tuple[tuple[CoarseFrame, np.ndarray], tuple[CoarseFrame, np.ndarray]],
-) -> tuple[FlowField, FlowField]:
+def _motion(pair: tuple[CoarseFrame, CoarseFrame]) -> tuple[FlowField, FlowField]:
     """The motion from one frame to the next, and back."""
-    (one, one_grey), (other, other_grey) = pair
-    return MotionEstimator().between(one, other, one_grey, other_grey)
+    return MotionEstimator().between(*pair)
 
 
 def _edge(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -296,7 +291,7 @@ def _blended(
     sides: Sequence[_Side], pixels: Pixels, full: tuple[int, ...], coarse: tuple[int, ...]
 ) -> np.ndarray:
     """The alpha (N,) float32 of some pixels, from both sides at full resolution."""
-    x, y = to_working(pixels, full, coarse)
+    x, y = to_working(pixels.x, pixels.y, full, coarse)
     box = sides[0].way.box
     x, y = x - np.float32(box.left), y - np.float32(box.top)
     down, across = (np.float32(all_ / part) for all_, part in zip(full, coarse, strict=True))

@@ -31,6 +31,7 @@ COLOUR_SIGMA, COLOUR_NOISE = 12.0, 8.0  # of 8-bit codes; variance that noise ex
 #: flow: denser ones take twice the time and find nothing more.
 PATCH_STEP, DESCENTS = 7, 8
 _TRUST_SIGMA = 3.0  # smoothing of the trust
+LEAST_TRUST = 0.1  # the maximum over the field below which a far neighbour is not sampled
 
 
 @dataclass
@@ -106,6 +107,10 @@ class FlowField:
         field = FlowField(self.box, cv2.insertChannel(away, self.motion.copy(), 2))
         field.planes, field.arrivals = (x, y, away), self.arrivals
         return field
+
+    def is_worth_sampling(self) -> bool:
+        """Whether some of it is trusted enough for another frame to be sampled along it."""
+        return bool(self.trust.max() >= LEAST_TRUST)
 
     @cached_property
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:

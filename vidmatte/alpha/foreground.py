@@ -21,12 +21,12 @@ from vidmatte.pixels.network_rgb import CURVED
 from vidmatte.settings import Settings
 
 # Halvings of the frame and radius of the means at that scale, coarse to fine.
-_LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
-_COARSEST = 2 ** _LEVELS[0][0]
-_COLOUR_MARGIN = 96  # pixels around the soft ones whose colours are looked at
+LEVELS = ((3, 11), (2, 3), (1, 2), (1, 1))
+COARSEST = 2 ** LEVELS[0][0]
+COLOUR_MARGIN = 96  # pixels around the soft ones whose colours are looked at
 LEAST, MOST = 1 / 4096, 1 - 1 / 4096  # alpha beyond: the colour is as good as the source's
-_REGULAR = 0.01  # trust in the local means against the pixel itself
-_TINY = 1e-5
+REGULAR = 0.01  # trust in the local means against the pixel itself
+TINY = 1e-5
 
 
 _Planes = list[np.ndarray]  # of the three channels, each (h, w) float32
@@ -80,7 +80,7 @@ def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = No
     box = box_around(soft)
     if box.is_empty:
         return colours
-    around = box.grown(_COLOUR_MARGIN, *alpha.shape)
+    around = box.grown(COLOUR_MARGIN, *alpha.shape)
     near = _padded(around.crop(colours))
     means = _local_means(near, _padded(around.crop(alpha)))
     pixels = Pixels(box.crop(soft), box, alpha.shape[1])
@@ -94,7 +94,7 @@ def estimate(colours: np.ndarray, alpha: np.ndarray, full_scale: int | None = No
 
 def _padded(picture: np.ndarray) -> np.ndarray:
     """Repeat the last row and column up to full pixels of the coarsest scale."""
-    below, right = (-size % _COARSEST for size in picture.shape[:2])
+    below, right = (-size % COARSEST for size in picture.shape[:2])
     return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE))
 
 
@@ -104,11 +104,11 @@ def _local_means(colours: np.ndarray, alpha: np.ndarray) -> _Layers:
     colours: (h, w, 3) and alpha: (h, w), both sides multiples of COARSEST.
     """
     scales = [(colours, alpha)]
-    for _ in range(_LEVELS[0][0]):
+    for _ in range(LEVELS[0][0]):
         scales.append((_halved(scales[-1][0]), _halved(scales[-1][1])))
     layers: _Layers | None = None
     pictures: dict[int, _Planes] = {}
-    for halvings, radius in _LEVELS:
+    for halvings, radius in LEVELS:
         small, weight = scales[halvings]
         if halvings not in pictures:
             pictures[halvings] = [plane.astype(np.float32) for plane in cv2.split(small)]
@@ -135,7 +135,7 @@ def _halved(picture: np.ndarray) -> np.ndarray:
 def _weighted_mean(planes: _Planes, weight: np.ndarray, radius: int) -> _Planes:
     """Mean of the planes in a square window, weighted by (h, w)."""
     size = (2 * radius + 1,) * 2
-    total = 1 / (cv2.blur(weight, size) + np.float32(_TINY))
+    total = 1 / (cv2.blur(weight, size) + np.float32(TINY))
     means = [cv2.blur(plane * weight, size) for plane in planes]
     for mean in means:
         mean *= total
@@ -148,7 +148,7 @@ def _shares(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The least-squares solution for F and B around their means, both as uncertain.
     """
     rest = 1 - alpha
-    scale = 1 / (alpha * alpha + rest * rest + np.float32(_REGULAR))
+    scale = 1 / (alpha * alpha + rest * rest + np.float32(REGULAR))
     return alpha * scale, rest * scale
 
 
@@ -170,7 +170,7 @@ def _at_pixels(
     means: _Layers, around: Box, colours: np.ndarray, alpha: np.ndarray, pixels: Pixels
 ) -> np.ndarray:
     """The subject's colour (N, 3) float32 at pixels of the full frame; means cover ``around``."""
-    scale = np.float32(0.5 ** _LEVELS[-1][0])
+    scale = np.float32(0.5 ** LEVELS[-1][0])
     x = (pixels.x - np.float32(around.left - 0.5)) * scale - np.float32(0.5)
     y = (pixels.y - np.float32(around.top - 0.5)) * scale - np.float32(0.5)
     here = pixels.of(alpha)

@@ -106,17 +106,7 @@ def adjusted_frames(
 
     Without any control the frames pass as they are. Raises UsageError, SourceError.
     """
-    controls = Adjustments(
-        threshold=parse_threshold(settings.threshold) if settings.threshold else (0.0, 1.0),
-        gamma=settings.gamma,
-        keep_largest=settings.keep_largest,
-        remove_specks=settings.remove_specks,
-        fill_holes=settings.fill_holes,
-        dilate=settings.dilate,
-        erode=settings.erode,
-        feather=settings.feather,
-        invert=settings.invert,
-    )
+    controls = controls_of(settings)
     garbage, holdout = open_masks(settings, clip)
     untouched = controls == Adjustments() and garbage is None and holdout is None
     for frame in frames:
@@ -129,6 +119,21 @@ def adjusted_frames(
             )
             np.copyto(frame.alpha, apply(frame.alpha, now))
         yield frame
+
+
+def controls_of(settings: AdjustOptions) -> Adjustments:
+    """The settings' controls, without masks. Raises UsageError."""
+    return Adjustments(
+        threshold=parse_threshold(settings.threshold) if settings.threshold else (0.0, 1.0),
+        gamma=settings.gamma,
+        keep_largest=settings.keep_largest,
+        remove_specks=settings.remove_specks,
+        fill_holes=settings.fill_holes,
+        dilate=settings.dilate,
+        erode=settings.erode,
+        feather=settings.feather,
+        invert=settings.invert,
+    )
 
 
 def open_masks(settings: AdjustOptions, clip: Clip) -> tuple[MaskFile | None, MaskFile | None]:

@@ -38,7 +38,6 @@ from vidmatte.core.families import PER_FRAME, FilterProfile
 _SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
 _MOVING = 0.5  # coarse pixels a frame from which something counts as moving
-_LEAST_TRUST = 0.1  # the maximum over the field below which a far neighbour is not sampled
 
 
 def _filter_frames(
@@ -153,7 +152,11 @@ class TemporalFilter:
                 yield from window_filter.feed(item)
             yield from window_filter.flush()
 
-        return map_in_order(_Averaging.finished, ready(), self.threads, name="steady")
+        return map_in_order(self._finished, ready(), self.threads, name="steady")
+
+    def _finished(self, item: _Averaging[AnyFrame]) -> AnyFrame:
+        """One frame, averaged and finished."""
+        return item.finished()
 
 
 class _WindowFilter(Generic[AnyFrame]):
@@ -186,8 +189,8 @@ class _WindowFilter(Generic[AnyFrame]):
         item = self._tracked[place]
         frame, view = item.frame, item.view
         item.frame = item.view = None
-        if frame is None or frame.alpha is None:
-            raise RuntimeError("a frame was yielded twice, or its alpha was removed")
+        if frame is None:
+            raise RuntimeError("a frame was yielded twice")
         around = [replace(one) for one in self._tracked]
         ready = _Averaging(self._how, frame, view, around, place)
         item.from_last = None
@@ -216,7 +219,9 @@ class _Averaging(Generic[AnyFrame]):
         """Average, stretch and redraw the frame's alpha, in place."""
         how, frame, view, place = self._how, self._frame, self._view, self._place
         alpha, seen = frame.alpha, self._tracked[place].sample
-        if view is None or alpha is None:
+        if alpha is None:
+            raise RuntimeError("the alpha of a frame was removed")
+        if view is None:
             return frame
         if seen is not None:
             average(seen, list(self._neighbours(place)), alpha)
@@ -282,7 +287,7 @@ class _Averaging(Generic[AnyFrame]):
                 field = way
                 if abs(index - place) > NEAR:
                     field = way.with_lower_trust(self._how.profile.far_reach)
-                    if field.trust.max() < _LEAST_TRUST:
+                    if not field.is_worth_sampling():
                         break
                 yield Neighbour(field, there.sample, gains[index] * self._how.strength)
 

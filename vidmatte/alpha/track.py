@@ -98,6 +98,13 @@ def track(
     )
     if not mix:
         return prepared
+    return with_motion(prepared, threads)
+
+
+def with_motion(
+    prepared: Iterable[TrackedFrame[AnyFrame]], threads: int
+) -> Iterator[TrackedFrame[AnyFrame]]:
+    """The frames, each with its motion where there is a frame before it in its shot."""
     return map_in_order(_Motion(), _with_last(prepared), threads, name="motion")
 
 

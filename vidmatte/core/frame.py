@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -107,6 +107,8 @@ class Frame:
     wants_state, state: a recurrent network's state before this frame, by name: the network starts
         from it where it is there, and stores it where it is wanted.
     name: of a picture file's result, without suffix.
+    on_device: where its alpha stays on the network's device (``Network.keeps_on``), what lies
+        there: a ``DeviceFrame``. ``alpha`` is None until it is downloaded, then the same.
     findings: what to report about it: warnings of the source, faults of the matte.
     alpha_buffer: the slot's (H, W) float32, with whatever an earlier frame left there.
     return_slot: returns the slot that holds the pixels; the arrays are invalid after it.
@@ -129,6 +131,7 @@ class Frame:
     source_index: int | None = None
     wants_state: bool = False
     state: dict[str, np.ndarray] | None = None
+    on_device: Any = None
     findings: dict[str, list[str]] = field(default_factory=dict)
     alpha_buffer: np.ndarray | None = None
     return_slot: Callable[[], None] | None = field(default=None)
@@ -164,6 +167,6 @@ class Frame:
 
     def release(self) -> None:
         """Give the slot back; doing it twice is harmless."""
-        give_back, self.return_slot = self.return_slot, None
+        give_back, self.return_slot, self.on_device = self.return_slot, None, None
         if give_back is not None:
             give_back()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
-from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -23,7 +22,11 @@ from vidmatte.jobs.paced import Tally, network_of
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
-from vidmatte.jobs.smoothing import check_sides, filter_threads, temporal_filter_for
+from vidmatte.jobs.smoothing import (
+    filter_of,
+    finished_alphas,
+    kept_on,
+)
 from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
@@ -85,13 +88,12 @@ def build_pipeline(
     cache = None if subject is None else subject.cache
     network = network_of(model, source.clip, settings, cache)
     network.begin(source.clip, settings)
-    smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
-    smooth = replace(smooth, threads=filter_threads(source.clip, settings))
-    check_sides(source.clip, smooth)
+    trimap = open_trimap(settings, source.clip)
+    is_local = subject is None and trimap is None
+    smooth, device = filter_of(network, source.clip, settings, may_stay=is_local)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state
-    trimap = open_trimap(settings, source.clip)
 
     def read(_: Iterator[Frame]) -> Iterator[Frame]:
         pictures = _pictures(source, segment.lead, needs.read_stop(segment), begin.pts)
@@ -100,13 +102,14 @@ def build_pipeline(
 
     def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
         held = frames if trimap is None else trimap.held_frames(frames)
-        adjusted = adjusted_frames(held, settings, source.clip)
+        stays = writer is not None
+        adjusted = finished_alphas(held, settings, source.clip, device, stays=stays)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
     works: dict[str, Work] = {
         "read": read,
         "matte": lambda frames: _with_checked_alpha(
-            tally.observe(network.predict(frames), segment), uses_foreground
+            tally.observe(network.predict(kept_on(frames, device)), segment), uses_foreground
         ),
         **_filter_works(smooth, subject, trimap, finished),
     }

@@ -1,14 +1,23 @@
-"""The temporal filter of a run: by its settings, its network and its clip."""
+"""The temporal filter of a run and the controls after it, by its settings, network and clip.
+
+Where the network leaves its alphas on a device, both work there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from vidmatte.alpha.masks import adjusted_frames
 from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.alpha.track import WINDOWS
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.families import PER_FRAME, FilterProfile
-from vidmatte.core.frame import Clip
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import Slot
+from vidmatte.models.base import Network
+from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.settings import Settings
 
 LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
@@ -56,3 +65,46 @@ def check_sides(clip: Clip, smooth: TemporalFilter) -> None:
             f"{clip.source.name}: {sides[0]}x{sides[1]} exceeds the temporal filter's limit of"
             f" {LONGEST_SIDE} pixels a side: add --smooth off"
         )
+
+
+def filter_of(
+    network: Network, clip: Clip, settings: Settings, *, may_stay: bool
+) -> tuple[TemporalFilter, TorchDevice | None]:
+    """The temporal filter of a run, and the device on which frames are finished; None for the CPU.
+
+    may_stay: whether nothing else between network and writer needs the alpha in host memory. Raises
+    UsageError.
+    """
+    smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
+    smooth = replace(smooth, threads=filter_threads(clip, settings))
+    check_sides(clip, smooth)
+    device: TorchDevice | None = network.keeps_on if may_stay else None
+    if device is None or smooth.refine == "best":  # the CPU alone solves for doubt
+        return smooth, None
+    from vidmatte.alpha.torch_filter import DeviceFilter
+
+    return DeviceFilter.like(smooth, device), device
+
+
+def kept_on(frames: Iterator[Frame], device: TorchDevice | None) -> Iterator[Frame]:
+    """The frames, each asking the network to leave its alpha on the device."""
+    for frame in frames:
+        frame.on_device = None if device is None else DeviceFrame(device)
+        yield frame
+
+
+def finished_alphas(
+    frames: Iterable[Frame],
+    settings: Settings,
+    clip: Clip,
+    device: TorchDevice | None,
+    *,
+    stays: bool,
+) -> Iterator[Frame]:
+    """The frames after all controls, their alpha in host memory; see ``downloaded_frames``. Raises
+    UsageError, SourceError, ModelError."""
+    if device is None:
+        return adjusted_frames(frames, settings, clip)
+    from vidmatte.alpha.torch_adjust import downloaded_frames
+
+    return downloaded_frames(frames, settings, clip, device, stays=stays)

@@ -29,7 +29,7 @@ class View:
 
     def apply(self, picture: np.ndarray, width: int, height: int) -> np.ndarray:
         """The view of a picture (H, W, 3) uint8: (height, width, 3) uint8."""
-        across, down = self._margin(width), self._margin(height)
+        across, down = self.margin(width), self.margin(height)
         view = _resize(picture, width - 2 * across, height - 2 * down)
         if across or down:
             view = cv2.copyMakeBorder(view, down, down, across, across, cv2.BORDER_REFLECT_101)
@@ -38,11 +38,12 @@ class View:
     def undo(self, matte: np.ndarray) -> np.ndarray:
         """The picture's part of a matte (height, width) of the view, unmirrored."""
         height, width = matte.shape
-        across, down = self._margin(width), self._margin(height)
+        across, down = self.margin(width), self.margin(height)
         inner = matte[down : height - down, across : width - across]
         return inner[:, ::-1] if self.mirrored else inner
 
-    def _margin(self, side: int) -> int:
+    def margin(self, side: int) -> int:
+        """Pixels of reflection at either end of a side of the network's input."""
         return round(_INSET * side) if self.inset else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Network(ABC):
     is_shareable: whether several threads may call ``predict`` at once, each for its own frames.
     filter_profile: the temporal filter's parameters for its mattes.
     look_ahead: how many frames after one its alpha may depend on, besides those of its batch.
+    keeps_on: the device (a ``TorchDevice``) on which it leaves the alpha of frames that ask for it
+    (``Frame.on_device``); None where all alphas come to host memory.
     """
 
     recurrent: bool
@@ -31,6 +34,7 @@ class Network(ABC):
     is_shareable: bool = False
     filter_profile: FilterProfile = PER_FRAME
     look_ahead: int = 0
+    keeps_on: Any = None
 
     def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: B027 (most need nothing)
         """Prepare for a clip, whose frames come next. Raises UsageError, SourceError."""
@@ -84,19 +88,22 @@ class SharedNetwork(WrappedNetwork):
 
 
 class Normalization:
-    """Brings frames to the range that a family was trained on: (R'G'B' / 255 - mean) / std."""
+    """Brings frames to the range that a family was trained on: (R'G'B' / 255 - mean) / std.
+
+    scale, offset: (3, 1, 1) float32; the result is code * scale - offset.
+    """
 
     def __init__(self, family: Family) -> None:
         std = np.array(family.std, np.float32)
         scale = 1.0 / (255.0 * std)
-        self._scale = scale.astype(np.float32).reshape(3, 1, 1)
-        self._offset = (np.array(family.mean, np.float32) / std).reshape(3, 1, 1)
+        self.scale = scale.astype(np.float32).reshape(3, 1, 1)
+        self.offset = (np.array(family.mean, np.float32) / std).reshape(3, 1, 1)
 
     def __call__(self, rgb: np.ndarray, out: np.ndarray) -> None:
         """Write (H, W, 3) uint8 into ``out``, (3, H, W) float32."""
-        np.multiply(rgb.transpose(2, 0, 1), self._scale, out=out)
-        if self._offset.any():
-            np.subtract(out, self._offset, out=out)
+        np.multiply(rgb.transpose(2, 0, 1), self.scale, out=out)
+        if self.offset.any():
+            np.subtract(out, self.offset, out=out)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -8,12 +8,14 @@ combines two. ``runtimes`` loads them for a runtime and a ``device``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from vidmatte.core.families import FAMILY_TABLE, Family
-from vidmatte.errors import UsageError
+from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.base import Network
-from vidmatte.models.runtimes.device import Device, choose_device
+from vidmatte.models.runtimes.device import Device, Runner
+from vidmatte.models.runtimes.torch_device import TorchDevice, choose_device
 from vidmatte.settings import Settings
 
 __all__ = [
@@ -98,9 +100,15 @@ def _load_recurrent(path: Path, family: Family, settings: Settings, device: Devi
     from vidmatte.models.runtimes.onnx_loader import load_recurrent
     from vidmatte.models.rvm import RecurrentNetwork
 
-    networks = []
+    networks: list[RecurrentNetwork] = []
     for part in device.parts or (device,):
         loaded, finish = load_recurrent(path, part, settings.threads, family, settings.runtime)
+        if isinstance(part, TorchDevice):
+            from vidmatte.models.torch_networks import DeviceRecurrent
+
+            on_device = DeviceRecurrent(loaded.runner, family, settings.downsample, device=part)
+            networks.append(on_device)
+            continue
         networks.append(RecurrentNetwork(loaded.runner, family, settings.downsample, finish))
     return ShotDistributor(networks) if len(networks) > 1 else networks[0]
 
@@ -116,7 +124,6 @@ def _load_segmentation(
     from vidmatte.models.runtimes.multi_gpu import SharedRunner
     from vidmatte.models.runtimes.onnx_file import check_alpha, input_size
     from vidmatte.models.runtimes.onnx_loader import load_runner
-    from vidmatte.models.segmentation import SegmentationNetwork
 
     batch = settings.batch or family.default_batch or device.default_batch
     copies = [
@@ -136,7 +143,8 @@ def _load_segmentation(
     size = input_size(path, loaded.inputs, family)
     check_alpha(path, loaded.outputs, family)
     runners = [copy.runner for copy in copies]
-    return SegmentationNetwork(
+    network = _network_on(device, path, settings, next(iter(loaded.outputs)), report)
+    return network(
         SharedRunner(runners) if len(runners) > 1 else runners[0],
         family,
         size=size,
@@ -146,3 +154,37 @@ def _load_segmentation(
         minmax=settings.normalize == "minmax",
         as_rembg=settings.normalize == "rembg",
     )
+
+
+def _network_on(
+    device: Device,
+    path: Path,
+    settings: Settings,
+    output: str,
+    report: Callable[[str], None],
+) -> Callable[..., Network]:
+    """The class of a per-frame network on a device. output: the name of its alpha."""
+    if not isinstance(device, TorchDevice) or settings.normalize == "rembg":
+        from vidmatte.models.segmentation import SegmentationNetwork
+
+        return SegmentationNetwork
+    from vidmatte.models.torch_networks import DeviceSegmentation
+
+    half = _half_runner(path, device, settings, report)
+    return partial(DeviceSegmentation, device=device, output_name=output, half=half, report=report)
+
+
+def _half_runner(
+    path: Path, device: Device, settings: Settings, report: Callable[[str], None]
+) -> Runner | None:
+    """The network in half precision; None, with a line for the user, where that does not work."""
+    from vidmatte.models.runtimes.onnx_loader import load_runner
+
+    try:
+        found = load_runner(
+            path, device, settings.threads, outputs=1, runtime=settings.runtime, half=True
+        )
+    except (ModelError, DeviceError) as error:
+        report(f"{path.name} is computed in float32: {error}")
+        return None
+    return found.runner

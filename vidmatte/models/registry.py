@@ -21,8 +21,9 @@ from vidmatte.models.load import (
     load_network,
     why_every_frame,
 )
-from vidmatte.models.runtimes.device import Device, choose_device
+from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.openvino import runtime_name
+from vidmatte.models.runtimes.torch_device import choose_device
 from vidmatte.models.weights.catalogue import Entry
 from vidmatte.models.weights.licences import check_acceptance
 from vidmatte.models.weights.record import read_record

@@ -45,6 +45,7 @@ class RecurrentNetwork(Network):
         self.description = runner.description
         self.filter_profile = family.filter_profile
         self._names = recurrence_of(family)
+        self._kept = self._names.state_outputs
         self._logits = family.logits
         self._normalize = Normalization(family)
         self._runner = runner
@@ -93,12 +94,16 @@ class RecurrentNetwork(Network):
                     downsampler = _Downsampler(height, width, ratio)
                 inputs[self._reduced] = downsampler(frame.rgb)
             else:
-                picture = np.empty((1, 3, height, width), np.float32)
-                self._normalize(frame.rgb, picture[0])
-                inputs[names.picture] = picture
-            outputs = self._runner.run(inputs, keep=names.state_outputs)
+                inputs[names.picture] = self._picture(frame)
+            outputs = self._runner.run(inputs, keep=self._kept)
             state = {each.input: outputs[each.output] for each in names.states}
             yield frame, inputs | outputs
+
+    def _picture(self, frame: Frame) -> Any:
+        """The network's picture, (1, 3, H, W) float32."""
+        picture = np.empty((1, 3, *frame.rgb.shape[:2]), np.float32)
+        self._normalize(frame.rgb, picture[0])
+        return picture
 
     def _first_state(self, frame: Frame) -> dict[str, Any]:
         """The state at the start of a shot: zeros."""

@@ -19,7 +19,7 @@ from vidmatte.models.runtimes.onnx_file import alphas_of, check_range
 from vidmatte.pixels.lanczos import resize_lanczos
 
 _SMALL_NET = 512
-_RECONCILE_SIDE = 288  # of the reduced mattes that are compared
+RECONCILE_SIDE = 288  # of the reduced mattes that are compared
 
 
 class SegmentationNetwork(Network):
@@ -62,6 +62,8 @@ class SegmentationNetwork(Network):
         self._schedule = schedule
         self._minmax, self._as_rembg = minmax or as_rembg, as_rembg
         self._normalize = Normalization(family)
+        # Cubic for small networks, where its MAD and Grad are lower.
+        self._enlarged_by = "cubic" if size.side < _SMALL_NET else "linear"
         self.filter_profile = family.filter_profile
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -131,16 +133,13 @@ class SegmentationNetwork(Network):
         return inputs
 
     def _upsample(self, coarse: np.ndarray, frame: Frame) -> None:
-        """Write the network's alpha into the frame's, at the frame's size.
-
-        Cubic for small networks, where its MAD and Grad are lower.
-        """
+        """Write the network's alpha into the frame's, at the frame's size."""
         height, width = frame.rgb.shape[:2]
         if self._as_rembg:
             levels = resize_lanczos((coarse * np.float32(255)).astype(np.uint8), width, height)
             np.multiply(levels, np.float32(1 / 255), out=frame.writable_alpha())
             return
-        kind = cv2.INTER_CUBIC if self._size.side < _SMALL_NET else cv2.INTER_LINEAR
+        kind = cv2.INTER_CUBIC if self._enlarged_by == "cubic" else cv2.INTER_LINEAR
         alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
         np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())
 
@@ -155,7 +154,7 @@ def _merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """One alpha of a picture's and its mirror image's (unmirrored), float32, the larger's size."""
     straight, mirrored = _at_largest_size(straight, mirrored)
     small = [
-        cv2.resize(alpha, (_RECONCILE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
+        cv2.resize(alpha, (RECONCILE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
         for alpha in (straight, mirrored)
     ]
     maps = agreement(*small)

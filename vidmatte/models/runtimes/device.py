@@ -1,21 +1,17 @@
-"""The one file in which CPU and GPU differ: where a network runs, and its memory.
+"""Where a network runs, and its memory.
 
-On the CPU, onnxruntime takes and gives numpy arrays. On a CUDA device, inputs and
-outputs are torch tensors on the device, bound to the session, so that a recurrent
-state never leaves it; frames in flight are in pinned host memory.
+On the CPU, onnxruntime takes and gives numpy arrays. On a CUDA device, inputs and outputs are
+torch tensors on the device (``torch_device``), and frames in flight are in pinned host memory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-
-from vidmatte.errors import DeviceError
-from vidmatte.settings.values import parse_device, parsed
 
 Arrays = Mapping[str, Any]
 
@@ -42,11 +38,11 @@ class Runner(Protocol):
 
 
 class Device:
-    """Where the network runs. This class: the CPU; see CudaDevice and SeveralDevices."""
+    """Where the network runs. This class: the CPU; see ``torch_device``."""
 
     name = "cpu"
     default_batch = 1  # all cores work on one frame; a larger batch only takes memory
-    parts: tuple[Device, ...] = ()  # the devices of a SeveralDevices
+    parts: tuple[Device, ...] = ()  # where there are several
 
     def providers(self) -> list[Any]:
         """onnxruntime's execution providers, first choice first."""
@@ -59,43 +55,6 @@ class Device:
     def runner(self, session: Any) -> Runner:
         """A runner of a session on this device."""
         return CpuRunner(session)
-
-
-class _CudaDevice(Device):
-    """One CUDA GPU, by its number."""
-
-    default_batch = 8
-
-    def __init__(self, number: int) -> None:
-        self.name = f"cuda:{number}"
-        self.number = number
-
-    def providers(self) -> list[Any]:
-        return [("CUDAExecutionProvider", {"device_id": self.number}), "CPUExecutionProvider"]
-
-    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        import torch
-
-        kind = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
-        pinned: np.ndarray = torch.empty(
-            shape, dtype=kind[np.dtype(dtype)], pin_memory=True
-        ).numpy()
-        return pinned
-
-    def runner(self, session: Any) -> Runner:
-        return _BoundRunner(session, self.name)
-
-
-class _SeveralDevices(Device):
-    """Several devices that share a clip's frames, in host memory that all can use."""
-
-    def __init__(self, parts: Sequence[Device]) -> None:
-        self.name = ",".join(part.name for part in parts)
-        self.parts = tuple(parts)
-        self.default_batch = parts[0].default_batch
-
-    def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return self.parts[0].host_array(shape, dtype)
 
 
 class CpuRunner:
@@ -130,98 +89,9 @@ class CpuRunner:
             options.terminate = True
 
 
-class _BoundRunner:
-    """A session whose inputs and outputs are bound to torch tensors on a device."""
-
-    streams = 1
-
-    def __init__(self, session: Any, device: str) -> None:
-        import torch
-
-        self._session = session
-        self.description = f"onnxruntime on {device}"
-        self._device = torch.device(device)
-        self._inputs = {item.name for item in session.get_inputs()}
-        self._outputs = [output.name for output in session.get_outputs()]
-        self._new_options = onnxruntime().RunOptions
-        self._options = self._new_options()
-
-    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        import torch
-
-        self._options = self._new_options()
-        binding = self._session.io_binding()
-        kind, number = self._device.type, self._device.index or 0
-        held = []  # bound by address: must outlive the run
-        for name in self._inputs & inputs.keys():
-            value = torch.as_tensor(inputs[name])
-            tensor = value.to(self._device, non_blocking=True).contiguous()
-            held.append(tensor)
-            binding.bind_input(
-                name, kind, number, np.float32, tuple(tensor.shape), tensor.data_ptr()
-            )
-        for name in self._outputs:
-            binding.bind_output(name, kind, number)
-        if kind == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._session.run_with_iobinding(binding, self._options)
-        values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
-        return {
-            name: torch.from_dlpack(value) if name in keep else value.numpy()
-            for name, value in values.items()
-        }
-
-    def cancel(self) -> None:
-        self._options.terminate = True
-
-
 def on_host(value: Any) -> np.ndarray:
     """An output of ``keep`` as a numpy array, copied from its device if necessary."""
     return np.asarray(value if isinstance(value, np.ndarray) else value.cpu())
-
-
-def choose_device(requested: str) -> tuple[Device, str | None]:
-    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or several as ``cuda:0,cuda:1``,
-    and a note for the user.
-
-    ``auto`` takes a working GPU; where a GPU exists but cannot be used, the note says in one
-    line what is missing. Raises UsageError for other text, DeviceError where a GPU is
-    requested by name and cannot be used.
-    """
-    named = parsed("--device", requested, parse_device)
-    if named == ():
-        return Device(), None
-    numbers = (0,) if named is None else named
-    for number in numbers:
-        missing = _missing_for_cuda(number)
-        if missing is not None and requested == "auto":
-            return Device(), f"running on the CPU: {missing}" if _has_nvidia_gpu() else None
-        if missing is not None:
-            raise DeviceError(f"--device {requested}: {missing}; use --device cpu")
-    devices = [_CudaDevice(number) for number in numbers]
-    return (devices[0] if len(devices) == 1 else _SeveralDevices(devices)), None
-
-
-def _has_nvidia_gpu() -> bool:
-    """True where the NVIDIA driver shows a GPU."""
-    from pathlib import Path
-
-    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
-
-
-def _missing_for_cuda(number: int) -> str | None:
-    """One line on why CUDA cannot be used, or None where it can."""
-    if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
-        return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"
-    try:
-        import torch
-    except ImportError:
-        return "torch is not installed (pip install torch)"
-    if not torch.cuda.is_available():
-        return "torch finds no CUDA device (a CPU build of torch, or no driver)"
-    if number >= torch.cuda.device_count():
-        return f"there is no CUDA device {number}, only {torch.cuda.device_count()}"
-    return None
 
 
 FATAL_ONLY = 4

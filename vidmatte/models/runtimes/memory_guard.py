@@ -43,7 +43,7 @@ class MemoryGuard:
 
 
 class BatchSplittingRunner(MemoryGuard):
-    """A runner of batches, all outputs numpy arrays with the batch first.
+    """A runner of batches; all outputs have the batch first.
 
     A batch too large for the memory is run in halves, and so are those after it. One that
     fails otherwise is run one picture at a time, as many networks are exported for a single
@@ -89,7 +89,7 @@ class BatchSplittingRunner(MemoryGuard):
                 self._take_one_by_one(failed)
         if len(done) == 1:
             return done[0]
-        return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
+        return {name: _joined([part[name] for part in done]) for name in done[0]}
 
     def _take_one_by_one(self, failed: int) -> None:
         """Run one picture at a time from now on. failed: the size of the batch that failed."""
@@ -101,3 +101,12 @@ class BatchSplittingRunner(MemoryGuard):
                 f"the network does not take {failed} pictures at once, only one: running them one"
                 " by one, as with --batch 1"
             )
+
+
+def _joined(parts: list[Any]) -> Any:
+    """One array of several, or one tensor of several on a device."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(parts)

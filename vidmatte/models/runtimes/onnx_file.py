@@ -187,25 +187,31 @@ def check_alpha(path: Path, outputs: Shapes, family: Family) -> None:
 
 def alphas_of(output: np.ndarray, count: int, family: Family) -> np.ndarray:
     """A per-frame network's output for ``count`` pictures, as (count, H, W) float32; of a family
-    with classes the logits of all of them, (count, C, H, W).
+    with classes the logits of all of them, (count, C, H, W). Raises ModelError."""
+    return np.asarray(output, np.float32).reshape(alpha_shape(output.shape, count, family))
+
+
+def alpha_shape(output: Sequence[int], count: int, family: Family) -> tuple[int, ...]:
+    """The shape that ``alphas_of`` brings an output of this shape to.
 
     Accepted are (count, 1, H, W), (count, H, W) and (H, W) of one picture. Raises ModelError.
     """
+    shape = tuple(output)
     if classes := family.class_count:
-        if output.ndim == 4 and output.shape[:2] == (count, classes) and _is_picture(output.shape):
-            return np.asarray(output, np.float32)
+        if len(shape) == 4 and shape[:2] == (count, classes) and _is_picture(shape):
+            return shape
         raise ModelError(
-            f"the model's first output for {count} pictures is {_shape_text(output.shape)}, not"
+            f"the model's first output for {count} pictures is {_shape_text(shape)}, not"
             f" {classes} classes (B, {classes}, H, W): name another --family"
         )
     taken = [(count, 1), (count,)] + [()] * (count == 1)
-    if output.ndim < 2 or output.shape[:-2] not in taken or not _is_picture(output.shape):
-        shape = _shape_text(output.shape)
-        raise ModelError(f"the model's first output for {count} pictures is {shape}, {_NOT_ALPHA}")
-    return np.asarray(output, np.float32).reshape(count, *output.shape[-2:])
+    if len(shape) < 2 or shape[:-2] not in taken or not _is_picture(shape):
+        text = _shape_text(shape)
+        raise ModelError(f"the model's first output for {count} pictures is {text}, {_NOT_ALPHA}")
+    return count, *shape[-2:]
 
 
-def check_range(output: np.ndarray) -> None:
+def check_range(output: np.ndarray | np.float32) -> None:
     """Raise ModelError where an output that should be alpha in 0..1 has another scale."""
     if output.dtype.kind in "iu":
         raise ModelError(

@@ -44,12 +44,14 @@ def load_runner(
     bfloat16: bool = False,
     batch: int = 0,
     report: Callable[[str], None] = lambda _: None,
+    half: bool = False,
 ) -> _LoadedNetwork:
     """Load a network. ``outputs``: how many of its outputs are used (None: all).
 
     threads: of the CPU, 0 for all cores. runtime: as in the settings; ``auto`` depends on
     ``bfloat16``, whether the family tolerates that precision. batch: 1 where no run will
-    take more pictures. report: takes a line for the user, while the network runs.
+    take more pictures. report: takes a line for the user, while the network runs. half: compute
+    in half precision, on a GPU.
     Per-frame networks are exported at batch 1 with side outputs: the batch dimension
     is given a name and the side outputs are cut off before the session is made.
     Raises ModelError for a file that is not a network, DeviceError where CUDA fails,
@@ -63,6 +65,8 @@ def load_runner(
     def read_model() -> bytes:
         if outputs is None:
             return bytes(load_onnx(path).SerializeToString())
+        if half:
+            return _in_half(path, outputs)
         is_ours = device.name == "cpu" and not uses_openvino
         return _batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
 
@@ -207,6 +211,18 @@ def _batchable(path: Path, outputs: int, widen: bool = False, single: bool = Fal
         output.type.tensor_type.ClearField("shape")
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def _in_half(path: Path, outputs: int) -> bytes:
+    """The network of ``_batchable`` in half precision. Raises ModelError where it cannot be."""
+    from onnx import load_from_string
+
+    from vidmatte.models.runtimes.half import to_half
+
+    model = load_from_string(_batchable(path, outputs, widen=True))
+    if not to_half(model.graph):
+        raise ModelError(f"{path}: a network with subgraphs is not turned into half precision")
+    return bytes(model.SerializeToString())
 
 
 def _widen_to_float32(graph: Any) -> None:

@@ -84,6 +84,10 @@ class CutoutPicture:
             soft = np.flatnonzero(changed & visible)
             given = frame.foreground[window].reshape(-1, 3)[soft]
             colour.reshape(-1, 3)[soft] = self._model_colours(given)
+        elif frame.on_device is not None and not self._remove_spill:
+            extended = _on_device(colour, frame, box, self._full_scale, empty)
+            planes.write_colours(picture, changed, extended, box)
+            return
         else:
             colour = estimate(colour, np.ascontiguousarray(alpha[window]), self._full_scale)
         if self._remove_spill:
@@ -254,6 +258,15 @@ def _box_of(visible: np.ndarray) -> Rectangle:
     right = min(visible.shape[1], -(-(x + width + _BOX_MARGIN) // ALIGN) * ALIGN)
     bottom = min(visible.shape[0], -(-(y + height + _BOX_MARGIN) // ALIGN) * ALIGN)
     return Rectangle(left, top, right - left, bottom - top)
+
+
+def _on_device(
+    colour: np.ndarray, frame: Frame, box: Rectangle, full_scale: int, empty: tuple[int, ...]
+) -> np.ndarray:
+    """``estimate`` and ``_extend`` on the device that has the frame's alpha."""
+    from vidmatte.writers.render.torch_cutout import subject_colours
+
+    return subject_colours(colour, frame, box, full_scale, empty, cell=_CELL, rings=_RINGS)
 
 
 def _extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:

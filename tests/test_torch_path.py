@@ -1,0 +1,248 @@
+"""The path of a GPU, whole, over torch's CPU device, against the CPU's own.
+
+Decoding to finished alpha: the pictures uploaded, the network bound to tensors, the filter and the
+controls there, and one download.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from media import make_movie
+from tiny_onnx import make_recurrent, make_salient
+from tolerance import CODE_8, Tolerance, assert_close
+from torch_frames import shot
+
+from vidmatte.alpha import adjustments
+from vidmatte.alpha.adjustments import Adjustments
+from vidmatte.core.frame import Frame
+from vidmatte.jobs.pipeline import build_pipeline
+from vidmatte.jobs.report import Reporter
+from vidmatte.jobs.run import run
+from vidmatte.models.registry import find_model
+from vidmatte.models.runtimes.device import Device
+from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.pixels.formats import plane_arrays
+from vidmatte.readers.open import open_reader
+from vidmatte.settings import Settings
+
+pytestmark = pytest.mark.torch
+
+SAME_CODE = Tolerance(0.02 * CODE_8, CODE_8, "the same formulas on another device")
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    return make_movie(folder / "clip.mp4", size=(192, 128), frames=FRAMES).path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    made = {
+        "isnet": make_salient(folder / "isnet.onnx", 64),
+        "rvm": make_recurrent(folder / "rvm.onnx"),
+    }
+    return made.__getitem__
+
+
+def finished(movie: Path, device: Device, settings: Settings) -> list[Frame]:
+    """The finished frames of a clip, out of their slots."""
+    model = replace(find_model(settings, lambda _: None), device=device)
+    frames = []
+    with open_reader(movie, settings) as source:
+        matting = build_pipeline(source, model, settings, None)
+        with matting.pipeline:
+            for frame in matting.pipeline:
+                frames.append(replace(frame, alpha=frame.alpha.copy(), return_slot=None))
+                frame.release()
+    return frames
+
+
+def compared(movie: Path, settings: Settings) -> TorchDevice:
+    """Compare both devices' results; returns the one of torch."""
+    device = TorchDevice("cpu")
+    found, expected = finished(movie, device, settings), finished(movie, Device(), settings)
+    assert len(found) == len(expected) == FRAMES
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one.alpha, other.alpha, SAME_CODE)
+        assert (one.mirrored, one.augment_phase) == (other.mirrored, other.augment_phase)
+        if other.foreground is not None:
+            assert_close(one.foreground, other.foreground, Tolerance(CODE_8, CODE_8, "rounded"))
+    assert 0.01 < np.mean([frame.alpha.mean() for frame in expected]) < 0.99
+    return device
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "no filter": {"smooth": "off", "refine": "off"},
+    "live": {"smooth": "live"},
+    "both views": {"smooth": "strong"},
+    "solved doubt": {"refine": "best"},
+    "stretched": {"normalize": "minmax"},
+    "as rembg": {"normalize": "rembg"},
+    "local controls": {"threshold": "0.1,0.9", "gamma": 1.4, "erode": 1.5, "invert": True},
+    "control of regions": {"keep_largest": True, "feather": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_per_frame_network(name: str, movie: Path, network: Callable[[str], Path]) -> None:
+    compared(movie, settings_for(network("isnet"), "isnet", **OPTIONS[name]))
+
+
+@pytest.mark.parametrize("options", [{}, {"smooth": "on"}], ids=["defaults", "smooth"])
+def test_a_recurrent_network(
+    options: dict[str, Any], movie: Path, network: Callable[[str], Path]
+) -> None:
+    compared(movie, settings_for(network("rvm"), "rvm", **options))
+
+
+def settings_for(path: Path, family: str, **options: Any) -> Settings:
+    batch = 2 if family == "isnet" else 0
+    return Settings(model=str(path), family=family, runtime="onnxruntime", batch=batch, **options)
+
+
+def test_a_frame_is_copied_once_each_way(movie: Path, network: Callable[[str], Path]) -> None:
+    """Without the filter, whose motion and coarse alpha are copied too."""
+    options = {"smooth": "off", "refine": "off"}
+    copies = compared(movie, settings_for(network("isnet"), "isnet", **options)).copies
+    pixels = 192 * 128
+    assert (copies.uploads, copies.up) == (FRAMES, 3 * pixels * FRAMES)
+    assert (copies.downloads, copies.down) == (FRAMES, 4 * pixels * FRAMES)
+
+
+CONTROLS = [
+    Adjustments(threshold=(0.2, 0.7)),
+    Adjustments(gamma=0.6),
+    Adjustments(dilate=0.4),
+    Adjustments(dilate=1, erode=3.7),
+    Adjustments(erode=12.3),
+    Adjustments(dilate=47.5),
+    Adjustments(feather=3),
+    Adjustments(feather=90),
+    Adjustments(invert=True, gamma=1.5, threshold=(0, 0.5), erode=2, feather=0.5),
+]
+
+
+@pytest.mark.parametrize("controls", CONTROLS, ids=str)
+@pytest.mark.parametrize("size", [(120, 200), (61, 97)])
+def test_controls(controls: Adjustments, size: tuple[int, int]) -> None:
+    import torch
+
+    from vidmatte.alpha import torch_adjust
+
+    frame = shot(1, size, 0)[0]
+    assert frame.alpha is not None
+    expected = adjustments.apply(frame.alpha.copy(), controls)
+    found = torch_adjust.apply(torch.from_numpy(frame.alpha.copy()), controls).numpy()
+    assert torch_adjust.is_local(controls)
+    assert_close(found, expected, Tolerance(1e-6, 5e-6, "the same sums in another order"))
+    assert np.abs(expected - frame.alpha).max() > 0.01
+
+
+def test_half_precision_is_used_where_the_alpha_is_the_same(
+    movie: Path, network: Callable[[str], Path]
+) -> None:
+    notes: list[str] = []
+    runs = precision_runs(network("isnet"), movie, notes)
+    assert notes == []
+    # The first eight frames in both, the others in half precision.
+    assert runs == {"float": 8, "half": FRAMES * 2}
+
+
+def test_half_precision_is_left_where_the_alpha_changes(movie: Path, tmp_path: Path) -> None:
+    """A bias beyond the range of half precision, which others take away again."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    path = make_salient(tmp_path / "large.onnx", 64)
+    model = onnx.load(str(path))
+    graph = model.graph
+    for name, value in (("up", 1e5), ("down", -6e4), ("further", -4e4)):
+        graph.initializer.append(numpy_helper.from_array(np.float32([value]), name))
+    first, *rest = list(graph.node)
+    first.output[0] = "at0"
+    del graph.node[:]
+    steps = [("at0", "up", "at1"), ("at1", "down", "at2"), ("at2", "further", "logits")]
+    nodes = [helper.make_node("Add", [one, other], [result]) for one, other, result in steps]
+    graph.node.extend([first, *nodes, *rest])
+    onnx.save(model, str(path))
+    notes: list[str] = []
+    runs = precision_runs(path, movie, notes)
+    assert len(notes) == 1 and "computing in float32" in notes[0]
+    assert runs == {"float": FRAMES * 2, "half": 2}
+
+
+def test_two_batches_are_in_flight(network: Callable[[str], Path]) -> None:
+    """Each run of the network waits until another one has begun."""
+    settings = settings_for(network("isnet"), "isnet", smooth="off")
+    model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
+    net: Any = model.network
+    both, original = threading.Barrier(2, timeout=20), net._runner.run
+    net._half = None
+
+    def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
+        assert len(inputs["input"]) == 2
+        both.wait()
+        return original(inputs, keep)
+
+    net._runner.run = run
+    frames = [shot(1, (64, 64), 0)[0] for _ in range(8)]
+    assert net.batch == 4
+    assert len(list(net.predict(iter(frames)))) == 8
+
+
+def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
+    """How many pictures a network computes of a clip of 12 frames, by precision."""
+    settings = settings_for(path, "isnet", smooth="off")
+    model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
+    model.report = notes.append
+    counted = {"float": 0, "half": 0}
+    net: Any = model.network
+
+    def counting(runner: Any, name: str) -> Any:
+        def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
+            counted[name] += len(inputs["input"])
+            return original(inputs, keep)
+
+        original, runner.run = runner.run, run
+        return runner
+
+    net._runner, net._half = counting(net._runner, "float"), counting(net._half, "half")
+    with open_reader(movie, settings) as source:
+        net.begin(source.clip, settings)
+        pictures = [shot(1, (128, 192), 0)[0] for _ in range(FRAMES * 2)]
+        for frame in pictures:
+            frame.alpha = None
+        done = list(net.predict(iter(pictures)))
+    assert len(done) == FRAMES * 2
+    return counted
+
+
+def test_a_movie_is_written_from_the_device(
+    movie: Path, network: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its colours too are made there."""
+    settings = settings_for(network("isnet"), "isnet", audio=False)
+    written = {}
+    for device in (Device(), TorchDevice("cpu")):
+        model = replace(find_model(settings, lambda _: None), device=device)
+        out = tmp_path / f"{device.name}.mov"
+        with open_reader(movie, settings) as source:
+            run(source, out, model, settings, Reporter())
+        with av.open(str(out)) as container:
+            decoded = [plane_arrays(frame) for frame in container.decode(video=0)]
+        written[device.name] = [plane.copy() for planes in decoded for plane in planes]
+    assert len(written["cpu"]) == 4 * FRAMES
+    for one, other in zip(written["torch cpu"], written["cpu"], strict=True):
+        assert_close(one, other, Tolerance(0.02 * CODE_8, CODE_8, "ProRes too"), full=4095)

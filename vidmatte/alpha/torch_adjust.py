@@ -1,0 +1,154 @@
+"""The controls on torch tensors, and the one download of a frame's finished alpha.
+
+Those that compute each pixel from its surroundings: threshold, gamma, dilate, erode, feather and
+invert. Where one that follows regions or a mask from a file is set, all of them run on the CPU, as
+their order counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import torch
+
+from vidmatte.alpha import box
+from vidmatte.alpha.adjustments import Adjustments, disc
+from vidmatte.alpha.masks import adjusted_frames, controls_of
+from vidmatte.core.frame import Clip, Frame
+from vidmatte.models.runtimes.onnx_file import check_numbers
+from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.pixels.torch_ops import Tensor, bordered, extreme, gaussian, resize
+from vidmatte.settings import AdjustOptions
+
+_SQUARE = np.ones((3, 3), np.uint8)
+
+
+def downloaded_frames(
+    frames: Iterable[Frame],
+    settings: AdjustOptions,
+    clip: Clip,
+    device: TorchDevice,
+    *,
+    stays: bool,
+) -> Iterator[Frame]:
+    """``masks.adjusted_frames`` of frames whose alpha is on the device; it comes to host memory.
+
+    stays: whether it stays on the device too, for a writer; no one may change it then.
+    Raises UsageError, SourceError, ModelError for an alpha that contains NaN.
+    """
+    controls = controls_of(settings)
+    if settings.garbage_matte is None and settings.holdout is None and is_local(controls):
+        done = _downloaded(frames, controls, device)
+        return done if stays else _left(done)
+    return adjusted_frames(_left(_downloaded(frames, Adjustments(), device)), settings, clip)
+
+
+def _downloaded(
+    frames: Iterable[Frame], controls: Adjustments, device: TorchDevice
+) -> Iterator[Frame]:
+    """The frames after the controls, with the same alpha on the device and in host memory."""
+    for frame in frames:
+        pixels = frame.on_device
+        pixels.alpha = apply(pixels.alpha, controls)
+        pixels.rgb = None  # nothing looks at the colours again
+        device.download(pixels.alpha, frame.writable_alpha())
+        check_numbers(frame)
+        yield frame
+
+
+def _left(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, their alpha in host memory alone."""
+    for frame in frames:
+        frame.on_device = None
+        yield frame
+
+
+def is_local(controls: Adjustments) -> bool:
+    """Whether ``apply`` has all controls that are set."""
+    unset = Adjustments()
+    rest = replace(
+        controls,
+        threshold=unset.threshold,
+        gamma=unset.gamma,
+        dilate=unset.dilate,
+        erode=unset.erode,
+        feather=unset.feather,
+        invert=unset.invert,
+    )
+    return rest == unset
+
+
+def apply(alpha: Tensor, controls: Adjustments) -> Tensor:
+    """Alpha (H, W) float32 in 0..1 after the controls, which ``is_local``; see
+    ``adjustments.apply``."""
+    if controls.threshold != (0.0, 1.0):
+        low, high = controls.threshold
+        alpha = ((alpha - low) * (1 / (high - low))).clamp(0, 1)
+    if controls.gamma != 1:
+        alpha = alpha ** (1 / controls.gamma)
+    if controls.dilate:
+        alpha = _morph(alpha, controls.dilate, largest=True)
+    if controls.erode:
+        alpha = _morph(alpha, controls.erode, largest=False)
+    if controls.feather:
+        alpha = _wide_gaussian(alpha, controls.feather / 2).clamp(0, 1)
+    return 1 - alpha if controls.invert else alpha
+
+
+def _morph(alpha: Tensor, pixels: float, *, largest: bool) -> Tensor:
+    """Grey morphology with a disc whose radius may be a fraction."""
+    steps, rest = divmod(int(pixels), box.RADIUS)
+    if steps:
+        alpha = _discs(alpha, steps, largest=largest)
+    if rest > 1:
+        alpha = extreme(alpha, disc(rest), largest=largest)
+    for part in (1.0 if rest == 1 else 0.0, pixels - int(pixels)):
+        if part:
+            alpha = alpha + part * (_one_step(alpha, largest=largest) - alpha)
+    return alpha
+
+
+def _one_step(alpha: Tensor, *, largest: bool) -> Tensor:
+    """Alpha with its edges moved by one pixel."""
+    cross = extreme(alpha, disc(1), largest=largest)
+    square = extreme(alpha, _SQUARE, largest=largest)
+    return cross + (sqrt(2) - 1) * (square - cross)
+
+
+def _discs(alpha: Tensor, times: int, *, largest: bool) -> Tensor:
+    """``box.discs``: erosions or dilations by the disc of ``box.RADIUS``, ``times`` of them."""
+    choose, nothing = (torch.maximum, -np.inf) if largest else (torch.minimum, np.inf)
+    reach = (box.RADIUS * times,) * 4
+    found = torch.nn.functional.pad(alpha, reach, value=nothing)
+    for (down, right), steps in box.ROWS:
+        seen, wanted = 1, times * steps + 1
+        while seen < wanted:
+            more = min(seen, wanted - seen)
+            y, x = more * down, more * right
+            height, width = found.shape[0] - y, found.shape[1] - abs(x)
+            one, other = max(-x, 0), max(x, 0)
+            found = choose(found[:height, one : one + width], found[y:, other : other + width])
+            seen += more
+    return found
+
+
+def _wide_gaussian(alpha: Tensor, sigma: float) -> Tensor:
+    """``box.gaussian``: (H, W) softened; its borders go on outside."""
+    if sigma < box.WIDEST_EXACT:
+        return gaussian(alpha, sigma, replicate=True)
+    height, width = alpha.shape
+    margin = box.BORDER
+    even = alpha[torch.arange(height + height % 2, device=alpha.device).clamp(max=height - 1)][
+        :, torch.arange(width + width % 2, device=alpha.device).clamp(max=width - 1)
+    ]
+    framed = gaussian(
+        bordered(even, margin, margin, replicate=True), box.BEFORE_HALVING, replicate=True
+    )
+    rows, columns = framed.shape
+    half = resize(framed, rows // 2, columns // 2, "area")
+    half = _wide_gaussian(half, sqrt(sigma**2 - box.OF_HALVING) / 2)
+    full = resize(half, rows, columns, "linear")
+    return full[margin : margin + height, margin : margin + width]

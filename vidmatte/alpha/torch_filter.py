@@ -1,0 +1,169 @@
+"""The temporal filter on a torch device: ``track`` and ``accumulate`` over tensors.
+
+Motion is found on the CPU, at its coarse size, from the frames' own greys and from the one coarse
+alpha that is downloaded for it. All else stays on the device: edges, the alphas of the window,
+their motion from frame to frame once it is uploaded, averaging and levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from vidmatte.alpha import flow, guided_edges, temporal_filter
+from vidmatte.alpha.box import box_around
+from vidmatte.alpha.flow import CoarseFrame, FlowField
+from vidmatte.alpha.guided_edges import WorkingFrame
+from vidmatte.alpha.temporal_filter import TemporalFilter
+from vidmatte.alpha.torch_average import Field, Sample, average
+from vidmatte.alpha.torch_edges import (
+    DeviceView,
+    refine_edges,
+    stretch_levels,
+    working_rgb,
+)
+from vidmatte.alpha.track import TrackedFrame, with_motion
+from vidmatte.core.concurrency import map_in_order
+from vidmatte.core.frame import Frame
+from vidmatte.models.runtimes.onnx_file import check_numbers
+from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.torch_networks import uploaded
+from vidmatte.pixels.torch_ops import Tensor, resize
+
+
+@dataclass(frozen=True)
+class DeviceFilter(TemporalFilter):
+    """``TemporalFilter`` for frames whose alpha is on ``device`` (``Frame.on_device``).
+
+    Not for ``refine`` best, whose equations are solved on the CPU.
+    """
+
+    device: TorchDevice = field(kw_only=True)
+
+    @classmethod
+    def like(cls, how: TemporalFilter, device: TorchDevice) -> DeviceFilter:
+        """The same filter, on a device."""
+        return cls(how.window, how.refine, how.strength, how.profile, how.threads, device=device)
+
+    def track_stage(self, frames: Iterable[Any]) -> Iterator[TrackedFrame[Any]]:
+        """See ``TemporalFilter.track_stage``."""
+        mix = bool(self.window.before or self.window.after)
+        prepare = partial(self._prepared, mix=mix)
+        prepared = map_in_order(prepare, frames, self.threads, name="motion")
+        if not mix:
+            return prepared
+        return map(self._with_fields, with_motion(prepared, self.threads))
+
+    def _prepared(self, frame: Frame, *, mix: bool) -> TrackedFrame[Frame]:
+        """One frame alone: its edges redrawn, and what its neighbours need of it."""
+        pixels = frame.on_device
+        if pixels is None or pixels.alpha is None:
+            raise ValueError("the frame has no alpha yet: the network comes before the filter")
+        if not (self.redraws or mix):
+            return TrackedFrame(frame=frame)
+        # Colours alone: its alpha is on the device.
+        seen = WorkingFrame.of(frame.rgb, np.zeros(frame.rgb.shape[:2], np.uint8))
+        height, width = seen.rgb.shape[:2]
+        if pixels.rgb is None:
+            uploaded(frame, self.device)
+        view = DeviceView(
+            working_rgb(pixels.rgb, height, width),
+            resize(pixels.alpha, height, width, "area"),
+            cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY),
+        )
+        rows, columns = _covered(view.alpha)
+        if self.redraws:
+            pixels.alpha = refine_edges(pixels.rgb, pixels.alpha, view)
+            view.alpha = resize(pixels.alpha, height, width, "area")
+        found = self._sample(frame, seen, view, rows, columns) if mix else None
+        return TrackedFrame(frame=frame, view=view, sample=found)  # type: ignore[arg-type]
+
+    def _sample(
+        self, frame: Frame, seen: WorkingFrame, view: DeviceView, rows: Tensor, columns: Tensor
+    ) -> Sample:
+        """What a frame's neighbours need of its alpha. seen: the frame's colours.
+
+        rows, columns: of the working scale, where there was alpha before edges were redrawn.
+        """
+        alpha = frame.on_device.alpha
+        coarse = CoarseFrame.of(seen)
+        coarse_alpha = resize(view.alpha, coarse.alpha.shape[0], coarse.alpha.shape[1], "area")
+        coarse.alpha = self.device.download(coarse_alpha)
+        check_numbers(replace(frame, alpha=coarse.alpha, return_slot=None))
+        coarse.box = box_around(coarse.alpha > flow._PRESENT)
+        there = alpha * _enlarged_box(rows, alpha.shape[0])[:, None]
+        there *= _enlarged_box(columns, alpha.shape[1])
+        return Sample(there, coarse_alpha, coarse, frame.mirrored, frame.augment_phase)
+
+    def _with_fields(self, item: TrackedFrame[Frame]) -> TrackedFrame[Frame]:
+        """The frame with its motion on the device."""
+        for name in ("from_last", "to_last"):
+            found: FlowField | None = getattr(item, name)
+            if found is not None and not found.box.is_empty:
+                planes = found.motion[..., :3].transpose(2, 0, 1)
+                setattr(item, name, Field(found.box, self.device.upload(planes)))
+        return item
+
+    def _finished(self, item: temporal_filter._Averaging[Any]) -> Any:
+        """See ``TemporalFilter._finished``."""
+        frame, place = item._frame, item._place
+        view: Any = item._view
+        seen: Any = item._tracked[place].sample
+        pixels = frame.on_device
+        if view is None:
+            return frame
+        alpha = pixels.alpha
+        if seen is not None:
+            alpha = average(seen, list(item._neighbours(place)), alpha, self.device)
+        alpha = stretch_levels(alpha, view, self.profile, redraws=self.redraws)
+        if seen is not None and self.redraws:
+            share = self.profile.redrawn * _pace(item, seen, view)
+            alpha = refine_edges(pixels.rgb, alpha, view, share)
+        pixels.alpha = alpha
+        return frame
+
+
+def _covered(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows and the columns from the first to the last that has alpha: (h,) and (w,) bool."""
+    there = alpha > guided_edges.SOFT_LOW / 5
+    return _between(there.any(1)), _between(there.any(0))
+
+
+def _between(there: Tensor) -> Tensor:
+    """From the first to the last that is set, all set."""
+    counted = there.cumsum(0)
+    return (counted > 0) & ((counted < counted[-1]) | there)
+
+
+def _enlarged_box(there: Tensor, size: int) -> Tensor:
+    """The same of the full resolution, two pixels wider on either side, as 0 and 1.
+
+    See ``Box.enlarged``, of which this is one side.
+    """
+    places = torch.arange(size, device=there.device)
+    scale = size / len(there)
+    working = torch.arange(len(there), device=there.device)
+    first = torch.where(there, working, len(there)).min()
+    last = torch.where(there, working, -1).max() + 1
+    begin, end = torch.floor(first * scale) - 2, torch.ceil(last * scale) + 2
+    return ((places >= begin) & (places < end) & there.any()).float()
+
+
+def _pace(item: temporal_filter._Averaging[Any], seen: Sample, view: DeviceView) -> Tensor | float:
+    """0 where nothing moves now, 1 where something does, (h, w); see ``_Averaging._pace``."""
+    tracked, place = item._tracked, item._place
+    motion: Any = tracked[place].to_last
+    if motion is None and place + 1 < len(tracked):
+        motion = tracked[place + 1].from_last
+    if motion is None or motion.box.is_empty:
+        return 1.0
+    coarse = torch.zeros_like(seen.coarse_alpha)
+    speed = torch.hypot(*motion.motion[:2])
+    motion.box.crop(coarse)[:] = (speed * (1 / temporal_filter._MOVING)).clamp_(max=1)
+    return resize(coarse, view.grey.shape[0], view.grey.shape[1], "linear")

@@ -1,0 +1,110 @@
+"""A network in half precision, its input and output in float32.
+
+For GPUs, which multiply half-precision numbers several times as fast. Whether the alpha stays the
+same is checked on the first frames of each clip, see ``torch_networks``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: Inputs that ONNX wants in float32 whatever the picture's type, by operator.
+_STAY_FLOAT = {"Resize": (1, 2), "Upsample": (1,)}
+_HIGHEST = 65504.0  # of half precision
+_SUFFIX = "_half"
+
+
+def to_half(graph: Any) -> bool:
+    """Turn a float32 graph into one of half precision, in place; False where it has subgraphs.
+
+    Values beyond the range of half precision become its largest.
+    """
+    from onnx import TensorProto
+
+    if any(item.HasField("g") or item.graphs for node in graph.node for item in node.attribute):
+        return False
+    apart = _constants_apart(graph)
+    for tensor in graph.initializer:
+        if tensor.name not in apart:
+            _narrow(tensor)
+    for node in graph.node:
+        for item in node.attribute:
+            if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
+                item.i = TensorProto.FLOAT16
+            elif item.name == "value" and node.output[0] not in apart:
+                _narrow(item.t)
+    _widen_scales(graph, apart)
+    _cast_ends(graph)
+    del graph.value_info[:]
+    return True
+
+
+def _constants_apart(graph: Any) -> set[str]:
+    """The names of constants that only serve as inputs that stay float32."""
+    stay: set[str] = set()
+    other: set[str] = set()
+    for node in graph.node:
+        places = _STAY_FLOAT.get(node.op_type, ())
+        for place, name in enumerate(node.input):
+            (stay if place in places else other).add(name)
+    constant = {tensor.name for tensor in graph.initializer}
+    constant |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return (stay - other) & constant
+
+
+def _narrow(tensor: Any) -> None:
+    """Turn a float32 tensor into half precision, in place."""
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_type == TensorProto.FLOAT:
+        values = np.clip(numpy_helper.to_array(tensor), -_HIGHEST, _HIGHEST).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def _widen_scales(graph: Any, apart: set[str]) -> None:
+    """Cast to float32 what is computed and has to be float32."""
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for number, node in enumerate(graph.node):
+        for place in _STAY_FLOAT.get(node.op_type, ()):
+            if place < len(node.input) and node.input[place] not in apart | {""}:
+                wide = f"{node.input[place]}_wide{number}"
+                cast = helper.make_node("Cast", [node.input[place]], [wide], to=TensorProto.FLOAT)
+                nodes.append(cast)
+                node.input[place] = wide
+        nodes.append(node)
+    _replace_nodes(graph, nodes)
+
+
+def _cast_ends(graph: Any) -> None:
+    """Cast float32 inputs to half precision, and outputs back."""
+    from onnx import TensorProto, helper
+
+    def is_float(item: Any) -> bool:
+        return bool(item.type.tensor_type.elem_type == TensorProto.FLOAT)
+
+    first = {item.name for item in graph.input if is_float(item)}
+    last = {item.name for item in graph.output if is_float(item)}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name in first | last:
+                    names[place] = name + _SUFFIX
+    before = [
+        helper.make_node("Cast", [name], [name + _SUFFIX], to=TensorProto.FLOAT16)
+        for name in sorted(first)
+    ]
+    after = [
+        helper.make_node("Cast", [name + _SUFFIX], [name], to=TensorProto.FLOAT)
+        for name in sorted(last)
+    ]
+    _replace_nodes(graph, [*before, *graph.node, *after])
+
+
+def _replace_nodes(graph: Any, nodes: list[Any]) -> None:
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
