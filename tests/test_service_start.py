@@ -45,6 +45,8 @@ IDLE_MB = 150
         (["--max-upload", "much"], "--max-upload much: write a size"),
         (["--max-disk", "0"], "--max-disk 0: write a size"),
         (["--jobs", "0"], "--jobs 0: allowed is 1 or more"),
+        (["--workers", "0"], "a number from 1 to 64, 'ray', or ray://HOST:PORT"),
+        (["--workers", "ray://nowhere"], "write ray://HOST:PORT"),
         (["--port", "70000"], "65535"),
     ],
 )

@@ -50,16 +50,13 @@ def chosen_workers(
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. Raises UsageError for an option
     without effect."""
-    is_ray = workers.lower() == "ray" or workers.lower().startswith("ray:")
-    count = 1 if is_ray else _count(workers)
-    if is_ray or count > 1:
+    count, address = counted_workers(workers)
+    if address or count > 1:
         if each:
             raise UsageError("--each and --workers exclude each other: a subject is one piece")
         from vidmatte.core.remote import READERS
         from vidmatte.farm.crew import Workers
-        from vidmatte.farm.ray_workers import check_address
 
-        address = check_address(workers.lower()) if is_ray else None
         return Workers(count, retries, segment_frames, address, readers or READERS)
     for flag, value in (("--retries", retries != 2), ("--segment-frames", segment_frames)):
         if value:
@@ -67,10 +64,15 @@ def chosen_workers(
     return None
 
 
-def _count(text: str) -> int:
-    """How many local processes a text asks for. Raises UsageError."""
+def counted_workers(text: str) -> tuple[int, str | None]:
+    """How many local processes a text asks for, and the address of a Ray cluster; one and None
+    for neither. Raises UsageError."""
+    if text.lower() == "ray" or text.lower().startswith("ray:"):
+        from vidmatte.farm.ray_workers import check_address
+
+        return 1, check_address(text.lower())
     if text.isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
-        return int(text)
+        return int(text), None
     raise UsageError(
         f"--workers {text}: a number from 1 to {_MOST_WORKERS}, 'ray', or ray://HOST:PORT"
     )

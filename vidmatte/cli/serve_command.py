@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidmatte.cli.farm_commands import counted_workers
 from vidmatte.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -39,7 +40,14 @@ _Token = Annotated[
     ),
 ]
 _Jobs = Annotated[int, _Count("--jobs", help="how many jobs run at once")]
-_Workers = Annotated[int, _Count("--workers", help="processes that share a job")]
+_Workers = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="processes that share a job; ray or ray://HOST:PORT: a Ray cluster",
+    ),
+]
 _Keep = Annotated[str, _Time("--keep", help="how long clips and results stay: 90m, 12h, 7d")]
 _MaxUpload = Annotated[str, _Size("--max-upload", help="largest file")]
 _MaxDisk = Annotated[str, _Size("--max-disk", help="most that may be stored")]
@@ -71,7 +79,7 @@ def _serve_command(
     data: _Data = None,
     token: _Token = None,
     jobs: _Jobs = 1,
-    workers: _Workers = 1,
+    workers: _Workers = "1",
     keep: _Keep = "7d",
     max_upload: _MaxUpload = "20G",
     max_disk: _MaxDisk = "100G",
@@ -83,6 +91,7 @@ def _serve_command(
     models_dir: _ModelsDir = None,
 ) -> None:
     """Start the service: a page in the browser, and an HTTP API."""
+    counted_workers(workers)
     _run(
         data=(data or _default_data()).absolute(),
         host=host,

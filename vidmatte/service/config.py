@@ -13,7 +13,8 @@ class ServiceConfig:
     """The options of the service. Sizes are in bytes, times in seconds.
 
     data: the folder of everything that the service stores. token: None only on a loopback host.
-    jobs: how many run at once. keep: how long clips and results stay. max_upload: of one file.
+    jobs: how many run at once. workers: of each job, as ``vidmatte --workers`` takes it. keep: how
+    long clips and results stay. max_upload: of one file.
     max_disk: of all that is stored. min_free: of the disk, below which nothing new is accepted.
     job_memory: resident memory of one job, above which it is ended; None for no limit.
     job_silence: time without any progress after which a job is ended.
@@ -25,7 +26,7 @@ class ServiceConfig:
     port: int = 8765
     token: str | None = None
     jobs: int = 1
-    workers: int = 1
+    workers: str = "1"
     keep: float = 7 * 24 * 3600
     max_upload: int = 20 * GIB
     max_disk: int = 100 * GIB

@@ -183,8 +183,8 @@ class Runner:
         settings, output = json.loads(row["settings"]), JobOutput(**json.loads(row["output"]))
         yield from job_words(clips.ready(row["clip"]), settings, output, name_of, "out/")
         yield from ("--json", "--resume", "--overwrite")
-        if config.workers > 1:
-            yield from ("--workers", str(config.workers))
+        if config.workers != "1":
+            yield from ("--workers", config.workers)
         if config.models_dir is not None:
             yield from ("--models-dir", str(Path(config.models_dir).absolute()))
         if settings.get("max_megapixels") is None:
