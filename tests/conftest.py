@@ -116,13 +116,20 @@ def descendants(process: psutil.Process) -> set[psutil.Process]:
     return set(process.children(recursive=True))
 
 
+def _scheduling() -> int:
+    """The policy of this thread, 0 where the system does not tell."""
+    return os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else 0
+
+
 @pytest.fixture(autouse=True)
 def no_leftovers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, isolated: Path
 ) -> Iterator[None]:
-    """Fail the test that leaves a thread, a child process, an open file or a logged error."""
+    """Fail the test that leaves a thread, a child process, an open file, a logged error or another
+    scheduling policy, which all later tests would run under."""
     me = psutil.Process()
     threads, children = set(threading.enumerate()), descendants(me)
+    policy = _scheduling()
 
     def leftovers() -> list[str]:
         new_threads = set(threading.enumerate()) - threads
@@ -132,6 +139,7 @@ def no_leftovers(
             *(f"thread {thread.name}" for thread in new_threads if thread.is_alive()),
             *(f"process {child.pid}" for child in new_children if child.is_running()),
             *(f"open file {path}" for path in files),
+            *([] if _scheduling() == policy else [f"scheduling policy {_scheduling()}"]),
         ]
 
     yield

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -69,10 +71,24 @@ class HeifPart:
     alpha_of: int = 0
 
 
+@contextlib.contextmanager
+def same_priority() -> Iterator[None]:
+    """SVT-AV1 gives the thread that opens it real-time priority where root runs it, and whatever
+    that thread starts later would inherit it: a browser then stops the machine."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
 def coded_part(rgb: np.ndarray, codec: str = "libx265", pixel_format: str = "yuv420p") -> HeifPart:
     """A picture (H, W, 3) uint8, coded as HEVC or AV1, as bt601 of full range."""
     file = BytesIO()
-    with av.open(file, "w", format="mp4") as container:
+    with same_priority(), av.open(file, "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=25)
         context = stream.codec_context
         context.height, context.width = rgb.shape[:2]

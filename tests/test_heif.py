@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from picture_files import HeifPart, coded_part, grid_part, write_heif
+from picture_files import HeifPart, coded_part, grid_part, same_priority, write_heif
 from tiny_onnx import make_salient
 from writer_support import write_clip
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_refused(
 def test_an_animated_avif_is_a_movie(tmp_path: Path) -> None:
     """Its still picture is a stream of its own for FFmpeg."""
     path = tmp_path / "moving.avif"
-    with av.open(str(path), "w", format="avif") as container:
+    with same_priority(), av.open(str(path), "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", rate=10)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = 64, 48, "yuv420p"
