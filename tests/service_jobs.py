@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import psutil
-from service_support import LocalClient
+from service_support import LocalClient, Server
 
 Client = httpx.Client | LocalClient
 WAIT_S = 90.0
@@ -53,6 +54,44 @@ def matting(client: Client, job: str, frames: int = 1) -> dict[str, Any]:
     found = wait_until(client, job, lambda one: one["done"] >= frames or one["state"] in OVER)
     assert found["state"] == "running", found
     return found
+
+
+def job_process(server: Server, seconds: float = 60) -> psutil.Process:
+    """The process of the only job that runs, as soon as there is one."""
+    me, deadline = psutil.Process(server.process.pid), time.monotonic() + seconds
+    while not (found := [one for one in me.children() if "--resume" in one.cmdline()]):
+        assert time.monotonic() < deadline, "no job was started"
+        time.sleep(0.005)
+    return found[0]
+
+
+@contextlib.contextmanager
+def held_job(server: Server) -> Iterator[None]:
+    """The process of the job that was just queued, suspended: a fast machine would have ended the
+    job before anybody has looked at it."""
+    process = job_process(server)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+@contextlib.contextmanager
+def held_at(client: Client, server: Server, job: str, frames: int) -> Iterator[None]:
+    """The process of a job, suspended when it has done so many frames and not many more, however
+    fast the machine is."""
+    process, deadline = job_process(server), time.monotonic() + WAIT_S
+    while job_of(client, job)["done"] < frames:
+        assert time.monotonic() < deadline, f"{frames} frames were not reached"
+        process.resume()
+        time.sleep(0.15)
+        process.suspend()
+        time.sleep(0.3)  # in which the server reads how far it is
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 def fetch(client: Client, job: dict[str, Any], number: int = 0) -> bytes:

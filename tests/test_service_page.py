@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 import time
@@ -21,6 +20,7 @@ import pytest
 from browser_support import PHONE, Visit, keys_of_strings, running_browser, visiting
 from media import make_movie
 from scene import draw_ball, read_index
+from service_jobs import held_job
 from service_support import Server, running_server
 
 import vidmatte.service
@@ -124,21 +124,6 @@ def jobs_until(visit: Visit, state: str, count: int = 1) -> None:
         arg=[state, count],
         timeout=240_000,
     )
-
-
-@contextlib.contextmanager
-def held_job(service: Server) -> Iterator[None]:
-    """The process of the job that was just queued, suspended: a fast machine would have ended the
-    job before the page is looked at."""
-    server, deadline = psutil.Process(service.process.pid), time.monotonic() + 60
-    while not (found := [one for one in server.children() if "--resume" in one.cmdline()]):
-        assert time.monotonic() < deadline, "no job was started"
-        time.sleep(0.005)
-    found[0].suspend()
-    try:
-        yield
-    finally:
-        found[0].resume()
 
 
 def test_keys_scrub_to_exact_frames(visit: Visit, clip: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_zip_of_many_jobs_keeps_equal_names_apart(
 
 def test_there_are_no_results_of_a_job_that_failed(client: httpx.Client, tmp_path: Path) -> None:
     photo = green_picture(tmp_path / "photo.png")
-    failed = ended(client, submit(client, upload(client, photo), {"model": "nothing"}))
+    failed = ended(client, submit(client, upload(client, photo), {"model": "rvm", "pace": "2"}))
     assert failed["state"] == "failed"
     assert client.get(f"/api/jobs/{failed['id']}/results.zip").status_code == 409
 

@@ -50,10 +50,10 @@ def chosen_workers(
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. Raises UsageError for an option
     without effect."""
+    if each and workers != "1":
+        raise UsageError("--each and --workers exclude each other: a subject is one piece")
     count, address = counted_workers(workers)
     if address or count > 1:
-        if each:
-            raise UsageError("--each and --workers exclude each other: a subject is one piece")
         from vidmatte.core.remote import READERS
         from vidmatte.farm.crew import Workers
 
