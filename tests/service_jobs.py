@@ -56,20 +56,17 @@ def matting(client: Client, job: str, frames: int = 1) -> dict[str, Any]:
     return found
 
 
-def job_process(server: Server, seconds: float = 60) -> psutil.Process:
-    """The process of the only job that runs, as soon as there is one."""
-    me, deadline = psutil.Process(server.process.pid), time.monotonic() + seconds
-    while not (found := [one for one in me.children() if "--resume" in one.cmdline()]):
-        assert time.monotonic() < deadline, "no job was started"
-        time.sleep(0.005)
-    return found[0]
-
-
 @contextlib.contextmanager
 def held_job(server: Server) -> Iterator[None]:
     """The process of the job that was just queued, suspended: a fast machine would have ended the
     job before anybody has looked at it."""
-    process = job_process(server)
+    deadline = time.monotonic() + WAIT_S
+    with server.client() as client:
+        while not (active := [one["id"] for one in client.get("/api/jobs").json()["jobs"]
+                              if one["state"] not in OVER]):  # fmt: skip
+            assert time.monotonic() < deadline, "no job was queued"
+            time.sleep(0.005)
+    process = process_of(active[0])
     process.suspend()
     try:
         yield
@@ -78,10 +75,10 @@ def held_job(server: Server) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_at(client: Client, server: Server, job: str, frames: int) -> Iterator[None]:
+def held_at(client: Client, job: str, frames: int) -> Iterator[None]:
     """The process of a job, suspended when it has done so many frames and not many more, however
     fast the machine is."""
-    process, deadline = job_process(server), time.monotonic() + WAIT_S
+    process, deadline = process_of(job), time.monotonic() + WAIT_S
     while job_of(client, job)["done"] < frames:
         assert time.monotonic() < deadline, f"{frames} frames were not reached"
         process.resume()
@@ -103,8 +100,11 @@ def fetch(client: Client, job: dict[str, Any], number: int = 0) -> bytes:
 
 
 def process_of(job: str) -> psutil.Process:
-    """The process of a job that runs."""
-    marked = [one for one in psutil.process_iter() if _mark(one) == job]
+    """The process of a job that runs, as soon as there is one."""
+    deadline = time.monotonic() + WAIT_S
+    while not (marked := [one for one in psutil.process_iter() if _mark(one) == job]):
+        assert time.monotonic() < deadline, f"job {job} has no process"
+        time.sleep(0.005)
     return min(marked, key=lambda one: one.create_time())
 
 

@@ -254,14 +254,12 @@ def test_jobs_run_one_after_the_other_in_their_order(client: httpx.Client, pictu
     assert older[0]["id"] == jobs[0]
 
 
-def test_cancel_and_retry(
-    client: httpx.Client, server: Server, uploaded_long: str, uploaded_picture: str
-) -> None:
+def test_cancel_and_retry(client: httpx.Client, uploaded_long: str, uploaded_picture: str) -> None:
     clip = uploaded_long
     first, second = submit(client, clip), submit(client, uploaded_picture)
     assert client.post(f"/api/jobs/{second}/cancel").json()["state"] == "cancelled"
     assert client.post(f"/api/jobs/{second}/cancel").status_code == 409
-    with held_at(client, server, first, 20):
+    with held_at(client, first, 20):
         assert client.delete(f"/api/clips/{clip}").status_code == 409
         client.post(f"/api/jobs/{first}/cancel")
     stopped = ended(client, first, 15)

@@ -31,7 +31,7 @@ from vidmatte.core.concurrency import lock_at
 from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import Box, Choice, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
-from vidmatte.jobs.follow import choose_follower
+from vidmatte.jobs.follow import Follower, choose_follower
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
@@ -125,12 +125,13 @@ def subject_fields(
     cache = folder if settings.cache is None else Path(settings.cache).expanduser()
     kept = nullcontext(str(cache)) if cache else tempfile.TemporaryDirectory(prefix="vidmatte-")
     with kept as name:
-        label = choose_follower(settings, model.device).label
-        folder = Path(name) / f"{model.cache_key(source.clip)}{label}.subject"
+        follower = choose_follower(settings, model.device, reporter.note)
+        folder = Path(name) / f"{model.cache_key(source.clip)}{follower.label}.subject"
         folder.mkdir(parents=True, exist_ok=True)
         with lock_at(folder.with_suffix(".subject.lock")):
             try:
-                fields = _Solver(source, model, settings, reporter, Path(name), folder).solved()
+                solver = _Solver(source, model, settings, reporter, Path(name), folder, follower)
+                fields = solver.solved()
             except KeyboardInterrupt:
                 raise InterruptedRunError(
                     "stopped while the subject was followed: no result was written"
@@ -149,11 +150,11 @@ class _Solver:
         reporter: Reporter,
         cache: Path,
         folder: Path,
+        follower: Follower,
     ) -> None:
         self._source, self._model, self._settings = source, model, settings
         self._reporter, self._cache, self._folder = reporter, cache, folder
-        self._prompts = prompts_of(source, settings)
-        self._follower = choose_follower(settings, model.device, reporter.note)
+        self._prompts, self._follower = prompts_of(source, settings), follower
 
     def solved(self) -> SubjectFields:
         """All fields, with what is known about them."""
