@@ -382,6 +382,35 @@ def test_a_pipe_that_ends_ends_the_run_at_once(
         )
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes cannot be watched there")
+@pytest.mark.parametrize("how", ["the reader closes", "Ctrl+C"])
+def test_a_wait_for_a_clips_beginning_can_be_ended(how: str, weights: list[str]) -> None:
+    process = started("-", "-o", "-", "--format", "rawvideo", *weights)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(b"YUV4")
+    process.stdin.flush()
+    deadline = time.monotonic() + 30
+    while waiting(process.stdin):  # until it reads
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    began = time.monotonic()
+    if how == "the reader closes":
+        process.stdout.close()
+    else:
+        process.send_signal(signal.SIGINT)
+    assert ended_after(process, began) < SOON
+    last = process.stderr.read().decode().splitlines()[-1]
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+    assert (process.returncode, last) == (
+        (1, "vidmatte: stdout: the program that reads it has ended: the result is incomplete")
+        if how == "the reader closes"
+        else (130, "vidmatte: stopped")
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the shell's pipes")
 def test_between_two_ffmpegs(movie: Path, weights: list[str], tmp_path: Path) -> None:

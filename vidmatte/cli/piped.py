@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
+import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidmatte.cli.summary import report_result, shares_line
@@ -12,11 +19,16 @@ from vidmatte.errors import UsageError, VidmatteError
 from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import JsonReporter, Reporter
 from vidmatte.jobs.run import run
+from vidmatte.media.pipe import is_abandoned
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
+from vidmatte.writers.base import as_output_error
 
 if TYPE_CHECKING:
     from vidmatte.farm.crew import Workers
+
+_STDOUT = 1
+_WATCH_SECONDS = 0.2
 
 
 def is_piped(inputs: list[str], output: str | None) -> bool:
@@ -43,9 +55,12 @@ def run_piped(
     reporter.about(source, output)
     job = make_job(source, output, settings)
     try:
-        with oom_errors(source, settings.memory), open_reader(source, job.settings) as reader:
-            choice = check_job(job, reader).model
-            model = choice.fetch(reporter.note, quiet=reporter.is_quiet)
+        with contextlib.ExitStack() as opened:
+            with _watched_stdout(output):  # later the writer does
+                opened.enter_context(oom_errors(source, settings.memory))
+                reader = opened.enter_context(open_reader(source, job.settings))
+                choice = check_job(job, reader).model
+                model = choice.fetch(reporter.note, quiet=reporter.is_quiet)
             reporter.begin()
             reporter.detail(shares_line(model, reader.clip, job.settings))
             result = run(
@@ -79,3 +94,39 @@ def _check_call(
         )
     if is_standard_stream(output) and isinstance(reporter, JsonReporter):
         raise UsageError("--json: stdout is the result's: omit it; messages are on stderr")
+
+
+@contextlib.contextmanager
+def _watched_stdout(output: str) -> Iterator[None]:
+    """Meanwhile, the end of the program that reads standard output ends the call: a wait for
+    standard input, or a download, would go on for nobody. Raises OutputError then."""
+    if not is_standard_stream(output):
+        yield
+        return
+    lock, is_over, is_gone = threading.Lock(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        while not is_over.wait(_WATCH_SECONDS):
+            if is_abandoned(_STDOUT):
+                with lock:
+                    if not is_over.is_set():
+                        is_gone.set()
+                        _thread.interrupt_main(signal.SIGTERM)  # SIGINT may be ignored
+                return
+
+    thread = threading.Thread(target=wait, name="vidmatte-reader", daemon=True)
+    thread.start()
+    try:
+        try:
+            yield
+        finally:
+            with lock:
+                is_over.set()
+            if is_gone.is_set():
+                time.sleep(_WATCH_SECONDS)  # until the interrupt is here
+    except KeyboardInterrupt:
+        if is_gone.is_set():
+            raise as_output_error(BrokenPipeError(), Path(output)) from None
+        raise
+    finally:
+        thread.join()

@@ -17,6 +17,16 @@ _LARGEST_WRITE = 1 << 20  # bytes
 _CAN_WAIT = sys.platform != "win32"  # where select takes sockets only
 
 
+def is_abandoned(number: int) -> bool:
+    """Whether the program that reads a pipe, by the file descriptor of its writing end, has
+    closed its end, as far as the system tells."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+
+
 class _End:
     """One end of a pipe, by its file descriptor."""
 
@@ -48,7 +58,7 @@ class PipeReader(_End):
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, as many as there are; empty at the end. Waits for the first."""
         try:
-            while not self._is_cancelled:
+            while not self._is_cancelled and self.error is None:
                 if _CAN_WAIT and not select.select([self._number], [], [], _POLL_SECONDS)[0]:
                     continue
                 data = os.read(self._number, size)
@@ -92,11 +102,7 @@ class PipeWriter(_End):
 
     def is_abandoned(self) -> bool:
         """Whether the program that reads it has closed its end, as far as the system tells."""
-        if not hasattr(select, "poll") or self._is_closed:
-            return False
-        poll = select.poll()
-        poll.register(self._number, 0)
-        return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+        return not self._is_closed and is_abandoned(self._number)
 
     def close(self) -> None:
         """Close it; safe to call twice."""
