@@ -55,6 +55,20 @@ def test_five_times_the_frames_take_the_same_memory(tmp_path: Path) -> None:
     assert peaks[1] < GROWTH * peaks[0], f"{peaks[0]} KiB for 48 frames, {peaks[1]} for 240"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+def test_four_times_the_photos_take_the_same_memory(tmp_path: Path) -> None:
+    """Photos of several sizes in one call; what one took is free for the next."""
+    model = make_salient(tmp_path / "tiny.onnx")
+    photos = []
+    for number in range(16):
+        photos.append(tmp_path / f"{number}.png")
+        height, width = [(900, 1200), (1000, 800), (700, 1100)][number % 3]
+        assert cv2.imwrite(str(photos[-1]), np.full((height, width, 3), number, np.uint8))
+    options = ["-o", tmp_path / "out", "--model", model, "--family", "isnet", "-q", "--overwrite"]
+    few, many = (peak_kib(*photos[:count], *options) for count in (4, 16))
+    assert many < 1.2 * few, f"{few} KiB for 4 photos, {many} for 16"
+
+
 ARENAS = """
 import ctypes, sys, threading
 import numpy as np

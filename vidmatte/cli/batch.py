@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
 import tempfile
@@ -83,6 +84,9 @@ class _Batch:
                 self.reporter.about(str(job.source), str(job.output))
                 recorders[job.output].replay(job.path.name, self.reporter)
                 self._take(job, future.result)
+                # PyAV's frames whose side data was read are in cycles of references: without
+                # this, dozens of decoded photos would wait for the collector's next full turn.
+                gc.collect()
 
     def _take(self, job: Job, work: Callable[[], Result]) -> None:
         """Record and report the result or the failure of a job."""

@@ -204,6 +204,7 @@ def _make_ring(
     clip: Clip, slots: int, device: Device, stop: StopFlag, batch: int, settings: Settings
 ) -> Ring:
     """A ring of ``slots`` slots for a clip. batch: the network's. Raises OutOfMemoryError."""
+    slots = 1 if clip.kind == "picture" else slots  # unused ones would fragment the heap
     size = slots * Slot.size_of(clip)  # computed before memory runs out
     try:
         return Ring(clip, slots, device, stop)
