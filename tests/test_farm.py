@@ -39,9 +39,8 @@ from vidmatte.jobs.checkpoint import frame_log
 from vidmatte.jobs.checkpoint.folder import LOG
 from vidmatte.jobs.manifest import verify
 from vidmatte.jobs.report import Reporter
-from vidmatte.jobs.run import Result
 from vidmatte.jobs.segment import Needs
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings

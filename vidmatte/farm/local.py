@@ -23,8 +23,7 @@ from vidmatte.farm.planning import SEGMENT_FRAMES, local_segment_frames, make_pl
 from vidmatte.farm.pool import Crew, Step, Task, WorkerPool
 from vidmatte.jobs.finished import find_finished
 from vidmatte.jobs.report import Progress, Reporter
-from vidmatte.jobs.run import Result
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import Model
 from vidmatte.readers.open import open_reader
 from vidmatte.writers.base import as_output_error
@@ -75,6 +74,8 @@ class LocalRun:
         with open_reader(job.source, settings) as source:
             clip = self._clips[job.output] = source.clip
             if clip.kind == "picture" or settings.cache is not None or clip.source.path is None:
+                return False
+            if settings.exr_layers:
                 return False
             if settings.resume and find_finished(
                 source, job.output, self._model, settings, is_folder=job.is_folder
