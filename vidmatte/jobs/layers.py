@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ def _joined_facts(out: Path, size: int, results: Sequence[Result]) -> dict[str, 
         name: sorted({*chain.from_iterable(getattr(one, name) for one in qualities)})
         for name in ("empty", "full", "jumps", "lost")
     }
-    doubtful = dict.fromkeys(chain.from_iterable(one.doubtful for one in qualities))
+    ranks = zip_longest(*(one.doubtful for one in qualities))  # the best of each first
+    doubtful = dict.fromkeys(one for rank in ranks for one in rank if one is not None)
     busy: dict[str, float] = {}
     for result in results:
         busy |= {

@@ -138,7 +138,9 @@ def _tinted(rgb: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:
         outline = _OUTLINE if len(masks) == 1 else tint
         cv2.drawContours(shown, outlines, -1, outline, max(1, width // 640))
         of_text = _TEXT if len(masks) == 1 else tint
-        for colour, thick in (((0, 0, 0), 4), (of_text, 1)):
-            origin = (10, 28 + 26 * place)
-            cv2.putText(shown, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thick, 16)
+        origin = np.array([10, 28 + 26 * place])
+        for shift in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
+            colour = of_text if shift == (0, 0) else (0, 0, 0)
+            at = origin + shift
+            cv2.putText(shown, label, at.tolist(), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 1, 16)
     return np.asarray(shown)
