@@ -263,9 +263,12 @@ def test_what_layers_do_not_go_with_is_refused(
     assert not (tmp_path / "cut").exists()
 
 
-def test_layers_exclude_a_result_for_each(
-    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_layers_go_with_neither_a_result_for_each_nor_a_plan(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--format=exr", "--subject=pink:70,90", "--each", "--exr-layers"]
-    assert main([str(clip), "-o", f"{tmp_path / 'cut'}/", *words]) == 2
+    words = [str(clip), "-o", f"{tmp_path / 'cut'}/", "--format=exr", "--exr-layers"]
+    words += ["--subject=pink:70,90", *(f"--{n.replace('_', '-')}={v}" for n, v in tiny.items())]
+    assert main([*words, "--each"]) == 2
     assert "--each and --exr-layers exclude each other" in capsys.readouterr().err
+    assert main(["plan", *words]) == 2
+    assert "no plan joins the layers of subjects" in capsys.readouterr().err

@@ -406,6 +406,7 @@ def test_the_identity_of_a_folder(tmp_path: Path) -> None:
         (["--retries", "1"], "--retries: it needs --workers of 2 or more"),
         (["--segment-frames", "9"], "--segment-frames: it needs --workers of 2 or more"),
         (["--workers", "2", "--each"], "--each and --workers exclude each other"),
+        (["--workers", "2", "--exr-layers"], "--exr-layers and --workers exclude each other"),
     ],
 )
 def test_options_without_effect_are_refused(

@@ -75,8 +75,6 @@ class LocalRun:
             clip = self._clips[job.output] = source.clip
             if clip.kind == "picture" or settings.cache is not None or clip.source.path is None:
                 return False
-            if settings.exr_layers:
-                return False
             if settings.resume and find_finished(
                 source, job.output, self._model, settings, is_folder=job.is_folder
             ):
