@@ -68,9 +68,9 @@ def test_help_fits_a_terminal() -> None:
 
 #: Options without effect on a sheet of a few frames, and those that a benchmark does not use.
 NOT_OF_PREVIEW = (
-    "only cache pace smooth_strength foreground cuts format codec alpha matte foreground_file comp"
-    " background checker size crop quality exr_compression shadow timeline manifest start_number"
-    " handles conform strict audio resume batch memory audio_from audio_tracks like"
+    "only pace smooth_strength foreground cuts format codec alpha matte foreground_file comp"
+    " background checker size crop quality exr_compression exr_layers shadow timeline manifest"
+    " start_number handles conform strict audio resume batch memory audio_from audio_tracks like"
     " input_size input_format input_fps"
 )
 NOT_OF_BENCH = (
@@ -79,8 +79,8 @@ NOT_OF_BENCH = (
     " gamma keep_largest remove_specks"
     " fill_holes dilate erode feather garbage_matte holdout invert despill despill_strength codec"
     " alpha matte"
-    " foreground_file comp background checker size crop quality exr_compression shadow timeline"
-    " manifest start_number fps video_track handles conform like"
+    " foreground_file comp background checker size crop quality exr_compression exr_layers shadow"
+    " timeline manifest start_number fps video_track handles conform like"
     " deinterlace colour strict audio audio_from audio_tracks overwrite resume"
     " input_size input_format input_fps"
 )

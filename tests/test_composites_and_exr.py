@@ -13,7 +13,7 @@ import pytest
 from writer_support import write_clip
 
 from vidmatte.errors import UsageError
-from vidmatte.media import exr
+from vidmatte.media import exr, exr_writer
 from vidmatte.settings.still_values import Shadow
 from vidmatte.writers.render.layers import blurred_without, cast_shadow, gaussian
 
@@ -99,7 +99,7 @@ def test_wrong_values_are_named(
 def test_exr_compressions(method: str, tmp_path: Path) -> None:
     """The header names it, the pixels are those of the default (dwaa: nearly), and the attributes
     stay."""
-    if exr.missing_method(method) is not None:
+    if exr_writer.missing_method(method) is not None:
         pytest.skip("the package OpenEXR is not installed")
     make_photo(photo := tmp_path / "photo.png")
     files = [tmp_path / "default.exr", tmp_path / "chosen.exr"]

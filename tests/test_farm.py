@@ -39,9 +39,8 @@ from vidmatte.jobs.checkpoint import frame_log
 from vidmatte.jobs.checkpoint.folder import LOG
 from vidmatte.jobs.manifest import verify
 from vidmatte.jobs.report import Reporter
-from vidmatte.jobs.run import Result
 from vidmatte.jobs.segment import Needs
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
@@ -407,6 +406,7 @@ def test_the_identity_of_a_folder(tmp_path: Path) -> None:
         (["--retries", "1"], "--retries: it needs --workers of 2 or more"),
         (["--segment-frames", "9"], "--segment-frames: it needs --workers of 2 or more"),
         (["--workers", "2", "--each"], "--each and --workers exclude each other"),
+        (["--workers", "2", "--exr-layers"], "--exr-layers and --workers exclude each other"),
     ],
 )
 def test_options_without_effect_are_refused(

@@ -20,7 +20,7 @@ from writer_support import disc, levels, read_frames, write_clip
 from vidmatte.core.colour import FULL, LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import OutputError, UsageError, VerificationError
-from vidmatte.media.exr import FLOAT, ExrWriter
+from vidmatte.media.exr_writer import FLOAT, ExrWriter
 from vidmatte.media.webp import read_webp
 from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter

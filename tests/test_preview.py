@@ -17,11 +17,12 @@ from media import make_movie, make_pictures
 from scene import read_index
 from tiny_onnx import make_recurrent, make_salient
 
+from vidmatte.api import StreamedFrame
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputError
 from vidmatte.readers.movie.reader import MovieReader
 from vidmatte.settings import Settings
-from vidmatte.tools.preview import CELL, GAP, _spaced, check_sheet
+from vidmatte.tools.preview import CELL, GAP, _sheet_row, _spaced, check_sheet
 
 
 @pytest.mark.parametrize("family", ["isnet", "rvm"])
@@ -45,6 +46,23 @@ def test_a_sheet_shows_frames_spread_over_the_clip(
     assert main(["preview", str(movie.path), *words]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert np.array_equal(cv2.imread(str(out)), sheet)
+
+
+def test_a_sheet_shows_the_frames_that_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=9)
+    words = ["--model", str(make_salient(tmp_path / "tiny.onnx")), "--family", "isnet"]
+    shown = []
+
+    def noted(frame: StreamedFrame, settings: Settings) -> np.ndarray:
+        shown.append((frame.index, read_index(frame.rgb)))
+        return _sheet_row(frame, settings)
+
+    monkeypatch.setattr("vidmatte.tools.preview._sheet_row", noted)
+    assert main(["preview", str(movie.path), "--at=f7", "--at=f2", *words]) == 0
+    assert "2 frames over" in capsys.readouterr().err
+    assert shown == [(2, 2), (7, 7)]
 
 
 def test_a_folder_and_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

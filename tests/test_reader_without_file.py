@@ -27,8 +27,8 @@ from vidmatte.errors import SourceError, UsageError
 from vidmatte.jobs.check import check_job
 from vidmatte.jobs.manifest import unlisted_files, verify
 from vidmatte.jobs.report import Reporter
-from vidmatte.jobs.run import Result, run
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.run import run
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import find_model
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, Reader

@@ -38,8 +38,8 @@ from vidmatte.jobs.checkpoint.compat import differences as differences_of
 from vidmatte.jobs.checkpoint.frame_log import FrameLog, Summary
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import EXCLUDED_OPTIONS
-from vidmatte.jobs.run import Result, run
-from vidmatte.jobs.spec import READ_OPTIONS
+from vidmatte.jobs.run import run
+from vidmatte.jobs.spec import READ_OPTIONS, Result
 from vidmatte.models.registry import find_model
 from vidmatte.models.runtimes import openvino
 from vidmatte.pixels.formats import plane_arrays

@@ -14,7 +14,7 @@ from service_jobs import submit
 from service_support import Server, running_server, upload
 
 SECONDS = 15.0
-EACH = 8
+EACH, LEAST = 8, 2  # requests to each endpoint, and where the time is over
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +61,11 @@ def test_no_request_made_from_the_document_ends_in_an_error_of_the_server(
     began = time.monotonic()
 
     def call(case: Case) -> None:
-        if case.path == "/api/events" or time.monotonic() - began > SECONDS:
-            return
         label = f"{case.method} {case.path}"
         count = len(answers.setdefault(label, []))
+        is_late = time.monotonic() - began > SECONDS
+        if case.path == "/api/events" or (is_late and count >= LEAST):
+            return
         if count % 2 and case.method != "DELETE":
             named = {name: known[name] for name in case.path_parameters if name in known}
             case.path_parameters.update(named)

@@ -14,6 +14,8 @@ from guidance_drawn import Drawn, moving, texture
 from tiny_onnx import make_salient
 
 import vidmatte
+from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.store import CoarseStore
 from vidmatte.cli.main import main
 from vidmatte.core.prompts import Mask, Moment, Point
 from vidmatte.errors import UsageError
@@ -308,6 +310,69 @@ def test_sheets_show_what_can_be_chosen_and_what_is(
     else:
         assert height == 2 * 180
         assert "2 masks of the chosen subject" in said
+
+
+def words_of(tiny: dict[str, Any]) -> list[str]:
+    """Options as the command line takes them."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_preview_shows_each_subject_on_any_frames(
+    clip: Path,
+    drawn: Drawn,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    cached: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    followed = []
+
+    class Noted(CoarseStore):
+        def append(self, frame: CoarseFrame) -> None:
+            followed.append(frame)
+            super().append(frame)
+
+    monkeypatch.setattr("vidmatte.jobs.subjects.CoarseStore", Noted)
+    words = [*words_of(tiny), "--subject=pink:70,90", "--subject=azure:238,80@f1"]
+    words += [f"--cache={tmp_path / 'cache'}"] * cached
+    sheet = tmp_path / "sheet.png"
+    assert main(["preview", str(clip), "-o", str(sheet), *words, "--at=f5", "--at=0.08"]) == 0
+    assert "2 frames with the chosen subject" in capsys.readouterr().err
+    assert len(followed) == (COUNT if cached else 6), "no frame after the last that is shown"
+    picture = cv2.imread(str(sheet))[..., ::-1].astype(float)
+    assert picture.shape == (2 * 180, 320, 3)
+    for row, index in enumerate((2, 5)):
+        change = picture[180 * row : 180 * row + 180] - drawn.pictures[index]
+        pink, azure = drawn.masks[index]
+        assert change[pink][:, 2].mean() < -30, "the first one's tint has little blue"
+        assert change[azure][:, 0].mean() < -20, "the second one's little red"
+        rest = ~(cv2.dilate((pink | azure).astype(np.uint8), np.ones((9, 9))) > 0)
+        rest[:60, :150] = False  # the names
+        assert np.abs(change[rest]).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--at=f14"], "--at f14: frame 14 is not read: choose f0 to f13"),
+        (["--at=f1", "--frames=2"], "--frames 2 and --at f1 exclude each other"),
+    ],
+)
+def test_frames_that_a_preview_cannot_show_are_named(
+    clip: Path,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    given = [*words_of(tiny), "--subject=70,90", *words]
+    assert main(["preview", str(clip), "-o", str(sheet), *given]) == 2
+    assert message in capsys.readouterr().err
+    assert not sheet.exists()
 
 
 def test_a_stream_gives_the_same_alphas(

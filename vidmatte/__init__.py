@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vidmatte.core.prompts import Box, Choice, Mask, Moment, Point
     from vidmatte.errors import VidmatteError
     from vidmatte.jobs.report import Progress
-    from vidmatte.jobs.run import Result
+    from vidmatte.jobs.spec import Result
     from vidmatte.settings import Settings
 else:  # a type checker would take every name for one that __getattr__ knows
 

@@ -20,7 +20,8 @@ from vidmatte.jobs.check import check_job, check_matting, make_job
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import remove_checkpoint
-from vidmatte.jobs.run import Result, run
+from vidmatte.jobs.run import run
+from vidmatte.jobs.spec import Result
 from vidmatte.jobs.stages import is_stage_thread
 from vidmatte.jobs.subjects import check_subjects, subject_fields
 from vidmatte.keywords import Options, StreamOptions

@@ -91,6 +91,7 @@ class Options(StreamOptions, total=False):
     crop: Text | None
     quality: int
     exr_compression: str | None
+    exr_layers: bool
     shadow: Text | None
     timeline: Text | Sequence[Text]
     manifest: str | bool

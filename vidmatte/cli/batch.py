@@ -25,8 +25,8 @@ from vidmatte.jobs.call_manifest import write_for_call
 from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.resume import remove_checkpoint
-from vidmatte.jobs.run import Result, describe_result, run
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.run import describe_result, run
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import Model, ModelChoice, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings, make_settings

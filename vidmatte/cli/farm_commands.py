@@ -46,12 +46,12 @@ def chosen_workers(
     segment_frames: int | None,
     readers: int | None = None,
     *,
-    each: bool,
+    of_subjects: str,
 ) -> Workers | None:
-    """What the options ask for; None for the single pipeline. Raises UsageError for an option
-    without effect."""
-    if each and workers != "1":
-        raise UsageError("--each and --workers exclude each other: a subject is one piece")
+    """What the options ask for; None for the single pipeline. of_subjects: the option that asks
+    for a run for each subject, if any. Raises UsageError for an option without effect."""
+    if of_subjects and workers != "1":
+        raise UsageError(f"{of_subjects} and --workers exclude each other: a subject is one piece")
     count, address = counted_workers(workers)
     if address or count > 1:
         from vidmatte.core.remote import READERS

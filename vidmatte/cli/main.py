@@ -120,7 +120,10 @@ def _main_command(
     from vidmatte.cli.remote import run_call
     from vidmatte.jobs.report import make_reporter
 
-    shared = farm_commands.chosen_workers(workers, retries, segment_frames, readers, each=each)
+    of_subjects = "--each" if each else "--exr-layers" if options["exr_layers"] else ""
+    shared = farm_commands.chosen_workers(
+        workers, retries, segment_frames, readers, of_subjects=of_subjects
+    )
     reporter = make_reporter(quiet, verbose, as_json)
     try:
         status = run_call(

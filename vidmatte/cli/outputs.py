@@ -139,6 +139,8 @@ def job_for_each_subject(job: Job, folder: Path) -> list[Job]:
     settings, out = job.settings, job.output
     if settings.only is not None:
         raise UsageError(f"--each and --only {settings.only} exclude each other")
+    if settings.exr_layers:
+        raise UsageError("--each and --exr-layers exclude each other: a file a subject, or layers")
     names = subject_names(settings.subject, settings.subjects)
     if not names:
         raise UsageError("--each: it needs --subject or --subjects with a NAME: for each subject")

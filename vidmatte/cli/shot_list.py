@@ -12,8 +12,7 @@ from vidmatte.cli.piped import is_piped, run_piped
 from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError, UsageError
 from vidmatte.jobs.report import Reporter
-from vidmatte.jobs.run import Result
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.readers.open import check_readable, open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.settings.values import parse_rate

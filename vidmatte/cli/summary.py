@@ -11,8 +11,7 @@ from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import is_standard_stream
 from vidmatte.jobs.report import Reporter
-from vidmatte.jobs.run import Result
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import Model
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult, worker_count

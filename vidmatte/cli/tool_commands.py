@@ -18,23 +18,31 @@ def _preview_command(
         Path | None,
         typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_preview.png"),
     ] = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, max=100, help="how many frames")] = 5,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, max=100, help="how many frames, evenly spaced (5)"),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="POINT", help="a frame, written like --in; repeat it"),
+    ] = None,
     **options: Any,
 ) -> None:
     """Write a contact sheet: a few frames cut out, and their alpha.
 
-    With --subject or --subjects: the mask of the chosen subject on each of its frames, to check
-    before a run. Otherwise frames are matted one by one, without the temporal filter: of --smooth
-    only the mirrored run of 'strong' has an effect.
+    With --subject or --subjects: the mask of the chosen subject on each of its key frames, to
+    check before a run; with --at or --frames what belongs to it on those frames, to which it is
+    followed from the key frames. Otherwise frames are matted one by one, without the temporal
+    filter: of --smooth only the mirrored run of 'strong' has an effect.
     """
     from vidmatte.cli.tools import preview
 
-    preview(clip, output, frames, options)
+    preview(clip, output, frames, at or [], options)
 
 
 PREVIEW_OPTIONS = (
     "model", "family", "accept_licence", "screen", "key", "keep_shadows", "clean_plate",
-    "subject", "subjects", "follow", "trimap",
+    "subject", "subjects", "follow", "trimap", "cache",
     "combine", "smooth", "refine", "normalize", "downsample", "threshold", "gamma",
     "keep_largest", "remove_specks", "fill_holes", "dilate", "erode", "feather", "garbage_matte",
     "holdout", "invert", "despill", "despill_strength", "fps", "video_track", "in_point",

@@ -22,19 +22,33 @@ from vidmatte.tools.bench import Measured, measure
 from vidmatte.tools.bench_clip import make_clip
 from vidmatte.tools.preview import check_sheet, save_sheet, write_sheet
 from vidmatte.tools.score import Comparison, compare
+from vidmatte.tools.subject_sheet import candidate_sheet, field_sheet, key_mask_sheet
 
 if TYPE_CHECKING:
     from vidmatte.cli.bench_compare import BenchComparison
-from vidmatte.tools.subject_sheet import candidate_sheet, key_mask_sheet
+
+_SHEET_FRAMES = 5
 
 
-def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any]) -> None:
-    """Write the contact sheet and print its path. Raises VidmatteError."""
+def preview(
+    clip: Path, output: Path | None, frames: int | None, at: list[str], options: dict[str, Any]
+) -> None:
+    """Write the contact sheet and print its path. frames: how many, evenly spaced; at: which ones
+    instead. Raises VidmatteError."""
+    if at and frames is not None:
+        raise UsageError(f"--frames {frames} and --at {at[0]} exclude each other: omit one")
     settings = make_settings(**options)
-    reporter = TextReporter(bar=False, verbose=False)
+    reporter = TextReporter(bar=sys.stderr.isatty(), verbose=False)
+    count = frames or _SHEET_FRAMES
     out = output or sibling_path(clip, f"{absolute_path(clip).stem}_preview.png")
     check_sheet(clip, out, settings)
     model = find_model(settings, reporter.note, quiet=not sys.stderr.isatty())
+    if settings.has_subject and (at or frames):
+        sheet, shown = field_sheet(clip, model, settings, reporter, count, at)
+        save_sheet(sheet, out)
+        counted = f"{shown} frame{'s' if shown != 1 else ''}"
+        reporter.note(f"{out}: {counted} with the chosen subject, as a run will find it")
+        return
     if settings.has_subject:
         sheet, masks = key_mask_sheet(clip, model, settings, reporter.note)
         save_sheet(sheet, out)
@@ -47,7 +61,7 @@ def preview(clip: Path, output: Path | None, frames: int, options: dict[str, Any
             " so the temporal filter has no effect on it"
         )
     shown = write_sheet(
-        clip, out, model, settings, frames, lambda line: reporter.note(f"vidmatte: {line}")
+        clip, out, model, settings, count, lambda line: reporter.note(f"vidmatte: {line}"), at
     )
     counted = f"{shown} frame{'s' if shown != 1 else ''}"
     reporter.note(f"{out}: {counted} over a checkerboard, black, white, and their alpha")

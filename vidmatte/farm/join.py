@@ -27,8 +27,7 @@ from vidmatte.jobs.finished import all_notes
 from vidmatte.jobs.outputs import open_outputs
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.resume import merged_quality, merged_warnings, missing_frames
-from vidmatte.jobs.run import Result
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.chosen_weights import Weights
 from vidmatte.readers.open import open_reader
 from vidmatte.writers.base import WriteResult

@@ -23,8 +23,7 @@ from vidmatte.farm.planning import SEGMENT_FRAMES, local_segment_frames, make_pl
 from vidmatte.farm.pool import Crew, Step, Task, WorkerPool
 from vidmatte.jobs.finished import find_finished
 from vidmatte.jobs.report import Progress, Reporter
-from vidmatte.jobs.run import Result
-from vidmatte.jobs.spec import Job
+from vidmatte.jobs.spec import Job, Result
 from vidmatte.models.registry import Model
 from vidmatte.readers.open import open_reader
 from vidmatte.writers.base import as_output_error

@@ -116,6 +116,8 @@ def _check_plannable(clip: Clip, settings: Settings) -> Path:
         )
     if settings.cache is not None:
         raise UsageError("--cache: a segment has only a part of the clip's alphas: omit it")
+    if settings.exr_layers:
+        raise UsageError("--exr-layers: no plan joins the layers of subjects: omit it")
     return clip.source.path
 
 

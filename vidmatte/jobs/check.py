@@ -22,10 +22,11 @@ from vidmatte.core.names import (
 )
 from vidmatte.core.source import Source
 from vidmatte.errors import OutputError, UsageError
+from vidmatte.jobs.layers import check_layers
 from vidmatte.jobs.resume import manifest_of
 from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
 from vidmatte.jobs.subjects import check_subjects
-from vidmatte.media.exr import missing_method
+from vidmatte.media.exr_writer import missing_method
 from vidmatte.models.registry import ModelChoice, choose_model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.image_folder import files_of
@@ -85,6 +86,8 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
         from vidmatte.timeline.result import check_result
 
         check_result(job.output, clip, settings, formats)
+    if settings.exr_layers:
+        check_layers(job.output, settings, formats)
     choice = check_matting(clip, settings, model)
     _check_space(job.output, choice)
     return CheckedJob(job, clip, choice, formats)

@@ -20,7 +20,8 @@ from vidmatte.errors import UsageError
 @dataclass
 class Progress:
     """The progress of one job. ``before``: frames that were done before it began. ``phase``: what
-    is done to the frames before they are matted, such as 'subject'; '' while they are."""
+    is done to the frames before they are matted, such as 'subject'; '' while they are. With layers
+    it is 'layer NAME' while those of a subject are, and then 'joining layers'."""
 
     name: str
     total: int | None

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.quality import Quality
-from vidmatte.core.frame import Clip
 from vidmatte.core.names import is_standard_stream
 from vidmatte.core.segment import History
 from vidmatte.core.source import state_of
 from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
 from vidmatte.jobs.finished import all_notes, find_finished
+from vidmatte.jobs.layers import settings_of_layer, write_layers
 from vidmatte.jobs.outputs import open_writer
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.queue import Cancelled
@@ -27,10 +27,11 @@ from vidmatte.jobs.resume import (
     merged_warnings,
     missing_frames,
 )
+from vidmatte.jobs.spec import Result
 from vidmatte.jobs.subjects import subject_fields
-from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
+from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.extra_outputs import format_of
@@ -44,38 +45,6 @@ if TYPE_CHECKING:
 
 #: Bytes that take about a second to read and hash.
 LONG_READ = 1 << 29
-
-
-@dataclass(frozen=True)
-class Result:
-    """The outputs of a run, and how it went.
-
-    busy_seconds: work by stage, excluding waits. quality: what looks wrong in the
-    mattes. carried: frames of this run whose alpha was carried from key frames, as ``--pace``
-    allows. resumed_at: how many frames earlier runs had finished. manifest: its path,
-    None without one. source: the file or folder, None where the source is neither
-    (``clip.source`` names it). weights: the model's, each with ``name``, ``path`` and
-    ``sha256`` (64 hexadecimal digits, computed on first access unless it is known).
-    """
-
-    source: Path | None
-    clip: Clip
-    written: WriteResult
-    model: str
-    device: str
-    seconds: float
-    busy_seconds: dict[str, float]
-    warnings: tuple[str, ...]
-    quality: Quality
-    carried: int = 0
-    resumed_at: int = 0
-    manifest: Path | None = None
-    weights: tuple[Weights, ...] = ()
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of this run."""
-        return (self.written.frames - self.resumed_at) / self.seconds if self.seconds else 0.0
 
 
 def run(
@@ -107,7 +76,7 @@ def run(
             resumed_at=done.written.frames,
         )
     else:
-        result = _make(job, is_folder)
+        result = (_make_layers if settings.exr_layers else _make)(job, is_folder)
     if settings.has_manifest and not (done and done.has_manifest):
         _announce_hashing(result, reporter)
         _write_manifest(result, settings, command)
@@ -116,7 +85,8 @@ def run(
 
 @dataclass(frozen=True)
 class _Job:
-    """What a run is given, and when it began (``time.perf_counter``)."""
+    """What a run is given, and when it began (``time.perf_counter``). phase: what its frames
+    belong to, where they are not all of the result."""
 
     source: Reader
     output: Path
@@ -125,6 +95,7 @@ class _Job:
     reporter: Reporter
     began: float
     subject_folder: Path | None = None
+    phase: str = ""
 
     def result(self, written: WriteResult, **facts: Any) -> Result:
         """The result of the run, timed up to now."""
@@ -148,6 +119,29 @@ def _make(job: _Job, is_folder: bool) -> Result:
         job.source, job.model, job.settings, job.reporter, job.subject_folder
     ) as subject:
         return _make_with(job, is_folder, subject)
+
+
+def _make_layers(job: _Job, is_folder: bool) -> Result:
+    """The same for each subject, joined to pictures with a layer for each."""
+    path = job.source.clip.source.path
+    assert path is not None  # as ``check_subjects`` has found
+
+    def make(name: str, output: Path, is_folder: bool, subject_folder: Path) -> Result:
+        settings = settings_of_layer(job.settings, name)
+        with open_reader(path, settings) as source:
+            layer = replace(
+                job,
+                source=source,
+                output=output,
+                settings=settings,
+                subject_folder=job.subject_folder or subject_folder,
+                phase=f"layer {name}",
+            )
+            return _make(layer, is_folder)
+
+    clip, settings = job.source.clip, job.settings
+    facts = write_layers(job.output, clip, settings, job.reporter, make, is_folder=is_folder)
+    return job.result(**facts)
 
 
 def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Result:
@@ -176,7 +170,8 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
                 history=history,
                 subject=subject,
             )
-        progress = Progress(source.clip.source.name, source.clip.frame_count, first, before=first)
+        name, count = source.clip.source.name, source.clip.frame_count
+        progress = Progress(name, count, first, before=first, phase=job.phase)
         written = _write_frames(job, writer, pipeline, progress)
     source.warnings.extend(missing_frames(source.clip, progress.done))
     quality, start = Quality(), 0

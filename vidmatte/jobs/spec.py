@@ -1,4 +1,4 @@
-"""What a job is: an input, an output and the options between them."""
+"""What a job is: an input, an output and the options between them; and what comes of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidmatte.alpha.guidance.subjects_file import mask_files
+from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
+from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import ModelChoice
 from vidmatte.settings import Settings, names_of
+from vidmatte.writers.base import WriteResult
 from vidmatte.writers.format_spec import OutputFormat
 
 #: The options that name a file or folder which is read.
@@ -50,6 +53,38 @@ class CheckedJob:
     clip: Clip
     model: ModelChoice
     formats: tuple[OutputFormat, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outputs of a run, and how it went.
+
+    busy_seconds: work by stage, excluding waits. quality: what looks wrong in the
+    mattes. carried: frames of this run whose alpha was carried from key frames, as ``--pace``
+    allows. resumed_at: how many frames earlier runs had finished. manifest: its path,
+    None without one. source: the file or folder, None where the source is neither
+    (``clip.source`` names it). weights: the model's, each with ``name``, ``path`` and
+    ``sha256`` (64 hexadecimal digits, computed on first access unless it is known).
+    """
+
+    source: Path | None
+    clip: Clip
+    written: WriteResult
+    model: str
+    device: str
+    seconds: float
+    busy_seconds: dict[str, float]
+    warnings: tuple[str, ...]
+    quality: Quality
+    carried: int = 0
+    resumed_at: int = 0
+    manifest: Path | None = None
+    weights: tuple[Weights, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of this run."""
+        return (self.written.frames - self.resumed_at) / self.seconds if self.seconds else 0.0
 
 
 def files_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:

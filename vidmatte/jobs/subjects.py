@@ -71,26 +71,27 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
         if isinstance(prompt, Point | Box):
             prompt.check(clip.width, clip.height)
         frames = prompts.setdefault(prompt.subject, {})
-        frames.setdefault(_frame_of(prompt, source), []).append(prompt)
+        point = prompt.at.point(clip.time_base)
+        number = clip.first_frame if point is None else frame_number(source, "--subject", point)
+        frames.setdefault(number, []).append(prompt)
     if settings.only is not None and settings.only not in prompts:
         raise UsageError(f"--only {settings.only}: the subjects are {', '.join(sorted(prompts))}")
     return prompts
 
 
-def _frame_of(prompt: Prompt, source: Reader) -> int:
-    """The number in the source of a prompt's frame. Raises UsageError outside the clip."""
-    clip, point = source.clip, prompt.at.point(source.clip.time_base)
-    if point is None:
-        return clip.first_frame
+def frame_number(source: Reader, flag: str, point: str) -> int:
+    """The number in the source of a frame that is read, by its point as --in writes it. Raises
+    UsageError, which names the option ``flag``, for any other frame."""
+    clip = source.clip
     if source.points is None:
-        raise UsageError(f"--subject {prompt.at}: this source has only its first frame: omit it")
-    number = source.points.number("--subject", point)
+        raise UsageError(f"{flag} {point}: this source has only its first frame: omit it")
+    number = source.points.number(flag, point)
     count = clip.frame_count if clip.source_frame_count is None else clip.source_frame_count
     end = None if count is None else clip.first_frame + count
     if number < clip.first_frame or (end is not None and number >= end):
         last = "" if end is None else f" to f{end - 1}"
         raise UsageError(
-            f"--subject {prompt.at}: frame {number} is not read: choose f{clip.first_frame}{last}"
+            f"{flag} {point}: frame {number} is not read: choose f{clip.first_frame}{last}"
         )
     return number
 
@@ -112,12 +113,14 @@ def subject_fields(
     settings: Settings,
     reporter: Reporter,
     folder: Path | None = None,
+    *,
+    second_look: bool = True,
 ) -> Iterator[SubjectFields | None]:
     """The fields of the chosen subjects, for the block; None where no subject is chosen.
 
     Their files are in ``--cache``, or else in ``folder``, or in a temporary one: about 1 MB a
-    frame, and the frame's alpha. Raises UsageError, SourceError, OutputError,
-    InterruptedRunError.
+    frame, and the frame's alpha. second_look: show the network again what it ignores, for the
+    alphas. Raises UsageError, SourceError, OutputError, InterruptedRunError.
     """
     if not settings.has_subject:
         yield None
@@ -132,6 +135,9 @@ def subject_fields(
             try:
                 solver = _Solver(source, model, settings, reporter, Path(name), folder, follower)
                 fields = solver.solved()
+                if second_look:
+                    frames = CoarseStore(folder)
+                    look_again(source.clip, model, settings, reporter, frames, fields)
             except KeyboardInterrupt:
                 raise InterruptedRunError(
                     "stopped while the subject was followed: no result was written"
@@ -167,7 +173,7 @@ class _Solver:
         found = {name: self._followed(name, frames, numbers) for name in self._prompts}
         only = self._settings.only
         wanted = list(found) if only is None else [only]
-        fields = SubjectFields(
+        return SubjectFields(
             stores={name: store for name, (store, _) in found.items()},
             wanted=wanted,
             reports={name: found[name][1] for name in wanted},
@@ -175,8 +181,6 @@ class _Solver:
             cache=self._cache,
             looks=LookStore(self._folder, f"look-{only or '+all'}"),
         )
-        look_again(self._source.clip, self._model, self._settings, self._reporter, frames, fields)
-        return fields
 
     def _first_pass(self) -> list[int]:
         """Store the small copies of all frames; their numbers in the source."""

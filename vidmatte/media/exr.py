@@ -1,37 +1,23 @@
-"""OpenEXR: what FFmpeg's decoder ignores in a header, and an encoder.
+"""OpenEXR: what FFmpeg's decoder ignores in a header; see ``exr_writer`` for the encoder.
 
 https://openexr.com/en/latest/OpenEXRFileLayout.html
 """
 
 from __future__ import annotations
 
-import importlib.util
 import struct
-import tempfile
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import av
 import numpy as np
-from isal import isal_zlib
 
-from vidmatte.core.colour import (
-    CHROMATICITIES,
-    LINEAR,
-    MATRIX_NAMES,
-    TRANSFER_NAMES,
-    ColourTags,
-    to_bt709,
-)
-from vidmatte.core.frame import Clip
-from vidmatte.core.timecode import later, to_bcd
+from vidmatte.core.colour import to_bt709
 from vidmatte.errors import SourceError
-from vidmatte.pixels import planes
 
+MAGIC = 20000630
 _MULTI_PART = 0x10  # in the second byte of the version
 _CHANNEL, _SHOWN = 16, 4  # bytes after a channel's name; names in a message
-_FASTEST_TIMECODE = 60  # frames per second that the word of a timecode counts
 _BOX = 16  # bytes: x and y of the first pixel, x and y of the last
 _MOST_READ, _LONGEST_NAME = 1 << 16, 256  # bytes of a value, and of a name
 
@@ -66,7 +52,7 @@ def _attributes(file: BinaryIO) -> dict[str, bytes]:
     file of another format, up to the fault for a damaged header."""
     found: dict[str, bytes] = {}
     head = file.read(8)
-    if len(head) < 8 or struct.unpack_from("<I", head)[0] != _MAGIC:
+    if len(head) < 8 or struct.unpack_from("<I", head)[0] != MAGIC:
         return found
     while name := _name(file):
         _name(file)  # that of its type
@@ -165,139 +151,3 @@ def exr_chromaticities(file: Path) -> tuple[float, ...] | None:
     except (ValueError, np.linalg.LinAlgError):
         return None
     return found
-
-
-_MAGIC, VERSION = 20000630, 2
-#: By name the code of a compression and the lines of one block.
-_OWN_METHODS = {"none": (0, 1), "zips": (2, 1), "zip": (3, 16)}
-#: Those that the package OpenEXR encodes, by its names; dwaa is lossy, piz is good at grain.
-_OTHER_METHODS = {"piz": "PIZ_COMPRESSION", "dwaa": "DWAA_COMPRESSION"}
-ZIP_LEVEL = 2
-HALF, FLOAT = 1, 2
-_HALF_MAX = np.float32(65504)  # the largest half float
-
-
-class ExrWriter:
-    """Encodes gbrapf32le pictures as OpenEXR.
-
-    kind: HALF or FLOAT. colour: the tags of the pictures.
-    alpha: ``straight`` or ``premultiplied``. compression: zip, zips, piz or dwaa; the last two
-    need the package OpenEXR.
-    """
-
-    def __init__(
-        self, clip: Clip, kind: int, colour: ColourTags, alpha: str, compression: str = "zip"
-    ) -> None:
-        self._kind, self._clip = kind, clip
-        self._other = _OTHER_METHODS.get(compression)
-        method, self._lines = _OWN_METHODS["none" if self._other else compression]
-        self._packs = method != 0
-        self._header = _header(clip, kind, colour, alpha, method)
-
-    def encode(self, picture: av.VideoFrame) -> list[bytes]:
-        """The file, as a list of one bytes object. The picture's time gives its timecode."""
-        green, blue, red, alpha = planes.plane_views(picture)
-        # Rows of all channels, channels in the order of their names.
-        lines = np.stack([self._stored(plane) for plane in (alpha, blue, green, red)], axis=1)
-        blocks = []
-        for first in range(0, len(lines), self._lines):
-            raw = lines[first : first + self._lines].tobytes()
-            data = _deflated(raw) if self._packs else raw
-            blocks.append(struct.pack("<ii", first, len(data)) + data)
-        at = len(self._header) + 8 * len(blocks)
-        offsets = np.cumsum([at, *(len(block) for block in blocks[:-1])], dtype="<u8")
-        file = b"".join([self._header_at(picture), offsets.tobytes(), *blocks])
-        return [file if self._other is None else _recompressed(file, self._other)]
-
-    def _header_at(self, picture: av.VideoFrame) -> bytes:
-        """The header with the timecode of the picture, by its time from the clip's start."""
-        start, rate = self._clip.timecode, self._clip.rate
-        if start is None or picture.pts is None or rate > _FASTEST_TIMECODE:
-            return self._header
-        frame = round(picture.pts * self._clip.time_base * rate)
-        word = to_bcd(later(start, frame, rate), rate)
-        before, mark, after = self._header.partition(b"timeCode\0timecode\0")
-        return b"".join([before, mark, after[:4], struct.pack("<I", word), after[8:]])
-
-    def _stored(self, plane: np.ndarray) -> np.ndarray:
-        """A float32 plane as it is stored in the file."""
-        if self._kind == FLOAT:
-            return plane.astype("<f4")
-        # Larger values would become infinite, which spreads with every filter.
-        return np.asarray(np.clip(plane, -_HALF_MAX, _HALF_MAX).astype("<f2"))
-
-
-def _deflated(raw: bytes) -> bytes:
-    """One block by the ZIP method: even and odd bytes split, differences, deflate.
-
-    As the format requires, a block that would grow is stored uncompressed.
-    """
-    source = np.frombuffer(raw, np.uint8)
-    split = np.concatenate([source[::2], source[1::2]])
-    steps = np.diff(split, prepend=np.uint8(0)).astype(np.uint8) + np.uint8(128)
-    steps[0] = split[0]
-    data = isal_zlib.compress(steps, ZIP_LEVEL)
-    return data if len(data) < len(raw) else raw
-
-
-def missing_method(compression: str) -> str | None:
-    """Why a compression cannot be written here; None where it can."""
-    if compression in _OTHER_METHODS and importlib.util.find_spec("OpenEXR") is None:
-        return "it needs the package OpenEXR (pip install OpenEXR)"
-    return None
-
-
-def _recompressed(file: bytes, method: str) -> bytes:
-    """The file with another compression, all its attributes kept."""
-    openexr: Any = importlib.import_module("OpenEXR")
-    with tempfile.TemporaryDirectory(prefix="vidmatte-") as folder:
-        plain, packed = Path(folder) / "plain.exr", Path(folder) / "packed.exr"
-        plain.write_bytes(file)
-        with openexr.File(str(plain), separate_channels=True) as opened:
-            opened.parts[0].header["compression"] = getattr(openexr, method)
-            opened.write(str(packed))
-        return packed.read_bytes()
-
-
-def _header(clip: Clip, kind: int, colour: ColourTags, alpha: str, method: int) -> bytes:
-    """Magic number, version and attributes."""
-    box = struct.pack("<4i", 0, 0, clip.width - 1, clip.height - 1)
-    channel = struct.pack("<iB3xii", kind, 0, 1, 1)
-    channels = b"".join(name + b"\0" + channel for name in (b"A", b"B", b"G", b"R")) + b"\0"
-    rate = clip.rate
-    attributes = [
-        ("channels", "chlist", channels),
-        ("compression", "compression", bytes([method])),
-        ("dataWindow", "box2i", box),
-        ("displayWindow", "box2i", box),
-        ("lineOrder", "lineOrder", b"\0"),
-        ("pixelAspectRatio", "float", struct.pack("<f", float(clip.sample_aspect_ratio))),
-        ("screenWindowCenter", "v2f", struct.pack("<2f", 0, 0)),
-        ("screenWindowWidth", "float", struct.pack("<f", 1)),
-        ("framesPerSecond", "rational", struct.pack("<iI", rate.numerator, rate.denominator)),
-        ("transfer", "string", TRANSFER_NAMES.get(colour.transfer, "unspecified").encode()),
-        ("alpha", "string", alpha.encode()),
-        ("comments", "string", _header_attributes(clip, colour, alpha).encode()),
-    ]
-    if clip.kind == "picture":
-        attributes = [each for each in attributes if each[0] != "framesPerSecond"]
-    if points := colour.chromaticities or CHROMATICITIES.get(colour.primaries):
-        attributes.append(("chromaticities", "chromaticities", struct.pack("<8f", *points)))
-    if clip.timecode is not None and rate <= _FASTEST_TIMECODE:
-        attributes.append(("timeCode", "timecode", struct.pack("<II", 0, 0)))  # see encode
-    parts = [struct.pack("<ii", _MAGIC, VERSION)]
-    for name, of_type, value in attributes:
-        parts += [name.encode(), b"\0", of_type.encode(), b"\0"]
-        parts += [struct.pack("<i", len(value)), value]
-    return b"".join([*parts, b"\0"])
-
-
-def _header_attributes(clip: Clip, colour: ColourTags, alpha: str) -> str:
-    """A readable comment on alpha, colours and the source's matrix."""
-    values = (
-        "linear light"
-        if colour.transfer == LINEAR
-        else f"unchanged code values ({TRANSFER_NAMES.get(colour.transfer, 'unknown')} curve)"
-    )
-    matrix = MATRIX_NAMES.get(clip.colour.matrix, str(clip.colour.matrix))
-    return f"{alpha} alpha; colours are {values}; the source's matrix was {matrix}"

@@ -38,7 +38,7 @@ _COLOUR = re.compile(r"#?[0-9A-Fa-f]{6}|blur:.*|[a-z]{3,20}")
 _MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(\+[A-Za-z0-9][\w.-]*)?")
 #: Options whose value the server chooses; the outputs are named by ``JobOutput``.
 _OF_THE_SERVER = ("overwrite", "resume", "cache", "models_dir", "matte", "foreground_file", "comp",
-                  "timeline", "subjects", "start_number", "family")  # fmt: skip
+                  "timeline", "subjects", "start_number", "family", "exr_layers")  # fmt: skip
 
 
 class JobOutput(BaseModel):

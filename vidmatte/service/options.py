@@ -17,7 +17,7 @@ from vidmatte.settings import Option, Settings, options_of
 _HIDDEN = (
     "matte", "foreground_file", "comp", "subjects", "garbage_matte", "holdout", "clean_plate",
     "cache", "models_dir", "audio_from", "timeline", "overwrite", "resume", "family", "format",
-    "codec", "background", "manifest", "start_number",
+    "codec", "background", "manifest", "start_number", "exr_layers",
 )  # fmt: skip
 _KINDS = {bool: "bool", int: "int", float: "float", str: "text", tuple: "list"}
 _FORMATS_SECONDS = 120.0

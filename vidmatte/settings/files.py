@@ -191,6 +191,11 @@ class OutputOptions(OptionModel):
         " and dwaa need the package OpenEXR",
         metavar="NAME",
     )
+    exr_layers: Switch = _output(
+        False,
+        "for exr: all named subjects in one file a frame, each as a layer (NAME.R, NAME.G, ...) and"
+        " with a Cryptomatte id",
+    )
     shadow: ShadowText | None = _output(
         None,
         "drop shadow on the background: X,Y,BLUR in pixels, to the right and down, as in 12,16,20;"

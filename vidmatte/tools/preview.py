@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,9 @@ from vidmatte.api import Stream, StreamedFrame
 from vidmatte.core.names import absolute_path as whole_path
 from vidmatte.errors import OutputError, SourceError, UsageError
 from vidmatte.jobs.check import check_replaced, inputs_of
+from vidmatte.jobs.subjects import frame_number
 from vidmatte.models.registry import Model
+from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import as_output_error
@@ -42,16 +44,19 @@ def write_sheet(
     settings: Settings,
     count: int,
     report: Callable[[str], None] = lambda _: None,
+    at: Sequence[str] = (),
 ) -> int:
     """Write a sheet of ``count`` evenly spaced frames of ``clip``; how many it shows.
 
-    ``report`` is called with a line for each of them that is broken or damaged.
+    ``report`` is called with a line for each of them that is broken or damaged. at: which frames
+    instead, written like --in.
     A row a frame: over a checkerboard, over black, over white, and the alpha. Frames
     are matted one by one, so the temporal filter is not seen here. Raises the errors
     of vidmatte.errors.
     """
     check_sheet(clip, out, settings)
-    rows = [_sheet_row(frame, settings) for frame in _samples(clip, model, settings, count, report)]
+    samples = _samples(clip, model, settings, count, report, at)
+    rows = [_sheet_row(frame, settings) for frame in samples]
     if not rows:
         raise SourceError(f"{clip}: no frame of it that is to be shown can be decoded")
     save_sheet(np.concatenate(rows), out)
@@ -94,9 +99,14 @@ def check_sheet(clip: Path, out: Path, settings: Settings) -> None:
 
 
 def _samples(
-    clip: Path, model: Model, settings: Settings, count: int, report: Callable[[str], None]
+    clip: Path,
+    model: Model,
+    settings: Settings,
+    count: int,
+    report: Callable[[str], None],
+    at: Sequence[str],
 ) -> Iterator[StreamedFrame]:
-    """Evenly spaced frames, each with its alpha and its number in the clip."""
+    """The frames of a sheet, each with its alpha and its number in the clip."""
     # Spill goes when the colours are estimated, as in a run; nothing is steadied.
     untrimmed = settings.changed(
         in_point=None,
@@ -108,14 +118,14 @@ def _samples(
     )
     part = untrimmed.changed(in_point=settings.in_point, out_point=settings.out_point)
     with open_reader(clip, part) as source:
-        start, total = source.clip.first_frame, source.clip.frame_count or count
+        start, numbers = source.clip.first_frame, frames_to_show(source, count, at)
         check_masks(part, source.clip)
         trimap = open_trimap(part, source.clip)
         garbage, holdout = open_masks(part, source.clip)
     lead = _LEAD if model.network.recurrent else 0
     smooth = settings.smooth if settings.smooth == "strong" else "off"
-    for place in _spaced(total, count):
-        wanted = start + place
+    for wanted in numbers:
+        place = wanted - start
         one = untrimmed.changed(
             in_point=f"f{max(0, wanted - lead)}",
             out_point=f"f{wanted + 1}",
@@ -139,6 +149,15 @@ def _prefix_with_clip(line: str, begin: Fraction) -> str:
     """A source's warning of a frame, its time counted from the clip's begin, not from an in
     point ``begin`` seconds later."""
     return _MOMENT.sub(lambda time: f"{float(time[1]) + float(begin):.2f} s", line)
+
+
+def frames_to_show(source: Reader, count: int, at: Sequence[str]) -> list[int]:
+    """The numbers in the source of the frames of a sheet: those ``at`` points written like --in,
+    in order, or else ``count`` evenly spaced ones. Raises UsageError."""
+    if at:
+        return sorted({frame_number(source, "--at", point) for point in at})
+    total = source.clip.frame_count or count
+    return [source.clip.first_frame + place for place in _spaced(total, count)]
 
 
 def _spaced(total: int, count: int) -> list[int]:

@@ -1,8 +1,9 @@
-"""Pictures to choose a subject by: the candidates of a frame, and the masks of key frames."""
+"""Pictures to choose a subject by: a frame's candidates, the masks of key frames, the fields."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,13 +12,23 @@ import numpy as np
 from vidmatte.alpha.guidance import CoarseFrameMaker, contact_sheet, find_candidates, key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
-from vidmatte.jobs.subjects import alpha_of_frame, person_alpha, prompts_of
+from vidmatte.jobs.report import Reporter
+from vidmatte.jobs.subjects import (
+    alpha_of_frame,
+    frame_number,
+    person_alpha,
+    prompts_of,
+    subject_fields,
+)
 from vidmatte.models.registry import Model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
+from vidmatte.tools.preview import frames_to_show
 
-_TINT = np.array([255, 64, 32], np.float32)  # of what is selected, R'G'B'
+#: Of what is selected, R'G'B': a colour for each subject.
+_TINTS = ((255, 64, 32), (48, 128, 255), (255, 200, 0), (200, 64, 255), (0, 200, 160))
 _TINTED = 0.45
+_OUTLINE, _TEXT = (255, 255, 0), (255, 255, 255)  # where there is one subject, R'G'B'
 _LONGEST_SIDE = 1280  # pixels of a sheet's frame
 
 
@@ -32,8 +43,8 @@ def candidate_sheet(
     """
     with open_reader(clip, settings) as source:
         number = source.clip.first_frame
-        if at is not None and source.points is not None:
-            number = source.points.number("--at", at)
+        if at is not None:
+            number = frame_number(source, "--at", at)
     rgb, alpha = alpha_of_frame(clip, number, model, settings)
     frame = CoarseFrameMaker().make(rgb, alpha)
     candidates = find_candidates(frame.alpha)
@@ -61,7 +72,45 @@ def key_mask_sheet(
             frame = maker.make(rgb, alpha, features(rgb))
             person = person_alpha(clip, number, given, frame, settings, report)
             mask = key_mask(frame, given, *size, person, follower.masks)
-            rows.append(_tinted(_shown(rgb), mask, f"{name} f{number}"))
+            rows.append(_tinted(_shown(rgb), {f"{name} f{number}": mask}))
+    return np.concatenate(rows), len(rows)
+
+
+def field_sheet(
+    clip: Path,
+    model: Model,
+    settings: Settings,
+    reporter: Reporter,
+    count: int,
+    at: Sequence[str],
+) -> tuple[np.ndarray, int]:
+    """Frames with what belongs to each subject tinted, one below the other; how many.
+
+    (H, W, 3) uint8 RGB. count, at: see ``frames_to_show``. All frames from the first to the last
+    of these and of the key frames go through the network; with --cache those of the whole clip,
+    which a run then finds there. Raises UsageError, SourceError, InterruptedRunError.
+    """
+    with open_reader(clip, settings) as source:
+        numbers = frames_to_show(source, count, at)
+        keys = [key for frames in prompts_of(source, settings).values() for key in frames]
+    part = settings
+    if settings.cache is None:
+        first, last = min(numbers + keys), max(numbers + keys)
+        part = settings.changed(in_point=f"f{first}", out_point=f"f{last + 1}")
+    rows = []
+    with (
+        open_reader(clip, part) as source,
+        subject_fields(source, model, part, reporter, second_look=False) as fields,
+    ):
+        assert fields is not None  # as there are prompts
+        for number in numbers:
+            index = min(bisect_left(fields.numbers, number), len(fields.numbers) - 1)
+            labels = {}
+            for name, share in fields.shares(index).items():
+                is_lost = fields.reports[name][index].lost
+                labels[f"{name} f{number}{', not found' if is_lost else ''}"] = share
+            rgb = alpha_of_frame(clip, number, model, settings)[0]
+            rows.append(_tinted(_shown(rgb), labels))
     return np.concatenate(rows), len(rows)
 
 
@@ -74,15 +123,24 @@ def _shown(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
-def _tinted(rgb: np.ndarray, mask: np.ndarray, label: str) -> np.ndarray:
-    """The frame with the mask (h, w) float32 0..1 tinted and outlined, and a label."""
+def _tinted(rgb: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The frame with the masks (h, w) float32 0..1 tinted and outlined, each in a colour of its
+    own, and their labels."""
     height, width = rgb.shape[:2]
-    large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-    share = (_TINTED * large)[..., None]
-    shown = np.rint(rgb * (1 - share) + _TINT * share).astype(np.uint8)
-    inside = (large > 0.5).astype(np.uint8)
-    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(shown, outlines, -1, (255, 255, 0), max(1, width // 640))
-    for colour, thick in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(shown, label, (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thick, 16)
+    shown = rgb
+    for place, (label, mask) in enumerate(masks.items()):
+        tint = _TINTS[place % len(_TINTS)]
+        large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+        share = (_TINTED * large)[..., None]
+        shown = np.rint(shown * (1 - share) + np.array(tint, np.float32) * share).astype(np.uint8)
+        inside = (large > 0.5).astype(np.uint8)
+        outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        outline = _OUTLINE if len(masks) == 1 else tint
+        cv2.drawContours(shown, outlines, -1, outline, max(1, width // 640))
+        of_text = _TEXT if len(masks) == 1 else tint
+        origin = np.array([10, 28 + 26 * place])
+        for shift in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
+            colour = of_text if shift == (0, 0) else (0, 0, 0)
+            at = origin + shift
+            cv2.putText(shown, label, at.tolist(), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 1, 16)
     return np.asarray(shown)

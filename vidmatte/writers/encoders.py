@@ -32,7 +32,7 @@ from vidmatte.core.colour import (
 )
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
-from vidmatte.media.exr import ExrWriter
+from vidmatte.media.exr_writer import ExrWriter
 from vidmatte.media.icc import tiff_with_profile
 from vidmatte.media.png import PngWriter, png_with_profile
 from vidmatte.media.tiff import with_associated_alpha
@@ -226,7 +226,7 @@ class Vp9AlphaEncoder(_OrderedEncoder):
 
 
 def exr_encoder(kind: int) -> Callable[[EncoderSpec], ExrWriter]:
-    """A factory of OpenEXR encoders; kind: ``HALF`` or ``FLOAT`` of ``media.exr``."""
+    """A factory of OpenEXR encoders; kind: ``HALF`` or ``FLOAT`` of ``media.exr_writer``."""
 
     def make(spec: EncoderSpec) -> ExrWriter:
         alpha = "premultiplied" if spec.premultiplied else "straight"

@@ -8,7 +8,7 @@ from pathlib import Path
 from vidmatte.core.colour import LIMITED
 from vidmatte.core.names import FRAME_NUMBER, names_folder
 from vidmatte.errors import UsageError
-from vidmatte.media.exr import FLOAT, HALF
+from vidmatte.media.exr_writer import FLOAT, HALF
 from vidmatte.media.png import read_back_png
 from vidmatte.writers.containers import APNG, GIF, MATROSKA, MOV, WEBM, WEBP
 from vidmatte.writers.encoders import (

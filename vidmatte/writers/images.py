@@ -130,7 +130,7 @@ class ImageOutput(Output):
                 f"{self.spec.out.name}: {len(found)} pictures exist instead of {len(self._written)}"
             )
         for path in self._written[:1] + self._written[-1:]:
-            _verify_image(path, self._clip, self._row)
+            verify_image(path, self._clip, self._row)
         self._unlisted = self._count_unlisted()
 
     def result(self) -> WriteResult:
@@ -200,7 +200,7 @@ def _numbered(pattern: str, number: int) -> str:
     return FRAME_NUMBER.sub(lambda match: match[0] % number, pattern, count=1)
 
 
-def _verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
+def verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
     """Raise VerificationError unless the picture decodes with the expected size and format."""
     try:
         found = (row.read_back or _decoded)(path)

@@ -34,11 +34,16 @@ class SubjectFields:
     cache: Path
     looks: LookStore | None = None
 
+    def shares(self, index: int) -> dict[str, np.ndarray]:
+        """How much a pixel of a frame belongs to each subject, (h, w) float32 in 0..1, by name;
+        together at most 1."""
+        fields = {name: store[index] for name, store in self.stores.items()}
+        return shared_fields(fields) if len(fields) > 1 else fields
+
     def field(self, index: int) -> np.ndarray:
         """Whether a pixel of a frame belongs to what is kept, (h, w) float32 in 0..1."""
-        fields = {name: store[index] for name, store in self.stores.items()}
-        shared = shared_fields(fields) if len(fields) > 1 else fields
-        total = np.sum([shared[name] for name in self.wanted], axis=0)
+        shares = self.shares(index)
+        total = np.sum([shares[name] for name in self.wanted], axis=0)
         return np.asarray(np.minimum(total, np.float32(1)))
 
     def seen_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
