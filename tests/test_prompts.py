@@ -42,6 +42,7 @@ from vidmatte.errors import UsageError
         ("actor:640,300", Point(640, 300, subject="actor")),
         ("actor:!640,300", Point(640, 300, wanted=False, subject="actor")),
         ("!actor:mask.png@f2", Mask(Path("mask.png"), Moment("frame", "2"), False, "actor")),
+        ("actor:/a/mask.png", Mask(Path("/a/mask.png"), subject="actor")),
         ("C:\\masks\\one.png", Mask(Path("C:\\masks\\one.png"))),
         ("./actor:1.png", Mask(Path("./actor:1.png"))),
     ],

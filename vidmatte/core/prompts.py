@@ -35,7 +35,7 @@ _FORMS = (
 )
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _NUMBERS = re.compile(rf"\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*")
-_NAMED = re.compile(r"([A-Za-z][\w-]+):(?![\\/])(.+)", re.DOTALL)
+_NAMED = re.compile(r"([A-Za-z][\w-]+):(?!//)(.+)", re.DOTALL)  # not s3://
 _FRAME = re.compile(r"f(\d+)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?|\d+/\d+")
 _TIMECODE = re.compile(r"\d{2}[:;.]\d{2}[:;.]\d{2}[:;.]\d{2,3}")
