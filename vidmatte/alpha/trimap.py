@@ -13,8 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import box_around
-from vidmatte.alpha.guided_edges import WorkingFrame
+from vidmatte.alpha.box import WorkingFrame, box_around
 from vidmatte.alpha.masks import MaskFile
 from vidmatte.alpha.matting_laplacian import add_at_full_size, solve
 from vidmatte.core.frame import Clip, Frame
@@ -35,12 +34,13 @@ class Trimap:
     def __init__(self, path: Path, clip: Clip) -> None:
         self._file = MaskFile("--trimap", path, clip)
 
-    def check(self) -> None:
-        """Raise UsageError or SourceError where the first one does not fit the clip."""
-        self._file.at(0)
+    def at(self, index: int) -> np.ndarray:
+        """The trimap of the source's frame ``index``, counted from the in point: (H, W) float32 in
+        0..1. Raises SourceError, UsageError."""
+        return self._file.at(index)
 
     def file(self, index: int) -> Path:
-        """The trimap of the source's frame ``index``, counted from the in point."""
+        """The file of the same."""
         return self._file.file(index)
 
     def solved_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -60,12 +60,18 @@ class Trimap:
 
     def _of(self, frame: Frame) -> np.ndarray:
         place = frame.index if frame.source_index is None else frame.source_index
-        return self._file.at(place)
+        return self.at(place)
 
 
 def open_trimap(settings: SubjectOptions, clip: Clip) -> Trimap | None:
     """The trimap that the settings name, if any."""
     return None if settings.trimap is None else Trimap(Path(settings.trimap), clip)
+
+
+def check_trimap(settings: SubjectOptions, clip: Clip) -> None:
+    """Raise UsageError or SourceError where the trimap, if any, does not fit the clip."""
+    if (trimap := open_trimap(settings, clip)) is not None:
+        trimap.at(0)
 
 
 def hold_certain(alpha: np.ndarray, trimap: np.ndarray) -> None:

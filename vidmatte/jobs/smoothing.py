@@ -87,9 +87,13 @@ def filter_of(
 
 
 def kept_on(frames: Iterator[Frame], device: TorchDevice | None) -> Iterator[Frame]:
-    """The frames, each asking the network to leave its alpha on the device."""
+    """The frames, each asking the network to leave its alpha on the device, if there is one."""
+    return frames if device is None else _asking(frames, device)
+
+
+def _asking(frames: Iterator[Frame], device: TorchDevice) -> Iterator[Frame]:
     for frame in frames:
-        frame.on_device = None if device is None else DeviceFrame(device)
+        frame.on_device = DeviceFrame(device)
         yield frame
 
 

@@ -87,6 +87,14 @@ def router(context: Context) -> APIRouter:
         """One job."""
         return jobs.get(job)
 
+    _add_changes(routes, jobs)
+    _add_command(routes, jobs)
+    return routes
+
+
+def _add_changes(routes: APIRouter, jobs: Jobs) -> None:
+    """Add the routes that change a job."""
+
     @routes.post("/jobs/{job}/cancel", responses=_ENDED)
     def cancel(job: str) -> Any:
         """Cancel a job that is queued or runs."""
@@ -102,6 +110,10 @@ def router(context: Context) -> APIRouter:
         """Remove a job and its results; one that runs is cancelled first."""
         jobs.delete(job)
 
+
+def _add_command(routes: APIRouter, jobs: Jobs) -> None:
+    """Add the route that writes a job as a command line."""
+
     @routes.post(
         "/command",
         responses={
@@ -114,8 +126,6 @@ def router(context: Context) -> APIRouter:
             raise RequestError(422, "invalid", "clips: name one clip")
         words, text, _ = jobs.command(_requests(body)[0])
         return {"command": text, "words": words}
-
-    return routes
 
 
 def _requests(body: JobBody) -> list[JobRequest]:
