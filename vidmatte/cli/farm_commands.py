@@ -50,7 +50,8 @@ def chosen_workers(
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. Raises UsageError for an option
     without effect."""
-    if each and workers != "1":
+    on_cluster = _names_cluster(workers)
+    if each and (on_cluster or _local_count(workers) > 1):
         raise UsageError("--each and --workers exclude each other: a subject is one piece")
     count, address = counted_workers(workers)
     if address or count > 1:
@@ -67,12 +68,21 @@ def chosen_workers(
 def counted_workers(text: str) -> tuple[int, str | None]:
     """How many local processes a text asks for, and the address of a Ray cluster; one and None
     for neither. Raises UsageError."""
-    if text.lower() == "ray" or text.lower().startswith("ray:"):
+    if _names_cluster(text):
         from vidmatte.farm.ray_workers import check_address
 
         return 1, check_address(text.lower())
+    return _local_count(text), None
+
+
+def _names_cluster(text: str) -> bool:
+    return text.lower() == "ray" or text.lower().startswith("ray:")
+
+
+def _local_count(text: str) -> int:
+    """The number of local processes. Raises UsageError."""
     if text.isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
-        return int(text), None
+        return int(text)
     raise UsageError(
         f"--workers {text}: a number from 1 to {_MOST_WORKERS}, 'ray', or ray://HOST:PORT"
     )
