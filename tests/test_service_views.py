@@ -22,10 +22,10 @@ from service_support import LocalClient, local_service, running_server, upload
 import vidmatte
 from vidmatte.service import render
 from vidmatte.service.config import ServiceConfig
+from vidmatte.service.context import RequestError
 from vidmatte.service.frame_matte import ShownFrame
 from vidmatte.service.picture_store import PictureStore
 from vidmatte.service.render_worker import Renderer
-from vidmatte.service.request_error import RequestError
 from vidmatte.service.viewer import Viewer
 from vidmatte.settings import Settings
 
@@ -194,7 +194,7 @@ def test_adjustments_work_on_the_subjects_box_as_on_the_frame():
     shown = ShownFrame(np.zeros((90, 120, 3), np.uint8), alpha, None, 1.0, False)
     for more in (ADJUSTED, {"dilate": 9.0, "feather": 6.0}, {"keep_largest": True, "invert": True}):
         settings = Settings(**more)
-        whole = render.apply(alpha, render.scaled_adjustments(settings, 1.0))
+        whole = render.apply(alpha, render._scaled_adjustments(settings, 1.0))
         assert np.abs(render.adjusted_alpha(shown, settings) - whole).max() < 1e-3
 
 

@@ -31,7 +31,7 @@ def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
     box = box.grown(WINDOW, height, width)
     bottom, right = min(box.bottom + box.bottom % 2, height), min(box.right + box.right % 2, width)
     box = Box(box.top - box.top % 2, box.left - box.left % 2, bottom, right)
-    gain = resolve_grey(box.crop(reduced))
+    gain = _resolve_grey(box.crop(reduced))
     if gain is None:
         return
     if [2 * side for side in gain.shape] == list(box.shape):
@@ -44,7 +44,7 @@ def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
     cv2.multiply(there, full, there)
 
 
-def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
+def _resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
     """What alpha is to be multiplied by, (h / 2, w / 2) float32, or None for ones.
 
     alpha: (h, w) float32 at the working scale, steady already.

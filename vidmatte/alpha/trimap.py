@@ -47,7 +47,7 @@ class Trimap:
         """The frames, each with alpha found in the unknown band of its trimap, in place."""
         for frame in frames:
             assert frame.alpha is not None
-            solve_trimap(frame.rgb, frame.alpha, self._of(frame))
+            _solve_trimap(frame.rgb, frame.alpha, self._of(frame))
             yield frame
 
     def held_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -55,7 +55,7 @@ class Trimap:
         may have changed that."""
         for frame in frames:
             assert frame.alpha is not None
-            hold_certain(frame.alpha, self._of(frame))
+            _hold_certain(frame.alpha, self._of(frame))
             yield frame
 
     def _of(self, frame: Frame) -> np.ndarray:
@@ -74,18 +74,18 @@ def check_trimap(settings: SubjectOptions, clip: Clip) -> None:
         trimap.at(0)
 
 
-def hold_certain(alpha: np.ndarray, trimap: np.ndarray) -> None:
+def _hold_certain(alpha: np.ndarray, trimap: np.ndarray) -> None:
     """Set alpha to 1 and 0 where the trimap is certain, in place; both (H, W) float32 0..1."""
     alpha[trimap >= _WHITE] = 1
     alpha[trimap <= _BLACK] = 0
 
 
-def solve_trimap(rgb: np.ndarray, alpha: np.ndarray, trimap: np.ndarray) -> None:
+def _solve_trimap(rgb: np.ndarray, alpha: np.ndarray, trimap: np.ndarray) -> None:
     """Find alpha in the unknown band of a trimap, in place.
 
     rgb: (H, W, 3) uint8; alpha: the network's, trimap: (H, W) float32 in 0..1.
     """
-    hold_certain(alpha, trimap)
+    _hold_certain(alpha, trimap)
     view = WorkingFrame.of(rgb, alpha)
     height, width = view.alpha.shape
     unknown = ((trimap > _BLACK) & (trimap < _WHITE)).astype(np.float32)
@@ -97,4 +97,4 @@ def solve_trimap(rgb: np.ndarray, alpha: np.ndarray, trimap: np.ndarray) -> None
     hold = np.float32(_HOLD_CERTAIN) * np.float32(_HOLD_UNKNOWN / _HOLD_CERTAIN) ** share
     found = np.clip(solve(box.crop(view.rgb), before, hold), 0, 1)
     add_at_full_size(alpha, found - before, box, view.alpha.shape)
-    hold_certain(alpha, trimap)
+    _hold_certain(alpha, trimap)

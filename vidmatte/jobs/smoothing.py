@@ -57,7 +57,7 @@ def filter_threads(clip: Clip, settings: Settings) -> int:
     return max(1, min(_MOST_THREADS, cores // 2, room))
 
 
-def check_sides(clip: Clip, smooth: TemporalFilter) -> None:
+def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
     """Raise UsageError for frames too large for the temporal filter, which uses cv2.remap."""
     sides = clip.width, clip.height
     if max(sides) > LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
@@ -77,7 +77,7 @@ def filter_of(
     """
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(clip, settings))
-    check_sides(clip, smooth)
+    _check_sides(clip, smooth)
     device: TorchDevice | None = network.keeps_on if may_stay else None
     if device is None or smooth.refine == "best":  # the CPU alone solves for doubt
         return smooth, None

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vidmatte.service.command import CLIP_ID, JobOutput
-from vidmatte.service.context import Context
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.jobs import JobRequest, Jobs
 from vidmatte.service.options import PRESETS
-from vidmatte.service.request_error import RequestError
 
 _Id = Annotated[str, Field(pattern=f"^{CLIP_ID}$")]
 _State = Literal["queued", "running", "done", "failed", "cancelled"]

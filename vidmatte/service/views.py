@@ -15,8 +15,7 @@ from vidmatte._version import __version__
 from vidmatte.core import timecode
 from vidmatte.core.stored import key_of
 from vidmatte.errors import UsageError
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.viewer import Task, Viewer, busy, viewer_of
 from vidmatte.settings import (
     AdjustOptions,
