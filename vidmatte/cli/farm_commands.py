@@ -32,7 +32,7 @@ WORKERS = typer.Option(
     help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
 URL_READERS = typer.Option(
-    "--readers", metavar="N", min=1, max=64, help="URLs that are read at once (default: 4)"
+    "--readers", metavar="N", min=1, max=64, help="URLs that are copied at once (default: 4)"
 )
 _MOST_WORKERS = 64
 RETRIES = typer.Option(
@@ -155,9 +155,9 @@ def _plan_command(
 
 def _segment_command(
     plan: Annotated[Path, _PLAN],
-    number: Annotated[int, typer.Argument(metavar="N", help="which segment, from 0 on")],
+    number: Annotated[int, typer.Argument(metavar="N", help="number of the segment, from 0 on")],
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
+        bool, typer.Option("--mixed", help="allow a machine that differs from the plan's")
     ] = False,
     readers: Annotated[int | None, URL_READERS] = None,
     quiet: Annotated[bool, QUIET] = False,
