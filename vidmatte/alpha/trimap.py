@@ -59,8 +59,7 @@ class Trimap:
             yield frame
 
     def _of(self, frame: Frame) -> np.ndarray:
-        place = frame.index if frame.source_index is None else frame.source_index
-        return self.at(place)
+        return self.at(frame.place)
 
 
 def open_trimap(settings: SubjectOptions, clip: Clip) -> Trimap | None:
