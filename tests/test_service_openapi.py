@@ -61,10 +61,12 @@ def test_no_request_made_from_the_document_ends_in_an_error_of_the_server(
     began = time.monotonic()
 
     def call(case: Case) -> None:
-        if case.path == "/api/events" or time.monotonic() - began > SECONDS:
+        if case.path == "/api/events":
             return
         label = f"{case.method} {case.path}"
         count = len(answers.setdefault(label, []))
+        if count > 1 and time.monotonic() - began > SECONDS:
+            return
         if count % 2 and case.method != "DELETE":
             named = {name: known[name] for name in case.path_parameters if name in known}
             case.path_parameters.update(named)

@@ -457,7 +457,7 @@ def test_stored_pictures_stay_within_their_limit(tmp_path: Path):
 def test_real_server_shows_a_network(weights, tmp_path: Path, movie: Movie):
     """A first preview with u2netp, worker start included, is what the network gives; the server
     itself stays small."""
-    weights("u2netp")
+    folder = str(weights("u2netp").parent)
     settings = {"model": "u2netp"}
     with running_server(tmp_path / "data") as server, server.client() as client:
         frames = f"/api/clips/{upload(client, movie.path)}/frames"
@@ -468,7 +468,6 @@ def test_real_server_shows_a_network(weights, tmp_path: Path, movie: Movie):
         ahead = decoded(view(client, f"{frames}/6", settings=settings, view="cutout"))
         assert psutil.Process(server.process.pid).memory_info().rss < 150e6
     assert cutout.shape == ahead.shape == (108, 192, 3)
-    folder = os.environ.get("VIDMATTE_MODELS_DIR")
     with vidmatte.stream(movie.path, smooth="off", models_dir=folder, **settings) as run:
         expected = next(frame.alpha for frame in run if frame.index == 5)
     assert np.abs(shown[..., 0] - 255 * expected).max() <= ALPHA_TOLERANCE
