@@ -35,6 +35,12 @@ from vidmatte.models.weights.catalogue import lookup
 from vidmatte.models.weights.store import Store, _default_folder, _is_offline
 
 GRACE_S = 3.0
+#: Files whose tests take long, the longest first. They run before all others: at the end, the other
+#: processes would have nothing left to take over from the one that runs them.
+LONG_FILES = (
+    "test_service_page.py", "test_resume.py", "test_subjects.py", "test_service_jobs.py",
+    "test_service_views.py", "test_memory.py", "test_service_openapi.py", "test_farm.py",
+)  # fmt: skip
 ROOT = Path(__file__).parent.parent
 # Otherwise onnxruntime keeps a database open in the cache folder from its first import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -53,8 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect slow tests unless --slow is given, and of a ``thinned(n)`` test all cases but every
-    n-th; the summary counts them."""
+    """Put the longest files first. Deselect slow tests unless --slow is given, and of a
+    ``thinned(n)`` test all cases but every n-th; the summary counts them."""
+    order = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     if config.getoption("--slow"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -84,7 +84,7 @@ def score(clip: CachedClip, alphas: Iterable[np.ndarray]) -> Scores:
         here = np.rint(alpha * 255).astype(np.float32) / np.float32(255), clip.truth(index)
         found["mad"].append(metrics.mad(*here))
         found["mse"].append(metrics.mse(*here))
-        found["grad"].append(metrics.gradient_error(*here))
+        found["grad"].append(metrics._gradient_error(*here))
         if last is not None:
             found["dtssd"].append(metrics.dtssd(*here, *last))
             found["flicker"].append(metrics.flicker(*here, *last, clip.motion[index - 1]))

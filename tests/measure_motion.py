@@ -20,8 +20,8 @@ import numpy as np
 from clip_cache import CachedClip
 from measure_matte import add_clip_options, standard_clips
 
+from vidmatte.alpha.box import _working_size
 from vidmatte.alpha.flow import FlowField
-from vidmatte.alpha.guided_edges import _working_size
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.chosen_weights import Weights
 from vidmatte.models.registry import find_model

@@ -30,7 +30,7 @@ from measure_matte import add_clip_options, score, standard_clips
 
 from vidmatte.core.families import InputSize
 from vidmatte.core.frame import Frame
-from vidmatte.jobs.paced import PacedNetwork, pace_named
+from vidmatte.jobs.paced import _pace_named, _PacedNetwork
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.augment import PLAIN, views_of
 from vidmatte.models.base import Network
@@ -91,8 +91,8 @@ def measured(
     settings = Settings(pace=pace)
     footage = clip.footage(weights, settings)
     recorded = Recorded(footage, weights, settings)
-    found = pace_named(pace)
-    network = recorded if found is None else PacedNetwork(recorded, found)
+    found = _pace_named(pace)
+    network = recorded if found is None else _PacedNetwork(recorded, found)
     frames = frames_of(clip.rgb)
     began = time.process_time()
     frames = list(network.predict(iter(frames)))

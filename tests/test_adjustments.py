@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmatte.alpha import adjustments, box
+from vidmatte.alpha import adjustments, wide_windows
 from vidmatte.alpha.adjustments import Adjustments
 
 DISC = 0.12  # how much a digital disc of two pixels deviates from a circle
@@ -206,7 +206,7 @@ def test_a_wide_feather_is_the_exact_gaussian_within_a_hundredth_of_a_code(
 
 def test_a_narrower_feather_is_the_exact_gaussian_bit_for_bit() -> None:
     for alpha in hard_cases(40, 70):
-        for sigma in (0.5, 5, box.WIDEST_EXACT - 0.5):
+        for sigma in (0.5, 5, wide_windows.WIDEST_EXACT - 0.5):
             exact = cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
             assert np.array_equal(adjustments._feather(alpha, 2 * sigma), np.clip(exact, 0, 1))
 
@@ -236,14 +236,14 @@ def test_moving_an_edge_five_times_as_far_takes_few_more_passes(
     move(square(), 500)
     far = len(passes) - near
     # Each pass doubles the length of a row of pixels, and 5 < 2 ** 3.
-    assert 0 < far <= near + 3 * len(box.ROWS)
+    assert 0 < far <= near + 3 * len(wide_windows.ROWS)
 
 
 def test_a_wide_feather_uses_no_wide_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     note_calls("GaussianBlur", calls, monkeypatch)
     adjustments._feather(square(), 500)
-    assert 0 < max(sigma for _, _, sigma, *_ in calls) < box.WIDEST_EXACT
+    assert 0 < max(sigma for _, _, sigma, *_ in calls) < wide_windows.WIDEST_EXACT
 
 
 def note_calls(name: str, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:

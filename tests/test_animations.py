@@ -16,7 +16,7 @@ from writer_support import disc, read_frames, write_clip
 
 from vidmatte import matte
 from vidmatte.errors import SourceError
-from vidmatte.media.webp_frames import WebpAnimation
+from vidmatte.media.webp import WebpAnimation
 from vidmatte.readers.images import read_picture
 from vidmatte.readers.open import is_image, open_reader
 from vidmatte.settings import Settings

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_temporal_filter import Picture, shot, texture
+from test_temporal_filter import Picture, filter_frames, shot, texture
 
-from vidmatte.alpha.temporal_filter import _filter_frames
 from vidmatte.models.augment import agreement, reconcile
 from vidmatte.models.segmentation import _merge_mirrored
 
@@ -68,7 +67,7 @@ def filtered(mattes: list[np.ndarray]) -> list[np.ndarray]:
         Picture(rgb.copy(), alpha, number == 0, number, number % 2 == 1)
         for number, alpha in enumerate(mattes)
     ]
-    return [frame.alpha for frame in _filter_frames(frames, refine="off")]
+    return [frame.alpha for frame in filter_frames(frames, refine="off")]
 
 
 def test_differences_between_the_views_do_not_flicker() -> None:
@@ -89,5 +88,5 @@ def test_a_subject_at_the_frames_border_stays_complete() -> None:
             frame.alpha = np.zeros((120, 200), np.float32)
             frame.alpha[row:, 60:140] = 1
             frame.rgb = np.ascontiguousarray(np.roll(texture(7, 240, 200), shift, axis=0)[60:180])
-        for frame in _filter_frames(frames):
+        for frame in filter_frames(frames):
             assert frame.alpha[-6:, 66:134].min() > 0.99

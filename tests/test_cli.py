@@ -20,7 +20,7 @@ from tiny_onnx import make_recurrent, make_salient
 
 import vidmatte
 from vidmatte.cli import batch as cli_matte
-from vidmatte.cli.help_page import PAGE, make_help
+from vidmatte.cli.help_page import PAGE, _make_help
 from vidmatte.cli.main import main
 from vidmatte.cli.outputs import plan_outputs
 from vidmatte.cli.tool_commands import BENCH_OPTIONS, PREVIEW_OPTIONS
@@ -108,7 +108,7 @@ def test_nothing_heavy_is_imported_for_help(words: list[str]) -> None:
 
 def test_the_stored_help_page_is_that_of_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert PAGE.read_text("utf-8") == make_help(), "run 'python -m vidmatte.cli.help_page'"
+    assert PAGE.read_text("utf-8") == _make_help(), "run 'python -m vidmatte.cli.help_page'"
 
 
 def test_a_narrow_terminal_gets_a_help_page_of_its_width(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,11 +46,14 @@ def run_pytest(folder: Path, *words: str, **environment: str) -> str:
     test = folder / "test_leaks.py"
     test.write_text(LEAKS)
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-ra", "-p", "conftest", "-p", "no:cacheprovider",
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "pytest_timeout", "-p", "conftest",
+               "-p", "no:cacheprovider",
                "-c", str(here.parent / "pyproject.toml"), "--rootdir", str(folder), str(test),
                *words]  # fmt: skip
     path = os.pathsep.join([str(here), str(here.parent)])  # this tree's package, wherever it runs
-    environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""} | environment
+    # No plugin but that of the timeouts: to load the others takes longer than the tests.
+    fixed = {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = os.environ | fixed | environment
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False,
                           timeout=120, cwd=folder).stdout  # fmt: skip
 

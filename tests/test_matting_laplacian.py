@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_temporal_filter import disc, shot, texture
+from test_temporal_filter import disc, filter_frames, shot, texture
 
 from vidmatte.alpha.matting_laplacian import solve, solve_doubt
-from vidmatte.alpha.temporal_filter import _filter_frames
 
 HEIGHT, WIDTH = 240, 400
 
@@ -67,7 +66,7 @@ def test_the_solution_follows_the_colours() -> None:
 @pytest.mark.parametrize("mode", ["off", "live", "on"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 41), (120, 200)])
 def test_best_yields_every_frame_in_order(mode: str, size: tuple[int, int]) -> None:
-    out = list(_filter_frames(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
+    out = list(filter_frames(shot(7, size=size, noise=0.1), mode=mode, refine="best"))
     assert [frame.number for frame in out] == list(range(7))
     for frame in out:
         assert frame.alpha.shape == size
@@ -79,7 +78,7 @@ def test_best_yields_every_frame_in_order(mode: str, size: tuple[int, int]) -> N
 def test_best_is_steadier_than_fast() -> None:
     def deviation(refine: str) -> float:
         alphas = [
-            frame.alpha for frame in _filter_frames(shot(16, speed=0, noise=0.25), refine=refine)
+            frame.alpha for frame in filter_frames(shot(16, speed=0, noise=0.25), refine=refine)
         ]
         return float(np.std(alphas, axis=0).mean())
 

@@ -24,7 +24,7 @@ from vidmatte.cli.main import main
 from vidmatte.core.frame import Frame
 from vidmatte.core.segment import History
 from vidmatte.errors import UsageError
-from vidmatte.jobs.paced import Pace, PacedNetwork, network_of, pace_named
+from vidmatte.jobs.paced import Pace, _pace_named, _PacedNetwork, network_of
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.models.augment import SCHEDULES, View, mark_views, views_of
@@ -98,7 +98,7 @@ def paced(
     cuts = more.pop("cuts", ())
     frames, alphas = scene(speeds, cuts)
     truth = Truth(alphas, **more)
-    network = PacedNetwork(truth, Pace(distance, limits))
+    network = _PacedNetwork(truth, Pace(distance, limits))
     return list(network.predict(iter(frames))), truth
 
 
@@ -145,7 +145,7 @@ def test_doubt_brings_the_network_back_only_where_there_is_some() -> None:
         frames[at].rgb[20:60, 60:100] = (255, 0, 60)
         alphas[at][20:60, 60:100] = 1
     truth = Truth(alphas)
-    list(PacedNetwork(truth, Pace(4, LOOSE)).predict(iter(frames)))
+    list(_PacedNetwork(truth, Pace(4, LOOSE)).predict(iter(frames)))
     assert {9, 10} <= {*truth.ran} < {0, 4, 8, 9, 10, 11, 12, 16, 13, 14, 15}
     assert len(truth.ran) == len({*truth.ran})
 
@@ -166,7 +166,7 @@ def test_nothing_is_carried_across_a_cut(cut: int) -> None:
 def test_no_more_frames_are_in_flight_than_its_batch() -> None:
     for distance, batch in ((4, 1), (3, 2), (8, 1)):
         frames, alphas = scene([1] * 30, cuts=(13,))
-        network, taken = PacedNetwork(Truth(alphas, batch), Pace(distance, NEVER)), []
+        network, taken = _PacedNetwork(Truth(alphas, batch), Pace(distance, NEVER)), []
         for number, _ in enumerate(network.predict(taken.append(f) or f for f in frames)):
             assert len(taken) - number <= network.batch
 
@@ -175,7 +175,7 @@ def test_no_more_frames_are_in_flight_than_its_batch() -> None:
 def test_a_part_of_a_clip_gives_the_same_frames(batch: int, limits: Limits) -> None:
     speeds, cuts = [0.4] * 31, (17,)
     full = paced(speeds, 3, limits, batch=batch, cuts=cuts)[0]
-    network = PacedNetwork(Truth(scene(speeds, cuts)[1], batch), Pace(3, limits))
+    network = _PacedNetwork(Truth(scene(speeds, cuts)[1], batch), Pace(3, limits))
     needs = Needs.of(network, temporal_filter_for(recurrent=False, settings=Settings(smooth="off")))
     for first, stop in ((14, 17), (20, 23)):
         segment, _ = plan_segment(first, stop, needs, History())
@@ -193,7 +193,7 @@ def test_key_frames_take_every_view(distance: int, schedule: str) -> None:
     frames = scene([0] * (views * (distance + 1) + 1))[0]
     nothing = np.zeros((HEIGHT, WIDTH), np.float32)
     truth = Truth([nothing] * len(frames), schedule=schedule)
-    network = PacedNetwork(truth, Pace(distance, NEVER))
+    network = _PacedNetwork(truth, Pace(distance, NEVER))
     for step, count in ((1, 2 * views), (distance, views)):
         truth.views.clear()
         network._run(frames[step::step][:count])
@@ -249,11 +249,11 @@ def test_every_is_the_default_and_the_network_itself(inputs: Path) -> None:
     with open_reader(inputs / "clip.mp4", settings) as source:
         assert network_of(model, source.clip, settings) is model.network
         asked = settings.changed(pace="auto")
-        assert isinstance(network_of(model, source.clip, asked), PacedNetwork)
+        assert isinstance(network_of(model, source.clip, asked), _PacedNetwork)
         assert network_of(model, replace(source.clip, kind="picture"), asked) is model.network
         as_they_are = asked.changed(normalize="minmax")
         assert network_of(model, source.clip, as_they_are) is model.network
-    assert pace_named("every") is pace_named("1") is None
+    assert _pace_named("every") is _pace_named("1") is None
 
 
 def test_a_cached_run_equals_the_one_that_wrote_the_cache(inputs: Path, tmp_path: Path) -> None:

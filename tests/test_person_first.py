@@ -1,4 +1,4 @@
-"""``--model auto``: a person network is believed where it surely sees a person."""
+"""``--model auto``: a person network is believed where it clearly sees a person."""
 
 from __future__ import annotations
 

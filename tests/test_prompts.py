@@ -18,7 +18,7 @@ from vidmatte.core.prompts import (
     Moment,
     Point,
     Prompt,
-    parse_moment,
+    _parse_moment,
     parse_prompt,
     prompt_text,
 )
@@ -70,11 +70,11 @@ def test_a_wrong_text_is_one_clear_line(text: str, said: str):
 
 
 def test_moments():
-    assert parse_moment("f12") == Moment("frame", "12")
-    assert parse_moment("3/2") == Moment("seconds", "3/2")
-    assert parse_moment("01:02:03;04") == Moment("timecode", "01:02:03;04")
+    assert _parse_moment("f12") == Moment("frame", "12")
+    assert _parse_moment("3/2") == Moment("seconds", "3/2")
+    assert _parse_moment("01:02:03;04") == Moment("timecode", "01:02:03;04")
     for text in ("", "f", "f-1", "-1", "12s", "1/0", "1:2:3:4"):
-        assert parse_moment(text) is None
+        assert _parse_moment(text) is None
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,11 @@ from media import SOURCE_KINDS, Movie, make_movie, make_pictures
 from scene import Picture, draw_ball
 from tiny_onnx import make_salient
 
-from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter
+from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.alpha.track import LONGEST_LOOK_AHEAD, WINDOWS
 from vidmatte.api import matte
 from vidmatte.cli.main import main
+from vidmatte.core.families import PER_FRAME
 from vidmatte.errors import InterruptedRunError, OutputError, OutputExistsError, UsageError
 from vidmatte.jobs.checkpoint import frame_log as framelog
 from vidmatte.jobs.checkpoint.compat import differences as differences_of

@@ -40,21 +40,21 @@ def test_gradient_is_that_of_a_gaussian_derivative() -> None:
     kernel /= np.sqrt((kernel**2).sum())
     patch = alpha[28:37, 20:29]
     across, down = (patch * kernel).sum(), (patch * kernel.T).sum()
-    assert metrics.gradient_length(alpha)[32, 24] == pytest.approx(np.hypot(across, down), 1e-4)
+    assert metrics._gradient_length(alpha)[32, 24] == pytest.approx(np.hypot(across, down), 1e-4)
 
 
 def test_gradient_error_is_stretch_invariant_and_finds_blur() -> None:
     alpha = blob(32)
-    assert metrics.gradient_error(alpha * 0.5, alpha) == pytest.approx(0, abs=1e-6)
-    assert metrics.gradient_error(cv2.GaussianBlur(alpha, (0, 0), 3), alpha) > 0.001
-    assert metrics.gradient_error(np.zeros_like(alpha), np.zeros_like(alpha)) == 0
+    assert metrics._gradient_error(alpha * 0.5, alpha) == pytest.approx(0, abs=1e-6)
+    assert metrics._gradient_error(cv2.GaussianBlur(alpha, (0, 0), 3), alpha) > 0.001
+    assert metrics._gradient_error(np.zeros_like(alpha), np.zeros_like(alpha)) == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (4, 1)])
 def test_connectivity_of_the_smallest_mattes(size: tuple[int, int]) -> None:
     full, empty = np.ones(size, np.float32), np.zeros(size, np.float32)
-    assert metrics.connectivity_error(full, full) == 0
-    assert metrics.connectivity_error(full, empty) == pytest.approx(full.size / 1e3)
+    assert metrics._connectivity_error(full, full) == 0
+    assert metrics._connectivity_error(full, empty) == pytest.approx(full.size / 1e3)
 
 
 def test_connectivity_counts_detached_regions() -> None:
@@ -62,11 +62,11 @@ def test_connectivity_counts_detached_regions() -> None:
     truth[5:15, 5:15] = 1
     loose = truth.copy()
     loose[8:10, 30:32] = 1  # an island of four pixels
-    assert metrics.connectivity_error(truth, truth) == 0
-    assert metrics.connectivity_error(loose, truth) == pytest.approx(0.004)
+    assert metrics._connectivity_error(truth, truth) == 0
+    assert metrics._connectivity_error(loose, truth) == pytest.approx(0.004)
     within = truth.copy()
     within[6, 6] = 0.95  # inside the tolerance
-    assert metrics.connectivity_error(within, truth) == 0
+    assert metrics._connectivity_error(within, truth) == 0
 
 
 def test_dtssd_measures_change_that_the_truth_does_not_have() -> None:
@@ -120,7 +120,7 @@ def test_sizes_that_differ_are_refused() -> None:
 
 def test_estimated_motion_follows_a_shift() -> None:
     picture = painted_background(4, 120, 200)
-    motion = metrics.estimated_motion(np.roll(picture, 4, axis=1), picture)
+    motion = metrics._estimated_motion(np.roll(picture, 4, axis=1), picture)
     np.testing.assert_allclose(np.median(motion, axis=(0, 1)), (-4, 0), atol=0.2)
 
 
@@ -168,19 +168,19 @@ def test_connectivity_follows_its_definition() -> None:
         prediction = np.clip(truth + random.normal(0, 0.2, size).astype(np.float32), 0, 1)
         if number % 3 == 0:
             truth, prediction = (np.round(one * 4) / 4 for one in (truth, prediction))
-        assert metrics.connectivity_error(prediction, truth) == pytest.approx(
+        assert metrics._connectivity_error(prediction, truth) == pytest.approx(
             by_definition(prediction, truth), rel=1e-5, abs=1e-6
         )
 
 
 def test_motion_of_mattes_is_searched_around_them() -> None:
     now, last = (np.pad(blob(x), ((60, 90), (200, 80))) for x in (33, 30))
-    motion = metrics.motion_of_mattes(now, last)
+    motion = metrics._motion_of_mattes(now, last)
     edge = (now > 0.1) & (now < 0.9)
     assert np.median(motion[edge][:, 0]) == pytest.approx(-3, abs=0.5)
     assert not motion[:, :160].any()
-    assert not metrics.motion_of_mattes(now * 0, last * 0).any()
+    assert not metrics._motion_of_mattes(now * 0, last * 0).any()
 
 
 def test_motion_of_tiny_mattes_is_zero() -> None:
-    assert not metrics.estimated_motion(np.zeros((12, 40), np.uint8), np.eye(12, 40)).any()
+    assert not metrics._estimated_motion(np.zeros((12, 40), np.uint8), np.eye(12, 40)).any()

@@ -15,9 +15,9 @@ import pytest
 from service_support import LocalClient, local_service, upload, wait_for_clip
 
 from vidmatte.service.config import ServiceConfig
+from vidmatte.service.context import RequestError
 from vidmatte.service.probe import Prober
 from vidmatte.service.receive import safe_name
-from vidmatte.service.request_error import RequestError
 
 
 @pytest.fixture(scope="module")

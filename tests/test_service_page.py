@@ -20,7 +20,7 @@ import pytest
 from browser_support import PHONE, Visit, keys_of_strings, running_browser, visiting
 from media import make_movie
 from scene import draw_ball, read_index
-from service_jobs import held_job
+from service_jobs import held_at, held_job
 from service_support import Server, running_server
 
 import vidmatte.service
@@ -28,7 +28,7 @@ import vidmatte.service
 #: Most of it is spent in networks; a machine that is busy with other things takes its time.
 pytestmark = pytest.mark.timeout(900)
 PAGE = Path(vidmatte.service.__file__).parent / "page"
-FRAMES, LONG = 20, 40
+FRAMES, LONG = 20, 14
 SIZE = (320, 180)
 RATE = Fraction(24000, 1001)
 VIEWS = ("source", "alpha", "cutout", "overlay", "wipe", "difference")
@@ -272,6 +272,10 @@ def test_a_run_is_watched_cancelled_retried_and_read_back(
     jobs_until(visit, "cancelled")
     page.evaluate(_WATCH)
     page.click("[data-action=retry]")
+    with service.client() as client:
+        job = client.get("/api/jobs").json()["jobs"][0]["id"]
+        with held_at(client, job, 1):
+            visit.wait_for("() => seen.some(words => / of /.test(words))")
     jobs_until(visit, "done")
     words = page.evaluate("seen")
     assert any(re.match(rf"running · .*\d+ of {LONG}", one) for one in words), words
@@ -361,7 +365,7 @@ def test_a_reload_in_the_middle_loses_nothing(
 
     page.click(".clip-open:has-text('ball')")
     page.check("text=Select all")
-    press(visit, "2", ".", ".", ".", ".", "i", ".", ".", "s")
+    press(visit, "2", ".", ".", ".", ".", "i", ".", ".", "o", "s")
     page.fill("[data-number=erode]", "2")
     page.select_option("#despill", "green")
     page.click("[data-preset=web]")
@@ -488,7 +492,7 @@ def test_no_serious_finding_of_axe(browser: Any, service: Server, visit: Visit, 
 
     check(visit.page, "empty")
     visit.upload(clip)
-    press(visit, "4", "s")
+    press(visit, "4", ".", ".", "o", "s")
     visit.settled()
     visit.page.mouse.click(*visit.at(160.5, 80.5))
     visit.page.click("text=More options")

@@ -15,8 +15,8 @@ from service_support import LocalClient, Server, local_service, server
 
 from vidmatte.cli.main import main
 from vidmatte.service.command_line import Ended
+from vidmatte.service.context import RequestError
 from vidmatte.service.remove import RemoveOptions, _failure, _Turns, _words
-from vidmatte.service.request_error import RequestError
 
 __all__ = ["server"]
 SIZE = (96, 64)

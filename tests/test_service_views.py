@@ -22,10 +22,10 @@ from service_support import LocalClient, local_service, running_server, upload
 import vidmatte
 from vidmatte.service import render
 from vidmatte.service.config import ServiceConfig
+from vidmatte.service.context import RequestError
 from vidmatte.service.frame_matte import ShownFrame
 from vidmatte.service.picture_store import PictureStore
 from vidmatte.service.render_worker import Renderer
-from vidmatte.service.request_error import RequestError
 from vidmatte.service.viewer import Viewer
 from vidmatte.settings import Settings
 
@@ -194,7 +194,7 @@ def test_adjustments_work_on_the_subjects_box_as_on_the_frame():
     shown = ShownFrame(np.zeros((90, 120, 3), np.uint8), alpha, None, 1.0, False)
     for more in (ADJUSTED, {"dilate": 9.0, "feather": 6.0}, {"keep_largest": True, "invert": True}):
         settings = Settings(**more)
-        whole = render.apply(alpha, render.scaled_adjustments(settings, 1.0))
+        whole = render.apply(alpha, render._scaled_adjustments(settings, 1.0))
         assert np.abs(render.adjusted_alpha(shown, settings) - whole).max() < 1e-3
 
 
@@ -457,7 +457,7 @@ def test_stored_pictures_stay_within_their_limit(tmp_path: Path):
 def test_real_server_shows_a_network(weights, tmp_path: Path, movie: Movie):
     """A first preview with u2netp, worker start included, is what the network gives; the server
     itself stays small."""
-    weights("u2netp")
+    folder = str(weights("u2netp").parent)
     settings = {"model": "u2netp"}
     with running_server(tmp_path / "data") as server, server.client() as client:
         frames = f"/api/clips/{upload(client, movie.path)}/frames"
@@ -468,7 +468,6 @@ def test_real_server_shows_a_network(weights, tmp_path: Path, movie: Movie):
         ahead = decoded(view(client, f"{frames}/6", settings=settings, view="cutout"))
         assert psutil.Process(server.process.pid).memory_info().rss < 150e6
     assert cutout.shape == ahead.shape == (108, 192, 3)
-    folder = os.environ.get("VIDMATTE_MODELS_DIR")
     with vidmatte.stream(movie.path, smooth="off", models_dir=folder, **settings) as run:
         expected = next(frame.alpha for frame in run if frame.index == 5)
     assert np.abs(shown[..., 0] - 255 * expected).max() <= ALPHA_TOLERANCE

@@ -18,9 +18,9 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte import api
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.errors import ModelError, SourceError
+from vidmatte.jobs import stream
 from vidmatte.jobs.queue import StopFlag
 from vidmatte.jobs.stages import Pipeline, Stage
 from vidmatte.models.runtimes import openvino
@@ -154,7 +154,7 @@ def test_a_stream_closed_by_another_thread_while_it_starts_is_empty(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = vidmatte.stream(clip, **network)
-    original = api.build_pipeline
+    original = stream.build_pipeline
 
     def closed_meanwhile(*words: Any, **options: Any) -> Any:
         pipeline = original(*words, **options)
@@ -163,7 +163,7 @@ def test_a_stream_closed_by_another_thread_while_it_starts_is_empty(
         closing.join()
         return pipeline
 
-    monkeypatch.setattr(api, "build_pipeline", closed_meanwhile)
+    monkeypatch.setattr(stream, "build_pipeline", closed_meanwhile)
     assert list(frames) == []
     assert stage_threads() == []
 

@@ -16,7 +16,7 @@ from tiny_onnx import make_salient
 from writer_support import write_clip
 
 import vidmatte
-from vidmatte.alpha.placement import choose_window, find_head
+from vidmatte.alpha.placement import _find_head, choose_window
 from vidmatte.cli import batch
 from vidmatte.cli.main import main
 from vidmatte.errors import OutputError, SourceError, UsageError
@@ -205,7 +205,7 @@ def test_an_id_photo(tmp_path: Path, tiny: dict[str, str]) -> None:
 @pytest.mark.parametrize("hair", [0, 20, 40])
 def test_the_heads_height_is_within_the_rules(hair: int, tmp_path: Path) -> None:
     alpha = draw_bust(tmp_path / "photo.png", hair=hair)
-    head = find_head(alpha)
+    head = _find_head(alpha)
     assert head is not None
     assert abs(head.crown - 240) <= 2
     assert abs(head.middle - 470) <= 2
@@ -219,7 +219,7 @@ def test_no_head_is_seen_in_other_things() -> None:
     disc = (np.hypot(x - 200, y - 150) < 90).astype(np.float32)
     bottle = (np.abs(x - 200) < np.where(y < 100, 20, 70)).astype(np.float32) * (y > 20)
     for alpha in (box, disc, bottle.astype(np.float32), np.zeros((300, 400), np.float32)):
-        assert find_head(alpha) is None
+        assert _find_head(alpha) is None
 
 
 def test_a_size_without_a_head_shows_the_whole_subject(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from media import Movie
 
-from vidmatte.alpha.temporal_filter import PER_FRAME, TemporalFilter, _copied, _filter_frames
+from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.alpha.track import WINDOWS
+from vidmatte.core.families import PER_FRAME
 from vidmatte.jobs.smoothing import filter_threads
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -59,11 +60,27 @@ def shot(
         yield Picture(rgb.astype(np.uint8), guess.astype(np.float32), number == 0, number)
 
 
+def filter_frames(
+    frames: Iterable[Picture], mode: str = "on", refine: str = "fast"
+) -> Iterator[Picture]:
+    """The frames after both halves of the filter, one after the other; their alphas are copied."""
+    how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME)
+    return how.average_stage(how.track_stage(copied(frames)))
+
+
+def copied(frames: Iterable[Picture]) -> Iterator[Picture]:
+    """The same frames, each with an alpha of its own that may be changed."""
+    for frame in frames:
+        if frame.alpha is not None:
+            frame.alpha = np.array(frame.alpha, np.float32)
+        yield frame
+
+
 @pytest.mark.parametrize("refine", ["fast", "off"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_all_frames_come_out_in_order(mode: str, refine: str, count: int) -> None:
-    out = list(_filter_frames(shot(count), mode=mode, refine=refine))
+    out = list(filter_frames(shot(count), mode=mode, refine=refine))
     assert [frame.number for frame in out] == list(range(count))
     for frame in out:
         assert frame.alpha.dtype == np.float32
@@ -83,7 +100,7 @@ def test_no_more_frames_are_buffered_than_the_look_ahead(mode: str) -> None:
             yield frame
 
     ahead = []
-    for frame in _filter_frames(counted(), mode=mode):
+    for frame in filter_frames(counted(), mode=mode):
         ahead.append(taken - 1 - frame.number)
     assert max(ahead) == ahead[0] == len(WINDOWS[mode].after) <= 4
     assert max(ahead[4:]) == WINDOWS[mode].ahead <= 3
@@ -96,7 +113,7 @@ def test_no_frame_beyond_the_look_back_affects_a_result(mode: str, refine: str) 
     how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME)
 
     def result(first: int, **changed: int) -> np.ndarray:
-        seen = list(_copied(map(replace, frames[first:])))
+        seen = list(copied(map(replace, frames[first:])))
         seen[0].new_shot = False
         for number in changed.values():
             seen[number].alpha[:] = np.sqrt(seen[number].alpha)
@@ -114,7 +131,7 @@ def test_more_threads_give_the_same_frames(mode: str, refine: str) -> None:
     def filtered(threads: int) -> list[np.ndarray]:
         how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME, threads)
         seen = [*shot(9, speed=2, noise=0.2), *shot(7, speed=1, noise=0.3)]
-        found = list(how.average_stage(how.track_stage(_copied(seen))))
+        found = list(how.average_stage(how.track_stage(copied(seen))))
         assert [frame.number for frame in found] == [frame.number for frame in seen]
         return [frame.alpha for frame in found]
 
@@ -133,7 +150,7 @@ def test_threads_hold_no_more_frames_than_they_say() -> None:
 
     how = TemporalFilter(WINDOWS["on"], "best", 1.0, PER_FRAME, 3)
     ahead = [
-        taken - 1 - frame.number for frame in how.average_stage(how.track_stage(_copied(counted())))
+        taken - 1 - frame.number for frame in how.average_stage(how.track_stage(copied(counted())))
     ]
     assert how.look_ahead < max(ahead) <= how.look_ahead + how.held_by_threads
 
@@ -170,10 +187,10 @@ def test_the_threads_follow_cores_and_memory(
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_frame_is_not_read_after_it_was_yielded(mode: str, threads: int) -> None:
-    untouched = [frame.alpha.copy() for frame in _filter_frames(shot(8, noise=0.2), mode=mode)]
+    untouched = [frame.alpha.copy() for frame in filter_frames(shot(8, noise=0.2), mode=mode)]
     overwritten = []
     how = TemporalFilter(WINDOWS[mode], "fast", 1.0, PER_FRAME, threads)
-    for frame in how.average_stage(how.track_stage(_copied(shot(8, noise=0.2)))):
+    for frame in how.average_stage(how.track_stage(copied(shot(8, noise=0.2)))):
         overwritten.append(frame.alpha.copy())
         frame.rgb[:] = 0
         frame.alpha[:] = 1
@@ -184,7 +201,7 @@ def test_a_frame_is_not_read_after_it_was_yielded(mode: str, threads: int) -> No
 def test_off_and_off_changes_nothing() -> None:
     raw = [frame.alpha for frame in shot(4, noise=0.2)]
     for before, frame in zip(
-        raw, _filter_frames(shot(4, noise=0.2), mode="off", refine="off"), strict=True
+        raw, filter_frames(shot(4, noise=0.2), mode="off", refine="off"), strict=True
     ):
         np.testing.assert_array_equal(before, frame.alpha)
 
@@ -196,13 +213,13 @@ def test_empty_and_full_mattes_stay_exact(mode: str, refine: str, value: float) 
     frames = [
         Picture(texture(n, 48, 80), np.full((48, 80), value, np.float32), n == 0) for n in range(5)
     ]
-    for frame in _filter_frames(frames, mode=mode, refine=refine):
+    for frame in filter_frames(frames, mode=mode, refine=refine):
         assert (frame.alpha == value).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_inside_stays_one_and_outside_stays_zero(mode: str) -> None:
-    for frame in _filter_frames(shot(8, noise=0.2), mode=mode):
+    for frame in filter_frames(shot(8, noise=0.2), mode=mode):
         truth = disc(120, 200, 60 + 3 * frame.number, 36)
         deep = cv2.erode(truth, np.ones((15, 15))) == 1
         far = cv2.dilate(truth, np.ones((41, 41))) == 0
@@ -215,14 +232,14 @@ def test_inside_stays_one_and_outside_stays_zero(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["live", "on"])
 def test_nothing_is_averaged_across_a_cut(mode: str) -> None:
     apart = [
-        frame.alpha for seed in (0, 50) for frame in _filter_frames(shot(5, seed=seed), mode=mode)
+        frame.alpha for seed in (0, 50) for frame in filter_frames(shot(5, seed=seed), mode=mode)
     ]
 
     def joined() -> Iterator[Picture]:
         for seed in (0, 50):
             yield from shot(5, seed=seed)
 
-    together = [frame.alpha for frame in _filter_frames(joined(), mode=mode)]
+    together = [frame.alpha for frame in filter_frames(joined(), mode=mode)]
     for one, other in zip(apart, together, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -230,14 +247,14 @@ def test_nothing_is_averaged_across_a_cut(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (7, 5), (33, 41), (355, 1283)])
 def test_any_size_works(mode: str, size: tuple[int, int]) -> None:
-    out = list(_filter_frames(shot(4, size=size, noise=0.1), mode=mode))
+    out = list(filter_frames(shot(4, size=size, noise=0.1), mode=mode))
     assert [frame.alpha.shape for frame in out] == [size] * 4
 
 
 def test_a_noisy_edge_becomes_steadier_while_it_moves() -> None:
     def error(mode: str) -> float:
         total = 0.0
-        for frame in _filter_frames(shot(10, noise=0.25), mode=mode, refine="off"):
+        for frame in filter_frames(shot(10, noise=0.25), mode=mode, refine="off"):
             truth = disc(120, 200, 60 + 3 * frame.number, 36)
             total += float(np.square(frame.alpha - truth).mean())
         return total
@@ -252,7 +269,7 @@ def test_a_still_scene_under_noise_is_three_times_steadier() -> None:
         for frame in frames:
             noise = random.normal(0, 4, frame.rgb.shape)
             frame.rgb = np.clip(np.rint(frame.rgb + noise), 0, 255).astype(np.uint8)
-        alphas = [frame.alpha for frame in _filter_frames(frames, mode=mode, refine=refine)]
+        alphas = [frame.alpha for frame in filter_frames(frames, mode=mode, refine=refine)]
         return float(np.sqrt(np.var(alphas[8:-2], axis=0).mean()))
 
     assert deviation("on", "fast") < deviation("off", "off") / 3
@@ -260,7 +277,7 @@ def test_a_still_scene_under_noise_is_three_times_steadier() -> None:
 
 def test_a_frame_without_alpha_is_refused() -> None:
     with pytest.raises(ValueError, match="no alpha"):
-        list(_filter_frames([Picture(texture(0, 8, 8), None, True)], mode="on"))
+        list(filter_frames([Picture(texture(0, 8, 8), None, True)], mode="on"))
 
 
 def test_a_still_matte_does_not_drift_as_augment_phases_enter_the_window() -> None:
@@ -270,7 +287,7 @@ def test_a_still_matte_does_not_drift_as_augment_phases_enter_the_window() -> No
         frame.alpha = frame.alpha * np.float32(0.6 + 0.1 * frame.augment_phase)
     mean = np.mean([frame.alpha for frame in frames], axis=0)
     how = TemporalFilter(WINDOWS["on"], "off", 1.0, replace(PER_FRAME, black=0, white=1))
-    for frame in how.average_stage(how.track_stage(_copied(iter(frames)))):
+    for frame in how.average_stage(how.track_stage(copied(iter(frames)))):
         np.testing.assert_allclose(frame.alpha, mean, atol=2e-3)
 
 
@@ -297,10 +314,10 @@ def test_in_a_pan_every_frame_of_the_window_contributes() -> None:
     frames, last = list(pan(13, speed=2)), 9
 
     def result(changed: int | None = None) -> np.ndarray:
-        seen = list(_copied(map(replace, frames)))
+        seen = list(copied(map(replace, frames)))
         if changed is not None:
             seen[changed].alpha[:] = np.sqrt(seen[changed].alpha)
-        out = _filter_frames(seen, mode="on", refine="off")
+        out = filter_frames(seen, mode="on", refine="off")
         return next(frame.alpha for frame in out if frame.number == last)
 
     alpha = result()
@@ -310,7 +327,7 @@ def test_in_a_pan_every_frame_of_the_window_contributes() -> None:
 
 def test_a_pan_is_nearly_as_steady_as_a_still_picture() -> None:
     def error(speed: int) -> float:
-        out = list(_filter_frames(pan(18, speed), mode="on", refine="off"))[8:]
+        out = list(filter_frames(pan(18, speed), mode="on", refine="off"))[8:]
         apart = [frame.alpha - panned_disc(frame.number, speed) for frame in out]
         return float(np.square(apart).mean())
 

@@ -23,7 +23,7 @@ from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 from vidmatte.timeline.files import SUFFIXES, read_timeline
 from vidmatte.timeline.model import Timeline
-from vidmatte.timeline.result import Shot, timeline_of
+from vidmatte.timeline.result import Shot, _timeline_of
 from vidmatte.writers.base import WriteResult
 
 NTSC = Fraction(30000, 1001)
@@ -133,7 +133,7 @@ def test_frames_worth_a_look_become_markers(tmp_path: Path) -> None:
         tmp_path / "cut.mov", 16, 192, 108, clip.rate, "prores", "yuva444p12le", 1, Fraction(1)
     )
     quality = Quality(16, empty=[3, 4, 5, 9], jumps=[12], lost=[7], doubtful=[14, 2])
-    timeline, left_out = timeline_of([Shot(clip, written, quality)], "cut")
+    timeline, left_out = _timeline_of([Shot(clip, written, quality)], "cut")
     start = 36000 * 25 + 4
     assert left_out == []
     assert [(one.frame - start, one.text) for one in timeline.events[1].markers] == [
@@ -217,7 +217,7 @@ def test_a_folder_that_turns_read_only_costs_one_line(
     path = make_movie(tmp_path / "a.mov", frames=3).path
     with open_reader(path, Settings()) as source:
         written = WriteResult(path, 3, 1, 1, Fraction(25), "prores", "", 1, Fraction(1))
-        timeline, _ = timeline_of([Shot(source.clip, written, Quality())], "cut")
+        timeline, _ = _timeline_of([Shot(source.clip, written, Quality())], "cut")
     from vidmatte.timeline.files import write_timelines
 
     monkeypatch.setattr(Path, "write_bytes", fail)

@@ -11,7 +11,7 @@ from media import make_pictures
 from tiny_onnx import make_salient
 
 import vidmatte
-from vidmatte.alpha.trimap import solve_trimap
+from vidmatte.alpha.trimap import _solve_trimap
 from vidmatte.errors import SourceMissingError, UsageError
 
 HEIGHT, WIDTH = 180, 240
@@ -46,7 +46,7 @@ def test_the_band_is_solved_from_the_colours() -> None:
     guess = cv2.GaussianBlur(truth, (0, 0), 9)  # a network's soft idea of it
     before = np.abs(guess - truth)[band].mean()
     alpha = guess.copy()
-    solve_trimap(composite(truth), alpha, trimap)
+    _solve_trimap(composite(truth), alpha, trimap)
     assert np.abs(alpha - truth)[band].mean() < 0.25 * before
     assert (alpha[trimap == 1] == 1).all() and (alpha[trimap == 0] == 0).all()
 
@@ -54,7 +54,7 @@ def test_the_band_is_solved_from_the_colours() -> None:
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_a_trimap_without_a_band_is_the_alpha(level: float) -> None:
     alpha = disc()
-    solve_trimap(composite(disc()), alpha, np.full_like(alpha, level))
+    _solve_trimap(composite(disc()), alpha, np.full_like(alpha, level))
     assert (alpha == level).all()
 
 

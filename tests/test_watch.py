@@ -19,7 +19,7 @@ from media import make_movie
 from tiny_onnx import make_salient
 
 from vidmatte.cli.main import main
-from vidmatte.cli.watch import ERROR_SUFFIX, RECORD, Watch
+from vidmatte.cli.watch import ERROR_SUFFIX, RECORD, _Watch
 from vidmatte.errors import OutputError
 from vidmatte.jobs.report import Reporter
 from vidmatte.settings import Settings
@@ -65,7 +65,7 @@ def watching(folders: tuple[Path, Path], settings: Settings) -> Iterator[Watchin
 
     def begin() -> Log:
         log, stop = Log(), threading.Event()
-        watch = Watch(*folders, settings, log, SETTLE)
+        watch = _Watch(*folders, settings, log, SETTLE)
         thread = threading.Thread(target=watch.run, args=(stop,))
         thread.start()
         running.append((thread, stop))
@@ -198,7 +198,7 @@ def test_what_cannot_be_watched_is_refused(
     out.mkdir()
     (out / RECORD).write_text("{")
     with pytest.raises(OutputError, match=r"vidmatte-watch\.json cannot be read"):
-        Watch(*folders, settings, Reporter(), SETTLE).run()
+        _Watch(*folders, settings, Reporter(), SETTLE).run()
 
 
 def test_two_watches_do_not_share_a_folder(
@@ -208,7 +208,7 @@ def test_two_watches_do_not_share_a_folder(
     photo(folders[0] / "a.png")
     wait_for(lambda: log.made == ["a.png"])
     with pytest.raises(OutputError, match="another vidmatte watch writes there"):
-        Watch(*folders, settings, Reporter(), SETTLE).run()
+        _Watch(*folders, settings, Reporter(), SETTLE).run()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to a process")

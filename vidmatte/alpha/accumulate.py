@@ -16,10 +16,10 @@ from vidmatte.alpha.flow import CoarseFrame, FlowField, remap
 from vidmatte.models.augment import agreement, reconcile
 
 SURE_LOW, SURE_HIGH = 0.005, 0.985  # outside, unless neighbours differ, nothing is averaged
-_CHANGES = 0.003  # of alpha, 3/4 of an 8-bit code: what the mean changes by less is left out
-_ENOUGH = 0.3  # weight from which one side has its full share
+CHANGES = 0.003  # of alpha, 3/4 of an 8-bit code: what the mean changes by less is left out
+ENOUGH = 0.3  # weight from which one side has its full share
 _FULL_SCALE = 65535
-_BLOCKS = 2  # of pixels with one flow, along each side of a coarse pixel
+BLOCKS = 2  # of pixels with one flow, along each side of a coarse pixel
 _AT_ONCE = 32  # rows of ROW pixels
 
 
@@ -70,11 +70,11 @@ class _Accumulator:
         weight = places.sampled(np.ascontiguousarray(self.weight[..., 2]))
         scale = np.float32(1 / _FULL_SCALE) / np.maximum(weight, np.float32(1e-6))
         mean = self.total.reshape(len(self.total), -1)[:, : places.count] * scale
-        return mean, np.minimum(weight * np.float32(1 / _ENOUGH), 1)
+        return mean, np.minimum(weight * np.float32(1 / ENOUGH), 1)
 
     def coarse_mean(self, otherwise: _Accumulator) -> np.ndarray:
         """The mean at the coarse scale; the other side's where this one has little weight."""
-        share = np.minimum(self.coarse_weight * np.float32(1 / _ENOUGH), 1)
+        share = np.minimum(self.coarse_weight * np.float32(1 / ENOUGH), 1)
         mean = self.coarse / np.maximum(self.coarse_weight, np.float32(1e-6))
         other = otherwise.coarse / np.maximum(otherwise.coarse_weight, np.float32(1e-6))
         return np.asarray(other + share * (mean - other))
@@ -245,8 +245,8 @@ def _undecided_pixels(
         weight = neighbour.field.trust * np.float32(neighbour.gain)
         around.crop(total)[:] += weight
         cv2.accumulateProduct(cv2.absdiff(there, around.crop(alpha)), weight, around.crop(change))
-    total *= np.float32(_CHANGES)
+    total *= np.float32(CHANGES)
     mask = np.asarray(cv2.compare(change, total, cv2.CMP_GT))
     cv2.bitwise_or(mask, cv2.inRange(alpha, SURE_LOW, SURE_HIGH), mask)
     mask, box = cv2.dilate(mask, np.ones((3, 3), np.uint8)), box.grown(1, *alpha.shape)
-    return pixels_under(box.crop(mask), box, alpha.shape, shape[0], shape[1], _BLOCKS)
+    return pixels_under(box.crop(mask), box, alpha.shape, shape[0], shape[1], BLOCKS)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha import box as wide
+from vidmatte.alpha.wide_windows import RADIUS, discs, gaussian
 
 #: Heights over nothing at which specks are looked for, and under 1 holes: finer towards the
 #: end, so that what lies in a haze goes down to it.
 _AREA_LEVELS = np.array([*np.arange(7, 0, -1) / 8, *0.5 ** np.arange(4, 9), 0], np.float32)
-MANY_STEPS = 8  # of wide.RADIUS, of which larger discs are composed: so many are quicker together
+MANY_STEPS = 8  # of RADIUS, of which larger discs are composed: so many are quicker together
 SOLID, FAINT = 0.5, 0.1
 _FAINT_SHARE = 0.01  # of the largest thing's area, from which a faint one is a thing of its own
 SPILL_CHANNELS = {"red": 0, "green": 1, "blue": 2}
@@ -120,10 +120,10 @@ def _morph(alpha: np.ndarray, pixels: float, operation: int) -> np.ndarray:
     """Grey morphology with a disc whose radius may be a fraction."""
     if pixels < 0:
         raise ValueError(f"{pixels:g} pixels: 0 and more is allowed; erode and dilate are apart")
-    steps, rest = divmod(int(pixels), wide.RADIUS)
+    steps, rest = divmod(int(pixels), RADIUS)
     if steps >= MANY_STEPS:
-        alpha, steps = wide.discs(alpha, steps, operation), 0
-    for step in [wide.RADIUS] * steps + [rest]:
+        alpha, steps = discs(alpha, steps, operation), 0
+    for step in [RADIUS] * steps + [rest]:
         if step > 1:
             alpha = cv2.morphologyEx(alpha, operation, disc(step))
     share = pixels - int(pixels)
@@ -158,7 +158,7 @@ def _feather(alpha: np.ndarray, pixels: float) -> np.ndarray:
     """Soften by a Gaussian of ``pixels`` / 2 standard deviation."""
     if pixels <= 0:
         raise ValueError(f"feather {pixels:g}: more than 0 is allowed")
-    return np.asarray(np.clip(wide.gaussian(alpha, pixels / 2), 0, 1))
+    return np.asarray(np.clip(gaussian(alpha, pixels / 2), 0, 1))
 
 
 def _fill_holes(alpha: np.ndarray, area: int) -> np.ndarray:

@@ -5,7 +5,7 @@ frames that it ran on, a frame's alpha is taken from both sides: each key frame'
 sampled where the motion says that a pixel was or will be, and the nearer one counts more. The
 temporal filter, which comes next, redraws the edge by the frame's own colours.
 
-How far a carried matte can be trusted is judged at the coarse scale: see ``Doubts``. Everything
+How far a carried matte can be trusted is judged at the coarse scale: see ``_Doubts``. Everything
 here depends on the frames from one key frame to the next and on nothing else.
 """
 
@@ -84,7 +84,7 @@ class KeyMatte:
 
 
 @dataclass(frozen=True)
-class Doubts:
+class _Doubts:
     """Why a carried matte may be wrong: the worst place's mean over a patch, 0 where all is well.
 
     disagreement: of the two sides' alpha, 0..1. colour: of the edge's colours, the share that
@@ -100,14 +100,14 @@ class Doubts:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most doubt with which a matte is still carried; see ``Doubts``."""
+    """The most doubt with which a matte is still carried; see ``_Doubts``."""
 
     disagreement: float
     colour: float
     motion: float
     speed: float
 
-    def exceeded_by(self, doubts: Doubts) -> bool:
+    def exceeded_by(self, doubts: _Doubts) -> bool:
         """Whether any doubt is larger than its limit."""
         return any(getattr(doubts, name) > limit for name, limit in vars(self).items())
 
@@ -186,7 +186,7 @@ class Stretch:
         for _ in map_in_order(carry, places, self._threads, name="carry"):
             pass
 
-    def doubts(self, place: int) -> Doubts:
+    def doubts(self, place: int) -> _Doubts:
         """Of the matte carried to the frame at ``place``."""
         before, after = self._sides(place)
         here = before.way.box.crop(self._frames[place].rgb)
@@ -194,7 +194,7 @@ class Stretch:
         inside = cv2.min(before.alpha, after.alpha) ** 4
         edge = _edge(before.alpha, after.alpha) * inside
         lost = 1 - np.maximum(before.way.trust, after.way.trust)
-        return Doubts(
+        return _Doubts(
             disagreement=_worst(cv2.absdiff(before.alpha, after.alpha) * np.maximum(*unlike)),
             colour=_worst(np.minimum(*unlike) * edge),
             motion=_worst(lost * edge),

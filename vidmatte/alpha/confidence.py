@@ -14,12 +14,12 @@ import numpy as np
 
 from vidmatte.alpha.box import Box, box_around
 
-_WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
-_OPACITY_WINDOW = 13
+WINDOW = 17  # side of the windows, coarse pixels (half the working scale)
+OPACITY_WINDOW = 13
 FLAT, SURELY_FLAT = 0.35, 0.6  # share of softness that mixing does not explain
 MIDDLE, WIDTH = 0.42, 0.7  # of the curve that decides
-_TINY = 1e-3
-_LEAST = 0.004  # change of gain worth making
+TINY = 1e-3
+LEAST = 0.004  # change of gain worth making
 
 
 def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
@@ -28,10 +28,10 @@ def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
     reduced: its area mean at the working scale (h, w), 0 outside of ``box``.
     """
     height, width = reduced.shape
-    box = box.grown(_WINDOW, height, width)
+    box = box.grown(WINDOW, height, width)
     bottom, right = min(box.bottom + box.bottom % 2, height), min(box.right + box.right % 2, width)
     box = Box(box.top - box.top % 2, box.left - box.left % 2, bottom, right)
-    gain = resolve_grey(box.crop(reduced))
+    gain = _resolve_grey(box.crop(reduced))
     if gain is None:
         return
     if [2 * side for side in gain.shape] == list(box.shape):
@@ -44,7 +44,7 @@ def decide_grey(alpha: np.ndarray, reduced: np.ndarray, box: Box) -> None:
     cv2.multiply(there, full, there)
 
 
-def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
+def _resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
     """What alpha is to be multiplied by, (h / 2, w / 2) float32, or None for ones.
 
     alpha: (h, w) float32 at the working scale, steady already.
@@ -55,15 +55,13 @@ def resolve_grey(alpha: np.ndarray) -> np.ndarray | None:
     if weight is None:
         return None
     # The opacity of the subject around: the mean of alpha, weighted by itself.
-    window = (_OPACITY_WINDOW, _OPACITY_WINDOW)
-    box = box_around(weight > 0).grown(_OPACITY_WINDOW // 2, *weight.shape)
+    window = (OPACITY_WINDOW, OPACITY_WINDOW)
+    box = box_around(weight > 0).grown(OPACITY_WINDOW // 2, *weight.shape)
     coarse, weight = box.crop(coarse), box.crop(weight)
-    opacity = cv2.blur(coarse * coarse, window) / (
-        cv2.blur(coarse, window) + np.float32(_TINY / 10)
-    )
+    opacity = cv2.blur(coarse * coarse, window) / (cv2.blur(coarse, window) + np.float32(TINY / 10))
     decided = _smooth_step((opacity - np.float32(MIDDLE)) * np.float32(1 / WIDTH) + np.float32(0.5))
     change = weight * (decided / np.maximum(opacity, np.float32(0.05)) - 1)
-    if np.abs(change).max() <= _LEAST:
+    if np.abs(change).max() <= LEAST:
         return None
     gain = np.ones(full, np.float32)
     box.crop(gain)[:] += change
@@ -81,11 +79,11 @@ def flatness(coarse: np.ndarray) -> np.ndarray | None:
 
     coarse: alpha (h, w) float32 at half the working scale.
     """
-    window = (_WINDOW, _WINDOW)
+    window = (WINDOW, WINDOW)
     mean = cv2.blur(coarse, window)
     # Within a window alpha * (1 - alpha) is 0 for any mixture of 0 and 1, and
     # mean * (1 - mean) for a flat grey.
-    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(_TINY))
+    softness = cv2.blur(coarse * (1 - coarse), window) / (mean * (1 - mean) + np.float32(TINY))
     weight = _smooth_step((softness - np.float32(FLAT)) * np.float32(1 / (SURELY_FLAT - FLAT)))
     return weight if weight.any() else None
 

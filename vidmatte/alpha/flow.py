@@ -18,9 +18,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import NOTHING, Box, box_around
+from vidmatte.alpha.box import NOTHING, Box, WorkingFrame, box_around
 from vidmatte.alpha.flow_extrapolation import extrapolate_flow
-from vidmatte.alpha.guided_edges import WorkingFrame
 
 # All lengths here are in pixels of the coarse scale.
 _SEARCH_MARGIN = 16  # around the subject, in which motion is searched
@@ -50,10 +49,10 @@ class CoarseFrame:
         height, width = (-(-size // 2) for size in view.alpha.shape)
         rgb = cv2.resize(view.rgb, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(view.alpha, (width, height), interpolation=cv2.INTER_AREA)
-        return cls(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), alpha, box_around(alpha > _PRESENT))
+        return cls(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), alpha, box_around(alpha > PRESENT))
 
 
-_PRESENT = 0.01  # alpha that counts as subject
+PRESENT = 0.01  # alpha that counts as subject
 
 
 @dataclass

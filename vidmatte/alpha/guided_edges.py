@@ -10,61 +10,35 @@ and the edge is redrawn less, the more of alpha its model does not explain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Box, box_around, pixels_under, sample, to_working
+from vidmatte.alpha.box import (
+    SOFT_HIGH,
+    SOFT_LOW,
+    Box,
+    WorkingFrame,
+    box_around,
+    pixels_under,
+    sample,
+    soft_or_edge,
+    to_working,
+)
 
-_WHOLE_SIDE = 800  # pictures with a shorter longer side are worked on as they are,
-_WORKING_SIDE = 960  # larger ones at half, or so that theirs is about this
-_STEP = 2  # working pixels from one fit to the next, along a side: a cell of fits
-_RADIUS = 2  # of the fit's window, cells
-_WINDOW = (2 * _RADIUS + 1,) * 2
-_AROUND = 4 * _RADIUS  # more rows, or columns, of cells than models that windows of windows need
-_EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
-_GOOD_FIT = 0.002  # residual variance of alpha that counts as a full fit
-_POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
-SOFT_LOW, SOFT_HIGH = 0.05, 0.95
-_BAND_REACH = 2  # dilation of the edge band, working pixels
-_BAND_SIGMA = 1.0  # its soft border, working pixels
+STEP = 2  # working pixels from one fit to the next, along a side: a cell of fits
+RADIUS = 2  # of the fit's window, cells
+_WINDOW = (2 * RADIUS + 1,) * 2
+AROUND = 4 * RADIUS  # more rows, or columns, of cells than models that windows of windows need
+EPSILON = 5e-5 * 255**2  # regulariser, squared 8-bit codes
+GOOD_FIT = 0.002  # residual variance of alpha that counts as a full fit
+POOR_FIT = 0.045  # at which the redrawn edge counts exp(-1)
+BAND_REACH = 2  # dilation of the edge band, working pixels
+BAND_SIGMA = 1.0  # its soft border, working pixels
 _STRIP = 48  # rows of cells that are fitted together, where there are any to fit
 _READ_AROUND = 1  # cells around those wanted whose models are read
 _AT_ONCE = 16384  # windows solved together: what they need stays in the core's cache
-
-
-def _working_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) at which motion and fits are computed: full size over an integer."""
-    side = max(height, width)
-    factor = 1 if side < _WHOLE_SIDE else max(2, round(side / _WORKING_SIDE))
-    return max(1, round(height / factor)), max(1, round(width / factor))
-
-
-@dataclass
-class WorkingFrame:
-    """A frame at the working scale.
-
-    rgb: (h, w, 3) uint8; alpha: (h, w) float32 in 0..1; box: where it is not zero.
-    """
-
-    rgb: np.ndarray
-    alpha: np.ndarray
-    box: Box
-
-    @classmethod
-    def of(cls, rgb: np.ndarray, alpha: np.ndarray) -> WorkingFrame:
-        """Reduce a frame: rgb (H, W, 3) uint8 and alpha (H, W) float32."""
-        height, width = _working_size(*alpha.shape)
-        small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-        small_alpha = reduce_alpha(alpha, height, width)
-        return cls(small, small_alpha, box_around(small_alpha > SOFT_LOW / 5))
-
-
-def reduce_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Area mean of alpha at height x width."""
-    return np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def refine_edges(
@@ -87,7 +61,7 @@ def refine_edges(
     if not len(pixels):
         return
     models, trust, around = _fit_models(view, wanted, box)
-    x, y = to_working(pixels.x, pixels.y, alpha.shape, [side / _STEP for side in view.alpha.shape])
+    x, y = to_working(pixels.x, pixels.y, alpha.shape, [side / STEP for side in view.alpha.shape])
     x -= np.float32(around.left)
     y -= np.float32(around.top)
     drawn = _predicted(sample(models, x, y), pixels.of(rgb))
@@ -126,20 +100,13 @@ def _edge_band(alpha: np.ndarray) -> tuple[np.ndarray, Box]:
     box = box_around(soft).moved(there.top, there.left)
     if box.is_empty:
         return np.zeros((0, 0), np.float32), box
-    box = box.grown(_BAND_REACH + round(3 * _BAND_SIGMA) + 1, *alpha.shape)
+    box = box.grown(BAND_REACH + round(3 * BAND_SIGMA) + 1, *alpha.shape)
     wide = np.zeros(box.shape, np.uint8)
     inner = box.common(there)
     inner.moved(-box.top, -box.left).crop(wide)[:] = inner.moved(-there.top, -there.left).crop(soft)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_REACH + 1,) * 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_REACH + 1,) * 2)
     wide = cv2.dilate(wide, kernel).astype(np.float32)
-    return cv2.GaussianBlur(wide, (0, 0), _BAND_SIGMA), box
-
-
-def soft_or_edge(alpha: np.ndarray, low: float, high: float) -> np.ndarray:
-    """1 where alpha is from low to high, or beside a hard edge: (h, w) uint8."""
-    solid = (alpha > 0.5).astype(np.uint8)
-    hard = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    return np.asarray((cv2.inRange(alpha, low, high) | hard) > 0).view(np.uint8)
+    return cv2.GaussianBlur(wide, (0, 0), BAND_SIGMA), box
 
 
 def _fit_models(
@@ -152,13 +119,13 @@ def _fit_models(
     ``_READ_AROUND`` cells from there. Both float32. Equations 14 to 16 of the paper; the models of
     all windows around a cell are averaged, each by how well it fits.
     """
-    cells = [-(-side // _STEP) for side in view.alpha.shape]
+    cells = [-(-side // STEP) for side in view.alpha.shape]
     wanted, box = _in_cells(wanted, box)
     around = box.grown(_READ_AROUND, *cells)
     models = np.zeros((*around.shape, 4), np.float32)
     trust = np.zeros(around.shape, np.float32)
     parts = [part.grown(_READ_AROUND, *cells) for part in _parts_with(wanted, box)]
-    sizes = [np.prod([side + 2 * _RADIUS for side in part.shape]) for part in parts]
+    sizes = [np.prod([side + 2 * RADIUS for side in part.shape]) for part in parts]
     ends = np.cumsum(sizes)
     means = np.empty((14, ends[-1]), np.float32)
     for part, size, end in zip(parts, sizes, ends, strict=True):
@@ -170,19 +137,17 @@ def _fit_models(
         *slopes, constant, left = _averaged(means[:6, end - size : end], part)
         target = part.moved(-around.top, -around.left)
         cv2.merge([*slopes, constant], target.crop(models))
-        cv2.exp(left * np.float32(-1 / _POOR_FIT), target.crop(trust))
+        cv2.exp(left * np.float32(-1 / POOR_FIT), target.crop(trust))
     return models, trust, around
 
 
 def _in_cells(wanted: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
     """The cells with a pixel that is ``wanted``, 0 or 1 in the shape of ``box``; their box."""
-    cells = Box(
-        box.top // _STEP, box.left // _STEP, -(-box.bottom // _STEP), -(-box.right // _STEP)
-    )
+    cells = Box(box.top // STEP, box.left // STEP, -(-box.bottom // STEP), -(-box.right // STEP))
     height, width = cells.shape
-    full = np.zeros((_STEP * height, _STEP * width), np.uint8)
+    full = np.zeros((STEP * height, STEP * width), np.uint8)
     # By 255: the mean of a cell with one such pixel is no 0 then.
-    box.moved(-_STEP * cells.top, -_STEP * cells.left).crop(full)[:] = wanted * np.uint8(255)
+    box.moved(-STEP * cells.top, -STEP * cells.left).crop(full)[:] = wanted * np.uint8(255)
     return np.asarray(cv2.resize(full, (width, height), interpolation=cv2.INTER_AREA)), cells
 
 
@@ -196,22 +161,22 @@ def _parts_with(wanted: np.ndarray, box: Box) -> Iterator[Box]:
         columns = np.flatnonzero(cv2.reduce(strip, 0, cv2.REDUCE_MAX))
         if not len(columns):
             continue
-        gaps = np.flatnonzero(np.diff(columns) > 4 * _RADIUS)
+        gaps = np.flatnonzero(np.diff(columns) > 4 * RADIUS)
         lefts, rights = columns[[0, *(gaps + 1)]], columns[[*gaps, -1]]
         for left, right in zip(lefts.tolist(), rights.tolist(), strict=True):
             yield Box(top, left, top + len(strip), right + 1).moved(box.top, box.left)
 
 
 def _window_means(view: WorkingFrame, part: Box) -> np.ndarray:
-    """Means over the window around each cell of a part and ``_RADIUS`` more on all sides,
+    """Means over the window around each cell of a part and ``RADIUS`` more on all sides,
     (14, h, w) float32.
 
     Of r, g, b and alpha (p), then of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp, all of working
     pixels.
     """
-    top, left = (_STEP * (first - _AROUND // 2) for first in (part.top, part.left))
-    height, width = (side + _AROUND for side in part.shape)
-    pixels = Box(top, left, top + _STEP * height, left + _STEP * width)
+    top, left = (STEP * (first - AROUND // 2) for first in (part.top, part.left))
+    height, width = (side + AROUND for side in part.shape)
+    pixels = Box(top, left, top + STEP * height, left + STEP * width)
     planes = np.empty((14, *pixels.shape), np.float32)
     for plane, colour in zip(planes, cv2.split(_framed_crop(view.rgb, pixels)), strict=False):
         plane[:] = colour
@@ -246,9 +211,9 @@ def _framed_crop(picture: np.ndarray, box: Box) -> np.ndarray:
 def _averaged(models: np.ndarray, part: Box) -> list[np.ndarray]:
     """The mean models around the cells of a part: five planes (h, w) float32.
 
-    models: (6, N) of ``_solve``, of the part and ``_RADIUS`` more cells on all sides.
+    models: (6, N) of ``_solve``, of the part and ``RADIUS`` more cells on all sides.
     """
-    height, width = (side + 2 * _RADIUS for side in part.shape)
+    height, width = (side + 2 * RADIUS for side in part.shape)
     tall = np.ascontiguousarray(models).reshape(-1, width)
     *fits, total = _inner(cv2.blur(tall, _WINDOW, tall).reshape(6, height, width))
     total = np.reciprocal(total)
@@ -257,7 +222,7 @@ def _averaged(models: np.ndarray, part: Box) -> list[np.ndarray]:
 
 def _inner(planes: np.ndarray) -> np.ndarray:
     """The cells of (C, h, w) planes whose windows are inside."""
-    return planes[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    return planes[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
 
 
 def _solve(means: np.ndarray) -> None:
@@ -266,51 +231,78 @@ def _solve(means: np.ndarray) -> None:
     means: (14, N) float32 of ``_window_means``. They are used up: the first six become
     a for r, g and b, then b, the variance left, and the weight.
     """
-    r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = means
     scratch = np.empty((12, means.shape[1]), np.float32)
-    product, per_rr, per_gg, g_by_r, b_by_r, b_by_g, *fits = scratch
+    product, factors, fits = scratch[0], scratch[1:6], scratch[6:]
+    _to_covariances(means, product)
+    _eliminate(means, factors, product)
+    _substitute_back(means, factors, fits, product)
+    _weigh(means, fits)
+    means[:6] = fits
 
-    def less(plane: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
+
+def _subtract_products(
+    terms: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], product: np.ndarray
+) -> None:
+    """``plane -= one * other`` for each (plane, one, other), in order. product: overwritten."""
+    for plane, one, other in terms:
         np.multiply(one, other, out=product)
         np.subtract(plane, product, out=plane)
 
-    for plane, one, other in (
-        (rr, r, r), (rg, r, g), (rb, r, b), (gg, g, g), (gb, g, b), (bb, b, b),
-        (rp, r, p), (gp, g, p), (bp, b, p), (pp, p, p),
-    ):  # fmt: skip
-        less(plane, one, other)  # means of products become covariances
+
+def _to_covariances(means: np.ndarray, product: np.ndarray) -> None:
+    """Turn the means of products into covariances, regularised those of the colours."""
+    r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = means
+    _subtract_products(
+        (
+            (rr, r, r), (rg, r, g), (rb, r, b), (gg, g, g), (gb, g, b), (bb, b, b),
+            (rp, r, p), (gp, g, p), (bp, b, p), (pp, p, p),
+        ),
+        product,
+    )  # fmt: skip
     for plane in (rr, gg, bb):
-        plane += np.float32(_EPSILON)
+        plane += np.float32(EPSILON)
+
+
+def _eliminate(means: np.ndarray, factors: np.ndarray, product: np.ndarray) -> None:
+    """The decomposition: gg, bb and what alpha shares with them without what r, then g, explain.
+
+    factors: (5, N), out: 1 / rr, 1 / gg, and the entries of L, g by r, b by r and b by g.
+    """
+    rr, rg, rb, gg, gb, bb, rp, gp, bp, _ = means[4:]
+    per_rr, per_gg, g_by_r, b_by_r, b_by_g = factors
     np.reciprocal(rr, out=per_rr)
     np.multiply(rg, per_rr, out=g_by_r)
     np.multiply(rb, per_rr, out=b_by_r)
-    less(gg, g_by_r, rg)
-    less(gb, g_by_r, rb)
-    less(gp, g_by_r, rp)
+    _subtract_products(((gg, g_by_r, rg), (gb, g_by_r, rb), (gp, g_by_r, rp)), product)
     np.reciprocal(gg, out=per_gg)
     np.multiply(gb, per_gg, out=b_by_g)
-    for plane, one, other in (
-        (bb, b_by_r, rb),
-        (bb, b_by_g, gb),
-        (bp, b_by_r, rp),
-        (bp, b_by_g, gp),
-    ):
-        less(plane, one, other)
-    a_r, a_g, a_b, constant, left, weight = fits
+    _subtract_products(
+        ((bb, b_by_r, rb), (bb, b_by_g, gb), (bp, b_by_r, rp), (bp, b_by_g, gp)), product
+    )
+
+
+def _substitute_back(
+    means: np.ndarray, factors: np.ndarray, fits: np.ndarray, product: np.ndarray
+) -> None:
+    """The slopes and the constant, the first four of ``fits``; pp becomes the variance left."""
+    r, g, b, p, _, _, _, _, _, bb, rp, gp, bp, pp = means
+    per_rr, per_gg, g_by_r, b_by_r, b_by_g = factors
+    a_r, a_g, a_b, constant, _, _ = fits
     np.multiply(rp, per_rr, out=a_r)
     np.multiply(gp, per_gg, out=a_g)
     np.divide(bp, bb, out=a_b)
-    for one, other in ((a_r, rp), (a_g, gp), (a_b, bp)):
-        less(pp, one, other)  # what each explains of alpha's variance
-    less(a_g, b_by_g, a_b)
-    less(a_r, g_by_r, a_g)
-    less(a_r, b_by_r, a_b)
+    # What each explains of alpha's variance, before its slope is that of r, g or b alone.
+    _subtract_products(((pp, a_r, rp), (pp, a_g, gp), (pp, a_b, bp)), product)
+    _subtract_products(((a_g, b_by_g, a_b), (a_r, g_by_r, a_g), (a_r, b_by_r, a_b)), product)
     constant[:] = p
-    for one, other in ((a_r, r), (a_g, g), (a_b, b)):
-        less(constant, one, other)
+    _subtract_products(((constant, a_r, r), (constant, a_g, g), (constant, a_b, b)), product)
+
+
+def _weigh(means: np.ndarray, fits: np.ndarray) -> None:
+    """Multiply the fits by their weight, which falls with the variance that they leave."""
+    *_, pp = means
+    *_, left, weight = fits
     np.maximum(pp, 0, out=left)
-    np.add(left, np.float32(_GOOD_FIT), out=weight)
+    np.add(left, np.float32(GOOD_FIT), out=weight)
     np.reciprocal(weight, out=weight)
-    for plane in (a_r, a_g, a_b, constant, left):
-        plane *= weight
-    means[:6] = scratch[6:]
+    fits[:5] *= weight

@@ -111,11 +111,10 @@ def adjusted_frames(
     untouched = controls == Adjustments() and garbage is None and holdout is None
     for frame in frames:
         if not untouched and frame.alpha is not None:
-            place = frame.index if frame.source_index is None else frame.source_index
             now = replace(
                 controls,
-                garbage=garbage.at(place) if garbage else None,
-                holdout=holdout.at(place) if holdout else None,
+                garbage=garbage.at(frame.place) if garbage else None,
+                holdout=holdout.at(frame.place) if holdout else None,
             )
             np.copyto(frame.alpha, apply(frame.alpha, now))
         yield frame

@@ -16,9 +16,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import Box, box_around
+from vidmatte.alpha.box import Box, WorkingFrame, box_around, soft_or_edge
 from vidmatte.alpha.confidence import flatness, halved
-from vidmatte.alpha.guided_edges import WorkingFrame, soft_or_edge
 
 SOFT_LOW, SOFT_HIGH = 0.03, 0.97
 _BAND_REACH = 3  # dilation of what is soft, working pixels

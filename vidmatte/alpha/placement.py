@@ -58,7 +58,7 @@ def choose_window(
     box = _subject_box(alpha)
     if box is None:
         return None
-    if crop is None and size is not None and (head := find_head(alpha)) is not None:
+    if crop is None and size is not None and (head := _find_head(alpha)) is not None:
         height = (head.chin - head.crown) / _HEAD_SHARE
         width = height * size.width / size.height
         top = head.crown - _ABOVE * height
@@ -79,7 +79,7 @@ def _subject_box(alpha: np.ndarray) -> Window | None:
     return Window(left, top, width, height) if width else None
 
 
-def find_head(alpha: np.ndarray) -> Head | None:
+def _find_head(alpha: np.ndarray) -> Head | None:
     """The head of a person seen from the front, by the outline of the matte: it widens from the
     crown, and narrows to the neck. None where there is no such outline.
 

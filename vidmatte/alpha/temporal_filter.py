@@ -25,59 +25,33 @@ from typing import Generic
 import cv2
 import numpy as np
 
-from vidmatte.alpha.accumulate import Neighbour, average
-from vidmatte.alpha.box import box_around
+from vidmatte.alpha.accumulate import MatteSample, Neighbour, average
+from vidmatte.alpha.box import WorkingFrame, box_around, reduce_alpha
 from vidmatte.alpha.confidence import decide_grey
 from vidmatte.alpha.flow import FlowField, squared_length
-from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
+from vidmatte.alpha.guided_edges import refine_edges
 from vidmatte.alpha.matting_laplacian import solve_doubt
 from vidmatte.alpha.track import NEAR, WINDOWS, AnyFrame, TrackedFrame, Window, track
 from vidmatte.core.concurrency import map_in_order
-from vidmatte.core.families import PER_FRAME, FilterProfile
+from vidmatte.core.families import FilterProfile
 
 _SECOND_STRENGTH = 0.7  # of the mean that best takes once more
 
-_MOVING = 0.5  # coarse pixels a frame from which something counts as moving
-
-
-def _filter_frames(
-    frames: Iterable[AnyFrame],
-    *,
-    mode: str = "on",
-    refine: str = "fast",
-    strength: float = 1.0,
-    profile: FilterProfile = PER_FRAME,
-) -> Iterator[AnyFrame]:
-    """The same frames, in order, each with its ``alpha`` refined and averaged over time.
-
-    mode: 'off' mixes no frames, 'live' looks at no later frame, 'on' and 'strong'
-    hold back three frames, four where a shot begins. refine: 'fast' redraws the soft
-    edge, 'best' also solves for areas in doubt and averages once more, with a look-ahead
-    of two frames more; 'off' does neither. strength: 0..1 and above, scales the weight of the
-    neighbours. profile: of the network that made the alphas.
-    A frame's ``alpha`` is replaced by a new (H, W) float32 array; ``new_shot`` starts
-    again from nothing. A frame that was yielded is not read again. Raises KeyError for an
-    unknown mode.
-    """
-    how = TemporalFilter(WINDOWS[mode], refine, strength, profile)
-    return how.average_stage(how.track_stage(_copied(frames)))
-
-
-def _copied(frames: Iterable[AnyFrame]) -> Iterator[AnyFrame]:
-    """The same frames, each with an alpha of its own that may be changed."""
-    for frame in frames:
-        if frame.alpha is not None:
-            frame.alpha = np.array(frame.alpha, np.float32)
-        yield frame
+MOVING = 0.5  # coarse pixels a frame from which something counts as moving
 
 
 @dataclass(frozen=True)
 class TemporalFilter:
-    """The filter's two halves, each for a thread of its own; the fields are the arguments of
-    ``_filter_frames``.
+    """The filter's two halves, each for a thread of its own.
 
-    Both change the frames' alpha (H, W), float32 and C-contiguous, in place. threads: frames that
-    each half works on at once; the result does not depend on it.
+    Both change the frames' alpha (H, W), float32 and C-contiguous, in place; ``new_shot`` starts
+    again from nothing. A frame that was yielded is not read again.
+
+    window: which frames are averaged, see ``track.WINDOWS``. refine: 'fast' redraws the soft edge,
+    'best' also solves for areas in doubt and averages once more, with a look-ahead of two frames
+    more; 'off' does neither. strength: 0..1 and above, scales the weight of the neighbours.
+    profile: of the network that made the alphas. threads: frames that each half works on at once;
+    the result does not depend on it.
     """
 
     window: Window
@@ -147,14 +121,14 @@ class TemporalFilter:
     def _averaged(self, tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
         window_filter: _WindowFilter[AnyFrame] = _WindowFilter(self)
 
-        def ready() -> Iterator[_Averaging[AnyFrame]]:
+        def ready() -> Iterator[Averaging[AnyFrame]]:
             for item in tracked:
                 yield from window_filter.feed(item)
             yield from window_filter.flush()
 
         return map_in_order(self._finished, ready(), self.threads, name="steady")
 
-    def _finished(self, item: _Averaging[AnyFrame]) -> AnyFrame:
+    def _finished(self, item: Averaging[AnyFrame]) -> AnyFrame:
         """One frame, averaged and finished."""
         return item.finished()
 
@@ -168,7 +142,7 @@ class _WindowFilter(Generic[AnyFrame]):
         self._tracked: deque[TrackedFrame[AnyFrame]] = deque()
         self._waiting = 0  # at the end of the deque: those whose frame was not yielded yet
 
-    def feed(self, item: TrackedFrame[AnyFrame]) -> Iterator[_Averaging[AnyFrame]]:
+    def feed(self, item: TrackedFrame[AnyFrame]) -> Iterator[Averaging[AnyFrame]]:
         """Take the next tracked frame; yield the frames that are ready to be averaged."""
         if item.frame is not None and item.frame.new_shot:
             yield from self.flush()
@@ -177,13 +151,13 @@ class _WindowFilter(Generic[AnyFrame]):
         while self._waiting > self._window.ahead_of(len(self._tracked) - self._waiting):
             yield self._emit()
 
-    def flush(self) -> Iterator[_Averaging[AnyFrame]]:
+    def flush(self) -> Iterator[Averaging[AnyFrame]]:
         """Yield all frames that are held; the next one begins a new shot."""
         while self._waiting:
             yield self._emit()
         self._tracked.clear()
 
-    def _emit(self) -> _Averaging[AnyFrame]:
+    def _emit(self) -> Averaging[AnyFrame]:
         """The oldest waiting frame with its neighbours; drops what no later one needs."""
         place = len(self._tracked) - self._waiting
         item = self._tracked[place]
@@ -192,7 +166,7 @@ class _WindowFilter(Generic[AnyFrame]):
         if frame is None:
             raise RuntimeError("a frame was yielded twice")
         around = [replace(one) for one in self._tracked]
-        ready = _Averaging(self._how, frame, view, around, place)
+        ready = Averaging(self._how, frame, view, around, place)
         item.from_last = None
         self._waiting -= 1
         while len(self._tracked) - self._waiting > len(self._window.before):
@@ -200,65 +174,75 @@ class _WindowFilter(Generic[AnyFrame]):
         return ready
 
 
-class _Averaging(Generic[AnyFrame]):
-    """One frame to be averaged, at ``place`` among the tracked frames around it."""
+@dataclass(frozen=True)
+class Averaging(Generic[AnyFrame]):
+    """One frame to be averaged, the one at ``place`` in ``tracked``.
 
-    def __init__(
-        self,
-        how: TemporalFilter,
-        frame: AnyFrame,
-        view: WorkingFrame | None,
-        around: list[TrackedFrame[AnyFrame]],
-        place: int,
-    ) -> None:
-        self._how, self._window = how, how.window
-        self._frame, self._view = frame, view
-        self._tracked, self._place = around, place
+    view: the frame at the working scale, None where nothing is to be done.
+    """
+
+    how: TemporalFilter
+    frame: AnyFrame
+    view: WorkingFrame | None
+    tracked: list[TrackedFrame[AnyFrame]]
+    place: int
+
+    @property
+    def sample(self) -> MatteSample | None:
+        """What was prepared of its matte; None without an average."""
+        return self.tracked[self.place].sample
 
     def finished(self) -> AnyFrame:
         """Average, stretch and redraw the frame's alpha, in place."""
-        how, frame, view, place = self._how, self._frame, self._view, self._place
-        alpha, seen = frame.alpha, self._tracked[place].sample
+        how, frame, view, seen = self.how, self.frame, self.view, self.sample
+        alpha = frame.alpha
         if alpha is None:
             raise RuntimeError("the alpha of a frame was removed")
         if view is None:
             return frame
         if seen is not None:
-            average(seen, list(self._neighbours(place)), alpha)
+            average(seen, list(self.neighbours()), alpha)
         _stretch_levels(alpha, view, how.profile, how.redraws)
         if seen is not None and how.redraws:
-            share = how.profile.redrawn * self._pace(place, view.alpha.shape)
+            share = how.profile.redrawn * self._pace(view.alpha.shape)
             refine_edges(frame.rgb, alpha, view, share)
         return frame
 
-    def _pace(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
+    @property
+    def motion(self) -> FlowField | None:
+        """Between the frame and the one before it, or else the one after it."""
+        field = self.tracked[self.place].to_last
+        if field is None and self.place + 1 < len(self.tracked):
+            field = self.tracked[self.place + 1].from_last
+        return field
+
+    def _pace(self, shape: tuple[int, ...]) -> np.ndarray:
         """0 where nothing moves now, 1 where something does: ``shape``, float32.
 
         Where all frames agree their mean is the better edge; a single frame's colours would
         only bring its noise back.
         """
-        item = self._tracked[place]
-        field = item.to_last
-        if field is None and place + 1 < len(self._tracked):
-            field = self._tracked[place + 1].from_last
-        if field is None or item.sample is None or field.box.is_empty:
+        field, seen = self.motion, self.sample
+        if field is None or seen is None or field.box.is_empty:
             return np.ones(shape, np.float32)
-        coarse = np.zeros(item.sample.coarse.alpha.shape, np.float32)
+        coarse = np.zeros(seen.coarse.alpha.shape, np.float32)
         # Not cv2.magnitude: its last bit may differ between runs on the same input.
         pace = np.sqrt(squared_length(*field.planes[:2]))
-        field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / _MOVING), 1)
+        field.box.crop(coarse)[:] = np.minimum(pace * np.float32(1 / MOVING), 1)
         return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
 
-    def _gains(self, place: int) -> dict[int, float]:
-        """The weight of each tracked frame around the one at ``place``, by its index.
+    def _gains(self) -> dict[int, float]:
+        """The weight of each tracked frame around this one, by its index.
 
         All phases of test-time augmentation have the same total weight, also at the ends of a
         shot, where there are more frames of one phase than of another: otherwise the matte of a
         still scene would drift as frames enter and leave the window.
         """
-        before, after = self._window.before, self._window.after[: self._window.ahead_of(place)]
+        place = self.place
+        window = self.how.window
+        before, after = window.before, window.after[: window.ahead_of(place)]
         gains = {place - away: gain for away, gain in enumerate(before[:place], 1)}
-        there = len(self._tracked) - 1 - place
+        there = len(self.tracked) - 1 - place
         gains |= {place + away: gain for away, gain in enumerate(after[:there], 1)}
         totals: defaultdict[int, float] = defaultdict(float)
         for index, gain in [(place, 1.0), *gains.items()]:
@@ -269,27 +253,27 @@ class _Averaging(Generic[AnyFrame]):
         }
 
     def _phase_weight(self, place: int) -> int:
-        seen = self._tracked[place].sample
+        seen = self.tracked[place].sample
         return 0 if seen is None else seen.augment_phase
 
-    def _neighbours(self, place: int) -> Iterator[Neighbour]:
-        """The neighbours of the frame at ``place``, as far as its motion can be followed."""
-        gains = self._gains(place)
+    def neighbours(self) -> Iterator[Neighbour]:
+        """The neighbours of the frame, as far as its motion can be followed."""
+        place, gains = self.place, self._gains()
         for step in (-1, 1):
             way: FlowField | None = None
             index = place
             while (index := index + step) in gains:
-                there = self._tracked[index]
-                leg = self._tracked[index + 1].to_last if step < 0 else there.from_last
+                there = self.tracked[index]
+                leg = self.tracked[index + 1].to_last if step < 0 else there.from_last
                 if leg is None or leg.box.is_empty or there.sample is None:
                     break
                 way = leg if way is None else leg.after(way)
                 field = way
                 if abs(index - place) > NEAR:
-                    field = way.with_lower_trust(self._how.profile.far_reach)
+                    field = way.with_lower_trust(self.how.profile.far_reach)
                     if not field.is_worth_sampling():
                         break
-                yield Neighbour(field, there.sample, gains[index] * self._how.strength)
+                yield Neighbour(field, there.sample, gains[index] * self.how.strength)
 
 
 def _stretch_levels(

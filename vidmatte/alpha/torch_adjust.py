@@ -14,7 +14,7 @@ from math import sqrt
 import numpy as np
 import torch
 
-from vidmatte.alpha import box
+from vidmatte.alpha import wide_windows
 from vidmatte.alpha.adjustments import Adjustments, disc
 from vidmatte.alpha.masks import adjusted_frames, controls_of
 from vidmatte.core.frame import Clip, Frame
@@ -100,7 +100,7 @@ def apply(alpha: Tensor, controls: Adjustments) -> Tensor:
 
 def _morph(alpha: Tensor, pixels: float, *, largest: bool) -> Tensor:
     """Grey morphology with a disc whose radius may be a fraction."""
-    steps, rest = divmod(int(pixels), box.RADIUS)
+    steps, rest = divmod(int(pixels), wide_windows.RADIUS)
     if steps:
         alpha = _discs(alpha, steps, largest=largest)
     if rest > 1:
@@ -119,11 +119,11 @@ def _one_step(alpha: Tensor, *, largest: bool) -> Tensor:
 
 
 def _discs(alpha: Tensor, times: int, *, largest: bool) -> Tensor:
-    """``box.discs``: erosions or dilations by the disc of ``box.RADIUS``, ``times`` of them."""
+    """``wide_windows.discs``: ``times`` erosions or dilations by the disc of ``RADIUS``."""
     choose, nothing = (torch.maximum, -np.inf) if largest else (torch.minimum, np.inf)
-    reach = (box.RADIUS * times,) * 4
+    reach = (wide_windows.RADIUS * times,) * 4
     found = torch.nn.functional.pad(alpha, reach, value=nothing)
-    for (down, right), steps in box.ROWS:
+    for (down, right), steps in wide_windows.ROWS:
         seen, wanted = 1, times * steps + 1
         while seen < wanted:
             more = min(seen, wanted - seen)
@@ -136,19 +136,19 @@ def _discs(alpha: Tensor, times: int, *, largest: bool) -> Tensor:
 
 
 def _wide_gaussian(alpha: Tensor, sigma: float) -> Tensor:
-    """``box.gaussian``: (H, W) softened; its borders go on outside."""
-    if sigma < box.WIDEST_EXACT:
+    """``wide_windows.gaussian``: (H, W) softened; its borders go on outside."""
+    if sigma < wide_windows.WIDEST_EXACT:
         return gaussian(alpha, sigma, replicate=True)
     height, width = alpha.shape
-    margin = box.BORDER
+    margin = wide_windows.BORDER
     even = alpha[torch.arange(height + height % 2, device=alpha.device).clamp(max=height - 1)][
         :, torch.arange(width + width % 2, device=alpha.device).clamp(max=width - 1)
     ]
     framed = gaussian(
-        bordered(even, margin, margin, replicate=True), box.BEFORE_HALVING, replicate=True
+        bordered(even, margin, margin, replicate=True), wide_windows.BEFORE_HALVING, replicate=True
     )
     rows, columns = framed.shape
     half = resize(framed, rows // 2, columns // 2, "area")
-    half = _wide_gaussian(half, sqrt(sigma**2 - box.OF_HALVING) / 2)
+    half = _wide_gaussian(half, sqrt(sigma**2 - wide_windows.OF_HALVING) / 2)
     full = resize(half, rows, columns, "linear")
     return full[margin : margin + height, margin : margin + width]

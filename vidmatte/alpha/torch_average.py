@@ -94,12 +94,12 @@ class _Sums:
 
     def mean(self) -> tuple[Tensor, Tensor]:
         """The mean, and 0..1 for how well it is supported."""
-        share = (self.weight * (1 / accumulate._ENOUGH)).clamp(max=1)
+        share = (self.weight * (1 / accumulate.ENOUGH)).clamp(max=1)
         return self.total / self.weight.clamp(min=1e-6), share
 
     def coarse_mean(self, otherwise: _Sums) -> Tensor:
         """The mean at the coarse scale; the other side's where this one has little weight."""
-        share = (self.coarse_weight * (1 / accumulate._ENOUGH)).clamp(max=1)
+        share = (self.coarse_weight * (1 / accumulate.ENOUGH)).clamp(max=1)
         mean = self.coarse / self.coarse_weight.clamp(min=1e-6)
         other = otherwise.coarse / otherwise.coarse_weight.clamp(min=1e-6)
         return other + share * (mean - other)
@@ -133,7 +133,7 @@ def average(now: Sample, neighbours: list[Neighbour], alpha: Tensor, device: Tor
             around.crop(side.coarse_weight).add_(trust)
             around.crop(side.coarse).add_(trust * moved)
     soft = (now.coarse_alpha >= SURE_LOW) & (now.coarse_alpha <= SURE_HIGH)
-    undecided = soft | (change > total * accumulate._CHANGES)
+    undecided = soft | (change > total * accumulate.CHANGES)
     inside = torch.zeros_like(undecided)
     box.grown(1, *inside.shape).crop(inside)[:] = True
     wide = extreme(undecided.float(), np.ones((3, 3), np.uint8), largest=True) > 0
@@ -159,7 +159,7 @@ def _add(side: _Sums, to_it: Field, there: Tensor, gain: float) -> None:
 
 def _enlarged(coarse: Tensor, height: int, width: int) -> Tensor:
     """Coarse planes at the pixels of the picture, of which blocks share a value."""
-    rows, columns = (side * accumulate._BLOCKS for side in coarse.shape[-2:])
+    rows, columns = (side * accumulate.BLOCKS for side in coarse.shape[-2:])
     if height % rows or width % columns:
         return resize(coarse, height, width, "linear")
     return resize(resize(coarse, rows, columns, "linear"), height, width, "nearest")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from vidmatte.alpha import confidence, guided_edges
+from vidmatte.alpha.box import SOFT_HIGH, SOFT_LOW
 from vidmatte.core.families import FilterProfile
 from vidmatte.pixels.torch_ops import (
     Tensor,
@@ -28,13 +29,13 @@ from vidmatte.pixels.torch_ops import (
     sample,
 )
 
-_STEP, _SIDE = guided_edges._STEP, 2 * guided_edges._RADIUS + 1
+_STEP, _SIDE = guided_edges.STEP, 2 * guided_edges.RADIUS + 1
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
 @dataclass
 class DeviceView:
-    """A frame at the working scale; see ``guided_edges.WorkingFrame``.
+    """A frame at the working scale; see ``box.WorkingFrame``.
 
     rgb: (3, h, w) codes as float32, alpha: (h, w) float32, on the device. grey: (h, w) uint8 in
     host memory, where motion is found.
@@ -75,10 +76,10 @@ def pixels_under(mask: Tensor, height: int, width: int) -> Tensor:
 
 def _edge_band(alpha: Tensor) -> Tensor:
     """The weight (h, w) with which the edge is redrawn, at the working scale."""
-    soft = _soft_or_edge(alpha, guided_edges.SOFT_LOW, guided_edges.SOFT_HIGH)
-    side = 2 * guided_edges._BAND_REACH + 1
+    soft = _soft_or_edge(alpha, SOFT_LOW, SOFT_HIGH)
+    side = 2 * guided_edges.BAND_REACH + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return gaussian(extreme(soft.float(), kernel, largest=True), guided_edges._BAND_SIGMA)
+    return gaussian(extreme(soft.float(), kernel, largest=True), guided_edges.BAND_SIGMA)
 
 
 def _soft_or_edge(alpha: Tensor, low: float, high: float) -> Tensor:
@@ -93,7 +94,7 @@ def _fit_models(view: DeviceView) -> Tensor:
     be followed."""
     height, width = view.alpha.shape
     rows, columns = -(-height // _STEP), -(-width // _STEP)
-    margin = guided_edges._AROUND // 2  # cells, which the picture goes on in, mirrored
+    margin = guided_edges.AROUND // 2  # cells, which the picture goes on in, mirrored
     below, right = -height % _STEP, -width % _STEP  # to full cells
     planes = torch.cat([view.rgb, view.alpha[None]])
     planes = bordered(planes, margin * _STEP + below, margin * _STEP + right)
@@ -105,7 +106,7 @@ def _fit_models(view: DeviceView) -> Tensor:
     fits = _solved(box_mean(cells, _SIDE))
     means = box_sum(fits, _SIDE)[:, margin:-margin, margin:-margin]
     models = means[:5] / means[5]
-    models[4] = torch.exp(models[4] * (-1 / guided_edges._POOR_FIT))
+    models[4] = torch.exp(models[4] * (-1 / guided_edges.POOR_FIT))
     return models
 
 
@@ -126,7 +127,7 @@ def _factors(device: Any) -> tuple[Tensor, Tensor, Tensor]:
     one = torch.tensor([0, 0, 0, 1, 1, 2, 0, 1, 2, 3], device=device)
     other = torch.tensor([0, 1, 2, 1, 2, 2, 3, 3, 3, 3], device=device)
     ridge = torch.zeros(10, 1, 1, device=device)
-    ridge[[0, 3, 5]] = guided_edges._EPSILON
+    ridge[[0, 3, 5]] = guided_edges.EPSILON
     return one, other, ridge
 
 
@@ -151,7 +152,7 @@ def _solved(means: Tensor) -> Tensor:
     a_g = a_g - b_by_g * a_b
     a_r = a_r - g_by_r * a_g - b_by_r * a_b
     constant = p - a_r * r - a_g * g - a_b * b
-    weight = 1 / (left + guided_edges._GOOD_FIT)
+    weight = 1 / (left + guided_edges.GOOD_FIT)
     fits = torch.stack([a_r, a_g, a_b, constant, left])
     return torch.cat([fits * weight, weight[None]])
 
@@ -179,16 +180,16 @@ def _resolved_grey(alpha: Tensor) -> Tensor:
     """What alpha (h, w) is to be multiplied by, at half its size; see ``confidence``."""
     height, width = (max(1, size // 2) for size in alpha.shape)
     coarse = resize(alpha, height, width, "area")
-    mean = box_mean(coarse, confidence._WINDOW)
-    softness = box_mean(coarse * (1 - coarse), confidence._WINDOW)
-    softness /= mean * (1 - mean) + confidence._TINY
+    mean = box_mean(coarse, confidence.WINDOW)
+    softness = box_mean(coarse * (1 - coarse), confidence.WINDOW)
+    softness /= mean * (1 - mean) + confidence.TINY
     flat = 1 / (confidence.SURELY_FLAT - confidence.FLAT)
     weight = _smooth_step((softness - confidence.FLAT) * flat)
-    side = confidence._OPACITY_WINDOW
-    opacity = box_mean(coarse * coarse, side) / (box_mean(coarse, side) + confidence._TINY / 10)
+    side = confidence.OPACITY_WINDOW
+    opacity = box_mean(coarse * coarse, side) / (box_mean(coarse, side) + confidence.TINY / 10)
     decided = _smooth_step((opacity - confidence.MIDDLE) * (1 / confidence.WIDTH) + 0.5)
     change = weight * (decided / opacity.clamp(min=0.05) - 1)
-    return torch.where(change.abs().max() > confidence._LEAST, change, 0) + 1
+    return torch.where(change.abs().max() > confidence.LEAST, change, 0) + 1
 
 
 def _smooth_step(value: Tensor) -> Tensor:

@@ -16,11 +16,9 @@ import cv2
 import numpy as np
 import torch
 
-from vidmatte.alpha import flow, guided_edges, temporal_filter
-from vidmatte.alpha.box import box_around
-from vidmatte.alpha.flow import CoarseFrame, FlowField
-from vidmatte.alpha.guided_edges import WorkingFrame
-from vidmatte.alpha.temporal_filter import TemporalFilter
+from vidmatte.alpha.box import SOFT_LOW, WorkingFrame, box_around
+from vidmatte.alpha.flow import PRESENT, CoarseFrame, FlowField
+from vidmatte.alpha.temporal_filter import MOVING, Averaging, TemporalFilter
 from vidmatte.alpha.torch_average import Field, Sample, average
 from vidmatte.alpha.torch_edges import (
     DeviceView,
@@ -96,7 +94,7 @@ class DeviceFilter(TemporalFilter):
         coarse_alpha = resize(view.alpha, coarse.alpha.shape[0], coarse.alpha.shape[1], "area")
         coarse.alpha = self.device.download(coarse_alpha)
         check_numbers(replace(frame, alpha=coarse.alpha, return_slot=None))
-        coarse.box = box_around(coarse.alpha > flow._PRESENT)
+        coarse.box = box_around(coarse.alpha > PRESENT)
         there = alpha * _enlarged_box(rows, alpha.shape[0])[:, None]
         there *= _enlarged_box(columns, alpha.shape[1])
         return Sample(there, coarse_alpha, coarse, frame.mirrored, frame.augment_phase)
@@ -110,17 +108,17 @@ class DeviceFilter(TemporalFilter):
                 setattr(item, name, Field(found.box, self.device.upload(planes)))
         return item
 
-    def _finished(self, item: temporal_filter._Averaging[Any]) -> Any:
+    def _finished(self, item: Averaging[Any]) -> Any:
         """See ``TemporalFilter._finished``."""
-        frame, place = item._frame, item._place
-        view: Any = item._view
-        seen: Any = item._tracked[place].sample
+        frame = item.frame
+        view: Any = item.view
+        seen: Any = item.sample
         pixels = frame.on_device
         if view is None:
             return frame
         alpha = pixels.alpha
         if seen is not None:
-            alpha = average(seen, list(item._neighbours(place)), alpha, self.device)
+            alpha = average(seen, list(item.neighbours()), alpha, self.device)
         alpha = stretch_levels(alpha, view, self.profile, redraws=self.redraws)
         if seen is not None and self.redraws:
             share = self.profile.redrawn * _pace(item, seen, view)
@@ -131,7 +129,7 @@ class DeviceFilter(TemporalFilter):
 
 def _covered(alpha: Tensor) -> tuple[Tensor, Tensor]:
     """The rows and the columns from the first to the last that has alpha: (h,) and (w,) bool."""
-    there = alpha > guided_edges.SOFT_LOW / 5
+    there = alpha > SOFT_LOW / 5
     return _between(there.any(1)), _between(there.any(0))
 
 
@@ -155,15 +153,12 @@ def _enlarged_box(there: Tensor, size: int) -> Tensor:
     return ((places >= begin) & (places < end) & there.any()).float()
 
 
-def _pace(item: temporal_filter._Averaging[Any], seen: Sample, view: DeviceView) -> Tensor | float:
-    """0 where nothing moves now, 1 where something does, (h, w); see ``_Averaging._pace``."""
-    tracked, place = item._tracked, item._place
-    motion: Any = tracked[place].to_last
-    if motion is None and place + 1 < len(tracked):
-        motion = tracked[place + 1].from_last
+def _pace(item: Averaging[Any], seen: Sample, view: DeviceView) -> Tensor | float:
+    """0 where nothing moves now, 1 where something does, (h, w); see ``Averaging._pace``."""
+    motion: Any = item.motion
     if motion is None or motion.box.is_empty:
         return 1.0
     coarse = torch.zeros_like(seen.coarse_alpha)
     speed = torch.hypot(*motion.motion[:2])
-    motion.box.crop(coarse)[:] = (speed * (1 / temporal_filter._MOVING)).clamp_(max=1)
+    motion.box.crop(coarse)[:] = (speed * (1 / MOVING)).clamp_(max=1)
     return resize(coarse, view.grey.shape[0], view.grey.shape[1], "linear")

@@ -11,8 +11,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from vidmatte.alpha.accumulate import MatteSample
+from vidmatte.alpha.box import WorkingFrame, reduce_alpha
 from vidmatte.alpha.flow import CoarseFrame, FlowField, MotionEstimator
-from vidmatte.alpha.guided_edges import WorkingFrame, reduce_alpha, refine_edges
+from vidmatte.alpha.guided_edges import refine_edges
 from vidmatte.core.concurrency import map_in_order
 
 

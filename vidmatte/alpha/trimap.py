@@ -13,8 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidmatte.alpha.box import box_around
-from vidmatte.alpha.guided_edges import WorkingFrame
+from vidmatte.alpha.box import WorkingFrame, box_around
 from vidmatte.alpha.masks import MaskFile
 from vidmatte.alpha.matting_laplacian import add_at_full_size, solve
 from vidmatte.core.frame import Clip, Frame
@@ -35,19 +34,20 @@ class Trimap:
     def __init__(self, path: Path, clip: Clip) -> None:
         self._file = MaskFile("--trimap", path, clip)
 
-    def check(self) -> None:
-        """Raise UsageError or SourceError where the first one does not fit the clip."""
-        self._file.at(0)
+    def at(self, index: int) -> np.ndarray:
+        """The trimap of the source's frame ``index``, counted from the in point: (H, W) float32 in
+        0..1. Raises SourceError, UsageError."""
+        return self._file.at(index)
 
     def file(self, index: int) -> Path:
-        """The trimap of the source's frame ``index``, counted from the in point."""
+        """The file of the same."""
         return self._file.file(index)
 
     def solved_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The frames, each with alpha found in the unknown band of its trimap, in place."""
         for frame in frames:
             assert frame.alpha is not None
-            solve_trimap(frame.rgb, frame.alpha, self._of(frame))
+            _solve_trimap(frame.rgb, frame.alpha, self._of(frame))
             yield frame
 
     def held_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -55,12 +55,11 @@ class Trimap:
         may have changed that."""
         for frame in frames:
             assert frame.alpha is not None
-            hold_certain(frame.alpha, self._of(frame))
+            _hold_certain(frame.alpha, self._of(frame))
             yield frame
 
     def _of(self, frame: Frame) -> np.ndarray:
-        place = frame.index if frame.source_index is None else frame.source_index
-        return self._file.at(place)
+        return self.at(frame.place)
 
 
 def open_trimap(settings: SubjectOptions, clip: Clip) -> Trimap | None:
@@ -68,18 +67,24 @@ def open_trimap(settings: SubjectOptions, clip: Clip) -> Trimap | None:
     return None if settings.trimap is None else Trimap(Path(settings.trimap), clip)
 
 
-def hold_certain(alpha: np.ndarray, trimap: np.ndarray) -> None:
+def check_trimap(settings: SubjectOptions, clip: Clip) -> None:
+    """Raise UsageError or SourceError where the trimap, if any, does not fit the clip."""
+    if (trimap := open_trimap(settings, clip)) is not None:
+        trimap.at(0)
+
+
+def _hold_certain(alpha: np.ndarray, trimap: np.ndarray) -> None:
     """Set alpha to 1 and 0 where the trimap is certain, in place; both (H, W) float32 0..1."""
     alpha[trimap >= _WHITE] = 1
     alpha[trimap <= _BLACK] = 0
 
 
-def solve_trimap(rgb: np.ndarray, alpha: np.ndarray, trimap: np.ndarray) -> None:
+def _solve_trimap(rgb: np.ndarray, alpha: np.ndarray, trimap: np.ndarray) -> None:
     """Find alpha in the unknown band of a trimap, in place.
 
     rgb: (H, W, 3) uint8; alpha: the network's, trimap: (H, W) float32 in 0..1.
     """
-    hold_certain(alpha, trimap)
+    _hold_certain(alpha, trimap)
     view = WorkingFrame.of(rgb, alpha)
     height, width = view.alpha.shape
     unknown = ((trimap > _BLACK) & (trimap < _WHITE)).astype(np.float32)
@@ -91,4 +96,4 @@ def solve_trimap(rgb: np.ndarray, alpha: np.ndarray, trimap: np.ndarray) -> None
     hold = np.float32(_HOLD_CERTAIN) * np.float32(_HOLD_UNKNOWN / _HOLD_CERTAIN) ** share
     found = np.clip(solve(box.crop(view.rgb), before, hold), 0, 1)
     add_at_full_size(alpha, found - before, box, view.alpha.shape)
-    hold_certain(alpha, trimap)
+    _hold_certain(alpha, trimap)

@@ -32,7 +32,7 @@ WORKERS = typer.Option(
     help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
 URL_READERS = typer.Option(
-    "--readers", metavar="N", min=1, max=64, help="URLs that are read at once (default: 4)"
+    "--readers", metavar="N", min=1, max=64, help="URLs that are copied at once (default: 4)"
 )
 _MOST_WORKERS = 64
 RETRIES = typer.Option(
@@ -50,7 +50,8 @@ def chosen_workers(
 ) -> Workers | None:
     """What the options ask for; None for the single pipeline. of_subjects: the option that asks
     for a run for each subject, if any. Raises UsageError for an option without effect."""
-    if of_subjects and workers != "1":
+    on_cluster = _names_cluster(workers)
+    if of_subjects and (on_cluster or _local_count(workers) > 1):
         raise UsageError(f"{of_subjects} and --workers exclude each other: a subject is one piece")
     count, address = counted_workers(workers)
     if address or count > 1:
@@ -67,12 +68,21 @@ def chosen_workers(
 def counted_workers(text: str) -> tuple[int, str | None]:
     """How many local processes a text asks for, and the address of a Ray cluster; one and None
     for neither. Raises UsageError."""
-    if text.lower() == "ray" or text.lower().startswith("ray:"):
+    if _names_cluster(text):
         from vidmatte.farm.ray_workers import check_address
 
         return 1, check_address(text.lower())
+    return _local_count(text), None
+
+
+def _names_cluster(text: str) -> bool:
+    return text.lower() == "ray" or text.lower().startswith("ray:")
+
+
+def _local_count(text: str) -> int:
+    """The number of local processes. Raises UsageError."""
     if text.isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
-        return int(text), None
+        return int(text)
     raise UsageError(
         f"--workers {text}: a number from 1 to {_MOST_WORKERS}, 'ray', or ray://HOST:PORT"
     )
@@ -145,9 +155,9 @@ def _plan_command(
 
 def _segment_command(
     plan: Annotated[Path, _PLAN],
-    number: Annotated[int, typer.Argument(metavar="N", help="which segment, from 0 on")],
+    number: Annotated[int, typer.Argument(metavar="N", help="number of the segment, from 0 on")],
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="also on a machine that differs from the plan's")
+        bool, typer.Option("--mixed", help="allow a machine that differs from the plan's")
     ] = False,
     readers: Annotated[int | None, URL_READERS] = None,
     quiet: Annotated[bool, QUIET] = False,

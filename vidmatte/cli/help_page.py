@@ -30,7 +30,7 @@ def show_help(words: list[str]) -> bool:
     return True
 
 
-def make_help() -> str:
+def _make_help() -> str:
     """The page, made from the options."""
     from vidmatte.cli.main import app
 
@@ -41,4 +41,4 @@ def make_help() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(make_help(), "utf-8")
+    PAGE.write_text(_make_help(), "utf-8")

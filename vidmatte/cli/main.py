@@ -162,7 +162,7 @@ app.command("info", context_settings=_WIDTH)(with_options(_info_command, ("max_m
 
 
 @app.command("verify", context_settings=_WIDTH)
-def verify_command(
+def _verify_command(
     outputs: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="what to check")],
     source: Annotated[
         Path | None, typer.Option("--source", metavar="PATH", help="the source, if it was moved")
@@ -175,7 +175,7 @@ def verify_command(
 
 
 @app.command("formats", context_settings=_WIDTH)
-def formats_command(
+def _formats_command(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """List the output formats."""

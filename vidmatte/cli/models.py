@@ -27,12 +27,12 @@ _ModelsDir = Annotated[
     typer.Option(
         "--models-dir",
         metavar="DIR",
-        help="Where weights are stored (default: VIDMATTE_MODELS_DIR, else the platform's"
-        " cache folder).",
+        help="where weights are stored (default: VIDMATTE_MODELS_DIR, else the platform's"
+        " cache folder)",
         show_default=False,
     ),
 ]
-_NAME_HELP = "Names or aliases from the list."
+_NAME_HELP = "names or aliases from the list"
 _Names = Annotated[list[str], typer.Argument(metavar="NAME", help=_NAME_HELP)]
 _OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=_NAME_HELP)]
 _OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME_HELP)]
@@ -42,7 +42,7 @@ _OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME_
 def show(
     context: typer.Context,
     models_dir: _ModelsDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """List the models: purpose, licence, size, fetched or not."""
     context.obj = models_dir
@@ -69,10 +69,10 @@ def pull(
     context: typer.Context,
     names: _Names,
     models_dir: _ModelsDir = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on success.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing on success")] = False,
     accept_licence: Annotated[
         str | None,
-        typer.Option("--accept-licence", metavar="NAME", help="Accept the licence of a model."),
+        typer.Option("--accept-licence", metavar="NAME", help="accept the licence of this model"),
     ] = None,
 ) -> None:
     """Fetch the weights of models by name."""
@@ -208,7 +208,7 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> list[str]:
     aliases = ", ".join(f"{one} = {row['name']}" for row in rows for one in row["aliases"])
     lines += textwrap.wrap(f"Also known as: {aliases}", _WIDTH)
     lines += textwrap.wrap(
-        "auto: isnet, and rvm where that surely sees a person; 6 % more core-seconds than isnet on"
+        "auto: isnet, and rvm where that clearly sees a person; 6 % more core-seconds than isnet on"
         " a CPU without bfloat16",
         _WIDTH,
     )

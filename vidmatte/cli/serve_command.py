@@ -30,7 +30,8 @@ _Host = Annotated[
     str, typer.Option("--host", help="address to listen on; any but a local one needs --token")
 ]
 _Port = Annotated[
-    int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes any free one")
+    int,
+    typer.Option("--port", metavar="N", min=0, max=65535, help="port to listen on; 0: a free one"),
 ]
 _Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help=_DATA_HELP)]
 _Token = Annotated[
@@ -49,17 +50,25 @@ _Workers = Annotated[
     ),
 ]
 _Keep = Annotated[str, _Time("--keep", help="how long clips and results stay: 90m, 12h, 7d")]
-_MaxUpload = Annotated[str, _Size("--max-upload", help="largest file")]
-_MaxDisk = Annotated[str, _Size("--max-disk", help="most that may be stored")]
+_MaxUpload = Annotated[str, _Size("--max-upload", help="largest file that is taken")]
+_MaxDisk = Annotated[str, _Size("--max-disk", help="most that is stored")]
 _MinFree = Annotated[str, _Size("--min-free", help="disk space that stays free")]
 _MaxPixels = Annotated[
     float,
-    typer.Option("--max-megapixels", metavar="X", min=0.01, max=2000, help="largest frame"),
+    typer.Option(
+        "--max-megapixels",
+        metavar="X",
+        min=0.01,
+        max=2000,
+        help="largest frame, in millions of pixels",
+    ),
 ]
 _JobMemory = Annotated[
     str | None, _Size("--job-memory", help="most memory of a job (default: no limit)")
 ]
-_JobSilence = Annotated[str, _Time("--job-silence", help="longest time of a job without progress")]
+_JobSilence = Annotated[
+    str, _Time("--job-silence", help="time without progress after which a job is stopped")
+]
 _AllowedHost = Annotated[
     list[str] | None,
     typer.Option(

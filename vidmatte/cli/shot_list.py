@@ -45,15 +45,13 @@ def run_inputs(
 ) -> int:
     """Run the inputs of a call, a shot list or media; return the exit status. Raises VidmatteError
     for errors that concern the call itself."""
-    if is_piped(inputs, output):
-        if media_dir is not None:
-            raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
-        return run_piped(inputs, output, options, reporter, each=each, workers=workers)
-    lists = [one for one in inputs if is_shot_list(Path(one))]
+    piped = is_piped(inputs, output)
+    lists = [] if piped else [one for one in inputs if is_shot_list(Path(one))]
     if not lists:
         if media_dir is not None:
             raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
-        return run_batch(inputs, output, options, reporter, each=each, workers=workers)
+        run_media = run_piped if piped else run_batch
+        return run_media(inputs, output, options, reporter, each=each, workers=workers)
     if len(inputs) > 1:
         raise UsageError(f"{lists[0]}: a shot list is the only input of a run")
     if each:

@@ -16,11 +16,13 @@ def _preview_command(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_preview.png"),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="the sheet (default: INPUT_preview.png)"
+        ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option("--frames", min=1, max=100, help="how many frames, evenly spaced (5)"),
+        typer.Option("--frames", min=1, max=100, help="number of frames, evenly spaced (5)"),
     ] = None,
     at: Annotated[
         list[str] | None,
@@ -57,11 +59,15 @@ def _subjects_command(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="default: INPUT_subjects.png"),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="the sheet (default: INPUT_subjects.png)"
+        ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="POINT", help="which frame, written like --in (the first)"),
+        typer.Option(
+            "--at", metavar="POINT", help="the frame, written like --in (default: the first)"
+        ),
     ] = None,
     **options: Any,
 ) -> None:
@@ -78,26 +84,33 @@ _SUBJECTS_OPTIONS = (
 )  # fmt: skip
 
 
-_REMBG = typer.Option("--rembg", metavar="PATH", help="its command (default: the one on the PATH)")
-_PLOT = typer.Option("--plot", metavar="FILE", help="draw the comparison, as an SVG")
+_REMBG = typer.Option("--rembg", metavar="PATH", help="rembg's command (default: on the PATH)")
+_PLOT = typer.Option("--plot", metavar="FILE", help="draw the comparison as an SVG")
 
 
 def _bench_command(
     clip: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="default: a generated clip")
+        Path | None, typer.Argument(metavar="[INPUT]", help="a clip (default: a generated one)")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", metavar="WxH", help="of the generated clip (default: 1920x1080)"),
+        typer.Option(
+            "--size", metavar="WxH", help="size of the generated clip (default: 1920x1080)"
+        ),
     ] = None,
     frames: Annotated[
         int, typer.Option("--frames", metavar="N", min=8, max=10000, help="frames of each run")
     ] = 48,
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=1, max=100, help="runs to report medians of")
+        int,
+        typer.Option(
+            "--rounds", metavar="N", min=1, max=100, help="runs; the medians are reported"
+        ),
     ] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
-    compare: Annotated[bool, typer.Option("--compare", help="with rembg and a plain loop")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="also measure rembg and a plain loop")
+    ] = False,
     rembg: Annotated[Path | None, _REMBG] = None,
     plot: Annotated[Path | None, _PLOT] = None,
     **options: Any,
@@ -125,10 +138,10 @@ def _score_command(
     motion: Annotated[
         Path | None,
         typer.Option(
-            "--motion", metavar="DIR", help="known motion to the frame before, as KITTI's PNGs"
+            "--motion", metavar="DIR", help="known motion to the previous frame, as KITTI's PNGs"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Measure mattes against ground truth: MAD, MSE, Grad, Conn, dtSSD..."""
     from vidmatte.cli.tools import score

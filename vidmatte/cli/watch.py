@@ -167,7 +167,7 @@ class _Arrivals:
                 yield Path(self._folder, entry.name)
 
 
-class Watch:
+class _Watch:
     """Mats what arrives in ``folder`` into ``out`` until it is stopped.
 
     settle: seconds for which a file must not have changed. done, failed: counts of this call.
@@ -307,4 +307,4 @@ def watch_folder(
         raise UsageError(
             "watch: it needs the package watchfiles: pip install 'vidmatte[watch]'"
         ) from None
-    Watch(folder, out, Settings(**options), reporter, settle).run()
+    _Watch(folder, out, Settings(**options), reporter, settle).run()

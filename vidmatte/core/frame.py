@@ -155,6 +155,11 @@ class Frame:
             f" {self.picture.width}x{self.picture.height}, alpha={alpha})"
         )
 
+    @property
+    def place(self) -> int:
+        """The number of the source's frame that it is: ``source_index``, or else ``index``."""
+        return self.index if self.source_index is None else self.source_index
+
     def writable_alpha(self) -> np.ndarray:
         """``alpha``, (H, W) float32, for the caller to write all of it.
 

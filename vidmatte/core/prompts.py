@@ -65,7 +65,7 @@ class Moment:
         return "" if self.kind == "start" else f"@{'f' if self.kind == 'frame' else ''}{self.value}"
 
 
-def parse_moment(text: str) -> Moment | None:
+def _parse_moment(text: str) -> Moment | None:
     """'f12', '1.5' (seconds) or '00:00:01:05'; None for any other text."""
     if match := _FRAME.fullmatch(text):
         return Moment("frame", match[1])
@@ -189,7 +189,7 @@ def _split_moment(text: str) -> tuple[str, Moment]:
     what, at, when = text.rpartition("@")
     if not at:
         return text, Moment()
-    moment = parse_moment(when)
+    moment = _parse_moment(when)
     if moment is not None:
         return what, moment
     if _NUMBERS.fullmatch(what):

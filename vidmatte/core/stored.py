@@ -3,6 +3,7 @@ one line and not a surprise later."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
@@ -75,6 +76,13 @@ def checked(model: type[_Model], value: Any) -> _Model:
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"])) or "it"
         raise ValueError(f"{place}: {fault['msg']}") from None
+
+
+def key_of(facts: Any) -> str:
+    """A name for facts, as of a file that depends on them: 32 hexadecimal digits. What JSON cannot
+    hold counts by its text; the order of names does not count."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def plain(value: Any) -> Any:

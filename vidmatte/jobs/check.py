@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.masks import check_masks
-from vidmatte.alpha.trimap import open_trimap
+from vidmatte.alpha.trimap import check_trimap
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import (
     absolute_path,
@@ -100,8 +100,7 @@ def check_matting(clip: Clip, settings: Settings, model: ModelChoice | None = No
     """
     uses_model_foreground(settings, clip)
     check_masks(settings, clip)
-    if (trimap := open_trimap(settings, clip)) is not None:
-        trimap.check()
+    check_trimap(settings, clip)
     return choose_model(settings) if model is None else model
 
 
@@ -166,6 +165,20 @@ def _check_outputs(
             raise UsageError(f"{spec.out}: two outputs share this path")
         seen.add(path)
         formats.append(spec.row)
+    _check_needs(settings, formats, has_background=has_background)
+    if settings.start_number and not any(is_pattern(path) for path in seen):
+        raise UsageError(
+            f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
+        )
+    return tuple(formats)
+
+
+def _check_needs(settings: Settings, formats: list[OutputFormat], *, has_background: bool) -> None:
+    """Raise UsageError for an option that needs an output which the job does not have.
+
+    formats: of the outputs, the main one's first. has_background: whether one lies over a
+    background.
+    """
     main = formats[0]
     if settings.audio_from is not None and (main.container is None or main.container.sound is None):
         raise UsageError(
@@ -175,11 +188,6 @@ def _check_outputs(
     if settings.shadow is not None and not has_background:
         raise UsageError(f"--shadow {settings.shadow}: it needs --background, or --comp FILE")
     _check_encoding(settings, formats)
-    if settings.start_number and not any(is_pattern(path) for path in seen):
-        raise UsageError(
-            f"--start-number {settings.start_number}: it needs a name like -o 'cut/shot_%06d.png'"
-        )
-    return tuple(formats)
 
 
 def _check_encoding(settings: Settings, formats: list[OutputFormat]) -> None:

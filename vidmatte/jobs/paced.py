@@ -35,7 +35,7 @@ class Pace:
     limits: Limits
 
 
-def pace_named(name: str) -> Pace | None:
+def _pace_named(name: str) -> Pace | None:
     """The pace of ``--pace``; None for a network on every frame."""
     if name in ("every", "1"):
         return None
@@ -50,7 +50,7 @@ def _pace_of(model: Model, clip: Clip, settings: Settings) -> Pace | None:
         return None
     # Stretched by each frame's own extremes, as another tool does, mattes are not steady.
     is_asked = settings.pace != "auto" or settings.normalize == "clip"
-    return pace_named(settings.pace) if is_asked else None
+    return _pace_named(settings.pace) if is_asked else None
 
 
 def network_of(model: Model, clip: Clip, settings: Settings, cache: Path | None = None) -> Network:
@@ -59,7 +59,7 @@ def network_of(model: Model, clip: Clip, settings: Settings, cache: Path | None 
     if pace is None:
         return model.network_for(clip, cache)
     threads = filter_threads(clip, settings)
-    return model.network_for(clip, cache, lambda network: PacedNetwork(network, pace, threads))
+    return model.network_for(clip, cache, lambda network: _PacedNetwork(network, pace, threads))
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Tally:
             yield frame
 
 
-class PacedNetwork(WrappedNetwork):
+class _PacedNetwork(WrappedNetwork):
     """Runs a per-frame network at a pace. threads: pairs of frames whose motion is searched at
     once, and frames that a matte is carried to."""
 

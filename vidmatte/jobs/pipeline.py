@@ -22,12 +22,9 @@ from vidmatte.jobs.paced import Tally, network_of
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
-from vidmatte.jobs.smoothing import (
-    filter_of,
-    finished_alphas,
-    kept_on,
-)
+from vidmatte.jobs.smoothing import filter_of, finished_alphas, kept_on
 from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
+from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
@@ -77,57 +74,65 @@ def build_pipeline(
 ) -> MattingPipeline:
     """Connect the stages that process the frames of a clip from ``first`` to before ``stop``.
 
-    With a writer the last stage writes and yields released frames; without one the
-    caller releases each frame. stop: None for the end of the clip. history: what earlier runs
-    recorded of its frames. subject: what limits the alphas to the chosen subject. Raises
-    UsageError, OutOfMemoryError.
+    With a writer the last stage writes and yields released frames; without one the caller
+    releases them. stop: None for the end of the clip. history: what earlier runs recorded of its
+    frames. subject: limits the alphas to the chosen one. Raises UsageError, OutOfMemoryError.
     """
-    flag = StopFlag()
+    flag, clip = StopFlag(), source.clip
     monitor, tally = QualityMonitor(), Tally()
-    uses_foreground = uses_model_foreground(settings, source.clip)
-    cache = None if subject is None else subject.cache
-    network = network_of(model, source.clip, settings, cache)
-    network.begin(source.clip, settings)
-    trimap = open_trimap(settings, source.clip)
+    uses_foreground = uses_model_foreground(settings, clip)
+    network = _begun_network(model, clip, settings, None if subject is None else subject.cache)
+    trimap = open_trimap(settings, clip)
     is_local = subject is None and trimap is None
-    smooth, device = filter_of(network, source.clip, settings, may_stay=is_local)
+    smooth, device = filter_of(network, clip, settings, may_stay=is_local)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state
 
     def read(_: Iterator[Frame]) -> Iterator[Frame]:
-        pictures = _pictures(source, segment.lead, needs.read_stop(segment), begin.pts)
-        frames = _frames(pictures, source.warnings, ring, segment, begin, cuts=settings.cuts)
+        frames = _read_frames(source, settings, ring, segment, begin, needs.read_stop(segment))
         return _with_state(frames, segment, begin, stores=stores_state)
 
-    def finished(frames: Iterator[Frame]) -> Iterator[Frame]:
+    def matte(frames: Iterator[Frame]) -> Iterator[Frame]:
+        matted = tally.observe(network.predict(kept_on(frames, device)), segment)
+        return _with_checked_alpha(matted, uses_foreground)
+
+    def finish(frames: Iterator[Frame]) -> Iterator[Frame]:
         held = frames if trimap is None else trimap.held_frames(frames)
-        stays = writer is not None
-        adjusted = finished_alphas(held, settings, source.clip, device, stays=stays)
+        adjusted = finished_alphas(held, settings, clip, device, stays=writer is not None)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
-    works: dict[str, Work] = {
-        "read": read,
-        "matte": lambda frames: _with_checked_alpha(
-            tally.observe(network.predict(kept_on(frames, device)), segment), uses_foreground
-        ),
-        **_filter_works(smooth, subject, trimap, finished),
-    }
-    held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
-    held += smooth.held_by_threads
+    works: dict[str, Work] = {"read": read, "matte": matte}
+    works |= _filter_works(smooth, subject, trimap, finish)
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
-        held += writer.slots_held
         writer.watch(flag.set)
+    held = _frames_held(network, smooth, subject, writer)
     interrupt = cancel_all(network, source, writer)
-    pipeline, ring = _connect(works, source.clip, model, flag, held, network.batch, interrupt)
+    pipeline, ring = _connect(works, clip, model, flag, held, network.batch, interrupt)
     return MattingPipeline(pipeline, ring, monitor.quality, segment, writer, tally)
 
 
+def _begun_network(model: Model, clip: Clip, settings: Settings, cache: Path | None) -> Network:
+    """The network of a run, at its pace, ready for the clip. cache: see ``Model.network_for``."""
+    network = network_of(model, clip, settings, cache)
+    network.begin(clip, settings)
+    return network
+
+
+def _frames_held(
+    network: Network, smooth: TemporalFilter, subject: SubjectFields | None, writer: Writer | None
+) -> int:
+    """Frames that the stages hold at most, besides those in their queues."""
+    held = network.batch + smooth.look_ahead + 1 + _FRAMES_IN_STAGES + (subject is not None)
+    held += smooth.held_by_threads
+    return held if writer is None else held + writer.slots_held
+
+
 def _filter_works(
-    smooth: TemporalFilter, subject: SubjectFields | None, trimap: Trimap | None, finished: Work
+    smooth: TemporalFilter, subject: SubjectFields | None, trimap: Trimap | None, finish: Work
 ) -> dict[str, Work]:
-    """The stages between the network and the writer. finished: what comes last in them."""
+    """The stages between the network and the writer. finish: what comes last in them."""
 
     def before(frames: Iterator[Frame]) -> Iterator[Frame]:
         return frames if trimap is None else trimap.solved_frames(frames)
@@ -135,14 +140,14 @@ def _filter_works(
     if subject is None:
         return {
             "motion": lambda frames: smooth.track_stage(before(frames)),
-            "steady": lambda tracked: finished(smooth.average_stage(tracked)),
+            "steady": lambda tracked: finish(smooth.average_stage(tracked)),
         }
     return {
         "motion": lambda frames: smooth.track_stage(
             before(subject.gated_frames(subject.seen_frames(frames)))
         ),
         "steady": smooth.average_stage,
-        "subject": lambda frames: finished(subject.gated_frames(frames)),
+        "subject": lambda frames: finish(subject.gated_frames(frames, again=True)),
     }
 
 
@@ -151,13 +156,11 @@ def build_raw_pipeline(
 ) -> MattingPipeline:
     """Connect the stages that give the frames of a clip their raw alpha; the caller releases each
     frame. cache: see ``Model.network_for``. Raises UsageError, OutOfMemoryError."""
-    flag, network = StopFlag(), network_of(model, source.clip, settings, cache)
-    network.begin(source.clip, settings)
+    flag, network = StopFlag(), _begun_network(model, source.clip, settings, cache)
     segment = Segment()
 
     def read(_: Iterator[Frame]) -> Iterator[Frame]:
-        pictures = _pictures(source, 0, None, 0)
-        return _frames(pictures, source.warnings, ring, segment, StartState(), cuts=settings.cuts)
+        return _read_frames(source, settings, ring, segment, StartState(), None)
 
     works: dict[str, Work] = {
         "read": read,
@@ -226,27 +229,25 @@ def _pictures(
         yield from islice(enumerate(remaining, lead), None if stop is None else stop - lead)
 
 
-def _frames(
-    pictures: Generator[tuple[int, DecodedPicture]],
-    warnings: list[str],
+def _read_frames(
+    source: Reader,
+    settings: Settings,
     ring: Ring,
     segment: Segment,
     begin: StartState,
-    *,
-    cuts: bool,
+    stop: int | None,
 ) -> Generator[Frame]:
-    """The pictures from ``segment.start`` on in slots of the ring, with shot cuts marked.
-
-    warnings: the source's, which grow as it is read. cuts: whether cuts are detected.
-    """
+    """The pictures from ``segment.start`` to before ``stop`` in slots of the ring, with shot cuts
+    marked. stop: None for the end of the clip."""
+    pictures = _pictures(source, segment.lead, stop, begin.pts)
     detector = CutDetector()
     reported = 0
     with _until_end(pictures):
         for index, picture in pictures:
             frame = ring.fill(picture, index)
-            if new := warnings[reported:]:
+            if new := source.warnings[reported:]:
                 frame.findings["warnings"], reported = new, reported + len(new)
-            is_cut = cuts and detector.is_new_shot(frame.rgb)
+            is_cut = settings.cuts and detector.is_new_shot(frame.rgb)
             frame.new_shot = begin.shots.get(index, index == 0 or is_cut)
             if index < segment.start:
                 frame.release()

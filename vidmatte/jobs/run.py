@@ -152,8 +152,8 @@ def _make_with(job: _Job, is_folder: bool, subject: SubjectFields | None) -> Res
             f"vidmatte: {source.clip.source.name}: {source.clip.display.dolby_note()}"
         )
     states = _weights_states(job.model)
-    if settings.manifest != "none":  # now, for at the end the files may be gone
-        _ = [part.sha256 for part in job.model.weights]
+    if settings.manifest != "none":
+        job.model.hash_weights()
     facts = facts_of(source.clip, job.model, settings) if settings.resume else None
     with open_writer(job.output, source.clip, settings, facts, is_folder=is_folder) as writer:
         spool = writer.spool

@@ -57,7 +57,7 @@ def filter_threads(clip: Clip, settings: Settings) -> int:
     return max(1, min(_MOST_THREADS, cores // 2, room))
 
 
-def check_sides(clip: Clip, smooth: TemporalFilter) -> None:
+def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
     """Raise UsageError for frames too large for the temporal filter, which uses cv2.remap."""
     sides = clip.width, clip.height
     if max(sides) > LONGEST_SIDE and smooth.look_back and clip.frame_count != 1:
@@ -77,7 +77,7 @@ def filter_of(
     """
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(clip, settings))
-    check_sides(clip, smooth)
+    _check_sides(clip, smooth)
     device: TorchDevice | None = network.keeps_on if may_stay else None
     if device is None or smooth.refine == "best":  # the CPU alone solves for doubt
         return smooth, None
@@ -87,9 +87,13 @@ def filter_of(
 
 
 def kept_on(frames: Iterator[Frame], device: TorchDevice | None) -> Iterator[Frame]:
-    """The frames, each asking the network to leave its alpha on the device."""
+    """The frames, each asking the network to leave its alpha on the device, if there is one."""
+    return frames if device is None else _asking(frames, device)
+
+
+def _asking(frames: Iterator[Frame], device: TorchDevice) -> Iterator[Frame]:
     for frame in frames:
-        frame.on_device = None if device is None else DeviceFrame(device)
+        frame.on_device = DeviceFrame(device)
         yield frame
 
 

@@ -200,8 +200,7 @@ class _Solver:
                 for frame in pipeline.pipeline:
                     assert frame.alpha is not None
                     store.append(maker.make(frame.rgb, frame.alpha, features(frame.rgb)))
-                    place = frame.index if frame.source_index is None else frame.source_index
-                    numbers.append(source.clip.first_frame + place)
+                    numbers.append(source.clip.first_frame + frame.place)
                     frame.release()
                     self._advance(progress)
         (self._folder / "frames.json").write_text(json.dumps(numbers), "utf-8")

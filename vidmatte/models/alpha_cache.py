@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
-import json
 import re
 import tempfile
 import zlib
@@ -44,12 +42,6 @@ _CODEC_OPTIONS = {"level": "3", "slices": "4", "slicecrc": "1"}
 #: For a picture one pixel wide or high: it cannot be cut into four slices, and FFmpeg's encoder
 #: finds no other number where it is long.
 _WITHOUT_SLICES = {"level": "1"}
-
-
-def cache_key(facts: dict[str, Any]) -> str:
-    """A name for the facts that determine the raw alpha: 32 hexadecimal digits."""
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class CachedNetwork(Network):

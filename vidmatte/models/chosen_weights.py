@@ -70,7 +70,7 @@ class Weights:
         if self.record is not None:
             is_current = self.record.holds_for(self.path)
             return self.record.sha256 if is_current else sha256_of(self.path)
-        stated = () if self.feed is None else (feed_file(self.path),)
+        stated = () if self.feed is None else (_feed_file(self.path),)
         sums = [sha256_of(file) for file in (self.path, *external_data(self.path), *stated)]
         if len(sums) == 1:
             return sums[0]
@@ -98,7 +98,7 @@ def resolve_weights(name: str, settings: Settings) -> Weights | Entry:
         return lookup(name)
     if not own.is_file():
         raise ModelError(f"{own}: no such file; 'vidmatte models' lists the names")
-    stated = feed_file(own)
+    stated = _feed_file(own)
     if stated.is_file():
         feed = _read_feed(stated)
         if settings.family not in (None, feed.name):
@@ -115,7 +115,7 @@ def resolve_weights(name: str, settings: Settings) -> Weights | Entry:
     return Weights(own.name, settings.family, own)
 
 
-def feed_file(path: Path) -> Path:
+def _feed_file(path: Path) -> Path:
     """Where the TOML file of an ONNX file is looked for."""
     return path.with_suffix(".toml")
 

@@ -1,4 +1,4 @@
-"""Which of two networks to believe where: a person network where it surely sees a person.
+"""Which of two networks to believe where: a person network where it clearly sees a person.
 
 A network trained on people gives a better alpha of people than a salient one does, and nothing,
 or shreds, of anything else. It shows by itself which: where it sees a person, its region is

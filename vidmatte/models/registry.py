@@ -12,15 +12,11 @@ from typing import Any
 from vidmatte._version import __version__
 from vidmatte.core.families import AUTO, AUTO_PARTS, FAMILY_TABLE, WEIGHTLESS, shared_profile
 from vidmatte.core.frame import Clip
+from vidmatte.core.stored import key_of
 from vidmatte.errors import DeviceError, UsageError
 from vidmatte.models.base import Network, SharedNetwork
 from vidmatte.models.chosen_weights import Weights, resolve_weights
-from vidmatte.models.load import (
-    augment_schedule,
-    check_options,
-    load_network,
-    why_every_frame,
-)
+from vidmatte.models.load import augment_schedule, check_options, load_network, why_every_frame
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.openvino import runtime_name
 from vidmatte.models.runtimes.torch_device import choose_device
@@ -63,6 +59,11 @@ class Model:
             self.report(f"running on the CPU: {error}")
             self.device = Device()
             return self._load()
+
+    def hash_weights(self) -> None:
+        """Read the weights' files for their checksums now: at the end of a run they may be gone."""
+        for part in self.weights:
+            _ = part.sha256
 
     def per_frame_network(self) -> Network | None:
         """Its first network that takes single pictures, loaded; None where it has none."""
@@ -139,8 +140,6 @@ class Model:
 
     def cache_key(self, clip: Clip) -> str:
         """The key of a clip's raw alphas in the cache."""
-        from vidmatte.models.alpha_cache import cache_key
-
         facts: dict[str, Any] = {name: getattr(self.settings, name) for name in RAW_ALPHA_OPTIONS}
         facts["runtime"] = self.runtimes
         facts["looks"] = self._schedules
@@ -150,7 +149,7 @@ class Model:
         if self.settings.clean_plate is not None:
             state = Path(self.settings.clean_plate).stat()
             facts["plate"] = [state.st_size, state.st_mtime_ns]
-        return cache_key(facts)
+        return key_of(facts)
 
     @property
     def runtimes(self) -> list[str]:

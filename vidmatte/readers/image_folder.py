@@ -12,7 +12,7 @@ from vidmatte.errors import SourceError
 from vidmatte.media.dpx import dpx_time
 from vidmatte.media.exr import exr_time
 from vidmatte.media.png import is_animated_png
-from vidmatte.media.webp_frames import is_animated_webp
+from vidmatte.media.webp import is_animated_webp
 from vidmatte.settings.values import HIGHEST_RATE, LOWEST_RATE, parse_rate
 
 #: FFmpeg's decoder for the pictures of each suffix.

@@ -24,7 +24,7 @@ from vidmatte.media.icc import is_srgb
 from vidmatte.media.limits import check_pixels, decoder_limits, without_bombs
 from vidmatte.media.png import PNG_SIGNATURE, with_stored_samples
 from vidmatte.media.tiff import check_kind
-from vidmatte.media.webp_frames import WebpAnimation, is_animated_webp
+from vidmatte.media.webp import WebpAnimation, is_animated_webp
 from vidmatte.pixels.formats import Repacker, bit_depth, upright_format
 from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.readers.image_folder import (

@@ -13,7 +13,7 @@ from vidmatte.core.names import STANDARD_STREAM, as_url
 from vidmatte.errors import SourceError, SourceMissingError, UsageError
 from vidmatte.media.heif_items import heif_kind
 from vidmatte.media.png import is_animated_png
-from vidmatte.media.webp_frames import is_animated_webp
+from vidmatte.media.webp import is_animated_webp
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 from vidmatte.settings.values import parse_rate

@@ -14,7 +14,7 @@ from vidmatte.core.colour import ColourTags
 from vidmatte.core.frame import Clip
 from vidmatte.core.orientation import UPRIGHT
 from vidmatte.errors import SourceError
-from vidmatte.media.webp_frames import WebpAnimation
+from vidmatte.media.webp import WebpAnimation
 from vidmatte.pixels.formats import Repacker
 from vidmatte.readers.base import DecodedPicture, FileSource, Reader
 from vidmatte.settings import Settings

@@ -35,10 +35,9 @@ from vidmatte.service import (
 )
 from vidmatte.service.command_line import CommandLine
 from vidmatte.service.config import ServiceConfig
-from vidmatte.service.context import Context
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.database import Database
 from vidmatte.service.disk import Disk
-from vidmatte.service.request_error import RequestError
 
 _LOG = logging.getLogger("vidmatte.service")
 _RETRY_SECONDS, _FULL_RETRY_SECONDS = 5, 60
@@ -111,7 +110,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         context.database.close()
 
 
-def error_answer(
+def _error_answer(
     status: int, error: str, message: str, retry_after: int | None = None
 ) -> JSONResponse:
     """An error as every route answers it."""
@@ -126,18 +125,18 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:
-        return error_answer(error.status, error.error, error.message, error.retry_after)
+        return _error_answer(error.status, error.error, error.message, error.retry_after)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"][1:]) or fault["loc"][0]
-        return error_answer(422, "invalid", f"{place}: {fault['msg']}")
+        return _error_answer(422, "invalid", f"{place}: {fault['msg']}")
 
     @app.exception_handler(HTTPException)
     async def refused_by_framework(_: Request, error: HTTPException) -> JSONResponse:
         name = _NAMES.get(error.status_code, "refused")
-        answer = error_answer(error.status_code, name, str(error.detail))
+        answer = _error_answer(error.status_code, name, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -145,7 +144,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(sqlite3.OperationalError)
     async def no_disk(request: Request, error: Exception) -> JSONResponse:
         if getattr(error, "errno", None) in _FULL or "full" in str(error):
-            return error_answer(507, "disk_full", "the disk is full", _FULL_RETRY_SECONDS)
+            return _error_answer(507, "disk_full", "the disk is full", _FULL_RETRY_SECONDS)
         _LOG.error("the request that failed:", exc_info=error)
         return await failed(request, error)
 
@@ -153,4 +152,4 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def failed(request: Request, error: Exception) -> JSONResponse:
         _LOG.error("%s %s: %r", request.method, request.url.path, error)
         message = f"{type(error).__name__}: an internal error of vidmatte; its log says more"
-        return error_answer(500, "internal", message)
+        return _error_answer(500, "internal", message)

@@ -17,10 +17,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from vidmatte.service.context import Context, new_id, utc_text
+from vidmatte.service.context import Context, RequestError, missing, new_id, utc_text
 from vidmatte.service.probe import Prober
 from vidmatte.service.receive import Incoming, is_form, received_body, received_form
-from vidmatte.service.request_error import RequestError, missing
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS clips (

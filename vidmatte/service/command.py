@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vidmatte.errors import UsageError
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import RequestError
 from vidmatte.settings import Option, Settings, options_of
 from vidmatte.settings.points import SourcePoints, make_trim
 from vidmatte.settings.values import parse_point
@@ -71,7 +71,7 @@ class JobOutput(BaseModel):
 FileNames = Callable[[str], str]
 
 
-def is_server_option(name: str) -> bool:
+def _is_server_option(name: str) -> bool:
     """Whether the server alone decides an option, so that a job's settings may not name it."""
     return name in _OF_THE_SERVER
 
@@ -151,7 +151,7 @@ def _with_files(name: str, value: Any, name_of: FileNames) -> Any:
     option = options_of(Settings).get(name)
     if option is None:  # which Settings refuses
         return value
-    if is_server_option(name):
+    if _is_server_option(name):
         raise _invalid(f"{name}: only the server sets it; leave it out")
     if name == "subject":
         return [_with_mask(one, name_of) for one in (value if isinstance(value, list) else [value])]

@@ -1,4 +1,4 @@
-"""What all routes of the service share."""
+"""What all routes of the service share: its parts, ids and times, and the error of a request."""
 
 from __future__ import annotations
 
@@ -61,3 +61,22 @@ def seconds_of(text: str) -> float:
     whole, _, milliseconds = text.removesuffix("Z").partition(".")
     at = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
     return at + int(milliseconds or 0) / 1000
+
+
+class RequestError(Exception):
+    """Answered as JSON, ``{"error": error, "message": message}``, with the HTTP ``status``.
+
+    retry_after: whole seconds after which the same request may succeed.
+    """
+
+    def __init__(
+        self, status: int, error: str, message: str, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.error, self.message = status, error, message
+        self.retry_after = retry_after
+
+
+def missing(kind: str, name: str) -> RequestError:
+    """404: there is no such clip, job, upload, ..."""
+    return RequestError(404, "missing", f"{kind} {name}: not found; it may have expired")

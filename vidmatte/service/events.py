@@ -15,8 +15,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from vidmatte.service.context import Context, utc_text
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError, utc_text
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS events (

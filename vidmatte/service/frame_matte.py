@@ -23,9 +23,9 @@ from vidmatte.alpha.guidance.tracker import shared_fields
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.core.frame import Frame
+from vidmatte.core.stored import key_of
 from vidmatte.jobs.smoothing import temporal_filter_for
 from vidmatte.jobs.subjects import person_alpha, prompts_of
-from vidmatte.models.alpha_cache import cache_key
 from vidmatte.models.features import FrameFeatures
 from vidmatte.models.load import augment_schedule
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Model
@@ -284,4 +284,4 @@ def _raw_key(frames: ClipFrames, sha256: str, model: Model, settings: Settings) 
         "version": __version__,
         "size": [frames.clip.width, frames.clip.height],
     }
-    return cache_key(facts)
+    return key_of(facts)

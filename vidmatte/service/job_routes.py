@@ -8,10 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vidmatte.service.command import CLIP_ID, JobOutput
-from vidmatte.service.context import Context
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.jobs import JobRequest, Jobs
 from vidmatte.service.options import PRESETS
-from vidmatte.service.request_error import RequestError
 
 _Id = Annotated[str, Field(pattern=f"^{CLIP_ID}$")]
 _State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -87,6 +86,14 @@ def router(context: Context) -> APIRouter:
         """One job."""
         return jobs.get(job)
 
+    _add_changes(routes, jobs)
+    _add_command(routes, jobs)
+    return routes
+
+
+def _add_changes(routes: APIRouter, jobs: Jobs) -> None:
+    """Add the routes that change a job."""
+
     @routes.post("/jobs/{job}/cancel", responses=_ENDED)
     def cancel(job: str) -> Any:
         """Cancel a job that is queued or runs."""
@@ -102,6 +109,10 @@ def router(context: Context) -> APIRouter:
         """Remove a job and its results; one that runs is cancelled first."""
         jobs.delete(job)
 
+
+def _add_command(routes: APIRouter, jobs: Jobs) -> None:
+    """Add the route that writes a job as a command line."""
+
     @routes.post(
         "/command",
         responses={
@@ -114,8 +125,6 @@ def router(context: Context) -> APIRouter:
             raise RequestError(422, "invalid", "clips: name one clip")
         words, text, _ = jobs.command(_requests(body)[0])
         return {"command": text, "words": words}
-
-    return routes
 
 
 def _requests(body: JobBody) -> list[JobRequest]:

@@ -16,9 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 from vidmatte.service.command import JobOutput, job_words, shell_text
-from vidmatte.service.context import Context, new_id, utc_text
+from vidmatte.service.context import Context, RequestError, missing, new_id, utc_text
 from vidmatte.service.job_process import EVENTS
-from vidmatte.service.request_error import RequestError, missing
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -297,7 +296,7 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
     """A job as the API shows it."""
     is_running = row["state"] == "running"
     results = [
-        {**one, "url": result_url(row["id"], one["name"])} for one in json.loads(row["results"])
+        {**one, "url": _result_url(row["id"], one["name"])} for one in json.loads(row["results"])
     ]
     return {
         **{name: row[name] for name in _SHOWN},
@@ -312,7 +311,7 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def result_url(job: str, name: str) -> str:
+def _result_url(job: str, name: str) -> str:
     """Where a result is fetched from; of a folder, whose name ends in a slash, as a ZIP."""
     if name.endswith("/"):
         return f"/api/jobs/{job}/results.zip?name={quote(name, safe='')}"

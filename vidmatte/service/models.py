@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vidmatte.core.families import AUTO, WEIGHTLESS
 from vidmatte.service.command_line import CommandLine
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError
 
 _FRESH_SECONDS = 5.0
 _LIST_SECONDS = 120.0

@@ -9,8 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from vidmatte.service.command_line import CommandLine
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError
 from vidmatte.settings import Option, Settings, options_of
 
 #: Those that name files of the server, and those that the server sets.

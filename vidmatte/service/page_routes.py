@@ -8,8 +8,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import missing
+from vidmatte.service.context import Context, missing
 
 _FOLDER = Path(__file__).with_name("page")
 _TYPES = {

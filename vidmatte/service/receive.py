@@ -15,9 +15,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from vidmatte.service.context import Context, new_id
+from vidmatte.service.context import Context, RequestError, new_id
 from vidmatte.service.disk import Promise
-from vidmatte.service.request_error import RequestError
 
 _BUFFER = 1 << 20
 _LOOK_SECONDS = 0.2

@@ -21,9 +21,8 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from vidmatte.service.command_line import Ended
-from vidmatte.service.context import Context, new_id
+from vidmatte.service.context import Context, RequestError, new_id
 from vidmatte.service.receive import Incoming, is_form, received_body, received_form
-from vidmatte.service.request_error import RequestError
 
 _DEFAULT_MODEL = "isnet"
 _SECONDS, _WAIT_SECONDS, _RETRY_SECONDS = 600.0, 15.0, 10

@@ -35,7 +35,7 @@ _ENCODERS = {
 
 
 @dataclass(frozen=True)
-class Cutout:
+class _Cutout:
     """Straight colours (h, w, 3) uint8 and alpha (h, w) float32 in 0..1."""
 
     colours: np.ndarray
@@ -47,7 +47,7 @@ class Cutout:
         return np.asarray(cv2.blendLinear(self.colours, ground, self.alpha, rest))
 
 
-def scaled_adjustments(settings: Settings, scale: float) -> Adjustments:
+def _scaled_adjustments(settings: Settings, scale: float) -> Adjustments:
     """The settings' adjustments for a frame reduced by ``scale``, 0..1: pixels by it, areas by its
     square, and an area that is asked for is at least one pixel."""
 
@@ -82,7 +82,7 @@ def adjusted_alpha(
     box around the subject is worked on: outside of it, and of what the adjustments reach, alpha
     stays 0 (with ``invert``, 1).
     """
-    controls = scaled_adjustments(settings, shown.scale)
+    controls = _scaled_adjustments(settings, shown.scale)
     if holdout is not None:
         return apply(shown.alpha, replace(controls, garbage=garbage, holdout=holdout))
     reach = _MARGIN + math.ceil(controls.dilate + 3 * controls.feather)
@@ -95,7 +95,7 @@ def adjusted_alpha(
     return result
 
 
-def cut_out(shown: ShownFrame, alpha: np.ndarray, settings: Settings) -> Cutout:
+def cut_out(shown: ShownFrame, alpha: np.ndarray, settings: Settings) -> _Cutout:
     """The frame's foreground by the settings, with its adjusted alpha: as a run gives it, but in
     8-bit R'G'B' at the shown size."""
     colours = shown.rgb
@@ -108,7 +108,7 @@ def cut_out(shown: ShownFrame, alpha: np.ndarray, settings: Settings) -> Cutout:
     spill = Despill.of(settings)
     if spill is not None:
         colours, _ = SpillRemover(spill, "rgb24", _RGB)(colours)
-    return Cutout(colours, np.ascontiguousarray(alpha, np.float32))
+    return _Cutout(colours, np.ascontiguousarray(alpha, np.float32))
 
 
 def tinted(rgb: np.ndarray, mask: np.ndarray, *, outlined: bool = False) -> np.ndarray:
@@ -137,7 +137,7 @@ def wiped(left: np.ndarray, right: np.ndarray, split: float) -> np.ndarray:
     return np.concatenate([left[:, :column], right[:, column:]], axis=1)
 
 
-def difference(source: np.ndarray, cutout: Cutout) -> np.ndarray:
+def difference(source: np.ndarray, cutout: _Cutout) -> np.ndarray:
     """What the cut-out takes away from the source: |source - cut-out over black|.
 
     Black is kept as it is; what shows within the subject is lost, and what is black outside of it

@@ -12,8 +12,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from zipstream import ZIP_STORED, ZipStream
 
 from vidmatte.service.command import result_stem
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import RequestError, missing
+from vidmatte.service.context import Context, RequestError, missing
 
 #: Types that a browser shows without running anything in them.
 _SHOWN_TYPES = {
@@ -46,7 +45,7 @@ def _described(path: Path) -> dict[str, Any]:
     return {"name": f"{path.name}/", "bytes": sum(sizes), "type": _ZIP_TYPE, "files": len(sizes)}
 
 
-def attachment(name: str, kind: str = "attachment") -> dict[str, str]:
+def _attachment(name: str, kind: str = "attachment") -> dict[str, str]:
     """The headers of a file that is not run by a browser. RFC 6266: names outside ASCII."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     plain = plain.replace('"', "_").replace("\\", "_")
@@ -99,7 +98,7 @@ def _as_zip(entries: list[tuple[str, Path]], name: str) -> StreamingResponse:
     stream = ZipStream(sized=True, compress_type=ZIP_STORED)
     for inside, path in entries:
         stream.add_path(str(path), inside)
-    headers = {**attachment(name), "Content-Length": str(len(stream))}
+    headers = {**_attachment(name), "Content-Length": str(len(stream))}
     return StreamingResponse(iter(stream), media_type=_ZIP_TYPE, headers=headers)
 
 
@@ -160,7 +159,7 @@ def router(context: Context) -> APIRouter:
         file = _result_file(context, job, name)
         type_ = _SHOWN_TYPES.get(file.suffix.lower(), _OTHER_TYPE)
         kind = "inline" if inline and type_ != _OTHER_TYPE else "attachment"
-        return FileResponse(file, media_type=type_, headers=attachment(file.name, kind))
+        return FileResponse(file, media_type=type_, headers=_attachment(file.name, kind))
 
     @routes.get("/zip", responses=_ZIP_ANSWER, response_class=Response)
     def zip_of_many(

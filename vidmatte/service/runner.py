@@ -25,11 +25,10 @@ from typing import IO, Any
 from vidmatte.errors import UsageError
 from vidmatte.service.command import CLIP_ID, JobOutput, job_words
 from vidmatte.service.config import ServiceConfig
-from vidmatte.service.context import Context
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.job_log import JobLog, Step, end_reason
 from vidmatte.service.job_process import EVENTS, LOG, JobProcess, kill_marked
 from vidmatte.service.jobs import Jobs
-from vidmatte.service.request_error import RequestError
 from vidmatte.service.results import described_results
 
 _LOG = logging.getLogger("vidmatte.service")

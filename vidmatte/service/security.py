@@ -19,8 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vidmatte.service.config import ServiceConfig
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError
 
 _COOKIE = "vidmatte_token"
 _MOST_HEADER_BYTES, _LONGEST_QUERY = 16 << 10, 32 << 10

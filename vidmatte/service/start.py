@@ -25,7 +25,7 @@ _HEADER_BYTES = 64 << 10  # with the first line; the guard allows less, and answ
 _CLOSING_SECONDS = 1
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     """Whether only this machine can reach a host's address."""
     if host == "localhost":
         return True
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 def serve(config: ServiceConfig) -> None:
     """Run the service until a signal ends it. Raises UsageError, OutputError."""
-    if not is_loopback(config.host) and not config.token:
+    if not _is_loopback(config.host) and not config.token:
         raise UsageError(
             f"--host {config.host}: other machines can reach it, so it needs a --token TEXT"
         )

@@ -13,8 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from vidmatte.service.context import Context, seconds_of
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError, seconds_of
 from vidmatte.service.uploads import ALGORITHMS, Uploads
 
 _VERSION = "1.0.0"

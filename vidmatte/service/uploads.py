@@ -18,9 +18,8 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from vidmatte.service.context import Context, new_id, utc_text
+from vidmatte.service.context import Context, RequestError, missing, new_id, utc_text
 from vidmatte.service.receive import broken_off, chunks, safe_name, too_large, write_all
-from vidmatte.service.request_error import RequestError, missing
 
 _LOG = logging.getLogger("vidmatte.service")
 _KEPT_SECONDS = 24 * 3600

@@ -24,9 +24,8 @@ from typing import Any
 import psutil
 
 from vidmatte.service.config import GIB, ServiceConfig
-from vidmatte.service.context import Context
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.picture_store import PictureStore
-from vidmatte.service.request_error import RequestError
 
 _REQUEST_SECONDS = 90.0
 _IDLE_SECONDS = 300.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from fractions import Fraction
 from pathlib import Path as FilePath
@@ -14,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from vidmatte._version import __version__
 from vidmatte.core import timecode
+from vidmatte.core.stored import key_of
 from vidmatte.errors import UsageError
-from vidmatte.service.context import Context
-from vidmatte.service.request_error import RequestError
+from vidmatte.service.context import Context, RequestError
 from vidmatte.service.viewer import Task, Viewer, busy, viewer_of
 from vidmatte.settings import (
     AdjustOptions,
@@ -270,8 +269,7 @@ def _tag_of(facts: dict[str, Any]) -> str:
     for name in ("clip", "background"):
         if isinstance(decides[name], dict):
             decides[name] = decides[name]["sha256"]
-    text = json.dumps([decides, __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return key_of([decides, __version__])
 
 
 async def _picture(

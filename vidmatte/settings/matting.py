@@ -39,7 +39,7 @@ class ModelOptions(OptionModel):
     model: Text = _matte(
         "isnet",
         "network by name (see 'vidmatte models'), an .onnx file, two joined by +, or auto: isnet,"
-        " and rvm where it surely sees a person",
+        " and rvm where it clearly sees a person",
         decides=NO_EFFECT,
     )
     family: _Family | None = _matte(
@@ -49,7 +49,7 @@ class ModelOptions(OptionModel):
     )
     accept_licence: Text | None = _matte(
         None,
-        "accept the licence of this model's weights where it does not allow every use; that is kept"
+        "accept the licence of this model's weights, where it restricts their use; this is recorded"
         " beside them",
         metavar="NAME",
         decides=NO_EFFECT,
@@ -57,13 +57,13 @@ class ModelOptions(OptionModel):
     combine: Literal["edges", "auto", "max", "min", "mean"] = _matte(
         "edges",
         "how two models are joined, as in --model isnet+rvm: 'edges' takes the subject from the"
-        " first and its soft edge from the second, 'auto' believes the second where it surely sees"
-        " a person",
+        " first and its soft edge from the second, 'auto' takes the second where it clearly sees a"
+        " person; the others are computed pixel by pixel",
     )
     normalize: Literal["clip", "minmax", "rembg"] = _matte(
         "clip",
-        "'clip' keeps the network's own alpha, 'minmax' stretches each frame by its own extremes,"
-        " 'rembg' does that and every other step as rembg does",
+        "'clip' keeps the network's own alpha, 'minmax' stretches each frame's from its minimum to"
+        " its maximum, 'rembg' does this and every other step as rembg does",
     )
     like: Literal["rembg"] | None = _matte(
         None,
@@ -73,8 +73,8 @@ class ModelOptions(OptionModel):
     )
     pace: PaceName = _matte(
         "every",
-        "on which frames a per-frame network runs: 'every' one, one in N at least, or 'auto', which"
-        " chooses by how far the matte can be carried along the motion to the frames between",
+        "frames that a per-frame network runs on: 'every' one, at least each N-th, or those that"
+        " 'auto' chooses; to the others the matte is carried along the motion",
         metavar="auto|every|N",
     )
     screen: ScreenColour | None = _key(
@@ -105,7 +105,7 @@ class ModelOptions(OptionModel):
     cache: Text | None = _matte(
         None,
         "cache the raw alphas in this folder and reuse them: other filters, controls and formats"
-        " then need no network (except --smooth off, live and strong, which feed it other views)",
+        " then need no network (except --smooth off, live and strong, which give it other input)",
         metavar="DIR",
         decides=NO_EFFECT,
     )
@@ -140,7 +140,11 @@ class MatteOptions(OptionModel):
         " else 'estimate'",
         decides=RESULT,
     )
-    cuts: Switch = _matte(True, "reset at each shot cut", negative="--no-cuts")
+    cuts: Switch = _matte(
+        True,
+        "at each shot cut, reset the filter and a recurrent network's state",
+        negative="--no-cuts",
+    )
 
     @model_validator(mode="after")
     def _check_smoothing(self) -> Self:
@@ -175,8 +179,8 @@ class SubjectOptions(OptionModel):
     )
     follow: Literal["flow", "cutie"] = _subject(
         "flow",
-        "what carries the subject's mask from frame to frame: 'flow' is motion and looks and needs"
-        " no weights, 'cutie' is a network whose files you put into --models-dir",
+        "what carries the subject's mask from frame to frame: 'flow' uses motion and appearance,"
+        " 'cutie' is a network whose files you put into --models-dir",
     )
     trimap: Text | None = _subject(
         None,
@@ -275,7 +279,7 @@ class AdjustOptions(OptionModel):
     )
     despill_strength: Number = _adjust(
         1.0,
-        "how much of the spill to remove",
+        "how much of the spill to remove, 0 to 1",
         low=0.0,
         high=1.0,
     )

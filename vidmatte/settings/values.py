@@ -161,7 +161,7 @@ def parse_device(text: str) -> tuple[int, ...] | None:
 LONGEST_PACE = 8  # frames from one run of the network to the next
 
 
-def parse_pace(text: str) -> str | int:
+def _parse_pace(text: str) -> str | int:
     """'auto', 'every', or a number of frames. Raises UsageError."""
     if text in ("auto", "every"):
         return text
@@ -295,7 +295,7 @@ Levels = Annotated[Text, parsed_by(parse_threshold)]
 Memory = Annotated[Text, parsed_by(parse_bytes)]
 ColourNames = Annotated[Text, parsed_by(parse_colour)]
 TrackNumbers = Annotated[Text, parsed_by(parse_numbers)]
-PaceName = Annotated[Text, parsed_by(parse_pace)]
+PaceName = Annotated[Text, parsed_by(_parse_pace)]
 DeviceName = Annotated[Text, parsed_by(parse_device)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_prompt_texts)]

@@ -28,15 +28,15 @@ def write_fcpxml(timeline: Timeline) -> bytes:
         project,
         "sequence",
         format=form,
-        duration=time_text(timeline.length, timeline.rate),
-        tcStart=time_text(timeline.start, timeline.rate),
+        duration=_time_text(timeline.length, timeline.rate),
+        tcStart=_time_text(timeline.start, timeline.rate),
         tcFormat=_counting(timeline.drop),
     )
     _Storyline(timeline, resources, add(sequence, "spine")).write()
     return document(root, "fcpxml")
 
 
-def time_text(frames: int, rate: Fraction) -> str:
+def _time_text(frames: int, rate: Fraction) -> str:
     """The time of a frame number, as ``1001/24000s``: its denominator is the rate's numerator."""
     seconds = frames * rate.denominator, rate.numerator
     if seconds[0] % seconds[1] == 0:
@@ -65,7 +65,7 @@ class _Resources:
         if key not in self._formats:
             size = {"width": str(width), "height": str(height)} if width and height else {}
             name = self._new_id()
-            add(self._element, "format", id=name, frameDuration=time_text(1, rate), **size)
+            add(self._element, "format", id=name, frameDuration=_time_text(1, rate), **size)
             self._formats[key] = name
         return self._formats[key]
 
@@ -85,8 +85,8 @@ class _Resources:
                 "asset",
                 id=name,
                 name=shown(medium.name),
-                start=time_text(medium.start, medium.rate),
-                duration=time_text(medium.frames or 0, medium.rate),
+                start=_time_text(medium.start, medium.rate),
+                duration=_time_text(medium.frames or 0, medium.rate),
                 hasVideo="1",
                 videoSources="1",
                 format=form,
@@ -122,7 +122,7 @@ class _Storyline:
 
     def _offset(self, record: int) -> str:
         """A record frame as a time of the sequence, which begins at its timecode."""
-        return time_text(self._timeline.start + record, self._timeline.rate)
+        return _time_text(self._timeline.start + record, self._timeline.rate)
 
     def _gap(self, first: int, end: int, connected: list[Event]) -> None:
         if end <= first:
@@ -134,11 +134,11 @@ class _Storyline:
             name="Gap",
             offset=self._offset(first),
             start="0s",
-            duration=time_text(end - first, rate),
+            duration=_time_text(end - first, rate),
         )
         for event in connected:
             if first <= event.record < end:
-                self._clip(gap, event, time_text(event.record - first, rate), event.track - 1, [])
+                self._clip(gap, event, _time_text(event.record - first, rate), event.track - 1, [])
 
     def _clip(
         self, parent: ET.Element, event: Event, offset: str, lane: int, connected: list[Event]
@@ -153,8 +153,8 @@ class _Storyline:
             name=shown(event.name),
             **placing,
             offset=offset,
-            start=time_text(event.start, medium.rate),
-            duration=time_text(event.length, rate),
+            start=_time_text(event.start, medium.rate),
+            duration=_time_text(event.length, rate),
             format=self._resources.format(medium.rate, medium.width, medium.height),
             tcFormat=_counting(medium.drop),
             enabled=str(int(event.enabled)),
@@ -168,8 +168,8 @@ class _Storyline:
             add(
                 clip,
                 "marker",
-                start=time_text(marker.frame, medium.rate),
-                duration=time_text(1, medium.rate),
+                start=_time_text(marker.frame, medium.rate),
+                duration=_time_text(1, medium.rate),
                 value=shown(marker.text),
             )
 
@@ -178,5 +178,5 @@ def _seconds_text(seconds: Fraction, rate: Fraction) -> str:
     """A time as a multiple of the rate's frames where it is one."""
     frames = seconds * rate
     if frames.denominator == 1:
-        return time_text(int(frames), rate)
+        return _time_text(int(frames), rate)
     return f"{seconds.numerator}/{seconds.denominator}s"

@@ -136,7 +136,7 @@ def _event(medium: Medium, start: int, record: int, frames: int, track: int) -> 
     return Event(medium.name, medium, start, frames, record, frames, track, channels=channels)
 
 
-def timeline_of(shots: Sequence[Shot], name: str) -> tuple[Timeline, list[str]]:
+def _timeline_of(shots: Sequence[Shot], name: str) -> tuple[Timeline, list[str]]:
     """The shots one after the other, from 01:00:00:00, and a line for each that is left out as its
     rate is not the first one's. Raises UsageError where there is no shot."""
     if not shots:
@@ -173,7 +173,7 @@ def write_result_timelines(shots: Sequence[Shot], settings: OutputOptions) -> li
     Raises OutputError, OutputExistsError, UsageError.
     """
     name = shots[0].written.path.stem if len(shots) == 1 else Path(settings.timeline[0]).stem
-    timeline, left_out = timeline_of(shots, name)
+    timeline, left_out = _timeline_of(shots, name)
     may_replace = settings.overwrite or settings.resume
     write_timelines(timeline, settings.timeline, overwrite=may_replace)
     return left_out

@@ -14,7 +14,7 @@ from vidmatte.timeline.result import Shot
 
 
 @dataclass(frozen=True)
-class Use:
+class _Use:
     """An event whose frames are there. first, frames: what it shows of the file, clamped to it."""
 
     event: Event
@@ -30,12 +30,12 @@ class Range:
     found: Found
     first: int
     stop: int
-    uses: list[Use] = field(default_factory=list)
+    uses: list[_Use] = field(default_factory=list)
     name: str = ""
 
 
 @dataclass(frozen=True)
-class Line:
+class _Line:
     """What the report says of an event. kind: 'matched', 'clamped', 'flagged' or 'missing'."""
 
     event: Event
@@ -49,7 +49,7 @@ class ShotPlan:
 
     timeline: Timeline
     ranges: tuple[Range, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[_Line, ...]
 
     def count(self, kind: str) -> int:
         """How many events have that kind of line."""
@@ -77,26 +77,26 @@ def plan_shots(timeline: Timeline, find: Callable[[Event], Found | str], handles
     far as its medium has them; ranges of a file that overlap or touch become one. Events
     whose speed is changed, freeze frames and nested clips are flagged, and not matted.
     """
-    uses: list[tuple[Use, int, int]] = []
-    lines: list[Line] = []
+    uses: list[tuple[_Use, int, int]] = []
+    lines: list[_Line] = []
     for event in timeline.events:
         if event.flag:
-            lines.append(Line(event, "flagged", f"{event.flag}: not matted"))
+            lines.append(_Line(event, "flagged", f"{event.flag}: not matted"))
         elif not event.enabled:
-            lines.append(Line(event, "flagged", "it is disabled: not matted"))
+            lines.append(_Line(event, "flagged", "it is disabled: not matted"))
         elif isinstance(found := find(event), str):
-            lines.append(Line(event, "missing", found))
+            lines.append(_Line(event, "missing", found))
         else:
             use, first, stop, cut = _extended(event, found, handles)
             uses.append((use, first, stop))
             text = f"{found.path}, f{first} to f{stop}, found by {found.how}"
             if found.is_relative:
                 text += ", counted from its first frame"
-            lines.append(Line(event, "clamped" if cut else "matched", "; ".join([text, *cut])))
+            lines.append(_Line(event, "clamped" if cut else "matched", "; ".join([text, *cut])))
     return ShotPlan(timeline, tuple(_merged(uses)), tuple(lines))
 
 
-def _extended(event: Event, found: Found, handles: int) -> tuple[Use, int, int, list[str]]:
+def _extended(event: Event, found: Found, handles: int) -> tuple[_Use, int, int, list[str]]:
     """The range of a file that an event needs, and what of it the file does not have."""
     count = found.clip.frame_count
     index = found.index(event)
@@ -115,10 +115,10 @@ def _extended(event: Event, found: Found, handles: int) -> tuple[Use, int, int, 
             f"{lost[0]} of {before} extra frames before it and {lost[1]} of {after} after it are"
             " beyond the medium"
         )
-    return Use(event, found, own[0], own[1] - own[0]), first, stop, cut
+    return _Use(event, found, own[0], own[1] - own[0]), first, stop, cut
 
 
-def _merged(uses: Sequence[tuple[Use, int, int]]) -> list[Range]:
+def _merged(uses: Sequence[tuple[_Use, int, int]]) -> list[Range]:
     """Ranges of each file that neither overlap nor touch, in the order of their first use."""
     order = list(dict.fromkeys(use.found.path for use, _, _ in uses))
     ranges: list[Range] = []
@@ -178,7 +178,7 @@ def matted_timeline(plan: ShotPlan, shots: Mapping[str, Shot]) -> Timeline:
 
 
 def _placed(
-    timeline: Timeline, one: Range, use: Use, shot: Shot, track: int, tracks: int
+    timeline: Timeline, one: Range, use: _Use, shot: Shot, track: int, tracks: int
 ) -> list[Event]:
     """The original of a use, and over it its part of the result."""
     original = shot.original()

@@ -30,18 +30,18 @@ def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
     return float(np.square(prediction - truth).mean(dtype=np.float64)) * 1e3
 
 
-def gradient_error(prediction: np.ndarray, truth: np.ndarray) -> float:
+def _gradient_error(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Grad: sum of squared differences of the gradients' lengths, / 1e3.
 
     Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting"
     (CVPR 2009): first derivatives of a Gaussian of sigma 1.4, filters of unit length,
     each alpha stretched to 0..1 first, as the benchmark's own code does it.
     """
-    difference = gradient_length(prediction) - gradient_length(truth)
+    difference = _gradient_length(prediction) - _gradient_length(truth)
     return float(np.square(difference).sum(dtype=np.float64)) / 1e3
 
 
-def gradient_length(alpha: np.ndarray) -> np.ndarray:
+def _gradient_length(alpha: np.ndarray) -> np.ndarray:
     """Length of the Gaussian gradient of alpha stretched to 0..1."""
     low, high = float(alpha.min()), float(alpha.max())
     stretched = (alpha - np.float32(low)) / np.float32(high - low) if high > low else alpha * 0
@@ -55,7 +55,7 @@ def gradient_length(alpha: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.magnitude(across, down))
 
 
-def connectivity_error(prediction: np.ndarray, truth: np.ndarray) -> float:
+def _connectivity_error(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Conn: how much of each matte hangs loose from what both agree on, / 1e3.
 
     Rhemann et al. 2009, with the steps of 0.1 and the tolerance of 0.15 of their code:
@@ -179,7 +179,7 @@ def follow(last: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return moved, inside
 
 
-def estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
+def _estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Motion from this frame to the last where none is known: (H, W, 2) float32.
 
     now, last: (H, W, 3) uint8 pictures, or (H, W) uint8 mattes. Pictures under 16
@@ -194,8 +194,8 @@ def estimated_motion(now: np.ndarray, last: np.ndarray) -> np.ndarray:
     return np.asarray(search.calc(now, last, still))
 
 
-def motion_of_mattes(now: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """``estimated_motion`` of two mattes, sought where either has something: (H, W, 2)."""
+def _motion_of_mattes(now: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """``_estimated_motion`` of two mattes, sought where either has something: (H, W, 2)."""
     height, width = now.shape
     motion = np.zeros((height, width, 2), np.float32)
     x, y, across, down = cv2.boundingRect(_codes(cv2.max(now, last)))
@@ -203,7 +203,7 @@ def motion_of_mattes(now: np.ndarray, last: np.ndarray) -> np.ndarray:
         rows = slice(max(0, y - _MOTION_MARGIN), min(height, y + down + _MOTION_MARGIN))
         columns = slice(max(0, x - _MOTION_MARGIN), min(width, x + across + _MOTION_MARGIN))
         near = (np.ascontiguousarray(_codes(matte)[rows, columns]) for matte in (now, last))
-        motion[rows, columns] = estimated_motion(*near)
+        motion[rows, columns] = _estimated_motion(*near)
     return motion
 
 
@@ -235,8 +235,8 @@ class Score:
         found = {
             "mad": mad(*here),
             "mse": mse(*here),
-            "grad": gradient_error(*here),
-            "conn": connectivity_error(*here),
+            "grad": _gradient_error(*here),
+            "conn": _connectivity_error(*here),
         }
         if self._last is not None:
             found |= self._changes(here, self._last, motion)
@@ -258,7 +258,7 @@ class Score:
             found["messd_dt"] = messd_dt(*here, *last, motion)
             found["flicker"] = flicker(*here, *last, motion)
         elif self.estimates:
-            along = motion_of_mattes(here[1], last[1])
+            along = _motion_of_mattes(here[1], last[1])
             found["messd_dt"] = messd_dt(*here, *last, along)
         return found
 

@@ -17,10 +17,10 @@ from vidmatte.alpha.adjustments import despill
 from vidmatte.alpha.foreground import estimate
 from vidmatte.alpha.masks import check_masks, open_masks
 from vidmatte.alpha.trimap import open_trimap
-from vidmatte.api import Stream, StreamedFrame
 from vidmatte.core.names import absolute_path as whole_path
 from vidmatte.errors import OutputError, SourceError, UsageError
 from vidmatte.jobs.check import check_replaced, inputs_of
+from vidmatte.jobs.stream import Stream, StreamedFrame
 from vidmatte.jobs.subjects import frame_number
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader

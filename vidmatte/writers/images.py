@@ -135,16 +135,10 @@ class ImageOutput(Output):
 
     def result(self) -> WriteResult:
         """See ``Output.result``."""
-        return WriteResult(
-            path=self.spec.out,
-            frames=len(self._written),
-            width=self._clip.width,
-            height=self._clip.height,
-            rate=self._clip.rate,
-            format=self._row.name,
-            pixel_format=self._row.pixel_format(self._clip),
-            bytes=self._bytes,
-            seconds=Fraction(self._duration) * self._clip.time_base,
+        return self.spec.result(
+            len(self._written),
+            self._bytes,
+            Fraction(self._duration) * self._clip.time_base,
             notes=tuple(self._notes()),
             files=() if self._single else self._names(),
         )

@@ -153,17 +153,10 @@ class MovieOutput(Output):
 
     def result(self) -> WriteResult:
         """See ``Output.result``."""
-        clip, row = self._clip, self._row
-        return WriteResult(
-            path=self.spec.out,
-            frames=self._frames,
-            width=clip.width,
-            height=clip.height,
-            rate=clip.rate,
-            format=row.name,
-            pixel_format=row.pixel_format(clip),
-            bytes=self._bytes,
-            seconds=(self._end - self._first_pts) * clip.time_base,
+        return self.spec.result(
+            self._frames,
+            self._bytes,
+            (self._end - self._first_pts) * self._clip.time_base,
             sound=tuple(track.description for track in self._tracks),
             notes=tuple(self._notes()),
         )

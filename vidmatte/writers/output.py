@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ class OutputSpec:
     premultiplied: bool = False
     start_number: int = 0
     is_folder: bool = False
+
+    def result(self, frames: int, size: int, seconds: Fraction, **more: Any) -> WriteResult:
+        """The result once it is written. size: bytes. more: other fields of ``WriteResult``."""
+        return WriteResult(
+            path=self.out,
+            frames=frames,
+            width=self.clip.width,
+            height=self.clip.height,
+            rate=self.clip.rate,
+            format=self.row.name,
+            pixel_format=self.row.pixel_format(self.clip),
+            bytes=size,
+            seconds=seconds,
+            **more,
+        )
 
     @property
     def is_single(self) -> bool:

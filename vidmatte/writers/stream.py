@@ -206,18 +206,8 @@ class PictureStreamOutput(Output):
         if self.spec.layer.background is not None:
             notes += self.spec.layer.background.notes
         assert self._stdout.writer is not None
-        return WriteResult(
-            path=self.spec.out,
-            frames=self._frames,
-            width=clip.width,
-            height=clip.height,
-            rate=clip.rate,
-            format=row.name,
-            pixel_format=row.pixel_format(clip),
-            bytes=self._stdout.writer.position,
-            seconds=self._duration * clip.time_base,
-            notes=tuple(notes),
-        )
+        size, seconds = self._stdout.writer.position, self._duration * clip.time_base
+        return self.spec.result(self._frames, size, seconds, notes=tuple(notes))
 
     def discard(self) -> None:
         """See ``Output.discard``."""

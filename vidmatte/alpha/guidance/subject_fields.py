@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class SubjectFields:
     numbers: Sequence[int]
     cache: Path
     looks: LookStore | None = None
+    _shown: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def shares(self, index: int) -> dict[str, np.ndarray]:
         """How much a pixel of a frame belongs to each subject, (h, w) float32 in 0..1, by name;
@@ -54,12 +55,18 @@ class SubjectFields:
                 np.copyto(frame.alpha, self.looks.seen(frame.index, frame.alpha))
             yield frame
 
-    def gated_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def gated_frames(self, frames: Iterator[Frame], *, again: bool = False) -> Iterator[Frame]:
         """The frames, each with only the alpha of what is kept; where the network sees nothing of
-        it, the field itself is its alpha."""
+        it, the field itself is its alpha.
+
+        again: the same frames a second time, whose fields are in memory since the first.
+        """
         for frame in frames:
             assert frame.alpha is not None
-            field = self.field(frame.index)
+            if again:
+                field = self._shown.pop(frame.index)
+            else:
+                field = self._shown[frame.index] = self.field(frame.index)
             alpha = reduced(frame.alpha, *work_size(frame.rgb.shape[1], frame.rgb.shape[0]))
             gated = make_gate(field, alpha).apply(frame.alpha)
             np.copyto(frame.alpha, fill_unseen(gated, field, alpha, frame.rgb))

@@ -7,7 +7,6 @@ weights; another CPU, number of cores or version is measured again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ from pydantic import ValidationError
 
 from vidmatte.core.concurrency import lock_at, release_and_unlink, usable_cores
 from vidmatte.core.families import Family
-from vidmatte.core.stored import StoredModel, read_stored
+from vidmatte.core.stored import StoredModel, key_of, read_stored
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.openvino import CPU_FACTS, has_bfloat16, is_installed
 from vidmatte.models.weights.record import speeds_path
@@ -78,7 +77,7 @@ def _machine_key(sha256: str) -> str:
         names = {platform.processor()}
     facts = [sha256, platform.machine(), *sorted(names), usable_cores()]
     facts += [version_of("onnxruntime", "onnxruntime-gpu"), version_of("openvino")]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return key_of(facts)
 
 
 def version_of(*packages: str) -> str:

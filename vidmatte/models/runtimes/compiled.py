@@ -7,8 +7,6 @@ use of the threads, all of which its name depends on; the name also has the file
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from uuid import uuid4
 from isal import isal_zlib
 
 from vidmatte._version import __version__
+from vidmatte.core.stored import key_of
 from vidmatte.models.weights.record import STALE_S, record_path
 
 _SUFFIX = ".compiled"
@@ -36,8 +35,7 @@ def compiled_key(path: Path, facts: Mapping[str, Any]) -> str | None:
     if not record_path(path).is_file():
         return None
     state = path.stat()
-    text = json.dumps([__version__, state.st_size, state.st_mtime_ns, dict(facts)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return key_of([__version__, state.st_size, state.st_mtime_ns, dict(facts)])
 
 
 def read_compiled(path: Path, key: str) -> bytes | None:

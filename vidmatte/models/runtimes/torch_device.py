@@ -73,7 +73,7 @@ class TorchDevice(Device):
         return memory
 
     def runner(self, session: Any) -> Runner:
-        return BoundRunner(session, self)
+        return _BoundRunner(session, self)
 
     def upload(self, array: np.ndarray) -> Tensor:
         """A copy of the array on the device; later work there waits for it.
@@ -153,7 +153,7 @@ _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(dou
 _IN_FLIGHT = 2  # runs at once: while one is on the device, the next one's pictures are prepared
 
 
-class BoundRunner:
+class _BoundRunner:
     """A session whose inputs and outputs are torch tensors on a device, bound by address.
 
     The runtime has a stream of its own: each run waits for the inputs, and the next work on the
