@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
@@ -92,6 +93,18 @@ def with_stored_samples(file: bytes) -> bytes:
     return b"".join([head, length, b"IDAT", *stored, struct.pack(">I", checksum), tail])
 
 
+def read_back_png(path: Path) -> tuple[int, int, str]:
+    """Width, height and pixel format of a PNG that FFmpeg has decoded, once: opening the file as
+    a container would decode it first to find its size. Raises ValueError, OSError, FFmpegError."""
+    decoder = av.CodecContext.create("png", "r")
+    assert isinstance(decoder, VideoCodecContext)
+    packet = av.Packet(with_stored_samples(path.read_bytes()))
+    pictures = [*decoder.decode(packet), *decoder.decode(None)]
+    if not pictures:
+        raise ValueError("it has no picture")
+    return pictures[0].width, pictures[0].height, pictures[0].format.name
+
+
 def _size_of_samples(file: bytes) -> int | None:
     """Bytes of a PNG's samples, including the filter byte before each line.
 
@@ -139,11 +152,11 @@ _LEVEL = 1  # of ISA-L's deflate; level 2 saves 0.5 %
 class PngWriter:
     """Encodes pictures of a packed format with the sample order of PNG.
 
-    head: the bytes of a file up to its samples.
+    head: the bytes of a file up to its samples, of a picture of any size.
     """
 
     def __init__(self, head: bytes, width: int, height: int, pixel_format: str) -> None:
-        self._head = head
+        self._head = _with_size(head, width, height)
         pixel = sum(part.bits for part in av.VideoFormat(pixel_format).components) // 8
         self._lines = np.empty((height, 1 + width * pixel), np.uint8)
         self._lines[:, 0] = _UP
@@ -157,6 +170,16 @@ class PngWriter:
         np.subtract(samples[1:], samples[:-1], out=steps[1:])
         data = isal_zlib.compress(self._lines, _LEVEL)
         return [self._head, _chunk(b"IDAT", data), _chunk(b"IEND", b"")]
+
+
+def _with_size(head: bytes, width: int, height: int) -> bytes:
+    """The start of a PNG with another size in its header.
+
+    https://www.w3.org/TR/png-3/#11IHDR
+    """
+    begin, end = len(PNG_SIGNATURE) + 8, len(PNG_SIGNATURE) + 8 + 13
+    content = struct.pack(">II", width, height) + head[begin + 8 : end]
+    return PNG_SIGNATURE + _chunk(b"IHDR", content) + head[end + 4 :]
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

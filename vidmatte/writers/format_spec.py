@@ -201,7 +201,7 @@ class OutputFormat:
     ``codec``. fill_of: the format with alpha whose colours alone it shows.
     decoded_format: the pixel format of FFmpeg's decoder, if it differs from the encoder's.
     read_back: width, height and pixel format of a picture file, for files that FFmpeg cannot
-    read; raises ValueError, OSError.
+    read or decodes twice; raises ValueError, OSError, FFmpegError.
     deeper: the name of the format of the same files with more bits per sample, if any.
     quality: the options for a quality of 1..100, 100 is the best; None: it has one only.
     has_compression, stores_density: its encoder takes ``compression`` (OpenEXR's), ``dpi``.

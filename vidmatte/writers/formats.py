@@ -9,6 +9,7 @@ from vidmatte.core.colour import LIMITED
 from vidmatte.core.names import FRAME_NUMBER, names_folder
 from vidmatte.errors import UsageError
 from vidmatte.media.exr import FLOAT, HALF
+from vidmatte.media.png import read_back_png
 from vidmatte.writers.containers import APNG, GIF, MATROSKA, MOV, WEBM, WEBP
 from vidmatte.writers.encoders import (
     TiffEncoder,
@@ -63,6 +64,7 @@ PNG = OutputFormat(
     straight_only=True,
     deeper="png16",
     stores_density=True,
+    read_back=read_back_png,
     colour_rules=ColourRules(icc_profile=True),
 )
 
