@@ -5,11 +5,13 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from codes import KR_KB
 
 from vidmatte.core.colour import FULL, LIMITED, ColourTags
 from vidmatte.pixels import planes
-from vidmatte.pixels.convert import Converter
+from vidmatte.pixels.convert import PLANAR_RGB, Converter, pack_rgb
+from vidmatte.pixels.formats import ACCURATE, reformatted
 from vidmatte.pixels.network_rgb import full_range_rgb
 
 RGB_TAGS = ColourTags(0, FULL, 1, 13)
@@ -223,3 +225,29 @@ def test_a_deep_ramp_keeps_its_levels_in_16_bit_rgb() -> None:
     found = channels(Converter(ColourTags(1, FULL), "rgba64le", RGB_TAGS)(frame))
     assert len(np.unique(found[0, :, 0])) == 1024
     assert found[0, [0, 1023], 0].tolist() == [0, 65535]
+
+
+@pytest.mark.parametrize("range_", [LIMITED, FULL])
+@pytest.mark.parametrize(
+    "layout",
+    ["yuv420p", "yuv422p", "yuv444p", "yuv410p", "yuv420p10le", "yuv422p12le", "yuv444p16le"],
+)
+def test_planar_rgb_has_the_samples_of_packed_rgb(layout: str, range_: int) -> None:
+    """It is made because swscale makes it faster."""
+    random, frame = np.random.default_rng(8), av.VideoFrame(333, 77, layout)
+    for plane in planes.plane_views(frame):
+        plane[...] = random.integers(0, planes.full_scale(layout) + 1, plane.shape)
+    packed, planar = (
+        reformatted(
+            VideoReformatter(), frame, name, interpolation=ACCURATE, threads=1,
+            src_colorspace=5, src_color_range=range_, dst_color_range=FULL,
+        )
+        for name in ("rgb24", PLANAR_RGB)
+    )  # fmt: skip
+    expected = planes.plane_views(packed)[0]
+    for depth in (3, 4):
+        found = np.empty((77, 333, depth), np.uint8)
+        pack_rgb(planar, found)
+        assert np.array_equal(found[..., :3], expected) and (found[..., 3:] == 255).all()
+        pack_rgb(planar, found, is_bgr=True)
+        assert np.array_equal(found[..., 2::-1], expected)

@@ -16,6 +16,7 @@ from media import Movie
 from readback import decode_limited
 from writer_support import disc, read_frames
 
+from vidmatte.alpha.box import Box
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.core.colour import FULL, ColourTags
 from vidmatte.core.frame import Clip, Frame
@@ -27,6 +28,7 @@ from vidmatte.readers.base import FileSource
 from vidmatte.settings import Settings
 from vidmatte.writers.format_spec import OutputFormat
 from vidmatte.writers.formats import FORMATS, by_name
+from vidmatte.writers.render import cutout, extension
 from vidmatte.writers.render.cutout import CutoutPicture, check_fit, quantised
 
 SIZE = (320, 192)
@@ -148,6 +150,42 @@ def test_the_estimate_does_not_change_opaque_pixels(name: str, layout: str) -> N
         # A chroma sample that covers any opaque pixel is unchanged.
         cells = opaque.reshape(one.shape[0], step_y, one.shape[1], step_x).any(axis=(1, 3))
         assert np.array_equal(one[cells], two[cells])
+
+
+@pytest.mark.parametrize("name", ["prores", "ffv1", "png"])
+def test_pixels_that_are_stored_as_opaque_are_unchanged(name: str) -> None:
+    """Alpha 0.9996 is rounded to 1 in 8 and in 10 bits."""
+    clip = make_clip("yuv444p")
+    frame = two_colours(clip, np.minimum(disc(0, *SIZE), np.float32(0.9996)))
+    for plane in planes.plane_views(frame.picture):
+        plane[...] = np.random.default_rng(6).integers(16, 236, plane.shape)
+    plain, clean = (make(name, how, clip, frame) for how in ("source", "auto"))
+    (expected, levels), (found, _) = samples(plain), samples(clean)
+    opaque = levels == planes.full_scale(plain.format.name)
+    assert opaque.any() and np.array_equal(found[opaque], expected[opaque])
+    assert not np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["prores", "webm", "ffv1", "png", "png16"])
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv411p", "yuv422p10le", "gbrp10le"])
+def test_a_subject_that_fills_a_part_of_the_picture(
+    name: str, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that part is converted, and gets the samples that it has in the full picture."""
+    width, height = 900, 640
+    colour = ColourTags(1, 1, 1, 1) if layout.startswith("yuv") else ColourTags(0, FULL, 1, 13)
+    clip = make_clip(layout, width=width, height=height, colour=colour)
+    frame = two_colours(clip, np.zeros((height, width), np.float32))
+    for plane in planes.plane_views(frame.picture):
+        noise = np.random.default_rng(4).integers(0, 8, plane.shape)
+        plane += noise.astype(plane.dtype)
+    assert frame.alpha is not None
+    frame.alpha[300:420, 400:500] = disc(0, 100, 120)
+    found = samples(make(name, "estimate", clip, frame))
+    monkeypatch.setattr(cutout, "_GRID", 1 << 16)
+    monkeypatch.setattr(extension, "boxes_over", lambda mask, *_: [Box(0, 0, *mask.shape)])
+    for one, other in zip(found, samples(make(name, "estimate", clip, frame)), strict=True):
+        assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", ["prores", "png", "webm"])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from composites import Scene, furry_ball, painted_background
 
+from vidmatte.alpha import foreground
+from vidmatte.alpha.box import Box, boxes_over
 from vidmatte.alpha.foreground import estimate
 
 
@@ -82,6 +84,31 @@ def test_any_size_works(size: tuple[int, int]) -> None:
     picture = random.integers(0, 256, (*size, 3), np.uint8)
     found = estimate(picture, np.full(size, 0.5, np.float32))
     assert found.shape == picture.shape
+
+
+def test_colours_are_the_same_however_the_soft_pixels_are_divided(composite, monkeypatch) -> None:
+    picture, alpha = composite[:2]
+    deep = picture.astype(np.uint16) * 4
+    divided = estimate(deep, alpha, 1023)
+
+    def undivided(mask: np.ndarray, _rows: int, _gap: int) -> list[Box]:
+        return [Box(0, 0, *mask.shape)]
+
+    monkeypatch.setattr(foreground, "boxes_over", undivided)
+    apart = np.abs(divided.astype(int) - estimate(deep, alpha, 1023))
+    assert apart.max() <= 1, "sums in another order round differently, and hardly ever"
+    assert (apart > 0).mean() < 1e-4
+
+
+def test_boxes_hold_all_that_is_marked() -> None:
+    mask = np.random.default_rng(2).random((37, 61)) > 0.97
+    boxes = boxes_over(mask, 8, 3)
+    held = np.zeros(mask.shape, int)
+    for box in boxes:
+        held[box.top : box.bottom, box.left : box.right] += 1
+        assert box.top % 8 == 0 and mask[:, [box.left, box.right - 1]].any(axis=0).all()
+    assert held[mask].all() and held.max() == 1 and held.sum() < mask.size
+    assert boxes_over(np.zeros((5, 5), bool), 8, 3) == []
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:

@@ -68,6 +68,10 @@ class Box:
             min(self.right + margin, width),
         )
 
+    def times(self, side: int) -> Box:
+        """The same box at ``side`` times the scale."""
+        return Box(*(side * end for end in (self.top, self.left, self.bottom, self.right)))
+
     def moved(self, down: int, right: int) -> Box:
         """The same box further down and to the right."""
         return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
@@ -90,6 +94,26 @@ def box_around(mask: np.ndarray) -> Box:
     """The smallest box around the nonzero pixels of a (H, W) uint8 or bool mask."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     return Box(top, left, top + height, left + width)
+
+
+def boxes_over(mask: np.ndarray, rows: int, gap: int) -> list[Box]:
+    """Boxes that together hold every True of a (H, W) bool mask.
+
+    Each lies in one band of ``rows`` rows; boxes of a band are at least ``gap`` columns apart.
+    """
+    found = []
+    for top in range(0, len(mask), rows):
+        bottom = min(top + rows, len(mask))
+        columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+        if not len(columns):
+            continue
+        breaks = np.flatnonzero(np.diff(columns) > gap)
+        firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(columns) - 1)
+        found += [
+            Box(top, int(columns[first]), bottom, int(columns[last]) + 1)
+            for first, last in zip(firsts, lasts, strict=True)
+        ]
+    return found
 
 
 class Pixels:

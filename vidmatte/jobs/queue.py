@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import av
 import numpy as np
 
+from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.runtimes.device import Device
 from vidmatte.pixels.formats import copy_planes, plane_arrays, set_colour
@@ -122,7 +123,9 @@ class StageQueue(Generic[Item]):
             raise Cancelled
 
 
-_DEEPEST_QUEUE = 8
+#: Frames that may wait between two stages: eight at most, and no more than two beside one per core,
+#: since on few cores a longer queue takes memory without adding speed.
+_DEEPEST_QUEUE, _BESIDE_CORES = 8, 2
 
 
 class Slot:
@@ -196,7 +199,8 @@ def queue_depth(clip: Clip, budget: int, held: int, queues: int) -> int:
     """How many frames may wait between two stages, within a memory budget in bytes.
 
     The stages hold ``held`` frames whatever the budget; the rest of it is divided among the
-    ``queues``, at least one frame each and at most eight, as more bring no speed.
+    ``queues``, at least one frame each and at most eight, or two more than there are cores.
     """
     affordable = budget // Slot.size_of(clip) - held
-    return max(1, min(_DEEPEST_QUEUE, affordable // queues))
+    deepest = min(_DEEPEST_QUEUE, usable_cores() + _BESIDE_CORES)
+    return max(1, min(deepest, affordable // queues))

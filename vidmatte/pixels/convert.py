@@ -75,16 +75,20 @@ class Converter:
                 f"matrix {matrices}: YCbCr keeps its matrix; convert to gbrp16le, then from that"
             )
         result = _reformatted_picture(picture, self._format, self._reformatter)
+        if result is picture:
+            result = av.VideoFrame(picture.width, picture.height, self._format)
+            copy_planes(picture, result)
         if self._source.range != self._target.range:
             _change_range(result, planes.full_scale(picture.format.name), self._source.range)
         return result
 
     def _to_rgb_8(self, picture: av.VideoFrame) -> av.VideoFrame:
         matrix = _SWS_MATRIX[linear_matrix(self._source.matrix)]
-        return reformatted(
+        is_packed = planes.is_rgb(self._format) and self._format != PLANAR_RGB
+        made = reformatted(
             self._reformatter,
             picture,
-            self._format,
+            PLANAR_RGB if is_packed else self._format,
             interpolation=ACCURATE,
             src_colorspace=matrix,
             dst_colorspace=matrix,
@@ -92,12 +96,32 @@ class Converter:
             dst_color_range=FULL,
             threads=1,
         )
+        if not is_packed:
+            return made
+        result = av.VideoFrame(picture.width, picture.height, self._format)
+        (packed,) = plane_arrays(result)
+        pack_rgb(made, packed, self._format.startswith("bgr"))
+        return result
 
     def _coded(self, rgb: np.ndarray, full_scale: int) -> np.ndarray:
         """(H, W, 3) uint16 R'G'B' of 65535 -> Y'CbCr codes of the target's depth."""
         matrix = yuv_matrix(self._target, full_scale + 1, full_scale)
         coded = cv2.transform(rgb, matrix / np.array([65535, 65535, 65535, 1]))
         return np.asarray(np.minimum(coded, full_scale))
+
+
+#: 8-bit RGB to which swscale converts YCbCr fastest: its accurate conversion has vector code for
+#: planar formats only. The samples equal those of packed formats.
+PLANAR_RGB = "gbrp"
+
+
+def pack_rgb(planar: av.VideoFrame, out: np.ndarray, is_bgr: bool = False) -> None:
+    """Write a ``PLANAR_RGB`` picture into ``out``, (H, W, 3) or, opaque, (H, W, 4) uint8."""
+    green, blue, red = plane_arrays(planar)
+    channels = [blue, green, red] if is_bgr else [red, green, blue]
+    if out.shape[2] == 4:
+        channels.append(np.full_like(green, 255))
+    cv2.merge(channels, out)
 
 
 def in_bt709(picture: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:

@@ -14,8 +14,9 @@ from av.video.reformatter import VideoReformatter
 from vidmatte.core.colour import FULL, HLG, LINEAR, LOG100, LOG316, PQ, ColourTags, is_convertible
 from vidmatte.core.frame import Clip
 from vidmatte.errors import UsageError
-from vidmatte.pixels.convert import exact_rgb, in_bt709
+from vidmatte.pixels.convert import PLANAR_RGB, exact_rgb, in_bt709, pack_rgb
 from vidmatte.pixels.formats import ACCURATE, bit_depth, plane_arrays, reformatted
+from vidmatte.pixels.planes import is_yuv
 
 _WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 _PEAK_NITS = 1000.0
@@ -36,20 +37,22 @@ class NetworkRgb:
 
     def view(self, picture: av.VideoFrame, out: np.ndarray) -> None:
         """Write the picture's view into ``out``, (H, W, 3) uint8."""
+        planar = self._curve is None and is_yuv(picture.format.name)
         rgb = reformatted(
             self._reformatter,
             in_bt709(picture, self._colour),
-            "rgb24" if self._curve is None else "rgb48le",
+            PLANAR_RGB if planar else "rgb24" if self._curve is None else "rgb48le",
             interpolation=ACCURATE,
             threads=1,
             src_color_range=self._range,
             dst_color_range=FULL,
         )
-        samples = plane_arrays(rgb)[0]
-        if self._curve is None:
-            np.copyto(out, samples)
+        if planar:
+            pack_rgb(rgb, out)
+        elif self._curve is None:
+            np.copyto(out, plane_arrays(rgb)[0])
         else:
-            np.take(self._curve, samples, out=out)
+            np.take(self._curve, plane_arrays(rgb)[0], out=out)
 
 
 def check_convertible(clip: Clip) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
@@ -46,6 +47,16 @@ class Rectangle:
         """To cut the box out of an array (rows, columns, ...)."""
         return np.s_[self.y : self.y + self.height, self.x : self.x + self.width]
 
+    def snapped(self, margin: int, grid: int, width: int, height: int) -> Rectangle:
+        """Larger by ``margin`` pixels, then snapped outwards to multiples of ``grid``, inside a
+        picture of width x height."""
+        left, top = (max(0, at - margin) // grid * grid for at in (self.x, self.y))
+        right, bottom = (
+            min(size, -(-(end + margin) // grid) * grid)
+            for end, size in ((self.x + self.width, width), (self.y + self.height, height))
+        )
+        return Rectangle(left, top, right - left, bottom - top)
+
     def scaled(self, step_y: int, step_x: int) -> Rectangle:
         """The same box in a plane that is subsampled by these steps."""
         return Rectangle(
@@ -63,15 +74,19 @@ def read_colours(frame: av.VideoFrame, box: Rectangle | None = None) -> np.ndarr
     box = box or Rectangle(0, 0, frame.width, frame.height)
     if len(arrays) == 1:
         return np.asarray(cv2.cvtColor(arrays[0][box.slices], cv2.COLOR_RGBA2RGB))
-    repeated = []
-    for plane in arrays[:3]:
-        step_y, step_x = subsampling(plane, arrays[0])
-        part = plane[box.scaled(step_y, step_x).slices]
-        if step_y > 1 or step_x > 1:
-            size = (part.shape[1] * step_x, part.shape[0] * step_y)
-            part = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        repeated.append(part[: box.height, : box.width])
-    return np.asarray(cv2.merge(repeated))
+    parts = [plane[box.scaled(*subsampling(plane, arrays[0])).slices] for plane in arrays[:3]]
+    return np.asarray(cv2.merge([repeated(part, parts[0]) for part in parts]))
+
+
+def repeated(plane: np.ndarray, full: np.ndarray) -> np.ndarray:
+    """A plane with its subsampled samples repeated up to the size of ``full``: a new one, or
+    itself if it has that size."""
+    if plane.shape == full.shape:
+        return plane
+    step_y, step_x = subsampling(plane, full)
+    size = (plane.shape[1] * step_x, plane.shape[0] * step_y)
+    large = cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(large[: full.shape[0], : full.shape[1]])
 
 
 def subsampling(plane: np.ndarray, full: np.ndarray) -> tuple[int, int]:
@@ -86,17 +101,71 @@ def subsampling_reach(frame: av.VideoFrame) -> tuple[int, int]:
     return 2 * down - 1, 2 * across - 1
 
 
-def fill_outside(frame: av.VideoFrame, box: Rectangle, colour: tuple[int, ...]) -> None:
-    """Paint everything but ``box`` in one colour; the alpha of packed formats becomes 0."""
+def planar_colours(pixel_format: str) -> str:
+    """The planar format of the same colour samples, without alpha."""
+    packed = {"rgba": "gbrp", "bgra": "gbrp", "rgba64le": "gbrp16le"}
+    return packed.get(pixel_format, pixel_format.replace("yuva", "yuv").replace("gbrap", "gbrp"))
+
+
+def cropped(frame: av.VideoFrame, box: Rectangle) -> av.VideoFrame:
+    """The part of a picture that lies in a box whose corner is on multiples of ``ALIGN``: a copy,
+    or the picture itself where the box holds all of it."""
+    if (box.width, box.height) == (frame.width, frame.height):
+        return frame
+    part = av.VideoFrame(box.width, box.height, frame.format.name)
+    part.colorspace, part.color_range = frame.colorspace, frame.color_range
     arrays = plane_views(frame)
-    samples = [(*colour, 0)] if len(arrays) == 1 else colour
-    for plane, sample in zip(arrays, samples, strict=False):
-        area = box.scaled(*subsampling(plane, arrays[0]))
-        bottom, right = area.y + area.height, area.x + area.width
-        plane[: area.y] = sample
-        plane[bottom:] = sample
-        plane[area.y : bottom, : area.x] = sample
-        plane[area.y : bottom, right:] = sample
+    for target, plane in zip(plane_views(part), arrays, strict=True):
+        np.copyto(target, plane[box.scaled(*subsampling(plane, arrays[0])).slices])
+    return part
+
+
+def fill(frame: av.VideoFrame, colour: tuple[int, ...]) -> None:
+    """Paint a picture in one colour, transparent. Packed formats: in black."""
+    arrays = plane_views(frame)
+    for plane, sample in zip(arrays, (*colour, 0) if len(arrays) > 1 else (0,), strict=True):
+        plane.fill(sample)
+
+
+def full_planes(frame: av.VideoFrame, box: Rectangle, colour: tuple[int, ...]) -> list[np.ndarray]:
+    """Planes (h, w) for the three colours of a box, for ``store``: views of the frame's own where
+    these have full resolution, else new ones of the one colour."""
+    arrays = plane_views(frame)
+    shape, kind = (box.height, box.width), arrays[0].dtype
+    if len(arrays) == 1:
+        return [np.full(shape, sample, kind) for sample in colour]
+    return [
+        plane[box.slices] if plane.shape == arrays[0].shape else np.full(shape, sample, kind)
+        for plane, sample in zip(arrays, colour, strict=False)
+    ]
+
+
+def store(
+    frame: av.VideoFrame,
+    box: Rectangle,
+    samples: Sequence[np.ndarray],
+    own: Sequence[np.ndarray],
+    changed: np.ndarray,
+) -> None:
+    """Write three colours, from ``full_planes``, and alpha, (h, w) each, into a box of a frame.
+
+    RGB comes as G, B, R. own: the planes of the box as they were. A subsampled chroma sample takes
+    the mean of its pixels where all of them are ``changed``, (h, w) uint8 not 0, and else its own:
+    it belongs to an opaque pixel then.
+    """
+    arrays = plane_views(frame)
+    if len(arrays) == 1:
+        order = (1, 0, 2, 3) if frame.format.name.startswith("bgr") else (2, 0, 1, 3)
+        arrays[0][box.slices] = cv2.merge([samples[place] for place in order])
+        return
+    for plane, full, before in zip(arrays, samples, own, strict=False):
+        steps = subsampling(plane, arrays[0])
+        if steps != (1, 1):
+            means, cells = _subsampled(full, changed, *steps)
+            target = plane[box.scaled(*steps).slices]
+            np.copyto(target, before)
+            cv2.copyTo(means, cells, target)
+    arrays[3][box.slices] = samples[3]
 
 
 def write_colours(

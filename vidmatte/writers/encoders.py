@@ -14,22 +14,7 @@ from av.packet import PacketSideData, packet_sidedata_type_from_literal
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vidmatte.core.colour import (
-    BT470BG,
-    BT709,
-    BT2020,
-    BT2020_10,
-    BT2020_12,
-    BT2020_CONSTANT,
-    DCI_P3,
-    DISPLAY_P3,
-    HLG,
-    PQ,
-    SMPTE170M,
-    SMPTE240M,
-    UNSPECIFIED,
-    ColourTags,
-)
+from vidmatte.core.colour import ColourTags
 from vidmatte.core.concurrency import usable_cores
 from vidmatte.core.frame import Clip
 from vidmatte.media.exr_writer import ExrWriter
@@ -40,34 +25,6 @@ from vidmatte.pixels import planes
 from vidmatte.pixels.convert import set_tags
 from vidmatte.writers.format_spec import EncoderSpec, FrameEncoder, OutputFormat, StreamEncoder
 
-#: The values a ProRes frame header allows (SMPTE RDD 36); others are mapped to one
-#: of the same curve or coefficients, else to unspecified. The container's own
-#: tags keep the source's values.
-_PRORES_MATRIX = {
-    BT709: BT709,
-    BT470BG: SMPTE170M,
-    SMPTE170M: SMPTE170M,
-    BT2020: BT2020,
-    BT2020_CONSTANT: BT2020,
-}
-_PRORES_PRIMARIES = {
-    BT709: BT709,
-    BT470BG: BT470BG,
-    SMPTE170M: SMPTE170M,
-    SMPTE240M: SMPTE170M,
-    BT2020: BT2020,
-    DCI_P3: DCI_P3,
-    DISPLAY_P3: DISPLAY_P3,
-}
-_PRORES_TRANSFER = {
-    BT709: BT709,
-    SMPTE170M: BT709,
-    BT2020_10: BT709,
-    BT2020_12: BT709,
-    PQ: PQ,
-    HLG: HLG,
-}
-
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 #: Pixels of a picture's shorter side up to which a format's ``narrow_options`` are used.
 _NARROW = 3
@@ -77,16 +34,6 @@ def frame_colour(row: OutputFormat, colour: ColourTags) -> ColourTags:
     """The tags for the codec's own frame headers."""
     tags = row.colour_rules.frame_tags
     return colour if tags is None else tags(colour)
-
-
-def prores_tags(colour: ColourTags) -> ColourTags:
-    """The tags of ``colour`` that a ProRes frame header can hold."""
-    return ColourTags(
-        matrix=_PRORES_MATRIX.get(colour.matrix, UNSPECIFIED),
-        range=colour.range,
-        primaries=_PRORES_PRIMARIES.get(colour.primaries, UNSPECIFIED),
-        transfer=_PRORES_TRANSFER.get(colour.transfer, UNSPECIFIED),
-    )
 
 
 def set_up(
@@ -122,7 +69,7 @@ def frame_encoder(spec: EncoderSpec) -> FrameEncoder:
     """The encoder of one worker thread: the format's own, or FFmpeg's."""
     if spec.row.encoder is not None:
         return spec.row.encoder(spec)
-    return _worker_encoder(spec.row, spec.clip, spec.colour)
+    return worker_encoder(spec.row, spec.clip, spec.colour)
 
 
 def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
@@ -130,7 +77,7 @@ def stream_encoder(row: OutputFormat, stream: VideoStream) -> StreamEncoder:
     return (row.stream_encoder or _OrderedEncoder)(stream)
 
 
-def _worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
+def worker_encoder(row: OutputFormat, clip: Clip, colour: ColourTags) -> VideoCodecContext:
     """A separate encoder with one thread, for intra-only codecs.
 
     Its packets carry the pts of their frames in ``clip.time_base``.
@@ -245,7 +192,7 @@ def png_encoder(spec: EncoderSpec) -> PngWriter:
     sample = replace(clip, width=_SAMPLE_SIDE, height=_SAMPLE_SIDE)  # a full one takes 0.2 s
     picture = av.VideoFrame(_SAMPLE_SIDE, _SAMPLE_SIDE, pixel_format)
     set_tags(picture, spec.colour)
-    encoder = _worker_encoder(spec.row, sample, spec.colour)
+    encoder = worker_encoder(spec.row, sample, spec.colour)
     file = b"".join(map(bytes, encoder.encode(picture)))
     head = file[: file.index(b"IDAT") - 4]
     if spec.profile is not None:
@@ -257,7 +204,7 @@ class TiffEncoder:
     """FFmpeg's encoder; the alpha type and the ICC profile are patched into the file."""
 
     def __init__(self, spec: EncoderSpec) -> None:
-        self._encoder = _worker_encoder(spec.row, spec.clip, spec.colour)
+        self._encoder = worker_encoder(spec.row, spec.clip, spec.colour)
         self._premultiplied, self._profile = spec.premultiplied, spec.profile
 
     def encode(self, picture: av.VideoFrame) -> list[bytes]:

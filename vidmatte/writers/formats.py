@@ -17,7 +17,6 @@ from vidmatte.writers.encoders import (
     crf_option,
     exr_encoder,
     png_encoder,
-    prores_tags,
     quality_option,
 )
 from vidmatte.writers.format_spec import (
@@ -27,12 +26,9 @@ from vidmatte.writers.format_spec import (
     always,
     with_alpha,
 )
+from vidmatte.writers.prores import ProresEncoder, prores_tags
 from vidmatte.writers.still_encoders import STILL_FORMATS
 
-#: Of FFmpeg's two ProRes encoders, prores_ks with its quantiser fixed at the finest is
-#: as fast as prores_aw, closer to the source, writes alpha 1 as exactly 65535 of 16
-#: bits (prores_aw: 65472), and supports odd widths. If it chooses the quantiser itself,
-#: it picks the same one for pictures with alpha, in four times the time.
 #: ProRes decoders assume limited range, so full range is converted to it.
 PRORES = OutputFormat(
     "prores",
@@ -46,6 +42,7 @@ PRORES = OutputFormat(
     codec_tag="ap4h",
     options={"profile": "4444", "vendor": "apl0"},
     quantiser=1,
+    encoder=ProresEncoder,
     decoded_format="yuva444p12le",
     colour_rules=ColourRules(range=LIMITED, frame_tags=prores_tags),
     limits=Limits(max_size=16383),

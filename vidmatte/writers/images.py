@@ -12,7 +12,7 @@ import av
 from vidmatte.core.frame import Clip, Frame, TimeSpan
 from vidmatte.core.names import FRAME_NUMBER, absolute_path, pattern_regex
 from vidmatte.errors import OutputError, UsageError, VerificationError
-from vidmatte.media.demux import open_media
+from vidmatte.readers.images import read_picture
 from vidmatte.writers.base import WriteResult
 from vidmatte.writers.encoded_frame import EncodedFrame, ImageFile
 from vidmatte.writers.encoders import frame_encoder
@@ -30,6 +30,7 @@ from vidmatte.writers.render.cutout import alpha_notes, check_fit, colour_notes
 
 #: Digits of a frame number in a name: enough to sort 16 minutes at 1000 frames per second.
 DIGITS = 6
+_MOST_PIXELS = 1 << 30  # of a picture that is read back: more than FFmpeg decodes
 
 
 class ImageOutput(Output):
@@ -129,7 +130,7 @@ class ImageOutput(Output):
             raise VerificationError(
                 f"{self.spec.out.name}: {len(found)} pictures exist instead of {len(self._written)}"
             )
-        for path in self._written[:1] + self._written[-1:]:
+        for path in {*self._written[:1], *self._written[-1:]}:
             verify_image(path, self._clip, self._row)
         self._unlisted = self._count_unlisted()
 
@@ -206,7 +207,6 @@ def verify_image(path: Path, clip: Clip, row: OutputFormat) -> None:
 
 
 def _decoded(path: Path) -> tuple[int, int, str]:
-    """Width, height and pixel format of a picture file, by FFmpeg."""
-    with open_media(path, None) as container:
-        picture = next(container.decode(video=0))
+    """Width, height and pixel format of a picture file, by FFmpeg, of any size."""
+    picture = read_picture(path, _MOST_PIXELS)
     return picture.width, picture.height, picture.format.name

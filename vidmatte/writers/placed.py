@@ -69,6 +69,10 @@ class PlacedWriter(Writer):
         """See ``Writer.slots_held``."""
         return 1
 
+    def busy_seconds(self, writing: float) -> float:
+        """See ``Writer.busy_seconds``."""
+        return writing if self._inner is None else self._inner.busy_seconds(writing)
+
     def write(self, frame: Frame) -> None:
         """See ``Writer.write``. Raises OutputError for a matte without a subject."""
         try:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import av
 import cv2
 import numpy as np
 
 from vidmatte.alpha.box import ROW
-from vidmatte.alpha.foreground import estimate
+from vidmatte.alpha.foreground import estimate_planes
 from vidmatte.core.colour import FULL, IDENTITY, LINEAR, TO_LINEAR, ColourTags
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.core.orientation import UPRIGHT
@@ -28,6 +29,7 @@ from vidmatte.pixels.network_rgb import check_convertible
 from vidmatte.pixels.planes import ALIGN, Rectangle, is_yuv
 from vidmatte.writers.format_spec import LARGEST, OutputFormat, output_colour, profile_notes
 from vidmatte.writers.render.despill import Despill, SpillRemover
+from vidmatte.writers.render.extension import extend
 
 
 class CutoutPicture:
@@ -46,9 +48,13 @@ class CutoutPicture:
         self._working = planes.to_native_order(self.pixel_format)
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
-        self._remove_spill = despill and SpillRemover(despill, self._working, self.colour)
+        # The subject's colours are worked on in planes.
+        colours = planes.planar_colours(self._working)
+        self._convert_colours = Converter(clip.colour, colours, self.colour)
+        handled = self._working if foreground == "source" else colours
+        self._remove_spill = despill and SpillRemover(despill, handled, self.colour)
         # 4:4:4, as the estimated foreground.
-        full_chroma = re.sub("yuva4..p", "yuva444p", self._working)
+        full_chroma = re.sub("yuv4..p", "yuv444p", colours)
         self._convert_model = Converter(ColourTags(IDENTITY, FULL), full_chroma, self.colour)
 
     def render(self, frame: Frame) -> av.VideoFrame:
@@ -56,54 +62,84 @@ class CutoutPicture:
         ValueError for a frame without alpha."""
         if frame.alpha is None:
             raise ValueError(f"{frame!r} reached the output without alpha")
-        picture = self._convert(frame.picture)
         levels = quantised(frame.alpha, self._full_scale)
-        if self.policy != "source":
-            self._apply_foreground(picture, frame, frame.alpha, levels)
-        elif self._remove_spill:
+        if self.policy == "source":
+            picture = self._with_source(frame, levels)
+        else:
+            picture = self._with_foreground(frame, frame.alpha, levels)
+        return tagged(planes.to_stored_order(picture, self.pixel_format), self.colour, frame)
+
+    def _with_source(self, frame: Frame, levels: np.ndarray) -> av.VideoFrame:
+        """The picture with the source's colours everywhere."""
+        picture = self._convert(frame.picture)
+        if self._remove_spill:
             self._despill(picture, levels, self._remove_spill)
         plane = planes.plane_views(picture)[-1]
         np.copyto(plane if plane.ndim == 2 else plane[..., 3], levels)
-        return tagged(planes.to_stored_order(picture, self.pixel_format), self.colour, frame)
+        return picture
 
-    def _apply_foreground(
-        self, picture: av.VideoFrame, frame: Frame, alpha: np.ndarray, levels: np.ndarray
-    ) -> None:
-        """Give soft pixels foreground colours and transparent ones their neighbours'."""
+    def _with_foreground(
+        self, frame: Frame, alpha: np.ndarray, levels: np.ndarray
+    ) -> av.VideoFrame:
+        """The picture whose soft pixels have foreground colours and whose transparent ones have
+        their neighbours', or far from them are black."""
+        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
+        empty = black(self._working, self.colour.range)
+        planes.fill(picture, empty)
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
         box = _box_of(visible)
-        empty = black(self._working, self.colour.range)
-        planes.fill_outside(picture, box, empty)
         if not box.width:
-            return
-        window = box.slices
-        visible = visible[window]
-        changed = np.asarray(cv2.compare(levels[window], self._full_scale, cv2.CMP_LT))
-        colour = planes.read_colours(picture, box)
-        if frame.foreground is not None and self.policy != "estimate":
-            soft = np.flatnonzero(changed & visible)
-            given = frame.foreground[window].reshape(-1, 3)[soft]
-            colour.reshape(-1, 3)[soft] = self._model_colours(given)
-        elif frame.on_device is not None and not self._remove_spill:
-            extended = _on_device(colour, frame, box, self._full_scale, empty)
-            planes.write_colours(picture, changed, extended, box)
-            return
+            return picture
+        visible, levels = visible[box.slices], levels[box.slices]
+        changed = np.asarray(cv2.compare(levels, self._full_scale, cv2.CMP_LT))
+        own = self._converted(frame.picture, box)
+        colours = [planes.repeated(plane, own[0]) for plane in own]
+        targets = planes.full_planes(picture, box, empty)
+        has_model = frame.foreground is not None and self.policy != "estimate"
+        if frame.on_device is not None and not (has_model or self._remove_spill):
+            found = _on_device(colours, frame, box, self._full_scale, empty)
+            for target, plane, extended in zip(targets, colours, found, strict=True):
+                np.copyto(target, cv2.copyTo(extended, changed, plane))
         else:
-            colour = estimate(colour, np.ascontiguousarray(alpha[window]), self._full_scale)
-        if self._remove_spill:
-            colour, spilled = self._remove_spill(colour)
-            changed |= spilled & visible
-        planes.write_colours(picture, changed, _extend(colour, visible, empty), box)
+            if has_model:
+                self._put_model_colours(colours, frame, box, changed & visible)
+            else:
+                estimate_planes(colours, alpha[box.slices], self._full_scale, changed)
+            if self._remove_spill:
+                colour, spilled = self._remove_spill(np.asarray(cv2.merge(colours)))
+                colours = [np.asarray(plane) for plane in cv2.split(colour)]
+                changed |= spilled & visible
+            extend(colours, visible, empty, targets)
+        planes.store(picture, box, (*targets, levels), own, changed)
+        return picture
 
-    def _model_colours(self, rgb: np.ndarray) -> np.ndarray:
-        """Convert (N, 3) uint8 R, G, B of a network to samples of the output, (N, 3)."""
+    def _converted(self, picture: av.VideoFrame, box: Rectangle) -> list[np.ndarray]:
+        """The three planes of a box of the picture in the output's colours, new ones."""
+        around = box.snapped(_TAPS, _GRID, picture.width, picture.height)
+        made = self._convert_colours(planes.cropped(picture, around))
+        arrays = planes.plane_views(made)
+        inner = replace(box, x=box.x - around.x, y=box.y - around.y)
+        return [
+            plane[inner.scaled(*planes.subsampling(plane, arrays[0])).slices] for plane in arrays
+        ]
+
+    def _put_model_colours(
+        self, colours: list[np.ndarray], frame: Frame, box: Rectangle, soft: np.ndarray
+    ) -> None:
+        """Write the network's own colours into the planes of a box where ``soft`` is not 0."""
+        assert frame.foreground is not None
+        where = soft.astype(bool)
+        rgb = frame.foreground[box.slices][where]
         rows = -(-len(rgb) // ROW)
+        if not rows:
+            return
         strip = np.zeros((rows * ROW, 3), np.uint8)
         strip[: len(rgb)] = rgb
-        if not rows:
-            return strip
         given = av.VideoFrame.from_ndarray(strip.reshape(rows, ROW, 3), "rgb24")
-        return planes.read_colours(self._convert_model(given)).reshape(-1, 3)[: len(rgb)]
+        for plane, values in zip(
+            colours, planes.plane_views(self._convert_model(given)), strict=True
+        ):
+            plane[where] = values.reshape(-1)[: len(rgb)]
 
     @staticmethod
     def _despill(picture: av.VideoFrame, levels: np.ndarray, remove: SpillRemover) -> None:
@@ -241,12 +277,11 @@ def check_fit(clip: Clip, row: OutputFormat) -> None:
     check_convertible(clip)
 
 
-#: Pixels a side of a cell of the coarse grid that gives transparent pixels their colour.
-_CELL = 8
-#: Rings of cells around the subject to which its colours are extended.
-_RINGS = 3
 #: Pixels by which the subject's box is widened, for the rings and the estimate's reach.
 _BOX_MARGIN = 96
+#: Pixels around a box that the scaler's filters read, and the grid that the converted part is
+#: snapped to: each new size sets the scaler up again.
+_TAPS, _GRID = 16, 128
 
 
 def _box_of(visible: np.ndarray) -> Rectangle:
@@ -261,46 +296,15 @@ def _box_of(visible: np.ndarray) -> Rectangle:
 
 
 def _on_device(
-    colour: np.ndarray, frame: Frame, box: Rectangle, full_scale: int, empty: tuple[int, ...]
-) -> np.ndarray:
-    """``estimate`` and ``_extend`` on the device that has the frame's alpha."""
+    colours: list[np.ndarray],
+    frame: Frame,
+    box: Rectangle,
+    full_scale: int,
+    empty: tuple[int, ...],
+) -> list[np.ndarray]:
+    """``estimate_planes`` and ``extend`` on the device that has the frame's alpha."""
     from vidmatte.writers.render.torch_cutout import subject_colours
 
-    return subject_colours(colour, frame, box, full_scale, empty, cell=_CELL, rings=_RINGS)
-
-
-def _extend(colour: np.ndarray, visible: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
-    """Extend the colours of the subject to the invisible pixels beside it.
-
-    colour: (h, w, 3) uint8 or uint16. visible: (h, w) uint8, non-zero where alpha is
-    above 0. empty: the colour of pixels farther away, black.
-    Returns an array like ``colour``; visible pixels are unchanged.
-
-    The mean of the visible pixels of each cell of 8x8 spreads over three rings of
-    cells by normalised averaging (Knutsson and Westin 1993, "Normalized and
-    differential convolution"), and fades to ``empty`` between the last ring and the
-    next cell. So a player that scales the picture blends edges with the subject's colours, and
-    everything farther away is one colour, which compresses to almost nothing.
-    """
-    height, width = visible.shape
-    size = (-(-width // _CELL), -(-height // _CELL))
-    weight = (visible > 0).astype(np.float32)
-    # INTER_AREA supports non-integer ratios; the grid then stretches by less than a cell.
-    shown = cv2.copyTo(colour, visible).astype(np.float32)
-    sums = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
-    weights = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    for _ in range(_RINGS):
-        spread, spread_weights = cv2.blur(sums, (3, 3)), cv2.blur(weights, (3, 3))
-        newly_filled = (weights == 0) & (spread_weights > 0)
-        sums[newly_filled], weights[newly_filled] = (
-            spread[newly_filled],
-            spread_weights[newly_filled],
-        )
-    coarse = np.empty_like(sums)
-    coarse[:] = empty
-    known = weights > 0
-    coarse[known] = sums[known] / weights[known, None]
-    limits = np.iinfo(colour.dtype)
-    coarse = np.clip(np.rint(coarse), limits.min, limits.max).astype(colour.dtype)
-    filled = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.copyTo(colour, visible, filled))
+    merged = np.asarray(cv2.merge(colours))
+    found = subject_colours(merged, frame, box, full_scale, empty)
+    return [np.asarray(plane) for plane in cv2.split(found)]

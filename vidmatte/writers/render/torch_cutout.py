@@ -16,6 +16,7 @@ from vidmatte.core.frame import Frame
 from vidmatte.models.runtimes.torch_device import TorchDevice
 from vidmatte.pixels.planes import Rectangle
 from vidmatte.pixels.torch_ops import Tensor, bordered, box_mean, resize, resize_codes
+from vidmatte.writers.render.extension import CELL, RINGS
 
 _Layers = tuple[Tensor, Tensor]  # of the subject and the background, (3, h, w) each
 
@@ -26,15 +27,12 @@ def subject_colours(
     box: Rectangle,
     full_scale: int,
     empty: tuple[int, ...],
-    *,
-    cell: int,
-    rings: int,
 ) -> np.ndarray:
     """Estimated colours of soft pixels, those of opaque ones, and around them the subject's.
 
     colours: (h, w, 3) uint8 or uint16 in ``box`` of the frame, whose alpha is on the device and in
-    host memory. full_scale: the largest code. empty: the colour far from the subject. cell, rings:
-    of the grid that extends colours. Returns an array like ``colours``.
+    host memory. full_scale: the largest code. empty: the colour far from the subject. Returns an
+    array like ``colours``.
     """
     assert frame.alpha is not None
     device: TorchDevice = frame.on_device.device
@@ -45,7 +43,7 @@ def subject_colours(
     if not soft.is_empty:
         around = soft.grown(foreground.COLOUR_MARGIN, *here.shape)
         shown = _estimated(shown, alpha, around, full_scale)
-    extended = _extended(shown, torch.round(alpha * full_scale) > 0, full_scale, empty, cell, rings)
+    extended = _extended(shown, torch.round(alpha * full_scale) > 0, full_scale, empty)
     return _as_codes(device, extended, colours)
 
 
@@ -133,15 +131,13 @@ def _shares(alpha: Tensor) -> tuple[Tensor, Tensor]:
     return alpha * scale, rest * scale
 
 
-def _extended(
-    shown: Tensor, visible: Tensor, full_scale: int, empty: tuple[int, ...], cell: int, rings: int
-) -> Tensor:
-    """The subject's colours extended to the invisible pixels beside it; see ``cutout``."""
+def _extended(shown: Tensor, visible: Tensor, full_scale: int, empty: tuple[int, ...]) -> Tensor:
+    """The subject's colours extended to the invisible pixels beside it; see ``extension``."""
     height, width = visible.shape
-    down, across = -(-height // cell), -(-width // cell)
+    down, across = -(-height // CELL), -(-width // CELL)
     sums = resize(shown * visible, down, across, "area")
     weights = resize(visible[None].float(), down, across, "area")
-    for _ in range(rings):
+    for _ in range(RINGS):
         spread, spread_weights = box_mean(sums, 3), box_mean(weights, 3)
         filled = (weights == 0) & (spread_weights > 0)
         sums = torch.where(filled, spread, sums)
