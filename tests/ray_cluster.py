@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,14 @@ def draw_shots(position: float, width: int, height: int, lit: bool = False) -> P
 
 
 class Bench:
-    """The cluster, a clip, the networks and the table. real: with the networks that users have."""
+    """The cluster, a clip, the networks and the table. real: with the networks that users have.
+    only: a text in the names of the cases that are run."""
 
-    def __init__(self, folder: Path, *, real: bool) -> None:
-        self.folder, self.is_real = folder, real
+    def __init__(self, folder: Path, *, real: bool, only: str) -> None:
+        self.folder, self.is_real, self._only = folder, real, only
         self.rows: list[tuple[str, str, float, str]] = []
         self._number = 0
+        self.server: S3Server | None = None
         self._references: dict[tuple[str, ...], Path] = {}
         self.clip = folder / "clip.mov"
         make_movie(
@@ -151,6 +153,8 @@ class Bench:
 
     def check(self, part: str, case: str, step: Callable[..., list[str]], *arguments: Any) -> None:
         """Do a step, which takes this and the arguments and returns what is wrong; add a row."""
+        if self._only not in case:
+            return
         began = time.monotonic()
         try:
             faults = step(self, *arguments)
@@ -302,11 +306,14 @@ def refused(bench: Bench, change: tuple[str, str], file: str, clause: str) -> li
     path.write_text(path.read_text().replace(*change))
     words = [bench.clip, *bench.model("u2netp")]
     out = bench.new_folder() / "out.mov"
-    run = [*words, "--segment-frames", "6", "--workers", "ray", "-o", out, "--resume"]
+    run = [*words, "--segment-frames", "2", "--workers", "ray", "-o", out, "--resume"]
+    for node in bench.nodes:  # of two nodes each gets a segment, however busy this machine is
+        bench.cluster.remove_node(node, allow_graceful=False)
     node = bench.cluster.add_node(**ONE_CORE, env_vars=path_of(other))
     process = bench.start(*run)
     _, stderr = process.communicate()
     bench.cluster.remove_node(node, allow_graceful=False)
+    bench.nodes = [bench.cluster.add_node(**ONE_CORE) for _ in range(2)]
     found = []
     if not process.returncode or clause not in stderr or "Traceback" in stderr:
         found.append(f"status {process.returncode}: {stderr.strip()}")
@@ -324,12 +331,13 @@ def path_of(folder: Path) -> dict[str, str]:
 def service(bench: Bench) -> None:
     """Jobs over HTTP, which the service runs on the cluster."""
     address = {"RAY_ADDRESS": bench.cluster.address}
-    name = "u2netp" if bench.is_real else "chroma"
+    name, more = ("u2netp", {}) if bench.is_real else ("chroma", {"screen": "#20a040"})
     clip = bench.new_folder() / "green.mov"
     frames = 96 if bench.is_real else 700
     make_movie(clip, size=(96, 64), frames=frames, audio=[Tone()], draw=draw_shots)
-    words = [clip, "--model", name, "--threads", "1"]
-    job = (clip, name, bench.reference("green.mov", *words))
+    words = [clip, "--model", name, "--threads", "1", *(f"--{key}={more[key]}" for key in more)]
+    settings = {"model": name, "threads": 1, **more}
+    job = (clip, settings, bench.reference("green.mov", *words))
     # The last one finds the cluster by the note that Ray leaves in the temporary folder.
     for case, workers, environment in (
         ("--workers ray", "ray", address),
@@ -354,11 +362,11 @@ def served(bench: Bench, environment: dict[str, str], *options: str) -> Iterator
         yield stack.enter_context(server.client())
 
 
-def submitted(client: httpx.Client, clip: Path, name: str) -> str:
+def submitted(client: httpx.Client, clip: Path, settings: dict[str, Any]) -> str:
     """Upload a clip and queue a job; its id."""
     body = {
         "clips": [upload(client, clip)],
-        "settings": {"model": name, "threads": 1},
+        "settings": settings,
         "output": {"format": "prores"},
     }
     answer = client.post("/api/jobs", json=body)
@@ -367,24 +375,26 @@ def submitted(client: httpx.Client, clip: Path, name: str) -> str:
     return str(answer.json()["jobs"][0]["id"])
 
 
-def job_faults(_: Bench, client: httpx.Client, clip: Path, name: str, reference: Path) -> list[str]:
+def job_faults(
+    _: Bench, client: httpx.Client, clip: Path, settings: dict[str, Any], reference: Path
+) -> list[str]:
     """Submit a job and compare what it gives."""
-    done = ended(client, submitted(client, clip, name), WAIT_S)
+    done = ended(client, submitted(client, clip, settings), WAIT_S)
     if done["state"] != "done":
         return [f"{done['state']}: {done['error']}"]
     return [] if fetch(client, done) == reference.read_bytes() else ["the file differs"]
 
 
 def cancelled(
-    bench: Bench, client: httpx.Client, clip: Path, name: str, reference: Path
+    bench: Bench, client: httpx.Client, clip: Path, settings: dict[str, Any], reference: Path
 ) -> list[str]:
     """Cancel a job in the middle: the cluster must be free for the next."""
-    job = submitted(client, clip, name)
+    job = submitted(client, clip, settings)
     matting(client, job)
     client.post(f"/api/jobs/{job}/cancel")
     state = ended(client, job)["state"]
     found = [] if state == "cancelled" else [f"it is {state}"]
-    return found + job_faults(bench, client, clip, name, reference)
+    return found + job_faults(bench, client, clip, settings, reference)
 
 
 HOLD = """
@@ -418,29 +428,26 @@ SOURCE = "s3://in-bucket/takes/clip #1 a.mov"
 
 def s3(bench: Bench) -> None:
     """Sources and results in buckets."""
-    server = S3Server()
-    os.environ.update(server.environment)
+    server = bench.server
+    assert server is not None
     system = server.file_system()
     for bucket in ("in-bucket", "out-bucket"):
         system.mkdir(bucket)
     system.put_file(str(bench.clip), SOURCE)
     model = bench.model("u2netp")
-    try:
-        for out in ("out.mov", "frames"):
-            for case, more in (
-                ("one process", []),
-                ("--workers 3", ["--workers", "3", "--segment-frames", "12"]),
-                ("3 nodes", ["--workers", "ray", "--segment-frames", "12"]),
-            ):
-                bench.check("s3", f"{out}, {case}", s3_run, server, out, model, more)
-        bench.check("s3", "plan, segment, join", s3_plan, server)
-        for case, source, result, message in REFUSALS:
-            bench.check("s3", case, refusal, server, [source, "-o", result, *model], message)
-        for case, refuses in (("upload refused", is_put), ("rename refused", is_copy)):
-            bench.check("s3", case, failed_upload, server, refuses)
-        bench.check("s3", "a full disk on one node", full_disk, server)
-    finally:
-        server.stop()
+    for out in ("out.mov", "frames"):
+        for case, more in (
+            ("one process", []),
+            ("--workers 3", ["--workers", "3", "--segment-frames", "12"]),
+            ("3 nodes", ["--workers", "ray", "--segment-frames", "12"]),
+        ):
+            bench.check("s3", f"{out}, {case}", s3_run, server, out, model, more)
+    bench.check("s3", "plan, segment, join", s3_plan, server)
+    for case, source, result, message in REFUSALS:
+        bench.check("s3", case, refusal, server, [source, "-o", result, *model], message)
+    for case, refuses in (("upload refused", is_put), ("rename refused", is_copy)):
+        bench.check("s3", case, failed_upload, server, refuses)
+    bench.check("s3", "a full disk on one node", full_disk, server)
 
 
 REFUSALS = (
@@ -621,11 +628,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS[:3]), help="of: " + ", ".join(PARTS))
     parser.add_argument("--real", action="store_true")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases with this in their name")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        bench = Bench(Path(name), real=options.real)
+    server = S3Server() if "s3" in options.parts.split(",") else None
+    if server is not None:  # each node needs the credentials
+        os.environ.update(server.environment)
+    with tempfile.TemporaryDirectory() as name, chdir(name):  # where no other vidmatte is
+        bench = Bench(Path(name), real=options.real, only=options.only)
+        bench.server = server
         try:
             for part in options.parts.split(","):
                 if part == "kills":
@@ -634,6 +646,8 @@ def main() -> int:
                     RUN[part](bench)
         finally:
             bench.cluster.shutdown()
+            if server is not None:
+                server.stop()
     wrong = [row for row in bench.rows if row[3] != "as it should be"]
     print("| part | case | seconds | |\n|---|---|---|---|")
     for part, case, seconds, verdict in bench.rows:
