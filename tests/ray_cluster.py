@@ -57,7 +57,7 @@ PARTS = ("formats", "faults", "service", "s3", "kills")
 #: Networks, their options and outputs.
 FORMATS = {
     "isnet": (["--out", "f12"], ["out.mov"]),
-    "u2netp": ([], ["out.mov", "frames", "out.mkv", "out.webm"]),
+    "u2netp": (["--out", "f24"], ["out.mov", "frames", "out.mkv", "out.webm"]),
     "rvm": ([], ["out.mov", "out.webm"]),
     "guided": (["--subject", "160,90", "--out", "f24"], ["out.mov"]),
 }
@@ -76,7 +76,7 @@ def draw_shots(position: float, width: int, height: int, lit: bool = False) -> P
 
 class Bench:
     """The cluster, a clip, the networks and the table. real: with the networks that users have.
-    only: a text in the names of the cases that are run."""
+    only: a pattern of the names of the cases that are run."""
 
     def __init__(self, folder: Path, *, real: bool, only: str) -> None:
         self.folder, self.is_real, self._only = folder, real, only
@@ -153,7 +153,7 @@ class Bench:
 
     def check(self, part: str, case: str, step: Callable[..., list[str]], *arguments: Any) -> None:
         """Do a step, which takes this and the arguments and returns what is wrong; add a row."""
-        if self._only not in case:
+        if not re.search(self._only, case):
             return
         began = time.monotonic()
         try:
@@ -217,7 +217,7 @@ def formats(bench: Bench) -> None:
         if name == "guided" and not bench.is_real:
             continue
         words = [bench.clip, *bench.model(name), *options]
-        segments = ["--segment-frames", "6" if name == "isnet" else "12"]
+        segments = ["--segment-frames", {"isnet": "6", "u2netp": "8"}.get(name, "12")]
         for out in outputs:
             for case, more in (
                 ("--workers 1", []),
@@ -256,7 +256,8 @@ def one_fault(bench: Bench, workers: str, disturb: Callable[..., Any] | None) ->
     """A run that is disturbed when its first segment is done."""
     words = [bench.clip, *bench.model("u2netp")]
     out = bench.new_folder() / "out.mov"
-    run = [*words, "--segment-frames", "6", "--workers", workers, "-o", out, "--resume"]
+    frames = "16" if bench.is_real else "6"
+    run = [*words, "--segment-frames", frames, "--workers", workers, "-o", out, "--resume"]
     process = bench.start(*run)
     if disturb is not None:
         bench.wait_for_segment(out, process)
@@ -306,7 +307,8 @@ def refused(bench: Bench, change: tuple[str, str], file: str, clause: str) -> li
     path.write_text(path.read_text().replace(*change))
     words = [bench.clip, *bench.model("u2netp")]
     out = bench.new_folder() / "out.mov"
-    run = [*words, "--segment-frames", "2", "--workers", "ray", "-o", out, "--resume"]
+    frames = "8" if bench.is_real else "2"
+    run = [*words, "--segment-frames", frames, "--workers", "ray", "-o", out, "--resume"]
     for node in bench.nodes:  # of two nodes each gets a segment, however busy this machine is
         bench.cluster.remove_node(node, allow_graceful=False)
     node = bench.cluster.add_node(**ONE_CORE, env_vars=path_of(other))
@@ -628,7 +630,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS[:3]), help="of: " + ", ".join(PARTS))
     parser.add_argument("--real", action="store_true")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases with this in their name")
+    parser.add_argument("--only", default="", metavar="REGEX", help="cases by their names")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
