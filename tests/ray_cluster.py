@@ -256,7 +256,7 @@ def one_fault(bench: Bench, workers: str, disturb: Callable[..., Any] | None) ->
     """A run that is disturbed when its first segment is done."""
     words = [bench.clip, *bench.model("u2netp")]
     out = bench.new_folder() / "out.mov"
-    frames = "16" if bench.is_real else "6"
+    frames = "8" if bench.is_real else "6"
     run = [*words, "--segment-frames", frames, "--workers", workers, "-o", out, "--resume"]
     process = bench.start(*run)
     if disturb is not None:
