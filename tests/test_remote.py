@@ -206,10 +206,14 @@ def test_a_result_that_cannot_be_sent_is_kept(
     assert list((tmp_path / "tmp").iterdir()) == [Path(kept[1])]
     assert not bucket.isfile("/out/cut.mov")
     monkeypatch.undo()
-    assert names(bucket, "/out") == [] if bucket.exists("/out") else True
+    assert not bucket.exists("/out") or names(bucket, "/out") == []
 
 
-def test_a_stopped_call_keeps_what_is_finished(bucket: Any, tmp_path: Path) -> None:
+def test_a_stopped_call_keeps_what_is_finished(
+    bucket: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     with (
         pytest.raises(KeyboardInterrupt, match="kept in"),
         staged_call(["memory://in/clip.mp4"], "memory://out/cut.mov", {}) as call,
@@ -218,9 +222,8 @@ def test_a_stopped_call_keeps_what_is_finished(bucket: Any, tmp_path: Path) -> N
         (call.folder / "a.mov").write_text("done")
         (call.folder / ".b.mov.segments").mkdir()
         (call.folder / ".b.mov.part").touch()
-        kept_parent = call.folder.parent.parent
         raise KeyboardInterrupt
-    (kept,) = kept_parent.glob("vidmatte-unsent-*")
+    (kept,) = (tmp_path / "tmp").iterdir()
     assert [path.name for path in kept.iterdir()] == ["a.mov"]
 
 
