@@ -27,12 +27,13 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Segment
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
 from vidmatte.farm import environment, worker
+from vidmatte.farm import pool as pool_module
 from vidmatte.farm.environment import environment_of, instruction_set
 from vidmatte.farm.join import join_segments
 from vidmatte.farm.parts import MANIFEST, finished_segment, segment_path
 from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
 from vidmatte.farm.planning import _starts, _starts_at_cuts, local_segment_frames, make_plan
-from vidmatte.farm.pool import Crew, LocalWorker, Task, WorkerPool
+from vidmatte.farm.pool import Crew, Events, LocalWorker, Task, Worker, WorkerPool
 from vidmatte.farm.worker import make_segment
 from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.checkpoint import frame_log
@@ -307,7 +308,9 @@ def test_a_machine_that_differs_is_refused(
         worker, "environment_of", lambda model: environment_of(model).model_copy(update=change)
     )
     farm = Farm(short.plan, tmp_path)
-    with pytest.raises(UsageError, match=f"differs from the plan's: .*{clause}.*--mixed"):
+    with pytest.raises(
+        UsageError, match=rf"\(.+\) differs from the plan's: .*{clause}.*segment --mixed"
+    ):
         farm.make(0)
     assert list(tmp_path.glob("0*")) == []
 
@@ -471,6 +474,68 @@ def test_a_failed_segment_is_tried_again_and_then_reported(
     assert [type(step.error) for step in steps] == [OutputError, SourceError]
     assert [step.task.tries for step in steps] == [2, 1]  # a damaged plan is never tried again
     assert capfd.readouterr().err == ""
+
+
+class Machine(Worker):
+    """A worker on a machine of its own, which makes segments at once, or cannot."""
+
+    def __init__(self, events: Events, place: str, *, works: bool = True) -> None:
+        self._events, self.place, self._works = events, place, works
+        self.process = place
+
+    def begin(self, task: Task) -> None:
+        kind = "done" if self._works else "failed"
+        facts = {"frames": task.frames, "seconds": 0.0, "error": "OutputError", "message": "full"}
+        self._events.put((self, self.process, {"event": kind, **facts}))
+
+    def ending(self) -> str:
+        return "gone"
+
+    def ask_to_stop(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def renew(self) -> None: ...
+
+
+def test_a_machine_that_cannot_costs_no_job() -> None:
+    machines = iter([("a", False), ("a", False), ("b", True)])
+
+    def new(events: Events) -> Machine:
+        place, works = next(machines)
+        return Machine(events, place, works=works)
+
+    notes: list[str] = []
+    pool = WorkerPool(Crew(3, 1, new, is_remote=True), 1, notes.append)
+    for number in range(12):
+        pool.add(Task("", Path("plan.json"), number, 8))
+    steps = list(pool.run())
+    assert [step.error for step in steps if step.error] == []
+    assert sum(step.is_done for step in steps) == 12
+    # Only such machines: it ends.
+    pool = WorkerPool(Crew(2, 1, lambda events: Machine(events, "a", works=False)), 1, notes.append)
+    pool.add(Task("", Path("plan.json"), 0, 8))
+    assert [str(step.error) for step in pool.run() if step.error] == ["segment 0: full"]
+
+
+def test_waiting_for_room_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_PATIENCE_SECONDS", 0.01)
+    made: list[Machine] = []
+
+    def new(events: Events) -> Machine:
+        made.append(Machine(events, "a"))
+        made[0].is_ready = False
+        return made[0]
+
+    notes: list[str] = []
+    pool = WorkerPool(Crew(1, 1, new, is_remote=True), 1, notes.append)
+    pool.add(Task("", Path("plan.json"), 0, 8))
+    steps = pool.run()
+    assert [next(steps).is_done for _ in range(3)] == [False] * 3
+    made[0].is_ready = True
+    pool._events.put((made[0], "a", {"event": "ready"}))
+    assert [step.is_done for step in steps][-1]
+    assert notes == ["no worker is ready: waiting for room on the cluster"]
 
 
 def test_a_worker_that_dies_is_replaced(short: Farm, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vidmatte.farm.parts import finished_segment
 from vidmatte.farm.plan import Plan, segments_folder
 from vidmatte.farm.planning import make_plan
 from vidmatte.farm.pool import Task
-from vidmatte.farm.ray_workers import Agent, Share, check_address, share_of
+from vidmatte.farm.ray_workers import Agent, Share, _noted_address, check_address, share_of
 from vidmatte.jobs.check import make_job
 from vidmatte.jobs.report import Reporter
 from vidmatte.models.registry import find_model
@@ -71,6 +71,21 @@ def test_how_a_cluster_is_shared() -> None:
         share_of(nodes, is_gpu=False, threads=9)
 
 
+def test_where_the_address_of_a_cluster_is_noted(tmp_path: Path, monkeypatch: Any) -> None:
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.5:6379\n")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert _noted_address() == "10.0.0.5:6379"
+    # A job of the service has a temporary folder of its own.
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "job"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert _noted_address() == "10.0.0.5:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.6:6379")
+    assert _noted_address() == "10.0.0.6:6379"
+
+
 def test_an_agent_makes_segments(tmp_path: Path) -> None:
     make_inputs(tmp_path)
     settings = make_settings(
@@ -107,14 +122,30 @@ def answers_of(agent: Agent, count: int) -> list[dict[str, Any]]:
     return found
 
 
+def has_s3() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("moto", "s3fs"))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not has_ray(), reason="ray is not installed (the extra [ray])")
-def test_a_cluster_gives_the_file_of_one_run() -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        "formats",
+        "faults",
+        "service",
+        pytest.param(
+            "s3", marks=pytest.mark.skipif(not has_s3(), reason="moto[server] and s3fs are missing")
+        ),
+    ],
+)
+def test_a_cluster_gives_the_file_of_one_run(part: str) -> None:
     script = Path(__file__).with_name("ray_cluster.py")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    command = [sys.executable, str(script), "--parts", part]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "node killed" in done.stdout
+    assert " cases, 0 wrong" in done.stdout
 
 
 @pytest.mark.slow

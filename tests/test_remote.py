@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import json
+import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +15,15 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from media import make_movie
 
 from vidmatte.cli.main import main
+from vidmatte.cli.remote import staged_call
 from vidmatte.core import remote
 from vidmatte.core.remote import Staging, remote_url, send
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
+from vidmatte.farm.serve import _failure
 from vidmatte.jobs.manifest import verify
 
 KEYER = ["--model", "chroma", "--screen", "#20a040", "--smooth", "off", "--threads", "1"]
@@ -154,6 +160,92 @@ def test_a_file_that_breaks_off_on_its_way_is_refused(
     assert names(bucket, "/in") == ["clip.mp4"]
     with pytest.raises(OutputExistsError):
         send(tmp_path / "new", "memory://in/clip.mp4", overwrite=False)
+
+
+class Store(MemoryFileSystem):
+    """A store with buckets, which it creates for whoever asks for a folder."""
+
+    protocol = "oss"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("oss://"))
+
+
+def test_a_bucket_is_never_created(bucket: Any, capsys: Any) -> None:
+    fsspec.register_implementation("oss", Store, clobber=True)
+    words = ["oss://in/clip.mp4", *KEYER, "--quiet", "-o"]
+    assert main([*words, "oss://mistyped/a/cut.mov"]) == 1
+    assert "there is no bucket mistyped: check its name, or create it" in capsys.readouterr().err
+    assert main([*words, "oss://mistyped/a/cut.mov", "--overwrite"]) == 1
+    assert not bucket.exists("/mistyped")
+    bucket.makedirs("/shelf")
+    bucket.copy("/in/clip.mp4", "/in/clip #1.mp4")
+    words[0] = "oss://in/clip #1.mp4"
+    assert main([*words, "oss://shelf/a/cut.mov"]) == 0
+    assert names(bucket, "/shelf/a") == ["cut.mov", "cut.mov.json"]
+
+
+@pytest.mark.parametrize("step", ["put_file", "mv"])
+def test_a_result_that_cannot_be_sent_is_kept(
+    step: str, bucket: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Access Denied")
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(bucket, step, refuse)
+    words = ["memory://in/clip.mp4", "-o", "memory://out/cut.mov", *KEYER, "--quiet"]
+    assert main(words) == 1
+    stderr = capsys.readouterr().err
+    kept = re.search(r"Access Denied; what is finished is kept in (\S+), not sent$", stderr)
+    assert kept is not None, stderr
+    assert stderr.count("\n") == 1
+    assert verify(Path(kept[1]) / "cut.mov") == []
+    assert list((tmp_path / "tmp").iterdir()) == [Path(kept[1])]
+    assert not bucket.isfile("/out/cut.mov")
+    monkeypatch.undo()
+    assert not bucket.exists("/out") or names(bucket, "/out") == []
+
+
+def test_a_stopped_call_keeps_what_is_finished(
+    bucket: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with (
+        pytest.raises(KeyboardInterrupt, match="kept in"),
+        staged_call(["memory://in/clip.mp4"], "memory://out/cut.mov", {}) as call,
+    ):
+        assert call.folder is not None
+        (call.folder / "a.mov").write_text("done")
+        (call.folder / ".b.mov.segments").mkdir()
+        (call.folder / ".b.mov.part").touch()
+        raise KeyboardInterrupt
+    (kept,) = (tmp_path / "tmp").iterdir()
+    assert [path.name for path in kept.iterdir()] == ["a.mov"]
+
+
+def test_a_full_disk_names_the_folder(bucket: Any, monkeypatch: Any) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bucket, "get_file", full)
+    folder = re.escape(tempfile.gettempdir())
+    with (
+        Staging() as staging,
+        pytest.raises(
+            SourceError,
+            match=rf"clip.mp4: the disk is full, no room for its copy in {folder}: free",
+        ) as raised,
+    ):
+        staging.copy_of("memory://in/clip.mp4")
+    assert not _failure(raised.value)["is_final"]  # another machine may have room
+    monkeypatch.undo()
+    with Staging() as staging, pytest.raises(SourceError) as raised:
+        staging.copy_of("memory://in/none.mp4")
+    assert _failure(raised.value)["is_final"]
 
 
 def test_only_so_many_are_read_at_once(tmp_path: Path, monkeypatch: Any) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import opentimelineio as otio
@@ -129,6 +132,47 @@ def test_others_read_the_same_frame_numbers(name: str, tmp_path: Path) -> None:
             (event.start, event.frames) for event in timeline.events
         ], adapter
         assert {exact_rate(float(one.duration.rate)) for one in ranges} == {rate}
+
+
+def placed(parent: ET.Element, at: Fraction, start: Fraction) -> Iterator[tuple[Any, ...]]:
+    """Lane, asset, source start, duration and record time in seconds of all clips in an element,
+    which lies at a record time and begins at a time of its own."""
+    for one in parent:
+        if one.tag in ("asset-clip", "gap"):
+            times = {
+                key: Fraction(one.get(key, "0s")[:-1]) for key in ("offset", "start", "duration")
+            }
+            here = at + times["offset"] - start
+            if one.tag == "asset-clip":
+                yield (
+                    int(one.get("lane", "0")),
+                    one.get("ref"),
+                    times["start"],
+                    times["duration"],
+                    here,
+                )
+            yield from placed(one, here, times["start"])
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_fcpxml_places_all_events_exactly(name: str, tmp_path: Path) -> None:
+    """By the document alone: OpenTimelineIO's reader of FCPXML knows only whole rates."""
+    rate, drop = RATES[name]
+    timeline = make_timeline(rate, drop, tracks=3)
+    write_timelines(timeline, [tmp_path / "cut.fcpxml"], overwrite=False)
+    root = ET.parse(tmp_path / "cut.fcpxml").getroot()
+    names = {one.get("id"): one.get("name") for one in root.iter("asset")}
+    (sequence,) = root.iter("sequence")
+    (spine,) = sequence.iter("spine")
+    found = sorted(
+        (lane + 1, names[ref], start * rate, frames * rate, record * rate)
+        for lane, ref, start, frames, record in placed(
+            spine, Fraction(0), Fraction(sequence.get("tcStart", "")[:-1])
+        )
+    )
+    assert found == sorted(
+        (one.track, one.medium.name, one.start, one.frames, one.record) for one in timeline.events
+    )
 
 
 @pytest.mark.parametrize("name", RATES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from vidmatte.cli.shot_list import is_shot_list, run_inputs
 from vidmatte.core.remote import (
     READERS,
     Staging,
-    check_absent,
+    check_output,
     is_folder,
     parent_of,
     plain_path,
@@ -97,6 +98,20 @@ class StagedCall:
         for path in files:
             send(path, self.parent + path.name, overwrite=self.overwrite)
 
+    def keep_results(self) -> Path | None:
+        """Keep the results that are finished; the folder in which they are now, None where there
+        are none."""
+        if self.folder is None:
+            return None
+        for path in self.folder.iterdir():
+            if path.name.startswith("."):  # of a result that is not finished
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+        has_any = any(path.is_file() for path in self.folder.rglob("*"))
+        return Staging.release(self.folder) if has_any else None
+
 
 @contextmanager
 def staged_call(
@@ -117,8 +132,7 @@ def staged_call(
         inputs, output = list(map(plain_path, inputs)), output and plain_path(output)
         call = StagedCall(inputs, output, bool(options.get("overwrite")))
         if output is not None and (url := remote_url(output)) is not None:
-            if not call.overwrite:
-                check_absent(url)
+            check_output(url, overwrite=call.overwrite)
             call.folder, call.parent = staging.new_folder(), parent_of(url)
             path = call.folder / url.rstrip("/").rpartition("/")[2]
             if url.endswith("/") or is_folder(url):
@@ -135,6 +149,9 @@ def staged_call(
             yield call
         except (VidmatteError, KeyboardInterrupt) as error:
             error.args = tuple(_renamed(list(error.args), call.names))
+            if (kept := call.keep_results()) is not None:
+                text = str(error) or "stopped"
+                error.args = (f"{text}; what is finished is kept in {kept}, not sent",)
             raise
 
 

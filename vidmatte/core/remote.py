@@ -6,6 +6,7 @@ URL of a copy. Outside of one both leave paths as they are.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ READERS = 4
 #: How the files begin by which readers on several machines are counted.
 READER = "reader-"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://.+", re.IGNORECASE | re.DOTALL)
+#: Stores of objects in buckets: folders need not be created, and a bucket only by its owner.
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"})
 _LOCK_SECONDS = 0.2  # between two looks for a free place among the readers
 
 
@@ -127,6 +130,12 @@ class Staging:
                 self._folder = Path(tempfile.mkdtemp(prefix="vidmatte-"))
         return Path(tempfile.mkdtemp(dir=self._folder))
 
+    @staticmethod
+    def release(folder: Path) -> Path:
+        """Take a folder of ``new_folder`` out of the staging, so that it stays; where it is now.
+        Raises OSError."""
+        return folder.rename(folder.parent.with_name(f"vidmatte-unsent-{uuid4().hex[:8]}"))
+
     def origin_of(self, path: Path) -> str | None:
         """The URL whose copy is at a path."""
         return next((url for url, copy in self._copies.items() if copy == path), None)
@@ -159,12 +168,14 @@ def send(path: Path, url: str, *, overwrite: bool) -> None:
             _send_file(system, path, target, url, overwrite)
 
 
-def check_absent(url: str) -> None:
-    """Raise OutputExistsError where a URL names a file that is there. Raises UsageError,
-    OutputError."""
+def check_output(url: str, *, overwrite: bool) -> None:
+    """Raise OutputError where a URL is in a bucket that is missing, OutputExistsError where it
+    names a file that is there, unless ``overwrite``. Raises UsageError."""
     system, target = file_system(url)
     with _errors(url, OutputError, "cannot be written"):
-        if system.isfile(target):
+        if _is_in_bucket(url):
+            _check_bucket(system, target.lstrip("/").partition("/")[0], url)
+        if not overwrite and system.isfile(target):
             raise OutputExistsError(f"{url} exists: --overwrite replaces it")
 
 
@@ -180,13 +191,28 @@ def parent_of(url: str) -> str:
     return url.rstrip("/").rpartition("/")[0] + "/"
 
 
+def _check_bucket(system: Any, bucket: str, url: str) -> None:
+    try:
+        system.info(bucket)
+    except FileNotFoundError:
+        raise OutputError(
+            f"{url}: there is no bucket {bucket}: check its name, or create it"
+        ) from None
+    except OSError:  # who may write objects need not be allowed to look at the bucket
+        return
+
+
+def _is_in_bucket(url: str) -> bool:
+    return url.partition("://")[0].lower() in _BUCKETS
+
+
 def _send_file(system: Any, file: Path, target: str, url: str, overwrite: bool) -> None:
     folder, _, name = target.rpartition("/")
     unfinished = f"{folder}/.{name}.{uuid4().hex[:8]}"
     if not overwrite and system.exists(target):
         raise OutputExistsError(f"{url} exists ({name}): --overwrite replaces it")
     try:
-        if folder:
+        if folder and not _is_in_bucket(url):
             system.makedirs(folder, exist_ok=True)
         system.put_file(str(file), unfinished)
         sent, size = system.info(unfinished)["size"], file.stat().st_size
@@ -202,9 +228,9 @@ def _send_file(system: Any, file: Path, target: str, url: str, overwrite: bool) 
 def _fetch(url: str, folder: Path) -> Path:
     """Copy a file, or the files of a folder, into an empty folder."""
     system, path = file_system(url)
-    copy = (
-        folder / PurePosixPath(unquote(urlsplit(url).path).rstrip("/") or urlsplit(url).netloc).name
-    )
+    # A '#' or '?' is a part of a key; only where the path is a URL itself it is not.
+    named = unquote(urlsplit(url).path) if "://" in path else path
+    copy = folder / PurePosixPath(named.rstrip("/") or urlsplit(url).netloc).name
     with _errors(url, SourceError, "cannot be read"):
         facts = system.info(path)
         if facts["type"] != "directory":
@@ -255,6 +281,11 @@ def _errors(url: str, kind: type[VidmatteError], what: str) -> Iterator[None]:
         missing = SourceMissingError if kind is SourceError else kind
         raise missing(f"{url}: there is no such file or folder") from error
     except Exception as error:  # each file system has errors of its own
+        if kind is SourceError and getattr(error, "errno", None) == errno.ENOSPC:
+            raise SourceError(
+                f"{url}: the disk is full, no room for its copy in {tempfile.gettempdir()}: free"
+                " some, or set TMPDIR"
+            ) from error
         raise kind(f"{url} {what}: {_reason(error)}") from error
 
 

@@ -45,8 +45,8 @@ def check_environment(found: Environment, plan: Plan, *, mixed: bool) -> list[st
     clauses = found.differences(plan.environment)
     if clauses and not mixed:
         raise UsageError(
-            f"this machine differs from the plan's: {'; '.join(clauses)}: the frames may differ in"
-            " a few codes; --mixed allows it"
+            f"this machine ({platform.node()}) differs from the plan's: {'; '.join(clauses)}: the"
+            " frames may differ in a few codes; 'vidmatte segment --mixed' allows it"
         )
     return clauses
 

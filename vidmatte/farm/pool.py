@@ -9,7 +9,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 20.0  # after which a note says that no worker is ready
 class Task:
     """A segment to make. owner: what it belongs to. frames: its length, or a guess. done: frames
     of the present try. tries: how often it was begun. seconds: of the try that succeeded.
-    readers: see ``core.remote.Staging``."""
+    readers: see ``core.remote.Staging``. failed_at: places of workers that could not make it."""
 
     owner: Any
     plan: Path
@@ -36,6 +36,7 @@ class Task:
     tries: int = 0
     seconds: float = 0.0
     readers: int = READERS
+    failed_at: set[str] = field(default_factory=set)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -61,11 +62,12 @@ Events = SimpleQueue[tuple["Worker", Any, Event | None]]
 
 class Worker(ABC):
     """Makes one segment at a time. task: that one. process: what its answers come from at present.
-    is_ready: it can begin a task."""
+    is_ready: it can begin a task. place: the machine that it is on; '' for this one."""
 
     task: Task | None = None
     process: Any = None
     is_ready = True
+    place = ""
 
     @abstractmethod
     def begin(self, task: Task) -> None:
@@ -110,6 +112,7 @@ class WorkerPool:
         self._retries = retries
         self._note = note
         self._waiting: list[Task] = []
+        self._is_waiting = False  # for room, which was said
 
     def add(self, task: Task) -> None:
         """Queue a task; longer ones are begun first."""
@@ -129,15 +132,18 @@ class WorkerPool:
         worker can go on."""
         while True:
             for worker in self._workers:
-                if worker.task is None and worker.is_ready and self._waiting:
-                    task = self._waiting.pop()
+                if (task := self._next_for(worker)) is not None:
                     task.tries += 1
                     task.done = 0
                     worker.task = task
                     worker.begin(task)
             if not self._waiting and all(worker.task is None for worker in self._workers):
                 return
-            worker, process, event = self._next()
+            answer = self._next()
+            if answer is None:
+                yield Step(self._waiting[-1])  # waiting is no silence
+                continue
+            worker, process, event = answer
             if worker.process is not process:
                 continue
             if event is not None and event["event"] == "unusable":
@@ -154,13 +160,28 @@ class WorkerPool:
         for worker in self._workers:
             worker.stop()
 
-    def _next(self) -> tuple[Worker, Any, Event | None]:
-        """The next answer of a worker."""
-        if not any(worker.task is not None or worker.is_ready for worker in self._workers):
-            with contextlib.suppress(Empty):
-                return self._events.get(timeout=_PATIENCE_SECONDS)
+    def _next_for(self, worker: Worker) -> Task | None:
+        """The next task for a worker, if it can begin one: the longest, but not one that failed on
+        its machine while another could make it."""
+        if worker.task is not None or not worker.is_ready:
+            return None
+        places = {one.place for one in self._workers if one.task is not None or one.is_ready}
+        for task in reversed(self._waiting):
+            if worker.place not in task.failed_at or places <= task.failed_at:
+                self._waiting.remove(task)
+                return task
+        return None
+
+    def _next(self) -> tuple[Worker, Any, Event | None] | None:
+        """The next answer of a worker; None where none was ready for some time."""
+        if any(worker.task is not None or worker.is_ready for worker in self._workers):
+            return self._events.get()
+        with contextlib.suppress(Empty):
+            return self._events.get(timeout=_PATIENCE_SECONDS)
+        if not self._is_waiting:
+            self._is_waiting = True
             self._note("no worker is ready: waiting for room on the cluster")
-        return self._events.get()
+        return None
 
     def _handle(self, worker: Worker, task: Task, event: Event | None) -> Iterator[Step]:
         if event is None:
@@ -177,6 +198,8 @@ class WorkerPool:
             task.done, task.seconds = event["frames"], event["seconds"]
             yield Step(task, is_done=True)
         elif kind == "failed":
+            if worker.task is not None:  # its process goes on: the next try is for another machine
+                task.failed_at.add(worker.place)
             worker.task = None
             yield from self._fail(task, event)
 

@@ -105,7 +105,10 @@ def _connect(address: str) -> None:
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _check_reachable(_noted_address() if address == "auto" else address)
+        if address == "auto":
+            address = _noted_address() or address
+        if address != "auto":
+            _check_reachable(address)
         ray.init(address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
         where = "" if address == "auto" else f" {address}"
@@ -118,10 +121,17 @@ def _connect(address: str) -> None:
 
 
 def _noted_address() -> str:
-    """Where Ray looks for the cluster here; '' where nothing says so, and it searches."""
-    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
-    with contextlib.suppress(OSError):
-        return os.environ.get("RAY_ADDRESS") or note.read_text("utf-8").strip()
+    """The address of the cluster here; '' where nothing says so, and Ray searches.
+
+    Ray notes it in the temporary folder of whoever started it, which need not be this process's.
+    """
+    if named := os.environ.get("RAY_ADDRESS"):
+        return named
+    for folder in (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"):
+        with contextlib.suppress(OSError):
+            if folder:
+                note = Path(folder) / "ray" / "ray_current_cluster"
+                return note.read_text("utf-8").strip()
     return ""
 
 
@@ -155,6 +165,12 @@ class Agent:
     def start(self) -> int:
         """The number of its process, which is there."""
         return self._process.pid
+
+    def place(self) -> str:
+        """The node that it is on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
 
     def ask(self, request: dict[str, Any]) -> None:
         """Ask for a segment."""
@@ -261,6 +277,7 @@ class _RayWorker(Worker):
 
         try:
             ray.get(actor.start.remote())
+            self.place = ray.get(actor.place.remote())
             self._failed, self.is_ready = 0, True
             self._events.put((self, actor, {"event": "ready"}))
             while None not in (found := ray.get(actor.answers.remote())):

@@ -82,7 +82,12 @@ class _Server:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """An error for the parent. is_final: another try would fail too."""
+    """An error for the parent. is_final: another try would fail too, on any machine. Not so where
+    the system could not read what is there: a disk is full, or a server does not answer."""
+    cause = error.__cause__
+    is_passing = isinstance(cause, OSError) and not isinstance(
+        cause, FileNotFoundError | VidmatteError
+    )
     if isinstance(error, VidmatteError):
         name, message = type(error).__name__, str(error)
     elif is_out_of_memory(error):
@@ -92,7 +97,7 @@ def _failure(error: Exception) -> dict[str, Any]:
     return {
         "error": name,
         "message": message,
-        "is_final": isinstance(error, UsageError | SourceError),
+        "is_final": isinstance(error, UsageError | SourceError) and not is_passing,
     }
 
 
