@@ -126,17 +126,18 @@ def in_scarcity(code: str, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-#: Runs the command line on a small picture, which loads everything, then on a large one.
+#: Runs the command line on a small picture, which loads everything, then on large inputs, each
+#: with so many MiB.
 RUNNING = """
 from vidmatte.cli.main import main
 
-small, large, out, model, *some = sys.argv[1:]
-words = ["-o", out, "--model", model, "--family", "isnet", "--runtime", "onnxruntime", "-q"]
+small, out, model, *some = sys.argv[1:]
+words = ["--model", model, "--family", "isnet", "--runtime", "onnxruntime", "-q"]
 words += ["--threads", "1"]  # each thread takes memory
-assert main([small, *words]) == 0
-for mib in some:
+assert main([small, "-o", out + ".png", *words]) == 0
+for large, mib in zip(some[::2], some[1::2]):
     with scarce(mib):
-        status = main([large, *words, "--overwrite"])
+        status = main([large, "-o", out + large[-4:], *words, "--overwrite"])
     print(status)
 """
 
@@ -147,12 +148,17 @@ def test_out_of_memory_is_reported_in_one_line(tmp_path: Path) -> None:
     for path, side in ((small, 64), (large, 4000)):
         cv2.imwrite(str(path), np.full((side, side, 3), 90, np.uint8))
     model = make_salient(tmp_path / "tiny.onnx")
-    done = in_scarcity(RUNNING, small, large, tmp_path / "cut.png", model, 20, 200, 600)
+    clip = make_movie(tmp_path / "large.mov", size=(3000, 3000), frames=1).path
+    some = [large, 20, large, 60, clip, 400]
+    done = in_scarcity(RUNNING, small, tmp_path / "cut", model, *some)
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 3
-    assert all(f"{large.name}: not enough memory" in line for line in lines)
-    assert "frames of 4000x4000 in flight (" in lines[-1]
+    assert all(
+        f"{path.name}: not enough memory" in line
+        for path, line in zip(some[::2], lines, strict=True)
+    )
+    assert "frames of 3000x3000 in flight (" in lines[-1]
     assert "lower --memory (now 256M) or --batch (now 1)" in lines[-1]
 
 
@@ -208,7 +214,14 @@ def test_out_of_pinned_memory_is_reported_too(
         next(frames)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad allocation")])
+_IN_C = SystemError("<built-in function resize> returned a result with an exception set")
+_IN_C.__cause__ = MemoryError()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("bad allocation"), RuntimeError("can't start new thread"), _IN_C],
+)
 def test_out_of_memory_in_a_run_raises_one_class(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

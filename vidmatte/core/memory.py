@@ -15,12 +15,15 @@ from vidmatte.errors import DeviceError, OutOfMemoryError, VidmatteError
 _OOM_MESSAGES = (
     "out of memory", "failed to allocate", "smaller than requested bytes", "bad_alloc",
     "bad allocation", "could not allocate", "cannot allocate", "status_alloc_failed",
+    "can't start new thread",
 )  # fmt: skip
 _NARROW_MARGIN = "close other programs"  # the first step wherever it is the machine's memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that a device or the machine ran out of memory."""
+    if isinstance(error, SystemError) and error.__cause__ is not None:
+        error = error.__cause__  # of a function in C that went on after it
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in _OOM_MESSAGES)
 

@@ -214,7 +214,8 @@ def _make_ring(
     except Exception as error:  # torch raises a plain RuntimeError
         if not is_out_of_memory(error):
             raise
-        reason = f"for {slots} frames of {clip.width}x{clip.height} in flight ({size / 1e9:.1f} GB)"
+        frames = "a frame" if slots == 1 else f"{slots} frames"
+        reason = f"for {frames} of {clip.width}x{clip.height} in flight ({size / 1e9:.1f} GB)"
         raise frames_oom_error(clip.source.name, reason, settings.memory, batch) from error
 
 
