@@ -45,7 +45,8 @@ class TrackerSettings:
     least_likeness: float = 0.50
     newcomer_likeness: float = 0.58
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
-    key_weight: float = 0.5  # of motion that is trusted all the way from the key, off the edge
+    # Where looks cannot tell, of motion that is trusted all the way from the key, off the edge.
+    key_weight: float = 0.5
     newest_share: float = 0.2  # of motion's weight where a pixel has no history
     learn_history: float = 0.4  # the least to learn the subject from
 
@@ -149,7 +150,8 @@ class SubjectTracker:
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
         inside = np.square(2 * cv2.GaussianBlur(moved, (0, 0), _EDGE_SIGMA) - 1)
         by_flow = np.float32(gain) * motion.trust * known
-        by_flow += np.float32(s.key_weight) * self._lineage.unbroken * inside
+        if_alike = min(1.0, 2 * (1 - self._distinctness))
+        by_flow += np.float32(s.key_weight * if_alike) * self._lineage.unbroken * inside
         total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
         weight = np.minimum(by_flow + np.float32(0.35) * by_look * np.abs(look) + 0.01, 3)
         smooth = ColourGuide(frame.lab / 50).weighted(total, weight.astype(np.float32))
