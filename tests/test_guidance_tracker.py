@@ -18,7 +18,7 @@ from vidmatte.alpha.guidance.passes import (
     spans,
     teachers,
 )
-from vidmatte.alpha.guidance.tracker import SubjectTracker
+from vidmatte.alpha.guidance.tracker import FieldStep, SubjectTracker
 
 COUNT = 12
 
@@ -140,6 +140,33 @@ def test_a_returning_subject_is_found_again():
     fields, reports = track(clip, 0)
     assert scores(clip, fields, 0)[-1] > 0.9
     assert not reports[15].lost
+
+
+class Scripted:
+    """Gives the share of the picture that is scripted for a frame, forwards and backwards."""
+
+    first_doubt = 0.0
+    FORWARDS = (1, 1, 0.5, 0, 0, 0, 0, 0.4, 1, 1, 1)
+    BACKWARDS = (1, 1, 1, 1, 1, 0, 0.3, 0.6, 1, 1, 1)
+
+    def __init__(self, start: KeyFrame, others: Any) -> None:
+        self._script = self.BACKWARDS if start.frame else self.FORWARDS
+
+    def step(self, index: Any) -> FieldStep:
+        field = np.zeros((10, 10), np.float32)
+        field[: round(10 * self._script[index])] = 1
+        return FieldStep(field, 3.0)
+
+
+def test_a_subject_that_shows_again_is_followed_back_into_hiding():
+    fields: dict[int, np.ndarray] = {}
+    frames: Any = list(range(11))
+    keys = {0: np.ones((10, 10), np.float32)}
+    reports = list(solve(frames, keys, fields, propagator=Scripted))
+    assert sorted(report.index for report in reports) == frames
+    shares = [float((fields[index] > 0.5).mean()) for index in frames]
+    assert shares[:6] == pytest.approx(Scripted.FORWARDS[:6])  # what was seen before is kept
+    assert shares[6:] == pytest.approx(Scripted.BACKWARDS[6:])
 
 
 def test_uncovered_background_stays_background():

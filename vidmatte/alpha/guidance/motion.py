@@ -103,10 +103,15 @@ _WHOLE, _HIDDEN_RANGE = 0.85, 0.35  # share of the usual area below which some o
 
 
 class Lineage:
-    """Keeps (h, w) float32 maps beside the field: history, strayed, returned."""
+    """Keeps (h, w) float32 maps beside the field: history, unbroken, strayed, returned.
+
+    history: how well a pixel's side is established; it grows where looks agree. unbroken: trust
+    in its motion all the way back to the key, where its side was given.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         self.history: np.ndarray = np.ones((height, width), np.float32)
+        self.unbroken: np.ndarray = np.ones((height, width), np.float32)
         self._strayed: np.ndarray = np.zeros((height, width), np.float32)
         self._returned: np.ndarray = np.zeros((height, width), np.float32)
         self._stray_now = self._strayed
@@ -119,6 +124,7 @@ class Lineage:
         moved: the last field, carried. alpha: the network's. area: the subject's usual one.
         """
         self.history = motion.carry(self.history) * motion.trust
+        self.unbroken = motion.carry(self.unbroken) * motion.trust
         self._stray_now = self._moves_with_ground(motion, moved, alpha, area)
         strayed = motion.carry(self._strayed) * motion.trust + self._stray_now * (1 - self.history)
         self._strayed = np.minimum(strayed, np.float32(_MOST_STRAYED))

@@ -2,9 +2,10 @@
 
 Keys cut the clip into spans. Within a span the field is followed forwards from the key before
 and backwards from the key after it, and the two are averaged by how much each is to be
-doubted. A span learns from its own two keys and from the fullest view of the subject among
-all keys: a further key changes the frames between its neighbours, and no others unless it
-becomes the fullest one.
+doubted. Beyond the last key, and before the first, a subject that was hidden and shows again is
+also followed back into hiding from the frame that shows most of it. A span learns from its own
+two keys and from the fullest view of the subject among all keys: a further key changes the
+frames between its neighbours, and no others unless it becomes the fullest one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from vidmatte.alpha.guidance.tracker import FieldStep
 
 _LEAST_DOUBT = 0.5
 _KEY_DOUBT = 0.0
+_HIDDEN_SHARE = 0.2  # of its area in the keys: less is nearly hidden
+_SHOWN_AGAIN = 16  # frames that show it again before it is followed back
+_MOST_PENDING = 48  # frames that wait for that
+_ENOUGH_SHOWN = 0.25  # of its area in the keys: from a frame that shows less it is not
 
 
 class FieldSink(Protocol):
@@ -57,6 +62,13 @@ class FrameReport:
     lost: bool = False
     distinctness: float = 1.0
     is_key: bool = False
+
+
+class _Seen(NamedTuple):
+    """A frame's report of one pass, and the doubt summed since its key."""
+
+    report: FrameReport
+    summed: float
 
 
 def spans(keys: Sequence[int], count: int) -> list[Span]:
@@ -108,7 +120,8 @@ def solve(
 
     keys: masks (h, w) float32 0..1 at the work size, by frame number. propagator: makes what
     carries a key's mask to the frames of a span. Frames between two keys
-    are reported in reverse order: theirs is finished by the backward pass.
+    are reported in reverse order: theirs is finished by the backward pass. Frames since the
+    subject was hidden are reported when it has shown again for a while.
     """
     for span in spans(list(keys), len(frames)) if only is None else only:
         yield from _solve_span(frames, keys, fields, span, propagator)
@@ -125,36 +138,102 @@ def _solve_span(
     propagator: MakePropagator,
 ) -> Iterator[FrameReport]:
     """Forwards, then backwards; the second pass averages with what the first one wrote."""
-    ahead: dict[int, tuple[FrameReport, float]] = {}
     forwards, backwards = range(span.first, span.last + 1), range(span.last, span.first - 1, -1)
     before, after = span.key_before, span.key_after
-    known = teachers(span, keys)
-    if before is not None:
-        for index, step, summed in _follow(frames, keys, forwards, before, known, propagator):
-            fields[index] = step.field
-            report = _report(index, step, summed)
-            if after is None:
-                yield report
-            else:
-                ahead[index] = report, summed
-    if after is not None:
-        for index, step, summed in _follow(frames, keys, backwards, after, known, propagator):
-            if index not in ahead:
-                fields[index] = step.field
-                yield _report(index, step, summed)
-                continue
-            report, other = ahead.pop(index)
-            field, differ = _averaged(fields[index], other, step.field, summed)
-            fields[index] = field
-            best = min((report, _report(index, step, summed)), key=lambda r: r.doubt)
-            yield FrameReport(
-                index,
-                best.doubt + differ,
-                float(field.mean()),
-                best.cut,
-                report.lost and step.lost,
-                min(report.distinctness, step.distinctness),
-            )
+    known = {index: keys[index] for index in teachers(span, keys)}
+    if before is None or after is None:
+        start, numbers = (after, backwards) if before is None else (before, forwards)
+        assert start is not None
+        yield from _solve_one_way(frames, known, fields, numbers, start, propagator)
+        return
+    ahead: dict[int, _Seen] = {}
+    for index, step, summed in _follow(frames, known, forwards, before, propagator):
+        fields[index] = step.field
+        ahead[index] = _Seen(_report(index, step, summed), summed)
+    for index, step, summed in _follow(frames, known, backwards, after, propagator):
+        yield _joined(ahead.pop(index), index, step, summed, fields)
+
+
+def _solve_one_way(
+    frames: FrameSource,
+    keys: Mapping[int, np.ndarray],
+    fields: FieldSink,
+    numbers: range,
+    start: int,
+    propagator: MakePropagator,
+) -> Iterator[FrameReport]:
+    """From one key on. A subject that was hidden and shows again is followed back, too.
+
+    It begins to show as a sliver that motion cannot bring and that looks like little; from the
+    frame that shows most of it, motion brings it there.
+    """
+    usual = max(float(mask.mean()) for mask in keys.values())
+    pending: list[_Seen] = []
+    shown = 0
+    for index, step, summed in _follow(frames, keys, numbers, start, propagator):
+        fields[index] = step.field
+        seen = _Seen(_report(index, step, summed), summed)
+        gone = seen.report.area < _HIDDEN_SHARE * usual
+        if not gone and not pending:
+            yield seen.report
+            continue
+        pending.append(seen)
+        shown = 0 if gone else shown + 1
+        if len(pending) > _MOST_PENDING:
+            yield pending.pop(0).report
+        if shown == _SHOWN_AGAIN:
+            yield from _followed_back(frames, keys, fields, pending, propagator)
+            pending, shown = [], 0
+    yield from _followed_back(frames, keys, fields, pending, propagator)
+
+
+def _followed_back(
+    frames: FrameSource,
+    keys: Mapping[int, np.ndarray],
+    fields: FieldSink,
+    pending: Sequence[_Seen],
+    propagator: MakePropagator,
+) -> Iterator[FrameReport]:
+    """Reports of frames since the subject was hidden, in the order of the pass.
+
+    Its fields from half way through hiding on are averaged with those of a pass against the
+    direction, from the frame that shows most of it.
+    """
+    reports = {seen.report.index: seen.report for seen in pending}
+    fullest = max(pending, key=lambda seen: seen.report.area, default=None)
+    usual = max(float(mask.mean()) for mask in keys.values())
+    if fullest is not None and fullest.report.area > _ENOUGH_SHOWN * usual:
+        start = fullest.report.index
+        before = pending[: pending.index(fullest)]
+        gone = [at for at, seen in enumerate(before) if seen.report.area < _HIDDEN_SHARE * usual]
+        back = before[(gone[-1] + 1) // 2 if gone else 0 :][::-1]
+        known = {**keys, start: fields[start]}
+        numbers = [seen.report.index for seen in back]
+        for seen, (index, step, summed) in zip(
+            back, _follow(frames, known, numbers, start, propagator), strict=False
+        ):
+            if step.lost:
+                break
+            reports[index] = _joined(seen, index, step, summed, fields)
+    yield from reports.values()
+
+
+def _joined(
+    seen: _Seen, index: int, step: FieldStep, summed: float, fields: FieldSink
+) -> FrameReport:
+    """The report of a frame that two passes have seen; its field becomes that of both."""
+    report = seen.report
+    field, differ = _averaged(fields[index], seen.summed, step.field, summed)
+    fields[index] = field
+    best = min((report, _report(index, step, summed)), key=lambda r: r.doubt)
+    return FrameReport(
+        index,
+        best.doubt + differ,
+        float(field.mean()),
+        best.cut,
+        report.lost and step.lost,
+        min(report.distinctness, step.distinctness),
+    )
 
 
 def _averaged(
@@ -181,13 +260,12 @@ def _unsureness(step: FieldStep, summed: float) -> float:
 def _follow(
     frames: FrameSource,
     keys: Mapping[int, np.ndarray],
-    numbers: range,
+    numbers: Sequence[int],
     start: int,
-    known: Sequence[int],
     propagator: MakePropagator,
 ) -> Iterator[tuple[int, FieldStep, float]]:
-    """Frame number, step and summed doubt from the key ``start`` on; ``known`` teach, too."""
-    nearest = sorted((key for key in known if key != start), key=lambda key: abs(key - start))
+    """Frame number, step and summed doubt from the key ``start`` on; the others teach, too."""
+    nearest = sorted((key for key in keys if key != start), key=lambda key: abs(key - start))
     others = [KeyFrame(frames[key], keys[key]) for key in nearest]
     carrier = propagator(KeyFrame(frames[start], keys[start]), others)
     summed = carrier.first_doubt

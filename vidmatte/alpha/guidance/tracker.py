@@ -27,6 +27,7 @@ from vidmatte.alpha.guidance.pieces import (
 LOST_AFTER = 3  # frames without it until it is searched for everywhere
 LOST_SHARE = 0.08  # of its usual area: less is as good as gone
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
+_EDGE_SIGMA = 1  # pixels: along its edge motion is less sure of a pixel's side
 _MOST_MOVED = 4.0  # largest logit that motion gives
 _ASKED_FRAMES = 6  # after the key, in which looks are put to the test
 _FEWEST_ASKED = 60  # pixels on either side of that test
@@ -44,6 +45,8 @@ class TrackerSettings:
     least_likeness: float = 0.50
     newcomer_likeness: float = 0.58
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
+    # Where looks cannot tell, of motion that is trusted all the way from the key, off the edge.
+    key_weight: float = 0.5
     newest_share: float = 0.2  # of motion's weight where a pixel has no history
     learn_history: float = 0.4  # the least to learn the subject from
 
@@ -145,7 +148,10 @@ class SubjectTracker:
         gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._distinctness))
         gain *= 1 if self._missed < LOST_AFTER else 0.3
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
+        inside = np.square(2 * cv2.GaussianBlur(moved, (0, 0), _EDGE_SIGMA) - 1)
         by_flow = np.float32(gain) * motion.trust * known
+        if_alike = min(1.0, 2 * (1 - self._distinctness))
+        by_flow += np.float32(s.key_weight * if_alike) * self._lineage.unbroken * inside
         total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
         weight = np.minimum(by_flow + np.float32(0.35) * by_look * np.abs(look) + 0.01, 3)
         smooth = ColourGuide(frame.lab / 50).weighted(total, weight.astype(np.float32))
