@@ -182,9 +182,9 @@ def _solve_one_way(
         if len(pending) > _MOST_PENDING:
             yield pending.pop(0).report
         if shown == _SHOWN_AGAIN:
-            yield from _followed_back(frames, keys, fields, pending, propagator)
+            yield from _followed_back(frames, keys, fields, pending, propagator, start)
             pending, shown = [], 0
-    yield from _followed_back(frames, keys, fields, pending, propagator)
+    yield from _followed_back(frames, keys, fields, pending, propagator, start)
 
 
 def _followed_back(
@@ -193,6 +193,7 @@ def _followed_back(
     fields: FieldSink,
     pending: Sequence[_Seen],
     propagator: MakePropagator,
+    origin: int,
 ) -> Iterator[FrameReport]:
     """Reports of frames since the subject was hidden, in the order of the pass.
 
@@ -206,7 +207,8 @@ def _followed_back(
         start = fullest.report.index
         before = pending[: pending.index(fullest)]
         gone = [at for at, seen in enumerate(before) if seen.report.area < _HIDDEN_SHARE * usual]
-        back = before[(gone[-1] + 1) // 2 if gone else 0 :][::-1]
+        begins_hidden = float(keys[origin].mean()) < _HIDDEN_SHARE * usual
+        back = before[(gone[-1] + 1) // 2 if gone and not begins_hidden else 0 :][::-1]
         known = {**keys, start: fields[start]}
         numbers = [seen.report.index for seen in back]
         for seen, (index, step, summed) in zip(

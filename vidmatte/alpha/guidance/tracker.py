@@ -25,6 +25,7 @@ from vidmatte.alpha.guidance.pieces import (
 )
 
 LOST_AFTER = 3  # frames without it until it is searched for everywhere
+_SLIVER = 0.15  # of the largest key's area: less is mostly edge, and teaches no looks
 LOST_SHARE = 0.08  # of its usual area: less is as good as gone
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
 _EDGE_SIGMA = 1  # pixels: along its edge motion is less sure of a pixel's side
@@ -80,9 +81,10 @@ class SubjectTracker:
     ) -> None:
         """Begin at ``start``; ``others`` are further keys to learn from, nearest first."""
         self._settings = settings or TrackerSettings()
-        self._appearance = Appearance([start, *others], self._settings.appearance)
         largest = max(key.area for key in (start, *others))
-        self._area = start.area if start.area > 0.15 * largest else largest
+        teachers = [key for key in (start, *others) if key.area > _SLIVER * largest]
+        self._appearance = Appearance(teachers, self._settings.appearance)
+        self._area = start.area if start.area > _SLIVER * largest else largest
         self._missed = 0 if start.area > LOST_SHARE * self._area else LOST_AFTER
         self._field = start.mask.astype(np.float32)
         self._lineage = Lineage(*self._field.shape)
