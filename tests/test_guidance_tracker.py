@@ -169,6 +169,26 @@ def test_a_subject_that_shows_again_is_followed_back_into_hiding():
     assert shares[6:] == pytest.approx(Scripted.BACKWARDS[6:])
 
 
+class Doubting(Scripted):
+    """Doubts a key that shows little, as the tracker does."""
+
+    def __init__(self, start: KeyFrame, others: Any) -> None:
+        super().__init__(start, others)
+        self.first_doubt = 0.0 if start.area > 50 else 30.0
+        self._script = self.BACKWARDS if start.frame > 4 else self.FORWARDS
+
+
+def test_from_a_key_on_a_sliver_the_subject_is_followed_back_all_the_way():
+    fields: dict[int, np.ndarray] = {}
+    frames: Any = list(range(11))
+    sliver = np.zeros((10, 10), np.float32)
+    sliver[0, :5] = 1
+    keys = {0: np.ones((10, 10), np.float32), 3: sliver}
+    list(solve(frames, keys, fields, propagator=Doubting))
+    shares = [float((fields[index] > 0.5).mean()) for index in frames]
+    assert shares[4:] == pytest.approx(Scripted.BACKWARDS[4:])
+
+
 def test_uncovered_background_stays_background():
     """The background under the disc looks like it, and stays when the disc moves on."""
     alike = GROUND.copy()
