@@ -11,8 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from guidance_drawn import Drawn, moving
-from test_subjects import AZURE, GROUND, LEFT, PINK, RADIUS, RIGHT, tiny_options, written
+from guidance_drawn import Drawn
+from test_subjects import tiny_options, two_discs, written
 
 import vidmatte
 from vidmatte.cli.main import main
@@ -34,8 +34,7 @@ KEY = "cryptomatte/3ae39a5"  # of CryptoObject
 @pytest.fixture(scope="module")
 def drawn() -> Drawn:
     """A pink and an azure disc, apart from each other."""
-    discs = [(moving(LEFT, (12, 0)), RADIUS, PINK), (moving(RIGHT, (-12, 0)), RADIUS, AZURE)]
-    return Drawn(discs, COUNT, ground=lambda _: GROUND)
+    return two_discs(COUNT)
 
 
 @pytest.fixture(scope="module")

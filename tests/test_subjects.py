@@ -31,9 +31,13 @@ LEFT, RIGHT = (70.0, 90.0), (250.0, 80.0)  # where the discs begin
 
 @pytest.fixture(scope="module")
 def drawn() -> Drawn:
+    return two_discs(COUNT)
+
+
+def two_discs(count: int) -> Drawn:
     """The pink disc goes right, behind the azure one that goes left."""
     discs = [(moving(LEFT, (12, 0)), RADIUS, PINK), (moving(RIGHT, (-12, 0)), RADIUS, AZURE)]
-    return Drawn(discs, COUNT, ground=lambda _: GROUND)
+    return Drawn(discs, count, ground=lambda _: GROUND)
 
 
 @pytest.fixture(scope="module")

@@ -160,8 +160,9 @@ def show(checkouts: list[Checkout]) -> None:
         print(f"{one.name:24}{cells}   mean {mean:.4f}, most {most:.2f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def cost_parser(text: str | None) -> argparse.ArgumentParser:
+    """The options of a script that compares the cost of checkouts. text: its docstring."""
+    parser = argparse.ArgumentParser(description=(text or "").split("\n")[0])
     parser.add_argument("--clip", type=Path, help="a movie instead of the drawn one")
     parser.add_argument("--model", default="u2netp")
     parser.add_argument("--size", default="1920x1080", help="of the drawn clip")
@@ -169,7 +170,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="folder of the networks' alphas")
     parser.add_argument("--against", type=Path, nargs="*", default=[], help="other checkouts")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = cost_parser(__doc__).parse_args()
     cv2.setNumThreads(1)
     width, height = map(int, options.size.split("x"))
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,7 +16,6 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries when they are loaded
 
-import argparse
 import hashlib
 import importlib
 import sys
@@ -32,6 +31,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from filter_cost import cost_parser
 
 HERE = Path(__file__).resolve().parents[2]
 PACKAGE = "vidmatte"
@@ -154,15 +154,8 @@ def show(checkouts: list[Checkout]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--clip", type=Path, help="a movie instead of the drawn one")
-    parser.add_argument("--model", default="u2netp")
-    parser.add_argument("--size", default="1920x1080", help="of the drawn clip")
-    parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = cost_parser(__doc__)
     parser.add_argument("--formats", nargs="*", default=["prores", "png"], choices=FORMATS)
-    parser.add_argument("--keep", type=Path, help="folder of the networks' alphas")
-    parser.add_argument("--against", type=Path, nargs="*", default=[], help="other checkouts")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     width, height = map(int, options.size.split("x"))

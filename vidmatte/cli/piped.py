@@ -19,7 +19,7 @@ from vidmatte.errors import UsageError, VidmatteError
 from vidmatte.jobs.check import check_job, make_job
 from vidmatte.jobs.report import JsonReporter, Reporter
 from vidmatte.jobs.run import run
-from vidmatte.media.pipe import is_abandoned
+from vidmatte.media.pipe import WATCH_SECONDS, is_abandoned, wait_abandoned
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 from vidmatte.writers.base import as_output_error
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from vidmatte.farm.crew import Workers
 
 _STDOUT = 1
-_WATCH_SECONDS = 0.2
 
 
 def is_piped(inputs: list[str], output: str | None) -> bool:
@@ -106,13 +105,11 @@ def _watched_stdout(output: str) -> Iterator[None]:
     lock, is_over, is_gone = threading.Lock(), threading.Event(), threading.Event()
 
     def wait() -> None:
-        while not is_over.wait(_WATCH_SECONDS):
-            if is_abandoned(_STDOUT):
-                with lock:
-                    if not is_over.is_set():
-                        is_gone.set()
-                        _thread.interrupt_main(signal.SIGTERM)  # SIGINT may be ignored
-                return
+        if wait_abandoned(lambda: is_abandoned(_STDOUT), is_over):
+            with lock:
+                if not is_over.is_set():
+                    is_gone.set()
+                    _thread.interrupt_main(signal.SIGTERM)  # SIGINT may be ignored
 
     thread = threading.Thread(target=wait, name="vidmatte-reader", daemon=True)
     thread.start()
@@ -123,7 +120,7 @@ def _watched_stdout(output: str) -> Iterator[None]:
             with lock:
                 is_over.set()
             if is_gone.is_set():
-                time.sleep(_WATCH_SECONDS)  # until the interrupt is here
+                time.sleep(WATCH_SECONDS)  # until the interrupt is here
     except KeyboardInterrupt:
         if is_gone.is_set():
             raise as_output_error(BrokenPipeError(), Path(output)) from None

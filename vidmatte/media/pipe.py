@@ -10,8 +10,11 @@ import contextlib
 import os
 import select
 import sys
+import threading
+from collections.abc import Callable
 
 _POLL_SECONDS = 0.1
+WATCH_SECONDS = 0.2  # between looks at a pipe that nothing is written to
 _PIPE_SIZE = 1 << 20  # bytes that a pipe is asked to hold
 _LARGEST_WRITE = 1 << 20  # bytes
 _CAN_WAIT = sys.platform != "win32"  # where select takes sockets only
@@ -25,6 +28,14 @@ def is_abandoned(number: int) -> bool:
     poll = select.poll()
     poll.register(number, 0)
     return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+
+
+def wait_abandoned(check: Callable[[], bool], is_over: threading.Event) -> bool:
+    """Wait until ``check`` says that a pipe's reader has gone: True; False once ``is_over``."""
+    while not is_over.wait(WATCH_SECONDS):
+        if check():
+            return True
+    return False
 
 
 class _End:

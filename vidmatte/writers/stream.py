@@ -15,7 +15,7 @@ import av
 
 from vidmatte.core.frame import Frame, TimeSpan
 from vidmatte.errors import OutputError, UsageError
-from vidmatte.media.pipe import PipeWriter
+from vidmatte.media.pipe import PipeWriter, wait_abandoned
 from vidmatte.writers.base import WriteResult, as_output_error
 from vidmatte.writers.encoded_frame import EncodedFrame
 from vidmatte.writers.encoders import frame_encoder
@@ -32,7 +32,6 @@ from vidmatte.writers.output_paths import output_paths
 from vidmatte.writers.partial import Partial
 from vidmatte.writers.render.cutout import alpha_notes, check_fit, colour_notes
 
-_WATCH_SECONDS = 0.2
 _BUFFER = 1 << 20  # bytes that FFmpeg collects before it writes
 _STDOUT, _STDERR = 1, 2
 
@@ -75,10 +74,11 @@ class _Stdout:
         ).start()
 
     def _wait(self, fail: Callable[[BaseException], None]) -> None:
-        while not self._is_over.wait(_WATCH_SECONDS):
-            if self.writer is not None and self.writer.is_abandoned():
-                fail(as_output_error(BrokenPipeError(), Path("-")))
-                return
+        if wait_abandoned(self._is_abandoned, self._is_over):
+            fail(as_output_error(BrokenPipeError(), Path("-")))
+
+    def _is_abandoned(self) -> bool:
+        return self.writer is not None and self.writer.is_abandoned()
 
     def cancel(self) -> None:
         """End a wait for its reader."""
