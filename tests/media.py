@@ -226,8 +226,13 @@ def add_video(
     context.thread_count = 2
     context.colorspace, context.color_range = movie.colour.matrix, movie.colour.range
     context.color_primaries, context.color_trc = movie.colour.primaries, movie.colour.transfer
-    if codec == "libx265" and container.format.name != "matroska":
-        context.codec_tag = "hvc1"
+    if codec == "libx265":
+        if container.format.name != "matroska":
+            context.codec_tag = "hvc1"
+        if len(movie.pts) < 3:
+            # x265 takes the first dts from the third frame; without one from unset memory.
+            parameters = context.options.get("x265-params", "log-level=error")
+            context.options |= {"x265-params": f"{parameters}:bframes=0"}
     if movie.sample_aspect_ratio:
         context.sample_aspect_ratio = movie.sample_aspect_ratio
     if movie.rotation:
