@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidmatte.cli import stills
+from vidmatte.cli.call import Call
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.outputs import call_folder, job_for_each_subject, plan_outputs
 from vidmatte.cli.summary import report_result, shares_line
@@ -84,8 +85,8 @@ class _Batch:
                 self.reporter.about(str(job.source), str(job.output))
                 recorders[job.output].replay(job.path.name, self.reporter)
                 self._take(job, future.result)
-                # PyAV's frames whose side data was read are in cycles of references: without
-                # this, dozens of decoded photos would wait for the collector's next full turn.
+                # A photo's writer and its pool refer to each other, PyAV's frames to their side
+                # data: without this, dozens of photos would wait for the collector's next turn.
                 gc.collect()
 
     def _take(self, job: Job, work: Callable[[], Result]) -> None:
@@ -176,31 +177,21 @@ class _Batch:
         return min(len(self.failures), MOST_FAILURES)
 
 
-def run_batch(
-    inputs: list[str],
-    output: str | None,
-    options: dict[str, Any],
-    reporter: Reporter,
-    *,
-    each: bool = False,
-    workers: Workers | None = None,
-) -> int:
-    """Matte every input, with ``each`` once for each subject; return the exit status: 0, or how
-    many failed (at most 100). workers: processes that share the work; None for this one.
+def run_batch(call: Call) -> int:
+    """Matte every input of a call; return the exit status: 0, or how many failed (at most 100).
 
     A failure does not stop the other jobs; Ctrl+C stops all. Raises VidmatteError
     for errors that concern the call itself.
     """
-    settings = make_settings(**options)
+    inputs, output, settings = call.inputs, call.output, make_settings(**call.options)
     outputs = [out for _, out in plan_outputs([Path(one) for one in inputs], output, settings)]
     if output is not None and outputs == [Path(output)]:  # else the results go into it
         jobs = [make_job(inputs[0], output, settings)]
     else:
         jobs = [Job(*pair, settings) for pair in zip(inputs, outputs, strict=True)]
-    reporter.plan(inputs)
-    return run_jobs(
-        jobs, None if output is None else Path(output), reporter, each=each, workers=workers
-    ).status()
+    call.reporter.plan(inputs)
+    folder = None if output is None else Path(output)
+    return run_jobs(jobs, folder, call.reporter, each=call.each, workers=call.workers).status()
 
 
 def run_jobs(

@@ -117,6 +117,7 @@ def _main_command(
     **options: Any,
 ) -> None:
     """Cut the subject out of INPUT and write it, with alpha, to -o PATH."""
+    from vidmatte.cli.call import Call
     from vidmatte.cli.remote import run_call
     from vidmatte.jobs.report import make_reporter
 
@@ -126,9 +127,7 @@ def _main_command(
     )
     reporter = make_reporter(quiet, verbose, as_json)
     try:
-        status = run_call(
-            inputs, output, media_dir, options, reporter, each=each, workers=shared, readers=readers
-        )
+        status = run_call(Call(inputs, output, options, reporter, media_dir, each, shared, readers))
     except KeyboardInterrupt as error:  # which an event reports too
         status = fail(str(error) or "stopped", 130)
         reporter.stopped(str(error) or "stopped")

@@ -10,47 +10,29 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from vidmatte.cli.call import Call
 from vidmatte.cli.summary import report_result, shares_line
 from vidmatte.core.memory import oom_errors
-from vidmatte.core.names import STANDARD_STREAM, is_standard_stream
+from vidmatte.core.names import is_standard_stream
 from vidmatte.errors import UsageError, VidmatteError
 from vidmatte.jobs.check import check_job, make_job
-from vidmatte.jobs.report import JsonReporter, Reporter
+from vidmatte.jobs.report import JsonReporter
 from vidmatte.jobs.run import run
 from vidmatte.media.pipe import WATCH_SECONDS, is_abandoned, wait_abandoned
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import make_settings
 from vidmatte.writers.base import as_output_error
 
-if TYPE_CHECKING:
-    from vidmatte.farm.crew import Workers
-
 _STDOUT = 1
 
 
-def is_piped(inputs: list[str], output: str | None) -> bool:
-    """Whether a call reads standard input or writes standard output."""
-    return STANDARD_STREAM in inputs or is_standard_stream(output)
-
-
-def run_piped(
-    inputs: list[str],
-    output: str | None,
-    options: dict[str, Any],
-    reporter: Reporter,
-    *,
-    each: bool = False,
-    workers: Workers | None = None,
-) -> int:
-    """Matte one input, opened once, and return the exit status. Raises VidmatteError for errors
-    that concern the call itself."""
-    settings = make_settings(**options)
-    _check_call(inputs, output, reporter, each=each, workers=workers)
-    assert output is not None
-    (source,) = inputs
-    reporter.plan(inputs)
+def run_piped(call: Call) -> int:
+    """Matte the only input of a call, opened once, and return the exit status. Raises VidmatteError
+    for errors that concern the call itself."""
+    settings, reporter = make_settings(**call.options), call.reporter
+    source, output = _piped_names(call)
+    reporter.plan([source])
     reporter.about(source, output)
     job = make_job(source, output, settings)
     try:
@@ -72,27 +54,19 @@ def run_piped(
     return 0
 
 
-def _check_call(
-    inputs: list[str],
-    output: str | None,
-    reporter: Reporter,
-    *,
-    each: bool,
-    workers: Workers | None,
-) -> None:
-    """Raise UsageError for a call that a pipe cannot have."""
-    if len(inputs) > 1:
-        raise UsageError(
-            f"-: stdin and stdout take one input, not {len(inputs)}: run them one by one"
-        )
-    if output is None:
+def _piped_names(call: Call) -> tuple[str, str]:
+    """The input and the output of a call. Raises UsageError for a call that a pipe cannot have."""
+    count = len(call.inputs)
+    if count > 1:
+        raise UsageError(f"-: stdin and stdout take one input, not {count}: run them one by one")
+    if call.output is None:
         raise UsageError("-: name the result: -o FILE, or -o - for stdout")
-    if each or workers is not None:
-        raise UsageError(
-            f"{'--each' if each else '--workers'}: not with stdin or stdout: name files"
-        )
-    if is_standard_stream(output) and isinstance(reporter, JsonReporter):
+    if call.each or call.workers is not None:
+        flag = "--each" if call.each else "--workers"
+        raise UsageError(f"{flag}: not with stdin or stdout: name files")
+    if is_standard_stream(call.output) and isinstance(call.reporter, JsonReporter):
         raise UsageError("--json: stdout is the result's: omit it; messages are on stderr")
+    return call.inputs[0], call.output
 
 
 @contextlib.contextmanager

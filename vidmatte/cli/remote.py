@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vidmatte.cli.shot_list import is_shot_list, run_inputs
+from vidmatte.cli.call import Call, is_shot_list
+from vidmatte.cli.shot_list import run_inputs
 from vidmatte.core.remote import (
     READERS,
     Staging,
@@ -23,41 +24,26 @@ from vidmatte.core.remote import (
 from vidmatte.errors import UsageError, VidmatteError
 from vidmatte.jobs.report import Progress, Reporter
 
-if TYPE_CHECKING:
-    from vidmatte.farm.crew import Workers
-
 #: Options that compare the source with that of another run, or name files of this machine that
 #: refer to the result.
 _LOCAL_ONLY = ("resume", "cache", "timeline")
 
 
-def run_call(
-    inputs: list[str],
-    output: str | None,
-    media_dir: str | None,
-    options: dict[str, Any],
-    reporter: Reporter,
-    *,
-    each: bool = False,
-    workers: Workers | None = None,
-    readers: int | None = None,
-) -> int:
-    """Run the inputs of a call, paths or URLs; return the exit status.
-
-    readers: URLs that are read at once. Raises VidmatteError for errors that concern the call
-    itself.
-    """
-    if not any(remote_url(one) for one in inputs) and not (output and remote_url(output)):
-        if readers is not None:
-            raise UsageError(f"--readers {readers}: it needs a URL as input")
-        inputs, output = list(map(plain_path, inputs)), output and plain_path(output)
-        return run_inputs(inputs, output, media_dir, options, reporter, each=each, workers=workers)
-    with staged_call(inputs, output, options, readers or READERS) as call:
-        named = RenamingReporter(reporter, call.names)
+def run_call(call: Call) -> int:
+    """Run a call whose inputs and output are paths or URLs; return the exit status. Raises
+    VidmatteError for errors that concern the call itself."""
+    if not any(map(remote_url, [*call.inputs, call.output or ""])):
+        if call.readers is not None:
+            raise UsageError(f"--readers {call.readers}: it needs a URL as input")
+        inputs, output = list(map(plain_path, call.inputs)), call.output and plain_path(call.output)
+        return run_inputs(replace(call, inputs=inputs, output=output))
+    readers = call.readers or READERS
+    with staged_call(call.inputs, call.output, call.options, readers) as staged:
+        reporter = RenamingReporter(call.reporter, staged.names)
         status = run_inputs(
-            call.inputs, call.output, media_dir, options, named, each=each, workers=workers
+            replace(call, inputs=staged.inputs, output=staged.output, reporter=reporter)
         )
-        call.send_results()
+        staged.send_results()
     return status
 
 

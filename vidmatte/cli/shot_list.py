@@ -4,85 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidmatte.cli.batch import run_batch, run_jobs
+from vidmatte.cli.call import BUNDLE, Call, is_shot_list
 from vidmatte.cli.exit_status import MOST_FAILURES
-from vidmatte.cli.piped import is_piped, run_piped
+from vidmatte.cli.piped import run_piped
 from vidmatte.core.frame import Clip
 from vidmatte.errors import OutputError, SourceError, UsageError
-from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.spec import Job, Result
 from vidmatte.readers.open import check_readable, open_reader
 from vidmatte.settings import Settings, make_settings
 from vidmatte.settings.values import parse_rate
-from vidmatte.timeline.files import check_timelines, is_timeline, read_timeline, write_timelines
+from vidmatte.timeline.files import check_timelines, read_timeline, write_timelines
 from vidmatte.timeline.media import MediaFinder
 from vidmatte.timeline.model import Timeline
 from vidmatte.timeline.result import Shot
 from vidmatte.timeline.shots import ShotPlan, matted_timeline, plan_shots, report_path
 from vidmatte.writers.formats import by_name
 
-if TYPE_CHECKING:
-    from vidmatte.farm.crew import Workers
-
 _MOST_HANDLES = 1000
-#: What Final Cut Pro exports: a folder with an FCPXML file in it.
-_BUNDLE = ".fcpxmld"
 #: Options that a shot list decides itself, or that name one file for all results.
 _NOT_FOR_SHOTS = ("in_point", "out_point", "conform", "matte", "foreground_file", "comp", "only")
 
 
-def run_inputs(
-    inputs: list[str],
-    output: str | None,
-    media_dir: str | None,
-    options: dict[str, Any],
-    reporter: Reporter,
-    *,
-    each: bool = False,
-    workers: Workers | None = None,
-) -> int:
+def run_inputs(call: Call) -> int:
     """Run the inputs of a call, a shot list or media; return the exit status. Raises VidmatteError
     for errors that concern the call itself."""
-    piped = is_piped(inputs, output)
-    lists = [] if piped else [one for one in inputs if is_shot_list(Path(one))]
+    lists = [] if call.is_piped else [one for one in call.inputs if is_shot_list(Path(one))]
     if not lists:
-        if media_dir is not None:
-            raise UsageError(f"--media-dir {media_dir}: it needs a shot list as input")
-        run_media = run_piped if piped else run_batch
-        return run_media(inputs, output, options, reporter, each=each, workers=workers)
-    if len(inputs) > 1:
+        if call.media_dir is not None:
+            raise UsageError(f"--media-dir {call.media_dir}: it needs a shot list as input")
+        return run_piped(call) if call.is_piped else run_batch(call)
+    if len(call.inputs) > 1:
         raise UsageError(f"{lists[0]}: a shot list is the only input of a run")
-    if each:
+    if call.each:
         raise UsageError("--each: a shot list has one result for each range")
-    return _run_shot_list(Path(lists[0]), output, media_dir, options, reporter, workers)
+    return _run_shot_list(Path(lists[0]), call)
 
 
-def is_shot_list(path: Path) -> bool:
-    """Whether an input is an edit, by its suffix."""
-    return path.suffix.lower() == _BUNDLE or (is_timeline(path) and not path.is_dir())
-
-
-def _run_shot_list(
-    path: Path,
-    output: str | None,
-    media_dir: str | None,
-    options: Mapping[str, Any],
-    reporter: Reporter,
-    workers: Workers | None,
-) -> int:
-    """Matte what an edit shows into the folder ``output``, and write a report and a new timeline
+def _run_shot_list(path: Path, call: Call) -> int:
+    """Matte what an edit shows into the folder of a call, and write a report and a new timeline
     there; return the exit status: 0, or how many results failed and events lack their medium."""
-    folder = _folder(output, path)
-    handles, settings = _settings_for_shots(options)
+    folder, reporter = _folder(call.output, path), call.reporter
+    handles, settings = _settings_for_shots(call.options)
     if settings.fps and path.suffix.lower() != ".edl":
         raise UsageError(f"--fps {settings.fps}: {path.name} states its rate; only an EDL does not")
     name = path.name
-    if path.suffix.lower() == _BUNDLE and path.is_dir():
+    if path.suffix.lower() == BUNDLE and path.is_dir():
         name, path = f"{path.stem}.fcpxml", path / "Info.fcpxml"
     check_readable(path)
-    plan = _plan(path, media_dir, settings, handles)
+    plan = _plan(path, call.media_dir, settings, handles)
     for line in plan.report():
         reporter.note(f"vidmatte: {line}")
     files = settings.timeline or (str(folder / name),)
@@ -95,7 +67,7 @@ def _run_shot_list(
     if suffix and (folder.is_dir() or files[0] != str(folder / name)):
         check_timelines(files, [path, *(job.output for job in jobs)], overwrite=replaces)
     reporter.plan([str(job.source) for job in jobs])
-    batch = run_jobs(jobs, folder, reporter, workers=workers)
+    batch = run_jobs(jobs, folder, reporter, workers=call.workers)
     if batch.results:
         _write_report(plan, report_path(folder, Path(name)))
         if suffix:
