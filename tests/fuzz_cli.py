@@ -379,4 +379,5 @@ if __name__ == "__main__":
             if one.fault:
                 print(f"{one.number} {one.what} {one.words}: {one.fault}")
         print(summary(all_of_them))
-        print(f"what failed lies in {place}")
+        if any(one.fault for one in all_of_them):
+            print(f"what failed lies in {place}")

@@ -479,13 +479,17 @@ def test_a_failed_segment_is_tried_again_and_then_reported(
 class Machine(Worker):
     """A worker on a machine of its own, which makes segments at once, or cannot."""
 
-    def __init__(self, events: Events, place: str, *, works: bool = True) -> None:
-        self._events, self.place, self._works = events, place, works
-        self.process = place
+    def __init__(
+        self, events: Events, place: str, *, works: bool = True, is_unfit: bool = False
+    ) -> None:
+        self._events, self.place, self._works = events, place, works and not is_unfit
+        self.process, self._is_unfit = place, is_unfit
 
     def begin(self, task: Task) -> None:
         kind = "done" if self._works else "failed"
         facts = {"frames": task.frames, "seconds": 0.0, "error": "OutputError", "message": "full"}
+        if self._is_unfit:
+            facts |= {"error": "SourceError", "message": "no such file", "is_final": True}
         self._events.put((self, self.process, {"event": kind, **facts}))
 
     def ending(self) -> str:
@@ -516,6 +520,71 @@ def test_a_machine_that_cannot_costs_no_job() -> None:
     pool = WorkerPool(Crew(2, 1, lambda events: Machine(events, "a", works=False)), 1, notes.append)
     pool.add(Task("", Path("plan.json"), 0, 8))
     assert [str(step.error) for step in pool.run() if step.error] == ["segment 0: full"]
+
+
+def test_a_machine_that_lacks_something_costs_no_job() -> None:
+    """Another version, no credentials, no mount: the job goes on without it, and says so once."""
+    machines = iter(["a", "b", "b", "c"])
+
+    def new(events: Events) -> Machine:
+        place = next(machines)
+        return Machine(events, place, is_unfit=place != "c")
+
+    notes: list[str] = []
+    pool = WorkerPool(Crew(4, 1, new, is_remote=True), 0, notes.append)
+    for number in range(12):
+        pool.add(Task("job", Path("plan.json"), number, 8))
+    steps = list(pool.run())
+    assert [step.error for step in steps if step.error] == []
+    assert sorted(step.task.segment for step in steps if step.is_done) == list(range(12))
+    assert 2 <= len(notes) <= 3  # both workers of a machine may have begun
+    assert "no such file: that machine makes no other segment of this job" in notes[0]
+
+
+@pytest.mark.parametrize("is_last_ready", [False, True])
+def test_a_job_that_every_machine_lacks_something_for_fails(*, is_last_ready: bool) -> None:
+    made: list[Machine] = []
+
+    def new(events: Events) -> Machine:
+        made.append(Machine(events, "ab"[len(made)], is_unfit=True))
+        return made[-1]
+
+    pool = WorkerPool(Crew(2, 1, new, is_remote=True), 2, lambda _: None)
+    made[1].is_ready = is_last_ready
+    for owner in "12":
+        pool.add(Task(owner, Path("plan.json"), 0, 8))
+    errors = []
+    for step in pool.run():
+        if step.error is not None:
+            errors.append(f"{step.task.owner}: {type(step.error).__name__}: {step.error}")
+            pool.drop(step.task.owner)
+        elif not made[1].is_ready:  # it comes late
+            made[1].is_ready = True
+            pool._events.put((made[1], "b", {"event": "ready"}))
+    assert sorted(errors) == [
+        "1: SourceError: segment 0: no such file", "2: SourceError: segment 0: no such file"
+    ]  # fmt: skip
+
+
+def test_a_machine_that_leaves_only_unfit_ones_ends_the_job() -> None:
+    made: list[Machine] = []
+
+    def new(events: Events) -> Machine:
+        made.append(Machine(events, "ab"[len(made)], is_unfit=not made))
+        return made[-1]
+
+    pool = WorkerPool(Crew(2, 1, new, is_remote=True), 2, lambda _: None)
+    for number in range(3):
+        pool.add(Task("job", Path("plan.json"), number, 8))
+    errors = []
+    for step in pool.run():
+        if step.is_done:  # then its node is lost, and its worker starts again on the other one
+            made[1].place, made[1]._works, made[1]._is_unfit = "a", False, True
+        if step.error is not None:
+            errors.append(str(step.error))
+            pool.drop("job")
+    assert len(errors) == 1
+    assert "no such file" in errors[0]
 
 
 def test_waiting_for_room_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:

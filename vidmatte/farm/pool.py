@@ -113,6 +113,8 @@ class WorkerPool:
         self._note = note
         self._waiting: list[Task] = []
         self._is_waiting = False  # for room, which was said
+        #: Why a machine cannot make any segment of an owner.
+        self._unfit: dict[tuple[Any, str], Event] = {}
 
     def add(self, task: Task) -> None:
         """Queue a task; longer ones are begun first."""
@@ -131,14 +133,14 @@ class WorkerPool:
         """Make all tasks; what happens to them, as it happens. Raises VidmatteError where no
         worker can go on."""
         while True:
-            for worker in self._workers:
-                if (task := self._next_for(worker)) is not None:
-                    task.tries += 1
-                    task.done = 0
-                    worker.task = task
-                    worker.begin(task)
-            if not self._waiting and all(worker.task is None for worker in self._workers):
-                return
+            self._begin_tasks()
+            if all(worker.task is None for worker in self._workers):
+                if not self._waiting:
+                    return
+                if all(worker.is_ready for worker in self._workers):  # on unfit machines, all
+                    task = self._waiting.pop()
+                    yield _failed(task, self._unfit[task.owner, self._workers[0].place])
+                    continue
             answer = self._next()
             if answer is None:
                 yield Step(self._waiting[-1])  # waiting is no silence
@@ -160,6 +162,15 @@ class WorkerPool:
         for worker in self._workers:
             worker.stop()
 
+    def _begin_tasks(self) -> None:
+        """Give a task to each worker that can begin one."""
+        for worker in self._workers:
+            if (task := self._next_for(worker)) is not None:
+                task.tries += 1
+                task.done = 0
+                worker.task = task
+                worker.begin(task)
+
     def _next_for(self, worker: Worker) -> Task | None:
         """The next task for a worker, if it can begin one: the longest, but not one that failed on
         its machine while another could make it."""
@@ -167,14 +178,15 @@ class WorkerPool:
             return None
         places = {one.place for one in self._workers if one.task is not None or one.is_ready}
         for task in reversed(self._waiting):
-            if worker.place not in task.failed_at or places <= task.failed_at:
+            fit = {place for place in places if (task.owner, place) not in self._unfit}
+            if worker.place in (fit - task.failed_at or fit):
                 self._waiting.remove(task)
                 return task
         return None
 
     def _next(self) -> tuple[Worker, Any, Event | None] | None:
         """The next answer of a worker; None where none was ready for some time."""
-        if any(worker.task is not None or worker.is_ready for worker in self._workers):
+        if any(worker.task is not None for worker in self._workers):
             return self._events.get()
         with contextlib.suppress(Empty):
             return self._events.get(timeout=_PATIENCE_SECONDS)
@@ -200,18 +212,34 @@ class WorkerPool:
         elif kind == "failed":
             if worker.task is not None:  # its process goes on: the next try is for another machine
                 task.failed_at.add(worker.place)
-            worker.task = None
-            yield from self._fail(task, event)
+            worker.task, task.done = None, 0
+            if event.get("is_final"):
+                self._unfit[task.owner, worker.place] = event
+            yield from self._retry(task, event)
 
-    def _fail(self, task: Task, event: Event) -> Iterator[Step]:
-        task.done = 0
+    def _retry(self, task: Task, event: Event) -> Iterator[Step]:
+        """Queue a task that failed, if another try makes sense."""
         message = f"segment {task.segment}: {event['message']}"
-        if event.get("is_final") or task.tries > self._retries:
-            yield Step(task, error=getattr(errors, event["error"], VidmatteError)(message))
+        is_final = bool(event.get("is_final"))
+        if is_final and any(
+            not (worker.is_ready or worker.task) or (task.owner, worker.place) not in self._unfit
+            for worker in self._workers
+        ):
+            task.tries -= 1
+            self._note(f"{message}: that machine makes no other segment of this job")
+        elif not is_final and task.tries <= self._retries:
+            self._note(f"{message}: trying again ({task.tries} of {self._retries})")
+        else:
+            yield _failed(task, event)
             return
-        self._note(f"{message}: trying again ({task.tries} of {self._retries})")
         self.add(task)
         yield Step(task)
+
+
+def _failed(task: Task, event: Event) -> Step:
+    """What has become of a task that failed for good."""
+    message = f"segment {task.segment}: {event['message']}"
+    return Step(task, error=getattr(errors, event["error"], VidmatteError)(message))
 
 
 class LocalWorker(Worker):

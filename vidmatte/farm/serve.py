@@ -82,7 +82,7 @@ class _Server:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """An error for the parent. is_final: another try would fail too, on any machine. Not so where
+    """An error for the parent. is_final: another try on this machine would fail too. Not so where
     the system could not read what is there: a disk is full, or a server does not answer."""
     cause = error.__cause__
     is_passing = isinstance(cause, OSError) and not isinstance(
