@@ -73,9 +73,12 @@ class _Batch:
         shared = model.shared()
         recorders = {job.output: stills.Recorder() for job in jobs}
         count = stills.count_at_once(self.largest, self.settings)
-        with stills.started(
-            jobs, lambda job: self._run(job, shared, recorders[job.output]), count
-        ) as futures:
+        with (
+            stills.quick_collections(),
+            stills.started(
+                jobs, lambda job: self._run(job, shared, recorders[job.output]), count
+            ) as futures,
+        ):
             for done, (job, future) in enumerate(futures):
                 try:
                     wait([future])
