@@ -2,8 +2,12 @@
 
 A network trained on people gives a better alpha of people than a salient one does, and nothing,
 or shreds, of anything else. It shows by itself which: where it sees a person, its region is
-opaque with a narrow edge; shreds are neither. So each region that either network marks gets a
-trust in the person network, 0..1. Trust changes slowly from frame to frame.
+opaque with a narrow edge; shreds are neither, and where they end within what is surely salient,
+they dissolve. So each region that either network marks gets a trust in the person network, 0..1.
+Trust changes slowly from frame to frame.
+
+Where both networks mark the same, both count, the salient one more, since the other's edge is
+rougher; unless the picture's colours follow the person network's edge much better.
 """
 
 from __future__ import annotations
@@ -32,9 +36,14 @@ _RATE = 0.35  # of a change of trust that one frame brings
 _SMALL_PART, _ALL_PARTS = 0.2, 0.5  # of the person's area, that only the other network marks
 _NEAR = 0.04  # of the height: beyond the person's region, where the larger alpha counts
 _MISSED = (0.08, 0.25)  # blurred difference of the alphas: an edge apart by little, a part missed
-_SHARE = 0.3  # of the person network where both mark the same: their errors are not the same
-_ALIKE = (0.91, 0.96)  # IoU of both regions from which all of it is the same, parts apart too
+_SHARE = 0.25  # of the person network where both mark the same: their errors are not the same
+_ALIKE = (0.90, 0.95)  # IoU of both regions from which all of it is the same, parts apart too
 _DECIDED = (0.78, 0.88)  # the same of the alphas: lower where one of them is grey all over
+# What the picture's colours leave unexplained of the person network's edge where the two differ,
+# against the salient one's, as a natural logarithm: no sign of a better edge, a sure one.
+_FINER = (-0.55, -0.80)
+_DIFFERENT = 0.1  # of the alphas, to be compared so
+_WINDOW, _NOISE = 5, 1e-4  # pixels; variance of colours 0..1 that explains nothing
 _GROWN = np.ones((9, 9), np.uint8)  # trust reaches beyond a region's soft edge
 
 
@@ -48,19 +57,21 @@ class PersonFirst:
     def __init__(self) -> None:
         self.trust: np.ndarray | None = None
 
-    def combined(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """One alpha of both, all (H, W) float32 0..1. Where there is no trust it is the first's,
-        bit for bit."""
+    def combined(self, first: np.ndarray, second: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+        """One alpha of both, all (H, W) float32 0..1, of a frame (H, W, 3) uint8. Where there is no
+        trust it is the first's, bit for bit."""
         pair = _Pair(_reduced(first), _reduced(second))
         trust, filled, alike = self._maps(pair)
         self.trust = trust
         if not trust.any():
             return first
         size = first.shape[::-1]
+        finer = pair.finer(rgb) if alike else np.zeros_like(trust)
         apart = _apart(np.abs(pair.salient - pair.person)) * np.float32(1 - alike)
-        share = np.float32(_SHARE) + np.float32(1 - _SHARE) * cv2.GaussianBlur(apart, (0, 0), 1)
+        apart = cv2.GaussianBlur(np.maximum(apart, finer), (0, 0), 1)
+        share = np.float32(_SHARE) + np.float32(1 - _SHARE) * apart
         weight = cv2.resize(np.minimum(cv2.GaussianBlur(trust, (0, 0), 2), share), size)
-        fill = cv2.resize(cv2.GaussianBlur(filled, (0, 0), 1), size)
+        fill = cv2.resize(cv2.GaussianBlur(filled * (1 - finer), (0, 0), 1), size)
         believed = second + fill * np.maximum(first - second, 0)
         return np.asarray(first + weight * (believed - first))
 
@@ -134,6 +145,17 @@ class _Pair:
         found = _step(_overlap(people & self.marks, people & self.people), *_ALIKE)
         return found * _step(ratio, *_DECIDED)
 
+    def finer(self, rgb: np.ndarray) -> np.ndarray:
+        """(h, w) float32 0..1: whether the colours of the frame, (H, W, 3) uint8, follow the person
+        network's edge much better, near edges of both."""
+        height, width = self.salient.shape
+        colours = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        edges = _beside_edge(self.marks) & _beside_edge(self.people)
+        where = edges & (np.abs(self.salient - self.person) > _DIFFERENT)
+        rests = _unexplained(np.float32(1 / 255) * colours, (self.person, self.salient), where)
+        ratio = float(np.log(max(rests[0], _NOISE) / max(rests[1], _NOISE)))
+        return np.asarray(edges * np.float32(_step(ratio, *_FINER)))
+
     @cached_property
     def _looks_of_all(self) -> tuple[float, float, float]:
         return self._looks(self.people)
@@ -152,6 +174,39 @@ class _Pair:
         inside = self._inside & (cv2.dilate(theirs.astype(np.uint8), _GROWN) > 0)
         torn = 3 / 2 * float(self._grey[inside].sum()) / max(length, 1.0)
         return 1 - max(0.0, lacking) / size, undecided, torn
+
+
+def _unexplained(
+    colours: np.ndarray, alphas: tuple[np.ndarray, ...], where: np.ndarray
+) -> list[float]:
+    """The sum over pixels, (h, w) bool, of the variance of each alpha (h, w) in the window around a
+    pixel that is not linear in the colours (h, w, 3) float32 0..1, as the guided filter has it (He,
+    Sun and Tang, ECCV 2010)."""
+    centre = _window_mean(colours)[where]
+    products = (colours[..., :, None] * colours[..., None, :]).reshape(*where.shape, 9)
+    spread = _window_mean(products)[where].reshape(-1, 3, 3)
+    spread += (
+        np.float32(_NOISE) * np.eye(3, dtype=np.float32) - centre[:, :, None] * centre[:, None, :]
+    )
+    rests = []
+    for alpha in alphas:
+        level = _window_mean(alpha)[where]
+        shared = _window_mean(colours * alpha[..., None])[where] - centre * level[:, None]
+        slopes = np.linalg.solve(spread, shared[..., None])[..., 0]
+        rest = _window_mean(alpha * alpha)[where] - level * level - (slopes * shared).sum(axis=1)
+        rests.append(float(np.maximum(rest, 0).sum()))
+    return rests
+
+
+def _beside_edge(mask: np.ndarray) -> np.ndarray:
+    """(h, w) bool: within two pixels of the edge of a mask (h, w) bool."""
+    ring = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8))
+    return np.asarray(ring > 0)
+
+
+def _window_mean(values: np.ndarray) -> np.ndarray:
+    """The mean around each pixel of values (h, w, ...)."""
+    return np.asarray(cv2.blur(values, (_WINDOW, _WINDOW)))
 
 
 def _outline(mask: np.ndarray) -> float:
