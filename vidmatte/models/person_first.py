@@ -68,6 +68,7 @@ class PersonFirst:
         size = first.shape[::-1]
         finer = pair.finer(rgb) if alike else np.zeros_like(trust)
         apart = _apart(np.abs(pair.salient - pair.person)) * np.float32(1 - alike)
+        apart[cv2.dilate(pair.marks.astype(np.uint8), _GROWN) == 0] = 1
         apart = cv2.GaussianBlur(np.maximum(apart, finer), (0, 0), 1)
         share = np.float32(_SHARE) + np.float32(1 - _SHARE) * apart
         weight = cv2.resize(np.minimum(cv2.GaussianBlur(trust, (0, 0), 2), share), size)
