@@ -90,6 +90,14 @@ def test_parts_too_small_to_be_judged_count_where_nothing_else_is_meant() -> Non
         assert np.array_equal(found, salient)
 
 
+def test_a_person_too_small_for_the_person_network_is_the_salient_networks() -> None:
+    """Unless that does not see the person."""
+    small = blob(120, 110, 4, 8)
+    salient = blob(120, 110, 4, 8, 1.5)
+    assert combined(salient, small) is salient
+    assert np.abs(combined(NOTHING, small) - small).max() < 0.01
+
+
 def test_where_both_mark_the_same_both_count() -> None:
     """An edge is mostly the salient network's, unless that is undecided about all of it."""
     narrow = blob(120, 110, 33, 59)

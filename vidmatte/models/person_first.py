@@ -29,6 +29,9 @@ _TORN = (3.5, 2.5)  # width in pixels of its edge where it runs through what is 
 # nothing else is meant, and all regions are judged together.
 _ALONE, _OPAQUE_ALONE, _UNDECIDED_ALONE = 0.6, (0.75, 0.85), (1.0, 0.7)
 _AGREED = (0.75, 0.90)  # IoU of both regions from which they are the same thing
+# Mean width in pixels, twice area over outline, of a region that is large enough, too small for the
+# person network; from which IoU on the salient network then sees as much.
+_WIDTH, _SEEN = (8.7, 6.7), (0.65, 0.80)
 _LEAST_SHARE = (0.05, 0.10)  # of the salient region that is the person's, to be what is meant
 _ELSEWHERE = 0.2  # of the person's area that is salient elsewhere: a passer-by
 _LIMB = 0.15  # of the height: an arm whose shoulder is outside the frame ends so near to its person
@@ -44,6 +47,8 @@ _DECIDED = (0.78, 0.88)  # the same of the alphas: lower where one of them is gr
 _FINER = (-0.55, -0.80)
 _DIFFERENT = 0.1  # of the alphas, to be compared so
 _WINDOW, _NOISE = 5, 1e-4  # pixels; variance of colours 0..1 that explains nothing
+_AROUND = np.ones((5, 5), np.uint8)  # the edge of a region, and its soft side
+_NEXT = np.ones((3, 3), np.uint8)  # a region with the next pixels
 _GROWN = np.ones((9, 9), np.uint8)  # trust reaches beyond a region's soft edge
 
 
@@ -72,7 +77,8 @@ class PersonFirst:
         apart = cv2.GaussianBlur(np.maximum(apart, finer), (0, 0), 1)
         share = np.float32(_SHARE) + np.float32(1 - _SHARE) * apart
         weight = cv2.resize(np.minimum(cv2.GaussianBlur(trust, (0, 0), 2), share), size)
-        fill = cv2.resize(cv2.GaussianBlur(filled * (1 - finer), (0, 0), 1), size)
+        filled = filled * (1 - finer) * (cv2.dilate(pair.marks.astype(np.uint8), _NEXT) > 0)
+        fill = cv2.resize(cv2.GaussianBlur(filled, (0, 0), 1), size)
         believed = second + fill * np.maximum(first - second, 0)
         return np.asarray(first + weight * (believed - first))
 
@@ -117,7 +123,7 @@ class _Pair:
         self.marks, self.people = salient > 0.5, person > 0.5
         self.area, self.people_area = int(self.marks.sum()), int(self.people.sum())
         self._grey = 4 * person * (1 - person)
-        self._inside = cv2.erode((salient > 0.9).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        self._inside = cv2.erode((salient > 0.9).astype(np.uint8), _AROUND) > 0
 
     def evidence(self, region: np.ndarray) -> float:
         """How surely the person network sees a person in a region (h, w) bool, 0..1; at least
@@ -135,7 +141,9 @@ class _Pair:
         sure = share * _step(torn, *_TORN)
         sure *= _step(opaque, *(_OPAQUE_ALONE if is_alone else _OPAQUE))
         sure *= _step(undecided, *(_UNDECIDED_ALONE if is_alone else _UNDECIDED))
-        return max(sure, _SHARE * _step(_overlap(mine, theirs), *_AGREED))
+        overlap = _overlap(mine, theirs)
+        too_small = _step(2 * size / max(_outline(theirs), 1.0), *_WIDTH) * _step(overlap, *_SEEN)
+        return max(sure, _SHARE * _step(overlap, *_AGREED)) * (1 - too_small)
 
     def alike(self, people: np.ndarray) -> float:
         """Whether both mark the same where there is trust, (h, w) bool: 0..1."""
@@ -169,7 +177,7 @@ class _Pair:
         of 1 - alpha within the region, per pixel of its length.
         """
         size, length = int(theirs.sum()), _outline(theirs)
-        around = cv2.dilate(theirs.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        around = cv2.dilate(theirs.astype(np.uint8), _AROUND) > 0
         undecided = max(0.0, float(self._grey[around].sum()) - 2 / 3 * _EDGE * length) / size
         lacking = float((1 - self.person)[theirs].sum()) - _EDGE / 8 * length
         inside = self._inside & (cv2.dilate(theirs.astype(np.uint8), _GROWN) > 0)
@@ -201,7 +209,7 @@ def _unexplained(
 
 def _beside_edge(mask: np.ndarray) -> np.ndarray:
     """(h, w) bool: within two pixels of the edge of a mask (h, w) bool."""
-    ring = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8))
+    ring = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, _AROUND)
     return np.asarray(ring > 0)
 
 
@@ -230,7 +238,7 @@ def _near(part: np.ndarray, people: np.ndarray) -> bool:
 
 
 def _filled(region: np.ndarray, salient: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """(h, w) float32 0 or 1: where the larger alpha counts. Near the person, and in small parts
+    """(h, w) float32 0 or 1: where the larger alpha may count. Near the person, and in small parts
     beside it that only the salient network marks, such as a bag; not where that network marks
     much else with it: then it knows nothing about the person."""
     theirs = (region & (person > 0.5)).astype(np.uint8)
@@ -246,7 +254,7 @@ def _filled(region: np.ndarray, salient: np.ndarray, person: np.ndarray) -> np.n
         if stats[label, cv2.CC_STAT_AREA] <= _SMALL_PART * area:
             near[part] = 1
         else:
-            near[cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 0
+            near[cv2.dilate(part.astype(np.uint8), _AROUND) > 0] = 0
     return near
 
 
@@ -254,7 +262,7 @@ def _apart(difference: np.ndarray) -> np.ndarray:
     """(h, w) float32 0..1: where the alphas, by their difference 0..1, are apart by more than edges
     by little: the larger alpha of two soft edges would be too wide."""
     more = cv2.GaussianBlur(difference, (0, 0), 1)
-    more = cv2.dilate(more, np.ones((5, 5), np.uint8))
+    more = cv2.dilate(more, _AROUND)
     return np.asarray(np.clip((more - _MISSED[0]) / (_MISSED[1] - _MISSED[0]), 0, 1), np.float32)
 
 
