@@ -7,7 +7,8 @@ they dissolve. So each region that either network marks gets a trust in the pers
 Trust changes slowly from frame to frame.
 
 Where both networks mark the same, both count, the salient one more, since the other's edge is
-rougher; unless the picture's colours follow the person network's edge much better.
+rougher; unless the picture's colours follow the person network's edge much better. A person of few
+pixels is the salient network's, if that sees the person.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _NEAR = 0.04  # of the height: beyond the person's region, where the larger alph
 _MISSED = (0.08, 0.25)  # blurred difference of the alphas: an edge apart by little, a part missed
 _SHARE = 0.25  # of the person network where both mark the same: their errors are not the same
 _ALIKE = (0.90, 0.95)  # IoU of both regions from which all of it is the same, parts apart too
-_DECIDED = (0.78, 0.88)  # the same of the alphas: lower where one of them is grey all over
+_DECIDED = (0.86, 0.94)  # the same of the alphas: lower where one of them is grey all over
 # What the picture's colours leave unexplained of the person network's edge where the two differ,
 # against the salient one's, as a natural logarithm: no sign of a better edge, a sure one.
 _FINER = (-0.55, -0.80)
