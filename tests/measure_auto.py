@@ -6,7 +6,8 @@ Cut-outs with known alpha move over painted and blurred backgrounds (see composi
 fast, small, and people's heads alone. The networks' raw alphas, isnet's in its alternating views,
 are cached in ``--keep``. For each clip the measures of vidmatte.tools.metrics are printed of isnet
 with its default filter, of rvm, which has none, of isnet+rvm and of auto, both with the filter; and
-for auto the ratio to the better network. Names of people begin as measure_matte.py has it.
+for auto the ratio to the better network; at the end the clips on which a ratio exceeds ``LIMIT``.
+Names of people begin as measure_matte.py has it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from vidmatte.settings import Settings
 from vidmatte.tools.metrics import Score
 
 MEASURES = ("mad", "mse", "grad", "conn", "dtssd")
+LIMIT = 1.05  # of the better network: more is a loss
 BLUR = 0.022  # sigma of a photo's blur against its height: as out of focus
 KINDS = {"big": (0.85, 5), "fast": (0.7, 14), "small": (0.25, 4)}  # share of the height, speed
 Alphas = list[np.ndarray]
@@ -106,6 +108,13 @@ def joined(how: Callable[[np.ndarray, np.ndarray], np.ndarray], *alphas: Alphas)
     return [how(first, second).copy() for first, second in zip(*alphas, strict=True)]
 
 
+def chosen(pictures: np.ndarray, isnet: Alphas, rvm: Alphas) -> Alphas:
+    """As auto joins them."""
+    how = PersonFirst()
+    frames = zip(isnet, rvm, pictures, strict=True)
+    return [how.combined(first, second, rgb).copy() for first, second, rgb in frames]
+
+
 def filtered(pictures: np.ndarray, alphas: Alphas) -> Alphas:
     """After the default filter and refinement of a per-frame model."""
     frames = frames_of(pictures)
@@ -133,9 +142,15 @@ def measure(scene: Scene, folder: Path) -> dict[str, dict[str, float]]:
         "isnet": filtered(pictures, isnet),
         "rvm": rvm,
         "isnet+rvm": filtered(pictures, joined(COMBINATIONS["edges"], isnet, rvm)),
-        "auto": filtered(pictures, joined(PersonFirst().combined, isnet, rvm)),
+        "auto": filtered(pictures, chosen(pictures, isnet, rvm)),
     }
     return {name: score(alphas, truth) for name, alphas in every.items()}
+
+
+def to_better(scores: dict[str, dict[str, float]]) -> dict[str, float]:
+    """auto's error in each measure against the better network's."""
+    better = {one: min(scores["isnet"][one], scores["rvm"][one]) for one in MEASURES}
+    return {one: scores["auto"][one] / max(better[one], 1e-6) for one in MEASURES}
 
 
 def main() -> None:
@@ -151,8 +166,7 @@ def main() -> None:
         for scene in scenes(options):
             scores = measure(scene, (options.keep or Path(temporary)) / scene.name)
             found[scene.name] = scores
-            better = {one: min(scores["isnet"][one], scores["rvm"][one]) for one in MEASURES}
-            ratios = {one: scores["auto"][one] / max(better[one], 1e-6) for one in MEASURES}
+            ratios = to_better(scores)
             row = "  ".join(
                 f"{one} {scores['auto'][one]:.2f} ({ratios[one]:.2f})" for one in ratios
             )
@@ -162,6 +176,8 @@ def main() -> None:
         for model in ("isnet", "rvm", "isnet+rvm", "auto") if rows else ():
             means = {one: np.mean([row[model][one] for row in rows]) for one in MEASURES}
             print(f"{title:8}{model:11}" + "  ".join(f"{one} {means[one]:.2f}" for one in means))
+    worse = [name for name, scores in found.items() if max(to_better(scores).values()) > LIMIT]
+    print(f"above {LIMIT} of the better network: {len(worse)} of {len(found)}: {' '.join(worse)}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from vidmatte.settings import Settings
 
 WIDTH, HEIGHT = 320, 180
 NOTHING = np.zeros((HEIGHT, WIDTH), np.float32)
+GREY = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
 
 
 def blob(x: int, y: int, across: int, down: int, soft: float = 1.0) -> np.ndarray:
@@ -38,44 +39,86 @@ def shreds(alpha: np.ndarray, seed: int = 0) -> np.ndarray:
     return (alpha * np.clip(0.1 + 0.9 * level, 0, 1)).astype(np.float32)
 
 
+def combined(salient: np.ndarray, person: np.ndarray, rgb: np.ndarray | None = None) -> np.ndarray:
+    """The alpha of a shot's first frame."""
+    return PersonFirst().combined(salient, person, GREY if rgb is None else rgb)
+
+
 PERSON, ELSE, TOWER = blob(120, 110, 34, 60), blob(250, 60, 40, 40), blob(200, 90, 110, 80)
 
 
 def test_a_person_is_the_person_networks() -> None:
     """Also where the other network cuts off an arm, or sees an edge less finely."""
     salient = blob(120, 110, 34, 60, 3) * (np.arange(HEIGHT)[:, None] > 70)
-    found = PersonFirst().combined(salient.astype(np.float32), PERSON)
+    found = combined(salient.astype(np.float32), PERSON)
     assert np.abs(found - PERSON).mean() < 0.02
-    assert np.minimum(found, PERSON).sum() > 0.999 * PERSON.sum()
+    assert np.minimum(found, PERSON).sum() > 0.99 * PERSON.sum()
 
 
 @pytest.mark.parametrize("person", [NOTHING, shreds(ELSE), shreds(ELSE, 1)])
 def test_anything_else_is_the_salient_networks_bit_for_bit(person: np.ndarray) -> None:
-    assert PersonFirst().combined(ELSE, person) is ELSE
+    assert combined(ELSE, person) is ELSE
 
 
 def test_a_person_beside_something_else() -> None:
-    found = PersonFirst().combined(np.maximum(PERSON, ELSE), PERSON)
+    found = combined(np.maximum(PERSON, ELSE), PERSON)
     assert np.abs(found - np.maximum(PERSON, ELSE)).max() < 0.02
 
 
 def test_what_is_salient_behind_a_person_goes() -> None:
     """The salient network makes one region of a person and a building."""
-    found = PersonFirst().combined(np.maximum(PERSON, TOWER), PERSON)
-    assert np.abs(found - PERSON).max() < 0.02
+    apart = np.abs(combined(np.maximum(PERSON, TOWER), PERSON) - PERSON)
+    assert apart.max() < 0.12, "where both have an edge"
+    assert apart.mean() < 1e-4
+
+
+def test_an_animal_whose_head_is_taken_for_a_person_is_the_salient_networks() -> None:
+    """The person network is sure of the head, but its edge dissolves within the animal."""
+    animal = blob(160, 90, 130, 60)
+    dissolving = np.clip((150 - np.arange(WIDTH, dtype=np.float32)) / 40 + 0.5, 0, 1)
+    assert combined(animal, animal * dissolving) is animal
+    sharp = np.clip((150 - np.arange(WIDTH, dtype=np.float32)) / 2 + 0.5, 0, 1)
+    assert combined(animal, animal * sharp) is not animal
+
+
+def test_parts_too_small_to_be_judged_count_where_nothing_else_is_meant() -> None:
+    hand = blob(150, 135, 1, 1, 0.5)
+    person = np.maximum(blob(120, 150, 6, 8), hand)
+    assert combined(NOTHING, person)[135, 150] > 0.5
+    for salient in (ELSE, PERSON):
+        found = combined(salient, np.maximum(shreds(ELSE), hand))
+        assert np.array_equal(found, salient)
+
+
+def test_a_person_too_small_for_the_person_network_is_the_salient_networks() -> None:
+    """Unless that does not see the person."""
+    small = blob(120, 110, 4, 8)
+    salient = blob(120, 110, 4, 8, 1.5)
+    assert combined(salient, small) is salient
+    assert np.abs(combined(NOTHING, small) - small).max() < 0.01
+
+
+def test_where_both_mark_the_same_both_count() -> None:
+    """An edge is mostly the salient network's, unless that is undecided about all of it."""
+    narrow = blob(120, 110, 33, 59)
+    found = combined(narrow, PERSON)
+    share = float((found - narrow).sum() / (PERSON - narrow).sum())
+    assert 0.2 < share < 0.4
+    found = combined(np.float32(0.6) * narrow, PERSON)
+    assert np.abs(found - PERSON).mean() < 1e-3
 
 
 def test_a_bag_that_only_the_salient_network_sees_stays() -> None:
     bag = blob(160, 130, 14, 14)
-    found = PersonFirst().combined(np.maximum(PERSON, bag), PERSON)
+    found = combined(np.maximum(PERSON, bag), PERSON)
     assert found[130, 160] > 0.95
 
 
 def test_a_passer_by_whom_the_salient_network_ignores_stays_out() -> None:
-    found = PersonFirst().combined(ELSE, PERSON)
+    found = combined(ELSE, PERSON)
     assert found[110, 120] < 0.01
     assert np.abs(found - ELSE).max() < 0.01
-    alone = PersonFirst().combined(NOTHING, PERSON)
+    alone = combined(NOTHING, PERSON)
     assert np.abs(alone - PERSON).max() < 0.01
 
 
@@ -83,13 +126,24 @@ def test_trust_changes_slowly() -> None:
     """One frame on which the person network loses the person is no jump."""
     salient = blob(120, 110, 30, 50, 3)
     chosen = PersonFirst()
-    sums = [float(chosen.combined(salient, PERSON).sum()) for _ in range(3)]
+    sums = [float(chosen.combined(salient, PERSON, GREY).sum()) for _ in range(3)]
     assert sums[0] == pytest.approx(sums[-1], rel=1e-4)
-    lost = float(chosen.combined(salient, shreds(PERSON)).sum())
-    again = float(PersonFirst().combined(salient, shreds(PERSON)).sum())
+    lost = float(chosen.combined(salient, shreds(PERSON), GREY).sum())
+    again = float(combined(salient, shreds(PERSON)).sum())
     assert chosen.trust is not None
     assert 0.6 < chosen.trust.max() < 0.7
     assert lost != pytest.approx(again)
+
+
+def test_the_person_networks_edge_counts_where_the_picture_follows_it() -> None:
+    wide = blob(120, 110, 36, 62)
+    rgb = np.repeat((60 + 140 * PERSON[..., None]).astype(np.uint8), 3, axis=2)
+    followed = combined(wide, PERSON, rgb)
+    assert np.abs(followed - PERSON).mean() < 0.35 * np.abs(wide - PERSON).mean()
+    other = np.repeat((60 + 140 * wide[..., None]).astype(np.uint8), 3, axis=2)
+    for picture in (GREY, other):
+        left = combined(wide, PERSON, picture)
+        assert np.abs(left - wide).mean() < 0.5 * np.abs(wide - PERSON).mean()
 
 
 class _Fixed(Network):

@@ -89,7 +89,7 @@ def _chosen(chosen: PersonFirst, frame: Frame, first: np.ndarray) -> np.ndarray:
         chosen.trust = None
     if frame.wants_state and chosen.trust is not None:
         frame.state = (frame.state or {}) | {_TRUST: chosen.trust}
-    return chosen.combined(first, frame.alpha)
+    return chosen.combined(first, frame.alpha, frame.rgb)
 
 
 def _mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
