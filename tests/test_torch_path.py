@@ -1,7 +1,7 @@
-"""The path of a GPU, whole, over torch's CPU device, against the CPU's own.
+"""The path of a GPU, from decoding to finished alpha, over torch's CPU device, against the CPU's.
 
-Decoding to finished alpha: the pictures uploaded, the network bound to tensors, the filter and the
-controls there, and one download.
+The pictures uploaded, the network bound to tensors, the filter and the controls there, and one
+download. What stays on the CPU is between two copies of the alpha.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media import make_movie
@@ -22,13 +23,16 @@ from torch_frames import shot
 
 from vidmatte.alpha import adjustments
 from vidmatte.alpha.adjustments import Adjustments
+from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import run
+from vidmatte.models.ensemble import CombinedNetwork
+from vidmatte.models.load import load_network
 from vidmatte.models.registry import find_model
 from vidmatte.models.runtimes.device import Device
-from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.runtimes.torch_device import TorchDevice, _SeveralDevices
 from vidmatte.pixels.formats import plane_arrays
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -55,12 +59,24 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return made.__getitem__
 
 
-def finished(movie: Path, device: Device, settings: Settings) -> list[Frame]:
-    """The finished frames of a clip, out of their slots."""
+def finished(
+    movie: Path,
+    device: Device,
+    settings: Settings,
+    second: tuple[Path, str] | None = None,
+    subject: Callable[[], SubjectFields] | None = None,
+) -> list[Frame]:
+    """The finished frames of a clip, out of their slots. second: another network beside the
+    settings' own, its path, and how both are combined. subject: see ``build_pipeline``."""
     model = replace(find_model(settings, lambda _: None), device=device)
+    if second is not None:
+        path, how = second
+        own = settings.changed(batch=0)
+        other = load_network(path, "rvm", own, device)
+        model.__dict__["network"] = CombinedNetwork(model.network, other, how)
     frames = []
     with open_reader(movie, settings) as source:
-        matting = build_pipeline(source, model, settings, None)
+        matting = build_pipeline(source, model, settings, None, subject=subject and subject())
         with matting.pipeline:
             for frame in matting.pipeline:
                 frames.append(replace(frame, alpha=frame.alpha.copy(), return_slot=None))
@@ -68,10 +84,12 @@ def finished(movie: Path, device: Device, settings: Settings) -> list[Frame]:
     return frames
 
 
-def compared(movie: Path, settings: Settings) -> TorchDevice:
-    """Compare both devices' results; returns the one of torch."""
-    device = TorchDevice("cpu")
-    found, expected = finished(movie, device, settings), finished(movie, Device(), settings)
+def compared(movie: Path, settings: Settings, *, several: bool = False, **how: Any) -> TorchDevice:
+    """Compare both devices' results; returns the one of torch. several: two of torch's."""
+    devices = [TorchDevice("cpu") for _ in range(1 + several)]
+    device = devices[0]
+    found = finished(movie, _SeveralDevices(devices) if several else device, settings, **how)
+    expected = finished(movie, Device(), settings, **how)
     assert len(found) == len(expected) == FRAMES
     for one, other in zip(found, expected, strict=True):
         assert_close(one.alpha, other.alpha, SAME_CODE)
@@ -88,6 +106,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "live": {"smooth": "live"},
     "both views": {"smooth": "strong"},
     "solved doubt": {"refine": "best"},
+    "every other frame": {"pace": "2"},
     "stretched": {"normalize": "minmax"},
     "as rembg": {"normalize": "rembg"},
     "local controls": {"threshold": "0.1,0.9", "gamma": 1.4, "erode": 1.5, "invert": True},
@@ -107,6 +126,55 @@ def test_a_recurrent_network(
     compared(movie, settings_for(network("rvm"), "rvm", **options))
 
 
+@pytest.mark.parametrize("how", ["max", "min", "mean", "edges", "auto"])
+def test_two_networks(how: str, movie: Path, network: Callable[[str], Path]) -> None:
+    settings = settings_for(network("isnet"), "isnet", smooth="off")
+    compared(movie, settings, second=(network("rvm"), how))
+
+
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_several_devices(family: str, movie: Path, network: Callable[[str], Path]) -> None:
+    """Frames come from each of them and are finished on the first."""
+    device = compared(movie, settings_for(network(family), family, smooth="on"), several=True)
+    assert device.copies.downloads >= FRAMES
+
+
+def test_a_trimap(movie: Path, network: Callable[[str], Path], tmp_path: Path) -> None:
+    trimap = np.full((128, 192), 255, np.uint8)
+    trimap[:, 60:], trimap[:, 120:] = 128, 0
+    cv2.imwrite(str(tmp_path / "trimap.png"), trimap)
+    named = str(tmp_path / "trimap.png")
+    settings = settings_for(network("isnet"), "isnet", trimap=named)
+    device = compared(movie, settings)
+    assert device.copies.uploads > 2 * FRAMES, "the filter did not run on the device"
+
+
+def test_a_chosen_subject(movie: Path, network: Callable[[str], Path], tmp_path: Path) -> None:
+    fields: Any = {"left": [np.tile(np.float32(np.arange(192) < 96), (128, 1))] * FRAMES}
+    device = compared(
+        movie,
+        settings_for(network("isnet"), "isnet"),
+        subject=lambda: SubjectFields(fields, ["left"], {}, range(FRAMES), tmp_path),
+    )
+    assert device.copies.uploads > 2 * FRAMES, "the filter did not run on the device"
+
+
+def test_a_cache(movie: Path, network: Callable[[str], Path], tmp_path: Path) -> None:
+    """Written and read; both runs are filtered on the device."""
+    settings = settings_for(network("isnet"), "isnet", smooth="on")
+    (expected, *_), *others = [
+        [frame.alpha for frame in finished(movie, device, settings.changed(cache=cache))]
+        for device, cache in (
+            (Device(), None),
+            (TorchDevice("cpu"), str(tmp_path)),
+            (TorchDevice("cpu"), str(tmp_path)),
+        )
+    ]
+    assert len([*tmp_path.glob("*.mkv")]) == 1
+    for found, *_ in others:
+        assert_close(found, expected, SAME_CODE)
+
+
 def settings_for(path: Path, family: str, **options: Any) -> Settings:
     batch = 2 if family == "isnet" else 0
     return Settings(model=str(path), family=family, runtime="onnxruntime", batch=batch, **options)
@@ -118,7 +186,8 @@ def test_a_frame_is_copied_once_each_way(movie: Path, network: Callable[[str], P
     copies = compared(movie, settings_for(network("isnet"), "isnet", **options)).copies
     pixels = 192 * 128
     assert (copies.uploads, copies.up) == (FRAMES, 3 * pixels * FRAMES)
-    assert (copies.downloads, copies.down) == (FRAMES, 4 * pixels * FRAMES)
+    runs = FRAMES // 2  # of which the highest alpha is looked at
+    assert (copies.downloads, copies.down) == (FRAMES + runs, 4 * (pixels * FRAMES + runs))
 
 
 CONTROLS = [
@@ -189,7 +258,7 @@ def test_two_batches_are_in_flight(network: Callable[[str], Path]) -> None:
     model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
     net: Any = model.network
     both, original = threading.Barrier(2, timeout=20), net._runner.run
-    net._half = None
+    net._precision.half = None
 
     def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
         assert len(inputs["input"]) == 2
@@ -218,7 +287,8 @@ def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
         original, runner.run = runner.run, run
         return runner
 
-    net._runner, net._half = counting(net._runner, "float"), counting(net._half, "half")
+    net._runner = counting(net._runner, "float")
+    net._precision.half = counting(net._precision.half, "half")
     with open_reader(movie, settings) as source:
         net.begin(source.clip, settings)
         pictures = [shot(1, (128, 192), 0)[0] for _ in range(FRAMES * 2)]

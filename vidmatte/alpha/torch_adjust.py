@@ -19,7 +19,7 @@ from vidmatte.alpha.adjustments import Adjustments, disc
 from vidmatte.alpha.masks import adjusted_frames, controls_of
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.runtimes.onnx_file import check_numbers
-from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.pixels.torch_ops import Tensor, bordered, extreme, gaussian, resize
 from vidmatte.settings import AdjustOptions
 
@@ -41,28 +41,27 @@ def downloaded_frames(
     """
     controls = controls_of(settings)
     if settings.garbage_matte is None and settings.holdout is None and is_local(controls):
-        done = _downloaded(frames, controls, device)
-        return done if stays else _left(done)
-    return adjusted_frames(_left(_downloaded(frames, Adjustments(), device)), settings, clip)
+        yield from _downloaded(frames, controls, stays=stays)
+        return
+    lowered = _downloaded(frames, Adjustments(), stays=False)
+    for frame in adjusted_frames(lowered, settings, clip):
+        if stays:
+            frame.on_device = DeviceFrame(device)
+            frame.on_device.lift(frame.alpha)
+        yield frame
 
 
-def _downloaded(
-    frames: Iterable[Frame], controls: Adjustments, device: TorchDevice
-) -> Iterator[Frame]:
-    """The frames after the controls, with the same alpha on the device and in host memory."""
+def _downloaded(frames: Iterable[Frame], controls: Adjustments, *, stays: bool) -> Iterator[Frame]:
+    """The frames after the controls, with the alpha in host memory, and on the device if it
+    ``stays``."""
     for frame in frames:
         pixels = frame.on_device
         pixels.alpha = apply(pixels.alpha, controls)
         pixels.rgb = None  # nothing looks at the colours again
-        device.download(pixels.alpha, frame.writable_alpha())
+        pixels.lower(frame.writable_alpha())
+        frame.foreground = pixels.foreground_on_host()
         check_numbers(frame)
-        yield frame
-
-
-def _left(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames, their alpha in host memory alone."""
-    for frame in frames:
-        frame.on_device = None
+        frame.on_device = pixels if stays else None
         yield frame
 
 

@@ -18,6 +18,7 @@ import torch
 
 from vidmatte.alpha.box import SOFT_LOW, WorkingFrame, box_around
 from vidmatte.alpha.flow import PRESENT, CoarseFrame, FlowField
+from vidmatte.alpha.matting_laplacian import solve_doubt
 from vidmatte.alpha.temporal_filter import MOVING, Averaging, TemporalFilter
 from vidmatte.alpha.torch_average import Field, Sample, average
 from vidmatte.alpha.torch_edges import (
@@ -39,7 +40,8 @@ from vidmatte.pixels.torch_ops import Tensor, resize
 class DeviceFilter(TemporalFilter):
     """``TemporalFilter`` for frames whose alpha is on ``device`` (``Frame.on_device``).
 
-    Not for ``refine`` best, whose equations are solved on the CPU.
+    With ``refine`` best the alpha comes to host memory between both averages, as the equations are
+    solved on the CPU.
     """
 
     device: TorchDevice = field(kw_only=True)
@@ -98,6 +100,15 @@ class DeviceFilter(TemporalFilter):
         there = alpha * _enlarged_box(rows, alpha.shape[0])[:, None]
         there *= _enlarged_box(columns, alpha.shape[1])
         return Sample(there, coarse_alpha, coarse, frame.mirrored, frame.augment_phase)
+
+    def _solve(self, frame: Any) -> None:
+        """See ``TemporalFilter._solve``."""
+        pixels = frame.on_device
+        pixels.lower(frame.writable_alpha())
+        solve_doubt(frame.rgb, frame.alpha)
+        pixels.alpha = None
+        pixels.lift(frame.alpha)
+        frame.alpha = None
 
     def _with_fields(self, item: TrackedFrame[Frame]) -> TrackedFrame[Frame]:
         """The frame with its motion on the device."""

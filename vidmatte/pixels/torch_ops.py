@@ -214,10 +214,17 @@ def extreme(planes: Tensor, kernel: np.ndarray, *, largest: bool) -> Tensor:
     result = None
     for down, across in _rectangles(kernel):
         sides = 2 * down + 1, 2 * across + 1
-        part = F.max_pool2d(flat, sides, 1, (down, across))
+        if sides[0] * sides[1] > _LARGE_WINDOW:
+            part = F.max_pool2d(flat, (1, sides[1]), 1, (0, across))
+            part = F.max_pool2d(part, (sides[0], 1), 1, (down, 0))
+        else:
+            part = F.max_pool2d(flat, sides, 1, (down, across))
         result = part if result is None else torch.maximum(result, part)
     assert result is not None
     return (result if largest else -result).reshape(planes.shape)
+
+
+_LARGE_WINDOW = 64  # pixels of a rectangle that is looked through along one side, then the other
 
 
 def _rectangles(kernel: np.ndarray) -> list[tuple[int, int]]:
