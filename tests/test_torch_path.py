@@ -299,20 +299,53 @@ def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
     return counted
 
 
+def written_by(
+    device: Device, movie: Path, settings: Settings, out: Path, files: list[Path]
+) -> list[list[np.ndarray]]:
+    """The planes of all frames of each of the files that a run writes."""
+    model = replace(find_model(settings, lambda _: None), device=device)
+    with open_reader(movie, settings) as source:
+        run(source, out, model, settings, Reporter())
+    found = []
+    for file in files:
+        with av.open(str(file)) as container:
+            decoded = [plane_arrays(frame) for frame in container.decode(video=0)]
+        found.append([plane.copy() for planes in decoded for plane in planes])
+    return found
+
+
 def test_a_movie_is_written_from_the_device(
     movie: Path, network: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Its colours too are made there."""
+    """Its pictures too are drawn there: the source's planes go up, the encoder's come down."""
     settings = settings_for(network("isnet"), "isnet", audio=False)
-    written = {}
-    for device in (Device(), TorchDevice("cpu")):
-        model = replace(find_model(settings, lambda _: None), device=device)
-        out = tmp_path / f"{device.name}.mov"
-        with open_reader(movie, settings) as source:
-            run(source, out, model, settings, Reporter())
-        with av.open(str(out)) as container:
-            decoded = [plane_arrays(frame) for frame in container.decode(video=0)]
-        written[device.name] = [plane.copy() for planes in decoded for plane in planes]
-    assert len(written["cpu"]) == 4 * FRAMES
-    for one, other in zip(written["torch cpu"], written["cpu"], strict=True):
+    device, out = TorchDevice("cpu"), tmp_path / "out.mov"
+    (expected,) = written_by(
+        Device(), movie, settings, tmp_path / "cpu.mov", [tmp_path / "cpu.mov"]
+    )
+    (found,) = written_by(device, movie, settings, out, [out])
+    assert len(expected) == 4 * FRAMES
+    for one, other in zip(found, expected, strict=True):
         assert_close(one, other, Tolerance(0.02 * CODE_8, CODE_8, "ProRes too"), full=4095)
+    # RGB, planes and two ways of the motion; the coarse alpha, both views' agreement, the summary
+    # and the planes; the highest alpha of each run.
+    copies = device.copies
+    assert copies.uploads <= 5 * FRAMES
+    assert copies.downloads <= 4 * FRAMES + FRAMES // 2
+    planes, others = 192 * 128 * 4 * 2, 150_000  # bytes; the others are small whatever the size
+    assert copies.down < FRAMES * (planes + others)
+
+
+def test_a_matte_is_written_beside_it(
+    movie: Path, network: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Of the network's own colours, on the CPU because of despill, and of a matte."""
+    results = []
+    for name, device in (("cpu", Device()), ("torch", TorchDevice("cpu"))):
+        files = [tmp_path / f"{name}.mkv", tmp_path / f"{name}-matte.mkv"]
+        options = {"matte": str(files[1]), "despill": "green", "audio": False}
+        settings = settings_for(network("rvm"), "rvm", **options)
+        results.append(written_by(device, movie, settings, files[0], files))
+    for expected, found in zip(*results, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other, Tolerance(0.02 * CODE_8, 2 * CODE_8, "chroma too"), full=255)

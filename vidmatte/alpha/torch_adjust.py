@@ -1,4 +1,4 @@
-"""The controls on torch tensors, and the one download of a frame's finished alpha.
+"""The controls on torch tensors, and what leaves the device of a frame's finished alpha.
 
 Those that compute each pixel from its surroundings: threshold, gamma, dilate, erode, feather and
 invert. Where one that follows regions or a mask from a file is set, all of them run on the CPU, as
@@ -16,10 +16,12 @@ import torch
 
 from vidmatte.alpha import wide_windows
 from vidmatte.alpha.adjustments import Adjustments, disc
+from vidmatte.alpha.foreground import LEAST, MOST
 from vidmatte.alpha.masks import adjusted_frames, controls_of
+from vidmatte.alpha.shot_detection import THUMBNAIL
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.runtimes.onnx_file import check_numbers
-from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
+from vidmatte.models.runtimes.torch_device import AlphaSummary, DeviceFrame, TorchDevice
 from vidmatte.pixels.torch_ops import Tensor, bordered, extreme, gaussian, resize
 from vidmatte.settings import AdjustOptions
 
@@ -36,33 +38,60 @@ def downloaded_frames(
 ) -> Iterator[Frame]:
     """``masks.adjusted_frames`` of frames whose alpha is on the device; it comes to host memory.
 
-    stays: whether it stays on the device too, for a writer; no one may change it then.
+    stays: whether it stays on the device instead, with its summary, for a writer, which draws its
+    pictures there or calls ``Frame.to_host``; no one may change it then.
     Raises UsageError, SourceError, ModelError for an alpha that contains NaN.
     """
     controls = controls_of(settings)
-    if settings.garbage_matte is None and settings.holdout is None and is_local(controls):
-        yield from _downloaded(frames, controls, stays=stays)
+    is_here = settings.garbage_matte is None and settings.holdout is None and is_local(controls)
+    done = _applied(frames, controls if is_here else Adjustments())
+    if not is_here:
+        done = adjusted_frames(_lowered(done), settings, clip)
+    if not stays:
+        yield from done if not is_here else _lowered(done)
         return
-    lowered = _downloaded(frames, Adjustments(), stays=False)
-    for frame in adjusted_frames(lowered, settings, clip):
-        if stays:
+    for frame in done:
+        if frame.on_device is None:
             frame.on_device = DeviceFrame(device)
             frame.on_device.lift(frame.alpha)
-        yield frame
-
-
-def _downloaded(frames: Iterable[Frame], controls: Adjustments, *, stays: bool) -> Iterator[Frame]:
-    """The frames after the controls, with the alpha in host memory, and on the device if it
-    ``stays``."""
-    for frame in frames:
         pixels = frame.on_device
-        pixels.alpha = apply(pixels.alpha, controls)
-        pixels.rgb = None  # nothing looks at the colours again
-        pixels.lower(frame.writable_alpha())
-        frame.foreground = pixels.foreground_on_host()
-        check_numbers(frame)
-        frame.on_device = pixels if stays else None
+        pixels.check()
+        pixels.summary = summary_of(pixels.alpha, device)
+        check_numbers(replace(frame, alpha=pixels.summary.thumbnail, return_slot=None))
         yield frame
+
+
+def _applied(frames: Iterable[Frame], controls: Adjustments) -> Iterator[Frame]:
+    """The frames after the controls, on the device."""
+    for frame in frames:
+        frame.on_device.alpha = apply(frame.on_device.alpha, controls)
+        frame.on_device.rgb = None  # nothing looks at the colours again
+        yield frame
+
+
+def _lowered(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, all that they are in host memory alone."""
+    for frame in frames:
+        frame.to_host()
+        check_numbers(frame)
+        frame.on_device = None
+        yield frame
+
+
+def summary_of(alpha: Tensor, device: TorchDevice) -> AlphaSummary:
+    """What is looked at of a finished alpha (H, W), in one small download."""
+    width, height = THUMBNAIL
+    soft = ((alpha >= LEAST) & (alpha <= MOST)).float()
+    parts = [
+        resize(alpha, height, width, "area").reshape(-1),
+        *(plane.amax(dim) for plane in (alpha, soft) for dim in (1, 0)),
+    ]
+    found = device.download(torch.cat(parts))
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    thumbnail, rows, columns, soft_rows, soft_columns = np.split(found, ends)
+    return AlphaSummary(
+        thumbnail.reshape(height, width), rows, columns, soft_rows > 0, soft_columns > 0
+    )
 
 
 def is_local(controls: Adjustments) -> bool:

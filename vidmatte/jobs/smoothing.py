@@ -137,8 +137,8 @@ def finished_alphas(
 ) -> Frames:
     """The frames after all controls, their alpha in host memory.
 
-    device: where the alphas are; None for host memory. stays: whether the alpha stays on a device
-    too, for a writer; no one may change it then. Raises UsageError, SourceError, ModelError.
+    device: where the alphas are; None for host memory. stays: see ``downloaded_frames``. Raises
+    UsageError, SourceError, ModelError.
     """
     if device is None:
         return adjusted_frames(frames, settings, clip)

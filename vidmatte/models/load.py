@@ -114,7 +114,7 @@ def _load_recurrent(
     for part in device.parts or (device,):
         loaded, finish = load_recurrent(path, part, settings.threads, family, settings.runtime)
         if isinstance(part, TorchDevice):
-            from vidmatte.models.torch_networks import DeviceRecurrent
+            from vidmatte.models.torch_recurrent import DeviceRecurrent
 
             half = _half_runner(path, part, settings, report, outputs=None)
             networks.append(

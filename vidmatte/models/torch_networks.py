@@ -3,8 +3,9 @@
 One upload a frame, its 8-bit RGB; resizing, normalisation and the batch on the device; the network
 bound to tensors there; its alpha enlarged there. Where the next stage works on the device too the
 alpha stays (``Frame.on_device``), else it is the one download. What they compute is what
-``segmentation`` and ``rvm`` compute. Views and sizes are made for all frames of a batch at once: on
-a device, a step over eight pictures takes as long to start as one over a single picture.
+``segmentation`` computes; recurrent ones are in ``torch_recurrent``. Views and sizes are made for
+all frames of a batch at once: on a device, a step over eight pictures takes as long to start as one
+over a single picture.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from vidmatte.core.families import Family
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.augment import View, agreement, mark_views, views_of
 from vidmatte.models.base import Normalization
-from vidmatte.models.runtimes.device import Arrays, Runner
-from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range, recurrence_of
+from vidmatte.models.runtimes.device import Runner
+from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
-from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import RECONCILE_SIDE, SegmentationNetwork
 from vidmatte.pixels.torch_ops import Tensor, bordered, resize, resize_codes
 from vidmatte.settings import Settings
@@ -46,7 +46,7 @@ def uploaded(frame: Frame, device: TorchDevice) -> DeviceFrame:
     return pixels
 
 
-def _finish(frame: Frame, pixels: DeviceFrame, alpha: Tensor) -> None:
+def leave_alpha(frame: Frame, pixels: DeviceFrame, alpha: Tensor) -> None:
     """Leave the alpha (H, W) on the device where the frame asks for it, else download it. Raises
     ModelError."""
     pixels.alpha = alpha
@@ -54,7 +54,7 @@ def _finish(frame: Frame, pixels: DeviceFrame, alpha: Tensor) -> None:
         pixels.lower(frame.writable_alpha())
 
 
-class _Precision:
+class Precision:
     """Half precision, where the first frames of a clip have the same alpha in it.
 
     half: the network in half precision, None for float32 alone. report: gets one line where the
@@ -120,10 +120,10 @@ class DeviceSegmentation(SegmentationNetwork):
         **how: Any,
     ) -> None:
         super().__init__(runner, family, **how)
-        self._precision = _Precision(half, report)
+        self._precision = Precision(half, report)
         self.keeps_on = self._device = device
         self._kept = (output_name,)
-        self._scale, self._offset = _factors(self._normalize, device)
+        self._scale, self._offset = factors(self._normalize, device)
 
     def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: ARG002
         """See ``Network.begin``: the precision is chosen for each clip."""
@@ -143,7 +143,7 @@ class DeviceSegmentation(SegmentationNetwork):
         alphas = _each_by_size(coarse, lambda part: self._enlarged(part, height, width))
         for frame, one, alpha in zip(batch, pixels, alphas, strict=True):
             mark_views(frame, [self._schedule])
-            _finish(frame, one, alpha)
+            leave_alpha(frame, one, alpha)
         return batch
 
     def _enlarged(self, coarse: Tensor, height: int, width: int) -> Tensor:
@@ -168,7 +168,7 @@ class DeviceSegmentation(SegmentationNetwork):
 
     def _alphas(self, half: Runner | None, inputs: Tensor) -> Tensor:
         """The network's alphas of pictures (B, 3, H, W): (B, h, w) float32. half: see
-        ``_Precision``."""
+        ``Precision``."""
         with self._turns:
             found = (half or self._runner).run({self._input_name: inputs}, self._kept)
         output = found[self._kept[0]]
@@ -201,7 +201,7 @@ class DeviceSegmentation(SegmentationNetwork):
         return mean + larger * (torch.maximum(straight, mirrored) - mean) + own * (straight - mean)
 
 
-def _factors(normalize: Normalization, device: TorchDevice) -> tuple[Tensor, Tensor]:
+def factors(normalize: Normalization, device: TorchDevice) -> tuple[Tensor, Tensor]:
     """What codes are multiplied by, and what is subtracted then: (3, 1, 1) each."""
     both = (normalize.scale, normalize.offset)
     scale, offset = (torch.from_numpy(one).to(device.place) for one in both)
@@ -253,92 +253,3 @@ def _undo(view: View, matte: Tensor) -> Tensor:
     across, down = view.margin(width), view.margin(height)
     inner = matte[down : height - down, across : width - across]
     return inner.flip(-1) if view.mirrored else inner
-
-
-class _RecurrentRunner:
-    """A recurrent network's runner in the precision of the clip; see ``Runner``.
-
-    While both are compared each has a state of its own. Outputs are float32 in either, so a state
-    goes from one to the other.
-    """
-
-    def __init__(self, full: Runner, precision: _Precision, family: Family) -> None:
-        self.streams, self.description = full.streams, full.description
-        self._full, self._precision = full, precision
-        self._names, self._logits = recurrence_of(family), family.logits
-        self._last: dict[bool, dict[str, Any]] = {}  # outputs, by whether in half precision
-
-    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        """See ``Runner.run``."""
-        found: dict[bool, dict[str, Any]] = {}
-
-        def alphas(half: Runner | None) -> Tensor:
-            given = inputs if half is None else self._continued(inputs)
-            outputs = (half or self._full).run(given, keep)
-            found[half is not None] = outputs
-            alpha = outputs[self._names.alpha][0].float()
-            return torch.sigmoid(alpha) if self._logits else alpha
-
-        self._precision.choose(alphas, 1)
-        self._last = found if len(found) > 1 else {}
-        return found[min(found)]
-
-    def cancel(self) -> None:
-        """See ``Runner.cancel``."""
-        self._full.cancel()
-
-    def _continued(self, inputs: Arrays) -> Arrays:
-        """The inputs, with the state of the last run in half precision where they have that of the
-        same run in float32."""
-        full, half = self._last.get(False, {}), self._last.get(True, {})
-        states = self._names.states
-        if not all(inputs[one.input] is full.get(one.output) for one in states):
-            return inputs
-        return {**inputs, **{one.input: half[one.output] for one in states}}
-
-
-class DeviceRecurrent(RecurrentNetwork):
-    """See ``RecurrentNetwork``; its states, alpha and foreground are made on the device.
-
-    half, report: see ``DeviceSegmentation``.
-    """
-
-    def __init__(
-        self,
-        runner: Runner,
-        family: Family,
-        downsample: float,
-        *,
-        device: TorchDevice,
-        half: Runner | None = None,
-        report: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._precision = _Precision(half, report)
-        super().__init__(_RecurrentRunner(runner, self._precision, family), family, downsample)
-        self.keeps_on = self._device = device
-        self._kept = (*self._names.state_outputs, *self._names.results)
-        self._scale, self._offset = _factors(self._normalize, device)
-
-    def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: ARG002
-        """See ``Network.begin``: the precision is chosen for each clip."""
-        self._precision.begin()
-
-    def cancel(self) -> None:
-        super().cancel()
-        self._precision.cancel()
-
-    def _picture(self, frame: Frame) -> Tensor:
-        pixels = uploaded(frame, self._device)
-        return (pixels.rgb.float().mul_(self._scale).sub_(self._offset))[None]
-
-    def _store(self, frame: Frame, outputs: dict[str, Any]) -> Frame:
-        alpha = outputs[self._names.alpha][0, 0].float()
-        alpha = torch.sigmoid(alpha) if self._logits else alpha
-        pixels = frame.on_device or DeviceFrame(self._device)
-        if self._names.foreground is not None:
-            codes = outputs[self._names.foreground][0].float() * 255
-            pixels.foreground = codes.round_().clamp_(0, 255).to(torch.uint8)
-            if frame.on_device is None:
-                frame.foreground = pixels.foreground_on_host()
-        _finish(frame, pixels, alpha.clamp(0, 1))
-        return frame

@@ -23,19 +23,52 @@ from vidmatte.settings.values import parse_device, parsed
 Tensor = Any  # torch's types are not checked: torch is optional
 
 
+@dataclass(frozen=True)
+class AlphaSummary:
+    """What writers and reports look at of an alpha (H, W) that stays on a device.
+
+    thumbnail: reduced, float32. rows, columns: the highest alpha in each. soft_rows, soft_columns:
+    where there is a soft pixel, bool.
+    """
+
+    thumbnail: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    soft_rows: np.ndarray
+    soft_columns: np.ndarray
+
+    def visible_box(self, full_scale: int) -> tuple[int, int, int, int]:
+        """x, y, width and height of what is not 0 in codes up to ``full_scale``."""
+        return _box_of(*(np.rint(part * full_scale) > 0 for part in (self.rows, self.columns)))
+
+    @property
+    def soft_box(self) -> tuple[int, int, int, int]:
+        """The same of the soft pixels."""
+        return _box_of(self.soft_rows, self.soft_columns)
+
+
+def _box_of(rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, int, int]:
+    """x, y, width and height of the box from the first to the last True."""
+    y, x = np.flatnonzero(rows), np.flatnonzero(columns)
+    if not (len(x) and len(y)):
+        return 0, 0, 0, 0
+    return int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)
+
+
 @dataclass
 class DeviceFrame:
     """A frame's pixels on a device; where ``Frame.on_device`` is one, its alpha stays there.
 
     rgb: (3, H, W) uint8. alpha: (H, W) float32 in 0..1. foreground: the network's colours,
-    (3, H, W) uint8. All None before the network. checks: what is to be called before the alpha
-    leaves the device; they raise ModelError.
+    (3, H, W) uint8. All None before the network. summary: of the finished alpha. checks: what is
+    to be called before the alpha leaves the device; they raise ModelError.
     """
 
     device: TorchDevice
     rgb: Tensor = None
     alpha: Tensor = None
     foreground: Tensor = None
+    summary: AlphaSummary | None = None
     checks: list[Callable[[], None]] = field(default_factory=list)
 
     def lift(self, alpha: np.ndarray | None) -> None:
@@ -48,10 +81,14 @@ class DeviceFrame:
 
     def lower(self, into: np.ndarray) -> None:
         """Copy the alpha to host memory, (H, W) float32. Raises ModelError."""
+        self.check()
+        self.device.download(self.alpha, into)
+
+    def check(self) -> None:
+        """Call the ``checks``. Raises ModelError."""
         for check in self.checks:
             check()
         self.checks.clear()
-        self.device.download(self.alpha, into)
 
     def foreground_on_host(self) -> np.ndarray | None:
         """A copy of the foreground in host memory, (H, W, 3) uint8; None where there is none."""
@@ -68,7 +105,7 @@ class DeviceFrame:
             part if part is None else part.to(device.place, non_blocking=True)
             for part in (self.rgb, self.alpha, self.foreground)
         )
-        return DeviceFrame(device, rgb, alpha, foreground, self.checks)
+        return DeviceFrame(device, rgb, alpha, foreground, checks=self.checks)
 
 
 @dataclass
