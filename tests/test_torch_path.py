@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from media import make_movie
-from tiny_onnx import make_recurrent, make_salient
+from tiny_onnx import make_recurrent, make_salient, save_graph
 from tolerance import CODE_8, Tolerance, assert_close
 from torch_frames import shot
 
@@ -271,9 +271,60 @@ def test_two_batches_are_in_flight(network: Callable[[str], Path]) -> None:
     assert len(list(net.predict(iter(frames)))) == 8
 
 
-def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
-    """How many pictures a network computes of a clip of 12 frames, by precision."""
-    settings = settings_for(path, "isnet", smooth="off")
+def test_a_recurrent_network_in_half_precision(movie: Path, network: Callable[[str], Path]) -> None:
+    """While both are compared each goes on from its own state."""
+    notes: list[str] = []
+    runs = precision_runs(network("rvm"), movie, notes, "rvm")
+    assert notes == []
+    assert runs == {"float": 8, "half": FRAMES * 2}
+
+
+def test_half_precision_that_does_not_run(movie: Path, network: Callable[[str], Path]) -> None:
+    notes: list[str] = []
+    runs = precision_runs(network("rvm"), movie, notes, "rvm", fails=True)
+    assert len(notes) == 1
+    assert "half precision does not work (no kernel): computing in float32" in notes[0]
+    assert runs == {"float": FRAMES * 2, "half": 1}
+
+
+def test_a_scale_that_is_an_input_stays_float32(tmp_path: Path) -> None:
+    """In half precision 0.2667 of 2400 pixels would be 639. Sizes of one name may be different."""
+    import onnx
+    import onnxruntime
+
+    from vidmatte.models.runtimes.half import to_half
+
+    path = tmp_path / "scaled.onnx"
+    node, free = onnx.helper.make_node, (1, 1, "height", "width")
+    save_graph(
+        path,
+        [
+            node("Concat", ["ones", "ratio", "ratio"], ["scales"], axis=0),
+            node("Resize", ["src", "", "scales"], ["small"], mode="nearest"),
+            node("Mul", ["small", "gain"], ["out"]),
+            node("Mul", ["state", "gain"], ["next"]),
+        ],
+        inputs={"src": free, "state": free, "ratio": (1,)},
+        outputs={"out": (1, 1, "h", "w"), "next": free},
+        constants={"ones": np.ones(2, np.float32), "gain": np.full(1, 0.5, np.float32)},
+        opset=13,
+    )
+    model = onnx.load(str(path))
+    assert to_half(model.graph)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    fed = {name: np.ones((1, 1, 8, 2400), np.float32) for name in ("src", "state")}
+    fed["state"] = fed["state"][..., :3]
+    out, state = session.run(None, fed | {"ratio": np.float32([0.2667])})
+    assert out.shape == (1, 1, 2, 640) and state.shape == (1, 1, 8, 3)
+    assert out.dtype == np.float32 and (out == 0.5).all()
+
+
+def precision_runs(
+    path: Path, movie: Path, notes: list[str], family: str = "isnet", *, fails: bool = False
+) -> dict[str, int]:
+    """How many pictures a network computes of a clip of 12 frames, by precision. fails: in half
+    precision."""
+    settings = settings_for(path, family, smooth="off")
     model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
     model.report = notes.append
     counted = {"float": 0, "half": 0}
@@ -281,13 +332,18 @@ def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
 
     def counting(runner: Any, name: str) -> Any:
         def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
-            counted[name] += len(inputs["input"])
+            counted[name] += len(inputs["input" if family == "isnet" else "src"])
+            if fails and name == "half":
+                raise RuntimeError("no kernel")
             return original(inputs, keep)
 
         original, runner.run = runner.run, run
         return runner
 
-    net._runner = counting(net._runner, "float")
+    if family == "isnet":
+        net._runner = counting(net._runner, "float")
+    else:
+        net._runner._full = counting(net._runner._full, "float")
     net._precision.half = counting(net._precision.half, "half")
     with open_reader(movie, settings) as source:
         net.begin(source.clip, settings)

@@ -24,7 +24,7 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.augment import View, agreement, mark_views, views_of
 from vidmatte.models.base import Normalization
 from vidmatte.models.runtimes.device import Runner
-from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range
+from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range, first_line
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.models.segmentation import RECONCILE_SIDE, SegmentationNetwork
 from vidmatte.pixels.torch_ops import Tensor, bordered, resize, resize_codes
@@ -90,15 +90,20 @@ class Precision:
     def _checked(self, full: Callable[[Runner | None], Tensor], count: int) -> Tensor:
         """The alphas in float32; whether those in half precision are the same is noted."""
         alphas = full(None)
-        apart = (full(self.half) - alphas).abs().mean(dim=(1, 2)).max().item()
+        try:
+            apart = (full(self.half) - alphas).abs().mean(dim=(1, 2)).max().item()
+        except Exception as error:  # noqa: BLE001 (of any runtime; it is reported)
+            self._give_up(f"half precision does not work ({first_line(error)})")
+            return alphas
         self._to_check = max(0, self._to_check - count)
         if not apart <= _SAME:  # nor is it where one is not a number
-            self._to_check = _NEVER
-            self._report(
-                f"half precision changes the alpha by {255 * apart:.2g} of 255 on average:"
-                " computing in float32"
-            )
+            change = f"{255 * apart:.2g} of 255 on average"
+            self._give_up(f"half precision changes the alpha by {change}")
         return alphas
+
+    def _give_up(self, reason: str) -> None:
+        self._to_check = _NEVER
+        self._report(f"{reason}: computing in float32")
 
 
 class DeviceSegmentation(SegmentationNetwork):

@@ -39,6 +39,7 @@ def to_half(graph: Any) -> bool:
                 _narrow(item.t)
     _widen_scales(graph, apart)
     _cast_ends(graph, apart)
+    _free_sizes(graph)
     del graph.value_info[:]
     return True
 
@@ -123,6 +124,18 @@ def _cast_ends(graph: Any, apart: set[str]) -> None:
         for name in sorted(last)
     ]
     _replace_nodes(graph, [*before, *graph.node, *after])
+
+
+def _free_sizes(graph: Any) -> None:
+    """Take the names of free sizes away from inputs and outputs.
+
+    States of different sizes often bear the same names, and what is cast of one would be written
+    to memory that fits another.
+    """
+    for item in (*graph.input, *graph.output):
+        for size in item.type.tensor_type.shape.dim:
+            if size.HasField("dim_param"):
+                size.Clear()
 
 
 def _replace_nodes(graph: Any, nodes: list[Any]) -> None:
