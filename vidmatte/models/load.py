@@ -213,7 +213,7 @@ def _network_on(
 
 def _half_runner(
     path: Path,
-    device: Device,
+    device: TorchDevice,
     settings: Settings,
     report: Callable[[str], None],
     *,
@@ -223,6 +223,8 @@ def _half_runner(
     outputs: see ``load_runner``."""
     from vidmatte.models.runtimes.onnx_loader import load_runner
 
+    if not device.computes_half:
+        return None
     try:
         found = load_runner(
             path, device, settings.threads, outputs=outputs, runtime=settings.runtime, half=True

@@ -122,6 +122,7 @@ class TorchDevice(Device):
     """A device of torch: ``cuda:N``, one GPU by its number, or ``cpu``."""
 
     default_batch = 8
+    computes_half = True  # networks may run in half precision there
 
     def __init__(self, place: str) -> None:
         self.place = place
