@@ -246,13 +246,12 @@ def _extended(shown: Tensor, visible: Tensor, full_scale: int, empty: tuple[int,
     """The subject's colours extended to the invisible pixels beside it; see ``extension``."""
     height, width = visible.shape
     down, across = -(-height // CELL), -(-width // CELL)
-    sums = resize(shown * visible, down, across, "area")
-    weights = resize(visible[None].float(), down, across, "area")
+    seen = torch.cat([shown * visible, visible[None]])
+    cells = resize(seen, down, across, "area")
     for _ in range(RINGS):
-        spread, spread_weights = box_mean(sums, 3), box_mean(weights, 3)
-        filled = (weights == 0) & (spread_weights > 0)
-        sums = torch.where(filled, spread, sums)
-        weights = torch.where(filled, spread_weights, weights)
+        spread = box_mean(cells, 3)
+        cells = torch.where((cells[3] == 0) & (spread[3] > 0), spread, cells)
+    sums, weights = cells[:3], cells[3]
     far = _colour(empty, shown.device)
     coarse = torch.where(weights > 0, sums / weights.clamp(min=1e-12), far)
     coarse = coarse.round_().clamp_(0, full_scale)
