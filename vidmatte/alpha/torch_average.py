@@ -87,11 +87,6 @@ class _Sums:
         """The mean, and 0..1 for how well it is supported."""
         return _mean_of(self.full)
 
-    def coarse_mean(self, otherwise: _Sums) -> Tensor:
-        """The mean at the coarse scale; the other side's where this one has little weight."""
-        (mean, share), (other, _) = _mean_of(self.coarse), _mean_of(otherwise.coarse)
-        return torch.lerp(other, mean, share)
-
 
 def _mean_of(sums: Tensor) -> tuple[Tensor, Tensor]:
     """The mean, and 0..1 for how well it is supported."""
@@ -256,10 +251,11 @@ def _interpolated(now: Sample, own: _Sums, other: _Sums, device: TorchDevice) ->
     """One alpha (H, W) of both sides; see ``augment.agreement``."""
     (mean, _), (there, share) = own.mean(), other.mean()
     there = torch.lerp(mean, there, share)
-    sides = [own.coarse_mean(other), other.coarse_mean(own)]
     straight, mirrored = (there, mean) if now.mirrored else (mean, there)
-    small = device.download(torch.stack(sides[::-1] if now.mirrored else sides))
-    maps = agreement(*small)
+    sides, shares = _mean_of(torch.stack([own.coarse, other.coarse], 1))
+    # Where one side has little weight, the other's mean.
+    small = device.download(torch.lerp(sides.flip(0), sides, shares))
+    maps = agreement(*(small[::-1] if now.mirrored else small))
     middle = 0.5 * (mean + there)
     if maps is None:
         return middle
