@@ -44,28 +44,34 @@ def downloaded_frames(
     """
     controls = controls_of(settings)
     is_here = settings.garbage_matte is None and settings.holdout is None and is_local(controls)
-    done = _applied(frames, controls if is_here else Adjustments())
-    if not is_here:
-        done = adjusted_frames(_lowered(done), settings, clip)
-    if not stays:
-        yield from done if not is_here else _lowered(done)
-        return
-    for frame in done:
-        if frame.on_device is None:
-            frame.on_device = DeviceFrame(device)
-            frame.on_device.lift(frame.alpha)
-        pixels = frame.on_device
-        pixels.check()
-        pixels.summary = summary_of(pixels.alpha, device)
-        check_numbers(replace(frame, alpha=pixels.summary.thumbnail, return_slot=None))
+    for frame in _controlled(frames, settings, clip, controls if is_here else None):
+        if not stays:
+            frame.to_host()
+            check_numbers(frame)
+            frame.on_device = None
+        else:
+            pixels = frame.on_device = frame.on_device or DeviceFrame(device)
+            pixels.lift(frame.alpha, frame.foreground)
+            pixels.check()
+            pixels.summary = summary_of(pixels.alpha, device)
+            check_numbers(replace(frame, alpha=pixels.summary.thumbnail, return_slot=None))
         yield frame
 
 
-def _applied(frames: Iterable[Frame], controls: Adjustments) -> Iterator[Frame]:
-    """The frames after the controls, on the device."""
+def _controlled(
+    frames: Iterable[Frame], settings: AdjustOptions, clip: Clip, controls: Adjustments | None
+) -> Iterator[Frame]:
+    """The frames after the controls, each where it is; None: those that are for the CPU."""
+    if controls is None:
+        yield from adjusted_frames(_lowered(frames), settings, clip)
+        return
     for frame in frames:
-        frame.on_device.alpha = apply(frame.on_device.alpha, controls)
-        frame.on_device.rgb = None  # nothing looks at the colours again
+        pixels = frame.on_device
+        if pixels is None or pixels.alpha is None:  # it comes from a step on the CPU
+            yield from adjusted_frames([frame], settings, clip)
+            continue
+        pixels.alpha = apply(pixels.alpha, controls)
+        pixels.rgb = None  # nothing looks at the colours again
         yield frame
 
 

@@ -174,8 +174,11 @@ class Frame:
     def to_host(self) -> None:
         """Bring alpha and foreground to host memory where they are only on a device. Raises
         ModelError."""
-        if self.alpha is None and self.on_device is not None:
+        if self.on_device is None:
+            return
+        if self.alpha is None:
             self.on_device.lower(self.writable_alpha())
+        if self.foreground is None:
             self.foreground = self.on_device.foreground_on_host()
 
     def release(self) -> None:

@@ -98,9 +98,8 @@ def build_pipeline(
         return _with_checked_alpha(matted, uses_foreground)
 
     def finish(frames: Iterator[Frame]) -> Iterator[Frame]:
-        held = frames if trimap is None else trimap.held_frames(on_host(frames))
-        there = device if trimap is None and subject is None else None
-        adjusted = finished_alphas(held, settings, clip, there, stays=writer is not None)
+        held = frames if trimap is None else trimap.held_frames(on_host(frames, device))
+        adjusted = finished_alphas(held, settings, clip, device, stays=writer is not None)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
     works: dict[str, Work] = {"read": read, "matte": matte}
@@ -142,9 +141,9 @@ def _filter_works(
 
     def motion(frames: Iterator[Frame]) -> Iterator[Any]:
         if subject is not None:
-            frames = subject.gated_frames(subject.seen_frames(on_host(frames)))
+            frames = subject.gated_frames(subject.seen_frames(on_host(frames, device)))
         if trimap is not None:
-            frames = trimap.solved_frames(on_host(frames))
+            frames = trimap.solved_frames(on_host(frames, device))
         return smooth.track_stage(on_device(frames, device))
 
     if subject is None:
@@ -152,7 +151,7 @@ def _filter_works(
     return {
         "motion": motion,
         "steady": smooth.average_stage,
-        "subject": lambda frames: finish(subject.gated_frames(on_host(frames), again=True)),
+        "subject": lambda frames: finish(subject.gated_frames(on_host(frames, device), again=True)),
     }
 
 

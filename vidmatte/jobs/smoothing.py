@@ -96,39 +96,49 @@ def filter_of(
     return DeviceFilter.like(smooth, first), first
 
 
-def kept_on(frames: Iterator[Frame], network: Network, device: TorchDevice | None) -> Frames:
+def kept_on(frames: Frames, network: Network, device: TorchDevice | None) -> Frames:
     """The frames, each asking the network to leave its alpha on the device where it can."""
     if device is None or network.keeps_on is None:
-        yield from frames
-        return
+        return frames
+    return _asking(frames, device)
+
+
+def _asking(frames: Frames, device: TorchDevice) -> Frames:
     for frame in frames:
         frame.on_device = DeviceFrame(device)
         yield frame
 
 
-def on_device(frames: Iterator[Frame], device: TorchDevice | None) -> Frames:
+def on_device(frames: Frames, device: TorchDevice | None) -> Frames:
     """The frames with their alpha on the device and nowhere else; unchanged without one."""
+    return frames if device is None else _lifted(frames, device)
+
+
+def _lifted(frames: Frames, device: TorchDevice) -> Frames:
     for frame in frames:
-        if device is not None:
-            pixels = (frame.on_device or DeviceFrame(device)).moved_to(device)
-            pixels.lift(frame.alpha)
-            frame.on_device, frame.alpha = pixels, None
+        pixels = (frame.on_device or DeviceFrame(device)).moved_to(device)
+        pixels.lift(frame.alpha, frame.foreground)
+        frame.on_device, frame.alpha = pixels, None
         yield frame
 
 
-def on_host(frames: Iterator[Frame]) -> Frames:
-    """The frames with their alpha in host memory and nowhere else. Raises ModelError."""
+def on_host(frames: Frames, device: TorchDevice | None) -> Frames:
+    """The frames with their alpha in host memory and nowhere else; unchanged without a device.
+    Raises ModelError."""
+    return frames if device is None else _lowered(frames)
+
+
+def _lowered(frames: Frames) -> Frames:
     for frame in frames:
-        pixels = frame.on_device
-        if pixels is not None and pixels.alpha is not None:
-            pixels.lower(frame.writable_alpha())
-            check_numbers(frame)
-            pixels.alpha = None
+        frame.to_host()
+        check_numbers(frame)
+        if frame.on_device is not None:
+            frame.on_device.alpha = None
         yield frame
 
 
 def finished_alphas(
-    frames: Iterator[Frame],
+    frames: Frames,
     settings: Settings,
     clip: Clip,
     device: TorchDevice | None,
@@ -137,7 +147,7 @@ def finished_alphas(
 ) -> Frames:
     """The frames after all controls, their alpha in host memory.
 
-    device: where the alphas are; None for host memory. stays: see ``downloaded_frames``. Raises
+    device: where frames are finished, see ``filter_of``. stays: see ``downloaded_frames``. Raises
     UsageError, SourceError, ModelError.
     """
     if device is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,15 @@ class DeviceFrame:
     summary: AlphaSummary | None = None
     checks: list[Callable[[], None]] = field(default_factory=list)
 
-    def lift(self, alpha: np.ndarray | None) -> None:
-        """Copy an alpha in host memory, (H, W) float32, to the device if none is there yet.
-        Raises ValueError where there is none at all."""
+    def lift(self, alpha: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
+        """Copy an alpha in host memory, (H, W) float32, to the device if none is there yet, and a
+        foreground, (H, W, 3) uint8. Raises ValueError where there is no alpha at all."""
         if self.alpha is None:
             if alpha is None:
                 raise ValueError("the frame has no alpha yet: the network comes before the filter")
             self.alpha = self.device.upload(alpha)
+        if self.foreground is None and foreground is not None:
+            self.foreground = self.device.upload(foreground).permute(2, 0, 1)
 
     def lower(self, into: np.ndarray) -> None:
         """Copy the alpha to host memory, (H, W) float32. Raises ModelError."""
@@ -118,6 +120,9 @@ class Copies:
     downloads: int = 0
 
 
+_DRAWN_AT_ONCE = 3  # cut-outs: one is drawn, one comes, one goes
+
+
 class TorchDevice(Device):
     """A device of torch: ``cuda:N``, one GPU by its number, or ``cpu``."""
 
@@ -129,6 +134,8 @@ class TorchDevice(Device):
         self.is_cuda = place.startswith("cuda")
         self.name = place if self.is_cuda else f"torch {place}"
         self.copies = Copies()
+        #: Held while a cut-out is drawn, by a few threads at once.
+        self.drawing = Semaphore(_DRAWN_AT_ONCE)
         self._lock = Lock()
         self._streams: dict[str, Any] = {}
 

@@ -8,7 +8,7 @@ of chroma than it, are converted on the CPU first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -27,16 +27,18 @@ from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter, range_change, yuv_matrix
 from vidmatte.pixels.formats import chroma_steps
 from vidmatte.pixels.planes import Rectangle, is_yuv
+from vidmatte.pixels.torch_chroma import enlarge_chroma
 from vidmatte.pixels.torch_ops import (
     Tensor,
     bordered,
     box_mean,
-    enlarge_chroma,
     resize,
     resize_codes,
 )
 from vidmatte.writers.render.extension import CELL, RINGS
 
+#: Waits for a copy in host memory, uint8, and how many samples of each plane are in it.
+_Download = tuple[Callable[[], np.ndarray], list[int]]
 _DEEPEST = (1 << 14) - 1  # of chroma that ``enlarge_chroma`` makes
 
 
@@ -80,8 +82,25 @@ class DeviceCutout:
         around: what is converted for it, which holds the box. empty: the colour far from the
         subject. uses_model: whether soft pixels get the network's own colours, where it gives some.
         """
+        given = self._given_planes(frame.picture, around)
+        # The steps of several frames would wait for each other on the device, and take its memory.
+        with self._device.drawing:
+            found, parts = self._drawn(given, frame, box, around, empty, uses_model=uses_model)
+        self._put(picture, box, found(), parts)
+
+    def _drawn(
+        self,
+        given: list[np.ndarray],
+        frame: Frame,
+        box: Rectangle,
+        around: Rectangle,
+        empty: tuple[int, ...],
+        *,
+        uses_model: bool,
+    ) -> _Download:
+        """The samples of the box, on their way down; see ``draw``."""
         pixels = frame.on_device
-        own = self._own(frame.picture, box, around)
+        own = self._own(given, box, around)
         alpha = pixels.alpha[box.slices]
         levels = torch.round(alpha * self._full_scale).clamp_(0, self._full_scale)
         visible, changed = levels > 0, levels < self._full_scale
@@ -93,7 +112,7 @@ class DeviceCutout:
             found = self._with_estimate(shown, alpha, frame, box)
         extended = _extended(found, visible, self._full_scale, empty)
         drawn = torch.where(changed, extended, shown)
-        self._store(picture, box, [*drawn, levels], own, changed)
+        return self._sent([*drawn, levels], own, changed)
 
     def _with_estimate(self, shown: Tensor, alpha: Tensor, frame: Frame, box: Rectangle) -> Tensor:
         """The colours with estimated ones in soft pixels."""
@@ -105,13 +124,16 @@ class DeviceCutout:
         around = soft.grown(COLOUR_MARGIN, box.height, box.width)
         return estimated(shown, alpha, around, self._full_scale)
 
-    def _own(self, picture: av.VideoFrame, box: Rectangle, around: Rectangle) -> list[Tensor]:
-        """The planes of the box in the output's colours, whole codes as float32."""
+    def _given_planes(self, picture: av.VideoFrame, around: Rectangle) -> list[np.ndarray]:
+        """The planes of a part of a picture: its own, or converted where that is the CPU's."""
         part = planes.cropped(picture, around)
-        if self._convert is not None:
-            arrays = self._uploaded(planes.plane_views(self._convert(part)))
-        else:
-            arrays = self._converted(self._uploaded(planes.plane_views(part)))
+        return planes.plane_views(part if self._convert is None else self._convert(part))
+
+    def _own(self, given: list[np.ndarray], box: Rectangle, around: Rectangle) -> list[Tensor]:
+        """The planes of the box in the output's colours, whole codes as float32."""
+        arrays = self._uploaded(given)
+        if self._convert is None:
+            arrays = self._converted(arrays)
         inner = replace(box, x=box.x - around.x, y=box.y - around.y)
         size = (around.height, around.width)
         return [plane[inner.scaled(*_steps(plane, size)).slices] for plane in arrays]
@@ -159,39 +181,33 @@ class DeviceCutout:
         made = [r * red + g * green + b * blue + zero for r, g, b, zero in rows]
         return torch.stack(made).round_().clamp_(0, self._full_scale)
 
-    def _store(
-        self,
-        picture: av.VideoFrame,
-        box: Rectangle,
-        samples: list[Tensor],
-        own: list[Tensor],
-        changed: Tensor,
-    ) -> None:
-        """``planes.store``, in one download."""
-        arrays = planes.plane_views(picture)
-        if len(arrays) == 1:
-            order = (1, 0, 2, 3) if picture.format.name.startswith("bgr") else (2, 0, 1, 3)
+    def _sent(self, samples: list[Tensor], own: list[Tensor], changed: Tensor) -> _Download:
+        """Three colours and alpha in the layout of the ``working`` format, in one download."""
+        sample = av.VideoFormat(self._working)
+        if len({one.plane for one in sample.components}) == 1:
+            order = (1, 0, 2, 3) if self._working.startswith("bgr") else (2, 0, 1, 3)
             results = [torch.stack([samples[place] for place in order], -1)]
-            targets = [arrays[0][box.slices]]
         else:
-            steps = [planes.subsampling(plane, arrays[0]) for plane in arrays]
+            steps = [_steps(plane, tuple(changed.shape)) for plane in (*own, changed)]
             results = [
-                samples[number]
-                if step == (1, 1)
-                else _subsampled(samples[number], own[number], changed, *step)
-                for number, step in enumerate(steps)
-            ]
-            targets = [
-                plane[box.scaled(*step).slices] for plane, step in zip(arrays, steps, strict=True)
+                one if step == (1, 1) else _subsampled(one, own[number], changed, *step)
+                for number, (one, step) in enumerate(zip(samples, steps, strict=True))
             ]
         codes = torch.cat([plane.reshape(-1) for plane in results])
-        kind = arrays[0].dtype
-        codes = codes.to(torch.uint8) if kind == np.uint8 else codes.int().to(torch.int16)
+        is_8_bit = planes.sample_type(self._working) == np.uint8
+        codes = codes.to(torch.uint8) if is_8_bit else codes.int().to(torch.int16)
         flat = codes.view(torch.uint8)
-        found = self._device.download(flat, self._host("down", flat.numel())).view(kind)
-        for target, part in zip(
-            targets, np.split(found, np.cumsum([one.numel() for one in results])[:-1]), strict=True
-        ):
+        found = self._device.start_download(flat, self._host("down", flat.numel()))
+        return found, [plane.numel() for plane in results]
+
+    def _put(
+        self, picture: av.VideoFrame, box: Rectangle, found: np.ndarray, parts: list[int]
+    ) -> None:
+        """Write what ``_sent`` gave into a box of a picture."""
+        arrays = planes.plane_views(picture)
+        samples = np.split(found.view(arrays[0].dtype), np.cumsum(parts)[:-1])
+        for plane, part in zip(arrays, samples, strict=True):
+            target = plane[box.scaled(*planes.subsampling(plane, arrays[0])).slices]
             np.copyto(target, part.reshape(target.shape))
 
     def _host(self, name: str, size: int) -> np.ndarray:
