@@ -378,10 +378,15 @@ def precision_runs(
 
 
 def written_by(
-    device: Device, movie: Path, settings: Settings, out: Path, files: list[Path]
+    device: Device,
+    movie: Path,
+    settings: Settings,
+    out: Path,
+    files: list[Path],
+    report: Callable[[str], None] = lambda _: None,
 ) -> list[list[np.ndarray]]:
     """The planes of all frames of each of the files that a run writes."""
-    model = replace(find_model(settings, lambda _: None), device=device)
+    model = replace(find_model(settings, lambda _: None), device=device, report=report)
     with open_reader(movie, settings) as source:
         run(source, out, model, settings, Reporter())
     found = []
@@ -418,12 +423,13 @@ def test_a_matte_is_written_beside_it(
     movie: Path, network: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Of the network's own colours, on the CPU because of despill, and of a matte."""
-    results = []
+    results, notes = [], list[str]()
     for name, device in (("cpu", Device()), ("torch", TorchDevice("cpu"))):
         files = [tmp_path / f"{name}.mkv", tmp_path / f"{name}-matte.mkv"]
         options = {"matte": str(files[1]), "despill": "green", "audio": False}
         settings = settings_for(network("rvm"), "rvm", **options)
-        results.append(written_by(device, movie, settings, files[0], files))
+        results.append(written_by(device, movie, settings, files[0], files, notes.append))
+    assert notes == ["torch cpu: on the CPU, between two copies: --despill"]
     for expected, found in zip(*results, strict=True):
         for one, other in zip(found, expected, strict=True):
             assert_close(one, other, UNSEEN_TOO, full=255)

@@ -84,7 +84,7 @@ def build_pipeline(
     uses_foreground = uses_model_foreground(settings, clip)
     network = _begun_network(model, clip, settings, None if subject is None else subject.cache)
     trimap = open_trimap(settings, clip)
-    smooth, device = filter_of(network, clip, settings, model.device)
+    smooth, device = filter_of(network, clip, settings, model)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state

@@ -24,7 +24,7 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import Slot
 from vidmatte.models.base import Network
-from vidmatte.models.runtimes.device import Device
+from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.onnx_file import check_numbers
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.settings import Settings
@@ -79,21 +79,39 @@ def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
 
 
 def filter_of(
-    network: Network, clip: Clip, settings: Settings, device: Device
+    network: Network, clip: Clip, settings: Settings, model: Model
 ) -> tuple[TemporalFilter, TorchDevice | None]:
     """The temporal filter of a run, and the device on which frames are finished; None for the CPU.
 
-    device: where the network runs. Raises UsageError.
+    model: whose network it is; it reports what is not done on a device. Raises UsageError.
     """
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(clip, settings))
     _check_sides(clip, smooth)
-    first = (device.parts or (device,))[0]
+    first = (model.device.parts or (model.device,))[0]
     if not isinstance(first, TorchDevice):
         return smooth, None
+    if steps := _steps_on_cpu(settings):
+        model.report(f"{first.name}: on the CPU, between two copies: {', '.join(steps)}")
     from vidmatte.alpha.torch_filter import DeviceFilter
 
     return DeviceFilter.like(smooth, first), first
+
+
+def _steps_on_cpu(settings: Settings) -> list[str]:
+    """The options that take a step on the CPU where the rest of a run is on a device."""
+    is_set = {
+        "--subject": settings.has_subject,
+        "--trimap": settings.trimap is not None,
+        "--refine best": settings.refine == "best",
+        "--despill": settings.despill is not None,
+        "--garbage-matte": settings.garbage_matte is not None,
+        "--holdout": settings.holdout is not None,
+        "--keep-largest": settings.keep_largest,
+        "--remove-specks": bool(settings.remove_specks),
+        "--fill-holes": bool(settings.fill_holes),
+    }
+    return [name for name, is_there in is_set.items() if is_there]
 
 
 def kept_on(frames: Frames, network: Network, device: TorchDevice | None) -> Frames:

@@ -143,7 +143,10 @@ class TorchDevice(Device):
         if not self.is_cuda:
             return ["CPUExecutionProvider"]
         number = int(self.place.partition(":")[2] or 0)
-        return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+        # The default tries every algorithm for each new shape: the last batch's size, either
+        # precision.
+        how = {"device_id": number, "cudnn_conv_algo_search": "HEURISTIC"}
+        return [("CUDAExecutionProvider", how), "CPUExecutionProvider"]
 
     def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         import torch
