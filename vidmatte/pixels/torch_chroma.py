@@ -11,14 +11,14 @@ import torch
 from vidmatte.pixels.torch_ops import Tensor
 
 
-def enlarge_chroma(plane: Tensor, steps: tuple[int, int], bits: int, wanted: int) -> Tensor:
-    """A plane of codes (h, w) enlarged by whole steps, down and across, as FFmpeg's swscale
+def enlarge_chroma(planes: Tensor, steps: tuple[int, int], bits: int, wanted: int) -> Tensor:
+    """Planes of codes (..., h, w) enlarged by whole steps, down and across, as FFmpeg's swscale
     does.
 
     bits, wanted: of the codes before and after, 8 to 14. In swscale's own integers: weights of 14
     bits across and 12 down, 15 bits in between.
     """
-    codes = plane.int()
+    codes = planes.int()
     codes = (_cubic_sum(codes, steps[1], 14, -1) >> (bits - 1)).clamp_(max=32767)
     shift = 27 - wanted
     codes = _cubic_sum(codes, steps[0], 12, -2).add_(1 << (shift - 1)) >> shift

@@ -156,19 +156,19 @@ class DeviceCutout:
     def _converted(self, arrays: list[Tensor]) -> list[Tensor]:
         """Planes of the source's format in that of the output's colours; see ``Converter``."""
         top, most = planes.full_scale(self._given), self._full_scale
-        size = arrays[0].shape
         steps, wanted = (chroma_steps(name) for name in (self._given, self._colours))
-        made = []
-        for number, plane in enumerate(arrays):
-            if number and wanted != steps:
-                codes = enlarge_chroma(plane, steps, top.bit_length(), most.bit_length())
-                codes = codes[: size[0], : size[1]]
-            else:
-                codes = plane * ((most + 1) // (top + 1))
-            if self._source.range != self._colour.range:
-                gain, shift = range_change(most, top, self._source.range, is_luma=not number)
-                codes = (codes * gain + shift).round_().clamp_(0, most)
-            made.append(codes)
+        height, width = arrays[0].shape
+        if wanted == steps:
+            made = [plane * ((most + 1) // (top + 1)) for plane in arrays]
+        else:
+            both = torch.stack(arrays[1:])
+            chroma = enlarge_chroma(both, steps, top.bit_length(), most.bit_length())
+            made = [arrays[0] * ((most + 1) // (top + 1)), *chroma[:, :height, :width]]
+        if self._source.range == self._colour.range:
+            return made
+        for number, codes in enumerate(made):
+            gain, shift = range_change(most, top, self._source.range, is_luma=not number)
+            made[number] = (codes * gain + shift).round_().clamp_(0, most)
         return made
 
     def _model_colours(self, rgb: Tensor) -> Tensor:
