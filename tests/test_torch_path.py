@@ -6,7 +6,10 @@ download. What stays on the CPU is between two copies of the alpha.
 
 from __future__ import annotations
 
+import importlib
+import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -433,3 +436,27 @@ def test_a_matte_is_written_beside_it(
     for expected, found in zip(*results, strict=True):
         for one, other in zip(found, expected, strict=True):
             assert_close(one, other, UNSEEN_TOO, full=255)
+
+
+def test_a_part_of_the_gpus_script_fails_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "bench"))
+    gpu = importlib.import_module("gpu")
+    file = tmp_path / "found.json"
+    report = gpu.Report(time.monotonic() + 60, file)
+    assert report.part("broken", lambda: {"x": 1 / 0})["failed"].startswith("ZeroDivisionError")
+    assert report.part("steps", lambda: {"same": True})["same"]
+    late = gpu.Report(time.monotonic() - 1, None)
+    assert late.part("late", lambda: {})["left out"] == "no time left"
+    assert [part["part"] for part in json.loads(file.read_text())] == ["broken", "steps"]
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_the_gpus_script_compares_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "bench"))
+    steps = importlib.import_module("gpu_steps")
+    assert steps.compare_steps(TorchDevice("cpu"))["same"]
+    counted = steps.count_kernels(TorchDevice("cpu"), "192x108")
+    assert [*counted] == ["motion", "steady", "summary", "cut-out"]
