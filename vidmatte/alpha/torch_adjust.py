@@ -53,6 +53,7 @@ def downloaded_frames(
             pixels = frame.on_device = frame.on_device or DeviceFrame(device)
             pixels.lift(frame.alpha, frame.foreground)
             pixels.check()
+            pixels.rgb = None  # nothing looks at the colours again
             pixels.summary = summary_of(pixels.alpha, device)
             check_numbers(replace(frame, alpha=pixels.summary.thumbnail, return_slot=None))
         yield frame
@@ -71,7 +72,6 @@ def _controlled(
             yield from adjusted_frames([frame], settings, clip)
             continue
         pixels.alpha = apply(pixels.alpha, controls)
-        pixels.rgb = None  # nothing looks at the colours again
         yield frame
 
 

@@ -42,9 +42,9 @@ class CombinedNetwork(Network):
         self._combine = COMBINATIONS["edges" if self._is_auto else how]
         if isinstance(second, Keyer) and how == "edges":
             self._combine = second.combined
+        self._how = how
         if not self._is_auto and second.keeps_on is not None:
             self.keeps_on = first.keeps_on
-            self._how = how
 
     def begin(self, clip: Clip, settings: Settings) -> None:
         self._first.begin(clip, settings)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import av
 import cv2
@@ -32,9 +32,6 @@ from vidmatte.writers.format_spec import LARGEST, OutputFormat, output_colour, p
 from vidmatte.writers.render.despill import Despill, SpillRemover
 from vidmatte.writers.render.extension import extend
 
-if TYPE_CHECKING:
-    from vidmatte.writers.render.torch_cutout import DeviceCutout
-
 
 class CutoutPicture:
     """Renders the cut-outs of one output. Not thread-safe: one for each worker.
@@ -47,14 +44,14 @@ class CutoutPicture:
         self, clip: Clip, row: OutputFormat, foreground: str, despill: Despill | None = None
     ) -> None:
         self.pixel_format = row.pixel_format(clip)
-        self.colour = output_colour(clip, row)
+        self._source, self.colour = clip.colour, output_colour(clip, row)
         self.policy = foreground
         self._working = planes.to_native_order(self.pixel_format)
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
         # The subject's colours are worked on in planes.
         self._colours = colours = planes.planar_colours(self._working)
-        self._source, self._device_cutout = clip.colour, cast("DeviceCutout | None", None)
+        self._device_cutout: Any = None  # a ``DeviceCutout``, once there is a device
         self._convert_colours = Converter(clip.colour, colours, self.colour)
         handled = self._working if foreground == "source" else colours
         self._remove_spill = despill and SpillRemover(despill, handled, self.colour)
@@ -90,11 +87,9 @@ class CutoutPicture:
             self._device_cutout = DeviceCutout(
                 device, self._source, self.colour, *formats, convert=convert
             )
-        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
-        empty = black(self._working, self.colour.range)
-        planes.fill(picture, empty)
-        there = Rectangle(*frame.on_device.summary.visible_box(self._full_scale))
-        box = _widened(there, picture.height, picture.width)
+        picture, empty = self._blank(frame)
+        visible = Rectangle(*frame.on_device.summary.visible_box(self._full_scale))
+        box = _widened(visible, picture.height, picture.width)
         if box.width:
             around = box.snapped(_TAPS, _GRID, picture.width, picture.height)
             uses_model = self.policy != "estimate"
@@ -115,9 +110,7 @@ class CutoutPicture:
     ) -> av.VideoFrame:
         """The picture whose soft pixels have foreground colours and whose transparent ones have
         their neighbours', or far from them are black."""
-        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
-        empty = black(self._working, self.colour.range)
-        planes.fill(picture, empty)
+        picture, empty = self._blank(frame)
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
         box = _box_of(visible)
         if not box.width:
@@ -139,6 +132,13 @@ class CutoutPicture:
         extend(colours, visible, empty, targets)
         planes.store(picture, box, (*targets, levels), own, changed)
         return picture
+
+    def _blank(self, frame: Frame) -> tuple[av.VideoFrame, tuple[int, int, int]]:
+        """A transparent picture, and the black that it is painted in."""
+        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
+        empty = black(self._working, self.colour.range)
+        planes.fill(picture, empty)
+        return picture, empty
 
     def _converted(self, picture: av.VideoFrame, box: Rectangle) -> list[np.ndarray]:
         """The three planes of a box of the picture in the output's colours, new ones."""
