@@ -181,7 +181,7 @@ def load(
         if "torch" in name:
             device = TorchDevice("cpu")
             # Half precision has tests of its own: frames are not to depend on their number here.
-            monkeypatch.setattr("vidmatte.models.load._half_runner", lambda *_: None)
+            monkeypatch.setattr("vidmatte.models.load._half_runner", lambda *_, **_how: None)
         model = Model(weights, device, settings, pytest.fail)
         network = network_of(model, clip, settings)
         if case.cached == "reading":

@@ -128,7 +128,7 @@ def test_a_consumer_waiting_for_a_frame_sees_the_end_when_another_thread_closes(
     clip: Path, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached, proceed = threading.Event(), threading.Event()
-    original = SegmentationNetwork._matte
+    original = SegmentationNetwork.matte_batch
 
     def delayed(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
         if batch[0].index == 20:
@@ -136,7 +136,7 @@ def test_a_consumer_waiting_for_a_frame_sees_the_end_when_another_thread_closes(
             proceed.wait(20)
         return original(self, batch)
 
-    monkeypatch.setattr(SegmentationNetwork, "_matte", delayed)
+    monkeypatch.setattr(SegmentationNetwork, "matte_batch", delayed)
     frames = vidmatte.stream(clip, **network)
     with ThreadPoolExecutor(2) as pool:
         seen = pool.submit(lambda: [frame.index for frame in frames])
@@ -205,14 +205,14 @@ def test_a_stream_may_be_collected_in_its_own_threads(
 
         monkeypatch.setattr(MovieReader, "_timed", pictures)
     else:
-        original = SegmentationNetwork._matte
+        original = SegmentationNetwork.matte_batch
 
         def matte(self: SegmentationNetwork, batch: list[Any]) -> list[Any]:
             if batch[0].index == 6:
                 collect()
             return original(self, batch)
 
-        monkeypatch.setattr(SegmentationNetwork, "_matte", matte)
+        monkeypatch.setattr(SegmentationNetwork, "matte_batch", matte)
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
     player = Player(vidmatte.stream(clip, runtime=runtime, smooth="off", **network))
     next(player.frames)

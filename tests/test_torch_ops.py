@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
+from media import BT709
+
+from vidmatte.pixels.convert import Converter
+from vidmatte.pixels.formats import chroma_steps, full_scale, plane_arrays, set_colour
 
 pytestmark = pytest.mark.torch
 
@@ -114,3 +119,24 @@ def test_nearest_pixels(ops: Any, planes: np.ndarray) -> None:
     found = ops.resize(tensor(planes), 101, 99, "nearest").numpy()
     expected = [cv2.resize(plane, (99, 101), interpolation=cv2.INTER_NEAREST) for plane in planes]
     np.testing.assert_array_equal(found, np.stack(expected))
+
+
+CHROMA = [
+    ("yuv420p", "yuv444p10le"),
+    ("yuv411p", "yuv444p12le"),
+    ("yuv422p10le", "yuv444p10le"),
+    ("yuv440p12le", "yuv444p12le"),
+]
+
+
+@pytest.mark.parametrize(("source", "target"), CHROMA)
+def test_enlarged_chroma_is_that_of_swscale(source: str, target: str) -> None:
+    chroma_of = importlib.import_module("vidmatte.pixels.torch_chroma").enlarge_chroma
+    bits, wanted = (full_scale(name).bit_length() for name in (source, target))
+    picture = av.VideoFrame(64, 48, source)
+    set_colour(picture, BT709)
+    chroma = plane_arrays(picture)[1]
+    chroma[:] = np.random.default_rng(4).integers(0, 1 << bits, chroma.shape)
+    expected = plane_arrays(Converter(BT709, target, BT709)(picture))[1]
+    found = chroma_of(tensor(chroma).float(), chroma_steps(source), bits, wanted)
+    np.testing.assert_array_equal(found.numpy(), expected)

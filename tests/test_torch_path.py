@@ -1,34 +1,41 @@
-"""The path of a GPU, whole, over torch's CPU device, against the CPU's own.
+"""The path of a GPU, from decoding to finished alpha, over torch's CPU device, against the CPU's.
 
-Decoding to finished alpha: the pictures uploaded, the network bound to tensors, the filter and the
-controls there, and one download.
+The pictures uploaded, the network bound to tensors, the filter and the controls there, and one
+download. What stays on the CPU is between two copies of the alpha.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media import make_movie
-from tiny_onnx import make_recurrent, make_salient
+from tiny_onnx import make_recurrent, make_salient, save_graph
 from tolerance import CODE_8, Tolerance, assert_close
 from torch_frames import shot
 
 from vidmatte.alpha import adjustments
 from vidmatte.alpha.adjustments import Adjustments
+from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.core.frame import Frame
 from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import run
+from vidmatte.models.ensemble import CombinedNetwork
+from vidmatte.models.load import load_network
 from vidmatte.models.registry import find_model
 from vidmatte.models.runtimes.device import Device
-from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.runtimes.torch_device import TorchDevice, _SeveralDevices
 from vidmatte.pixels.formats import plane_arrays
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -36,6 +43,7 @@ from vidmatte.settings import Settings
 pytestmark = pytest.mark.torch
 
 SAME_CODE = Tolerance(0.02 * CODE_8, CODE_8, "the same formulas on another device")
+UNSEEN_TOO = Tolerance(0.1 * CODE_8, 2 * CODE_8, "colours beside the subject: sums on a half")
 FRAMES = 6
 
 
@@ -55,12 +63,24 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return made.__getitem__
 
 
-def finished(movie: Path, device: Device, settings: Settings) -> list[Frame]:
-    """The finished frames of a clip, out of their slots."""
+def finished(
+    movie: Path,
+    device: Device,
+    settings: Settings,
+    second: tuple[Path, str] | None = None,
+    subject: Callable[[], SubjectFields] | None = None,
+) -> list[Frame]:
+    """The finished frames of a clip, out of their slots. second: another network beside the
+    settings' own, its path, and how both are combined. subject: see ``build_pipeline``."""
     model = replace(find_model(settings, lambda _: None), device=device)
+    if second is not None:
+        path, how = second
+        own = settings.changed(batch=0)
+        other = load_network(path, "rvm", own, device)
+        model.__dict__["network"] = CombinedNetwork(model.network, other, how)
     frames = []
     with open_reader(movie, settings) as source:
-        matting = build_pipeline(source, model, settings, None)
+        matting = build_pipeline(source, model, settings, None, subject=subject and subject())
         with matting.pipeline:
             for frame in matting.pipeline:
                 frames.append(replace(frame, alpha=frame.alpha.copy(), return_slot=None))
@@ -68,10 +88,12 @@ def finished(movie: Path, device: Device, settings: Settings) -> list[Frame]:
     return frames
 
 
-def compared(movie: Path, settings: Settings) -> TorchDevice:
-    """Compare both devices' results; returns the one of torch."""
-    device = TorchDevice("cpu")
-    found, expected = finished(movie, device, settings), finished(movie, Device(), settings)
+def compared(movie: Path, settings: Settings, *, several: bool = False, **how: Any) -> TorchDevice:
+    """Compare both devices' results; returns the one of torch. several: two of torch's."""
+    devices = [TorchDevice("cpu") for _ in range(1 + several)]
+    device = devices[0]
+    found = finished(movie, _SeveralDevices(devices) if several else device, settings, **how)
+    expected = finished(movie, Device(), settings, **how)
     assert len(found) == len(expected) == FRAMES
     for one, other in zip(found, expected, strict=True):
         assert_close(one.alpha, other.alpha, SAME_CODE)
@@ -88,6 +110,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "live": {"smooth": "live"},
     "both views": {"smooth": "strong"},
     "solved doubt": {"refine": "best"},
+    "every other frame": {"pace": "2"},
     "stretched": {"normalize": "minmax"},
     "as rembg": {"normalize": "rembg"},
     "local controls": {"threshold": "0.1,0.9", "gamma": 1.4, "erode": 1.5, "invert": True},
@@ -107,6 +130,76 @@ def test_a_recurrent_network(
     compared(movie, settings_for(network("rvm"), "rvm", **options))
 
 
+@pytest.mark.parametrize("how", ["max", "min", "mean", "edges", "auto"])
+def test_two_networks(how: str, movie: Path, network: Callable[[str], Path]) -> None:
+    settings = settings_for(network("isnet"), "isnet", smooth="off")
+    compared(movie, settings, second=(network("rvm"), how))
+
+
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_several_devices(family: str, movie: Path, network: Callable[[str], Path]) -> None:
+    """Frames come from each of them and are finished on the first."""
+    device = compared(movie, settings_for(network(family), family, smooth="on"), several=True)
+    assert device.copies.downloads >= FRAMES
+
+
+def test_a_trimap(movie: Path, network: Callable[[str], Path], tmp_path: Path) -> None:
+    trimap = np.full((128, 192), 255, np.uint8)
+    trimap[:, 60:], trimap[:, 120:] = 128, 0
+    cv2.imwrite(str(tmp_path / "trimap.png"), trimap)
+    named = str(tmp_path / "trimap.png")
+    settings = settings_for(network("isnet"), "isnet", trimap=named)
+    device = compared(movie, settings)
+    assert device.copies.uploads > 2 * FRAMES, "the filter did not run on the device"
+
+
+@pytest.mark.parametrize("family", ["isnet", "rvm"])
+def test_a_trimap_and_a_control_of_regions_are_written(
+    family: str, movie: Path, network: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """What comes from the CPU's steps is drawn on the device, the network's own colours too."""
+    trimap = np.full((128, 192), 255, np.uint8)
+    trimap[:, 60:], trimap[:, 120:] = 128, 0
+    cv2.imwrite(str(tmp_path / "trimap.png"), trimap)
+    for options in ({"trimap": str(tmp_path / "trimap.png")}, {"keep_largest": True}):
+        settings = settings_for(network(family), family, audio=False, overwrite=True, **options)
+        (expected,), (found,) = (
+            written_by(device, movie, settings, out, [out])
+            for device, out in (
+                (Device(), tmp_path / "cpu.mkv"),
+                (TorchDevice("cpu"), tmp_path / "torch.mkv"),
+            )
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other, UNSEEN_TOO, full=255)
+
+
+def test_a_chosen_subject(movie: Path, network: Callable[[str], Path], tmp_path: Path) -> None:
+    fields: Any = {"left": [np.tile(np.float32(np.arange(192) < 96), (128, 1))] * FRAMES}
+    device = compared(
+        movie,
+        settings_for(network("isnet"), "isnet"),
+        subject=lambda: SubjectFields(fields, ["left"], {}, range(FRAMES), tmp_path),
+    )
+    assert device.copies.uploads > 2 * FRAMES, "the filter did not run on the device"
+
+
+def test_a_cache(movie: Path, network: Callable[[str], Path], tmp_path: Path) -> None:
+    """Written and read; both runs are filtered on the device."""
+    settings = settings_for(network("isnet"), "isnet", smooth="on")
+    (expected, *_), *others = [
+        [frame.alpha for frame in finished(movie, device, settings.changed(cache=cache))]
+        for device, cache in (
+            (Device(), None),
+            (TorchDevice("cpu"), str(tmp_path)),
+            (TorchDevice("cpu"), str(tmp_path)),
+        )
+    ]
+    assert len([*tmp_path.glob("*.mkv")]) == 1
+    for found, *_ in others:
+        assert_close(found, expected, SAME_CODE)
+
+
 def settings_for(path: Path, family: str, **options: Any) -> Settings:
     batch = 2 if family == "isnet" else 0
     return Settings(model=str(path), family=family, runtime="onnxruntime", batch=batch, **options)
@@ -118,7 +211,8 @@ def test_a_frame_is_copied_once_each_way(movie: Path, network: Callable[[str], P
     copies = compared(movie, settings_for(network("isnet"), "isnet", **options)).copies
     pixels = 192 * 128
     assert (copies.uploads, copies.up) == (FRAMES, 3 * pixels * FRAMES)
-    assert (copies.downloads, copies.down) == (FRAMES, 4 * pixels * FRAMES)
+    runs = FRAMES // 2  # of which the highest alpha is looked at
+    assert (copies.downloads, copies.down) == (FRAMES + runs, 4 * (pixels * FRAMES + runs))
 
 
 CONTROLS = [
@@ -189,7 +283,7 @@ def test_two_batches_are_in_flight(network: Callable[[str], Path]) -> None:
     model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
     net: Any = model.network
     both, original = threading.Barrier(2, timeout=20), net._runner.run
-    net._half = None
+    net._precision.half = None
 
     def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
         assert len(inputs["input"]) == 2
@@ -202,9 +296,60 @@ def test_two_batches_are_in_flight(network: Callable[[str], Path]) -> None:
     assert len(list(net.predict(iter(frames)))) == 8
 
 
-def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
-    """How many pictures a network computes of a clip of 12 frames, by precision."""
-    settings = settings_for(path, "isnet", smooth="off")
+def test_a_recurrent_network_in_half_precision(movie: Path, network: Callable[[str], Path]) -> None:
+    """While both are compared each goes on from its own state."""
+    notes: list[str] = []
+    runs = precision_runs(network("rvm"), movie, notes, "rvm")
+    assert notes == []
+    assert runs == {"float": 8, "half": FRAMES * 2}
+
+
+def test_half_precision_that_does_not_run(movie: Path, network: Callable[[str], Path]) -> None:
+    notes: list[str] = []
+    runs = precision_runs(network("rvm"), movie, notes, "rvm", fails=True)
+    assert len(notes) == 1
+    assert "half precision does not work (no kernel): computing in float32" in notes[0]
+    assert runs == {"float": FRAMES * 2, "half": 1}
+
+
+def test_a_scale_that_is_an_input_stays_float32(tmp_path: Path) -> None:
+    """In half precision 0.2667 of 2400 pixels would be 639. Sizes of one name may be different."""
+    import onnx
+    import onnxruntime
+
+    from vidmatte.models.runtimes.half import to_half
+
+    path = tmp_path / "scaled.onnx"
+    node, free = onnx.helper.make_node, (1, 1, "height", "width")
+    save_graph(
+        path,
+        [
+            node("Concat", ["ones", "ratio", "ratio"], ["scales"], axis=0),
+            node("Resize", ["src", "", "scales"], ["small"], mode="nearest"),
+            node("Mul", ["small", "gain"], ["out"]),
+            node("Mul", ["state", "gain"], ["next"]),
+        ],
+        inputs={"src": free, "state": free, "ratio": (1,)},
+        outputs={"out": (1, 1, "h", "w"), "next": free},
+        constants={"ones": np.ones(2, np.float32), "gain": np.full(1, 0.5, np.float32)},
+        opset=13,
+    )
+    model = onnx.load(str(path))
+    assert to_half(model.graph)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    fed = {name: np.ones((1, 1, 8, 2400), np.float32) for name in ("src", "state")}
+    fed["state"] = fed["state"][..., :3]
+    out, state = session.run(None, fed | {"ratio": np.float32([0.2667])})
+    assert out.shape == (1, 1, 2, 640) and state.shape == (1, 1, 8, 3)
+    assert out.dtype == np.float32 and (out == 0.5).all()
+
+
+def precision_runs(
+    path: Path, movie: Path, notes: list[str], family: str = "isnet", *, fails: bool = False
+) -> dict[str, int]:
+    """How many pictures a network computes of a clip of 12 frames, by precision. fails: in half
+    precision."""
+    settings = settings_for(path, family, smooth="off")
     model = replace(find_model(settings, lambda _: None), device=TorchDevice("cpu"))
     model.report = notes.append
     counted = {"float": 0, "half": 0}
@@ -212,13 +357,19 @@ def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
 
     def counting(runner: Any, name: str) -> Any:
         def run(inputs: Any, keep: tuple[str, ...] = ()) -> Any:
-            counted[name] += len(inputs["input"])
+            counted[name] += len(inputs["input" if family == "isnet" else "src"])
+            if fails and name == "half":
+                raise RuntimeError("no kernel")
             return original(inputs, keep)
 
         original, runner.run = runner.run, run
         return runner
 
-    net._runner, net._half = counting(net._runner, "float"), counting(net._half, "half")
+    if family == "isnet":
+        net._runner = counting(net._runner, "float")
+    else:
+        net._runner._full = counting(net._runner._full, "float")
+    net._precision.half = counting(net._precision.half, "half")
     with open_reader(movie, settings) as source:
         net.begin(source.clip, settings)
         pictures = [shot(1, (128, 192), 0)[0] for _ in range(FRAMES * 2)]
@@ -229,20 +380,83 @@ def precision_runs(path: Path, movie: Path, notes: list[str]) -> dict[str, int]:
     return counted
 
 
+def written_by(
+    device: Device,
+    movie: Path,
+    settings: Settings,
+    out: Path,
+    files: list[Path],
+    report: Callable[[str], None] = lambda _: None,
+) -> list[list[np.ndarray]]:
+    """The planes of all frames of each of the files that a run writes."""
+    model = replace(find_model(settings, lambda _: None), device=device, report=report)
+    with open_reader(movie, settings) as source:
+        run(source, out, model, settings, Reporter())
+    found = []
+    for file in files:
+        with av.open(str(file)) as container:
+            decoded = [plane_arrays(frame) for frame in container.decode(video=0)]
+        found.append([plane.copy() for planes in decoded for plane in planes])
+    return found
+
+
 def test_a_movie_is_written_from_the_device(
     movie: Path, network: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Its colours too are made there."""
+    """Its pictures too are drawn there: the source's planes go up, the encoder's come down."""
     settings = settings_for(network("isnet"), "isnet", audio=False)
-    written = {}
-    for device in (Device(), TorchDevice("cpu")):
-        model = replace(find_model(settings, lambda _: None), device=device)
-        out = tmp_path / f"{device.name}.mov"
-        with open_reader(movie, settings) as source:
-            run(source, out, model, settings, Reporter())
-        with av.open(str(out)) as container:
-            decoded = [plane_arrays(frame) for frame in container.decode(video=0)]
-        written[device.name] = [plane.copy() for planes in decoded for plane in planes]
-    assert len(written["cpu"]) == 4 * FRAMES
-    for one, other in zip(written["torch cpu"], written["cpu"], strict=True):
+    device, out = TorchDevice("cpu"), tmp_path / "out.mov"
+    (expected,) = written_by(
+        Device(), movie, settings, tmp_path / "cpu.mov", [tmp_path / "cpu.mov"]
+    )
+    (found,) = written_by(device, movie, settings, out, [out])
+    assert len(expected) == 4 * FRAMES
+    for one, other in zip(found, expected, strict=True):
         assert_close(one, other, Tolerance(0.02 * CODE_8, CODE_8, "ProRes too"), full=4095)
+    # RGB, planes and two ways of the motion; the coarse alpha, both views' agreement, the summary
+    # and the planes; the highest alpha of each run.
+    copies = device.copies
+    assert copies.uploads <= 5 * FRAMES
+    assert copies.downloads <= 4 * FRAMES + FRAMES // 2
+    planes, others = 192 * 128 * 4 * 2, 150_000  # bytes; the others are small whatever the size
+    assert copies.down < FRAMES * (planes + others)
+
+
+def test_a_matte_is_written_beside_it(
+    movie: Path, network: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Of the network's own colours, on the CPU because of despill, and of a matte."""
+    results, notes = [], list[str]()
+    for name, device in (("cpu", Device()), ("torch", TorchDevice("cpu"))):
+        files = [tmp_path / f"{name}.mkv", tmp_path / f"{name}-matte.mkv"]
+        options = {"matte": str(files[1]), "despill": "green", "audio": False}
+        settings = settings_for(network("rvm"), "rvm", **options)
+        results.append(written_by(device, movie, settings, files[0], files, notes.append))
+    assert notes == ["torch cpu: on the CPU, between two copies: --despill"]
+    for expected, found in zip(*results, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other, UNSEEN_TOO, full=255)
+
+
+def test_a_part_of_the_gpus_script_fails_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "bench"))
+    gpu = importlib.import_module("gpu")
+    file = tmp_path / "found.json"
+    report = gpu.Report(time.monotonic() + 60, file)
+    assert report.part("broken", lambda: {"x": 1 / 0})["failed"].startswith("ZeroDivisionError")
+    assert report.part("steps", lambda: {"same": True})["same"]
+    late = gpu.Report(time.monotonic() - 1, None)
+    assert late.part("late", lambda: {})["left out"] == "no time left"
+    assert [part["part"] for part in json.loads(file.read_text())] == ["broken", "steps"]
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_the_gpus_script_compares_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "bench"))
+    steps = importlib.import_module("gpu_steps")
+    assert steps.compare_steps(TorchDevice("cpu"))["same"]
+    counted = steps.count_kernels(TorchDevice("cpu"), "192x108")
+    assert [*counted] == ["motion", "steady", "summary", "cut-out"]

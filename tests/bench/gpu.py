@@ -1,39 +1,49 @@
-"""What a GPU brings: rates, copies, memory, and whether the results are the CPU's.
+"""What a GPU brings: rates, kernels, copies, memory, and whether the results are the CPU's.
 
-    python tests/bench/gpu.py                  # the first GPU, at most five minutes
-    python tests/bench/gpu.py --device cpu     # the same code over torch's CPU device, tiny clips
+    python tests/bench/gpu.py                       # the first GPU, at most five minutes
+    python tests/bench/gpu.py --device cpu          # over torch's CPU device, tiny clips
+    python tests/bench/gpu.py --weights FOLDER      # weights that are there, e.g. u2netp.onnx
 
-For each model and size, in this order, until ``--seconds`` are over:
-- the alphas of a few frames against those of the CPU, which has to be within 1/255 on average;
-- the rate of a run to ProRes 4444, and the bound that its busiest stage sets;
-- bytes copied to the device and from it, a frame; its memory in use, of which runtimes keep what
-  they once had;
-- onnxruntime alone, its input in host memory, in the network's own loop;
-- ``rembg p`` on the PATH or from ``--rembg``, where it runs the model, from PNG to PNG.
-Start-up and loading do not count. What had no time left is named at the end.
+Nothing is fetched: a model whose weights are missing is left out, by name. Where onnxruntime is
+built without CUDA, the networks run on the CPU and all else on the GPU, and the first line says so.
+Parts, in this order, until ``--seconds`` are over; each prints its lines at once, and one that
+fails prints its error and leaves the others alone:
+- steps: filter, controls and cut-outs on frames with known mattes, against the CPU's results;
+- stages, kernels: a frame's time, copies and kernels in these steps, by size;
+- for each size and model: the alphas of a few frames against the CPU's (within 1/255 on average);
+  a run to ProRes 4444: its rate, the bound that its busiest stage sets, bytes copied, memory;
+  onnxruntime alone, from host memory to host memory; ``rembg p`` on the PATH or from ``--rembg``.
+Start-up and loading do not count.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gpu_steps import compare_steps, count_kernels, measure_stages
+
 from vidmatte.core.families import FAMILY_TABLE
-from vidmatte.errors import VidmatteError
+from vidmatte.errors import DeviceError
 from vidmatte.jobs.pipeline import build_pipeline
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.run import run
-from vidmatte.models.registry import Model, find_model
-from vidmatte.models.runtimes.device import Device, onnxruntime
+from vidmatte.models.registry import Model, choose_model
+from vidmatte.models.runtimes.device import Arrays, CpuRunner, Device, Runner, onnxruntime
 from vidmatte.models.runtimes.torch_device import TorchDevice, choose_device
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
@@ -46,46 +56,109 @@ SIZES = {"cuda": ("1920x1080", "3840x2160"), "cpu": ("192x108",)}
 FRAMES = {"cuda": 96, "cpu": 8}
 COMPARED = 4  # frames, of each model at the first size
 ALLOWED = 1.0  # mean difference of alpha from the CPU's, of 255
+BARE_SECONDS = 8
+
+Part = Callable[[], dict[str, Any]]
 
 
-@dataclass
-class Row:
-    """What is known of a model at a size; None was not measured."""
+class WithoutCuda(TorchDevice):
+    """A device whose networks run on the CPU."""
 
-    model: str
-    size: str
-    fps: float | None = None
-    bound: float | None = None
-    busiest: str = ""
-    up: float | None = None
-    down: float | None = None
-    memory: int | None = None
-    bare: float | None = None
-    rembg: float | None = None
-    apart: tuple[float, float] | None = None
-    left_out: str = ""
+    computes_half = False
+
+    def providers(self) -> list[Any]:
+        return ["CPUExecutionProvider"]
+
+    def runner(self, session: Any) -> Runner:
+        return HostRunner(session, self)
+
+
+class HostRunner(CpuRunner):
+    """A session on the CPU that takes and gives tensors on a device."""
+
+    def __init__(self, session: Any, device: TorchDevice) -> None:
+        super().__init__(session)
+        self._device = device
+
+    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+        given = {
+            name: one if isinstance(one, np.ndarray) else self._device.download(one)
+            for name, one in inputs.items()
+        }
+        found = super().run(given)
+        return {
+            name: self._device.upload(one) if name in keep else one for name, one in found.items()
+        }
+
+
+class Report:
+    """Prints what each part finds, and writes all of it to a file after each."""
+
+    def __init__(self, until: float, file: Path | None) -> None:
+        self.found: list[dict[str, Any]] = []
+        self._until, self._file = until, file
+
+    def part(self, name: str, measure: Part) -> dict[str, Any]:
+        """Run a part if there is time; its facts, or the error that ended it."""
+        began = time.monotonic()
+        if began > self._until:
+            facts: dict[str, Any] = {"left out": "no time left"}
+        else:
+            try:
+                facts = measure()
+            except Exception as error:  # noqa: BLE001 (the other parts go on)
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{Path(where.filename).name}:{where.lineno}"
+                facts = {"failed": f"{type(error).__name__}: {error} ({place})"}
+        facts["seconds"] = round(time.monotonic() - began, 1)
+        self.found.append({"part": name, **facts})
+        text = ", ".join(f"{key} {value}" for key, value in facts.items())
+        print(f"{name}: {text}", flush=True)
+        if self._file is not None:
+            self._file.write_text(json.dumps(self.found, indent=1))
+        return facts
 
 
 class Bench:
     """The measurements on one device."""
 
-    def __init__(self, device: TorchDevice, frames: int, rembg: Path | None, folder: Path) -> None:
+    def __init__(
+        self,
+        device: TorchDevice,
+        frames: int,
+        rembg: Path | None,
+        weights: Path | None,
+        folder: Path,
+    ) -> None:
         self.device, self.frames, self.folder = device, frames, folder
-        self.rembg = rembg
+        self.rembg, self.weights = rembg, weights
         self.clips: dict[str, Path] = {}
 
     def clip(self, size: str) -> Path:
         """The generated clip of a size, made once."""
         if size not in self.clips:
             width, height = map(int, size.split("x"))
-            self.clips[size] = self.folder / f"{size}.mp4"
-            make_clip(self.clips[size], width, height, self.frames)
+            path = self.folder / f"{size}.mp4"
+            make_clip(path, width, height, self.frames if width < 3000 else self.frames // 2)
+            self.clips[size] = path
         return self.clips[size]
 
     def model(self, name: str, device: Device) -> Model:
-        """A model on a device, not loaded yet."""
-        settings = Settings(model=name, runtime="onnxruntime", overwrite=True, audio=False)
-        return replace(find_model(settings, note), device=device, report=note)
+        """A model on a device, not loaded yet. Raises DeviceError where its weights are missing."""
+        settings = Settings(
+            model=name,
+            device="cpu",
+            runtime="onnxruntime",
+            overwrite=True,
+            audio=False,
+            manifest="none",
+            models_dir=None if self.weights is None else str(self.weights),
+        )
+        choice = choose_model(settings)
+        if choice.missing_bytes:
+            where = self.weights or "the store"
+            raise DeviceError(f"its weights are not in {where}: name their folder with --weights")
+        return replace(choice.fetch(note), device=device, report=note)
 
     def alphas(self, clip: Path, model: Model, count: int) -> list[np.ndarray]:
         """The finished alphas of the first frames of a clip."""
@@ -100,75 +173,82 @@ class Bench:
                     frame.release()
         return found
 
-    def compare(self, row: Row, model: Model) -> None:
+    def compare(self, name: str, size: str, model: Model) -> dict[str, Any]:
         """The alphas against the CPU's; the run also warms the device up."""
-        clip = self.clip(row.size)
-        found = self.alphas(clip, model, COMPARED)
-        on_cpu = self.model(row.model, Device())
-        expected = self.alphas(clip, on_cpu, COMPARED)
+        found = self.alphas(self.clip(size), model, COMPARED)
+        on_cpu = self.model(name, Device())
+        expected = self.alphas(self.clip(size), on_cpu, COMPARED)
+        on_cpu.unload()
         apart = [255 * np.abs(one - other) for one, other in zip(found, expected, strict=True)]
-        row.apart = max(one.mean() for one in apart), max(one.max() for one in apart)
+        mean = max(float(one.mean()) for one in apart)
+        worst = max(float(one.max()) for one in apart)
+        return {"mean of 255": round(mean, 4), "worst": round(worst, 2), "same": mean <= ALLOWED}
 
-    def measure(self, row: Row, model: Model) -> None:
+    def measure(self, size: str, model: Model) -> dict[str, Any]:
         """The rate, the busiest stage, copies and memory of a run to ProRes."""
-        clip, before = self.clip(row.size), replace(self.device.copies)
-        with open_reader(clip, model.settings) as source:
+        before = replace(self.device.copies)
+        with open_reader(self.clip(size), model.settings) as source:
             done = run(source, self.folder / "out.mov", model, model.settings, Reporter())
         count, copies = done.written.frames, self.device.copies
-        row.fps = done.fps
-        row.busiest = max(done.busy_seconds, key=lambda stage: done.busy_seconds[stage])
-        row.bound = count / done.busy_seconds[row.busiest]
-        row.up = (copies.up - before.up) / count / 1e6
-        row.down = (copies.down - before.down) / count / 1e6
-        row.memory = self.memory()
+        busy = {stage: 1000 * seconds / count for stage, seconds in done.busy_seconds.items()}
+        return {
+            "fps": round(done.fps, 1),
+            "bound fps": round(1000 / max(busy.values()), 1),
+            "ms a frame by stage": {stage: round(ms, 2) for stage, ms in busy.items()},
+            "MB up": round((copies.up - before.up) / count / 1e6, 2),
+            "MB down": round((copies.down - before.down) / count / 1e6, 2),
+            "uploads": round((copies.uploads - before.uploads) / count, 2),
+            "downloads": round((copies.downloads - before.downloads) / count, 2),
+            "device MB": self.memory(),
+        }
 
     def memory(self) -> int | None:
-        """Bytes in use on the device, of all programs; None on the CPU."""
+        """MB in use on the device, of all programs; None on the CPU."""
         if not self.device.is_cuda:
             return None
         import torch
 
         free, total = torch.cuda.mem_get_info(self.device.place)
-        return int(total - free)
+        return int((total - free) / 1e6)
 
-    def bare(self, row: Row, model: Model) -> None:
+    def bare(self, size: str, model: Model) -> dict[str, Any]:
         """onnxruntime alone on noise: its rate from host memory to host memory."""
         part = model.weights[0]
+        assert part.path is not None
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
         session = ort.InferenceSession(str(part.path), options, providers=self.device.providers())
-        width, height = map(int, row.size.split("x"))
+        width, height = map(int, size.split("x"))
         fed = inputs_of(session, part.family, width, height)
         for _ in range(2):
             session.run(None, fed)
         begin, count = time.perf_counter(), 0
-        while count < self.frames and time.perf_counter() - begin < 10:
+        while count < self.frames and time.perf_counter() - begin < BARE_SECONDS:
             session.run(None, fed)
             count += 1
-        row.bare = count / (time.perf_counter() - begin)
+        rate = count / (time.perf_counter() - begin)
+        return {"fps": round(rate, 1), "on": session.get_providers()[0]}
 
-    def peer(self, row: Row, model: Model) -> None:
+    def peer(self, size: str, model: Model) -> dict[str, Any]:
         """rembg's folder command over the same frames and weights."""
         if FAMILY_TABLE[model.weights[0].family].recurrence is not None:
-            row.left_out = f"rembg does not run {row.model}"
-            return
+            return {"left out": "rembg does not run it"}
         if shutil.which(self.rembg or "rembg") is None:
-            row.left_out = f"rembg is left out: it is not on the PATH: {INSTALL}"
-            return
+            return {"left out": f"it is not on the PATH: {INSTALL}"}
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         settings = model.settings.changed(format="png")
-        match = Match.of(self.clip(row.size), folder, settings, model, max(self.frames, 8))
+        match = Match.of(self.clip(size), folder, settings, model, max(self.frames // 2, 8))
         program, reason = find_rembg(match, self.rembg)
         if program is None:
-            row.left_out = reason
-            return
+            return {"left out": reason}
         contender, seconds = match.contenders(program)[0], {}
         for count in (FEW, match.frames):
             begin = time.perf_counter()
             contender.run(count, folder / "out")
             seconds[count] = time.perf_counter() - begin
-        row.rembg = (match.frames - FEW) / (seconds[match.frames] - seconds[FEW])
+        rate = (match.frames - FEW) / (seconds[match.frames] - seconds[FEW])
+        return {"fps": round(rate, 1)}
 
 
 def inputs_of(session: Any, family: str, width: int, height: int) -> dict[str, np.ndarray]:
@@ -190,52 +270,53 @@ def inputs_of(session: Any, family: str, width: int, height: int) -> dict[str, n
 
 
 def note(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {line}", file=sys.stderr, flush=True)
 
 
-def rows_of(bench: Bench, models: list[str], sizes: list[str], until: float) -> Iterator[Row]:
-    """Each model at each size, as far as there is time."""
+def device_named(name: str) -> tuple[TorchDevice, str]:
+    """The device, and what there is to know of it. Raises SystemExit."""
+    import torch
+
+    device: Device
+    versions = f"torch {torch.__version__}, onnxruntime {onnxruntime().__version__}"
+    if name == "cpu":
+        device = TorchDevice("cpu")
+        device.computes_half = False  # a CPU takes ten times as long for it
+        return device, versions
+    try:
+        device = choose_device(name)[0]
+    except DeviceError as error:
+        if not torch.cuda.is_available():
+            raise SystemExit(str(error)) from None
+        device, versions = WithoutCuda(name), f"{versions}; networks on the CPU: {error}"
+    if not isinstance(device, TorchDevice):
+        raise SystemExit(f"--device {name}: name one GPU, as cuda:0, or cpu")
+    return device, f"{torch.cuda.get_device_name(device.place)}, {versions}"
+
+
+def measure_all(bench: Bench, report: Report, models: list[str], sizes: list[str]) -> bool:
+    """All parts; whether all results that were compared are the CPU's."""
+    device = bench.device
+    same = [report.part("steps", partial(compare_steps, device)).get("same", True)]
+    for size in sizes:
+        report.part(f"stages {size}", partial(measure_stages, device, size))
+        report.part(f"kernels {size}", partial(count_kernels, device, size))
     for size in sizes:
         for name in models:
-            row = Row(name, size)
-            model = bench.model(name, bench.device)
-            steps: list[Callable[[Row, Model], None]] = [bench.measure, bench.bare, bench.peer]
+            label = f"{name} {size}"
+            try:
+                model = bench.model(name, device)
+            except Exception as error:  # noqa: BLE001 (the other models go on)
+                print(f"{label}: left out: {error}", flush=True)
+                continue
             if size == sizes[0]:
-                steps.insert(0, bench.compare)
-            for number, step in enumerate(steps):
-                if time.monotonic() > until:
-                    late = ", ".join(each.__name__ for each in steps[number:])
-                    row.left_out = f"no time left for: {late}"
-                    break
-                try:
-                    step(row, model)
-                except VidmatteError as error:
-                    row.left_out = f"{step.__name__}: {error}"
+                facts = report.part(f"{label} alpha", partial(bench.compare, name, size, model))
+                same.append(facts.get("same", True))
+            report.part(f"{label} run", partial(bench.measure, size, model))
+            report.part(f"{label} onnxruntime alone", partial(bench.bare, size, model))
+            report.part(f"{label} rembg p", partial(bench.peer, size, model))
             model.unload()
-            yield row
-
-
-def text(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def table(rows: list[Row]) -> str:
-    """The rows as a table in Markdown."""
-    lines = [
-        "| model | size | fps | bound | busiest stage | bare onnxruntime | rembg p | MB up, down"
-        " a frame | device MB | mean, worst of 255 from the CPU |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        apart = "-" if row.apart is None else ", ".join(f"{value:.3f}" for value in row.apart)
-        memory = None if row.memory is None else row.memory / 1e6
-        lines.append(
-            f"| {row.model} | {row.size} | {text(row.fps)} | {text(row.bound)} | {row.busiest}"
-            f" | {text(row.bare)} | {text(row.rembg)} | {text(row.up)}, {text(row.down)}"
-            f" | {text(memory, 0)} | {apart} |"
-        )
-    lines += [f"{row.model}, {row.size}: {row.left_out}" for row in rows if row.left_out]
-    return "\n".join(lines)
+    return all(same)
 
 
 def main() -> None:
@@ -245,26 +326,21 @@ def main() -> None:
     parser.add_argument("--device", default="cuda:0", help="cuda:N, or cpu: torch's CPU device")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--sizes", nargs="+", help="as 1920x1080")
-    parser.add_argument("--frames", type=int, help="of each clip")
+    parser.add_argument("--frames", type=int, help="of each clip; half of them from 3000 wide")
     parser.add_argument("--seconds", type=float, default=240, help="after which nothing is begun")
+    parser.add_argument("--weights", type=Path, help="folder of the weights; else the store")
     parser.add_argument("--rembg", type=Path, help="its program, where it is not on the PATH")
+    parser.add_argument("--json", type=Path, help="file for all that is found")
     asked = parser.parse_args()
-    until = time.monotonic() + asked.seconds
     kind = "cpu" if asked.device == "cpu" else "cuda"
-    try:
-        device = TorchDevice("cpu") if kind == "cpu" else choose_device(asked.device)[0]
-        if not isinstance(device, TorchDevice):
-            raise SystemExit(f"--device {asked.device}: name one GPU, as cuda:0, or cpu")
-        with tempfile.TemporaryDirectory(prefix="vidmatte-gpu-") as folder:
-            bench = Bench(device, asked.frames or FRAMES[kind], asked.rembg, Path(folder))
-            rows = list(rows_of(bench, asked.models, asked.sizes or list(SIZES[kind]), until))
-    except VidmatteError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{device.name}, onnxruntime {onnxruntime().__version__}, {bench.frames} frames")
-    print(table(rows))
-    worst = max((row.apart[0] for row in rows if row.apart is not None), default=0.0)
-    if not worst <= ALLOWED:
-        raise SystemExit(f"the alpha is {worst:.2f} of 255 from the CPU's on average")
+    device, versions = device_named(asked.device)
+    print(f"{device.name}: {versions}", flush=True)
+    report = Report(time.monotonic() + asked.seconds, asked.json)
+    with tempfile.TemporaryDirectory(prefix="vidmatte-gpu-") as folder:
+        frames = asked.frames or FRAMES[kind]
+        bench = Bench(device, frames, asked.rembg, asked.weights, Path(folder))
+        if not measure_all(bench, report, asked.models, asked.sizes or list(SIZES[kind])):
+            raise SystemExit("not all results are the CPU's")
 
 
 if __name__ == "__main__":

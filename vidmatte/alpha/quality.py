@@ -79,8 +79,10 @@ class QualityMonitor:
             yield frame
 
     def _look(self, frame: Frame) -> None:
-        assert frame.alpha is not None
-        alpha = cv2.resize(frame.alpha, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        if frame.alpha is None:  # it stays on a device
+            alpha = frame.on_device.summary.thumbnail
+        else:
+            alpha = np.asarray(cv2.resize(frame.alpha, THUMBNAIL, interpolation=cv2.INTER_AREA))
         small = cv2.resize(frame.rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         quality, share = self.quality, float(alpha.mean())

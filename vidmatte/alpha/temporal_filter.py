@@ -103,8 +103,7 @@ class TemporalFilter:
 
         def solved() -> Iterator[AnyFrame]:
             for frame in frames:
-                if frame.alpha is not None:
-                    solve_doubt(frame.rgb, frame.alpha)
+                self._solve(frame)
                 frame.mirrored, frame.augment_phase = False, 0  # the average has mixed them
                 yield frame
 
@@ -117,6 +116,11 @@ class TemporalFilter:
             profile=profile,
         )
         return second.average_stage(second.track_stage(solved()))
+
+    def _solve(self, frame: AnyFrame) -> None:
+        """Solve for what is in doubt in a frame."""
+        if frame.alpha is not None:
+            solve_doubt(frame.rgb, frame.alpha)
 
     def _averaged(self, tracked: Iterable[TrackedFrame[AnyFrame]]) -> Iterator[AnyFrame]:
         window_filter: _WindowFilter[AnyFrame] = _WindowFilter(self)

@@ -1,4 +1,4 @@
-"""The controls on torch tensors, and the one download of a frame's finished alpha.
+"""The controls on torch tensors, and what leaves the device of a frame's finished alpha.
 
 Those that compute each pixel from its surroundings: threshold, gamma, dilate, erode, feather and
 invert. Where one that follows regions or a mask from a file is set, all of them run on the CPU, as
@@ -16,10 +16,12 @@ import torch
 
 from vidmatte.alpha import wide_windows
 from vidmatte.alpha.adjustments import Adjustments, disc
+from vidmatte.alpha.foreground import LEAST, MOST
 from vidmatte.alpha.masks import adjusted_frames, controls_of
+from vidmatte.alpha.shot_detection import THUMBNAIL
 from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.runtimes.onnx_file import check_numbers
-from vidmatte.models.runtimes.torch_device import TorchDevice
+from vidmatte.models.runtimes.torch_device import AlphaSummary, DeviceFrame, TorchDevice
 from vidmatte.pixels.torch_ops import Tensor, bordered, extreme, gaussian, resize
 from vidmatte.settings import AdjustOptions
 
@@ -36,34 +38,66 @@ def downloaded_frames(
 ) -> Iterator[Frame]:
     """``masks.adjusted_frames`` of frames whose alpha is on the device; it comes to host memory.
 
-    stays: whether it stays on the device too, for a writer; no one may change it then.
+    stays: whether it stays on the device instead, with its summary, for a writer, which draws its
+    pictures there or calls ``Frame.to_host``; no one may change it then.
     Raises UsageError, SourceError, ModelError for an alpha that contains NaN.
     """
     controls = controls_of(settings)
-    if settings.garbage_matte is None and settings.holdout is None and is_local(controls):
-        done = _downloaded(frames, controls, device)
-        return done if stays else _left(done)
-    return adjusted_frames(_left(_downloaded(frames, Adjustments(), device)), settings, clip)
+    is_here = settings.garbage_matte is None and settings.holdout is None and is_local(controls)
+    for frame in _controlled(frames, settings, clip, controls if is_here else None):
+        if not stays:
+            frame.to_host()
+            check_numbers(frame)
+            frame.on_device = None
+        else:
+            pixels = frame.on_device = frame.on_device or DeviceFrame(device)
+            pixels.lift(frame.alpha, frame.foreground)
+            pixels.check()
+            pixels.rgb = None  # nothing looks at the colours again
+            pixels.summary = summary_of(pixels.alpha, device)
+            check_numbers(replace(frame, alpha=pixels.summary.thumbnail, return_slot=None))
+        yield frame
 
 
-def _downloaded(
-    frames: Iterable[Frame], controls: Adjustments, device: TorchDevice
+def _controlled(
+    frames: Iterable[Frame], settings: AdjustOptions, clip: Clip, controls: Adjustments | None
 ) -> Iterator[Frame]:
-    """The frames after the controls, with the same alpha on the device and in host memory."""
+    """The frames after the controls, each where it is; None: those that are for the CPU."""
+    if controls is None:
+        yield from adjusted_frames(_lowered(frames), settings, clip)
+        return
     for frame in frames:
         pixels = frame.on_device
+        if pixels is None or pixels.alpha is None:  # it comes from a step on the CPU
+            yield from adjusted_frames([frame], settings, clip)
+            continue
         pixels.alpha = apply(pixels.alpha, controls)
-        pixels.rgb = None  # nothing looks at the colours again
-        device.download(pixels.alpha, frame.writable_alpha())
-        check_numbers(frame)
         yield frame
 
 
-def _left(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames, their alpha in host memory alone."""
+def _lowered(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, all that they are in host memory alone."""
     for frame in frames:
+        frame.to_host()
+        check_numbers(frame)
         frame.on_device = None
         yield frame
+
+
+def summary_of(alpha: Tensor, device: TorchDevice) -> AlphaSummary:
+    """What is looked at of a finished alpha (H, W), in one small download."""
+    width, height = THUMBNAIL
+    soft = ((alpha >= LEAST) & (alpha <= MOST)).float()
+    parts = [
+        resize(alpha, height, width, "area").reshape(-1),
+        *(plane.amax(dim) for plane in (alpha, soft) for dim in (1, 0)),
+    ]
+    found = device.download(torch.cat(parts))
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    thumbnail, rows, columns, soft_rows, soft_columns = np.split(found, ends)
+    return AlphaSummary(
+        thumbnail.reshape(height, width), rows, columns, soft_rows > 0, soft_columns > 0
+    )
 
 
 def is_local(controls: Adjustments) -> bool:

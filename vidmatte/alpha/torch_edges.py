@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (its usual name)
 
 from vidmatte.alpha import confidence, guided_edges
 from vidmatte.alpha.box import SOFT_HIGH, SOFT_LOW
@@ -26,11 +27,10 @@ from vidmatte.pixels.torch_ops import (
     gaussian,
     resize,
     resize_codes,
-    sample,
+    sample_grid,
 )
 
 _STEP, _SIDE = guided_edges.STEP, 2 * guided_edges.RADIUS + 1
-_SQUARE = np.ones((3, 3), np.uint8)
 
 
 @dataclass
@@ -84,9 +84,9 @@ def _edge_band(alpha: Tensor) -> Tensor:
 
 def _soft_or_edge(alpha: Tensor, low: float, high: float) -> Tensor:
     """Where alpha is from low to high, or beside a hard edge: bool."""
-    solid = (alpha > 0.5).float()
-    highest, lowest = (extreme(solid, _SQUARE, largest=largest) for largest in (True, False))
-    return ((alpha >= low) & (alpha <= high)) | (highest > lowest)
+    solid = (alpha > 0.5).float()[None, None]
+    share = F.avg_pool2d(solid, 3, 1, 1, count_include_pad=False)[0, 0]
+    return ((alpha >= low) & (alpha <= high)) | ((share > 0) & (share < 1))
 
 
 def _fit_models(view: DeviceView) -> Tensor:
@@ -99,7 +99,7 @@ def _fit_models(view: DeviceView) -> Tensor:
     planes = torch.cat([view.rgb, view.alpha[None]])
     planes = bordered(planes, margin * _STEP + below, margin * _STEP + right)
     planes = planes[:, below:, right:]
-    one, other, _ = _factors(planes.device)
+    one, other, *_ = _factors(planes.device)
     products = planes.index_select(0, one) * planes.index_select(0, other)
     size = rows + 2 * margin, columns + 2 * margin
     cells = resize(torch.cat([planes, products]), size[0], size[1], "area")
@@ -112,46 +112,56 @@ def _fit_models(view: DeviceView) -> Tensor:
 
 def _at_pixels(models: Tensor, working: tuple[int, ...], height: int, width: int) -> Tensor:
     """Planes in cells of the working scale, at the pixels of the picture."""
-    device = models.device
-    across, down = working[1] / _STEP / width, working[0] / _STEP / height
-    x = (torch.arange(width, device=device) + 0.5) * across - 0.5
-    y = (torch.arange(height, device=device) + 0.5) * down - 0.5
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return sample(models, x, y, replicate=True)
+    grid = _cell_grid(*models.shape[-2:], *working, height, width, models.device)
+    return sample_grid(models, grid)
 
 
 @lru_cache(maxsize=4)
-def _factors(device: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Of r, g, b and alpha (p), those of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp; and what the
-    regulariser adds to each, (10, 1, 1)."""
+def _cell_grid(
+    rows: int, columns: int, down: int, across: int, height: int, width: int, device: Any
+) -> Tensor:
+    """Where pixels (height, width) are in cells (rows, columns) of a working scale (down, across),
+    for ``sample_grid``."""
+    x = (torch.arange(width, device=device) + 0.5) * (across / _STEP / width / columns * 2) - 1
+    y = (torch.arange(height, device=device) + 0.5) * (down / _STEP / height / rows * 2) - 1
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y], dim=-1)
+
+
+@lru_cache(maxsize=4)
+def _factors(device: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of r, g, b and alpha (p), those of rr, rg, rb, gg, gb, bb, rp, gp, bp and pp; where these are
+    in a matrix of r, g, b and p; and what the regulariser adds to it, (16, 1, 1)."""
     one = torch.tensor([0, 0, 0, 1, 1, 2, 0, 1, 2, 3], device=device)
     other = torch.tensor([0, 1, 2, 1, 2, 2, 3, 3, 3, 3], device=device)
-    ridge = torch.zeros(10, 1, 1, device=device)
-    ridge[[0, 3, 5]] = guided_edges.EPSILON
-    return one, other, ridge
+    matrix = torch.tensor([0, 1, 2, 6, 1, 3, 4, 7, 2, 4, 5, 8, 6, 7, 8, 9], device=device)
+    ridge = torch.zeros(16, 1, 1, device=device)
+    ridge[[0, 5, 10]] = guided_edges.EPSILON
+    return one, other, matrix, ridge
 
 
 def _solved(means: Tensor) -> Tensor:
     """The models of all windows, each times its weight, and the weights: (6, h, w).
 
-    means: (14, h, w), of r, g, b and p and of their products; see ``guided_edges._solve``.
+    means: (14, h, w), of r, g, b and p and of their products; see ``guided_edges._solve``. The
+    matrix is eliminated at once for all windows, a row a step.
     """
-    one, other, ridge = _factors(means.device)
+    one, other, places, ridge = _factors(means.device)
     means, products = means[:4], means[4:]
-    covariances = products - means.index_select(0, one) * means.index_select(0, other)
-    covariances += ridge
-    r, g, b, p = means
-    rr, rg, rb, gg, gb, bb, rp, gp, bp, pp = covariances
-    g_by_r, b_by_r = rg / rr, rb / rr
-    gg, gb, gp = gg - g_by_r * rg, gb - g_by_r * rb, gp - g_by_r * rp
-    b_by_g = gb / gg
-    bb = bb - b_by_r * rb - b_by_g * gb
-    bp = bp - b_by_r * rp - b_by_g * gp
-    a_r, a_g, a_b = rp / rr, gp / gg, bp / bb
-    left = (pp - a_r * rp - a_g * gp - a_b * bp).clamp_(min=0)
-    a_g = a_g - b_by_g * a_b
-    a_r = a_r - g_by_r * a_g - b_by_r * a_b
-    constant = p - a_r * r - a_g * g - a_b * b
+    covariances = torch.addcmul(
+        products, means.index_select(0, one), means.index_select(0, other), value=-1
+    )
+    matrix = (covariances.index_select(0, places) + ridge).unflatten(0, (4, 4))
+    rows = []
+    for step in range(3):
+        rows.append(matrix[step] / matrix[step, step])
+        matrix = torch.addcmul(matrix, matrix[:, step, None], rows[step][None], value=-1)
+    left = matrix[3, 3].clamp_(min=0)
+    a_b = rows[2][3]
+    a_g = rows[1][3] - rows[1][2] * a_b
+    a_r = rows[0][3] - rows[0][1] * a_g - rows[0][2] * a_b
+    slopes = torch.stack([a_r, a_g, a_b])
+    constant = means[3] - (slopes * means[:3]).sum(0)
     weight = 1 / (left + guided_edges.GOOD_FIT)
     fits = torch.stack([a_r, a_g, a_b, constant, left])
     return torch.cat([fits * weight, weight[None]])

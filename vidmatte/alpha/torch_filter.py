@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import cv2
@@ -18,6 +18,7 @@ import torch
 
 from vidmatte.alpha.box import SOFT_LOW, WorkingFrame, box_around
 from vidmatte.alpha.flow import PRESENT, CoarseFrame, FlowField
+from vidmatte.alpha.matting_laplacian import solve_doubt
 from vidmatte.alpha.temporal_filter import MOVING, Averaging, TemporalFilter
 from vidmatte.alpha.torch_average import Field, Sample, average
 from vidmatte.alpha.torch_edges import (
@@ -39,7 +40,8 @@ from vidmatte.pixels.torch_ops import Tensor, resize
 class DeviceFilter(TemporalFilter):
     """``TemporalFilter`` for frames whose alpha is on ``device`` (``Frame.on_device``).
 
-    Not for ``refine`` best, whose equations are solved on the CPU.
+    With ``refine`` best the alpha comes to host memory between both averages, as the equations are
+    solved on the CPU.
     """
 
     device: TorchDevice = field(kw_only=True)
@@ -99,6 +101,15 @@ class DeviceFilter(TemporalFilter):
         there *= _enlarged_box(columns, alpha.shape[1])
         return Sample(there, coarse_alpha, coarse, frame.mirrored, frame.augment_phase)
 
+    def _solve(self, frame: Any) -> None:
+        """See ``TemporalFilter._solve``."""
+        pixels = frame.on_device
+        pixels.lower(frame.writable_alpha())
+        solve_doubt(frame.rgb, frame.alpha)
+        pixels.alpha = None
+        pixels.lift(frame.alpha)
+        frame.alpha = None
+
     def _with_fields(self, item: TrackedFrame[Frame]) -> TrackedFrame[Frame]:
         """The frame with its motion on the device."""
         for name in ("from_last", "to_last"):
@@ -128,29 +139,29 @@ class DeviceFilter(TemporalFilter):
 
 
 def _covered(alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows and the columns from the first to the last that has alpha: (h,) and (w,) bool."""
+    """The rows and the columns that have alpha: (h,) and (w,) bool."""
     there = alpha > SOFT_LOW / 5
-    return _between(there.any(1)), _between(there.any(0))
-
-
-def _between(there: Tensor) -> Tensor:
-    """From the first to the last that is set, all set."""
-    counted = there.cumsum(0)
-    return (counted > 0) & ((counted < counted[-1]) | there)
+    return there.any(1), there.any(0)
 
 
 def _enlarged_box(there: Tensor, size: int) -> Tensor:
-    """The same of the full resolution, two pixels wider on either side, as 0 and 1.
+    """From the first to the last that is set, at the full resolution, two pixels wider on either
+    side, as 0 and 1.
 
     See ``Box.enlarged``, of which this is one side.
     """
-    places = torch.arange(size, device=there.device)
+    working, places = _counted(len(there), there.device), _counted(size, there.device)
     scale = size / len(there)
-    working = torch.arange(len(there), device=there.device)
-    first = torch.where(there, working, len(there)).min()
-    last = torch.where(there, working, -1).max() + 1
-    begin, end = torch.floor(first * scale) - 2, torch.ceil(last * scale) + 2
-    return ((places >= begin) & (places < end) & there.any()).float()
+    first = torch.where(there, working, size).amin()
+    last = torch.where(there, working, -size).amax()
+    begin, end = torch.floor(first * scale) - 2, torch.ceil((last + 1) * scale) + 2
+    return ((places >= begin) & (places < end)).float()
+
+
+@lru_cache(maxsize=16)
+def _counted(size: int, device: Any) -> Tensor:
+    """0 to size - 1."""
+    return torch.arange(size, device=device)
 
 
 def _pace(item: Averaging[Any], seen: Sample, view: DeviceView) -> Tensor | float:

@@ -108,7 +108,8 @@ class Frame:
         from it where it is there, and stores it where it is wanted.
     name: of a picture file's result, without suffix.
     on_device: where its alpha stays on the network's device (``Network.keeps_on``), what lies
-        there: a ``DeviceFrame``. ``alpha`` is None until it is downloaded, then the same.
+        there: a ``DeviceFrame``. ``alpha`` is None until it is downloaded, then the same; see
+        ``to_host``.
     findings: what to report about it: warnings of the source, faults of the matte.
     alpha_buffer: the slot's (H, W) float32, with whatever an earlier frame left there.
     return_slot: returns the slot that holds the pixels; the arrays are invalid after it.
@@ -169,6 +170,16 @@ class Frame:
             memory = self.alpha_buffer
             self.alpha = np.empty(self.rgb.shape[:2], np.float32) if memory is None else memory
         return self.alpha
+
+    def to_host(self) -> None:
+        """Bring alpha and foreground to host memory where they are only on a device. Raises
+        ModelError."""
+        if self.on_device is None:
+            return
+        if self.alpha is None:
+            self.on_device.lower(self.writable_alpha())
+        if self.foreground is None:
+            self.foreground = self.on_device.foreground_on_host()
 
     def release(self) -> None:
         """Give the slot back; doing it twice is harmless."""

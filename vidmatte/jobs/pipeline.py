@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vidmatte.alpha.foreground import uses_model_foreground
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
@@ -22,12 +22,13 @@ from vidmatte.jobs.paced import Tally, network_of
 from vidmatte.jobs.queue import Ring, Slot, StopFlag, queue_depth
 from vidmatte.jobs.resume import quality_findings
 from vidmatte.jobs.segment import Needs, plan_segment
-from vidmatte.jobs.smoothing import filter_of, finished_alphas, kept_on
+from vidmatte.jobs.smoothing import filter_of, finished_alphas, kept_on, on_device, on_host
 from vidmatte.jobs.stages import Pipeline, Stage, Work, cancel_all
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.models.runtimes.onnx_file import check_numbers
+from vidmatte.models.runtimes.torch_device import TorchDevice
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer
@@ -83,8 +84,7 @@ def build_pipeline(
     uses_foreground = uses_model_foreground(settings, clip)
     network = _begun_network(model, clip, settings, None if subject is None else subject.cache)
     trimap = open_trimap(settings, clip)
-    is_local = subject is None and trimap is None
-    smooth, device = filter_of(network, clip, settings, may_stay=is_local)
+    smooth, device = filter_of(network, clip, settings, model)
     needs = Needs.of(network, smooth)
     segment, begin = plan_segment(first, stop, needs, history or History())
     stores_state = writer is not None and writer.stores_state
@@ -94,16 +94,16 @@ def build_pipeline(
         return _with_state(frames, segment, begin, stores=stores_state)
 
     def matte(frames: Iterator[Frame]) -> Iterator[Frame]:
-        matted = tally.observe(network.predict(kept_on(frames, device)), segment)
+        matted = tally.observe(network.predict(kept_on(frames, network, device)), segment)
         return _with_checked_alpha(matted, uses_foreground)
 
     def finish(frames: Iterator[Frame]) -> Iterator[Frame]:
-        held = frames if trimap is None else trimap.held_frames(frames)
+        held = frames if trimap is None else trimap.held_frames(on_host(frames, device))
         adjusted = finished_alphas(held, settings, clip, device, stays=writer is not None)
         return _with_findings(monitor.observe(adjusted), monitor.quality)
 
     works: dict[str, Work] = {"read": read, "matte": matte}
-    works |= _filter_works(smooth, subject, trimap, finish)
+    works |= _filter_works(smooth, device, subject, trimap, finish)
     if writer is not None:
         works["write"] = lambda frames: _write(frames, writer, segment)
         writer.watch(flag.set)
@@ -130,24 +130,28 @@ def _frames_held(
 
 
 def _filter_works(
-    smooth: TemporalFilter, subject: SubjectFields | None, trimap: Trimap | None, finish: Work
+    smooth: TemporalFilter,
+    device: TorchDevice | None,
+    subject: SubjectFields | None,
+    trimap: Trimap | None,
+    finish: Work,
 ) -> dict[str, Work]:
-    """The stages between the network and the writer. finish: what comes last in them."""
+    """The stages between the network and the writer. device: where the filter works, None for the
+    CPU. finish: what comes last in them."""
 
-    def before(frames: Iterator[Frame]) -> Iterator[Frame]:
-        return frames if trimap is None else trimap.solved_frames(frames)
+    def motion(frames: Iterator[Frame]) -> Iterator[Any]:
+        if subject is not None:
+            frames = subject.gated_frames(subject.seen_frames(on_host(frames, device)))
+        if trimap is not None:
+            frames = trimap.solved_frames(on_host(frames, device))
+        return smooth.track_stage(on_device(frames, device))
 
     if subject is None:
-        return {
-            "motion": lambda frames: smooth.track_stage(before(frames)),
-            "steady": lambda tracked: finish(smooth.average_stage(tracked)),
-        }
+        return {"motion": motion, "steady": lambda it: finish(smooth.average_stage(it))}
     return {
-        "motion": lambda frames: smooth.track_stage(
-            before(subject.gated_frames(subject.seen_frames(frames)))
-        ),
+        "motion": motion,
         "steady": smooth.average_stage,
-        "subject": lambda frames: finish(subject.gated_frames(frames, again=True)),
+        "subject": lambda frames: finish(subject.gated_frames(on_host(frames, device), again=True)),
     }
 
 
@@ -291,6 +295,8 @@ def _with_checked_alpha(frames: Iterator[Frame], uses_foreground: bool) -> Itera
         for frame in frames:
             if not uses_foreground:
                 frame.foreground = None
+                if frame.on_device is not None:
+                    frame.on_device.foreground = None
             check_numbers(frame)
             yield frame
 

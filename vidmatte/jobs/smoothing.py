@@ -1,11 +1,18 @@
 """The temporal filter of a run and the controls after it, by its settings, network and clip.
 
-Where the network leaves its alphas on a device, both work there.
+With ``--device cuda`` both work there, whatever gives the alphas: those of a network that leaves
+them on the device stay, all others are uploaded (``on_device``). Between two steps on the device,
+these stay on the CPU, and the alpha comes to host memory for them and goes back:
+- a chosen subject (``--subject``) and a trimap: their fields and masks come from files and OpenCV;
+- ``--refine best``: sparse equations, which take longer than both copies;
+- controls that follow regions or a mask from a file; where one is set, all controls;
+- motion, at its coarse size, from the frames' greys and a coarse alpha: no optical flow of torch's.
+With several GPUs, frames are filtered on the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from vidmatte.alpha.masks import adjusted_frames
@@ -17,8 +24,12 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.errors import UsageError
 from vidmatte.jobs.queue import Slot
 from vidmatte.models.base import Network
+from vidmatte.models.registry import Model
+from vidmatte.models.runtimes.onnx_file import check_numbers
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
 from vidmatte.settings import Settings
+
+Frames = Iterator[Frame]
 
 LONGEST_SIDE = 32766  # pixels: the limit of cv2.remap, whose coordinates have 16 bits
 _MOST_THREADS = 4  # of each half; with eight cores no half holds up the other stages
@@ -68,45 +79,95 @@ def _check_sides(clip: Clip, smooth: TemporalFilter) -> None:
 
 
 def filter_of(
-    network: Network, clip: Clip, settings: Settings, *, may_stay: bool
+    network: Network, clip: Clip, settings: Settings, model: Model
 ) -> tuple[TemporalFilter, TorchDevice | None]:
     """The temporal filter of a run, and the device on which frames are finished; None for the CPU.
 
-    may_stay: whether nothing else between network and writer needs the alpha in host memory. Raises
-    UsageError.
+    model: whose network it is; it reports what is not done on a device. Raises UsageError.
     """
     smooth = temporal_filter_for(network.recurrent, settings, network.filter_profile)
     smooth = replace(smooth, threads=filter_threads(clip, settings))
     _check_sides(clip, smooth)
-    device: TorchDevice | None = network.keeps_on if may_stay else None
-    if device is None or smooth.refine == "best":  # the CPU alone solves for doubt
+    first = (model.device.parts or (model.device,))[0]
+    if not isinstance(first, TorchDevice):
         return smooth, None
+    if steps := _steps_on_cpu(settings):
+        model.report(f"{first.name}: on the CPU, between two copies: {', '.join(steps)}")
     from vidmatte.alpha.torch_filter import DeviceFilter
 
-    return DeviceFilter.like(smooth, device), device
+    return DeviceFilter.like(smooth, first), first
 
 
-def kept_on(frames: Iterator[Frame], device: TorchDevice | None) -> Iterator[Frame]:
-    """The frames, each asking the network to leave its alpha on the device, if there is one."""
-    return frames if device is None else _asking(frames, device)
+def _steps_on_cpu(settings: Settings) -> list[str]:
+    """The options that take a step on the CPU where the rest of a run is on a device."""
+    is_set = {
+        "--subject": settings.has_subject,
+        "--trimap": settings.trimap is not None,
+        "--refine best": settings.refine == "best",
+        "--despill": settings.despill is not None,
+        "--garbage-matte": settings.garbage_matte is not None,
+        "--holdout": settings.holdout is not None,
+        "--keep-largest": settings.keep_largest,
+        "--remove-specks": bool(settings.remove_specks),
+        "--fill-holes": bool(settings.fill_holes),
+    }
+    return [name for name, is_there in is_set.items() if is_there]
 
 
-def _asking(frames: Iterator[Frame], device: TorchDevice) -> Iterator[Frame]:
+def kept_on(frames: Frames, network: Network, device: TorchDevice | None) -> Frames:
+    """The frames, each asking the network to leave its alpha on the device where it can."""
+    if device is None or network.keeps_on is None:
+        return frames
+    return _asking(frames, device)
+
+
+def _asking(frames: Frames, device: TorchDevice) -> Frames:
     for frame in frames:
         frame.on_device = DeviceFrame(device)
         yield frame
 
 
+def on_device(frames: Frames, device: TorchDevice | None) -> Frames:
+    """The frames with their alpha on the device and nowhere else; unchanged without one."""
+    return frames if device is None else _lifted(frames, device)
+
+
+def _lifted(frames: Frames, device: TorchDevice) -> Frames:
+    for frame in frames:
+        pixels = (frame.on_device or DeviceFrame(device)).moved_to(device)
+        pixels.lift(frame.alpha, frame.foreground)
+        frame.on_device, frame.alpha = pixels, None
+        yield frame
+
+
+def on_host(frames: Frames, device: TorchDevice | None) -> Frames:
+    """The frames with their alpha in host memory and nowhere else; unchanged without a device.
+    Raises ModelError."""
+    return frames if device is None else _lowered(frames)
+
+
+def _lowered(frames: Frames) -> Frames:
+    for frame in frames:
+        frame.to_host()
+        check_numbers(frame)
+        if frame.on_device is not None:
+            frame.on_device.alpha = None
+        yield frame
+
+
 def finished_alphas(
-    frames: Iterable[Frame],
+    frames: Frames,
     settings: Settings,
     clip: Clip,
     device: TorchDevice | None,
     *,
     stays: bool,
-) -> Iterator[Frame]:
-    """The frames after all controls, their alpha in host memory; see ``downloaded_frames``. Raises
-    UsageError, SourceError, ModelError."""
+) -> Frames:
+    """The frames after all controls, their alpha in host memory.
+
+    device: where frames are finished, see ``filter_of``. stays: see ``downloaded_frames``. Raises
+    UsageError, SourceError, ModelError.
+    """
     if device is None:
         return adjusted_frames(frames, settings, clip)
     from vidmatte.alpha.torch_adjust import downloaded_frames

@@ -23,8 +23,9 @@ class Network(ABC):
     is_shareable: whether several threads may call ``predict`` at once, each for its own frames.
     filter_profile: the temporal filter's parameters for its mattes.
     look_ahead: how many frames after one its alpha may depend on, besides those of its batch.
-    keeps_on: the device (a ``TorchDevice``) on which it leaves the alpha of frames that ask for it
-    (``Frame.on_device``); None where all alphas come to host memory.
+    keeps_on: the device (a ``TorchDevice``, the first of several) on which it leaves the alpha of
+    frames that ask for it (``Frame.on_device``); None where all alphas come to host memory, as of
+    networks that carry, choose or store alphas there: paced, cached, ``--model auto`` and keyers.
     """
 
     recurrent: bool
@@ -79,6 +80,10 @@ class WrappedNetwork(Network):
 
 class SharedNetwork(WrappedNetwork):
     """A network for several jobs at once: one that ends early does not cancel the others' runs."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.keeps_on = network.keeps_on
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         return self._network.predict(frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from vidmatte.models.person_first import PersonFirst
 from vidmatte.settings import Settings
 
 _Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-_EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
+EDGE_SHARE = 0.02  # width of the edge band against the frame's short side
 _TRUST = "trust"  # the name of that state beside a recurrent network's, see ``Frame.state``
 
 
@@ -41,6 +42,9 @@ class CombinedNetwork(Network):
         self._combine = COMBINATIONS["edges" if self._is_auto else how]
         if isinstance(second, Keyer) and how == "edges":
             self._combine = second.combined
+        self._how = how
+        if not self._is_auto and second.keeps_on is not None:
+            self.keeps_on = first.keeps_on
 
     def begin(self, clip: Clip, settings: Settings) -> None:
         self._first.begin(clip, settings)
@@ -51,11 +55,15 @@ class CombinedNetwork(Network):
         return math.lcm(self._first.batch_stride, self._second.batch_stride)
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        pending: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        pending: dict[int, tuple[Any, np.ndarray | None]] = {}
         chosen = PersonFirst() if self._is_auto else None
 
         def first_pass() -> Iterator[Frame]:
             for frame in self._first.predict(frames):
+                if frame.on_device is not None:
+                    pending[frame.index] = _set_aside(frame), None
+                    yield frame
+                    continue
                 assert frame.alpha is not None
                 if chosen is not None and frame.state is not None:
                     chosen.trust = frame.state.get(_TRUST)
@@ -66,8 +74,14 @@ class CombinedNetwork(Network):
                 yield frame
 
         for frame in self._second.predict(first_pass()):
-            assert frame.alpha is not None
             alpha, foreground = pending.pop(frame.index)
+            if frame.on_device is not None:
+                from vidmatte.models.torch_ensemble import combine
+
+                combine(alpha, frame.on_device, self._how)
+                yield frame
+                continue
+            assert frame.alpha is not None
             if chosen is None:
                 np.copyto(frame.alpha, self._combine(alpha, frame.alpha))
             else:
@@ -80,6 +94,14 @@ class CombinedNetwork(Network):
     def cancel(self) -> None:
         self._first.cancel()
         self._second.cancel()
+
+
+def _set_aside(frame: Frame) -> Any:
+    """What the first network left of a frame on a device, apart from what the second one will;
+    both use the same upload."""
+    first = frame.on_device
+    frame.on_device = type(first)(first.device, first.rgb)
+    return first
 
 
 def _chosen(chosen: PersonFirst, frame: Frame, first: np.ndarray) -> np.ndarray:
@@ -103,7 +125,7 @@ def _edges(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     The band reaches 2 % of the frame's short side to either side of where the first
     is 0.5 or undecided (0.05 to 0.95), and fades out over a quarter of that.
     """
-    reach = max(2, round(_EDGE_SHARE * min(first.shape)))
+    reach = max(2, round(EDGE_SHARE * min(first.shape)))
     subject = (first > 0.5).astype(np.uint8)
     outline = cv2.morphologyEx(subject, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     undecided = ((first > 0.05) & (first < 0.95)).astype(np.uint8)

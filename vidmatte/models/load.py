@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vidmatte.core.families import FAMILY_TABLE, Family
 from vidmatte.errors import DeviceError, ModelError, UsageError
@@ -17,6 +18,9 @@ from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Device, Runner
 from vidmatte.models.runtimes.torch_device import TorchDevice, choose_device
 from vidmatte.settings import Settings
+
+if TYPE_CHECKING:
+    from vidmatte.models.segmentation import SegmentationNetwork
 
 __all__ = [
     "Device",
@@ -90,11 +94,17 @@ def load_network(
     """
     family = FAMILY_TABLE[family] if isinstance(family, str) else family
     if family.size is None:
-        return _load_recurrent(path, family, settings, device)
+        return _load_recurrent(path, family, settings, device, report)
     return _load_segmentation(path, family, settings, device, report)
 
 
-def _load_recurrent(path: Path, family: Family, settings: Settings, device: Device) -> Network:
+def _load_recurrent(
+    path: Path,
+    family: Family,
+    settings: Settings,
+    device: Device,
+    report: Callable[[str], None],
+) -> Network:
     """A recurrent network; with several devices, a copy on each."""
     from vidmatte.models.runtimes.multi_gpu import ShotDistributor
     from vidmatte.models.runtimes.onnx_loader import load_recurrent
@@ -104,10 +114,19 @@ def _load_recurrent(path: Path, family: Family, settings: Settings, device: Devi
     for part in device.parts or (device,):
         loaded, finish = load_recurrent(path, part, settings.threads, family, settings.runtime)
         if isinstance(part, TorchDevice):
-            from vidmatte.models.torch_networks import DeviceRecurrent
+            from vidmatte.models.torch_recurrent import DeviceRecurrent
 
-            on_device = DeviceRecurrent(loaded.runner, family, settings.downsample, device=part)
-            networks.append(on_device)
+            half = _half_runner(path, part, settings, report, outputs=None)
+            networks.append(
+                DeviceRecurrent(
+                    loaded.runner,
+                    family,
+                    settings.downsample,
+                    device=part,
+                    half=half,
+                    report=report,
+                )
+            )
             continue
         networks.append(RecurrentNetwork(loaded.runner, family, settings.downsample, finish))
     return ShotDistributor(networks) if len(networks) > 1 else networks[0]
@@ -121,11 +140,12 @@ def _load_segmentation(
     report: Callable[[str], None],
 ) -> Network:
     """A per-frame network; several devices share the frames."""
-    from vidmatte.models.runtimes.multi_gpu import SharedRunner
+    from vidmatte.models.runtimes.multi_gpu import BatchDistributor, SharedRunner
     from vidmatte.models.runtimes.onnx_file import check_alpha, input_size
     from vidmatte.models.runtimes.onnx_loader import load_runner
 
     batch = settings.batch or family.default_batch or device.default_batch
+    parts = device.parts or (device,)
     copies = [
         load_runner(
             path,
@@ -137,52 +157,77 @@ def _load_segmentation(
             batch=batch,
             report=report,
         )
-        for part in device.parts or (device,)
+        for part in parts
     ]
     loaded = copies[0]
     size = input_size(path, loaded.inputs, family)
     check_alpha(path, loaded.outputs, family)
     runners = [copy.runner for copy in copies]
-    network = _network_on(device, path, settings, next(iter(loaded.outputs)), report)
-    return network(
-        SharedRunner(runners) if len(runners) > 1 else runners[0],
-        family,
+    made = partial(
+        _network_on,
+        path,
+        settings,
+        next(iter(loaded.outputs)),
+        report,
+        family=family,
         size=size,
         input_name=next(iter(loaded.inputs)),
         batch=batch,
         schedule=augment_schedule(family.name, settings),
-        minmax=settings.normalize == "minmax",
-        as_rembg=settings.normalize == "rembg",
     )
+    if len(parts) == 1:
+        return made(device, runners[0])
+    if not _stays_on(parts[0], settings):
+        return made(device, SharedRunner(runners))
+    return BatchDistributor([made(part, one) for part, one in zip(parts, runners, strict=True)])
+
+
+def _stays_on(device: Device, settings: Settings) -> bool:
+    """Whether pictures and alphas of a per-frame network stay on the device. Lanczos resizing and
+    8 bits in between, as ``--normalize rembg`` wants them, are for the CPU."""
+    return isinstance(device, TorchDevice) and settings.normalize != "rembg"
 
 
 def _network_on(
-    device: Device,
     path: Path,
     settings: Settings,
     output: str,
     report: Callable[[str], None],
-) -> Callable[..., Network]:
-    """The class of a per-frame network on a device. output: the name of its alpha."""
-    if not isinstance(device, TorchDevice) or settings.normalize == "rembg":
-        from vidmatte.models.segmentation import SegmentationNetwork
+    device: Device,
+    runner: Runner,
+    **how: Any,
+) -> SegmentationNetwork:
+    """A per-frame network on one device. output: the name of its alpha. how: see the class."""
+    from vidmatte.models.segmentation import SegmentationNetwork
 
-        return SegmentationNetwork
+    how |= {"minmax": settings.normalize == "minmax"}
+    if not isinstance(device, TorchDevice) or not _stays_on(device, settings):
+        return SegmentationNetwork(runner, as_rembg=settings.normalize == "rembg", **how)
     from vidmatte.models.torch_networks import DeviceSegmentation
 
-    half = _half_runner(path, device, settings, report)
-    return partial(DeviceSegmentation, device=device, output_name=output, half=half, report=report)
+    half = _half_runner(path, device, settings, report, outputs=1)
+    return DeviceSegmentation(
+        runner, device=device, output_name=output, half=half, report=report, **how
+    )
 
 
 def _half_runner(
-    path: Path, device: Device, settings: Settings, report: Callable[[str], None]
+    path: Path,
+    device: TorchDevice,
+    settings: Settings,
+    report: Callable[[str], None],
+    *,
+    outputs: int | None,
 ) -> Runner | None:
-    """The network in half precision; None, with a line for the user, where that does not work."""
+    """The network in half precision; None, with a line for the user, where that does not work.
+    outputs: see ``load_runner``."""
     from vidmatte.models.runtimes.onnx_loader import load_runner
 
+    if not device.computes_half:
+        return None
     try:
         found = load_runner(
-            path, device, settings.threads, outputs=1, runtime=settings.runtime, half=True
+            path, device, settings.threads, outputs=outputs, runtime=settings.runtime, half=True
         )
     except (ModelError, DeviceError) as error:
         report(f"{path.name} is computed in float32: {error}")

@@ -54,7 +54,7 @@ class SegmentationNetwork(Network):
         self.batch = batch * runner.streams
         self.description = runner.description
         self._frames_per_run = batch
-        self._runner = runner
+        self._runner, self.streams = runner, runner.streams
         self._turns = Semaphore(runner.streams)  # where several jobs share the network
         self._family = family
         self._size = size
@@ -67,18 +67,15 @@ class SegmentationNetwork(Network):
         self.filter_profile = family.filter_profile
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        batches = iter(lambda: list(islice(frames, self._frames_per_run)), [])
-        streams = self._runner.streams
-        done = (
-            map_in_order(self._matte, batches, streams)
-            if streams > 1
-            else map(self._matte, batches)
-        )
-        for batch in done:
+        for batch in map_in_order(self.matte_batch, self.batches(frames), self.streams):
             yield from batch
 
-    def _matte(self, batch: list[Frame]) -> list[Frame]:
-        """The same frames, each with its alpha."""
+    def batches(self, frames: Iterator[Frame]) -> Iterator[list[Frame]]:
+        """The frames of each run of the network."""
+        return iter(lambda: list(islice(frames, self._frames_per_run)), [])
+
+    def matte_batch(self, batch: list[Frame]) -> list[Frame]:
+        """The same frames, each with its alpha; for as many threads at once as ``streams``."""
         for frame, coarse in zip(batch, self._run(batch), strict=True):
             mark_views(frame, [self._schedule])
             self._upsample(coarse, frame)

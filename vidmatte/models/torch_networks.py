@@ -3,12 +3,16 @@
 One upload a frame, its 8-bit RGB; resizing, normalisation and the batch on the device; the network
 bound to tensors there; its alpha enlarged there. Where the next stage works on the device too the
 alpha stays (``Frame.on_device``), else it is the one download. What they compute is what
-``segmentation`` and ``rvm`` compute.
+``segmentation`` computes; recurrent ones are in ``torch_recurrent``. Views and sizes are made for
+all frames of a batch at once: on a device, a step over eight pictures takes as long to start as one
+over a single picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -20,14 +24,14 @@ from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.augment import View, agreement, mark_views, views_of
 from vidmatte.models.base import Normalization
 from vidmatte.models.runtimes.device import Runner
-from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range
+from vidmatte.models.runtimes.onnx_file import alpha_shape, check_range, first_line
 from vidmatte.models.runtimes.torch_device import DeviceFrame, TorchDevice
-from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.models.segmentation import RECONCILE_SIDE, SegmentationNetwork
 from vidmatte.pixels.torch_ops import Tensor, bordered, resize, resize_codes
 from vidmatte.settings import Settings
 
 _CHECKED = 8  # of a clip's frames, at least, are computed in both precisions
+_MOST_PIXELS = 1 << 24  # of the pictures that are resized at once: their planes are float32
 _NEVER = -1  # instead of how many are still to be checked
 _SAME = 1 / 255  # the mean difference of alpha up to which that is one, as of bfloat16
 
@@ -35,16 +39,71 @@ _SAME = 1 / 255  # the mean difference of alpha up to which that is one, as of b
 def uploaded(frame: Frame, device: TorchDevice) -> DeviceFrame:
     """The frame's pixels on the device, with ``rgb``; those it asks to keep where it does."""
     pixels: DeviceFrame = frame.on_device or DeviceFrame(device)
-    pixels.rgb = device.upload(frame.rgb).permute(2, 0, 1).contiguous()
+    if pixels.device is not device:  # of several it asked for another
+        pixels = frame.on_device = DeviceFrame(device)
+    if pixels.rgb is None:
+        pixels.rgb = device.upload(frame.rgb).permute(2, 0, 1).contiguous()
     return pixels
 
 
-def _finish(frame: Frame, pixels: DeviceFrame, alpha: Tensor, device: TorchDevice) -> None:
-    """Leave the alpha (H, W) on the device where the frame asks for it, else download it."""
-    if frame.on_device is not None:
-        pixels.alpha = alpha
-    else:
-        device.download(alpha, frame.writable_alpha())
+def leave_alpha(frame: Frame, pixels: DeviceFrame, alpha: Tensor) -> None:
+    """Leave the alpha (H, W) on the device where the frame asks for it, else download it. Raises
+    ModelError."""
+    pixels.alpha = alpha
+    if frame.on_device is None:
+        pixels.lower(frame.writable_alpha())
+
+
+class Precision:
+    """Half precision, where the first frames of a clip have the same alpha in it.
+
+    half: the network in half precision, None for float32 alone. report: gets one line where the
+    alpha is another.
+    """
+
+    def __init__(self, half: Runner | None, report: Callable[[str], None]) -> None:
+        self.half, self._report = half, report
+        self._check = Lock()
+        self.begin()
+
+    def begin(self) -> None:
+        """A new clip: its first frames are still to be compared."""
+        self._to_check = 0 if self.half is None else _CHECKED
+
+    def cancel(self) -> None:
+        """See ``Runner.cancel``."""
+        if self.half is not None:
+            self.half.cancel()
+
+    def choose(self, full: Callable[[Runner | None], Tensor], count: int) -> Tensor:
+        """The alphas (B, h, w) of ``count`` frames in the precision of the clip.
+
+        full: computes them with the runner in half precision, or with None in float32.
+        """
+        if self.half is None:
+            return full(None)
+        with self._check:
+            if self._to_check > 0:
+                return self._checked(full, count)
+        return full(None if self._to_check else self.half)
+
+    def _checked(self, full: Callable[[Runner | None], Tensor], count: int) -> Tensor:
+        """The alphas in float32; whether those in half precision are the same is noted."""
+        alphas = full(None)
+        try:
+            apart = (full(self.half) - alphas).abs().mean(dim=(1, 2)).max().item()
+        except Exception as error:  # noqa: BLE001 (of any runtime; it is reported)
+            self._give_up(f"half precision does not work ({first_line(error)})")
+            return alphas
+        self._to_check = max(0, self._to_check - count)
+        if not apart <= _SAME:  # nor is it where one is not a number
+            change = f"{255 * apart:.2g} of 255 on average"
+            self._give_up(f"half precision changes the alpha by {change}")
+        return alphas
+
+    def _give_up(self, reason: str) -> None:
+        self._to_check = _NEVER
+        self._report(f"{reason}: computing in float32")
 
 
 class DeviceSegmentation(SegmentationNetwork):
@@ -66,81 +125,63 @@ class DeviceSegmentation(SegmentationNetwork):
         **how: Any,
     ) -> None:
         super().__init__(runner, family, **how)
-        self._half, self._report = half, report
-        self._to_check = 0 if half is None else _CHECKED
-        self._check = Lock()
+        self._precision = Precision(half, report)
         self.keeps_on = self._device = device
         self._kept = (output_name,)
-        self._scale, self._offset = _factors(self._normalize, device)
+        self._scale, self._offset = factors(self._normalize, device)
 
     def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: ARG002
         """See ``Network.begin``: the precision is chosen for each clip."""
-        self._to_check = 0 if self._half is None else _CHECKED
+        self._precision.begin()
 
     def cancel(self) -> None:
         super().cancel()
-        if self._half is not None:
-            self._half.cancel()
+        self._precision.cancel()
 
-    def _matte(self, batch: list[Frame]) -> list[Frame]:
+    def matte_batch(self, batch: list[Frame]) -> list[Frame]:
+        """See ``SegmentationNetwork.matte_batch``."""
         pixels = [uploaded(frame, self._device) for frame in batch]
         views = [views_of(frame, self._schedule) for frame in batch]
         seen = [self._seen(pixels, each) for each in zip(*views, strict=True)]
-        for number, frame in enumerate(batch):
+        height, width = batch[0].rgb.shape[:2]
+        coarse = seen[0] if len(seen) == 1 else map(self._merged, *seen)
+        alphas = _each_by_size(coarse, lambda part: self._enlarged(part, height, width))
+        for frame, one, alpha in zip(batch, pixels, alphas, strict=True):
             mark_views(frame, [self._schedule])
-            alphas = [self._stretched_on_device(part[number]) for part in seen]
-            coarse = alphas[0] if len(alphas) == 1 else self._merged(*alphas)
-            height, width = frame.rgb.shape[:2]
-            alpha = resize(coarse.clamp(0, 1), height, width, self._enlarged_by)
-            _finish(frame, pixels[number], alpha.clamp_(0, 1), self._device)
+            leave_alpha(frame, one, alpha)
         return batch
+
+    def _enlarged(self, coarse: Tensor, height: int, width: int) -> Tensor:
+        """Alphas (B, h, w) at the frame's size."""
+        return resize(coarse.clamp(0, 1), height, width, self._enlarged_by).clamp_(0, 1)
 
     def _seen(self, pixels: list[DeviceFrame], views: tuple[View, ...]) -> list[Tensor]:
         """The network's alpha of one view of each frame, mapped back to the frame."""
-        height, width = pixels[0].rgb.shape[-2:]
+        rgb = torch.stack([one.rgb for one in pixels])
+        height, width = rgb.shape[-2:]
         width, height = self._size.of(width, height)
-        inputs = torch.stack(
-            [_apply(view, one.rgb, width, height) for view, one in zip(views, pixels, strict=True)]
-        )
-        alphas = self._in_best_precision(inputs.mul_(self._scale).sub_(self._offset))
-        return [_undo(view, alpha) for view, alpha in zip(views, alphas, strict=True)]
+        inputs = _apply(views, rgb, width, height).mul_(self._scale).sub_(self._offset)
+        alphas = self._precision.choose(lambda half: self._alphas(half, inputs), len(inputs))
+        if not (self._minmax or self._family.class_count or self._family.logits):
+            # Waiting for it here would leave the device idle.
+            highest = self._device.start_download(alphas.max())
+            pixels[0].checks.append(lambda: check_range(np.float32(highest())))
+        return [
+            _undo(view, self._stretched_on_device(alpha))
+            for view, alpha in zip(views, alphas, strict=True)
+        ]
 
-    def _in_best_precision(self, inputs: Tensor) -> Tensor:
-        """``_alphas`` in half precision, or in float32 until that is known to give the same."""
-        if self._half is None:
-            return self._alphas(self._runner, inputs)
-        with self._check:
-            if self._to_check > 0:
-                return self._checked(self._half, inputs)
-        return self._alphas(self._runner if self._to_check else self._half, inputs)
-
-    def _checked(self, half: Runner, inputs: Tensor) -> Tensor:
-        """The alphas in float32; whether those in half precision are the same is noted."""
-        alphas = self._alphas(self._runner, inputs)
-        apart = (self._alphas(half, inputs) - alphas).abs().mean(dim=(1, 2)).max().item()
-        self._to_check = max(0, self._to_check - len(inputs))
-        if not apart <= _SAME:  # nor is it where one is not a number
-            self._to_check = _NEVER
-            self._report(
-                f"half precision changes the alpha by {255 * apart:.2g} of 255 on average:"
-                " computing in float32"
-            )
-        return alphas
-
-    def _alphas(self, runner: Runner, inputs: Tensor) -> Tensor:
-        """The network's alphas of pictures (B, 3, H, W): (B, h, w) float32."""
+    def _alphas(self, half: Runner | None, inputs: Tensor) -> Tensor:
+        """The network's alphas of pictures (B, 3, H, W): (B, h, w) float32. half: see
+        ``Precision``."""
         with self._turns:
-            found = runner.run({self._input_name: inputs}, self._kept)
+            found = (half or self._runner).run({self._input_name: inputs}, self._kept)
         output = found[self._kept[0]]
         alphas = output.float().reshape(alpha_shape(output.shape, len(inputs), self._family))
         if self._family.class_count:
             shares = torch.softmax(alphas, dim=1)
             return shares[:, list(self._family.subject_classes)].sum(dim=1)
-        if self._family.logits:
-            return torch.sigmoid(alphas)
-        if not self._minmax:
-            check_range(np.float32(output.max().item()))
-        return alphas
+        return torch.sigmoid(alphas) if self._family.logits else alphas
 
     def _stretched_on_device(self, alpha: Tensor) -> Tensor:
         if not self._minmax:
@@ -165,21 +206,50 @@ class DeviceSegmentation(SegmentationNetwork):
         return mean + larger * (torch.maximum(straight, mirrored) - mean) + own * (straight - mean)
 
 
-def _factors(normalize: Normalization, device: TorchDevice) -> tuple[Tensor, Tensor]:
+def factors(normalize: Normalization, device: TorchDevice) -> tuple[Tensor, Tensor]:
     """What codes are multiplied by, and what is subtracted then: (3, 1, 1) each."""
     both = (normalize.scale, normalize.offset)
     scale, offset = (torch.from_numpy(one).to(device.place) for one in both)
     return scale, offset
 
 
-def _apply(view: View, rgb: Tensor, width: int, height: int) -> Tensor:
-    """``View.apply``: (3, H, W) uint8 -> codes (3, height, width) float32."""
-    across, down = view.margin(width), view.margin(height)
-    shrinks = rgb.shape[-1] > width - 2 * across or rgb.shape[-2] > height - 2 * down
-    size = height - 2 * down, width - 2 * across
-    picture = resize_codes(rgb.float(), *size, "area" if shrinks else "linear")
-    picture = bordered(picture, down, across)
-    return picture.flip(-1) if view.mirrored else picture
+def _each_by_size(planes: Iterable[Tensor], made: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """What ``made`` makes of stacks of planes (h, w), those of one size together, in order."""
+    groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    planes = list(planes)
+    for number, plane in enumerate(planes):
+        groups[tuple(plane.shape)].append(number)
+    done: dict[int, Tensor] = {}
+    for numbers in groups.values():
+        together = torch.stack([planes[number] for number in numbers])
+        done |= zip(numbers, made(together), strict=True)
+    return [done[number] for number in range(len(planes))]
+
+
+def _apply(views: tuple[View, ...], rgb: Tensor, width: int, height: int) -> Tensor:
+    """``View.apply`` of a view of each picture: (B, 3, H, W) uint8 -> codes (B, 3, height, width)
+    float32."""
+    made = torch.empty(len(views), 3, height, width, device=rgb.device)
+    at_once = max(1, _MOST_PIXELS // (rgb.shape[-2] * rgb.shape[-1]))
+    for is_inset in (False, True):
+        all_of_them = [number for number, view in enumerate(views) if view.inset == is_inset]
+        for begin in range(0, len(all_of_them), at_once):
+            numbers = all_of_them[begin : begin + at_once]
+            view = views[numbers[0]]
+            across, down = view.margin(width), view.margin(height)
+            shrinks = rgb.shape[-1] > width - 2 * across or rgb.shape[-2] > height - 2 * down
+            size = height - 2 * down, width - 2 * across
+            picture = rgb.index_select(0, _places(tuple(numbers), rgb.device)).float()
+            picture = resize_codes(picture, *size, "area" if shrinks else "linear")
+            for number, one in zip(numbers, bordered(picture, down, across), strict=True):
+                made[number] = one.flip(-1) if views[number].mirrored else one
+    return made
+
+
+@lru_cache(maxsize=64)
+def _places(numbers: tuple[int, ...], device: Any) -> Tensor:
+    """An index, made once: another one would be copied to the device each time."""
+    return torch.tensor(numbers, device=device)
 
 
 def _undo(view: View, matte: Tensor) -> Tensor:
@@ -188,30 +258,3 @@ def _undo(view: View, matte: Tensor) -> Tensor:
     across, down = view.margin(width), view.margin(height)
     inner = matte[down : height - down, across : width - across]
     return inner.flip(-1) if view.mirrored else inner
-
-
-class DeviceRecurrent(RecurrentNetwork):
-    """See ``RecurrentNetwork``; its states, alpha and foreground are made on the device."""
-
-    def __init__(
-        self, runner: Runner, family: Family, downsample: float, *, device: TorchDevice
-    ) -> None:
-        super().__init__(runner, family, downsample)
-        self.keeps_on = self._device = device
-        self._kept = (*self._names.state_outputs, *self._names.results)
-        self._scale, self._offset = _factors(self._normalize, device)
-
-    def _picture(self, frame: Frame) -> Tensor:
-        pixels = uploaded(frame, self._device)
-        return (pixels.rgb.float().mul_(self._scale).sub_(self._offset))[None]
-
-    def _store(self, frame: Frame, outputs: dict[str, Any]) -> Frame:
-        alpha = outputs[self._names.alpha][0, 0].float()
-        alpha = torch.sigmoid(alpha) if self._logits else alpha
-        if self._names.foreground is not None:
-            codes = outputs[self._names.foreground][0].float() * 255
-            codes = codes.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
-            frame.foreground = self._device.download(codes)
-        pixels = frame.on_device or DeviceFrame(self._device)
-        _finish(frame, pixels, alpha.clamp(0, 1), self._device)
-        return frame

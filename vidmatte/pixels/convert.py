@@ -144,21 +144,32 @@ def in_bt709(picture: av.VideoFrame, colour: ColourTags) -> av.VideoFrame:
 
 
 def _change_range(frame: av.VideoFrame, source_top: int, source_range: int) -> None:
-    """Bring the YCbCr planes of ``frame`` from one range to the other, in place.
-
-    Its samples were shifted up (or down) from a depth whose largest is ``source_top``.
-    """
+    """Bring the YCbCr planes of ``frame`` from one range to the other, in place; see
+    ``range_change``."""
     full_scale = planes.full_scale(frame.format.name)
+    for number, plane in enumerate(planes.plane_views(frame)[:3]):
+        gain, shift = range_change(full_scale, source_top, source_range, is_luma=not number)
+        moved = cv2.addWeighted(plane, gain, plane, 0, shift)
+        np.minimum(moved, full_scale, out=plane)
+
+
+def range_change(
+    full_scale: int, source_top: int, source_range: int, *, is_luma: bool
+) -> tuple[float, float]:
+    """What YCbCr codes are multiplied by, and what is added then, to go from ``source_range`` to
+    the other one.
+
+    full_scale: the largest code. The codes were shifted up from a depth whose largest is
+    ``source_top``.
+    """
     codes = full_scale + 1
     top = source_top * codes / (source_top + 1)
-    for number, plane in enumerate(planes.plane_views(frame)[:3]):
-        limited = (219 if number == 0 else 224) * codes / 256
-        zero = 16 * codes / 256 if number == 0 else codes / 2
-        centre = 0 if number == 0 else codes / 2
-        gain = limited / top if source_range == FULL else full_scale / limited
-        start, end = (centre, zero) if source_range == FULL else (zero, centre)
-        moved = cv2.addWeighted(plane, gain, plane, 0, end - start * gain)
-        np.minimum(moved, full_scale, out=plane)
+    limited = (219 if is_luma else 224) * codes / 256
+    zero = 16 * codes / 256 if is_luma else codes / 2
+    centre = 0 if is_luma else codes / 2
+    gain = limited / top if source_range == FULL else full_scale / limited
+    start, end = (centre, zero) if source_range == FULL else (zero, centre)
+    return gain, end - start * gain
 
 
 def _store_rgb(frame: av.VideoFrame, rgb: np.ndarray) -> None:

@@ -144,6 +144,12 @@ _MODES = {"linear": "bilinear", "cubic": "bicubic", "nearest": "nearest"}
 def bordered(planes: Tensor, down: int, across: int, *, replicate: bool = False) -> Tensor:
     """Planes with a border: reflected without the last pixel (BORDER_REFLECT_101, OpenCV's
     default), or the last pixel repeated."""
+    height, width = planes.shape[-2:]
+    if planes.ndim > 2 and (replicate or (down < height and across < width)):
+        flat = planes.reshape(-1, *planes.shape[-3:])
+        mode = "replicate" if replicate else "reflect"
+        flat = F.pad(flat, (across, across, down, down), mode)
+        return flat.reshape(*planes.shape[:-2], *flat.shape[-2:])
     for dim, reach in ((-2, down), (-1, across)):
         if reach:
             index = _border(planes.shape[dim], reach, replicate, planes.device)
@@ -164,11 +170,16 @@ def _border(size: int, reach: int, replicate: bool, device: Any) -> Tensor:
 
 def box_sum(planes: Tensor, side: int) -> Tensor:
     """``side`` squared times ``cv2.blur`` of planes; exact for whole numbers below 2^24."""
-    wide = bordered(planes, side // 2, side // 2)
-    flat = wide.reshape(-1, 1, *wide.shape[-2:])
+    flat = planes.reshape(1, -1, *planes.shape[-2:])
+    flat = bordered(flat, side // 2, side // 2)
+    if side <= _SMALL_SIDE:
+        return F.avg_pool2d(flat, side, 1, divisor_override=1).reshape(planes.shape)
     sums = F.avg_pool2d(flat, (side, 1), 1, divisor_override=1)
     sums = F.avg_pool2d(sums, (1, side), 1, divisor_override=1)
     return sums.reshape(planes.shape)
+
+
+_SMALL_SIDE = 5  # pixels of a window that is summed in one step
 
 
 def box_mean(planes: Tensor, side: int) -> Tensor:
@@ -214,10 +225,17 @@ def extreme(planes: Tensor, kernel: np.ndarray, *, largest: bool) -> Tensor:
     result = None
     for down, across in _rectangles(kernel):
         sides = 2 * down + 1, 2 * across + 1
-        part = F.max_pool2d(flat, sides, 1, (down, across))
+        if sides[0] * sides[1] > _LARGE_WINDOW:
+            part = F.max_pool2d(flat, (1, sides[1]), 1, (0, across))
+            part = F.max_pool2d(part, (sides[0], 1), 1, (down, 0))
+        else:
+            part = F.max_pool2d(flat, sides, 1, (down, across))
         result = part if result is None else torch.maximum(result, part)
     assert result is not None
     return (result if largest else -result).reshape(planes.shape)
+
+
+_LARGE_WINDOW = 64  # pixels of a rectangle that is looked through along one side, then the other
 
 
 def _rectangles(kernel: np.ndarray) -> list[tuple[int, int]]:

@@ -76,6 +76,7 @@ class PlacedWriter(Writer):
     def write(self, frame: Frame) -> None:
         """See ``Writer.write``. Raises OutputError for a matte without a subject."""
         try:
+            frame.to_host()
             clip, placed, notes = place(self._clip, frame, self._size, self._crop)
         finally:
             frame.release()

@@ -25,33 +25,55 @@ def to_half(graph: Any) -> bool:
 
     if any(item.HasField("g") or item.graphs for node in graph.node for item in node.attribute):
         return False
-    apart = _constants_apart(graph)
+    apart = _scales_alone(graph)
     for tensor in graph.initializer:
         if tensor.name not in apart:
             _narrow(tensor)
     for node in graph.node:
+        if apart.issuperset(node.output):
+            continue
         for item in node.attribute:
             if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
                 item.i = TensorProto.FLOAT16
-            elif item.name == "value" and node.output[0] not in apart:
+            elif item.name == "value":
                 _narrow(item.t)
     _widen_scales(graph, apart)
-    _cast_ends(graph)
+    _cast_ends(graph, apart)
+    _free_sizes(graph)
     del graph.value_info[:]
     return True
 
 
-def _constants_apart(graph: Any) -> set[str]:
-    """The names of constants that only serve as inputs that stay float32."""
-    stay: set[str] = set()
-    other: set[str] = set()
+def _scales_alone(graph: Any) -> set[str]:
+    """The names of values that only serve as inputs that stay float32, or to compute these.
+
+    A scale that is an input of the network is among them: rounded to half precision it would give
+    pictures of other sizes.
+    """
+    readers: dict[str, list[tuple[Any, int]]] = {}
     for node in graph.node:
-        places = _STAY_FLOAT.get(node.op_type, ())
         for place, name in enumerate(node.input):
-            (stay if place in places else other).add(name)
-    constant = {tensor.name for tensor in graph.initializer}
-    constant |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    return (stay - other) & constant
+            readers.setdefault(name, []).append((node, place))
+    alone: set[str] = set()  # read by the function below as it is then
+    last = {item.name for item in graph.output}
+
+    def is_alone(name: str) -> bool:
+        return name not in last and all(
+            place in _STAY_FLOAT.get(node.op_type, ()) or alone.issuperset(node.output)
+            for node, place in readers[name]
+        )
+
+    for node in reversed(graph.node):  # what reads a value comes after it
+        alone.update(name for name in node.output if name in readers and is_alone(name))
+    alone.update(name for name in readers if is_alone(name))
+    before = None
+    while before != alone:
+        before = set(alone)
+        for node in graph.node:  # what is computed from other values too is of their type
+            if not alone.issuperset(filter(None, node.input)):
+                alone.difference_update(node.output)
+        alone = {name for name in alone if is_alone(name)}
+    return alone
 
 
 def _narrow(tensor: Any) -> None:
@@ -79,14 +101,14 @@ def _widen_scales(graph: Any, apart: set[str]) -> None:
     _replace_nodes(graph, nodes)
 
 
-def _cast_ends(graph: Any) -> None:
-    """Cast float32 inputs to half precision, and outputs back."""
+def _cast_ends(graph: Any, apart: set[str]) -> None:
+    """Cast float32 inputs to half precision, but those ``apart``, and outputs back."""
     from onnx import TensorProto, helper
 
     def is_float(item: Any) -> bool:
         return bool(item.type.tensor_type.elem_type == TensorProto.FLOAT)
 
-    first = {item.name for item in graph.input if is_float(item)}
+    first = {item.name for item in graph.input if is_float(item)} - apart
     last = {item.name for item in graph.output if is_float(item)}
     for node in graph.node:
         for names in (node.input, node.output):
@@ -102,6 +124,18 @@ def _cast_ends(graph: Any) -> None:
         for name in sorted(last)
     ]
     _replace_nodes(graph, [*before, *graph.node, *after])
+
+
+def _free_sizes(graph: Any) -> None:
+    """Take the names of free sizes away from inputs and outputs.
+
+    States of different sizes often bear the same names, and what is cast of one would be written
+    to memory that fits another.
+    """
+    for item in (*graph.input, *graph.output):
+        for size in item.type.tensor_type.shape.dim:
+            if size.HasField("dim_param"):
+                size.Clear()
 
 
 def _replace_nodes(graph: Any, nodes: list[Any]) -> None:

@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
-from vidmatte.core.frame import Frame
+from vidmatte.core.concurrency import map_in_order
+from vidmatte.core.frame import Clip, Frame
 from vidmatte.models.base import Network
 from vidmatte.models.runtimes.device import Arrays, Runner
 from vidmatte.models.rvm import RecurrentNetwork
+from vidmatte.models.segmentation import SegmentationNetwork
+from vidmatte.settings import Settings
 
 #: Frames read ahead for each GPU: a shot that begins among them starts on another one.
 _AHEAD = 24
@@ -51,6 +54,48 @@ class SharedRunner:
             runner.cancel()
 
 
+class BatchDistributor(Network):
+    """Several copies of a per-frame network on devices of torch; any free one takes a batch.
+
+    A frame's pixels and alpha are then on the device of that copy.
+    """
+
+    recurrent = False
+    is_shareable = True
+
+    def __init__(self, networks: Sequence[SegmentationNetwork]) -> None:
+        first = networks[0]
+        self.batch = sum(network.batch for network in networks)
+        self.description = "; ".join(network.description for network in networks)
+        self.filter_profile, self.keeps_on = first.filter_profile, first.keeps_on
+        self._networks = tuple(networks)
+
+    def begin(self, clip: Clip, settings: Settings) -> None:
+        for network in self._networks:
+            network.begin(clip, settings)
+
+    def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        free: SimpleQueue[SegmentationNetwork] = SimpleQueue()
+        turns = [network for network in self._networks for _ in range(network.streams)]
+        for network in turns:
+            free.put(network)
+
+        def matted(batch: list[Frame]) -> list[Frame]:
+            network = free.get()
+            try:
+                return network.matte_batch(batch)
+            finally:
+                free.put(network)
+
+        batches = self._networks[0].batches(frames)
+        for batch in map_in_order(matted, batches, len(turns)):
+            yield from batch
+
+    def cancel(self) -> None:
+        for network in self._networks:
+            network.cancel()
+
+
 class ShotDistributor(Network):
     """Several copies of a recurrent network, which process shots in parallel, one shot each.
 
@@ -65,8 +110,12 @@ class ShotDistributor(Network):
     def __init__(self, networks: Sequence[RecurrentNetwork]) -> None:
         self.batch = _AHEAD * len(networks)
         self.description = "; ".join(network.description for network in networks)
-        self.filter_profile = networks[0].filter_profile
+        self.filter_profile, self.keeps_on = networks[0].filter_profile, networks[0].keeps_on
         self._networks = tuple(networks)
+
+    def begin(self, clip: Clip, settings: Settings) -> None:
+        for network in self._networks:
+            network.begin(clip, settings)
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         free: SimpleQueue[RecurrentNetwork] = SimpleQueue()

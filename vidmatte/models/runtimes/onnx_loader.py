@@ -63,10 +63,10 @@ def load_runner(
     uses_openvino = is_chosen(runtime, bfloat16, device)
 
     def read_model() -> bytes:
-        if outputs is None:
-            return bytes(load_onnx(path).SerializeToString())
         if half:
             return _in_half(path, outputs)
+        if outputs is None:
+            return bytes(load_onnx(path).SerializeToString())
         is_ours = device.name == "cpu" and not uses_openvino
         return _batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
 
@@ -213,13 +213,18 @@ def _batchable(path: Path, outputs: int, widen: bool = False, single: bool = Fal
     return serialized
 
 
-def _in_half(path: Path, outputs: int) -> bytes:
-    """The network of ``_batchable`` in half precision. Raises ModelError where it cannot be."""
+def _in_half(path: Path, outputs: int | None) -> bytes:
+    """The network, of ``_batchable`` unless all ``outputs`` are used, in half precision. Raises
+    ModelError where it cannot be."""
     from onnx import load_from_string
 
     from vidmatte.models.runtimes.half import to_half
 
-    model = load_from_string(_batchable(path, outputs, widen=True))
+    if outputs is None:
+        model = load_onnx(path)
+        _widen_to_float32(model.graph)
+    else:
+        model = load_from_string(_batchable(path, outputs, widen=True))
     if not to_half(model.graph):
         raise ModelError(f"{path}: a network with subgraphs is not turned into half precision")
     return bytes(model.SerializeToString())

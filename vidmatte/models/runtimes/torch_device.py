@@ -7,31 +7,107 @@ CPU device, where a copy is a copy too, which is how it is tested.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any
 
 import numpy as np
 
 from vidmatte.errors import DeviceError
-from vidmatte.models.runtimes.device import Arrays, Device, Runner, onnxruntime
+from vidmatte.models.runtimes.bound_runner import BoundRunner
+from vidmatte.models.runtimes.device import Device, Runner, onnxruntime
 from vidmatte.settings.values import parse_device, parsed
 
 Tensor = Any  # torch's types are not checked: torch is optional
+
+
+@dataclass(frozen=True)
+class AlphaSummary:
+    """What writers and reports look at of an alpha (H, W) that stays on a device.
+
+    thumbnail: reduced, float32. rows, columns: the highest alpha in each. soft_rows, soft_columns:
+    where there is a soft pixel, bool.
+    """
+
+    thumbnail: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    soft_rows: np.ndarray
+    soft_columns: np.ndarray
+
+    def visible_box(self, full_scale: int) -> tuple[int, int, int, int]:
+        """x, y, width and height of what is not 0 in codes up to ``full_scale``."""
+        return _box_of(*(np.rint(part * full_scale) > 0 for part in (self.rows, self.columns)))
+
+    @property
+    def soft_box(self) -> tuple[int, int, int, int]:
+        """The same of the soft pixels."""
+        return _box_of(self.soft_rows, self.soft_columns)
+
+
+def _box_of(rows: np.ndarray, columns: np.ndarray) -> tuple[int, int, int, int]:
+    """x, y, width and height of the box from the first to the last True."""
+    y, x = np.flatnonzero(rows), np.flatnonzero(columns)
+    if not (len(x) and len(y)):
+        return 0, 0, 0, 0
+    return int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)
 
 
 @dataclass
 class DeviceFrame:
     """A frame's pixels on a device; where ``Frame.on_device`` is one, its alpha stays there.
 
-    rgb: (3, H, W) uint8. alpha: (H, W) float32 in 0..1. Both None before the network.
+    rgb: (3, H, W) uint8. alpha: (H, W) float32 in 0..1. foreground: the network's colours,
+    (3, H, W) uint8. All None before the network. summary: of the finished alpha. checks: what is
+    to be called before the alpha leaves the device; they raise ModelError.
     """
 
     device: TorchDevice
     rgb: Tensor = None
     alpha: Tensor = None
+    foreground: Tensor = None
+    summary: AlphaSummary | None = None
+    checks: list[Callable[[], None]] = field(default_factory=list)
+
+    def lift(self, alpha: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
+        """Copy an alpha in host memory, (H, W) float32, to the device if none is there yet, and a
+        foreground, (H, W, 3) uint8. Raises ValueError where there is no alpha at all."""
+        if self.alpha is None:
+            if alpha is None:
+                raise ValueError("the frame has no alpha yet: the network comes before the filter")
+            self.alpha = self.device.upload(alpha)
+        if self.foreground is None and foreground is not None:
+            self.foreground = self.device.upload(foreground).permute(2, 0, 1)
+
+    def lower(self, into: np.ndarray) -> None:
+        """Copy the alpha to host memory, (H, W) float32. Raises ModelError."""
+        self.check()
+        self.device.download(self.alpha, into)
+
+    def check(self) -> None:
+        """Call the ``checks``. Raises ModelError."""
+        for check in self.checks:
+            check()
+        self.checks.clear()
+
+    def foreground_on_host(self) -> np.ndarray | None:
+        """A copy of the foreground in host memory, (H, W, 3) uint8; None where there is none."""
+        if self.foreground is None:
+            return None
+        return self.device.download(self.foreground.permute(1, 2, 0).contiguous())
+
+    def moved_to(self, device: TorchDevice) -> DeviceFrame:
+        """The same pixels on another device, or itself where they are there."""
+        if self.device is device:
+            return self
+        # torch makes the streams of both devices wait for a copy between them.
+        rgb, alpha, foreground = (
+            part if part is None else part.to(device.place, non_blocking=True)
+            for part in (self.rgb, self.alpha, self.foreground)
+        )
+        return DeviceFrame(device, rgb, alpha, foreground, checks=self.checks)
 
 
 @dataclass
@@ -44,16 +120,22 @@ class Copies:
     downloads: int = 0
 
 
+_DRAWN_AT_ONCE = 3  # cut-outs: one is drawn, one comes, one goes
+
+
 class TorchDevice(Device):
     """A device of torch: ``cuda:N``, one GPU by its number, or ``cpu``."""
 
     default_batch = 8
+    computes_half = True  # networks may run in half precision there
 
     def __init__(self, place: str) -> None:
         self.place = place
         self.is_cuda = place.startswith("cuda")
         self.name = place if self.is_cuda else f"torch {place}"
         self.copies = Copies()
+        #: Held while a cut-out is drawn, by a few threads at once.
+        self.drawing = Semaphore(_DRAWN_AT_ONCE)
         self._lock = Lock()
         self._streams: dict[str, Any] = {}
 
@@ -61,7 +143,10 @@ class TorchDevice(Device):
         if not self.is_cuda:
             return ["CPUExecutionProvider"]
         number = int(self.place.partition(":")[2] or 0)
-        return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+        # The default tries every algorithm for each new shape: the last batch's size, either
+        # precision.
+        how = {"device_id": number, "cudnn_conv_algo_search": "HEURISTIC"}
+        return [("CUDAExecutionProvider", how), "CPUExecutionProvider"]
 
     def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         import torch
@@ -73,7 +158,7 @@ class TorchDevice(Device):
         return memory
 
     def runner(self, session: Any) -> Runner:
-        return _BoundRunner(session, self)
+        return BoundRunner(session, self)
 
     def upload(self, array: np.ndarray) -> Tensor:
         """A copy of the array on the device; later work there waits for it.
@@ -98,6 +183,12 @@ class TorchDevice(Device):
 
     def download(self, tensor: Tensor, into: np.ndarray | None = None) -> np.ndarray:
         """A copy of the tensor in host memory, written to ``into`` if given; waits for it."""
+        return self.start_download(tensor, into)()
+
+    def start_download(
+        self, tensor: Tensor, into: np.ndarray | None = None
+    ) -> Callable[[], np.ndarray]:
+        """The same without waiting: what it returns waits for the copy and gives it."""
         import torch
 
         if into is None:
@@ -107,24 +198,36 @@ class TorchDevice(Device):
         with self._lock:
             self.copies.down += given.nbytes
             self.copies.downloads += 1
+        found = np.asarray(given.numpy())
         if not self.is_cuda:
             given.copy_(tensor)
-            return np.asarray(given.numpy())
+            return lambda: found
         own = self._stream("down")
         own.wait_stream(torch.cuda.current_stream(self.place))
         with torch.cuda.stream(own):
             given.copy_(tensor, non_blocking=True)
             tensor.record_stream(own)
-            done = own.record_event()
-        done.synchronize()
-        return np.asarray(given.numpy())
+            done = own.record_event(self._event())
+
+        def wait() -> np.ndarray:
+            done.synchronize()
+            return found
+
+        return wait
 
     def wait(self) -> None:
         """Wait until the work queued so far is done."""
         import torch
 
         if self.is_cuda:
-            torch.cuda.current_stream(self.place).record_event().synchronize()
+            torch.cuda.current_stream(self.place).record_event(self._event()).synchronize()
+
+    @staticmethod
+    def _event() -> Any:
+        """An event that a thread can wait for without taking a core, which the others need."""
+        import torch
+
+        return torch.cuda.Event(blocking=True)
 
     def _stream(self, name: str) -> Any:
         """The stream of copies one way."""
@@ -146,116 +249,6 @@ class _SeveralDevices(Device):
 
     def host_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return self.parts[0].host_array(shape, dtype)
-
-
-#: onnxruntime's names of what networks give, as torch has them.
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
-_IN_FLIGHT = 2  # runs at once: while one is on the device, the next one's pictures are prepared
-
-
-class _BoundRunner:
-    """A session whose inputs and outputs are torch tensors on a device, bound by address.
-
-    The runtime has a stream of its own: each run waits for the inputs, and the next work on the
-    device for the run. Nothing that the runtime allocates is handed out, as it would be reused
-    while torch still reads it.
-    """
-
-    def __init__(self, session: Any, device: TorchDevice) -> None:
-        self.streams = _IN_FLIGHT
-        self.description = f"onnxruntime on {device.name}"
-        self._session, self._device = session, device
-        self._inputs = {item.name for item in session.get_inputs()}
-        self._outputs = {item.name: item.type for item in session.get_outputs()}
-        self._new_options = onnxruntime().RunOptions
-        self._active: set[Any] = set()
-        self._shapes: dict[Any, dict[str, tuple[int, ...]]] = {}  # of the outputs, by the inputs
-
-    def run(self, inputs: Arrays, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-        """See ``Runner.run``; inputs are numpy arrays or tensors on the device."""
-        options = self._new_options()  # a cancelled run's options would also cancel this one
-        self._active.add(options)
-        try:
-            found = self._run(
-                {name: inputs[name] for name in self._inputs & inputs.keys()}, options
-            )
-        finally:
-            self._active.discard(options)
-        return {
-            name: value if name in keep else self._device.download(value)
-            for name, value in found.items()
-        }
-
-    def cancel(self) -> None:
-        """See ``Runner.cancel``."""
-        for options in tuple(self._active):
-            options.terminate = True
-
-    def _run(self, inputs: dict[str, Any], options: Any) -> dict[str, Tensor]:
-        """All outputs, as tensors on the device."""
-        key = _key_of(inputs)
-        tensors = {
-            name: (
-                self._device.upload(value) if isinstance(value, np.ndarray) else value
-            ).contiguous()
-            for name, value in inputs.items()
-        }
-        binding, place = self._session.io_binding(), self._device.place.partition(":")
-        kind, number = place[0], int(place[2] or 0)
-        for name, tensor in tensors.items():
-            shape = tuple(tensor.shape)
-            binding.bind_input(name, kind, number, np.float32, shape, tensor.data_ptr())
-        shapes = self._shapes.get(key)
-        found = {} if shapes is None else self._allocated(shapes)
-        for name, tensor in found.items():
-            dtype = np.dtype(_DTYPES[self._outputs[name]])
-            shape = tuple(tensor.shape)
-            binding.bind_output(name, kind, number, dtype, shape, tensor.data_ptr())
-        if not found:
-            for name in self._outputs:
-                binding.bind_output(name, kind, number)
-        self._device.wait()
-        self._session.run_with_iobinding(binding, options)
-        if found:
-            return found
-        return self._copied(key, binding.get_outputs())
-
-    def _allocated(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """Memory for the outputs of the types that torch has."""
-        import torch
-
-        return {
-            name: torch.empty(
-                shape, dtype=getattr(torch, _DTYPES[self._outputs[name]]), device=self._device.place
-            )
-            for name, shape in shapes.items()
-        }
-
-    def _copied(self, key: Any, values: list[Any]) -> dict[str, Tensor]:
-        """Copies of the runtime's own outputs, whose shapes are kept for the next run."""
-        import torch
-
-        found = {
-            name: torch.from_dlpack(value).clone()
-            for name, value in zip(self._outputs, values, strict=True)
-        }
-        self._device.wait()
-        if all(kind in _DTYPES for kind in self._outputs.values()):
-            self._shapes[key] = {name: tuple(tensor.shape) for name, tensor in found.items()}
-        return found
-
-
-def _key_of(inputs: dict[str, Any]) -> Any:
-    """What the shapes of a network's outputs depend on: the inputs' shapes, and the values of
-    single numbers, such as a scale."""
-    return tuple(
-        (name, tuple(value.shape), float(value.reshape(-1)[0]) if _is_number(value) else None)
-        for name, value in sorted(inputs.items())
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.size == 1
 
 
 def choose_device(requested: str) -> tuple[Device, str | None]:

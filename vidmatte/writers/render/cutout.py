@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import av
 import cv2
@@ -43,13 +44,14 @@ class CutoutPicture:
         self, clip: Clip, row: OutputFormat, foreground: str, despill: Despill | None = None
     ) -> None:
         self.pixel_format = row.pixel_format(clip)
-        self.colour = output_colour(clip, row)
+        self._source, self.colour = clip.colour, output_colour(clip, row)
         self.policy = foreground
         self._working = planes.to_native_order(self.pixel_format)
         self._full_scale = planes.full_scale(self._working)
         self._convert = Converter(clip.colour, self._working, self.colour)
         # The subject's colours are worked on in planes.
-        colours = planes.planar_colours(self._working)
+        self._colours = colours = planes.planar_colours(self._working)
+        self._device_cutout: Any = None  # a ``DeviceCutout``, once there is a device
         self._convert_colours = Converter(clip.colour, colours, self.colour)
         handled = self._working if foreground == "source" else colours
         self._remove_spill = despill and SpillRemover(despill, handled, self.colour)
@@ -60,14 +62,39 @@ class CutoutPicture:
     def render(self, frame: Frame) -> av.VideoFrame:
         """The output picture with tags, pts and time base. The frame is not changed. Raises
         ValueError for a frame without alpha."""
+        # Despill, and adding nothing but alpha to the source, are for the CPU.
+        on_host = self.policy == "source" or self._remove_spill or frame.on_device is None
+        picture = self._on_host(frame) if on_host else self._on_device(frame)
+        return tagged(planes.to_stored_order(picture, self.pixel_format), self.colour, frame)
+
+    def _on_host(self, frame: Frame) -> av.VideoFrame:
+        """The picture, drawn from pixels in host memory."""
+        frame.to_host()
         if frame.alpha is None:
             raise ValueError(f"{frame!r} reached the output without alpha")
         levels = quantised(frame.alpha, self._full_scale)
         if self.policy == "source":
-            picture = self._with_source(frame, levels)
-        else:
-            picture = self._with_foreground(frame, frame.alpha, levels)
-        return tagged(planes.to_stored_order(picture, self.pixel_format), self.colour, frame)
+            return self._with_source(frame, levels)
+        return self._with_foreground(frame, frame.alpha, levels)
+
+    def _on_device(self, frame: Frame) -> av.VideoFrame:
+        """The picture, drawn on the device that has the frame's alpha."""
+        from vidmatte.writers.render.torch_cutout import DeviceCutout
+
+        if self._device_cutout is None:
+            formats = frame.picture.format.name, self._working, self._colours
+            device, convert = frame.on_device.device, self._convert_colours
+            self._device_cutout = DeviceCutout(
+                device, self._source, self.colour, *formats, convert=convert
+            )
+        picture, empty = self._blank(frame)
+        visible = Rectangle(*frame.on_device.summary.visible_box(self._full_scale))
+        box = _widened(visible, picture.height, picture.width)
+        if box.width:
+            around = box.snapped(_TAPS, _GRID, picture.width, picture.height)
+            uses_model = self.policy != "estimate"
+            self._device_cutout.draw(picture, frame, box, around, empty, uses_model=uses_model)
+        return picture
 
     def _with_source(self, frame: Frame, levels: np.ndarray) -> av.VideoFrame:
         """The picture with the source's colours everywhere."""
@@ -83,9 +110,7 @@ class CutoutPicture:
     ) -> av.VideoFrame:
         """The picture whose soft pixels have foreground colours and whose transparent ones have
         their neighbours', or far from them are black."""
-        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
-        empty = black(self._working, self.colour.range)
-        planes.fill(picture, empty)
+        picture, empty = self._blank(frame)
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
         box = _box_of(visible)
         if not box.width:
@@ -96,22 +121,24 @@ class CutoutPicture:
         colours = [planes.repeated(plane, own[0]) for plane in own]
         targets = planes.full_planes(picture, box, empty)
         has_model = frame.foreground is not None and self.policy != "estimate"
-        if frame.on_device is not None and not (has_model or self._remove_spill):
-            found = _on_device(colours, frame, box, self._full_scale, empty)
-            for target, plane, extended in zip(targets, colours, found, strict=True):
-                np.copyto(target, cv2.copyTo(extended, changed, plane))
+        if has_model:
+            self._put_model_colours(colours, frame, box, changed & visible)
         else:
-            if has_model:
-                self._put_model_colours(colours, frame, box, changed & visible)
-            else:
-                estimate_planes(colours, alpha[box.slices], self._full_scale, changed)
-            if self._remove_spill:
-                colour, spilled = self._remove_spill(np.asarray(cv2.merge(colours)))
-                colours = [np.asarray(plane) for plane in cv2.split(colour)]
-                changed |= spilled & visible
-            extend(colours, visible, empty, targets)
+            estimate_planes(colours, alpha[box.slices], self._full_scale, changed)
+        if self._remove_spill:
+            colour, spilled = self._remove_spill(np.asarray(cv2.merge(colours)))
+            colours = [np.asarray(plane) for plane in cv2.split(colour)]
+            changed |= spilled & visible
+        extend(colours, visible, empty, targets)
         planes.store(picture, box, (*targets, levels), own, changed)
         return picture
+
+    def _blank(self, frame: Frame) -> tuple[av.VideoFrame, tuple[int, int, int]]:
+        """A transparent picture, and the black that it is painted in."""
+        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
+        empty = black(self._working, self.colour.range)
+        planes.fill(picture, empty)
+        return picture, empty
 
     def _converted(self, picture: av.VideoFrame, box: Rectangle) -> list[np.ndarray]:
         """The three planes of a box of the picture in the output's colours, new ones."""
@@ -286,25 +313,8 @@ _TAPS, _GRID = 16, 128
 
 def _box_of(visible: np.ndarray) -> Rectangle:
     """The box of the non-zero pixels of a (H, W) uint8 mask, widened by ``_BOX_MARGIN``."""
-    x, y, width, height = cv2.boundingRect(visible)
-    if not width:
-        return Rectangle(0, 0, 0, 0)
-    left, top = max(0, x - _BOX_MARGIN) // ALIGN * ALIGN, max(0, y - _BOX_MARGIN) // ALIGN * ALIGN
-    right = min(visible.shape[1], -(-(x + width + _BOX_MARGIN) // ALIGN) * ALIGN)
-    bottom = min(visible.shape[0], -(-(y + height + _BOX_MARGIN) // ALIGN) * ALIGN)
-    return Rectangle(left, top, right - left, bottom - top)
+    return _widened(Rectangle(*cv2.boundingRect(visible)), *visible.shape)
 
 
-def _on_device(
-    colours: list[np.ndarray],
-    frame: Frame,
-    box: Rectangle,
-    full_scale: int,
-    empty: tuple[int, ...],
-) -> list[np.ndarray]:
-    """``estimate_planes`` and ``extend`` on the device that has the frame's alpha."""
-    from vidmatte.writers.render.torch_cutout import subject_colours
-
-    merged = np.asarray(cv2.merge(colours))
-    found = subject_colours(merged, frame, box, full_scale, empty)
-    return [np.asarray(plane) for plane in cv2.split(found)]
+def _widened(box: Rectangle, height: int, width: int) -> Rectangle:
+    return box.snapped(_BOX_MARGIN, ALIGN, width, height) if box.width else box

@@ -71,6 +71,7 @@ class _MatteRenderer(Renderer):
     def render(self, context: RenderContext) -> av.VideoFrame:
         """See ``Renderer.render``."""
         frame = context.frame
+        frame.to_host()
         assert frame.alpha is not None
         working = planes.to_native_order(self._format)
         picture = av.VideoFrame(frame.picture.width, frame.picture.height, working)

@@ -47,6 +47,7 @@ class FloatCutout(Renderer):
     def render(self, context: RenderContext) -> av.VideoFrame:
         """See ``Renderer.render``."""
         frame, base = context.frame, context.picture(_BASE)
+        frame.to_host()
         assert frame.alpha is not None
         picture = av.VideoFrame(base.width, base.height, "gbrapf32le")
         *targets, alpha = planes.plane_views(picture)
