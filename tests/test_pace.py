@@ -325,9 +325,7 @@ def test_a_keyer_takes_every_frame() -> None:
         find_model(Settings(model="chroma", pace=2), pytest.fail)
 
 
-def test_a_chosen_subject_is_kept_at_a_pace(
-    inputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chosen_subject_is_kept_at_a_pace(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDMATTE_OFFLINE", "1")  # no backbone: colours and motion decide
     chosen = {"subject": "largest", "out_point": "f19"}
     on_every = alphas(inputs, **chosen)
