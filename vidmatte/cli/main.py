@@ -206,7 +206,8 @@ def _part(name: str) -> typer.Typer:
 
 def _command_names() -> set[str | None]:
     """The first words that are no inputs, and the main command's own name."""
-    return {one.name for one in (*app.registered_commands, *app.registered_groups)}
+    groups = {one.name for one in app.registered_groups}
+    return groups | {one.name for one in app.registered_commands}
 
 
 def main(arguments: list[str] | None = None) -> int:
