@@ -48,7 +48,7 @@ test-all: .venv/ready-dev
 check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 	@if command -v npx >/dev/null; then npx --yes --package typescript@5.9.3 tsc -p .ci/page.jsconfig.json; \
 	  else echo "the types of the page's scripts were not checked: there is no node here"; fi
 

@@ -31,6 +31,7 @@ import typer.main
 from media import SOURCE_KINDS, Movie
 from readback import require_ffmpeg
 
+from vidmatte.core.memory import tune_malloc
 from vidmatte.models.weights.catalogue import lookup
 from vidmatte.models.weights.store import Store, _default_folder, _is_offline
 
@@ -48,6 +49,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # pytest, too, would rewrite the assertions of all tests anew in each process.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# As the program itself does: half of the page faults, a quarter of the system's time.
+tune_malloc()
 # The same commands for every call of main(): to make them takes longer than most calls.
 typer.main.get_command = cache(typer.main.get_command)
 # Read before any test changes the environment.

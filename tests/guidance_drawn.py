@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -15,12 +16,16 @@ Place = tuple[float, float]
 
 def texture(seed: int, colour: Sequence[float], grain: float = 25) -> np.ndarray:
     """A texture larger than any picture here, (H, W, 3) float32."""
+    return np.clip(np.array(colour) + grain * _noise(seed), 0, 255).astype(np.float32)
+
+
+@cache  # several files draw with the same seeds, and all are imported by each process of a run
+def _noise(seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
-    noise = sum(
+    return sum(
         cv2.GaussianBlur(random.normal(size=(600, 900, 3)), (0, 0), sigma) * sigma * gain
         for sigma, gain in ((1.5, 1.0), (5, 2.0))
     )
-    return np.clip(np.array(colour) + grain * noise, 0, 255).astype(np.float32)
 
 
 GROUND = texture(0, (90, 120, 90), 15)

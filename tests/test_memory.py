@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from media import make_movie
+from scene import draw_nothing
 from tiny_onnx import make_salient
 
 from vidmatte import matte, stream
@@ -148,7 +149,8 @@ def test_out_of_memory_is_reported_in_one_line(tmp_path: Path) -> None:
     for path, side in ((small, 64), (large, 4000)):
         cv2.imwrite(str(path), np.full((side, side, 3), 90, np.uint8))
     model = make_salient(tmp_path / "tiny.onnx")
-    clip = make_movie(tmp_path / "large.mov", size=(3000, 3000), frames=1).path
+    shape = {"size": (3000, 3000), "frames": 1, "draw": draw_nothing}
+    clip = make_movie(tmp_path / "large.mov", **shape).path
     some = [large, 20, large, 60, clip, 400]
     done = in_scarcity(RUNNING, small, tmp_path / "cut", model, *some)
     assert done.stdout.split() == ["1", "1", "1"], done.stderr

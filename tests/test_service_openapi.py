@@ -46,9 +46,11 @@ def test_every_endpoint_is_described(offline_server: Server) -> None:
 
 
 def test_no_request_made_from_the_document_ends_in_an_error_of_the_server(
-    offline_server: Server, tmp_path: Path
+    offline_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the requests name a clip and a job that exist."""
+    # Read at the import; otherwise it keeps its tables in the working directory.
+    monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(tmp_path / "hypothesis"))
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
     from schemathesis import Case

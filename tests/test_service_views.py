@@ -59,8 +59,9 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """A renderer's pictures, (H, W, 3) uint8 RGB, or its error as text."""
+    monkeypatch.setenv("VIDMATTE_OFFLINE", "1")  # subjects are chosen without a backbone
     renderer = Renderer(tmp_path / "kept")
 
     def asked(file: Path, number: int, view: str = "source", **more: Any) -> Any:
@@ -250,8 +251,10 @@ def test_still_picture_has_views(tmp_path: Path, ask):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClient]:
     """The application in this process; the renderer is a process of its own."""
-    with local_service(tmp_path_factory.mktemp("service")) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDMATTE_OFFLINE", "1")
+        with local_service(tmp_path_factory.mktemp("service")) as client:
+            yield client
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from vidmatte.cli.call import Call
 from vidmatte.cli.exit_status import MOST_FAILURES
 from vidmatte.cli.outputs import call_folder, job_for_each_subject, plan_outputs
 from vidmatte.cli.summary import report_result, shares_line
-from vidmatte.core.memory import frames_oom_error, is_out_of_memory, reason_of
+from vidmatte.core.memory import frames_oom_error, is_out_of_memory, quick_collections, reason_of
 from vidmatte.core.names import absolute_path
 from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
 from vidmatte.jobs.call_manifest import write_for_call
@@ -73,12 +73,11 @@ class _Batch:
         shared = model.shared()
         recorders = {job.output: stills.Recorder() for job in jobs}
         count = stills.count_at_once(self.largest, self.settings)
-        with (
-            stills.quick_collections(),
-            stills.started(
-                jobs, lambda job: self._run(job, shared, recorders[job.output]), count
-            ) as futures,
-        ):
+
+        def made(job: Job) -> Result:
+            return self._run(job, shared, recorders[job.output])
+
+        with quick_collections(), stills.started(jobs, made, count) as futures:
             for done, (job, future) in enumerate(futures):
                 try:
                     wait([future])

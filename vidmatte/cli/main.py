@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,11 +185,36 @@ def _formats_command(
     show_formats(as_json)
 
 
+def _app_of(words: list[str]) -> typer.Typer:
+    """The part of the command line that a call takes: before it looks at the call, typer makes
+    every option of every command that it is given."""
+    first = words[0] if words else "--help"
+    if first in ("--help", "-h"):
+        return app
+    return _part(first if first in _command_names() else _MAIN)
+
+
+@cache
+def _part(name: str) -> typer.Typer:
+    """The command line with one command."""
+    part = copy.copy(app)
+    part.registered_commands = [one for one in app.registered_commands if one.name == name]
+    part.registered_groups = [one for one in app.registered_groups if one.name == name]
+    return part
+
+
+def _command_names() -> set[str | None]:
+    """The first words that are no inputs, and the main command's own name."""
+    groups = {one.name for one in app.registered_groups}
+    return groups | {one.name for one in app.registered_commands}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; every error becomes one message and an exit status."""
     stops = catch_stops()
     try:
-        status = app(args=arguments, prog_name="vidmatte", standalone_mode=False)
+        part = _app_of(sys.argv[1:] if arguments is None else arguments)
+        status = part(args=arguments, prog_name="vidmatte", standalone_mode=False)
     except BrokenPipeError:
         return 1
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user sees a traceback)
@@ -205,5 +232,4 @@ def _wants_events(words: list[str]) -> bool:
     options = words[: words.index("--")] if "--" in words else words
     if "--json" not in options:
         return False
-    commands = {one.name for one in app.registered_commands} - {_MAIN}
-    return words[0] not in commands | {one.name for one in app.registered_groups}
+    return words[0] not in _command_names() - {_MAIN}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,14 +76,3 @@ def started(
         yield [(job, pool.submit(work, job)) for job in jobs]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def quick_collections() -> Iterator[None]:
-    """Meanwhile ``gc.collect`` looks only at objects made since: those of modules and the network,
-    which stay, are hundreds of thousands."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
