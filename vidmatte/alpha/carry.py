@@ -12,7 +12,7 @@ here depends on the frames from one key frame to the next and on nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
@@ -89,13 +89,15 @@ class _Doubts:
 
     disagreement: of the two sides' alpha, 0..1. colour: of the edge's colours, the share that
     neither side explains, 0..1. motion: the same of the trust in its motion. speed: of the
-    subject, in longer sides of the frame per frame.
+    subject, in longer sides of the frame per frame. share: of the subject on which the two sides
+    disagree, 0..1: there the network has changed its mind.
     """
 
     disagreement: float
     colour: float
     motion: float
     speed: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,17 @@ class Limits:
     colour: float
     motion: float
     speed: float
+    share: float
 
     def exceeded_by(self, doubts: _Doubts) -> bool:
         """Whether any doubt is larger than its limit."""
         return any(getattr(doubts, name) > limit for name, limit in vars(self).items())
 
 
-STRICT = Limits(disagreement=0.3, colour=0.65, motion=0.45, speed=0.008)
-LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02)
+STRICT = Limits(disagreement=0.8, colour=0.9, motion=0.9, speed=0.009, share=0.08)
+LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02, share=1.0)
+#: Of what moves, whatever the mattes say.
+STILL = replace(STRICT, disagreement=1.0, share=1.0)
 
 
 @dataclass
@@ -146,7 +151,7 @@ class Stretch:
         # Only what is subject in both is followed: there, no background motion is meant.
         both = cv2.min(first.coarse, last.coarse)
         box = box_around(cv2.max(first.coarse, last.coarse) > _PRESENT)
-        self._is_empty = box.is_empty
+        self.is_empty = box.is_empty
         if box.is_empty:
             return
         seen = [CoarseFrame(frame.rgb, frame.grey, both, box) for frame in frames]
@@ -160,7 +165,7 @@ class Stretch:
         """Where the network has to run, so that the matte of no frame between is in doubt: halfway
         between two key frames. Empty where no carried matte exceeds the limits."""
         found: list[int] = []
-        if self._is_empty:
+        if self.is_empty:
             return found
         for before, after in pairwise(sorted(self._keys)):
             between = range(before + 1, after)
@@ -176,7 +181,7 @@ class Stretch:
         def carry(place: int) -> None:
             frame = frames[place - 1]
             alpha, key = frame.writable_alpha(), self._keys[0]
-            if self._is_empty:
+            if self.is_empty:
                 alpha.fill(0)
             else:
                 key = self._carry(place, alpha)
@@ -193,12 +198,14 @@ class Stretch:
         unlike = [_colour_doubt(side.rgb, here) for side in (before, after)]
         inside = cv2.min(before.alpha, after.alpha) ** 4
         edge = _edge(before.alpha, after.alpha) * inside
+        apart, either = cv2.absdiff(before.alpha, after.alpha), cv2.max(before.alpha, after.alpha)
         lost = 1 - np.maximum(before.way.trust, after.way.trust)
         return _Doubts(
-            disagreement=_worst(cv2.absdiff(before.alpha, after.alpha) * np.maximum(*unlike)),
+            disagreement=_worst(apart * np.maximum(*unlike)),
             colour=_worst(np.minimum(*unlike) * edge),
             motion=_worst(lost * edge),
-            speed=self._speed(place, cv2.max(before.alpha, after.alpha)),
+            speed=self._speed(place, either),
+            share=float(apart.sum() / max(either.sum(), 1)),
         )
 
     def _carry(self, place: int, alpha: np.ndarray) -> KeyMatte:
