@@ -74,13 +74,20 @@ class KeyMatte:
     def of_frame(cls, frame: Frame, reduced: ReducedFrame) -> KeyMatte:
         """Keep a copy of a frame's alpha."""
         assert frame.alpha is not None
+        return cls.of_alpha(frame.alpha, reduced, frame.mirrored, frame.augment_phase)
+
+    @classmethod
+    def of_alpha(
+        cls, alpha: np.ndarray, reduced: ReducedFrame, mirrored: bool = False, phase: int = 0
+    ) -> KeyMatte:
+        """Keep a copy of alpha (H, W) float32."""
         height, width = reduced.rgb.shape[:2]
-        coarse = cv2.resize(frame.alpha, (width, height), interpolation=cv2.INTER_AREA)
+        coarse = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
         box = box_around(coarse > _PRESENT / 2).grown(2, height, width)
-        box = box.enlarged(coarse.shape, *frame.alpha.shape)
-        part = box.crop(frame.alpha)
+        box = box.enlarged(coarse.shape, *alpha.shape)
+        part = box.crop(alpha)
         codes = cv2.multiply(part, float(_FULL_SCALE), dtype=cv2.CV_16U) if part.size else part
-        return cls(codes, box, coarse, frame.mirrored, frame.augment_phase)
+        return cls(codes, box, coarse, mirrored, phase)
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,7 @@ class _Doubts:
 
     disagreement: of the two sides' alpha, 0..1. colour: of the edge's colours, the share that
     neither side explains, 0..1. motion: the same of the trust in its motion. speed: of the
-    subject, in longer sides of the frame per frame. share: of the subject on which the two sides
-    disagree, 0..1: there the network has changed its mind.
+    subject, in longer sides of the frame per frame. share: of the subject where the sides differ.
     """
 
     disagreement: float
@@ -101,14 +107,8 @@ class _Doubts:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The most doubt with which a matte is still carried; see ``_Doubts``."""
-
-    disagreement: float
-    colour: float
-    motion: float
-    speed: float
-    share: float
+class Limits(_Doubts):
+    """The most doubt with which a matte is still carried."""
 
     def exceeded_by(self, doubts: _Doubts) -> bool:
         """Whether any doubt is larger than its limit."""
@@ -117,8 +117,7 @@ class Limits:
 
 STRICT = Limits(disagreement=0.8, colour=0.9, motion=0.9, speed=0.009, share=0.08)
 LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02, share=1.0)
-#: Of what moves, whatever the mattes say.
-STILL = replace(STRICT, disagreement=1.0, share=1.0)
+STILL = replace(STRICT, disagreement=1.0)  # of mattes from one view each
 
 
 @dataclass
@@ -164,14 +163,13 @@ class Stretch:
     def doubtful_places(self, limits: Limits) -> list[int]:
         """Where the network has to run, so that the matte of no frame between is in doubt: halfway
         between two key frames. Empty where no carried matte exceeds the limits."""
-        found: list[int] = []
         if self.is_empty:
-            return found
-        for before, after in pairwise(sorted(self._keys)):
-            between = range(before + 1, after)
-            if any(limits.exceeded_by(self.doubts(place)) for place in between):
-                found.append((before + after) // 2)
-        return found
+            return []
+        return [
+            (before + after) // 2
+            for before, after in pairwise(sorted(self._keys))
+            if any(limits.exceeded_by(self.doubts(at)) for at in range(before + 1, after))
+        ]
 
     def carry_all(self, frames: Sequence[Frame]) -> None:
         """Give the frames between the first and the last of the stretch their alpha, except those
@@ -196,9 +194,9 @@ class Stretch:
         before, after = self._sides(place)
         here = before.way.box.crop(self._frames[place].rgb)
         unlike = [_colour_doubt(side.rgb, here) for side in (before, after)]
-        inside = cv2.min(before.alpha, after.alpha) ** 4
-        edge = _edge(before.alpha, after.alpha) * inside
-        apart, either = cv2.absdiff(before.alpha, after.alpha), cv2.max(before.alpha, after.alpha)
+        alphas = before.alpha, after.alpha
+        edge = _edge(*alphas) * cv2.min(*alphas) ** 4
+        apart, either = cv2.absdiff(*alphas), cv2.max(*alphas)
         lost = 1 - np.maximum(before.way.trust, after.way.trust)
         return _Doubts(
             disagreement=_worst(apart * np.maximum(*unlike)),

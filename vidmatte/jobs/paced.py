@@ -17,7 +17,7 @@ carried therefore depends on their first views, whatever was merged for the fram
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -166,17 +166,19 @@ class _PacedNetwork(WrappedNetwork):
         is_in_order = distance % 2 or self._pace.still is not None
         return frame.index + (0 if is_in_order else frame.index // distance)
 
-    def merge_views(self, frame: Frame) -> None:
-        """Merge the alpha of a key frame that the network ran on with that from the other view of a
-        pair; at the start of a shot from both pairs."""
+    def merged_views(self, frame: Frame) -> np.ndarray:
+        """The alpha (H, W) float32 of a key frame that the network ran on, merged with that from
+        the other view of a pair; at the start of a shot from both pairs. The frame keeps its own.
+        """
         assert frame.alpha is not None
-        turn = self._turn_of(frame)
-        merged = self._of_pair(frame, turn, frame.alpha.copy())
+        turn, own = self._turn_of(frame), frame.alpha.copy()
+        merged = self._of_pair(frame, turn, own)
         if frame.new_shot:
-            second = turn + 2
-            merged += self._of_pair(frame, second, self._of_view(frame, second))
+            merged += self._of_pair(frame, turn + 2, self._of_view(frame, turn + 2))
             merged *= np.float32(0.5)
-        frame.alpha[:] = merged
+        frame.alpha[:] = own
+        self.mark_in_turn(frame)
+        return merged
 
     def _of_pair(self, frame: Frame, turn: int, alpha: np.ndarray) -> np.ndarray:
         """The alpha of two views, merged. alpha: that of a turn."""
@@ -254,17 +256,20 @@ class _Waiting:
         if stretch.doubtful_places(still):
             self._network.run(between)
             return False
-        for frame in (last,) if self._is_merged else (first, last):
-            self._network.merge_views(frame)
-        keys = [
-            replace(KeyMatte.of_frame(frame, reduced), augment_phase=0)
-            for frame, reduced in ((first, self._reduced[0]), (last, self._reduced[-1]))
-        ]
+        assert first.alpha is not None
+        alphas = (
+            first.alpha if self._is_merged else self._network.merged_views(first),
+            self._network.merged_views(last),
+        )
+        pairs = zip(alphas, (self._reduced[0], self._reduced[-1]), strict=True)
+        keys = [KeyMatte.of_alpha(alpha, reduced) for alpha, reduced in pairs]
         stretch = Stretch(self._reduced, keys[0], keys[1], self._threads)
-        if is_doubtful := bool(stretch.doubtful_places(self._pace.limits)):
+        if stretch.doubtful_places(self._pace.limits):
             self._network.run(between)
-        else:
-            stretch.carry_all(between)
-        for frame in (first, last) if is_doubtful else self._frames:
+            return False
+        for frame, alpha in zip((first, last), alphas, strict=True):
+            frame.writable_alpha()[:] = alpha
+        stretch.carry_all(between)
+        for frame in between:
             self._network.mark_in_turn(frame)
         return True
