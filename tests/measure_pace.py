@@ -6,8 +6,8 @@ The clips are the standard scenes of composites.py, drawn 768 pixels wide, and m
 hardly moving, walking, bending fast, before a panning camera, walking in, and two joined by a cut.
 What the network gives for a frame is cached when it is first needed; each pace takes it for its
 key frames, and the rest of the product's chain follows. Printed for each clip and pace, against
-``--pace every``: the ratios of the measures (lower is better), the share of the frames that the network ran
-on, and the ratio of the CPU time up to the raw alpha: the network's, measured on some frames in
+``--pace every``: the ratios of the measures (lower is better), runs of the network a frame, and the
+ratio of the CPU time up to the raw alpha: the network's, measured on some frames in
 one thread, and the carrying. The last column is the error of ``every``, MAD times 1000: where it is
 large, the network does not find the subject.
 """
