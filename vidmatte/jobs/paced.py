@@ -174,7 +174,7 @@ class _PacedNetwork(WrappedNetwork):
         turn, own = self._turn_of(frame), frame.alpha.copy()
         merged = self._of_pair(frame, turn, own)
         if frame.new_shot:
-            merged += self._of_pair(frame, turn + 2, self._of_view(frame, turn + 2))
+            merged += self._of_pair(frame, turn + 2, self._of_view(frame, turn + 2).copy())
             merged *= np.float32(0.5)
         frame.alpha[:] = own
         self.mark_in_turn(frame)
@@ -186,12 +186,12 @@ class _PacedNetwork(WrappedNetwork):
         return merge_mirrored(*(pair[::-1] if turn % 2 else pair))
 
     def _of_view(self, frame: Frame, turn: int) -> np.ndarray:
-        """A copy of the alpha that the network gives in a turn."""
+        """The frame's alpha, as the network gives it in a turn."""
         frame.turn = turn
         for _ in self._network.predict(iter([frame])):
             pass
         assert frame.alpha is not None
-        return frame.alpha.copy()
+        return frame.alpha
 
     def mark_in_turn(self, frame: Frame) -> None:
         """Mark a frame whose alpha comes from several views as if it came from one: the filter

@@ -119,7 +119,13 @@ def reconcile(
     straight: np.ndarray, mirrored: np.ndarray, larger: np.ndarray, own: np.ndarray
 ) -> np.ndarray:
     """One matte of two by the maps of ``agreement``, all of one shape."""
-    mean = np.float32(0.5) * (straight + mirrored)
-    return np.asarray(
-        mean + larger * (np.maximum(straight, mirrored) - mean) + own * (straight - mean)
-    )
+    mean = straight + mirrored
+    mean *= np.float32(0.5)
+    merged = np.maximum(straight, mirrored)
+    merged -= mean
+    merged *= larger
+    merged += mean
+    toward_own = np.subtract(straight, mean, out=mean)  # in place: these may be large
+    toward_own *= own
+    merged += toward_own
+    return np.asarray(merged)
