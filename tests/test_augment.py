@@ -7,7 +7,7 @@ import pytest
 from test_temporal_filter import Picture, filter_frames, shot, texture
 
 from vidmatte.models.augment import agreement, reconcile
-from vidmatte.models.segmentation import _merge_mirrored
+from vidmatte.models.segmentation import merge_mirrored
 
 BODY, ARM, STONE = np.s_[40:160, 100:180], np.s_[60:90, 180:230], np.s_[120:160, 20:60]
 
@@ -52,7 +52,7 @@ def test_edges_are_averaged() -> None:
     straight, mirrored = matte(BODY), matte(BODY)
     mirrored[40:160, 180] = 0.5
     assert agreement(straight, mirrored) is None
-    np.testing.assert_array_equal(_merge_mirrored(straight, mirrored), (straight + mirrored) / 2)
+    np.testing.assert_array_equal(merge_mirrored(straight, mirrored), (straight + mirrored) / 2)
 
 
 def test_no_subject_in_either_view() -> None:

@@ -44,7 +44,7 @@ from vidmatte.models.runtimes.onnx_loader import _batchable, load_runner
 from vidmatte.models.runtimes.openvino import is_installed
 from vidmatte.models.runtimes.torch_device import TorchDevice, _SeveralDevices, choose_device
 from vidmatte.models.rvm import RecurrentNetwork
-from vidmatte.models.segmentation import SegmentationNetwork, _merge_mirrored
+from vidmatte.models.segmentation import SegmentationNetwork, merge_mirrored
 from vidmatte.settings import Settings
 
 RUNTIMES = [
@@ -175,9 +175,7 @@ def test_strong_runs_two_views_and_averages_them(tmp_path: Path) -> None:
     found = alphas_of(strong, frames)
     runner = load_runner(path, Device(), 1, outputs=1).runner
     for frame, alpha in zip(frames, found, strict=True):
-        mean = _merge_mirrored(
-            *(output_of(runner, view, frame) for view in views_of(frame, "both"))
-        )
+        mean = merge_mirrored(*(output_of(runner, view, frame) for view in views_of(frame, "both")))
         np.testing.assert_allclose(alpha, enlarged(mean, alpha), atol=1e-4)
         assert not frame.mirrored
 

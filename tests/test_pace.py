@@ -27,14 +27,16 @@ from vidmatte.errors import UsageError
 from vidmatte.jobs.paced import Pace, _pace_named, _PacedNetwork, network_of
 from vidmatte.jobs.segment import Needs, plan_segment
 from vidmatte.jobs.smoothing import temporal_filter_for
-from vidmatte.models.augment import SCHEDULES, View, mark_views, views_of
+from vidmatte.models.augment import ALTERNATING, SCHEDULES, View, mark_views, views_of
 from vidmatte.models.base import Network
 from vidmatte.models.registry import find_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
 
 WIDTH, HEIGHT = 144, 96
-NEVER, ALWAYS = Limits(9, 9, 9, 9), Limits(-1, -1, -1, -1)
+NEVER, ALWAYS = Limits(9, 9, 9, 9, 9), Limits(-1, -1, -1, -1, -1)
+AUTO = _pace_named("auto")
+assert AUTO is not None
 
 
 class Truth(Network):
@@ -92,13 +94,13 @@ def scene(speeds: Sequence[float], cuts: Sequence[int] = ()) -> tuple[list[Frame
 
 
 def paced(
-    speeds: Sequence[float], distance: int, limits: Limits = NEVER, **more: Any
+    speeds: Sequence[float], pace: Pace | int, limits: Limits = NEVER, **more: Any
 ) -> tuple[list[Frame], Truth]:
     """The frames of a scene with their alpha, and the network that ran on some of them."""
     cuts = more.pop("cuts", ())
     frames, alphas = scene(speeds, cuts)
     truth = Truth(alphas, **more)
-    network = _PacedNetwork(truth, Pace(distance, limits))
+    network = _PacedNetwork(truth, Pace(pace, limits) if isinstance(pace, int) else pace)
     return list(network.predict(iter(frames))), truth
 
 
@@ -150,9 +152,41 @@ def test_doubt_brings_the_network_back_only_where_there_is_some() -> None:
     assert len(truth.ran) == len({*truth.ran})
 
 
-def test_fast_motion_is_left_to_the_network() -> None:
-    assert len(paced([6] * 9, 3, STRICT)[1].ran) == 9
-    assert len(paced([0.3] * 9, 4, STRICT)[1].ran) == 3
+def test_auto_leaves_fast_motion_to_the_network_as_it_is() -> None:
+    frames, truth = paced([6] * 13, AUTO, schedule="four")
+    assert sorted(truth.ran) == [*range(13)]
+    assert [one.augment_phase for one in frames] == [index % 4 for index in range(13)]
+    assert not any(one.carried for one in frames)
+
+
+def test_auto_merges_views_of_its_key_frames() -> None:
+    frames, truth = paced([0.2] * 19, AUTO, schedule="four")
+    seen = {index: {*views} for index, views in by_frame(truth).items()}
+    first, second = {*ALTERNATING[:2]}, {*ALTERNATING[2:]}
+    assert seen == {0: first | second, 6: second, 12: first, 18: second}
+    assert [one.index for one in frames if not one.carried] == [0, 6, 12, 18]
+    # The filter weighs views against each other: all frames count, as if each had its own.
+    assert [one.augment_phase for one in frames] == [index % 4 for index in range(19)]
+    assert [one.mirrored for one in frames] == [index % 2 == 1 for index in range(19)]
+    for frame in frames:
+        assert np.abs(frame.alpha - truth.alphas[frame.index]).mean() < 0.002
+
+
+def by_frame(truth: Truth) -> dict[int, list[View]]:
+    """The views that each frame was seen in."""
+    found: dict[int, list[View]] = {}
+    for index, views in zip(truth.ran, truth.views, strict=True):
+        found.setdefault(index, []).extend(views)
+    return found
+
+
+def test_auto_runs_on_all_frames_between_mattes_that_disagree() -> None:
+    frames, alphas = scene([0.1] * 13)
+    for alpha in alphas[12:]:
+        alpha[:, :45] = 0  # the network no longer sees a part of the disc, which is still there
+    truth = Truth(alphas, schedule="four")
+    list(_PacedNetwork(truth, AUTO).predict(iter(frames)))
+    assert {*truth.ran} == {0, *range(6, 13)}
 
 
 @pytest.mark.parametrize("cut", [3, 4, 5, 6])
@@ -164,20 +198,23 @@ def test_nothing_is_carried_across_a_cut(cut: int) -> None:
 
 
 def test_no_more_frames_are_in_flight_than_its_batch() -> None:
-    for distance, batch in ((4, 1), (3, 2), (8, 1)):
-        frames, alphas = scene([1] * 30, cuts=(13,))
-        network, taken = _PacedNetwork(Truth(alphas, batch), Pace(distance, NEVER)), []
+    for pace, batch in ((Pace(4, NEVER), 1), (Pace(3, NEVER), 2), (Pace(8, NEVER), 1), (AUTO, 1)):
+        frames, alphas = scene([0.2] * 30, cuts=(13,))
+        network, taken = _PacedNetwork(Truth(alphas, batch), pace), []
         for number, _ in enumerate(network.predict(taken.append(f) or f for f in frames)):
             assert len(taken) - number <= network.batch
 
 
-@pytest.mark.parametrize(("batch", "limits"), [(1, STRICT), (2, NEVER), (1, ALWAYS)])
-def test_a_part_of_a_clip_gives_the_same_frames(batch: int, limits: Limits) -> None:
-    speeds, cuts = [0.4] * 31, (17,)
-    full = paced(speeds, 3, limits, batch=batch, cuts=cuts)[0]
-    network = _PacedNetwork(Truth(scene(speeds, cuts)[1], batch), Pace(3, limits))
+@pytest.mark.parametrize(
+    ("batch", "pace"),
+    [(1, Pace(3, STRICT)), (2, Pace(3, NEVER)), (1, Pace(3, ALWAYS)), (1, AUTO), (2, AUTO)],
+)
+def test_a_part_of_a_clip_gives_the_same_frames(batch: int, pace: Pace) -> None:
+    speeds, cuts = [0.4] * 13 + [2.5] * 4 + [0.4] * 20, (19,)
+    full = paced(speeds, pace, batch=batch, cuts=cuts, schedule="four")[0]
+    network = _PacedNetwork(Truth(scene(speeds, cuts)[1], batch, "four"), pace)
     needs = Needs.of(network, temporal_filter_for(recurrent=False, settings=Settings(smooth="off")))
-    for first, stop in ((14, 17), (20, 23)):
+    for first, stop in ((12, 15), (17, 20), (24, 30)):
         segment, _ = plan_segment(first, stop, needs, History())
         part = scene(speeds, cuts)[0][segment.start : needs.read_stop(segment)]
         done = {frame.index: frame for frame in network.predict(iter(part))}
@@ -196,7 +233,7 @@ def test_key_frames_take_every_view(distance: int, schedule: str) -> None:
     network = _PacedNetwork(truth, Pace(distance, NEVER))
     for step, count in ((1, 2 * views), (distance, views)):
         truth.views.clear()
-        network._run(frames[step::step][:count])
+        network.run(frames[step::step][:count])
         assert len({*truth.views}) == views
     carried = paced([0] * 5, 4, schedule=schedule)[0]
     assert [one.augment_phase for one in carried] == [0, 0, 0, 1, 1]
@@ -210,7 +247,7 @@ def test_an_empty_matte_is_carried() -> None:
     stretch = Stretch(
         reduced, *(KeyMatte.of_frame(one, reduced[0]) for one in (first, last)), threads=2
     )
-    assert stretch.doubtful_places(STRICT) == []
+    assert stretch.is_empty and stretch.doubtful_places(STRICT) == []
     stretch.carry_all([middle])
     assert not middle.alpha.any()
 

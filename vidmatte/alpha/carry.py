@@ -12,7 +12,7 @@ here depends on the frames from one key frame to the next and on nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
@@ -74,13 +74,20 @@ class KeyMatte:
     def of_frame(cls, frame: Frame, reduced: ReducedFrame) -> KeyMatte:
         """Keep a copy of a frame's alpha."""
         assert frame.alpha is not None
+        return cls.of_alpha(frame.alpha, reduced, frame.mirrored, frame.augment_phase)
+
+    @classmethod
+    def of_alpha(
+        cls, alpha: np.ndarray, reduced: ReducedFrame, mirrored: bool = False, phase: int = 0
+    ) -> KeyMatte:
+        """Keep a copy of alpha (H, W) float32."""
         height, width = reduced.rgb.shape[:2]
-        coarse = cv2.resize(frame.alpha, (width, height), interpolation=cv2.INTER_AREA)
+        coarse = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
         box = box_around(coarse > _PRESENT / 2).grown(2, height, width)
-        box = box.enlarged(coarse.shape, *frame.alpha.shape)
-        part = box.crop(frame.alpha)
+        box = box.enlarged(coarse.shape, *alpha.shape)
+        part = box.crop(alpha)
         codes = cv2.multiply(part, float(_FULL_SCALE), dtype=cv2.CV_16U) if part.size else part
-        return cls(codes, box, coarse, frame.mirrored, frame.augment_phase)
+        return cls(codes, box, coarse, mirrored, phase)
 
 
 @dataclass(frozen=True)
@@ -89,31 +96,28 @@ class _Doubts:
 
     disagreement: of the two sides' alpha, 0..1. colour: of the edge's colours, the share that
     neither side explains, 0..1. motion: the same of the trust in its motion. speed: of the
-    subject, in longer sides of the frame per frame.
+    subject, in longer sides of the frame per frame. share: of the subject where the sides differ.
     """
 
     disagreement: float
     colour: float
     motion: float
     speed: float
+    share: float
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The most doubt with which a matte is still carried; see ``_Doubts``."""
-
-    disagreement: float
-    colour: float
-    motion: float
-    speed: float
+class Limits(_Doubts):
+    """The most doubt with which a matte is still carried."""
 
     def exceeded_by(self, doubts: _Doubts) -> bool:
         """Whether any doubt is larger than its limit."""
         return any(getattr(doubts, name) > limit for name, limit in vars(self).items())
 
 
-STRICT = Limits(disagreement=0.3, colour=0.65, motion=0.45, speed=0.008)
-LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02)
+STRICT = Limits(disagreement=0.8, colour=0.9, motion=0.9, speed=0.009, share=0.08)
+LOOSE = Limits(disagreement=0.5, colour=0.9, motion=0.7, speed=0.02, share=1.0)
+STILL = replace(STRICT, disagreement=1.0)  # of mattes from one view each
 
 
 @dataclass
@@ -146,7 +150,7 @@ class Stretch:
         # Only what is subject in both is followed: there, no background motion is meant.
         both = cv2.min(first.coarse, last.coarse)
         box = box_around(cv2.max(first.coarse, last.coarse) > _PRESENT)
-        self._is_empty = box.is_empty
+        self.is_empty = box.is_empty
         if box.is_empty:
             return
         seen = [CoarseFrame(frame.rgb, frame.grey, both, box) for frame in frames]
@@ -159,14 +163,13 @@ class Stretch:
     def doubtful_places(self, limits: Limits) -> list[int]:
         """Where the network has to run, so that the matte of no frame between is in doubt: halfway
         between two key frames. Empty where no carried matte exceeds the limits."""
-        found: list[int] = []
-        if self._is_empty:
-            return found
-        for before, after in pairwise(sorted(self._keys)):
-            between = range(before + 1, after)
-            if any(limits.exceeded_by(self.doubts(place)) for place in between):
-                found.append((before + after) // 2)
-        return found
+        if self.is_empty:
+            return []
+        return [
+            (before + after) // 2
+            for before, after in pairwise(sorted(self._keys))
+            if any(limits.exceeded_by(self.doubts(at)) for at in range(before + 1, after))
+        ]
 
     def carry_all(self, frames: Sequence[Frame]) -> None:
         """Give the frames between the first and the last of the stretch their alpha, except those
@@ -176,7 +179,7 @@ class Stretch:
         def carry(place: int) -> None:
             frame = frames[place - 1]
             alpha, key = frame.writable_alpha(), self._keys[0]
-            if self._is_empty:
+            if self.is_empty:
                 alpha.fill(0)
             else:
                 key = self._carry(place, alpha)
@@ -191,14 +194,16 @@ class Stretch:
         before, after = self._sides(place)
         here = before.way.box.crop(self._frames[place].rgb)
         unlike = [_colour_doubt(side.rgb, here) for side in (before, after)]
-        inside = cv2.min(before.alpha, after.alpha) ** 4
-        edge = _edge(before.alpha, after.alpha) * inside
+        alphas = before.alpha, after.alpha
+        edge = _edge(*alphas) * cv2.min(*alphas) ** 4
+        apart, either = cv2.absdiff(*alphas), cv2.max(*alphas)
         lost = 1 - np.maximum(before.way.trust, after.way.trust)
         return _Doubts(
-            disagreement=_worst(cv2.absdiff(before.alpha, after.alpha) * np.maximum(*unlike)),
+            disagreement=_worst(apart * np.maximum(*unlike)),
             colour=_worst(np.minimum(*unlike) * edge),
             motion=_worst(lost * edge),
-            speed=self._speed(place, cv2.max(before.alpha, after.alpha)),
+            speed=self._speed(place, either),
+            share=float(apart.sum() / max(either.sum(), 1)),
         )
 
     def _carry(self, place: int, alpha: np.ndarray) -> KeyMatte:

@@ -48,6 +48,7 @@ class View:
 
 
 PLAIN = View()
+#: Pairs of a straight view and a mirrored one.
 ALTERNATING = (View(inset=True), View(mirrored=True), PLAIN, View(mirrored=True, inset=True))
 #: The views of consecutive frames, repeated cyclically, by the schedule's name.
 SCHEDULES: dict[str, tuple[tuple[View, ...], ...]] = {
@@ -59,9 +60,9 @@ SCHEDULES: dict[str, tuple[tuple[View, ...], ...]] = {
 
 
 def _phase_of(frame: Frame, schedule: str) -> int:
-    """The position of a frame in the schedule; a shot always begins with the first."""
-    turn = frame.index if frame.turn is None else frame.turn
-    return 0 if frame.new_shot else turn % len(SCHEDULES[schedule])
+    """The position of a frame in the schedule; a shot begins with the first."""
+    in_order = 0 if frame.new_shot else frame.index
+    return (in_order if frame.turn is None else frame.turn) % len(SCHEDULES[schedule])
 
 
 def views_of(frame: Frame, schedule: str) -> tuple[View, ...]:
@@ -118,7 +119,13 @@ def reconcile(
     straight: np.ndarray, mirrored: np.ndarray, larger: np.ndarray, own: np.ndarray
 ) -> np.ndarray:
     """One matte of two by the maps of ``agreement``, all of one shape."""
-    mean = np.float32(0.5) * (straight + mirrored)
-    return np.asarray(
-        mean + larger * (np.maximum(straight, mirrored) - mean) + own * (straight - mean)
-    )
+    mean = straight + mirrored
+    mean *= np.float32(0.5)
+    merged = np.maximum(straight, mirrored)
+    merged -= mean
+    merged *= larger
+    merged += mean
+    toward_own = np.subtract(straight, mean, out=mean)  # in place: these may be large
+    toward_own *= own
+    merged += toward_own
+    return np.asarray(merged)

@@ -75,8 +75,9 @@ def augment_schedule(family_name: str, settings: Settings) -> str:
         return schedules.strong
     if settings.smooth == "off" or not settings.smooth_strength:
         return "plain"
-    # Of views that alternate from key frame to key frame, the filter's window has few rounds.
-    has_few_rounds = settings.smooth == "live" or settings.pace not in ("every", "1")
+    # Of views that alternate from key frame to key frame, the filter's window has few rounds;
+    # ``auto`` takes two of each.
+    has_few_rounds = settings.smooth == "live" or settings.pace not in ("auto", "every", "1")
     return schedules.live if has_few_rounds else schedules.on
 
 

@@ -168,6 +168,11 @@ class Model:
         return part.runtime if is_measured and part.runtime else self.settings.runtime
 
     @property
+    def alternates_views(self) -> bool:
+        """Whether each frame gets one of four views of the test-time augmentation in turn."""
+        return {*self._schedules} == {"four"}
+
+    @property
     def _schedules(self) -> list[str]:
         return [augment_schedule(part.family, self._settings_for(part)) for part in self.weights]
 

@@ -88,7 +88,7 @@ class SegmentationNetwork(Network):
         """Each frame's alpha at about the network's size, (h, w) float32 in 0..1."""
         views = [views_of(frame, self._schedule) for frame in batch]
         alphas = [self._viewed(batch, each) for each in zip(*views, strict=True)]
-        single = alphas[0] if len(alphas) == 1 else map(_merge_mirrored, *alphas)
+        single = alphas[0] if len(alphas) == 1 else map(merge_mirrored, *alphas)
         return [np.clip(self._stretched(alpha), 0.0, 1.0) for alpha in single]
 
     def _viewed(self, batch: list[Frame], views: tuple[View, ...]) -> list[np.ndarray]:
@@ -147,7 +147,7 @@ def _share_of(logits: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
     return np.asarray(shares[:, list(classes)].sum(axis=1) / shares.sum(axis=1))
 
 
-def _merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+def merge_mirrored(straight: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """One alpha of a picture's and its mirror image's (unmirrored), float32, the larger's size."""
     straight, mirrored = _at_largest_size(straight, mirrored)
     small = [
