@@ -209,8 +209,7 @@ class ModelChoice:
     @property
     def missing_bytes(self) -> int:
         """Bytes of the weights that are not in the store yet."""
-        store = _store_of(self.settings)
-        entries = [part for part in self.parts if isinstance(part, Entry)]
+        store, entries = self.store, [part for part in self.parts if isinstance(part, Entry)]
         return sum(one.size_bytes for one in entries if not os.path.exists(store.path(one)))  # noqa: PTH110
 
     def fetch(self, report: Callable[[str], None], *, quiet: bool = True) -> Model:
