@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame
+from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
 from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
 from vidmatte.alpha.guidance.motion import Lineage, Motion, MotionSearch
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
+    drop_enclosed,
     drop_unsupported,
     fill_gaps,
     grown,
@@ -46,8 +47,8 @@ class TrackerSettings:
     least_likeness: float = 0.50
     newcomer_likeness: float = 0.58
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
-    # Where looks cannot tell, of motion that is trusted all the way from the key, off the edge.
-    key_weight: float = 0.5
+    key_weight: float = 1.0  # of its mask where motion is trusted all the way from it
+    colour_weight: float = 1.0  # of the colours on either side of the edge
     newest_share: float = 0.2  # of motion's weight where a pixel has no history
     learn_history: float = 0.4  # the least to learn the subject from
 
@@ -87,7 +88,7 @@ class SubjectTracker:
         self._area = start.area if start.area > _SLIVER * largest else largest
         self._missed = 0 if start.area > LOST_SHARE * self._area else LOST_AFTER
         self._field = start.mask.astype(np.float32)
-        self._lineage = Lineage(*self._field.shape)
+        self._lineage = Lineage(self._field)
         self._last_area = start.area
         self._distinctness = 1.0
         self._since_key = 0
@@ -150,14 +151,20 @@ class SubjectTracker:
         gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._distinctness))
         gain *= 1 if self._missed < LOST_AFTER else 0.3
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
-        inside = np.square(2 * cv2.GaussianBlur(moved, (0, 0), _EDGE_SIGMA) - 1)
         by_flow = np.float32(gain) * motion.trust * known
-        if_alike = min(1.0, 2 * (1 - self._distinctness))
-        by_flow += np.float32(s.key_weight * if_alike) * self._lineage.unbroken * inside
-        total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
+        total = by_flow * _moved_logit(moved) + by_look * look + self._by_key()
+        if not searching:
+            by_colour = np.float32(s.colour_weight) * motion.trust
+            total = total + by_colour * edge_logits(frame.lab, _sigmoid(total))
         weight = np.minimum(by_flow + np.float32(0.35) * by_look * np.abs(look) + 0.01, 3)
         smooth = ColourGuide(frame.lab / 50).weighted(total, weight.astype(np.float32))
         return _sigmoid((1 - s.smoothed) * total + s.smoothed * smooth)
+
+    def _by_key(self) -> np.ndarray:
+        """Logits of the key's mask as far as motion has carried it here, off its edge."""
+        inside = np.square(2 * cv2.GaussianBlur(self._lineage.key, (0, 0), _EDGE_SIGMA) - 1)
+        weight = np.float32(self._settings.key_weight) * np.square(self._lineage.unbroken) * inside
+        return np.asarray(weight * _moved_logit(self._lineage.key))
 
     def _by_pieces(self, fused: np.ndarray, evidence: Evidence, searching: bool) -> np.ndarray:
         s = self._settings
@@ -166,8 +173,11 @@ class SubjectTracker:
         else:
             newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
+        lineage = self._lineage
+        kept = drop_enclosed(kept, evidence, lineage.unbroken, self._area, searching=searching)
         if self._missed < LOST_AFTER:
-            kept = fill_gaps(kept, evidence.alpha, self._area)
+            others = lineage.unbroken * (lineage.key < 0.5)
+            kept = fill_gaps(kept, evidence.alpha, others, self._area)
         return kept
 
     def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool) -> FieldStep:
@@ -193,6 +203,10 @@ class SubjectTracker:
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""
         self._field = values.astype(np.float32)
+
+
+def _moved_logit(field: np.ndarray) -> np.ndarray:
+    return np.clip(_logit(field), -_MOST_MOVED, _MOST_MOVED)
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
