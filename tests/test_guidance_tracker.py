@@ -189,6 +189,25 @@ def test_from_a_key_on_a_sliver_the_subject_is_followed_back_all_the_way():
     assert shares[4:] == pytest.approx(Scripted.BACKWARDS[4:])
 
 
+class Uncovering(Scripted):
+    """Forwards, the left half is followed from the key, backwards the right half."""
+
+    def step(self, index: Any) -> FieldStep:
+        ahead = self._script is self.FORWARDS
+        followed = np.zeros((10, 10), np.float32)
+        followed[:, slice(5) if ahead else slice(5, 10)] = 1
+        return FieldStep(followed, 3.0, followed=followed)
+
+
+def test_of_two_passes_the_one_that_has_followed_a_pixel_decides():
+    fields: dict[int, np.ndarray] = {}
+    frames: Any = list(range(11))
+    keys = {0: np.ones((10, 10), np.float32), 10: np.ones((10, 10), np.float32)}
+    list(solve(frames, keys, fields, propagator=Uncovering))
+    assert fields[5][:, [0, 9]].min() > 0.9  # each half by its own pass; a mean gives 0.5
+    assert fields[5].min() > 0.55
+
+
 def test_uncovered_background_stays_background():
     """The background under the disc looks like it, and stays when the disc moves on."""
     alike = GROUND.copy()

@@ -60,7 +60,8 @@ class FieldStep:
     field: (h, w) float32 0..1. doubt: of this frame alone, 0 is none. cut: nothing of the
     last frame was found again. lost: the subject is gone. distinctness: 0..1, how well
     looks distinguish it from the others; below 0.3 motion decides. soft: how much of it is
-    undecided, 0..about 1.
+    undecided, 0..about 1. followed: (h, w) float32 0..1, trust in motion from the key to each
+    pixel, None where that is not known.
     """
 
     field: np.ndarray
@@ -69,6 +70,7 @@ class FieldStep:
     lost: bool = False
     distinctness: float = 1.0
     soft: float = 0.0
+    followed: np.ndarray | None = None
 
 
 class SubjectTracker:
@@ -198,7 +200,8 @@ class SubjectTracker:
         if now > 0.2 * self._area:
             self._area = 0.9 * self._area + 0.1 * now
         soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
-        return FieldStep(result, doubt, cut, self._missed >= LOST_AFTER, self._distinctness, soft)
+        lost = self._missed >= LOST_AFTER
+        return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
 
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""
