@@ -209,7 +209,7 @@ class SubjectTracker:
 
 
 def _moved_logit(field: np.ndarray) -> np.ndarray:
-    return np.clip(_logit(field), -_MOST_MOVED, _MOST_MOVED)
+    return np.asarray(np.clip(_logit(field), -_MOST_MOVED, _MOST_MOVED))
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
