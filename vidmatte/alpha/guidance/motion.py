@@ -122,6 +122,14 @@ class Lineage:
         self._velocity: np.ndarray | None = None
         self._y, self._x = np.mgrid[0:height, 0:width].astype(np.float32)
 
+    def restart(self, mask: np.ndarray) -> None:
+        """Go on from a further key's mask (h, w) float32 0..1; the subject's speed is kept."""
+        self.key = mask
+        self.history = np.ones_like(mask)
+        self.unbroken = np.ones_like(mask)
+        self._strayed = np.zeros_like(mask)
+        self._returned = np.zeros_like(mask)
+
     def advance(self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float) -> None:
         """Carry the maps to the next frame and look what moves with the background.
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import packed, unpacked
 from vidmatte.alpha.guidance.propagator import FlowPropagator, MakePropagator
-from vidmatte.alpha.guidance.store import FrameSource
+from vidmatte.alpha.guidance.store import FieldSink, FrameSource
 from vidmatte.alpha.guidance.tracker import FieldStep
 
 _LEAST_DOUBT = 0.5
@@ -30,15 +30,8 @@ _KEY_DOUBT = 0.0
 _HIDDEN_SHARE = 0.2  # of its area in the keys: less is nearly hidden
 _SHOWN_AGAIN = 16  # frames that show it again before it is followed back
 _MOST_PENDING = 48  # frames that wait for that
+_FARTHEST_ORIGIN = 48  # frames from a fuller key to a sliver whose pass begins there
 _ENOUGH_SHOWN = 0.25  # of its area in the keys: from a frame that shows less it is not
-
-
-class FieldSink(Protocol):
-    """Where fields go, by frame number; read again in the backward pass."""
-
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-
-    def __setitem__(self, index: int, field: np.ndarray, /) -> None: ...
 
 
 class Span(NamedTuple):
@@ -280,15 +273,34 @@ def _follow(
     start: int,
     propagator: MakePropagator,
 ) -> Iterator[tuple[int, FieldStep, float]]:
-    """Frame number, step and summed doubt from the key ``start`` on; the others teach, too."""
-    nearest = sorted((key for key in keys if key != start), key=lambda key: abs(key - start))
+    """Frame number, step and summed doubt from the key ``start`` on; the others teach, too.
+
+    A pass from a sliver begins at the fullest key, where that is near, and goes through it.
+    """
+    origin = _origin(keys, numbers, start)
+    nearest = sorted((key for key in keys if key != origin), key=lambda key: abs(key - origin))
     others = [KeyFrame(frames[key], keys[key]) for key in nearest]
-    carrier = propagator(KeyFrame(frames[start], keys[start]), others)
+    carrier = propagator(KeyFrame(frames[origin], keys[origin]), others)
+    if origin != start:
+        towards = 1 if origin < start else -1
+        for index in range(origin + towards, start + towards, towards):
+            carrier.step(frames[index])
+        carrier.correct(keys[start])
     summed = carrier.first_doubt
     for index in numbers:
         step = carrier.step(frames[index])
         summed += step.doubt
         yield index, step, summed
+
+
+def _origin(keys: Mapping[int, np.ndarray], numbers: Sequence[int], start: int) -> int:
+    """The key to begin at: ``start``, or for a sliver the fullest if the pass may come from it."""
+    area = {index: float(mask.sum()) for index, mask in keys.items()}
+    fullest = max(sorted(area), key=lambda index: area[index])
+    if not numbers or area[start] > _HIDDEN_SHARE * area[fullest]:
+        return start
+    before = (start - fullest) * (numbers[0] - start)
+    return fullest if before > 0 and abs(start - fullest) <= _FARTHEST_ORIGIN else start
 
 
 def most_doubtful(

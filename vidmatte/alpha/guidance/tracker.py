@@ -94,7 +94,7 @@ class SubjectTracker:
         self._last_area = start.area
         self._distinctness = 1.0
         self._since_key = 0
-        self.first_doubt = 3 * max(0.0, float(np.log(largest / max(start.area, 1))))
+        self.first_doubt = _sliver_doubt(start.area, largest)
 
     def step(self, frame: CoarseFrame, motion: Motion, *, cut: bool = False) -> FieldStep:
         """The next frame. motion: from it to the frame before, in this direction."""
@@ -203,9 +203,21 @@ class SubjectTracker:
         lost = self._missed >= LOST_AFTER
         return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
 
+    def correct(self, mask: np.ndarray) -> None:
+        """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
+        self._field = mask.astype(np.float32)
+        self._lineage.restart(self._field)
+        self._last_area = float(mask.sum())
+        self._missed = 0 if self._last_area > LOST_SHARE * self._area else LOST_AFTER
+        self.first_doubt = _sliver_doubt(self._last_area, self._area)
+
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""
         self._field = values.astype(np.float32)
+
+
+def _sliver_doubt(area: float, largest: float) -> float:
+    return 3 * max(0.0, float(np.log(largest / max(area, 1))))
 
 
 def _moved_logit(field: np.ndarray) -> np.ndarray:
