@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from guidance_drawn import HEIGHT, RED, WIDTH, Drawn, moving
 
-from vidmatte.alpha.guidance.coarse import ColourGuide
+from vidmatte.alpha.guidance.appearance import edge_logits
+from vidmatte.alpha.guidance.coarse import ColourGuide, packed, unpacked
 from vidmatte.alpha.guidance.gate import fill_unseen, make_gate, unseen_share
+from vidmatte.alpha.guidance.pieces import Evidence, drop_enclosed, fill_gaps
 
 
 def soft_disc(x: float, y: float, radius: float, edge: float = 4) -> np.ndarray:
@@ -98,3 +100,44 @@ def test_weighted_smoothing_ignores_pixels_without_weight():
     picture[10:14, 10:14], weight[10:14, 10:14] = 50, 1e-3
     smooth = ColourGuide(guide).weighted(picture, weight)
     assert abs(smooth[12, 12] - 1) < 0.05
+
+
+def test_colours_place_the_edge_where_the_field_is_too_wide():
+    lab = np.zeros((60, 80, 3), np.float32)
+    lab[:, :40] = (60, 20, 20)
+    field = np.zeros((60, 80), np.float32)
+    field[:, :43] = 1  # three columns too many
+    logits = edge_logits(lab, field)
+    assert logits[30, 39] > 1
+    assert logits[30, 41] < -1
+    assert abs(logits[30, 75]) < 0.01
+
+
+def evidence(alpha: np.ndarray, look: np.ndarray) -> Evidence:
+    return Evidence(alpha, np.zeros_like(alpha), look, np.zeros_like(alpha))
+
+
+def test_a_part_of_another_that_looks_alike_is_dropped():
+    face = soft_disc(230, 90, 15)
+    unknown, seen = np.zeros_like(face), evidence(ALPHA, 6 * face - 3)
+    for searching in (False, True):
+        dropped = drop_enclosed(face, seen, unknown, 5000, searching=searching)
+        assert not (dropped > 0.5).any()
+    assert np.array_equal(drop_enclosed(face, seen, unknown + 1, 5000, searching=False), face)
+    alone = evidence(face, 6 * face - 3)  # nothing is marked around it
+    assert np.array_equal(drop_enclosed(face, alone, unknown, 5000, searching=False), face)
+    alike = evidence(ALPHA, np.ones_like(face))  # what surrounds it may be more of it
+    assert np.array_equal(drop_enclosed(face, alike, unknown, 5000, searching=True), face)
+
+
+def test_a_gap_is_filled_unless_motion_has_followed_another_there():
+    ring = MINE - soft_disc(90, 90, 8, 1)
+    unknown = np.zeros_like(ring)
+    assert fill_gaps(ring, ALPHA, unknown, ring.sum())[90, 90] > 0.8
+    assert np.array_equal(fill_gaps(ring, ALPHA, unknown + 1, ring.sum()), ring)
+
+
+def test_a_map_is_packed_small():
+    data = packed(MINE)
+    assert len(data) < 2000
+    assert np.abs(unpacked(data, MINE.shape) - MINE).mean() < 0.02

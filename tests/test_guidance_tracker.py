@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -178,7 +178,10 @@ class Doubting(Scripted):
         self._script = self.BACKWARDS if start.frame > 4 else self.FORWARDS
 
 
-def test_from_a_key_on_a_sliver_the_subject_is_followed_back_all_the_way():
+def test_from_a_key_on_a_sliver_the_subject_is_followed_back_all_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("vidmatte.alpha.guidance.passes._FARTHEST_ORIGIN", 0)
     fields: dict[int, np.ndarray] = {}
     frames: Any = list(range(11))
     sliver = np.zeros((10, 10), np.float32)
@@ -187,6 +190,53 @@ def test_from_a_key_on_a_sliver_the_subject_is_followed_back_all_the_way():
     list(solve(frames, keys, fields, propagator=Doubting))
     shares = [float((fields[index] > 0.5).mean()) for index in frames]
     assert shares[4:] == pytest.approx(Scripted.BACKWARDS[4:])
+
+
+class Through(Scripted):
+    """Says where it began, what it was shown, and which masks it was given on the way."""
+
+    seen: ClassVar[list[Any]] = []
+
+    def __init__(self, start: KeyFrame, others: Any) -> None:
+        super().__init__(start, others)
+        self.seen.append(("from", start.frame))
+
+    def step(self, index: Any) -> FieldStep:
+        self.seen.append(index)
+        return FieldStep(np.ones((10, 10), np.float32), 3.0)
+
+    def correct(self, mask: np.ndarray) -> None:
+        self.seen.append(("mask", float(mask.sum())))
+
+
+def test_a_pass_from_a_sliver_comes_from_the_fullest_key():
+    frames: Any = list(range(6))
+    sliver = np.zeros((10, 10), np.float32)
+    sliver[0, :5] = 1
+    keys = {0: np.ones((10, 10), np.float32), 3: sliver}
+    Through.seen.clear()
+    only = [span for span in spans(list(keys), 6) if span.key_before == 3]
+    list(solve(frames, keys, {}, only=only, propagator=Through))
+    assert Through.seen == [("from", 0), 1, 2, 3, ("mask", 5.0), 4, 5]
+
+
+class Uncovering(Scripted):
+    """Forwards, the left half is followed from the key, backwards the right half."""
+
+    def step(self, index: Any) -> FieldStep:
+        ahead = self._script is self.FORWARDS
+        followed = np.zeros((10, 10), np.float32)
+        followed[:, slice(5) if ahead else slice(5, 10)] = 1
+        return FieldStep(followed, 3.0, followed=followed)
+
+
+def test_of_two_passes_the_one_that_has_followed_a_pixel_decides():
+    fields: dict[int, np.ndarray] = {}
+    frames: Any = list(range(11))
+    keys = {0: np.ones((10, 10), np.float32), 10: np.ones((10, 10), np.float32)}
+    list(solve(frames, keys, fields, propagator=Uncovering))
+    assert fields[5][:, [0, 9]].min() > 0.9  # each half by its own pass; a mean gives 0.5
+    assert fields[5].min() > 0.55
 
 
 def test_uncovered_background_stays_background():

@@ -103,13 +103,17 @@ _WHOLE, _HIDDEN_RANGE = 0.85, 0.35  # share of the usual area below which some o
 
 
 class Lineage:
-    """Keeps (h, w) float32 maps beside the field: history, unbroken, strayed, returned.
+    """Keeps (h, w) float32 maps beside the field: history, unbroken, key, strayed, returned.
 
     history: how well a pixel's side is established; it grows where looks agree. unbroken: trust
-    in its motion all the way back to the key, where its side was given.
+    in its motion all the way back to the key, where its side was given. key: that side, the key's
+    mask carried by motion alone.
     """
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, mask: np.ndarray) -> None:
+        """Begin at a key's mask (h, w) float32 0..1."""
+        height, width = mask.shape
+        self.key = mask
         self.history: np.ndarray = np.ones((height, width), np.float32)
         self.unbroken: np.ndarray = np.ones((height, width), np.float32)
         self._strayed: np.ndarray = np.zeros((height, width), np.float32)
@@ -118,6 +122,14 @@ class Lineage:
         self._velocity: np.ndarray | None = None
         self._y, self._x = np.mgrid[0:height, 0:width].astype(np.float32)
 
+    def restart(self, mask: np.ndarray) -> None:
+        """Go on from a further key's mask (h, w) float32 0..1; the subject's speed is kept."""
+        self.key = mask
+        self.history = np.ones_like(mask)
+        self.unbroken = np.ones_like(mask)
+        self._strayed = np.zeros_like(mask)
+        self._returned = np.zeros_like(mask)
+
     def advance(self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float) -> None:
         """Carry the maps to the next frame and look what moves with the background.
 
@@ -125,6 +137,7 @@ class Lineage:
         """
         self.history = motion.carry(self.history) * motion.trust
         self.unbroken = motion.carry(self.unbroken) * motion.trust
+        self.key = motion.carry(self.key)
         self._stray_now = self._moves_with_ground(motion, moved, alpha, area)
         strayed = motion.carry(self._strayed) * motion.trust + self._stray_now * (1 - self.history)
         self._strayed = np.minimum(strayed, np.float32(_MOST_STRAYED))

@@ -1,8 +1,9 @@
 """Fields of a clip from its key frames: passes forwards and backwards, and corrections.
 
 Keys cut the clip into spans. Within a span the field is followed forwards from the key before
-and backwards from the key after it, and the two are averaged by how much each is to be
-doubted. Beyond the last key, and before the first, a subject that was hidden and shows again is
+and backwards from the key after it, and the two are averaged, each pixel by how surely motion has
+brought it from the key: what has just been uncovered in one direction is about to be covered in
+the other. Beyond the last key, and before the first, a subject that was hidden and shows again is
 also followed back into hiding from the frame that shows most of it. A span learns from its own
 two keys and from the fullest view of the subject among all keys: a further key changes the
 frames between its neighbours, and no others unless it becomes the fullest one.
@@ -13,29 +14,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from vidmatte.alpha.guidance.appearance import KeyFrame
+from vidmatte.alpha.guidance.coarse import packed, unpacked
 from vidmatte.alpha.guidance.propagator import FlowPropagator, MakePropagator
-from vidmatte.alpha.guidance.store import FrameSource
+from vidmatte.alpha.guidance.store import FieldSink, FrameSource
 from vidmatte.alpha.guidance.tracker import FieldStep
 
 _LEAST_DOUBT = 0.5
+_UNFOLLOWED = np.float32(0.03)  # weight of a pixel that motion has not brought from the key
 _KEY_DOUBT = 0.0
 _HIDDEN_SHARE = 0.2  # of its area in the keys: less is nearly hidden
 _SHOWN_AGAIN = 16  # frames that show it again before it is followed back
 _MOST_PENDING = 48  # frames that wait for that
+_FARTHEST_ORIGIN = 48  # frames from a fuller key to a sliver whose pass begins there
 _ENOUGH_SHOWN = 0.25  # of its area in the keys: from a frame that shows less it is not
-
-
-class FieldSink(Protocol):
-    """Where fields go, by frame number; read again in the backward pass."""
-
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-
-    def __setitem__(self, index: int, field: np.ndarray, /) -> None: ...
 
 
 class Span(NamedTuple):
@@ -65,10 +61,26 @@ class FrameReport:
 
 
 class _Seen(NamedTuple):
-    """A frame's report of one pass, and the doubt summed since its key."""
+    """A frame's report of one pass, the doubt summed since its key, and what was followed.
+
+    followed: a pixel's trust in motion from the key, packed, or None where that is not known.
+    """
 
     report: FrameReport
     summed: float
+    followed: bytes | None
+
+    @classmethod
+    def of(cls, index: int, step: FieldStep, summed: float) -> _Seen:
+        followed = None if step.followed is None else packed(step.followed)
+        return cls(_report(index, step, summed), summed, followed)
+
+    def weight(self, shape: tuple[int, ...]) -> np.ndarray:
+        """How much each pixel of its field (h, w) counts, float32."""
+        known = np.ones(shape, np.float32)
+        if self.followed is not None:
+            known = unpacked(self.followed, shape)
+        return np.asarray((_UNFOLLOWED + known) / np.float32((self.summed + _LEAST_DOUBT) ** 2))
 
 
 def spans(keys: Sequence[int], count: int) -> list[Span]:
@@ -149,9 +161,9 @@ def _solve_span(
     ahead: dict[int, _Seen] = {}
     for index, step, summed in _follow(frames, known, forwards, before, propagator):
         fields[index] = step.field
-        ahead[index] = _Seen(_report(index, step, summed), summed)
+        ahead[index] = _Seen.of(index, step, summed)
     for index, step, summed in _follow(frames, known, backwards, after, propagator):
-        yield _joined(ahead.pop(index), index, step, summed, fields)
+        yield _joined(ahead.pop(index), _Seen.of(index, step, summed), step.field, fields)
 
 
 def _solve_one_way(
@@ -172,7 +184,7 @@ def _solve_one_way(
     shown = 0
     for index, step, summed in _follow(frames, keys, numbers, start, propagator):
         fields[index] = step.field
-        seen = _Seen(_report(index, step, summed), summed)
+        seen = _Seen.of(index, step, summed)
         gone = seen.report.area < _HIDDEN_SHARE * usual
         if not gone and not pending:
             yield seen.report
@@ -216,36 +228,31 @@ def _followed_back(
         ):
             if step.lost:
                 break
-            reports[index] = _joined(seen, index, step, summed, fields)
+            reports[index] = _joined(seen, _Seen.of(index, step, summed), step.field, fields)
     yield from reports.values()
 
 
-def _joined(
-    seen: _Seen, index: int, step: FieldStep, summed: float, fields: FieldSink
-) -> FrameReport:
-    """The report of a frame that two passes have seen; its field becomes that of both."""
-    report = seen.report
-    field, differ = _averaged(fields[index], seen.summed, step.field, summed)
-    fields[index] = field
-    best = min((report, _report(index, step, summed)), key=lambda r: r.doubt)
+def _joined(one: _Seen, two: _Seen, field: np.ndarray, fields: FieldSink) -> FrameReport:
+    """The report of a frame that two passes have seen; its field becomes that of both.
+
+    field: the second pass's. Each pixel's weight: it was hidden from one of them, maybe.
+    """
+    index, first = one.report.index, fields[one.report.index]
+    a, b = one.weight(field.shape), two.weight(field.shape)
+    both = (a * first + b * field) / (a + b)
+    fields[index] = both
+    differ = (
+        2 * float(np.abs(first - field).sum()) / max(float(np.maximum(first, field).sum()), 50.0)
+    )
+    best = min((one.report, two.report), key=lambda r: r.doubt)
     return FrameReport(
         index,
         best.doubt + differ,
-        float(field.mean()),
+        float(both.mean()),
         best.cut,
-        report.lost and step.lost,
-        min(report.distinctness, step.distinctness),
+        one.report.lost and two.report.lost,
+        min(one.report.distinctness, two.report.distinctness),
     )
-
-
-def _averaged(
-    one: np.ndarray, one_doubt: float, two: np.ndarray, two_doubt: float
-) -> tuple[np.ndarray, float]:
-    """Two fields of a frame as one, weighted by doubt, and how far they differ, 0..2."""
-    a, b = (1 / (doubt + _LEAST_DOUBT) ** 2 for doubt in (one_doubt, two_doubt))
-    field = (np.float32(a) * one + np.float32(b) * two) / np.float32(a + b)
-    area = max(float(np.maximum(one, two).sum()), 50.0)
-    return field, 2 * float(np.abs(one - two).sum()) / area
 
 
 def _report(index: int, step: FieldStep, summed: float) -> FrameReport:
@@ -266,15 +273,34 @@ def _follow(
     start: int,
     propagator: MakePropagator,
 ) -> Iterator[tuple[int, FieldStep, float]]:
-    """Frame number, step and summed doubt from the key ``start`` on; the others teach, too."""
-    nearest = sorted((key for key in keys if key != start), key=lambda key: abs(key - start))
+    """Frame number, step and summed doubt from the key ``start`` on; the others teach, too.
+
+    A pass from a sliver begins at the fullest key, where that is near, and goes through it.
+    """
+    origin = _origin(keys, numbers, start)
+    nearest = sorted((key for key in keys if key != origin), key=lambda key: abs(key - origin))
     others = [KeyFrame(frames[key], keys[key]) for key in nearest]
-    carrier = propagator(KeyFrame(frames[start], keys[start]), others)
+    carrier = propagator(KeyFrame(frames[origin], keys[origin]), others)
+    if origin != start:
+        towards = 1 if origin < start else -1
+        for index in range(origin + towards, start + towards, towards):
+            carrier.step(frames[index])
+        carrier.correct(keys[start])
     summed = carrier.first_doubt
     for index in numbers:
         step = carrier.step(frames[index])
         summed += step.doubt
         yield index, step, summed
+
+
+def _origin(keys: Mapping[int, np.ndarray], numbers: Sequence[int], start: int) -> int:
+    """The key to begin at: ``start``, or for a sliver the fullest if the pass may come from it."""
+    area = {index: float(mask.sum()) for index, mask in keys.items()}
+    fullest = max(sorted(area), key=lambda index: area[index])
+    if not numbers or area[start] > _HIDDEN_SHARE * area[fullest]:
+        return start
+    before = (start - fullest) * (numbers[0] - start)
+    return fullest if before > 0 and abs(start - fullest) <= _FARTHEST_ORIGIN else start
 
 
 def most_doubtful(

@@ -17,6 +17,10 @@ _FILLED = np.float32(0.9)
 _NEW_PIECE_LOGIT = 2.0  # a piece that motion did not bring must look that sure
 _BROUGHT = 0.06  # of all that motion brought, a piece's share that is enough
 _SURROUNDED = 0.60  # of a gap's rim that is wanted
+_KNOWN = 0.5  # of a gap that motion has followed as not wanted since the key
+_ENCLOSED = 0.7  # of a piece's rim that others' foreground covers
+_SLIVER, _SMALL = 0.08, 0.4  # of the usual area
+_NEW = 0.2  # of the field that motion has brought from the key
 
 
 class Evidence(NamedTuple):
@@ -92,8 +96,34 @@ def choose_candidate(
     return np.where(unmarked, _DROPPED, kept)
 
 
-def fill_gaps(field: np.ndarray, alpha: np.ndarray, area: float) -> np.ndarray:
-    """With small pieces of the network's foreground filled that the subject surrounds."""
+def drop_enclosed(
+    field: np.ndarray, evidence: Evidence, unbroken: np.ndarray, area: float, *, searching: bool
+) -> np.ndarray:
+    """Without pieces that others' foreground surrounds: a part of them that looks alike.
+
+    searching: what looks like the subject may be more of it, and is not counted as others'.
+    Only where motion has brought little of the field from the key. unbroken: (h, w) float32, trust
+    in motion back to the key. Slivers stay: a subject that shows again begins as one.
+    """
+    mine = field > 0.5
+    if unbroken[mine].sum() > _NEW * mine.sum():
+        return field
+    count, labels = cv2.connectedComponents(grown(mine, 2))
+    (sizes,) = _sums(labels * mine, count)
+    others = evidence.alpha > 0.5
+    if searching:
+        others &= evidence.look < 0
+    rims, marked = _sums(labels * ~mine, count, others)
+    drop = (sizes > _SLIVER * area) & (sizes < _SMALL * area) & (marked > _ENCLOSED * rims)
+    drop[0] = False
+    return np.where(drop[labels * mine], np.minimum(field, _DROPPED), field)
+
+
+def fill_gaps(field: np.ndarray, alpha: np.ndarray, others: np.ndarray, area: float) -> np.ndarray:
+    """With small pieces of the network's foreground filled that the subject surrounds.
+
+    others: (h, w) float32 0..1, what motion has followed as not the subject since the key.
+    """
     mine = field > 0.5
     holes = ((alpha > 0.5) & ~mine).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(holes, connectivity=4)
@@ -104,7 +134,7 @@ def fill_gaps(field: np.ndarray, alpha: np.ndarray, area: float) -> np.ndarray:
         part = _window(stats[label], field.shape)
         piece = labels[part] == label
         rim = (grown(piece, 1) > 0) & ~piece
-        if mine[part][rim].mean() > _SURROUNDED:
+        if mine[part][rim].mean() > _SURROUNDED and others[part][piece].mean() < _KNOWN:
             if filled is field:
                 filled = field.copy()
             filled[part][piece] = np.maximum(filled[part][piece], _FILLED)

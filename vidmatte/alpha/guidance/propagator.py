@@ -36,6 +36,9 @@ class Propagator(Protocol):
     def step(self, frame: CoarseFrame) -> FieldStep:
         """The subject on the next frame in this direction."""
 
+    def correct(self, mask: np.ndarray) -> None:
+        """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
+
 
 #: From the key to go on from, and further ones to learn from, the nearest first.
 MakePropagator = Callable[[KeyFrame, Sequence[KeyFrame]], Propagator]
@@ -55,6 +58,10 @@ class FlowPropagator:
         last, self._last = self._last, frame
         motion = self._search.between(frame.grey, last.grey, frame.lab, last.lab)
         return self._tracker.step(frame, motion)
+
+    def correct(self, mask: np.ndarray) -> None:
+        self._tracker.correct(mask)
+        self.first_doubt = self._tracker.first_doubt
 
 
 class CutiePropagator:
@@ -76,6 +83,10 @@ class CutiePropagator:
         soft = float((4 * field * (1 - field)).sum()) / max(now, 50.0)
         self._last_area = now
         return FieldStep(field, doubt, lost=self._missed >= LOST_AFTER, soft=soft)
+
+    def correct(self, mask: np.ndarray) -> None:
+        """Its memory holds all keys from the beginning."""
+        self._last_area = float(mask.sum())
 
 
 def _detail(frame: CoarseFrame) -> np.ndarray:

@@ -48,6 +48,14 @@ class FrameSource(Protocol):
     def __getitem__(self, index: int, /) -> CoarseFrame: ...
 
 
+class FieldSink(Protocol):
+    """Where fields go, by frame number; read again in the backward pass."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+    def __setitem__(self, index: int, field: np.ndarray, /) -> None: ...
+
+
 class CoarseStore:
     """Coarse frames of one clip in FOLDER/coarse.bin, in order; about 0.9 MB each."""
 

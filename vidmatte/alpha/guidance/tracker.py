@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame
+from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
 from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
 from vidmatte.alpha.guidance.motion import Lineage, Motion, MotionSearch
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
+    drop_enclosed,
     drop_unsupported,
     fill_gaps,
     grown,
@@ -46,8 +47,8 @@ class TrackerSettings:
     least_likeness: float = 0.50
     newcomer_likeness: float = 0.58
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
-    # Where looks cannot tell, of motion that is trusted all the way from the key, off the edge.
-    key_weight: float = 0.5
+    key_weight: float = 1.0  # of its mask where motion is trusted all the way from it
+    colour_weight: float = 1.0  # of the colours on either side of the edge
     newest_share: float = 0.2  # of motion's weight where a pixel has no history
     learn_history: float = 0.4  # the least to learn the subject from
 
@@ -59,7 +60,8 @@ class FieldStep:
     field: (h, w) float32 0..1. doubt: of this frame alone, 0 is none. cut: nothing of the
     last frame was found again. lost: the subject is gone. distinctness: 0..1, how well
     looks distinguish it from the others; below 0.3 motion decides. soft: how much of it is
-    undecided, 0..about 1.
+    undecided, 0..about 1. followed: (h, w) float32 0..1, trust in motion from the key to each
+    pixel, None where that is not known.
     """
 
     field: np.ndarray
@@ -68,6 +70,7 @@ class FieldStep:
     lost: bool = False
     distinctness: float = 1.0
     soft: float = 0.0
+    followed: np.ndarray | None = None
 
 
 class SubjectTracker:
@@ -87,11 +90,11 @@ class SubjectTracker:
         self._area = start.area if start.area > _SLIVER * largest else largest
         self._missed = 0 if start.area > LOST_SHARE * self._area else LOST_AFTER
         self._field = start.mask.astype(np.float32)
-        self._lineage = Lineage(*self._field.shape)
+        self._lineage = Lineage(self._field)
         self._last_area = start.area
         self._distinctness = 1.0
         self._since_key = 0
-        self.first_doubt = 3 * max(0.0, float(np.log(largest / max(start.area, 1))))
+        self.first_doubt = _sliver_doubt(start.area, largest)
 
     def step(self, frame: CoarseFrame, motion: Motion, *, cut: bool = False) -> FieldStep:
         """The next frame. motion: from it to the frame before, in this direction."""
@@ -150,14 +153,20 @@ class SubjectTracker:
         gain = s.flow_weight * (1 + s.flow_more_if_alike * (1 - self._distinctness))
         gain *= 1 if self._missed < LOST_AFTER else 0.3
         known = np.float32(s.newest_share) + (1 - s.newest_share) * self._lineage.history
-        inside = np.square(2 * cv2.GaussianBlur(moved, (0, 0), _EDGE_SIGMA) - 1)
         by_flow = np.float32(gain) * motion.trust * known
-        if_alike = min(1.0, 2 * (1 - self._distinctness))
-        by_flow += np.float32(s.key_weight * if_alike) * self._lineage.unbroken * inside
-        total = by_flow * np.clip(_logit(moved), -_MOST_MOVED, _MOST_MOVED) + by_look * look
+        total = by_flow * _moved_logit(moved) + by_look * look + self._by_key()
+        if not searching:
+            by_colour = np.float32(s.colour_weight) * motion.trust
+            total = total + by_colour * edge_logits(frame.lab, _sigmoid(total))
         weight = np.minimum(by_flow + np.float32(0.35) * by_look * np.abs(look) + 0.01, 3)
         smooth = ColourGuide(frame.lab / 50).weighted(total, weight.astype(np.float32))
         return _sigmoid((1 - s.smoothed) * total + s.smoothed * smooth)
+
+    def _by_key(self) -> np.ndarray:
+        """Logits of the key's mask as far as motion has carried it here, off its edge."""
+        inside = np.square(2 * cv2.GaussianBlur(self._lineage.key, (0, 0), _EDGE_SIGMA) - 1)
+        weight = np.float32(self._settings.key_weight) * np.square(self._lineage.unbroken) * inside
+        return np.asarray(weight * _moved_logit(self._lineage.key))
 
     def _by_pieces(self, fused: np.ndarray, evidence: Evidence, searching: bool) -> np.ndarray:
         s = self._settings
@@ -166,8 +175,11 @@ class SubjectTracker:
         else:
             newcomer = s.newcomer_likeness if self._distinctness > 0.6 else None
             kept = drop_unsupported(fused, evidence, self._area, newcomer)
+        lineage = self._lineage
+        kept = drop_enclosed(kept, evidence, lineage.unbroken, self._area, searching=searching)
         if self._missed < LOST_AFTER:
-            kept = fill_gaps(kept, evidence.alpha, self._area)
+            others = lineage.unbroken * (lineage.key < 0.5)
+            kept = fill_gaps(kept, evidence.alpha, others, self._area)
         return kept
 
     def _finish(self, frame: CoarseFrame, motion: Motion, cut: bool) -> FieldStep:
@@ -188,11 +200,28 @@ class SubjectTracker:
         if now > 0.2 * self._area:
             self._area = 0.9 * self._area + 0.1 * now
         soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
-        return FieldStep(result, doubt, cut, self._missed >= LOST_AFTER, self._distinctness, soft)
+        lost = self._missed >= LOST_AFTER
+        return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
+
+    def correct(self, mask: np.ndarray) -> None:
+        """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
+        self._field = mask.astype(np.float32)
+        self._lineage.restart(self._field)
+        self._last_area = float(mask.sum())
+        self._missed = 0 if self._last_area > LOST_SHARE * self._area else LOST_AFTER
+        self.first_doubt = _sliver_doubt(self._last_area, self._area)
 
     def replace_field(self, values: np.ndarray) -> None:
         """Go on from another field (h, w) float32, such as one shared with other subjects."""
         self._field = values.astype(np.float32)
+
+
+def _sliver_doubt(area: float, largest: float) -> float:
+    return 3 * max(0.0, float(np.log(largest / max(area, 1))))
+
+
+def _moved_logit(field: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(_logit(field), -_MOST_MOVED, _MOST_MOVED))
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
