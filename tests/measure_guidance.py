@@ -39,16 +39,10 @@ import onnxruntime as ort
 from composites import painted_background, read_backgrounds
 from guidance_clips import Clip, Scene, Stage, make_clip, read_cast, scenes
 
-from vidmatte.alpha.guidance import (
-    CoarseFrame,
-    CoarseFrameMaker,
-    fill_unseen,
-    make_gate,
-    solve,
-    unseen_share,
-)
+from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker
+from vidmatte.alpha.guidance.gate import fill_unseen, make_gate, unseen_share
 from vidmatte.alpha.guidance.motion import Motion, MotionSearch
-from vidmatte.alpha.guidance.passes import FrameReport
+from vidmatte.alpha.guidance.passes import FrameReport, solve
 from vidmatte.alpha.guidance.second_look import LookStore, crop_of, frames_to_show, without_others
 from vidmatte.models.weights.store import _default_folder as default_folder
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from guidance_drawn import BLUE, HEIGHT, RED, WIDTH, Drawn, moving
 
+from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, work_size
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
+from vidmatte.alpha.guidance.motion import MotionSearch
 from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
-from vidmatte.alpha.guidance.tracker import Guide, shared_fields
+from vidmatte.alpha.guidance.tracker import SubjectTracker, shared_fields
 from vidmatte.core.prompts import Box, Mask, Point
 from vidmatte.errors import UsageError
 
@@ -162,18 +164,15 @@ def test_shared_fields_do_not_overlap():
     assert np.array_equal(alone["a"], one)
 
 
-def test_two_subjects_are_tracked_together(apart: Drawn):
-    guide = Guide(apart.frames[0], {"red": apart.mask(0, 0), "blue": apart.mask(0, 1)})
+def test_subjects_that_share_a_frame_do_not_overlap(apart: Drawn):
+    trackers = [SubjectTracker(KeyFrame(apart.frames[0], apart.mask(0, one))) for one in range(2)]
+    search = MotionSearch()
     for index in range(1, 5):
-        steps = guide.feed(apart.frames[index])
-        total = steps["red"].field + steps["blue"].field
-        assert total.max() < 1.001
-        for which, name in enumerate(("red", "blue")):
-            assert overlap(steps[name].field, apart.mask(index, which)) > 0.9
-
-
-def test_one_subject_alone_is_tracked(apart: Drawn):
-    guide = Guide(apart.frames[0], {"red": apart.mask(0, 0)})
-    step = guide.feed(apart.frames[1])["red"]
-    assert overlap(step.field, apart.mask(1, 0)) > 0.9
-    assert not step.lost
+        frame, last = apart.frames[index], apart.frames[index - 1]
+        motion = search.between(frame.grey, last.grey, frame.lab, last.lab)
+        steps = [tracker.step(frame, motion) for tracker in trackers]
+        shared = shared_fields({str(which): step.field for which, step in enumerate(steps)})
+        assert sum(shared.values()).max() < 1.001
+        for which, step in enumerate(steps):
+            assert overlap(shared[str(which)], apart.mask(index, which)) > 0.9
+            assert not step.lost

@@ -17,8 +17,9 @@ import numpy as np
 
 from vidmatte._version import __version__
 from vidmatte.alpha.foreground import uses_model_foreground
-from vidmatte.alpha.guidance import CoarseFrame, CoarseFrameMaker, fill_unseen, key_mask, make_gate
-from vidmatte.alpha.guidance.coarse import reduced, work_size
+from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, reduced, work_size
+from vidmatte.alpha.guidance.gate import fill_unseen, make_gate
+from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.alpha.guidance.tracker import shared_fields
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter

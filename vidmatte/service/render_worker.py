@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from vidmatte.alpha.guidance import Mask, find_candidates, parse_prompt
+from vidmatte.alpha.guidance.candidates import find_candidates
 from vidmatte.alpha.masks import open_masks
 from vidmatte.core.memory import is_out_of_memory
+from vidmatte.core.prompts import Mask, parse_prompt
 from vidmatte.errors import UsageError, VidmatteError, WeightsError
 from vidmatte.models.load import augment_schedule
 from vidmatte.service import render

@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance import CoarseFrameMaker, contact_sheet, find_candidates, key_mask
+from vidmatte.alpha.guidance.candidates import contact_sheet, find_candidates
+from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
+from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
 from vidmatte.jobs.report import Reporter

@@ -7,7 +7,7 @@ while motion is still reliable: subjects in the same clothes look alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -15,7 +15,7 @@ import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance, AppearanceSettings, KeyFrame, edge_logits
 from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
-from vidmatte.alpha.guidance.motion import Lineage, Motion, MotionSearch
+from vidmatte.alpha.guidance.motion import Lineage, Motion
 from vidmatte.alpha.guidance.pieces import (
     Evidence,
     choose_candidate,
@@ -211,10 +211,6 @@ class SubjectTracker:
         self._missed = 0 if self._last_area > LOST_SHARE * self._area else LOST_AFTER
         self.first_doubt = _sliver_doubt(self._last_area, self._area)
 
-    def replace_field(self, values: np.ndarray) -> None:
-        """Go on from another field (h, w) float32, such as one shared with other subjects."""
-        self._field = values.astype(np.float32)
-
 
 def _sliver_doubt(area: float, largest: float) -> float:
     return 3 * max(0.0, float(np.log(largest / max(area, 1))))
@@ -231,38 +227,6 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), np.float32)
-
-
-class Guide:
-    """Follows subjects from one key frame on. Memory does not grow with the frames."""
-
-    def __init__(
-        self,
-        frame: CoarseFrame,
-        masks: Mapping[str, np.ndarray],
-        settings: TrackerSettings | None = None,
-    ) -> None:
-        """Begin on ``frame`` with each subject's mask (h, w) float32 0..1, by name."""
-        shared = shared_fields(dict(masks))
-        self._trackers = {
-            name: SubjectTracker(KeyFrame(frame, mask), settings=settings)
-            for name, mask in shared.items()
-        }
-        self._search, self._last = MotionSearch(), frame
-
-    def feed(self, frame: CoarseFrame, *, cut: bool = False) -> dict[str, FieldStep]:
-        """Each subject's step on the next frame. cut: a shot begins with it."""
-        last, self._last = self._last, frame
-        motion = self._search.between(frame.grey, last.grey, frame.lab, last.lab)
-        steps = {
-            name: tracker.step(frame, motion, cut=cut) for name, tracker in self._trackers.items()
-        }
-        if len(steps) == 1:
-            return steps
-        shared = shared_fields({name: step.field for name, step in steps.items()})
-        for name, shared_field in shared.items():
-            self._trackers[name].replace_field(shared_field)
-        return {name: replace(step, field=shared[name]) for name, step in steps.items()}
 
 
 def shared_fields(fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
