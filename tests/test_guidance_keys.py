@@ -13,7 +13,7 @@ from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, work_size
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.motion import MotionSearch
-from vidmatte.alpha.guidance.store import CoarseStore, FieldStore
+from vidmatte.alpha.guidance.store import CoarseStore, FieldStore, SpilledMaps
 from vidmatte.alpha.guidance.tracker import SubjectTracker, shared_fields
 from vidmatte.core.prompts import Box, Mask, Point
 from vidmatte.errors import UsageError
@@ -176,3 +176,9 @@ def test_subjects_that_share_a_frame_do_not_overlap(apart: Drawn):
         for which, step in enumerate(steps):
             assert overlap(shared[str(which)], apart.mask(index, which)) > 0.9
             assert not step.lost
+
+
+def test_spilled_maps_come_back_from_any_frame():
+    with SpilledMaps() as maps:
+        maps[3], maps[1], maps[2] = b"three", b"1", None
+        assert (maps.get(1), maps.get(2), maps.get(3)) == (b"1", None, b"three")

@@ -21,12 +21,11 @@ import numpy as np
 from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import packed, unpacked
 from vidmatte.alpha.guidance.propagator import FlowPropagator, MakePropagator
-from vidmatte.alpha.guidance.store import FieldSink, FrameSource
+from vidmatte.alpha.guidance.store import FieldSink, FrameSource, SpilledMaps
 from vidmatte.alpha.guidance.tracker import FieldStep
 
 _LEAST_DOUBT = 0.5
 _UNFOLLOWED = np.float32(0.03)  # weight of a pixel that motion has not brought from the key
-_KEY_DOUBT = 0.0
 _HIDDEN_SHARE = 0.2  # of its area in the keys: less is nearly hidden
 _SHOWN_AGAIN = 16  # frames that show it again before it is followed back
 _MOST_PENDING = 48  # frames that wait for that
@@ -139,7 +138,7 @@ def solve(
         yield from _solve_span(frames, keys, fields, span, propagator)
     for index, mask in sorted(keys.items()):
         fields[index] = mask
-        yield FrameReport(index, _KEY_DOUBT, float(mask.mean()), is_key=True)
+        yield FrameReport(index, 0.0, float(mask.mean()), is_key=True)
 
 
 def _solve_span(
@@ -159,11 +158,14 @@ def _solve_span(
         yield from _solve_one_way(frames, known, fields, numbers, start, propagator)
         return
     ahead: dict[int, _Seen] = {}
-    for index, step, summed in _follow(frames, known, forwards, before, propagator):
-        fields[index] = step.field
-        ahead[index] = _Seen.of(index, step, summed)
-    for index, step, summed in _follow(frames, known, backwards, after, propagator):
-        yield _joined(ahead.pop(index), _Seen.of(index, step, summed), step.field, fields)
+    with SpilledMaps() as followed:
+        for index, step, summed in _follow(frames, known, forwards, before, propagator):
+            fields[index] = step.field
+            seen = _Seen.of(index, step, summed)
+            ahead[index], followed[index] = seen._replace(followed=None), seen.followed
+        for index, step, summed in _follow(frames, known, backwards, after, propagator):
+            first = ahead.pop(index)._replace(followed=followed.get(index))
+            yield _joined(first, _Seen.of(index, step, summed), step.field, fields)
 
 
 def _solve_one_way(
@@ -241,9 +243,8 @@ def _joined(one: _Seen, two: _Seen, field: np.ndarray, fields: FieldSink) -> Fra
     a, b = one.weight(field.shape), two.weight(field.shape)
     both = (a * first + b * field) / (a + b)
     fields[index] = both
-    differ = (
-        2 * float(np.abs(first - field).sum()) / max(float(np.maximum(first, field).sum()), 50.0)
-    )
+    area = max(float(np.maximum(first, field).sum()), 50.0)
+    differ = 2 * float(np.abs(first - field).sum()) / area
     best = min((one.report, two.report), key=lambda r: r.doubt)
     return FrameReport(
         index,

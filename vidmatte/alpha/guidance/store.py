@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -145,3 +146,31 @@ class FieldStore:
         if not 0 <= index < self._count:
             raise IndexError(f"field {index} of {self._count}")
         return index * self._shape[1] * self._shape[2]
+
+
+class SpilledMaps:
+    """Packed maps by frame number in a temporary file: a span's are many."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._places: dict[int, tuple[int, int]] = {}
+
+    def __enter__(self) -> SpilledMaps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __setitem__(self, index: int, data: bytes | None) -> None:
+        if data is not None:
+            self._places[index] = self._file.seek(0, 2), len(data)
+            self._file.write(data)
+
+    def get(self, index: int) -> bytes | None:
+        """The map of a frame, None where there is none."""
+        if index not in self._places:
+            return None
+        offset, size = self._places[index]
+        self._file.seek(offset)
+        return self._file.read(size)
