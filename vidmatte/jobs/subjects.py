@@ -63,7 +63,10 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
         None,
     )
     if missing is not None:
-        raise UsageError(f"--subject {missing}: there is no such mask picture")
+        raise UsageError(
+            f"--subject {missing}: there is no such mask picture; a point is X,Y in pixels, like"
+            " 640,360, and @f12 after it is its frame"
+        )
     if not given:
         raise UsageError(f"--subjects {settings.subjects}: it names no subject")
     prompts: Prompts = {}
