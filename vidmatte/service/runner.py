@@ -231,12 +231,13 @@ class Runner:
         if has_ended:
             one.process.close()
             one.log.read_all()
-            self._running.remove(one)
-            self._settle(row, one.log, one.process.returncode)
-            return
         if (step := one.log.step) is not None and step != one.step:
             one.step = step
             self._jobs.progress(one.job, step.phase, step.done, step.frames, step.fps)
+        if has_ended:
+            self._running.remove(one)
+            self._settle(row, one.log, one.process.returncode)
+            return
         if row["is_cancelled"]:
             self._ask_to_stop(one)
         silence = self._config.job_silence
