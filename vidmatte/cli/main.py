@@ -211,15 +211,14 @@ def _command_names() -> set[str | None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; every error becomes one message and an exit status."""
-    stops = catch_stops()
+    stops, words = catch_stops(), sys.argv[1:] if arguments is None else arguments
     try:
-        part = _app_of(sys.argv[1:] if arguments is None else arguments)
-        status = part(args=arguments, prog_name="vidmatte", standalone_mode=False)
+        status = _app_of(words)(args=words, prog_name="vidmatte", standalone_mode=False)
     except BrokenPipeError:
         return 1
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user sees a traceback)
         message, status = exit_status(error, bool(stops))
-        if _wants_events(sys.argv[1:] if arguments is None else arguments):
+        if _wants_events(words):
             from vidmatte.jobs.report import emit
 
             emit({"event": "error", "error": name_of(error), "message": message, "status": status})

@@ -47,8 +47,9 @@ class _RecurrentRunner:
         return found[min(found)]
 
     def cancel(self) -> None:
-        """See ``Runner.cancel``."""
+        """See ``Runner.cancel``; cancels it in either precision."""
         self._full.cancel()
+        self._precision.cancel()
 
     def _continued(self, inputs: Arrays) -> Arrays:
         """The inputs, with the state of the last run in half precision where they have that of the
@@ -85,10 +86,6 @@ class DeviceRecurrent(RecurrentNetwork):
     def begin(self, clip: Clip, settings: Settings) -> None:  # noqa: ARG002
         """See ``Network.begin``: the precision is chosen for each clip."""
         self._precision.begin()
-
-    def cancel(self) -> None:
-        super().cancel()
-        self._precision.cancel()
 
     def _picture(self, frame: Frame) -> Tensor:
         pixels = uploaded(frame, self._device)

@@ -112,12 +112,8 @@ class Lineage:
 
     def __init__(self, mask: np.ndarray) -> None:
         """Begin at a key's mask (h, w) float32 0..1."""
+        self.restart(mask)
         height, width = mask.shape
-        self.key = mask
-        self.history: np.ndarray = np.ones((height, width), np.float32)
-        self.unbroken: np.ndarray = np.ones((height, width), np.float32)
-        self._strayed: np.ndarray = np.zeros((height, width), np.float32)
-        self._returned: np.ndarray = np.zeros((height, width), np.float32)
         self._stray_now = self._strayed
         self._velocity: np.ndarray | None = None
         self._y, self._x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -125,10 +121,10 @@ class Lineage:
     def restart(self, mask: np.ndarray) -> None:
         """Go on from a further key's mask (h, w) float32 0..1; the subject's speed is kept."""
         self.key = mask
-        self.history = np.ones_like(mask)
-        self.unbroken = np.ones_like(mask)
-        self._strayed = np.zeros_like(mask)
-        self._returned = np.zeros_like(mask)
+        self.history: np.ndarray = np.ones_like(mask)
+        self.unbroken: np.ndarray = np.ones_like(mask)
+        self._strayed: np.ndarray = np.zeros_like(mask)
+        self._returned: np.ndarray = np.zeros_like(mask)
 
     def advance(self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float) -> None:
         """Carry the maps to the next frame and look what moves with the background.

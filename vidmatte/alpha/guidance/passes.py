@@ -69,11 +69,6 @@ class _Seen(NamedTuple):
     summed: float
     followed: bytes | None
 
-    @classmethod
-    def of(cls, index: int, step: FieldStep, summed: float) -> _Seen:
-        followed = None if step.followed is None else packed(step.followed)
-        return cls(_report(index, step, summed), summed, followed)
-
     def weight(self, shape: tuple[int, ...]) -> np.ndarray:
         """How much each pixel of its field (h, w) counts, float32."""
         known = np.ones(shape, np.float32)
@@ -161,11 +156,11 @@ def _solve_span(
     with SpilledMaps() as followed:
         for index, step, summed in _follow(frames, known, forwards, before, propagator):
             fields[index] = step.field
-            seen = _Seen.of(index, step, summed)
+            seen = _seen(index, step, summed)
             ahead[index], followed[index] = seen._replace(followed=None), seen.followed
         for index, step, summed in _follow(frames, known, backwards, after, propagator):
             first = ahead.pop(index)._replace(followed=followed.get(index))
-            yield _joined(first, _Seen.of(index, step, summed), step.field, fields)
+            yield _joined(first, _seen(index, step, summed), step.field, fields)
 
 
 def _solve_one_way(
@@ -186,12 +181,12 @@ def _solve_one_way(
     shown = 0
     for index, step, summed in _follow(frames, keys, numbers, start, propagator):
         fields[index] = step.field
-        seen = _Seen.of(index, step, summed)
-        gone = seen.report.area < _HIDDEN_SHARE * usual
+        report = _report(index, step, summed)
+        gone = report.area < _HIDDEN_SHARE * usual
         if not gone and not pending:
-            yield seen.report
+            yield report
             continue
-        pending.append(seen)
+        pending.append(_seen(index, step, summed))
         shown = 0 if gone else shown + 1
         if len(pending) > _MOST_PENDING:
             yield pending.pop(0).report
@@ -230,7 +225,7 @@ def _followed_back(
         ):
             if step.lost:
                 break
-            reports[index] = _joined(seen, _Seen.of(index, step, summed), step.field, fields)
+            reports[index] = _joined(seen, _seen(index, step, summed), step.field, fields)
     yield from reports.values()
 
 
@@ -254,6 +249,11 @@ def _joined(one: _Seen, two: _Seen, field: np.ndarray, fields: FieldSink) -> Fra
         one.report.lost and two.report.lost,
         min(one.report.distinctness, two.report.distinctness),
     )
+
+
+def _seen(index: int, step: FieldStep, summed: float) -> _Seen:
+    followed = None if step.followed is None else packed(step.followed)
+    return _Seen(_report(index, step, summed), summed, followed)
 
 
 def _report(index: int, step: FieldStep, summed: float) -> FrameReport:

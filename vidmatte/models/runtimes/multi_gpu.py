@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from vidmatte.core.concurrency import map_in_order
 from vidmatte.core.frame import Clip, Frame
@@ -54,7 +54,29 @@ class SharedRunner:
             runner.cancel()
 
 
-class BatchDistributor(Network):
+_Copy = TypeVar("_Copy", bound=Network)
+
+
+class _Distributor(Network, Generic[_Copy]):
+    """Copies of a network on several devices."""
+
+    def __init__(self, networks: Sequence[_Copy], batch: int) -> None:
+        first = networks[0]
+        self.batch = batch
+        self.description = "; ".join(network.description for network in networks)
+        self.filter_profile, self.keeps_on = first.filter_profile, first.keeps_on
+        self._networks = tuple(networks)
+
+    def begin(self, clip: Clip, settings: Settings) -> None:
+        for network in self._networks:
+            network.begin(clip, settings)
+
+    def cancel(self) -> None:
+        for network in self._networks:
+            network.cancel()
+
+
+class BatchDistributor(_Distributor[SegmentationNetwork]):
     """Several copies of a per-frame network on devices of torch; any free one takes a batch.
 
     A frame's pixels and alpha are then on the device of that copy.
@@ -64,15 +86,7 @@ class BatchDistributor(Network):
     is_shareable = True
 
     def __init__(self, networks: Sequence[SegmentationNetwork]) -> None:
-        first = networks[0]
-        self.batch = sum(network.batch for network in networks)
-        self.description = "; ".join(network.description for network in networks)
-        self.filter_profile, self.keeps_on = first.filter_profile, first.keeps_on
-        self._networks = tuple(networks)
-
-    def begin(self, clip: Clip, settings: Settings) -> None:
-        for network in self._networks:
-            network.begin(clip, settings)
+        super().__init__(networks, sum(network.batch for network in networks))
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         free: SimpleQueue[SegmentationNetwork] = SimpleQueue()
@@ -91,12 +105,8 @@ class BatchDistributor(Network):
         for batch in map_in_order(matted, batches, len(turns)):
             yield from batch
 
-    def cancel(self) -> None:
-        for network in self._networks:
-            network.cancel()
 
-
-class ShotDistributor(Network):
+class ShotDistributor(_Distributor[RecurrentNetwork]):
     """Several copies of a recurrent network, which process shots in parallel, one shot each.
 
     That is faster where a cut is within the ``batch`` frames in flight: much faster with shots
@@ -108,14 +118,7 @@ class ShotDistributor(Network):
     batch_stride = 1
 
     def __init__(self, networks: Sequence[RecurrentNetwork]) -> None:
-        self.batch = _AHEAD * len(networks)
-        self.description = "; ".join(network.description for network in networks)
-        self.filter_profile, self.keeps_on = networks[0].filter_profile, networks[0].keeps_on
-        self._networks = tuple(networks)
-
-    def begin(self, clip: Clip, settings: Settings) -> None:
-        for network in self._networks:
-            network.begin(clip, settings)
+        super().__init__(networks, _AHEAD * len(networks))
 
     def predict(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         free: SimpleQueue[RecurrentNetwork] = SimpleQueue()
@@ -140,10 +143,6 @@ class ShotDistributor(Network):
             finally:
                 for each in {*in_flight, shot}:
                     each.abandon()
-
-    def cancel(self) -> None:
-        for network in self._networks:
-            network.cancel()
 
 
 class _Shot:
