@@ -44,6 +44,7 @@ def _run(begun: list[bool]) -> int:
     gc.disable()  # nothing that modules make is garbage
     from vidmatte.cli.main import main as run
 
+    gc.freeze()  # no later search needs to look at it either
     gc.enable()
     begun.append(True)
     return run()

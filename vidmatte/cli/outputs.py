@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from vidmatte.alpha.guidance.subjects_file import subject_names
 from vidmatte.core.names import absolute_path, names_folder
 from vidmatte.errors import UsageError
 from vidmatte.jobs.check import check_names, inode_of
@@ -136,6 +135,8 @@ def job_for_each_subject(job: Job, folder: Path) -> list[Job]:
 
     Raises UsageError.
     """
+    from vidmatte.alpha.guidance.subjects_file import subject_names
+
     settings, out = job.settings, job.output
     if settings.only is not None:
         raise UsageError(f"--each and --only {settings.only} exclude each other")

@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from vidmatte.core.stored import first_fault
 from vidmatte.errors import UsageError
 
 DEFAULT_SUBJECT = "subject"
@@ -39,10 +40,11 @@ _NAMED = re.compile(r"([A-Za-z][\w-]+):(?!//)(.+)", re.DOTALL)  # not s3://
 _FRAME = re.compile(r"f(\d+)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?|\d+/\d+")
 _TIMECODE = re.compile(r"\d{2}[:;.]\d{2}[:;.]\d{2}[:;.]\d{2,3}")
-_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+# Their checks are made when the first prompt is: most runs have none.
+_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid", defer_build=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(defer_build=True))
 class Moment:
     """A time in the source. kind "start": the first frame that is read; else ``value`` is a frame
     number, a pts (in the clip's time base, 0 at its first frame), seconds, or a timecode."""
@@ -180,7 +182,7 @@ def parse_prompt(text: str) -> Prompt:
             left, top, right, bottom = numbers
             return Box(left, top, right, bottom, **common)
     except ValidationError as error:
-        raise UsageError(f"--subject '{text}': {reason_of(error)}") from None
+        raise UsageError(f"--subject '{text}': {first_fault(error)}") from None
     raise UsageError(f"--subject '{text}' has {len(numbers)} numbers: {_FORMS}")
 
 
@@ -195,14 +197,6 @@ def _split_moment(text: str) -> tuple[str, Moment]:
     if _NUMBERS.fullmatch(what):
         raise UsageError(f"'{when}' is no time: write f12, 1.5 (seconds) or 00:00:01:05")
     return text, Moment()
-
-
-def reason_of(error: ValidationError) -> str:
-    """A validation error's first reason in one line: where, and what was expected."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
 
 
 def prompt_text(prompt: Prompt) -> str:

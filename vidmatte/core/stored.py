@@ -78,6 +78,14 @@ def checked(model: type[_Model], value: Any) -> _Model:
         raise ValueError(f"{place}: {fault['msg']}") from None
 
 
+def first_fault(error: ValidationError) -> str:
+    """A validation error's first reason in one line: where, and what was expected."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
 def key_of(facts: Any) -> str:
     """A name for facts, as of a file that depends on them: 32 hexadecimal digits. What JSON cannot
     hold counts by its text; the order of names does not count."""

@@ -25,7 +25,6 @@ from vidmatte.errors import OutputError, UsageError
 from vidmatte.jobs.layers import check_layers
 from vidmatte.jobs.resume import manifest_of
 from vidmatte.jobs.spec import CheckedJob, Job, files_to_read
-from vidmatte.jobs.subjects import check_subjects
 from vidmatte.media.exr_writer import missing_method
 from vidmatte.models.registry import ModelChoice, choose_model
 from vidmatte.readers.base import Reader
@@ -78,7 +77,10 @@ def check_job(job: Job, source: Reader, model: ModelChoice | None = None) -> Che
     DeviceError.
     """
     clip, settings = source.clip, job.settings
-    check_subjects(source, settings)
+    if settings.has_subject:
+        from vidmatte.jobs.subjects import check_subjects
+
+        check_subjects(source, settings)
     formats: tuple[OutputFormat, ...] = ()
     if manifest_of(job.output, clip, settings) is None:
         formats = _check_outputs(job.output, clip, settings, is_folder=job.is_folder)

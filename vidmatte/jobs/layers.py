@@ -9,7 +9,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from vidmatte.alpha.guidance.subjects_file import subject_names
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.core.names import is_standard_stream
@@ -33,7 +32,7 @@ def check_layers(out: Path, settings: Settings, formats: Sequence[OutputFormat])
 
     formats: of the result and of its extra outputs.
     """
-    names = subject_names(settings.subject, settings.subjects)
+    names = _subject_names(settings)
     if not names:
         raise UsageError("--exr-layers: it needs --subject or --subjects, with NAME: for each")
     for option in _EXCLUDED:
@@ -57,6 +56,13 @@ def check_layers(out: Path, settings: Settings, formats: Sequence[OutputFormat])
         )
 
 
+def _subject_names(settings: Settings) -> list[str]:
+    """The names of the chosen subjects, in order. Raises UsageError."""
+    from vidmatte.alpha.guidance.subjects_file import subject_names
+
+    return subject_names(settings.subject, settings.subjects)
+
+
 def settings_of_layer(settings: Settings, name: str) -> Settings:
     """Those of the run that writes the pictures of one subject."""
     return settings.changed(only=name, exr_layers=False, exr_compression=None, manifest="none")
@@ -78,7 +84,7 @@ def write_layers(
     the result. Ctrl+C raises InterruptedRunError, and nothing is left. Raises the errors of a run.
     """
     spec = next(output_specs(out, clip, settings, is_folder))
-    partial, names = partial_of(spec), subject_names(settings.subject, settings.subjects)
+    partial, names = partial_of(spec), _subject_names(settings)
     partial.check()
     target = partial.begin_file() if spec.is_single else partial.begin_folder()
     work = target.with_name(target.name.replace(".partial", ".layers"))

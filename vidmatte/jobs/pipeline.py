@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidmatte.alpha.foreground import uses_model_foreground
-from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.quality import Quality, QualityMonitor
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -32,6 +31,9 @@ from vidmatte.models.runtimes.torch_device import TorchDevice
 from vidmatte.readers.base import DecodedPicture, Reader
 from vidmatte.settings import Settings
 from vidmatte.writers.base import Writer
+
+if TYPE_CHECKING:
+    from vidmatte.alpha.guidance.subject_fields import SubjectFields
 
 Item = TypeVar("Item")
 _FRAMES_IN_STAGES = 3  # one each in reading, in tracking and in the adjustments

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.names import is_standard_stream
 from vidmatte.core.segment import History
@@ -28,7 +27,6 @@ from vidmatte.jobs.resume import (
     missing_frames,
 )
 from vidmatte.jobs.spec import Result
-from vidmatte.jobs.subjects import subject_fields
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
@@ -38,6 +36,7 @@ from vidmatte.writers.extra_outputs import format_of
 from vidmatte.writers.output_paths import output_paths
 
 if TYPE_CHECKING:
+    from vidmatte.alpha.guidance.subject_fields import SubjectFields
     from vidmatte.writers.multi_writer import MultiWriter
     from vidmatte.writers.placed import PlacedWriter
 
@@ -115,6 +114,10 @@ class _Job:
 
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
+    if not job.settings.has_subject:
+        return _make_with(job, is_folder, None)
+    from vidmatte.jobs.subjects import subject_fields
+
     with subject_fields(
         job.source, job.model, job.settings, job.reporter, job.subject_folder
     ) as subject:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidmatte.alpha.guidance.subjects_file import mask_files
 from vidmatte.alpha.quality import Quality
 from vidmatte.core.frame import Clip
 from vidmatte.models.chosen_weights import Weights
@@ -94,6 +93,10 @@ def files_to_read(settings: Settings) -> Iterator[tuple[str, Path]]:
         text = getattr(settings, name)
         if text and Path(text).exists():
             yield name, Path(text)
+    if not settings.has_subject:
+        return
+    from vidmatte.alpha.guidance.subjects_file import mask_files
+
     for place, mask in enumerate(mask_files(settings.subject, settings.subjects)):
         if mask.exists():
             yield f"subject mask {place}", mask

@@ -17,7 +17,6 @@ from vidmatte.errors import OutputError
 from vidmatte.jobs.pipeline import MattingPipeline, build_pipeline
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.stages import is_stage_thread
-from vidmatte.jobs.subjects import subject_fields
 from vidmatte.models.registry import Model
 from vidmatte.readers.base import Reader
 from vidmatte.settings import Settings
@@ -104,9 +103,13 @@ class Stream:
     def _started(self) -> Iterator[Frame]:
         """The iterator over the pipeline's frames; the first call starts the pipeline."""
         if self._pipeline is None:
-            subject = self._stack.enter_context(
-                subject_fields(self._source, self._model, self._settings, Reporter())
-            )
+            subject = None
+            if self._settings.has_subject:
+                from vidmatte.jobs.subjects import subject_fields
+
+                subject = self._stack.enter_context(
+                    subject_fields(self._source, self._model, self._settings, Reporter())
+                )
             pipeline = build_pipeline(
                 self._source, self._model, self._settings, None, subject=subject
             )

@@ -27,8 +27,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from vidmatte.core.families import FAMILIES, FAMILY_TABLE, WEIGHTLESS, Family, InputSize
-from vidmatte.core.prompts import reason_of
 from vidmatte.core.source import sha256_of
+from vidmatte.core.stored import first_fault
 from vidmatte.errors import ModelError, UsageError
 from vidmatte.models.runtimes.choice import faster_runtime
 from vidmatte.models.weights.catalogue import Entry, lookup
@@ -139,7 +139,7 @@ _Deviation = Annotated[float, Field(ge=1e-3, le=10)]
 class _Feed(BaseModel):
     """The keys of the TOML file; see the module."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
     family: Annotated[str, BeforeValidator(_check_family)]
     size: _Side | None = None
@@ -186,6 +186,6 @@ def _read_feed(path: Path) -> Family:
             raise UsageError(
                 f"{path}: unknown key {', '.join(unknown)}: allowed are {allowed}"
             ) from None
-        raise UsageError(f"{path}: {reason_of(error)}") from None
+        raise UsageError(f"{path}: {first_fault(error)}") from None
     except ValueError as error:  # also a text that is no TOML, or not UTF-8
         raise UsageError(f"{path}: {error}") from None

@@ -41,8 +41,8 @@ from vidmatte.core.prompts import (
     Prompt,
     SubjectName,
     parse_prompt,
-    reason_of,
 )
+from vidmatte.core.stored import first_fault
 from vidmatte.errors import UsageError
 
 
@@ -55,7 +55,7 @@ class _Place(NamedTuple):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class _At(_Strict):
@@ -159,7 +159,7 @@ def read_subjects(path: Path, width: int, height: int) -> list[Prompt]:
         raise UsageError(f"--subjects '{path}' cannot be read: {reason}") from None
     except ValidationError as error:
         raise UsageError(
-            f"--subjects '{path}' is not a subjects file: {reason_of(error)}"
+            f"--subjects '{path}' is not a subjects file: {first_fault(error)}"
         ) from None
     across = width / (content.width or width)
     down = height / (content.height or height)

@@ -7,6 +7,8 @@ CPU device, where a copy is a copy too, which is how it is tested.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from vidmatte.models.runtimes.bound_runner import BoundRunner
 from vidmatte.models.runtimes.device import Device, Runner, onnxruntime
 from vidmatte.settings.values import parse_device, parsed
 
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 Tensor = Any  # torch's types are not checked: torch is optional
 
 
@@ -278,8 +281,19 @@ def _has_nvidia_gpu() -> bool:
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
 
 
+def _has_cuda_driver() -> bool:
+    """Whether the library of NVIDIA's driver is there, which onnxruntime and torch load too."""
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
 def _missing_for_cuda(number: int) -> str | None:
     """One line on why CUDA cannot be used, or None where it can."""
+    if not _has_cuda_driver():  # a look that takes nothing: onnxruntime's import takes 0.1 s
+        return f"NVIDIA's driver is not installed ({_DRIVER} is not found)"
     if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
         return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"
     try:
