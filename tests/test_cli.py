@@ -106,6 +106,17 @@ def test_nothing_heavy_is_imported_for_help(words: list[str]) -> None:
     assert not HEAVY & imported
 
 
+def test_a_run_imports_no_runtime_before_its_input_is_opened_and_nothing_of_subjects() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "vidmatte", "none.mov", "-o", "cut.mov"]
+    stderr = subprocess.run(command, capture_output=True, text=True).stderr
+    assert "none.mov" in stderr.splitlines()[-1]
+    imported = {line.rpartition("|")[2].strip() for line in stderr.splitlines()}
+    assert "vidmatte.jobs.run" in imported
+    unused = {"onnx", "onnxruntime", "openvino", "tqdm", "torch", "vidmatte.core.prompts"}
+    assert not unused & imported
+    assert not [name for name in imported if name.startswith("vidmatte.alpha.guidance")]
+
+
 def test_the_stored_help_page_is_that_of_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert PAGE.read_text("utf-8") == _make_help(), "run 'python -m vidmatte.cli.help_page'"

@@ -33,6 +33,7 @@ from vidmatte.errors import DeviceError, ModelError, UsageError
 from vidmatte.models.augment import ALTERNATING, View, views_of
 from vidmatte.models.load import load_network
 from vidmatte.models.registry import choose_model
+from vidmatte.models.runtimes import torch_device
 from vidmatte.models.runtimes.device import (
     Arrays,
     CpuRunner,
@@ -479,6 +480,16 @@ def test_a_missing_device_is_named_with_the_reason() -> None:
             choose_device("cuda:7")
         with pytest.raises(DeviceError, match=r"--device cuda:0,cuda:1: .*--device cpu"):
             choose_device("cuda:0,cuda:1")
+
+
+def test_without_nvidias_driver_no_runtime_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_device, "_DRIVER", "libnone.so.1")
+    monkeypatch.setattr(torch_device, "onnxruntime", pytest.fail)
+    assert choose_device("auto")[0].name == "cpu"
+    with pytest.raises(
+        DeviceError, match=r"driver is not installed \(libnone\.so\.1.*--device cpu"
+    ):
+        choose_device("cuda")
 
 
 def test_several_devices_share_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

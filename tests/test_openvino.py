@@ -43,6 +43,33 @@ def settings(runtime: str, **options: object) -> Settings:
 
 
 @needs_openvino
+def test_bfloat16_is_that_of_openvino() -> None:
+    names = openvino._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert openvino.has_bfloat16() is ("BF16" in names)
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_asked"),
+    [
+        ("processor : 0\nflags : fpu sse4_2 avx2 avx_vnni\n", False),
+        ("processor : 0\nflags : fpu avx2 avx512f\n", True),
+        ("processor : 0\nflags : fpu avx2 avx512_bf16 amx_bf16\n", True),
+        ("processor : 0\nflags : fpu avx2 avx_ne_convert\n", True),
+        ("processor : 0\nFeatures : fp asimd bf16\n", True),
+        (None, True),
+    ],
+)
+def test_openvino_is_asked_about_bfloat16_where_the_cpu_may_have_it(
+    listed: str | None, is_asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "cpuinfo"
+    if listed is not None:
+        facts.write_text(listed)
+    monkeypatch.setattr(openvino, "CPU_FACTS", facts)
+    assert openvino._may_have_bfloat16.__wrapped__() is is_asked
+
+
+@needs_openvino
 @pytest.mark.parametrize(("name", "family"), [("u2netp", "u2net"), ("isnet", "isnet")])
 @pytest.mark.thinned(2)
 def test_alpha_stays_within_one_code_of_float32(
