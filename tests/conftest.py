@@ -68,17 +68,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     if config.getoption("--slow"):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    seen: dict[str, int] = {}
-    for item in items:
-        if (marker := item.get_closest_marker("thinned")) is not None:
-            name = item.nodeid.partition("[")[0]
-            seen[name] = seen.get(name, -1) + 1
-            if seen[name] % marker.args[0] and item not in slow:
-                slow.append(item)
+    slow = {item for item in items if item.get_closest_marker("slow")}
+    slow |= left_out([item for item in items if item not in slow])
     if slow:
-        config.hook.pytest_deselected(items=slow)
+        config.hook.pytest_deselected(items=list(slow))
         items[:] = [item for item in items if item not in slow]
+
+
+def left_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The cases of ``thinned`` tests that are left out. The tests of a file begin with different
+    cases, so that a case that they share is in some of them."""
+    files: dict[Path, dict[str, list[pytest.Item]]] = {}
+    for item in items:
+        if item.get_closest_marker("thinned") is not None:
+            name = item.nodeid.partition("[")[0]
+            files.setdefault(item.path, {}).setdefault(name, []).append(item)
+    found: set[pytest.Item] = set()
+    for tests in files.values():
+        for place, cases in enumerate(tests.values()):
+            (step,) = cases[0].get_closest_marker("thinned").args
+            found.update(set(cases) - set(cases[place % min(step, len(cases)) :: step]))
+    return found
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -34,7 +34,7 @@ from media import Tone, make_movie
 from scene import Picture, draw_ball, draw_ground
 from tiny_onnx import make_recurrent, make_salient
 
-FRAMES, CUT, SIZE = 110, 61, (64, 48)
+FRAMES, CUT, SIZE = 90, 53, (64, 48)
 PRELOADED = ["av", "cv2", "onnxruntime", "vidmatte.api", "vidmatte.jobs.checkpoint.spool"]
 MAX_KILLS = 3
 #: Python's audit events that change a folder.
@@ -53,7 +53,7 @@ class Case:
 CASES = {
     "prores": Case("out.mov"),
     "prores, recurrent": Case("out.mov", "rvm"),
-    "prores, trimmed": Case("out.mov", options={"in_point": "f13", "out_point": "f95"}),
+    "prores, trimmed": Case("out.mov", options={"in_point": "f13", "out_point": "f80"}),
     "ffv1": Case("out.mkv"),
     "ffv1, recurrent": Case("out.mkv", "rvm", {"smooth": "on"}),
     "png": Case("frames"),

@@ -231,21 +231,20 @@ def assert_same(
 
 
 @cases()
-@pytest.mark.parametrize("count", [0, 1, COUNT])
-def test_each_frame_comes_out_once_and_in_order(
-    name: str, count: int, load: Callable[..., Network]
-) -> None:
-    frames = frames_of(count=count)
-    out = list(load(name).predict(iter(frames)))
-    assert [id(frame) for frame in out] == [id(frame) for frame in frames]
+def test_a_clip_of_one_frame_or_none(name: str, load: Callable[..., Network]) -> None:
+    network, frames = load(name), frames_of(count=1)
+    assert [id(frame) for frame in network.predict(iter(frames))] == [id(frames[0])]
+    assert list(load(name).predict(iter([]))) == []
 
 
 @cases()
-def test_alpha_is_valid_and_the_rest_of_the_frame_untouched(
+def test_each_frame_comes_out_in_order_with_a_valid_alpha_and_otherwise_untouched(
     name: str, load: Callable[..., Network]
 ) -> None:
-    width, height = SIZE
-    for frame, before in zip(load(name).predict(iter(frames_of())), frames_of(), strict=True):
+    (width, height), frames = SIZE, frames_of()
+    out = list(load(name).predict(iter(frames)))
+    assert [id(frame) for frame in out] == [id(frame) for frame in frames]
+    for frame, before in zip(out, frames_of(), strict=True):
         alpha = frame.alpha
         assert alpha is frame.alpha_buffer, "the alpha has to be written into the slot's memory"
         assert (alpha.shape, alpha.dtype) == ((height, width), np.float32)
@@ -288,6 +287,7 @@ def test_writing_the_cache_passes_on_every_attribute(
 
 
 @cases()
+@pytest.mark.thinned(2)
 def test_no_more_frames_are_in_flight_than_its_batch(
     name: str, load: Callable[..., Network]
 ) -> None:
@@ -338,6 +338,7 @@ def test_resuming_from_a_frames_state_equals_an_uninterrupted_run(
 
 @cases(starts_anywhere)
 @pytest.mark.parametrize("cut", [4, 7])
+@pytest.mark.thinned(2)
 def test_a_cut_resets_the_state(name: str, cut: int, load: Callable[..., Network]) -> None:
     network = load(name)
     joined = results(network, frames_of(cuts=(0, cut)))
@@ -349,6 +350,7 @@ def test_a_cut_resets_the_state(name: str, cut: int, load: Callable[..., Network
 
 
 @cases()
+@pytest.mark.thinned(2)
 def test_it_can_be_used_again_after_leaving_early(name: str, load: Callable[..., Network]) -> None:
     network = load(name)
     meant = results(network, frames_of())
@@ -360,6 +362,7 @@ def test_it_can_be_used_again_after_leaving_early(name: str, load: Callable[...,
 
 
 @cases()
+@pytest.mark.thinned(2)
 def test_an_error_of_the_reader_propagates(name: str, load: Callable[..., Network]) -> None:
     def failing() -> Iterator[Frame]:
         yield from frames_of(count=5)
@@ -385,6 +388,7 @@ def test_cached_results_are_those_of_the_run_that_wrote_them(
 
 
 @cases()
+@pytest.mark.thinned(2)
 def test_cancelling_between_runs_is_harmless(name: str, load: Callable[..., Network]) -> None:
     network = load(name)
     network.cancel()

@@ -180,6 +180,7 @@ def test_a_picture_may_be_held(name: str, read: Callable[[str], Reading]) -> Non
 
 
 @each
+@pytest.mark.thinned(2)
 def test_reading_twice_gives_the_same(name: str, read: Callable[[str], Reading]) -> None:
     case, first = CASES[name], read(name)
     again = read_through(first.path, case)
@@ -205,6 +206,7 @@ def test_pictures_from_any_frame_equal_the_rest_of_a_full_read(
 
 
 @each_kind
+@pytest.mark.thinned(2)
 def test_leaving_early_closes_the_files(name: str, read: Callable[[str], Reading]) -> None:
     path = read(name).path
     with opened(path, CASES[name]) as source:
@@ -220,6 +222,7 @@ def test_leaving_early_closes_the_files(name: str, read: Callable[[str], Reading
 
 
 @each_kind
+@pytest.mark.thinned(2)
 def test_closing_twice_is_harmless(name: str, read: Callable[[str], Reading]) -> None:
     path = read(name).path
     for count in (0, 1, None):

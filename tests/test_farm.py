@@ -429,13 +429,13 @@ def cli(inputs: Path, *words: str, **more: Any) -> subprocess.Popen[str]:
 
 def test_local_workers_give_the_file_of_one_run(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mov"
-    words = ["-o", str(out), "--workers", "2", "--segment-frames", "40", "--json"]
+    words = ["-o", str(out), "--workers", "2", "--segment-frames", "30", "--json"]
     with cli(inputs, *words) as process:
         stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     events = [json.loads(line) for line in stdout.splitlines()]
     made = [event for event in events if event["event"] == "segment"]
-    assert sorted((one["segment"], one["frames"]) for one in made) == [(0, 36), (1, 37), (2, 37)]
+    assert sorted((one["segment"], one["frames"]) for one in made) == [(0, 30), (1, 30), (2, 30)]
     assert events[-1]["done"] == [str(inputs / "clip.mov")]
     matte(inputs / "clip.mov", tmp_path / "once.mov", **tiny_options(inputs, "isnet"))
     assert out.read_bytes() == (tmp_path / "once.mov").read_bytes()

@@ -209,6 +209,7 @@ def test_no_more_frames_are_in_flight_than_its_batch() -> None:
     ("batch", "pace"),
     [(1, Pace(3, STRICT)), (2, Pace(3, NEVER)), (1, Pace(3, ALWAYS)), (1, AUTO), (2, AUTO)],
 )
+@pytest.mark.thinned(2)
 def test_a_part_of_a_clip_gives_the_same_frames(batch: int, pace: Pace) -> None:
     speeds, cuts = [0.4] * 13 + [2.5] * 4 + [0.4] * 20, (19,)
     full = paced(speeds, pace, batch=batch, cuts=cuts, schedule="four")[0]

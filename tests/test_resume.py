@@ -358,11 +358,17 @@ def test_a_changed_file_is_refused(which: str, inputs: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("at", [0.1, 0.9])
 @pytest.mark.thinned(2)
 def test_a_damaged_frame_is_detected_and_redone(
-    at: float, inputs: Path, undisturbed: Callable[[str, str], dict[str, str]], tmp_path: Path
+    at: float,
+    inputs: Path,
+    complete: Callable[[str, str], Path],
+    undisturbed: Callable[[str, str], dict[str, str]],
+    tmp_path: Path,
 ) -> None:
-    out = tmp_path / "out.mov"
-    stopped(inputs, out, 80)
+    shutil.copytree(complete("out.mov", "isnet"), tmp_path / "out")
+    out = tmp_path / "out" / "out.mov"
+    (checkpoint_of(out) / "finished.json").unlink()
     log = checkpoint_of(out) / "frames.log"
+    cut_log(log, 80)
     data = bytearray(log.read_bytes())
     before = FrameLog(log).survey(lambda head: True).count
     data[int(at * len(data))] ^= 0x10

@@ -108,6 +108,7 @@ def test_no_more_frames_are_buffered_than_the_look_ahead(mode: str) -> None:
 
 @pytest.mark.parametrize("refine", ["fast", "best"])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.thinned(2)
 def test_no_frame_beyond_the_look_back_affects_a_result(mode: str, refine: str) -> None:
     frames, last = list(shot(26, speed=1, noise=0.2)), 19
     how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME)
@@ -127,6 +128,7 @@ def test_no_frame_beyond_the_look_back_affects_a_result(mode: str, refine: str) 
 
 @pytest.mark.parametrize("refine", ["fast", "best", "off"])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.thinned(2)
 def test_more_threads_give_the_same_frames(mode: str, refine: str) -> None:
     def filtered(threads: int) -> list[np.ndarray]:
         how = TemporalFilter(WINDOWS[mode], refine, 1.0, PER_FRAME, threads)

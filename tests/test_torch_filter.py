@@ -39,6 +39,7 @@ def differences(
 
 @pytest.mark.parametrize("mode", ["off", "live", "on"])
 @pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.thinned(2)
 def test_both_filters_agree(clip: tuple[int, int, float], mode: str) -> None:
     assert differences(clip, mode, "fast", PER_FRAME).max() < 1
 

@@ -119,6 +119,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.thinned(2)
 def test_a_per_frame_network(name: str, movie: Path, network: Callable[[str], Path]) -> None:
     compared(movie, settings_for(network("isnet"), "isnet", **OPTIONS[name]))
 
