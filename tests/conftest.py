@@ -24,6 +24,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+# Several processes share the cores, and threads of numpy's and torch's own wait for each other by
+# spinning: in some files that took two thirds of the time. They are made as numpy is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import lanes
 import psutil
 import pytest
