@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
-from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.coarse import CoarseFrame, FrameFeatures
 
 _MOST_LOGIT = 5.0
 _FEWEST_PIXELS = 15  # of the work picture: a smaller mask teaches nothing
@@ -61,7 +61,7 @@ class Appearance:
     def _learn(
         self, frame: CoarseFrame, field: np.ndarray, sure: np.ndarray | None, *, key: bool
     ) -> None:
-        features = frame.features
+        features = frame.features.joined()
         size = features.shape[1], features.shape[0]
         small = [_halved(values, size).ravel() for values in (field, frame.alpha)]
         known = np.ones_like(small[0]) if sure is None else _halved(sure, size).ravel()
@@ -82,7 +82,7 @@ class Appearance:
         s, features = self._settings, frame.features
         verdict = np.clip(self._classifier.logits(features), -_MOST_LOGIT, _MOST_LOGIT)
         look = s.classifier_weight * verdict
-        near = np.zeros(features.shape[:2], np.float32)
+        near = np.zeros(features.shape, np.float32)
         if self._gallery.is_taught:
             near, other = self._gallery.likeness(features)
             unlike = np.minimum(0, s.unlike_gain * (near - np.float32(least_likeness)))
@@ -168,22 +168,20 @@ class _Gallery:
         del self._later[:-_KEPT_LATER]
         del self._keys[:-_KEPT_KEYS]
 
-    def likeness(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def likeness(self, features: FrameFeatures) -> tuple[np.ndarray, np.ndarray]:
         """Cosine with the nearest wanted and the nearest other vector.
 
-        features: (h, w, D) float32. Both (h, w) float32 in -1..1, found at half that size.
+        Both (h / 2, w / 2) float32 in -1..1, found at half that size.
         """
-        height, width = features.shape[:2]
-        rows, columns = height // 2, width // 2
-        even = features[: 2 * rows, : 2 * columns]
-        pooled = even.reshape(rows, 2, columns, 2, -1).mean((1, 3)).reshape(rows * columns, -1)
-        white = self._whiten(pooled)
+        pooled = features.pooled()
+        rows, columns, depth = pooled.shape
+        white = self._whiten(pooled.reshape(rows * columns, depth))
         found = []
         for side in (0, 1):
             known = np.concatenate([pair[side] for pair in self._keys + self._later])
             nearest = (white @ known.T).max(1) if len(known) else np.full(len(white), -1.0)
             small = nearest.reshape(rows, columns).astype(np.float32)
-            found.append(np.asarray(cv2.resize(small, (width, height))))
+            found.append(np.asarray(cv2.resize(small, features.shape[::-1])))
         return found[0], found[1]
 
     def _whiten(self, features: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vidmatte.alpha.guidance.coarse import FrameFeatures
+
 _HIDDEN = 32
 _DROPOUT = 0.3
 _NOISE = 0.25  # added to standardised features while learning
@@ -72,16 +74,17 @@ class Classifier:
         for step in range(steps):
             self._step(*self._batch(step))
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """(..., D) float32 -> (...) float32; 0 (undecided) before the first lesson."""
-        flat = features.reshape(-1, features.shape[-1])
+    def logits(self, features: FrameFeatures) -> np.ndarray:
+        """(h / 2, w / 2) float32; 0 (undecided) before the first lesson."""
         if not self.is_taught:
-            return np.zeros(features.shape[:-1], np.float32)
+            return np.zeros(features.shape, np.float32)
         w1, b1, w2, b2 = self._weights
         # The standardisation is folded into the first layer: one pass over the features less.
         folded = w1 / self._deviation[:, None]
-        hidden = np.maximum(flat @ folded + (b1 - self._mean @ folded), 0)
-        return np.asarray((hidden @ w2 + b2).reshape(features.shape[:-1]))
+        hidden = features.projected(folded)
+        hidden += b1 - self._mean @ folded
+        np.maximum(hidden, 0, out=hidden)
+        return np.asarray(hidden @ w2 + b2)
 
     def _choose(self, lesson: Lesson) -> np.ndarray | None:
         """Places of the samples to learn from; None where a side has too few."""
