@@ -18,6 +18,7 @@ _DROPOUT = 0.3
 _NOISE = 0.25  # added to standardised features while learning
 _RATE, _DECAY = 4e-3, 0.02
 _BATCH = 768
+_DRAWN = 4  # batches of noise that are drawn; each step adds some of it, from anywhere on
 _FIRST_STEPS, _KEY_STEPS, _LATER_STEPS = 150, 100, 20
 _KEPT_LATER = 6  # lessons of frames that are no keys
 # Samples of a lesson: the subject, anything else, and what else the network marks.
@@ -49,6 +50,7 @@ class Classifier:
         self._mean = self._deviation = np.zeros(0, np.float32)
         self._weights: list[np.ndarray] = []
         self._moments: list[tuple[np.ndarray, np.ndarray]] = []
+        self._noise = np.zeros(0, np.float32)
         self._steps = 0
 
     @property
@@ -106,6 +108,8 @@ class Classifier:
             weights.append(self._random.uniform(-reach, reach, shape[1:]).astype(np.float32))
         self._weights = weights
         self._moments = [(np.zeros_like(w), np.zeros_like(w)) for w in weights]
+        drawn = self._random.standard_normal(_DRAWN * _BATCH * width, np.float32)
+        self._noise = np.float32(_NOISE) * drawn
         return _FIRST_STEPS
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,8 +119,10 @@ class Classifier:
         else:
             samples, truth = self._keys[step % len(self._keys)]
         places = self._random.integers(0, len(samples), _BATCH)
-        noise = self._random.standard_normal((_BATCH, samples.shape[1]), np.float32)
-        return samples[places] + np.float32(_NOISE) * noise, truth[places]
+        batch = samples[places]
+        begin = self._random.integers(0, len(self._noise) - batch.size)
+        batch += self._noise[begin : begin + batch.size].reshape(batch.shape)
+        return batch, truth[places]
 
     def _step(self, x: np.ndarray, truth: np.ndarray) -> None:
         """One AdamW step on a batch (B, D), (B,)."""
