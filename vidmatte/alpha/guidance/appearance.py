@@ -93,6 +93,7 @@ class Appearance:
 
 
 _WINDOW = (21, 21)  # pixels of the work picture: what counts as local
+_CLEAR = 0.6  # of the softened field: from here on a pixel counts as of a side
 _LEAST_SHARE = 0.05  # of the window on either side of the edge, for its colours to say much
 _COLOUR_VARIANCE = 9.0  # of Lab, from noise alone
 _MOST_EDGE_LOGIT = 3.0
@@ -106,24 +107,45 @@ def edge_logits(lab: np.ndarray, field: np.ndarray) -> np.ndarray:
     each side, as in Bai et al., "Video SnapCut", SIGGRAPH 2009. 0 far from the edge.
     """
     soft = cv2.GaussianBlur(field, (0, 0), 1.5)
+    logits = np.zeros_like(field)
+    part = _around(soft > _CLEAR, _WINDOW[0] - 1)
+    if part is not None:
+        near = 1 - np.square(2 * cv2.GaussianBlur(field, (0, 0), 3)[part] - 1)
+        logits[part] = near * _side_logits(lab[part], soft[part])
+    return logits
+
+
+def _around(mask: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """The rows and columns of a mask and what is up to ``margin`` pixels away; None if empty."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    if not width:
+        return None
+    top, left = max(y - margin, 0), max(x - margin, 0)
+    return slice(top, y + height + margin), slice(left, x + width + margin)
+
+
+def _side_logits(lab: np.ndarray, soft: np.ndarray) -> np.ndarray:
+    """How much better each colour fits the subject's side of a soft edge, (h, w) float32."""
     square = np.square(lab)
-    shares, means, variances = [], [], []
+    fits, known = [], None
     for side in (soft, 1 - soft):
-        weight = np.clip((side - np.float32(0.6)) / np.float32(0.3), 0, 1)
+        weight = np.clip((side - np.float32(_CLEAR)) / np.float32(0.3), 0, 1)
         share = cv2.blur(weight, _WINDOW)
-        divisor = np.maximum(share, np.float32(1e-4))[..., None]
-        mean = cv2.blur(weight[..., None] * lab, _WINDOW) / divisor
-        variance = cv2.blur(weight[..., None] * square, _WINDOW) / divisor - np.square(mean)
-        shares.append(share)
-        means.append(mean)
-        variances.append(np.maximum(variance, 0) + np.float32(_COLOUR_VARIANCE))
-    mine, others = (
-        np.square(lab - m) / v + np.log(v) for m, v in zip(means, variances, strict=True)
-    )
-    ratio = np.float32(0.5) * (others - mine).sum(-1)
-    known = np.clip(np.minimum(*shares) / np.float32(_LEAST_SHARE), 0, 1)
-    near = 1 - np.square(2 * cv2.GaussianBlur(field, (0, 0), 3) - 1)
-    return np.asarray(known * near * np.clip(ratio, -_MOST_EDGE_LOGIT, _MOST_EDGE_LOGIT))
+        known = share if known is None else np.minimum(known, share)
+        weight, divisor = cv2.merge([weight] * 3), cv2.merge([np.maximum(share, 1e-4)] * 3)
+        mean = cv2.blur(weight * lab, _WINDOW) / divisor
+        variance = cv2.blur(weight * square, _WINDOW)
+        variance /= divisor
+        variance -= np.square(mean)
+        np.maximum(variance, 0, out=variance)
+        variance += np.float32(_COLOUR_VARIANCE)
+        misfit = cv2.log(variance)
+        misfit += np.square(lab - mean) / variance
+        fits.append(misfit)
+    mine, others = fits
+    ratio = cv2.transform(others - mine, np.full((1, 3), 0.5, np.float32))
+    share = np.clip(known / np.float32(_LEAST_SHARE), 0, 1)
+    return np.asarray(share * np.clip(ratio, -_MOST_EDGE_LOGIT, _MOST_EDGE_LOGIT))
 
 
 def _halved(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -154,9 +154,10 @@ class _TensorProjection:
         """Tensors like those it was fitted on, reduced and scaled, (C', h, w) float16."""
         reduced = []
         for tensor, basis, scale in zip(tensors, self._bases, self._scales, strict=True):
-            flat = tensor.reshape(len(tensor), -1).astype(np.float32)
-            flat = scale * (flat if basis is None else basis @ flat)
-            reduced.append(flat.reshape(-1, *tensor.shape[1:]).astype(np.float16))
+            if basis is not None:
+                flat = tensor.reshape(len(tensor), -1).astype(np.float32)
+                tensor = (basis @ flat).reshape(-1, *tensor.shape[1:])
+            reduced.append(np.multiply(tensor, scale, dtype=np.float32).astype(np.float16))
         return tuple(reduced)
 
 
@@ -197,12 +198,18 @@ class FrameFeatures:
         return np.concatenate([self._colour, *large], axis=2)
 
     def pooled(self) -> np.ndarray:
-        """The mean of each 2 x 2 of them, (h / 4, w / 4, D) float32."""
+        """At half that size: (h / 4, w / 4, D) float32, the mean of each 2 x 2.
+
+        What is coarser than that is enlarged to it at once.
+        """
         rows, columns = self.shape[0] // 2, self.shape[1] // 2
-        even = self._colour[: 2 * rows, : 2 * columns]
-        large = [cv2.resize(tensor, self.shape[::-1]) for tensor in self._tensors]
-        parts = [part[: 2 * rows, : 2 * columns] for part in (even, *large)]
-        return np.concatenate([_mean_of_four(part) for part in parts], axis=2)
+        parts = [mean_of_four(self._colour)]
+        for tensor in self._tensors:
+            if tensor.shape[0] <= rows and tensor.shape[1] <= columns:
+                parts.append(cv2.resize(tensor, (columns, rows)))
+            else:
+                parts.append(mean_of_four(cv2.resize(tensor, self.shape[::-1])))
+        return np.concatenate(parts, axis=2)
 
     def projected(self, axes: np.ndarray) -> np.ndarray:
         """(h / 2, w / 2, K) float32: the features times the axes (D, K).
@@ -231,13 +238,20 @@ def _channels_last(tensor: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(tensor.transpose(1, 2, 0), np.float32)
 
 
-def _mean_of_four(planes: np.ndarray) -> np.ndarray:
-    """The mean of each 2 x 2 of (2 h, 2 w, C) float32, (h, w, C)."""
-    total = planes[::2, ::2] + planes[1::2, ::2]
-    total += planes[::2, 1::2]
-    total += planes[1::2, 1::2]
+def mean_of_four(planes: np.ndarray) -> np.ndarray:
+    """The mean of each 2 x 2 of (h, w, C) float32, (h / 2, w / 2, C)."""
+    height, width = (size // 2 * 2 for size in planes.shape[:2])
+    total = planes[:height:2, :width:2] + planes[1:height:2, :width:2]
+    total += planes[:height:2, 1:width:2]
+    total += planes[1:height:2, 1:width:2]
     total *= np.float32(0.25)
     return total
+
+
+def squared_length(vectors: np.ndarray) -> np.ndarray:
+    """Of vectors (h, w, C) float32 of up to four components, (h, w) float32."""
+    ones = np.ones((1, vectors.shape[2]), np.float32)
+    return np.asarray(cv2.transform(np.square(vectors), ones))
 
 
 def _colour_texture(near: np.ndarray) -> list[np.ndarray]:
