@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
-from vidmatte.alpha.guidance.coarse import CoarseFrame, FrameFeatures
+from vidmatte.alpha.guidance.coarse import CoarseFrame, FrameFeatures, mean_of_four
 
 _MOST_LOGIT = 5.0
 _FEWEST_PIXELS = 15  # of the work picture: a smaller mask teaches nothing
@@ -84,7 +84,7 @@ class Appearance:
         look = s.classifier_weight * verdict
         near = np.zeros(features.shape, np.float32)
         if self._gallery.is_taught:
-            near, other = self._gallery.likeness(features)
+            near, other = self._gallery.likeness(features, far)
             unlike = np.minimum(0, s.unlike_gain * (near - np.float32(least_likeness)))
             look = look + s.gallery_weight * (s.gallery_gain * (near - other) + far * unlike)
         look = np.clip(look, -_MOST_LOGIT, _MOST_LOGIT).astype(np.float32)
@@ -127,11 +127,11 @@ def _around(mask: np.ndarray, margin: int) -> tuple[slice, slice] | None:
 def _side_logits(lab: np.ndarray, soft: np.ndarray) -> np.ndarray:
     """How much better each colour fits the subject's side of a soft edge, (h, w) float32."""
     square = np.square(lab)
-    fits, known = [], None
+    fits, shares = [], []
     for side in (soft, 1 - soft):
         weight = np.clip((side - np.float32(_CLEAR)) / np.float32(0.3), 0, 1)
         share = cv2.blur(weight, _WINDOW)
-        known = share if known is None else np.minimum(known, share)
+        shares.append(share)
         weight, divisor = cv2.merge([weight] * 3), cv2.merge([np.maximum(share, 1e-4)] * 3)
         mean = cv2.blur(weight * lab, _WINDOW) / divisor
         variance = cv2.blur(weight * square, _WINDOW)
@@ -144,8 +144,8 @@ def _side_logits(lab: np.ndarray, soft: np.ndarray) -> np.ndarray:
         fits.append(misfit)
     mine, others = fits
     ratio = cv2.transform(others - mine, np.full((1, 3), 0.5, np.float32))
-    share = np.clip(known / np.float32(_LEAST_SHARE), 0, 1)
-    return np.asarray(share * np.clip(ratio, -_MOST_EDGE_LOGIT, _MOST_EDGE_LOGIT))
+    known = np.clip(np.minimum(*shares) / np.float32(_LEAST_SHARE), 0, 1)
+    return np.asarray(known * np.clip(ratio, -_MOST_EDGE_LOGIT, _MOST_EDGE_LOGIT))
 
 
 def _halved(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -158,6 +158,7 @@ _OF_KEY, _OF_LATER = 240, 60  # vectors kept of a frame: wanted, other foregroun
 _KEPT_LATER = 3  # frames that are no keys
 _KEPT_KEYS = 6  # key frames, the newest
 _FEWEST = 10
+_UNDECIDED = 0.2  # of likeness: what looks more like something else than by so much is that
 
 
 class _Gallery:
@@ -168,11 +169,13 @@ class _Gallery:
         self._mean = self._deviation = np.zeros(0, np.float32)
         self._keys: list[tuple[np.ndarray, np.ndarray]] = []
         self._later: list[tuple[np.ndarray, np.ndarray]] = []
+        self._known = np.zeros((0, 0), np.float32)  # all of them, the wanted ones first
+        self._wanted = 0  # how many these are
 
     @property
     def is_taught(self) -> bool:
         """Whether it holds any vectors."""
-        return bool(self._keys or self._later)
+        return len(self._known) > 0
 
     def learn(self, lesson: Lesson, *, key: bool) -> None:
         """Remember some of a frame's vectors; nothing where too few are the subject's."""
@@ -189,22 +192,32 @@ class _Gallery:
         (self._keys if key else self._later).append((mine, np.concatenate(groups)))
         del self._later[:-_KEPT_LATER]
         del self._keys[:-_KEPT_KEYS]
+        sides = [np.concatenate(side) for side in zip(*self._keys, *self._later, strict=True)]
+        self._known, self._wanted = np.concatenate(sides), len(sides[0])
 
-    def likeness(self, features: FrameFeatures) -> tuple[np.ndarray, np.ndarray]:
+    def likeness(self, features: FrameFeatures, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cosine with the nearest wanted and the nearest other vector.
 
-        Both (h / 2, w / 2) float32 in -1..1, found at half that size.
+        Both (h / 2, w / 2) float32 in -1..1, found at half that size where the subject is
+        expected (see Appearance.judge) or may be by a look at a quarter of it, and there elsewhere.
         """
         pooled = features.pooled()
-        rows, columns, depth = pooled.shape
-        white = self._whiten(pooled.reshape(rows * columns, depth))
-        found = []
-        for side in (0, 1):
-            known = np.concatenate([pair[side] for pair in self._keys + self._later])
-            nearest = (white @ known.T).max(1) if len(known) else np.full(len(white), -1.0)
-            small = nearest.reshape(rows, columns).astype(np.float32)
-            found.append(np.asarray(cv2.resize(small, features.shape[::-1])))
-        return found[0], found[1]
+        rows, columns = pooled.shape[:2]
+        coarse = self._nearest(mean_of_four(pooled))
+        found = cv2.resize(coarse, (columns, rows))
+        fine = found[..., 0] - found[..., 1] > -_UNDECIDED
+        if far.ndim > 1:
+            fine |= cv2.resize(far, (columns, rows), interpolation=cv2.INTER_AREA) < 1
+        found[fine] = self._nearest(pooled[fine])
+        near, other = cv2.split(cv2.resize(found, features.shape[::-1]))
+        return near, other
+
+    def _nearest(self, features: np.ndarray) -> np.ndarray:
+        """Those cosines of features (..., D) float32: (..., 2)."""
+        cosines = self._whiten(features.reshape(-1, features.shape[-1])) @ self._known.T
+        sides = cosines[:, : self._wanted], cosines[:, self._wanted :]
+        nearest = [side.max(1, initial=-1) for side in sides]
+        return np.stack(nearest, 1).reshape(*features.shape[:-1], 2)
 
     def _whiten(self, features: np.ndarray) -> np.ndarray:
         """(n, D) features as whitened vectors of unit length."""

@@ -32,6 +32,7 @@ class CoarseFrame:
     picture: (h, w, 3) uint8 RGB at the work size. grey: uint8, 1.5 times as large.
     alpha_codes: (h, w) uint8, the network's alpha. tensors: projected, (C, h', w') float16.
     detail: (H', W', 3) uint8, a larger picture, where a network needs one; see ``propagator``.
+    index: its number in a store; None of a frame that is in none.
     """
 
     picture: np.ndarray
@@ -39,6 +40,7 @@ class CoarseFrame:
     alpha_codes: np.ndarray
     tensors: tuple[np.ndarray, ...] = ()
     detail: np.ndarray | None = None
+    index: int | None = None
 
     @property
     def height(self) -> int:
@@ -245,7 +247,7 @@ def mean_of_four(planes: np.ndarray) -> np.ndarray:
     total += planes[:height:2, 1:width:2]
     total += planes[1:height:2, 1:width:2]
     total *= np.float32(0.25)
-    return total
+    return np.asarray(total)
 
 
 def squared_length(vectors: np.ndarray) -> np.ndarray:
