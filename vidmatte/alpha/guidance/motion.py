@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.coarse import squared_length
+from vidmatte.alpha.guidance.store import FlowStore
 
 # Pixels of round-trip error that are normal: of a still pixel, and more for each pixel moved.
 _ROUND_TRIP, _ROUND_TRIP_PER_PIXEL = 0.8, 0.1
@@ -40,10 +41,17 @@ class Motion:
         return np.asarray(moved)
 
 
-class MotionSearch:
-    """Finds motion between small frames. Not for use by two threads at once."""
+_FLOW_STEPS = 64  # of a pixel, in which flow is kept
 
-    def __init__(self) -> None:
+
+class MotionSearch:
+    """Finds motion between small frames. Not for use by two threads at once.
+
+    flows: remembers what was found; None to find it each time.
+    """
+
+    def __init__(self, flows: FlowStore | None = None) -> None:
+        self._flows = flows
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._search.setFinestScale(1)
 
@@ -60,14 +68,23 @@ class MotionSearch:
         other_grey: np.ndarray,
         lab: np.ndarray,
         other_lab: np.ndarray,
+        pair: tuple[int, int] | None = None,
     ) -> Motion:
         """Motion from a frame to another one.
 
         grey, other_grey: (H, W) uint8. lab, other_lab: (h, w, 3) float32 at the work size.
+        pair: the two frames' numbers, if they are neighbours in the clip of ``flows``.
         """
         height, width = lab.shape[:2]
-        flow = self.flow(grey, other_grey, width, height)
-        back = self.flow(other_grey, grey, width, height)
+        codes = self._flows.get(*pair, (height, width)) if self._flows and pair else None
+        if codes is None:
+            ways = (grey, other_grey), (other_grey, grey)
+            found = np.stack([self.flow(one, other, width, height) for one, other in ways])
+            steps = np.rint(found * np.float32(_FLOW_STEPS))
+            codes = np.clip(steps, -(1 << 15), (1 << 15) - 1).astype(np.int16)
+            if self._flows and pair:
+                self._flows.put(*pair, codes)
+        flow, back = codes * np.float32(1 / _FLOW_STEPS)
         return _trusted_motion(lab, other_lab, flow, back)
 
 
@@ -193,9 +210,9 @@ class Lineage:
         near = _blurred(weight) + share
         own_x = (_blurred(weight * flow_x) + share * (ground_x + self._velocity[0])) / near
         own_y = (_blurred(weight * flow_y) + share * (ground_y + self._velocity[1])) / near
-        apart = cv2.magnitude(own_x - ground_x, own_y - ground_y)
-        to_own = cv2.magnitude(flow_x - own_x, flow_y - own_y)
-        to_ground = cv2.magnitude(flow_x - ground_x, flow_y - ground_y)
+        apart = _length(own_x - ground_x, own_y - ground_y)
+        to_own = _length(flow_x - own_x, flow_y - own_y)
+        to_ground = _length(flow_x - ground_x, flow_y - ground_y)
         nearer = np.clip((to_own - to_ground) / np.maximum(apart, np.float32(1e-3)), 0, 1)
         return np.asarray(nearer * np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust)
 
@@ -219,6 +236,11 @@ class Lineage:
         x = m[0, 0] * self._x + m[0, 1] * self._y + m[0, 2] - self._x
         y = m[1, 0] * self._x + m[1, 1] * self._y + m[1, 2] - self._y
         return x, y
+
+
+def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of vectors (x, y), float32. OpenCV's own depends on where the arrays lie in memory."""
+    return np.asarray(np.sqrt(np.square(x) + np.square(y)))
 
 
 def _blurred(values: np.ndarray) -> np.ndarray:
