@@ -54,8 +54,6 @@ class MotionSearch:
         self._flows = flows
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._search.setFinestScale(1)
-        # Denser patches take longer and find nothing more.
-        self._search.setPatchStride(4)
 
     def flow(self, grey: np.ndarray, other: np.ndarray, width: int, height: int) -> np.ndarray:
         """Flow from grey to other, both (H, W) uint8, as (height, width, 2) float32 pixels."""
