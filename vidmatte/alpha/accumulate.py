@@ -55,19 +55,18 @@ class Neighbour:
 class _Accumulator:
     """The weighted sum over the straight frames, or over the mirrored ones.
 
-    total: of codes, at the pixels. weight: (h, w, 4) float32 on the coarse pixels of their area, in
-    the third channel: it is interpolated as the weights of the neighbours are, so it need not be
-    added up at the pixels. coarse, coarse_weight: of all coarse pixels.
+    total: of codes, at the pixels. weight: at their blocks, (rows, ``ROW``) float32. coarse,
+    coarse_weight: of all coarse pixels.
     """
 
     def __init__(self, places: _Places, coarse: tuple[int, ...]) -> None:
         self.total = np.zeros(places.pixels.shape[1:], np.float32)
-        self.weight = np.zeros((*places.area.shape, 4), np.float32)
+        self.weight = np.zeros(places.x.shape, np.float32)
         self.coarse, self.coarse_weight = np.zeros((2, *coarse), np.float32)
 
     def mean(self, places: _Places) -> tuple[np.ndarray, np.ndarray]:
         """The mean at the pixels (block, N), and 0..1 for how well it is supported (N,)."""
-        weight = places.sampled(np.ascontiguousarray(self.weight[..., 2]))
+        weight = self.weight.reshape(-1)[: places.count]
         scale = np.float32(1 / _FULL_SCALE) / np.maximum(weight, np.float32(1e-6))
         mean = self.total.reshape(len(self.total), -1)[:, : places.count] * scale
         return mean, np.minimum(weight * np.float32(1 / ENOUGH), 1)
@@ -93,7 +92,7 @@ def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) ->
     places = _Places(pixels, alpha.shape, coarse)
     own = _Accumulator(places, coarse)
     own.total += in_rows(pixels.of(alpha).reshape(pixels.block, -1) * np.float32(_FULL_SCALE))
-    own.weight[..., 2] = 1
+    own.weight += 1
     if all(neighbour.seen.mirrored == now.mirrored for neighbour in neighbours):
         places.add([(neighbour, own) for neighbour in neighbours])
         pixels.put(alpha, own.mean(places)[0].ravel())
@@ -115,16 +114,38 @@ def average(now: MatteSample, neighbours: list[Neighbour], alpha: np.ndarray) ->
 class _Leg:
     """The way to a neighbour's codes.
 
-    flow: (h, w, 4) float32 from coarse pixels to the codes, in pixels of the picture: x, y and the
-    weight. reach: bounds of its x, and of its y. picture: the first and the last column,
-    and row, of the picture, counted from the codes' first.
+    motion: of its field. offset: from the area to the field's box, columns and rows. scales,
+    firsts: what its x, y and weight are multiplied by and what is added, for x and y to lead to
+    the codes, in pixels of the picture. reach: bounds of that x, and of that y. picture: the first
+    and the last column, and row, of the picture, counted from the codes' first.
     """
 
-    flow: np.ndarray
+    motion: np.ndarray
+    offset: tuple[int, int]
+    scales: tuple[float, float, float]
+    firsts: tuple[int, int]
     reach: list[tuple[float, float]]
     picture: list[tuple[int, int]]
     seen: MatteSample
     side: _Accumulator
+
+    def sample(
+        self, x: np.ndarray, y: np.ndarray, sampled: np.ndarray, flows: np.ndarray
+    ) -> np.ndarray:
+        """x, y and weight at places (h, w) of the area, as ``flows`` (3, h, w) float32.
+
+        sampled: (h, w, 4) float32, overwritten.
+        """
+        right, down = self.offset
+        x, y = (x + right if right else x), (y + down if down else y)
+        remap(self.motion, x, y, cv2.BORDER_REPLICATE, sampled)
+        cv2.mixChannels([sampled], list(flows), [0, 0, 1, 1, 2, 2])
+        for plane, scale in zip(flows, self.scales, strict=True):
+            if scale != 1:
+                plane *= np.float32(scale)
+        for plane, first in zip(flows, self.firsts, strict=False):
+            plane += np.float32(first)
+        return flows
 
 
 class _Places:
@@ -175,8 +196,8 @@ class _Places:
         codes, alpha = np.empty(tall.shape[1:], np.uint16), np.empty(pixels.shape[1:], np.float32)
         ends = [(float(places.min()), float(places.max())) for places in pixels]
         for leg in legs:
-            remap(leg.flow, centres[0], centres[1], cv2.BORDER_REPLICATE, sampled)
-            cv2.mixChannels([sampled], list(flows), [0, 0, 1, 1, 2, 2])
+            leg.sample(*centres, sampled, flows)
+            leg.side.weight[rows] += flows[2]
             for axis, plane in enumerate(moved):
                 np.add(pixels[axis], flows[axis], out=plane)
                 (low, high), (least, most) = ends[axis], leg.reach[axis]
@@ -188,30 +209,17 @@ class _Places:
             leg.side.total[:, rows] += alpha
 
     def _leg(self, neighbour: Neighbour, side: _Accumulator) -> _Leg:
-        """The flow to a neighbour, whose weight is added to its side's."""
-        seen, box = neighbour.seen, neighbour.field.box
-        motion, wide = neighbour.field.motion, box.union(self.area)
-        if wide != box:
-            motion = cv2.copyMakeBorder(
-                motion,
-                box.top - wide.top,
-                wide.bottom - box.bottom,
-                box.left - wide.left,
-                wide.right - box.right,
-                cv2.BORDER_REPLICATE,
-            )
-        to_codes = np.zeros((4, 5), np.float32)
-        to_codes[(0, 1, 2), (0, 1, 2)] = self._across, self._down, neighbour.gain
-        to_codes[:2, 4] = -seen.box.left, -seen.box.top
-        flow = cv2.transform(self.area.moved(-wide.top, -wide.left).crop(motion), to_codes)
-        cv2.add(side.weight, flow, side.weight)
+        """The flow to a neighbour."""
+        seen, field = neighbour.seen, neighbour.field
+        firsts = -seen.box.left, -seen.box.top
+        scales = self._across, self._down, neighbour.gain
         reach, picture = [], []
-        for axis, first in enumerate((-seen.box.left, -seen.box.top)):
-            scale = float(to_codes[axis, axis])
-            least, most, *_ = cv2.minMaxLoc(neighbour.field.planes[axis])
+        for axis, (first, scale) in enumerate(zip(firsts, scales, strict=False)):
+            least, most, *_ = cv2.minMaxLoc(field.planes[axis])
             reach.append((least * scale + first, most * scale + first))
             picture.append((first, first + self._shape[1 - axis] - 1))
-        return _Leg(flow, reach, picture, seen, side)
+        offset = self.area.left - field.box.left, self.area.top - field.box.top
+        return _Leg(field.motion, offset, scales, firsts, reach, picture, seen, side)
 
 
 def _interpolated(
