@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, Semaphore
 from typing import Any
@@ -278,9 +279,20 @@ def _has_nvidia_gpu() -> bool:
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
 
 
+def _is_built_for_cuda() -> bool:
+    """Whether onnxruntime has CUDA. It is imported only where it has the library for it: on the
+    CPU another runtime may be chosen, and it takes 16 MB."""
+    found = find_spec("onnxruntime")
+    if found is None or found.origin is None:
+        return False
+    if not any((Path(found.origin).parent / "capi").glob("*onnxruntime_providers_cuda*")):
+        return False
+    return "CUDAExecutionProvider" in onnxruntime().get_available_providers()
+
+
 def _missing_for_cuda(number: int) -> str | None:
     """One line on why CUDA cannot be used, or None where it can."""
-    if "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
+    if not _is_built_for_cuda():
         return "this onnxruntime is built without CUDA (pip install onnxruntime-gpu instead)"
     try:
         import torch
