@@ -96,9 +96,14 @@ def is_chosen(requested: str, bfloat16: bool, device: Device) -> bool:
     return is_installed() and has_bfloat16()
 
 
+def is_float32(bfloat16: bool) -> bool:
+    """Whether OpenVINO computes in float32, not in bfloat16 where CPU and family allow that."""
+    return not (bfloat16 and has_bfloat16())
+
+
 def _precision_of(bfloat16: bool) -> str:
-    """What OpenVINO computes in: 'bfloat16' where CPU and family allow, or 'float32'."""
-    return "bfloat16" if bfloat16 and has_bfloat16() else "float32"
+    """What OpenVINO computes in: 'bfloat16' or 'float32'."""
+    return "float32" if is_float32(bfloat16) else "bfloat16"
 
 
 def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
@@ -162,7 +167,7 @@ def load_openvino(
     has, for the kept one's key. Raises ModelError, naming ``path``, DeviceError where there is
     not enough memory.
     """
-    half = _precision_of(bfloat16) == "bfloat16"
+    half = not is_float32(bfloat16)
     streams = stream_count(threads) if bfloat16 else 1
     config = {
         "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
@@ -172,7 +177,7 @@ def load_openvino(
         "ENABLE_CPU_PINNING": False,
     }
     facts = {**config, "batch": batch, "outputs": outputs, "runtime": _openvino().__version__}
-    facts["cpu"] = _core().get_property("CPU", "FULL_DEVICE_NAME")
+    facts |= {"cpu": _core().get_property("CPU", "FULL_DEVICE_NAME"), "joins": "split"}
     key = compiled_key(path, facts)
     try:
         kept = None if key is None else read_compiled(path, key)
