@@ -23,7 +23,7 @@ from vidmatte.core.concurrency import stream_count
 from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.bf16_bias import split_offsets
-from vidmatte.models.runtimes.compiled import compiled_key, keep_compiled, read_compiled
+from vidmatte.models.runtimes.compiled import compiled_key, free_pages, keep_compiled, read_compiled
 from vidmatte.models.runtimes.device import Arrays, Device
 from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
 
@@ -117,9 +117,12 @@ def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
 
 
 class _OpenVinoRunner:
-    """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request."""
+    """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request.
 
-    def __init__(self, compiled: Any, streams: int) -> None:
+    kept: memory that the model refers to.
+    """
+
+    def __init__(self, compiled: Any, streams: int, kept: np.ndarray | None) -> None:
         self.streams = streams
         bits = compiled.get_property("INFERENCE_PRECISION_HINT").get_bitwidth()
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
@@ -130,6 +133,7 @@ class _OpenVinoRunner:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for request in self._requests:
             self._idle.put(request)
+        self._kept = kept  # freed after the requests
         # Creating the first tensor in two threads at once would deadlock.
         _openvino().Tensor(np.zeros(1, np.float32))
 
@@ -182,7 +186,9 @@ def load_openvino(
     try:
         kept = None if key is None else read_compiled(path, key)
         if kept is not None:
-            compiled = _core().import_model(kept, "CPU", config)
+            given = _openvino().Tensor(kept, shared_memory=True)
+            compiled = _core().import_model(given, "CPU", config)
+            free_pages(kept)
         else:
             compiled = _compiled(path, read_model(), config, half, batch == 1)
             if key is not None:
@@ -196,7 +202,7 @@ def load_openvino(
         {item.get_any_name(): _shape_of(item) for item in items}
         for items in (compiled.inputs, compiled.outputs)
     )
-    return _OpenVinoRunner(compiled, streams), inputs, shapes
+    return _OpenVinoRunner(compiled, streams, kept), inputs, shapes
 
 
 def _compiled(path: Path, model: bytes, config: dict[str, Any], half: bool, single: bool) -> Any:
