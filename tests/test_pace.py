@@ -234,10 +234,21 @@ def test_key_frames_take_every_view(distance: int, schedule: str) -> None:
     network = _PacedNetwork(truth, Pace(distance, NEVER))
     for step, count in ((1, 2 * views), (distance, views)):
         truth.views.clear()
-        network.run(frames[step::step][:count])
+        list(network.run(frames[step::step][:count]))
         assert len({*truth.views}) == views
     carried = paced([0] * 5, 4, schedule=schedule)[0]
     assert [one.augment_phase for one in carried] == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("still", [None, NEVER, ALWAYS])
+def test_frames_between_take_memory_for_alpha_one_by_one(still: Limits | None) -> None:
+    frames, alphas = scene([0] * 13)
+    network = _PacedNetwork(Truth(alphas, schedule="four"), Pace(6, NEVER, still))
+    most = 0
+    for frame in network.predict(iter(frames)):
+        most = max(most, sum(one.alpha is not None for one in frames))
+        frame.alpha = None
+    assert most == 2, "the next key frame and one more"
 
 
 def test_an_empty_matte_is_carried() -> None:
@@ -249,7 +260,7 @@ def test_an_empty_matte_is_carried() -> None:
         reduced, *(KeyMatte.of_frame(one, reduced[0]) for one in (first, last)), threads=2
     )
     assert stretch.is_empty and stretch.doubtful_places(STRICT) == []
-    stretch.carry_all([middle])
+    assert list(stretch.carried([middle])) == [middle]
     assert not middle.alpha.any()
 
 

@@ -275,10 +275,20 @@ def test_a_reused_slot_has_no_earlier_frames_alpha(tmp_path: Path) -> None:
         assert "alpha=None" in repr(second)
         assert np.shares_memory(second.writable_alpha(), alpha), "the slot's memory is not used"
         second.release()
-    with pytest.raises(ValueError, match=r"alpha_buffer is uint8 \(108, 192\), not float32"):
-        replace(second, alpha_buffer=np.zeros((108, 192), np.uint8))
     loose = replace(second, alpha=None, alpha_buffer=None)
     assert (loose.writable_alpha().shape, loose.alpha.dtype) == ((108, 192), np.float32)
+
+
+def test_frames_that_wait_for_the_network_hold_no_memory_for_alpha(tmp_path: Path) -> None:
+    movie = make_movie(tmp_path / "clip.mp4", frames=3)
+    with open_reader(movie.path, Settings()) as source:
+        ring = Ring(source.clip, 3, Device(), StopFlag())
+        pictures = source.pictures()
+        first, second, third = (ring.fill(next(pictures), index) for index in range(3))
+        alpha = first.writable_alpha()
+        first.release()
+        assert second.writable_alpha() is alpha, "what is in the cache is not used first"
+        assert not np.shares_memory(third.writable_alpha(), alpha)
 
 
 @pytest.mark.parametrize("options", [{}, {"smooth": "off", "refine": "off"}], ids=["on", "off"])

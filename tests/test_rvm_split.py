@@ -27,6 +27,7 @@ from vidmatte.models.runtimes.rvm_split import (
     split_at_states,
     split_before_refinement,
     split_concat_convs,
+    split_wide_joins,
 )
 from vidmatte.models.rvm import RecurrentNetwork
 from vidmatte.settings import Settings
@@ -146,6 +147,55 @@ def test_awkward_convolutions_are_split_and_no_others(weights: Callable[[str], P
     parts = [part for width in awkward for part in (width - 3, 3)]
     others = [width for width in before if width not in awkward]
     assert sorted(widths(network)) == sorted(others + parts)
+
+
+def joining_network(left: int, right: int, **last: int) -> onnx.ModelProto:
+    """Two convolutions with these channels, joined, and 40 channels of both."""
+    values = np.random.default_rng(6).normal(0, 0.2, (200, 200, 3, 3)).astype(np.float32)
+    inputs = (left + right) // last.get("group", 1)
+    kernels = {"a": values[:left, :3], "b": values[:right, 3:6], "c": values[:40, :inputs]}
+    weights = [onnx.numpy_helper.from_array(part, name) for name, part in kernels.items()]
+    make, same = onnx.helper.make_node, {"pads": [1, 1, 1, 1]}
+    nodes = [
+        make("Conv", ["x", "a"], ["left"], **same),
+        make("Conv", ["x", "b"], ["bare"], **same),
+        make("Relu", ["bare"], ["right"]),
+        make("Concat", ["left", "right"], ["both"], axis=1),
+        make("Conv", ["both", "c"], ["out"], **same, **last),
+    ]
+    given, made = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, 16, 24])
+        for name, channels in (("x", 3), ("out", 40))
+    )
+    graph = onnx.helper.make_graph(nodes, "joined", [given], [made], weights)
+    opset = onnx.helper.make_opsetid("", 13)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+def test_a_wide_join_is_split_and_gives_the_same() -> None:
+    network = joining_network(32, 48)
+    picture = {"x": np.random.default_rng(7).random((1, 3, 16, 24), np.float32)}
+    path = Path("joined.onnx")
+    before, after = (
+        CpuRunner(_open_session(path, model, Device(), 1)).run(picture)["out"]
+        for model in (network.SerializeToString(), _split(network).SerializeToString())
+    )
+    onnx.checker.check_model(network)
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert before.std() > 0.1
+    assert "Concat" not in {node.op_type for node in network.graph.node}
+    assert {item.name for item in network.graph.initializer} & {"a", "b", "c"} == {"a", "b"}
+
+
+def _split(network: onnx.ModelProto) -> onnx.ModelProto:
+    split_wide_joins(network.graph)
+    return network
+
+
+@pytest.mark.parametrize(("left", "right", "group"), [(16, 64, 1), (64, 16, 1), (40, 40, 2)])
+def test_narrow_and_grouped_joins_stay(left: int, right: int, group: int) -> None:
+    network = joining_network(left, right, group=group)
+    assert len(_split(network).graph.node) == 5
 
 
 def test_only_the_first_half_has_the_state(weights: Callable[[str], Path]) -> None:

@@ -220,12 +220,24 @@ def _working_size(height: int, width: int) -> tuple[int, int]:
 class WorkingFrame:
     """A frame at the working scale.
 
-    rgb: (h, w, 3) uint8; alpha: (h, w) float32 in 0..1; box: where it is not zero.
+    rgb: (h, w, 3) uint8; alpha: (h, w) float32 in 0..1, (0, 0) where it was dropped; box: where it
+    is not zero.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray
     box: Box
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """h, w."""
+        height, width = self.rgb.shape[:2]
+        return height, width
+
+    def drop_alpha(self) -> None:
+        """Free the alpha: the average of the frame and its neighbours changes it, and frames wait
+        long for that."""
+        self.alpha = np.zeros((0, 0), np.float32)
 
     @classmethod
     def of(cls, rgb: np.ndarray, alpha: np.ndarray) -> WorkingFrame:

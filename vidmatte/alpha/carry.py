@@ -11,7 +11,7 @@ here depends on the frames from one key frame to the next and on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -171,13 +171,13 @@ class Stretch:
             if any(limits.exceeded_by(self.doubts(at)) for at in range(before + 1, after))
         ]
 
-    def carry_all(self, frames: Sequence[Frame]) -> None:
-        """Give the frames between the first and the last of the stretch their alpha, except those
-        on which the network ran."""
-        places = [at for at in range(1, len(self._frames) - 1) if at not in self._keys]
+    def carried(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        """The frames between the first and the last of the stretch, each given its alpha."""
 
-        def carry(place: int) -> None:
+        def carry(place: int) -> Frame:
             frame = frames[place - 1]
+            if place in self._keys:  # the network ran
+                return frame
             alpha, key = frame.writable_alpha(), self._keys[0]
             if self.is_empty:
                 alpha.fill(0)
@@ -185,9 +185,9 @@ class Stretch:
                 key = self._carry(place, alpha)
             frame.mirrored, frame.augment_phase = key.mirrored, key.augment_phase
             frame.carried = True
+            return frame
 
-        for _ in map_in_order(carry, places, self._threads, name="carry"):
-            pass
+        return map_in_order(carry, range(1, len(self._frames) - 1), self._threads, name="carry")
 
     def doubts(self, place: int) -> _Doubts:
         """Of the matte carried to the frame at ``place``."""

@@ -208,7 +208,7 @@ class Averaging(Generic[AnyFrame]):
             average(seen, list(self.neighbours()), alpha)
         _stretch_levels(alpha, view, how.profile, how.redraws)
         if seen is not None and how.redraws:
-            share = how.profile.redrawn * self._pace(view.alpha.shape)
+            share = how.profile.redrawn * self._pace(view.shape)
             refine_edges(frame.rgb, alpha, view, share)
         return frame
 
@@ -288,7 +288,7 @@ def _stretch_levels(
     refine: without it no grey is decided; with it the view's alpha is updated for the
     redrawing that comes next.
     """
-    reduced = reduce_alpha(alpha, *view.alpha.shape)
+    view.alpha = reduced = reduce_alpha(alpha, *view.shape)
     box = box_around(reduced > 0).grown(1, *reduced.shape)
     if box.is_empty:
         return
@@ -299,4 +299,4 @@ def _stretch_levels(
     cv2.addWeighted(there, scale, there, 0, -profile.black * scale, there)
     np.clip(there, 0, 1, out=there)
     if refine:
-        view.alpha = reduce_alpha(alpha, *view.alpha.shape)
+        view.alpha = reduce_alpha(alpha, *view.shape)

@@ -120,6 +120,8 @@ def _prepared(frame: AnyFrame, *, redraw: bool, mix: bool) -> TrackedFrame[AnyFr
         refine_edges(frame.rgb, frame.alpha, view)
         view.alpha = reduce_alpha(frame.alpha, *view.alpha.shape)
     sample = _sample_matte(frame, frame.alpha, view) if mix else None
+    if mix:
+        view.drop_alpha()
     return TrackedFrame(frame=frame, view=view, sample=sample)
 
 

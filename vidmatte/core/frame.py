@@ -111,7 +111,8 @@ class Frame:
         there: a ``DeviceFrame``. ``alpha`` is None until it is downloaded, then the same; see
         ``to_host``.
     findings: what to report about it: warnings of the source, faults of the matte.
-    alpha_buffer: the slot's (H, W) float32, with whatever an earlier frame left there.
+    alpha_buffer: gives the slot's (H, W) float32, the same each time, with whatever an earlier
+        frame left there; a slot has it from the first call on.
     return_slot: returns the slot that holds the pixels; the arrays are invalid after it.
     """
 
@@ -134,7 +135,7 @@ class Frame:
     state: dict[str, np.ndarray] | None = None
     on_device: Any = None
     findings: dict[str, list[str]] = field(default_factory=dict)
-    alpha_buffer: np.ndarray | None = None
+    alpha_buffer: Callable[[], np.ndarray] | None = field(default=None)
     return_slot: Callable[[], None] | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -142,11 +143,6 @@ class Frame:
         if self.rgb.shape != (height, width, 3) or self.rgb.dtype != np.uint8:
             raise ValueError(
                 f"rgb is {self.rgb.dtype} {self.rgb.shape}, not uint8 {(height, width, 3)}"
-            )
-        memory = self.alpha_buffer
-        if memory is not None and (memory.shape != (height, width) or memory.dtype != np.float32):
-            raise ValueError(
-                f"alpha_buffer is {memory.dtype} {memory.shape}, not float32 {(height, width)}"
             )
 
     def __repr__(self) -> str:
@@ -167,8 +163,8 @@ class Frame:
         Where there is none yet it becomes the slot's memory, or new memory outside a slot.
         """
         if self.alpha is None:
-            memory = self.alpha_buffer
-            self.alpha = np.empty(self.rgb.shape[:2], np.float32) if memory is None else memory
+            give = self.alpha_buffer
+            self.alpha = np.empty(self.rgb.shape[:2], np.float32) if give is None else give()
         return self.alpha
 
     def to_host(self) -> None:

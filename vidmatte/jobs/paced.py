@@ -145,17 +145,17 @@ class _PacedNetwork(WrappedNetwork):
             for frame, is_last in zip(group, last, strict=True)
             if frame.new_shot or is_last or frame.index % self._pace.distance == 0
         ]
-        self.run(keys)
+        for _ in self.run(keys):
+            pass
         ran = {frame.index for frame in keys}
         for frame in group:
             yield from waiting.feed(frame, frame.index in ran)
 
-    def run(self, frames: Sequence[Frame]) -> None:
-        """Run the network on some frames."""
+    def run(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        """The frames, the network run on them one after the other."""
         for frame in frames:
             frame.turn = self._turn_of(frame)
-        for _ in self._network.predict(iter(frames)):
-            pass
+        return self._network.predict(iter(frames))
 
     def _turn_of(self, frame: Frame) -> int:
         """Views alternate from frame to frame, and also from one key frame to the next; pairs of
@@ -177,7 +177,7 @@ class _PacedNetwork(WrappedNetwork):
             merged += self._of_pair(frame, turn + 2, self._of_view(frame, turn + 2).copy())
             merged *= np.float32(0.5)
         frame.alpha[:] = own
-        self.mark_in_turn(frame)
+        self.marked_in_turn(frame)
         return merged
 
     def _of_pair(self, frame: Frame, turn: int, alpha: np.ndarray) -> np.ndarray:
@@ -193,11 +193,12 @@ class _PacedNetwork(WrappedNetwork):
         assert frame.alpha is not None
         return frame.alpha
 
-    def mark_in_turn(self, frame: Frame) -> None:
+    def marked_in_turn(self, frame: Frame) -> Frame:
         """Mark a frame whose alpha comes from several views as if it came from one: the filter
         gives all views the same weight, and would else give little to those of all such frames."""
         frame.turn, frame.augment_phase, frame.mirrored = self._turn_of(frame), 0, False
         mark_views(frame, ["four"])
+        return frame
 
 
 class _Waiting:
@@ -221,10 +222,12 @@ class _Waiting:
         self._reduced.append(reduced)
         if not is_key:
             return
-        key, is_merged = KeyMatte.of_frame(frame, reduced), False
+        key, between = KeyMatte.of_frame(frame, reduced), iter(self._frames[1:-1])
+        is_merged = False
         if len(self._frames) > 2:
-            is_merged = self._carried(key)
-        yield from self._frames[:-1]
+            between, is_merged = self._between(key)
+        yield from self._frames[:-1][:1]
+        yield from between
         self._frames, self._reduced, self._key = [frame], [reduced], key
         self._is_merged = is_merged
 
@@ -233,29 +236,27 @@ class _Waiting:
         frames, self._frames = self._frames, []
         yield from frames
 
-    def _carried(self, last: KeyMatte) -> bool:
-        """Give the waiting frames their alpha; whether key frames are merged of several views.
+    def _between(self, last: KeyMatte) -> tuple[Iterator[Frame], bool]:
+        """The frames between the key frames, each with alpha when it comes: until then they take
+        no memory for it; and whether the key frames are merged of several views.
 
         last: the matte of the last one."""
         assert self._key is not None  # a shot begins with a key frame
         between = self._frames[1:-1]
         stretch = Stretch(self._reduced, self._key, last, self._threads)
         if self._pace.still is not None and not stretch.is_empty:
-            return self._carried_if_still(stretch, self._pace.still)
+            return self._if_still(stretch, self._pace.still)
         while doubtful := stretch.doubtful_places(self._pace.limits):
-            seen = [self._frames[place] for place in doubtful]
-            self._network.run(seen)
+            seen = self._network.run([self._frames[place] for place in doubtful])
             for place, frame in zip(doubtful, seen, strict=True):
                 stretch.add_key(place, KeyMatte.of_frame(frame, self._reduced[place]))
-        stretch.carry_all(between)
-        return False
+        return stretch.carried(between), False
 
-    def _carried_if_still(self, stretch: Stretch, still: Limits) -> bool:
+    def _if_still(self, stretch: Stretch, still: Limits) -> tuple[Iterator[Frame], bool]:
         """The same of ``auto``. stretch: from the key frames' first views."""
         first, *between, last = self._frames
         if stretch.doubtful_places(still):
-            self._network.run(between)
-            return False
+            return self._network.run(between), False
         assert first.alpha is not None
         alphas = (
             first.alpha if self._is_merged else self._network.merged_views(first),
@@ -265,11 +266,7 @@ class _Waiting:
         keys = [KeyMatte.of_alpha(alpha, reduced) for alpha, reduced in pairs]
         stretch = Stretch(self._reduced, keys[0], keys[1], self._threads)
         if stretch.doubtful_places(self._pace.limits):
-            self._network.run(between)
-            return False
+            return self._network.run(between), False
         for frame, alpha in zip((first, last), alphas, strict=True):
             frame.writable_alpha()[:] = alpha
-        stretch.carry_all(between)
-        for frame in between:
-            self._network.mark_in_turn(frame)
-        return True
+        return map(self._network.marked_in_turn, stretch.carried(between)), True

@@ -129,17 +129,18 @@ _DEEPEST_QUEUE, _BESIDE_CORES = 8, 2
 
 
 class Slot:
-    """Memory for one frame: its planes, its RGB for the network, and its alpha."""
+    """Memory for one frame: its planes and its RGB for the network; its alpha as soon as there is
+    one."""
 
     def __init__(self, clip: Clip, device: Device) -> None:
         self.picture = av.VideoFrame(clip.width, clip.height, clip.working_format)
         self.rgb = device.host_array((clip.height, clip.width, 3), np.uint8)
-        self.alpha = device.host_array((clip.height, clip.width), np.float32)
+        self.alpha: np.ndarray | None = None
         set_colour(self.picture, clip.colour)
 
     @staticmethod
     def size_of(clip: Clip) -> int:
-        """Bytes that one slot takes."""
+        """Bytes that one slot takes, with alpha."""
         sample = av.VideoFrame(clip.width, clip.height, clip.working_format)
         planes = sum(plane.nbytes for plane in plane_arrays(sample))
         return planes + clip.width * clip.height * (3 + 4)
@@ -156,6 +157,9 @@ class Ring:
         # The slot returned last is reused first: it is still in the CPU's cache, and slots that
         # are never used take no memory.
         self._free = deque(Slot(clip, device) for _ in range(count))
+        # Apart from the slots: frames that wait for the network have no alpha.
+        size = clip.height, clip.width
+        self._free_alphas = deque(device.host_array(size, np.float32) for _ in range(count))
         self._count_free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(count):
             self._count_free.put(None)
@@ -177,11 +181,19 @@ class Ring:
             rgb=slot.rgb,
             name=picture.name,
             source_index=picture.source_index,
-            alpha_buffer=slot.alpha,
+            alpha_buffer=lambda: self._alpha_of(slot),
             return_slot=lambda: self._put_back(slot),
         )
 
+    def _alpha_of(self, slot: Slot) -> np.ndarray:
+        if slot.alpha is None:
+            slot.alpha = self._free_alphas.pop()
+        return slot.alpha
+
     def _put_back(self, slot: Slot) -> None:
+        alpha, slot.alpha = slot.alpha, None
+        if alpha is not None:
+            self._free_alphas.append(alpha)
         self._free.append(slot)
         self._count_free.put(None)
 

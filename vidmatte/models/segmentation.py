@@ -137,8 +137,9 @@ class SegmentationNetwork(Network):
             np.multiply(levels, np.float32(1 / 255), out=frame.writable_alpha())
             return
         kind = cv2.INTER_CUBIC if self._enlarged_by == "cubic" else cv2.INTER_LINEAR
-        alpha = cv2.resize(np.ascontiguousarray(coarse), (width, height), interpolation=kind)
-        np.clip(alpha, 0.0, 1.0, out=frame.writable_alpha())
+        alpha = frame.writable_alpha()
+        cv2.resize(np.ascontiguousarray(coarse), (width, height), alpha, interpolation=kind)
+        np.clip(alpha, 0.0, 1.0, out=alpha)
 
 
 def _share_of(logits: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:

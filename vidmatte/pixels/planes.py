@@ -120,11 +120,40 @@ def cropped(frame: av.VideoFrame, box: Rectangle) -> av.VideoFrame:
     return part
 
 
-def fill(frame: av.VideoFrame, colour: tuple[int, ...]) -> None:
-    """Paint a picture in one colour, transparent. Packed formats: in black."""
+def fill(frame: av.VideoFrame, colour: tuple[int, ...], box: Rectangle | None = None) -> None:
+    """Paint a picture, or a box of it, in one colour, transparent. Packed formats: in black."""
     arrays = plane_views(frame)
+    box = box or Rectangle(0, 0, frame.width, frame.height)
     for plane, sample in zip(arrays, (*colour, 0) if len(arrays) > 1 else (0,), strict=True):
-        plane.fill(sample)
+        plane[box.scaled(*subsampling(plane, arrays[0])).slices] = sample
+
+
+class Canvas:
+    """Transparent pictures of one format to draw on, painted in a colour.
+
+    is_reused: each is the one before, of which only what was drawn is painted again: it takes no
+    new memory, and whoever got the last one is done with it.
+    """
+
+    def __init__(self, pixel_format: str, colour: tuple[int, int, int], *, is_reused: bool) -> None:
+        self._format, self._colour, self._is_reused = pixel_format, colour, is_reused
+        self._last: av.VideoFrame | None = None
+        self._drawn = Rectangle(0, 0, 0, 0)
+
+    def blank(self, size: av.VideoFrame) -> tuple[av.VideoFrame, tuple[int, int, int]]:
+        """A picture of the size of another, and the colour."""
+        picture, self._last = self._last, None
+        if picture is not None and (picture.width, picture.height) == (size.width, size.height):
+            fill(picture, self._colour, self._drawn)
+        else:
+            picture = av.VideoFrame(size.width, size.height, self._format)
+            fill(picture, self._colour)
+        return picture, self._colour
+
+    def has_drawn(self, picture: av.VideoFrame, box: Rectangle) -> None:
+        """Take note that a picture of ``blank`` is painted in the colour outside of a box."""
+        if self._is_reused:
+            self._last, self._drawn = picture, box
 
 
 def full_planes(frame: av.VideoFrame, box: Rectangle, colour: tuple[int, ...]) -> list[np.ndarray]:

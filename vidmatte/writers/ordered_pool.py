@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+from queue import Empty, LifoQueue
 from typing import Generic, Protocol, TypeVar
 
 
@@ -46,7 +46,8 @@ class OrderedPool(Generic[_State, _Item, _Result]):
         self._lock = threading.Lock()
         self._make_state = make_state
         self._work = work
-        self._idle_states: SimpleQueue[_State] = SimpleQueue()
+        # The state used last comes first: one that is never needed takes no memory.
+        self._idle_states: LifoQueue[_State] = LifoQueue()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="vidmatte-encode")
         self._flight: deque[tuple[Future[_Result], _Item]] = deque()
 

@@ -28,7 +28,7 @@ class RenderContext:
     """One frame, its cut-out pictures, and the background for the current output.
 
     A picture is rendered once however many outputs use it, and shared: copy it before
-    changing it. One context for each worker thread.
+    changing it. It is valid until ``begin``. One context for each worker thread.
     """
 
     clip: Clip

@@ -7,12 +7,15 @@ use of the threads, all of which its name depends on; the name also has the file
 from __future__ import annotations
 
 import contextlib
+import mmap
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 from isal import isal_zlib
 
 from vidmatte._version import __version__
@@ -38,14 +41,27 @@ def compiled_key(path: Path, facts: Mapping[str, Any]) -> str | None:
     return key_of([__version__, state.st_size, state.st_mtime_ns, dict(facts)])
 
 
-def read_compiled(path: Path, key: str) -> bytes | None:
-    """The compiled network of that key; None where there is none. A damaged file is removed."""
+def read_compiled(path: Path, key: str) -> np.ndarray | None:
+    """The compiled network of that key, (N,) uint8; None where there is none. A damaged file is
+    removed. It is mapped where the system lets mapped files be removed: see ``free_pages``."""
     for file in path.parent.glob(f"{path.name}.{key}.*{_SUFFIX}"):
-        data = file.read_bytes()
+        if os.name == "nt" or not file.stat().st_size:
+            data = np.fromfile(file, np.uint8)
+        else:  # copied on writing: the runtime's tensors are writable
+            data = np.memmap(file, np.uint8, mode="c")
         if file.name.split(".")[-2] == f"{isal_zlib.crc32(data):08x}":
             return data
         file.unlink(missing_ok=True)
     return None
+
+
+def free_pages(kept: np.ndarray) -> None:
+    """Free the memory of a network of ``read_compiled`` that the runtime has read: it has most of
+    the weights in another order too, and what it still needs comes from the file again: of isnet's
+    168 MB about 80. The array has to live as long as the network."""
+    source: Any = kept.base
+    if isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        source.madvise(mmap.MADV_DONTNEED)
 
 
 def keep_compiled(path: Path, key: str, data: bytes) -> None:

@@ -57,7 +57,7 @@ def load_runner(
     Raises ModelError for a file that is not a network, DeviceError where CUDA fails,
     the runtime is missing or there is not enough memory.
     """
-    from vidmatte.models.runtimes.openvino import is_chosen, load_openvino
+    from vidmatte.models.runtimes.openvino import is_chosen, is_float32, load_openvino
 
     threads = threads or usable_cores()
     uses_openvino = is_chosen(runtime, bfloat16, device)
@@ -68,7 +68,8 @@ def load_runner(
         if outputs is None:
             return bytes(load_onnx(path).SerializeToString())
         is_ours = device.name == "cpu" and not uses_openvino
-        return _batchable(path, outputs, widen=is_ours, single=is_ours and batch == 1)
+        splits = uses_openvino and is_float32(bfloat16)
+        return _batchable(path, outputs, is_ours, single=is_ours and batch == 1, splits=splits)
 
     if uses_openvino:
         found = load_openvino(path, read_model, bfloat16, threads, batch, outputs)
@@ -189,12 +190,14 @@ def _loaded_network(session: Any, device: Device) -> _LoadedNetwork:
     return _LoadedNetwork(device.runner(session), inputs, outputs)
 
 
-def _batchable(path: Path, outputs: int, widen: bool = False, single: bool = False) -> bytes:
+def _batchable(
+    path: Path, outputs: int, widen: bool = False, single: bool = False, splits: bool = False
+) -> bytes:
     """The network with a free batch dimension and only its first ``outputs`` outputs.
 
     widen: convert half precision to float32. single: for one picture at a time, in the form
-    that onnxruntime's blocked kernels support, which saves a tenth of u2netp's time.
-    Raises ModelError.
+    that onnxruntime's blocked kernels support, which saves a tenth of u2netp's time. splits:
+    without wide joins, see ``split_wide_joins``. Raises ModelError.
     """
     model = load_onnx(path)
     graph = model.graph
@@ -207,6 +210,10 @@ def _batchable(path: Path, outputs: int, widen: bool = False, single: bool = Fal
         _set_batch(graph.input[0], dim_param="batch")
     del graph.output[outputs:]
     del graph.value_info[:]
+    if splits:
+        from vidmatte.models.runtimes.rvm_split import split_wide_joins
+
+        split_wide_joins(graph)
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
     serialized: bytes = model.SerializeToString()

@@ -23,7 +23,7 @@ from vidmatte.core.concurrency import stream_count
 from vidmatte.core.memory import device_oom_error, is_out_of_memory
 from vidmatte.errors import DeviceError, ModelError
 from vidmatte.models.runtimes.bf16_bias import split_offsets
-from vidmatte.models.runtimes.compiled import compiled_key, keep_compiled, read_compiled
+from vidmatte.models.runtimes.compiled import compiled_key, free_pages, keep_compiled, read_compiled
 from vidmatte.models.runtimes.device import Arrays, Device
 from vidmatte.models.runtimes.onnx_file import Shapes, check_inputs
 
@@ -110,9 +110,14 @@ def is_chosen(requested: str, bfloat16: bool, device: Device) -> bool:
     return is_installed() and has_bfloat16()
 
 
+def is_float32(bfloat16: bool) -> bool:
+    """Whether OpenVINO computes in float32, not in bfloat16 where CPU and family allow that."""
+    return not (bfloat16 and has_bfloat16())
+
+
 def _precision_of(bfloat16: bool) -> str:
-    """What OpenVINO computes in: 'bfloat16' where CPU and family allow, or 'float32'."""
-    return "bfloat16" if bfloat16 and has_bfloat16() else "float32"
+    """What OpenVINO computes in: 'bfloat16' or 'float32'."""
+    return "float32" if is_float32(bfloat16) else "bfloat16"
 
 
 def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
@@ -126,9 +131,12 @@ def runtime_name(requested: str, bfloat16: bool, device: Device) -> str:
 
 
 class _OpenVinoRunner:
-    """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request."""
+    """A compiled model, fed with numpy arrays; ``streams`` runs at once, each a request.
 
-    def __init__(self, compiled: Any, streams: int) -> None:
+    kept: memory that the model refers to.
+    """
+
+    def __init__(self, compiled: Any, streams: int, kept: np.ndarray | None) -> None:
         self.streams = streams
         bits = compiled.get_property("INFERENCE_PRECISION_HINT").get_bitwidth()
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
@@ -139,6 +147,7 @@ class _OpenVinoRunner:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for request in self._requests:
             self._idle.put(request)
+        self._kept = kept  # freed after the requests
         # Creating the first tensor in two threads at once would deadlock.
         _openvino().Tensor(np.zeros(1, np.float32))
 
@@ -176,7 +185,7 @@ def load_openvino(
     has, for the kept one's key. Raises ModelError, naming ``path``, DeviceError where there is
     not enough memory.
     """
-    half = _precision_of(bfloat16) == "bfloat16"
+    half = not is_float32(bfloat16)
     streams = stream_count(threads) if bfloat16 else 1
     config = {
         "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
@@ -186,12 +195,14 @@ def load_openvino(
         "ENABLE_CPU_PINNING": False,
     }
     facts = {**config, "batch": batch, "outputs": outputs, "runtime": _openvino().__version__}
-    facts["cpu"] = _core().get_property("CPU", "FULL_DEVICE_NAME")
+    facts |= {"cpu": _core().get_property("CPU", "FULL_DEVICE_NAME"), "joins": "split"}
     key = compiled_key(path, facts)
     try:
         kept = None if key is None else read_compiled(path, key)
         if kept is not None:
-            compiled = _core().import_model(kept, "CPU", config)
+            given = _openvino().Tensor(kept, shared_memory=True)
+            compiled = _core().import_model(given, "CPU", config)
+            free_pages(kept)
         else:
             compiled = _compiled(path, read_model(), config, half, batch == 1)
             if key is not None:
@@ -205,7 +216,7 @@ def load_openvino(
         {item.get_any_name(): _shape_of(item) for item in items}
         for items in (compiled.inputs, compiled.outputs)
     )
-    return _OpenVinoRunner(compiled, streams), inputs, shapes
+    return _OpenVinoRunner(compiled, streams, kept), inputs, shapes
 
 
 def _compiled(path: Path, model: bytes, config: dict[str, Any], half: bool, single: bool) -> Any:

@@ -1,4 +1,5 @@
-"""A recurrent network split in two: the state's update, and the refinement of each frame.
+"""Graphs of networks split: a recurrent one in two, the state's update and the refinement of each
+frame; and convolutions that read joined tensors.
 
 RVM's state comes from its coarse pass alone, a third of its work. The rest, which
 brings the result to the frame's size, reads the state and feeds nothing back: several frames
@@ -195,6 +196,8 @@ _MULTIPLE = 4  # of channels: what the blocked kernels support
 _FEWEST = 16  # channels above which they require it
 #: Operators whose result has as many channels as their first input.
 _KEEPING = ("AveragePool", "Resize")
+_KEEPING_FEATURES = (*_KEEPING, "Add", "BatchNormalization", "MaxPool", "Relu", "Upsample")
+_WIDE = 32  # channels; of fewer, a second convolution takes more than the join
 
 
 def split_concat_convs(network: Any) -> None:
@@ -222,6 +225,54 @@ def split_concat_convs(network: Any) -> None:
             nodes.remove(joined)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def split_wide_joins(graph: Any) -> None:
+    """Split every convolution, in place, that reads two wide tensors joined: one for each, added.
+
+    graph: of an ONNX model. Its results are the same except for rounding. What is joined and its
+    copy are in memory at once, and are the most that a U-shaped network holds: without them a frame
+    of isnet takes 84 MB less of 276, one of u2netp 26 of 109, and both 3 to 5 % less time
+    (OpenVINO, float32).
+    """
+    producers = {name: node for node in graph.node for name in node.output}
+    weights = {item.name: item for item in graph.initializer}
+    nodes, apart = [], set()
+    for node in graph.node:
+        joined = producers.get(node.input[0]) if node.op_type == "Conv" else None
+        if last := _wide_last(node, joined, producers, weights):
+            nodes += _parts_of(graph, node, joined, weights[node.input[1]], last)
+            apart |= {node.input[0], node.input[1]}
+        else:
+            nodes.append(node)
+    apart -= {name for node in nodes for name in node.input} | {item.name for item in graph.output}
+    kernels = [item for item in graph.initializer if item.name not in apart]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(node for node in nodes if not apart & {*node.output})
+    graph.initializer.extend(kernels)
+
+
+def _wide_last(conv: Any, joined: Any, producers: dict[str, Any], weights: dict[str, Any]) -> int:
+    """The channels of the second of the tensors ``joined`` that a convolution reads, where there
+    are two and it, they and its result are wide; else 0."""
+    if joined is None or joined.op_type != "Concat" or len(joined.input) != 2:
+        return 0
+    options = {item.name: item.i for item in (*conv.attribute, *joined.attribute)}
+    kernel = weights.get(conv.input[1])
+    if kernel is None or options.get("group", 1) != 1 or options.get("axis") != 1:
+        return 0
+    last = _channels_made(joined.input[1], producers, weights)
+    return last if min(last, kernel.dims[0], kernel.dims[1] - last) >= _WIDE else 0
+
+
+def _channels_made(name: str, producers: dict[str, Any], weights: dict[str, Any]) -> int:
+    """How many channels a tensor has that comes from a convolution; 0 where that is not known."""
+    while name in producers and producers[name].op_type in _KEEPING_FEATURES:
+        name = producers[name].input[0]
+    node = producers.get(name)
+    if node is None or node.op_type != "Conv" or node.input[1] not in weights:
+        return 0
+    return int(weights[node.input[1]].dims[0])
 
 
 def _parts_of(graph: Any, node: Any, joined: Any, kernel: Any, last: int) -> list[Any]:

@@ -27,7 +27,7 @@ from vidmatte.pixels import planes
 from vidmatte.pixels.convert import Converter, tagged
 from vidmatte.pixels.formats import chroma_steps
 from vidmatte.pixels.network_rgb import check_convertible
-from vidmatte.pixels.planes import ALIGN, Rectangle, is_yuv
+from vidmatte.pixels.planes import ALIGN, Canvas, Rectangle, is_yuv
 from vidmatte.writers.format_spec import LARGEST, OutputFormat, output_colour, profile_notes
 from vidmatte.writers.render.despill import Despill, SpillRemover
 from vidmatte.writers.render.extension import extend
@@ -35,6 +35,9 @@ from vidmatte.writers.render.extension import extend
 
 class CutoutPicture:
     """Renders the cut-outs of one output. Not thread-safe: one for each worker.
+
+    In ``intra`` formats a picture is valid until the next one is rendered: frames are encoded at
+    once there; other encoders keep them for a while.
 
     foreground: ``estimate``, ``source``, ``model`` or ``auto``, see the settings.
     despill: spill to remove from visible pixels, after the foreground.
@@ -48,6 +51,8 @@ class CutoutPicture:
         self.policy = foreground
         self._working = planes.to_native_order(self.pixel_format)
         self._full_scale = planes.full_scale(self._working)
+        empty = black(self._working, self.colour.range)
+        self._canvas = Canvas(self._working, empty, is_reused=row.intra)
         self._convert = Converter(clip.colour, self._working, self.colour)
         # The subject's colours are worked on in planes.
         self._colours = colours = planes.planar_colours(self._working)
@@ -87,9 +92,10 @@ class CutoutPicture:
             self._device_cutout = DeviceCutout(
                 device, self._source, self.colour, *formats, convert=convert
             )
-        picture, empty = self._blank(frame)
+        picture, empty = self._canvas.blank(frame.picture)
         visible = Rectangle(*frame.on_device.summary.visible_box(self._full_scale))
         box = _widened(visible, picture.height, picture.width)
+        self._canvas.has_drawn(picture, box)
         if box.width:
             around = box.snapped(_TAPS, _GRID, picture.width, picture.height)
             uses_model = self.policy != "estimate"
@@ -110,9 +116,10 @@ class CutoutPicture:
     ) -> av.VideoFrame:
         """The picture whose soft pixels have foreground colours and whose transparent ones have
         their neighbours', or far from them are black."""
-        picture, empty = self._blank(frame)
+        picture, empty = self._canvas.blank(frame.picture)
         visible = np.asarray(cv2.compare(levels, 0, cv2.CMP_GT))
         box = _box_of(visible)
+        self._canvas.has_drawn(picture, box)
         if not box.width:
             return picture
         visible, levels = visible[box.slices], levels[box.slices]
@@ -132,13 +139,6 @@ class CutoutPicture:
         extend(colours, visible, empty, targets)
         planes.store(picture, box, (*targets, levels), own, changed)
         return picture
-
-    def _blank(self, frame: Frame) -> tuple[av.VideoFrame, tuple[int, int, int]]:
-        """A transparent picture, and the black that it is painted in."""
-        picture = av.VideoFrame(frame.picture.width, frame.picture.height, self._working)
-        empty = black(self._working, self.colour.range)
-        planes.fill(picture, empty)
-        return picture, empty
 
     def _converted(self, picture: av.VideoFrame, box: Rectangle) -> list[np.ndarray]:
         """The three planes of a box of the picture in the output's colours, new ones."""
