@@ -27,6 +27,11 @@ from vidmatte.alpha.guidance.pieces import (
 
 LOST_AFTER = 3  # frames without it until it is searched for everywhere
 _SLIVER = 0.15  # of the largest key's area: less is mostly edge, and teaches no looks
+_SLIVER_DOUBT = 20.0
+# Doubt of an area that is e times as large, or as small: what comes into view is guessed by looks,
+# what is hidden was followed until then.
+_GROWS, _SHRINKS = 10.0, 4.0
+_FEWEST_SHOWN = 15  # pixels: a key of less says that it is not there
 LOST_SHARE = 0.08  # of its usual area: less is as good as gone
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
 _EDGE_SIGMA = 1  # pixels: along its edge motion is less sure of a pixel's side
@@ -88,7 +93,7 @@ class SubjectTracker:
         teachers = [key for key in (start, *others) if key.area > _SLIVER * largest]
         self._appearance = Appearance(teachers, self._settings.appearance)
         self._area = start.area if start.area > _SLIVER * largest else largest
-        self._missed = 0 if start.area > LOST_SHARE * self._area else LOST_AFTER
+        self._missed = 0 if start.area > _FEWEST_SHOWN else LOST_AFTER
         self._field = start.mask.astype(np.float32)
         self._lineage = Lineage(self._field)
         self._last_area = start.area
@@ -189,8 +194,9 @@ class SubjectTracker:
         now = float(inside.sum())
         self._missed = self._missed + 1 if now < LOST_SHARE * self._area else 0
         followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
-        change = abs(float(np.log((now + 50) / (self._last_area + 50))))
-        doubt = 1 + 15 * cut + 8 * (1 - followed) + 10 * change
+        change = float(np.log((now + 50) / (self._last_area + 50)))
+        by_area = max(_GROWS * change, -_SHRINKS * change)
+        doubt = 1 + 15 * cut + 8 * (1 - followed) + by_area
         self._last_area = now
         learns = not cut and self._since_key % s.learn_every == 0
         if learns and now > 0.25 * self._area and self._distinctness > 0.3:
@@ -208,12 +214,14 @@ class SubjectTracker:
         self._field = mask.astype(np.float32)
         self._lineage.restart(self._field)
         self._last_area = float(mask.sum())
-        self._missed = 0 if self._last_area > LOST_SHARE * self._area else LOST_AFTER
+        self._missed = 0 if self._last_area > _FEWEST_SHOWN else LOST_AFTER
         self.first_doubt = _sliver_doubt(self._last_area, self._area)
 
 
 def _sliver_doubt(area: float, largest: float) -> float:
-    return 3 * max(0.0, float(np.log(largest / max(area, 1))))
+    """Of a key that shows less than the largest; that of a sliver says little of what is around."""
+    less = max(0.0, float(np.log(largest / max(area, 1))))
+    return 3 * less + _SLIVER_DOUBT * max(0.0, less + float(np.log(_SLIVER)))
 
 
 def _moved_logit(field: np.ndarray) -> np.ndarray:
