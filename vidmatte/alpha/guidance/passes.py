@@ -295,7 +295,7 @@ def _follow(
 
 
 def _origin(keys: Mapping[int, np.ndarray], numbers: Sequence[int], start: int) -> int:
-    """The key to begin at: ``start``, or for part of the subject the fullest if that lies before."""
+    """The key to begin at: ``start``, or if that shows only part, the fullest before it."""
     area = {index: float(mask.sum()) for index, mask in keys.items()}
     fullest = max(sorted(area), key=lambda index: area[index])
     if not numbers or area[start] > _PARTLY_SHOWN * area[fullest]:

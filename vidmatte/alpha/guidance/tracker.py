@@ -33,6 +33,7 @@ _SLIVER_DOUBT = 20.0
 _GROWS, _SHRINKS = 10.0, 4.0
 _FEWEST_SHOWN = 15  # pixels: a key of less says that it is not there
 LOST_SHARE = 0.08  # of its usual area: less is as good as gone
+_SURELY_FOUND = 0.25  # of it: what was lost, and is found as less, is lost again at once
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
 _EDGE_SIGMA = 1  # pixels: along its edge motion is less sure of a pixel's side
 _MOST_MOVED = 4.0  # largest logit that motion gives
@@ -95,7 +96,7 @@ class SubjectTracker:
         self._area = start.area if start.area > _SLIVER * largest else largest
         self._missed = 0 if start.area > _FEWEST_SHOWN else LOST_AFTER
         self._field = start.mask.astype(np.float32)
-        self._lineage = Lineage(self._field)
+        self._lineage = Lineage(self._field, start.frame.lab)
         self._last_area = start.area
         self._distinctness = 1.0
         self._since_key = 0
@@ -113,7 +114,7 @@ class SubjectTracker:
         look, likeness = self._appearance.judge(frame, far, self._settings.least_likeness)
         if not cut and self._since_key <= _ASKED_FRAMES:
             self._ask(look, moved, motion, frame)
-        self._lineage.advance(motion, moved, frame.alpha, self._area)
+        self._lineage.advance(motion, moved, frame.alpha, self._area, frame.lab)
         if not searching:
             alike = np.clip((likeness - self._settings.least_likeness) / 0.1, 0, 1)
             alike = alike * (frame.alpha > 0.5)
@@ -192,7 +193,7 @@ class SubjectTracker:
         s, result = self._settings, self._field
         inside = result > 0.5
         now = float(inside.sum())
-        self._missed = self._missed + 1 if now < LOST_SHARE * self._area else 0
+        self._count_missed(now)
         followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
         change = float(np.log((now + 50) / (self._last_area + 50)))
         by_area = max(_GROWS * change, -_SHRINKS * change)
@@ -208,6 +209,15 @@ class SubjectTracker:
         soft = float((4 * result * (1 - result)).sum()) / max(now, 50.0)
         lost = self._missed >= LOST_AFTER
         return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
+
+    def _count_missed(self, area: float) -> None:
+        """Frames without it, from the field's area now."""
+        if area < LOST_SHARE * self._area:
+            self._missed += 1
+        elif area > _SURELY_FOUND * self._area:
+            self._missed = 0
+        else:
+            self._missed = min(self._missed, LOST_AFTER - 1)
 
     def correct(self, mask: np.ndarray) -> None:
         """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
