@@ -352,6 +352,30 @@ def held_out_scenes() -> Iterator[Scene]:
         Actor("b", "cat", line((0, 0.2, 1.0, 0.5), (1, 0.7, 1.0, 0.5))),
     )
     yield Scene("blond", "a", (Shot(blond, 30, 16),), held_out=True)
+    yield from later_scenes()
+
+
+def later_scenes() -> Iterator[Scene]:
+    """Scenes made after all others, to see whether the method holds beyond them."""
+    nearer = line((0, 0.35, 0.9, 0.35), (1, 0.62, 1.2, 1.1))
+    passer = line((0, 1.15, 1.06, 0.8), (1, -0.15, 1.06, 0.8))
+    towards = (Actor("a", "back", nearer), Actor("b", "side", passer, mirrored=True))
+    yield Scene("towards", "a", (Shot(towards, 24, 17),), held_out=True)
+    entering = line((0, 0.0, 1.06, 0.85), (1, 0.45, 1.06, 0.85))
+    leaves = line((0, 0.6, 1.0, 0.6), (1, -0.2, 1.0, 0.6))
+    edge = (Actor("b", "fur", leaves), Actor("a", "side", entering))
+    yield Scene("edge", "a", (Shot(edge, 24, 18, pan=-2.0),), held_out=True)
+    darting = line((0, 0.9, 0.98, 0.28), (0.4, 0.45, 0.94, 0.26), (1, 0.05, 0.98, 0.3))
+    sitting = Actor("b", "arms", still(0.4, 1.06, 0.9))
+    yield Scene(
+        "darting", "a", (Shot((sitting, Actor("a", "cat", darting)), 24, 19),), held_out=True
+    )
+    trio = (
+        Actor("b", "side", line((0, 0.15, 1.06, 0.75), (1, 0.6, 1.06, 0.75)), dress=grey),
+        Actor("a", "side", line((0, 0.5, 1.06, 0.8), (1, 0.4, 1.06, 0.8)), True, dress=grey),
+        Actor("c", "side", line((0, 0.85, 1.06, 0.85), (1, 0.3, 1.06, 0.85)), dress=grey),
+    )
+    yield Scene("trio", "a", (Shot(trio, 24, 20),), held_out=True)
 
 
 def leaving(name: str, wanted: str, other: str, ground: int) -> Scene:

@@ -220,6 +220,16 @@ def test_a_pass_from_a_sliver_comes_from_the_fullest_key():
     assert Through.seen == [("from", 0), 1, 2, 3, ("mask", 5.0), 4, 5]
 
 
+def test_what_was_lost_and_is_found_as_little_is_lost_again_at_once(crossing: Drawn):
+    tracker = SubjectTracker(KeyFrame(crossing.frames[0], crossing.mask(0, 0)))
+    usual = crossing.mask(0, 0).sum()
+    missed = []
+    for share in (0, 0, 0, 0.1, 0, 0.1, 0.5, 0):
+        tracker._count_missed(share * usual)
+        missed.append(tracker._missed)
+    assert missed == [1, 2, 3, 2, 3, 2, 0, 1]
+
+
 class Uncovering(Scripted):
     """Forwards, the left half is followed from the key, backwards the right half."""
 
@@ -318,6 +328,15 @@ def test_a_key_with_the_largest_mask_trains_all_spans():
     assert teachers(spans(list(old), 30)[1], old) == [10, 20, 0]
     assert len(changed_spans(old, old | {5: small}, 30)) == 2
     assert len(changed_spans(old, old | {5: large}, 30)) == 4
+
+
+def test_the_first_of_keys_that_show_about_as_much_trains_all_spans():
+    mask = np.zeros((10, 10), np.float32)
+    mask[:8] = 1
+    more = mask.copy()
+    more[8] = 1
+    keys = {0: mask, 10: more, 20: more}
+    assert teachers(spans(list(keys), 30)[-1], keys) == [20, 0]
 
 
 def test_a_key_that_shows_little_does_not_unlearn_the_rest(crossing: Drawn):

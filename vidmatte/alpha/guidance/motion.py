@@ -15,6 +15,7 @@ import numpy as np
 
 from vidmatte.alpha.guidance.coarse import squared_length
 from vidmatte.alpha.guidance.store import FlowStore
+from vidmatte.alpha.guidance.uncovered import Inside, Uncovered
 
 # Pixels of round-trip error that are normal: of a still pixel, and more for each pixel moved.
 _ROUND_TRIP, _ROUND_TRIP_PER_PIXEL = 0.8, 0.1
@@ -134,8 +135,9 @@ class Lineage:
     mask carried by motion alone.
     """
 
-    def __init__(self, mask: np.ndarray) -> None:
-        """Begin at a key's mask (h, w) float32 0..1."""
+    def __init__(self, mask: np.ndarray, lab: np.ndarray) -> None:
+        """Begin at a key's mask (h, w) float32 0..1 and the frame's colours (h, w, 3) float32."""
+        self._last_lab = lab
         self.restart(mask)
         height, width = mask.shape
         self._stray_now = self._strayed
@@ -149,16 +151,24 @@ class Lineage:
         self.unbroken: np.ndarray = np.ones_like(mask)
         self._strayed: np.ndarray = np.zeros_like(mask)
         self._returned: np.ndarray = np.zeros_like(mask)
+        self._uncovered = Uncovered(mask)
 
-    def advance(self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float) -> None:
+    def advance(
+        self, motion: Motion, moved: np.ndarray, alpha: np.ndarray, area: float, lab: np.ndarray
+    ) -> None:
         """Carry the maps to the next frame and look what moves with the background.
 
         moved: the last field, carried. alpha: the network's. area: the subject's usual one.
+        lab: the frame's colours (h, w, 3) float32.
         """
+        self._labs, self._last_lab = (lab, self._last_lab), lab
         self.history = motion.carry(self.history) * motion.trust
         self.unbroken = motion.carry(self.unbroken) * motion.trust
         self.key = motion.carry(self.key)
-        self._stray_now = self._moves_with_ground(motion, moved, alpha, area)
+        stray = self._moves_with_ground(motion, moved, alpha, area)
+        left = self._uncovered.take()
+        self.history, self.unbroken = self.history * (1 - left), self.unbroken * (1 - left)
+        self._stray_now = np.maximum(stray, left)
         strayed = motion.carry(self._strayed) * motion.trust + self._stray_now * (1 - self.history)
         self._strayed = np.minimum(strayed, np.float32(_MOST_STRAYED))
         self._returned = motion.carry(self._returned) * motion.trust
@@ -213,6 +223,9 @@ class Lineage:
         apart = _length(own_x - ground_x, own_y - ground_y)
         to_own = _length(flow_x - own_x, flow_y - own_y)
         to_ground = _length(flow_x - ground_x, flow_y - ground_y)
+        here = Inside(moved, own, alpha)
+        motions = (ground_x, ground_y), (own_x, own_y)
+        self._uncovered.update(self._labs, here, motions, float(np.hypot(*self._velocity)))
         nearer = np.clip((to_own - to_ground) / np.maximum(apart, np.float32(1e-3)), 0, 1)
         return np.asarray(nearer * np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust)
 

@@ -5,8 +5,7 @@ and backwards from the key after it, and the two are averaged, each pixel by how
 brought it from the key: what has just been uncovered in one direction is about to be covered in
 the other. Beyond the last key, and before the first, a subject that was hidden and shows again is
 also followed back into hiding from the frame that shows most of it. A span learns from its own
-two keys and from the fullest view of the subject among all keys: a further key changes the
-frames between its neighbours, and no others unless it becomes the fullest one.
+two keys and from the first full view among all: a further key changes others' frames seldom.
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from vidmatte.alpha.guidance.tracker import FieldStep
 
 _LEAST_DOUBT = 0.5
 _UNFOLLOWED = np.float32(0.03)  # weight of a pixel that motion has not brought from the key
+_ABOUT_AS_MUCH = 0.75  # of the area in the fullest key
 _HIDDEN_SHARE = 0.2  # of its area in the keys: less is nearly hidden
+_PARTLY_SHOWN = 0.6  # of it: a key that shows less has not seen what may show later
 _SHOWN_AGAIN = 16  # frames that show it again before it is followed back
 _MOST_PENDING = 48  # frames that wait for that
 _FARTHEST_ORIGIN = 48  # frames from a fuller key to a sliver whose pass begins there
@@ -108,8 +109,10 @@ def changed_spans(
 
 
 def teachers(span: Span, keys: Mapping[int, np.ndarray]) -> list[int]:
-    """The keys that a span learns from: its ends, and the one that shows most of the subject."""
-    fullest = max(sorted(keys), key=lambda index: float(keys[index].sum()))
+    """The keys that a span learns from: its ends, and the first that shows about the most of the
+    subject, which further keys seldom change."""
+    area = {index: float(mask.sum()) for index, mask in keys.items()}
+    fullest = min(i for i in area if area[i] >= _ABOUT_AS_MUCH * max(area.values()))
     ends = [key for key in (span.key_before, span.key_after) if key is not None]
     return ends if fullest in ends else [*ends, fullest]
 
@@ -171,19 +174,17 @@ def _solve_one_way(
     start: int,
     propagator: MakePropagator,
 ) -> Iterator[FrameReport]:
-    """From one key on. A subject that was hidden and shows again is followed back, too.
-
-    It begins to show as a sliver that motion cannot bring and that looks like little; from the
-    frame that shows most of it, motion brings it there.
-    """
+    """From one key on. A subject that was hidden and shows again is followed back, too: it begins
+    as a sliver that looks like little, and that motion brings only from a fuller view."""
     usual = max(float(mask.mean()) for mask in keys.values())
+    begins_partly = float(keys[start].mean()) < _PARTLY_SHOWN * usual
     pending: list[_Seen] = []
     shown = 0
     for index, step, summed in _follow(frames, keys, numbers, start, propagator):
         fields[index] = step.field
         report = _report(index, step, summed)
         gone = report.area < _HIDDEN_SHARE * usual
-        if not gone and not pending:
+        if not gone and not pending and not begins_partly:
             yield report
             continue
         pending.append(_seen(index, step, summed))
@@ -191,9 +192,9 @@ def _solve_one_way(
         if len(pending) > _MOST_PENDING:
             yield pending.pop(0).report
         if shown == _SHOWN_AGAIN:
-            yield from _followed_back(frames, keys, fields, pending, propagator, start)
-            pending, shown = [], 0
-    yield from _followed_back(frames, keys, fields, pending, propagator, start)
+            yield from _followed_back(frames, keys, fields, pending, propagator, begins_partly)
+            pending, shown, begins_partly = [], 0, False
+    yield from _followed_back(frames, keys, fields, pending, propagator, begins_partly)
 
 
 def _followed_back(
@@ -202,12 +203,12 @@ def _followed_back(
     fields: FieldSink,
     pending: Sequence[_Seen],
     propagator: MakePropagator,
-    origin: int,
+    wholly: bool,
 ) -> Iterator[FrameReport]:
     """Reports of frames since the subject was hidden, in the order of the pass.
 
-    Its fields from half way through hiding on are averaged with those of a pass against the
-    direction, from the frame that shows most of it.
+    Its fields, ``wholly`` or from half way through hiding on, are averaged with those of a pass
+    against the direction, from the frame that shows most of it.
     """
     reports = {seen.report.index: seen.report for seen in pending}
     fullest = max(pending, key=lambda seen: seen.report.area, default=None)
@@ -216,8 +217,7 @@ def _followed_back(
         start = fullest.report.index
         before = pending[: pending.index(fullest)]
         gone = [at for at, seen in enumerate(before) if seen.report.area < _HIDDEN_SHARE * usual]
-        begins_hidden = float(keys[origin].mean()) < _HIDDEN_SHARE * usual
-        back = before[(gone[-1] + 1) // 2 if gone and not begins_hidden else 0 :][::-1]
+        back = before[(gone[-1] + 1) // 2 if gone and not wholly else 0 :][::-1]
         known = {**keys, start: fields[start]}
         numbers = [seen.report.index for seen in back]
         for seen, (index, step, summed) in zip(
@@ -276,7 +276,7 @@ def _follow(
 ) -> Iterator[tuple[int, FieldStep, float]]:
     """Frame number, step and summed doubt from the key ``start`` on; the others teach, too.
 
-    A pass from a sliver begins at the fullest key, where that is near, and goes through it.
+    A pass from a part begins at the fullest key, where that is near, and goes through it.
     """
     origin = _origin(keys, numbers, start)
     nearest = sorted((key for key in keys if key != origin), key=lambda key: abs(key - origin))
@@ -295,10 +295,10 @@ def _follow(
 
 
 def _origin(keys: Mapping[int, np.ndarray], numbers: Sequence[int], start: int) -> int:
-    """The key to begin at: ``start``, or for a sliver the fullest if the pass may come from it."""
+    """The key to begin at: ``start``, or if that shows only part, the fullest before it."""
     area = {index: float(mask.sum()) for index, mask in keys.items()}
     fullest = max(sorted(area), key=lambda index: area[index])
-    if not numbers or area[start] > _HIDDEN_SHARE * area[fullest]:
+    if not numbers or area[start] > _PARTLY_SHOWN * area[fullest]:
         return start
     before = (start - fullest) * (numbers[0] - start)
     return fullest if before > 0 and abs(start - fullest) <= _FARTHEST_ORIGIN else start

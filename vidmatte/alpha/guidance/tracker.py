@@ -27,7 +27,13 @@ from vidmatte.alpha.guidance.pieces import (
 
 LOST_AFTER = 3  # frames without it until it is searched for everywhere
 _SLIVER = 0.15  # of the largest key's area: less is mostly edge, and teaches no looks
+_SLIVER_DOUBT = 20.0
+# Doubt of an area that is e times as large, or as small: what comes into view is guessed by looks,
+# what is hidden was followed until then.
+_GROWS, _SHRINKS = 10.0, 4.0
+_FEWEST_SHOWN = 15  # pixels: a key of less says that it is not there
 LOST_SHARE = 0.08  # of its usual area: less is as good as gone
+_SURELY_FOUND = 0.25  # of it: what was lost, and is found as less, is lost again at once
 _CUT_TRUST = 0.3  # mean trust below which nothing was followed: a cut
 _EDGE_SIGMA = 1  # pixels: along its edge motion is less sure of a pixel's side
 _MOST_MOVED = 4.0  # largest logit that motion gives
@@ -88,9 +94,9 @@ class SubjectTracker:
         teachers = [key for key in (start, *others) if key.area > _SLIVER * largest]
         self._appearance = Appearance(teachers, self._settings.appearance)
         self._area = start.area if start.area > _SLIVER * largest else largest
-        self._missed = 0 if start.area > LOST_SHARE * self._area else LOST_AFTER
+        self._missed = 0 if start.area > _FEWEST_SHOWN else LOST_AFTER
         self._field = start.mask.astype(np.float32)
-        self._lineage = Lineage(self._field)
+        self._lineage = Lineage(self._field, start.frame.lab)
         self._last_area = start.area
         self._distinctness = 1.0
         self._since_key = 0
@@ -108,7 +114,7 @@ class SubjectTracker:
         look, likeness = self._appearance.judge(frame, far, self._settings.least_likeness)
         if not cut and self._since_key <= _ASKED_FRAMES:
             self._ask(look, moved, motion, frame)
-        self._lineage.advance(motion, moved, frame.alpha, self._area)
+        self._lineage.advance(motion, moved, frame.alpha, self._area, frame.lab)
         if not searching:
             alike = np.clip((likeness - self._settings.least_likeness) / 0.1, 0, 1)
             alike = alike * (frame.alpha > 0.5)
@@ -187,10 +193,11 @@ class SubjectTracker:
         s, result = self._settings, self._field
         inside = result > 0.5
         now = float(inside.sum())
-        self._missed = self._missed + 1 if now < LOST_SHARE * self._area else 0
+        self._count_missed(now)
         followed = float(motion.trust[inside].mean()) if now > 20 else 0.0
-        change = abs(float(np.log((now + 50) / (self._last_area + 50))))
-        doubt = 1 + 15 * cut + 8 * (1 - followed) + 10 * change
+        change = float(np.log((now + 50) / (self._last_area + 50)))
+        by_area = max(_GROWS * change, -_SHRINKS * change)
+        doubt = 1 + 15 * cut + 8 * (1 - followed) + by_area
         self._last_area = now
         learns = not cut and self._since_key % s.learn_every == 0
         if learns and now > 0.25 * self._area and self._distinctness > 0.3:
@@ -203,17 +210,28 @@ class SubjectTracker:
         lost = self._missed >= LOST_AFTER
         return FieldStep(result, doubt, cut, lost, self._distinctness, soft, self._lineage.unbroken)
 
+    def _count_missed(self, area: float) -> None:
+        """Frames without it, from the field's area now."""
+        if area < LOST_SHARE * self._area:
+            self._missed += 1
+        elif area > _SURELY_FOUND * self._area:
+            self._missed = 0
+        else:
+            self._missed = min(self._missed, LOST_AFTER - 1)
+
     def correct(self, mask: np.ndarray) -> None:
         """Go on from a key's mask (h, w) float32 0..1 of the last frame."""
         self._field = mask.astype(np.float32)
         self._lineage.restart(self._field)
         self._last_area = float(mask.sum())
-        self._missed = 0 if self._last_area > LOST_SHARE * self._area else LOST_AFTER
+        self._missed = 0 if self._last_area > _FEWEST_SHOWN else LOST_AFTER
         self.first_doubt = _sliver_doubt(self._last_area, self._area)
 
 
 def _sliver_doubt(area: float, largest: float) -> float:
-    return 3 * max(0.0, float(np.log(largest / max(area, 1))))
+    """Of a key that shows less than the largest; that of a sliver says little of what is around."""
+    less = max(0.0, float(np.log(largest / max(area, 1))))
+    return 3 * less + _SLIVER_DOUBT * max(0.0, less + float(np.log(_SLIVER)))
 
 
 def _moved_logit(field: np.ndarray) -> np.ndarray:
