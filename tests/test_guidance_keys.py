@@ -12,8 +12,8 @@ from guidance_drawn import BLUE, HEIGHT, RED, WIDTH, Drawn, moving
 from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, work_size
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
-from vidmatte.alpha.guidance.motion import MotionSearch
-from vidmatte.alpha.guidance.store import CoarseStore, FieldStore, SpilledMaps
+from vidmatte.alpha.guidance.motion import Motion, MotionSearch
+from vidmatte.alpha.guidance.store import CoarseStore, FieldStore, FlowStore, SpilledMaps
 from vidmatte.alpha.guidance.tracker import SubjectTracker, shared_fields
 from vidmatte.core.prompts import Box, Mask, Point
 from vidmatte.errors import UsageError
@@ -135,11 +135,50 @@ def test_coarse_frames_come_back_from_disk(apart: Drawn, tmp_path: Path):
     for index, frame in enumerate(made[:4]):
         back = store[index]
         assert np.array_equal(back.picture, frame.picture)
-        assert np.array_equal(back.features, frame.features)
+        assert np.array_equal(back.features.joined(), frame.features.joined())
         assert np.array_equal(back.alpha, frame.alpha)
     assert [t.shape[0] for t in store[0].tensors] == [8, 128]
     with pytest.raises(IndexError):
         store[4]
+
+
+def test_features_are_projected_as_if_they_had_been_joined(apart: Drawn):
+    random = np.random.default_rng(0)
+    tensors = [random.normal(size=shape) for shape in ((8, 60, 100), (40, 20, 30), (5, 90, 160))]
+    features = CoarseFrameMaker().make(apart.pictures[0], apart.frames[0].alpha, tensors).features
+    joined = features.joined()
+    assert joined.shape == (HEIGHT // 2, WIDTH // 2, 6 + 8 + 40 + 5)
+    axes = random.normal(size=(joined.shape[2], 16)).astype(np.float32)
+    assert np.abs(features.projected(axes) - joined @ axes).max() < 1e-3 * np.abs(joined).max()
+    four = joined.reshape(HEIGHT // 4, 2, WIDTH // 4, 2, -1).mean((1, 3))
+    pooled = features.pooled()
+    fine = [*range(14), *range(54, 59)]  # all but the tensor that is coarser than that
+    assert np.abs(pooled[..., fine] - four[..., fine]).max() < 1e-4
+    assert np.abs(pooled - four).mean() < 0.05 * np.abs(four).mean()
+
+
+def test_a_flow_that_is_known_is_not_searched_again(
+    apart: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one, other = apart.frames[1], apart.frames[2]
+
+    def both_ways() -> list[Motion]:
+        search = MotionSearch(FlowStore(tmp_path))
+        return [
+            search.between(a.grey, b.grey, a.lab, b.lab, pair)
+            for a, b, pair in ((one, other, (1, 2)), (other, one, (2, 1)))
+        ]
+
+    found = both_ways()
+    alone = MotionSearch().between(one.grey, other.grey, one.lab, other.lab)
+    assert np.array_equal(found[0].x, alone.x)
+    with monkeypatch.context() as patched:
+        patched.setattr(MotionSearch, "flow", None)
+        again = both_ways()
+    assert all(np.array_equal(a.y, b.y) for a, b in zip(found, again, strict=True))
+    file = tmp_path / "flows.bin"
+    file.write_bytes(file.read_bytes()[:-9])  # as after a killed run
+    assert np.array_equal(both_ways()[1].x, found[1].x)
 
 
 def test_fields_come_back_from_disk(tmp_path: Path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from vidmatte.alpha.guidance.key_masks import MaskMaker, PromptedMasks
 from vidmatte.alpha.guidance.propagator import CutiePropagator, FlowPropagator, MakePropagator
+from vidmatte.alpha.guidance.store import FlowStore
 from vidmatte.models.cutie import Cutie, CutieFiles, find_cutie
 from vidmatte.models.efficient_sam import SOURCE, EfficientSam, find_efficient_sam
 from vidmatte.models.features import load_features
@@ -55,12 +56,16 @@ class Follower:
         size = self.cutie.fitted(width, height)
         return min(size, (width, height))
 
+    def propagator(self, folder: Path) -> MakePropagator:
+        """What carries masks; loads its network. folder: of the clip's small frames, where flows
+        are kept. Raises ModelError, DeviceError."""
+        if self._cutie is None:
+            return partial(FlowPropagator, flows=FlowStore(folder))
+        return partial(CutiePropagator, self._cutie)
+
     @cached_property
-    def propagator(self) -> MakePropagator:
-        """Loads the network. Raises ModelError, DeviceError."""
-        if self.cutie is None:
-            return FlowPropagator
-        return partial(CutiePropagator, Cutie(self.cutie, self.device, self.threads))
+    def _cutie(self) -> Cutie | None:
+        return None if self.cutie is None else Cutie(self.cutie, self.device, self.threads)
 
     @cached_property
     def masks(self) -> MaskMaker:

@@ -121,8 +121,8 @@ def subject_fields(
 ) -> Iterator[SubjectFields | None]:
     """The fields of the chosen subjects, for the block; None where no subject is chosen.
 
-    Their files are in ``--cache``, or else in ``folder``, or in a temporary one: about 1 MB a
-    frame, and the frame's alpha. second_look: show the network again what it ignores, for the
+    Their files are in ``--cache``, or else in ``folder``, or in a temporary one: about 1.5 MB
+    a frame, and the frame's alpha. second_look: show the network again what it ignores, for the
     alphas. Raises UsageError, SourceError, OutputError, InterruptedRunError.
     """
     if not settings.has_subject:
@@ -224,7 +224,7 @@ class _Solver:
         progress = self._progress(self._source.clip, f"following {name}")
         progress.total = None if spans is None else sum(one.last + 1 - one.first for one in spans)
         with self._reported(progress):
-            carriers = self._follower.propagator
+            carriers = self._follower.propagator(self._folder)
             for report in solve(frames, keys, store, only=spans, propagator=carriers):
                 reports[report.index] = report
                 self._advance(progress)

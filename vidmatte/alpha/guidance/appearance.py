@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
-from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.coarse import CoarseFrame, FrameFeatures, mean_of_four
 
 _MOST_LOGIT = 5.0
 _FEWEST_PIXELS = 15  # of the work picture: a smaller mask teaches nothing
@@ -61,7 +61,7 @@ class Appearance:
     def _learn(
         self, frame: CoarseFrame, field: np.ndarray, sure: np.ndarray | None, *, key: bool
     ) -> None:
-        features = frame.features
+        features = frame.features.joined()
         size = features.shape[1], features.shape[0]
         small = [_halved(values, size).ravel() for values in (field, frame.alpha)]
         known = np.ones_like(small[0]) if sure is None else _halved(sure, size).ravel()
@@ -82,9 +82,9 @@ class Appearance:
         s, features = self._settings, frame.features
         verdict = np.clip(self._classifier.logits(features), -_MOST_LOGIT, _MOST_LOGIT)
         look = s.classifier_weight * verdict
-        near = np.zeros(features.shape[:2], np.float32)
+        near = np.zeros(features.shape, np.float32)
         if self._gallery.is_taught:
-            near, other = self._gallery.likeness(features)
+            near, other = self._gallery.likeness(features, far)
             unlike = np.minimum(0, s.unlike_gain * (near - np.float32(least_likeness)))
             look = look + s.gallery_weight * (s.gallery_gain * (near - other) + far * unlike)
         look = np.clip(look, -_MOST_LOGIT, _MOST_LOGIT).astype(np.float32)
@@ -93,6 +93,7 @@ class Appearance:
 
 
 _WINDOW = (21, 21)  # pixels of the work picture: what counts as local
+_CLEAR = 0.6  # of the softened field: from here on a pixel counts as of a side
 _LEAST_SHARE = 0.05  # of the window on either side of the edge, for its colours to say much
 _COLOUR_VARIANCE = 9.0  # of Lab, from noise alone
 _MOST_EDGE_LOGIT = 3.0
@@ -106,24 +107,45 @@ def edge_logits(lab: np.ndarray, field: np.ndarray) -> np.ndarray:
     each side, as in Bai et al., "Video SnapCut", SIGGRAPH 2009. 0 far from the edge.
     """
     soft = cv2.GaussianBlur(field, (0, 0), 1.5)
+    logits = np.zeros_like(field)
+    part = _around(soft > _CLEAR, _WINDOW[0] - 1)
+    if part is not None:
+        near = 1 - np.square(2 * cv2.GaussianBlur(field, (0, 0), 3)[part] - 1)
+        logits[part] = near * _side_logits(lab[part], soft[part])
+    return logits
+
+
+def _around(mask: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """The rows and columns of a mask and what is up to ``margin`` pixels away; None if empty."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    if not width:
+        return None
+    top, left = max(y - margin, 0), max(x - margin, 0)
+    return slice(top, y + height + margin), slice(left, x + width + margin)
+
+
+def _side_logits(lab: np.ndarray, soft: np.ndarray) -> np.ndarray:
+    """How much better each colour fits the subject's side of a soft edge, (h, w) float32."""
     square = np.square(lab)
-    shares, means, variances = [], [], []
+    fits, shares = [], []
     for side in (soft, 1 - soft):
-        weight = np.clip((side - np.float32(0.6)) / np.float32(0.3), 0, 1)
+        weight = np.clip((side - np.float32(_CLEAR)) / np.float32(0.3), 0, 1)
         share = cv2.blur(weight, _WINDOW)
-        divisor = np.maximum(share, np.float32(1e-4))[..., None]
-        mean = cv2.blur(weight[..., None] * lab, _WINDOW) / divisor
-        variance = cv2.blur(weight[..., None] * square, _WINDOW) / divisor - np.square(mean)
         shares.append(share)
-        means.append(mean)
-        variances.append(np.maximum(variance, 0) + np.float32(_COLOUR_VARIANCE))
-    mine, others = (
-        np.square(lab - m) / v + np.log(v) for m, v in zip(means, variances, strict=True)
-    )
-    ratio = np.float32(0.5) * (others - mine).sum(-1)
+        weight, divisor = cv2.merge([weight] * 3), cv2.merge([np.maximum(share, 1e-4)] * 3)
+        mean = cv2.blur(weight * lab, _WINDOW) / divisor
+        variance = cv2.blur(weight * square, _WINDOW)
+        variance /= divisor
+        variance -= np.square(mean)
+        np.maximum(variance, 0, out=variance)
+        variance += np.float32(_COLOUR_VARIANCE)
+        misfit = cv2.log(variance)
+        misfit += np.square(lab - mean) / variance
+        fits.append(misfit)
+    mine, others = fits
+    ratio = cv2.transform(others - mine, np.full((1, 3), 0.5, np.float32))
     known = np.clip(np.minimum(*shares) / np.float32(_LEAST_SHARE), 0, 1)
-    near = 1 - np.square(2 * cv2.GaussianBlur(field, (0, 0), 3) - 1)
-    return np.asarray(known * near * np.clip(ratio, -_MOST_EDGE_LOGIT, _MOST_EDGE_LOGIT))
+    return np.asarray(known * np.clip(ratio, -_MOST_EDGE_LOGIT, _MOST_EDGE_LOGIT))
 
 
 def _halved(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -136,6 +158,7 @@ _OF_KEY, _OF_LATER = 240, 60  # vectors kept of a frame: wanted, other foregroun
 _KEPT_LATER = 3  # frames that are no keys
 _KEPT_KEYS = 6  # key frames, the newest
 _FEWEST = 10
+_UNDECIDED = 0.2  # of likeness: what looks more like something else than by so much is that
 
 
 class _Gallery:
@@ -146,11 +169,13 @@ class _Gallery:
         self._mean = self._deviation = np.zeros(0, np.float32)
         self._keys: list[tuple[np.ndarray, np.ndarray]] = []
         self._later: list[tuple[np.ndarray, np.ndarray]] = []
+        self._known = np.zeros((0, 0), np.float32)  # all of them, the wanted ones first
+        self._wanted = 0  # how many these are
 
     @property
     def is_taught(self) -> bool:
         """Whether it holds any vectors."""
-        return bool(self._keys or self._later)
+        return len(self._known) > 0
 
     def learn(self, lesson: Lesson, *, key: bool) -> None:
         """Remember some of a frame's vectors; nothing where too few are the subject's."""
@@ -167,24 +192,32 @@ class _Gallery:
         (self._keys if key else self._later).append((mine, np.concatenate(groups)))
         del self._later[:-_KEPT_LATER]
         del self._keys[:-_KEPT_KEYS]
+        sides = [np.concatenate(side) for side in zip(*self._keys, *self._later, strict=True)]
+        self._known, self._wanted = np.concatenate(sides), len(sides[0])
 
-    def likeness(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def likeness(self, features: FrameFeatures, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cosine with the nearest wanted and the nearest other vector.
 
-        features: (h, w, D) float32. Both (h, w) float32 in -1..1, found at half that size.
+        Both (h / 2, w / 2) float32 in -1..1, found at half that size where the subject is
+        expected (see Appearance.judge) or may be by a look at a quarter of it, and there elsewhere.
         """
-        height, width = features.shape[:2]
-        rows, columns = height // 2, width // 2
-        even = features[: 2 * rows, : 2 * columns]
-        pooled = even.reshape(rows, 2, columns, 2, -1).mean((1, 3)).reshape(rows * columns, -1)
-        white = self._whiten(pooled)
-        found = []
-        for side in (0, 1):
-            known = np.concatenate([pair[side] for pair in self._keys + self._later])
-            nearest = (white @ known.T).max(1) if len(known) else np.full(len(white), -1.0)
-            small = nearest.reshape(rows, columns).astype(np.float32)
-            found.append(np.asarray(cv2.resize(small, (width, height))))
-        return found[0], found[1]
+        pooled = features.pooled()
+        rows, columns = pooled.shape[:2]
+        coarse = self._nearest(mean_of_four(pooled))
+        found = cv2.resize(coarse, (columns, rows))
+        fine = found[..., 0] - found[..., 1] > -_UNDECIDED
+        if far.ndim > 1:
+            fine |= cv2.resize(far, (columns, rows), interpolation=cv2.INTER_AREA) < 1
+        found[fine] = self._nearest(pooled[fine])
+        near, other = cv2.split(cv2.resize(found, features.shape[::-1]))
+        return near, other
+
+    def _nearest(self, features: np.ndarray) -> np.ndarray:
+        """Those cosines of features (..., D) float32: (..., 2)."""
+        cosines = self._whiten(features.reshape(-1, features.shape[-1])) @ self._known.T
+        sides = cosines[:, : self._wanted], cosines[:, self._wanted :]
+        nearest = [side.max(1, initial=-1) for side in sides]
+        return np.stack(nearest, 1).reshape(*features.shape[:-1], 2)
 
     def _whiten(self, features: np.ndarray) -> np.ndarray:
         """(n, D) features as whitened vectors of unit length."""

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vidmatte.alpha.guidance.coarse import FrameFeatures
+
 _HIDDEN = 32
 _DROPOUT = 0.3
 _NOISE = 0.25  # added to standardised features while learning
 _RATE, _DECAY = 4e-3, 0.02
 _BATCH = 768
+_DRAWN = 4  # batches of noise that are drawn; each step adds some of it, from anywhere on
 _FIRST_STEPS, _KEY_STEPS, _LATER_STEPS = 150, 100, 20
 _KEPT_LATER = 6  # lessons of frames that are no keys
 # Samples of a lesson: the subject, anything else, and what else the network marks.
@@ -47,6 +50,7 @@ class Classifier:
         self._mean = self._deviation = np.zeros(0, np.float32)
         self._weights: list[np.ndarray] = []
         self._moments: list[tuple[np.ndarray, np.ndarray]] = []
+        self._noise = np.zeros(0, np.float32)
         self._steps = 0
 
     @property
@@ -72,16 +76,17 @@ class Classifier:
         for step in range(steps):
             self._step(*self._batch(step))
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """(..., D) float32 -> (...) float32; 0 (undecided) before the first lesson."""
-        flat = features.reshape(-1, features.shape[-1])
+    def logits(self, features: FrameFeatures) -> np.ndarray:
+        """(h / 2, w / 2) float32; 0 (undecided) before the first lesson."""
         if not self.is_taught:
-            return np.zeros(features.shape[:-1], np.float32)
+            return np.zeros(features.shape, np.float32)
         w1, b1, w2, b2 = self._weights
         # The standardisation is folded into the first layer: one pass over the features less.
         folded = w1 / self._deviation[:, None]
-        hidden = np.maximum(flat @ folded + (b1 - self._mean @ folded), 0)
-        return np.asarray((hidden @ w2 + b2).reshape(features.shape[:-1]))
+        hidden = features.projected(folded)
+        hidden += b1 - self._mean @ folded
+        np.maximum(hidden, 0, out=hidden)
+        return np.asarray(hidden @ w2 + b2)
 
     def _choose(self, lesson: Lesson) -> np.ndarray | None:
         """Places of the samples to learn from; None where a side has too few."""
@@ -103,6 +108,8 @@ class Classifier:
             weights.append(self._random.uniform(-reach, reach, shape[1:]).astype(np.float32))
         self._weights = weights
         self._moments = [(np.zeros_like(w), np.zeros_like(w)) for w in weights]
+        drawn = self._random.standard_normal(_DRAWN * _BATCH * width, np.float32)
+        self._noise = np.float32(_NOISE) * drawn
         return _FIRST_STEPS
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +119,10 @@ class Classifier:
         else:
             samples, truth = self._keys[step % len(self._keys)]
         places = self._random.integers(0, len(samples), _BATCH)
-        noise = self._random.standard_normal((_BATCH, samples.shape[1]), np.float32)
-        return samples[places] + np.float32(_NOISE) * noise, truth[places]
+        batch = samples[places]
+        begin = self._random.integers(0, len(self._noise) - batch.size)
+        batch += self._noise[begin : begin + batch.size].reshape(batch.shape)
+        return batch, truth[places]
 
     def _step(self, x: np.ndarray, truth: np.ndarray) -> None:
         """One AdamW step on a batch (B, D), (B,)."""

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from vidmatte.alpha.guidance.coarse import squared_length
+from vidmatte.alpha.guidance.store import FlowStore
+
 # Pixels of round-trip error that are normal: of a still pixel, and more for each pixel moved.
 _ROUND_TRIP, _ROUND_TRIP_PER_PIXEL = 0.8, 0.1
 # Squared Lab distance that noise alone makes, and the deviation beyond it.
@@ -38,12 +41,21 @@ class Motion:
         return np.asarray(moved)
 
 
-class MotionSearch:
-    """Finds motion between small frames. Not for use by two threads at once."""
+_FLOW_STEPS = 64  # of a pixel, in which flow is kept
 
-    def __init__(self) -> None:
+
+class MotionSearch:
+    """Finds motion between small frames. Not for use by two threads at once.
+
+    flows: remembers what was found; None to find it each time.
+    """
+
+    def __init__(self, flows: FlowStore | None = None) -> None:
+        self._flows = flows
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._search.setFinestScale(1)
+        # Denser patches take longer and find nothing more.
+        self._search.setPatchStride(4)
 
     def flow(self, grey: np.ndarray, other: np.ndarray, width: int, height: int) -> np.ndarray:
         """Flow from grey to other, both (H, W) uint8, as (height, width, 2) float32 pixels."""
@@ -58,14 +70,23 @@ class MotionSearch:
         other_grey: np.ndarray,
         lab: np.ndarray,
         other_lab: np.ndarray,
+        pair: tuple[int, int] | None = None,
     ) -> Motion:
         """Motion from a frame to another one.
 
         grey, other_grey: (H, W) uint8. lab, other_lab: (h, w, 3) float32 at the work size.
+        pair: the two frames' numbers, if they are neighbours in the clip of ``flows``.
         """
         height, width = lab.shape[:2]
-        flow = self.flow(grey, other_grey, width, height)
-        back = self.flow(other_grey, grey, width, height)
+        codes = self._flows.get(*pair, (height, width)) if self._flows and pair else None
+        if codes is None:
+            ways = (grey, other_grey), (other_grey, grey)
+            found = np.stack([self.flow(one, other, width, height) for one, other in ways])
+            steps = np.rint(found * np.float32(_FLOW_STEPS))
+            codes = np.clip(steps, -(1 << 15), (1 << 15) - 1).astype(np.int16)
+            if self._flows and pair:
+                self._flows.put(*pair, codes)
+        flow, back = codes * np.float32(1 / _FLOW_STEPS)
         return _trusted_motion(lab, other_lab, flow, back)
 
 
@@ -82,13 +103,18 @@ def _trusted_motion(
             cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         )
 
-    trip = np.square(flow + at(back)).sum(-1)
-    normal = _ROUND_TRIP + _ROUND_TRIP_PER_PIXEL * np.sqrt(np.square(flow).sum(-1))
-    trust = np.exp(-trip / (2 * normal**2))
-    colour = cv2.blur(np.square(at(other_lab) - lab).sum(-1), (3, 3))
-    trust *= np.exp(-np.maximum(colour - _COLOUR_NOISE, 0) / (2 * _COLOUR_SIGMA**2))
+    trip = squared_length(flow + at(back))
+    normal = np.sqrt(squared_length(flow))
+    normal *= np.float32(_ROUND_TRIP_PER_PIXEL)
+    normal += np.float32(_ROUND_TRIP)
+    trip /= np.square(normal)
+    colour = cv2.blur(squared_length(at(other_lab) - lab), (3, 3))
+    colour -= np.float32(_COLOUR_NOISE)
+    np.maximum(colour, 0, out=colour)
+    colour *= np.float32(1 / _COLOUR_SIGMA**2)
+    trust = cv2.exp(np.float32(-0.5) * (trip + colour))
     trust *= (x >= 0) & (x < width - 1) & (y >= 0) & (y < height - 1)
-    return Motion(x, y, trust.astype(np.float32))
+    return Motion(x, y, np.asarray(trust))
 
 
 _SIGMA = 12  # pixels: around a pixel whose subject's motion is asked for
@@ -186,9 +212,9 @@ class Lineage:
         near = _blurred(weight) + share
         own_x = (_blurred(weight * flow_x) + share * (ground_x + self._velocity[0])) / near
         own_y = (_blurred(weight * flow_y) + share * (ground_y + self._velocity[1])) / near
-        apart = np.hypot(own_x - ground_x, own_y - ground_y)
-        to_own = np.hypot(flow_x - own_x, flow_y - own_y)
-        to_ground = np.hypot(flow_x - ground_x, flow_y - ground_y)
+        apart = _length(own_x - ground_x, own_y - ground_y)
+        to_own = _length(flow_x - own_x, flow_y - own_y)
+        to_ground = _length(flow_x - ground_x, flow_y - ground_y)
         nearer = np.clip((to_own - to_ground) / np.maximum(apart, np.float32(1e-3)), 0, 1)
         return np.asarray(nearer * np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust)
 
@@ -214,5 +240,15 @@ class Lineage:
         return x, y
 
 
+def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of vectors (x, y), float32. OpenCV's own depends on where the arrays lie in memory."""
+    return np.asarray(np.sqrt(np.square(x) + np.square(y)))
+
+
 def _blurred(values: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), _SIGMA))
+    """Blurred by ``_SIGMA``, at a quarter of the size: so soft, nothing is lost there."""
+    height, width = values.shape
+    quarter = -(-width // 4), -(-height // 4)
+    small = cv2.resize(values, quarter, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), _SIGMA / 4)
+    return np.asarray(cv2.resize(small, (width, height)))

@@ -15,6 +15,7 @@ import numpy as np
 from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
 from vidmatte.alpha.guidance.motion import MotionSearch
+from vidmatte.alpha.guidance.store import FlowStore
 from vidmatte.alpha.guidance.tracker import (
     LOST_AFTER,
     LOST_SHARE,
@@ -45,23 +46,35 @@ MakePropagator = Callable[[KeyFrame, Sequence[KeyFrame]], Propagator]
 
 
 class FlowPropagator:
-    """Motion between neighbours, and the subject's appearance."""
+    """Motion between neighbours, and the subject's appearance. flows: of the clip, if kept."""
 
     def __init__(
-        self, start: KeyFrame, others: Sequence[KeyFrame], settings: TrackerSettings | None = None
+        self,
+        start: KeyFrame,
+        others: Sequence[KeyFrame],
+        settings: TrackerSettings | None = None,
+        flows: FlowStore | None = None,
     ) -> None:
         self._tracker = SubjectTracker(start, others, settings)
-        self._search, self._last = MotionSearch(), start.frame
+        self._search, self._last = MotionSearch(flows), start.frame
         self.first_doubt = self._tracker.first_doubt
 
     def step(self, frame: CoarseFrame) -> FieldStep:
         last, self._last = self._last, frame
-        motion = self._search.between(frame.grey, last.grey, frame.lab, last.lab)
+        pair = _neighbours(frame, last)
+        motion = self._search.between(frame.grey, last.grey, frame.lab, last.lab, pair)
         return self._tracker.step(frame, motion)
 
     def correct(self, mask: np.ndarray) -> None:
         self._tracker.correct(mask)
         self.first_doubt = self._tracker.first_doubt
+
+
+def _neighbours(one: CoarseFrame, other: CoarseFrame) -> tuple[int, int] | None:
+    """The numbers of two frames that are neighbours in a store."""
+    if one.index is None or other.index is None or abs(one.index - other.index) != 1:
+        return None
+    return one.index, other.index
 
 
 class CutiePropagator:

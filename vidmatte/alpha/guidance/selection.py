@@ -78,7 +78,7 @@ def mask_from_box(
 def _edge_cost(frame: CoarseFrame) -> np.ndarray:
     """How much a border lies at a pixel, (h, w) float32, 0 and up: features, colours, alpha."""
     size = (frame.width, frame.height)
-    features = frame.features
+    features = frame.features.joined()
     across = np.square(np.diff(features, axis=1, append=features[:, -1:])).sum(-1)
     down = np.square(np.diff(features, axis=0, append=features[-1:])).sum(-1)
     feature = cv2.resize(np.sqrt(across + down), size)
@@ -199,10 +199,10 @@ def _classified(
 def _taught_map(frame: CoarseFrame, mine: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """A classifier's verdict over the frame, taught by two masks (h, w) bool."""
     features = frame.features
-    height, width = features.shape[:2]
+    height, width = features.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     place = np.stack([x / width, y / height], -1) * np.float32(_PLACE_GAIN)
-    everything = np.concatenate([features, place], -1)
+    features = features.with_planes(place)
     size = (width, height)
     small = [
         cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4
@@ -210,14 +210,14 @@ def _taught_map(frame: CoarseFrame, mine: np.ndarray, rest: np.ndarray) -> np.nd
     ]
     near = cv2.resize(frame.alpha, size, interpolation=cv2.INTER_AREA)
     lesson = Lesson(
-        everything.reshape(height * width, -1),
+        features.joined().reshape(height * width, -1),
         small[0].ravel().astype(np.float32),
         (small[0] | small[1]).ravel().astype(np.float32),
         near.ravel(),
     )
     judge = Classifier()
     judge.learn(lesson, key=True)
-    logits = cv2.resize(judge.logits(everything), (frame.width, frame.height))
+    logits = cv2.resize(judge.logits(features), (frame.width, frame.height))
     return np.asarray(logits > 0)
 
 

@@ -1,4 +1,4 @@
-"""Small frames and fields on disk, as records of one size, for the backward passes.
+"""Small frames, flows and fields on disk, as records of one size, for the backward passes.
 
 A file's length gives the number of complete records, so a killed run continues from there.
 Only the requested record is in memory.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -97,7 +98,8 @@ class CoarseStore:
         names = sorted(n for n in self._record.names or () if n.startswith("tensor"))
         detail = record["detail"] if "detail" in (self._record.names or ()) else None
         tensors = tuple(record[name] for name in names)
-        return CoarseFrame(record["picture"], record["grey"], record["alpha"], tensors, detail)
+        small = record["picture"], record["grey"], record["alpha"]
+        return CoarseFrame(*small, tensors, detail, index)
 
 
 def _parts(frame: CoarseFrame) -> dict[str, np.ndarray]:
@@ -109,6 +111,44 @@ def _parts(frame: CoarseFrame) -> dict[str, np.ndarray]:
 
 def _frame_record(shapes: dict[str, list[Any]]) -> np.dtype[Any]:
     return np.dtype([(name, code, tuple(shape)) for name, (code, *shape) in shapes.items()])
+
+
+class FlowStore:
+    """Flows between neighbours of one clip in FOLDER/flows.bin, in any order; 0.5 MB a pair.
+
+    They are the same for every pass over a span, for every subject and after a correction.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Its file is made by the first ``put``."""
+        self._path = folder / "flows.bin"
+
+    def get(self, one: int, other: int, shape: tuple[int, int]) -> np.ndarray | None:
+        """The codes of the flows from frame ``one`` to its neighbour and back, (2, h, w, 2) int16.
+
+        shape: (h, w). None where they are not known, or damaged.
+        """
+        record = self._record(*shape)
+        if not self._path.exists():
+            return None
+        offset = min(one, other) * record.itemsize
+        found = np.fromfile(self._path, record, count=1, offset=offset)
+        if not len(found) or zlib.crc32(found[0]["codes"].tobytes()) != found[0]["checksum"]:
+            return None
+        return np.asarray(found[0]["codes"][:: 1 if one < other else -1])
+
+    def put(self, one: int, other: int, codes: np.ndarray) -> None:
+        """Remember them. Raises OSError."""
+        forwards = np.ascontiguousarray(codes[:: 1 if one < other else -1])
+        record = np.zeros((), self._record(*codes.shape[1:3]))
+        record["codes"], record["checksum"] = forwards, zlib.crc32(forwards.tobytes())
+        with self._path.open("r+b" if self._path.exists() else "w+b") as file:
+            file.seek(min(one, other) * record.itemsize)
+            file.write(record.tobytes())
+
+    @staticmethod
+    def _record(height: int, width: int) -> np.dtype[Any]:
+        return np.dtype([("checksum", np.uint32), ("codes", np.int16, (2, height, width, 2))])
 
 
 class FieldStore:

@@ -125,7 +125,7 @@ class SubjectTracker:
     def _unexpected(self, moved: np.ndarray, frame: CoarseFrame) -> np.ndarray:
         """1 where the subject is not expected, at the features' size."""
         near = grown(moved > 0.5, self._settings.reach).astype(np.float32)
-        height, width = frame.features.shape[:2]
+        height, width = frame.features.shape
         return 1 - np.asarray(cv2.resize(near, (width, height), interpolation=cv2.INTER_AREA))
 
     def _ask(self, look: np.ndarray, moved: np.ndarray, motion: Motion, frame: CoarseFrame) -> None:
