@@ -385,21 +385,7 @@ def main() -> None:
     parser.add_argument("--corrections", action="store_true")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    options.keep.mkdir(parents=True, exist_ok=True)
-    made: dict[str, object] = {}
-
-    def stage() -> Stage:
-        if "stage" not in made:
-            grounds = read_backgrounds(options.background)
-            grounds += [painted_background(n) for n in range(4 if grounds else 8)]
-            made["stage"] = Stage(read_cast(options.cutouts), grounds)
-        return made["stage"]  # type: ignore[return-value]
-
-    def nets() -> Networks:
-        if "nets" not in made:
-            made["nets"] = Networks(default_folder(), options.keep)
-        return made["nets"]  # type: ignore[return-value]
-
+    stage, nets = material(options)
     rows = []
     for scene in scenes():
         if options.clips and scene.name not in options.clips:
@@ -420,6 +406,26 @@ def main() -> None:
             f" the worst; the best of its first three has"
             f" {np.mean([row.best_of_three for row in rows]):.2f} of the worst error"
         )
+
+
+def material(options: argparse.Namespace) -> tuple[Callable[[], Stage], Callable[[], Networks]]:
+    """The stage and the networks, each made when it is first needed."""
+    options.keep.mkdir(parents=True, exist_ok=True)
+    made: dict[str, object] = {}
+
+    def stage() -> Stage:
+        if "stage" not in made:
+            grounds = read_backgrounds(options.background)
+            grounds += [painted_background(n) for n in range(4 if grounds else 8)]
+            made["stage"] = Stage(read_cast(options.cutouts), grounds)
+        return made["stage"]  # type: ignore[return-value]
+
+    def nets() -> Networks:
+        if "nets" not in made:
+            made["nets"] = Networks(default_folder(), options.keep)
+        return made["nets"]  # type: ignore[return-value]
+
+    return stage, nets
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import av
 import numpy as np
 
 from vidmatte.alpha.guidance.gate import unseen_share
@@ -20,6 +19,7 @@ from vidmatte.alpha.guidance.second_look import (
 from vidmatte.alpha.guidance.store import CoarseStore
 from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.core.frame import Clip, Frame
+from vidmatte.jobs.key_looks import alpha_of_picture
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.models.base import Network
@@ -94,7 +94,9 @@ class _SecondLook:
         if crop is None:
             return
         shown = without_others(frame.rgb, field, coarse.alpha)[crop.part]
-        alpha = _alpha_of(np.ascontiguousarray(shown), frame, network)
+        alpha = alpha_of_picture(
+            np.ascontiguousarray(shown), network, frame.index, new_shot=frame.new_shot
+        )
         self._looks.put(frame.index, self._keys[frame.index], crop, (width, height), alpha)
 
     def tell(self, report: Callable[[str], None]) -> None:
@@ -123,20 +125,3 @@ class _SecondLook:
                 )
             )
         ]
-
-
-def _alpha_of(rgb: np.ndarray, frame: Frame, network: Network) -> np.ndarray:
-    """The network's alpha of a part of a frame, in the frame's view of the augmentation."""
-    height, width = rgb.shape[:2]
-    part = Frame(
-        frame.index,
-        frame.pts,
-        frame.duration,
-        frame.time_base,
-        av.VideoFrame(width, height, "rgb24"),
-        rgb,
-        new_shot=frame.new_shot,
-    )
-    found = next(network.predict(iter([part])))
-    assert found.alpha is not None
-    return found.alpha

@@ -11,16 +11,17 @@ from __future__ import annotations
 import json
 import tempfile
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, reduced
+from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
 from vidmatte.alpha.guidance.second_look import LookStore
@@ -29,13 +30,14 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
 from vidmatte.core.concurrency import lock_at
 from vidmatte.core.frame import Clip
-from vidmatte.core.prompts import Box, Choice, Point, Prompt, parse_prompt
+from vidmatte.core.prompts import Box, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import Follower, choose_follower
+from vidmatte.jobs.key_looks import KeyLooker
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
-from vidmatte.models.registry import Model, find_model
+from vidmatte.models.registry import Model
 from vidmatte.models.runtimes.device import Device
 from vidmatte.readers.base import Reader
 from vidmatte.readers.open import open_reader
@@ -44,7 +46,6 @@ from vidmatte.settings import Settings
 #: Prompts by the number of their frame in the source, for each subject by name.
 Prompts = dict[str, dict[int, list[Prompt]]]
 _Keys = dict[int, np.ndarray]
-_PERSON_MODEL = "rvm"
 _Kind = TypeVar("_Kind")
 _NUMBERS, _REPORTS = TypeAdapter(list[int]), TypeAdapter(list[FrameReport])
 
@@ -164,6 +165,7 @@ class _Solver:
         self._source, self._model, self._settings = source, model, settings
         self._reporter, self._cache, self._folder = reporter, cache, folder
         self._prompts, self._follower = prompts_of(source, settings), follower
+        self._looker = KeyLooker(model, settings, reporter.note, close_ups=follower.sam is None)
 
     def solved(self) -> SubjectFields:
         """All fields, with what is known about them."""
@@ -249,13 +251,17 @@ class _Solver:
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            path, report = clip.source.path, self._reporter.note
-            assert path is not None
-            person = person_alpha(path, number, prompts, frame, self._settings, report)
+            looks = self._looker.looks(number, frame, prompts, partial(self._rgb, number))
             size = clip.width, clip.height
-            keys[index] = key_mask(frame, prompts, *size, person, self._follower.masks)
+            keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
         check_keys(list(keys.values()), name)
         return keys
+
+    def _rgb(self, number: int) -> np.ndarray:
+        """A frame of the source, by its number."""
+        path = self._source.clip.source.path
+        assert path is not None
+        return alpha_of_frame(path, number, self._model, self._settings, self._cache)[0]
 
     def _progress(self, clip: Clip, phase: str) -> Progress:
         return Progress(clip.source.name, clip.frame_count, phase=phase)
@@ -274,17 +280,18 @@ class _Solver:
 
 
 def alpha_of_frame(
-    path: Path, number: int, model: Model, settings: Settings
+    path: Path, number: int, model: Model, settings: Settings, cache: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """RGB (H, W, 3) uint8 and raw alpha (H, W) float32 of one frame of a source, by its number.
 
-    Raises SourceError where the source does not have it.
+    cache: a folder in which its alpha may be found. Raises SourceError where the source does not
+    have it.
     """
     single = settings.changed(
         in_point=f"f{number}", out_point=f"f{number + 1}", handles=0, conform=None, cache=None
     )
     with open_reader(path, single) as source:
-        pipeline = build_raw_pipeline(source, model, single)
+        pipeline = build_raw_pipeline(source, model, single, cache)
         with closing(pipeline):
             for frame in pipeline.pipeline:
                 assert frame.alpha is not None
@@ -292,23 +299,6 @@ def alpha_of_frame(
                 frame.release()
                 return found
     raise SourceError(f"{path}: frame {number} cannot be decoded")
-
-
-def person_alpha(
-    path: Path,
-    number: int,
-    prompts: Sequence[Prompt],
-    frame: CoarseFrame,
-    settings: Settings,
-    report: Callable[[str], None],
-) -> np.ndarray | None:
-    """A person network's alpha of a frame of a source, at the work size, (h, w) float32; None
-    where none of its prompts asks for a person."""
-    if not any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts):
-        return None
-    model = find_model(Settings(model=_PERSON_MODEL, models_dir=settings.models_dir), report)
-    alpha = alpha_of_frame(path, number, model, settings)[1]
-    return reduced(alpha, frame.width, frame.height)
 
 
 def _read_json(path: Path, kind: TypeAdapter[_Kind]) -> _Kind | None:

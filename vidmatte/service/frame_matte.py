@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
 from vidmatte.core.frame import Frame
 from vidmatte.core.stored import key_of
+from vidmatte.jobs.key_looks import KeyLooker
 from vidmatte.jobs.smoothing import temporal_filter_for
-from vidmatte.jobs.subjects import person_alpha, prompts_of
+from vidmatte.jobs.subjects import prompts_of
 from vidmatte.models.features import FrameFeatures
 from vidmatte.models.load import augment_schedule
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Model
@@ -93,7 +95,7 @@ class FrameMatter:
         self._kept = KeptAlphas(folder / self._key)
         self._prompts = prompts_of(frames.reader, settings) if settings.subject else {}
         self._features = features
-        self._smoother = Smoother()
+        self._smoother, self._looker = Smoother(), KeyLooker(model, settings)
         self._group: tuple[int, Iterator[Frame]] | None = None
         model.network.begin(frames.clip, frames.settings)
 
@@ -132,10 +134,8 @@ class FrameMatter:
         frame = CoarseFrameMaker().make(rgb, self._raw(number).alpha, features(rgb))
         masks = {}
         for name, prompts in given.items():
-            person = person_alpha(
-                self._frames.path, number, prompts, frame, settings, lambda _: None
-            )
-            masks[name] = key_mask(frame, prompts, *self.size, person)
+            looks = self._looker.looks(number, frame, prompts, partial(self._frames.rgb, number))
+            masks[name] = key_mask(frame, prompts, *self.size, looks)
         if len(masks) > 1:
             masks = shared_fields(masks)
         wanted = list(masks) if settings.only is None else [settings.only]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,11 @@ from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
 from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
+from vidmatte.jobs.key_looks import KeyLooker
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.subjects import (
     alpha_of_frame,
     frame_number,
-    person_alpha,
     prompts_of,
     subject_fields,
 )
@@ -66,14 +67,14 @@ def key_mask_sheet(
         prompts, size = prompts_of(source, settings), (source.clip.width, source.clip.height)
     follower = choose_follower(settings, model.device, report)
     features = follower.features(model, report, quiet=True)
-    rows = []
+    looker, rows = KeyLooker(model, settings, report, close_ups=follower.sam is None), []
     for name, frames in prompts.items():
         for number, given in sorted(frames.items()):
             rgb, alpha = alpha_of_frame(clip, number, model, settings)
             maker = CoarseFrameMaker(follower.detail_size(*size))
             frame = maker.make(rgb, alpha, features(rgb))
-            person = person_alpha(clip, number, given, frame, settings, report)
-            mask = key_mask(frame, given, *size, person, follower.masks)
+            looks = looker.looks(number, frame, given, partial(np.asarray, rgb))
+            mask = key_mask(frame, given, *size, looks, follower.masks)
             rows.append(_tinted(_shown(rgb), {f"{name} f{number}": mask}))
     return np.concatenate(rows), len(rows)
 

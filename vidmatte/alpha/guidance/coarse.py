@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -64,6 +64,12 @@ class CoarseFrame:
     def features(self) -> FrameFeatures:
         """Its features, at half the work size."""
         return FrameFeatures(self.lab, self.tensors)
+
+    def with_planes(self, planes: np.ndarray) -> CoarseFrame:
+        """The same frame with further features (h / 2, w / 2, K) float32."""
+        more = replace(self)
+        vars(more)["features"] = self.features.with_planes(planes)
+        return more
 
 
 class CoarseFrameMaker:

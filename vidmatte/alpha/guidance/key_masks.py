@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,12 +21,24 @@ _ASPECT_TOLERANCE = 0.02
 _FEWEST_PIXELS = 15  # of the work picture
 
 
+class KeyLooks(NamedTuple):
+    """What networks see of a key frame besides its alpha, (h, w) float32 0..1 at the work size.
+
+    person: a person network's alpha, for the rule of that name. close_ups: see ``selection``.
+    """
+
+    person: np.ndarray | None = None
+    close_ups: Sequence[np.ndarray] = ()
+
+
 class MaskMaker:
     """Masks (h, w) float32 0..1 of what clicks and boxes on a frame mean, see ``selection``."""
 
-    def from_clicks(self, frame: CoarseFrame, clicks: Sequence[Click]) -> np.ndarray:
+    def from_clicks(
+        self, frame: CoarseFrame, clicks: Sequence[Click], looks: KeyLooks
+    ) -> np.ndarray:
         """Raises ValueError without a wanted click."""
-        return mask_from_clicks(frame, clicks)
+        return mask_from_clicks(frame, clicks, looks.close_ups)
 
     def from_box(
         self, frame: CoarseFrame, left: float, top: float, right: float, bottom: float
@@ -40,7 +53,12 @@ class PromptedMasks(MaskMaker):
     def __init__(self, network: EfficientSam) -> None:
         self._network = network
 
-    def from_clicks(self, frame: CoarseFrame, clicks: Sequence[Click]) -> np.ndarray:
+    def from_clicks(
+        self,
+        frame: CoarseFrame,
+        clicks: Sequence[Click],
+        looks: KeyLooks,  # noqa: ARG002 (it sees the frame itself)
+    ) -> np.ndarray:
         places: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for click in clicks:
             places[click.wanted].append(self._place(frame, click.x, click.y))
@@ -72,14 +90,14 @@ def key_mask(
     prompts: Sequence[Prompt],
     width: int,
     height: int,
-    person: np.ndarray | None = None,
+    looks: KeyLooks | None = None,
     masks: MaskMaker | None = None,
 ) -> np.ndarray:
     """The subject's mask on a frame of width x height, (h, w) float32 0..1 at the work size.
 
     Masks and boxes that are wanted add up, clicks add what they select, and what is not wanted
     is taken away. With nothing but unwanted prompts the subject is all else that the network
-    marks. person: a person network's alpha (h, w) float32, for the rule of that name.
+    marks. looks: what networks see of it besides its alpha.
     masks: makes those of points and boxes. Raises
     UsageError for a place outside the frame, a mask that cannot be read or does
     not fit, and where nothing is left.
@@ -88,9 +106,10 @@ def key_mask(
         if isinstance(prompt, Point | Box):
             prompt.check(width, height)
     scale, maker = (frame.width / width, frame.height / height), masks or MaskMaker()
+    looks = looks or KeyLooks()
     wanted = [p for p in prompts if p.wanted]
     areas = [
-        (p.wanted, _area(frame, p, scale, person, maker))
+        (p.wanted, _area(frame, p, scale, looks, maker))
         for p in prompts
         if not isinstance(p, Point)
     ]
@@ -100,7 +119,7 @@ def key_mask(
     for area in (values for is_wanted, values in areas if is_wanted):
         mask = np.maximum(mask, area)
     clicks = [_click(p, scale) for p in prompts if isinstance(p, Point)]
-    mask = _with_clicks(frame, mask, clicks, maker)
+    mask = _with_clicks(frame, mask, clicks, looks, maker)
     for area in (values for is_wanted, values in areas if not is_wanted):
         mask = mask * (1 - area)
     only_masks = wanted and all(isinstance(p, Mask) for p in wanted)
@@ -112,14 +131,18 @@ def key_mask(
 
 
 def _with_clicks(
-    frame: CoarseFrame, mask: np.ndarray, clicks: Sequence[Click], maker: MaskMaker
+    frame: CoarseFrame,
+    mask: np.ndarray,
+    clicks: Sequence[Click],
+    looks: KeyLooks,
+    maker: MaskMaker,
 ) -> np.ndarray:
     """A mask with what clicks select, or, if none is wanted, without it."""
     if any(click.wanted for click in clicks):
-        return np.asarray(np.maximum(mask, maker.from_clicks(frame, clicks)), np.float32)
+        return np.asarray(np.maximum(mask, maker.from_clicks(frame, clicks, looks)), np.float32)
     if clicks:
         away = [Click(click.x, click.y) for click in clicks]
-        return np.asarray(mask * (1 - maker.from_clicks(frame, away)), np.float32)
+        return np.asarray(mask * (1 - maker.from_clicks(frame, away, looks)), np.float32)
     return mask
 
 
@@ -142,12 +165,12 @@ def _area(
     frame: CoarseFrame,
     prompt: Box | Mask | Choice,
     scale: tuple[float, float],
-    person: np.ndarray | None,
+    looks: KeyLooks,
     maker: MaskMaker,
 ) -> np.ndarray:
     """What a box, a mask or a rule selects, (h, w) float32 0..1."""
     if isinstance(prompt, Choice):
-        return choose(find_candidates(frame.alpha), prompt.rule, person)
+        return choose(find_candidates(frame.alpha), prompt.rule, looks.person)
     if isinstance(prompt, Box):
         sides = prompt.left * scale[0], prompt.top * scale[1]
         return maker.from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])

@@ -1,28 +1,42 @@
 """A mask of one frame from clicks and boxes.
 
-Where the network marks the subject alone, its region is the mask. Where subjects touch, three
-guesses vote: flooding from the clicks over an edge map (Beucher and Meyer, watershed from
-markers), growth by geodesic distance, and a classifier on the features and the place.
+The first click takes the region around it on which those agree who mark that place: the network,
+and the close-ups of the click (see ``close_ups``). Each further click adds a piece to the mask or
+takes one away: what all clicks say is spread over the frame up to its edges (see ``random_walk``),
+with what looks like them; the mask before remains likely, the more the farther from the click.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from vidmatte.alpha.guidance.appearance import Appearance
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
 from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.random_walk import random_walk
 
 _MARK_RADIUS = 4  # pixels around a click that are surely what it says
-_TAUGHT_RADIUS = 10  # pixels around a click that teach the classifier
+_KEPT_RADIUS, _CUT_RADIUS = 3, 2  # pixels around clicks that are in the mask, and that are not
+_TAUGHT_RADIUS = 10  # pixels around a click that teach what its side looks like
 _REACH = 60  # pixels: a subject that the network does not see ends within
 _PLACE_GAIN = 4.0  # of x and y (0..1) among the features
-_STEP_COST = 0.03  # of a pixel without an edge
+_OPINION_GAIN = 4.0  # of alphas among the features
 _FILLED_BOX = 0.4  # share of a box that the network's region fills to be taken
+_AGREED = 0.25  # quantile of the alphas that mark the first click
+_FEWEST = 30  # pixels of a first region
+_BACKGROUND, _SEEN = 0.08, 0.3  # alpha of what is surely no subject; and of what the network sees
+_ANOTHER = 0.6  # alpha of another subject, where the network does not see the wanted one
+_LOOK_WEIGHT, _SURE_WEIGHT, _LEAST_WEIGHT = 0.02, 5.0, 0.002  # of targets against neighbours
+_BRUSH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))  # what is narrower is a rim
+_RIM, _RIM_BRUSH = 6.0, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+_ROUNDS, _SURE = 2, 0.85  # what is so sure after a round teaches the next one
+# Logits of the mask before: near the click, and more for each of the click's distance to the mask's
+# edge beyond so many of them.
+_KEPT_HERE, _KEPT_THERE, _KEPT_MOST, _NEAR = 0.5, 1.0, 4.0, 2.0
 
 
 class Click(NamedTuple):
@@ -33,23 +47,112 @@ class Click(NamedTuple):
     wanted: bool = True
 
 
-def mask_from_clicks(frame: CoarseFrame, clicks: Sequence[Click]) -> np.ndarray:
-    """The subject's mask, (h, w) float32 0 or 1. Raises ValueError without a wanted click."""
-    wanted = [c for c in clicks if c.wanted]
-    if not wanted:
+def mask_from_clicks(
+    frame: CoarseFrame, clicks: Sequence[Click], close_ups: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """The subject's mask, (h, w) float32 0 or 1. Raises ValueError without a wanted click.
+
+    clicks: in their order. close_ups: alphas (h, w) float32 0..1, see ``close_ups``.
+    """
+    first = next((click for click in clicks if click.wanted), None)
+    if first is None:
         raise ValueError("no click on the subject")
-    if len(wanted) == len(clicks):
-        region = _marked_region(frame.alpha, wanted)
-        if region is not None:
-            return region
-    positive, negative = _seeds(frame, clicks)
-    cost = _edge_cost(frame)
-    votes = np.zeros(frame.alpha.shape, np.uint8)
-    votes += _grown(cost, positive, negative, widest=True)
-    votes += _grown(cost, positive, negative, widest=False)
-    votes += _classified(frame, clicks, positive, negative)
-    mask = (votes >= 2) | _disc(frame, wanted, _MARK_RADIUS)
-    return _pieces_at(mask & ~_disc(frame, [c for c in clicks if not c.wanted], 2), wanted)
+    chooser = _Chooser(frame, close_ups)
+    mask, known = chooser.region(first), [first]
+    for click in clicks:
+        if click is not first:
+            known.append(click)
+            mask = chooser.corrected(mask, known)
+    return mask.astype(np.float32)
+
+
+class _Chooser:
+    """The masks of clicks on one frame, one after another."""
+
+    def __init__(self, frame: CoarseFrame, close_ups: Sequence[np.ndarray]) -> None:
+        self._alphas = [frame.alpha, *close_ups]
+        height, width = frame.features.shape
+        self._size = width, height
+        halved = np.stack([self._half(alpha) for alpha in self._alphas], -1)
+        planes = [_PLACE_GAIN * _places(height, width), _OPINION_GAIN * halved]
+        self._frame = frame.with_planes(np.concatenate(planes, -1, dtype=np.float32))
+        lab, features = self._half(frame.lab), frame.features.joined()
+        self._across, self._down = (_bonds(lab, features, halved, axis) for axis in (1, 0))
+
+    def region(self, click: Click) -> np.ndarray:
+        """What the first click takes, (h, w) bool."""
+        frame, place = self._frame, _place(self._frame, click)
+        marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
+        if marking:
+            agreed = _piece(np.quantile(marking, _AGREED, axis=0) > 0.5, place)
+            if agreed.sum() >= _FEWEST:
+                return agreed
+        spread = self._spread([click], np.zeros(frame.alpha.shape, np.float32))
+        return _piece((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
+
+    def corrected(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+        """The mask (h, w) bool of all clicks but the last, after the last."""
+        frame, place = self._frame, _place(self._frame, clicks[-1])
+        mark = _disc(frame, clicks[-1:], _MARK_RADIUS)
+        spread = self._spread(clicks, _kept(mask, place))
+        if clicks[-1].wanted:
+            mask = mask | _solid_piece(((spread > 0.5) & ~mask) | mark, place)
+        else:
+            away = _within(((spread < 0.5) & mask) | mark, mask)
+            mask = mask & ~_solid_piece(away, place)
+        wanted, unwanted = _sides(clicks)
+        mask = mask | _disc(frame, wanted, _KEPT_RADIUS)
+        return _pieces_at(mask & ~_disc(frame, unwanted, _CUT_RADIUS), wanted)
+
+    def _spread(self, clicks: Sequence[Click], kept: np.ndarray) -> np.ndarray:
+        """How surely each pixel is the subject's, (h, w) float32 0..1.
+
+        kept: logits (h, w) float32 of what was known before.
+        """
+        frame, (wanted, unwanted) = self._frame, _sides(clicks)
+        positive = _disc(frame, wanted, _MARK_RADIUS)
+        negative = _disc(frame, unwanted, _MARK_RADIUS) & ~positive
+        background = self._background(wanted) & ~positive
+        like = _disc(frame, wanted, _TAUGHT_RADIUS)
+        unlike = _disc(frame, unwanted, _TAUGHT_RADIUS)
+        mine, rest = (like & ~unlike) | positive, (unlike & ~like) | negative | background
+        spread = np.zeros(frame.alpha.shape, np.float32)
+        for _ in range(_ROUNDS):
+            likely = 1 / (1 + np.exp(-self._looks(mine, rest & ~mine) - kept))
+            weight = _LOOK_WEIGHT * np.abs(2 * likely - 1) + _LEAST_WEIGHT
+            weight[background] = 2 * _LOOK_WEIGHT
+            weight[positive | negative] = _SURE_WEIGHT
+            target = np.where(positive, 1, np.where(negative | background, 0, likely))
+            spread = self._walked(target, weight)
+            mine = ((spread > _SURE) | positive) & ~negative
+            rest = ((spread < 1 - _SURE) | negative) & ~positive
+        return spread
+
+    def _looks(self, mine: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        """Logits (h, w) of looking like what is known to be the subject, against the rest."""
+        judge = Appearance([])
+        judge.learn(self._frame, mine.astype(np.float32), (mine | rest).astype(np.float32))
+        return judge.judge(self._frame, np.zeros(()), -1)[0]
+
+    def _walked(self, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """``random_walk`` at the features' size, (h, w) float32."""
+        shares = self._half(weight)
+        found = random_walk(self._across, self._down, self._half(target * weight) / shares, shares)
+        return np.asarray(cv2.resize(found, (self._frame.width, self._frame.height)))
+
+    def _background(self, wanted: Sequence[Click]) -> np.ndarray:
+        """What is surely not the subject, (h, w) bool."""
+        frame = self._frame
+        if any(alpha[_place(frame, wanted[0])] >= _SEEN for alpha in self._alphas):
+            background = np.max(self._alphas, axis=0) < _BACKGROUND
+        else:  # nothing shows it: what the network does see is another
+            background = ~_disc(frame, wanted, _REACH) | (frame.alpha > _ANOTHER)
+        return np.asarray(background & ~_disc(frame, wanted, 3 * _MARK_RADIUS))
+
+    def _half(self, values: np.ndarray) -> np.ndarray:
+        """Values (h, w) or (h, w, 3) at the features' size."""
+        values = np.asarray(values, np.float32)
+        return np.asarray(cv2.resize(values, self._size, interpolation=cv2.INTER_AREA))
 
 
 def mask_from_box(
@@ -75,21 +178,22 @@ def mask_from_box(
     return _largest(mask if mask.any() else inside)
 
 
-def _edge_cost(frame: CoarseFrame) -> np.ndarray:
-    """How much a border lies at a pixel, (h, w) float32, 0 and up: features, colours, alpha."""
-    size = (frame.width, frame.height)
-    features = frame.features.joined()
-    across = np.square(np.diff(features, axis=1, append=features[:, -1:])).sum(-1)
-    down = np.square(np.diff(features, axis=0, append=features[-1:])).sum(-1)
-    feature = cv2.resize(np.sqrt(across + down), size)
-    colour = np.zeros(frame.alpha.shape, np.float32)
-    for plane in cv2.split(cv2.GaussianBlur(frame.lab, (0, 0), 0.8)):
-        colour += np.square(cv2.Sobel(plane, cv2.CV_32F, 1, 0))
-        colour += np.square(cv2.Sobel(plane, cv2.CV_32F, 0, 1))
-    alpha = np.hypot(
-        cv2.Sobel(frame.alpha, cv2.CV_32F, 1, 0), cv2.Sobel(frame.alpha, cv2.CV_32F, 0, 1)
-    )
-    return np.asarray(_relative(feature) + 0.5 * _relative(np.sqrt(colour)) + alpha, np.float32)
+_EDGE = 3.0  # how fast bonds fall with the edge between two pixels
+_LEAST_BOND = 0.002
+_OPINIONS = 3  # alphas whose edges count, the largest
+
+
+def _bonds(lab: np.ndarray, features: np.ndarray, alphas: np.ndarray, axis: int) -> np.ndarray:
+    """How much neighbours along an axis belong together, 0..1: of (h, w, C) float32 each."""
+    colour, feature = (_relative(_step(values, axis)) for values in (lab, features))
+    opinions = np.sort(np.abs(np.diff(alphas, axis=axis)), axis=-1)[..., -_OPINIONS:].mean(-1)
+    edge = 0.5 * colour + feature + 2 * opinions
+    return np.asarray(np.exp(-_EDGE * edge) + _LEAST_BOND, np.float32)
+
+
+def _step(values: np.ndarray, axis: int) -> np.ndarray:
+    """The distance between neighbours' values."""
+    return np.asarray(np.sqrt(np.square(np.diff(values, axis=axis)).sum(-1)))
 
 
 def _relative(values: np.ndarray) -> np.ndarray:
@@ -97,112 +201,86 @@ def _relative(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(values / max(float(np.percentile(values, 95)), 1e-6), 0, 1.5))
 
 
-def _marked_region(alpha: np.ndarray, clicks: Sequence[Click]) -> np.ndarray | None:
-    """The network's regions under the clicks; None where one is on nothing that it marks."""
-    _, labels = cv2.connectedComponents((alpha > 0.5).astype(np.uint8))
-    height, width = alpha.shape
-    found = {int(labels[_row(c, height), _column(c, width)]) for c in clicks}
-    if 0 in found:
-        return None
-    return np.isin(labels, list(found)).astype(np.float32)
+def _kept(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """Logits (h, w) float32 of a mask (h, w) bool that a click at a place corrects.
+
+    What is wrong reaches from the click about as far as the mask's edge is away.
+    """
+    same = mask if mask[place] else ~mask
+    depth = cv2.distanceTransform(same.astype(np.uint8), cv2.DIST_L2, 5)[place]
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    away = np.hypot(rows - place[0], columns - place[1]) / max(float(depth), _MARK_RADIUS)
+    sure = np.minimum(_KEPT_HERE + _KEPT_THERE * np.maximum(away - _NEAR, 0), _KEPT_MOST)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.5)
+    return np.asarray(sure * (2 * soft - 1), np.float32)
 
 
-def _seeds(frame: CoarseFrame, clicks: Sequence[Click]) -> tuple[np.ndarray, np.ndarray]:
-    """What is surely the subject and surely not it, (h, w) bool."""
-    wanted = [c for c in clicks if c.wanted]
-    positive = _disc(frame, wanted, _MARK_RADIUS)
-    negative = _disc(frame, [c for c in clicks if not c.wanted], _MARK_RADIUS)
-    first = wanted[0]
-    seen = frame.alpha[_row(first, frame.height), _column(first, frame.width)] >= 0.3
-    if seen:
-        negative |= frame.alpha < 0.08
-    else:  # the network does not see it: what it does see is another
-        negative |= ~_disc(frame, wanted, _REACH) | (frame.alpha > 0.6)
-    negative &= ~positive
-    return positive, negative
+def _sides(clicks: Sequence[Click]) -> tuple[list[Click], list[Click]]:
+    """The wanted and the unwanted ones."""
+    return [c for c in clicks if c.wanted], [c for c in clicks if not c.wanted]
 
 
-def _row(click: Click, height: int) -> int:
-    return int(np.clip(click.y, 0, height - 1))
+def _place(frame: CoarseFrame, click: Click) -> tuple[int, int]:
+    """A click's row and column."""
+    row, column = np.clip([click.y, click.x], 0, [frame.height - 1, frame.width - 1])
+    return int(row), int(column)
 
 
-def _column(click: Click, width: int) -> int:
-    return int(np.clip(click.x, 0, width - 1))
+def _piece(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """The connected piece of a mask (h, w) bool at a place; empty where the mask is not there."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    return np.asarray((labels == labels[place]) & mask[place])
+
+
+def _solid_piece(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """The same without what is narrow and hangs on it, like a rim around something else."""
+    solid = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _BRUSH) > 0
+    return _piece(solid if solid[place] else mask, place)
+
+
+def _within(part: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A part of a mask, (h, w) bool, whose rim goes with what it is the rim of: near the mask's
+    edge everything looks a little like the background."""
+    deep = cv2.erode(mask.astype(np.uint8), _RIM_BRUSH, borderValue=1) > 0
+    if not deep.any():
+        return part
+    away, nearest = cv2.distanceTransformWithLabels(
+        (~deep).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    is_part = np.zeros(nearest.max() + 1, bool)
+    is_part[nearest[deep]] = part[deep]
+    rim = mask & ~deep & (away <= _RIM)
+    return np.where(rim, is_part[nearest], part)
+
+
+def _pieces_at(mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+    """Only the pieces that hold a click, (h, w) bool."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    height, width = mask.shape
+    rows = np.clip([int(c.y) for c in clicks], 0, height - 1)
+    columns = np.clip([int(c.x) for c in clicks], 0, width - 1)
+    return np.isin(labels, [one for one in labels[rows, columns] if one])
+
+
+def _places(height: int, width: int) -> np.ndarray:
+    """x and y of pixels, 0..1, (height, width, 2) float32."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return np.stack([x / width, y / height], -1)
 
 
 def _disc(frame: CoarseFrame, clicks: Sequence[Click], radius: float) -> np.ndarray:
     """Pixels within a radius of any of the clicks, (h, w) bool."""
     mask = np.zeros(frame.alpha.shape, np.uint8)
     for click in clicks:
-        place = _column(click, frame.width), _row(click, frame.height)
-        cv2.circle(mask, place, round(radius), 1, -1)
+        cv2.circle(mask, _place(frame, click)[::-1], round(radius), 1, -1)
     return mask > 0
-
-
-def _grown(
-    cost: np.ndarray, positive: np.ndarray, negative: np.ndarray, *, widest: bool
-) -> np.ndarray:
-    """Pixels that are nearer to the positive seeds, (h, w) bool, found at half that size.
-
-    widest: a path is as long as its highest cost (a watershed), then as the sum of its costs.
-    """
-    height, width = cost.shape
-    size = (width // 2, height // 2)
-    small = cv2.resize(cost, size, interpolation=cv2.INTER_AREA)
-    mine, rest = (
-        cv2.resize(seed.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4
-        for seed in (positive, negative)
-    )
-    owner = _nearest_seed(small, np.where(mine, 1, np.where(rest, 2, 0)), widest)
-    grown = (owner == 1).astype(np.float32)
-    return np.asarray(cv2.resize(grown, (width, height)) > 0.5)
-
-
-def _nearest_seed(cost: np.ndarray, seeds: np.ndarray, widest: bool) -> np.ndarray:
-    """The label of the nearest seed for each pixel, by Dijkstra's algorithm."""
-    height, width = cost.shape
-    costs: list[float] = cost.ravel().tolist()
-    owner: list[int] = seeds.ravel().tolist()
-    best = [(0.0, 0.0) if label else (float("inf"), 0.0) for label in owner]
-    queue = [(0.0, 0.0, place) for place, label in enumerate(owner) if label]
-    while queue:
-        highest, length, place = heapq.heappop(queue)
-        if best[place] < (highest, length):
-            continue
-        column = place % width
-        for there, allowed in (
-            (place - 1, column > 0),
-            (place + 1, column < width - 1),
-            (place - width, place >= width),
-            (place + width, place < (height - 1) * width),
-        ):
-            if not allowed:
-                continue
-            longer = length + costs[there] + _STEP_COST
-            path = (max(highest, costs[there]) if widest else 0.0, longer)
-            if path < best[there]:
-                best[there], owner[there] = path, owner[place]
-                heapq.heappush(queue, (*path, there))
-    return np.array(owner).reshape(height, width)
-
-
-def _classified(
-    frame: CoarseFrame, clicks: Sequence[Click], positive: np.ndarray, negative: np.ndarray
-) -> np.ndarray:
-    """What looks and lies like the clicks on the subject, (h, w) bool."""
-    mine = _disc(frame, [c for c in clicks if c.wanted], _TAUGHT_RADIUS)
-    rest = _disc(frame, [c for c in clicks if not c.wanted], _TAUGHT_RADIUS)
-    mine, rest = (mine & ~rest) | positive, (rest & ~mine) | negative
-    return _taught_map(frame, mine, rest & ~mine)
 
 
 def _taught_map(frame: CoarseFrame, mine: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """A classifier's verdict over the frame, taught by two masks (h, w) bool."""
     features = frame.features
     height, width = features.shape
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    place = np.stack([x / width, y / height], -1) * np.float32(_PLACE_GAIN)
-    features = features.with_planes(place)
+    features = features.with_planes(np.float32(_PLACE_GAIN) * _places(height, width))
     size = (width, height)
     small = [
         cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4
@@ -219,14 +297,6 @@ def _taught_map(frame: CoarseFrame, mine: np.ndarray, rest: np.ndarray) -> np.nd
     judge.learn(lesson, key=True)
     logits = cv2.resize(judge.logits(features), (frame.width, frame.height))
     return np.asarray(logits > 0)
-
-
-def _pieces_at(mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
-    """Only the pieces that hold a click, (h, w) float32 0 or 1."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    height, width = mask.shape
-    kept = {int(labels[_row(c, height), _column(c, width)]) for c in clicks} - {0}
-    return np.isin(labels, list(kept)).astype(np.float32)
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

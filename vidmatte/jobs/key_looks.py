@@ -1,0 +1,110 @@
+"""What networks see of a key frame besides its alpha: people, and close-ups of its clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import cached_property
+
+import av
+import numpy as np
+
+from vidmatte.alpha.guidance.close_ups import crops_around, placed
+from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
+from vidmatte.alpha.guidance.key_masks import KeyLooks
+from vidmatte.core.frame import Frame
+from vidmatte.core.prompts import Choice, Point, Prompt
+from vidmatte.errors import WeightsError
+from vidmatte.models.base import Network
+from vidmatte.models.registry import Model, find_model
+from vidmatte.settings import Settings
+
+_PERSON_MODEL = "rvm"
+
+
+class KeyLooker:
+    """Shows networks the key frames of a clip: the model's own, and one of people where its weights
+    can be had. It remembers the close-ups of the last click. Not thread-safe."""
+
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        report: Callable[[str], None] = lambda _: None,
+        *,
+        close_ups: bool = True,
+    ) -> None:
+        """report: takes a line for the user. close_ups: whether masks are made of them."""
+        self._model, self._settings, self._report = model, settings, report
+        self._has_close_ups = close_ups
+        self._last: tuple[tuple[int, float, float], tuple[np.ndarray, ...]] | None = None
+
+    def looks(
+        self,
+        number: int,
+        frame: CoarseFrame,
+        prompts: Sequence[Prompt],
+        rgb: Callable[[], np.ndarray],
+    ) -> KeyLooks:
+        """What the prompts of a frame ask for. number: of the frame. rgb: gives it,
+        (H, W, 3) uint8. Raises WeightsError, ModelError, DeviceError, SourceError."""
+        person = None
+        if any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts):
+            person = reduced(alpha_of_picture(rgb(), self._person), frame.width, frame.height)
+        return KeyLooks(person, self._close_ups(number, frame, prompts, rgb))
+
+    def _close_ups(
+        self,
+        number: int,
+        frame: CoarseFrame,
+        prompts: Sequence[Prompt],
+        rgb: Callable[[], np.ndarray],
+    ) -> tuple[np.ndarray, ...]:
+        """Of the first point, a wanted one if there is any; none without points."""
+        points = [prompt for prompt in prompts if isinstance(prompt, Point)]
+        if not points or not self._has_close_ups:
+            return ()
+        point = next((one for one in points if one.wanted), points[0])
+        place = number, point.x, point.y
+        if self._last is None or self._last[0] != place:
+            picture = rgb()
+            self._last = place, tuple(self._shown(picture, frame, point))
+        return self._last[1]
+
+    def _shown(self, rgb: np.ndarray, frame: CoarseFrame, point: Point) -> list[np.ndarray]:
+        """The alphas of the close-ups, and of the whole frame for people."""
+        height, width = rgb.shape[:2]
+        found, networks = [], [self._model.per_frame_network()]
+        try:
+            networks.append(self._person)
+            whole = alpha_of_picture(rgb, self._person)
+            found.append(reduced(whole, frame.width, frame.height))
+        except WeightsError as error:
+            self._report(f"close-ups of points without a network of people: {error}")
+        for network in networks:
+            if network is not None:
+                for crop in crops_around(point.x, point.y, width, height):
+                    part = np.ascontiguousarray(rgb[crop.part])
+                    alpha = alpha_of_picture(part, network)
+                    found.append(placed(alpha, crop, width, height, frame))
+        return found
+
+    @cached_property
+    def _person(self) -> Network:
+        settings = Settings(model=_PERSON_MODEL, models_dir=self._settings.models_dir)
+        return find_model(settings, self._report).network
+
+
+def alpha_of_picture(
+    rgb: np.ndarray, network: Network, index: int = 0, *, new_shot: bool = True
+) -> np.ndarray:
+    """A network's alpha (H, W) float32 of one picture (H, W, 3) uint8.
+
+    index, new_shot: of the frame whose view of the augmentation is taken.
+    """
+    height, width = rgb.shape[:2]
+    picture = av.VideoFrame(width, height, "rgb24")
+    frame = Frame(index, index, 1, Fraction(1, 25), picture, rgb, new_shot=new_shot)
+    found = next(network.predict(iter([frame])))
+    assert found.alpha is not None
+    return found.alpha
