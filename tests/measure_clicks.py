@@ -23,8 +23,8 @@ from guidance_clips import scenes
 from measure_guidance import Prepared, material, prepared
 
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
-from vidmatte.alpha.guidance.selection import Click, mask_from_box, mask_from_clicks
-from vidmatte.core.prompts import Point
+from vidmatte.alpha.guidance.selection import Box, Click, mask_from_box, mask_from_clicks
+from vidmatte.core import prompts
 from vidmatte.jobs.key_looks import KeyLooker, alpha_of_picture
 from vidmatte.models.base import Network
 from vidmatte.models.registry import find_model
@@ -103,7 +103,7 @@ def click_series(case: Case, looker: KeyLooker) -> list[float]:
     """The IoU after each click."""
     clicks = [Click(*middle(case.truth))]
     scale = case.rgb.shape[1] / case.frame.width
-    point = Point(clicks[0].x * scale, clicks[0].y * scale)
+    point = prompts.Point(clicks[0].x * scale, clicks[0].y * scale)
     looks = looker.looks(case.index, case.frame, [point], lambda: case.rgb)
     scores = []
     for _ in range(CLICKS):
@@ -114,10 +114,14 @@ def click_series(case: Case, looker: KeyLooker) -> list[float]:
     return scores
 
 
-def box_score(case: Case) -> float:
+def box_score(case: Case, looker: KeyLooker) -> float:
     """The IoU of the mask from the subject's box."""
     x, y, w, h = cv2.boundingRect(case.truth.astype(np.uint8))
-    return overlap(mask_from_box(case.frame, x, y, x + w, y + h) > 0.5, case.truth)
+    scale = case.rgb.shape[1] / case.frame.width
+    prompt = prompts.Box(x * scale, y * scale, (x + w) * scale, (y + h) * scale)
+    looks = looker.looks(case.index, case.frame, [prompt], lambda: case.rgb)
+    mask = mask_from_box(case.frame, Box(x, y, x + w, y + h), looks.of_boxes[prompt])
+    return overlap(mask > 0.5, case.truth)
 
 
 def row(name: str, values: list[float]) -> str:
@@ -152,7 +156,7 @@ def main() -> None:
         if options.clips and scene.name not in options.clips:
             continue
         for case in cases(prepared(scene, stage, nets, options), network):
-            found = click_series(case, looker), box_score(case)
+            found = click_series(case, looker), box_score(case, looker)
             (touching if case.touches else apart).append(found)
             print(
                 row(f"{case.name} {case.index}{' touches' * case.touches}", [*found[0], found[1]])

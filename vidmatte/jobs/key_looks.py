@@ -1,4 +1,4 @@
-"""What networks see of a key frame besides its alpha: people, and close-ups of its clicks."""
+"""What networks see of a key frame besides its alpha: people, close-ups of clicks and boxes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from functools import cached_property
 import av
 import numpy as np
 
-from vidmatte.alpha.guidance.close_ups import crops_around, placed
+from vidmatte.alpha.guidance.close_ups import crops_around, crops_of_box, placed
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
 from vidmatte.alpha.guidance.key_masks import KeyLooks
 from vidmatte.core.frame import Frame
-from vidmatte.core.prompts import Choice, Point, Prompt
+from vidmatte.core.prompts import Box, Choice, Point, Prompt
 from vidmatte.errors import WeightsError
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model, find_model
 from vidmatte.settings import Settings
 
 _PERSON_MODEL = "rvm"
+_Alphas = tuple[np.ndarray, ...]
 
 
 class KeyLooker:
     """Shows networks the key frames of a clip: the model's own, and one of people where its weights
-    can be had. It remembers the close-ups of the last click. Not thread-safe."""
+    can be had. It remembers the close-ups of the last prompts. Not thread-safe."""
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class KeyLooker:
         """report: takes a line for the user. close_ups: whether masks are made of them."""
         self._model, self._settings, self._report = model, settings, report
         self._has_close_ups = close_ups
-        self._last: tuple[tuple[int, float, float], tuple[np.ndarray, ...]] | None = None
+        self._memory: dict[tuple[int, Point | Box], _Alphas] = {}
 
     def looks(
         self,
@@ -48,42 +49,52 @@ class KeyLooker:
     ) -> KeyLooks:
         """What the prompts of a frame ask for. number: of the frame. rgb: gives it,
         (H, W, 3) uint8. Raises WeightsError, ModelError, DeviceError, SourceError."""
-        person = None
+        person, of_point, of_boxes = None, _Alphas(), {}
         if any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts):
             person = reduced(alpha_of_picture(rgb(), self._person), frame.width, frame.height)
-        return KeyLooks(person, self._close_ups(number, frame, prompts, rgb))
+        if self._has_close_ups:
+            points = [prompt for prompt in prompts if isinstance(prompt, Point)]
+            first = next((point for point in points if point.wanted), next(iter(points), None))
+            if first is not None:
+                of_point = self._kept(number, first, frame, rgb)
+            boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
+            of_boxes = {box: self._kept(number, box, frame, rgb) for box in boxes}
+        self._forget(len(of_boxes) + 1)
+        return KeyLooks(person, of_point, of_boxes)
 
-    def _close_ups(
-        self,
-        number: int,
-        frame: CoarseFrame,
-        prompts: Sequence[Prompt],
-        rgb: Callable[[], np.ndarray],
-    ) -> tuple[np.ndarray, ...]:
-        """Of the first point, a wanted one if there is any; none without points."""
-        points = [prompt for prompt in prompts if isinstance(prompt, Point)]
-        if not points or not self._has_close_ups:
-            return ()
-        point = next((one for one in points if one.wanted), points[0])
-        place = number, point.x, point.y
-        if self._last is None or self._last[0] != place:
-            picture = rgb()
-            self._last = place, tuple(self._shown(picture, frame, point))
-        return self._last[1]
+    def _kept(
+        self, number: int, prompt: Point | Box, frame: CoarseFrame, rgb: Callable[[], np.ndarray]
+    ) -> _Alphas:
+        """The close-ups of a prompt, from memory where it was asked for before."""
+        found = self._memory.pop((number, prompt), None)
+        if found is None:
+            found = tuple(self._shown(rgb(), frame, prompt))
+        self._memory[number, prompt] = found
+        return found
 
-    def _shown(self, rgb: np.ndarray, frame: CoarseFrame, point: Point) -> list[np.ndarray]:
+    def _forget(self, kept: int) -> None:
+        """All but the close-ups of the last ``kept`` prompts."""
+        for key in list(self._memory)[:-kept]:
+            del self._memory[key]
+
+    def _shown(self, rgb: np.ndarray, frame: CoarseFrame, prompt: Point | Box) -> list[np.ndarray]:
         """The alphas of the close-ups, and of the whole frame for people."""
         height, width = rgb.shape[:2]
+        if isinstance(prompt, Point):
+            crops = crops_around(prompt.x, prompt.y, width, height)
+        else:
+            sides = prompt.left, prompt.top, prompt.right, prompt.bottom
+            crops = crops_of_box(*sides, width, height)
         found, networks = [], [self._model.per_frame_network()]
         try:
             networks.append(self._person)
             whole = alpha_of_picture(rgb, self._person)
             found.append(reduced(whole, frame.width, frame.height))
         except WeightsError as error:
-            self._report(f"close-ups of points without a network of people: {error}")
+            self._report(f"close-ups without a network of people: {error}")
         for network in networks:
             if network is not None:
-                for crop in crops_around(point.x, point.y, width, height):
+                for crop in crops:
                     part = np.ascontiguousarray(rgb[crop.part])
                     alpha = alpha_of_picture(part, network)
                     found.append(placed(alpha, crop, width, height, frame))

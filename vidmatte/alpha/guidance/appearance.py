@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
-from vidmatte.alpha.guidance.coarse import CoarseFrame, FrameFeatures, mean_of_four
+from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.coarse_features import CoarseFeatures, mean_of_four
 
 _MOST_LOGIT = 5.0
 _FEWEST_PIXELS = 15  # of the work picture: a smaller mask teaches nothing
@@ -195,7 +196,7 @@ class _Gallery:
         sides = [np.concatenate(side) for side in zip(*self._keys, *self._later, strict=True)]
         self._known, self._wanted = np.concatenate(sides), len(sides[0])
 
-    def likeness(self, features: FrameFeatures, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def likeness(self, features: CoarseFeatures, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cosine with the nearest wanted and the nearest other vector.
 
         Both (h / 2, w / 2) float32 in -1..1, found at half that size where the subject is

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vidmatte.alpha.guidance.coarse import FrameFeatures
+from vidmatte.alpha.guidance.coarse_features import CoarseFeatures
 
 _HIDDEN = 32
 _DROPOUT = 0.3
@@ -76,7 +76,7 @@ class Classifier:
         for step in range(steps):
             self._step(*self._batch(step))
 
-    def logits(self, features: FrameFeatures) -> np.ndarray:
+    def logits(self, features: CoarseFeatures) -> np.ndarray:
         """(h / 2, w / 2) float32; 0 (undecided) before the first lesson."""
         if not self.is_taught:
             return np.zeros(features.shape, np.float32)

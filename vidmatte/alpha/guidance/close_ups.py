@@ -1,4 +1,4 @@
-"""Close-ups of a click: parts of the frame around it, each a picture of its own for a network.
+"""Close-ups of a click or a box: parts of the frame, each a picture of its own for a network.
 
 A salient network marks what stands out in a picture. In a part of it around a click that is more
 likely what was clicked on, and less of what stands beside it.
@@ -13,16 +13,35 @@ from vidmatte.alpha.guidance.coarse import CoarseFrame
 from vidmatte.alpha.guidance.second_look import Crop
 
 _REACHES = (0.35, 0.55, 0.8)  # of the frame's shorter side, from the click
+_MARGINS = (0.1, 0.4)  # of the box, to each side
 
 
 def crops_around(x: float, y: float, width: int, height: int) -> list[Crop]:
     """Parts of a frame of width x height around a place in its pixels, the smallest first."""
+    reaches = [share * min(width, height) for share in _REACHES]
+    return [_crop((x - r, y - r, x + r, y + r), width, height) for r in reaches]
+
+
+def crops_of_box(
+    left: float, top: float, right: float, bottom: float, width: int, height: int
+) -> list[Crop]:
+    """A box in a frame of width x height with some around it, the smallest first."""
     crops = []
-    for share in _REACHES:
-        reach = share * min(width, height)
-        left, top = max(0, round(x - reach)), max(0, round(y - reach))
-        crops.append(Crop(left, top, min(width, round(x + reach)), min(height, round(y + reach))))
+    for share in _MARGINS:
+        x, y = share * (right - left), share * (bottom - top)
+        crops.append(_crop((left - x, top - y, right + x, bottom + y), width, height))
     return crops
+
+
+def _crop(sides: tuple[float, float, float, float], width: int, height: int) -> Crop:
+    """Left, top, right and bottom within the frame, at least a pixel apart."""
+    left, top = (min(max(0, round(s)), n - 1) for s, n in zip(sides, (width, height), strict=False))
+    return Crop(
+        left,
+        top,
+        max(left + 1, min(width, round(sides[2]))),
+        max(top + 1, min(height, round(sides[3]))),
+    )
 
 
 def placed(

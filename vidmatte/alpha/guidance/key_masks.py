@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from vidmatte.alpha.guidance import selection
 from vidmatte.alpha.guidance.candidates import choose, find_candidates
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
-from vidmatte.alpha.guidance.selection import Click, mask_from_box, mask_from_clicks
+from vidmatte.alpha.guidance.selection import Click, mask_from_clicks
 from vidmatte.core.prompts import Box, Choice, Mask, Point, Prompt
 from vidmatte.errors import SourceError, UsageError
 from vidmatte.models.efficient_sam import EfficientSam
@@ -24,11 +26,13 @@ _FEWEST_PIXELS = 15  # of the work picture
 class KeyLooks(NamedTuple):
     """What networks see of a key frame besides its alpha, (h, w) float32 0..1 at the work size.
 
-    person: a person network's alpha, for the rule of that name. close_ups: see ``selection``.
+    person: a person network's alpha, for the rule of that name. close_ups: of the first point.
+    of_boxes: close-ups of each box. See ``selection``.
     """
 
     person: np.ndarray | None = None
     close_ups: Sequence[np.ndarray] = ()
+    of_boxes: Mapping[Box, Sequence[np.ndarray]] = MappingProxyType({})
 
 
 class MaskMaker:
@@ -41,10 +45,10 @@ class MaskMaker:
         return mask_from_clicks(frame, clicks, looks.close_ups)
 
     def from_box(
-        self, frame: CoarseFrame, left: float, top: float, right: float, bottom: float
+        self, frame: CoarseFrame, box: selection.Box, close_ups: Sequence[np.ndarray]
     ) -> np.ndarray:
-        """Of a box in pixels of the work picture."""
-        return mask_from_box(frame, left, top, right, bottom)
+        """close_ups: of the box."""
+        return selection.mask_from_box(frame, box, close_ups)
 
 
 class PromptedMasks(MaskMaker):
@@ -66,9 +70,12 @@ class PromptedMasks(MaskMaker):
         return reduced(found, *_size(frame))
 
     def from_box(
-        self, frame: CoarseFrame, left: float, top: float, right: float, bottom: float
+        self,
+        frame: CoarseFrame,
+        box: selection.Box,
+        close_ups: Sequence[np.ndarray],  # noqa: ARG002
     ) -> np.ndarray:
-        corners = *self._place(frame, left, top), *self._place(frame, right, bottom)
+        corners = *self._place(frame, *box[:2]), *self._place(frame, *box[2:])
         return reduced(self._network.mask(_detail(frame), [], box=corners), *_size(frame))
 
     def _place(self, frame: CoarseFrame, x: float, y: float) -> tuple[float, float]:
@@ -172,8 +179,9 @@ def _area(
     if isinstance(prompt, Choice):
         return choose(find_candidates(frame.alpha), prompt.rule, looks.person)
     if isinstance(prompt, Box):
-        sides = prompt.left * scale[0], prompt.top * scale[1]
-        return maker.from_box(frame, *sides, prompt.right * scale[0], prompt.bottom * scale[1])
+        left, top = prompt.left * scale[0], prompt.top * scale[1]
+        box = selection.Box(left, top, prompt.right * scale[0], prompt.bottom * scale[1])
+        return maker.from_box(frame, box, looks.of_boxes.get(prompt, ()))
     return _fitted_mask(_read_mask(prompt), frame.width, frame.height, _mask_name(prompt))
 
 

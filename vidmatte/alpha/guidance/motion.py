@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance.coarse import squared_length
+from vidmatte.alpha.guidance.coarse_features import squared_length
 from vidmatte.alpha.guidance.store import FlowStore
 from vidmatte.alpha.guidance.uncovered import Inside, Uncovered
 

@@ -25,7 +25,7 @@ _TAUGHT_RADIUS = 10  # pixels around a click that teach what its side looks like
 _REACH = 60  # pixels: a subject that the network does not see ends within
 _PLACE_GAIN = 4.0  # of x and y (0..1) among the features
 _OPINION_GAIN = 4.0  # of alphas among the features
-_FILLED_BOX = 0.4  # share of a box that the network's region fills to be taken
+_FITS = 0.3  # how well a region must fit a box to be taken
 _AGREED = 0.25  # quantile of the alphas that mark the first click
 _FEWEST = 30  # pixels of a first region
 _BACKGROUND, _SEEN = 0.08, 0.3  # alpha of what is surely no subject; and of what the network sees
@@ -45,6 +45,15 @@ class Click(NamedTuple):
     x: float
     y: float
     wanted: bool = True
+
+
+class Box(NamedTuple):
+    """A box of the work picture, in its pixels; right and bottom are outside."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 def mask_from_clicks(
@@ -155,27 +164,38 @@ class _Chooser:
         return np.asarray(cv2.resize(values, self._size, interpolation=cv2.INTER_AREA))
 
 
-def mask_from_box(
-    frame: CoarseFrame, left: float, top: float, right: float, bottom: float
-) -> np.ndarray:
-    """The mask of the subject that a box of the work picture frames, (h, w) float32 0 or 1."""
+def mask_from_box(frame: CoarseFrame, box: Box, close_ups: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """The mask of the subject that a box of the work picture frames, (h, w) float32 0 or 1.
+
+    close_ups: alphas (h, w) float32 0..1, see ``close_ups``. Of them and the network's the one is
+    taken whose region fits the box best; where none fits, what looks like the box's middle.
+    """
     inside = np.zeros(frame.alpha.shape, bool)
-    columns = slice(max(int(left), 0), max(int(np.ceil(right)), 1))
-    rows = slice(max(int(top), 0), max(int(np.ceil(bottom)), 1))
+    columns = slice(max(int(box.left), 0), max(int(np.ceil(box.right)), 1))
+    rows = slice(max(int(box.top), 0), max(int(np.ceil(box.bottom)), 1))
     inside[rows, columns] = True
-    marked = ((frame.alpha > 0.5) & inside).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(marked)
-    if len(stats) > 1:
-        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        if stats[largest, cv2.CC_STAT_AREA] > _FILLED_BOX * inside.sum():
-            return np.asarray(labels == largest, np.float32)
-    x = (np.arange(frame.width) - (left + right) / 2) / max((right - left) / 2, 1)
-    y = (np.arange(frame.height) - (top + bottom) / 2) / max((bottom - top) / 2, 1)
-    radius = np.hypot(x[None, :], y[:, None])
-    mine = (radius < 0.6) & inside
+    fitting = max((_fit(alpha, inside) for alpha in (frame.alpha, *close_ups)), key=lambda f: f[0])
+    if fitting[0] > _FITS:
+        return fitting[1].astype(np.float32)
+    middle = (box.left + box.right) / 2, (box.top + box.bottom) / 2
+    x = (np.arange(frame.width) - middle[0]) / max((box.right - box.left) / 2, 1)
+    y = (np.arange(frame.height) - middle[1]) / max((box.bottom - box.top) / 2, 1)
+    mine = (np.hypot(x[None, :], y[:, None]) < 0.6) & inside
     taught = _taught_map(frame, mine, ~inside)
     mask = taught & inside
-    return _largest(mask if mask.any() else inside)
+    return _largest(mask if mask.any() else inside).astype(np.float32)
+
+
+def _fit(alpha: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray]:
+    """The largest piece of an alpha inside a box (h, w) bool, and how well it fits: how much of the
+    box its own box covers, less the share of the alpha that lies outside."""
+    marked = alpha > 0.5
+    if not (marked & inside).any():
+        return -1.0, marked
+    piece = _largest(marked & inside)
+    _, _, width, height = cv2.boundingRect(piece.astype(np.uint8))
+    outside = (marked & ~inside).sum() / marked.sum()
+    return float(width * height / inside.sum() - outside), piece
 
 
 _EDGE = 3.0  # how fast bonds fall with the edge between two pixels
@@ -300,6 +320,6 @@ def _taught_map(frame: CoarseFrame, mine: np.ndarray, rest: np.ndarray) -> np.nd
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest piece, (h, w) float32 0 or 1."""
+    """The largest piece, (h, w) bool."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.float32)
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
