@@ -12,6 +12,7 @@ import numpy as np
 from vidmatte.alpha.guidance.close_ups import crops_around, crops_of_box, placed
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
 from vidmatte.alpha.guidance.key_masks import KeyLooks
+from vidmatte.alpha.guidance.second_look import Crop
 from vidmatte.core.frame import Frame
 from vidmatte.core.prompts import Box, Choice, Point, Prompt
 from vidmatte.errors import WeightsError
@@ -85,20 +86,17 @@ class KeyLooker:
         else:
             sides = prompt.left, prompt.top, prompt.right, prompt.bottom
             crops = crops_of_box(*sides, width, height)
-        found, networks = [], [self._model.per_frame_network()]
+        parts = [np.ascontiguousarray(rgb[crop.part]) for crop in crops]
+        network = self._model.per_frame_network()
+        alphas = [] if network is None else alphas_of_pictures(parts, network)
+        found = list(zip(alphas, crops, strict=False))
         try:
-            networks.append(self._person)
-            whole = alpha_of_picture(rgb, self._person)
-            found.append(reduced(whole, frame.width, frame.height))
+            whole = Crop(0, 0, width, height)
+            for picture, crop in zip([rgb, *parts], [whole, *crops], strict=True):
+                found += [(alpha_of_picture(picture, self._person), crop)]  # one size each
         except WeightsError as error:
             self._report(f"close-ups without a network of people: {error}")
-        for network in networks:
-            if network is not None:
-                for crop in crops:
-                    part = np.ascontiguousarray(rgb[crop.part])
-                    alpha = alpha_of_picture(part, network)
-                    found.append(placed(alpha, crop, width, height, frame))
-        return found
+        return [placed(alpha, crop, width, height, frame) for alpha, crop in found]
 
     @cached_property
     def _person(self) -> Network:
@@ -113,9 +111,20 @@ def alpha_of_picture(
 
     index, new_shot: of the frame whose view of the augmentation is taken.
     """
-    height, width = rgb.shape[:2]
-    picture = av.VideoFrame(width, height, "rgb24")
-    frame = Frame(index, index, 1, Fraction(1, 25), picture, rgb, new_shot=new_shot)
-    found = next(network.predict(iter([frame])))
-    assert found.alpha is not None
-    return found.alpha
+    return _alphas([_frame_of(rgb, index, new_shot)], network)[0]
+
+
+def alphas_of_pictures(pictures: Sequence[np.ndarray], network: Network) -> list[np.ndarray]:
+    """The same of several at once, of a network that takes single pictures of any size."""
+    return _alphas([_frame_of(rgb, 0, True) for rgb in pictures], network)
+
+
+def _frame_of(rgb: np.ndarray, index: int, new_shot: bool) -> Frame:
+    picture = av.VideoFrame(rgb.shape[1], rgb.shape[0], "rgb24")
+    return Frame(index, index, 1, Fraction(1, 25), picture, rgb, new_shot=new_shot)
+
+
+def _alphas(frames: list[Frame], network: Network) -> list[np.ndarray]:
+    """Raises ModelError, DeviceError."""
+    alphas = [frame.alpha for frame in network.predict(iter(frames))]
+    return [alpha for alpha in alphas if alpha is not None]

@@ -188,13 +188,15 @@ def mask_from_box(frame: CoarseFrame, box: Box, close_ups: Sequence[np.ndarray] 
 
 def _fit(alpha: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray]:
     """The largest piece of an alpha inside a box (h, w) bool, and how well it fits: how much of the
-    box its own box covers, less the share of the alpha that lies outside."""
+    box its own box covers, less the share of its region that lies outside."""
     marked = alpha > 0.5
     if not (marked & inside).any():
         return -1.0, marked
     piece = _largest(marked & inside)
     _, _, width, height = cv2.boundingRect(piece.astype(np.uint8))
-    outside = (marked & ~inside).sum() / marked.sum()
+    _, labels = cv2.connectedComponents(marked.astype(np.uint8))
+    region = labels == labels[piece][0]
+    outside = (region & ~inside).sum() / region.sum()
     return float(width * height / inside.sum() - outside), piece
 
 
