@@ -269,7 +269,7 @@ def test_a_subject_fully_hidden_by_a_twin_keeps_its_identity():
 def test_a_trackers_memory_does_not_grow(crossing: Drawn):
     tracker = SubjectTracker(KeyFrame(crossing.frames[0], crossing.mask(0, 0)))
     sizes, search = [], MotionSearch()
-    order = [*range(1, 8), *range(6, -1, -1)] * 3
+    order = [*range(1, COUNT), *range(COUNT - 2, -1, -1)] * 3
     last = crossing.frames[0]
     for index in order:
         frame = crossing.frames[index]

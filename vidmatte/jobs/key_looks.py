@@ -21,6 +21,7 @@ from vidmatte.models.registry import Model, find_model
 from vidmatte.settings import Settings
 
 _PERSON_MODEL = "rvm"
+_PERSON_SIDE = 512  # pixels of the longer side of what it sees
 _Alphas = tuple[np.ndarray, ...]
 
 
@@ -52,7 +53,8 @@ class KeyLooker:
         (H, W, 3) uint8. Raises WeightsError, ModelError, DeviceError, SourceError."""
         person, of_point, of_boxes = None, _Alphas(), {}
         if any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts):
-            person = reduced(alpha_of_picture(rgb(), self._person), frame.width, frame.height)
+            found = alpha_of_picture(_small(rgb()), self._person)
+            person = reduced(found, frame.width, frame.height)
         if self._has_close_ups:
             points = [prompt for prompt in prompts if isinstance(prompt, Point)]
             first = next((point for point in points if point.wanted), next(iter(points), None))
@@ -93,7 +95,7 @@ class KeyLooker:
         try:
             whole = Crop(0, 0, width, height)
             for picture, crop in zip([rgb, *parts], [whole, *crops], strict=True):
-                found += [(alpha_of_picture(picture, self._person), crop)]  # one size each
+                found += [(alpha_of_picture(_small(picture), self._person), crop)]
         except WeightsError as error:
             self._report(f"close-ups without a network of people: {error}")
         return [placed(alpha, crop, width, height, frame) for alpha, crop in found]
@@ -102,6 +104,13 @@ class KeyLooker:
     def _person(self) -> Network:
         settings = Settings(model=_PERSON_MODEL, models_dir=self._settings.models_dir)
         return find_model(settings, self._report).network
+
+
+def _small(rgb: np.ndarray) -> np.ndarray:
+    """A picture no larger than a network of people needs for an outline at the work size."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, _PERSON_SIDE / max(height, width))
+    return reduced(rgb, max(1, round(scale * width)), max(1, round(scale * height)))
 
 
 def alpha_of_picture(
@@ -115,7 +124,9 @@ def alpha_of_picture(
 
 
 def alphas_of_pictures(pictures: Sequence[np.ndarray], network: Network) -> list[np.ndarray]:
-    """The same of several at once, of a network that takes single pictures of any size."""
+    """The same of several, of any sizes, of a network that takes single pictures."""
+    if network.batch > 1:  # what goes through it together has one size
+        return [alpha_of_picture(rgb, network) for rgb in pictures]
     return _alphas([_frame_of(rgb, 0, True) for rgb in pictures], network)
 
 
