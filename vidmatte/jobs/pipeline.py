@@ -126,9 +126,8 @@ def _frames_held(
     network: Network, smooth: TemporalFilter, subject: SubjectFields | None, writer: Writer | None
 ) -> int:
     """Frames that the stages hold at most, besides those in their queues."""
-    look = smooth.look_ahead + 1 + smooth.held_by_threads
-    held = network.batch + look + _FRAMES_IN_STAGES + (subject is not None)
-    return held if writer is None else held + writer.slots_held
+    held = network.batch + smooth.look_ahead + 1 + smooth.held_by_threads + _FRAMES_IN_STAGES
+    return held + (subject is not None) + (0 if writer is None else writer.slots_held)
 
 
 def _filter_works(

@@ -11,6 +11,9 @@ import numpy as np
 
 _MOST_STEPS = 200
 _TOLERANCE = 1e-4  # of the residual, relative to the first
+_EDGE = 3.0  # how fast bonds fall with the edge between two pixels
+_LEAST_BOND = 0.002
+_OPINIONS = 3  # alphas whose edges count, the largest
 
 
 def random_walk(
@@ -55,3 +58,21 @@ def _applied(
     result[:-1] -= down * values[1:]
     result[1:] -= down * values[:-1]
     return result
+
+
+def bonds(lab: np.ndarray, features: np.ndarray, alphas: np.ndarray, axis: int) -> np.ndarray:
+    """How much neighbours along an axis belong together, 0..1: of (h, w, C) float32 each."""
+    colour, feature = (_relative(_step(values, axis)) for values in (lab, features))
+    opinions = np.sort(np.abs(np.diff(alphas, axis=axis)), axis=-1)[..., -_OPINIONS:].mean(-1)
+    edge = 0.5 * colour + feature + 2 * opinions
+    return np.asarray(np.exp(-_EDGE * edge) + _LEAST_BOND, np.float32)
+
+
+def _step(values: np.ndarray, axis: int) -> np.ndarray:
+    """The distance between neighbours' values."""
+    return np.asarray(np.sqrt(np.square(np.diff(values, axis=axis)).sum(-1)))
+
+
+def _relative(values: np.ndarray) -> np.ndarray:
+    """Values by their 95th percentile, at most 1.5."""
+    return np.asarray(np.clip(values / max(float(np.percentile(values, 95)), 1e-6), 0, 1.5))

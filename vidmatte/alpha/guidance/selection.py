@@ -17,7 +17,7 @@ import numpy as np
 from vidmatte.alpha.guidance.appearance import Appearance
 from vidmatte.alpha.guidance.classifier import Classifier, Lesson
 from vidmatte.alpha.guidance.coarse import CoarseFrame
-from vidmatte.alpha.guidance.random_walk import random_walk
+from vidmatte.alpha.guidance.random_walk import bonds, random_walk
 
 _MARK_RADIUS = 4  # pixels around a click that are surely what it says
 _KEPT_RADIUS, _CUT_RADIUS = 3, 2  # pixels around clicks that are in the mask, and that are not
@@ -86,7 +86,7 @@ class _Chooser:
         planes = [_PLACE_GAIN * _places(height, width), _OPINION_GAIN * halved]
         self._frame = frame.with_planes(np.concatenate(planes, -1, dtype=np.float32))
         lab, features = self._half(frame.lab), frame.features.joined()
-        self._across, self._down = (_bonds(lab, features, halved, axis) for axis in (1, 0))
+        self._across, self._down = (bonds(lab, features, halved, axis) for axis in (1, 0))
 
     def region(self, click: Click) -> np.ndarray:
         """What the first click takes, (h, w) bool."""
@@ -198,29 +198,6 @@ def _fit(alpha: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray]:
     region = labels == labels[piece][0]
     outside = (region & ~inside).sum() / region.sum()
     return float(width * height / inside.sum() - outside), piece
-
-
-_EDGE = 3.0  # how fast bonds fall with the edge between two pixels
-_LEAST_BOND = 0.002
-_OPINIONS = 3  # alphas whose edges count, the largest
-
-
-def _bonds(lab: np.ndarray, features: np.ndarray, alphas: np.ndarray, axis: int) -> np.ndarray:
-    """How much neighbours along an axis belong together, 0..1: of (h, w, C) float32 each."""
-    colour, feature = (_relative(_step(values, axis)) for values in (lab, features))
-    opinions = np.sort(np.abs(np.diff(alphas, axis=axis)), axis=-1)[..., -_OPINIONS:].mean(-1)
-    edge = 0.5 * colour + feature + 2 * opinions
-    return np.asarray(np.exp(-_EDGE * edge) + _LEAST_BOND, np.float32)
-
-
-def _step(values: np.ndarray, axis: int) -> np.ndarray:
-    """The distance between neighbours' values."""
-    return np.asarray(np.sqrt(np.square(np.diff(values, axis=axis)).sum(-1)))
-
-
-def _relative(values: np.ndarray) -> np.ndarray:
-    """Values by their 95th percentile, at most 1.5."""
-    return np.asarray(np.clip(values / max(float(np.percentile(values, 95)), 1e-6), 0, 1.5))
 
 
 def _kept(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
