@@ -92,3 +92,14 @@ def choice(field: np.ndarray, wanted: np.ndarray, others: np.ndarray) -> float:
     mine, true = (field > 0.5) & some, wanted > 0.5
     union = (mine | true).sum()
     return float((mine & true).sum() / union) if union else 1.0
+
+
+def touching_discs() -> Drawn:
+    """A red and a blue disc that touch."""
+    return Drawn([(moving((120, 90), (0, 0)), 36, RED), (moving((185, 90), (0, 0)), 36, BLUE)], 1)
+
+
+def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+    """The IoU of two masks, above 0.5."""
+    one, two = mask > 0.5, truth > 0.5
+    return float((one & two).sum() / max((one | two).sum(), 1))

@@ -12,15 +12,13 @@ from the subject's box, in means over frames where subjects touch and where they
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
-from guidance_clips import scenes
-from measure_guidance import Prepared, material, prepared
+from guidance_drawn import overlap
+from measure_guidance import Prepared, chosen_scenes, material, prepared, scene_parser
 
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
 from vidmatte.alpha.guidance.selection import Box, Click, mask_from_box, mask_from_clicks
@@ -94,11 +92,6 @@ def next_click(mask: np.ndarray, truth: np.ndarray) -> Click:
     return Click(x, y, bool(truth[y, x]))
 
 
-def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
-    """IoU of two masks."""
-    return float((mask & truth).sum() / max((mask | truth).sum(), 1))
-
-
 def click_series(case: Case, looker: KeyLooker) -> list[float]:
     """The IoU after each click."""
     clicks = [Click(*middle(case.truth))]
@@ -121,7 +114,7 @@ def box_score(case: Case, looker: KeyLooker) -> float:
     prompt = prompts.Box(x * scale, y * scale, (x + w) * scale, (y + h) * scale)
     looks = looker.looks(case.index, case.frame, [prompt], lambda: case.rgb)
     mask = mask_from_box(case.frame, Box(x, y, x + w, y + h), looks.of_boxes[prompt])
-    return overlap(mask > 0.5, case.truth)
+    return overlap(mask, case.truth)
 
 
 def row(name: str, values: list[float]) -> str:
@@ -136,13 +129,8 @@ def summary(name: str, found: list[tuple[list[float], float]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cutouts", type=Path, help="folder of RGBA PNGs (default: drawn balls)")
-    parser.add_argument("--background", type=Path, nargs="*", default=[], help="pictures, movies")
-    parser.add_argument("--keep", type=Path, default=Path("guidance-clips"))
-    parser.add_argument("--features", choices=("rvm", "own", "colour"), default="rvm")
+    parser = scene_parser(__doc__)
     parser.add_argument("--model", default="isnet", help="whose alpha and close-ups are used")
-    parser.add_argument("--clips", nargs="*", help="only these scenes")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     stage, nets = material(options)
@@ -152,9 +140,7 @@ def main() -> None:
     touching: list[tuple[list[float], float]] = []
     apart: list[tuple[list[float], float]] = []
     print(f"{'IoU after clicks':24s}" + "".join(f"{n + 1:7d}" for n in range(CLICKS)) + "    box")
-    for scene in scenes():
-        if options.clips and scene.name not in options.clips:
-            continue
+    for scene in chosen_scenes(options):
         for case in cases(prepared(scene, stage, nets, options), network):
             found = click_series(case, looker), box_score(case, looker)
             (touching if case.touches else apart).append(found)

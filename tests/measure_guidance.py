@@ -376,20 +376,13 @@ def prepared(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--cutouts", type=Path, help="folder of RGBA PNGs (default: drawn balls)")
-    parser.add_argument("--background", type=Path, nargs="*", default=[], help="pictures, movies")
-    parser.add_argument("--keep", type=Path, default=Path("guidance-clips"))
-    parser.add_argument("--features", choices=("rvm", "own", "colour"), default="rvm")
-    parser.add_argument("--clips", nargs="*", help="only these scenes")
+    parser = scene_parser(__doc__)
     parser.add_argument("--corrections", action="store_true")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     stage, nets = material(options)
     rows = []
-    for scene in scenes():
-        if options.clips and scene.name not in options.clips:
-            continue
+    for scene in chosen_scenes(options):
         row = measure(prepared(scene, stage, nets, options), options.corrections)
         rows.append(row)
         print_row(row)
@@ -406,6 +399,22 @@ def main() -> None:
             f" the worst; the best of its first three has"
             f" {np.mean([row.best_of_three for row in rows]):.2f} of the worst error"
         )
+
+
+def scene_parser(text: str | None) -> argparse.ArgumentParser:
+    """The options that say which scenes are measured. text: of the script."""
+    parser = argparse.ArgumentParser(description=(text or "").split("\n")[0])
+    parser.add_argument("--cutouts", type=Path, help="folder of RGBA PNGs (default: drawn balls)")
+    parser.add_argument("--background", type=Path, nargs="*", default=[], help="pictures, movies")
+    parser.add_argument("--keep", type=Path, default=Path("guidance-clips"))
+    parser.add_argument("--features", choices=("rvm", "own", "colour"), default="rvm")
+    parser.add_argument("--clips", nargs="*", help="only these scenes")
+    return parser
+
+
+def chosen_scenes(options: argparse.Namespace) -> Iterator[Scene]:
+    """The scenes that the options name, or all."""
+    return (one for one in scenes() if not options.clips or one.name in options.clips)
 
 
 def material(options: argparse.Namespace) -> tuple[Callable[[], Stage], Callable[[], Networks]]:

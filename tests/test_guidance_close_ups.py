@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from guidance_drawn import BLUE, RED, Drawn, moving
+from guidance_drawn import Drawn, overlap, touching_discs
 from tiny_onnx import make_salient
 
 from vidmatte.alpha.guidance.close_ups import crops_around, crops_of_box, placed
@@ -21,12 +21,7 @@ from vidmatte.settings import Settings
 
 @pytest.fixture(scope="module")
 def touching() -> Drawn:
-    return Drawn([(moving((120, 90), (0, 0)), 36, RED), (moving((185, 90), (0, 0)), 36, BLUE)], 1)
-
-
-def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
-    one, two = mask > 0.5, truth > 0.5
-    return float((one & two).sum() / (one | two).sum())
+    return touching_discs()
 
 
 def test_close_ups_stay_in_the_frame():

@@ -7,7 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from guidance_drawn import BLUE, HEIGHT, RED, WIDTH, Drawn, moving
+from guidance_drawn import (
+    BLUE,
+    HEIGHT,
+    RED,
+    WIDTH,
+    Drawn,
+    moving,
+    overlap,
+    touching_discs,
+)  # fmt: skip
 
 from vidmatte.alpha.guidance.appearance import KeyFrame
 from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, work_size
@@ -28,12 +37,7 @@ def apart() -> Drawn:
 
 @pytest.fixture(scope="module")
 def touching() -> Drawn:
-    return Drawn([(moving((120, 90), (0, 0)), 36, RED), (moving((185, 90), (0, 0)), 36, BLUE)], 1)
-
-
-def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
-    one, two = mask > 0.5, truth > 0.5
-    return float((one & two).sum() / (one | two).sum())
+    return touching_discs()
 
 
 def test_one_click_takes_an_isolated_subject(apart: Drawn):

@@ -36,7 +36,7 @@ def found_after(frames: int, alpha: float, subject_flow: float) -> tuple[float, 
         (lab, mask), (last, _) = scene(index), scene(index - 1)
         moved = np.maximum(mask, first)
         inside = Inside(moved, mask, np.float32(alpha) * moved)
-        uncovered.update((lab, last), inside, (ground, own), abs(subject_flow))
+        uncovered.update((lab, last), inside, (ground, own), np.abs(own[0]), abs(subject_flow))
     found = uncovered.take()
     behind = (first > 0) & (mask == 0)
     behind[:, 20 + STEP * (frames - 2) :] = False  # uncovered just now

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -251,7 +251,7 @@ class _Solver:
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            looks = self._looker.looks(number, frame, prompts, partial(self._rgb, number))
+            looks = self._looker.looks(number, frame, prompts, cache(partial(self._rgb, number)))
             size = clip.width, clip.height
             keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
         check_keys(list(keys.values()), name)

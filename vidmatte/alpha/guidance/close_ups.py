@@ -19,7 +19,7 @@ _MARGINS = (0.1, 0.4)  # of the box, to each side
 def crops_around(x: float, y: float, width: int, height: int) -> list[Crop]:
     """Parts of a frame of width x height around a place in its pixels, the smallest first."""
     reaches = [share * min(width, height) for share in _REACHES]
-    return [_crop((x - r, y - r, x + r, y + r), width, height) for r in reaches]
+    return [Crop.within((x - r, y - r, x + r, y + r), width, height) for r in reaches]
 
 
 def crops_of_box(
@@ -29,19 +29,8 @@ def crops_of_box(
     crops = []
     for share in _MARGINS:
         x, y = share * (right - left), share * (bottom - top)
-        crops.append(_crop((left - x, top - y, right + x, bottom + y), width, height))
+        crops.append(Crop.within((left - x, top - y, right + x, bottom + y), width, height))
     return crops
-
-
-def _crop(sides: tuple[float, float, float, float], width: int, height: int) -> Crop:
-    """Left, top, right and bottom within the frame, at least a pixel apart."""
-    left, top = (min(max(0, round(s)), n - 1) for s, n in zip(sides, (width, height), strict=False))
-    return Crop(
-        left,
-        top,
-        max(left + 1, min(width, round(sides[2]))),
-        max(top + 1, min(height, round(sides[3]))),
-    )
 
 
 def placed(
@@ -49,10 +38,7 @@ def placed(
 ) -> np.ndarray:
     """A crop's alpha (H', W') float32 0..1 in a frame of width x height: (h, w) float32 at the work
     size, 0 outside the crop."""
-    x, y = frame.width / width, frame.height / height
-    part = Crop(
-        round(crop.left * x), round(crop.top * y), round(crop.right * x), round(crop.bottom * y)
-    ).part
+    part = crop.scaled(frame.width / width, frame.height / height).part
     result = np.zeros((frame.height, frame.width), np.float32)
     rows, columns = result[part].shape
     if rows and columns:

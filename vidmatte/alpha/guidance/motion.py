@@ -225,7 +225,8 @@ class Lineage:
         to_ground = _length(flow_x - ground_x, flow_y - ground_y)
         here = Inside(moved, own, alpha)
         motions = (ground_x, ground_y), (own_x, own_y)
-        self._uncovered.update(self._labs, here, motions, float(np.hypot(*self._velocity)))
+        speed = float(np.hypot(*self._velocity))
+        self._uncovered.update(self._labs, here, motions, apart, speed)
         nearer = np.clip((to_own - to_ground) / np.maximum(apart, np.float32(1e-3)), 0, 1)
         return np.asarray(nearer * np.clip((apart - _APART) / _APART_RANGE, 0, 1) * motion.trust)
 

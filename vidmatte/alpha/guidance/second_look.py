@@ -34,6 +34,19 @@ class Crop(NamedTuple):
     right: int
     bottom: int
 
+    @classmethod
+    def within(cls, sides: tuple[float, float, float, float], width: int, height: int) -> Crop:
+        """Left, top, right and bottom, rounded, in a frame of width x height: at least a pixel."""
+        left = min(max(0, round(sides[0])), width - 1)
+        top = min(max(0, round(sides[1])), height - 1)
+        right, bottom = min(width, round(sides[2])), min(height, round(sides[3]))
+        return cls(left, top, max(left + 1, right), max(top + 1, bottom))
+
+    def scaled(self, x: float, y: float) -> Crop:
+        """The same place in a frame of another size, so many times as wide and as high."""
+        sides = self.left * x, self.top * y, self.right * x, self.bottom * y
+        return Crop(*map(round, sides))
+
     @property
     def part(self) -> tuple[slice, slice]:
         """Its rows and columns."""
@@ -68,12 +81,13 @@ def crop_of(field: np.ndarray, width: int, height: int) -> Crop | None:
     across = max(w * (1 + 2 * _MARGIN), _LEAST_SIDE) / 2
     down = max(h * (1 + 2 * _MARGIN), _LEAST_SIDE) / 2
     scale = width / field.shape[1], height / field.shape[0]
-    return Crop(
-        max(0, round((x + w / 2 - across) * scale[0])),
-        max(0, round((y + h / 2 - down) * scale[1])),
-        min(width, round((x + w / 2 + across) * scale[0])),
-        min(height, round((y + h / 2 + down) * scale[1])),
+    sides = (
+        (x + w / 2 - across) * scale[0],
+        (y + h / 2 - down) * scale[1],
+        (x + w / 2 + across) * scale[0],
+        (y + h / 2 + down) * scale[1],
     )
+    return Crop.within(sides, width, height)
 
 
 def without_others(rgb: np.ndarray, field: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -143,7 +157,7 @@ class LookStore:
         except (OSError, ValueError, KeyError):
             return alpha
         x, y = alpha.shape[1] / width, alpha.shape[0] / height
-        part = Crop(round(left * x), round(top * y), round(right * x), round(bottom * y)).part
+        part = Crop(left, top, right, bottom).scaled(x, y).part
         seen = alpha.copy()
         place = seen[part]
         if place.size:

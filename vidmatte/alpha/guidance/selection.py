@@ -93,11 +93,11 @@ class _Chooser:
         frame, place = self._frame, _place(self._frame, click)
         marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
         if marking:
-            agreed = _piece(np.quantile(marking, _AGREED, axis=0) > 0.5, place)
+            agreed = _pieces(np.quantile(marking, _AGREED, axis=0) > 0.5, place)
             if agreed.sum() >= _FEWEST:
                 return agreed
         spread = self._spread([click], np.zeros(frame.alpha.shape, np.float32))
-        return _piece((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
+        return _pieces((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
 
     def corrected(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
         """The mask (h, w) bool of all clicks but the last, after the last."""
@@ -111,7 +111,8 @@ class _Chooser:
             mask = mask & ~_solid_piece(away, place)
         wanted, unwanted = _sides(clicks)
         mask = mask | _disc(frame, wanted, _KEPT_RADIUS)
-        return _pieces_at(mask & ~_disc(frame, unwanted, _CUT_RADIUS), wanted)
+        mask = mask & ~_disc(frame, unwanted, _CUT_RADIUS)
+        return _pieces(mask, *(_place(frame, click) for click in wanted))
 
     def _spread(self, clicks: Sequence[Click], kept: np.ndarray) -> np.ndarray:
         """How surely each pixel is the subject's, (h, w) float32 0..1.
@@ -225,16 +226,16 @@ def _place(frame: CoarseFrame, click: Click) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def _piece(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-    """The connected piece of a mask (h, w) bool at a place; empty where the mask is not there."""
+def _pieces(mask: np.ndarray, *places: tuple[int, int]) -> np.ndarray:
+    """The connected pieces of a mask (h, w) bool at any of the places."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    return np.asarray((labels == labels[place]) & mask[place])
+    return np.isin(labels, [labels[place] for place in places if mask[place]])
 
 
 def _solid_piece(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
     """The same without what is narrow and hangs on it, like a rim around something else."""
     solid = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _BRUSH) > 0
-    return _piece(solid if solid[place] else mask, place)
+    return _pieces(solid if solid[place] else mask, place)
 
 
 def _within(part: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -250,15 +251,6 @@ def _within(part: np.ndarray, mask: np.ndarray) -> np.ndarray:
     is_part[nearest[deep]] = part[deep]
     rim = mask & ~deep & (away <= _RIM)
     return np.where(rim, is_part[nearest], part)
-
-
-def _pieces_at(mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
-    """Only the pieces that hold a click, (h, w) bool."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    height, width = mask.shape
-    rows = np.clip([int(c.y) for c in clicks], 0, height - 1)
-    columns = np.clip([int(c.x) for c in clicks], 0, width - 1)
-    return np.isin(labels, [one for one in labels[rows, columns] if one])
 
 
 def _places(height: int, width: int) -> np.ndarray:

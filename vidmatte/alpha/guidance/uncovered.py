@@ -7,6 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from vidmatte.alpha.guidance.coarse_features import squared_length
+
 _NOISE_GAIN, _NOISE_FLOOR = 4.0, 4.0  # of squared Lab differences that noise alone makes
 _BETTER = 1.5  # times: so much worse must the subject's motion predict a pixel
 _SPEED, _SPEED_RANGE = 0.3, 0.5  # pixels a frame, the subject against the background
@@ -46,20 +48,21 @@ class Uncovered:
         labs: tuple[np.ndarray, np.ndarray],
         inside: Inside,
         flows: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+        apart: np.ndarray,
         speed: float,
     ) -> None:
         """labs: the colours of the frame and the last one. flows: x and y of the background's
-        motion and of the subject's. speed: of the subject against the background."""
+        motion and of the subject's. apart: how far apart these two are, (h, w) float32. speed: of
+        the subject against the background."""
         ground, own = (_Warp(*flow) for flow in flows)
         as_ground, as_own = (
-            cv2.blur(np.square(warp(labs[1]) - labs[0]).sum(-1), (5, 5)) for warp in (ground, own)
+            cv2.blur(squared_length(warp(labs[1]) - labs[0]), (5, 5)) for warp in (ground, own)
         )
         moved, alpha = inside.moved, inside.alpha
         outside = as_ground[(alpha < 0.3) & (moved < 0.2)]
         noise = np.float32(_NOISE_GAIN * float(np.median(outside)) + _NOISE_FLOOR)
         changes = np.clip(as_ground / (2 * noise) - 1, 0, 1) * (moved > 0.3)
         self._changed = np.maximum(ground(self._changed), changes)
-        apart = np.hypot(*(mine - other for mine, other in zip(flows[1], flows[0], strict=True)))
         moves = _ramp(apart, _SPEED, _SPEED_RANGE) * _ramp(speed, _SPEED, _SPEED_RANGE)
         better = np.clip((as_own - np.float32(_BETTER) * as_ground) / noise, -1, 1) * moves
         same = np.clip(2 - 2 * as_ground / noise, 0, 1)
