@@ -20,8 +20,10 @@ import numpy as np
 from guidance_drawn import overlap
 from measure_guidance import Prepared, chosen_scenes, material, prepared, scene_parser
 
-from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
-from vidmatte.alpha.guidance.selection import Box, Click, mask_from_box, mask_from_clicks
+from vidmatte.alpha.guidance.box_mask import Box, mask_from_box
+from vidmatte.alpha.guidance.coarse import CoarseFrame, SmallPicture, reduced, small_picture
+from vidmatte.alpha.guidance.near_motion import DISTANCES
+from vidmatte.alpha.guidance.selection import Click, mask_from_clicks
 from vidmatte.core import prompts
 from vidmatte.jobs.key_looks import KeyLooker, alpha_of_picture
 from vidmatte.models.base import Network
@@ -36,7 +38,7 @@ TOUCHING = 12  # pixels of common border from which subjects touch
 @dataclass(frozen=True)
 class Case:
     """One frame: its subject's true mask (h, w) bool, the length of the border in common
-    with others, in pixels, and the picture (H, W, 3) uint8."""
+    with others, in pixels, the picture (H, W, 3) uint8, and those around it, by distance."""
 
     name: str
     index: int
@@ -44,6 +46,7 @@ class Case:
     truth: np.ndarray
     border: int
     rgb: np.ndarray
+    around: dict[int, SmallPicture]
 
     @property
     def touches(self) -> bool:
@@ -70,7 +73,12 @@ def cases(clip: Prepared, network: Network | None) -> Iterator[Case]:
             alpha = alpha_of_picture(rgb, network)
             codes = np.rint(255 * reduced(alpha, frame.width, frame.height)).astype(np.uint8)
             frame = replace(frame, alpha_codes=codes)
-        yield Case(clip.clip.scene.name, index, frame, truth, border, rgb)
+        around = {
+            distance: small_picture(clip.clip.rgb[index + distance])
+            for distance in DISTANCES
+            if 0 <= index + distance < clip.count
+        }
+        yield Case(clip.clip.scene.name, index, frame, truth, border, rgb, around)
 
 
 def middle(area: np.ndarray) -> tuple[int, int]:
@@ -97,10 +105,10 @@ def click_series(case: Case, looker: KeyLooker) -> list[float]:
     clicks = [Click(*middle(case.truth))]
     scale = case.rgb.shape[1] / case.frame.width
     point = prompts.Point(clicks[0].x * scale, clicks[0].y * scale)
-    looks = looker.looks(case.index, case.frame, [point], lambda: case.rgb)
+    looks = looker.looks(case.index, case.frame, [point], lambda: case.rgb, lambda: case.around)
     scores = []
     for _ in range(CLICKS):
-        mask = mask_from_clicks(case.frame, clicks, looks.close_ups) > 0.5
+        mask = mask_from_clicks(case.frame, clicks, looks.close_ups, looks.motions) > 0.5
         scores.append(overlap(mask, case.truth))
         if (mask != case.truth).any():
             clicks.append(next_click(mask, case.truth))

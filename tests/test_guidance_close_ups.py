@@ -9,10 +9,11 @@ import pytest
 from guidance_drawn import Drawn, overlap, touching_discs
 from tiny_onnx import make_salient
 
+from vidmatte.alpha.guidance.box_mask import Box, mask_from_box
 from vidmatte.alpha.guidance.close_ups import crops_around, crops_of_box, placed
 from vidmatte.alpha.guidance.random_walk import random_walk
 from vidmatte.alpha.guidance.second_look import Crop
-from vidmatte.alpha.guidance.selection import Box, Click, mask_from_box, mask_from_clicks
+from vidmatte.alpha.guidance.selection import Click, mask_from_clicks
 from vidmatte.core import prompts
 from vidmatte.jobs.key_looks import KeyLooker
 from vidmatte.models.registry import find_model

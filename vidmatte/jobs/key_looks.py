@@ -1,23 +1,27 @@
-"""What networks see of a key frame besides its alpha: people, close-ups of clicks and boxes."""
+"""What is seen of a key frame besides its alpha: people, close-ups of clicks and boxes, motion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 
 import av
 import numpy as np
 
 from vidmatte.alpha.guidance.close_ups import crops_around, crops_of_box, placed
-from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
+from vidmatte.alpha.guidance.coarse import CoarseFrame, SmallPicture, reduced, small_picture
 from vidmatte.alpha.guidance.key_masks import KeyLooks
+from vidmatte.alpha.guidance.near_motion import DISTANCES, NearMotion, near_motions
 from vidmatte.alpha.guidance.second_look import Crop
 from vidmatte.core.frame import Frame
 from vidmatte.core.prompts import Box, Choice, Point, Prompt
 from vidmatte.errors import WeightsError
 from vidmatte.models.base import Network
 from vidmatte.models.registry import Model, find_model
+from vidmatte.pixels.network_rgb import NetworkRgb
+from vidmatte.readers.open import is_image, open_reader
 from vidmatte.settings import Settings
 
 _PERSON_MODEL = "rvm"
@@ -27,7 +31,8 @@ _Alphas = tuple[np.ndarray, ...]
 
 class KeyLooker:
     """Shows networks the key frames of a clip: the model's own, and one of people where its weights
-    can be had. It remembers the close-ups of the last prompts. Not thread-safe."""
+    can be had. It remembers the close-ups of the last prompts and the motion around the last frame.
+    Not thread-safe."""
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class KeyLooker:
         self._model, self._settings, self._report = model, settings, report
         self._has_close_ups = close_ups
         self._memory: dict[tuple[int, Point | Box], _Alphas] = {}
+        self._motions: tuple[int, list[NearMotion]] | None = None
 
     def looks(
         self,
@@ -48,10 +54,14 @@ class KeyLooker:
         frame: CoarseFrame,
         prompts: Sequence[Prompt],
         rgb: Callable[[], np.ndarray],
+        nearby: Callable[[], Mapping[int, SmallPicture]] = dict,
     ) -> KeyLooks:
-        """What the prompts of a frame ask for. number: of the frame. rgb: gives it,
-        (H, W, 3) uint8. Raises WeightsError, ModelError, DeviceError, SourceError."""
-        person, of_point, of_boxes = None, _Alphas(), {}
+        """What the prompts of a frame ask for.
+
+        number: of the frame. rgb: gives it, (H, W, 3) uint8. nearby: gives those at ``DISTANCES``
+        from it that there are. Raises WeightsError, ModelError, DeviceError, SourceError.
+        """
+        person, of_point, of_boxes, motions = None, _Alphas(), {}, list[NearMotion]()
         if any(isinstance(prompt, Choice) and prompt.rule == "person" for prompt in prompts):
             found = alpha_of_picture(_small(rgb()), self._person)
             person = reduced(found, frame.width, frame.height)
@@ -60,10 +70,19 @@ class KeyLooker:
             first = next((point for point in points if point.wanted), next(iter(points), None))
             if first is not None:
                 of_point = self._kept(number, first, frame, rgb)
+                motions = self._motions_around(number, frame, nearby)
             boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
             of_boxes = {box: self._kept(number, box, frame, rgb) for box in boxes}
         self._forget(len(of_boxes) + 1)
-        return KeyLooks(person, of_point, of_boxes)
+        return KeyLooks(person, of_point, of_boxes, motions)
+
+    def _motions_around(
+        self, number: int, frame: CoarseFrame, nearby: Callable[[], Mapping[int, SmallPicture]]
+    ) -> list[NearMotion]:
+        """Motion to the frames around, from memory where the last prompts were on this frame."""
+        if self._motions is None or self._motions[0] != number:
+            self._motions = number, near_motions(frame, nearby())
+        return self._motions[1]
 
     def _kept(
         self, number: int, prompt: Point | Box, frame: CoarseFrame, rgb: Callable[[], np.ndarray]
@@ -104,6 +123,28 @@ class KeyLooker:
     def _person(self) -> Network:
         settings = Settings(model=_PERSON_MODEL, models_dir=self._settings.models_dir)
         return find_model(settings, self._report).network
+
+
+def pictures_around(path: Path, number: int, settings: Settings) -> dict[int, SmallPicture]:
+    """The frames of a source at ``DISTANCES`` from a frame, by distance, as far as there are any,
+    whatever its in and out points. Raises SourceError."""
+    found = dict[int, SmallPicture]()
+    if is_image(path):
+        return found
+    first = max(0, number + min(DISTANCES))
+    part = settings.changed(
+        in_point=f"f{first}", out_point=None, handles=0, conform=None, audio=False
+    )
+    with open_reader(path, part) as source:
+        network_rgb, clip = NetworkRgb(source.clip), source.clip
+        for place, decoded in enumerate(source.pictures(), first):
+            if place - number in DISTANCES:
+                rgb = np.empty((clip.height, clip.width, 3), np.uint8)
+                network_rgb.view(decoded.pixels, rgb)
+                found[place - number] = small_picture(rgb)
+            if place >= number + max(DISTANCES):
+                break
+    return found
 
 
 def _small(rgb: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import cache, partial
@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
+from vidmatte.alpha.guidance.coarse import CoarseFrameMaker, SmallPicture
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
 from vidmatte.alpha.guidance.second_look import LookStore
@@ -33,7 +33,7 @@ from vidmatte.core.frame import Clip
 from vidmatte.core.prompts import Box, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import Follower, choose_follower
-from vidmatte.jobs.key_looks import KeyLooker
+from vidmatte.jobs.key_looks import KeyLooker, pictures_around
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
@@ -251,11 +251,19 @@ class _Solver:
         for number, prompts in self._prompts[name].items():
             index = min(bisect_left(numbers, number), len(numbers) - 1)
             frame = frames[index]
-            looks = self._looker.looks(number, frame, prompts, cache(partial(self._rgb, number)))
+            looks = self._looker.looks(
+                number, frame, prompts, cache(partial(self._rgb, number)), self._around(number)
+            )
             size = clip.width, clip.height
             keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
         check_keys(list(keys.values()), name)
         return keys
+
+    def _around(self, number: int) -> Callable[[], Mapping[int, SmallPicture]]:
+        """Gives the frames around one."""
+        path = self._source.clip.source.path
+        assert path is not None
+        return partial(pictures_around, path, number, self._settings)
 
     def _rgb(self, number: int) -> np.ndarray:
         """A frame of the source, by its number."""

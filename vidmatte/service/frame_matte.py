@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,17 @@ import numpy as np
 
 from vidmatte._version import __version__
 from vidmatte.alpha.foreground import uses_model_foreground
-from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, reduced, work_size
+from vidmatte.alpha.guidance.coarse import (
+    CoarseFrame,
+    CoarseFrameMaker,
+    SmallPicture,
+    reduced,
+    small_picture,
+    work_size,
+)
 from vidmatte.alpha.guidance.gate import fill_unseen, make_gate
 from vidmatte.alpha.guidance.key_masks import key_mask
+from vidmatte.alpha.guidance.near_motion import DISTANCES
 from vidmatte.alpha.guidance.tracker import shared_fields
 from vidmatte.alpha.shot_detection import CutDetector
 from vidmatte.alpha.temporal_filter import TemporalFilter
@@ -33,7 +42,7 @@ from vidmatte.models.features import FrameFeatures
 from vidmatte.models.load import augment_schedule
 from vidmatte.models.registry import RAW_ALPHA_OPTIONS, Model
 from vidmatte.models.runtimes.onnx_file import check_numbers
-from vidmatte.service.clip_frames import ByteCache, ClipFrames
+from vidmatte.service.clip_frames import ByteCache, ClipFrames, NoFrameError
 from vidmatte.service.kept_alpha import KeptAlphas, RawMatte
 from vidmatte.service.loaded import BusyError
 from vidmatte.service.smooth_window import SmallFrame, Smoother, filtered, resized
@@ -134,13 +143,27 @@ class FrameMatter:
         frame = CoarseFrameMaker().make(rgb, self._raw(number).alpha, features(rgb))
         masks = {}
         for name, prompts in given.items():
-            looks = self._looker.looks(number, frame, prompts, partial(self._frames.rgb, number))
+            looks = self._looker.looks(
+                number,
+                frame,
+                prompts,
+                partial(self._frames.rgb, number),
+                partial(self._around, number),
+            )
             masks[name] = key_mask(frame, prompts, *self.size, looks)
         if len(masks) > 1:
             masks = shared_fields(masks)
         wanted = list(masks) if settings.only is None else [settings.only]
         total = np.sum([masks[name] for name in wanted], axis=0)
         return np.asarray(np.minimum(total, np.float32(1)), np.float32)
+
+    def _around(self, number: int) -> dict[int, SmallPicture]:
+        """The frames at ``DISTANCES`` from one that the clip has."""
+        found = {}
+        for distance in DISTANCES:
+            with suppress(NoFrameError):
+                found[distance] = small_picture(self._frames.rgb(number + distance))
+        return found
 
     def _shown_key(self, number: int, height: int, strength: float) -> tuple[object, ...]:
         how = self._settings

@@ -15,7 +15,7 @@ from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
 from vidmatte.alpha.guidance.key_masks import key_mask
 from vidmatte.errors import SourceError
 from vidmatte.jobs.follow import choose_follower
-from vidmatte.jobs.key_looks import KeyLooker
+from vidmatte.jobs.key_looks import KeyLooker, pictures_around
 from vidmatte.jobs.report import Reporter
 from vidmatte.jobs.subjects import (
     alpha_of_frame,
@@ -73,7 +73,8 @@ def key_mask_sheet(
             rgb, alpha = alpha_of_frame(clip, number, model, settings)
             maker = CoarseFrameMaker(follower.detail_size(*size))
             frame = maker.make(rgb, alpha, features(rgb))
-            looks = looker.looks(number, frame, given, partial(np.asarray, rgb))
+            around = partial(pictures_around, clip, number, settings)
+            looks = looker.looks(number, frame, given, partial(np.asarray, rgb), around)
             mask = key_mask(frame, given, *size, looks, follower.masks)
             rows.append(_tinted(_shown(rgb), {f"{name} f{number}": mask}))
     return np.concatenate(rows), len(rows)

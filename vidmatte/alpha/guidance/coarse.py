@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +25,26 @@ def work_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of the work picture of a frame, even numbers, never larger than it."""
     scale = min(1.0, (_WORK_AREA / (width * height)) ** 0.5)
     return max(2 * round(width * scale / 2), 16), max(2 * round(height * scale / 2), 16)
+
+
+class SmallPicture(NamedTuple):
+    """A frame's picture (h, w, 3) uint8 RGB at the work size, and 1.5 times as large in grey."""
+
+    picture: np.ndarray
+    grey: np.ndarray
+
+    @property
+    def lab(self) -> np.ndarray:
+        """(h, w, 3) float32: L 0..100, a and b about -128..127."""
+        return np.asarray(cv2.cvtColor(self.picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+
+
+def small_picture(rgb: np.ndarray) -> SmallPicture:
+    """Of a frame (H, W, 3) uint8."""
+    width, height = work_size(rgb.shape[1], rgb.shape[0])
+    middle = reduced(rgb, round(_FLOW_SCALE * width), round(_FLOW_SCALE * height))
+    grey = np.asarray(cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY))
+    return SmallPicture(reduced(middle, width, height), grey)
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,7 @@ class CoarseFrame:
     @cached_property
     def lab(self) -> np.ndarray:
         """(h, w, 3) float32: L 0..100, a and b about -128..127."""
-        return np.asarray(cv2.cvtColor(self.picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+        return SmallPicture(self.picture, self.grey).lab
 
     @cached_property
     def features(self) -> CoarseFeatures:
@@ -92,15 +113,14 @@ class CoarseFrameMaker:
         frame, before any filter. tensors: (C, h', w'), covering the full frame, the same ones
         each time.
         """
-        width, height = work_size(rgb.shape[1], rgb.shape[0])
-        large = (round(_FLOW_SCALE * width), round(_FLOW_SCALE * height))
-        middle = reduced(rgb, *large)
+        small = small_picture(rgb)
+        height, width = small.picture.shape[:2]
         if self._projection is None:
             self._projection = _TensorProjection(tensors)
         codes = np.rint(np.clip(reduced(alpha, width, height), 0, 1) * 255).astype(np.uint8)
         return CoarseFrame(
-            picture=reduced(middle, width, height),
-            grey=np.asarray(cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)),
+            picture=small.picture,
+            grey=small.grey,
             alpha_codes=codes,
             tensors=self._projection(tensors),
             detail=None if self._detail is None else reduced(rgb, *self._detail),

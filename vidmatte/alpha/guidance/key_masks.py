@@ -10,9 +10,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vidmatte.alpha.guidance import selection
+from vidmatte.alpha.guidance import box_mask
 from vidmatte.alpha.guidance.candidates import choose, find_candidates
 from vidmatte.alpha.guidance.coarse import CoarseFrame, reduced
+from vidmatte.alpha.guidance.near_motion import NearMotion
 from vidmatte.alpha.guidance.selection import Click, mask_from_clicks
 from vidmatte.core.prompts import Box, Choice, Mask, Point, Prompt
 from vidmatte.errors import SourceError, UsageError
@@ -27,28 +28,30 @@ class KeyLooks(NamedTuple):
     """What networks see of a key frame besides its alpha, (h, w) float32 0..1 at the work size.
 
     person: a person network's alpha, for the rule of that name. close_ups: of the first point.
-    of_boxes: close-ups of each box. See ``selection``.
+    of_boxes: close-ups of each box. motions: to the frames around, for points. See ``selection``.
     """
 
     person: np.ndarray | None = None
     close_ups: Sequence[np.ndarray] = ()
     of_boxes: Mapping[Box, Sequence[np.ndarray]] = MappingProxyType({})
+    motions: Sequence[NearMotion] = ()
 
 
 class MaskMaker:
-    """Masks (h, w) float32 0..1 of what clicks and boxes on a frame mean, see ``selection``."""
+    """Masks (h, w) float32 0..1 of what clicks and boxes on a frame mean; see ``selection`` and
+    ``box_mask``."""
 
     def from_clicks(
         self, frame: CoarseFrame, clicks: Sequence[Click], looks: KeyLooks
     ) -> np.ndarray:
         """Raises ValueError without a wanted click."""
-        return mask_from_clicks(frame, clicks, looks.close_ups)
+        return mask_from_clicks(frame, clicks, looks.close_ups, looks.motions)
 
     def from_box(
-        self, frame: CoarseFrame, box: selection.Box, close_ups: Sequence[np.ndarray]
+        self, frame: CoarseFrame, box: box_mask.Box, close_ups: Sequence[np.ndarray]
     ) -> np.ndarray:
         """close_ups: of the box."""
-        return selection.mask_from_box(frame, box, close_ups)
+        return box_mask.mask_from_box(frame, box, close_ups)
 
 
 class PromptedMasks(MaskMaker):
@@ -72,7 +75,7 @@ class PromptedMasks(MaskMaker):
     def from_box(
         self,
         frame: CoarseFrame,
-        box: selection.Box,
+        box: box_mask.Box,
         close_ups: Sequence[np.ndarray],  # noqa: ARG002
     ) -> np.ndarray:
         corners = *self._place(frame, *box[:2]), *self._place(frame, *box[2:])
@@ -180,7 +183,7 @@ def _area(
         return choose(find_candidates(frame.alpha), prompt.rule, looks.person)
     if isinstance(prompt, Box):
         left, top = prompt.left * scale[0], prompt.top * scale[1]
-        box = selection.Box(left, top, prompt.right * scale[0], prompt.bottom * scale[1])
+        box = box_mask.Box(left, top, prompt.right * scale[0], prompt.bottom * scale[1])
         return maker.from_box(frame, box, looks.of_boxes.get(prompt, ()))
     return _fitted_mask(_read_mask(prompt), frame.width, frame.height, _mask_name(prompt))
 

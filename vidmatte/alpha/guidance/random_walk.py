@@ -60,12 +60,17 @@ def _applied(
     return result
 
 
-def bonds(lab: np.ndarray, features: np.ndarray, alphas: np.ndarray, axis: int) -> np.ndarray:
-    """How much neighbours along an axis belong together, 0..1: of (h, w, C) float32 each."""
+def bonds(
+    lab: np.ndarray, features: np.ndarray, alphas: np.ndarray, axis: int, alike: np.ndarray
+) -> np.ndarray:
+    """How much neighbours along an axis belong together, 0..1: of (h, w, C) float32 each.
+
+    alike: how much they move alike, 0..1.
+    """
     colour, feature = (_relative(_step(values, axis)) for values in (lab, features))
     opinions = np.sort(np.abs(np.diff(alphas, axis=axis)), axis=-1)[..., -_OPINIONS:].mean(-1)
     edge = 0.5 * colour + feature + 2 * opinions
-    return np.asarray(np.exp(-_EDGE * edge) + _LEAST_BOND, np.float32)
+    return np.asarray(alike * np.exp(-_EDGE * edge) + _LEAST_BOND, np.float32)
 
 
 def _step(values: np.ndarray, axis: int) -> np.ndarray:

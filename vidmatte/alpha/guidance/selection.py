@@ -1,9 +1,10 @@
-"""A mask of one frame from clicks and boxes.
+"""A mask of one frame from clicks.
 
-The first click takes the region around it on which those agree who mark that place: the network,
-and the close-ups of the click (see ``close_ups``). Each further click adds a piece to the mask or
-takes one away: what all clicks say is spread over the frame up to its edges (see ``random_walk``),
-with what looks like them; the mask before remains likely, the more the farther from the click.
+The first click takes what moves with it (see ``near_motion``), within the region around it on
+which those agree who mark that place: the network, and the close-ups of the click (see
+``close_ups``). Each further click adds a piece to the mask or takes one away. What all clicks say
+is spread over the frame up to its edges (see ``random_walk``), with what looks like them; the mask
+before remains likely, the more the farther from the click.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import cv2
 import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance
-from vidmatte.alpha.guidance.classifier import Classifier, Lesson
-from vidmatte.alpha.guidance.coarse import CoarseFrame
+from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
+from vidmatte.alpha.guidance.near_motion import ClickMotion, NearMotion
 from vidmatte.alpha.guidance.random_walk import bonds, random_walk
 
 _MARK_RADIUS = 4  # pixels around a click that are surely what it says
@@ -25,12 +26,22 @@ _TAUGHT_RADIUS = 10  # pixels around a click that teach what its side looks like
 _REACH = 60  # pixels: a subject that the network does not see ends within
 _PLACE_GAIN = 4.0  # of x and y (0..1) among the features
 _OPINION_GAIN = 4.0  # of alphas among the features
-_FITS = 0.3  # how well a region must fit a box to be taken
 _AGREED = 0.25  # quantile of the alphas that mark the first click
 _FEWEST = 30  # pixels of a first region
 _BACKGROUND, _SEEN = 0.08, 0.3  # alpha of what is surely no subject; and of what the network sees
 _ANOTHER = 0.6  # alpha of another subject, where the network does not see the wanted one
 _LOOK_WEIGHT, _SURE_WEIGHT, _LEAST_WEIGHT = 0.02, 5.0, 0.002  # of targets against neighbours
+_AGREEMENT = 2.5  # logit of what those agree on who mark the first click
+_HALF_SURE = 0.5  # their agreement where only looks and edges tell
+_LOOKS = 0.7  # of looks against motion and agreement
+_SURE_MOTION, _FEWEST_MOVING, _CONFUSED = (
+    2.0,
+    30,
+    0.3,
+)  # logit; pixels; error of looks that tell none
+_DEEP = 8.0  # pixels to the mask's edge from which a click's own motion is known: edges blur it
+_CONTRADICTED, _LEAST_CONTRADICTED = 1.5, 6.0  # depths of a click around which it overrules motion
+_GUIDE_RADIUS, _GUIDE_SCALE = 8, 50  # pixels; of Lab
 _BRUSH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))  # what is narrower is a rim
 _RIM, _RIM_BRUSH = 6.0, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _ROUNDS, _SURE = 2, 0.85  # what is so sure after a round teaches the next one
@@ -47,26 +58,21 @@ class Click(NamedTuple):
     wanted: bool = True
 
 
-class Box(NamedTuple):
-    """A box of the work picture, in its pixels; right and bottom are outside."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
 def mask_from_clicks(
-    frame: CoarseFrame, clicks: Sequence[Click], close_ups: Sequence[np.ndarray] = ()
+    frame: CoarseFrame,
+    clicks: Sequence[Click],
+    close_ups: Sequence[np.ndarray] = (),
+    motions: Sequence[NearMotion] = (),
 ) -> np.ndarray:
     """The subject's mask, (h, w) float32 0 or 1. Raises ValueError without a wanted click.
 
-    clicks: in their order. close_ups: alphas (h, w) float32 0..1, see ``close_ups``.
+    clicks: in their order. close_ups: alphas (h, w) float32 0..1, see ``close_ups``. motions: to
+    frames around, see ``near_motion``.
     """
     first = next((click for click in clicks if click.wanted), None)
     if first is None:
         raise ValueError("no click on the subject")
-    chooser = _Chooser(frame, close_ups)
+    chooser = _Chooser(frame, close_ups, motions)
     mask, known = chooser.region(first), [first]
     for click in clicks:
         if click is not first:
@@ -78,41 +84,116 @@ def mask_from_clicks(
 class _Chooser:
     """The masks of clicks on one frame, one after another."""
 
-    def __init__(self, frame: CoarseFrame, close_ups: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self,
+        frame: CoarseFrame,
+        close_ups: Sequence[np.ndarray],
+        motions: Sequence[NearMotion],
+    ) -> None:
         self._alphas = [frame.alpha, *close_ups]
+        self._motion = ClickMotion(motions, self._alphas)
         height, width = frame.features.shape
         self._size = width, height
         halved = np.stack([self._half(alpha) for alpha in self._alphas], -1)
-        planes = [_PLACE_GAIN * _places(height, width), _OPINION_GAIN * halved]
+        planes = [place_planes(height, width), _OPINION_GAIN * halved]
         self._frame = frame.with_planes(np.concatenate(planes, -1, dtype=np.float32))
         lab, features = self._half(frame.lab), frame.features.joined()
-        self._across, self._down = (bonds(lab, features, halved, axis) for axis in (1, 0))
+        self._across, self._down = (
+            bonds(lab, features, halved, axis, self._motion.bonds(width, height, axis))
+            for axis in (1, 0)
+        )
+        self._guide = ColourGuide(frame.lab / _GUIDE_SCALE, _GUIDE_RADIUS)
+        self._depths: dict[Click, float] = {}
 
     def region(self, click: Click) -> np.ndarray:
         """What the first click takes, (h, w) bool."""
         frame, place = self._frame, _place(self._frame, click)
-        marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
-        if marking:
-            agreed = _pieces(np.quantile(marking, _AGREED, axis=0) > 0.5, place)
-            if agreed.sum() >= _FEWEST:
-                return agreed
-        spread = self._spread([click], np.zeros(frame.alpha.shape, np.float32))
-        return _pieces((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
+        mark, (agreed, marked) = _disc(frame, [click], _MARK_RADIUS), self._agreement(click)
+        if not self._motion:
+            return marked
+        moves = self._moves([click])
+        spread = self._settled(agreed + moves, mark)
+        looks = self._looks((spread > _SURE) | mark, (spread < 1 - _SURE) & ~mark)
+        known = agreed + moves + _LOOKS * self._distinctness(looks, moves) * looks
+        return self._edged(_solid_piece((self._settled(known, mark) > 0.5) | mark, place), [click])
 
     def corrected(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
         """The mask (h, w) bool of all clicks but the last, after the last."""
         frame, place = self._frame, _place(self._frame, clicks[-1])
+        self._depths[clicks[-1]] = _depth(mask, place)
         mark = _disc(frame, clicks[-1:], _MARK_RADIUS)
-        spread = self._spread(clicks, _kept(mask, place))
+        spread = self._spread(clicks, _kept(mask, place) + self._moves(clicks))
         if clicks[-1].wanted:
             mask = mask | _solid_piece(((spread > 0.5) & ~mask) | mark, place)
         else:
             away = _within(((spread < 0.5) & mask) | mark, mask)
             mask = mask & ~_solid_piece(away, place)
-        wanted, unwanted = _sides(clicks)
+        return self._edged(self._as_said(mask, clicks), clicks)
+
+    def _as_said(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+        """The pieces of a mask (h, w) bool at the wanted clicks, with and without the pixels around
+        clicks."""
+        frame, (wanted, unwanted) = self._frame, _sides(clicks)
         mask = mask | _disc(frame, wanted, _KEPT_RADIUS)
         mask = mask & ~_disc(frame, unwanted, _CUT_RADIUS)
         return _pieces(mask, *(_place(frame, click) for click in wanted))
+
+    def _edged(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+        """With its edge where colours change, as motion alone places it a little outside."""
+        if not self._motion:
+            return mask
+        return self._as_said(self._guide.smooth(mask.astype(np.float32)) > 0.5, clicks)
+
+    def _agreement(self, click: Click) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (h, w) float32 of what those agree on who mark a first click, and its region,
+        (h, w) bool; where nobody marks it, the region that looks like it."""
+        place, frame = _place(self._frame, click), self._frame
+        marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
+        agreed = np.quantile(marking, _AGREED, axis=0) if marking else np.zeros(frame.alpha.shape)
+        region = _pieces(agreed > 0.5, place)
+        if region.sum() < _FEWEST:
+            spread = self._spread([click], np.zeros(frame.alpha.shape, np.float32))
+            region = _pieces((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
+            agreed = _HALF_SURE * region
+        logits = _AGREEMENT * (2 * agreed - 1)
+        return np.asarray(np.where(region, logits, np.minimum(logits, 0)), np.float32), region
+
+    def _moves(self, clicks: Sequence[Click]) -> np.ndarray:
+        """Logits (h, w) float32 of moving with the first click, and not with unwanted ones.
+
+        Clicks count for more where they say the contrary.
+        """
+        frame, (wanted, unwanted) = self._frame, _sides(clicks)
+        deep = [click for click in unwanted if self._depths.get(click, _DEEP) >= _DEEP]
+        logits = self._motion.evidence(
+            _place(frame, wanted[0]), [_place(frame, click) for click in deep]
+        )
+        rows, columns = np.ogrid[: frame.height, : frame.width]
+        for click in clicks:
+            place = _place(frame, click)
+            if click is not wanted[0] and (logits[place] < 0) == click.wanted:
+                depth = self._depths.get(click, 0.0)
+                reach = max(_LEAST_CONTRADICTED, _CONTRADICTED * depth)
+                away = np.square(rows - click.y) + np.square(columns - click.x)
+                logits = logits * (1 - np.exp(-away / (2 * reach**2)).astype(np.float32))
+        return logits
+
+    def _distinctness(self, looks: np.ndarray, moves: np.ndarray) -> float:
+        """How well looks distinguish the subject from what moves otherwise, 0..1; 1 where nothing
+        marked does."""
+        marked = np.max(self._alphas, axis=0) > 0.5
+        mine, others = (marked & (way * moves > _SURE_MOTION) for way in (1, -1))
+        if min(mine.sum(), others.sum()) <= _FEWEST_MOVING:
+            return 1.0
+        error = ((looks[mine] < 0).mean() + (looks[others] > 0).mean()) / 2
+        return float(np.clip(1 - error / _CONFUSED, 0, 1))
+
+    def _settled(self, logits: np.ndarray, mark: np.ndarray) -> np.ndarray:
+        """What is known, spread along edges: (h, w) float32 0..1. mark: surely the subject's."""
+        likely = 1 / (1 + np.exp(-logits))
+        weight = _LOOK_WEIGHT * np.abs(2 * likely - 1) + _LEAST_WEIGHT
+        weight[mark] = _SURE_WEIGHT
+        return self._walked(np.where(mark, 1, likely), weight)
 
     def _spread(self, clicks: Sequence[Click], kept: np.ndarray) -> np.ndarray:
         """How surely each pixel is the subject's, (h, w) float32 0..1.
@@ -165,54 +246,23 @@ class _Chooser:
         return np.asarray(cv2.resize(values, self._size, interpolation=cv2.INTER_AREA))
 
 
-def mask_from_box(frame: CoarseFrame, box: Box, close_ups: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """The mask of the subject that a box of the work picture frames, (h, w) float32 0 or 1.
-
-    close_ups: alphas (h, w) float32 0..1, see ``close_ups``. Of them and the network's the one is
-    taken whose region fits the box best; where none fits, what looks like the box's middle.
-    """
-    inside = np.zeros(frame.alpha.shape, bool)
-    columns = slice(max(int(box.left), 0), max(int(np.ceil(box.right)), 1))
-    rows = slice(max(int(box.top), 0), max(int(np.ceil(box.bottom)), 1))
-    inside[rows, columns] = True
-    fitting = max((_fit(alpha, inside) for alpha in (frame.alpha, *close_ups)), key=lambda f: f[0])
-    if fitting[0] > _FITS:
-        return fitting[1].astype(np.float32)
-    middle = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-    x = (np.arange(frame.width) - middle[0]) / max((box.right - box.left) / 2, 1)
-    y = (np.arange(frame.height) - middle[1]) / max((box.bottom - box.top) / 2, 1)
-    mine = (np.hypot(x[None, :], y[:, None]) < 0.6) & inside
-    taught = _taught_map(frame, mine, ~inside)
-    mask = taught & inside
-    return _largest(mask if mask.any() else inside).astype(np.float32)
-
-
-def _fit(alpha: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray]:
-    """The largest piece of an alpha inside a box (h, w) bool, and how well it fits: how much of the
-    box its own box covers, less the share of its region that lies outside."""
-    marked = alpha > 0.5
-    if not (marked & inside).any():
-        return -1.0, marked
-    piece = _largest(marked & inside)
-    _, _, width, height = cv2.boundingRect(piece.astype(np.uint8))
-    _, labels = cv2.connectedComponents(marked.astype(np.uint8))
-    region = labels == labels[piece][0]
-    outside = (region & ~inside).sum() / region.sum()
-    return float(width * height / inside.sum() - outside), piece
-
-
 def _kept(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
     """Logits (h, w) float32 of a mask (h, w) bool that a click at a place corrects.
 
     What is wrong reaches from the click about as far as the mask's edge is away.
     """
-    same = mask if mask[place] else ~mask
-    depth = cv2.distanceTransform(same.astype(np.uint8), cv2.DIST_L2, 5)[place]
+    depth = _depth(mask, place)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
-    away = np.hypot(rows - place[0], columns - place[1]) / max(float(depth), _MARK_RADIUS)
+    away = np.hypot(rows - place[0], columns - place[1]) / max(depth, _MARK_RADIUS)
     sure = np.minimum(_KEPT_HERE + _KEPT_THERE * np.maximum(away - _NEAR, 0), _KEPT_MOST)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.5)
     return np.asarray(sure * (2 * soft - 1), np.float32)
+
+
+def _depth(mask: np.ndarray, place: tuple[int, int]) -> float:
+    """Pixels from a place to the edge of a mask (h, w) bool."""
+    same = mask if mask[place] else ~mask
+    return float(cv2.distanceTransform(same.astype(np.uint8), cv2.DIST_L2, 5)[place])
 
 
 def _sides(clicks: Sequence[Click]) -> tuple[list[Click], list[Click]]:
@@ -253,10 +303,10 @@ def _within(part: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(rim, is_part[nearest], part)
 
 
-def _places(height: int, width: int) -> np.ndarray:
-    """x and y of pixels, 0..1, (height, width, 2) float32."""
+def place_planes(height: int, width: int) -> np.ndarray:
+    """x and y of pixels as features, (height, width, 2) float32."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    return np.stack([x / width, y / height], -1)
+    return np.asarray(_PLACE_GAIN * np.stack([x / width, y / height], -1), np.float32)
 
 
 def _disc(frame: CoarseFrame, clicks: Sequence[Click], radius: float) -> np.ndarray:
@@ -265,32 +315,3 @@ def _disc(frame: CoarseFrame, clicks: Sequence[Click], radius: float) -> np.ndar
     for click in clicks:
         cv2.circle(mask, _place(frame, click)[::-1], round(radius), 1, -1)
     return mask > 0
-
-
-def _taught_map(frame: CoarseFrame, mine: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """A classifier's verdict over the frame, taught by two masks (h, w) bool."""
-    features = frame.features
-    height, width = features.shape
-    features = features.with_planes(np.float32(_PLACE_GAIN) * _places(height, width))
-    size = (width, height)
-    small = [
-        cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4
-        for m in (mine, rest)
-    ]
-    near = cv2.resize(frame.alpha, size, interpolation=cv2.INTER_AREA)
-    lesson = Lesson(
-        features.joined().reshape(height * width, -1),
-        small[0].ravel().astype(np.float32),
-        (small[0] | small[1]).ravel().astype(np.float32),
-        near.ravel(),
-    )
-    judge = Classifier()
-    judge.learn(lesson, key=True)
-    logits = cv2.resize(judge.logits(features), (frame.width, frame.height))
-    return np.asarray(logits > 0)
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest piece, (h, w) bool."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
