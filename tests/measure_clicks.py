@@ -120,8 +120,8 @@ def box_score(case: Case, looker: KeyLooker) -> float:
     x, y, w, h = cv2.boundingRect(case.truth.astype(np.uint8))
     scale = case.rgb.shape[1] / case.frame.width
     prompt = prompts.Box(x * scale, y * scale, (x + w) * scale, (y + h) * scale)
-    looks = looker.looks(case.index, case.frame, [prompt], lambda: case.rgb)
-    mask = mask_from_box(case.frame, Box(x, y, x + w, y + h), looks.of_boxes[prompt])
+    looks = looker.looks(case.index, case.frame, [prompt], lambda: case.rgb, lambda: case.around)
+    mask = mask_from_box(case.frame, Box(x, y, x + w, y + h), looks.of_boxes[prompt], looks.motions)
     return overlap(mask, case.truth)
 
 

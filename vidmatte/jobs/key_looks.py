@@ -70,9 +70,10 @@ class KeyLooker:
             first = next((point for point in points if point.wanted), next(iter(points), None))
             if first is not None:
                 of_point = self._kept(number, first, frame, rgb)
-                motions = self._motions_around(number, frame, nearby)
             boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
             of_boxes = {box: self._kept(number, box, frame, rgb) for box in boxes}
+            if points or boxes:
+                motions = self._motions_around(number, frame, nearby)
         self._forget(len(of_boxes) + 1)
         return KeyLooks(person, of_point, of_boxes, motions)
 

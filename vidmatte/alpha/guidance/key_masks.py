@@ -28,7 +28,7 @@ class KeyLooks(NamedTuple):
     """What networks see of a key frame besides its alpha, (h, w) float32 0..1 at the work size.
 
     person: a person network's alpha, for the rule of that name. close_ups: of the first point.
-    of_boxes: close-ups of each box. motions: to the frames around, for points. See ``selection``.
+    of_boxes: close-ups of each box. motions: to the frames around. See ``selection``.
     """
 
     person: np.ndarray | None = None
@@ -48,10 +48,14 @@ class MaskMaker:
         return mask_from_clicks(frame, clicks, looks.close_ups, looks.motions)
 
     def from_box(
-        self, frame: CoarseFrame, box: box_mask.Box, close_ups: Sequence[np.ndarray]
+        self,
+        frame: CoarseFrame,
+        box: box_mask.Box,
+        close_ups: Sequence[np.ndarray],
+        motions: Sequence[NearMotion],
     ) -> np.ndarray:
         """close_ups: of the box."""
-        return box_mask.mask_from_box(frame, box, close_ups)
+        return box_mask.mask_from_box(frame, box, close_ups, motions)
 
 
 class PromptedMasks(MaskMaker):
@@ -77,6 +81,7 @@ class PromptedMasks(MaskMaker):
         frame: CoarseFrame,
         box: box_mask.Box,
         close_ups: Sequence[np.ndarray],  # noqa: ARG002
+        motions: Sequence[NearMotion],  # noqa: ARG002
     ) -> np.ndarray:
         corners = *self._place(frame, *box[:2]), *self._place(frame, *box[2:])
         return reduced(self._network.mask(_detail(frame), [], box=corners), *_size(frame))
@@ -184,7 +189,7 @@ def _area(
     if isinstance(prompt, Box):
         left, top = prompt.left * scale[0], prompt.top * scale[1]
         box = box_mask.Box(left, top, prompt.right * scale[0], prompt.bottom * scale[1])
-        return maker.from_box(frame, box, looks.of_boxes.get(prompt, ()))
+        return maker.from_box(frame, box, looks.of_boxes.get(prompt, ()), looks.motions)
     return _fitted_mask(_read_mask(prompt), frame.width, frame.height, _mask_name(prompt))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from vidmatte.alpha.guidance.appearance import Appearance
 from vidmatte.alpha.guidance.coarse import CoarseFrame, ColourGuide
+from vidmatte.alpha.guidance.mask_parts import depth_at, pieces_at, solid_piece, with_its_rim
 from vidmatte.alpha.guidance.near_motion import ClickMotion, NearMotion
 from vidmatte.alpha.guidance.random_walk import bonds, random_walk
 
@@ -42,8 +43,6 @@ _SURE_MOTION, _FEWEST_MOVING, _CONFUSED = (
 _DEEP = 8.0  # pixels to the mask's edge from which a click's own motion is known: edges blur it
 _CONTRADICTED, _LEAST_CONTRADICTED = 1.5, 6.0  # depths of a click around which it overrules motion
 _GUIDE_RADIUS, _GUIDE_SCALE = 8, 50  # pixels; of Lab
-_BRUSH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))  # what is narrower is a rim
-_RIM, _RIM_BRUSH = 6.0, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _ROUNDS, _SURE = 2, 0.85  # what is so sure after a round teaches the next one
 # Logits of the mask before: near the click, and more for each of the click's distance to the mask's
 # edge beyond so many of them.
@@ -72,7 +71,7 @@ def mask_from_clicks(
     first = next((click for click in clicks if click.wanted), None)
     if first is None:
         raise ValueError("no click on the subject")
-    chooser = _Chooser(frame, close_ups, motions)
+    chooser = Chooser(frame, close_ups, motions)
     mask, known = chooser.region(first), [first]
     for click in clicks:
         if click is not first:
@@ -81,8 +80,11 @@ def mask_from_clicks(
     return mask.astype(np.float32)
 
 
-class _Chooser:
-    """The masks of clicks on one frame, one after another."""
+class Chooser:
+    """The masks of clicks on one frame, one after another.
+
+    motion: around the frame.
+    """
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class _Chooser:
         motions: Sequence[NearMotion],
     ) -> None:
         self._alphas = [frame.alpha, *close_ups]
-        self._motion = ClickMotion(motions, self._alphas)
+        self.motion = ClickMotion(motions, self._alphas)
         height, width = frame.features.shape
         self._size = width, height
         halved = np.stack([self._half(alpha) for alpha in self._alphas], -1)
@@ -99,7 +101,7 @@ class _Chooser:
         self._frame = frame.with_planes(np.concatenate(planes, -1, dtype=np.float32))
         lab, features = self._half(frame.lab), frame.features.joined()
         self._across, self._down = (
-            bonds(lab, features, halved, axis, self._motion.bonds(width, height, axis))
+            bonds(lab, features, halved, axis, self.motion.bonds(width, height, axis))
             for axis in (1, 0)
         )
         self._guide = ColourGuide(frame.lab / _GUIDE_SCALE, _GUIDE_RADIUS)
@@ -107,27 +109,34 @@ class _Chooser:
 
     def region(self, click: Click) -> np.ndarray:
         """What the first click takes, (h, w) bool."""
-        frame, place = self._frame, _place(self._frame, click)
-        mark, (agreed, marked) = _disc(frame, [click], _MARK_RADIUS), self._agreement(click)
-        if not self._motion:
+        agreed, marked = self._agreement(click)
+        if not self.motion:
             return marked
-        moves = self._moves([click])
-        spread = self._settled(agreed + moves, mark)
+        return self.moving_alike(click, agreed)
+
+    def moving_alike(self, click: Click, known: np.ndarray) -> np.ndarray:
+        """What moves with a first click and looks like it, (h, w) bool.
+
+        known: logits (h, w) float32 of belonging to it.
+        """
+        frame, place, moves = self._frame, _place(self._frame, click), self._moves([click])
+        mark, known = _disc(frame, [click], _MARK_RADIUS), known + moves
+        spread = self._settled(known, mark)
         looks = self._looks((spread > _SURE) | mark, (spread < 1 - _SURE) & ~mark)
-        known = agreed + moves + _LOOKS * self._distinctness(looks, moves) * looks
-        return self._edged(_solid_piece((self._settled(known, mark) > 0.5) | mark, place), [click])
+        known = known + _LOOKS * self._distinctness(looks, moves) * looks
+        return self._edged(solid_piece((self._settled(known, mark) > 0.5) | mark, place), [click])
 
     def corrected(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
         """The mask (h, w) bool of all clicks but the last, after the last."""
         frame, place = self._frame, _place(self._frame, clicks[-1])
-        self._depths[clicks[-1]] = _depth(mask, place)
+        self._depths[clicks[-1]] = depth_at(mask, place)
         mark = _disc(frame, clicks[-1:], _MARK_RADIUS)
         spread = self._spread(clicks, _kept(mask, place) + self._moves(clicks))
         if clicks[-1].wanted:
-            mask = mask | _solid_piece(((spread > 0.5) & ~mask) | mark, place)
+            mask = mask | solid_piece(((spread > 0.5) & ~mask) | mark, place)
         else:
-            away = _within(((spread < 0.5) & mask) | mark, mask)
-            mask = mask & ~_solid_piece(away, place)
+            away = with_its_rim(((spread < 0.5) & mask) | mark, mask)
+            mask = mask & ~solid_piece(away, place)
         return self._edged(self._as_said(mask, clicks), clicks)
 
     def _as_said(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
@@ -136,11 +145,11 @@ class _Chooser:
         frame, (wanted, unwanted) = self._frame, _sides(clicks)
         mask = mask | _disc(frame, wanted, _KEPT_RADIUS)
         mask = mask & ~_disc(frame, unwanted, _CUT_RADIUS)
-        return _pieces(mask, *(_place(frame, click) for click in wanted))
+        return pieces_at(mask, *(_place(frame, click) for click in wanted))
 
     def _edged(self, mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
         """With its edge where colours change, as motion alone places it a little outside."""
-        if not self._motion:
+        if not self.motion:
             return mask
         return self._as_said(self._guide.smooth(mask.astype(np.float32)) > 0.5, clicks)
 
@@ -150,10 +159,10 @@ class _Chooser:
         place, frame = _place(self._frame, click), self._frame
         marking = [alpha for alpha in self._alphas if alpha[place] > 0.5]
         agreed = np.quantile(marking, _AGREED, axis=0) if marking else np.zeros(frame.alpha.shape)
-        region = _pieces(agreed > 0.5, place)
+        region = pieces_at(agreed > 0.5, place)
         if region.sum() < _FEWEST:
             spread = self._spread([click], np.zeros(frame.alpha.shape, np.float32))
-            region = _pieces((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
+            region = pieces_at((spread > 0.5) | _disc(frame, [click], _MARK_RADIUS), place)
             agreed = _HALF_SURE * region
         logits = _AGREEMENT * (2 * agreed - 1)
         return np.asarray(np.where(region, logits, np.minimum(logits, 0)), np.float32), region
@@ -165,7 +174,7 @@ class _Chooser:
         """
         frame, (wanted, unwanted) = self._frame, _sides(clicks)
         deep = [click for click in unwanted if self._depths.get(click, _DEEP) >= _DEEP]
-        logits = self._motion.evidence(
+        logits = self.motion.evidence(
             _place(frame, wanted[0]), [_place(frame, click) for click in deep]
         )
         rows, columns = np.ogrid[: frame.height, : frame.width]
@@ -251,18 +260,12 @@ def _kept(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
 
     What is wrong reaches from the click about as far as the mask's edge is away.
     """
-    depth = _depth(mask, place)
+    depth = depth_at(mask, place)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
     away = np.hypot(rows - place[0], columns - place[1]) / max(depth, _MARK_RADIUS)
     sure = np.minimum(_KEPT_HERE + _KEPT_THERE * np.maximum(away - _NEAR, 0), _KEPT_MOST)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.5)
     return np.asarray(sure * (2 * soft - 1), np.float32)
-
-
-def _depth(mask: np.ndarray, place: tuple[int, int]) -> float:
-    """Pixels from a place to the edge of a mask (h, w) bool."""
-    same = mask if mask[place] else ~mask
-    return float(cv2.distanceTransform(same.astype(np.uint8), cv2.DIST_L2, 5)[place])
 
 
 def _sides(clicks: Sequence[Click]) -> tuple[list[Click], list[Click]]:
@@ -274,33 +277,6 @@ def _place(frame: CoarseFrame, click: Click) -> tuple[int, int]:
     """A click's row and column."""
     row, column = np.clip([click.y, click.x], 0, [frame.height - 1, frame.width - 1])
     return int(row), int(column)
-
-
-def _pieces(mask: np.ndarray, *places: tuple[int, int]) -> np.ndarray:
-    """The connected pieces of a mask (h, w) bool at any of the places."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    return np.isin(labels, [labels[place] for place in places if mask[place]])
-
-
-def _solid_piece(mask: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-    """The same without what is narrow and hangs on it, like a rim around something else."""
-    solid = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _BRUSH) > 0
-    return _pieces(solid if solid[place] else mask, place)
-
-
-def _within(part: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A part of a mask, (h, w) bool, whose rim goes with what it is the rim of: near the mask's
-    edge everything looks a little like the background."""
-    deep = cv2.erode(mask.astype(np.uint8), _RIM_BRUSH, borderValue=1) > 0
-    if not deep.any():
-        return part
-    away, nearest = cv2.distanceTransformWithLabels(
-        (~deep).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    is_part = np.zeros(nearest.max() + 1, bool)
-    is_part[nearest[deep]] = part[deep]
-    rim = mask & ~deep & (away <= _RIM)
-    return np.where(rim, is_part[nearest], part)
 
 
 def place_planes(height: int, width: int) -> np.ndarray:
