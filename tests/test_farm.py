@@ -23,12 +23,13 @@ from kill_and_resume import CUT, FRAMES, differences, fingerprint, make_inputs, 
 
 from vidmatte.api import matte
 from vidmatte.cli.main import main
+from vidmatte.core import concurrency
 from vidmatte.core.frame import Clip
 from vidmatte.core.segment import Segment
 from vidmatte.errors import OutputError, OutputExistsError, SourceError, UsageError
 from vidmatte.farm import environment, worker
 from vidmatte.farm import pool as pool_module
-from vidmatte.farm.environment import environment_of, instruction_set
+from vidmatte.farm.environment import environment_of
 from vidmatte.farm.join import join_segments
 from vidmatte.farm.parts import MANIFEST, finished_segment, segment_path
 from vidmatte.farm.plan import FileIdentity, Plan, segments_folder
@@ -386,11 +387,14 @@ def test_where_a_clip_is_cut() -> None:
     assert local_segment_frames(8000, NEEDS, 2) == 1334
 
 
-def test_the_instruction_set_is_read_from_the_system(tmp_path: Path) -> None:
+def test_the_instruction_set_is_read_from_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert environment._instruction_set()[0]
+    monkeypatch.setattr(concurrency, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert len(environment._instruction_set()) > 1
     (tmp_path / "cpuinfo").write_text("model name\t: a\nflags\t\t: fpu avx2 amx_bf16 vme fma\n")
-    assert instruction_set(tmp_path / "cpuinfo")[1:] == ("amx_bf16", "avx2", "fma")
-    assert len(instruction_set(tmp_path / "none")) > 1
-    assert environment.instruction_set()[0]
+    assert environment._instruction_set()[1:] == ("amx_bf16", "avx2", "fma")
 
 
 def test_the_identity_of_a_folder(tmp_path: Path) -> None:
