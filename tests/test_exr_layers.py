@@ -211,6 +211,51 @@ def test_ranks_are_in_the_order_of_coverage_and_at_most_six() -> None:
 
 
 @pytest.mark.parametrize("phase", ["layer azure", "joining layers"])
+def test_a_stopped_run_is_resumed(
+    phase: str, clip: Path, tiny: dict[str, Any], made: Path, tmp_path: Path
+) -> None:
+    matted: list[str] = []
+
+    def stop(progress: vidmatte.Progress) -> None:
+        if progress.phase == phase and progress.done:
+            raise KeyboardInterrupt
+
+    def note(progress: vidmatte.Progress) -> None:
+        if progress.done > progress.before:
+            matted.append(progress.phase)
+
+    options: Any = {**tiny, "subject": SUBJECTS, "format": "exr", "exr_layers": True}
+    (folder := tmp_path / "results").mkdir()
+    out = folder / "cut"
+    with pytest.raises(InterruptedRunError, match=r"cut was not written; --resume continues"):
+        vidmatte.matte(clip, out, progress=stop, resume=True, **options)
+    assert [file.name for file in folder.iterdir()] == [".cut.resume"]
+    with pytest.raises(UsageError, match="belongs to a different job"):
+        vidmatte.matte(clip, out, resume=True, **{**options, "subject": SUBJECTS[::-1]})
+    result = vidmatte.matte(clip, out, progress=note, resume=True, **options)
+    assert {"layer pink", "subject"}.isdisjoint(matted), "what was finished is not done again"
+    assert ("layer azure" in matted) == (phase == "layer azure")
+    assert not result.warnings
+    for file in made.iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes()
+    assert not (folder / ".cut.resume").exists()
+    again = vidmatte.matte(clip, out, resume=True, **options)
+    assert again.resumed_at == COUNT
+
+
+def test_the_stored_work_of_another_run_is_not_touched(
+    clip: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    work = tmp_path / "results" / ".cut.resume"
+    work.mkdir(parents=True)
+    (work / "job.json").write_text("{}")
+    options: Any = {**tiny, "subject": SUBJECTS, "format": "exr", "exr_layers": True}
+    with pytest.raises(UsageError, match=r"holds job.json, which is not the work of a run"):
+        vidmatte.matte(clip, work.parent / "cut", resume=True, **options)
+    assert [file.name for file in work.parent.rglob("*")] == [".cut.resume", "job.json"]
+
+
+@pytest.mark.parametrize("phase", ["layer azure", "joining layers"])
 def test_nothing_is_left_of_a_run_that_is_stopped(
     phase: str, clip: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -248,7 +293,6 @@ def test_a_pattern_and_a_single_picture_have_layers_too(
         ({"format": "png"}, "png has no layers: write -o FOLDER/ --format exr"),
         ({"only": "pink"}, "--exr-layers and --only pink exclude each other"),
         ({"matte": "matte.mov"}, "--exr-layers and --matte matte.mov exclude each other"),
-        ({"resume": True}, "--exr-layers and --resume exclude each other"),
         ({"exr_compression": "dwaa"}, "it is lossy, and --exr-layers has ids"),
         ({"subject": f"{'n' * 201}:70,90"}, "a layer's name at most 200"),
     ],

@@ -65,18 +65,8 @@ def run(
     subject_folder: see ``Job``.
     """
     job = _Job(source, output, model, settings, reporter, time.perf_counter(), subject_folder)
-    done = find_finished(source, output, model, settings, is_folder=is_folder)
-    if done is not None:
-        result = job.result(
-            written=done.written,
-            quality=done.quality,
-            warnings=done.warnings,
-            busy_seconds={},
-            resumed_at=done.written.frames,
-        )
-    else:
-        result = (_make_layers if settings.exr_layers else _make)(job, is_folder)
-    if settings.has_manifest and not (done and done.has_manifest):
+    result, has_manifest = _finished_or_made(job, is_folder)
+    if settings.has_manifest and not has_manifest:
         _announce_hashing(result, reporter)
         _write_manifest(result, settings, command)
     return result
@@ -112,6 +102,21 @@ class _Job:
         )
 
 
+def _finished_or_made(job: _Job, is_folder: bool) -> tuple[Result, bool]:
+    """The result, of an earlier run where that has finished it, and whether it has a manifest."""
+    done = find_finished(job.source, job.output, job.model, job.settings, is_folder=is_folder)
+    if done is None:
+        return (_make_layers if job.settings.exr_layers else _make)(job, is_folder), False
+    result = job.result(
+        written=done.written,
+        quality=done.quality,
+        warnings=done.warnings,
+        busy_seconds={},
+        resumed_at=done.written.frames,
+    )
+    return result, done.has_manifest
+
+
 def _make(job: _Job, is_folder: bool) -> Result:
     """Process the frames of a job that are not done yet."""
     if not job.settings.has_subject:
@@ -140,10 +145,12 @@ def _make_layers(job: _Job, is_folder: bool) -> Result:
                 subject_folder=job.subject_folder or subject_folder,
                 phase=f"layer {name}",
             )
-            return _make(layer, is_folder)
+            return _finished_or_made(layer, is_folder)[0]
 
     clip, settings = job.source.clip, job.settings
     facts = write_layers(job.output, clip, settings, job.reporter, make, is_folder=is_folder)
+    if not settings.resume:
+        facts["warnings"] += tuple(leftovers(job.output))
     return job.result(**facts)
 
 

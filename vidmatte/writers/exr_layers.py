@@ -163,9 +163,9 @@ def _read(file: Path) -> np.ndarray:
 
 
 def join_folders(
-    spec: OutputSpec, parts: Mapping[str, Path], target: Path, memory: int
+    spec: OutputSpec, parts: Mapping[str, Path], target: Path, memory: int, *, keep: bool
 ) -> Iterator[int]:
-    """Join the pictures that have the same name in every folder, and remove them.
+    """Join the pictures that have the same name in every folder, and remove them unless ``keep``.
 
     parts: the folder of each subject's pictures, by name. target: the folder to write into, or
     the only file. memory: bytes that may be used. Yields the size of each file, in the order of
@@ -183,7 +183,7 @@ def join_folders(
             data = joiner.join(files)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            for file in files:
+            for file in () if keep else files:
                 file.unlink()
         except OSError as error:
             raise as_output_error(error, path) from error
