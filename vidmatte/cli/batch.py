@@ -36,7 +36,7 @@ from vidmatte.timeline.result import Shot, write_result_timelines
 if TYPE_CHECKING:
     from vidmatte.farm.crew import Workers
 
-Done = TypeVar("Done")
+_Done = TypeVar("_Done")
 
 
 @dataclass
@@ -146,7 +146,7 @@ class _Batch:
         self._describe(job, result)
         return result
 
-    def _attempt(self, job: Job, work: Callable[[], Done]) -> Done | None:
+    def _attempt(self, job: Job, work: Callable[[], _Done]) -> _Done | None:
         """The result of ``work`` for a job; None where it fails, which is recorded.
 
         An error that is not a VidmatteError is raised again for a single job; an interrupt always.

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from vidmatte.core.names import counted
 from vidmatte.errors import OutputError, OutputExistsError, UsageError
 from vidmatte.jobs.report import TextReporter
 from vidmatte.models.registry import Model, find_model
@@ -135,7 +136,7 @@ def _title(facts: dict[str, Any]) -> str:
 def _machine(facts: dict[str, Any]) -> str:
     """CPU, cores and how much was measured."""
     device = "" if facts["device"] == "cpu" else f", networks on {facts['device']}"
-    rounds = f"{facts['rounds']} round{'s' if facts['rounds'] != 1 else ''}"
+    rounds = counted(facts["rounds"], "round")
     return f"{facts['cpu']}, {facts['cores']} cores{device}; {facts['frames']} frames, {rounds}"
 
 

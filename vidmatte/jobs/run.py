@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidmatte.alpha.quality import Quality
-from vidmatte.core.names import is_standard_stream
+from vidmatte.core.names import counted, is_standard_stream
 from vidmatte.core.segment import History
 from vidmatte.core.source import state_of
 from vidmatte.errors import InterruptedRunError, OutputError, VidmatteError
@@ -246,7 +246,7 @@ def _write_frames(
         left = f"{job.output} was not written"
         if is_standard_stream(job.output):
             left = "the result on stdout is incomplete"
-        message = f"stopped after {progress.done} frames: {left}"
+        message = f"stopped after {counted(progress.done, 'frame')}: {left}"
         hint = _resume_hint(writer, job.output)
         raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:
