@@ -22,7 +22,7 @@ from vidmatte.media.exr_writer import HALF, ExrWriter
 from vidmatte.pixels import planes
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
-from vidmatte.writers.exr_layers import LayerJoiner, id_bits, ranked
+from vidmatte.writers.exr_layers import _id_bits, _LayerJoiner, _ranked
 from vidmatte.writers.open import output_specs
 from vidmatte.writers.output import OutputSpec
 
@@ -80,7 +80,7 @@ def layer_of(path: Path, layer: str = "") -> np.ndarray:
 
 def coverage_of(path: Path, name: str, count: int) -> np.ndarray:
     """A name's matte as a compositor extracts it: the coverage of all ranks with its id."""
-    wanted = np.array(id_bits(name), "<u4").view("<f4")
+    wanted = np.array(_id_bits(name), "<u4").view("<f4")
     total: Any = 0
     for pair in range(-(-count // 2)):
         ranks = layer_of(path, f"CryptoObject{pair:02}")
@@ -93,14 +93,14 @@ def coverage_of(path: Path, name: str, count: int) -> np.ndarray:
     ("name", "digits"), [("bunny", "13851a76"), ("default", "42c9679f"), ("hello", "248bfa47")]
 )
 def test_ids_are_those_of_the_specification(name: str, digits: str) -> None:
-    assert f"{id_bits(name):08x}" == digits
+    assert f"{_id_bits(name):08x}" == digits
 
 
 def test_ids_are_floats_that_survive_arithmetic() -> None:
     published = {"hello": 6.0705627e-17, "равнина": -1.3192631e-25, "mädchen": 6.2361298e25}
-    found = np.array([id_bits(name) for name in published], "<u4").view("<f4")
+    found = np.array([_id_bits(name) for name in published], "<u4").view("<f4")
     assert np.array_equal(found, np.array([*published.values()], np.float32))
-    many = np.array([id_bits(f"subject{number}") for number in range(3000)], "<u4").view("<f4")
+    many = np.array([_id_bits(f"subject{number}") for number in range(3000)], "<u4").view("<f4")
     assert np.isfinite(many).all()
     assert (np.abs(many) >= np.finfo(np.float32).tiny).all()
 
@@ -141,7 +141,7 @@ def test_another_library_reads_names_kinds_and_the_manifest(made: Path) -> None:
     assert header[f"{KEY}/hash"] == "MurmurHash3_32"
     assert header[f"{KEY}/conversion"] == "uint32_to_float32"
     manifest = json.loads(header[f"{KEY}/manifest"])
-    assert manifest == {name: f"{id_bits(name):08x}" for name in ("pink", "azure")}
+    assert manifest == {name: f"{_id_bits(name):08x}" for name in ("pink", "azure")}
     assert header["alpha"] == "premultiplied"
 
 
@@ -178,7 +178,7 @@ def test_alphas_that_overlap_are_scaled_to_one(alpha: str, clip: Path, tmp_path:
         part_of(spec, tmp_path / f"{number}.exr", alphas[number], colour)
         for number, colour in enumerate((0.5, 0.25, 1.0))
     ]
-    (joined := tmp_path / "joined.exr").write_bytes(LayerJoiner(spec, names).join(files))
+    (joined := tmp_path / "joined.exr").write_bytes(_LayerJoiner(spec, names).join(files))
     assert exr_time(joined) == (25.0, 0x01020304)
     expected = alphas / np.maximum(alphas.sum(axis=0), 1)
     layers = np.stack([layer_of(joined, name) for name in names])
@@ -200,14 +200,14 @@ def test_alphas_that_overlap_are_scaled_to_one(alpha: str, clip: Path, tmp_path:
 def test_ranks_are_in_the_order_of_coverage_and_at_most_six() -> None:
     names = [f"subject{number}" for number in range(8)]
     alphas = np.repeat(np.linspace(0, 0.2, 8, dtype=np.float32), 6).reshape(8, 2, 3)
-    channels = ranked(alphas, names)
+    channels = _ranked(alphas, names)
     layers = [f"CryptoObject{pair:02}" for pair in range(3)]
     assert [*channels] == [f"{layer}.{letter}" for layer in layers for letter in "rgba"]
     coverages = [channels[f"{layer}.{letter}"][0, 0] for layer in layers for letter in "ga"]
     assert coverages == sorted(alphas[2:, 0, 0], reverse=True)
-    first = np.array(id_bits("subject7"), "<u4").view("<f4")
+    first = np.array(_id_bits("subject7"), "<u4").view("<f4")
     assert (channels["CryptoObject00.r"] == first).all()
-    assert not ranked(alphas[:1], names[:1])["CryptoObject00.r"].any(), "nothing there has no id"
+    assert not _ranked(alphas[:1], names[:1])["CryptoObject00.r"].any(), "nothing there has no id"
 
 
 @pytest.mark.parametrize("phase", ["layer azure", "joining layers"])

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     _JobWriter = MultiWriter | PlacedWriter
 
 #: Bytes that take about a second to read and hash.
-LONG_READ = 1 << 29
+_LONG_READ = 1 << 29
 
 
 def run(
@@ -274,7 +274,7 @@ def _announce_hashing(result: Result, reporter: Reporter) -> None:
     size = sum(size_of(file) for file in result.clip.source.files()) + sum(
         one.bytes for one in outputs
     )
-    if size >= LONG_READ:
+    if size >= _LONG_READ:
         done = f"{result.written.path.name} is complete"
         reporter.note(f"vidmatte: {done}; reading {size / 1e9:.1f} GB for its manifest's checksums")
 

@@ -24,7 +24,7 @@ from vidmatte.writers.format_spec import OutputFormat, output_colour
 from vidmatte.writers.formats import PRORES
 
 #: Colours by name, R, G, B in 0..255; "green" is that of a green screen, for keyers.
-COLOURS = {
+_COLOURS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
     "grey": (128, 128, 128),
@@ -226,7 +226,7 @@ def main_background(text: str | None, out: Path, row: OutputFormat, clip: Clip) 
         f"{out.name}: {row.name} stores no alpha, so the subject is on white: --background"
         " chooses another"
     )
-    return _StillBackground(_flat(COLOURS["white"], clip), iter([note]))
+    return _StillBackground(_flat(_COLOURS["white"], clip), iter([note]))
 
 
 def _flat(colour: tuple[int, int, int], clip: Clip) -> av.VideoFrame:
@@ -255,15 +255,15 @@ def open_background(text: str, clip: Clip) -> Background:
     if not path.exists():
         raise UsageError(
             f"--background {text}: neither a file nor a colour: use #rrggbb,"
-            f" {', '.join(COLOURS)}, {CHECKER}, or the path of a picture or clip"
+            f" {', '.join(_COLOURS)}, {CHECKER}, or the path of a picture or clip"
         )
     return _MovingBackground(path, clip)
 
 
 def _parse_colour(text: str) -> tuple[int, int, int] | None:
-    """R, G, B in 0..255 of ``#rrggbb`` or a name in COLOURS, else None."""
-    if text.lower() in COLOURS:
-        return COLOURS[text.lower()]
+    """R, G, B in 0..255 of ``#rrggbb`` or a name in _COLOURS, else None."""
+    if text.lower() in _COLOURS:
+        return _COLOURS[text.lower()]
     digits = text.removeprefix("#")
     if len(digits) != 6 or not text.startswith("#"):
         return None
