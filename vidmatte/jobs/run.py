@@ -247,10 +247,10 @@ def _write_frames(
         if is_standard_stream(job.output):
             left = "the result on stdout is incomplete"
         message = f"stopped after {counted(progress.done, 'frame')}: {left}"
-        hint = _resume_hint(writer, job.output)
+        hint = _resume_hint(job, writer)
         raise InterruptedRunError(f"{message}; {hint}" if hint else message) from None
     except VidmatteError:
-        if hint := _resume_hint(writer, job.output):
+        if hint := _resume_hint(job, writer):
             job.reporter.note(f"vidmatte: {hint} of {job.output.name}")
         raise
     finally:
@@ -259,11 +259,14 @@ def _write_frames(
         job.reporter.finish()
 
 
-def _resume_hint(writer: _JobWriter, output: Path) -> str:
+def _resume_hint(job: _Job, writer: _JobWriter) -> str:
     """How a later run can continue; empty where no frame is stored, or the folder is gone."""
     stored = 0 if writer.spool is None else writer.spool.count
-    is_there = output_paths(output).work.is_dir()
-    return f"--resume continues from frame {stored}" if stored and is_there else ""
+    if not stored or not output_paths(job.output).work.is_dir():
+        return ""
+    is_lost = job.settings.has_subject and job.settings.cache is None and not job.phase
+    again = ", once the subject is tracked again (--cache DIR keeps that)" if is_lost else ""
+    return f"--resume continues from frame {stored}{again}"
 
 
 def _announce_hashing(result: Result, reporter: Reporter) -> None:

@@ -160,7 +160,7 @@ def subject_fields(
                     look_again(source.clip, model, settings, reporter, frames, fields)
             except KeyboardInterrupt:
                 raise InterruptedRunError(
-                    "stopped while the subject was followed: no result was written"
+                    "stopped while the subject was tracked: no result was written"
                 ) from None
             yield fields
 
