@@ -20,6 +20,7 @@ from vidmatte.settings import Settings
 from vidmatte.tools.bench_compare import Compared, check_measurable, compare_programs
 from vidmatte.tools.bench_contenders import INSTALL, Match, find_rembg
 from vidmatte.tools.bench_plot import Bar, bars_svg
+from vidmatte.writers.base import as_output_error
 
 _LEAST_DRAWN = 0.5  # core milliseconds a frame: a stage that is off has less
 
@@ -86,7 +87,7 @@ def run_comparison(
         try:
             chosen.plot.write_text(_drawn(facts), "utf-8")
         except OSError as error:
-            raise OutputError(f"--plot {chosen.plot}: {error.strerror}") from error
+            raise as_output_error(error, chosen.plot) from error
     typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts)))
 
 

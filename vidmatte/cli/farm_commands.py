@@ -32,7 +32,7 @@ WORKERS = typer.Option(
     help="processes that share the work, in segments; ray or ray://HOST:PORT: a Ray cluster",
 )
 URL_READERS = typer.Option(
-    "--readers", metavar="N", min=1, max=64, help="URLs that are copied at once (default: 4)"
+    "--readers", metavar="N", min=1, max=64, help="URLs copied at once (default: 4)"
 )
 _MOST_WORKERS = 64
 RETRIES = typer.Option(

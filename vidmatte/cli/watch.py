@@ -28,6 +28,7 @@ from vidmatte.jobs.run import run
 from vidmatte.models.registry import Model, choose_model
 from vidmatte.readers.open import open_reader
 from vidmatte.settings import Settings
+from vidmatte.writers.base import as_output_error
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -293,7 +294,7 @@ def _locked(out: Path) -> FileLock:
     except Timeout:
         raise OutputError(f"{out}: another vidmatte watch writes there: choose another") from None
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise as_output_error(error, out) from error
     return lock
 
 
