@@ -315,7 +315,7 @@ def test_sheets_show_what_can_be_chosen_and_what_is(
         assert "2 candidates; choose one with --subject 1" in said
     else:
         assert height == 2 * 180
-        assert "2 masks of the chosen subject" in said
+        assert "2 key frames with the chosen subject's mask" in said
 
 
 def words_of(tiny: dict[str, Any]) -> list[str]:
