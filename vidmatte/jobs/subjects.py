@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from vidmatte.alpha.guidance.coarse import CoarseFrameMaker
+from vidmatte.alpha.guidance.coarse import CoarseFrame, CoarseFrameMaker, work_size
 from vidmatte.alpha.guidance.key_masks import check_keys, key_mask
 from vidmatte.alpha.guidance.passes import FrameReport, changed_spans, solve
 from vidmatte.alpha.guidance.second_look import LookStore
@@ -30,10 +30,10 @@ from vidmatte.alpha.guidance.subject_fields import SubjectFields
 from vidmatte.alpha.guidance.subjects_file import mask_files, read_subjects
 from vidmatte.core.concurrency import lock_at
 from vidmatte.core.frame import Clip
-from vidmatte.core.prompts import Box, Point, Prompt, parse_prompt
+from vidmatte.core.prompts import FORMS, Box, Mask, Point, Prompt, parse_prompt
 from vidmatte.errors import InterruptedRunError, SourceError, UsageError
 from vidmatte.jobs.follow import Follower, choose_follower
-from vidmatte.jobs.key_looks import KeyLooker
+from vidmatte.jobs.key_looks import KeyLooker, alpha_of_frame
 from vidmatte.jobs.pipeline import build_raw_pipeline
 from vidmatte.jobs.report import Progress, Reporter
 from vidmatte.jobs.second_look import look_again
@@ -65,11 +65,10 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
     )
     if missing is not None:
         raise UsageError(
-            f"--subject {missing}: there is no such mask picture; a point is X,Y in pixels, like"
-            " 640,360, and @f12 after it is its frame"
+            f"--subject {missing}: neither a prompt nor a picture that exists: {FORMS}"
         )
     if not given:
-        raise UsageError(f"--subjects {settings.subjects}: it names no subject")
+        raise UsageError(f"--subjects {settings.subjects}: 'prompts' is empty: add one")
     prompts: Prompts = {}
     for prompt in given:
         if isinstance(prompt, Point | Box):
@@ -79,7 +78,10 @@ def prompts_of(source: Reader, settings: Settings) -> Prompts:
         number = clip.first_frame if point is None else frame_number(source, "--subject", point)
         frames.setdefault(number, []).append(prompt)
     if settings.only is not None and settings.only not in prompts:
-        raise UsageError(f"--only {settings.only}: the subjects are {', '.join(sorted(prompts))}")
+        raise UsageError(
+            f"--only {settings.only}: the subjects are {', '.join(sorted(prompts))}: choose one of"
+            " them, or put NAME: before a prompt"
+        )
     return prompts
 
 
@@ -106,8 +108,22 @@ def check_subjects(source: Reader, settings: Settings) -> None:
         return
     if source.clip.source.path is None:
         raise UsageError("--subject needs a source that can be read twice: save it to a file")
-    prompts_of(source, settings)
+    _check_masks(prompts_of(source, settings), source.clip)
     choose_follower(settings, Device())
+
+
+def _check_masks(prompts: Prompts, clip: Clip) -> None:
+    """Raise UsageError for a mask picture that cannot be read or does not fit the frame, and for a
+    subject with black ones alone, before all frames go through the network."""
+    width, height = work_size(clip.width, clip.height)
+    empty = np.zeros((height, width), np.uint8)
+    blank = CoarseFrame(np.zeros((height, width, 3), np.uint8), empty, empty)
+    for name, frames in prompts.items():
+        given = [prompt for one in frames.values() for prompt in one]
+        masks = [replace(prompt, wanted=True) for prompt in given if isinstance(prompt, Mask)]
+        keys = [key_mask(blank, [mask], clip.width, clip.height) for mask in masks]
+        if all(isinstance(prompt, Mask) and prompt.wanted for prompt in given):
+            check_keys(keys, name)
 
 
 @contextmanager
@@ -144,7 +160,7 @@ def subject_fields(
                     look_again(source.clip, model, settings, reporter, frames, fields)
             except KeyboardInterrupt:
                 raise InterruptedRunError(
-                    "stopped while the subject was followed: no result was written"
+                    "stopped while the subject was tracked: no result was written"
                 ) from None
             yield fields
 
@@ -253,7 +269,8 @@ class _Solver:
             frame = frames[index]
             looks = self._looker.looks(number, frame, prompts, cache(partial(self._rgb, number)))
             size = clip.width, clip.height
-            keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
+            with naming_key(name, number):
+                keys[index] = key_mask(frame, prompts, *size, looks, self._follower.masks)
         check_keys(list(keys.values()), name)
         return keys
 
@@ -279,26 +296,13 @@ class _Solver:
         self._reporter.advance(progress)
 
 
-def alpha_of_frame(
-    path: Path, number: int, model: Model, settings: Settings, cache: Path | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """RGB (H, W, 3) uint8 and raw alpha (H, W) float32 of one frame of a source, by its number.
-
-    cache: a folder in which its alpha may be found. Raises SourceError where the source does not
-    have it.
-    """
-    single = settings.changed(
-        in_point=f"f{number}", out_point=f"f{number + 1}", handles=0, conform=None, cache=None
-    )
-    with open_reader(path, single) as source:
-        pipeline = build_raw_pipeline(source, model, single, cache)
-        with closing(pipeline):
-            for frame in pipeline.pipeline:
-                assert frame.alpha is not None
-                found = frame.rgb.copy(), frame.alpha.copy()
-                frame.release()
-                return found
-    raise SourceError(f"{path}: frame {number} cannot be decoded")
+@contextmanager
+def naming_key(name: str, number: int) -> Iterator[None]:
+    """Put a subject's name and the number of its key frame before what is wrong there."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"--subject: {name} at f{number}: {error}") from None
 
 
 def _read_json(path: Path, kind: TypeAdapter[_Kind]) -> _Kind | None:
